@@ -17,8 +17,8 @@ class RunError(RuntimeError):
 
 def did_you_mean(value: str, options: Iterable[str]) -> str:
     """Return `` Did you mean `x`?`` (with a leading blank) for the option nearest to `value`, or an empty string."""
-    close = get_close_matches(value.lower(), {option.lower(): option for option in options}, n=1, cutoff=0.6)
     spelled = {option.lower(): option for option in options}
+    close = get_close_matches(value.lower(), spelled, n=1, cutoff=0.6)
     return f" Did you mean `{spelled[close[0]]}`?" if close else ""
 
 

@@ -1,1 +1,28 @@
+"""Labelled tasks, parallel text, and the way from a text to a batch."""
 
+from typing import TYPE_CHECKING, Any
+
+from distxfer.data._examples import SPLITS as SPLITS
+from distxfer.data._examples import Example as Example
+from distxfer.data._examples import Pair as Pair
+from distxfer.data._examples import ParallelText as ParallelText
+from distxfer.data._examples import Task as Task
+from distxfer.data._sources import load_parallel as load_parallel
+from distxfer.data._sources import load_task as load_task
+from distxfer.data._sources import parallel_names as parallel_names
+from distxfer.data._sources import task_languages as task_languages
+from distxfer.data._sources import task_names as task_names
+
+if TYPE_CHECKING:
+    from distxfer.data._batches import Batch as Batch
+    from distxfer.data._batches import Collator as Collator
+    from distxfer.data._batches import epoch_order as epoch_order
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for: `distxfer ls` and completion do not."""
+    if name in {"Batch", "Collator", "epoch_order"}:
+        from distxfer.data import _batches
+
+        return getattr(_batches, name)
+    raise AttributeError(f"module `{__name__}` has no `{name}`")

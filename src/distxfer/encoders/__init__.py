@@ -1,1 +1,30 @@
+"""Encoders: loading, layers by number, pooled hidden states, the pretrained reference."""
 
+from typing import TYPE_CHECKING, Any
+
+from distxfer.encoders._bundled import BUNDLED as BUNDLED
+from distxfer.encoders._layers import Layers as Layers
+from distxfer.encoders._layers import layer_numbers as layer_numbers
+
+if TYPE_CHECKING:
+    from distxfer.encoders._encoder import Encoded as Encoded
+    from distxfer.encoders._encoder import Encoder as Encoder
+    from distxfer.encoders._encoder import Pooling as Pooling
+    from distxfer.encoders._encoder import Reference as Reference
+    from distxfer.encoders._load import fingerprint as fingerprint
+    from distxfer.encoders._load import load_encoder as load_encoder
+    from distxfer.encoders._load import model_depth as model_depth
+    from distxfer.encoders._load import model_folder as model_folder
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch and transformers only when it is asked for."""
+    if name in {"Encoded", "Encoder", "Pooling", "Reference"}:
+        from distxfer.encoders import _encoder
+
+        return getattr(_encoder, name)
+    if name in {"fingerprint", "load_encoder", "model_depth", "model_folder"}:
+        from distxfer.encoders import _load
+
+        return getattr(_load, name)
+    raise AttributeError(f"module `{__name__}` has no `{name}`")

@@ -1,1 +1,29 @@
+"""Training: phases, one loop, checkpoints; the only room that imports Accelerate."""
 
+from typing import TYPE_CHECKING, Any
+
+from distxfer.training._settings import Cost as Cost
+from distxfer.training._settings import Phase as Phase
+
+if TYPE_CHECKING:
+    from distxfer.training._loop import Plan as Plan
+    from distxfer.training._loop import Report as Report
+    from distxfer.training._loop import Training as Training
+    from distxfer.training._objective import Diverged as Diverged
+    from distxfer.training._objective import Material as Material
+    from distxfer.training._streams import stream_seed as stream_seed
+    from distxfer.training._team import Team as Team
+
+_HOMES = {
+    "Diverged": "_objective", "Material": "_objective", "Plan": "_loop", "Report": "_loop", "Team": "_team",
+    "Training": "_loop", "stream_seed": "_streams",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch and Accelerate only when it is asked for."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module `{__name__}` has no `{name}`")

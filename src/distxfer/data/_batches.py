@@ -1,0 +1,75 @@
+"""From examples to padded tensors, and the order in which an epoch visits them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from distxfer.data._examples import Example
+
+_BUCKET = 8  # batches that are sorted by length together: enough to save padding, few enough to keep the order random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n,), or None where one has no label."""
+
+    examples: tuple[Example, ...]
+    inputs: dict[str, Tensor]
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that are no padding."""
+        return int(self.inputs["attention_mask"].sum())
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Turns examples into a Batch with one tokenizer; texts longer than `max_length` tokens are cut there."""
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    device: torch.device = torch.device("cpu")
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        """Return the batch of these examples, padded to the longest."""
+        pairs = [example.text_pair for example in examples]
+        encoded = self.tokenizer(
+            [example.text for example in examples],
+            [pair or "" for pair in pairs] if any(pairs) else None,
+            padding=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_tensors="pt",
+        )
+        labels = [example.label for example in examples if example.label is not None]
+        return Batch(
+            examples=tuple(examples),
+            inputs={name: tensor.to(self.device) for name, tensor in encoded.items()},
+            labels=torch.tensor(labels, device=self.device) if len(labels) == len(examples) else None,
+        )
+
+
+def epoch_order(lengths: Sequence[int], batch_size: int, generator: np.random.Generator) -> list[list[int]]:
+    """Return the batches of one epoch as lists of indices: shuffled, then bucketed by length, then shuffled again.
+
+    Every index stands in exactly one batch; only one batch may be smaller than `batch_size`, and it comes last.
+    """
+    shuffled = generator.permutation(len(lengths))
+    width = batch_size * _BUCKET
+    batches = [
+        list(map(int, bucket[start : start + batch_size]))
+        for low in range(0, len(shuffled), width)
+        for bucket in [sorted(shuffled[low : low + width], key=lambda index: lengths[index])]
+        for start in range(0, len(bucket), batch_size)
+    ]
+    whole = [batch for batch in batches if len(batch) == batch_size]
+    rest = [batch for batch in batches if len(batch) < batch_size]
+    return [whole[index] for index in generator.permutation(len(whole))] + rest

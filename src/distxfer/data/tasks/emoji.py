@@ -1,0 +1,36 @@
+"""The task `emoji`: which of nine categories does the emoji with this name belong to?"""
+
+from distxfer.data._emoji import LANGUAGES, load_emoji
+from distxfer.data._examples import SPLITS, Example, Task
+
+DESCRIPTION = "the category (of 9) of an emoji's name, in 14 languages; from packages, offline"
+
+
+def languages(name: str) -> tuple[str, ...]:
+    """Return the languages the task has."""
+    return tuple(LANGUAGES)
+
+
+def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
+    """Return the task: labels for training in the source alone, the same emoji for testing in every language."""
+    emoji = load_emoji()
+    labels = tuple(sorted({one.category for one in emoji}))
+
+    def part(name: str, language: str, *, labelled: bool = True) -> tuple[Example, ...]:
+        return tuple(
+            Example(one.id, language, one.names[language], label=labels.index(one.category) if labelled else None)
+            for one in emoji
+            if one.part == name
+        )
+
+    return Task(
+        name=name,
+        labels=labels,
+        splits={
+            split: {language: part(split, language) for language in (source, *targets)}
+            if split != "train"
+            else {source: part(split, source)}
+            for split in SPLITS
+        },
+        unlabelled={language: part("parallel", language, labelled=False) for language in (source, *targets)},
+    )

@@ -1,0 +1,226 @@
+"""A multilingual encoder with a classification head: its layers by number, its hidden states, its pretrained self."""
+
+import copy
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from peft import PeftConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distxfer.encoders._quiet import quiet
+from distxfer.errors import InputError
+
+Pooling = Literal["mean", "cls"]
+Place = int | Literal["embeddings", "final", "head"]
+# What PEFT puts into a parameter's name; without it the name is the one in the plain model.
+_PEFT_NAMES = re.compile(r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.lora_\w+\.\w+")
+_MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What one forward pass gave for `n` examples.
+
+    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is
+    (n, classes), or None where the head was not asked for.
+    """
+
+    hidden: tuple[Tensor, ...]
+    mask: Tensor
+    pooling: Pooling
+    logits: Tensor | None = None
+
+    def pooled(self, layer: int) -> Tensor:
+        """Return one vector per example, (n, d): the mean over the tokens that are no padding, or the first token."""
+        hidden = self.hidden[layer]
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        mask = self.mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def pooled_layers(self) -> Tensor:
+        """Return (layers + 1, n, d): `pooled` of every layer, the embeddings' output first."""
+        return torch.stack([self.pooled(layer) for layer in range(len(self.hidden))])
+
+
+@dataclass
+class Encoder:
+    """One encoder in training: `model` is the classifier, or the PEFT model around it once `adapt` was called.
+
+    Layers are numbered as in Philippy et al. (2023): 1 to `layers` are the blocks, 0 is the embeddings' output.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    base: PreTrainedModel  # the same modules without the classification head
+    layers: int
+    blocks: str  # the name of the list of blocks, "bert.encoder.layer."
+    embeddings: str  # the name of the word embeddings' matrix
+    head: frozenset[str]  # names of the parameters that no checkpoint brought
+    pooling: Pooling = "mean"
+    train_word_embeddings: bool = False
+    adapted: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the hidden states."""
+        return int(self.base.config.hidden_size)
+
+    def place(self, parameter: str) -> Place:
+        """Return where a parameter lives: a block's number from 1, `embeddings`, `final` (after the blocks), `head`."""
+        plain = _PEFT_NAMES.sub("", parameter)
+        if plain.startswith(self.blocks):
+            return int(plain.removeprefix(self.blocks).split(".")[0]) + 1
+        if plain in self.head or not plain.startswith(f"{self.base_name}."):
+            return "head"
+        return "embeddings" if "embed" in plain or "rel_" in plain or "LayerNorm" in plain else "final"
+
+    def is_word_embedding(self, parameter: str) -> bool:
+        """Return whether this is the matrix of the word embeddings, mostly rows of words that never occur."""
+        return _PEFT_NAMES.sub("", parameter) == self.embeddings
+
+    @property
+    def base_name(self) -> str:
+        """The attribute under which the classifier holds its encoder: `bert`, `roberta`, `model` ..."""
+        return self.base.base_model_prefix
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Run the encoder without its head, in whatever mode (training, gradients) the caller has set."""
+        output = self.base(**inputs, output_hidden_states=True)
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
+
+    def classify(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Run the encoder and its head; the hidden states and the logits come from one forward pass."""
+        output = self.model(**inputs, output_hidden_states=True)
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling, output.logits)
+
+    def states(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return pooled states (layers + 1, n, d) and logits (n, classes) of all batches, on the CPU, without dropout.
+
+        One forward pass serves every layer, every measure and the predictions.
+        """
+        pooled, logits = [], []
+        with _evaluating(self.model), torch.inference_mode():
+            for inputs in batches:
+                encoded = self.classify(inputs)
+                pooled.append(encoded.pooled_layers().float().cpu())
+                logits.append(cast(Tensor, encoded.logits).float().cpu())
+        return torch.cat(pooled, dim=1), torch.cat(logits)
+
+    def adapt(self, config: PeftConfig) -> None:
+        """Put PEFT adapters into the model; the pretrained weights stay as they are from then on.
+
+        Raises InputError where the model has adapters already.
+        """
+        if self.adapted:
+            raise InputError("The recipe puts two adapters into one encoder. Keep one of its adapter interventions.")
+        self.model = get_peft_model(cast(PreTrainedModel, self.model), config)
+        self.adapted = True
+
+    def head_modules(self) -> list[str]:
+        """Return the names of the outermost modules whose parameters all belong to the head."""
+        names = [name for name, _ in self.model.named_parameters()]
+        found: list[str] = []
+        for module, _ in self.model.named_modules():
+            inside = [name for name in names if name.startswith(f"{module}.")]
+            if module and inside and all(self.place(name) == "head" for name in inside):
+                found.extend([] if any(module.startswith(f"{outer}.") for outer in found) else [module])
+        return found
+
+    def linear_modules(self, layers: Sequence[int]) -> list[str]:
+        """Return the names of the linear maps inside the given blocks."""
+        return [
+            name
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear) and self.place(f"{name}.weight") in layers
+        ]
+
+    def reference(self, moves: Callable[[str], bool]) -> "Reference":
+        """Return the pretrained encoder as it is now; `moves` says which parameters training will ever change."""
+        return Reference(self, moves)
+
+    def save(self, folder: Path) -> None:
+        """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
+        with quiet():
+            cast(PreTrainedModel, self.model).save_pretrained(str(folder))
+            self.tokenizer.save_pretrained(str(folder))
+
+
+class Reference:
+    """The pretrained encoder, frozen, in evaluation mode: what drift is measured from.
+
+    With adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
+    and which shares the parameters that never move. Its states are remembered: each text is encoded once.
+    """
+
+    def __init__(self, encoder: Encoder, moves: Callable[[str], bool]) -> None:
+        self.forwards = 0
+        self._encoder = encoder
+        self._memo: dict[Hashable, Tensor] = {}
+        self._bytes = 0
+        self._copy: nn.Module | None = None
+        if not encoder.adapted:
+            prefix = encoder.base_name
+            shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
+            self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
+            for parameter in self._copy.parameters():
+                if id(parameter) not in shared:
+                    parameter.requires_grad_(False)
+
+    def states(self, keys: Sequence[Hashable], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the pooled states (layers + 1, n, d) of `n` texts, without a gradient; `keys` name the texts."""
+        if all(key in self._memo for key in keys):
+            return torch.stack([self._memo[key] for key in keys], dim=1)
+        self.forwards += 1
+        with torch.no_grad():
+            pooled = self._encode(inputs).pooled_layers()
+        for key, state in zip(keys, pooled.unbind(dim=1), strict=True):
+            size = state.numel() * state.element_size()
+            if key not in self._memo and self._bytes + size <= _MEMO_BYTES:
+                self._memo[key] = state.clone()
+                self._bytes += size
+        return pooled
+
+    def _encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        if self._copy is None:
+            with adapters_off(self._encoder):
+                return self._encoder.encode(inputs)
+        output = self._copy(**inputs, output_hidden_states=True)
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
+
+
+@contextmanager
+def adapters_off(encoder: Encoder) -> Iterator[None]:
+    """Run the pretrained weights alone, in evaluation mode, and leave every parameter as trainable as it was.
+
+    PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would
+    undo a freeze; so what may train is noted before and restored after.
+    """
+    model = cast(PeftModel, encoder.model)
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        with _evaluating(model), model.disable_adapter():
+            yield
+    finally:
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off, and back on for the modules that had it on."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

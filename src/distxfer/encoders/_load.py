@@ -1,0 +1,192 @@
+"""Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from torch import nn
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from distxfer.encoders._bundled import BUNDLED, bundled_folder
+from distxfer.encoders._encoder import Encoder, Pooling
+from distxfer.encoders._quiet import quiet
+from distxfer.errors import InputError, did_you_mean
+
+
+def model_folder(name: str, revision: str = "") -> Path:
+    """Return the local folder of an encoder: the bundled one, a folder as it stands, or a snapshot from the hub.
+
+    Raises InputError where the folder has no safetensors weights, or the hub does not have or give the model.
+    """
+    if name == BUNDLED:
+        return bundled_folder()
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if name.startswith((".", "/", "~", "bundled/")) or name.count("/") > 1:
+            raise InputError(
+                f"The model `{name}` does not exist.{did_you_mean(name, [BUNDLED])} Give a folder,"
+                f" a name on the Hugging Face hub, or `{BUNDLED}`."
+            )
+        folder = _snapshot(name, revision)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`.")
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+        found = f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
+        raise InputError(
+            f"The model folder `{folder}` has {found}; expected `model.safetensors`."
+            " Save the model again with `save_pretrained`, which writes safetensors."
+        )
+    return folder
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the SHA-256 of an encoder's files (weights, configuration, tokenizer), by name and content."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".model", ".txt"}):
+        if path.name != "manifest.json":
+            digest.update(path.name.encode())
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def model_depth(folder: Path) -> int:
+    """Return the number of blocks of the encoder in a folder, from its configuration alone."""
+    return int(_config(folder).num_hidden_layers)
+
+
+def load_encoder(
+    name: str,
+    folder: Path,
+    labels: Sequence[str],
+    *,
+    seed: int,
+    pooling: Pooling = "mean",
+    train_word_embeddings: bool = False,
+    device: torch.device | None = None,
+) -> Encoder:
+    """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
+
+    Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole.
+    """
+    _config(folder)
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(seed)
+        try:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                id2label=dict(enumerate(labels)),
+                label2id={label: index for index, label in enumerate(labels)},
+                num_labels=len(labels),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
+    base = model.base_model
+    blocks = _blocks(base)
+    head = _head(model, info)
+    inside = sorted(parameter for parameter in head if parameter.startswith(f"{base.base_model_prefix}.{blocks}"))
+    if inside:
+        raise InputError(
+            f"The weights in `{folder}` lack `{inside[0]}` ({len(inside)} such parameters of its blocks), so they are"
+            f" not those of a whole `{model.config.model_type}`. Check that `config.json` and the weights belong together."
+        )
+    tokenizer = _tokenizer(folder)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    embeddings = next(key for key, value in model.named_parameters() if value is base.get_input_embeddings().weight)
+    if name != BUNDLED and not Path(name).expanduser().is_dir():
+        model.name_or_path = name
+    device = device or torch.device("cpu")
+    return Encoder(
+        name=name,
+        model=model.to(device),
+        tokenizer=tokenizer,
+        base=base,
+        layers=int(model.config.num_hidden_layers),
+        blocks=f"{base.base_model_prefix}.{blocks}",
+        embeddings=embeddings,
+        head=head,
+        pooling=pooling,
+        train_word_embeddings=train_word_embeddings,
+        device=device,
+    )
+
+
+def _config(folder: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or config.is_encoder_decoder:
+        raise InputError(
+            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with a classification head."
+            " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT ...) or a decoder (Qwen2, Llama ...)."
+        )
+    return config
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise InputError(
+            f"The model folder `{folder}` has no tokenizer that loads: {_first_line(error)}"
+            " Save it there with `tokenizer.save_pretrained`."
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise InputError(f"The tokenizer in `{folder}` has neither a padding nor an end token. Set `pad_token` and save it.")
+    return tokenizer
+
+
+def _blocks(base: PreTrainedModel) -> str:
+    """Return the name of the list of transformer blocks, with a dot: `encoder.layer.`, `transformer.layer.`, `layers.`"""
+    depth = base.config.num_hidden_layers
+    for name, module in base.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return f"{name}."
+    raise InputError(f"`{base.config.model_type}` has no list of {depth} blocks, so its layers cannot be told apart.")
+
+
+def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
+    """Return the parameters that the checkpoint did not bring (or in another shape), and all outside the base."""
+    missing = {str(key) for key in info["missing_keys"]}
+    mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
+    prefix = f"{model.base_model_prefix}."
+    outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
+    return frozenset(missing | mismatched | outside)
+
+
+def _snapshot(name: str, revision: str) -> Path:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=["*/*", "*.bin", "*.pt", "*.onnx"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({_first_line(error)})."
+            f"{did_you_mean(name, [BUNDLED])} Check the name and the connection, or use `{BUNDLED}`."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text if text.endswith(".") else f"{text}."
+

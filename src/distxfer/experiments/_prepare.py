@@ -1,0 +1,160 @@
+"""From a recipe to everything that can be known without training: languages, data, encoder, what acts on what."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distxfer.data import Collator, ParallelText, Task, load_parallel, load_task, task_languages
+from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder
+from distxfer.errors import InputError, did_you_mean
+from distxfer.experiments._recipe import Recipe
+from distxfer.interventions import Bound, Languages
+from distxfer.languages import Distances, canonical, distances
+from distxfer.training import Material, Team, Training, stream_seed
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its languages resolved and its data read; `id` names what it is, whatever the seed."""
+
+    recipe: Recipe
+    resolved: Mapping[str, Any]
+    languages: Languages
+    distances: Distances
+    task: Task
+    parallel: ParallelText | None
+    model_folder: Path
+    fingerprints: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """The first 8 hex digits of the SHA-256 of the resolved recipe without its seed, and of data and model."""
+        settled = {key: value for key, value in self.resolved.items() if key != "seed"}
+        canonical_form = json.dumps({"recipe": settled, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical_form.encode()).hexdigest()[:8]
+
+    def folder(self, results: Path) -> Path:
+        """Return where this run's result belongs: `results/<recipe>/<id>-s<seed>`."""
+        return results / self.recipe.name / f"{self.id}-s{self.recipe.seed}"
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A prepared recipe with its encoder in memory and its interventions bound to it."""
+
+    encoder: Encoder
+    collate: Collator
+    bounds: Mapping[str, Bound]
+    training: Training
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read the data of a recipe and settle its languages.
+
+    Raises InputError for a language given twice, a source that is a target, a language that the task or the distance
+    has no data for, an unknown task, distance, parallel text or model.
+    """
+    languages = _languages(recipe)
+    matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
+    between = distances(
+        languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
+    )
+    task = load_task(recipe.task.name, languages.source, languages.targets)
+    parallel = None
+    if recipe.parallel.name:
+        parallel = load_parallel(recipe.parallel.name, languages.source, languages.targets)
+    folder = model_folder(recipe.model.name, recipe.model.revision)
+    resolved = recipe.resolved()
+    resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
+    return Prepared(
+        recipe=recipe,
+        resolved=resolved,
+        languages=languages,
+        distances=between,
+        task=task,
+        parallel=parallel,
+        model_folder=folder,
+        fingerprints={
+            "task": task.fingerprint(),
+            "parallel": parallel.fingerprint() if parallel else "",
+            "distances": _digest(between),
+            "model": fingerprint(folder),
+        },
+    )
+
+
+def assemble(prepared: Prepared, team: Team) -> Assembled:
+    """Load the encoder and bind the interventions to it.
+
+    Raises InputError for what only the encoder can tell: a layer it does not have, a phase in which nothing may train,
+    text that an intervention needs and the recipe does not provide.
+    """
+    recipe = prepared.recipe
+    encoder = load_encoder(
+        recipe.model.name,
+        prepared.model_folder,
+        prepared.task.labels,
+        seed=stream_seed(recipe.seed, "head"),
+        pooling=recipe.model.pooling,
+        train_word_embeddings=recipe.model.train_word_embeddings,
+        device=team.device,
+    )
+    bounds = {
+        name: intervention.bind(encoder, prepared.languages, prepared.distances)
+        for name, intervention in recipe.interventions.items()
+    }
+    pairs = prepared.parallel.train if prepared.parallel else {}
+    texts = {
+        language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
+        for language in prepared.languages.targets
+    }
+    for name, bound in bounds.items():
+        if "pairs" in bound.needs:
+            _require(name, "parallel text", bound, {key: len(value) for key, value in pairs.items()}, recipe)
+        if "target_text" in bound.needs:
+            _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
+    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
+    material = Material(prepared.task.examples("train", prepared.languages.source), pairs, texts, collate)
+    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed)
+    return Assembled(encoder, collate, bounds, training)
+
+
+def _languages(recipe: Recipe) -> Languages:
+    """Return the languages by their keys, the targets in the recipe's order."""
+    source = canonical(recipe.task.source)
+    known = task_languages(recipe.task.name)
+    if recipe.task.targets == "all":
+        targets = tuple(language for language in known if language != source)
+    else:
+        targets = tuple(canonical(code) for code in recipe.task.targets)
+    if not targets:
+        raise InputError(f"`task.targets` is empty. Name at least one of: {', '.join(known)}.")
+    for target in targets:
+        if targets.count(target) > 1:
+            spellings = [code for code in recipe.task.targets if canonical(code) == target]
+            raise InputError(f"`task.targets` has the language `{target}` twice ({', '.join(spellings)}). Name it once.")
+    if source in targets:
+        raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Take it out of one of them.")
+    return Languages(source, targets)
+
+
+def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
+    """Refuse an intervention that draws text which is not there."""
+    for language in bound.languages:
+        if sizes.get(language, 0) < 2:
+            have = [key for key, size in sizes.items() if size >= 2]
+            where = f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
+            raise InputError(
+                f"The intervention `{name}` needs {what} for `{language}`, and there is none ({where})."
+                f"{did_you_mean(language, have)} Give it with `parallel=FOLDER`, or set `intervention.{name}.languages`"
+                f" to some of: {', '.join(have) or 'none'}."
+            )
+
+
+def _digest(between: Distances) -> str:
+    values = sorted((key, entry.value, entry.provenance) for key, entry in between.entries.items())
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+

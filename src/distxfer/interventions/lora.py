@@ -1,0 +1,44 @@
+"""Train small low-rank adapters and the head; the pretrained weights stay as they are."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from peft import LoraConfig, TaskType
+from pydantic import Field
+
+from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.interventions._contract import Bound, Languages
+from distxfer.languages import Distances
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Replace each linear map W of the chosen `layers` by W + (alpha / r) B A, with A (r, in) and B (out, r) trained.
+
+    B starts at 0, so that nothing moves before the first step. Reference: Hu et al. 2022, eq. 3, by PEFT.
+    """
+
+    r: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    layers: Layers = "all"
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Put the adapters into the encoder, and let them and the head train."""
+        layers = layer_numbers(self.layers, encoder.layers, "intervention.lora.layers")
+        encoder.adapt(
+            LoraConfig(
+                task_type=TaskType.SEQ_CLS,
+                r=self.r,
+                lora_alpha=self.alpha,
+                lora_dropout=self.dropout,
+                target_modules=encoder.linear_modules(layers),
+                modules_to_save=encoder.head_modules(),
+            )
+        )
+
+        def trains(parameter: str) -> bool:
+            is_head = encoder.place(parameter) == "head" and ".original_module." not in parameter
+            return is_head or ".lora_" in parameter
+
+        return Bound(trains=trains)

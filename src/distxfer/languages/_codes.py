@@ -1,0 +1,150 @@
+"""Language codes in, one language key out."""
+
+import re
+from functools import cache
+from typing import Any
+
+import langcodes
+from langcodes.data_dicts import (
+    ALL_SCRIPTS,
+    LANGUAGE_ALPHA3,
+    LANGUAGE_ALPHA3_BIBLIOGRAPHIC,
+    LIKELY_SUBTAGS,
+)
+from langcodes.tag_parser import LanguageTagError
+from language_data.registry_parser import parse_registry
+
+from distxfer.errors import InputError, did_you_mean
+from distxfer.languages import _uriel
+from distxfer.languages._glottocodes import GLOTTOCODES
+
+# The individual language that data sets mean when they name the macrolanguage (FLORES, CLDR). Pairs that FLORES keeps
+# as two languages (`aka`/`twi`, `srp`/`hbs`) and macrolanguages without a usual member (`que`, `ful`) are left apart.
+_MACROLANGUAGE = {
+    "als": "sqi", "arb": "ara", "ayr": "aym", "azj": "aze", "cmn": "zho", "dgo": "doi", "dik": "din", "ekk": "est",
+    "gaz": "orm", "gug": "grn", "khk": "mon", "kmr": "kur", "knc": "kau", "lvs": "lav", "mhr": "chm", "nob": "nor",
+    "npi": "nep", "ory": "ori", "pbt": "pus", "pes": "fas", "plt": "mlg", "swh": "swa", "uzn": "uzb", "ydd": "yid",
+    "zsm": "msa",
+}  # fmt: skip
+_ALPHA3 = {short: long for short, long in LANGUAGE_ALPHA3.items() if len(short) == 2}  # not `fil`, `sr-Latn`
+_GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")
+_PRIVATE_USE = re.compile(r"q[a-t][a-z]")
+_SAME_SCRIPT = {"Hang": "Kore"}  # FLORES writes Hangul where CLDR writes Korean
+
+
+def canonical(code: str) -> str:
+    """Return the language key of a code: ISO 639-3, with a script where it is not the language's usual one.
+
+    Accepts ISO 639-1 (`ja`), ISO 639-2 and 639-3 (`ger`, `jpn`), BCP-47 (`zh-Hant`; a region counts only where it
+    implies a script, as in `zh-TW`), FLORES (`jpn_Jpan`) and the Glottocodes of some 230 languages (`nucl1643`). A
+    macrolanguage and its usual individual language share the macrolanguage's key (`swh` is `swa`, `cmn` is `zho`).
+    The usual script is CLDR's likely one. Idempotent. `no`, `nan` and `yes` are Norwegian, Min Nan and Nyankpa.
+
+    Raises InputError if the code is unknown, or names no single language (`mul`, `nah`, `qaa`).
+    """
+    if not isinstance(code, str):
+        raise InputError(
+            f"Language code `{code!r}` is not text. Put it in quotes, such as `'no'`, so that it stays text."
+        )
+    if _GLOTTOCODE.fullmatch(code.lower()):
+        if code.lower() not in GLOTTOCODES:
+            raise InputError(
+                f"Glottocode `{code}` is not in the table of this package. Give the ISO 639-3 code instead."
+            )
+        return canonical(GLOTTOCODES[code.lower()])
+    try:
+        tag = langcodes.Language.get(code, normalize=False)
+    except LanguageTagError:
+        raise _unknown(code) from None
+    base = _base(code, tag.extlangs[0] if tag.extlangs else tag.language or "und")
+    script = _script(code, base, tag.script, tag.territory)
+    return f"{base}_{script}" if script else base
+
+
+def language_name(key: str) -> str:
+    """Return the English name of a language, such as `Japanese` for `jpn` and `Chinese (Traditional)` for `zho_Hant`.
+
+    Raises InputError as `canonical` does.
+    """
+    base, _, script = canonical(key).partition("_")
+    short = _short(base)
+    if short not in _registry():
+        return base
+    return str(langcodes.Language.make(language=short, script=script or None).display_name())
+
+
+def aliases(key: str) -> tuple[str, ...]:
+    """Return the ISO 639-3 codes under which a data set may list the language of a canonical key, its own first."""
+    base = key.partition("_")[0]
+    return (base, *(individual for individual, macro in _MACROLANGUAGE.items() if macro == base))
+
+
+def macrolanguage(code: str) -> str:
+    """Return the key that an ISO 639-3 code shares with its macrolanguage, or the code itself."""
+    return _MACROLANGUAGE.get(code, code)
+
+
+@cache
+def _registry() -> dict[str, dict[str, Any]]:
+    """Return the languages of the IANA registry by their shortest code: ISO 639-3 with its scopes and retirements."""
+    return {entry["Subtag"]: entry for entry in parse_registry() if entry["Type"] == "language"}
+
+
+@cache
+def _alpha2() -> dict[str, str]:
+    """Return the ISO 639-1 codes in force by their ISO 639-2 and 639-3 codes."""
+    tables = (LANGUAGE_ALPHA3_BIBLIOGRAPHIC, _ALPHA3)
+    pairs = [pair for table in tables for pair in table.items()]
+    return {long: short for short, long in pairs if "Preferred-Value" not in _registry().get(short, {})}
+
+
+def _short(code: str) -> str:
+    return _alpha2().get(code, code)
+
+
+def _base(code: str, language: str) -> str:
+    """Return the key of a language subtag, without a script."""
+    short = _short(language)
+    entry = _registry().get(short)
+    if _PRIVATE_USE.fullmatch(short):
+        entry = {"Scope": "private-use", "Description": ["private use"]}
+    if entry is None:
+        if short in _uriel.rows():
+            return short
+        raise _unknown(code)
+    if entry.get("Scope") in {"collection", "special", "private-use"}:
+        raise InputError(
+            f"Language code `{code}` names no single language ({entry['Description'][0]}). "
+            "Give the code of one language, such as `jpn`."
+        )
+    current = str(entry.get("Preferred-Value", short))
+    return macrolanguage(_ALPHA3.get(current, current))
+
+
+def _script(code: str, base: str, given: str | None, territory: str | None) -> str:
+    """Return the script that a key must name: the one given or implied by the territory, unless it is the usual one."""
+    if given is not None and given not in ALL_SCRIPTS:
+        raise InputError(
+            f"Language code `{code}` has an unknown script `{given}`.{did_you_mean(given, ALL_SCRIPTS)} "
+            "Give an ISO 15924 code, such as `Latn`, or leave it out."
+        )
+    short = _short(base)
+    usual = _likely(short) or _likely(_registry().get(short, {}).get("Macrolanguage", "")) or "Latn"
+    script = given or _likely(f"{short}-{territory}") or usual
+    return "" if _SAME_SCRIPT.get(script, script) == usual else script
+
+
+def _likely(tag: str) -> str | None:
+    """Return the script that CLDR takes as likely for a tag, if it has one."""
+    return langcodes.Language.get(LIKELY_SUBTAGS[tag], normalize=False).script if tag in LIKELY_SUBTAGS else None
+
+
+def _unknown(code: str) -> InputError:
+    try:
+        hint = f" Did you mean `{canonical(langcodes.find(code).to_tag())}`?"
+    except LookupError:
+        hint = did_you_mean(code, {*_ALPHA3, *_ALPHA3.values(), *GLOTTOCODES.values()})
+    return InputError(
+        f"Language code `{code}` is not known.{hint} Give an ISO 639 code, a BCP-47 tag, a FLORES code or a "
+        "Glottocode, such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+    )

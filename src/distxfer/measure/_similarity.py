@@ -1,0 +1,153 @@
+"""How alike two representations of the same sentences are: one function for the penalty and for the report.
+
+Everything is computed in float64 (in the input's precision, but at least float32, on devices without it) and
+returned in it, differentiable, on the device of its input.
+"""
+
+import torch
+from torch import Tensor
+
+from distxfer.errors import InputError
+from distxfer.measure._tensors import centre, check_same_width, row_norms, working, working_pair
+
+
+def cka(x: Tensor, y: Tensor, *, unbiased: bool = True) -> Tensor:
+    """Return the linear centred kernel alignment of two representations of the same n rows.
+
+    CKA = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)), X and Y column-centred. Biased: HSIC ~ |X^T Y|_F^2. Unbiased, with
+    k_i = |x_i|^2 and l_i = |y_i|^2 (the U-statistic on Gram matrices without their diagonals, written on features):
+
+        HSIC = [ |X^T Y|_F^2 - sum k_i l_i + (sum k_i)(sum l_i) / ((n-1)(n-2)) - 2/(n-2) sum k_i l_i ] / (n(n-3))
+
+    Shapes: x (..., n, d1), y (..., n, d2), row i of both from the same sentence; leading dimensions (layers) are a
+    batch; the result has the shape (...). No unit. Range: [0, 1] biased and [-1, 1] unbiased, where independent
+    representations are around 0 at any n and a small negative value is legitimate; never clamped. 1 for x = y.
+
+    NaN where a self-similarity HSIC(X, X) is 0, see `cka_reason`: in exact arithmetic it is a sum of squares, so a
+    value that is not above rounding means that X has no structure to compare, and the ratio would be noise.
+
+    Invariant under orthogonal maps, isotropic scaling and translation of either argument, and under one permutation
+    of the rows of both; not under scaling of single columns (see `standardise`).
+
+    Raises: InputError for fewer than 4 rows (biased: 2), unequal numbers of rows, NaN or infinity.
+
+    Reference: Kornblith et al. 2019, eq. 1 to 4; the unbiased HSIC_1 of Song et al. 2012, as in Nguyen et al. 2021,
+    eq. 3.
+    """
+    cross, own_x, own_y = _similarities(x, y, unbiased=unbiased)
+    defined = (own_x > 0) & (own_y > 0)
+    # The inner `where` keeps the gradient of the other layers of a batch finite when one of them is undefined.
+    return torch.where(defined, cross / torch.where(defined, own_x * own_y, 1.0).sqrt(), torch.nan)
+
+
+@torch.no_grad()
+def cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True) -> str | None:
+    """Return why `cka` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
+    _, own_x, own_y = _similarities(x, y, unbiased=unbiased)
+    for name, own in (("x", own_x), ("y", own_y)):
+        if not bool((own > 0).all()):
+            return (
+                f"the self-similarity of `{name}` is 0: its rows are all the same, or all equally similar to "
+                "each other, so there is no structure to compare"
+            )
+    return None
+
+
+def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
+    a, b = working_pair(x, y)
+    n, least = a.shape[-2], 4 if unbiased else 2
+    if n < least:
+        raise InputError(
+            f"`x` has {n} rows; {'unbiased' if unbiased else 'biased'} CKA needs at least {least}: give more sentences."
+        )
+    # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = _unit_scale(centre(a)), _unit_scale(centre(b))
+        k, m = a.square().sum(-1), b.square().sum(-1)
+        cross, own_a, own_b = _squared_norms(a, b)
+        rounding = 8 * n * torch.finfo(a.dtype).eps
+        floor_a, floor_b = rounding * own_a, rounding * own_b
+        if unbiased:
+            cross, own_a, own_b = _unbias(cross, k, m), _unbias(own_a, k, k), _unbias(own_b, m, m)
+        return cross, torch.where(own_a > floor_a, own_a, 0.0), torch.where(own_b > floor_b, own_b, 0.0)
+
+
+def _unit_scale(x: Tensor) -> Tensor:
+    """Return `x` divided by its largest entry, a constant to the gradient: CKA ignores scale, overflow does not."""
+    largest = x.detach().abs().amax(dim=(-2, -1), keepdim=True)
+    return x / torch.where(largest > 0, largest, 1.0)
+
+
+def _squared_norms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return |X^T Y|_F^2, |X^T X|_F^2 and |Y^T Y|_F^2, in Gram space where that takes fewer multiplications."""
+    n, d1, d2 = x.shape[-2], x.shape[-1], y.shape[-1]
+    if n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2:
+        gram_x, gram_y = x @ x.mT, y @ y.mT
+        products = (gram_x * gram_y, gram_x.square(), gram_y.square())
+    else:
+        products = ((x.mT @ y).square(), (x.mT @ x).square(), (y.mT @ y).square())
+    cross, own_x, own_y = (product.sum(dim=(-2, -1)) for product in products)
+    return cross, own_x, own_y
+
+
+def _unbias(squared_norm: Tensor, k: Tensor, m: Tensor) -> Tensor:
+    """Return n(n-3) times the unbiased HSIC, from the squared norm (...) and the squared row lengths (..., n)."""
+    n, diagonal = k.shape[-1], (k * m).sum(-1)
+    return squared_norm - diagonal + k.sum(-1) * m.sum(-1) / ((n - 1) * (n - 2)) - 2 / (n - 2) * diagonal
+
+
+def standardise(x: Tensor) -> Tensor:
+    """Return `x` with every column brought to mean 0 and variance 1, so that no outlier dimension dominates.
+
+    z_ij = (x_ij - mean_j) / sd_j, sd_j the population standard deviation (divided by n) of column j; a column that
+    does not vary becomes 0.
+
+    Shapes: (..., n, d) to (..., n, d), in units of standard deviations. Invariant under translation and under positive
+    scaling of each column; not under rotation. Raises: InputError for NaN or infinity.
+    """
+    centred = centre(working(x, "x"))
+    variance = centred.square().mean(dim=-2, keepdim=True)
+    return centred / torch.where(variance > 0, variance, 1.0).sqrt()
+
+
+@torch.no_grad()
+def top_dimension_share(x: Tensor) -> float:
+    """Return the share of the total variance that the largest column holds.
+
+    max_j var_j / sum_j var_j. Shape: (n, d). Range: [1/d, 1], 1/d when all columns vary alike; NaN when none varies.
+    Invariant under translation, isotropic scaling and permutation of rows or columns. Raises: InputError for NaN or
+    infinity, or for more than two dimensions.
+    """
+    if x.dim() != 2:
+        raise InputError(f"`x` has the shape {tuple(x.shape)}; expected (rows, dimensions): give one layer at a time.")
+    variance = _unit_scale(centre(working(x, "x"))).square().sum(dim=-2)
+    return float(variance.max() / variance.sum())
+
+
+def cosine_drift(x: Tensor, y: Tensor) -> Tensor:
+    """Return how far each row of `x` has turned away from the same row of `y`.
+
+    1 - cos(x_i, y_i), computed as |x_i/|x_i| - y_i/|y_i||^2 / 2, which is exactly 0 for x = y and accurate near it.
+
+    Shapes: x and y (..., n, d) to (..., n). Range: [0, 2]. Invariant under positive scaling of each row and under one
+    orthogonal map of both; not under translation. Raises: InputError for unequal shapes, rows of zeros, NaN or
+    infinity.
+    """
+    first, second = working_pair(x, y)
+    check_same_width(x, y)
+    return (first / row_norms(first, "x") - second / row_norms(second, "y")).square().sum(-1) / 2
+
+
+def normalised_mse(x: Tensor, y: Tensor) -> Tensor:
+    """Return how far each row of `x` has moved from its reference `y`, relative to the reference's size.
+
+    |x_i - y_i|^2 / |y_i|^2, with y the reference (the encoder before training): not symmetric.
+
+    Shapes: x and y (..., n, d) to (..., n). Range: [0, inf), 0 for x = y. Invariant under one isotropic scaling and one
+    orthogonal map of both; not under translation. Raises: InputError for unequal shapes, rows of zeros in y, NaN or
+    infinity.
+    """
+    moved, reference = working_pair(x, y)
+    check_same_width(x, y)
+    return ((moved - reference) / row_norms(reference, "y")).square().sum(-1)

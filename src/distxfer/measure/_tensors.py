@@ -1,0 +1,72 @@
+"""What every measure on tensors does first: check, take up the working precision, centre."""
+
+import torch
+from torch import Tensor
+
+from distxfer.errors import InputError
+
+
+def working(x: Tensor, name: str) -> Tensor:
+    """Return `x` in the working precision: float64, or at least float32 where the device has no float64 (mps).
+
+    Raises: InputError when `x` has fewer than two dimensions, is empty, or holds NaN or infinity.
+    """
+    if x.dim() < 2 or x.numel() == 0:
+        raise InputError(
+            f"`{name}` has the shape {tuple(x.shape)}; expected (..., rows, dimensions), none of them 0: "
+            "give one row per sentence."
+        )
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x)).sum())
+        raise InputError(
+            f"`{name}` holds {bad} values that are NaN or infinite; expected finite representations: "
+            "look for a run that diverged, or for a sentence without tokens in the pooling."
+        )
+    return x.to(torch.promote_types(x.dtype, torch.float32) if x.device.type == "mps" else torch.float64)
+
+
+def working_pair(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
+    """Return both in the working precision, row i of one belonging to row i of the other.
+
+    Raises: InputError when the numbers of rows (or the leading batch dimensions) differ, or as `working` does.
+    """
+    first, second = working(x, names[0]), working(y, names[1])
+    if first.shape[:-1] != second.shape[:-1]:
+        raise InputError(
+            f"`{names[0]}` has the shape {tuple(x.shape)} and `{names[1]}` {tuple(y.shape)}; expected the same number "
+            "of rows in both: row i of one belongs to row i of the other."
+        )
+    return first, second
+
+
+def check_same_width(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y")) -> None:
+    """Raise InputError unless both have the same number of dimensions per row."""
+    if x.shape[-1] != y.shape[-1]:
+        raise InputError(
+            f"`{names[0]}` has {x.shape[-1]} dimensions per row and `{names[1]}` has {y.shape[-1]}; expected the same: "
+            "compare layers of one width, or use cka."
+        )
+
+
+def row_norms(x: Tensor, name: str) -> Tensor:
+    """Return the lengths (..., n, 1) of the rows of `x` (..., n, d).
+
+    Raises: InputError when a row is all zeros, for it has no direction and no size to compare with.
+    """
+    if not bool(x.any(dim=-1).all()):
+        empty = int((~x.any(dim=-1)).sum())
+        raise InputError(
+            f"`{name}` has {empty} rows that are all zeros; expected rows with a direction: "
+            "look for a sentence without tokens in the pooling."
+        )
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return norms
+
+
+def centre(x: Tensor) -> Tensor:
+    """Return `x` (..., n, d) less its column means; a column that varies by no more than rounding becomes exactly 0."""
+    centred = x - x.mean(dim=-2, keepdim=True)
+    with torch.no_grad():
+        rounding = 16 * torch.finfo(x.dtype).eps * x.abs().amax(dim=-2, keepdim=True)
+        varies = centred.abs().amax(dim=-2, keepdim=True) > rounding
+    return torch.where(varies, centred, 0.0)

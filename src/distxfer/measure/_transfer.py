@@ -1,0 +1,146 @@
+"""How well a task that was learnt in the source language carries over to the targets."""
+
+from collections.abc import Collection, Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainc
+
+from distxfer.errors import InputError, unknown
+
+Numbers = npt.NDArray[Any]
+
+
+def transfer_summary(
+    scores: Mapping[str, float],
+    source_score: float,
+    distances: Mapping[str, float],
+    near: Collection[str],
+    far: Collection[str],
+) -> dict[str, float | None]:
+    """Return the transfer of one run in six numbers.
+
+    source: the source score; target_mean, near_mean, far_mean: unweighted means over all, the near and the far target
+    languages; gap = source - target_mean; distance_slope = cov(distance, score) / var(distance) over the targets, the
+    change of score per unit of distance (negative when transfer falls with distance).
+
+    `scores` holds the targets only, `distances` at least these; scores in any unit, which the results keep. All values
+    are finite floats; None stands for the mean of an empty `near` or `far`, and for the slope of fewer than 3 targets
+    or of targets that are all equally far.
+
+    Raises: InputError for no targets, a score or distance that is missing or not finite, or an unknown language in
+    `near` or `far`.
+    """
+    if not scores:
+        raise InputError("`scores` is empty; expected the score of each target language: give at least one.")
+    missing = [language for language in scores if language not in distances]
+    if missing:
+        raise InputError(
+            f"`{missing[0]}` has a score but no distance; expected a distance for each target: "
+            "leave the language out, or bring its distance."
+        )
+    _check_finite("score", {"source": source_score, **scores})
+    _check_finite("distance", {language: distances[language] for language in scores})
+    for language in (*near, *far):
+        if language not in scores:
+            raise unknown("Target language", language, scores)
+    target_mean = float(np.mean(list(scores.values())))
+    return {
+        "source": float(source_score),
+        "target_mean": target_mean,
+        "near_mean": float(np.mean([scores[language] for language in near])) if near else None,
+        "far_mean": float(np.mean([scores[language] for language in far])) if far else None,
+        "gap": float(source_score) - target_mean,
+        "distance_slope": _slope([distances[language] for language in scores], list(scores.values())),
+    }
+
+
+def _check_finite(what: str, values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        if not isfinite(value):
+            raise InputError(
+                f"The {what} of `{name}` is {value}; expected a finite number: leave the language out, or run it again."
+            )
+
+
+def _slope(x: list[float], y: list[float]) -> float | None:
+    """Return the least-squares slope of y on x, None for fewer than 3 points or x constant up to rounding."""
+    centred = np.asarray(x, dtype=float) - np.mean(x)
+    if len(x) < 3 or np.abs(centred).max() <= 1e-12 * np.abs(x).max():
+        return None
+    return float(centred @ np.asarray(y, dtype=float) / (centred @ centred))
+
+
+def relative_transfer(target: float, source: float) -> float | None:
+    """Return the relative change of the score from source to target, (target - source) / source.
+
+    Range: [-1, inf) for scores >= 0, -1 when nothing carries over and 0 when everything does; None for a source of 0.
+    Invariant under the unit of the scores. Raises: InputError for a score that is not finite. Reference: Gaschi et al.
+    2023.
+    """
+    _check_finite("score", {"target": target, "source": source})
+    return (target - source) / source if source else None
+
+
+def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """Return the share of examples whose prediction is their label.
+
+    Shapes: (n,) and (n,), of anything that compares. Range: [0, 1]. Invariant under one permutation of both and one
+    renaming of the classes. Raises: InputError for no examples or unequal lengths.
+    """
+    gold, predicted = _paired(labels, predictions)
+    return float(np.mean(gold == predicted))
+
+
+def macro_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike, n_classes: int) -> float:
+    """Return the unweighted mean over classes of F1_c = 2 TP_c / (labels in c + predictions in c).
+
+    The mean is over the classes that occur among labels or predictions; one that occurs in neither has no F1.
+
+    Shapes: (n,) and (n,), integers in [0, n_classes). Range: [0, 1]. Invariant under one permutation of both and one
+    renaming of the classes. Raises: InputError for no examples, unequal lengths, or a class out of range.
+    """
+    gold, predicted = _paired(labels, predictions)
+    for name, values in (("labels", gold), ("predictions", predicted)):
+        wrong = values[(values < 0) | (values >= n_classes) | (values != np.floor(values))]
+        if wrong.size:
+            raise InputError(
+                f"`{name}` holds the class `{wrong[0]}`; expected an integer from 0 to {n_classes - 1}: "
+                "check that labels and predictions number the same classes."
+            )
+    gold, predicted = gold.astype(np.int64), predicted.astype(np.int64)
+    hits = np.bincount(gold[gold == predicted], minlength=n_classes)
+    either = np.bincount(gold, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)
+    return float(np.mean(2 * hits[either > 0] / either[either > 0]))
+
+
+def _paired(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Numbers, Numbers]:
+    gold, predicted = np.asarray(labels), np.asarray(predictions)
+    if gold.ndim != 1 or gold.shape != predicted.shape or not gold.size:
+        raise InputError(
+            f"`labels` has the shape {gold.shape} and `predictions` {predicted.shape}; "
+            "expected one of each per example, and at least one example: check which examples were scored."
+        )
+    return gold, predicted
+
+
+def is_collapsed(correct: int, n: int, majority: int) -> bool:
+    """Return whether a run is within noise of always answering the majority class.
+
+    One-sided exact binomial test at 0.05: with q = majority / n, collapsed when P(Bin(n, q) >= correct) > 0.05, that is
+    unless the accuracy is significantly above the majority rate. So too few examples to tell (or one class only) count
+    as collapsed: a run has to show that it learnt something.
+
+    `correct` of `n` examples were right; `majority` of the same n have the most frequent label. Raises: InputError
+    unless 0 <= correct <= n and 1 <= majority <= n.
+    """
+    if not (0 <= correct <= n and 1 <= majority <= n):
+        raise InputError(
+            f"`correct` is {correct}, `majority` is {majority} and `n` is {n}; expected 0 <= correct <= n and "
+            "1 <= majority <= n: count all three on the same examples."
+        )
+    if correct == 0:
+        return True
+    return bool(betainc(correct, n - correct + 1, majority / n) > 0.05)  # = P(Bin(n, majority / n) >= correct)

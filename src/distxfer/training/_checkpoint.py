@@ -1,0 +1,97 @@
+"""One file that holds all that a run needs to go on after a kill: safetensors, written aside and renamed."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from distxfer.training._settings import Cost
+
+_NAME = "checkpoint.safetensors"
+_POSITION = "position"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has come: `step` optimiser steps of phase number `phase` are done, at this cost."""
+
+    phase: int
+    step: int
+    cost: Cost
+
+
+def write_checkpoint(
+    folder: Path, position: Position, module: nn.Module, moved: set[str], optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the parameters in `moved`, those that train now, and the optimiser's state for them, in one file."""
+    parameters = {
+        name: parameter for name, parameter in module.named_parameters() if name in moved or parameter.requires_grad
+    }
+    tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    for parameter, state in optimizer.state.items():
+        tensors |= {f"optimizer/{names[id(parameter)]}/{key}": value for key, value in state.items()}
+    aside = folder / f"{_NAME}.part"
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        aside,
+        metadata={_POSITION: json.dumps(asdict(position))},
+    )
+    os.replace(aside, folder / _NAME)
+
+
+def read_position(folder: Path) -> Position | None:
+    """Return how far the run in `folder` has come, or None where there is no checkpoint that can be read."""
+    try:
+        with safe_open(folder / _NAME, framework="pt") as stored:
+            position = json.loads(stored.metadata()[_POSITION])
+    except (FileNotFoundError, SafetensorError):
+        return None
+    return Position(position["phase"], position["step"], Cost(**position["cost"]))
+
+
+def read_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put the stored parameters into `module`, and their state into `optimizer`."""
+    parameters = dict(module.named_parameters())
+    state: dict[str, dict[str, Tensor]] = {}
+    with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():
+        for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
+            kind, name, *rest = key.split("/")
+            if kind == "parameter":
+                parameters[name].copy_(stored.get_tensor(key))
+            else:
+                state.setdefault(name, {})[rest[0]] = stored.get_tensor(key)
+    for name, values in state.items():
+        parameter = parameters[name]
+        optimizer.state[parameter] = {
+            key: value if key == "step" else value.to(parameter.device) for key, value in values.items()
+        }
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a run that is done, and what a killed process may have left beside it."""
+    for path in folder.glob(f"{_NAME}*"):
+        path.unlink()
+
+
+def truncate_log(path: Path, keep: Mapping[int, int]) -> None:
+    """Drop from `log.jsonl` what lies after the checkpoint: per phase number, the steps below `keep` stay."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # the line that a kill cut off
+        if entry["step"] < keep.get(entry["phase_number"], 0):
+            kept.append(line)
+    aside = path.with_suffix(".part")
+    aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    os.replace(aside, path)

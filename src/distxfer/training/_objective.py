@@ -1,0 +1,156 @@
+"""The objective of a phase: the task's loss and the terms of the interventions, each by itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from distxfer.data import Batch, Collator, Example, Pair
+from distxfer.encoders import Encoded, Encoder, Reference
+from distxfer.errors import InputError
+from distxfer.interventions import Bound, Term
+from distxfer.training._streams import generator, torch_stream
+
+T = TypeVar("T")
+
+TASK = "task"  # the name of the loss on the labels, beside the names of the interventions
+
+
+class Diverged(InputError):
+    """A loss is no longer a finite number: the recipe's settings do not fit, and the run stops before it is saved."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that training may read: labelled examples of the source, pairs and unlabelled text by target language."""
+
+    examples: Sequence[Example]
+    pairs: Mapping[str, Sequence[Pair]]
+    texts: Mapping[str, Sequence[Example]]
+    collate: Collator
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One process's part of one micro-batch. `void`: this process got none, and only keeps the others company."""
+
+    phase: str
+    number: int  # of the optimiser step
+    index: int  # of the micro-batch within the step
+    batch: Batch
+    void: bool = False
+
+
+class Objective(nn.Module):
+    """Every summand of one phase's objective. One module and one forward call, so that DDP sees one graph a step."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        material: Material,
+        bounds: Mapping[str, Bound],
+        *,
+        task: bool,
+        reference: Reference | None,
+        stream: tuple[str | int, ...],
+    ) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self.extra = nn.ModuleDict({name: bound.module for name, bound in bounds.items() if bound.module is not None})
+        self.weights = {name: bound.weight for name, bound in bounds.items() if bound.term is not None}
+        if task:
+            self.weights = {TASK: 1.0, **self.weights}
+        self.forwards = 0
+        self.tokens = 0
+        self._encoder = encoder
+        self._material = material
+        self._bounds = bounds
+        self._reference = [reference]  # in a list, so that it is no sub-module and no optimiser can ever see it
+        self._stream = stream
+
+    @property
+    def reference_forwards(self) -> int:
+        """How many forward passes the pretrained encoder has made."""
+        return self._reference[0].forwards if self._reference[0] else 0
+
+    def forward(self, micro: Micro) -> dict[str, Term]:
+        """Return the task's term and that of every intervention, unweighted."""
+        shared: list[Encoded] = []
+        terms: dict[str, Term] = {}
+        for name, weight in self.weights.items():
+            names = (*self._stream, name, micro.phase, micro.number, micro.index)
+            with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
+                step = _Step(self, micro, generator(*names), name, shared)
+                terms[name] = self._term(name, step)
+        if micro.void:
+            terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
+        return terms
+
+    def _term(self, name: str, step: "_Step") -> Term:
+        if name == TASK:
+            logits = cast(Tensor, step.encoded().logits)
+            labels = cast(Tensor, step.batch.labels)
+            return Term(cross_entropy(logits.float(), labels, reduction="sum"), len(step.batch), "example")
+        term = self._bounds[name].term
+        assert term is not None
+        try:
+            return term(step)
+        except InputError as error:
+            raise Diverged(f"The term `{name}` cannot be computed at step {step.number}: {error}") from error
+
+
+class _Step:
+    """What one term sees of one micro-batch: the public `interventions.Step`, fed by the objective."""
+
+    def __init__(
+        self, objective: Objective, micro: Micro, random: np.random.Generator, name: str, shared: list[Encoded]
+    ) -> None:
+        self.number = micro.number
+        self.batch = micro.batch
+        self.random = random
+        self._objective = objective
+        self._name = name
+        self._shared = shared
+
+    def encoded(self) -> Encoded:
+        """Return the states of the task's batch; the first term that asks has them computed, the others share them."""
+        if not self._shared:
+            self._count(self.batch)
+            encoder, with_head = self._objective._encoder, TASK in self._objective.weights
+            run = encoder.classify if with_head else encoder.encode
+            with torch.enable_grad():
+                self._shared.append(run(self.batch.inputs))
+        return self._shared[0]
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Return the states of other text, by one more forward pass."""
+        self._count(batch)
+        return self._objective._encoder.encode(batch.inputs)
+
+    def reference(self, batch: Batch) -> Tensor:
+        """Return the pretrained encoder's pooled states of some text."""
+        reference = self._objective._reference[0]
+        if reference is None:
+            raise InputError(f"The term `{self._name}` uses the reference, so its `Bound` must say it `needs` it.")
+        return reference.states(batch.examples, batch.inputs)
+
+    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+        """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
+        chosen = self._draw(self._objective._material.pairs[language], n)
+        collate = self._objective._material.collate
+        return collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
+
+    def text(self, language: str, n: int) -> Batch:
+        """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
+        return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
+
+    def _draw(self, items: Sequence[T], n: int) -> list[T]:
+        return [items[index] for index in self.random.choice(len(items), size=min(n, len(items)), replace=False)]
+
+    def _count(self, batch: Batch) -> None:
+        self._objective.forwards += 1
+        self._objective.tokens += batch.tokens

@@ -1,0 +1,46 @@
+"""What a phase of training is told, and what training reports back."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str) and value != "all":
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+class Phase(BaseModel):
+    """One phase of a run: what it optimises, for how long, and how.
+
+    A step takes `batch_size * accumulation` examples, however many processes share them, so the trajectory does not
+    depend on how they are cut up. The learning rate rises linearly over the share `warmup` of the steps and then
+    falls linearly to 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    task: bool = True  # whether the loss on the labels is part of the objective
+    interventions: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)] = "all"
+    epochs: Annotated[int, Field(ge=1)] = 16
+    steps: Annotated[int, Field(ge=0)] = 0  # when above 0, in place of `epochs`
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(gt=0)] = 1.0
+
+
+@dataclass
+class Cost:
+    """What a run has cost so far: seconds of training, optimiser steps, tokens and forward passes of any encoder."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    forwards: int = 0
+    peak_memory_mb: float = 0.0
+    trainable_parameters: int = 0

@@ -1,0 +1,31 @@
+"""Random streams by name: what one part of a run draws never depends on what another part has drawn.
+
+A stream is seeded by what it is for (the seed, the term, the phase, the step ...), not by what came before. So runs
+with the same seed share the task's order and dropout whatever their interventions, and resuming needs no saved state.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def stream_seed(*names: str | int) -> int:
+    """Return a seed below 2^63 for the stream with these names."""
+    return int.from_bytes(hashlib.sha256(repr(names).encode()).digest()[:8], "big") >> 1
+
+
+def generator(*names: str | int) -> np.random.Generator:
+    """Return a fresh numpy generator for the stream with these names."""
+    return np.random.default_rng(stream_seed(*names))
+
+
+@contextmanager
+def torch_stream(device: torch.device, *names: str | int) -> Iterator[None]:
+    """Let torch's own randomness (dropout) come from the stream with these names, and restore it after."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(stream_seed(*names))
+        yield

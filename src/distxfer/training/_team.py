@@ -1,0 +1,90 @@
+"""The processes that share one run, through Accelerate: one process on a laptop, many under `accelerate launch`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+
+T = TypeVar("T")
+
+
+class Team:
+    """All processes of one run; `accelerator` is theirs, and this the only room that knows of it."""
+
+    def __init__(self, trackers: Sequence[str] = (), folder: Path | None = None) -> None:
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if bf16 else "no",
+            log_with=list(trackers) or None,
+            project_dir=str(folder) if folder else None,
+            # A term may leave some parameters out of a step: the head in a phase that only aligns, for one.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        if self.device.type == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return torch.device(self.accelerator.device)
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        return int(self.accelerator.process_index)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def precision(self) -> str:
+        """The precision of the forward passes: `bf16` where the device has it, else `float32`."""
+        return "bf16" if self.accelerator.mixed_precision == "bf16" else "float32"
+
+    def start_trackers(self, name: str, settings: Mapping[str, object]) -> None:
+        """Start the trackers; settings become flat texts and numbers, since TensorBoard takes nothing else."""
+        flat = {
+            key: value if isinstance(value, int | float | str | bool) else str(value) for key, value in settings.items()
+        }
+        self.accelerator.init_trackers(name, config=flat)
+
+    def stop_trackers(self) -> None:
+        """Let the trackers write what they hold."""
+        self.accelerator.end_training()
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this process's share of `items`: every size-th, so that each belongs to one process."""
+        return items[self.rank :: self.size]
+
+    def gather(self, items: list[T]) -> list[T]:
+        """Return the items of all processes, in the order of the processes; every process gets the list."""
+        return list(gather_object(items)) if self.size > 1 else items
+
+    def broadcast(self, value: T) -> T:
+        """Return the main process's value, in every process."""
+        box = [value]
+        if self.size > 1:
+            broadcast_object_list(box)
+        return box[0]
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the element-wise sum over all processes."""
+        if self.size == 1:
+            return values
+        return self.accelerator.reduce(values.to(self.device), reduction="sum").to(values)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.accelerator.wait_for_everyone()

@@ -1,0 +1,387 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distxfer.errors import InputError
+from distxfer.languages import (
+    DISTANCES,
+    WEIGHTINGS,
+    canonical,
+    coordinates,
+    distance,
+    distances,
+    families,
+    language_name,
+    weights,
+)
+
+TARGETS = ["ara", "deu", "fas", "fra", "ind", "ita", "jpn", "kor", "por", "rus", "spa", "tur", "zho"]
+KEYS = st.sampled_from(["eng", *TARGETS, "swa", "nor", "zho_Hant", "tam", "fin", "yor"])
+VALUES = st.dictionaries(
+    st.text("abcdefgh", min_size=3, max_size=3), st.floats(0, 2).map(lambda x: round(x, 3)), min_size=1
+)
+FORMS = (
+    " Give an ISO 639 code, a BCP-47 tag, a FLORES code or a Glottocode, "
+    "such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+)
+ONE = " Give the code of one language, such as `jpn`."
+NO_DISTANCE = "is no distance. Give a number of at least 0, or leave the cell empty."
+NO_WEIGHT = "cannot be weighted. Distances are finite and at least 0."
+OWN = " give your own table as `distance.matrix`."
+URIEL = "URIEL@lang2vec-1.1.2"
+
+
+def message(function, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)
+
+
+def table(tmp_path, text):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        *[("ja", "jpn"), ("jpn", "jpn"), ("JA", "jpn"), ("jpn_Jpan", "jpn"), ("nucl1643", "jpn"), ("ja-JP", "jpn")],
+        *[("zh-Hant", "zho_Hant"), ("zho_Hant", "zho_Hant"), ("cmn_Hant", "zho_Hant"), ("zh-TW", "zho_Hant")],
+        *[("zho_Hans", "zho"), ("cmn", "zho"), ("zh", "zho"), ("mand1415", "zho"), ("zh-yue", "yue")],
+        *[("pt-BR", "por"), ("braz1246", "por"), ("arb_Arab", "ara"), ("arb_Latn", "ara_Latn"), ("kor_Hang", "kor")],
+        *[("srp_Latn", "srp_Latn"), ("sr_Cyrl", "srp"), ("sh", "hbs"), ("hbs", "hbs"), ("pan_Guru", "pan")],
+        *[("no", "nor"), ("nb", "nor"), ("nob_Latn", "nor"), ("nn", "nno"), ("nan", "nan"), ("yes", "yes")],
+        *[("tl", "tgl"), ("fil", "fil"), ("iw", "heb"), ("heb_Hebr", "heb"), ("in", "ind"), ("mo", "ron")],
+        *[("ger", "deu"), ("twi_Latn", "twi"), ("aka", "aka"), ("acm_Arab", "acm"), ("taq_Tfng", "taq_Tfng")],
+    ],
+)
+def test_every_form_of_a_code_has_one_key(code, key):
+    assert canonical(code) == key
+
+
+def test_macrolanguages_share_the_key_of_their_usual_member():
+    members = "swh swa nob nor ekk est cmn zho arb ara pes fas zsm msa lvs lav khk mon azj aze uzn uzb als sqi gaz orm"
+    members += " npi nep ory ori ydd yid pbt pus plt mlg kmr kur gug grn ayr aym"
+    codes = members.split()
+    assert [canonical(code) for code in codes[::2]] == codes[1::2] == [canonical(code) for code in codes[1::2]]
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=3))
+def test_canonical_is_idempotent(code):
+    try:
+        key = canonical(code)
+    except InputError:
+        return
+    assert canonical(key) == key
+    assert language_name(code) == language_name(key)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("Japanese", "Language code `Japanese` is not known. Did you mean `jpn`?" + FORMS),
+        ("jpnn", "Language code `jpnn` is not known. Did you mean `jpn`?" + FORMS),
+        ("xx", "Language code `xx` is not known." + FORMS),
+        ("qqq", "Language code `qqq` names no single language (private use)." + ONE),
+        ("nah", "Language code `nah` names no single language (Nahuatl languages)." + ONE),
+        ("abcd1234", "Glottocode `abcd1234` is not in the table of this package. Give the ISO 639-3 code instead."),
+        (
+            "eng_Latm",
+            "Language code `eng_Latm` has an unknown script `Latm`. Did you mean `Latn`? "
+            "Give an ISO 15924 code, such as `Latn`, or leave it out.",
+        ),
+        (False, "Language code `False` is not text. Put it in quotes, such as `'no'`, so that it stays text."),
+    ],
+)  # fmt: skip
+def test_what_is_no_language_is_an_error(code, text):
+    assert message(canonical, code) == text
+
+
+@pytest.mark.parametrize(
+    "code", ["", "und", "mul", "zxx", "mis", "qaa", "qtz", "sgn", "zzz", "x-foo", "i-klingon", "a"]
+)
+def test_special_codes_are_errors(code):
+    with pytest.raises(InputError):
+        canonical(code)
+
+
+def test_names():
+    names = {
+        "jpn": "Japanese",
+        "zho_Hant": "Chinese (Traditional)",
+        "zh": "Chinese",
+        "no": "Norwegian",
+        "swh": "Swahili",
+    }
+    assert {code: language_name(code) for code in names} == names
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        *[("de", 0.097), ("ru", 0.188), ("id", 0.273), ("zh", 0.289), ("ar", 0.349)],
+        *[("ko", 0.447), ("tr", 0.493), ("ja", 0.500), ("fa", 0.500)],
+    ],
+)
+def test_imputed_syntactic_distances_from_english_are_the_published_ones(target, value):
+    answer = distance("en", target, "syntactic", imputed=True)
+    assert answer.value == pytest.approx(value, abs=6e-4)
+    assert answer.imputed
+
+
+def test_an_answer_says_what_it_rests_on():
+    answer = distance("en", "ja")
+    assert (answer.source, answer.target, answer.name, answer.imputed) == ("eng", "jpn", "syntactic", False)
+    assert (answer.n_shared, answer.provenance) == (90, URIEL)
+    assert answer.value == pytest.approx(0.4557, abs=1e-4)
+    assert distance("en", "ja", imputed=True).n_shared == 90
+    assert distance("en", "ja", "genetic", imputed=True).imputed is False
+    with pytest.raises(FrozenInstanceError):
+        answer.value = 0.0
+
+
+@given(KEYS, KEYS, st.sampled_from(DISTANCES))
+def test_distances_are_symmetric_in_the_unit_interval_and_0_at_home(a, b, name):
+    there, back, home = (distance(*pair, name, imputed=True).value for pair in ((a, b), (b, a), (a, a)))
+    assert there == back
+    assert 0 <= there <= 1
+    assert home == 0
+
+
+def test_genetic_distance_counts_families():
+    answer = distance("eng", "deu", "genetic")
+    n, m = len(families("eng")), len(families("deu"))
+    assert answer.n_shared == len(set(families("eng")) & set(families("deu"))) == 4
+    assert answer.value == pytest.approx(1 - 4 / math.sqrt(n * m))
+    unrelated = distance("eng", "jpn", "genetic")
+    assert (unrelated.value, unrelated.n_shared) == (pytest.approx(1.0), 0)
+
+
+def test_families_run_from_wide_to_narrow():
+    assert families("deu")[:4] == ("Indo-European", "Germanic", "Northwest Germanic", "West Germanic")
+    assert families("cmn") == families("zho") == ("Sino-Tibetan", "Sinitic", "Northern Chinese", "Mandarinic")
+    assert families("eus") == ()
+
+
+def test_geographic_distance_is_the_great_circle():
+    places = coordinates("eng"), coordinates("jpn")
+    assert places[0] == pytest.approx((53, -1), abs=0.1)
+    assert places[1] == pytest.approx((35, 135), abs=0.1)
+    (a, b), (c, d) = ([math.radians(x) for x in place] for place in places)
+    angle = math.acos(math.sin(a) * math.sin(c) + math.cos(a) * math.cos(c) * math.cos(b - d))
+    assert distance("eng", "jpn", "geographic").value == pytest.approx(angle / math.pi)
+
+
+def test_the_script_does_not_matter_and_aliases_are_one_language():
+    assert distance("eng", "zho_Hant").value == distance("eng", "cmn").value
+    assert distance("eng", "npi").n_shared == distance("eng", "ne").n_shared > 17
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (
+            ("eng", "ajp"),
+            f"`ajp` (South Levantine Arabic) has no syntactic data in {URIEL}. Choose one of its nearest covered "
+            f"relatives (`acy`, `apc`, `ara`), or set `distance.imputed=true` to use predicted features, or{OWN}",
+        ),
+        (
+            ("eng", "nno"),
+            f"`nno` (Norwegian Nynorsk) has no syntactic data in {URIEL}, and no families by which to name its "
+            f"relatives. Set `distance.imputed=true` to use predicted features, or{OWN}",
+        ),
+        (
+            ("eng", "eus", "genetic"),
+            f"`eus` (Basque) has no genetic data in {URIEL}, and no families by which to name its "
+            f"relatives. G{OWN[2:]}",
+        ),
+        (
+            ("aah", "akz"),
+            f"`aah` and `akz` share 0 syntactic features in {URIEL}, and a cosine needs 2. "
+            f"Set `distance.imputed=true` to use predicted features, or{OWN}",
+        ),
+        (
+            ("eng", "zha", "phonological"),
+            f"`eng` and `zha` share 1 phonological features in {URIEL}, and a cosine needs 2. "
+            f"Set `distance.imputed=true` to use predicted features, or{OWN}",
+        ),
+        (
+            ("aal", "adl", "phonological"),
+            "The phonological features that `aal` and `adl` share are all 0 for `adl`, so their cosine is not defined. "
+            f"Choose another distance, or{OWN}",
+        ),
+        (
+            ("eng", "jpn", "syntactc"),
+            "Distance `syntactc` is not known. Did you mean `syntactic`? "
+            "Choose from: featural, genetic, geographic, inventory, phonological, syntactic.",
+        ),
+    ],
+)
+def test_no_data_is_an_error_that_names_what_else_there_is(args, text):
+    assert message(distance, *args) == text
+
+
+def test_imputation_fills_in_for_languages_without_data():
+    answer = distance("eng", "nno", imputed=True)
+    assert (answer.n_shared, answer.imputed) == (0, True)
+    assert 0 < answer.value < 1
+
+
+def test_a_matrix_keeps_no_and_nan_as_languages(tmp_path):
+    path = table(tmp_path, "lang,no,nan,yes\nen,0.1,2.5,\nyes,0.7,0,0\n")
+    answer = distance("en", "no", "syntactic", matrix=path)
+    assert (answer.target, answer.name, answer.value, answer.imputed) == ("nor", "matrix", 0.1, False)
+    assert answer.provenance == f"mine.csv sha256:{sha256(path.read_bytes()).hexdigest()[:8]}"
+    assert distance("eng", "nan", matrix=path).value == 2.5
+    assert distance("nan", "eng", matrix=path).value == 2.5
+    assert message(distance, "eng", "yes", matrix=path) == (
+        f"`{path}` has no distance between `eng` and `yes`. Add one in row `eng`, column `yes`."
+    )
+    assert message(distance, "eng", "zho_Hant", matrix=path).startswith(f"`{path}` has no distance between")
+    assert distances("en", ["nan", "no"], matrix=path).by("genetic").name == "genetic"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (
+            "x,de\nen,-1\n",
+            ", row 2 (`eng`), column 2 (`deu`): `-1` " + NO_DISTANCE,
+        ),
+        (
+            "x,de,ja\nen,1,nan\n",
+            ", row 2 (`eng`), column 3 (`jpn`): `nan` " + NO_DISTANCE,
+        ),
+        ("x,de\nen,1,2\n", ", row 2: 3 cells where the first row has 2. Make them equal."),
+        ("x,de,xx\nen,1,2\n", ", row 1, column 3: Language code `xx` is not known." + FORMS),
+        ("x,zh\nen,1\neng,2\n", ", row 3, column 1: `eng` is `eng`, listed before. Remove one of them."),
+    ],
+)
+def test_errors_in_a_matrix_name_file_row_and_column(tmp_path, text, error):
+    path = table(tmp_path, text)
+    assert message(distance, "eng", "deu", matrix=path) == f"`{path}`{error}"
+
+
+def test_a_matrix_must_be_a_table(tmp_path):
+    gone = tmp_path / "gone.csv"
+    assert message(distance, "eng", "deu", matrix=gone) == (
+        f"Distance table `{gone}` is not a file. Give the path of a CSV file as `distance.matrix`."
+    )
+    empty = table(tmp_path, "\n")
+    assert message(distance, "eng", "deu", matrix=empty) == (
+        f"Distance table `{empty}` is empty. Put codes in its first row and column, distances in the cells."
+    )
+
+
+def test_near_and_far_split_at_the_median():
+    answer = distances("en", TARGETS, imputed=True)
+    assert answer.near == ("deu", "fra", "ind", "ita", "por", "rus", "spa")
+    assert answer.far == ("ara", "fas", "jpn", "kor", "tur", "zho")
+    assert answer.values == {target: distance("eng", target, imputed=True).value for target in TARGETS}
+    assert distances("en", ["de", "ja"]).far == ("jpn",)
+
+
+def test_by_changes_the_distance_and_keeps_the_languages():
+    answer = distances("en", TARGETS, imputed=True)
+    assert answer.by("") is answer.by("syntactic") is answer
+    assert answer.by("phonological") == distances("eng", TARGETS, "phonological", imputed=True)
+    assert message(answer.by, "shufled") == (
+        "Distance `shufled` is not known. Did you mean `shuffled`? "
+        "Choose from: featural, genetic, geographic, inventory, phonological, shuffled, syntactic."
+    )
+
+
+@settings(max_examples=30)
+@given(st.permutations(TARGETS), st.integers(2, len(TARGETS)))
+def test_shuffled_gives_every_target_the_distance_of_another(order, n):
+    chosen = sorted(TARGETS[:n])
+    control = distances("eng", [t for t in order if t in chosen]).by("shuffled")
+    assert control.values == distances("eng", chosen).by("shuffled").values
+    assert sorted(control.values.values()) == sorted(distances("eng", chosen).values.values())
+    assert all(control.values[target] != distance("eng", target).value for target in chosen)
+
+
+def test_shuffled_is_the_same_in_another_process():
+    code = (
+        f"from distxfer.languages import *; d = distances('eng', {TARGETS}); print(json.dumps(d.by('shuffled').values))"
+    )
+    code = f"import json; {code}"
+    other = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    control = distances("eng", TARGETS).by("shuffled")
+    assert control.values == other
+    assert control.entries["ara"].provenance == f"{URIEL}, syntactic distance of kor"
+    assert (control.name, control.entries["ara"].name, control.entries["ara"].target) == ("shuffled", "shuffled", "ara")
+
+
+def test_many_targets_report_all_errors_at_once():
+    assert message(distances, "eng", []) == (
+        "Distances need at least one target language, and there is none. Name the target languages."
+    )
+    assert message(distances, "eng", ["zh", "cmn", "xx"]) == (
+        "Target `cmn` is the language `zho`, which is there already. Remove one.\nLanguage code `xx` is not known."
+        + FORMS
+    )
+    assert message(distances("eng", ["ja"]).by, "shuffled") == (
+        "Distance `shuffled` needs at least 2 targets, and there is `jpn`. Add targets."
+    )
+
+
+@pytest.mark.parametrize(
+    ("weighting", "expected"),
+    [
+        ("uniform", [1, 1, 1, 1]),
+        ("linear", [0, 1, 1, 2]),
+        ("rank", [0.4, 1, 1, 1.6]),
+        ("softmax", [4 / 17, 8 / 17, 8 / 17, 4 * 12 / 17]),
+    ],
+)
+def test_weights_known_by_hand(weighting, expected):
+    values = {"aaa": 0.0, "bbb": 0.1, "ccc": 0.1, "ddd": 0.2}
+    if weighting == "softmax":  # f = 1, 2, 2, 12
+        values = {key: math.log(f) / 2 for key, f in zip(values, (1, 2, 2, 12), strict=True)}
+    assert list(weights(values, weighting, temperature=0.5).values()) == pytest.approx(expected)
+
+
+@given(VALUES, st.sampled_from(WEIGHTINGS), st.randoms(use_true_random=False))
+def test_weights_have_mean_1_grow_with_distance_and_ignore_the_order(values, weighting, stream):
+    if weighting == "linear" and not any(values.values()):
+        values = dict.fromkeys(values, 1.0)
+    answer = weights(values, weighting)
+    assert sum(answer.values()) / len(answer) == pytest.approx(1)
+    assert min(answer.values()) >= 0
+    in_order = [answer[key] for key in sorted(values, key=values.__getitem__)]
+    assert in_order == sorted(in_order)
+    shuffled = stream.sample(sorted(values), len(values))
+    assert weights({key: values[key] for key in shuffled}, weighting) == answer
+
+
+@pytest.mark.parametrize(
+    ("values", "weighting", "temperature", "text"),
+    [
+        ({"jpn": 1.0}, "sofmax", 0.1, "Weighting `sofmax` is not known. Did you mean `softmax`? "
+         "Choose from: linear, rank, softmax, uniform."),
+        ({}, "rank", 0.1, "Weights need at least one language, and there is none. Name the target languages."),
+        ({"jpn": math.nan}, "rank", 0.1, "Distance `nan` of `jpn` " + NO_WEIGHT),
+        ({"jpn": -1.0}, "linear", 0.1, "Distance `-1.0` of `jpn` " + NO_WEIGHT),
+        ({"jpn": 0.0}, "linear", 0.1, "Weighting `linear` needs a distance above 0, and all are 0. "
+         "Use the weighting `uniform`."),
+        ({"jpn": 1.0}, "softmax", 0.0, "Temperature `0.0` is not positive. Give a number above 0, such as `0.1`."),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be(values, weighting, temperature, text):
+    assert message(weights, values, weighting, temperature=temperature) == text
+
+
+def test_nothing_heavy_is_imported():
+    code = "import sys, distxfer.languages; print(sorted({'torch', 'scipy', 'lang2vec', 'pandas'} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
