@@ -9,6 +9,7 @@ from distxfer.data._examples import ParallelText as ParallelText
 from distxfer.data._examples import Task as Task
 from distxfer.data._sources import load_parallel as load_parallel
 from distxfer.data._sources import load_task as load_task
+from distxfer.data._sources import parallel_languages as parallel_languages
 from distxfer.data._sources import parallel_names as parallel_names
 from distxfer.data._sources import task_languages as task_languages
 from distxfer.data._sources import task_names as task_names

@@ -36,7 +36,7 @@ class Collator:
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Return the batch of these examples, padded to the longest."""

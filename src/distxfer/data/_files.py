@@ -19,7 +19,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise InputError(f"`{path}` is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+        raise InputError(
+            f"`{path}` is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
+        ) from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error
 
@@ -33,7 +35,9 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
         except json.JSONDecodeError as error:
             raise InputError(f"`{place}` is not JSON: {error.msg} at column {error.colno}.") from error
         if not isinstance(record, dict):
-            raise InputError(f"`{place}` holds {line[:40]!r}, but expected a JSON object such as {{\"id\": ..., \"text\": ...}}.")
+            raise InputError(
+                f'`{place}` holds {line[:40]!r}, but expected a JSON object such as {{"id": ..., "text": ...}}.'
+            )
         yield place, record
 
 
@@ -43,7 +47,9 @@ def language_paths(folder: Path, pattern: str) -> dict[str, Path]:
     Raises InputError where the folder is missing, a name is no language, or two names mean the same language.
     """
     if not folder.is_dir():
-        raise InputError(f"The folder `{folder}` does not exist. Give the path of a folder, or a name that `distxfer ls` lists.")
+        raise InputError(
+            f"The folder `{folder}` does not exist. Give the path of a folder, or a name that `distxfer ls` lists."
+        )
     found: dict[str, Path] = {}
     for path in sorted(folder.glob(pattern)):
         if path.name.startswith("."):

@@ -39,6 +39,12 @@ def task_languages(name: str) -> tuple[str, ...]:
     return tuple(sorted(cast(_TaskSource, _find("task", tasks.__name__, name, task_names())).languages(name)))
 
 
+def parallel_languages(name: str) -> tuple[str, ...]:
+    """Return the languages of a parallel corpus, in alphabetical order."""
+    found = cast(_ParallelSource, _find("parallel text", parallel.__name__, name, parallel_names()))
+    return tuple(sorted(found.languages(name)))
+
+
 def load_task(name: str, source: str, targets: tuple[str, ...]) -> Task:
     """Return the task called `name` (a built-in one, or a folder) with the source's labels and every target's test.
 

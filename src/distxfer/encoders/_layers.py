@@ -39,5 +39,7 @@ def layer_numbers(layers: Sequence[int] | str, depth: int, key: str) -> tuple[in
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise InputError(f"`{key}` names layer `{twice}` twice. Name each layer once.")
     if not numbers:
-        raise InputError(f"`{key}` names no layer of this encoder of {depth} layers. Give numbers from 1 to {depth}, or `all`.")
+        raise InputError(
+            f"`{key}` names no layer of this encoder of {depth} layers. Give numbers from 1 to {depth}, or `all`."
+        )
     return numbers

@@ -40,7 +40,9 @@ def model_folder(name: str, revision: str = "") -> Path:
             )
         folder = _snapshot(name, revision)
     if not (folder / "config.json").is_file():
-        raise InputError(f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`.")
+        raise InputError(
+            f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`."
+        )
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         found = f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
@@ -152,7 +154,9 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
-        raise InputError(f"The tokenizer in `{folder}` has neither a padding nor an end token. Set `pad_token` and save it.")
+        raise InputError(
+            f"The tokenizer in `{folder}` has neither a padding nor an end token. Set `pad_token` and save it."
+        )
     return tokenizer
 
 
@@ -178,7 +182,9 @@ def _snapshot(name: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=["*/*", "*.bin", "*.pt", "*.onnx"]))
+        return Path(
+            snapshot_download(name, revision=revision or None, ignore_patterns=["*/*", "*.bin", "*.pt", "*.onnx"])
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({_first_line(error)})."
@@ -189,4 +195,3 @@ def _snapshot(name: str, revision: str) -> Path:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().split("\n")[0]
     return text if text.endswith(".") else f"{text}."
-

@@ -9,7 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the shown, and the report on new weights: the head is always new, and what else is missing is an error."""
+    """Silence the progress bars, and the report on new weights: what else is missing is an error."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.CRITICAL)
     shown = transformers_logging.is_progress_bar_enabled()

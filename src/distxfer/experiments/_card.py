@@ -11,7 +11,8 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
     """Return the card, in Markdown, of the model that gave the result `data`."""
     scores = {one["language"]: one for one in data["scores"] if (one["split"], one["metric"]) == ("test", "accuracy")}
     lines = [
-        f"| {language} | {language_name(language)} | {one['value']:.3f} | {one['n']} |" for language, one in scores.items()
+        f"| {language} | {language_name(language)} | {one['value']:.3f} | {one['n']} |"
+        for language, one in scores.items()
     ]
     targets = ", ".join(prepared.languages.targets)
     bundled = (

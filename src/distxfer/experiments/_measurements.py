@@ -67,7 +67,9 @@ def snapshot(encoder: Encoder, collate: Collator, examples: Sequence[Example], t
     Raises RunError unless each text came back exactly once.
     """
     # Sorted by length, a batch holds little padding; shared out one by one, every process gets as many long ones.
-    mine = team.share(sorted(examples, key=lambda one: (len(one.text) + len(one.text_pair or ""), one.language, one.text)))
+    mine = team.share(
+        sorted(examples, key=lambda one: (len(one.text) + len(one.text_pair or ""), one.language, one.text))
+    )
     batches = (collate(mine[low : low + _BATCH]).inputs for low in range(0, len(mine), _BATCH))
     parts = team.gather([(list(mine), *encoder.states(batches))])
     order = [example for part, _, _ in parts for example in part]
@@ -90,12 +92,19 @@ def drift_rows(before: Snapshot, now: Snapshot, task: Task, languages: Iterable[
     for language in languages:
         examples = task.examples("test", language)
         if len(examples) < _FEWEST:
-            values = {name: torch.full((len(now.pooled),), torch.nan) for name in ("drift_cka", "drift_cka_standardised")}
+            values = {
+                name: torch.full((len(now.pooled),), torch.nan) for name in ("drift_cka", "drift_cka_standardised")
+            }
         else:
             old, new = before.states(examples), now.states(examples)
-            values = {"drift_cka": 1 - cka(old, new), "drift_cka_standardised": 1 - cka(standardise(old), standardise(new))}
+            values = {
+                "drift_cka": 1 - cka(old, new),
+                "drift_cka_standardised": 1 - cka(standardise(old), standardise(new)),
+            }
         for name, per_layer in values.items():
-            rows += [Row(name, layer, language, float(value), len(examples), moment) for layer, value in enumerate(per_layer)]
+            rows += [
+                Row(name, layer, language, float(value), len(examples), moment) for layer, value in enumerate(per_layer)
+            ]
     return rows
 
 

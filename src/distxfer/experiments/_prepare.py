@@ -135,7 +135,9 @@ def _languages(recipe: Recipe) -> Languages:
     for target in targets:
         if targets.count(target) > 1:
             spellings = [code for code in recipe.task.targets if canonical(code) == target]
-            raise InputError(f"`task.targets` has the language `{target}` twice ({', '.join(spellings)}). Name it once.")
+            raise InputError(
+                f"`task.targets` has the language `{target}` twice ({', '.join(spellings)}). Name it once."
+            )
     if source in targets:
         raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Take it out of one of them.")
     return Languages(source, targets)
@@ -146,7 +148,9 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
     for language in bound.languages:
         if sizes.get(language, 0) < 2:
             have = [key for key, size in sizes.items() if size >= 2]
-            where = f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
+            where = (
+                f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
+            )
             raise InputError(
                 f"The intervention `{name}` needs {what} for `{language}`, and there is none ({where})."
                 f"{did_you_mean(language, have)} Give it with `parallel=FOLDER`, or set `intervention.{name}.languages`"
@@ -157,4 +161,3 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
 def _digest(between: Distances) -> str:
     values = sorted((key, entry.value, entry.provenance) for key, entry in between.entries.items())
     return hashlib.sha256(repr(values).encode()).hexdigest()
-

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from distxfer.errors import InputError, did_you_mean
+from distxfer.experiments._recipe_files import defaults_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
 from distxfer.training import Phase
 
-DEFAULTS = "_defaults.toml"
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_DEFAULTS = defaults_file().name
 _INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
 
 
@@ -124,48 +125,13 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises InputError with every mistake at once, each with its key, what it may be, and the nearest known key.
     """
-    path = _find(name)
+    path = recipe_path(name)
     values: dict[str, Value] = {}
-    for file in (_shipped() / DEFAULTS, path):
+    for file in (defaults_file(), path):
         values |= {key: Value(value, file.name) for key, value in _flatten(_read(file))}
     for key, value in map(_override, overrides):
         values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
     return _validated(path.stem, values)
-
-
-def recipe_files() -> dict[str, Path]:
-    """Return the recipes that can be named: those in `./recipes`, and the shipped ones."""
-    folders = [_shipped(), Path("recipes")]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("[!_]*.toml"))}
-
-
-def description(path: Path) -> str:
-    """Return the comment that a recipe starts with, on one line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comment = [line.lstrip("# ") for line in lines[: next((i for i, x in enumerate(lines) if not x.startswith("#")), len(lines))]]
-    return " ".join(comment)
-
-
-def _shipped() -> Path:
-    """Return the folder of the shipped recipes: inside the wheel, or at the top of a source checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parents[1] / "recipes"
-
-
-def _find(name: str) -> Path:
-    path = Path(name)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise InputError(f"The recipe file `{name}` does not exist. Check the path, or name one of: {', '.join(recipe_files())}.")
-        return path
-    known = recipe_files()
-    if name not in known:
-        raise InputError(
-            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {', '.join(known)};"
-            " or give the path of a .toml file."
-        )
-    return known[name]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -194,7 +160,11 @@ def _override(text: str) -> tuple[str, str]:
 
 def _validated(name: str, values: dict[str, Value]) -> Recipe:
     values = {**_inherited(values), **values}
-    wrong = [f"`{key}`: a table or a key inside one is expected, such as `{key}.{_inside(key)}`." for key in values if key in ("phase", "intervention")]
+    wrong = [
+        f"`{key}`: a table or a key inside one is expected, such as `{key}.{_inside(key)}`."
+        for key in values
+        if key in ("phase", "intervention")
+    ]
     nested = _nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
     tables = nested.pop("intervention", {})
     sections, complaints = _sections(nested)
@@ -209,7 +179,10 @@ def _validated(name: str, values: dict[str, Value]) -> Recipe:
     if sections is not None:
         wrong += _phase_complaints(sections, values, tables)
     if wrong or sections is None:
-        raise InputError(f"The recipe `{name}` has {len(wrong)} mistake{'s' * (len(wrong) > 1)}:\n" + "\n".join(f"  {line}" for line in wrong))
+        raise InputError(
+            f"The recipe `{name}` has {len(wrong)} mistake{'s' * (len(wrong) > 1)}:\n"
+            + "\n".join(f"  {line}" for line in wrong)
+        )
     used = {phase: sections.phase[phase] for phase in sections.phases}
     values = {key: value for key, value in values.items() if not key.startswith("phase.") or key.split(".")[1] in used}
     return Recipe(
@@ -230,11 +203,11 @@ def _inherited(values: Mapping[str, Value]) -> dict[str, Value]:
     phases = cast(Any, _split(values["phases"].value))
     start = f"phase.{_INHERITED}."
     return {
-        f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{DEFAULTS}, phase.{_INHERITED}")
+        f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{_DEFAULTS}, phase.{_INHERITED}")
         for phase in (phases if isinstance(phases, list | tuple) else ())
         if phase != _INHERITED
         for key, one in values.items()
-        if key.startswith(start) and one.origin == DEFAULTS
+        if key.startswith(start) and one.origin == _DEFAULTS
     }
 
 
@@ -279,7 +252,9 @@ def _known_keys(place: Sequence[str]) -> tuple[str, ...]:
 
 def _intervention(label: str, table: Any) -> tuple[Intervention | None, list[str]]:
     if not isinstance(table, dict):
-        return None, [f"`intervention.{label}` is `{table}`, but it should be a table of keys, such as `intervention.{label}.weight`."]
+        return None, [
+            f"`intervention.{label}` is `{table}`, but it should be a table of keys, such as `intervention.{label}.weight`."
+        ]
     kind = str(table.get("kind", label))
     try:
         made, complaints = make_intervention(kind, {key: value for key, value in table.items() if key != "kind"})
@@ -304,7 +279,7 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
         wrong.append("`phases` is empty, but a run has at least one phase. Say `phases=finetune`.")
     wrong += [f"`phases` has `{twice}` twice. Name each phase once." for twice in _twice(sections.phases)]
     for phase in sections.phase:
-        ours = any(key.startswith(f"phase.{phase}.") and one.origin != DEFAULTS for key, one in values.items())
+        ours = any(key.startswith(f"phase.{phase}.") and one.origin != _DEFAULTS for key, one in values.items())
         if phase not in sections.phases and (phase != _INHERITED or ours):
             wrong.append(
                 f"`phase.{phase}` is not among `phases` = `{', '.join(sections.phases)}`."
@@ -317,7 +292,10 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
                     f"`phase.{phase}.interventions` has `{one}`, which the recipe does not define."
                     f"{did_you_mean(one, tables)} It defines: {', '.join(tables) or 'none'}."
                 )
-        wrong += [f"`phase.{phase}.interventions` has `{twice}` twice. Name each once." for twice in _twice(() if chosen == "all" else chosen)]
+        wrong += [
+            f"`phase.{phase}.interventions` has `{twice}` twice. Name each once."
+            for twice in _twice(() if chosen == "all" else chosen)
+        ]
     return wrong
 
 

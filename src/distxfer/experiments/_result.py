@@ -59,7 +59,9 @@ def read_result(folder: Path) -> Result | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         schema = int(data["schema"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`.") from error
+        raise InputError(
+            f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`."
+        ) from error
     if schema > SCHEMA:
         raise InputError(
             f"`{path}` has the schema {schema}, made by a newer distxfer; this version knows up to {SCHEMA}."
@@ -79,16 +81,21 @@ def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
     return Result(folder, data)
 
 
-def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what made this result: versions, commit, command line, and `extra`."""
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that a result can depend on."""
     versions = {}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
+    return versions
+
+
+def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what made this result: versions, commit, command line, and `extra`."""
     return {
-        "packages": versions,
+        "packages": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -103,7 +110,11 @@ def _git() -> dict[str, Any]:
     def ask(*arguments: str) -> str | None:
         try:
             found = subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *arguments], capture_output=True, text=True, timeout=10, check=False
+                ["git", "-C", str(Path(__file__).parent), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -112,12 +123,14 @@ def _git() -> dict[str, Any]:
     if ask("ls-files", "--error-unmatch", __file__) is None:  # installed, even if below somebody else's checkout
         return {}
     commit = ask("rev-parse", "HEAD")
-    return {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+    return (
+        {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+        if commit
+        else {}
+    )
 
 
-def score_rows(
-    language: str, split: str, metrics: Mapping[str, float], n: int
-) -> Sequence[dict[str, Any]]:
+def score_rows(language: str, split: str, metrics: Mapping[str, float], n: int) -> Sequence[dict[str, Any]]:
     """Return the scores of one language and split, in the layout of `result.json`."""
     return [
         {"language": language, "split": split, "metric": metric, "value": value, "n": n}

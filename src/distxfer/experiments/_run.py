@@ -64,7 +64,9 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     plans = assembled.training.plan()
     examples = assembled.training.material.examples
     tokens = sum(assembled.collate([example]).tokens for example in examples[:200]) / min(200, len(examples))
-    drawn = sum(plan.steps * recipe.phases[plan.phase].batch_size * recipe.phases[plan.phase].accumulation for plan in plans)
+    drawn = sum(
+        plan.steps * recipe.phases[plan.phase].batch_size * recipe.phases[plan.phase].accumulation for plan in plans
+    )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in assembled.encoder.model.parameters())
     moving = max(plan.trainable_parameters for plan in plans) * 4
     saved = moving if assembled.encoder.adapted else weights
@@ -92,6 +94,7 @@ def train(
     Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
     """
     team = Team(trackers, results)
+    notice = notice if team.is_main else lambda text: None
     prepared = prepare(recipe)
     folder = prepared.folder(results)
     try:
@@ -161,6 +164,17 @@ def _write(
         "recipe": prepared.resolved,
         "seed": prepared.recipe.seed,
         "source": prepared.languages.source,
+        "distances": [
+            {
+                "language": key,
+                "name": one.name,
+                "value": one.value,
+                "n_shared": one.n_shared,
+                "imputed": one.imputed,
+                "provenance": one.provenance,
+            }
+            for key, one in prepared.distances.entries.items()
+        ],
         "scores": scores,
         "summary": summary,
         "cost": {

@@ -74,6 +74,8 @@ def language_choice(
                     f"{did_you_mean(language, languages.targets)} Targets: {', '.join(languages.targets)}."
                 )
         if len(set(chosen)) < len(chosen) or not chosen:
-            raise InputError(f"The intervention's `languages` are `{', '.join(among)}`; expected each once, and at least one.")
+            raise InputError(
+                f"The intervention's `languages` are `{', '.join(among)}`; expected each once, and at least one."
+            )
     values = distances.by(distance).values if weighting != "uniform" else dict.fromkeys(distances.values, 1.0)
     return LanguageChoice(weights({language: values[language] for language in chosen}, weighting), by)

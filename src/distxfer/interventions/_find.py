@@ -57,7 +57,7 @@ def make_intervention(kind: str, keys: Mapping[str, Any]) -> tuple[Intervention 
     except ValidationError as error:
         for one in reversed(error.errors()):
             complaints.insert(0, (str(one["loc"][0]) if one["loc"] else "", complaint(one)))
-        first = {key: text for key, text in reversed(complaints)}  # a union complains once for each of its members
+        first = dict(reversed(complaints))  # a union complains once for each of its members
         return None, list(first.items())
     return (None, complaints) if complaints else (made, [])
 

@@ -99,7 +99,9 @@ class Training:
         start = self.team.broadcast(read_position(folder)) or Position(0, 0, Cost())
         log = folder / "log.jsonl"
         if self.team.is_main:
-            truncate_log(log, {number: start.step if number == start.phase else 2**62 for number in range(start.phase + 1)})
+            truncate_log(
+                log, {number: start.step if number == start.phase else 2**62 for number in range(start.phase + 1)}
+            )
         self._check_reference()
         cost = start.cost
         for number, name in enumerate(self.phases):
@@ -132,7 +134,9 @@ class Training:
         names = [key for key, _ in self.encoder.model.named_parameters()]
         allowed = set(names) - {key for key in names if ".original_module." in key}
         if not phase.task and not any(bound.term for bound in self.active(phase).values()):
-            raise InputError(f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term of an intervention.")
+            raise InputError(
+                f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term of an intervention."
+            )
         if not self.encoder.train_word_embeddings:
             allowed -= {key for key in names if self.encoder.is_word_embedding(key)}
         for intervention, bound in self.active(phase).items():
@@ -140,10 +144,14 @@ class Training:
                 continue
             kept = {key for key in allowed if bound.trains(key)}
             if kept == allowed:
-                raise InputError(f"The intervention `{intervention}` keeps nothing from training in the phase `{name}`: no effect.")
+                raise InputError(
+                    f"The intervention `{intervention}` keeps nothing from training in the phase `{name}`: no effect."
+                )
             allowed = kept
         if not allowed:
-            raise InputError(f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters.")
+            raise InputError(
+                f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters."
+            )
         return allowed
 
     def _check_reference(self) -> None:
@@ -224,7 +232,9 @@ class _PhaseLoop:
         self._expected = counts
         norm = float(self.training.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
         if not torch.isfinite(torch.tensor(norm)):
-            raise Diverged(f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower `learning_rate` or a `weight`.")
+            raise Diverged(
+                f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower `learning_rate` or a `weight`."
+            )
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
         for group in self.plain_optimizer.param_groups:
             group["lr"] = rate
@@ -298,7 +308,11 @@ class _PhaseLoop:
             return
         for name in sorted(self._unproven & {name for name, term in terms.items() if term.count}):
             total = terms[name].total
-            gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True) if total.requires_grad else ()
+            gradients = (
+                torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
+                if total.requires_grad
+                else ()
+            )
             if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
                 self._unproven.discard(name)
         if self._unproven and number >= _MOVED + _PATIENCE:

@@ -83,7 +83,8 @@ class Team:
         """Return the element-wise sum over all processes."""
         if self.size == 1:
             return values
-        return self.accelerator.reduce(values.to(self.device), reduction="sum").to(values)
+        summed: torch.Tensor = self.accelerator.reduce(values.to(self.device), reduction="sum")
+        return summed.to(values)
 
     def wait(self) -> None:
         """Wait until every process is here."""

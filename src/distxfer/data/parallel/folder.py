@@ -25,7 +25,9 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
     for target in (target for target in targets if target in paths):
         pairs = [_pair(f"{paths[target]}:{number}", line, source, target) for number, line in lines(paths[target])]
         if not pairs:
-            raise InputError(f"`{paths[target]}` holds no pair. Put a source sentence, a tab and its translation on each line.")
+            raise InputError(
+                f"`{paths[target]}` holds no pair. Put a source sentence, a tab and its translation on each line."
+            )
         train[target] = tuple(pair for pair in pairs if not held_out(pair.source.text))
         held[target] = tuple(pair for pair in pairs if held_out(pair.source.text))
     return ParallelText(name=name, train=train, held_out=held)

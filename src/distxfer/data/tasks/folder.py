@@ -45,7 +45,9 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
         if (path := folders[language] / "unlabelled.jsonl").is_file():
             unlabelled[language] = _examples(path, language, None)
         if not splits["test"].get(language):
-            raise InputError(f"`{folders[language] / 'test.jsonl'}` is missing or empty, but `{language}` is to be scored.")
+            raise InputError(
+                f"`{folders[language] / 'test.jsonl'}` is missing or empty, but `{language}` is to be scored."
+            )
     return Task(name=name, labels=labels, splits=splits, unlabelled=unlabelled)
 
 

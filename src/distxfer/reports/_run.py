@@ -1,0 +1,81 @@
+"""What one run found, read from its result files alone."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from distxfer.experiments import Result
+from distxfer.languages import language_name
+from distxfer.reports._tables import Table
+
+
+def run_table(result: Result) -> Table:
+    """Return one row per language: distance, test accuracy, drift after training, alignment before and after.
+
+    Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, from the source, at the last
+    layer.
+    """
+    from pyarrow import parquet
+
+    measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
+    sizes: dict[str, int] = {}
+    for one in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
+        measured[one["measure"], one["language"], one["moment"]][one["layer"]] = one["value"]
+        sizes[one["measure"]] = one["n"]
+    summary, source = result.summary, result.data["source"]
+    distances = {one["language"]: one["value"] for one in result.data["distances"]}
+    accuracies = {
+        one["language"]: one for one in result.scores if (one["split"], one["metric"]) == ("test", "accuracy")
+    }
+
+    def row(language: str) -> tuple[Any, ...]:
+        drift = measured["drift_cka", language, "after"]
+        found = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
+        group = "source" if language == source else "far" if language in summary["far"] else "near"
+        return (
+            language,
+            language_name(language),
+            group,
+            distances.get(language),
+            accuracies[language]["value"],
+            accuracies[language]["n"],
+            fmean(value for layer, value in drift.items() if layer > 0),
+            *found,
+        )
+
+    order = sorted(accuracies, key=lambda language: (language != source, distances.get(language, 0.0), language))
+    n = sizes.get("retrieval_weak_forward")
+    return Table(
+        columns=("language", "name", "group", "distance", "accuracy", "n", "drift", "retrieval before", "after"),
+        rows=[row(language) for language in order],
+        notes=(
+            _summary_line(summary),
+            f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
+            f" near and far: split at its median. Checkpoint: {summary['selection']}.",
+            "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+            *([f"retrieval: of the translation, last layer, n = {n}, chance = {1 / n:.4f}."] if n else []),
+            *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
+              if result.data["status"] == "collapsed" else []),
+        ),
+    )  # fmt: skip
+
+
+def _summary_line(summary: Mapping[str, Any]) -> str:
+    parts = [
+        f"{name} {value:.3f}"
+        for name, value in (
+            ("source", summary["source"]),
+            ("targets", summary["target_mean"]),
+            ("near", summary["near_mean"]),
+            ("far", summary["far_mean"]),
+            ("gap", summary["gap"]),
+            ("slope on distance", summary["distance_slope"]),
+        )
+        if value is not None
+    ]
+    return "means: " + ", ".join(parts) + ". One seed: no ranking of methods."
+
+
+def _last(by_layer: Mapping[int, float]) -> float | None:
+    return by_layer[max(by_layer)] if by_layer else None
