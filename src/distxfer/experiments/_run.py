@@ -260,7 +260,10 @@ def _predictions(prepared: Prepared, after: Snapshot) -> list[dict[str, Any]]:
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    table = pyarrow.Table.from_pylist(list(rows))
+    chances = {name: pyarrow.float32() for name in table.column_names if name.startswith("probability_")}
+    schema = pyarrow.schema([(field.name, chances.get(field.name, field.type)) for field in table.schema])
+    parquet.write_table(table.cast(schema), path, compression="zstd")
 
 
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[Example]:

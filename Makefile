@@ -1,0 +1,38 @@
+# Two commands do it all: `make demo` and `make test`. Both create .venv and install what they need into it.
+PYTHON ?= python3
+IN = .venv/bin/python
+# A quiet machine reads warnings better; the install shows only those.
+PIP = $(IN) -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test check readme clean
+.DELETE_ON_ERROR:
+
+demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
+	$(IN) -m distxfer train recipe=drift_reg
+
+test: .venv/dev.done  ## Run the whole test suite.
+	$(IN) -m pytest
+
+check: .venv/dev.done  ## Lint, types, import floors.
+	$(IN) -m ruff check
+	$(IN) -m ruff format --check
+	$(IN) -m mypy
+	.venv/bin/lint-imports
+
+readme: .venv/offline.done  ## Run what the README's table needs (hours; skips what is done), and write the table.
+	$(IN) scripts/readme_table.py
+
+clean:  ## Remove the virtual environment and the caches of the tools.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/pip.done: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	touch .venv/pip.done
+
+.venv/offline.done: .venv/pip.done
+	$(PIP) --editable '.[offline]'
+	touch .venv/offline.done
+
+.venv/dev.done: .venv/pip.done
+	$(PIP) --editable '.[offline,dev]'
+	touch .venv/dev.done
