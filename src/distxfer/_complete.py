@@ -1,9 +1,11 @@
 """What the shell is offered: recipe names, keys and languages, read from files alone so that it is instant."""
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import typer
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -11,8 +13,26 @@ def complete_recipe(incomplete: str) -> list[str]:
     return sorted(name for name in _recipes() if name.startswith(incomplete))
 
 
-def complete_override(incomplete: str) -> list[str]:
+def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return `recipe=NAME`, keys with their `=`, or languages, whichever continues what is typed."""
+    start = _split_off(ctx.params.get("overrides") or (), incomplete)
+    return [word.removeprefix(start) for word in _words(start + incomplete)]
+
+
+def _split_off(words: Sequence[str], incomplete: str) -> str:
+    """Return the `KEY=` in front of what is typed, where the shell took it for words of its own; empty elsewhere.
+
+    Bash splits at `=`, so that `recipe=dr` arrives as `recipe`, `=`, `dr`; of a `recipe=` at the end, click drops the
+    `=`. Zsh and fish leave the word whole.
+    """
+    if list(words[-1:]) == ["="]:
+        return "".join(words[-2:])
+    is_key = list(words[-2:-1]) != ["="] and not any("=" in word for word in words[-1:])
+    return f"{words[-1]}=" if words and is_key and not incomplete else ""
+
+
+def _words(incomplete: str) -> list[str]:
+    """Return the whole words that start like this."""
     key, separator, value = incomplete.partition("=")
     if not separator:
         return [word for word in ["recipe=", *sorted({f"{key}=" for key in _keys()})] if word.startswith(incomplete)]
@@ -37,7 +57,10 @@ def _keys() -> Iterator[str]:
     from distxfer.experiments import defaults_file
 
     for path in (defaults_file(), *_recipes().values()):
-        yield from _flat(tomllib.loads(path.read_text(encoding="utf-8")), "")
+        try:
+            yield from _flat(tomllib.loads(path.read_text(encoding="utf-8-sig")), "")
+        except (OSError, ValueError):  # a recipe of the user's that is no TOML: `show` says so, the shell must not
+            continue
 
 
 def _flat(table: dict[str, Any], prefix: str) -> Iterator[str]:

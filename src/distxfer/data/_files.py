@@ -14,16 +14,22 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises InputError where the file cannot be read or is not UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            for number, line in enumerate(stream, 1):
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                line = _decoded(raw, path, number)
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"`{path}` is not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8."
-        ) from error
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error
+
+
+def _decoded(raw: bytes, path: Path, number: int) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"`{path}:{number}` is not UTF-8 text ({error.reason} at byte {error.start} of the line). Save the file as UTF-8."
+        ) from error
 
 
 def records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:

@@ -63,8 +63,13 @@ def load_task(name: str, source: str, targets: tuple[str, ...]) -> Task:
 def load_parallel(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
     """Return the parallel corpus called `name` (a built-in one, or a folder) for the targets that it has.
 
-    Raises InputError for an unknown name.
+    Raises InputError for an unknown name, or a built-in corpus that does not have the source language.
     """
+    if name in parallel_names() and source not in (known := parallel_languages(name)):
+        raise InputError(
+            f"The parallel text `{name}` has nothing in the source language `{source}`. Use a folder of your own, or"
+            f" one of its languages: {', '.join(known)}."
+        )
     found = _find("parallel text", parallel.__name__, name, parallel_names())
     return cast(_ParallelSource, found).load(name, source, targets)
 
@@ -72,7 +77,7 @@ def load_parallel(name: str, source: str, targets: tuple[str, ...]) -> ParallelT
 def _find(what: str, package: str, name: str, known: dict[str, str]) -> object:
     if name in known:
         return import_module(f"{package}.{name}")
-    if Path(name).is_dir():
+    if Path(name).expanduser().is_dir():
         return import_module(f"{package}.folder")
     raise InputError(
         f"The {what} `{name}` is neither built in ({', '.join(known)}) nor a folder.{did_you_mean(name, known)}"

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,7 +123,10 @@ class Encoder:
         """
         if self.adapted:
             raise InputError("The recipe puts two adapters into one encoder. Keep one of its adapter interventions.")
-        self.model = get_peft_model(cast(PreTrainedModel, self.model), config)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5.23 for a property by its old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            self.model = get_peft_model(cast(PreTrainedModel, self.model), config)
         self.adapted = True
 
     def head_modules(self) -> list[str]:

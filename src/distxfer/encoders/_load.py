@@ -1,13 +1,14 @@
 """Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -98,17 +99,12 @@ def load_encoder(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
             raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
     base = model.base_model
     blocks = _blocks(base)
     head = _head(model, info)
-    inside = sorted(parameter for parameter in head if parameter.startswith(f"{base.base_model_prefix}.{blocks}"))
-    if inside:
-        raise InputError(
-            f"The weights in `{folder}` lack `{inside[0]}` ({len(inside)} such parameters of its blocks), so they are"
-            f" not those of a whole `{model.config.model_type}`. Check that `config.json` and the weights belong together."
-        )
+    _check_whole(model, head, folder)
     tokenizer = _tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
     embeddings = next(key for key, value in model.named_parameters() if value is base.get_input_embeddings().weight)
@@ -133,7 +129,7 @@ def load_encoder(
 def _config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or config.is_encoder_decoder:
         raise InputError(
@@ -151,6 +147,12 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"The model folder `{folder}` has no tokenizer that loads: {_first_line(error)}"
             " Save it there with `tokenizer.save_pretrained`."
         ) from error
+    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):  # Transformers makes one up without files
+        raise InputError(
+            f"The model folder `{folder}` has no tokenizer that knows any word."
+            " Save it there with `tokenizer.save_pretrained`."
+        )
+    tokenizer.padding_side = "right"  # the first token is a token, and positions do not depend on the padding
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -178,6 +180,17 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     return frozenset(missing | mismatched | outside)
 
 
+def _check_whole(model: PreTrainedModel, head: frozenset[str], folder: Path) -> None:
+    """Refuse weights that lack a part of the encoder; only a pooler may be new, as it belongs to the head."""
+    prefix = f"{model.base_model_prefix}."
+    new = sorted(name for name in head if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
+    if new:
+        raise InputError(
+            f"The weights in `{folder}` lack `{new[0]}` ({len(new)} such parameters, or in other shapes), so they are not"
+            f" those of a whole `{model.config.model_type}`. Check that `config.json` and the weights belong together."
+        )
+
+
 def _snapshot(name: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -193,5 +206,6 @@ def _snapshot(name: str, revision: str) -> Path:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return text if text.endswith(".") else f"{text}."
+    first, *rest = str(error).strip().split("\n")
+    text = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    return f"{text.rstrip(' .')}."

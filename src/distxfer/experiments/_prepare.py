@@ -13,7 +13,7 @@ from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._recipe import Recipe
 from distxfer.interventions import Bound, Languages
 from distxfer.languages import Distances, canonical, distances
-from distxfer.training import Material, Team, Training, stream_seed
+from distxfer.training import Material, Team, Training, stream_seed, torch_stream
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
         train_word_embeddings=recipe.model.train_word_embeddings,
         device=team.device,
     )
-    bounds = {
-        name: intervention.bind(encoder, prepared.languages, prepared.distances)
-        for name, intervention in recipe.interventions.items()
-    }
+    bounds: dict[str, Bound] = {}
+    for name, intervention in recipe.interventions.items():
+        with torch_stream(team.device, recipe.seed, "bind", name):  # new weights (adapters, heads) are drawn in there
+            bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
     pairs = prepared.parallel.train if prepared.parallel else {}
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]

@@ -16,6 +16,7 @@ from distxfer.training import Phase
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _DEFAULTS = defaults_file().name
 _INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
+_TASK = "task"  # what training calls the loss on the labels, beside the names of the interventions
 
 
 def _split(value: object) -> object:
@@ -77,6 +78,7 @@ class _Sections(BaseModel):
 
 # A scalar in the place of one of these tables means its `name`: `task=emoji`, `model=xlm-roberta-base`.
 _NAMED = ("model", "task", "distance", "parallel")
+_UNION = ("tuple[", "literal[")
 _SECTIONS = (*_Sections.model_fields, "intervention")
 
 
@@ -129,14 +131,19 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     values: dict[str, Value] = {}
     for file in (defaults_file(), path):
         values |= {key: Value(value, file.name) for key, value in _flatten(_read(file))}
-    for key, value in map(_override, overrides):
-        values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
-    return _validated(path.stem, values)
+    wrong = []
+    for text in overrides:
+        key, separator, value = (part.strip() for part in text.partition("="))
+        if separator and key:
+            values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
+        else:
+            wrong.append(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
+    return _validated(path.stem, values, wrong)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"`{path}` is not TOML: {error}.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -144,28 +151,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with their values; an empty table is its own value, since `[intervention.lora]` says enough."""
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}{'.name' if not prefix and key in _NAMED else ''}", value
+            named = not prefix and key in _NAMED and value != {}
+            yield f"{prefix}{key}{'.name' if named else ''}", value
 
 
-def _override(text: str) -> tuple[str, str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise InputError(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
-    return key.strip(), value.strip()
-
-
-def _validated(name: str, values: dict[str, Value]) -> Recipe:
+def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
+    """Return the recipe of these values, or raise InputError with all that is `wrong` already and all that is here."""
     values = {**_inherited(values), **values}
-    wrong = [
+    wrong = wrong + [
         f"`{key}`: a table or a key inside one is expected, such as `{key}.{_inside(key)}`."
-        for key in values
-        if key in ("phase", "intervention")
+        for key, one in values.items()
+        if key in ("phase", "intervention") and one.value != {}
     ]
-    nested = _nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
+    nested, complaints = _nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
+    wrong += complaints
     tables = nested.pop("intervention", {})
     sections, complaints = _sections(nested)
     wrong += complaints
@@ -184,7 +188,11 @@ def _validated(name: str, values: dict[str, Value]) -> Recipe:
             + "\n".join(f"  {line}" for line in wrong)
         )
     used = {phase: sections.phase[phase] for phase in sections.phases}
-    values = {key: value for key, value in values.items() if not key.startswith("phase.") or key.split(".")[1] in used}
+    values = {
+        key: one
+        for key, one in values.items()
+        if one.value != {} and (not key.startswith("phase.") or key.split(".")[1] in used)
+    }
     return Recipe(
         name=name,
         seed=sections.seed,
@@ -211,34 +219,45 @@ def _inherited(values: Mapping[str, Value]) -> dict[str, Value]:
     }
 
 
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+def _nest(flat: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the tables that dotted keys mean, and a complaint about every key that is inside a single value."""
     nested: dict[str, Any] = {}
+    wrong = []
     for key, value in flat.items():
         *parents, leaf = key.split(".")
-        table = nested
-        for parent in parents:
-            table = table.setdefault(parent, {}) if isinstance(table.get(parent, {}), dict) else {}
-        table[leaf] = value
-    return nested
+        table: Any = nested
+        for depth, parent in enumerate(parents, start=1):
+            table = table.setdefault(parent, {})
+            if not isinstance(table, dict):
+                single = ".".join(parents[:depth])
+                wrong.append(f"`{key}` is no key: `{single}` is a single value. Did you mean `{single}`?")
+                break
+        else:
+            if value != {}:
+                table[leaf] = value
+            elif not isinstance(table.get(leaf), dict):
+                table[leaf] = {}
+    return nested, wrong
 
 
 def _sections(nested: dict[str, Any]) -> tuple[_Sections | None, list[str]]:
     try:
         return _Sections.model_validate(nested), []
     except ValidationError as error:
-        return None, list(dict.fromkeys(_complaint(cast(dict[str, Any], one)) for one in error.errors()))
+        groups: dict[tuple[str, ...], list[Any]] = {}
+        for one in error.errors():  # a whole number is a place in a list; the rest names the members of a union
+            place = (part for part in one["loc"] if isinstance(part, str) and not part.startswith(_UNION))
+            groups.setdefault(tuple(place), []).append(one)
+        return None, [_complaint(place, group) for place, group in groups.items()]
 
 
-def _complaint(error: dict[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
-    if error["type"] == "extra_forbidden":
+def _complaint(place: Sequence[str], errors: Sequence[Any]) -> str:
+    key = ".".join(place)
+    if errors[0]["type"] == "extra_forbidden":
         known = _known_keys(place[:-1])
-        full = [f"{'.'.join([*place[:-1], key])}" for key in known]
-        return f"`{'.'.join(place)}` is no key.{did_you_mean('.'.join(place), full)} Known here: {', '.join(known)}."
-    key = ".".join(part for part in place if not part.startswith(("literal[", "tuple[")) and not part.isdigit())
-    if error["type"] == "missing":
-        return f"`{key}` is missing."
-    return f"`{key}` {complaint(error)}"
+        full = [".".join([*place[:-1], one]) for one in known]
+        return f"`{key}` is no key.{did_you_mean(key, full)} Known here: {', '.join(known)}."
+    return f"`{key}` {complaint(errors)}"
 
 
 def _known_keys(place: Sequence[str]) -> tuple[str, ...]:
@@ -254,6 +273,10 @@ def _intervention(label: str, table: Any) -> tuple[Intervention | None, list[str
     if not isinstance(table, dict):
         return None, [
             f"`intervention.{label}` is `{table}`, but it should be a table of keys, such as `intervention.{label}.weight`."
+        ]
+    if label == _TASK:
+        return None, [
+            f"`intervention.{label}`: the loss on the labels has the name `{label}`. Choose another, and give its `kind`."
         ]
     kind = str(table.get("kind", label))
     try:
@@ -296,7 +319,12 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
             f"`phase.{phase}.interventions` has `{twice}` twice. Name each once."
             for twice in _twice(() if chosen == "all" else chosen)
         ]
-    return wrong
+    lists = {phase: sections.phase[phase].interventions for phase in sections.phases if phase in sections.phase}
+    return wrong or [
+        f"`intervention.{label}` acts in no phase. Add it to `phase.{sections.phases[0]}.interventions`, or leave it out."
+        for label in tables
+        if not any(chosen == "all" or label in chosen for chosen in lists.values())
+    ]
 
 
 def _twice(words: Sequence[str]) -> list[str]:

@@ -47,7 +47,7 @@ def recipe_path(name: str) -> Path:
 def description(path: Path) -> str:
     """Return the comment that a recipe's file starts with, on one line."""
     comment = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         if not line.startswith("#"):
             break
         comment.append(line.lstrip("# "))

@@ -13,6 +13,7 @@ import pyarrow
 from filelock import FileLock, Timeout
 from pyarrow import parquet
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from distxfer.data import Example
 from distxfer.errors import InputError
@@ -85,7 +86,7 @@ def train(
     results: Path,
     *,
     again: bool = False,
-    trackers: Sequence[str] = (),
+    trackers: Sequence[object] = (),
     report: Report = lambda phase, step, steps, loss: None,
     notice: Notice = lambda text: None,
 ) -> Result:
@@ -95,6 +96,8 @@ def train(
     """
     team = Team(trackers, results)
     notice = notice if team.is_main else lambda text: None
+    if team.is_short:
+        notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
     try:
@@ -117,7 +120,7 @@ def train(
 
 
 def _run(
-    prepared: Prepared, folder: Path, team: Team, trackers: Sequence[str], report: Report, notice: Notice
+    prepared: Prepared, folder: Path, team: Team, trackers: Sequence[object], report: Report, notice: Notice
 ) -> Result:
     started = datetime.now(UTC)
     assembled = assemble(prepared, team)
@@ -201,6 +204,8 @@ def _write(
     _table(folder / "predictions.parquet", _predictions(prepared, after))
     assembled.encoder.save(folder / "model")
     (folder / "model" / "README.md").write_text(model_card(data, prepared), encoding="utf-8")
+    if own := assembled.training.own_weights():
+        save_file(own, folder / "interventions.safetensors")
     write_result(folder, data)
     assembled.training.remove_checkpoint(folder)
 

@@ -1,8 +1,11 @@
 """Finding interventions: a file here by its name, or another package's entry point `distxfer.interventions`."""
 
 import dataclasses
+import json
+import math
 import pkgutil
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +16,16 @@ from distxfer.errors import InputError, did_you_mean
 from distxfer.interventions._contract import Intervention
 
 GROUP = "distxfer.interventions"
+
+# What pydantic expected where it found an error of this type, in the words of a recipe; its own words for all others.
+_EXPECTED = {
+    "bool_parsing": "true or false", "bool_type": "true or false",
+    "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "float_parsing": "a number", "float_type": "a number",
+    "string_type": "a text", "tuple_type": "a list",
+    "dict_type": "a table of keys", "model_type": "a table of keys",
+}  # fmt: skip
 
 
 def intervention_names() -> tuple[str, ...]:
@@ -55,18 +68,33 @@ def make_intervention(kind: str, keys: Mapping[str, Any]) -> tuple[Intervention 
     try:
         made = TypeAdapter(cls).validate_python({key: value for key, value in keys.items() if key in known})
     except ValidationError as error:
-        for one in reversed(error.errors()):
-            complaints.insert(0, (str(one["loc"][0]) if one["loc"] else "", complaint(one)))
-        first = dict(reversed(complaints))  # a union complains once for each of its members
-        return None, list(first.items())
+        groups: dict[str, list[Any]] = {}
+        for one in error.errors():
+            groups.setdefault(str(one["loc"][0]) if one["loc"] else "", []).append(one)
+        return None, [*((key, complaint(group)) for key, group in groups.items()), *complaints]
+    complaints += [
+        (key, f"is `{value}`, but it should be a finite number.")
+        for key, value in ((key, getattr(made, key)) for key in known)
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
     return (None, complaints) if complaints else (made, [])
 
 
-def complaint(error: Any) -> str:
-    """Return what pydantic found wrong in the words of the one error grammar."""
-    said = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"is refused: {said}"
-    value = error["input"]
-    shown = value if isinstance(value, str | int | float | bool) else type(value).__name__
-    return f"is `{shown}`, but {said.replace('Input should', 'it should')}."
+def complaint(errors: Sequence[Any]) -> str:
+    """Return what pydantic found wrong with one key in the words of the one error grammar.
+
+    There are several errors about one key where it may be one of several things (a list, or the word `all`).
+    """
+    value = errors[0]["input"]
+    if errors[0]["type"] == "value_error":
+        return f"is refused: {str(errors[0]['msg']).removeprefix('Value error, ')}"
+    expected = dict.fromkeys(_EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
+    words = [word for one in errors for word in re.findall("'(.*?)'", one.get("ctx", {}).get("expected", ""))]
+    return f"is `{_shown(value)}`, but it should be {', or '.join(expected)}.{did_you_mean(_shown(value), words)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it would be written in a recipe."""
+    if isinstance(value, dict):
+        return "a table"
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, bool | list) else str(value)

@@ -13,7 +13,7 @@ from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy,
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
-_BLUR = 0.05  # of the Sinkhorn divergence, on unit vectors (whose distances are at most 2)
+_BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,18 @@ class Align:
 
 
 def sinkhorn_divergence(x: Tensor, y: Tensor) -> Tensor:
-    """Return the debiased Sinkhorn divergence of two clouds (n, d) and (m, d) with equal weights, p = 2.
+    """Return the debiased Sinkhorn divergence of two clouds of unit vectors (n, d) and (m, d), equal weights, p = 2.
 
     Range: [0, inf) up to rounding, 0 for equal clouds. Invariant under permutations of either cloud and under
     isometries of both. Reference: Feydy et al. 2019, eq. 3, by geomloss.
     """
     from geomloss import SamplesLoss
 
-    # geomloss switches autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
+    # The diameter is given because geomloss fails where all points are one (jeanfeydy/geomloss#51). And it switches
+    # autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
     enabled = torch.is_grad_enabled()
     try:
-        divergence: Tensor = SamplesLoss("sinkhorn", p=2, blur=_BLUR, backend="tensorized")(x, y)
+        divergence: Tensor = SamplesLoss("sinkhorn", p=2, blur=_BLUR, diameter=_DIAMETER, backend="tensorized")(x, y)
     finally:
         torch.set_grad_enabled(enabled)
     return divergence if enabled else divergence.detach()

@@ -1,6 +1,6 @@
 """What there is: recipes, tasks, parallel text, interventions, distances, languages, models and runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from distxfer.data import parallel_languages, parallel_names, task_languages, task_names
@@ -42,12 +42,6 @@ def listing(kind: str, results: Path) -> Table:
     return Table(columns=("name", "what it is"), rows=list(rows[kind]().items()), title=kind)
 
 
-def found_runs(results: Path) -> Iterator[tuple[Path, Result | None]]:
-    """Yield every run's folder below `results`, with its result where it is done."""
-    for folder in sorted(path for path in results.glob("*/*-s*") if path.is_dir()):
-        yield folder, read_result(folder)
-
-
 def _interventions() -> dict[str, str]:
     from distxfer.interventions import intervention_class, intervention_names
 
@@ -70,14 +64,21 @@ def _languages() -> Table:
 
 
 def _runs(results: Path) -> Table:
-    rows = []
-    for folder, result in found_runs(results):
-        recipe, name = folder.parent.name, folder.name
-        identity, seed = name.rsplit("-s", 1)
+    """Return the runs below `results`; one whose result cannot be read is listed too, and a note says why."""
+    rows, notes = [], []
+    for folder in sorted(path for path in results.glob("*/*-s*") if path.is_dir()):
+        identity, _, seed = folder.name.rpartition("-s")
+        if not seed.isdecimal():
+            continue
+        result: Result | None = None
+        try:
+            result = read_result(folder)
+            status = result.data["status"] if result else "not done"
+        except InputError as error:
+            status = "unreadable"
+            notes.append(str(error))
         summary = result.summary if result else {}
-        status = result.data["status"] if result else "not done"
-        rows.append(
-            (recipe, identity, seed, status, *(summary.get(key) for key in ("source", "target_mean", "far_mean")))
-        )
+        means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
+        rows.append((folder.parent.name, identity, int(seed), status, *means))
     columns = ("recipe", "id", "seed", "status", "source", "targets", "far")
-    return Table(columns=columns, rows=rows, title=f"runs in {results}")
+    return Table(columns=columns, rows=rows, title=f"runs in {results}", notes=tuple(notes))

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from distxfer.training._objective import Diverged as Diverged
     from distxfer.training._objective import Material as Material
     from distxfer.training._streams import stream_seed as stream_seed
+    from distxfer.training._streams import torch_stream as torch_stream
     from distxfer.training._team import Team as Team
 
 _HOMES = {
     "Diverged": "_objective", "Material": "_objective", "Plan": "_loop", "Report": "_loop", "Team": "_team",
-    "Training": "_loop", "stream_seed": "_streams",
+    "Training": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
 }  # fmt: skip
 
 

@@ -27,12 +27,9 @@ class Position:
 
 
 def write_checkpoint(
-    folder: Path, position: Position, module: nn.Module, moved: set[str], optimizer: torch.optim.Optimizer
+    folder: Path, position: Position, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the parameters in `moved`, those that train now, and the optimiser's state for them, in one file."""
-    parameters = {
-        name: parameter for name, parameter in module.named_parameters() if name in moved or parameter.requires_grad
-    }
+    """Write every parameter that may have moved, and the optimiser's state for those it trains, in one file."""
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     names = {id(parameter): name for name, parameter in parameters.items()}
     for parameter, state in optimizer.state.items():
@@ -56,17 +53,17 @@ def read_position(folder: Path) -> Position | None:
     return Position(position["phase"], position["step"], Cost(**position["cost"]))
 
 
-def read_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the stored parameters into `module`, and their state into `optimizer`."""
-    parameters = dict(module.named_parameters())
+def read_checkpoint(folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+    """Put the stored values into the parameters, and their state into `optimizer`."""
     state: dict[str, dict[str, Tensor]] = {}
     with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():
         for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
-            kind, name, *rest = key.split("/")
+            kind, name = key.split("/", 1)
             if kind == "parameter":
                 parameters[name].copy_(stored.get_tensor(key))
             else:
-                state.setdefault(name, {})[rest[0]] = stored.get_tensor(key)
+                name, moment = name.rsplit("/", 1)
+                state.setdefault(name, {})[moment] = stored.get_tensor(key)
     for name, values in state.items():
         parameter = parameters[name]
         optimizer.state[parameter] = {

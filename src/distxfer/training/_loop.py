@@ -62,9 +62,12 @@ class Training:
         self.encoder, self.material, self.bounds, self.phases = encoder, material, bounds, phases
         self.team, self.seed = team, seed
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
-        self._moved = {f"model.{name}" for names in self._trains.values() for name in names}
         needs = {need for bound in bounds.values() for need in bound.needs}
         moves = frozenset().union(*self._trains.values())
+        self._moving = {name: one for name, one in encoder.model.named_parameters() if name in moves}
+        for name, bound in bounds.items():
+            own = bound.module.to(team.device).named_parameters() if bound.module is not None else ()
+            self._moving |= {f"{name}/{key}": parameter for key, parameter in own}
         self._reference = encoder.reference(moves.__contains__) if "reference" in needs else None
 
     def plan(self) -> list[Plan]:
@@ -110,10 +113,19 @@ class Training:
             loop = _PhaseLoop(self, number, name)
             first = start.step if number == start.phase else 0
             if first:
-                read_checkpoint(folder, loop.module, loop.plain_optimizer)
+                read_checkpoint(folder, self._moving, loop.plain_optimizer)
             cost = loop.run(first, cost, folder, log, report, checkpoint_every)
             loop.close()
         return replace(cost, peak_memory_mb=_peak_memory_mb(self.team.device))
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the weights that interventions have of their own, as `NAME.PARAMETER`, to be saved with the result."""
+        return {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, bound in self.bounds.items()
+            if bound.module is not None
+            for key, value in bound.module.state_dict().items()
+        }
 
     def remove_checkpoint(self, folder: Path) -> None:
         """Remove what a finished run needs no more."""
@@ -263,12 +275,16 @@ class _PhaseLoop:
         counts (those of the step before), and in the rare step where these turn out wrong, taken once more.
         """
         micros = self._micros(number)
-        while True:
-            totals, counts, used = self._accumulate(micros, expected)
-            if torch.equal(counts, used):
-                return totals, counts
-            expected = counts
+        totals, counts, used = self._accumulate(micros, expected)
+        if not torch.equal(counts, used):
             self.module.zero_grad()
+            totals, counts, used = self._accumulate(micros, counts)
+        if not torch.equal(counts, used):
+            raise RunError(
+                f"A term counts differently each time it is computed at step {number} of the phase `{self.name}`."
+                " A term may draw only from `step.random`."
+            )
+        return totals, counts
 
     def _accumulate(self, micros: Sequence[Micro], expected: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         team, weights = self.training.team, self.module.weights
@@ -348,24 +364,24 @@ class _PhaseLoop:
         """Return the cost with one more step in it, summed over the processes."""
         encoders = torch.tensor([self.module.forwards, self.module.tokens], dtype=torch.float64)
         self.module.forwards = self.module.tokens = 0
-        forwards, tokens = (int(value) for value in self.training.team.sum(encoders))
         reference = self.training._reference
         if reference is not None:
-            forwards += reference.forwards
+            encoders[0] += reference.forwards
             reference.forwards = 0
+        forwards, tokens = self.training.team.sum(encoders).tolist()
         return replace(
             cost,
             seconds=cost.seconds + seconds,
             steps=cost.steps + 1,
-            tokens=cost.tokens + tokens,
-            forwards=cost.forwards + forwards,
+            tokens=cost.tokens + int(tokens),
+            forwards=cost.forwards + forwards / self.training.team.size,
             trainable_parameters=sum(parameter.numel() for parameter in self.parameters),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         if self.training.team.is_main:
             position = Position(self.number, step, cost)
-            write_checkpoint(folder, position, self.module, self.training._moved, self.plain_optimizer)
+            write_checkpoint(folder, position, self.training._moving, self.plain_optimizer)
         self.training.team.wait()
 
 

@@ -36,11 +36,13 @@ class Phase(BaseModel):
 
 @dataclass
 class Cost:
-    """What a run has cost so far: seconds of training, optimiser steps, tokens and forward passes of any encoder."""
+    """What a run has cost so far: seconds of training, optimiser steps, tokens of all processes that the trained
+    encoder has read, and forward passes (of it and of the reference) of one process.
+    """
 
     seconds: float = 0.0
     steps: int = 0
     tokens: int = 0
-    forwards: int = 0
+    forwards: float = 0.0
     peak_memory_mb: float = 0.0
     trainable_parameters: int = 0

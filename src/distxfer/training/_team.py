@@ -7,7 +7,10 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast_object_list, gather_object
+
+from distxfer.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 
@@ -15,9 +18,18 @@ T = TypeVar("T")
 class Team:
     """All processes of one run; `accelerator` is theirs, and this the only room that knows of it."""
 
-    def __init__(self, trackers: Sequence[str] = (), folder: Path | None = None) -> None:
+    def __init__(self, trackers: Sequence[object] = (), folder: Path | None = None) -> None:
+        """Join the processes of this launch; `trackers` are names that Accelerate knows, or trackers of your own.
+
+        Raises InputError for a tracker that Accelerate does not know, or whose package is not installed.
+        """
+        for name in trackers:
+            if isinstance(name, str):
+                _check_tracker(name)
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         self.accelerator = Accelerator(
+            # Without a GPU, only a process that is told so joins the others of its launch.
+            cpu=not torch.accelerator.is_available(),
             mixed_precision="bf16" if bf16 else "no",
             log_with=list(trackers) or None,
             project_dir=str(folder) if folder else None,
@@ -47,6 +59,15 @@ class Team:
     def is_main(self) -> bool:
         """Whether this is the process that writes and reports."""
         return bool(self.accelerator.is_main_process)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether `accelerate launch` was asked for several processes and started one, as it does without a GPU.
+
+        Its simple launcher tells the process where the others would meet, but starts no others.
+        """
+        launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
+        return self.size == 1 and launched and "RANK" not in os.environ
 
     @property
     def precision(self) -> str:
@@ -89,3 +110,13 @@ class Team:
     def wait(self) -> None:
         """Wait until every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def _check_tracker(name: str) -> None:
+    known = [kind for kind in LoggerType.list() if kind != "all"]
+    if name not in known:
+        raise InputError(
+            f"`--log-with` has `{name}`, which Accelerate does not know.{did_you_mean(name, known)} Known: {', '.join(known)}."
+        )
+    if name not in {str(kind.value) for kind in get_available_trackers()}:
+        raise InputError(f"`--log-with` has `{name}`, which is not installed. Run: pip install {name}")

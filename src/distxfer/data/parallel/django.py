@@ -2,6 +2,7 @@
 
 import gettext
 import re
+from collections import defaultdict
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,11 +70,14 @@ def _catalogues() -> dict[str, list[Path]]:
         raise InputError(
             'The parallel text `django` needs the package `django`, which is not installed. Run: pip install "distxfer[offline]"'
         )
+    root = Path(spec.origin).parent
+    compiled: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(root.glob("**/locale/*/LC_MESSAGES/django*.mo")):
+        compiled[path.parent.parent.name].append(path)
     found: dict[str, tuple[str, list[Path]]] = {}
-    for folder in sorted(Path(spec.origin).parent.glob("conf/locale/*/LC_MESSAGES")):
+    for folder in sorted(root.glob("conf/locale/*/LC_MESSAGES")):
         locale = folder.parent.name
         key = canonical(locale.replace("_", "-"))
         if key != "eng" and (key not in found or len(locale) < len(found[key][0])):
-            everywhere = Path(spec.origin).parent.glob(f"**/locale/{locale}/LC_MESSAGES/django*.mo")
-            found[key] = (locale, sorted(everywhere))
+            found[key] = (locale, compiled[locale])
     return {key: paths for key, (_, paths) in found.items()}

@@ -11,7 +11,7 @@ DESCRIPTION = "your own: FOLDER/{language}.tsv, a source sentence, a tab, its tr
 
 def languages(name: str) -> tuple[str, ...]:
     """Return the targets that have a file."""
-    return tuple(language_paths(Path(name), "*.tsv"))
+    return tuple(language_paths(Path(name).expanduser(), "*.tsv"))
 
 
 def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
@@ -19,7 +19,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
 
     Raises InputError, with file and line, for a line that is not two sentences.
     """
-    paths = language_paths(Path(name), "*.tsv")
+    paths = language_paths(Path(name).expanduser(), "*.tsv")
     train: dict[str, tuple[Pair, ...]] = {}
     held: dict[str, tuple[Pair, ...]] = {}
     for target in (target for target in targets if target in paths):

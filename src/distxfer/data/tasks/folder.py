@@ -12,7 +12,9 @@ DESCRIPTION = "your own: FOLDER/{language}/{train,dev,test}.jsonl with id, text 
 
 def languages(name: str) -> tuple[str, ...]:
     """Return the languages that have a `test.jsonl` in the folder."""
-    return tuple(key for key, path in language_paths(Path(name), "*/").items() if (path / "test.jsonl").is_file())
+    return tuple(
+        key for key, path in language_paths(Path(name).expanduser(), "*/").items() if (path / "test.jsonl").is_file()
+    )
 
 
 def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
@@ -20,7 +22,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    folders = language_paths(Path(name), "*/")
+    folders = language_paths(Path(name).expanduser(), "*/")
     train_path = folders[source] / "train.jsonl"
     if not train_path.is_file():
         raise InputError(f"`{train_path}` does not exist, but the source `{source}` needs labelled text to train on.")

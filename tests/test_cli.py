@@ -1,0 +1,389 @@
+"""The verbs: what they print where, in tables and in JSON, and what they write."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from distxfer import __version__, load_recipe
+from distxfer.experiments import recipe_path
+
+VERBS = ("train", "show", "validate", "ls", "cp", "env")
+HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow")
+
+
+def python(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny_settings):
+    """A results folder with one finished run of `drift_reg`; nobody changes it."""
+    from typer.testing import CliRunner
+
+    from distxfer.cli import app
+
+    results = tmp_path_factory.mktemp("results")
+    done = CliRunner().invoke(app, ["train", "recipe=drift_reg", f"--results={results}", *tiny_settings])
+    assert done.exit_code == 0
+    (folder,) = results.glob("drift_reg/*-s0")
+    return results, folder, done
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# The program
+
+
+def test_help_and_completion_import_nothing_heavy():
+    code = f"""
+import json, sys
+from typer.testing import CliRunner
+from distxfer.cli import app
+found = {{}}
+for words in ([], *([verb] for verb in {VERBS!r})):
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0 and "Usage" in shown.stdout and not shown.stderr, words
+    found[" ".join(words)] = [name for name in {HEAVY!r} if name in sys.modules]
+from distxfer._complete import complete_recipe
+assert "plain" in complete_recipe("")
+for words in ("recipe=", "recipe = dr", "task.targets=jpn,", "phase."):
+    env = {{"_DISTXFER_COMPLETE": "complete_bash", "COMP_WORDS": "distxfer train " + words, "COMP_CWORD": str(1 + len(words.split()))}}
+    shown = CliRunner().invoke(app, [], env=env, prog_name="distxfer")
+    assert shown.stdout, words
+    found["completing " + words] = [name for name in {HEAVY!r} if name in sys.modules]
+print(json.dumps(found))
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found == dict.fromkeys(found, [])
+    assert len(found) == len(VERBS) + 5
+
+
+def test_the_program_is_a_module_too(tmp_path):
+    done = python("-m", "distxfer", "--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"distxfer {__version__}\n", "")
+    wrong = python("-m", "distxfer", "ls", "recipe", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("Error: `recipe` cannot be listed. Did you mean `recipes`?")
+
+
+def test_help_names_every_verb(cli):
+    shown = cli("--help").stdout
+    assert all(verb in shown for verb in VERBS)
+    for verb in VERBS:
+        assert "Usage: distxfer" in cli(verb, "-h").stdout
+
+
+def test_an_unknown_verb_or_option(cli):
+    for words in (["trian"], ["train", "--resluts=x"], ["ls", "--foo"], ["cp", "plain"]):
+        wrong = cli(*words)
+        assert (wrong.exit_code, wrong.stdout) == (2, "")
+        assert "Error" in wrong.stderr
+
+
+# show, cp, validate, env
+
+
+def test_show_is_toml_with_origins_that_loads_again(cli):
+    words = ["recipe=drift_reg", "task.targets=jpn,no", "seed=2", "intervention.drift.weight=1"]
+    shown = cli("show", *words)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    lines = dict(line.split(" = ", 1) for line in shown.stdout.splitlines())
+    assert lines["seed"].split() == ["2", "#", "override"]
+    assert lines["task.targets"].split("#") == ['["jpn", "no"]'.ljust(lines["task.targets"].index("#")), " override"]
+    assert lines["intervention.drift.weight"].split() == ["1.0", "#", "override"]
+    assert lines["intervention.drift.measure"].split() == ['"cka"', "#", "drift_reg.toml"]
+    assert lines["model.pooling"].split() == ['"mean"', "#", "_defaults.toml"]
+    assert lines["intervention.drift.kind"].endswith("# default of the intervention drift")
+    resolved = load_recipe("drift_reg", words[1:]).resolved()
+    assert {**tomllib.loads(shown.stdout), "name": "drift_reg"} == resolved
+    Path("drift_reg.toml").write_text(shown.stdout)
+    assert load_recipe("drift_reg.toml").resolved() == resolved
+
+
+def test_show_as_json(cli):
+    rows = json.loads(cli("show", "--json", "seed=2", "recipe=lora").stdout)
+    assert rows[0] == {"key": "seed", "value": 2, "origin": "override"}
+    assert [set(row) for row in rows] == [{"key", "value", "origin"}] * len(rows)
+    assert {row["key"]: row["origin"] for row in rows}["phase.finetune.learning_rate"] == "lora.toml"
+
+
+def test_show_puts_phases_in_tables(cli):
+    shown = cli("show", "recipe=plain", "phases=one,two", "phase.two.steps=3").stdout
+    settings = tomllib.loads(shown)
+    assert list(settings["phase"]) == ["one", "two"]
+    assert settings["phase"]["two"] == {**settings["phase"]["one"], "steps": 3}
+
+
+def test_cp_copies_the_file_and_overwrites_nothing(cli):
+    done = cli("cp", "drift_reg", "mine.toml")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "mine.toml\n", "")
+    assert Path("mine.toml").read_bytes() == recipe_path("drift_reg").read_bytes()
+    Path("mine.toml").write_text("seed = 4\n")
+    for words, message in (
+        (["plain", "mine.toml"], "Error: `mine.toml` exists already. Choose another name, or remove it first.\n"),
+        (["plain", "mine"], "Error: `mine` is no recipe's file name; expected one that ends in `.toml`.\n"),
+        (["plain", "no/x.toml"], "Error: `no/x.toml` cannot be written: No such file or directory. Choose another folder.\n"),
+    ):  # fmt: skip
+        wrong = cli("cp", *words)
+        assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", message)
+    assert cli("cp", "plian", "x.toml").exit_code == 2
+    assert [path.name for path in Path().iterdir()] == ["mine.toml"]
+    assert Path("mine.toml").read_text() == "seed = 4\n"
+    assert cli("cp", "mine.toml", "again.toml").exit_code == 0
+    assert '"override"' not in cli("show", "--json", "recipe=again.toml").stdout
+
+
+def test_validate_checks_and_writes_nothing(cli, tiny_settings):
+    shown = cli("validate", "recipe=dist_align", "intervention.align.layer=3", *tiny_settings)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    facts = json.loads(
+        cli("validate", "--json", "recipe=dist_align", "intervention.align.layer=3", *tiny_settings).stdout
+    )
+    assert facts.pop("id") in shown.stdout
+    assert facts == {
+        "recipe": "dist_align", "source": "eng", "targets": "deu, jpn", "train examples": 48, "labels": 2, "valid": True,
+    }  # fmt: skip
+    assert not list(Path().iterdir())
+
+
+def test_env_prints_versions_and_folders(cli, monkeypatch):
+    facts = json.loads(cli("env", "--json", "--results", "there").stdout)
+    assert facts["distxfer"] == __version__
+    assert facts["results"] == str(Path.cwd() / "there")
+    assert set(facts) >= {"device", "cache", "torch", "transformers", "lang2vec"}
+    monkeypatch.setenv("DISTXFER_RESULTS", "elsewhere")
+    monkeypatch.setenv("DISTXFER_CACHE", "/somewhere/cache")
+    lines = dict(line.split(maxsplit=1) for line in cli("env").stdout.splitlines())
+    assert (lines["results"], lines["cache"]) == (str(Path.cwd() / "elsewhere"), "/somewhere/cache")
+    assert not list(Path().iterdir())
+
+
+# ls
+
+LISTED = {
+    "recipes": {"plain", "drift_reg", "dist_align", "freeze_lower", "lora"},
+    "tasks": {"emoji", "FOLDER"},
+    "parallel": {"emoji", "django", "FOLDER"},
+    "interventions": {"align", "drift", "freeze", "lora"},
+    "distances": {"syntactic", "phonological", "inventory", "genetic", "geographic", "featural"},
+    "models": {"bundled/multilingual-e5-small", "FOLDER or NAME"},
+}
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_ls_of_a_kind(cli, kind):
+    rows = json.loads(cli("ls", kind, "--json").stdout)
+    assert {row["name"] for row in rows} == LISTED[kind]
+    assert all(row["what it is"] for row in rows)
+    shown = cli("ls", kind)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert all(row["name"] in shown.stdout and row["what it is"] in shown.stdout for row in rows)
+
+
+def test_ls_of_languages(cli):
+    rows = {row["language"]: row for row in json.loads(cli("ls", "languages", "--json").stdout)}
+    assert rows["jpn"] == {
+        "language": "jpn", "name": "Japanese", "syntactic from eng": pytest.approx(0.5, abs=0.05),
+        "task emoji": True, "parallel django": True, "parallel emoji": True,
+    }  # fmt: skip
+    assert rows["eng"]["syntactic from eng"] == 0
+    assert rows["khm"]["task emoji"] is False
+    assert "Khmer" in cli("ls", "languages").stdout
+
+
+def test_ls_of_everything(cli):
+    tables = json.loads(cli("ls", "--json").stdout)
+    assert set(tables) == {*LISTED, "runs"}
+    assert tables["runs"] == []
+    assert all(name in cli("ls").stdout for name in tables)
+
+
+def test_ls_of_runs(cli, trained, tmp_path):
+    results, folder, _ = trained
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    (copy / "plain" / "0123abcd-s12").mkdir(parents=True)
+    (copy / "plain" / "notes-some").mkdir()
+    newer = copy / "plain" / "4567abcd-s3"
+    newer.mkdir()
+    (newer / "result.json").write_text('{"schema": 99}')
+    rows = json.loads(cli("ls", "runs", "--json").stdout)
+    summary = json.loads((folder / "result.json").read_text())["summary"]
+    nothing = {"source": None, "targets": None, "far": None}
+    assert rows == [
+        {"recipe": "drift_reg", "id": folder.name.split("-")[0], "seed": 0, "status": rows[0]["status"],
+         "source": summary["source"], "targets": summary["target_mean"], "far": summary["far_mean"]},
+        {"recipe": "plain", "id": "0123abcd", "seed": 12, "status": "not done", **nothing},
+        {"recipe": "plain", "id": "4567abcd", "seed": 3, "status": "unreadable", **nothing},
+    ]  # fmt: skip
+    assert rows[0]["status"] in ("done", "collapsed")
+    shown = cli("ls", "runs").stdout
+    assert "not done" in shown
+    assert "has the schema 99, made by a newer distxfer" in shown
+    assert json.loads(cli("ls", "runs", "--json", "--results", str(results)).stdout) == rows[:1]
+
+
+def test_a_broken_recipe_in_the_working_folder_spoils_no_list(cli):
+    Path("recipes").mkdir()
+    Path("recipes/bad.toml").write_bytes(b"# caf\xe9\nseed = ")
+    names = [row["name"] for row in json.loads(cli("ls", "recipes", "--json").stdout)]
+    assert "bad" in names
+    assert cli("show", "recipe=bad").exit_code == 2
+
+
+# train
+
+
+def test_train_prints_the_table_and_where_the_result_is(trained):
+    _, folder, done = trained
+    lines = done.stdout.splitlines()
+    assert lines[-1] == f"Result: {folder}"
+    table = [line.split() for line in lines if line.split()[:1] in (["eng"], ["deu"], ["jpn"])]
+    assert [row[:3] for row in table] == [["eng", "English", "source"], ["deu", "German", "near"], ["jpn", "Japanese", "far"]]  # fmt: skip
+    assert "One seed: no ranking of methods." in done.stdout
+    assert "step" not in done.stdout
+
+
+def test_train_says_on_stderr_how_far_it_is(trained):
+    _, _, done = trained
+    lines = done.stderr.splitlines()
+    assert lines[0] == "Measuring 117 texts in 3 languages before training."
+    assert lines[-2].startswith("finetune: step 18 of 18, loss ")
+    assert lines[-1] == "Scoring and measuring after training."
+    assert len(lines) == 2 + 18
+
+
+def test_train_leaves_one_complete_result(trained):
+    _, folder, _ = trained
+    names = {path.name for path in folder.iterdir()} - {".lock"}
+    assert names == {"result.json", "measurements.parquet", "predictions.parquet", "log.jsonl", "model"}
+    data = json.loads((folder / "result.json").read_text())
+    assert (data["schema"], data["seed"], data["source"]) == (1, 0, "eng")
+    assert f"{data['id']}-s0" == folder.name
+    assert data["provenance"]["command"]
+
+
+def test_a_run_that_is_done_is_not_run_again(cli, trained, tiny_settings):
+    results, folder, done = trained
+    before = contents(folder)
+    again = cli("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
+    assert (again.exit_code, again.stdout) == (0, done.stdout)
+    assert again.stderr == f"This run is done already: {folder}. Use `--again` to do it anew.\n"
+    assert contents(folder) == before
+
+
+def test_train_as_json_is_the_result_with_its_folder(cli, trained, tiny_settings):
+    results, folder, _ = trained
+    shown = cli("train", "recipe=drift_reg", "--json", f"--results={results}", *tiny_settings)
+    assert json.loads(shown.stdout) == {**json.loads((folder / "result.json").read_text()), "folder": str(folder)}
+
+
+def test_again_runs_anew_in_the_folder_of_the_environment(cli, monkeypatch, tiny_settings, trained):
+    monkeypatch.setenv("DISTXFER_RESULTS", "mine")
+    words = ["train", "recipe=drift_reg", "--json", *tiny_settings]
+    first = json.loads(cli(*words).stdout)
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+    folder = Path(first["folder"])
+    assert folder.parts[:2] == ("mine", "drift_reg")
+    (folder / "left over.txt").write_text("from before")
+    shown = cli(*words, "--again")
+    assert "step 18 of 18" in shown.stderr
+    second = json.loads(shown.stdout)
+    assert not (folder / "left over.txt").exists()
+    assert second["scores"] == first["scores"] == json.loads((trained[1] / "result.json").read_text())["scores"]
+
+
+def test_dry_run_writes_nothing(cli, tiny_settings, trained):
+    words = ["train", "recipe=drift_reg", "--dry-run", *tiny_settings]
+    shown = cli(*words)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    facts = json.loads(cli(*words, "--json").stdout)
+    assert not list(Path().iterdir())
+    assert facts["finetune: steps"] == 18
+    assert 0 < facts["finetune: parameters that train"] < facts["finetune: parameters"]
+    assert facts["folder"] == f"results/drift_reg/{trained[1].name}"
+    assert facts["done already"] is False
+    assert {*facts} >= {"task tokens", "disk (MB)", "time here (seconds, estimated)"}
+    before = contents(trained[1])
+    done = json.loads(cli(*words, "--json", "--results", str(trained[0])).stdout)
+    assert done["done already"] is True
+    assert contents(trained[1]) == before
+
+
+def test_the_seed_is_not_part_of_the_id(cli, tiny_settings, trained):
+    facts = json.loads(cli("train", "recipe=drift_reg", "--dry-run", "--json", "seed=7", *tiny_settings).stdout)
+    assert facts["folder"] == f"results/drift_reg/{trained[1].name.removesuffix('-s0')}-s7"
+
+
+def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, trained, monkeypatch):
+    results, folder, _ = trained
+    lock = FileLock(folder / ".lock")
+    lock.acquire()
+    waiting = FileLock.acquire
+
+    def acquire(self, *arguments, **options):
+        if options.get("timeout") != 0:  # the second, patient attempt: the other process is done by now
+            lock.release()
+        return waiting(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    shown = cli("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
+    assert shown.exit_code == 0
+    assert shown.stderr.splitlines() == [
+        f"Another process is at work on this run ({folder}); waiting for it to finish.",
+        f"This run is done already: {folder}. Use `--again` to do it anew.",
+    ]
+
+
+# Completion
+
+BASH = [  # what bash, which splits at `=`, makes of what is typed
+    ("train rec", ["recipe="]),
+    ("train recipe = dr", ["drift_reg"]),
+    ("train recipe =", ["dist_align", "drift_reg", "freeze_lower", "lora", "plain"]),
+    ("train recipe=dr", ["recipe=drift_reg"]),
+    ("train recipe = drift_reg intervention.align.t", ["intervention.align.temperature="]),
+    ("train recipe = drift_reg task.targets = jpn,k", ["jpn,kor"]),
+    ("train task.targets=jpn,k", ["task.targets=jpn,kor"]),
+    ("train task.targets=jpn,j", []),
+    ("show task.source=z", ["task.source=zho"]),
+    ("train seed = 4", []),
+    ("ls di", ["distances"]),
+    ("cp fr", ["freeze_lower"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "offered"), BASH)
+def test_completion(cli, monkeypatch, typed, offered):
+    monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"distxfer {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    assert cli().stdout.split() == offered
+
+
+def test_completion_after_a_blank_offers_keys(cli, monkeypatch):
+    for typed in ("distxfer train recipe = plain ", "distxfer train recipe=plain "):
+        monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+        assert {"seed=", "task.targets=", "phase.finetune.epochs="} <= set(cli().stdout.split())
+
+
+def test_completion_passes_over_a_broken_recipe(cli, monkeypatch):
+    Path("recipes").mkdir()
+    Path("recipes/bad.toml").write_bytes(b"\xff seed = ")
+    monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_zsh")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", "distxfer train se")
+    shown = cli()
+    assert "seed=" in shown.stdout
+    assert shown.stderr == ""

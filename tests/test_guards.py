@@ -1,0 +1,225 @@
+"""A silent no-op is the failure of this field: here each guard is broken on purpose, and must say so loudly."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+import distxfer.experiments._measurements as measurements
+from distxfer import InputError, RunError, load_recipe, read_result, train
+from distxfer.encoders import Reference
+from distxfer.training import Team
+
+# An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
+PACKAGE = '''
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from distxfer.interventions import Bound, Term
+
+noise = iter(range(10**6))
+
+
+@dataclass(frozen=True)
+class Centre:
+    """Pull the middle layer's mean towards a learned point."""
+
+    weight: float = 1.0
+    how: Literal["well", "constant", "never", "nan", "moody", "undeclared", "nothing", "everything", "needy"] = "well"
+
+    def bind(self, encoder, languages, distances):
+        module = nn.Linear(encoder.hidden_size, 1)
+
+        def term(step):
+            pooled = step.encoded().pooled(encoder.layers // 2)
+            total = module(pooled).square().sum()
+            if self.how == "constant":
+                total = torch.ones(())
+            if self.how == "nan" and step.number == 7:
+                total = total * torch.nan
+            if self.how == "undeclared":
+                step.reference(step.batch)
+            count = 0 if self.how == "never" else len(pooled)
+            return Term(total * (count > 0), count + (next(noise) if self.how == "moody" else 0), "example")
+
+        if self.how == "nothing":
+            return Bound(trains=lambda name: False)
+        if self.how == "everything":
+            return Bound(trains=lambda name: True)
+        needs = frozenset({"pairs"}) if self.how == "needy" else frozenset()
+        return Bound(term=term, weight=self.weight, module=module, needs=needs, languages=languages.targets)
+'''
+RECIPE = "# Pull the middle layer to a learned point.\n[intervention.centre]\nweight = 0.5\n"
+
+
+@pytest.fixture
+def run(tmp_path, tiny_settings, monkeypatch):
+    """Train with the package `centre_package` installed: found by its entry point, like any other package's."""
+    site = tmp_path / "site"
+    (site / "centre_package-1.dist-info").mkdir(parents=True)
+    (site / "centre_package.py").write_text(PACKAGE)
+    (site / "centre_package-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: centre-package\nVersion: 1\n"
+    )
+    (site / "centre_package-1.dist-info" / "entry_points.txt").write_text(
+        "[distxfer.interventions]\ncentre = centre_package:Centre\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    recipe = tmp_path / "centred.toml"
+    recipe.write_text(RECIPE)
+
+    def runner(*overrides: str, **options):
+        return train(load_recipe(str(recipe), [*tiny_settings, *overrides]), tmp_path / "results", **options)
+
+    yield runner
+    sys.modules.pop("centre_package", None)
+
+
+def test_a_new_intervention_is_one_file_and_one_recipe(run, tmp_path):
+    """Discovered, trained, logged, saved and measured, its own weights included."""
+    result = run()
+    assert result.folder.parent.name == "centred"
+    assert result.data["recipe"]["intervention"]["centre"] == {"kind": "centre", "weight": 0.5, "how": "well"}
+    own = load_file(result.folder / "interventions.safetensors")
+    assert set(own) == {"centre.weight", "centre.bias"}
+    assert len(parquet.read_table(result.folder / "measurements.parquet")) > 0
+    log = (result.folder / "log.jsonl").read_text()
+    assert log.count('"term/centre"') == log.count('"term/task"') == 18
+    plain = train(load_recipe("plain", [*_settings(result)]), tmp_path / "plain")
+    same = load_file(plain.folder / "model" / "model.safetensors")
+    moved = load_file(result.folder / "model" / "model.safetensors")
+    assert any(not torch.equal(same[key], moved[key]) for key in same)
+
+
+def test_weights_of_its_own_are_optimised_and_resumed(run):
+    """The total is quadratic in them, so that training must bring them nearer to 0 than they were."""
+
+    def stop(phase, step, steps, loss):
+        if step == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(report=stop)
+    resumed = load_file(run().folder / "interventions.safetensors")
+    whole = load_file(run(again=True).folder / "interventions.safetensors")
+    assert torch.equal(resumed["centre.weight"], whole["centre.weight"])
+    zero = load_file(run("intervention.centre.weight=0").folder / "interventions.safetensors")
+    assert not torch.equal(zero["centre.weight"], whole["centre.weight"])
+
+
+def _settings(result) -> list[str]:
+    recipe = result.data["recipe"]
+    phase = recipe["phase"]["finetune"]
+    return [
+        f"model={recipe['model']['name']}", f"task={recipe['task']['name']}", f"parallel={recipe['parallel']['name']}",
+        *(f"phase.finetune.{key}={phase[key]}" for key in ("epochs", "batch_size", "learning_rate")),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["constant", "never"])
+def test_a_term_without_effect_stops_the_run(run, how):
+    with pytest.raises(RunError, match="The term `centre` has had no gradient on any trainable parameter by step"):
+        run(f"intervention.centre.how={how}")
+
+
+def test_a_loss_that_is_not_finite_names_the_term_and_the_step_and_keeps_the_checkpoint(run, tmp_path):
+    with pytest.raises(InputError, match=r"The term `centre` is nan at step 7 of the phase `finetune`\. Lower"):
+        run("intervention.centre.how=nan")
+    (folder,) = (tmp_path / "results" / "centred").iterdir()
+    assert (folder / "checkpoint.safetensors").is_file()
+    assert read_result(folder) is None
+    assert not (folder / "model").exists()
+
+
+def test_a_learning_rate_that_blows_up_is_named(run):
+    with pytest.raises(
+        InputError, match=r"(The term `(task|centre)` is (nan|inf)|The gradient) at step|is nan at step"
+    ):
+        run("phase.finetune.learning_rate=1e30")
+
+
+def test_a_term_that_counts_at_random_is_caught_where_it_matters(run):
+    with pytest.raises(RunError, match="A term counts differently each time it is computed"):
+        run("intervention.centre.how=moody", "phase.finetune.accumulation=2")
+
+
+def test_a_term_that_did_not_say_what_it_needs(run):
+    with pytest.raises(InputError, match="The term `centre` uses the reference, so its `Bound` must say it `needs` it"):
+        run("intervention.centre.how=undeclared")
+
+
+def test_trains_must_match_some_parameters(run):
+    with pytest.raises(
+        InputError, match=r"Nothing may train in the phase `finetune`: its interventions freeze all \d+"
+    ):
+        run("intervention.centre.how=nothing")
+
+
+def test_trains_must_not_match_all_parameters(run):
+    with pytest.raises(
+        InputError, match="The intervention `centre` keeps nothing from training in the phase `finetune`"
+    ):
+        run("intervention.centre.how=everything")
+
+
+def test_what_is_needed_must_be_there(run):
+    with pytest.raises(
+        InputError, match=r"The intervention `centre` needs parallel text for `deu`, and there is none \(no `par"
+    ):
+        run("intervention.centre.how=needy", "parallel=")
+
+
+def test_a_phase_with_nothing_to_optimise(tmp_path, tiny_settings):
+    with pytest.raises(InputError, match="The phase `finetune` has nothing to optimise"):
+        train(load_recipe("plain", [*tiny_settings, "phase.finetune.task=false"]), tmp_path)
+
+
+@pytest.mark.parametrize("recipe", ["drift_reg", "lora"])
+def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_settings, monkeypatch, recipe):
+    """As when the reference is loaded from the tuned checkpoint, which published code did."""
+    states = Reference.states
+    monkeypatch.setattr(Reference, "states", lambda self, keys, inputs: states(self, keys, inputs) * 1.01)
+    with pytest.raises(
+        RunError, match=r"The reference encoder differs from the encoder before the first step by 0\.0099"
+    ):
+        train(load_recipe(recipe, [*tiny_settings, "intervention.drift.weight=1"]), tmp_path)
+
+
+def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
+    """As when a distributed sampler pads the last batch with repeats."""
+    monkeypatch.setattr(Team, "share", lambda self, items: [*items, *items[:1]])
+    with pytest.raises(RunError, match=r"\d+ texts were encoded where \d+ were asked for, each once"):
+        measurements.snapshot(*_snapshot_arguments(tmp_path, tiny_settings))
+
+
+def _snapshot_arguments(folder: Path, settings: list[str]):
+    from distxfer.experiments._prepare import assemble, prepare
+
+    team = Team()
+    prepared = prepare(load_recipe("plain", settings))
+    assembled = assemble(prepared, team)
+    return assembled.encoder, assembled.collate, list(prepared.task.examples("test", "eng")[:5]), team
+
+
+def test_geomloss_does_not_switch_autograd_on():
+    """jeanfeydy/geomloss#57: the wrapped divergence leaves `no_grad` as it found it, and returns no graph in it."""
+    from geomloss import SamplesLoss
+
+    from distxfer.interventions.align import sinkhorn_divergence
+
+    x, y = torch.randn(5, 3, requires_grad=True), torch.randn(5, 3)
+    with torch.no_grad():
+        divergence = sinkhorn_divergence(x, y)
+        assert not divergence.requires_grad
+        assert not torch.is_grad_enabled()
+    with torch.no_grad():
+        SamplesLoss("sinkhorn", p=2, blur=0.05, backend="tensorized")(x, y)
+        assert torch.is_grad_enabled(), "geomloss#57 is fixed: the guard in align.py can go"
+    torch.set_grad_enabled(True)
+    assert sinkhorn_divergence(x, y).requires_grad

@@ -1,0 +1,212 @@
+"""The terms by themselves: against formulas written out again, and in the settings that must be refused."""
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from distxfer import InputError
+from distxfer.data import Batch, Collator, Example
+from distxfer.encoders import Encoded, Encoder, load_encoder
+from distxfer.interventions import Languages, Term, intervention_class, make_intervention
+from distxfer.interventions.align import sinkhorn_divergence
+from distxfer.languages import distances
+from distxfer.measure import cka
+
+LANGUAGES = Languages("eng", ("deu", "jpn"))
+DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
+TEXTS = {"eng": "the cat runs", "deu": "das katze rennt", "jpn": "sono neko hashi"}
+
+
+@pytest.fixture
+def encoder(tiny_without_dropout) -> Encoder:
+    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
+
+
+@dataclass
+class FakeStep:
+    """A step with known data: the public `Step` without a loop."""
+
+    encoder: Encoder
+    n: int = 6
+    number: int = 0
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    drawn: list[str] = field(default_factory=list)
+
+    def collate(self, language: str, n: int) -> Batch:
+        words = TEXTS[language].split()
+        texts = [" ".join(words[: 1 + item % 3] * (1 + item // 3)) for item in range(n)]
+        return Collator(self.encoder.tokenizer, 32)([Example(str(i), language, text) for i, text in enumerate(texts)])
+
+    @property
+    def batch(self) -> Batch:
+        return self.collate("eng", self.n)
+
+    def encoded(self) -> Encoded:
+        return self.encoder.encode(self.batch.inputs)
+
+    def encode(self, batch: Batch) -> Encoded:
+        return self.encoder.encode(batch.inputs)
+
+    def reference(self, batch: Batch) -> torch.Tensor:
+        """A reference that is off by known noise, so that drift is not 0."""
+        states = self.encode(batch).pooled_layers().detach()
+        return states + torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
+
+    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+        self.drawn.append(language)
+        return self.collate("eng", self.n), self.collate(language, self.n)
+
+    def text(self, language: str, n: int) -> Batch:
+        self.drawn.append(language)
+        return self.collate(language, self.n)
+
+
+def bind(encoder: Encoder, kind: str, **keys):
+    made, complaints = make_intervention(kind, keys)
+    assert made is not None, complaints
+    return made.bind(encoder, LANGUAGES, DISTANCES)
+
+
+def term(step: FakeStep, kind: str, **keys) -> Term:
+    found = bind(step.encoder, kind, **keys).term
+    assert found is not None
+    return found(step)
+
+
+def test_cka_drift_is_the_reported_number(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "drift", layers=[1, 3])
+    now, before = step.encoded().pooled_layers(), step.reference(step.batch)
+    expected = sum(1 - cka(before[layer], now[layer]).item() for layer in (1, 3)) / 2
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("measure", ["cosine", "mse"])
+def test_drift_per_sentence_is_a_sum_over_sentences(encoder, measure):
+    step = FakeStep(encoder)
+    found = term(step, "drift", measure=measure, layers=[2])
+    now, before = step.encoded().pooled(2), step.reference(step.batch)[2]
+    each = (
+        1 - cosine_similarity(now, before)
+        if measure == "cosine"
+        else (now - before).square().sum(1) / before.square().sum(1)
+    )
+    assert (found.count, found.per) == (step.n, "example")
+    assert found.total.item() == pytest.approx(float((each.sum()).detach()), rel=1e-5)
+
+
+def test_too_few_sentences_for_cka_count_nothing(encoder):
+    found = term(FakeStep(encoder, n=3), "drift")
+    assert (found.count, found.total.item()) == (0, 0.0)
+
+
+def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "align", layer=2, temperature=0.2, weighting="uniform", languages=["jpn"])
+    source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
+    similarity = cosine_similarity(source[:, None], target[None], dim=-1) / 0.2
+    forward = -(similarity.diag() - similarity.logsumexp(1)).sum()
+    backward = -(similarity.diag() - similarity.logsumexp(0)).sum()
+    assert (found.count, found.per) == (step.n, "pair")
+    assert found.total.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
+    assert step.drawn == ["jpn"]
+
+
+def test_l2_and_sinkhorn(encoder):
+    step = FakeStep(encoder)
+    source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
+    found = term(step, "align", layer=2, loss="l2", languages="jpn")
+    assert found.total.item() == pytest.approx(float(((source - target).square().mean(1).sum()).detach()), rel=1e-5)
+    found = term(step, "align", layer=2, loss="sinkhorn", languages="jpn")
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() > 0
+
+
+def test_sinkhorn_divergence_of_points_far_apart_is_their_squared_distance():
+    """p = 2: the cost is |x - y|^2 / 2, and two single points have only one plan."""
+    x, y = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.6, 0.8]])
+    assert float(sinkhorn_divergence(x, y)) == pytest.approx(0.5, rel=1e-4)
+    assert float(sinkhorn_divergence(x, x)) == pytest.approx(0, abs=1e-6)
+    cloud = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    assert float(sinkhorn_divergence(cloud, cloud[torch.randperm(7)])) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "linear", "rank", "softmax"])
+def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting):
+    """Both ways have the same expected objective: share times factor is the weight over the number of languages."""
+    from distxfer.languages import weights
+
+    expected = weights(DISTANCES.values, weighting) if weighting != "uniform" else {"deu": 1.0, "jpn": 1.0}
+    for by in ("sampling", "scaling"):
+        step, total = FakeStep(encoder, n=4), {"deu": 0.0, "jpn": 0.0}
+        bound = bind(encoder, "align", layer=1, loss="l2", weighting=weighting, weighting_by=by)
+        plain = {
+            key: float(term(FakeStep(encoder, n=4), "align", layer=1, loss="l2", languages=[key]).total)
+            for key in total
+        }
+        draws = 300
+        for _ in range(draws):
+            value = float(bound.term(step).total)
+            total[step.drawn[-1]] += value / plain[step.drawn[-1]] / draws
+        assert total == pytest.approx({key: weight / 2 for key, weight in expected.items()}, abs=0.1)
+
+
+def test_shuffled_distances_are_the_same_numbers_on_other_languages():
+    many = distances("eng", ("deu", "jpn", "tur", "rus", "kor"), imputed=True)
+    shuffled = many.by("shuffled").values
+    assert sorted(shuffled.values()) == sorted(many.values.values())
+    assert shuffled != many.values
+
+
+def test_another_distance_than_the_recipes_can_weigh(encoder):
+    assert bind(encoder, "align", layer=1, distance="geographic").languages == ("deu", "jpn")
+
+
+def test_freeze_says_what_may_train(encoder):
+    bound = bind(encoder, "freeze", layers=[1], embeddings=False)
+    kept = {name for name, _ in encoder.model.named_parameters() if not bound.trains(name)}
+    assert kept == {name for name, _ in encoder.model.named_parameters() if ".layer.0." in name}
+    lower = bind(encoder, "freeze")
+    assert not lower.trains("bert.embeddings.position_embeddings.weight")
+    assert lower.trains("classifier.weight")
+
+
+def test_lora_on_some_layers(encoder):
+    bind(encoder, "lora", layers=[2], r=2)
+    adapted = {encoder.place(name) for name, _ in encoder.model.named_parameters() if "lora_" in name}
+    assert adapted == {2}
+    with pytest.raises(InputError, match="The recipe puts two adapters into one encoder"):
+        bind(encoder, "lora")
+
+
+def test_every_intervention_documents_itself():
+    for kind in ("align", "drift", "freeze", "lora"):
+        assert "eference" in (intervention_class(kind).__doc__ or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "message"),
+    [
+        ("drift", {"layers": [5]}, "`intervention.drift.layers` names layer `5`, but this encoder has layers 1 to 4."),
+        ("drift", {"layers": [1, 1]}, "`intervention.drift.layers` names layer `1` twice. Name each layer once."),
+        ("align", {"layer": 9}, "`intervention.align.layer` names layer `9`, but this encoder has layers 1 to 4."),
+        ("freeze", {"layers": [0]}, "`intervention.freeze.layers` names layer `0`, but this encoder has layers 1 to 4."),
+        ("align", {"layer": 1, "languages": ["kor"]}, "The intervention is to use `kor`, which is no target of this run."),
+        ("align", {"layer": 1, "distance": "genetik"}, "`genetik`"),
+        ("align", {"layer": 1, "languages": ["ja", "jpn"]}, "expected each once, and at least one"),
+    ],
+)  # fmt: skip
+def test_what_this_encoder_or_these_languages_do_not_have(encoder, kind, keys, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        bind(encoder, kind, **keys)
+
+
+def test_settings_that_would_do_nothing_are_refused():
+    made, complaints = make_intervention("drift", {"weighting": "linear"})
+    assert made is None
+    assert "has no effect on the task's inputs" in complaints[0][1]

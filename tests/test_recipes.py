@@ -1,0 +1,274 @@
+"""Recipes: what is shipped, what goes before what, where each value came from, and what may be written how."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from distxfer import load_recipe
+from distxfer.experiments import defaults_file, description, recipe_files, recipe_path
+from distxfer.interventions import intervention_class, intervention_names
+from distxfer.reports import settings_text
+
+SHIPPED = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("[!_]*.toml"))
+PLAIN = load_recipe("plain").resolved()
+
+
+def write(folder: Path, text: str, name: str = "mine") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def flat(table: dict, prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def origins(recipe) -> dict[str, str]:
+    return {key: value.origin for key, value in recipe.values.items()}
+
+
+def test_the_shipped_recipes_are_those_of_the_folder():
+    assert list(recipe_files()) == SHIPPED
+    assert set(SHIPPED) >= {"plain", "drift_reg", "dist_align", "freeze_lower", "lora"}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_loads_and_differs_from_the_defaults_only_in_what_it_says(name):
+    recipe = load_recipe(name)
+    said = flat(tomllib.loads(recipe_path(name).read_text(encoding="utf-8")))
+    resolved = flat(recipe.resolved())
+    assert {key: resolved[key] for key in said} == said
+    assert {key for key, origin in origins(recipe).items() if origin == f"{name}.toml"} == set(said)
+    defaults = flat(PLAIN)
+    silent = {key: value for key, value in resolved.items() if not key.startswith("intervention.") and key not in said}
+    assert silent == {**{key: value for key, value in defaults.items() if key in silent}, "name": name}
+    assert resolved.keys() >= defaults.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_recipe_starts_with_what_it_is_for(name):
+    assert description(recipe_path(name)).endswith(".")
+
+
+def test_the_plain_recipe_is_the_defaults():
+    said = flat(tomllib.loads(defaults_file().read_text(encoding="utf-8")))
+    assert flat(PLAIN) == {**said, "name": "plain"}
+    assert load_recipe("plain").interventions == {}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_resolved_is_plain_json_and_its_values_load_again(name, tmp_path):
+    overrides = ["task.targets=jpn,no,nan", "seed=3", "phase.finetune.learning_rate=3e-4"]
+    recipe = load_recipe(name, overrides)
+    resolved = recipe.resolved()
+    assert json.loads(json.dumps(resolved, allow_nan=False)) == resolved
+    values = flat({key: value for key, value in resolved.items() if key != "name"})
+    again = load_recipe(write(tmp_path, settings_text({key: (value, "") for key, value in values.items()}), name))
+    assert again.resolved() == resolved
+    assert again.phases == recipe.phases
+    assert again.interventions == recipe.interventions
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_value_has_an_origin(name):
+    recipe = load_recipe(name)
+    assert set(recipe.values) == set(flat(recipe.resolved())) - {"name"}
+    assert all(origins(recipe).values())
+
+
+def test_precedence_is_defaults_then_recipe_then_overrides_in_order(tmp_path):
+    mine = write(tmp_path, "seed = 7\n[task]\nmax_length = 64\n[phase.finetune]\nepochs = 2\n")
+    recipe = load_recipe(mine, ["seed=8", "phase.finetune.epochs=3", "seed=9"])
+    assert (recipe.name, recipe.seed, recipe.task.max_length, recipe.task.source) == ("mine", 9, 64, "eng")
+    assert recipe.phases["finetune"].epochs == 3
+    where = origins(recipe)
+    assert where["seed"] == where["phase.finetune.epochs"] == "override"
+    assert where["task.max_length"] == "mine.toml"
+    assert where["task.source"] == "_defaults.toml"
+
+
+def test_an_interventions_own_defaults_have_an_origin():
+    where = origins(load_recipe("drift_reg", ["intervention.drift.batch_size=8"]))
+    assert where["intervention.drift.weight"] == "drift_reg.toml"
+    assert where["intervention.drift.batch_size"] == "override"
+    assert where["intervention.drift.kind"] == "default of the intervention drift"
+    assert where["intervention.drift.weighting"] == "default of the intervention drift"
+
+
+def test_an_override_splits_at_the_first_equals_sign():
+    assert load_recipe("plain", ["model=/models/a=b"]).model.name == "/models/a=b"
+    assert load_recipe("plain", [" seed = 4 "]).seed == 4
+
+
+@pytest.mark.parametrize("spelling", ["jpn,kor", "jpn, kor", " jpn ,kor,", ",jpn,,kor"])
+def test_a_list_takes_commas(spelling):
+    assert load_recipe("plain", [f"task.targets={spelling}"]).task.targets == ("jpn", "kor")
+
+
+def test_a_list_of_one_and_the_word_all():
+    assert load_recipe("plain", ["task.targets=jpn"]).task.targets == ("jpn",)
+    assert load_recipe("plain", ["task.targets=jpn", "task.targets=all"]).task.targets == "all"
+
+
+def test_layers_are_numbers_or_a_band():
+    def layers(value: str):
+        return load_recipe("freeze_lower", [f"intervention.freeze.layers={value}"]).interventions["freeze"].layers
+
+    assert layers("1,2,3") == (1, 2, 3)
+    assert layers("5") == (5,)
+    assert layers("upper") == "upper"
+
+
+def test_no_nan_and_yes_stay_languages(tmp_path):
+    said = ("no", "nan", "yes", "on", "inf")
+    assert load_recipe("plain", ["task.targets=no,nan,yes,on,inf"]).task.targets == said
+    toml = write(tmp_path, '[task]\ntargets = ["no", "nan", "yes", "on", "inf"]\nsource = "nan"\n')
+    assert load_recipe(toml).task.targets == said
+    assert load_recipe(toml).task.source == "nan"
+    assert load_recipe("plain", ["task.source=no"]).resolved()["task"]["source"] == "no"
+
+
+NAMED = {"model": "xlm-roberta-base", "task": "folder", "parallel": "django", "distance": "genetic"}
+
+
+@pytest.mark.parametrize(("key", "value"), NAMED.items())
+def test_a_scalar_in_the_place_of_a_table_is_its_name(key, value, tmp_path):
+    over = load_recipe("plain", [f"{key}={value}"])
+    file = load_recipe(write(tmp_path, f'{key} = "{value}"\n'))
+    expected = {**PLAIN[key], "name": value}
+    assert over.resolved()[key] == file.resolved()[key] == expected
+    assert origins(over)[f"{key}.name"] == "override"
+    assert origins(file)[f"{key}.name"] == "mine.toml"
+    assert load_recipe("plain", [f"{key}=first", f"{key}.name={value}"]).resolved()[key] == expected
+
+
+def test_a_recipe_in_the_working_folder_is_found_and_goes_first(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    write(tmp_path / "recipes", "seed = 5\n")
+    write(tmp_path / "recipes", "seed = 6\n", "plain")
+    write(tmp_path / "recipes", "seed = 7\n", "_draft")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("mine").seed == 5
+    assert load_recipe("plain").seed == 6
+    assert load_recipe("drift_reg").seed == 0
+    assert set(recipe_files()) == {*SHIPPED, "mine"}
+
+
+def test_a_recipe_loads_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("plain").resolved() == PLAIN
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    mine = write(tmp_path, "\ufeff# Mine.\nseed = 5\n")
+    assert load_recipe(mine).seed == 5
+    assert description(Path(mine)) == "Mine."
+
+
+def test_phases_start_as_a_copy_of_the_default_one():
+    recipe = load_recipe(
+        "dist_align",
+        ["phases=realign,finetune", "phase.realign.task=false", "phase.realign.epochs=1", "phase.finetune.epochs=2"],
+    )
+    assert list(recipe.phases) == ["realign", "finetune"]
+    assert (recipe.phases["realign"].epochs, recipe.phases["finetune"].epochs) == (1, 2)
+    assert not recipe.phases["realign"].task
+    assert recipe.phases["finetune"].task
+    assert recipe.phases["realign"].learning_rate == PLAIN["phase"]["finetune"]["learning_rate"]
+    where = origins(recipe)
+    assert where["phase.realign.epochs"] == "override"
+    assert where["phase.realign.learning_rate"] == "_defaults.toml, phase.finetune"
+
+
+def test_a_run_need_not_have_the_default_phase():
+    recipe = load_recipe("plain", ["phases=only", "phase.only.steps=3"])
+    assert list(recipe.phases) == ["only"]
+    assert recipe.resolved()["phase"] == {"only": {**PLAIN["phase"]["finetune"], "steps": 3}}
+    assert not [key for key in recipe.values if key.startswith("phase.finetune")]
+
+
+def test_a_phase_may_be_called_by_a_number():
+    assert load_recipe("plain", ["phases=1", "phase.1.epochs=3"]).phases["1"].epochs == 3
+
+
+def test_a_phase_names_its_interventions():
+    recipe = load_recipe(
+        "plain",
+        ["phases=one,two", "intervention.freeze.layers=lower", "intervention.drift.weight=1",
+         "phase.one.interventions=freeze", "phase.two.interventions=drift,freeze"],
+    )  # fmt: skip
+    assert recipe.phases["one"].interventions == ("freeze",)
+    assert recipe.phases["two"].interventions == ("drift", "freeze")
+
+
+def test_an_override_adds_an_intervention():
+    recipe = load_recipe("plain", ["intervention.drift.weight=0.5"])
+    assert recipe.interventions == {"drift": intervention_class("drift")(weight=0.5)}
+
+
+def test_two_instances_of_one_kind():
+    recipe = load_recipe(
+        "plain",
+        ["intervention.near.kind=drift", "intervention.near.layers=lower", "intervention.far.kind=drift",
+         "intervention.far.weight=1"],
+    )  # fmt: skip
+    drift = intervention_class("drift")
+    assert recipe.interventions == {"near": drift(layers="lower"), "far": drift(weight=1.0)}
+    assert {name: one["kind"] for name, one in recipe.resolved()["intervention"].items()} == {
+        "near": "drift",
+        "far": "drift",
+    }
+
+
+@pytest.mark.parametrize("text", ["[intervention.lora]\n", "intervention.lora = {}\n", "[intervention]\nlora = {}\n"])
+def test_an_empty_table_is_an_intervention_with_its_defaults(text, tmp_path):
+    recipe = load_recipe(write(tmp_path, text))
+    assert recipe.interventions == {"lora": intervention_class("lora")()}
+    assert origins(recipe)["intervention.lora.kind"] == "default of the intervention lora"
+    assert set(recipe.values) == set(flat(recipe.resolved())) - {"name"}
+
+
+def test_empty_tables_of_known_sections_say_nothing(tmp_path):
+    mine = write(tmp_path, 'phases = ["a"]\n[task]\n[model]\n[phase.a]\n[phase.finetune]\n[intervention]\n')
+    resolved = load_recipe(mine).resolved()
+    assert resolved == {**PLAIN, "name": "mine", "phases": ["a"], "phase": {"a": PLAIN["phase"]["finetune"]}}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Another package that brings the interventions `quiet` and `drift_of_ours`."""
+    (tmp_path / "other_package.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from distxfer.interventions import Bound\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Quiet:\n"
+        '    """Do nothing, loudly."""\n\n'
+        "    strength: float = 2.0\n\n"
+        "    def bind(self, encoder, languages, distances):\n"
+        "        return Bound()\n"
+    )
+    info = tmp_path / "other_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[distxfer.interventions]\nquiet = other_package:Quiet\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_the_shipped_interventions_are_found_by_file_name():
+    assert intervention_names() == ("align", "drift", "freeze", "lora")
+
+
+@pytest.mark.usefixtures("package")
+def test_an_intervention_of_another_package_is_found_by_its_entry_point():
+    assert "quiet" in intervention_names()
+    recipe = load_recipe("plain", ["intervention.quiet.strength=3", "intervention.twice.kind=quiet"])
+    assert recipe.resolved()["intervention"] == {
+        "quiet": {"kind": "quiet", "strength": 3.0},
+        "twice": {"kind": "quiet", "strength": 2.0},
+    }
+    assert origins(recipe)["intervention.twice.strength"] == "default of the intervention quiet"

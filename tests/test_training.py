@@ -1,0 +1,231 @@
+"""The loop through the public surface: what it optimises, in what order, and that it can be cut, stopped and resumed."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+from distxfer import InputError, load_recipe, train
+
+ADDITIVE = ["intervention.drift.measure=mse", "intervention.drift.weight=2"]
+
+
+@pytest.fixture
+def run(tmp_path, tiny_settings):
+    """Train a recipe in a results folder of its own, with the tiny task and encoder."""
+
+    def runner(recipe: str, *overrides: str, folder: str = "results", **options):
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), tmp_path / folder, **options)
+
+    return runner
+
+
+def weights(result) -> dict[str, torch.Tensor]:
+    return load_file(result.folder / "model" / "model.safetensors")
+
+
+def log(result) -> list[dict]:
+    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def farthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    return max(float((first[key] - second[key]).abs().max()) for key in first)
+
+
+@pytest.mark.parametrize(("recipe", "overrides"), [("plain", []), ("drift_reg", ADDITIVE)])
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 8), (5, 2), (7, 2)])
+def test_a_step_does_not_depend_on_how_it_is_cut(
+    run, tiny_without_dropout, recipe, overrides, batch_size, accumulation
+):
+    """Ragged last steps and last micro-batches included: 48 examples are 4 steps of 10 + 1 of 8, 3 of 14 + 1 of 6."""
+    settings = [f"model={tiny_without_dropout}", *overrides]
+    whole = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
+    cut = run(
+        recipe, *settings, f"phase.finetune.batch_size={batch_size}", f"phase.finetune.accumulation={accumulation}"
+    )
+    assert whole.folder != cut.folder
+    assert farthest(weights(whole), weights(cut)) < 2e-5  # Adam magnifies rounding where gradients are nearly 0
+    for one, other in zip(log(whole), log(cut), strict=True):
+        for key in ("loss", "term/task", "gradient_norm"):
+            assert one[key] == pytest.approx(other[key], rel=1e-4)
+
+
+def test_weight_0_is_plain_bit_for_bit(run):
+    """Dropout is on: a term that draws or encodes must not disturb the task's stream."""
+    plain = run("plain")
+    zero = run("drift_reg", "intervention.drift.weight=0")
+    aligned = run("dist_align", "intervention.align.weight=0", "intervention.align.layer=3")
+    assert same(weights(plain), weights(zero))
+    assert same(weights(plain), weights(aligned))
+    assert all("term/drift" in line for line in log(zero))
+
+
+def test_runs_with_one_seed_are_paired(run):
+    """They share the head, the order and the dropout of the task: the first loss is the same number."""
+    first = {name: log(run(name, *extra))[0]["term/task"] for name, extra in {
+        "plain": [], "drift_reg": [], "freeze_lower": [], "lora": [], "dist_align": ["intervention.align.layer=3"],
+    }.items()}  # fmt: skip
+    assert len(set(first.values())) == 1, first
+    assert log(run("plain", "seed=1"))[0]["term/task"] != first["plain"]
+
+
+def test_the_same_command_gives_the_same_run(run):
+    one, two = run("drift_reg"), run("drift_reg", folder="again")
+    assert one.folder.name == two.folder.name
+    assert same(weights(one), weights(two))
+    adapters = [run("lora", folder=folder).folder / "model" / "adapter_model.safetensors" for folder in ("one", "two")]
+    assert same(*map(load_file, adapters))
+    assert parquet.read_table(one.folder / "predictions.parquet") == parquet.read_table(
+        two.folder / "predictions.parquet"
+    )
+    assert not same(weights(one), weights(run("drift_reg", "seed=1")))
+
+
+def test_frozen_layers_stay_and_the_others_move(run, tiny):
+    pretrained = load_file(tiny / "model.safetensors")
+    after = weights(run("freeze_lower", "intervention.freeze.layers=1,3"))
+    for name, before in pretrained.items():
+        if f"bert.{name}" not in after:
+            continue
+        frozen = name.startswith("embeddings.") or ".layer.0." in name or ".layer.2." in name
+        assert torch.equal(before, after[f"bert.{name}"]) == frozen, name
+
+
+def test_lora_moves_no_pretrained_weight_and_the_drift_is_its_own(run, tiny):
+    result = run("lora", "intervention.drift.weight=1")
+    stored = load_file(result.folder / "model" / "adapter_model.safetensors")
+    assert any("lora_B" in name and tensor.abs().sum() > 0 for name, tensor in stored.items())
+    assert all("lora_" in name or "classifier" in name or "pooler" in name for name in stored)
+    rows = parquet.read_table(result.folder / "measurements.parquet").to_pylist()
+    drift = {(row["moment"], row["layer"]): row["value"] for row in rows if row["measure"] == "drift_cka"}
+    assert all(abs(value) < 1e-9 for (moment, _), value in drift.items() if moment == "before")
+    assert drift["after", 4] > 1e-6
+    assert drift["after", 0] == pytest.approx(0, abs=1e-9)  # nothing below the first block is adapted
+
+
+def test_the_drift_penalty_holds_the_space_and_a_stronger_one_more(run, tiny_without_dropout):
+    def drift(weight):
+        """English, since the penalty holds the task's inputs; CKA of a batch of 8 would be mostly noise."""
+        settings = [f"intervention.drift.weight={weight}", "phase.finetune.batch_size=24", "phase.finetune.epochs=12"]
+        settings.append(f"model={tiny_without_dropout}")  # in 16 dimensions, dropout is most of what CKA sees
+        rows = parquet.read_table(run("drift_reg", *settings).folder / "measurements.parquet").to_pylist()
+        return sum(
+            row["value"] for row in rows
+            if (row["measure"], row["moment"], row["language"]) == ("drift_cka", "after", "eng") and row["layer"] > 0
+        )  # fmt: skip
+
+    free, held, tight = drift(0), drift(1), drift(10)
+    assert 0 < tight < held < free
+
+
+def test_phases_in_order_each_with_its_own_interventions_and_budget(run, tiny):
+    result = run(
+        "dist_align", "intervention.align.layer=3", "intervention.freeze.layers=1,2", "phases=realign,finetune",
+        "phase.realign.task=false", "phase.realign.steps=5", "phase.finetune.interventions=", "phase.finetune.steps=4",
+    )  # fmt: skip
+    lines = log(result)
+    assert [line["phase"] for line in lines] == ["realign"] * 5 + ["finetune"] * 4
+    assert all("term/task" not in line and "term/align" in line for line in lines[:5])
+    assert all("term/task" in line and "term/align" not in line for line in lines[5:])
+    # Frozen in realignment only (AlignFreeze): the front moved all the same, in the second phase.
+    before = load_file(tiny / "model.safetensors")["encoder.layer.0.attention.self.query.weight"]
+    assert not torch.equal(before, weights(result)["bert.encoder.layer.0.attention.self.query.weight"])
+    assert result.data["cost"]["steps"] == 9
+
+
+@pytest.mark.parametrize("stop", [1, 7, 18, 19, 30])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, stop):
+    """Two phases of 18 and 12 steps, stopped within either, and at their ends."""
+    overrides = [
+        "intervention.align.layer=3", "phases=finetune,more", "phase.more.steps=12", "phase.more.learning_rate=5e-4"
+    ]  # fmt: skip
+    whole = run("dist_align", *overrides, folder="whole")
+    seen = []
+
+    def interrupt(phase, step, steps, loss):
+        seen.append(step)
+        if len(seen) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("dist_align", *overrides, report=interrupt)
+    resumed = run("dist_align", *overrides)
+    assert same(weights(whole), weights(resumed))
+    assert [(line["phase"], line["step"]) for line in log(whole)] == [
+        (line["phase"], line["step"]) for line in log(resumed)
+    ]
+    assert resumed.data["cost"]["steps"] == 30
+    assert not list(resumed.folder.glob("checkpoint*"))
+
+
+def test_a_kill_between_training_and_result_loses_no_training(run, monkeypatch):
+    import distxfer.experiments._run as home
+
+    whole = run("plain", folder="whole")
+    write = home._write
+    monkeypatch.setattr(home, "_write", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run("plain")
+    monkeypatch.setattr(home, "_write", write)
+    steps = []
+    resumed = run("plain", report=lambda *arguments: steps.append(arguments))
+    assert not steps
+    assert same(weights(whole), weights(resumed))
+
+
+def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tiny_settings, tiny_without_dropout):
+    """By the launcher that users use; without dropout the trajectory is that of one process, within rounding."""
+    settings = [*tiny_settings, f"model={tiny_without_dropout}", *ADDITIVE, "phase.finetune.batch_size=7"]
+    alone = train(load_recipe("drift_reg", settings), tmp_path / "alone")
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0",
+        "-m", "distxfer", "train", "recipe=drift_reg", *settings, "--results", str(tmp_path / "two"), "--json",
+    ]  # fmt: skip
+    found = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240, check=False
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    result = json.loads(found.stdout)  # one process printed, once
+    assert result["provenance"]["processes"] == 2
+    folder = Path(result["folder"])
+    assert [path.name for path in folder.parent.iterdir()] == [alone.folder.name]
+    assert farthest(weights(alone), load_file(folder / "model" / "model.safetensors")) < 2e-5
+    rows = parquet.read_table(folder / "predictions.parquet").to_pylist()
+    keys = [(row["language"], row["example_id"]) for row in rows]
+    assert len(keys) == len(set(keys)) == 3 * 24
+    assert [score["n"] for score in result["scores"] if score["split"] == "test"] == [24] * 6
+
+
+def test_a_tracker_of_accelerate_gets_every_step(run):
+    from accelerate.tracking import GeneralTracker
+
+    lines, settings = [], {}
+
+    class Recorder(GeneralTracker):
+        name, requires_logging_directory, tracker = "recorder", False, None
+
+        def store_init_configuration(self, values):
+            settings.update(values)
+
+        def log(self, values, step, **_):
+            lines.append((step, values))
+
+    run("drift_reg", trackers=[Recorder()])
+    assert [step for step, _ in lines] == list(range(1, 19))
+    assert {"loss", "term/task", "term/drift", "learning_rate"} <= lines[0][1].keys()
+    assert settings["intervention.drift.weight"] == 4.0
+
+
+def test_an_unknown_tracker_is_named(run):
+    with pytest.raises(InputError, match="`--log-with` has `tensorbord`"):
+        run("plain", trackers=["tensorbord"])
