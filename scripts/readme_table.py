@@ -12,7 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from distxfer.experiments import Result, read_result
-from distxfer.measure import crossed, holm, interval
+from distxfer.measure import Crossed, crossed, holm, interval
 from distxfer.reports import Table
 
 ROOT = Path(__file__).parents[1]
@@ -48,9 +48,20 @@ def load() -> dict[str, dict[int, Result]]:
     return found
 
 
-def scores(results: dict[int, Result], languages: list[str]) -> np.ndarray:
+def sound(*methods: dict[int, Result]) -> list[int]:
+    """Return the seeds with which none of the methods collapsed: a failed run is counted, never averaged in."""
+    return [seed for seed in SEEDS if all(results[seed].data["status"] == "done" for results in methods)]
+
+
+def scores(results: dict[int, Result], seeds: list[int], languages: list[str]) -> np.ndarray:
     """Return test accuracies, (seeds, languages), in percent."""
-    return np.array([[100 * results[seed].score(language) for language in languages] for seed in SEEDS])
+    return np.array([[100 * results[seed].score(language) for language in languages] for seed in seeds])
+
+
+def difference(method: dict[int, Result], plain: dict[int, Result], languages: list[str]) -> np.ndarray:
+    """Return the method's scores less those of plain with the same seed, (seeds, languages)."""
+    seeds = sound(method, plain)
+    return scores(method, seeds, languages) - scores(plain, seeds, languages)
 
 
 def table(found: dict[str, dict[int, Result]]) -> str:
@@ -60,33 +71,51 @@ def table(found: dict[str, dict[int, Result]]) -> str:
     targets, source = [*near, *far], [first.data["source"]]
     methods = [recipe for recipe in RECIPES if recipe != "plain"]
     tests = {
-        (recipe, group): crossed(scores(found[recipe], languages) - scores(found["plain"], languages))
+        (recipe, group): crossed(difference(found[recipe], found["plain"], languages))
         for recipe in methods
         for group, languages in (("targets", targets), ("far", far))
     }
+    tested = [key for key in tests if tests[key].p is not None]
     corrected = {
-        group: dict(zip(methods, holm([tests[recipe, group].p for recipe in methods]), strict=True))
+        (recipe, group): p
         for group in ("targets", "far")
+        for among in [[recipe for recipe, tested_group in tested if tested_group == group]]
+        for recipe, p in zip(among, holm([tests[recipe, group].p for recipe in among]), strict=True)
     }
     rows = []
     for recipe in RECIPES:
-        means = [_mean(scores(found[recipe], languages)) for languages in (source, near, far, targets)]
-        effects = ["–", "–"] if recipe == "plain" else [
-            f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], p = {corrected[group][recipe]:.3f}"
+        means = [
+            _mean(scores(found[recipe], sound(found[recipe]), languages)) for languages in (source, near, far, targets)
+        ]
+        effects = [
+            "–" if recipe == "plain" else _effect(tests[recipe, group], corrected.get((recipe, group)))
             for group in ("targets", "far")
-            for test in [tests[recipe, group]]
-        ]  # fmt: skip
-        seconds = fmean(one.data["cost"]["seconds"] for one in found[recipe].values())
-        rows.append((f"`{recipe}`", *means, *effects, f"{seconds:.0f}"))
-    columns = ("recipe", "English", "near", "far", "all targets", "effect on all targets", "effect on far", "seconds")
+        ]
+        costs = [one.data["cost"] for one in found[recipe].values()]
+        forwards = fmean(cost["forwards_per_step"] for cost in costs)
+        rows.append(
+            (f"`{recipe}`", *means, *effects, f"{forwards:.1f}", f"{costs[0]['trainable_parameters'] / 1e6:.1f} M")
+        )
+    columns = (
+        "recipe", "English", "near", "far", "all targets", "effect on all targets", "effect on far", "forwards per step",
+        "trained",
+    )  # fmt: skip
     collapsed = sum(one.data["status"] == "collapsed" for results in found.values() for one in results.values())
     note = (
         f"\nTest accuracy in percent on `emoji`, {len(SEEDS)} seeds, {len(targets)} targets ({len(far)} far: "
         f"{', '.join(far)}), last checkpoint; brackets are 95 % intervals (means: over seeds, languages fixed; effects: "
         "against `plain` with the same seed, seed and language both random, Satterthwaite degrees of freedom; p: Holm "
-        f"over {len(methods)} methods). {collapsed} runs collapsed. Seconds of training on 2 CPU cores.\n"
+        f"over {len(methods)} methods). Forward passes per step: of the encoder and its reference. {collapsed} of"
+        f" {len(SEEDS) * len(RECIPES)} runs collapsed (a collapsed run is averaged nowhere).\n"
     )
     return Table(columns=columns, rows=rows).markdown() + note
+
+
+def _effect(test: Crossed, p: float | None) -> str:
+    """Return an effect with its interval and corrected p; without them where fewer than 3 seeds are sound."""
+    if p is None:
+        return f"{test.effect:+.1f} ({test.reason})"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], p = {p:.3f}"
 
 
 def _mean(values: np.ndarray) -> str:

@@ -129,7 +129,7 @@ def test_a_term_without_effect_stops_the_run(run, how):
 
 
 def test_a_loss_that_is_not_finite_names_the_term_and_the_step_and_keeps_the_checkpoint(run, tmp_path):
-    with pytest.raises(InputError, match=r"The term `centre` is nan at step 7 of the phase `finetune`\. Lower"):
+    with pytest.raises(InputError, match=r"The term `centre` at step 7 of the phase `finetune` is nan\. Lower `phase"):
         run("intervention.centre.how=nan")
     (folder,) = (tmp_path / "results" / "centred").iterdir()
     assert (folder / "checkpoint.safetensors").is_file()
@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_finite_names_the_term_and_the_step_and_keeps_the_che
 
 def test_a_learning_rate_that_blows_up_is_named(run):
     with pytest.raises(
-        InputError, match=r"(The term `(task|centre)` is (nan|inf)|The gradient) at step|is nan at step"
+        InputError, match=r"The (term `(task|centre)`|gradient) at step \d+ of the phase `finetune` is (nan|inf)"
     ):
         run("phase.finetune.learning_rate=1e30")
 

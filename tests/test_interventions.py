@@ -192,10 +192,10 @@ def test_every_intervention_documents_itself():
 @pytest.mark.parametrize(
     ("kind", "keys", "message"),
     [
-        ("drift", {"layers": [5]}, "`intervention.drift.layers` names layer `5`, but this encoder has layers 1 to 4."),
-        ("drift", {"layers": [1, 1]}, "`intervention.drift.layers` names layer `1` twice. Name each layer once."),
-        ("align", {"layer": 9}, "`intervention.align.layer` names layer `9`, but this encoder has layers 1 to 4."),
-        ("freeze", {"layers": [0]}, "`intervention.freeze.layers` names layer `0`, but this encoder has layers 1 to 4."),
+        ("drift", {"layers": [5]}, "`layers` names layer `5`, but this encoder has layers 1 to 4."),
+        ("drift", {"layers": [1, 1]}, "`layers` names layer `1` twice. Name each layer once."),
+        ("align", {"layer": 9}, "`layer` names layer `9`, but this encoder has layers 1 to 4."),
+        ("freeze", {"layers": [0]}, "`layers` names layer `0`, but this encoder has layers 1 to 4."),
         ("align", {"layer": 1, "languages": ["kor"]}, "The intervention is to use `kor`, which is no target of this run."),
         ("align", {"layer": 1, "distance": "genetik"}, "`genetik`"),
         ("align", {"layer": 1, "languages": ["ja", "jpn"]}, "expected each once, and at least one"),
@@ -207,6 +207,16 @@ def test_what_this_encoder_or_these_languages_do_not_have(encoder, kind, keys, m
 
 
 def test_settings_that_would_do_nothing_are_refused():
-    made, complaints = make_intervention("drift", {"weighting": "linear"})
-    assert made is None
-    assert "has no effect on the task's inputs" in complaints[0][1]
+    for kind, keys, complaint in (
+        ("drift", {"weighting": "linear"}, "`weighting` = `linear` has no effect on the task's inputs"),
+        ("drift", {"batch_size": 8}, "`batch_size` = `8` has no effect on the task's inputs"),
+        ("align", {"loss": "l2", "temperature": 0.5}, "`temperature` has no effect on the loss `l2`"),
+    ):
+        made, complaints = make_intervention(kind, keys)
+        assert made is None
+        assert complaint in complaints[0][1]
+
+
+def test_a_distance_that_nothing_reads_is_refused(encoder):
+    with pytest.raises(InputError, match="`distance` = `genetic` has no effect where `weighting` is `uniform`"):
+        bind(encoder, "align", layer=1, weighting="uniform", distance="genetic")

@@ -64,7 +64,9 @@ class Encoder:
     layers: int
     blocks: str  # the name of the list of blocks, "bert.encoder.layer."
     embeddings: str  # the name of the word embeddings' matrix
+    below: frozenset[str]  # names of the parameters that stand before the blocks
     head: frozenset[str]  # names of the parameters that no checkpoint brought
+    max_tokens: int  # the longest input that the encoder has positions for
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
     adapted: bool = False
@@ -82,7 +84,7 @@ class Encoder:
             return int(plain.removeprefix(self.blocks).split(".")[0]) + 1
         if plain in self.head or not plain.startswith(f"{self.base_name}."):
             return "head"
-        return "embeddings" if "embed" in plain or "rel_" in plain or "LayerNorm" in plain else "final"
+        return "embeddings" if plain in self.below or "embed" in plain else "final"
 
     def is_word_embedding(self, parameter: str) -> bool:
         """Return whether this is the matrix of the word embeddings, mostly rows of words that never occur."""
@@ -155,6 +157,7 @@ class Encoder:
         """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
         with quiet():
             cast(PreTrainedModel, self.model).save_pretrained(str(folder))
+            self.base.config.save_pretrained(str(folder))  # PEFT leaves out the labels, and with them their number
             self.tokenizer.save_pretrained(str(folder))
 
 

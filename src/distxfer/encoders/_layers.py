@@ -5,16 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from distxfer._lists import comma_separated
 from distxfer.errors import InputError
 
 BANDS = ("all", "lower", "middle", "upper")
 
 
 def _split(value: object) -> object:
-    """Let a command line say `1,2,3`; a word stays a word."""
-    if isinstance(value, str) and value not in BANDS:
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return (value,) if isinstance(value, int) else value
+    """Let one number stand for a list of one."""
+    return (value,) if isinstance(value, int) else comma_separated(*BANDS)(value)
 
 
 Layers = Annotated[tuple[int, ...] | Literal["all", "lower", "middle", "upper"], BeforeValidator(_split)]

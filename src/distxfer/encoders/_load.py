@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -104,7 +104,9 @@ def load_encoder(
     base = model.base_model
     blocks = _blocks(base)
     head = _head(model, info)
-    _check_whole(model, head, folder)
+    _check_whole(model, head, info, folder)
+    order = [key for key, _ in model.named_parameters()]
+    first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
     tokenizer = _tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
     embeddings = next(key for key, value in model.named_parameters() if value is base.get_input_embeddings().weight)
@@ -118,6 +120,8 @@ def load_encoder(
         base=base,
         layers=int(model.config.num_hidden_layers),
         blocks=f"{base.base_model_prefix}.{blocks}",
+        below=frozenset(order[:first]),
+        max_tokens=_max_tokens(base),
         embeddings=embeddings,
         head=head,
         pooling=pooling,
@@ -180,8 +184,24 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     return frozenset(missing | mismatched | outside)
 
 
-def _check_whole(model: PreTrainedModel, head: frozenset[str], folder: Path) -> None:
-    """Refuse weights that lack a part of the encoder; only a pooler may be new, as it belongs to the head."""
+def _max_tokens(base: PreTrainedModel) -> int:
+    """Return how many positions an encoder has; RoBERTa and its kin count theirs from behind the padding."""
+    positions = int(base.config.to_dict().get("max_position_embeddings", 2**31 - 1))
+    for name, module in base.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return positions - module.padding_idx - 1
+    return positions
+
+
+def _check_whole(model: PreTrainedModel, head: frozenset[str], info: dict[str, Any], folder: Path) -> None:
+    """Refuse weights that lack a part of the encoder, or have more blocks; only a pooler may be new: it is the head's."""
+    blocks = _blocks(cast(PreTrainedModel, model.base_model))
+    more = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in key)
+    if more:
+        raise InputError(
+            f"The weights in `{folder}` have `{more[0]}` ({len(more)} such parameters), which its `config.json` knows"
+            f" nothing of: it says {model.config.num_hidden_layers} layers. Check that the two belong together."
+        )
     prefix = f"{model.base_model_prefix}."
     new = sorted(name for name in head if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
     if new:

@@ -6,6 +6,17 @@ from typing import Any
 from distxfer.experiments._prepare import Prepared
 from distxfer.languages import language_name
 
+_LOAD_MODEL = (
+    "from transformers import AutoModelForSequenceClassification",
+    'model = AutoModelForSequenceClassification.from_pretrained("model")',
+)
+_LOAD_ADAPTER = (
+    "from peft import AutoPeftModelForSequenceClassification",
+    "from transformers import AutoConfig",
+    'config = AutoConfig.from_pretrained("model")  # the labels and their number, which PEFT does not store',
+    'model = AutoPeftModelForSequenceClassification.from_pretrained("model", config=config)',
+)
+
 
 def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
     """Return the card, in Markdown, of the model that gave the result `data`."""
@@ -20,6 +31,7 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
         if prepared.recipe.model.name.startswith("bundled/")
         else ""
     )
+    adapted = any(one["kind"] == "lora" for one in data["recipe"]["intervention"].values())
     return "\n".join(
         [
             f"# {prepared.recipe.name} on {prepared.task.name}",
@@ -28,6 +40,10 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
             f" `{prepared.languages.source}`, for zero-shot transfer to {targets}.",
             bundled,
             f"Recipe `{prepared.recipe.name}`, id `{data['id']}`, seed {data['seed']}. One seed: no ranking of methods.",
+            "",
+            "```python",
+            *(_LOAD_ADAPTER if adapted else _LOAD_MODEL),
+            "```",
             "",
             "| language | name | test accuracy | n |",
             "|---|---|---|---|",

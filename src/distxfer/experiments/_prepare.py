@@ -9,11 +9,13 @@ from typing import Any
 
 from distxfer.data import Collator, ParallelText, Task, load_parallel, load_task, task_languages
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError
 from distxfer.experiments._recipe import Recipe
 from distxfer.interventions import Bound, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.training import Material, Team, Training, stream_seed, torch_stream
+
+_PARALLEL = "parallel text"
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,17 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
         train_word_embeddings=recipe.model.train_word_embeddings,
         device=team.device,
     )
+    if recipe.task.max_length > encoder.max_tokens:
+        raise InputError(
+            f"`task.max_length` is `{recipe.task.max_length}`, but this encoder reads at most {encoder.max_tokens} tokens."
+        )
     bounds: dict[str, Bound] = {}
     for name, intervention in recipe.interventions.items():
         with torch_stream(team.device, recipe.seed, "bind", name):  # new weights (adapters, heads) are drawn in there
-            bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
+            try:
+                bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
+            except InputError as error:
+                raise InputError(f"`intervention.{name}`: {error}") from error
     pairs = prepared.parallel.train if prepared.parallel else {}
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
@@ -113,7 +122,7 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
     }
     for name, bound in bounds.items():
         if "pairs" in bound.needs:
-            _require(name, "parallel text", bound, {key: len(value) for key, value in pairs.items()}, recipe)
+            _require(name, _PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
         if "target_text" in bound.needs:
             _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
@@ -151,10 +160,11 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
             where = (
                 f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
             )
+            alone = "" if what == _PARALLEL else " as `unlabelled.jsonl` in the task's folder, or"
+            fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""
             raise InputError(
                 f"The intervention `{name}` needs {what} for `{language}`, and there is none ({where})."
-                f"{did_you_mean(language, have)} Give it with `parallel=FOLDER`, or set `intervention.{name}.languages`"
-                f" to some of: {', '.join(have) or 'none'}."
+                f" Give it{alone} with `parallel=FOLDER`{fewer}."
             )
 
 

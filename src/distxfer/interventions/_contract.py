@@ -23,7 +23,8 @@ class Term:
     """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
 
     The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
-    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over.
+    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over. `logs` go into
+    `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
     """
 
     total: Tensor  # scalar

@@ -30,8 +30,7 @@ _EXPECTED = {
 
 def intervention_names() -> tuple[str, ...]:
     """Return the names of all interventions, those of other packages included; none is imported for it."""
-    here = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name[0] != "_"}
-    return tuple(sorted(here | {point.name for point in metadata.entry_points(group=GROUP)}))
+    return tuple(sorted(_shipped() | {point.name for point in metadata.entry_points(group=GROUP)}))
 
 
 def intervention_class(name: str) -> type[Intervention]:
@@ -40,19 +39,40 @@ def intervention_class(name: str) -> type[Intervention]:
     Raises InputError where there is none of this name.
     """
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    if name in points and name in _shipped():
+        raise InputError(
+            f"`{points[name].value}` brings an intervention `{name}`, but distxfer ships one of that name. Rename it."
+        )
     if name in points:
-        return cast(type[Intervention], points[name].load())
+        return _loaded(points[name])
     if name not in intervention_names():
         raise InputError(
             f"There is no intervention `{name}`.{did_you_mean(name, intervention_names())}"
             f" Choose from: {', '.join(intervention_names())}."
         )
     module = import_module(f"{__package__}.{name}")
-    (found,) = [
+    found = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and value.__module__ == module.__name__ and "bind" in vars(value)
     ]
+    if len(found) != 1:
+        raise InputError(f"`{module.__file__}` has {len(found)} classes with a method `bind`; expected one.")
+    return cast(type[Intervention], found[0])
+
+
+def _shipped() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]) if module.name[0] != "_"}
+
+
+def _loaded(point: metadata.EntryPoint) -> type[Intervention]:
+    """Return what an entry point names; raises InputError where that is no dataclass with a method `bind`."""
+    try:
+        found = point.load()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"The intervention `{point.name}`, `{point.value}`, does not load: {error}.") from error
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and "bind" in dir(found)):
+        raise InputError(f"The intervention `{point.name}`, `{point.value}`, is no dataclass with a method `bind`.")
     return cast(type[Intervention], found)
 
 

@@ -1,7 +1,7 @@
 """Hold the representation space near the pretrained one: a penalty on drift, layer by layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import torch
@@ -26,10 +26,10 @@ class Drift:
     `cka`: 1 - CKA(H0_l, H_l), unbiased and linear, over the sentences of a batch (the number the report prints as
     drift). `cosine`: 1 - cos(h0, h) per sentence. `mse`: |h - h0|^2 / |h0|^2 per sentence.
     `text` is what is held still: the task's own inputs (no extra forward pass of the trained encoder), or unlabelled
-    text of one target language a step, drawn or scaled by distance.
+    text of one target language a micro-batch, drawn or scaled by distance.
 
-    References: drift as in Philippy et al. 2023 (1 - CKA); CKA of Kornblith et al. 2019. Warning: holding target text
-    alone lets the source move away from it, which harms transfer.
+    References: drift as in Philippy et al. 2023 (1 - CKA); CKA of Kornblith et al. 2019. Holding target text
+    alone leaves the source free to move away from it: compare with `text = task` before you trust it.
     """
 
     weight: Annotated[float, Field(ge=0)] = 4.0
@@ -44,10 +44,10 @@ class Drift:
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
+        of_target_text = ("languages", "batch_size", "weighting", "weighting_by", "distance")
         unused = [
-            key for key, default in (("weighting", "uniform"), ("distance", ""), ("languages", "all"))
-            if getattr(self, key) != default
-        ]  # fmt: skip
+            one.name for one in fields(self) if one.name in of_target_text and getattr(self, one.name) != one.default
+        ]
         if self.text == "task" and unused:
             raise InputError(
                 f"`{unused[0]}` = `{getattr(self, unused[0])}` has no effect on the task's inputs, which are all in the"
@@ -56,7 +56,7 @@ class Drift:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the penalty as a term; no parameter is kept from training."""
-        layers = list(layer_numbers(self.layers, encoder.layers, "intervention.drift.layers"))
+        layers = list(layer_numbers(self.layers, encoder.layers, "layers"))
         if self.text == "task":
 
             def task_term(step: Step) -> Term:

@@ -21,7 +21,7 @@ class Freeze:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which parameters may still train; no term is added."""
-        frozen = layer_numbers(self.layers, encoder.layers, "intervention.freeze.layers")
+        frozen = layer_numbers(self.layers, encoder.layers, "layers")
 
         def trains(parameter: str) -> bool:
             place = encoder.place(parameter)

@@ -25,7 +25,7 @@ class Lora:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the adapters into the encoder, and let them and the head train."""
-        layers = layer_numbers(self.layers, encoder.layers, "intervention.lora.layers")
+        layers = layer_numbers(self.layers, encoder.layers, "layers")
         encoder.adapt(
             LoraConfig(
                 task_type=TaskType.SEQ_CLS,

@@ -19,10 +19,10 @@ def run_table(result: Result) -> Table:
     from pyarrow import parquet
 
     measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
-    sizes: dict[str, int] = {}
+    sizes: dict[str, set[int]] = defaultdict(set)
     for one in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
         measured[one["measure"], one["language"], one["moment"]][one["layer"]] = one["value"]
-        sizes[one["measure"]] = one["n"]
+        sizes[one["measure"]].add(one["n"])
     summary, source = result.summary, result.data["source"]
     distances = {one["language"]: one["value"] for one in result.data["distances"]}
     accuracies = {
@@ -45,7 +45,7 @@ def run_table(result: Result) -> Table:
         )
 
     order = sorted(accuracies, key=lambda language: (language != source, distances.get(language, 0.0), language))
-    n = sizes.get("retrieval_weak_forward")
+    pairs = sizes["retrieval_weak_forward"]
     return Table(
         columns=("language", "name", "group", "distance", "accuracy", "n", "drift", "retrieval before", "after"),
         rows=[row(language) for language in order],
@@ -54,7 +54,7 @@ def run_table(result: Result) -> Table:
             f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
-            *([f"retrieval: of the translation, last layer, n = {n}, chance = {1 / n:.4f}."] if n else []),
+            *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
             *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
               if result.data["status"] == "collapsed" else []),
         ),
@@ -75,6 +75,12 @@ def _summary_line(summary: Mapping[str, Any]) -> str:
         if value is not None
     ]
     return "means: " + ", ".join(parts) + ". One seed: no ranking of methods."
+
+
+def _pairs(fewest: int, most: int) -> str:
+    if fewest == most:
+        return f"n = {most}, chance = {1 / most:.4f}"
+    return f"n = {fewest} to {most}, chance = {1 / most:.4f} to {1 / fewest:.4f}"
 
 
 def _last(by_layer: Mapping[int, float]) -> float | None:

@@ -24,7 +24,7 @@ from distxfer.training._checkpoint import (
     truncate_log,
     write_checkpoint,
 )
-from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective
+from distxfer.training._objective import Diverged, Material, Micro, Objective, diverged
 from distxfer.training._settings import Cost, Phase
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
@@ -213,6 +213,8 @@ class _PhaseLoop:
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._unproven = {key for key, weight in objective.weights.items() if weight > 0}
         self._expected: Tensor | None = None
+        self._first = 0  # the step that this process started from
+        self._logs: dict[str, float] = {}
 
     def close(self) -> None:
         """Let Accelerate forget this phase's model and optimiser."""
@@ -221,6 +223,7 @@ class _PhaseLoop:
     def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, checkpoint_every: int) -> Cost:
         """Do the steps from `first` on, and return the cost so far."""
         team = self.training.team
+        self._first = first
         every_steps = checkpoint_every or max(1, self.steps // self.phase.epochs)
         with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
@@ -265,6 +268,7 @@ class _PhaseLoop:
             "gradient_norm": norm,
             "loss": loss,
             **{f"term/{key}": value for key, value in values.items() if value is not None},
+            **self._logs,
         }
 
     def gradients(self, number: int, expected: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -295,6 +299,9 @@ class _PhaseLoop:
             with nullcontext() if last else team.accelerator.no_sync(self.model):
                 terms: dict[str, Term] = self.model(micro)
                 self._check(terms, micro.number)
+                self._logs = {
+                    f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
+                }
                 these = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
                 if alone or expected is None:
                     expected = these if alone else team.sum(these) * len(micros)
@@ -315,11 +322,7 @@ class _PhaseLoop:
         for name, term in terms.items():
             value = float(term.total.detach())
             if value != value or value in (float("inf"), float("-inf")):
-                raise Diverged(
-                    f"The term `{name}` is {value} at step {number} of the phase `{self.name}`."
-                    f" Lower `phase.{self.name}.learning_rate`{'' if name == TASK else f' or `intervention.{name}.weight`'}."
-                    " The last checkpoint is kept."
-                )
+                raise diverged(name, f"is {value}", self.name, number)
         if number < _MOVED or not self._unproven:
             return
         for name in sorted(self._unproven & {name for name, term in terms.items() if term.count}):
@@ -331,7 +334,7 @@ class _PhaseLoop:
             )
             if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
                 self._unproven.discard(name)
-        if self._unproven and number >= _MOVED + _PATIENCE:
+        if self._unproven and number >= self._first + _MOVED + _PATIENCE:
             self._no_effect(sorted(self._unproven)[0], number)
 
     def _no_effect(self, name: str, number: int) -> None:

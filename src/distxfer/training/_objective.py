@@ -24,6 +24,15 @@ class Diverged(InputError):
     """A loss is no longer a finite number: the recipe's settings do not fit, and the run stops before it is saved."""
 
 
+def diverged(name: str, what: str, phase: str, step: int) -> Diverged:
+    """Return the error for a term that is no longer a number, with the settings that may have led there."""
+    weight = "" if name == TASK else f" or `intervention.{name}.weight`"
+    return Diverged(
+        f"The term `{name}` at step {step} of the phase `{phase}` {what.rstrip('.')}."
+        f" Lower `phase.{phase}.learning_rate`{weight}. The last checkpoint is kept."
+    )
+
+
 @dataclass(frozen=True)
 class Material:
     """All that training may read: labelled examples of the source, pairs and unlabelled text by target language."""
@@ -85,12 +94,12 @@ class Objective(nn.Module):
             names = (*self._stream, name, micro.phase, micro.number, micro.index)
             with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
                 step = _Step(self, micro, generator(*names), name, shared)
-                terms[name] = self._term(name, step)
+                terms[name] = self._term(name, step, micro.phase)
         if micro.void:
             terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
         return terms
 
-    def _term(self, name: str, step: "_Step") -> Term:
+    def _term(self, name: str, step: "_Step", phase: str) -> Term:
         if name == TASK:
             logits = cast(Tensor, step.encoded().logits)
             labels = cast(Tensor, step.batch.labels)
@@ -100,7 +109,7 @@ class Objective(nn.Module):
         try:
             return term(step)
         except InputError as error:
-            raise Diverged(f"The term `{name}` cannot be computed at step {step.number}: {error}") from error
+            raise diverged(name, f"cannot be computed: {error}", phase, step.number) from error
 
 
 class _Step:

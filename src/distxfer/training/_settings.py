@@ -5,11 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-
-def _split(value: object) -> object:
-    if isinstance(value, str) and value != "all":
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+from distxfer._lists import comma_separated
 
 
 class Phase(BaseModel):
@@ -17,21 +13,21 @@ class Phase(BaseModel):
 
     A step takes `batch_size * accumulation` examples, however many processes share them, so the trajectory does not
     depend on how they are cut up. The learning rate rises linearly over the share `warmup` of the steps and then
-    falls linearly to 0.
+    falls linearly to 0. The defaults are those of `recipes/_defaults.toml`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    task: bool = True  # whether the loss on the labels is part of the objective
-    interventions: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(_split)] = "all"
-    epochs: Annotated[int, Field(ge=1)] = 16
-    steps: Annotated[int, Field(ge=0)] = 0  # when above 0, in place of `epochs`
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    accumulation: Annotated[int, Field(ge=1)] = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    warmup: Annotated[float, Field(ge=0, le=1)] = 0.1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    task: bool  # whether the loss on the labels is part of the objective
+    interventions: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
+    epochs: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=0)]  # when above 0, in place of `epochs`
+    batch_size: Annotated[int, Field(ge=1)]
+    accumulation: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    warmup: Annotated[float, Field(ge=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    clip: Annotated[float, Field(gt=0)]
 
 
 @dataclass

@@ -13,10 +13,9 @@ from distxfer.languages import canonical
 
 DESCRIPTION = "short interface messages of Django in nearly 100 languages, with English; offline"
 
-# Placeholders (%s, %(name)s, {name}), markup and access keys: messages that hold them are no plain sentences.
-_NOT_PLAIN = re.compile(r"%[\w(.]|\{\w*\}|<[^>]+>|&\w+;|\\n|\n|https?:")
-_LONGEST = 80  # characters of the English side: long messages cost most of the time
-_SHORTEST = 2
+# Placeholders (%s, %(name)s, {name}), markup and entities: no text, so they are taken out of it.
+_NO_TEXT = re.compile(r"%\(\w+\)\w|%[a-z]|\{\w*\}|<[^>]*>|&#?\w+;|\\n|\s+")
+_SHORTEST, _LONGEST = 2, 120  # characters: long messages cost most of the time
 
 
 def languages(name: str) -> tuple[str, ...]:
@@ -43,23 +42,29 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
 
 @cache
 def _messages(language: str) -> dict[str, str]:
-    """Return English message -> message in `language`, in the order of the English."""
+    """Return English message, as it stands in the catalogues -> its plain text in `language`, in the English order."""
     if language == "eng":
         keys = {key for catalogue in ("deu", "fra", "jpn") for key in _messages(catalogue)}
-        return {key: key for key in sorted(keys)}
+        return {key: _plain(key) for key in sorted(keys)}
     found: dict[str, str] = {}
     for path in _catalogues().get(language, []):
         with path.open("rb") as stream:
-            # The one documented way to all messages of a catalogue is its private dictionary (bpo-18128 asks for more).
+            # The one way to all messages of a catalogue is its private dictionary.
             catalogue: dict[str | tuple[str, int], str] = gettext.GNUTranslations(stream)._catalog  # type: ignore[attr-defined]
         for key, text in catalogue.items():
-            if isinstance(key, str) and _is_plain(key) and _is_plain(text):
-                found.setdefault(key.strip(), text.strip())
+            if isinstance(key, str) and _is_sentence(key) and _is_sentence(text):
+                found.setdefault(key, _plain(text))
     return dict(sorted(found.items()))
 
 
-def _is_plain(text: str) -> bool:
-    return _SHORTEST <= len(text.strip()) <= _LONGEST and not _NOT_PLAIN.search(text) and "\x04" not in text
+def _plain(text: str) -> str:
+    """Return a message without what is no text: placeholders, markup, line ends, and quotes around nothing."""
+    return re.sub(r"\s+", " ", re.sub(r"[“„\"'«‘]\s*[”“\"'»’]", " ", _NO_TEXT.sub(" ", text))).strip()
+
+
+def _is_sentence(text: str) -> bool:
+    """Return whether enough plain text is left, and it is neither an address nor a message with a context."""
+    return _SHORTEST <= len(_plain(text)) <= _LONGEST and "://" not in text and "\x04" not in text
 
 
 @cache
