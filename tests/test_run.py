@@ -20,7 +20,8 @@ MAJORITY = 0.205  # "People & Body" among the test emoji
 def results(tmp_path_factory):
     """Plain and `dist_align`, trained for real: about a minute."""
     folder = tmp_path_factory.mktemp("results")
-    return {name: train(load_recipe(name, SHORT), folder) for name in ("plain", "dist_align")}
+    recipes = {"plain": SHORT, "dist_align": [*SHORT, "intervention.align.batch_size=16"]}
+    return {name: train(load_recipe(name, settings), folder) for name, settings in recipes.items()}
 
 
 @pytest.fixture

@@ -105,7 +105,8 @@ def train(
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
-    if not again and (done := read_result(folder)) is not None:
+    done = team.broadcast(read_result(folder) if team.is_main and not again else None)
+    if done is not None:
         return _told(done, notice)
     assembled = assemble(prepared, team)  # before anything is written: it may still find a mistake in the recipe
     try:

@@ -1,8 +1,7 @@
 """Which target language a term looks at in a step, and how much that counts: the distance weighting."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -43,15 +42,27 @@ class LanguageChoice:
         return language, 1.0 if self.by == "sampling" else self.weights[language]
 
 
-def language_choice(
-    languages: Languages,
-    distances: Distances,
-    *,
-    among: Sequence[str] | Literal["all"],
-    weighting: Weighting,
-    distance: str,
-    by: WeightingBy,
-) -> LanguageChoice:
+class Weighted(Protocol):
+    """The keys of an intervention that draws a target language: which, weighted how, and by which distance."""
+
+    @property
+    def languages(self) -> tuple[str, ...] | Literal["all"]:
+        """The targets that may be drawn."""
+
+    @property
+    def weighting(self) -> Weighting:
+        """How a distance becomes a weight."""
+
+    @property
+    def weighting_by(self) -> WeightingBy:
+        """What the weight does."""
+
+    @property
+    def distance(self) -> str:
+        """The distance, if not the recipe's: the name of another, or `shuffled`."""
+
+
+def language_choice(keys: Weighted, languages: Languages, distances: Distances) -> LanguageChoice:
     """Return the choice among the recipe's targets, or some of them, weighted by a distance from the source.
 
     `distance` names another distance than the recipe's, or `shuffled`: the recipe's own values, dealt out to the
@@ -59,13 +70,13 @@ def language_choice(
 
     Raises InputError for a language that is no target of the run, or a distance it has no data for.
     """
-    if weighting == "uniform" and distance:
+    if keys.weighting == "uniform" and keys.distance:
         raise InputError(
-            f"`distance` = `{distance}` has no effect where `weighting` is `uniform`. Choose another weighting, or leave it out."
+            f"`distance` = `{keys.distance}` has no effect where `weighting` is `uniform`. Choose another, or leave it out."
         )
     chosen = languages.targets
-    if among != "all":
-        chosen = tuple(canonical(code) for code in among)
+    if keys.languages != "all":
+        chosen = tuple(canonical(code) for code in keys.languages)
         for language in chosen:
             if language not in languages.targets:
                 raise InputError(
@@ -74,7 +85,9 @@ def language_choice(
                 )
         if len(set(chosen)) < len(chosen) or not chosen:
             raise InputError(
-                f"The intervention's `languages` are `{', '.join(among)}`; expected each once, and at least one."
+                f"The intervention's `languages` are `{', '.join(keys.languages)}`; expected each once, and at least one."
             )
-    values = distances.by(distance).values if weighting != "uniform" else dict.fromkeys(distances.values, 1.0)
-    return LanguageChoice(weights({language: values[language] for language in chosen}, weighting), by)
+    values = distances.by(keys.distance).values if keys.weighting != "uniform" else dict.fromkeys(distances.values, 1.0)
+    return LanguageChoice(
+        weights({language: values[language] for language in chosen}, keys.weighting), keys.weighting_by
+    )

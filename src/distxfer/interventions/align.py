@@ -55,14 +55,7 @@ class Align:
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the loss as a term; no parameter is kept from training."""
         layer_numbers((self.layer,), encoder.layers, "layer")
-        choice = language_choice(
-            languages,
-            distances,
-            among=self.languages,
-            weighting=self.weighting,
-            distance=self.distance,
-            by=self.weighting_by,
-        )
+        choice = language_choice(self, languages, distances)
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)

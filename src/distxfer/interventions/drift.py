@@ -64,14 +64,7 @@ class Drift:
 
             return Bound(term=task_term, weight=self.weight, needs=frozenset({"reference"}))
 
-        choice = language_choice(
-            languages,
-            distances,
-            among=self.languages,
-            weighting=self.weighting,
-            distance=self.distance,
-            by=self.weighting_by,
-        )
+        choice = language_choice(self, languages, distances)
 
         def target_term(step: Step) -> Term:
             language, factor = choice.draw(step.random)

@@ -6,18 +6,18 @@ from distxfer.training._settings import Cost as Cost
 from distxfer.training._settings import Phase as Phase
 
 if TYPE_CHECKING:
-    from distxfer.training._loop import Plan as Plan
     from distxfer.training._loop import Report as Report
-    from distxfer.training._loop import Training as Training
     from distxfer.training._objective import Diverged as Diverged
     from distxfer.training._objective import Material as Material
     from distxfer.training._streams import stream_seed as stream_seed
     from distxfer.training._streams import torch_stream as torch_stream
     from distxfer.training._team import Team as Team
+    from distxfer.training._training import Plan as Plan
+    from distxfer.training._training import Training as Training
 
 _HOMES = {
-    "Diverged": "_objective", "Material": "_objective", "Plan": "_loop", "Report": "_loop", "Team": "_team",
-    "Training": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
+    "Diverged": "_objective", "Material": "_objective", "Plan": "_training", "Report": "_loop", "Team": "_team",
+    "Training": "_training", "stream_seed": "_streams", "torch_stream": "_streams",
 }  # fmt: skip
 
 

@@ -1,0 +1,180 @@
+"""A run's training: what each phase trains, the phases one after the other, and going on after a stop."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distxfer.encoders import Encoder
+from distxfer.errors import InputError, RunError
+from distxfer.interventions import Bound, every
+from distxfer.training._checkpoint import Position, read_checkpoint, read_position, remove_checkpoint, truncate_log
+from distxfer.training._loop import PhaseLoop, Report, Shared, steps_of
+from distxfer.training._objective import Material
+from distxfer.training._settings import Cost, Phase
+from distxfer.training._team import Team
+
+_AT_REST = 1e-4  # relative difference allowed between the encoder and its reference before the first step
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a phase will do: its steps, and the numbers of parameters that train and that there are."""
+
+    phase: str
+    steps: int
+    trainable_parameters: int
+    parameters: int
+
+
+class Training:
+    """A run's training: `plan` says what it will do, `estimate` how long a step takes, `run` does it."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        material: Material,
+        bounds: Mapping[str, Bound],
+        phases: Mapping[str, Phase],
+        team: Team,
+        seed: int,
+    ) -> None:
+        """Raise InputError where a phase has nothing to optimise or nothing that may train, or names no intervention."""
+        self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
+        self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
+        moves = frozenset().union(*self._trains.values())
+        moving = {name: parameter for name, parameter in encoder.model.named_parameters() if name in moves}
+        for name, bound in bounds.items():
+            own = bound.module.to(team.device).named_parameters() if bound.module is not None else ()
+            moving |= {f"{name}/{key}": parameter for key, parameter in own}
+        needed = any("reference" in bound.needs for bound in bounds.values())
+        reference = encoder.reference(moves.__contains__) if needed else None
+        self._shared = Shared(encoder, material, team, seed, reference, moving)
+
+    def plan(self) -> list[Plan]:
+        """Return what each phase will do."""
+        sizes = {name: parameter.numel() for name, parameter in self.encoder.model.named_parameters()}
+        return [
+            Plan(
+                name,
+                steps_of(phase, len(self.material.examples)),
+                sum(sizes[key] for key in self._trains[name]),
+                sum(sizes.values()),
+            )
+            for name, phase in self.phases.items()
+        ]
+
+    def estimate(self) -> float:
+        """Return the seconds that all phases will take, from the second of two steps of each, which change nothing."""
+        total = 0.0
+        for number, name in enumerate(self.phases):
+            loop = self._loop(number, name)
+            for step in (0, 1):
+                started = time.perf_counter()
+                loop.gradients(step, None)
+                seconds = time.perf_counter() - started
+                loop.module.zero_grad()
+            total += seconds * loop.steps
+            loop.close()
+        return total
+
+    def run(self, folder: Path, report: Report, checkpoint_every: int = 0) -> Cost:
+        """Train through all phases, or on from the checkpoint in `folder`; return what it cost in all.
+
+        `log.jsonl` gets one line a step. A checkpoint is written every `checkpoint_every` steps (0: once an epoch).
+
+        Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
+        """
+        start = self.team.broadcast(read_position(folder)) or Position(0, 0, Cost())
+        log = folder / "log.jsonl"
+        if self.team.is_main:
+            truncate_log(
+                log, {number: start.step if number == start.phase else 2**62 for number in range(start.phase + 1)}
+            )
+        self._check_reference()
+        cost = start.cost
+        for number, name in enumerate(self.phases):
+            if number < start.phase:
+                continue
+            loop = self._loop(number, name)
+            first = start.step if number == start.phase else 0
+            if first:
+                read_checkpoint(folder, self._shared.moving, loop.plain_optimizer)
+            cost = loop.run(first, cost, folder, log, report, checkpoint_every)
+            loop.close()
+        return replace(cost, peak_memory_mb=_peak_memory_mb(self.team.device))
+
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return the weights that interventions have of their own, as `NAME.PARAMETER`, to be saved with the result."""
+        return {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, bound in self.bounds.items()
+            if bound.module is not None
+            for key, value in bound.module.state_dict().items()
+        }
+
+    def remove_checkpoint(self, folder: Path) -> None:
+        """Remove what a finished run needs no more."""
+        remove_checkpoint(folder)
+
+    def active(self, phase: Phase) -> dict[str, Bound]:
+        """Return the interventions that a phase uses."""
+        if phase.interventions == "all":
+            return dict(self.bounds)
+        return {name: bound for name, bound in self.bounds.items() if name in phase.interventions}
+
+    def _loop(self, number: int, name: str) -> PhaseLoop:
+        phase = self.phases[name]
+        return PhaseLoop(self._shared, number, name, phase, self.active(phase), self._trains[name])
+
+    def _trainable(self, name: str, phase: Phase) -> set[str]:
+        """Return the parameters that this phase trains; refuse a restriction that restricts nothing, or everything."""
+        names = [key for key, _ in self.encoder.model.named_parameters()]
+        allowed = set(names) - {key for key in names if ".original_module." in key}
+        if not phase.task and not any(bound.term for bound in self.active(phase).values()):
+            raise InputError(
+                f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term of an intervention."
+            )
+        if not self.encoder.train_word_embeddings:
+            allowed -= {key for key in names if self.encoder.is_word_embedding(key)}
+        for intervention, bound in self.active(phase).items():
+            if bound.trains is every:
+                continue
+            kept = {key for key in allowed if bound.trains(key)}
+            if kept == allowed:
+                raise InputError(
+                    f"The intervention `{intervention}` keeps nothing from training in the phase `{name}`: no effect."
+                )
+            allowed = kept
+        if not allowed:
+            raise InputError(
+                f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters."
+            )
+        return allowed
+
+    def _check_reference(self) -> None:
+        """Make sure that the reference is the encoder as it is before the first step: drift starts at 0."""
+        if self._shared.reference is None:
+            return
+        batch = self.material.collate(list(self.material.examples[:8]))
+        now, _ = self.encoder.states([batch.inputs])
+        before = self._shared.reference.states(batch.examples, batch.inputs).cpu()
+        difference = float((now - before).norm() / before.norm())
+        if not difference <= _AT_REST:
+            raise RunError(
+                f"The reference encoder differs from the encoder before the first step by {difference:.2g} of its norm;"
+                " expected 0. Drift would be measured from the wrong place."
+            )
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Return the most memory this process has held: on the GPU if there is one, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
