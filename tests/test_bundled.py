@@ -7,8 +7,6 @@ import random
 import re
 import shutil
 import struct
-import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +18,6 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from distxfer import _cache
 from distxfer.encoders import _bundled
 from distxfer.encoders._bundled import BUNDLED, bundled_folder, dequantise
 from distxfer.errors import InputError
@@ -391,68 +388,3 @@ def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
         "Expected a folder with write permission and enough free space. "
         "Set the environment variable DISTXFER_CACHE to such a folder."
     )
-
-
-def test_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path))
-    assert _cache.cache_folder() == tmp_path
-    monkeypatch.setenv("DISTXFER_CACHE", "here")
-    assert _cache.cache_folder() == Path.cwd() / "here"
-    monkeypatch.setenv("DISTXFER_CACHE", "")
-    assert "distxfer" in _cache.cache_folder().parts
-
-
-def whole(folder):
-    return (folder / "done").exists()
-
-
-def test_publish_builds_once(tmp_path):
-    target = tmp_path / "a" / "target"
-    builds = []
-
-    def build(folder):
-        assert not target.exists()
-        builds.append(folder)
-        (folder / "done").touch()
-
-    assert _cache.publish(target, build, whole) == _cache.publish(target, build, whole) == target
-    assert len(builds) == 1
-
-
-def test_publish_builds_once_for_two_at_a_time(tmp_path):
-    builds = []
-
-    def build(folder):
-        builds.append(folder)
-        time.sleep(0.2)
-        (folder / "done").touch()
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: _cache.publish(tmp_path / "target", build, whole), range(2)))
-    assert results == [tmp_path / "target"] * 2
-    assert len(builds) == 1
-
-
-def test_publish_replaces_what_is_incomplete(tmp_path):
-    target = tmp_path / "target"
-    for left in (target, tmp_path / "target.part" / "new"):
-        left.mkdir(parents=True)
-        (left / "rubbish").touch()
-    _cache.publish(target, lambda folder: (folder / "done").touch(), whole)
-    assert [file.name for file in target.iterdir()] == ["done"]
-    assert not (tmp_path / "target.part").exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "seen"), [(OSError(28, "No space left on device"), InputError), (KeyError, KeyError)]
-)
-def test_publish_leaves_nothing_of_a_failure(tmp_path, error, seen):
-    def build(folder):
-        (folder / "half").touch()
-        raise error
-
-    with pytest.raises(seen) as caught:
-        _cache.publish(tmp_path / "target", build, whole)
-    assert {file.name for file in tmp_path.iterdir()} <= {"target.lock"}
-    if seen is InputError:
-        assert f"`{tmp_path}` cannot be written: No space left on device." in str(caught.value)

@@ -1,0 +1,341 @@
+"""Similarity and alignment: against definitions written out again, known answers and declared invariances."""
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+
+from distxfer import measure
+from distxfer.errors import InputError
+
+seeds = st.integers(0, 2**32 - 1)
+either = pytest.mark.parametrize("unbiased", [True, False])
+
+
+def given(*args, **kwargs):
+    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
+
+
+def normal(seed, *shape, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def related(seed, n=12, d1=5, d2=7):
+    """Two representations that share structure, away from the origin."""
+    x = normal(seed, n, d1)
+    return x + 3, x @ normal(seed + 1, d1, d2) + normal(seed + 2, n, d2) - 1
+
+
+def orthogonal(seed, d):
+    return torch.linalg.qr(normal(seed, d, d))[0]
+
+
+def message(call, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+# --- similarity ---------------------------------------------------------------------------------------------------
+
+
+def hsic_song(K, L):
+    """HSIC_1 exactly as Song et al. 2012 define it, on Gram matrices without their diagonals."""
+    n = len(K)
+    K, L, one = K - np.diag(np.diag(K)), L - np.diag(np.diag(L)), np.ones(len(K))
+    trace = np.trace(K @ L)
+    sums = (one @ K @ one) * (one @ L @ one) / ((n - 1) * (n - 2))
+    return (trace + sums - 2 / (n - 2) * (one @ K @ L @ one)) / (n * (n - 3))
+
+
+def hsic_gram(K, L):
+    """HSIC_0 = tr(K H L H) / (n-1)^2, Kornblith et al. 2019, eq. 3."""
+    n = len(K)
+    H = np.eye(n) - 1 / n
+    return np.trace(K @ H @ L @ H) / (n - 1) ** 2
+
+
+def cka_oracle(x, y, hsic):
+    x, y = x.double().numpy(), y.double().numpy()
+    K, L = x @ x.T, y @ y.T
+    return hsic(K, L) / np.sqrt(hsic(K, K) * hsic(L, L))
+
+
+@pytest.mark.parametrize(("hsic", "unbiased"), [(hsic_song, True), (hsic_gram, False)])
+@pytest.mark.parametrize("shape", [(4, 3, 2), (5, 60, 40), (12, 5, 7), (64, 6, 3), (32, 384, 384)])
+def test_cka_is_its_definition_in_feature_and_in_gram_space(shape, hsic, unbiased):
+    x, y = related(0, *shape)
+    assert measure.cka(x, y, unbiased=unbiased).item() == pytest.approx(cka_oracle(x, y, hsic), rel=1e-9, abs=1e-12)
+
+
+@either
+@given(seed=seeds, log_scale=st.floats(-6, 6), shift=st.floats(-50, 50), n=st.integers(4, 40))
+def test_cka_invariances(unbiased, seed, log_scale, shift, n):
+    seed = seed % 10**6
+    x, y = related(seed, n)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    expected = measure.cka(x, y, unbiased=unbiased).item()
+    for a, b in (
+        (x @ orthogonal(seed, 5), y @ orthogonal(seed + 1, 7)),
+        (x * 10**log_scale, -y),
+        (x + shift * normal(seed, 5), y),
+        (x[order], y[order]),
+        (y, x),
+    ):
+        assert measure.cka(a, b, unbiased=unbiased).item() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@either
+@given(seed=seeds)
+def test_cka_of_itself_is_one(unbiased, seed):
+    x, _ = related(seed % 10**6)
+    assert measure.cka(x, x.clone(), unbiased=unbiased).item() == 1.0
+
+
+def test_cka_of_the_bias_that_the_unbiased_form_removes():
+    pairs = [(normal(2 * i, 32, 384), normal(2 * i + 1, 32, 384)) for i in range(20)]
+    unbiased = torch.stack([measure.cka(x, y) for x, y in pairs])
+    assert unbiased.abs().max() < 0.12
+    assert abs(unbiased.mean()) < 0.03
+    assert unbiased.min() < 0  # legitimate, and never clamped
+    assert min(measure.cka(x, y, unbiased=False) for x, y in pairs) > 0.9
+
+
+def test_cka_is_not_invariant_under_scaling_of_columns():
+    x = normal(0, 40, 5)
+    assert measure.cka(x * torch.tensor([1, 1, 1, 1, 50.0]), x) < 0.7
+
+
+@either
+def test_cka_in_float32_far_from_the_origin(unbiased):
+    x, y = (torch.round(z * 256) / 256 for z in related(3, 32, 16, 16))  # multiples of 1/256: the shift is exact
+    expected = measure.cka(x, y, unbiased=unbiased)
+    shifted = measure.cka((x + 1000).float(), (y - 3000).float(), unbiased=unbiased)
+    assert shifted.dtype == torch.float64
+    assert shifted.item() == pytest.approx(expected.item(), abs=1e-9)
+
+
+def test_cka_of_a_batch_of_layers_is_the_cka_of_each():
+    x, y = normal(0, 2, 3, 10, 4), normal(1, 2, 3, 10, 5)
+    result = measure.cka(x, y)
+    assert result.shape == (2, 3)
+    for i in range(2):
+        for j in range(3):
+            assert result[i, j].item() == pytest.approx(measure.cka(x[i, j], y[i, j]).item(), abs=1e-12)
+
+
+def test_cka_survives_extreme_scales():
+    x, y = related(1)
+    expected = measure.cka(x, y).item()
+    assert measure.cka(x * 1e-120, y * 1e120).item() == pytest.approx(expected, abs=1e-12)
+
+
+@either
+@pytest.mark.parametrize("shape", [(6, 3, 2), (5, 8, 9)])
+def test_cka_gradient(unbiased, shape):
+    x, y = (z.requires_grad_() for z in related(0, *shape))
+    assert torch.autograd.gradcheck(lambda a, b: measure.cka(a, b, unbiased=unbiased), (x, y))
+
+
+@either
+@pytest.mark.parametrize("shape", [(12, 5), (8, 40)])
+def test_cka_gradient_is_zero_where_both_are_equal(unbiased, shape):
+    x = normal(0, *shape, dtype=torch.float32).requires_grad_()
+    value = measure.cka(x, x.detach().clone(), unbiased=unbiased)
+    value.backward()
+    assert value.item() == 1.0
+    assert x.grad.abs().max() < 1e-6  # finite, and the maximum
+
+
+def test_cka_gradient_of_a_batch_survives_an_undefined_layer():
+    x = normal(0, 2, 8, 4)
+    x[0] = 1.0
+    x.requires_grad_()
+    value = measure.cka(x, normal(1, 2, 8, 4))
+    assert value.isnan().tolist() == [True, False]
+    value[1].backward()
+    assert x.grad.isfinite().all()
+    assert x.grad[1].abs().max() > 0
+
+
+@pytest.mark.parametrize("x", [torch.full((8, 3), 0.1), torch.full((8, 3), 0.1, dtype=torch.float64), torch.eye(8)])
+def test_cka_without_structure_is_nan_with_a_reason(x):
+    y = normal(0, 8, 3)
+    reason = (
+        "the self-similarity of `{}` is 0: its rows are all the same, or all equally similar to each other, "
+        "so there is no structure to compare"
+    )
+    assert measure.cka(x, y).isnan()
+    assert measure.cka(y, x).isnan()
+    assert measure.cka_reason(x, y) == reason.format("x")
+    assert measure.cka_reason(y, x) == reason.format("y")
+    assert measure.cka_reason(y, y) is None
+
+
+def test_cka_refuses():
+    x, y = related(0)
+    assert message(measure.cka, x[:3], y[:3]) == ("`x` has 3 rows; unbiased CKA needs at least 4: give more sentences.")
+    assert message(measure.cka, x[:1], y[:1], unbiased=False) == (
+        "`x` has 1 rows; biased CKA needs at least 2: give more sentences."
+    )
+    assert message(measure.cka, x, y[:8]) == (
+        "`x` has the shape (12, 5) and `y` (8, 7); expected the same number of rows in both: "
+        "row i of one belongs to row i of the other."
+    )
+    assert message(measure.cka, x[0], y[0]) == (
+        "`x` has the shape (5,); expected (..., rows, dimensions), none of them 0: give one row per sentence."
+    )
+    for bad in (torch.nan, torch.inf):
+        y[2, 3] = bad
+        assert message(measure.cka, x, y) == (
+            "`y` holds 1 values that are NaN or infinite; expected finite representations: "
+            "look for a run that diverged, or for a sentence without tokens in the pooling."
+        )
+
+
+def test_standardise_defuses_an_outlier_dimension():
+    x, y = normal(0, 200, 20), normal(1, 200, 20)
+    x[:, 3] = y[:, 7] = 60 * normal(2, 200)
+    assert measure.cka(x, y) > 0.99
+    assert measure.top_dimension_share(x) > 0.98
+    assert abs(measure.cka(measure.standardise(x), measure.standardise(y))) < 0.1
+    assert measure.top_dimension_share(measure.standardise(x)) == pytest.approx(1 / 20)
+
+
+@given(seed=seeds)
+def test_standardise(seed):
+    x = normal(seed, 3, 9, 4) * torch.tensor([1e-3, 1, 50, 0]) + 0.1
+    z = measure.standardise(x)
+    assert torch.allclose(z.mean(-2), torch.zeros(3, 4, dtype=z.dtype), atol=1e-12)
+    assert torch.allclose(z.var(-2, correction=0)[:, :3], torch.ones(3, 3, dtype=z.dtype))
+    assert z[..., 3].eq(0).all()
+    assert torch.allclose(measure.standardise(x * 7 - 2), z, atol=1e-9)
+
+
+def test_standardise_gradient():
+    x = normal(0, 5, 3).requires_grad_()
+    assert torch.autograd.gradcheck(measure.standardise, (x,))
+    constant = torch.ones(5, 3, requires_grad=True)
+    measure.standardise(constant).sum().backward()
+    assert constant.grad.eq(0).all()
+
+
+def test_top_dimension_share():
+    x = torch.tensor([[1.0, 3, 9], [-1, -3, 9]])
+    assert measure.top_dimension_share(x) == pytest.approx(0.9)
+    assert np.isnan(measure.top_dimension_share(torch.ones(4, 3)))
+    assert message(measure.top_dimension_share, torch.ones(2, 4, 3)) == (
+        "`x` has the shape (2, 4, 3); expected (rows, dimensions): give one layer at a time."
+    )
+
+
+def test_cosine_drift():
+    x = torch.tensor([[1.0, 0], [1, 0], [1, 0], [2, 2]])
+    y = torch.tensor([[5.0, 0], [0, 3], [-1, 0], [1, 0]])
+    expected = torch.tensor([0, 1, 2, 1 - 0.5**0.5], dtype=torch.float64)
+    assert torch.allclose(measure.cosine_drift(x, y), expected)
+    a, b = normal(0, 6, 9), normal(1, 6, 9)
+    assert torch.allclose(measure.cosine_drift(a, b), 1 - torch.cosine_similarity(a, b))
+    assert measure.cosine_drift(a, a.clone()).eq(0).all()
+    assert torch.autograd.gradcheck(measure.cosine_drift, (a.requires_grad_(), b.requires_grad_()))
+
+
+def test_normalised_mse():
+    x, y = torch.tensor([[3.0, 4], [0, 1], [2, 0]]), torch.tensor([[3.0, 4], [0, 2], [0, 1]])
+    assert measure.normalised_mse(x, y).tolist() == [0, 0.25, 5]
+    assert measure.normalised_mse(normal(0, 4, 6, 9), normal(1, 4, 6, 9)).shape == (4, 6)
+    a, b = normal(0, 6, 9).requires_grad_(), normal(1, 6, 9).requires_grad_()
+    assert torch.autograd.gradcheck(measure.normalised_mse, (a, b))
+
+
+def test_drifts_refuse():
+    x = normal(0, 3, 2)
+    zero = x.clone()
+    zero[1] = 0
+    assert message(measure.normalised_mse, x, zero) == (
+        "`y` has 1 rows that are all zeros; expected rows with a direction: "
+        "look for a sentence without tokens in the pooling."
+    )
+    assert measure.normalised_mse(zero, x)[1].item() == pytest.approx(1)
+    assert message(measure.cosine_drift, zero, x).startswith("`x` has 1 rows that are all zeros;")
+    assert message(measure.cosine_drift, x, normal(0, 3, 4)) == (
+        "`x` has 2 dimensions per row and `y` has 4; expected the same: compare layers of one width, or use cka."
+    )
+
+
+# --- alignment ----------------------------------------------------------------------------------------------------
+
+
+def retrieval_oracle(source, target):
+    """Every candidate of every query, one by one."""
+    unit = [torch.nn.functional.normalize(z.double(), dim=-1).numpy() for z in (source, target)]
+    result, n = [], len(source)
+    for strong in (False, True):
+        for queries, answers in (unit, unit[::-1]):
+            hits = 0
+            for i in range(n):
+                rivals = [answers[j] for j in range(n) if j != i]
+                rivals += [queries[j] for j in range(n) if j != i] if strong else []
+                hits += all(queries[i] @ answers[i] > queries[i] @ rival for rival in rivals)
+            result.append(hits / n)
+    return result
+
+
+def parts(result):
+    return [result.weak_forward, result.weak_backward, result.strong_forward, result.strong_backward]
+
+
+@given(seed=seeds, n=st.integers(2, 20), noise=st.floats(0.2, 2), chunk=st.sampled_from([1, 3, 7, 1024]))
+def test_retrieval_is_brute_force(seed, n, noise, chunk):
+    seed = seed % 10**6
+    x = normal(seed, n, 6)
+    y = x + noise * normal(seed + 1, n, 6) + 0.5 * normal(seed + 2, 6)
+    result = measure.retrieval(x, y, chunk=chunk)
+    assert parts(result) == retrieval_oracle(x, y)
+    rotation = orthogonal(seed, 6)
+    assert measure.retrieval(3 * x @ rotation, y @ rotation, chunk=chunk) == result
+
+
+def test_retrieval_of_known_answers():
+    x = normal(0, 50, 16)
+    same = measure.retrieval(x, x.clone(), chunk=16)
+    assert parts(same) == [1, 1, 1, 1]
+    assert (same.n, same.chance_weak, same.chance_strong) == (50, 1 / 50, 1 / 99)
+    # Sentences that cluster by language: each still finds its translation, but its own language is nearer.
+    language = 2 * torch.eye(2, dtype=torch.float64)
+    unit = torch.nn.functional.normalize(x)
+    source, target = (torch.cat([unit, row.expand(50, 2)], dim=1) for row in language)
+    assert parts(measure.retrieval(source, target)) == [1, 1, 0, 0]
+    # A cyclic shift of the pairing: nothing is found.
+    assert parts(measure.retrieval(x, x.roll(1, 0))) == [0, 0, 0, 0]
+
+
+def test_retrieval_counts_ties_as_misses():
+    assert parts(measure.retrieval(torch.ones(5, 3), torch.ones(5, 3))) == [0, 0, 0, 0]
+    x = normal(0, 600, 48, dtype=torch.float32)
+    x[7] = 3 * x[400]  # the same direction: neither can tell which of the two translations is its own
+    assert parts(measure.retrieval(x, x.clone(), chunk=500)) == [598 / 600] * 4
+
+
+def test_retrieval_is_asymmetric():
+    source, target = torch.tensor([[1.0, 0], [1, 0.2]]), torch.tensor([[1.0, 0.3], [1, 0.25]])
+    result = measure.retrieval(source, target)
+    assert (result.weak_forward, result.weak_backward) == (0.5, 0.5)
+    source, target = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[1.0, 0.1], [1, 0.2]])
+    result = measure.retrieval(source, target)
+    assert (result.weak_forward, result.weak_backward) == (1.0, 0.5)
+
+
+def test_retrieval_refuses():
+    x = normal(0, 3, 2)
+    assert message(measure.retrieval, x[:1], x[:1]) == (
+        "`source` has the shape (1, 2); expected (sentences, dimensions) with at least 2 sentences: "
+        "give more sentences, and one layer at a time."
+    )
+    assert message(measure.retrieval, x, x, chunk=0) == (
+        "`chunk` is 0; expected at least 1: give the number of queries to work on at a time."
+    )
+    assert message(measure.retrieval, x, x[:2]).startswith("`source` has the shape (3, 2) and `target` (2, 2);")
+    assert message(measure.retrieval, x, normal(0, 3, 4)).startswith("`source` has 2 dimensions per row and `target`")
+    assert message(measure.retrieval, x, x * 0).startswith("`target` has 3 rows that are all zeros;")
