@@ -246,7 +246,7 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
     facts |= {
         "task tokens": found.tokens,
         "disk (MB)": round(found.megabytes),
-        "time here (seconds, estimated)": round(found.seconds),
+        "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
     }
     _print_facts(facts, as_json)
 

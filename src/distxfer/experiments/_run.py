@@ -39,7 +39,8 @@ class Outlook:
     done: bool
     plans: Sequence[Plan]
     tokens: int
-    seconds: float
+    training_seconds: float
+    measuring_seconds: float
     megabytes: float
 
 
@@ -77,7 +78,8 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         done=read_result(folder) is not None,
         plans=plans,
         tokens=round(tokens * drawn),
-        seconds=assembled.training.estimate() + measuring,
+        training_seconds=assembled.training.estimate(),
+        measuring_seconds=measuring,
         megabytes=(saved + 3 * moving) / 2**20,
     )
 
