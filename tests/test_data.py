@@ -282,7 +282,7 @@ def test_a_batch_with_an_unlabelled_example_has_no_labels(tokenizer):
     assert Collator(tokenizer, 64)(examples[:1]).labels.tolist() == [0]
 
 
-def test_a_pair_of_texts_is_one_sequence(tokenizer):
+def test_a_pair_of_texts_is_one_sequence_and_a_single_text_is_none_whatever_its_neighbours(tokenizer):
     both = [Example("1", "eng", "cat", "dog"), Example("2", "eng", "cat")]
     rows = Collator(tokenizer, 64)(both).inputs["input_ids"]
-    assert rows.tolist() == [[2, 5, 3, 6, 3], [2, 5, 3, 3, 0]]
+    assert rows.tolist() == [[2, 5, 3, 6, 3], [2, 5, 3, 0, 0]]

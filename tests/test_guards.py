@@ -31,7 +31,7 @@ class Centre:
     """Pull the middle layer's mean towards a learned point."""
 
     weight: float = 1.0
-    how: Literal["well", "constant", "never", "nan", "moody", "undeclared", "nothing", "everything", "needy"] = "well"
+    how: Literal["well", "constant", "never", "nan", "moody", "undeclared", "nothing", "everything", "needy", "late"] = "well"
 
     def bind(self, encoder, languages, distances):
         module = nn.Linear(encoder.hidden_size, 1)
@@ -45,7 +45,8 @@ class Centre:
                 total = total * torch.nan
             if self.how == "undeclared":
                 step.reference(step.batch)
-            count = 0 if self.how == "never" else len(pooled)
+            idle = self.how == "never" or (self.how == "late" and step.number < 14)
+            count = 0 if idle else len(pooled)
             return Term(total * (count > 0), count + (next(noise) if self.how == "moody" else 0), "example")
 
         if self.how == "nothing":
@@ -223,3 +224,45 @@ def test_geomloss_does_not_switch_autograd_on():
         assert torch.is_grad_enabled(), "geomloss#57 is fixed: the guard in align.py can go"
     torch.set_grad_enabled(True)
     assert sinkhorn_divergence(x, y).requires_grad
+
+
+def test_with_adapters_no_phase_trains_the_pretrained_weights(tmp_path, tiny_settings):
+    """Not even one in which `lora` does not act: they would move the reference, and would not be saved."""
+    settings = ["phases=adapt,finetune", "phase.adapt.interventions=lora", "phase.finetune.interventions=drift"]
+    recipe = load_recipe("lora", [*tiny_settings, *settings, "intervention.drift.weight=1"])
+    result = train(recipe, tmp_path)
+    alone = train(load_recipe("lora", tiny_settings), tmp_path)
+    assert result.data["cost"]["trainable_parameters"] == alone.data["cost"]["trainable_parameters"]
+
+
+def test_a_term_may_be_idle_for_long_as_long_as_it_acts(run):
+    """Alternating schedules: nothing to sum over in the first 14 of 18 steps is no reason to stop."""
+    log = (run("intervention.centre.how=late").folder / "log.jsonl").read_text()
+    assert log.count('"term/centre"') == 4
+
+
+def test_a_head_for_other_labels_is_made_anew_from_the_seed(tmp_path, tiny):
+    """One for these very labels is kept; one of the same size for others would be a silent head start."""
+    from distxfer.encoders import load_encoder
+
+    trained = load_encoder("tiny", tiny, ("animal", "plant"), seed=5)
+    trained.save(tmp_path)
+    kept = load_encoder("tiny", tmp_path, ("animal", "plant"), seed=1).model.classifier.weight
+    anew = [load_encoder("tiny", tmp_path, ("good", "bad"), seed=seed).model.classifier.weight for seed in (1, 1, 2)]
+    assert torch.equal(kept, trained.model.classifier.weight)
+    assert torch.equal(anew[0], anew[1])
+    assert not torch.equal(anew[0], kept)
+    assert not torch.equal(anew[0], anew[2])
+
+
+def test_again_goes_on_with_what_is_not_done_and_replaces_what_is(run):
+    def stop(phase, step, steps, loss):
+        if step == 13:
+            raise KeyboardInterrupt
+
+    steps: list[int] = []
+    run()
+    with pytest.raises(KeyboardInterrupt):
+        run(again=True, report=stop)
+    run(again=True, report=lambda phase, step, total, loss: steps.append(step))
+    assert steps[0] == 13

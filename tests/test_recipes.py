@@ -93,9 +93,9 @@ def test_precedence_is_defaults_then_recipe_then_overrides_in_order(tmp_path):
 
 
 def test_an_interventions_own_defaults_have_an_origin():
-    where = origins(load_recipe("drift_reg", ["intervention.drift.batch_size=8"]))
+    where = origins(load_recipe("drift_reg", ["intervention.drift.measure=mse"]))
     assert where["intervention.drift.weight"] == "drift_reg.toml"
-    assert where["intervention.drift.batch_size"] == "override"
+    assert where["intervention.drift.measure"] == "override"
     assert where["intervention.drift.kind"] == "default of the intervention drift"
     assert where["intervention.drift.weighting"] == "default of the intervention drift"
 

@@ -183,20 +183,25 @@ def test_a_kill_between_training_and_result_loses_no_training(run, monkeypatch):
     assert same(weights(whole), weights(resumed))
 
 
-def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tiny_settings, tiny_without_dropout):
-    """By the launcher that users use; without dropout the trajectory is that of one process, within rounding."""
-    settings = [*tiny_settings, f"model={tiny_without_dropout}", *ADDITIVE, "phase.finetune.batch_size=7"]
-    alone = train(load_recipe("drift_reg", settings), tmp_path / "alone")
+def two_processes(folder: Path, recipe: str, settings: list[str]) -> dict:
+    """Train with two processes, by the launcher that users use, and return what the one that prints has printed."""
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0",
-        "-m", "distxfer", "train", "recipe=drift_reg", *settings, "--results", str(tmp_path / "two"), "--json",
+        "-m", "distxfer", "train", f"recipe={recipe}", *settings, "--results", str(folder), "--json",
     ]  # fmt: skip
-    found = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240, check=False
-    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert found.returncode == 0, found.stderr[-3000:]
-    result = json.loads(found.stdout)  # one process printed, once
+    result = json.loads(found.stdout)
     assert result["provenance"]["processes"] == 2
+    return result
+
+
+def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tiny_settings, tiny_without_dropout):
+    """Without dropout the trajectory is that of one process, within rounding."""
+    settings = [*tiny_settings, f"model={tiny_without_dropout}", *ADDITIVE, "phase.finetune.batch_size=7"]
+    alone = train(load_recipe("drift_reg", settings), tmp_path / "alone")
+    result = two_processes(tmp_path / "two", "drift_reg", settings)
     folder = Path(result["folder"])
     assert [path.name for path in folder.parent.iterdir()] == [alone.folder.name]
     assert farthest(weights(alone), load_file(folder / "model" / "model.safetensors")) < 2e-5
@@ -204,6 +209,17 @@ def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tin
     keys = [(row["language"], row["example_id"]) for row in rows]
     assert len(keys) == len(set(keys)) == 3 * 24
     assert [score["n"] for score in result["scores"] if score["split"] == "test"] == [24] * 6
+
+
+def test_a_process_with_nothing_to_add_does_not_stop_the_others(tmp_path, tiny_settings):
+    """First 4 and 3 rows, of which 3 are too few for CKA; then one row a micro-batch, so that one process has none."""
+    settings = [
+        *tiny_settings, "phases=hold,finetune", "phase.hold.task=false", "phase.hold.batch_size=7", "phase.hold.steps=16",
+        "phase.hold.learning_rate=1e-3", "phase.finetune.batch_size=1", "phase.finetune.accumulation=8",
+        "phase.finetune.interventions=", "phase.finetune.steps=16",
+    ]  # fmt: skip
+    result = two_processes(tmp_path, "drift_reg", settings)
+    assert result["cost"]["steps"] == 32
 
 
 def test_a_tracker_of_accelerate_gets_every_step(run):

@@ -255,7 +255,7 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
 def _progress() -> Iterator[Callable[[str, int, int, float], None]]:
     """Yield what the loop reports to: a bar on a terminal, a line now and then elsewhere."""
     started = time.perf_counter()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and _is_main():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """The input was fine and the run still cannot go on (a loss that is not finite, a broken guard): exit code 1."""
+    """The input was fine and the run still cannot go on (a guard found that something does nothing): exit code 1."""
 
 
 def did_you_mean(value: str, options: Iterable[str]) -> str:

@@ -40,15 +40,16 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Return the batch of these examples, padded to the longest."""
-        pairs = [example.text_pair for example in examples]
-        encoded = self.tokenizer(
-            [example.text for example in examples],
-            [pair or "" for pair in pairs] if any(pairs) else None,
-            padding=True,
-            truncation=True,
-            max_length=self.max_length,
-            return_tensors="pt",
-        )
+        cut = {"truncation": True, "max_length": self.max_length}
+        texts, pairs = [one.text for one in examples], [one.text_pair for one in examples]
+        if len({pair is None for pair in pairs}) > 1:  # each as it would be alone, whatever its neighbours
+            rows = [self.tokenizer(text, pair, **cut) for text, pair in zip(texts, pairs, strict=True)]
+            encoded = self.tokenizer.pad(
+                {key: [row[key] for row in rows] for key in rows[0]}, padding=True, return_tensors="pt"
+            )
+        else:
+            both = pairs if pairs[0] is not None else None
+            encoded = self.tokenizer(texts, both, padding=True, return_tensors="pt", **cut)
         labels = [example.label for example in examples if example.label is not None]
         return Batch(
             examples=tuple(examples),

@@ -1,6 +1,7 @@
 """A multilingual encoder with a classification head: its layers by number, its hidden states, its pretrained self."""
 
 import copy
+import errno
 import re
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -69,7 +70,7 @@ class Encoder:
     max_tokens: int  # the longest input that the encoder has positions for
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
-    adapted: bool = False
+    adapters: frozenset[str] = frozenset()  # names of the parameters that PEFT lets train, once there are adapters
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -119,17 +120,18 @@ class Encoder:
         return torch.cat(pooled, dim=1), torch.cat(logits)
 
     def adapt(self, config: PeftConfig) -> None:
-        """Put PEFT adapters into the model; the pretrained weights stay as they are from then on.
+        """Put PEFT adapters into the model; from then on only they and the head may train, in every phase.
 
         Raises InputError where the model has adapters already.
         """
-        if self.adapted:
+        if self.adapters:
             raise InputError("The recipe puts two adapters into one encoder. Keep one of its adapter interventions.")
         with warnings.catch_warnings():
             # PEFT 0.21 asks transformers 5.23 for a property by its old name.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             self.model = get_peft_model(cast(PreTrainedModel, self.model), config)
-        self.adapted = True
+        trainable = (name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
+        self.adapters = frozenset(trainable)
 
     def head_modules(self) -> list[str]:
         """Return the names of the outermost modules whose parameters all belong to the head."""
@@ -158,7 +160,12 @@ class Encoder:
         with quiet():
             cast(PreTrainedModel, self.model).save_pretrained(str(folder))
             self.base.config.save_pretrained(str(folder))  # PEFT leaves out the labels, and with them their number
-            self.tokenizer.save_pretrained(str(folder))
+            try:
+                self.tokenizer.save_pretrained(str(folder))
+            except Exception as error:  # tokenizers reports a full disk with the bare class
+                if type(error) is Exception:
+                    raise OSError(errno.EIO, str(error)) from error
+                raise
 
 
 class Reference:
@@ -174,7 +181,7 @@ class Reference:
         self._memo: dict[Hashable, Tensor] = {}
         self._bytes = 0
         self._copy: nn.Module | None = None
-        if not encoder.adapted:
+        if not encoder.adapters:
             prefix = encoder.base_name
             shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
             self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()

@@ -24,6 +24,8 @@ from distxfer.encoders._encoder import Encoder, Pooling
 from distxfer.encoders._quiet import quiet
 from distxfer.errors import InputError, did_you_mean
 
+_NOT_NEEDED = ["*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
+
 
 def model_folder(name: str, revision: str = "") -> Path:
     """Return the local folder of an encoder: the bundled one, a folder as it stands, or a snapshot from the hub.
@@ -99,11 +101,20 @@ def load_encoder(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, StrictDataclassError) as error:
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            KeyError,
+            ImportError,
+            SafetensorError,
+            StrictDataclassError,
+        ) as error:
             raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
     base = model.base_model
     blocks = _blocks(base)
     head = _head(model, info)
+    _renew_head(model, info, folder, labels, seed)
     _check_whole(model, head, info, folder)
     order = [key for key, _ in model.named_parameters()]
     first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
@@ -177,11 +188,32 @@ def _blocks(base: PreTrainedModel) -> str:
 
 def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     """Return the parameters that the checkpoint did not bring (or in another shape), and all outside the base."""
-    missing = {str(key) for key in info["missing_keys"]}
-    mismatched = {str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]}
     prefix = f"{model.base_model_prefix}."
     outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
-    return frozenset(missing | mismatched | outside)
+    return frozenset(_new(info) | outside)
+
+
+def _new(info: dict[str, Any]) -> set[str]:
+    """Return the parameters that the checkpoint did not bring, or in another shape."""
+    mismatched = (key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])
+    return {str(key) for key in (*info["missing_keys"], *mismatched)}
+
+
+def _renew_head(model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int) -> None:
+    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order."""
+    new = _new(info)
+    prefix = f"{model.base_model_prefix}."
+    brought = [name for name, _ in model.named_parameters() if not name.startswith(prefix) and name not in new]
+    if not brought:
+        return
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if [str(config.id2label[key]) for key in sorted(config.id2label)] == list(labels):
+        return
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        fresh = dict(AutoModelForSequenceClassification.from_config(model.config).named_parameters())
+        for name in brought:
+            model.get_parameter(name).copy_(fresh[name])
 
 
 def _max_tokens(base: PreTrainedModel) -> int:
@@ -215,9 +247,7 @@ def _snapshot(name: str, revision: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, ignore_patterns=["*/*", "*.bin", "*.pt", "*.onnx"])
-        )
+        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=_NOT_NEEDED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({_first_line(error)})."

@@ -67,9 +67,7 @@ def snapshot(encoder: Encoder, collate: Collator, examples: Sequence[Example], t
     Raises RunError unless each text came back exactly once.
     """
     # Sorted by length, a batch holds little padding; shared out one by one, every process gets as many long ones.
-    mine = team.share(
-        sorted(examples, key=lambda one: (len(one.text) + len(one.text_pair or ""), one.language, one.text))
-    )
+    mine = team.share(sorted(examples, key=_by_length))
     batches = (collate(mine[low : low + _BATCH]).inputs for low in range(0, len(mine), _BATCH))
     parts = team.gather([(list(mine), *encoder.states(batches))])
     order = [example for part, _, _ in parts for example in part]
@@ -143,6 +141,11 @@ def _unambiguous(pairs: Sequence[Pair]) -> list[tuple[Example, Example]]:
             unique.append((source, target))
             seen |= keys
     return unique
+
+
+def _by_length(one: Example) -> tuple[bool, int, str, str, str]:
+    pair = one.text_pair or ""
+    return one.text_pair is None, len(one.text) + len(pair), one.language, one.text, pair
 
 
 def _bare(example: Example) -> Example:

@@ -11,11 +11,13 @@ from distxfer.data import Collator, ParallelText, Task, load_parallel, load_task
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder
 from distxfer.errors import InputError
 from distxfer.experiments._recipe import Recipe
+from distxfer.experiments._recipe_files import defaults_file
 from distxfer.interventions import Bound, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.training import Material, Team, Training, stream_seed, torch_stream
 
 _PARALLEL = "parallel text"
+_FEWEST = 4  # sentences of a language that a term can do something with: unbiased CKA needs as many
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,7 @@ def prepare(recipe: Recipe) -> Prepared:
         languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
     )
     task = load_task(recipe.task.name, languages.source, languages.targets)
-    parallel = None
-    if recipe.parallel.name:
-        parallel = load_parallel(recipe.parallel.name, languages.source, languages.targets)
+    parallel = _parallel(recipe, languages)
     folder = model_folder(recipe.model.name, recipe.model.revision)
     resolved = recipe.resolved()
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
@@ -152,11 +152,23 @@ def _languages(recipe: Recipe) -> Languages:
     return Languages(source, targets)
 
 
+def _parallel(recipe: Recipe, languages: Languages) -> ParallelText | None:
+    """Return the recipe's parallel text; the one of the defaults only where it can be had, since nobody asked for it."""
+    if not recipe.parallel.name:
+        return None
+    try:
+        return load_parallel(recipe.parallel.name, languages.source, languages.targets)
+    except InputError:
+        if recipe.values["parallel.name"].origin == defaults_file().name and recipe.task.name != recipe.parallel.name:
+            return None
+        raise
+
+
 def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
     """Refuse an intervention that draws text which is not there."""
     for language in bound.languages:
-        if sizes.get(language, 0) < 2:
-            have = [key for key, size in sizes.items() if size >= 2]
+        if sizes.get(language, 0) < _FEWEST:
+            have = [key for key, size in sizes.items() if size >= _FEWEST]
             where = (
                 f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
             )

@@ -196,12 +196,13 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
 
 
 def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values that the phases named in `phases` take over from the phase that the defaults describe."""
-    phases = comma_separated()(values["phases"].value)
+    """Return the values that all other phases take over from the phase that the defaults describe."""
+    listed = comma_separated()(values["phases"].value)
+    named = [key.split(".")[1] for key in values if key.startswith("phase.")]  # one that is not listed is told later
     start = f"phase.{_INHERITED}."
     return {
         f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{_DEFAULTS}, phase.{_INHERITED}")
-        for phase in (phases if isinstance(phases, list | tuple) else ())
+        for phase in dict.fromkeys([*(listed if isinstance(listed, list | tuple) else ()), *named])
         if phase != _INHERITED
         for key, one in defaults.items()
         if key.startswith(start)

@@ -1,10 +1,12 @@
 """One run, from a recipe to its result: measured before, trained, scored and measured after, written once."""
 
+import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +31,11 @@ from distxfer.training import Cost, Plan, Report, Team
 Notice = Callable[[str], None]
 
 _SCORED = ("dev", "test")
+# What a folder or its disk is to blame for; of any other trouble with files, the folder knows nothing.
+_OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR,
+    errno.EEXIST, errno.ENAMETOOLONG, errno.EIO,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in assembled.encoder.model.parameters())
     moving = max(plan.trainable_parameters for plan in plans) * 4
-    saved = moving if assembled.encoder.adapted else weights
+    saved = moving if assembled.encoder.adapters else weights
     return Outlook(
         folder=folder,
         done=read_result(folder) is not None,
@@ -107,11 +114,11 @@ def train(
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
-    done = team.broadcast(read_result(folder) if team.is_main and not again else None)
-    if done is not None:
-        return _told(done, notice)
-    assembled = assemble(prepared, team)  # before anything is written: it may still find a mistake in the recipe
     try:
+        done = team.broadcast(read_result(folder) if team.is_main and not again else None)
+        if done is not None:
+            return _told(done, notice)
+        assembled = assemble(prepared, team)  # before anything is written: it may still find a mistake in the recipe
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, notice) if team.is_main else nullcontext():
@@ -122,6 +129,8 @@ def train(
                 return _told(done, notice)
             return _run(prepared, assembled, folder, team, trackers, report, notice)
     except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
             f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
@@ -149,7 +158,9 @@ def _run(
     notice(f"Measuring {len(texts)} texts in {len(languages)} languages before training.")
     before = snapshot(assembled.encoder, assembled.collate, texts, team)
     if trackers:
-        team.start_trackers(prepared.recipe.name, {key: one.value for key, one in prepared.recipe.values.items()})
+        team.start_trackers(
+            f"{prepared.recipe.name}-{folder.name}", {key: one.value for key, one in prepared.recipe.values.items()}
+        )
     cost = assembled.training.run(folder, report)
     notice("Scoring and measuring after training.")
     after = snapshot(assembled.encoder, assembled.collate, _texts(prepared, _SCORED), team)
@@ -250,7 +261,7 @@ def _scores(prepared: Prepared, after: Snapshot) -> tuple[list[dict[str, Any]], 
                 test[language] = metrics["accuracy"]
                 if language == source:
                     correct = sum(a == b for a, b in zip(labels, predicted, strict=True))
-                    collapsed = is_collapsed(correct, len(labels), max(map(labels.count, labels)))
+                    collapsed = is_collapsed(correct, len(labels), max(Counter(labels).values()))
     between = prepared.distances
     targets = {language: test[language] for language in prepared.languages.targets}
     summary = {
@@ -296,18 +307,24 @@ def _texts(prepared: Prepared, splits: Sequence[str]) -> list[Example]:
     return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
 
 
-def _alone(folder: Path, notice: Notice) -> FileLock:
-    """Return the lock of a run's folder, held; says so first if another process has it."""
+@contextmanager
+def _alone(folder: Path, notice: Notice) -> Iterator[None]:
+    """Hold the lock of a run's folder; says so first if another process has it, and waits."""
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
         lock.acquire()
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != ".lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Remove a result that is to be made anew; a run that is not done goes on from its checkpoint all the same."""
+    if (folder / "result.json").exists():
+        for path in folder.iterdir():
+            if path.name != ".lock":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

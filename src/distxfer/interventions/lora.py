@@ -24,7 +24,7 @@ class Lora:
     layers: Layers = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Put the adapters into the encoder, and let them and the head train."""
+        """Put the adapters into the encoder, which lets nothing else but them and the head train from then on."""
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         encoder.adapt(
             LoraConfig(
@@ -36,9 +36,4 @@ class Lora:
                 modules_to_save=encoder.head_modules(),
             )
         )
-
-        def trains(parameter: str) -> bool:
-            is_head = encoder.place(parameter) == "head" and ".original_module." not in parameter
-            return is_head or ".lora_" in parameter
-
-        return Bound(trains=trains)
+        return Bound()

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from distxfer.training._settings import Cost
 
@@ -27,9 +27,9 @@ class Position:
 
 
 def write_checkpoint(
-    folder: Path, position: Position, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    folder: Path, position: Position, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write every parameter that may have moved, and the optimiser's state for those it trains, in one file."""
+    """Write all that may have changed, and the optimiser's state for the parameters it trains, in one file."""
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     names = {id(parameter): name for name, parameter in parameters.items()}
     for parameter, state in optimizer.state.items():
@@ -53,7 +53,7 @@ def read_position(folder: Path) -> Position | None:
     return Position(position["phase"], position["step"], Cost(**position["cost"]))
 
 
-def read_checkpoint(folder: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+def read_checkpoint(folder: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Put the stored values into the parameters, and their state into `optimizer`."""
     state: dict[str, dict[str, Tensor]] = {}
     with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():

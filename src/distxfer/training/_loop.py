@@ -1,6 +1,7 @@
 """The loop over the steps of one phase: exact accumulation, and guards against doing nothing silently."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -8,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distxfer.data import epoch_order
 from distxfer.encoders import Encoder, Reference
@@ -23,19 +24,19 @@ from distxfer.training._team import Team
 Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
 
 _MOVED = 2  # optimiser steps after which the weights have surely moved
-_PATIENCE = 10  # steps within which every term must have had an effect
+_PATIENCE = 10  # steps with something to sum over, within which a term must have had an effect
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all phases of a run share; `moving` holds every parameter that any of them trains, by its stored name."""
+    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name."""
 
     encoder: Encoder
     material: Material
     team: Team
     seed: int
     reference: Reference | None
-    moving: Mapping[str, nn.Parameter]
+    moving: Mapping[str, Tensor]
 
 
 class PhaseLoop:
@@ -56,6 +57,7 @@ class PhaseLoop:
             task=self.phase.task,
             reference=shared.reference,
             stream=(shared.seed, shared.team.rank),
+            anchored=shared.team.size > 1,
         ).to(shared.team.device)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
@@ -71,7 +73,8 @@ class PhaseLoop:
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._unproven = {key for key, weight in objective.weights.items() if weight > 0}
         self._expected: Tensor | None = None
-        self._first = 0  # the step that this process started from
+        self._proven: set[str] = set()
+        self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
         self._logs: dict[str, float] = {}
 
     def close(self) -> None:
@@ -81,7 +84,6 @@ class PhaseLoop:
     def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, checkpoint_every: int) -> Cost:
         """Do the steps from `first` on, and return the cost so far."""
         team = self.shared.team
-        self._first = first
         every_steps = checkpoint_every or max(1, self.steps // self.phase.epochs)
         with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
@@ -103,10 +105,12 @@ class PhaseLoop:
         """Do one optimiser step and return its line for the log."""
         totals, counts = self.gradients(number, self._expected)
         self._expected = counts
+        self._judge(number, totals, counts)
         norm = float(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
-        if not torch.isfinite(torch.tensor(norm)):
+        if not math.isfinite(norm):
             raise Diverged(
-                f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower `learning_rate` or a `weight`."
+                f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower"
+                f" `phase.{self.name}.learning_rate` or an intervention's `weight`. The last checkpoint is kept."
             )
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
         for group in self.plain_optimizer.param_groups:
@@ -156,7 +160,8 @@ class PhaseLoop:
             last = index == len(micros) - 1
             with nullcontext() if last else team.accelerator.no_sync(self.model):
                 terms: dict[str, Term] = self.model(micro)
-                self._check(terms, micro.number)
+                if micro.number >= _MOVED:
+                    self._prove(terms)
                 self._logs = {
                     f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
                 }
@@ -175,25 +180,30 @@ class PhaseLoop:
         assert expected is not None
         return team.sum(totals), team.sum(counts), expected
 
-    def _check(self, terms: Mapping[str, Term], number: int) -> None:
-        """Stop at a loss that is not finite; make sure that every term moves something once the weights have moved."""
-        for name, term in terms.items():
-            value = float(term.total.detach())
-            if value != value or value in (float("inf"), float("-inf")):
-                raise diverged(name, f"is {value}", self.name, number)
-        if number < _MOVED or not self._unproven:
-            return
+    def _prove(self, terms: Mapping[str, Term]) -> None:
+        """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
         for name in sorted(self._unproven & {name for name, term in terms.items() if term.count}):
             total = terms[name].total
-            gradients = (
-                torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
-                if total.requires_grad
-                else ()
-            )
-            if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
+            if total.requires_grad:
+                gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
+                if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
+                    self._proven.add(name)
+
+    def _judge(self, number: int, totals: Tensor, counts: Tensor) -> None:
+        """Stop, in every process alike, at a loss that is not finite, or at a term that has had no effect for long."""
+        for name, total in zip(self.module.weights, totals.tolist(), strict=True):
+            if not math.isfinite(total):
+                raise diverged(name, f"is {total}", self.name, number)
+        if number < _MOVED or not self._unproven:
+            return
+        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in self.module.weights]))
+        for name, proofs, count in zip(self.module.weights, proven.tolist(), counts.tolist(), strict=True):
+            if proofs > 0:
                 self._unproven.discard(name)
-        if self._unproven and number >= self._first + _MOVED + _PATIENCE:
-            self._no_effect(sorted(self._unproven)[0], number)
+            elif name in self._unproven and count > 0:
+                self._idle[name] = self._idle.get(name, 0) + 1
+                if self._idle[name] > _PATIENCE:
+                    self._no_effect(name, number)
 
     def _no_effect(self, name: str, number: int) -> None:
         raise RunError(
@@ -236,7 +246,7 @@ class PhaseLoop:
             steps=cost.steps + 1,
             tokens=cost.tokens + int(tokens),
             forwards=cost.forwards + forwards / self.shared.team.size,
-            trainable_parameters=sum(parameter.numel() for parameter in self.parameters),
+            trainable_parameters=max(cost.trainable_parameters, sum(one.numel() for one in self.parameters)),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:

@@ -1,7 +1,7 @@
 """The objective of a phase: the task's loss and the terms of the interventions, each by itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -66,6 +66,7 @@ class Objective(nn.Module):
         task: bool,
         reference: Reference | None,
         stream: tuple[str | int, ...],
+        anchored: bool = False,
     ) -> None:
         super().__init__()
         self.model = encoder.model
@@ -80,11 +81,7 @@ class Objective(nn.Module):
         self._bounds = bounds
         self._reference = [reference]  # in a list, so that it is no sub-module and no optimiser can ever see it
         self._stream = stream
-
-    @property
-    def reference_forwards(self) -> int:
-        """How many forward passes the pretrained encoder has made."""
-        return self._reference[0].forwards if self._reference[0] else 0
+        self._anchored = anchored
 
     def forward(self, micro: Micro) -> dict[str, Term]:
         """Return the task's term and that of every intervention, unweighted."""
@@ -97,6 +94,11 @@ class Objective(nn.Module):
                 terms[name] = self._term(name, step, micro.phase)
         if micro.void:
             terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
+        if self._anchored and not any(term.total.requires_grad for term in terms.values()):
+            # The other processes go backward and wait for this one, which has nothing of its own to add.
+            name = next(name for name, weight in self.weights.items() if weight > 0)
+            nothing = sum(0 * one.sum() for one in self.parameters() if one.requires_grad)
+            terms[name] = replace(terms[name], total=terms[name].total + nothing)
         return terms
 
     def _term(self, name: str, step: "_Step", phase: str) -> Term:

@@ -82,8 +82,9 @@ class Team:
         self.accelerator.init_trackers(name, config=flat)
 
     def stop_trackers(self) -> None:
-        """Let the trackers write what they hold."""
-        self.accelerator.end_training()
+        """Let the trackers write what they hold (`end_training` would also end the group of processes)."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
         """Return this process's share of `items`: every size-th, so that each belongs to one process."""

@@ -48,10 +48,13 @@ class Training:
         self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         moves = frozenset().union(*self._trains.values())
-        moving = {name: parameter for name, parameter in encoder.model.named_parameters() if name in moves}
+        moving: dict[str, Tensor] = {
+            name: parameter for name, parameter in encoder.model.named_parameters() if name in moves
+        }
         for name, bound in bounds.items():
-            own = bound.module.to(team.device).named_parameters() if bound.module is not None else ()
-            moving |= {f"{name}/{key}": parameter for key, parameter in own}
+            if bound.module is not None:
+                own = bound.module.to(team.device)
+                moving |= {f"{name}/{key}": one for key, one in (*own.named_parameters(), *own.named_buffers())}
         needed = any("reference" in bound.needs for bound in bounds.values())
         reference = encoder.reference(moves.__contains__) if needed else None
         self._shared = Shared(encoder, material, team, seed, reference, moving)
@@ -135,11 +138,13 @@ class Training:
     def _trainable(self, name: str, phase: Phase) -> set[str]:
         """Return the parameters that this phase trains; refuse a restriction that restricts nothing, or everything."""
         names = [key for key, _ in self.encoder.model.named_parameters()]
-        allowed = set(names) - {key for key in names if ".original_module." in key}
+        allowed = set(names)
         if not phase.task and not any(bound.term for bound in self.active(phase).values()):
             raise InputError(
                 f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term of an intervention."
             )
+        if self.encoder.adapters:
+            allowed &= self.encoder.adapters
         if not self.encoder.train_word_embeddings:
             allowed -= {key for key in names if self.encoder.is_word_embedding(key)}
         for intervention, bound in self.active(phase).items():

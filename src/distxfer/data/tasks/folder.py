@@ -64,6 +64,10 @@ def _examples(
         text, text_pair = _field(place, record, "text"), record.get("text_pair")
         if not isinstance(text, str) or not text.strip() or not isinstance(text_pair, str | None):
             raise InputError(f"`{place}` has no text in `text` (or something else than text in `text_pair`).")
+        if any("\ud800" <= letter <= "\udfff" for letter in text + (text_pair or "")):
+            raise InputError(
+                f"`{place}` holds half of a character (a lone surrogate such as \\ud83d). Write the whole one."
+            )
         examples[key] = Example(key, language, text, text_pair, label_index(place, record) if label_index else None)
     return tuple(examples.values())
 
