@@ -7,7 +7,6 @@ import sys
 import hypothesis
 import numpy as np
 import pytest
-import torch
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -16,25 +15,10 @@ from distxfer import measure
 from distxfer.errors import InputError, unknown
 
 seeds = st.integers(0, 2**32 - 1)
-either = pytest.mark.parametrize("unbiased", [True, False])
 
 
 def given(*args, **kwargs):
     return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
-
-
-def normal(seed, *shape, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def related(seed, n=12, d1=5, d2=7):
-    """Two representations that share structure, away from the origin."""
-    x = normal(seed, n, d1)
-    return x + 3, x @ normal(seed + 1, d1, d2) + normal(seed + 2, n, d2) - 1
-
-
-def orthogonal(seed, d):
-    return torch.linalg.qr(normal(seed, d, d))[0]
 
 
 def message(call, *args, **kwargs):

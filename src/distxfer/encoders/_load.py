@@ -86,32 +86,8 @@ def load_encoder(
 
     Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole.
     """
-    _config(folder)
-    with torch.random.fork_rng(), quiet():
-        torch.manual_seed(seed)
-        try:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                id2label=dict(enumerate(labels)),
-                label2id={label: index for index, label in enumerate(labels)},
-                num_labels=len(labels),
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-            ImportError,
-            SafetensorError,
-            StrictDataclassError,
-        ) as error:
-            raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
-    base = model.base_model
+    model, info = _load_model(folder, labels, seed)
+    base = cast(PreTrainedModel, model.base_model)
     blocks = _blocks(base)
     head = _head(model, info)
     _renew_head(model, info, folder, labels, seed)
@@ -126,7 +102,7 @@ def load_encoder(
     device = device or torch.device("cpu")
     return Encoder(
         name=name,
-        model=model.to(device),
+        model=cast(nn.Module, model).to(device),
         tokenizer=tokenizer,
         base=base,
         layers=int(model.config.num_hidden_layers),
@@ -191,6 +167,36 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     prefix = f"{model.base_model_prefix}."
     outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
     return frozenset(_new(info) | outside)
+
+
+def _load_model(folder: Path, labels: Sequence[str], seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Return the classifier in a folder, its new weights drawn from `seed`, and what loading said of its weights."""
+    _config(folder)
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(seed)
+        try:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                id2label=dict(enumerate(labels)),
+                label2id={label: index for index, label in enumerate(labels)},
+                num_labels=len(labels),
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            KeyError,
+            ImportError,
+            SafetensorError,
+            StrictDataclassError,
+        ) as error:
+            raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
+    return model, info
 
 
 def _new(info: dict[str, Any]) -> set[str]:
