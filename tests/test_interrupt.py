@@ -35,6 +35,8 @@ def uninterrupted(tmp_path_factory, tiny_settings) -> Path:
 
 def stopped(number: signal.Signals, settings: list[str], results: Path) -> tuple[int, str, str]:
     """Start the run in a process of its own, and send it a signal a little after its second checkpoint."""
+    # A shell's background job ignores SIGINT, and so would all that it starts; a signal that is handled is not inherited.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "distxfer", *train(settings, results)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -50,6 +52,7 @@ def stopped(number: signal.Signals, settings: list[str], results: Path) -> tuple
         out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
+        signal.signal(signal.SIGINT, inherited)
     return process.returncode, out, err
 
 

@@ -159,7 +159,6 @@ class Encoder:
         """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
         with quiet():
             cast(PreTrainedModel, self.model).save_pretrained(str(folder))
-            self.base.config.save_pretrained(str(folder))  # PEFT leaves out the labels, and with them their number
             try:
                 self.tokenizer.save_pretrained(str(folder))
             except Exception as error:  # tokenizers reports a full disk with the bare class

@@ -12,9 +12,7 @@ _LOAD_MODEL = (
 )
 _LOAD_ADAPTER = (
     "from peft import AutoPeftModelForSequenceClassification",
-    "from transformers import AutoConfig",
-    'config = AutoConfig.from_pretrained("model")  # the labels and their number, which PEFT does not store',
-    'model = AutoPeftModelForSequenceClassification.from_pretrained("model", config=config)',
+    'model = AutoPeftModelForSequenceClassification.from_pretrained("model", num_labels={classes})',
 )
 
 
@@ -42,14 +40,14 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
             f"Recipe `{prepared.recipe.name}`, id `{data['id']}`, seed {data['seed']}. One seed: no ranking of methods.",
             "",
             "```python",
-            *(_LOAD_ADAPTER if adapted else _LOAD_MODEL),
+            *(line.format(classes=len(prepared.task.labels)) for line in (_LOAD_ADAPTER if adapted else _LOAD_MODEL)),
             "```",
             "",
             "| language | name | test accuracy | n |",
             "|---|---|---|---|",
             *lines,
             "",
-            f"Labels: {', '.join(prepared.task.labels)}. Everything else is in `result.json` beside this folder.",
+            f"Labels, in order: {', '.join(prepared.task.labels)}. Everything else is in `result.json` beside this folder.",
             "",
         ]
     )
