@@ -1,7 +1,8 @@
 """What a step of each shipped recipe costs, as a ratio to `plain`: measured side by side, round after round, in one run.
 
 `python benchmarks/recipes.py [rounds]` (each round takes about half a minute on 2 cores) prints the median ratio of
-each recipe and its range over the rounds. Single times mean little on a shared machine; the ratios of one round do.
+each recipe and its range over the rounds. Single times mean little on a shared machine; the ratios of one round do. A recipe
+with a reference encodes each text with it once: here in every step, in a run in the first epoch only.
 """
 
 import sys

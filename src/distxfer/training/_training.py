@@ -19,6 +19,7 @@ from distxfer.training._objective import Material
 from distxfer.training._settings import Cost, Phase
 from distxfer.training._team import Team
 
+_TIMED = 5  # steps of a phase that an estimate of its time is made from
 _AT_REST = 1e-4  # relative difference allowed between the encoder and its reference before the first step
 
 
@@ -73,16 +74,20 @@ class Training:
         ]
 
     def estimate(self) -> float:
-        """Return the seconds that all phases will take, from the second of two steps of each, which change nothing."""
+        """Return the seconds that all phases will take, from a few steps of each, which change nothing.
+
+        The steps lie evenly over the phase, since batches and drawn languages differ; one before them warms up.
+        """
         total = 0.0
         for number, name in enumerate(self.phases):
             loop = self._loop(number, name)
-            for step in (0, 1):
-                started = time.perf_counter()
-                loop.gradients(step, None)
-                seconds = time.perf_counter() - started
+            timed = sorted({loop.steps * part // _TIMED for part in range(_TIMED)})
+            loop.gradients(0, None)
+            started = time.perf_counter()
+            for step in timed:
                 loop.module.zero_grad()
-            total += seconds * loop.steps
+                loop.gradients(step, None)
+            total += (time.perf_counter() - started) / len(timed) * loop.steps
             loop.close()
         return total
 
