@@ -266,3 +266,11 @@ def test_again_goes_on_with_what_is_not_done_and_replaces_what_is(run):
         run(again=True, report=stop)
     run(again=True, report=lambda phase, step, total, loss: steps.append(step))
     assert steps[0] == 13
+
+
+def test_a_phase_in_which_every_weight_is_0_has_nothing_to_optimise(tmp_path, tiny_settings):
+    settings = [*tiny_settings, "phase.finetune.task=false", "intervention.drift.weight=0"]
+    with pytest.raises(
+        InputError, match="has nothing to optimise: neither `task = true` nor a term with a weight above 0"
+    ):
+        train(load_recipe("drift_reg", settings), tmp_path)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from conftest import LAYERS, save_tiny
-from distxfer.encoders import BUNDLED, fingerprint, layer_numbers, load_encoder, model_depth, model_folder
+from distxfer.encoders import BUNDLED, fingerprint, layer_numbers, load_encoder, model_folder
 from distxfer.errors import InputError
 
 KINDS = (
@@ -87,7 +87,6 @@ def test_a_model_of_another_kind(folder, kind):
 def test_an_encoder_with_a_decoder_is_refused_though_it_has_a_classifier(folder, kind):
     (folder / "config.json").write_text(json.dumps({"model_type": kind}))
     complains(f"The model in `{folder}` is a `{kind}`, {KINDS}", load, folder)
-    complains(f"The model in `{folder}` is a `{kind}`, {KINDS}", model_depth, folder)
 
 
 @pytest.mark.parametrize(

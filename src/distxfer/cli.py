@@ -72,7 +72,8 @@ def _command(function: Command) -> Command:
             _say("Interrupted. The same command goes on from the last checkpoint.")
             raise typer.Exit(130) from None
 
-    return app.command(name=function.__name__.rstrip("_"))(guarded)  # type: ignore[return-value]
+    # `wraps` keeps the signature, which typer reads, but not the type, which mypy does.
+    return app.command(name=function.__name__)(guarded)  # type: ignore[return-value]
 
 
 @_command

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from distxfer.encoders._encoder import Reference as Reference
     from distxfer.encoders._load import fingerprint as fingerprint
     from distxfer.encoders._load import load_encoder as load_encoder
-    from distxfer.encoders._load import model_depth as model_depth
     from distxfer.encoders._load import model_folder as model_folder
 
 
@@ -23,7 +22,7 @@ def __getattr__(name: str) -> Any:
         from distxfer.encoders import _encoder
 
         return getattr(_encoder, name)
-    if name in {"fingerprint", "load_encoder", "model_depth", "model_folder"}:
+    if name in {"fingerprint", "load_encoder", "model_folder"}:
         from distxfer.encoders import _load
 
         return getattr(_load, name)

@@ -67,11 +67,6 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def model_depth(folder: Path) -> int:
-    """Return the number of blocks of the encoder in a folder, from its configuration alone."""
-    return int(_config(folder).num_hidden_layers)
-
-
 def load_encoder(
     name: str,
     folder: Path,

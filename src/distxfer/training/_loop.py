@@ -81,10 +81,10 @@ class PhaseLoop:
         """Let Accelerate forget this phase's model and optimiser."""
         self.shared.team.accelerator.free_memory()
 
-    def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, checkpoint_every: int) -> Cost:
-        """Do the steps from `first` on, and return the cost so far."""
+    def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report) -> Cost:
+        """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
         team = self.shared.team
-        every_steps = checkpoint_every or max(1, self.steps // self.phase.epochs)
+        every = max(1, self.steps // self.phase.epochs)
         with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
@@ -95,7 +95,7 @@ class PhaseLoop:
                     stream.flush()
                     report(self.name, number + 1, self.steps, float(entry["loss"]))
                 team.accelerator.log({key: value for key, value in entry.items() if key != "phase"}, step=cost.steps)
-                if (number + 1) % every_steps == 0 or number + 1 == self.steps:
+                if (number + 1) % every == 0 or number + 1 == self.steps:
                     self._checkpoint(folder, number + 1, cost)
         if self._unproven and self.steps - first > _MOVED:
             self._no_effect(sorted(self._unproven)[0], self.steps)
@@ -182,9 +182,9 @@ class PhaseLoop:
 
     def _prove(self, terms: Mapping[str, Term]) -> None:
         """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
-        for name in sorted(self._unproven & {name for name, term in terms.items() if term.count}):
+        for name in sorted(self._unproven - self._proven):
             total = terms[name].total
-            if total.requires_grad:
+            if terms[name].count and total.requires_grad:
                 gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
                 if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
                     self._proven.add(name)

@@ -91,10 +91,10 @@ class Training:
             loop.close()
         return total
 
-    def run(self, folder: Path, report: Report, checkpoint_every: int = 0) -> Cost:
+    def run(self, folder: Path, report: Report) -> Cost:
         """Train through all phases, or on from the checkpoint in `folder`; return what it cost in all.
 
-        `log.jsonl` gets one line a step. A checkpoint is written every `checkpoint_every` steps (0: once an epoch).
+        `log.jsonl` gets one line a step. A checkpoint is written about once an epoch.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
@@ -113,7 +113,7 @@ class Training:
             first = start.step if number == start.phase else 0
             if first:
                 read_checkpoint(folder, self._shared.moving, loop.plain_optimizer)
-            cost = loop.run(first, cost, folder, log, report, checkpoint_every)
+            cost = loop.run(first, cost, folder, log, report)
             loop.close()
         return replace(cost, peak_memory_mb=_peak_memory_mb(self.team.device))
 
@@ -144,9 +144,9 @@ class Training:
         """Return the parameters that this phase trains; refuse a restriction that restricts nothing, or everything."""
         names = [key for key, _ in self.encoder.model.named_parameters()]
         allowed = set(names)
-        if not phase.task and not any(bound.term for bound in self.active(phase).values()):
+        if not phase.task and not any(bound.term and bound.weight > 0 for bound in self.active(phase).values()):
             raise InputError(
-                f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term of an intervention."
+                f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term with a weight above 0."
             )
         if self.encoder.adapters:
             allowed &= self.encoder.adapters
