@@ -20,6 +20,18 @@ if TYPE_CHECKING:
         top_dimension_share,
     )
 
+# Where the names of torch's side live.
+_HOMES = {
+    "Retrieval": "_alignment",
+    "cka": "_similarity",
+    "cka_reason": "_similarity",
+    "cosine_drift": "_similarity",
+    "normalised_mse": "_similarity",
+    "retrieval": "_alignment",
+    "standardise": "_similarity",
+    "top_dimension_share": "_similarity",
+}
+
 __all__ = [
     "Crossed",
     "Retrieval",
@@ -43,10 +55,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "_alignment" if name.lower() == "retrieval" else "_similarity"
-    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
 
 
