@@ -170,7 +170,16 @@ def _tested(effect: float, sources: Sequence[_Source], largest: float, seeds: in
     low, high = min(quantiles), max(quantiles)
     critical = low if high - low < 1e-9 else float(brentq(lambda t: chance(t) - _LEVEL, low, high, xtol=1e-10))
     half = critical * error
-    return Crossed(effect, error, sources[0].variance / variance, effect - half, effect + half, chance(effect / error), seeds, languages)
+    return Crossed(
+        effect,
+        error,
+        sources[0].variance / variance,
+        effect - half,
+        effect + half,
+        chance(effect / error),
+        seeds,
+        languages,
+    )
 
 
 def _unranked(effect: float, reason: str, seeds: int, languages: int) -> Crossed:

@@ -1,0 +1,94 @@
+"""Comparisons as tables: one per model and task, the methods from the best effect to the worst."""
+
+from itertools import groupby
+from typing import Any
+
+from distxfer.experiments import Comparison, Comparisons, Transfer
+from distxfer.reports._tables import Table
+
+_COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
+
+
+def comparison_tables(found: Comparisons) -> list[Table]:
+    """Return one table per model and task; scores and effects in percent where the scores are fractions."""
+    scale = 100.0 if all(abs(one.mean) <= 1 for one in found.transfers if one.mean is not None) else 1.0
+    tables = []
+    for key, group in groupby(found.comparisons, key=lambda one: (one.model, one.task)):
+        here = list(group)
+        transfers = {one.method: one for one in found.transfers if (one.model, one.task) == key}
+        baseline = here[0].baseline
+        methods = sorted({one.method for one in here}, key=lambda name: -_all(here, name).test.effect)
+        rows = [_row(baseline, [], transfers, scale)]
+        rows += [_row(name, [one for one in here if one.method == name], transfers, scale) for name in methods]
+        tables.append(Table(_COLUMNS, rows, title=" · ".join(key), notes=_notes(found, here, transfers[baseline])))
+    return tables
+
+
+def _all(comparisons: list[Comparison], method: str) -> Comparison:
+    return next(one for one in comparisons if (one.method, one.subset) == (method, "all"))
+
+
+def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transfer], scale: float) -> tuple[Any, ...]:
+    own = {one.subset: one for one in comparisons}
+    transfer, overall = transfers[method], own.get("all")
+    return (
+        method,
+        None if transfer.mean is None else f"{scale * transfer.mean:.1f}",
+        _effect(overall, scale),
+        None if overall is None else overall.p_holm,
+        *(_starred(own.get(subset), scale) for subset in ("near", "far")),
+        None if overall is None else overall.test.n_seeds,
+        _r(transfer.by_distance.r),
+        _r(transfer.gain_by_distance.r) if transfer.gain_by_distance else None,
+    )
+
+
+def _effect(one: Comparison | None, scale: float) -> str | None:
+    if one is None or one.test.low is None or one.test.high is None:
+        return None if one is None else f"{scale * one.test.effect:+.1f}"
+    return f"{scale * one.test.effect:+.1f} [{scale * one.test.low:+.1f}, {scale * one.test.high:+.1f}]"
+
+
+def _starred(one: Comparison | None, scale: float) -> str | None:
+    if one is None:
+        return None
+    return f"{scale * one.test.effect:+.1f}{'*' if one.p_holm is not None and one.p_holm <= 0.05 else ''}"
+
+
+def _r(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.2f}"
+
+
+def _notes(found: Comparisons, here: list[Comparison], baseline: Transfer) -> tuple[str, ...]:
+    overall = [one for one in here if one.subset == "all"]
+    sure = [one for one in overall if one.p_holm is not None and one.p_holm <= 0.05]
+    groups = {
+        "better than": [one.method for one in sure if one.test.effect > 0],
+        "worse than": [one.method for one in sure if one.test.effect < 0],
+        "not shown to differ from": [one.method for one in overall if one not in sure],
+    }
+    lines = [f"{what} `{baseline.method}`: {', '.join(names)}." for what, names in groups.items() if names]
+    lines += dict.fromkeys(f"`{one.method}`: {one.test.reason}." for one in overall if one.test.reason)
+    sizes = sorted({one.test.n_languages for one in overall})
+    by = baseline.by_distance
+    lines.append(
+        f"{found.metric}; {'paired by seed' if found.paired else 'seeds not paired'}; {_range(sizes)} target languages, from"
+        f" {found.source}; seed and language both random; Holm over {len(overall)} methods. Checkpoint: {found.selection}."
+    )
+    lines.append(
+        f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
+        f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} families"
+        + (f" (`{baseline.method}`: p = {by.p:.3f}" if by.p is not None else f" (p not given: {by.reason}")
+        + (
+            f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."
+            if by.detectable
+            else ")."
+        )
+    )
+    left = sorted({drop for one in overall for drop in one.dropped})
+    lines += [f"left out: {'; '.join(left)}."] if left else []
+    return tuple(lines)
+
+
+def _range(sizes: list[int]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
