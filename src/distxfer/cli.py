@@ -1,17 +1,12 @@
-"""The command line: the only file that prints or exits.
+"""The command line: its verbs, and how they end.
 
 Tables go to stdout, progress and notices to stderr. Exit 0: done; 2: the input is wrong, in one clear message; 130:
 interrupted, and the same command goes on; 1: anything else. What needs torch is imported inside the commands.
 """
 
 import functools
-import json
-import os
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +14,7 @@ import typer
 
 from distxfer import __version__
 from distxfer._complete import complete_override, complete_recipe
+from distxfer._console import is_main, notice, progress, say, width, write, write_facts, write_json
 from distxfer.errors import InputError, RunError, did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -63,13 +59,13 @@ def _command(function: Command) -> Command:
         try:
             function(*arguments, **options)
         except InputError as error:
-            _say(f"Error: {error}")
+            say(f"Error: {error}")
             raise typer.Exit(2) from error
         except RunError as error:
-            _say(f"Error: {error}")
+            say(f"Error: {error}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            _say("Interrupted. The same command goes on from the last checkpoint.")
+            say("Interrupted. The same command goes on from the last checkpoint.")
             raise typer.Exit(130) from None
 
     # `wraps` keeps the signature, which typer reads, but not the type, which mypy does.
@@ -96,17 +92,17 @@ def train(
         return
     from distxfer.experiments import train as run
 
-    with _progress() as report:
-        result = run(recipe, results, again=again, trackers=log_with or (), report=report, notice=_notice)
-    if not _is_main():
+    with progress() as report:
+        result = run(recipe, results, again=again, trackers=log_with or (), report=report, notice=notice)
+    if not is_main():
         return
     if as_json:
-        _print_json({**result.data, "folder": str(result.folder)})
+        write_json({**result.data, "folder": str(result.folder)})
         return
     from distxfer.reports import run_table
 
-    _print(run_table(result).text(_width()))
-    _print(f"Result: {result.folder}\n")
+    write(run_table(result).text(width()))
+    write(f"Result: {result.folder}\n")
 
 
 @_command
@@ -124,9 +120,9 @@ def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
         key: (value(key), one.origin) for key, one in sorted(recipe.values.items(), key=lambda item: _place(item[0]))
     }
     if as_json:
-        _print_json([{"key": key, "value": one, "origin": origin} for key, (one, origin) in values.items()])
+        write_json([{"key": key, "value": one, "origin": origin} for key, (one, origin) in values.items()])
     else:
-        _print(settings_text(values))
+        write(settings_text(values))
 
 
 @_command
@@ -144,7 +140,7 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         "labels": len(prepared.task.labels),
         "valid": True,
     }
-    _print_facts(facts, as_json)
+    write_facts(facts, as_json)
 
 
 @_command
@@ -161,10 +157,10 @@ def ls(
     kinds = [kind] if kind else [one for one in _KINDS if one != "languages"]
     tables = {one: listing(one, results) for one in kinds}
     if as_json:
-        _print_json({one: table.records() for one, table in tables.items()} if kind is None else tables[kind].records())
+        write_json({one: table.records() for one, table in tables.items()} if kind is None else tables[kind].records())
     else:
         for table in tables.values():
-            _print(table.text(_width()))
+            write(table.text(width()))
 
 
 @_command
@@ -184,7 +180,7 @@ def cp(
         shutil.copyfile(source, file)
     except OSError as error:
         raise InputError(f"`{file}` cannot be written: {error.strerror}. Choose another folder.") from error
-    _print(f"{file}\n")
+    write(f"{file}\n")
 
 
 @_command
@@ -197,12 +193,121 @@ def env(results: Results = _RESULTS, as_json: AsJson = False) -> None:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     facts = {"device": device, "cache": str(cache_folder()), "results": str(results.absolute()), **package_versions()}
-    _print_facts(facts, as_json)
+    write_facts(facts, as_json)
+
+
+@_command
+def compare(
+    table: Annotated[
+        Path, typer.Option("--table", help="Scores: CSV with model, task, method, seed, language, metric, value.")
+    ],
+    baseline: Annotated[str, typer.Option("--baseline", help="The method that the others are compared with.")],
+    metric: Annotated[str, typer.Option("--metric", help="Which metric, where the table has several.")] = "",
+    source: Annotated[str, typer.Option("--source", help="The language that the runs were trained on.")] = "eng",
+    distance: Annotated[str, typer.Option("--distance", help="Splits near from far languages.")] = "syntactic",
+    observed: Annotated[bool, typer.Option("--observed", help="No predicted features in distances.")] = False,
+    matrix: Annotated[Path | None, typer.Option("--matrix", help="Your own distances, a CSV file.")] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Runs of equal seed share weights and data order at the start.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare methods with a baseline, over seeds and languages, with tests that hold."""
+    from distxfer.experiments import compare as run
+    from distxfer.experiments import read_scores
+    from distxfer.reports import comparison_tables
+
+    found = run(
+        read_scores(table),
+        baseline,
+        metric=metric,
+        source=source,
+        distance_name=distance,
+        imputed=not observed,
+        matrix=matrix,
+        paired=paired,
+    )
+    if as_json:
+        write_json(found.records())
+        return
+    for one in comparison_tables(found):
+        write(one.text(width()))
+    for note in found.notes:
+        say(f"Note: {note}")
+
+
+@_command
+def measure(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The two checkpoints, and what of a recipe says where: task=emoji task.targets=jpn model.pooling=cls ...",
+            metavar="before=MODEL after=MODEL [KEY=VALUE]...",
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    biased: Annotated[bool, typer.Option("--biased", help="Biased CKA, as Philippy et al. (2023).")] = False,
+    pearson: Annotated[bool, typer.Option("--pearson", help="Pearson's correlations in place of Spearman's.")] = False,
+    diagonal: Annotated[bool, typer.Option("--diagonal", help="Correlate over the source too.")] = False,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw it: a .png, .svg, .pdf or .html file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what lies between two checkpoints: drift, alignment, transfer, and how they go with distance."""
+    from distxfer.experiments import checkpoints
+    from distxfer.experiments import measure as run
+    from distxfer.reports import check_figure, measure_figure, measure_tables
+
+    if figure is not None:
+        check_figure(figure)
+    before, after, settings = checkpoints(overrides or [])
+    method: Any = "pearson" if pearson else "spearman"
+    found = run(before, after, settings, unbiased=not biased, method=method, diagonal=diagonal, notice=notice)
+    if not is_main():
+        return
+    if figure is not None:
+        measure_figure(found, figure)
+    if as_json:
+        write_json(found.records())
+    else:
+        for table in measure_tables(found, width()):
+            write(table.text(width()))
+
+
+@_command
+def language(
+    code: Annotated[str, typer.Argument(help="The language: an ISO 639, BCP-47 or FLORES code, or a Glottocode.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="What of a recipe says for what: model=MODEL task=NAME task.source=eng distance.name=genetic ...",
+            metavar="[KEY=VALUE]...",
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, a sentence a line.")] = None,
+    parallel: Annotated[
+        Path | None, typer.Option("--parallel", help="Pairs: a source sentence, a tab, its translation a line.")
+    ] = None,
+    results: Results = _RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a language can be worked on: data, distances, tokenizer, expected score, what can be shown."""
+    from distxfer.experiments import language_facts, load_recipe
+    from distxfer.reports import fact_records, language_tables
+
+    facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
+    if as_json:
+        write_json(fact_records(facts))
+        return
+    for table in language_tables(facts):
+        write(table.text(width()))
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        _print(f"distxfer {__version__}\n")
+        write(f"distxfer {__version__}\n")
         raise typer.Exit
 
 
@@ -249,66 +354,4 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
         "disk (MB)": round(found.megabytes),
         "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
     }
-    _print_facts(facts, as_json)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, float], None]]:
-    """Yield what the loop reports to: a bar on a terminal, a line now and then elsewhere."""
-    started = time.perf_counter()
-    if sys.stderr.isatty() and _is_main():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=Console(stderr=True)) as bar:
-            tasks: dict[str, Any] = {}
-
-            def advance(phase: str, step: int, steps: int, loss: float) -> None:
-                if phase not in tasks:
-                    tasks[phase] = bar.add_task(phase, total=steps, loss=loss)
-                bar.update(tasks[phase], completed=step, loss=loss)
-
-            yield advance
-    else:
-
-        def line(phase: str, step: int, steps: int, loss: float) -> None:
-            if step == steps or step % max(1, steps // 10) == 0:
-                _say(f"{phase}: step {step} of {steps}, loss {loss:.3f}, {time.perf_counter() - started:.0f} s")
-
-        yield line
-
-
-def _is_main() -> bool:
-    """Return whether this is the process that prints: under `accelerate launch`, only the first one does."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _notice(text: str) -> None:
-    if _is_main():
-        _say(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _print(text: str) -> None:
-    sys.stdout.write(text)
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(facts)
-    else:
-        width = max(map(len, facts))
-        _print("".join(f"{key:<{width}}  {value}\n" for key, value in facts.items()))
-
-
-def _width() -> int | None:
-    """Return the terminal's width, or None where the output goes to a file or a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    write_facts(facts, as_json)

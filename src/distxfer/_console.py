@@ -1,0 +1,77 @@
+"""What the command line writes: tables and JSON to stdout, progress and notices to stderr, the main process alone."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int, float], None]]:
+    """Yield what the loop reports to: a bar on a terminal, a line now and then elsewhere."""
+    started = time.perf_counter()
+    if sys.stderr.isatty() and is_main():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, TextColumn("loss {task.fields[loss]:.3f}"), console=Console(stderr=True)) as bar:
+            tasks: dict[str, Any] = {}
+
+            def advance(phase: str, step: int, steps: int, loss: float) -> None:
+                if phase not in tasks:
+                    tasks[phase] = bar.add_task(phase, total=steps, loss=loss)
+                bar.update(tasks[phase], completed=step, loss=loss)
+
+            yield advance
+    else:
+
+        def line(phase: str, step: int, steps: int, loss: float) -> None:
+            if step == steps or step % max(1, steps // 10) == 0:
+                say(f"{phase}: step {step} of {steps}, loss {loss:.3f}, {time.perf_counter() - started:.0f} s")
+
+        yield line
+
+
+def is_main() -> bool:
+    """Return whether this is the process that prints: under `accelerate launch`, only the first one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def notice(text: str) -> None:
+    """Tell of what is going on, once for all processes."""
+    if is_main():
+        say(text)
+
+
+def say(text: str) -> None:
+    """Write a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Write text to stdout as it is."""
+    sys.stdout.write(text)
+
+
+def write_json(data: Any) -> None:
+    """Write data as JSON to stdout."""
+    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_facts(facts: dict[str, Any], as_json: bool) -> None:
+    """Write names and values to stdout, one a line or as one JSON object."""
+    if as_json:
+        write_json(facts)
+    else:
+        width = max(map(len, facts))
+        write("".join(f"{key:<{width}}  {value}\n" for key, value in facts.items()))
+
+
+def width() -> int | None:
+    """Return the terminal's width, or None where the output goes to a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

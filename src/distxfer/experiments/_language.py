@@ -1,0 +1,329 @@
+"""Can I work on this language? All that is known of one before anything is trained."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from transformers import PreTrainedTokenizerBase
+
+from distxfer.data import (
+    Pair,
+    ParallelText,
+    load_parallel,
+    load_task,
+    parallel_languages,
+    parallel_names,
+    task_languages,
+)
+from distxfer.encoders import load_tokenizer, model_folder
+from distxfer.errors import InputError
+from distxfer.experiments._recipe import Recipe
+from distxfer.experiments._result import Result, read_result
+from distxfer.languages import DISTANCES, canonical, coordinates, distance, families, language_name, relatives, script
+from distxfer.measure import expected_score, smallest_gain
+
+_MOST = 1000  # texts a language: more say nothing new about a tokenizer
+_UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
+_UNKNOWN = 0.01  # share of unknown tokens from which on whole words are lost
+_TORN = 1.0  # tokens a character: more means bytes, not pieces of words
+_TEST_SIZES, _SEEDS = (100, 300, 1000), (3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing known of a language; the columns are those of `measurements.parquet` where they apply.
+
+    `value` is a number, a text, or None where `note` says why there is none. `n` counts what it rests on, `low` and
+    `high` are its 95 % interval.
+    """
+
+    section: str
+    measure: str
+    language: str
+    value: float | str | None
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ."""
+
+    scores: Mapping[str, float]
+    seeds: int
+    seed_sd: float | None
+    test_size: int
+
+
+def language_facts(
+    code: str, recipe: Recipe, results: Path, *, text: Path | None = None, parallel: Path | None = None
+) -> list[Fact]:
+    """Return what is known of a language for a recipe's model and task: the sections of `distxfer language`.
+
+    `text` is a file with a sentence a line, `parallel` one with source sentence, tab, translation. Scores are those of
+    finished runs of the recipe `plain` below `results`.
+
+    Raises InputError for an unknown code, task, model or distance, or a file that cannot be read.
+    """
+    key, source = canonical(code), canonical(recipe.task.source)
+    sentences = _lines(text) if text else []
+    pairs = _pairs(parallel) if parallel else []
+    own = sentences or [target for _, target in pairs]
+    tokenizer = load_tokenizer(model_folder(recipe.model.name, recipe.model.revision))
+    measured = _measured(recipe, results, source)
+    expected = _expected(key, source, recipe, measured)
+    facts = [
+        *_identity(key),
+        *_distances(key, source, recipe),
+        *_tokens(key, source, recipe, tokenizer, own),
+        *_parallel_text(key, source, parallel, pairs),
+        *expected,
+        *_gains(key, measured, expected[0]),
+    ]
+    return [_verdict(key, source, recipe.distance.name, facts), *facts]
+
+
+def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
+    """Return what stands in the way of work on this language, of what the other facts say."""
+    found = {(fact.measure, fact.language): fact.value for fact in facts}
+    shared = {fact.measure: fact.n for fact in facts if fact.section == "distance"}
+    pairs = [fact.value for fact in facts if fact.section == "parallel"]
+    unknown, tokens = found.get(("unknown_rate", key)), found.get(("tokens_per_character", key))
+    beside = found.get(("tokens_per_character", source))
+    against = []
+    if tokens is None:
+        against.append("no text at hand to try the tokenizer on (`--text`)")
+    if isinstance(unknown, float) and unknown > _UNKNOWN:
+        against.append(f"the tokenizer does not know {100 * unknown:.0f} % of the text")
+    if isinstance(tokens, float) and isinstance(beside, float) and tokens > _TORN and tokens > 2 * beside:
+        against.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
+    if not any(pairs):
+        against.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
+    if name in DISTANCES and found[f"distance_{name}", key] is None:
+        against.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
+    elif name not in {"genetic", "geographic"} and shared.get(f"distance_{name}") == 0:
+        against.append(f"its {name} distance rests on predicted features alone")
+    return Fact("language", "in_the_way", key, "; ".join(against) or "nothing")
+
+
+def _identity(key: str) -> Iterator[Fact]:
+    tree = families(key)
+    yield Fact("language", "name", key, language_name(key))
+    yield Fact(
+        "language", "families", key, " > ".join(tree[:3]) or None, note="" if tree else "an isolate, or not described"
+    )
+    yield Fact("language", "script", key, script(key), note="" if script(key) else "CLDR knows no usual script")
+    try:
+        latitude, longitude = coordinates(key)
+        yield Fact("language", "coordinates", key, f"{latitude:.1f}, {longitude:.1f}")
+    except InputError as error:
+        yield Fact("language", "coordinates", key, None, note=str(error))
+
+
+def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
+    for name in DISTANCES:
+        try:
+            one = distance(source, key, name, imputed=recipe.distance.imputed)
+            note = f"{'imputed, ' if one.imputed else ''}{one.provenance}"
+            yield Fact("distance", f"distance_{name}", key, one.value, one.n_shared, note=note)
+        except InputError as error:
+            yield Fact("distance", f"distance_{name}", key, None, note=str(error))
+    if recipe.distance.matrix:
+        one = distance(source, key, matrix=Path(recipe.distance.matrix))
+        yield Fact("distance", "distance_matrix", key, one.value, one.n_shared, note=one.provenance)
+    kin = relatives(key)
+    names = ", ".join(f"{one.key} ({language_name(one.key)}, {one.n_shared} families shared)" for one in kin)
+    yield Fact("distance", "nearest_relatives", key, names or None, note="" if kin else "none has syntactic data")
+
+
+def _tokens(
+    key: str, source: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, own: Sequence[str]
+) -> Iterator[Fact]:
+    """Yield what the tokenizer makes of this language, of the source, and of the task's nearest and farthest target."""
+    known = task_languages(recipe.task.name)
+    others = sorted(
+        (value, code) for code, value in _far_from(source, [c for c in known if c not in (key, source)], recipe)
+    )
+    roles = {key: "this language", source: "the source"}
+    roles |= {others[-1][1]: "the farthest target of the task", others[0][1]: "the nearest"} if others else {}
+    for code, role in roles.items():
+        texts = list(own) if code == key and own else _texts(code, source, recipe)
+        if not texts:
+            yield Fact(
+                "tokenizer", "tokens_per_character", code, None, note=f"{role}; no text: give some with `--text`"
+            )
+            continue
+        yield from _tokenized(code, role, texts[:_MOST], tokenizer)
+
+
+def _tokenized(code: str, role: str, texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Fact]:
+    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    total = sum(map(len, tokens))
+    characters = sum(len("".join(text.split())) for text in texts)
+    unknown = sum(token == tokenizer.unk_token_id for row in tokens for token in row)
+    yield Fact("tokenizer", "unknown_rate", code, unknown / max(1, total), total, note=role)
+    yield Fact("tokenizer", "tokens_per_character", code, total / max(1, characters), characters, note=role)
+    if script(code) in _UNSPACED:
+        yield Fact("tokenizer", "tokens_per_word", code, None, note=f"{role}; its script puts no blanks between words")
+    else:
+        words = sum(len(text.split()) for text in texts)
+        yield Fact("tokenizer", "tokens_per_word", code, total / max(1, words), words, note=role)
+
+
+def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
+    """Return the task's test texts in a language, or else the built-in parallel text in it."""
+    if code in task_languages(recipe.task.name):
+        targets = tuple(one for one in (code,) if one != source)
+        return [one.text for one in load_task(recipe.task.name, source, targets).examples("test", code)]
+    for name in parallel_names():
+        if {code, source} <= set(parallel_languages(name)) and code != source:
+            found = load_parallel(name, source, (code,))
+            return [pair.target.text for pair in _all(found, code)]
+    return []
+
+
+def _parallel_text(key: str, source: str, path: Path | None, pairs: Sequence[tuple[str, str]]) -> Iterator[Fact]:
+    if path:
+        repeated = len(pairs) - len(set(pairs))
+        note = f"{path}{f'; {repeated} lines are repeated' if repeated else ''}"
+        yield Fact("parallel", "pairs", key, float(len(pairs)), len(pairs), note=note)
+    for name in parallel_names():
+        have = set(parallel_languages(name))
+        if source not in have or key not in have or key == source:
+            yield Fact("parallel", f"pairs_{name}", key, 0.0, 0, note=f"`{name}` has nothing between the two")
+            continue
+        n = len(_all(load_parallel(name, source, (key,)), key))
+        yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=parallel_names()[name])
+
+
+def _all(found: ParallelText, key: str) -> list[Pair]:
+    return [*found.train.get(key, ()), *found.held_out.get(key, ())]
+
+
+def _measured(recipe: Recipe, results: Path, source: str) -> _Measured:
+    """Return the test scores of all finished runs of this recipe's name, model, task and source below a folder."""
+    runs = []
+    for path in sorted(results.glob("**/result.json")):
+        try:
+            result = read_result(path.parent)
+        except InputError:
+            continue  # a foreign or damaged file tells nothing about this model and task; `distxfer ls runs` names it
+        if result is not None and _alike(result, recipe, source):
+            runs.append({one["language"]: one for one in result.scores if (one["split"], one["metric"]) == _SCORE})
+    languages = set.intersection(*map(set, runs)) if runs else set()
+    scores = {code: fmean(run[code]["value"] for run in runs) for code in sorted(languages)}
+    spreads = [stdev(run[code]["value"] for run in runs) ** 2 for code in scores] if len(runs) > 1 else []
+    sizes = [run[code]["n"] for run in runs for code in scores]
+    return _Measured(scores, len(runs), fmean(spreads) ** 0.5 if spreads else None, round(fmean(sizes)) if sizes else 0)
+
+
+_SCORE = ("test", "accuracy")
+
+
+def _alike(result: Result, recipe: Recipe, source: str) -> bool:
+    settings = result.data["recipe"]
+    return bool(
+        result.data["status"] == "done"
+        and settings["name"] == recipe.name
+        and settings["model"]["name"] == recipe.model.name
+        and settings["task"]["name"] == recipe.task.name
+        and result.data["source"] == source
+    )
+
+
+def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> list[Fact]:
+    """Return the score to expect, and how good such a guess is; the measured score where there is one."""
+    section, name = "expected", f"{recipe.distance.name} distance"
+    if key in measured.scores:
+        here = Fact(
+            section, "accuracy", key, measured.scores[key], measured.seeds, note="measured, the mean over seeds"
+        )
+        return [here]
+    targets = [code for code in measured.scores if code != source]
+    where = f"`{recipe.name}` on `{recipe.task.name}` with `{recipe.model.name}`"
+    if not targets:
+        note = f"no finished runs of {where}: `distxfer train recipe={recipe.name} task={recipe.task.name}` makes one"
+        return [Fact(section, "accuracy", key, None, 0, note=note)]
+    try:
+        new = dict(_far_from(source, [key], recipe))[key]
+    except KeyError:
+        return [Fact(section, "accuracy", key, None, len(targets), note=f"`{key}` has no {name} to extrapolate by")]
+    far = dict(_far_from(source, targets, recipe))
+    guess = expected_score(list(far.values()), [measured.scores[code] for code in far], new)
+    if guess.value is None:
+        return [Fact(section, "accuracy", key, None, guess.n, note=str(guess.reason))]
+    assert guess.error is not None
+    assert guess.error_of_mean is not None
+    outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
+    better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
+    note = f"a line on the {name} over the languages of {where}, {measured.seeds} seeds.{outside}{better}"
+    return [
+        Fact(section, "accuracy", key, guess.value, guess.n, guess.low, guess.high, note),
+        Fact(
+            section, "error_left_out", key, guess.error, guess.n, note="of the line, leaving out one language at a time"
+        ),
+        Fact(
+            section, "error_left_out_mean", key, guess.error_of_mean, guess.n, note="of the mean of the other languages"
+        ),
+        Fact(
+            section,
+            "covered_left_out",
+            key,
+            guess.covered,
+            guess.n,
+            note="share inside the 95 % interval of the others",
+        ),
+    ]
+
+
+def _gains(key: str, measured: _Measured, expected: Fact) -> Iterator[Fact]:
+    """Yield the smallest gain over a baseline that so many test sentences and seeds can show, in this language alone."""
+    if not isinstance(expected.value, float) or measured.seed_sd is None:
+        yield Fact(
+            "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
+        )
+        return
+    accuracy = min(max(expected.value, 0.0), 1.0)
+    for n in sorted({*_TEST_SIZES, measured.test_size}):
+        for seeds in _SEEDS:
+            gain = smallest_gain(n, seeds, accuracy=accuracy, seed_sd=measured.seed_sd)
+            note = f"{n} sentences, {seeds} seeds (which differ by {measured.seed_sd:.3f})"
+            yield Fact("smallest gain", "smallest_gain", key, gain, n, note=note)
+
+
+def _far_from(source: str, keys: Sequence[str], recipe: Recipe) -> Iterator[tuple[str, float]]:
+    """Yield the recipe's distance of each language that has one."""
+    matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
+    for code in keys:
+        try:
+            one = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix)
+        except InputError:
+            continue  # said in the section on distances
+        yield code, one.value
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The text `{path}` cannot be read ({error}). Give a file in UTF-8, a sentence a line."
+        ) from error
+    if not found:
+        raise InputError(f"The text `{path}` is empty. Give a file in UTF-8, a sentence a line.")
+    return found
+
+
+def _pairs(path: Path) -> list[tuple[str, str]]:
+    pairs = []
+    for number, line in enumerate(_lines(path), start=1):
+        columns = [column.strip() for column in line.split("\t")]
+        if len(columns) != 2 or not all(columns):
+            raise InputError(
+                f"`{path}:{number}` has {len(columns)} columns; expected a source sentence, one tab and its translation."
+            )
+        pairs.append((columns[0], columns[1]))
+    return pairs

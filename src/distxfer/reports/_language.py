@@ -1,0 +1,62 @@
+"""What is known of a language, one table per section."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from distxfer.languages import language_name
+from distxfer.reports._tables import Table
+
+if TYPE_CHECKING:
+    from distxfer.experiments import Fact
+
+
+_LONG = 60  # characters of a remark that a row has room for
+
+
+def language_tables(facts: Sequence["Fact"]) -> list[Table]:
+    """Return one table per section: what is known, its value (with its interval), what it rests on.
+
+    A long remark stands below its table.
+    """
+    tables = []
+    for section, group in groupby(facts, key=lambda fact: fact.section):
+        here = list(group)
+        several = len({fact.language for fact in here}) > 1
+        rows: list[tuple[Any, ...]] = []
+        for fact in here:
+            what = fact.measure.replace("_", " ")
+            name = (f"{fact.language} ({language_name(fact.language)})",) if several else ()
+            rows.append((what, *name, _value(fact), fact.n, fact.note if len(fact.note) <= _LONG else ""))
+        columns = ("what", *(("language",) if several else ()), "value", "n", "")
+        notes = tuple(f"{fact.measure.replace('_', ' ')}: {fact.note}" for fact in here if len(fact.note) > _LONG)
+        tables.append(Table(columns, rows, title=section, notes=notes))
+    return tables
+
+
+def fact_records(facts: Sequence["Fact"]) -> list[dict[str, Any]]:
+    """Return the facts as JSON data, with the columns of `measurements.parquet` first."""
+    return [
+        {
+            "measure": fact.measure,
+            "layer": None,
+            "language": fact.language,
+            "value": fact.value,
+            "n": fact.n,
+            "moment": None,
+            "low": fact.low,
+            "high": fact.high,
+            "section": fact.section,
+            "note": fact.note,
+        }
+        for fact in facts
+    ]
+
+
+def _value(fact: "Fact") -> str | None:
+    if fact.value is None or isinstance(fact.value, str):
+        return fact.value
+    if fact.section == "parallel":
+        return f"{fact.value:.0f}"
+    shown = f"{fact.value:.3f}"
+    return shown if fact.low is None or fact.high is None else f"{shown} [{fact.low:.3f}, {fact.high:.3f}]"

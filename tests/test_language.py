@@ -1,0 +1,213 @@
+"""`distxfer language`: what is known of a language before anything is trained."""
+
+import json
+import math
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from distxfer import measure
+from distxfer.data import load_parallel, load_task
+from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
+from distxfer.errors import InputError
+from distxfer.experiments import read_result
+from distxfer.languages import distance
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@pytest.fixture
+def facts(cli):
+    def ask(*words):
+        answer = cli("language", *words, "--results", str(RESULTS), "--json")
+        assert answer.exit_code == 0, answer.output
+        return json.loads(answer.stdout)
+
+    return ask
+
+
+def value(records, measure_, language=None):
+    found = [one for one in records if one["measure"] == measure_ and language in (None, one["language"])]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_language_that_nobody_has_measured(facts):
+    records = facts("sw")
+    assert {"measure", "layer", "language", "value", "n", "moment"} <= set(records[0])
+    assert value(records, "name")["value"] == "Swahili"
+    assert value(records, "script")["value"] == "Latn"
+    assert value(records, "families")["value"].startswith("Atlantic-Congo > ")
+    assert value(records, "in_the_way")["value"] == "nothing"
+    for name in ("syntactic", "phonological", "inventory", "genetic", "geographic", "featural"):
+        one, expected = value(records, f"distance_{name}"), distance("eng", "swa", name, imputed=True)
+        assert (one["value"], one["n"]) == (pytest.approx(expected.value), expected.n_shared)
+        assert expected.provenance in one["note"]
+    corpus = load_parallel("django", "eng", ("swa",))
+    pairs = [*corpus.train["swa"], *corpus.held_out["swa"]]
+    assert value(records, "pairs_django")["value"] == len(pairs)
+    assert value(records, "pairs_emoji")["value"] == 0
+
+
+def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
+    records = facts("swa")
+    tokenizer = load_tokenizer(model_folder(BUNDLED))
+    texts = [one.text for one in load_task("emoji", "eng", ("jpn",)).examples("test", "eng")]
+    tokens = sum(len(tokenizer.tokenize(text)) for text in texts)
+    assert value(records, "tokens_per_word", "eng")["value"] == pytest.approx(
+        tokens / sum(len(text.split()) for text in texts)
+    )
+    assert value(records, "tokens_per_character", "eng")["value"] == pytest.approx(
+        tokens / sum(len(text.replace(" ", "")) for text in texts)
+    )
+    roles = {one["language"]: one["note"] for one in records if one["measure"] == "tokens_per_character"}
+    assert roles == {
+        "swa": "this language", "eng": "the source", "jpn": "the farthest target of the task", "deu": "the nearest",
+    }  # fmt: skip
+    japanese = value(records, "tokens_per_word", "jpn")
+    assert japanese["value"] is None
+    assert "no blanks" in japanese["note"]
+
+
+def test_the_expected_score_is_the_regression_on_distance(facts):
+    records = facts("swa")
+    runs = [read_result(path.parent) for path in sorted((RESULTS / "reference" / "plain").glob("*/result.json"))]
+    targets = [one["language"] for one in runs[0].data["distances"]]
+    x = np.array([distance("eng", code, imputed=True).value for code in targets])
+    y = np.array([fmean(run.score(code) for run in runs) for code in targets])
+    new = distance("eng", "swa", imputed=True).value
+    fit = sm.OLS(y, sm.add_constant(x)).fit()
+    frame = fit.get_prediction([[1, new]]).summary_frame(alpha=0.05)
+    one = value(records, "accuracy")
+    assert one["value"] == pytest.approx(frame["mean"][0])
+    assert (one["low"], one["high"]) == pytest.approx((frame["obs_ci_lower"][0], frame["obs_ci_upper"][0]))
+    assert one["n"] == len(targets)
+    assert "It is an extrapolation: no measured language is as far." in one["note"]
+    left_out = fit.get_influence().resid_press
+    assert value(records, "error_left_out")["value"] == pytest.approx(math.sqrt(np.mean(left_out**2)))
+    of_mean = [y[i] - np.delete(y, i).mean() for i in range(len(y))]
+    assert value(records, "error_left_out_mean")["value"] == pytest.approx(math.sqrt(np.mean(np.square(of_mean))))
+    assert 0.8 <= value(records, "covered_left_out")["value"] <= 1
+
+
+def test_the_smallest_gain(facts):
+    records = facts("swa")
+    gains = {one["note"]: one["value"] for one in records if one["measure"] == "smallest_gain"}
+    assert len(gains) == 12
+    runs = [read_result(path.parent) for path in (RESULTS / "reference" / "plain").glob("*/result.json")]
+    languages = ["eng", *(one["language"] for one in runs[0].data["distances"])]
+    spread = math.sqrt(fmean(np.var([run.score(code) for run in runs], ddof=1) for code in languages))
+    accuracy = value(records, "accuracy")["value"]
+    expected = measure.smallest_gain(300, 5, accuracy=accuracy, seed_sd=spread)
+    assert gains[f"300 sentences, 5 seeds (which differ by {spread:.3f})"] == pytest.approx(expected)
+
+
+def test_a_measured_language_has_its_score(facts):
+    records = facts("ja")
+    runs = [read_result(path.parent) for path in (RESULTS / "reference" / "plain").glob("*/result.json")]
+    one = value(records, "accuracy")
+    assert one["value"] == pytest.approx(fmean(run.score("jpn") for run in runs))
+    assert one["note"] == "measured, the mean over seeds"
+
+
+def test_your_own_text_and_pairs(facts, tmp_path):
+    text, pairs = tmp_path / "text.txt", tmp_path / "pairs.tsv"
+    text.write_text("ሰላም ለዓለም\n\nእንዴት ነህ\n", encoding="utf-8")
+    pairs.write_text("Hello\tሰላም\nThanks\tአመሰግናለሁ\nHello\tሰላም\n", encoding="utf-8")
+    without = facts("amh")
+    assert value(without, "in_the_way")["value"] == (
+        "no text at hand to try the tokenizer on (`--text`); no parallel text (`--parallel`): no alignment, "
+        "but drift penalties, freezing and adapters"
+    )
+    records = facts("amh", "--text", str(text), "--parallel", str(pairs))
+    assert value(records, "in_the_way")["value"] == "nothing"
+    assert value(records, "tokens_per_word", "amh")["n"] == 4
+    one = value(records, "pairs")
+    assert (one["value"], one["note"]) == (3, f"{pairs}; 1 lines are repeated")
+    assert value(facts("amh", "--parallel", str(pairs)), "tokens_per_word", "amh")["n"] == 3
+
+
+def test_a_tokenizer_that_does_not_know_the_script(facts, tiny, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("cat dog ሰላም ለዓለም\n", encoding="utf-8")
+    records = facts("amh", f"model={tiny}", "--text", str(text))
+    assert value(records, "unknown_rate", "amh")["value"] == 0.5
+    assert "the tokenizer does not know 50 % of the text" in value(records, "in_the_way")["value"]
+    assert value(records, "accuracy")["value"] is None
+    assert "no finished runs of `plain` on `emoji` with" in value(records, "accuracy")["note"]
+    assert value(records, "smallest_gain")["value"] is None
+
+
+def test_a_language_without_data(facts):
+    records = facts("nqo")
+    assert value(records, "distance_genetic")["value"] is None
+    assert "has no genetic data" in value(records, "distance_genetic")["note"]
+    assert value(records, "families")["value"] is None
+    assert "its syntactic distance rests on predicted features alone" in value(records, "in_the_way")["value"]
+    observed = facts("nqo", "distance.imputed=false")
+    assert "no syntactic distance" in value(observed, "in_the_way")["value"]
+    assert value(observed, "accuracy")["note"] == "`nqo` has no syntactic distance to extrapolate by"
+
+
+def test_the_table(cli):
+    answer = cli("language", "swa", "--results", str(RESULTS))
+    assert answer.exit_code == 0
+    for section in ("language", "distance", "tokenizer", "parallel", "expected", "smallest gain"):
+        assert f"{section}\n" in answer.stdout
+    assert "  accuracy: a line on the syntactic distance over the languages of `plain` on `emoji`" in answer.stdout
+
+
+def test_bad_input(cli, tmp_path):
+    def refused(*words):
+        answer = cli("language", *words)
+        assert answer.exit_code == 2, answer.output
+        return answer.stderr
+
+    assert refused("swahili").startswith("Error: Language code `swahili` is not known. Did you mean `swa`?")
+    assert refused("swa", "task=nothing").startswith("Error: The task `nothing` is neither built in")
+    assert "`modle`" in refused("swa", "modle=x")
+    empty, latin = tmp_path / "empty.txt", tmp_path / "latin.txt"
+    empty.write_text("\n")
+    latin.write_bytes(b"caf\xe9\n")
+    assert refused("swa", "--text", str(empty)) == (
+        f"Error: The text `{empty}` is empty. Give a file in UTF-8, a sentence a line.\n"
+    )
+    assert refused("swa", "--text", str(latin)).startswith(f"Error: The text `{latin}` cannot be read (")
+    assert refused("swa", "--text", str(tmp_path / "none")).startswith("Error: The text `")
+    empty.write_text("one column\n")
+    assert refused("swa", "--parallel", str(empty)) == (
+        f"Error: `{empty}:1` has 1 columns; expected a source sentence, one tab and its translation.\n"
+    )
+
+
+# --- the prediction ----------------------------------------------------------------------------------------------
+
+
+def test_expected_score_covers_what_it_says():
+    g = np.random.default_rng(0)
+    inside = 0
+    for _ in range(1000):
+        x = g.uniform(0, 0.5, size=13)
+        y = 0.8 - 0.4 * x + g.normal(scale=0.05, size=13)
+        new = g.uniform(0, 0.6)
+        found = measure.expected_score(x, y, new)
+        inside += found.low <= 0.8 - 0.4 * new + g.normal(scale=0.05) <= found.high
+    assert 0.93 <= inside / 1000 <= 0.97
+
+
+def test_expected_score_that_cannot_be():
+    few = measure.expected_score([0.1, 0.2, 0.3, 0.4], [0.5] * 4, 0.2)
+    assert (few.value, few.n) == (None, 4)
+    assert few.reason == "4 languages are measured, and a line with an interval needs 5"
+    assert measure.expected_score([0.1] * 6, range(6), 0.2).reason == "all measured languages are equally far"
+    one = measure.expected_score([0.1, 0.1, 0.1, 0.1, 0.3], range(5), 0.2)
+    assert one.reason == "without one language, all others are equally far"
+    with pytest.raises(InputError) as caught:
+        measure.expected_score([0.1, 0.2], [0.5], 0.2)
+    assert str(caught.value) == (
+        "`distances` has the shape (2,) and `scores` (1,); expected one finite number of each per language: "
+        "leave out the languages that lack one."
+    )
