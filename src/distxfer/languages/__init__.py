@@ -1,20 +1,27 @@
 """Languages: codes and names, typological distances with their provenance, and weights from distances."""
 
-from distxfer.languages._codes import canonical, language_name
-from distxfer.languages._distances import DISTANCES, Distance, coordinates, distance, families
-from distxfer.languages._many import Distances, distances
+from distxfer.languages._codes import canonical, language_name, script
+from distxfer.languages._distances import DISTANCES, Distance, coordinates, distance, relatives
+from distxfer.languages._kinship import Relative, families, family
+from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
 from distxfer.languages._weights import WEIGHTINGS, weights
 
 __all__ = [
     "DISTANCES",
     "WEIGHTINGS",
     "Distance",
+    "DistanceMatrix",
     "Distances",
+    "Relative",
     "canonical",
     "coordinates",
     "distance",
+    "distance_matrix",
     "distances",
     "families",
+    "family",
     "language_name",
+    "relatives",
+    "script",
     "weights",
 ]

@@ -73,6 +73,18 @@ def language_name(key: str) -> str:
     return str(langcodes.Language.make(language=short, script=script or None).display_name())
 
 
+def script(key: str) -> str | None:
+    """Return the ISO 15924 code of a language's script: the one that its key names, or else CLDR's likely one.
+
+    `Jpan` for `jpn`, `Hans` for `zho`, `Hant` for `zho_Hant`. Japanese and Korean have codes for their mixtures, `Jpan`
+    and `Kore`. None where the key names no script and CLDR has none for the language, which says nothing about it.
+
+    Raises InputError as `canonical` does.
+    """
+    base, _, own = canonical(key).partition("_")
+    return own or _usual(base)
+
+
 def aliases(key: str) -> tuple[str, ...]:
     """Return the ISO 639-3 codes under which a data set may list the language of a canonical key, its own first."""
     base = key.partition("_")[0]
@@ -129,9 +141,15 @@ def _script(code: str, base: str, given: str | None, territory: str | None) -> s
             "Give an ISO 15924 code, such as `Latn`, or leave it out."
         )
     short = _short(base)
-    usual = _likely(short) or _likely(_registry().get(short, {}).get("Macrolanguage", "")) or "Latn"
+    usual = _usual(base) or "Latn"
     script = given or _likely(f"{short}-{territory}") or usual
     return "" if _SAME_SCRIPT.get(script, script) == usual else script
+
+
+def _usual(base: str) -> str | None:
+    """Return the script that CLDR takes as likely for a key without one, or for its macrolanguage."""
+    short = _short(base)
+    return _likely(short) or _likely(_registry().get(short, {}).get("Macrolanguage", ""))
 
 
 def _likely(tag: str) -> str | None:

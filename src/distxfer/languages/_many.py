@@ -1,14 +1,19 @@
-"""The distances from one source to many targets."""
+"""The distances from one source to many targets, and among many languages."""
 
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from distxfer.errors import InputError, unknown
+import numpy as np
+from numpy.typing import NDArray
+
+from distxfer.errors import InputError
 from distxfer.languages._codes import canonical
-from distxfer.languages._distances import DISTANCES, Distance, distance
+from distxfer.languages._distances import Distance, between, check_name, distance
+from distxfer.languages._matrix import read_matrix
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Distances:
         return tuple(target for target in self.entries if target not in near)
 
     def by(self, name: str) -> "Distances":
-        """Return the same languages under another distance: a name of `DISTANCES`, `shuffled`, or empty for these.
+        """Return the same languages under another distance: a name as in `distance`, `shuffled`, or empty for these.
 
         `shuffled` is the control: every target gets the distance of another target, along one cycle through all of
         them that depends on nothing but which languages they are (not on their order, the process or a seed).
@@ -49,8 +54,7 @@ class Distances:
             return self
         if name == "shuffled":
             return self._shuffled()
-        if name not in DISTANCES:
-            raise unknown("Distance", name, (*DISTANCES, "shuffled"))
+        check_name(name, "shuffled")
         return distances(self.source, self.entries, name, imputed=self.imputed)
 
     def _shuffled(self) -> "Distances":
@@ -94,6 +98,80 @@ def distances(
     if not entries:
         raise InputError("Distances need at least one target language, and there is none. Name the target languages.")
     return Distances(canonical(source), "matrix" if matrix else name, imputed, entries)
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceMatrix:
+    """The distances between all pairs of languages.
+
+    `values[i, j]` is the distance from `keys[i]` to `keys[j]`, of shape (n, n) and 0 on the diagonal; `n_shared[i, j]`
+    is what it rests on, as in `Distance`. Symmetric, unless the user's own table is not. Both arrays are read-only.
+    """
+
+    keys: tuple[str, ...]
+    values: NDArray[np.float64]
+    n_shared: NDArray[np.int64]
+    name: str
+    imputed: bool
+    provenance: str
+
+    def csv(self) -> str:
+        """Return the values as the CSV that `matrix=` reads, with the same numbers when read back; write it in UTF-8."""
+        lines = [["language", *self.keys]]
+        lines += [[key, *map(repr, row)] for key, row in zip(self.keys, self.values.tolist(), strict=True)]
+        return "".join(",".join(line) + "\n" for line in lines)
+
+
+def distance_matrix(
+    languages: Iterable[str], name: str = "syntactic", *, imputed: bool = False, matrix: Path | None = None
+) -> DistanceMatrix:
+    """Return the distances between all pairs of n languages, in their order; `distance` has the definitions.
+
+    A language is at 0 from itself, so the diagonal of the user's own table is not read. O(n^2) distances.
+
+    Raises InputError for fewer than 2 languages, one given twice, or whatever `distance` raises, for all pairs at once.
+    """
+    keys = _distinct(languages)
+    own = None if matrix is None else read_matrix(matrix)
+    values, n_shared = np.zeros((len(keys),) * 2), np.ones((len(keys),) * 2, dtype=np.int64)
+    errors: dict[str, None] = {}
+    for (i, source), (j, target) in combinations(enumerate(keys), 2):
+        try:
+            there = between(source, target, name, imputed, own)
+            back = there if own is None else between(target, source, name, imputed, own)
+        except InputError as error:
+            errors[str(error)] = None
+            continue
+        values[i, j], values[j, i] = there.value, back.value
+        n_shared[i, j] = n_shared[j, i] = there.n_shared
+    if errors:
+        raise InputError("\n".join(errors))
+    if own is None:
+        np.fill_diagonal(n_shared, [between(key, key, name, imputed, own).n_shared for key in keys])
+    values.setflags(write=False)
+    n_shared.setflags(write=False)
+    return DistanceMatrix(keys, values, n_shared, there.name, there.imputed, there.provenance)
+
+
+def _distinct(languages: Iterable[str]) -> tuple[str, ...]:
+    """Return the keys of at least two languages, no two of them the same."""
+    keys: list[str] = []
+    errors: list[str] = []
+    for language in languages:
+        try:
+            key = canonical(language)
+        except InputError as error:
+            errors.append(str(error))
+            continue
+        if key in keys:
+            errors.append(f"`{language}` is the language `{key}`, which is there already. Remove one.")
+        keys.append(key)
+    if errors:
+        raise InputError("\n".join(dict.fromkeys(errors)))
+    if len(keys) < 2:
+        given = f"there is `{keys[0]}`" if keys else "there is none"
+        raise InputError(f"A matrix of distances needs at least 2 languages, and {given}. Name more languages.")
+    return tuple(keys)
 
 
 def _cycle(keys: list[str]) -> dict[str, str]:

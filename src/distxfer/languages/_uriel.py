@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 
 from distxfer.errors import InputError
 
+TYPOLOGICAL = {
+    "syntactic": ("S_",),
+    "phonological": ("P_",),
+    "inventory": ("INV_",),
+    "featural": ("S_", "P_", "INV_"),
+}
+
 
 @dataclass(frozen=True)
 class Table:
@@ -28,6 +35,7 @@ class Table:
         return np.array([j for j, feature in enumerate(self.features) if feature.startswith(prefixes)], dtype=np.intp)
 
 
+@cache
 def provenance() -> str:
     """Return the name and version of the data, such as `URIEL@lang2vec-1.1.2`."""
     return f"URIEL@lang2vec-{version('lang2vec')}"
@@ -50,6 +58,23 @@ def observed() -> Table:
 def predicted() -> Table:
     """Return the typological features completed by URIEL's k-nearest-neighbour prediction: 0 or 1."""
     return _table("feature_predictions")
+
+
+@cache
+def features(name: str, imputed: bool) -> NDArray[np.floating]:
+    """Return the columns of `observed` (or `predicted`) that a typological distance compares."""
+    table = predicted() if imputed else observed()
+    return table.values[:, table.columns(TYPOLOGICAL[name])]
+
+
+@cache
+def known(name: str) -> NDArray[np.bool_]:
+    """Return where a distance has data: `known(name)[i]` is over its features, for the language in row i of `rows()`."""
+    if name == "geographic":
+        return np.ones((len(rows()), 1), dtype=bool)  # URIEL places every language
+    if name == "genetic":
+        return families().values > 0
+    return features(name, imputed=False) >= 0
 
 
 @cache

@@ -31,7 +31,10 @@ def listing(kind: str, results: Path) -> Table:
         "tasks": lambda: {**task_names(), "FOLDER": "your own: {language}/{train,dev,test}.jsonl"},
         "parallel": lambda: {**parallel_names(), "FOLDER": "your own: {language}.tsv"},
         "interventions": _interventions,
-        "distances": lambda: {name: _ABOUT_DISTANCES[name] for name in DISTANCES},
+        "distances": lambda: {
+            **{name: _ABOUT_DISTANCES[name] for name in DISTANCES},
+            "NAME@uriel+": "the same of URIEL+: pip install 'distxfer[urielplus]'",
+        },
         "models": lambda: {
             BUNDLED: "12 layers of 384, 4-bit weights dequantised; offline",
             "FOLDER or NAME": "a folder with safetensors, or a name on the Hugging Face hub",

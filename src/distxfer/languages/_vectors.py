@@ -1,0 +1,39 @@
+"""Distances between two vectors."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distxfer.errors import InputError
+
+
+def cosine_distance(x: NDArray[np.generic], y: NDArray[np.generic], source: str, target: str, name: str) -> float:
+    """Return 1 - cos(x, y), as half the squared chord between the unit vectors so that equal vectors give exactly 0."""
+    u, v = _units(x, y, source, target, name)
+    return min(1.0, float(np.sum((u - v) ** 2)) / 2)
+
+
+def angular_distance(x: NDArray[np.generic], y: NDArray[np.generic], source: str, target: str, name: str) -> float:
+    """Return the angle between two vectors without negative entries as a fraction of the right angle, in [0, 1].
+
+    By the two diagonals of their rhombus (Kahan), which gives equal vectors exactly 0 where the arc cosine does not.
+    """
+    u, v = _units(x, y, source, target, name)
+    angle = 2 * math.atan2(float(np.linalg.norm(u - v)), float(np.linalg.norm(u + v)))
+    return min(1.0, angle / (math.pi / 2))
+
+
+def _units(
+    x: NDArray[np.generic], y: NDArray[np.generic], source: str, target: str, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    units = []
+    for key, vector in ((source, x.astype(np.float64)), (target, y.astype(np.float64))):
+        norm = float(np.linalg.norm(vector))
+        if norm == 0:
+            raise InputError(
+                f"The {name} features that `{source}` and `{target}` share are all 0 for `{key}`, so their cosine is "
+                "not defined. Choose another distance, or give your own table as `distance.matrix`."
+            )
+        units.append(vector / norm)
+    return units[0], units[1]
