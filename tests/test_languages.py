@@ -21,6 +21,7 @@ from distxfer.languages import (
     language_name,
     weights,
 )
+from helpers import message
 
 TARGETS = ["ara", "deu", "fas", "fra", "ind", "ita", "jpn", "kor", "por", "rus", "spa", "tur", "zho"]
 KEYS = st.sampled_from(["eng", *TARGETS, "swa", "nor", "zho_Hant", "tam", "fin", "yor"])
@@ -36,12 +37,6 @@ NO_DISTANCE = "is no distance. Give a number of at least 0, or leave the cell em
 NO_WEIGHT = "cannot be weighted. Distances are finite and at least 0."
 OWN = " give your own table as `distance.matrix`."
 URIEL = "URIEL@lang2vec-1.1.2"
-
-
-def message(function, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        function(*args, **kwargs)
-    return str(caught.value)
 
 
 def table(tmp_path, text):

@@ -1,4 +1,4 @@
-"""Similarity and alignment: against definitions written out again, known answers and declared invariances."""
+"""Similarity: against definitions written out again, known answers and declared invariances."""
 
 import hypothesis
 import numpy as np
@@ -7,7 +7,7 @@ import torch
 from hypothesis import strategies as st
 
 from distxfer import measure
-from distxfer.errors import InputError
+from helpers import message, normal, orthogonal
 
 seeds = st.integers(0, 2**32 - 1)
 either = pytest.mark.parametrize("unbiased", [True, False])
@@ -17,24 +17,10 @@ def given(*args, **kwargs):
     return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
-def normal(seed, *shape, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def related(seed, n=12, d1=5, d2=7):
     """Two representations that share structure, away from the origin."""
     x = normal(seed, n, d1)
     return x + 3, x @ normal(seed + 1, d1, d2) + normal(seed + 2, n, d2) - 1
-
-
-def orthogonal(seed, d):
-    return torch.linalg.qr(normal(seed, d, d))[0]
-
-
-def message(call, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 # --- similarity ---------------------------------------------------------------------------------------------------
@@ -262,80 +248,3 @@ def test_drifts_refuse():
     assert message(measure.cosine_drift, x, normal(0, 3, 4)) == (
         "`x` has 2 dimensions per row and `y` has 4; expected the same: compare layers of one width, or use cka."
     )
-
-
-# --- alignment ----------------------------------------------------------------------------------------------------
-
-
-def retrieval_oracle(source, target):
-    """Every candidate of every query, one by one."""
-    unit = [torch.nn.functional.normalize(z.double(), dim=-1).numpy() for z in (source, target)]
-    result, n = [], len(source)
-    for strong in (False, True):
-        for queries, answers in (unit, unit[::-1]):
-            hits = 0
-            for i in range(n):
-                rivals = [answers[j] for j in range(n) if j != i]
-                rivals += [queries[j] for j in range(n) if j != i] if strong else []
-                hits += all(queries[i] @ answers[i] > queries[i] @ rival for rival in rivals)
-            result.append(hits / n)
-    return result
-
-
-def parts(result):
-    return [result.weak_forward, result.weak_backward, result.strong_forward, result.strong_backward]
-
-
-@given(seed=seeds, n=st.integers(2, 20), noise=st.floats(0.2, 2), chunk=st.sampled_from([1, 3, 7, 1024]))
-def test_retrieval_is_brute_force(seed, n, noise, chunk):
-    seed = seed % 10**6
-    x = normal(seed, n, 6)
-    y = x + noise * normal(seed + 1, n, 6) + 0.5 * normal(seed + 2, 6)
-    result = measure.retrieval(x, y, chunk=chunk)
-    assert parts(result) == retrieval_oracle(x, y)
-    rotation = orthogonal(seed, 6)
-    assert measure.retrieval(3 * x @ rotation, y @ rotation, chunk=chunk) == result
-
-
-def test_retrieval_of_known_answers():
-    x = normal(0, 50, 16)
-    same = measure.retrieval(x, x.clone(), chunk=16)
-    assert parts(same) == [1, 1, 1, 1]
-    assert (same.n, same.chance_weak, same.chance_strong) == (50, 1 / 50, 1 / 99)
-    # Sentences that cluster by language: each still finds its translation, but its own language is nearer.
-    language = 2 * torch.eye(2, dtype=torch.float64)
-    unit = torch.nn.functional.normalize(x)
-    source, target = (torch.cat([unit, row.expand(50, 2)], dim=1) for row in language)
-    assert parts(measure.retrieval(source, target)) == [1, 1, 0, 0]
-    # A cyclic shift of the pairing: nothing is found.
-    assert parts(measure.retrieval(x, x.roll(1, 0))) == [0, 0, 0, 0]
-
-
-def test_retrieval_counts_ties_as_misses():
-    assert parts(measure.retrieval(torch.ones(5, 3), torch.ones(5, 3))) == [0, 0, 0, 0]
-    x = normal(0, 600, 48, dtype=torch.float32)
-    x[7] = 3 * x[400]  # the same direction: neither can tell which of the two translations is its own
-    assert parts(measure.retrieval(x, x.clone(), chunk=500)) == [598 / 600] * 4
-
-
-def test_retrieval_is_asymmetric():
-    source, target = torch.tensor([[1.0, 0], [1, 0.2]]), torch.tensor([[1.0, 0.3], [1, 0.25]])
-    result = measure.retrieval(source, target)
-    assert (result.weak_forward, result.weak_backward) == (0.5, 0.5)
-    source, target = torch.tensor([[1.0, 0], [0, 1]]), torch.tensor([[1.0, 0.1], [1, 0.2]])
-    result = measure.retrieval(source, target)
-    assert (result.weak_forward, result.weak_backward) == (1.0, 0.5)
-
-
-def test_retrieval_refuses():
-    x = normal(0, 3, 2)
-    assert message(measure.retrieval, x[:1], x[:1]) == (
-        "`source` has the shape (1, 2); expected (sentences, dimensions) with at least 2 sentences: "
-        "give more sentences, and one layer at a time."
-    )
-    assert message(measure.retrieval, x, x, chunk=0) == (
-        "`chunk` is 0; expected at least 1: give the number of queries to work on at a time."
-    )
-    assert message(measure.retrieval, x, x[:2]).startswith("`source` has the shape (3, 2) and `target` (2, 2);")
-    assert message(measure.retrieval, x, normal(0, 3, 4)).startswith("`source` has 2 dimensions per row and `target`")
-    assert message(measure.retrieval, x, x * 0).startswith("`target` has 3 rows that are all zeros;")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distxfer.errors import InputError
 from distxfer.languages import DISTANCES, Relative, distance, distance_matrix, distances, relatives, weights
+from helpers import message
 
 try:
     PACKAGE = Path(str(distribution("urielplus").locate_file("urielplus")))
@@ -81,12 +81,6 @@ value = distance("eng", "jpn", "syntactic@uriel+").value
 after = [logging.root.level, len(logging.root.handlers)]
 print(json.dumps([value, before == after, sorted({"urielplus", "pandas"} & set(sys.modules))]))
 """
-
-
-def message(function, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        function(*args, **kwargs)
-    return str(caught.value)
 
 
 def python(code, *args, **environment):

@@ -2,7 +2,7 @@
 
 from distxfer.languages._codes import canonical, language_name, script
 from distxfer.languages._distances import DISTANCES, Distance, coordinates, distance, relatives
-from distxfer.languages._kinship import Relative, families, family
+from distxfer.languages._kinship import Relative, families, lineage
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
 from distxfer.languages._weights import WEIGHTINGS, weights
 
@@ -19,8 +19,8 @@ __all__ = [
     "distance_matrix",
     "distances",
     "families",
-    "family",
     "language_name",
+    "lineage",
     "relatives",
     "script",
     "weights",

@@ -38,17 +38,18 @@ def families(key: str) -> tuple[str, ...]:
     return () if row is None else tuple(table.features[j] for j in np.flatnonzero(table.values[row]))
 
 
-def family(key: str) -> str | None:
-    """Return the top-level family of a language, such as `Indo-European` for `eng`: the widest one of `families`.
+def lineage(key: str) -> tuple[str, ...]:
+    """Return the family of a language and its branch of it, such as (`Indo-European`, `Germanic`) for `eng`.
 
-    None for an isolate, for a language that URIEL does not classify (`nno`), and where Glottolog has a label that is no
+    It is what statistics group languages by: the two widest of `families`, or one where there is no branch (`kor`).
+    Empty for an isolate, for a language that URIEL does not classify (`nno`), and where Glottolog has a label that is no
     descent (`Artificial Language`, `Mixed Language`, `Pidgin`, `Sign Language`, `Speech Register`, `Unattested`,
-    `Unclassifiable`). Statistics that group by family make every such language a group of its own.
+    `Unclassifiable`): every such language is a group of its own.
 
     Raises InputError for an unknown code.
     """
-    top = next(iter(families(key)), None)
-    return None if top in _NO_DESCENT else top
+    tree = families(key)
+    return () if tree[:1] and tree[0] in _NO_DESCENT else tree[:2]
 
 
 def row_of(key: str, rows: Mapping[str, int], known: NDArray[np.generic]) -> int | None:

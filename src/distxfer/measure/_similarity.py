@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
+from distxfer.measure._hsic import Similarities, feature_similarities, in_gram_space, no_structure, ratio, unit_scale
+from distxfer.measure._layers import paired_rows
+from distxfer.measure._moments import LayerMoments
 from distxfer.measure._tensors import centre, check_same_width, row_norms, working, working_pair
 
 
@@ -34,67 +37,50 @@ def cka(x: Tensor, y: Tensor, *, unbiased: bool = True) -> Tensor:
     Reference: Kornblith et al. 2019, eq. 1 to 4; the unbiased HSIC_1 of Song et al. 2012, as in Nguyen et al. 2021,
     eq. 3.
     """
-    cross, own_x, own_y = _similarities(x, y, unbiased=unbiased)
-    defined = (own_x > 0) & (own_y > 0)
-    # The inner `where` keeps the gradient of the other layers of a batch finite when one of them is undefined.
-    return torch.where(defined, cross / torch.where(defined, own_x * own_y, 1.0).sqrt(), torch.nan)
+    return ratio(_similarities(x, y, unbiased=unbiased))
 
 
 @torch.no_grad()
 def cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True) -> str | None:
     """Return why `cka` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
-    _, own_x, own_y = _similarities(x, y, unbiased=unbiased)
-    for name, own in (("x", own_x), ("y", own_y)):
-        if not bool((own > 0).all()):
-            return (
-                f"the self-similarity of `{name}` is 0: its rows are all the same, or all equally similar to "
-                "each other, so there is no structure to compare"
-            )
-    return None
+    return no_structure(_similarities(x, y, unbiased=unbiased))
 
 
-def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
     """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
-    a, b = working_pair(x, y)
-    n, least = a.shape[-2], 4 if unbiased else 2
-    if n < least:
-        raise InputError(
-            f"`x` has {n} rows; {'unbiased' if unbiased else 'biased'} CKA needs at least {least}: give more sentences."
-        )
+    least, what = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
+    if _streams(x, y, least):
+        return _streamed_similarities(x, y, unbiased=unbiased)
+    a, b = paired_rows(x, y, least=least, what=what)
     # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
     with torch.autocast(a.device.type, enabled=False):
-        a, b = _unit_scale(centre(a)), _unit_scale(centre(b))
-        k, m = a.square().sum(-1), b.square().sum(-1)
-        cross, own_a, own_b = _squared_norms(a, b)
-        rounding = 8 * n * torch.finfo(a.dtype).eps
-        floor_a, floor_b = rounding * own_a, rounding * own_b
-        if unbiased:
-            cross, own_a, own_b = _unbias(cross, k, m), _unbias(own_a, k, k), _unbias(own_b, m, m)
-        return cross, torch.where(own_a > floor_a, own_a, 0.0), torch.where(own_b > floor_b, own_b, 0.0)
+        return feature_similarities(unit_scale(centre(a)), unit_scale(centre(b)), unbiased=unbiased)
 
 
-def _unit_scale(x: Tensor) -> Tensor:
-    """Return `x` divided by its largest entry, a constant to the gradient: CKA ignores scale, overflow does not."""
-    largest = x.detach().abs().amax(dim=(-2, -1), keepdim=True)
-    return x / torch.where(largest > 0, largest, 1.0)
+def _streams(x: Tensor, y: Tensor, least: int) -> bool:
+    """Return whether the sums over rows give the same number sooner: nothing to differentiate, on the CPU, n large."""
+    if x.dim() < 2 or x.shape[:-1] != y.shape[:-1] or x.shape[-2] < least or 0 in (*x.shape, *y.shape):
+        return False
+    differentiated = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    if differentiated or x.device.type != "cpu" or y.device.type != "cpu":
+        return False
+    # What is not finite goes the other way, which says what is wrong with it.
+    sums = x.sum(dtype=torch.float64) + y.sum(dtype=torch.float64)
+    return bool(sums.isfinite()) and not in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1])
 
 
-def _squared_norms(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return |X^T Y|_F^2, |X^T X|_F^2 and |Y^T Y|_F^2, in Gram space where that takes fewer multiplications."""
-    n, d1, d2 = x.shape[-2], x.shape[-1], y.shape[-1]
-    if n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2:
-        gram_x, gram_y = x @ x.mT, y @ y.mT
-        products = (gram_x * gram_y, gram_x.square(), gram_y.square())
-    else:
-        products = ((x.mT @ y).square(), (x.mT @ x).square(), (y.mT @ y).square())
-    cross, own_x, own_y = (product.sum(dim=(-2, -1)) for product in products)
+@torch.no_grad()
+def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
+    """Return the same layer by layer from sums over rows, without copies of the input in float64."""
+    values = []
+    for first, second in zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True):
+        layer = LayerMoments.beginning(first, second, torch.float64)
+        layer.add(first, second)
+        cross, own_x, own_y = layer.similarities(unbiased=unbiased)
+        # What has not moved is exactly 1, whatever the order of the sums.
+        values.append((own_x, own_x, own_x) if torch.equal(first, second) else (cross, own_x, own_y))
+    cross, own_x, own_y = (torch.stack(part).reshape(x.shape[:-2]) for part in zip(*values, strict=True))
     return cross, own_x, own_y
-
-
-def _unbias(squared_norm: Tensor, k: Tensor, m: Tensor) -> Tensor:
-    """Return n(n-3) times the unbiased HSIC, from the squared norm (...) and the squared row lengths (..., n)."""
-    n, diagonal = k.shape[-1], (k * m).sum(-1)
-    return squared_norm - diagonal + k.sum(-1) * m.sum(-1) / ((n - 1) * (n - 2)) - 2 / (n - 2) * diagonal
 
 
 def standardise(x: Tensor) -> Tensor:
@@ -121,7 +107,7 @@ def top_dimension_share(x: Tensor) -> float:
     """
     if x.dim() != 2:
         raise InputError(f"`x` has the shape {tuple(x.shape)}; expected (rows, dimensions): give one layer at a time.")
-    variance = _unit_scale(centre(working(x, "x"))).square().sum(dim=-2)
+    variance = unit_scale(centre(working(x, "x"))).square().sum(dim=-2)
     return float(variance.max() / variance.sum())
 
 

@@ -1,0 +1,87 @@
+"""Print how often `correlate` finds something at p <= 0.05 where there is nothing, and where there is something.
+
+Two values per language, each the sum of a part that its family shares, a part that its branch shares, and a part of
+its own; between the values no correlation, or one of 0.6 in every part. Three tests: without `groups`, with families,
+and with families and branches. Where the branches share nothing, the last two are the same test.
+
+    python scripts/correlation_error_rates.py [runs] [seed]        about 1.5 minutes for 1000 runs
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from distxfer.measure import correlate
+
+# Languages by family; the first family of the larger sets has three branches, as Indo-European has in most test sets.
+LAYOUTS = {
+    "12 in 6 (6 2 1 1 1 1)": (6, 2, 1, 1, 1, 1),
+    "12 in 8 (5 and singles)": (5, *[1] * 7),
+    "30 in 6 (5 each)": (5,) * 6,
+    "34 in 4 (17 8 5 4)": (17, 8, 5, 4),
+    "34 in 12 (17 4 3 2 1 ...)": (17, 4, 3, 2, *[1] * 8),
+}
+SHARES = ((0.0, 0.0), (0.5, 0.0), (0.9, 0.0), (0.3, 0.5))  # of the variance: the family's, the branch's
+DRAWS = 499
+
+Paths = list[tuple[int, ...]]
+
+
+def paths(sizes: Sequence[int]) -> Paths:
+    """Return (family, branch) per language; only the first family has branches, and only if it is large."""
+    found: Paths = []
+    for family, size in enumerate(sizes):
+        branches = 3 if family == 0 and size > 10 else 1
+        found += [(family, member * branches // size) for member in range(size)]
+    return found
+
+
+def values(groups: Paths, family: float, branch: float, rho: float, generator: np.random.Generator) -> np.ndarray:
+    """Return x and y per language, (2, n), that correlate by rho in each of their parts."""
+
+    def part(labels: Sequence[object]) -> np.ndarray:
+        distinct = sorted(set(labels), key=str)
+        x, noise = generator.standard_normal((2, len(distinct)))
+        y = rho * x + (1 - rho**2) ** 0.5 * noise
+        return np.stack([x, y])[:, [distinct.index(label) for label in labels]]
+
+    own = 1 - family - branch
+    shared = family**0.5 * part([path[0] for path in groups]) + branch**0.5 * part(groups)
+    found: np.ndarray = shared + own**0.5 * part(range(len(groups)))
+    return found
+
+
+def rates(groups: Paths, family: float, branch: float, rho: float, runs: int, seed: int) -> tuple[float, float, float]:
+    """Return the share of runs with p <= 0.05: without groups, with families, with families and branches."""
+    generator = np.random.default_rng(seed)
+    given = (None, [path[0] for path in groups], groups)
+    found = np.zeros(3)
+    for run in range(runs):
+        x, y = values(groups, family, branch, rho, generator)
+        answers = [correlate(x, y, groups=some, draws=DRAWS, seed=run) for some in given]
+        found += [answer.p is not None and answer.p <= 0.05 for answer in answers]
+    none, families, branches = (found / runs).tolist()
+    return none, families, branches
+
+
+def main() -> None:
+    """Print the table, a row per set of families and what they share."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    print(f"p <= 0.05 in percent of {runs} runs, Spearman, seed {seed}, {DRAWS} draws")
+    print(f"{'languages in families':28}{'shared by':>20}{'no correlation':>26}{'0.6 in every part':>26}")
+    heads = f"{'naive':>10}{'family':>8}{'branch':>8}"
+    print(f"{'':28}{'family':>10}{'branch':>10}{heads}{heads}")
+    for name, sizes in LAYOUTS.items():
+        groups = paths(sizes)
+        for family, branch in SHARES:
+            if branch and sizes[0] <= 10:
+                continue
+            both = (*rates(groups, family, branch, 0.0, runs, seed), *rates(groups, family, branch, 0.6, runs, seed))
+            cells = "".join(f"{100 * rate:{10 if i % 3 == 0 else 8}.1f}" for i, rate in enumerate(both))
+            print(f"{name:28}{family:10.1f}{branch:10.1f}{cells}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

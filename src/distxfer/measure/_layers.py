@@ -1,0 +1,31 @@
+"""What the measures of whole representations share: the number of rows that they need, and one layer at a time."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distxfer.errors import InputError
+from distxfer.measure._tensors import working_pair
+
+
+def paired_rows(x: Tensor, y: Tensor, *, least: int, what: str) -> tuple[Tensor, Tensor]:
+    """Return both in the working precision, with at least `least` rows each.
+
+    Raises: InputError for fewer rows, naming `what` needs them, or as `working_pair` does.
+    """
+    first, second = working_pair(x, y)
+    if first.shape[-2] < least:
+        raise InputError(f"`x` has {first.shape[-2]} rows; {what} needs at least {least}: give more sentences.")
+    return first, second
+
+
+def each_layer(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Return the scalar `function` of every pair of layers, (..., n, d1) and (..., n, d2) to (...).
+
+    One at a time, where a batch would hold an n x n matrix per layer, or where every layer keeps other dimensions.
+    """
+    leading = x.shape[:-2]
+    layers = zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True)
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.stack([function(first, second) for first, second in layers]).reshape(leading)

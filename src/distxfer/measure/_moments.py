@@ -1,0 +1,278 @@
+"""Similarity from sums over rows: exact for any split of the rows, in memory that does not grow with them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import frexp
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from distxfer.errors import InputError
+from distxfer.measure._hsic import Similarities, floored, no_structure, ratio, unbias
+from distxfer.measure._tensors import working_pair
+
+_ROWS = 1024  # worked on at a time: enough for full speed, and little memory
+_STRIP = 64  # columns of a product at least, for the same reason
+
+
+@dataclass
+class LayerMoments:
+    """The sum over rows of z z^T, where z = (u, v, |u|^2, |v|^2, 1), (u, v) = ((x, y) - origin) / scale.
+
+    Its blocks are the sums, the second moments and all that the unbiased HSIC takes: sum |u|^2 |v|^2, sum |u|^2 v, ...
+    A change of the origin or of the scale is linear in z, so it moves all of them, exactly. An origin near the mean, which
+    moves along, keeps the differences of these sums from cancelling; a scale near the spread of the first rows keeps
+    their fourth powers from overflowing.
+    """
+
+    width: int  # of x
+    origin: Tensor  # (d1 + d2)
+    scale: Tensor  # (d1 + d2), one power of 2 for x and one for y
+    products: Tensor  # (d1 + d2 + 3, d1 + d2 + 3)
+
+    @classmethod
+    def beginning(cls, x: Tensor, y: Tensor, dtype: torch.dtype) -> Self:
+        """Return the moments of no rows yet, at the origin and scale that suit the first of (n, d1) and (n, d2)."""
+        first = [side[:_ROWS].to(dtype) for side in (x, y)]
+        means = [side.mean(dim=0) for side in first]
+        scales = [torch.full_like(mean, _near(side - mean)) for side, mean in zip(first, means, strict=True)]
+        products = means[0].new_zeros(2 * (len(means[0]) + len(means[1]) + 3,))
+        return cls(len(means[0]), torch.cat(means), torch.cat(scales), products)
+
+    @property
+    def n(self) -> int:
+        """The number of rows so far."""
+        return int(self.products[-1, -1])
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add the rows of (n, d1) and (n, d2)."""
+        strip = max(_STRIP, -(-len(self.products) // 8))
+        for start in range(0, x.shape[0], _ROWS):
+            rows = (x[start : start + _ROWS], y[start : start + _ROWS])
+            z = self._stacked(*rows)
+            if self._strays(z.sum(dim=0)):
+                z = self._stacked(*rows)
+            # The product is symmetric: strips of it from the diagonal on take little more than half the work.
+            for i in range(0, z.shape[1], strip):
+                self.products[i : i + strip, i:].addmm_(z[:, i : i + strip].mT, z[:, i:])
+        upper = self.products.triu()
+        self.products = upper + upper.triu(1).mT
+
+    def _stacked(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return z (n, d1 + d2 + 3) of some rows."""
+        d1, d = x.shape[-1], len(self.origin)
+        z = self.products.new_empty(x.shape[0], d + 3)
+        z[:, :d1], z[:, d1:d] = x, y
+        z[:, :d].sub_(self.origin).div_(self.scale)
+        z[:, d] = z[:, :d1].square().sum(dim=-1)
+        z[:, d + 1] = z[:, d1:d].square().sum(dim=-1)
+        z[:, -1] = 1.0
+        return z
+
+    def merge(self, other: Self) -> None:
+        """Add the rows that `other` has seen."""
+        added = self._seen_from_here(other)
+        if self._strays(added[-1]):
+            added = self._seen_from_here(other)
+        self.products += added
+
+    def _seen_from_here(self, other: Self) -> Tensor:
+        shift = (other.origin - self.origin) / self.scale
+        return _moved(other.products, self.width, shift, other.scale / self.scale)
+
+    def _strays(self, added: Tensor) -> bool:
+        """Move the origin to the mean if the rows of `added`, a sum of z, take it further off than the spread.
+
+        The sums would cancel there, the worse the later they move. Returns whether it moved.
+        """
+        d, total = len(self.origin), self.products[-1] + added
+        mean, squares = total[:d] / total[-1], total[d:-1] / total[-1]
+        off = torch.stack([side.square().sum() for side in (mean[: self.width], mean[self.width :])])
+        if not bool((off > squares / 2).any()):
+            return False
+        self.products = _moved(self.products, self.width, -mean, torch.ones_like(mean))
+        self.origin = self.origin + mean * self.scale
+        return True
+
+    def centred(self) -> Tensor:
+        """Return the products about the mean, where a column that varies by no more than rounding is exactly 0."""
+        mean = self.products[-1, : len(self.origin)] / self.products[-1, -1]
+        products = _moved(self.products, self.width, -mean, torch.ones_like(mean))
+        spread = (products.diagonal()[: len(mean)] / self.products[-1, -1]).sqrt() * self.scale
+        rounding = 16 * torch.finfo(mean.dtype).eps * (self.origin + mean * self.scale).abs()
+        constant = (~(spread > rounding)).nonzero().squeeze(-1)  # also where rounding took the square below 0
+        products[constant, :] = products[:, constant] = 0.0
+        return products
+
+    def similarities(self, *, unbiased: bool) -> Similarities:
+        """Return the three similarities that CKA is made of."""
+        products, n, d1, d = self.centred(), self.n, self.width, len(self.origin)
+        xx, xy, yy = products[:d1, :d1], products[:d1, d1:d], products[d1:d, d1:d]
+        squared = (xy.square().sum(), xx.square().sum(), yy.square().sum())
+        if not unbiased:
+            return floored(squared, squared, n)
+        k, m = d, d + 1
+        pairs = ((k, m), (k, k), (m, m))
+        cross, own_x, own_y = (
+            unbias(norm, products[i, j], products[i, -1], products[j, -1], n)
+            for norm, (i, j) in zip(squared, pairs, strict=True)
+        )
+        return floored((cross, own_x, own_y), squared, n)
+
+
+def _near(spread: Tensor) -> float:
+    """Return the power of 2 that is nearest above the largest entry, so that dividing by it is exact; 1 for none."""
+    largest = float(spread.abs().max())
+    return 2.0 ** frexp(largest)[1] if 0 < largest < torch.inf else 1.0
+
+
+def _moved(products: Tensor, width: int, shift: Tensor, factor: Tensor) -> Tensor:
+    """Return the products of z' made of u' = factor u + shift and the same for v, from those of z: A^T P A."""
+    half = _columns_moved(products, width, shift, factor)
+    return _columns_moved(half.mT, width, shift, factor)
+
+
+def _columns_moved(products: Tensor, width: int, shift: Tensor, factor: Tensor) -> Tensor:
+    """Return P A: |u'|^2 is factor^2 |u|^2 + 2 factor u . shift + |shift|^2, all linear in z."""
+    d, one = len(shift), products[:, -1]
+    moved = products.clone()
+    moved[:, :d].mul_(factor).addr_(one, shift)
+    for column, side in ((d, slice(0, width)), (d + 1, slice(width, d))):
+        t, r = shift[side], factor[side][0]
+        moved[:, column] = r**2 * products[:, column] + 2 * r * (products[:, side] @ t) + (t @ t) * one
+    return moved
+
+
+class Moments:
+    """Sums over rows that give the similarity of two representations, of all layers at once, batch by batch.
+
+    z z^T summed over the rows, z_i = (x_i, y_i, |x_i|^2, |y_i|^2, 1) about an origin near the mean: exact, for the similarity of
+    all rows is a function of these sums. It is not a mean over batches, as in `minibatch_cka`, which is another number.
+
+    Shapes: batches x (..., n, d1) and y (..., n, d2), n free, the rest as in the first; results (...). Memory:
+    (d1 + d2 + 3)^2 numbers per layer, however many rows. Agrees with `cka` of all rows to about 1e-12, for any split and
+    any order of merging.
+
+    Several processes each fill their own, send `state()` (plain tensors) and `merge` what `from_state` makes of it. Not
+    differentiable.
+    """
+
+    def __init__(self) -> None:
+        self._leading: tuple[int, ...] = ()
+        self._layers: list[LayerMoments] = []
+
+    @property
+    def n(self) -> int:
+        """The number of rows so far."""
+        return self._layers[0].n if self._layers else 0
+
+    @torch.no_grad()
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Add a batch: x (..., n, d1) and y (..., n, d2), row i of both from the same sentence, n >= 1.
+
+        Raises: InputError for unequal numbers of rows, for layers or widths other than before, NaN or infinity.
+        """
+        first, second = working_pair(x, y)
+        sizes = (tuple(first.shape[:-2]), first.shape[-1], second.shape[-1])
+        if self._layers and sizes != self._sizes():
+            raise InputError(
+                f"`x` has the shape {tuple(x.shape)} and `y` {tuple(y.shape)}; expected batches of {self._described()}: "
+                "give every batch the layers and dimensions of the first."
+            )
+        pairs = list(zip(first.reshape(-1, *first.shape[-2:]), second.reshape(-1, *second.shape[-2:]), strict=True))
+        if not self._layers:
+            self._leading = sizes[0]
+            self._layers = [LayerMoments.beginning(a, b, first.dtype) for a, b in pairs]
+        for layer, (a, b) in zip(self._layers, pairs, strict=True):
+            layer.add(a, b)
+
+    @torch.no_grad()
+    def merge(self, other: "Moments") -> None:
+        """Add all rows that `other` has seen, which itself stays as it is.
+
+        Raises: InputError for other layers or widths.
+        """
+        if not other._layers:
+            return
+        if not self._layers:
+            state = other.state()
+            self._leading, self._layers = other._leading, Moments.from_state(state)._layers
+            return
+        if self._sizes() != other._sizes():
+            raise InputError(
+                f"`other` holds {other._described()}; expected {self._described()}: merge moments of the same layers."
+            )
+        for layer, added in zip(self._layers, other._layers, strict=True):
+            layer.merge(added)
+
+    @torch.no_grad()
+    def cka(self, *, unbiased: bool = True) -> Tensor:
+        """Return `cka` of all rows so far, (...), with the same meaning, range and NaN.
+
+        Raises: InputError for fewer than 4 rows (biased: 2).
+        """
+        return ratio(self._similarities(unbiased=unbiased))
+
+    @torch.no_grad()
+    def cka_reason(self, *, unbiased: bool = True) -> str | None:
+        """Return why `cka` is NaN (in any layer), or None when it is a number. Raises: as `cka` does."""
+        return no_structure(self._similarities(unbiased=unbiased))
+
+    @torch.no_grad()
+    def procrustes(self) -> Tensor:
+        """Return `procrustes` of all rows so far, (...). Raises: InputError for fewer than 3 rows."""
+        self._check_rows(3, "Procrustes similarity")
+        values = []
+        for layer in self._layers:
+            products, d1, d = layer.centred(), layer.width, len(layer.origin)
+            own = products.diagonal()[:d1].sum() * products.diagonal()[d1:d].sum()
+            values.append(torch.linalg.svdvals(products[:d1, d1:d]).sum() / own.sqrt())  # 0 / 0 is NaN, as it should
+        return torch.stack(values).reshape(self._leading)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return copies of all that it holds, as plain tensors that can be stored or sent.
+
+        Raises: InputError before the first `update`.
+        """
+        if not self._layers:
+            raise InputError("`state` has no rows yet; expected at least one batch: call `update` first.")
+        fields = {name: torch.stack([getattr(layer, name) for layer in self._layers]) for name in _STATE}
+        widths = {name: value.reshape(*self._leading, *value.shape[1:]) for name, value in fields.items()}
+        return {**widths, "width": torch.tensor(self._layers[0].width)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
+        """Return the moments that gave this `state`."""
+        result, width = cls(), int(state["width"])
+        result._leading = tuple(state["origin"].shape[:-1])
+        origins, scales = (state[name].reshape(-1, state[name].shape[-1]) for name in ("origin", "scale"))
+        products = state["products"].reshape(-1, *state["products"].shape[-2:])
+        result._layers = [
+            LayerMoments(width, origin.clone(), scale.clone(), product.clone())
+            for origin, scale, product in zip(origins, scales, products, strict=True)
+        ]
+        return result
+
+    def _similarities(self, *, unbiased: bool) -> Similarities:
+        self._check_rows(*((4, "unbiased CKA") if unbiased else (2, "biased CKA")))
+        cross, own_x, own_y = (
+            torch.stack(values).reshape(self._leading)
+            for values in zip(*(layer.similarities(unbiased=unbiased) for layer in self._layers), strict=True)
+        )
+        return cross, own_x, own_y
+
+    def _check_rows(self, least: int, what: str) -> None:
+        if self.n < least:
+            raise InputError(f"`Moments` has {self.n} rows; {what} needs at least {least}: give more sentences.")
+
+    def _sizes(self) -> tuple[tuple[int, ...], int, int]:
+        width = self._layers[0].width
+        return self._leading, width, len(self._layers[0].origin) - width
+
+    def _described(self) -> str:
+        leading, d1, d2 = self._sizes()
+        return f"layers {leading} of {d1} and {d2} dimensions"
+
+
+_STATE = ("origin", "scale", "products")

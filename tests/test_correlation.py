@@ -1,0 +1,341 @@
+"""Correlations over languages: against scipy and statsmodels, the definitions written out, and simulations."""
+
+import importlib.util
+from itertools import permutations
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from hypothesis import strategies as st
+from scipy import stats
+
+from distxfer import measure
+from helpers import message
+
+ROOT = Path(__file__).parents[1]
+seeds = st.integers(0, 2**32 - 1)
+methods = st.sampled_from(["spearman", "pearson"])
+FAMILIES = [("IE", "G"), ("IE", "G"), ("IE", "R"), ("IE", "R"), ("U",), ("U",), "J", None]
+
+
+def given(*args, **kwargs):
+    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
+
+
+def pair(seed, n, ties=False):
+    x, y = np.random.default_rng(seed).standard_normal((2, n))
+    return (np.round(x), np.round(y + x)) if ties else (x, y + x)
+
+
+def scipy_r(x, y, method):
+    return (stats.spearmanr if method == "spearman" else stats.pearsonr)(x, y).statistic
+
+
+# --- correlate ----------------------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(4, 40), methods, st.booleans())
+def test_r_is_scipys(seed, n, method, ties):
+    x, y = pair(seed, n, ties)
+    hypothesis.assume(np.ptp(x) > 0 and np.ptp(y) > 0)
+    found = measure.correlate(x, y, method=method, draws=99)
+    assert found.r == pytest.approx(scipy_r(x, y, method), abs=1e-12)
+    assert (found.n, found.n_groups, found.method) == (n, n, method)
+    assert found.detectable == measure.detectable_correlation(n)
+
+
+@given(seeds, methods, st.booleans())
+def test_few_languages_are_enumerated_as_scipy_does(seed, method, ties):
+    x, y = pair(seed, 6, ties)
+    hypothesis.assume(np.ptp(x) > 0 and np.ptp(y) > 0)
+    expected = stats.permutation_test(
+        (x,),
+        lambda a: abs(scipy_r(a, y, method)),
+        permutation_type="pairings",
+        n_resamples=np.inf,
+        alternative="greater",
+        vectorized=False,
+    )
+    assert measure.correlate(x, y, method=method, draws=720).p == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_many_languages_are_drawn_and_agree_with_the_t_test():
+    x, y = pair(3, 30)
+    found = measure.correlate(x, 0.4 * x + y - x, method="pearson")
+    assert found.p == pytest.approx(stats.pearsonr(x, 0.4 * x + y - x).pvalue, abs=0.01)
+    assert measure.correlate(x, x, draws=999).p == 1 / 1000  # (1 + 0) / (draws + 1): never 0
+
+
+def tree_maps(labels):
+    """Every permutation that maps pairs to pairs of the same relation: how far down two languages share a path.
+
+    The definition of keeping families together, without a tree: brute force over all permutations.
+    """
+    paths = [label if isinstance(label, tuple) else () if label is None else (label,) for label in labels]
+
+    def related(i, j):
+        depth = 0
+        while depth < min(len(paths[i]), len(paths[j])) and paths[i][depth] == paths[j][depth]:
+            depth += 1
+        return depth
+
+    n = len(paths)
+    table = np.array([[-1 if i == j else related(i, j) for j in range(n)] for i in range(n)])
+    return [list(p) for p in permutations(range(n)) if np.array_equal(table[np.ix_(p, p)], table)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "ways"),
+    [
+        (FAMILIES[:7], 2 * 2 * 2 * 2),  # within G, within R, G with R, within U; J alone
+        (["a", "a", "a", "b", "b", "b", None], 6 * 6 * 2),
+        (["a", "a", "a", "a", "a", "b", None], 120 * 2),
+        ([None, (), "x", "y", ("z", None), ("w", "v")], 720),  # alone is alone, whatever it is called
+        (["a"] * 6, 720),
+        ([("a", "b")] * 3 + [("a",)] * 3, 36),
+    ],
+)
+def test_p_is_over_all_rearrangements_that_keep_families_together(labels, ways):
+    orders = tree_maps([one if one not in ((), ("z", None)) else None for one in labels])
+    assert len(orders) == ways
+    x, y = pair(1, len(labels))
+    found = measure.correlate(x, y, groups=labels, method="pearson")
+    if ways < 20:
+        assert (found.p, found.reason) == (
+            None,
+            f"no p: the families can be rearranged in {ways} ways only, and a p of 0.05 needs 20",
+        )
+        assert found.r == pytest.approx(stats.pearsonr(x, y).statistic)
+    else:
+        more = [abs(stats.pearsonr(x, y[order]).statistic) >= abs(found.r) - 1e-9 for order in orders]
+        assert found.p == pytest.approx(np.mean(more))
+
+
+@given(seeds)
+def test_drawn_rearrangements_approach_all_of_them(seed):
+    x, y = pair(seed, 8)
+    groups = ["a", "a", "a", "b", "b", "b", None, None]
+    whole = measure.correlate(x, y, groups=groups, draws=144).p
+    drawn = measure.correlate(x, y, groups=groups, draws=143, seed=seed).p
+    assert drawn == pytest.approx(whole, abs=4.5 * 0.5 / 143**0.5 + 1 / 144)
+
+
+def test_relabelling_families_and_order_change_nothing():
+    x, y = pair(5, 8)
+    groups = ["a", "a", "a", "b", "b", "b", None, None]
+    found = measure.correlate(x, y, groups=groups)
+    renamed = [{"a": 7, "b": "q", None: None}[one] for one in groups]
+    assert measure.correlate(x, y, groups=renamed) == found
+    order = [7, 3, 0, 4, 6, 1, 5, 2]
+    moved = measure.correlate(x[order], y[order], groups=[groups[i] for i in order])
+    assert (moved.r, moved.p, moved.n_groups) == pytest.approx((found.r, found.p, 4))
+    swapped = measure.correlate(y, x, groups=groups)
+    assert (swapped.r, swapped.p) == pytest.approx((found.r, found.p))
+    assert measure.correlate(np.exp(x), -3 * y, groups=groups).p == pytest.approx(found.p)
+
+
+def test_a_big_gap_between_families_is_no_evidence():
+    """34 languages in two families that differ in everything: r is large, and says nothing."""
+    noise = np.random.default_rng(0).standard_normal((2, 34))
+    groups = ["a"] * 17 + ["b"] * 17
+    x, y = noise + 10 * (np.arange(34) < 17)
+    assert measure.correlate(x, y).p < 0.001
+    found = measure.correlate(x, y, groups=groups)
+    assert found.n_groups == 2
+    assert found.p > 0.1
+
+
+def test_error_rates_of_the_script():
+    """A reduced run of scripts/correlation_error_rates.py: families fool the naive test, and branches the families."""
+    spec = importlib.util.spec_from_file_location("rates", ROOT / "scripts" / "correlation_error_rates.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    groups = script.paths((17, 4, 3, 2, *[1] * 8))
+    # 400 runs: a true rate of 0.05 stays below 0.09 but for one time in 2000
+    naive, family, branch = script.rates(groups, 0.9, 0.0, 0.0, 400, seed=1)
+    assert naive > 0.2
+    assert max(family, branch) < 0.09
+    naive, family, branch = script.rates(groups, 0.3, 0.5, 0.0, 400, seed=2)
+    assert naive > 0.12
+    assert family > 0.09
+    assert branch < 0.09
+    _, family, branch = script.rates(groups, 0.5, 0.0, 0.6, 200, seed=3)
+    assert min(family, branch) > 0.75
+
+
+def test_no_number_has_a_reason():
+    few = measure.correlate([1, 2, 3], [1, 3, 2])
+    assert (few.r, few.p, few.detectable, few.n) == (None, None, None, 3)
+    assert few.reason == "no correlation: 3 languages, and at least 4 languages are needed"
+    constant = measure.correlate([0.1] * 5, [1, 2, 3, 4, 5], method="pearson")
+    assert (constant.r, constant.p) == (None, None)
+    assert constant.reason == "no correlation: `x` is the same for all languages"
+    assert measure.correlate([1, 2, 3, 4], [2] * 4).reason == "no correlation: `y` is the same for all languages"
+
+
+def test_correlate_refuses():
+    assert message(measure.correlate, [1, 2], [1]) == (
+        "`x` has the shape (2,) and `y` (1,); expected one value of each per language: average over seeds first."
+    )
+    assert message(measure.correlate, np.ones((5, 12)), np.ones((5, 12))).startswith("`x` has the shape (5, 12)")
+    assert message(measure.correlate, [1, 2, 3, 4], [1, 2, np.nan, 4]) == (
+        "`y` is not finite at position 2; expected a finite number for every language: leave the language out."
+    )
+    assert message(measure.correlate, [1, 2, 3, 4], [1, 2, 3, 4], groups=["a"]) == (
+        "`groups` has 1 entries for 4 languages; expected one each: give None for none."
+    )
+    assert message(measure.correlate, [1, 2, 3, 4], [1, 2, 3, 4], draws=9) == (
+        "`draws` is 9; expected at least 99: p values are multiples of 1 / (draws + 1)."
+    )
+    assert message(measure.correlate, [1, 2, 3, 4], [1, 2, 3, 4], method="spearmen") == (
+        "Method `spearmen` is not known. Did you mean `spearman`? Choose from: pearson, spearman."
+    )
+
+
+# --- what can be found ---------------------------------------------------------------------------------------------
+
+
+def test_critical_and_detectable_correlation():
+    assert measure.critical_correlation(12) == pytest.approx(0.576, abs=5e-4)  # the tables' value
+    assert measure.detectable_correlation(12) == pytest.approx(0.718, abs=5e-4)
+    assert (measure.critical_correlation(3), measure.detectable_correlation(3)) == (None, None)
+    for n in (4, 12, 34, 100):
+        r = measure.critical_correlation(n, alpha=0.01)
+        assert 2 * stats.t.sf(r * ((n - 2) / (1 - r * r)) ** 0.5, n - 2) == pytest.approx(0.01)
+        assert measure.detectable_correlation(n) > measure.critical_correlation(n)
+    assert message(measure.detectable_correlation, 12, power=80) == (
+        "`power` is 80; expected a number between 0 and 1: give one such as 0.05 or 0.8."
+    )
+    assert message(measure.critical_correlation, 12, alpha=0).startswith("`alpha` is 0;")
+
+
+@pytest.mark.parametrize("n", [12, 34])
+def test_detectable_is_found_in_four_of_five(n):
+    rho = measure.detectable_correlation(n)
+    x, noise = np.random.default_rng(n).standard_normal((2, 4000, n))
+    y = rho * x + (1 - rho**2) ** 0.5 * noise
+    found = np.mean(stats.pearsonr(x, y, axis=1).pvalue <= 0.05)
+    assert found == pytest.approx(0.8, abs=0.03)
+
+
+# --- partial correlation -------------------------------------------------------------------------------------------
+
+
+@given(seeds, methods, st.integers(1, 3))
+def test_partial_correlation_is_that_of_the_residuals(seed, method, q):
+    x, y = pair(seed, 20)
+    z = np.random.default_rng(seed + 1).standard_normal((20, q)) + x[:, None]
+    found = measure.partial_correlation(x, y, z, method=method, draws=99)
+    a, b, c = (stats.rankdata(v, axis=0) if method == "spearman" else v for v in (x, y, z))
+    design = sm.add_constant(c)
+    expected = stats.pearsonr(sm.OLS(a, design).fit().resid, sm.OLS(b, design).fit().resid).statistic
+    assert found.r == pytest.approx(expected, abs=1e-9)
+    assert found.detectable == measure.detectable_correlation(20 - q)
+
+
+def test_partial_p_is_freedman_lane_written_out():
+    x, y = pair(4, 6)
+    z = np.random.default_rng(9).standard_normal(6)
+    found = measure.partial_correlation(x, y, z, method="pearson")
+    design = sm.add_constant(z)
+    null = sm.OLS(y, design).fit()
+
+    def t(response):
+        return abs(sm.OLS(response, np.column_stack([design, x])).fit().tvalues[2])
+
+    more = [t(null.fittedvalues + null.resid[list(p)]) >= t(y) - 1e-9 for p in permutations(range(6))]
+    assert found.p == pytest.approx(np.mean(more))
+
+
+def test_partial_correlation_takes_the_common_cause_out():
+    z, a, b = np.random.default_rng(2).standard_normal((3, 40))
+    x, y = z + 0.3 * a, z + 0.3 * b
+    assert measure.correlate(x, y, draws=999).p == 0.001
+    assert measure.partial_correlation(x, y, z, draws=999).p > 0.05
+    # what adds nothing changes nothing: the same covariate again, or a constant
+    once = measure.partial_correlation(x, y, z, method="pearson", draws=99)
+    again = measure.partial_correlation(x, y, np.column_stack([z, 2 * z, z * 0 + 7]), method="pearson", draws=99)
+    assert (again.r, again.p) == pytest.approx((once.r, once.p))
+
+
+def test_partial_correlation_refuses_and_has_reasons():
+    x = [1.0, 2, 4, 3, 5]
+    explained = measure.partial_correlation(x, [2.0, 1, 3, 5, 4], x)
+    assert (explained.r, explained.p) == (None, None)
+    assert explained.reason == "no correlation: `x` is the same for all languages but for the covariates"
+    assert measure.partial_correlation(x, x, np.eye(5)[:, :2]).reason == (
+        "no correlation: 5 languages and 2 covariates, and at least 6 languages are needed"
+    )
+    assert message(measure.partial_correlation, x, x, np.eye(4)) == (
+        "`covariates` has the shape (4, 4) for 5 languages; expected (languages,) or (languages, covariates): "
+        "give one row per language."
+    )
+    assert message(measure.partial_correlation, x, x, [1, 2, np.inf, 4, 5]).startswith("`covariates` is not finite at")
+
+
+# --- Mantel --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+def test_mantel_is_its_definition(method, symmetric, diagonal):
+    a, b = np.random.default_rng(6).random((2, 5, 5))
+    b += a
+    if symmetric:
+        a, b = a + a.T, b + b.T
+    pairs = [(i, j) for i in range(5) for j in range(5) if (diagonal or i != j) and (i <= j or not symmetric)]
+
+    def r(order):
+        return scipy_r([a[i, j] for i, j in pairs], [b[order[i], order[j]] for i, j in pairs], method)
+
+    found = measure.mantel(a, b, method=method, diagonal=diagonal)
+    assert found.r == pytest.approx(r(range(5)))
+    assert found.p == pytest.approx(np.mean([abs(r(p)) >= abs(found.r) - 1e-9 for p in permutations(range(5))]))
+    assert (found.n, found.cells, found.symmetric, found.diagonal) == (5, len(pairs), symmetric, diagonal)
+
+
+def test_mantel_keeps_families_together_and_draws():
+    a, b = np.random.default_rng(7).random((2, 12, 12))
+    groups = ["a"] * 5 + ["b"] * 2 + [None] * 5
+    drawn = measure.mantel(a, b + a, groups=groups, draws=999)
+    assert (drawn.p, drawn.n_groups) == (0.001, 7)
+    assert measure.mantel(a, b + a, groups=groups, draws=999) == drawn
+    few = measure.mantel(a[:5, :5], b[:5, :5], groups=["a", "a", "b", "b", None])
+    assert few.reason == "no p: the families can be rearranged in 8 ways only, and a p of 0.05 needs 20"
+    assert few.p is None
+    assert few.r is not None
+
+
+def test_mantel_of_unrelated_matrices_finds_nothing():
+    """Cells of one language move together: 5 %, where a test of the cells as if independent finds far more."""
+    generator = np.random.default_rng(8)
+    p, naive = [], []
+    for _ in range(300):
+        a, b = (one[:, None] + one[None] + 0.1 * generator.random((10, 10)) for one in generator.random((2, 10)))
+        p.append(measure.mantel(a, b, method="pearson", draws=199).p)
+        cells = ~np.eye(10, dtype=bool)
+        naive.append(stats.pearsonr(a[cells], b[cells]).pvalue)
+    assert np.mean(np.array(p) <= 0.05) < 0.1
+    assert np.mean(np.array(naive) <= 0.05) > 0.3
+
+
+def test_mantel_refuses_and_has_reasons():
+    assert message(measure.mantel, np.ones((3, 4)), np.ones((3, 4))) == (
+        "`a` has the shape (3, 4) and `b` (3, 4); expected two square matrices of one size: "
+        "give one row and one column per language."
+    )
+    bad = np.ones((4, 4))
+    bad[1, 2] = np.nan
+    assert message(measure.mantel, np.ones((4, 4)), bad) == (
+        "`b` is not finite in row 1, column 2; expected a finite number in every cell: "
+        "leave out the language that is incomplete."
+    )
+    flat = measure.mantel(np.random.default_rng(0).random((5, 5)), np.ones((5, 5)) + np.eye(5))
+    assert (flat.r, flat.p, flat.reason) == (None, None, "no correlation: `b` is the same in all cells")
+    assert measure.mantel(np.eye(3), np.eye(3)).reason == (
+        "no correlation: 3 languages, and at least 4 languages are needed"
+    )
+    assert message(measure.mantel, np.eye(4), np.eye(4), method="kendall").startswith("Method `kendall` is not known.")

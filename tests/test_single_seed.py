@@ -1,0 +1,249 @@
+"""Single runs, almost stochastic order and what a design can show: oracles, definitions, simulations."""
+
+from itertools import pairwise
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from distxfer import measure
+from helpers import message
+
+seeds = st.integers(0, 2**32 - 1)
+runs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60)
+
+
+def given(*args, **kwargs):
+    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
+
+
+# --- McNemar -------------------------------------------------------------------------------------------------------
+
+
+@given(runs)
+def test_mcnemar_is_statsmodels(rows):
+    a, b = (np.array(column) for column in zip(*rows, strict=True))
+    found = measure.mcnemar(a, b)
+    counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+    assert (found.only_a, found.only_b, found.n) == (counts[0][1], counts[1][0], len(rows))
+    expected = statsmodels_mcnemar(counts, exact=True).pvalue if found.only_a + found.only_b else 1.0
+    assert found.p == pytest.approx(expected)
+    assert measure.mcnemar(b, a).p == found.p
+
+
+def test_mcnemar_by_hand():
+    assert measure.mcnemar([1] * 6 + [0], [0] * 6 + [0]).p == pytest.approx(2 / 2**6)
+    assert measure.mcnemar([1, 0], [1, 0]).p == 1
+
+
+def test_single_runs_refuse():
+    assert message(measure.mcnemar, [1, 0], [1]) == (
+        "`correct_a` has the shape (2,) and `correct_b` (1,); expected one value of each per example, "
+        "and at least one example: give both runs' answers to the same examples."
+    )
+    assert message(measure.paired_bootstrap, [1, 0], [1, 3]) == (
+        "`correct_b` holds `3`; expected 1 or true where the prediction is right, else 0: "
+        "compare predictions with labels first."
+    )
+    assert message(measure.mcnemar, [], []).startswith("`correct_a` has the shape (0,)")
+    assert message(measure.paired_bootstrap, [1, 0], [1, 0], draws=5) == (
+        "`draws` is 5; expected at least 100: the ends of the interval need that many."
+    )
+    assert message(measure.paired_bootstrap, [1, 0], [1, 0], blocks=["a"]) == (
+        "`blocks` has 1 entries for 2 examples; expected one each: name every block."
+    )
+    assert message(measure.paired_bootstrap, [1, 0], [1, 0], blocks=["a", "a"]) == (
+        "There is 1 block; expected at least 2 to draw from: give more examples."
+    )
+
+
+# --- paired bootstrap ----------------------------------------------------------------------------------------------
+
+
+def answers(seed, n, a=0.7, b=0.6):
+    generator = np.random.default_rng(seed)
+    return generator.random(n) < a, generator.random(n) < b
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_bootstrap_is_scipys(seed):
+    a, b = answers(seed, 400)
+    found = measure.paired_bootstrap(a, b)
+    expected = stats.bootstrap(
+        (a.astype(float) - b,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert found.difference == pytest.approx(a.mean() - b.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.004)
+    error = (a.astype(float) - b).std() / 20
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.difference) / error), abs=0.02)
+    assert measure.paired_bootstrap(a, b) == found
+
+
+def test_blocks_are_drawn_whole():
+    """The same 50 items in 8 languages, answered alike: 50 observations, and not 400."""
+    a, b = answers(1, 50)
+    alone = measure.paired_bootstrap(a, b)
+    items = [i for i in range(50) for _ in range(8)]
+    blocks = measure.paired_bootstrap(np.repeat(a, 8), np.repeat(b, 8), blocks=items)
+    assert (blocks.difference, blocks.low, blocks.high, blocks.p) == pytest.approx(
+        (alone.difference, alone.low, alone.high, alone.p)
+    )
+    assert (blocks.n, blocks.n_blocks) == (400, 50)
+    pooled = measure.paired_bootstrap(np.repeat(a, 8), np.repeat(b, 8))
+    assert pooled.high - pooled.low < 0.5 * (blocks.high - blocks.low)
+
+
+def test_blocks_of_unequal_size_weigh_by_their_examples():
+    """Against the ratio of sums written out, with the blocks drawn one by one."""
+    a, b = answers(2, 300)
+    items = np.repeat(np.arange(60), 5)
+    items[items % 3 == 0] //= 2  # some blocks merge
+    found = measure.paired_bootstrap(a, b, blocks=items.tolist())
+    difference, names = a.astype(float) - b, np.unique(items)
+    generator, means = np.random.default_rng(5), []
+    for _ in range(2000):
+        chosen = np.concatenate([difference[items == one] for one in generator.choice(names, len(names))])
+        means.append(chosen.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.015)
+    assert found.n_blocks == len(names)
+
+
+def test_paired_bootstrap_without_variance():
+    same = measure.paired_bootstrap([1, 0, 1], [1, 0, 1])
+    assert (same.difference, same.low, same.high, same.p, same.reason) == (0, 0, 0, 1, None)
+    all_a = measure.paired_bootstrap([1, 1, 1], [0, 0, 0])
+    assert (all_a.difference, all_a.low, all_a.high, all_a.p) == (1, None, None, None)
+    assert all_a.reason == "no interval: the runs differ alike everywhere, so nothing varies"
+
+
+def test_error_rates_of_single_runs():
+    p = [
+        (measure.mcnemar(a, b).p, measure.paired_bootstrap(a, b, draws=199).p)
+        for a, b in (answers(seed, 200, 0.7, 0.7) for seed in range(600))
+    ]
+    mcnemar, bootstrap = np.mean(np.array(p) <= 0.05, axis=0)
+    assert 0.01 < mcnemar < 0.06
+    assert 0.02 < bootstrap < 0.08
+
+
+# --- almost stochastic order ---------------------------------------------------------------------------------------
+
+
+@given(seeds, st.integers(3, 7), st.integers(3, 7))
+def test_violation_is_its_definition(seed, n, m):
+    """By numerical integration of the quantile functions, split at their steps."""
+    generator = np.random.default_rng(seed)
+    a, b = np.sort(generator.standard_normal(n)), np.sort(generator.standard_normal(m))
+
+    def gap(t):
+        return a[int(np.ceil(t * n)) - 1] - b[int(np.ceil(t * m)) - 1]
+
+    steps = sorted({i / n for i in range(n + 1)} | {i / m for i in range(m + 1)})
+    parts = [(low, high) for low, high in pairwise(steps) if high - low > 1e-9]
+    whole = sum(integrate.fixed_quad(np.vectorize(lambda t: gap(t) ** 2), low, high, n=2)[0] for low, high in parts)
+    below = sum(
+        integrate.fixed_quad(np.vectorize(lambda t: min(gap(t), 0.0) ** 2), low, high, n=2)[0] for low, high in parts
+    )
+    found = measure.aso(generator.permutation(a), b, draws=100)
+    assert found.violation == pytest.approx(below / whole)
+    assert measure.aso(b, a, draws=100).violation == pytest.approx(1 - below / whole)
+    assert found.violation <= found.epsilon <= 1
+    assert measure.aso(2 * a + 5, 2 * b + 5, draws=100).epsilon == pytest.approx(measure.aso(a, b, draws=100).epsilon)
+
+
+def test_aso_bound_written_out():
+    a, b = np.random.default_rng(0).normal([[0.5], [0]], 1, (2, 6))
+    generator, ratios = np.random.default_rng(1), []
+    for _ in range(3000):
+        gap = np.sort(generator.choice(a, 6)) - np.sort(generator.choice(b, 6))
+        ratios.append((gap[gap < 0] ** 2).sum() / (gap**2).sum())
+    found = measure.aso(a, b, draws=5000)
+    assert found.epsilon == pytest.approx(found.violation + 1.6449 * np.std(ratios), abs=0.03)
+    assert measure.aso(a, b) == measure.aso(a, b)
+    assert measure.aso(a, b, confidence=0.8).epsilon < measure.aso(a, b).epsilon
+
+
+def test_aso_limits():
+    low, high = [0.5, 0.6, 0.55], [0.7, 0.9, 0.8, 0.75]
+    above, below = measure.aso(high, low), measure.aso(low, high)
+    assert (above.violation, above.epsilon) == (0, 0)
+    assert (below.violation, below.epsilon, below.n_a, below.n_b) == (1, 1, 3, 4)
+    same = measure.aso(low, low * 2)
+    assert (same.violation, same.epsilon, same.reason) == (None, None, "no order: both have the same scores")
+
+
+def test_aso_finds_too_much_at_half():
+    """Two methods that do not differ, 5 seeds each: why the docstring asks for 0.2."""
+    generator = np.random.default_rng(3)
+    found = np.array([measure.aso(*generator.standard_normal((2, 5)), draws=200).epsilon for _ in range(500)])
+    assert 0.1 < np.mean(found < 0.5) < 0.25
+    assert np.mean(found < 0.2) < 0.08
+
+
+def test_aso_refuses():
+    assert message(measure.aso, [8], [5, 5, 8]) == (
+        "`a` has the shape (1,); expected at least 3 scores, one per seed: run more seeds."
+    )
+    assert message(measure.aso, [1, 2, 3], [1, np.nan, 2]) == (
+        "`b` holds a score that is not finite; expected finite numbers: leave that seed out."
+    )
+    assert message(measure.aso, [1, 2, 3], [1, 2, 4], confidence=95) == (
+        "`confidence` is 95; expected a number between 0 and 1: give one such as 0.95."
+    )
+    assert message(measure.aso, [1, 2, 3], [1, 2, 4], draws=9) == (
+        "`draws` is 9; expected at least 100: the bound needs that many."
+    )
+
+
+# --- what a design can show ----------------------------------------------------------------------------------------
+
+
+def shown(gain, n, k, share, seed_sd, tests, seed):
+    """Simulate the two-sided test at 0.05 of `smallest_gain`: the share of experiments in which it finds the gain.
+
+    One draw of sentences for all seeds, on `share` of which just one method is right; each seed shifts both methods.
+    """
+    generator = np.random.default_rng(seed)
+    better = generator.binomial(n, (share + gain) / 2, size=tests)
+    worse = generator.binomial(n - better, (share - gain) / 2 / (1 - (share + gain) / 2))
+    of_seeds = generator.normal(0, seed_sd, (tests, k, 2)) @ [1, -1]
+    mean = (better - worse) / n + of_seeds.mean(axis=1)
+    sentences = ((better + worse) / n - ((better - worse) / n) ** 2) / (n - 1)
+    runs = of_seeds.var(axis=1, ddof=1) / k if k > 1 else np.zeros(tests)
+    df = (sentences + runs) ** 2 / (sentences**2 / (n - 1) + runs**2 / max(k - 1, 1))
+    return np.mean(2 * stats.t.sf(np.abs(mean) / np.sqrt(sentences + runs), df) <= 0.05)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "seed_sd"), [(400, 1, 0.0), (400, 5, 0.0), (400, 5, 0.02), (2000, 3, 0.02), (5000, 10, 0.01)]
+)
+def test_power_at_the_smallest_gain(n, k, seed_sd):
+    gain = measure.smallest_gain(n, k, accuracy=0.65, discordant=0.3, seed_sd=seed_sd)
+    assert shown(gain, n, k, 0.3, seed_sd, 8000, seed=n + k) == pytest.approx(0.8, abs=0.035)
+
+
+def test_more_seeds_do_not_replace_sentences():
+    gain = {k: measure.smallest_gain(381, k, accuracy=0.65, seed_sd=0.02) for k in (2, 3, 5, 10, 1000)}
+    assert sorted(gain.values(), reverse=True) == list(gain.values())
+    sentences = measure.smallest_gain(381, 1, accuracy=0.65)
+    assert gain[1000] == pytest.approx(sentences, rel=0.01)
+    assert measure.smallest_gain(381, 1, accuracy=0.65, discordant=2 * 0.65 * 0.35) == sentences
+    assert measure.smallest_gain(4 * 381, 1, accuracy=0.65) == pytest.approx(sentences / 2, rel=0.02)
+    assert measure.smallest_gain(381, 1, accuracy=0.65, seed_sd=0.5) == sentences
+    assert measure.smallest_gain(10, 2, accuracy=0.65, seed_sd=0.1) is None
+
+
+def test_smallest_gain_refuses():
+    assert message(measure.smallest_gain, 1, 0, accuracy=0.5) == (
+        "`n_sentences` is 1 and `n_seeds` 0; expected at least 2 sentences and 1 seed: say how many you can have."
+    )
+    assert message(measure.smallest_gain, 100, 3, accuracy=65) == (
+        "`accuracy` is 65; expected a fraction between 0 and 1: give percent / 100."
+    )
+    assert message(measure.smallest_gain, 100, 3, accuracy=0.5, discordant=20).startswith("`discordant` is 20;")
+    assert message(measure.smallest_gain, 100, 3, accuracy=0.5, seed_sd=-0.1) == (
+        "`seed_sd` is -0.1; expected a fraction from 0 to below 1: give percent / 100."
+    )
