@@ -2,16 +2,24 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, processors
 from tokenizers.pre_tokenizers import ByteLevel, Whitespace
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 from typer.testing import CliRunner
 
 from distxfer.cli import app
+from distxfer.experiments import Measured, measure
 
 # Words of three made-up "languages" that share nothing but the place of each word in its list.
 WORDS = {
@@ -23,6 +31,9 @@ WORDS = {
 ANIMALS, PLANTS = range(3), range(3, 6)
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LAYERS = 4
+# Of the task in seven languages, on which checkpoints are measured.
+LABELS = ("animal", "plant")
+TARGETS = ("deu", "fin", "fra", "jpn", "kor", "tur")
 
 TINY = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 32}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
@@ -68,6 +79,16 @@ def save_tiny(folder: Path, architecture: str = "bert", **settings) -> Path:
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory):
+    """A cache of this session's own, so that nothing is found that an earlier one left; a gigabyte, so it does not stay."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTXFER_CACHE", str(folder))
+        yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -132,6 +153,65 @@ def tiny_settings(tiny, task_folder, parallel_folder) -> list[str]:
         f"model={tiny}", f"task={task_folder}", f"parallel={parallel_folder}",
         "phase.finetune.epochs=3", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-3", "task.max_length=32",
     ]  # fmt: skip
+
+
+def texts_of(language: str) -> list[tuple[str, str]]:
+    """Return text and label; a language without words of its own writes German ones backwards, or Japanese ones."""
+    base = language if language in WORDS else "deu" if language in ("fin", "fra") else "jpn"
+    made = [(say(words if base == language else words[::-1], base), label) for words, label in sentences(24, 5)]
+    return made if language != "kor" else [(f"{text} the", label) for text, label in made]
+
+
+def write_task(folder: Path) -> Path:
+    """Write the task of these texts, in seven languages, whose source trains on what it is tested on: nobody trains here."""
+    for language in ("eng", *TARGETS):
+        (folder / language).mkdir(parents=True)
+        for split in ("train", "test") if language == "eng" else ("test",):
+            rows = [
+                {"id": str(number), "text": text, "label": label}
+                for number, (text, label) in enumerate(texts_of(language))
+            ]
+            (folder / language / f"{split}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
+
+
+def perturbed(source: Path, folder: Path, labels: tuple[str, ...] | None, noise: float = 0.1) -> Path:
+    """Save the model with noise on its weights, with a head for these labels or without a head."""
+    if labels is None:
+        model = AutoModel.from_pretrained(source)
+    else:
+        names = {"id2label": dict(enumerate(labels)), "label2id": {label: place for place, label in enumerate(labels)}}
+        model = AutoModelForSequenceClassification.from_pretrained(source, num_labels=len(labels), **names)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.add_(noise * torch.randn(weights.shape, generator=draw))
+        if labels is not None:  # so that it does not say the same of everything
+            texts = AutoTokenizer.from_pretrained(source)(
+                [text for text, _ in texts_of("eng")], padding=True, return_tensors="pt"
+            )
+            model.classifier.bias -= model.eval()(**texts).logits.quantile(0.5, dim=0)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seven(tmp_path_factory) -> Path:
+    """The task in seven languages."""
+    return write_task(tmp_path_factory.mktemp("seven") / "task")
+
+
+@pytest.fixture(scope="session")
+def tuned(tiny, tmp_path_factory) -> Path:
+    """The tiny encoder with other weights and a head for the task."""
+    return perturbed(tiny, tmp_path_factory.mktemp("tuned"), LABELS)
+
+
+@pytest.fixture(scope="session")
+def found(tiny, tuned, seven) -> Measured:
+    """What lies between the two, without parallel text."""
+    return measure(str(tiny), str(tuned), [f"task={seven}", "parallel="])
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ LISTED = {
     "tasks": {"emoji", "FOLDER"},
     "parallel": {"emoji", "django", "FOLDER"},
     "interventions": {"align", "drift", "freeze", "lora"},
-    "distances": {"syntactic", "phonological", "inventory", "genetic", "geographic", "featural"},
+    "distances": {"syntactic", "phonological", "inventory", "genetic", "geographic", "featural", "NAME@uriel+"},
     "models": {"bundled/multilingual-e5-small", "FOLDER or NAME"},
 }
 

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from distxfer import measure
-from distxfer.errors import InputError
 from distxfer.experiments import compare, read_scores
 from distxfer.languages import distance
+from helpers import message
 
 PUBLISHED = Path(__file__).parents[1] / "examples" / "alignfreeze" / "udpos.csv"
 COLUMNS = ["model", "task", "method", "seed", "language", "metric", "value"]
@@ -44,12 +44,6 @@ def table(seeds=4, methods=("plain", "better"), languages=("eng", *TARGETS), see
         for run in range(seeds)
         for language in languages
     ]
-
-
-def message(call, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    return str(caught.value)
 
 
 # --- what is published -------------------------------------------------------------------------------------------

@@ -7,13 +7,19 @@ from distxfer.encoders._layers import Layers as Layers
 from distxfer.encoders._layers import layer_numbers as layer_numbers
 
 if TYPE_CHECKING:
+    from distxfer.encoders._adapters import adapter_base as adapter_base
+    from distxfer.encoders._adapters import merge_adapters as merge_adapters
     from distxfer.encoders._encoder import Encoded as Encoded
     from distxfer.encoders._encoder import Encoder as Encoder
     from distxfer.encoders._encoder import Pooling as Pooling
     from distxfer.encoders._encoder import Reference as Reference
     from distxfer.encoders._load import fingerprint as fingerprint
     from distxfer.encoders._load import load_encoder as load_encoder
+    from distxfer.encoders._load import load_tokenizer as load_tokenizer
     from distxfer.encoders._load import model_folder as model_folder
+    from distxfer.encoders._states import StateCache as StateCache
+    from distxfer.encoders._states import States as States
+    from distxfer.encoders._states import state_cache as state_cache
 
 
 def __getattr__(name: str) -> Any:
@@ -22,8 +28,16 @@ def __getattr__(name: str) -> Any:
         from distxfer.encoders import _encoder
 
         return getattr(_encoder, name)
-    if name in {"fingerprint", "load_encoder", "model_folder"}:
+    if name in {"fingerprint", "load_encoder", "load_tokenizer", "model_folder"}:
         from distxfer.encoders import _load
 
         return getattr(_load, name)
+    if name in {"adapter_base", "merge_adapters"}:
+        from distxfer.encoders import _adapters
+
+        return getattr(_adapters, name)
+    if name in {"StateCache", "States", "state_cache"}:
+        from distxfer.encoders import _states
+
+        return getattr(_states, name)
     raise AttributeError(f"module `{__name__}` has no `{name}`")

@@ -50,6 +50,20 @@ class Encoded:
         """Return (layers + 1, n, d): `pooled` of every layer, the embeddings' output first."""
         return torch.stack([self.pooled(layer) for layer in range(len(self.hidden))])
 
+    def words(self, layer: int, places: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
+        """Return one vector per word, (words, d): the sum over its sub-words, as Gaschi et al. (2023) have it.
+
+        `places` holds, for each word, the number of its example and the positions of its sub-words. Raises InputError
+        for a word without any.
+        """
+        hidden = self.hidden[layer]
+        for number, (_, positions) in enumerate(places):
+            if not positions:
+                raise InputError(f"`places[{number}]` has no position; expected one at least: leave the word out.")
+        flat = [(word, row, column) for word, (row, positions) in enumerate(places) for column in positions]
+        word, row, column = torch.tensor(flat, dtype=torch.long, device=hidden.device).reshape(-1, 3).unbind(1)
+        return hidden.new_zeros(len(places), hidden.shape[-1]).index_add(0, word, hidden[row, column])
+
 
 @dataclass
 class Encoder:
@@ -68,6 +82,7 @@ class Encoder:
     below: frozenset[str]  # names of the parameters that stand before the blocks
     head: frozenset[str]  # names of the parameters that no checkpoint brought
     max_tokens: int  # the longest input that the encoder has positions for
+    head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
     adapters: frozenset[str] = frozenset()  # names of the parameters that PEFT lets train, once there are adapters
@@ -118,6 +133,38 @@ class Encoder:
                 pooled.append(encoded.pooled_layers().float().cpu())
                 logits.append(cast(Tensor, encoded.logits).float().cpu())
         return torch.cat(pooled, dim=1), torch.cat(logits)
+
+    def word_states(
+        self, words: Sequence[tuple[str, tuple[int, int]]], *, max_length: int, batch_size: int = 32
+    ) -> tuple[Tensor, Tensor]:
+        """Return the states (layers + 1, n, d) of n words in their texts, on the CPU, and which are there, (n,) bool.
+
+        A word is a text and the characters [start, end) of it; its state is the sum over the sub-words that share a
+        character with it, in one forward pass a text, without dropout. A word that reaches beyond the first `max_length`
+        tokens of its text, or that the tokenizer drops, is not there: False, and NaN in every layer.
+
+        Raises InputError for a span that is not in its text, more tokens than the encoder reads, or a tokenizer that
+        does not say where in the text its tokens stand.
+        """
+        _check_words(self, words, max_length)
+        by_text: dict[str, list[int]] = {}
+        for number, (text, _) in enumerate(words):
+            by_text.setdefault(text, []).append(number)
+        texts = sorted(by_text, key=len)
+        states = torch.full((self.layers + 1, len(words), self.hidden_size), torch.nan)
+        present = torch.zeros(len(words), dtype=torch.bool)
+        for start in range(0, len(texts), batch_size):
+            batch = texts[start : start + batch_size]
+            spans = [[words[number][1] for number in by_text[text]] for text in batch]
+            inputs, places = _tokens_of_words(self.tokenizer, batch, spans, max_length)
+            found = {n: at for n, at in zip([n for text in batch for n in by_text[text]], places, strict=True) if at[1]}
+            if found:
+                with _evaluating(self.model), torch.inference_mode():
+                    encoded = self.encode({name: tensor.to(self.device) for name, tensor in inputs.items()})
+                    layers = [encoded.words(layer, list(found.values())) for layer in range(self.layers + 1)]
+                    states[:, list(found)] = torch.stack(layers).float().cpu()
+                present[list(found)] = True
+        return states, present
 
     def adapt(self, config: PeftConfig) -> None:
         """Put PEFT adapters into the model; from then on only they and the head may train, in every phase.
@@ -208,6 +255,55 @@ class Reference:
                 return self._encoder.encode(inputs)
         output = self._copy(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
+
+
+def _check_words(encoder: Encoder, words: Sequence[tuple[str, tuple[int, int]]], max_length: int) -> None:
+    if not encoder.tokenizer.is_fast:
+        raise InputError(
+            f"The tokenizer of `{encoder.name}` does not say where in the text its tokens stand; words need one that "
+            "does: choose an encoder with a `tokenizer.json`."
+        )
+    if max_length > encoder.max_tokens:
+        raise InputError(f"`max_length` is {max_length}, but this encoder reads at most {encoder.max_tokens} tokens.")
+    for number, (text, (start, end)) in enumerate(words):
+        if not 0 <= start < end <= len(text):
+            raise InputError(
+                f"`words[{number}]` is the characters {start} to {end} of a text of {len(text)}; expected "
+                "0 <= start < end <= length: give the place of a word in its own text."
+            )
+
+
+def _tokens_of_words(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[tuple[int, int]]], max_length: int
+) -> tuple[dict[str, Tensor], list[tuple[int, list[int]]]]:
+    """Return the padded batch and, for each span, its text's number and its tokens' positions: none if any was cut."""
+    settings = {"return_offsets_mapping": True, "verbose": False}
+    whole = tokenizer(texts, **settings)
+    batch = tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt", **settings)
+    offsets = batch.pop("offset_mapping").tolist()
+    places = []
+    for row, ids in enumerate(batch["input_ids"].tolist()):
+        all_tokens = (
+            cast(list[str], tokenizer.convert_ids_to_tokens(whole["input_ids"][row])),
+            whole["offset_mapping"][row],
+        )
+        kept_tokens = cast(list[str], tokenizer.convert_ids_to_tokens(ids)), offsets[row]
+        for span in spans[row]:
+            kept = _overlapping(*kept_tokens, span)
+            places.append((row, kept if len(kept) == len(_overlapping(*all_tokens, span)) else []))
+    return dict(batch), places
+
+
+def _overlapping(tokens: list[str], offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> list[int]:
+    """Return the positions of the tokens that share a character with the span.
+
+    SentencePiece's lone blank is no part of a word, though at the start of a text it claims the first character.
+    """
+    return [
+        position
+        for position, (token, (start, end)) in enumerate(zip(tokens, offsets, strict=True))
+        if max(start, span[0]) < min(end, span[1]) and token != "▁"
+    ]
 
 
 @contextmanager

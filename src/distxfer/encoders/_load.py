@@ -85,11 +85,11 @@ def load_encoder(
     base = cast(PreTrainedModel, model.base_model)
     blocks = _blocks(base)
     head = _head(model, info)
-    _renew_head(model, info, folder, labels, seed)
+    kept = _renew_head(model, info, folder, labels, seed)
     _check_whole(model, head, info, folder)
     order = [key for key, _ in model.named_parameters()]
     first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
-    tokenizer = _tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
     embeddings = next(key for key, value in model.named_parameters() if value is base.get_input_embeddings().weight)
     if name != BUNDLED and not Path(name).expanduser().is_dir():
@@ -106,6 +106,7 @@ def load_encoder(
         max_tokens=_max_tokens(base),
         embeddings=embeddings,
         head=head,
+        head_is_loaded=kept,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
         device=device,
@@ -125,7 +126,8 @@ def _config(folder: Path) -> Any:
     return config
 
 
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in a folder, padding on the right; raises InputError where there is none that knows a word."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
@@ -200,21 +202,25 @@ def _new(info: dict[str, Any]) -> set[str]:
     return {str(key) for key in (*info["missing_keys"], *mismatched)}
 
 
-def _renew_head(model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int) -> None:
-    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order."""
+def _renew_head(model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int) -> bool:
+    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order.
+
+    Returns whether the model now has the checkpoint's head, whole.
+    """
     new = _new(info)
     prefix = f"{model.base_model_prefix}."
     brought = [name for name, _ in model.named_parameters() if not name.startswith(prefix) and name not in new]
     if not brought:
-        return
+        return False
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if [str(config.id2label[key]) for key in sorted(config.id2label)] == list(labels):
-        return
+        return not new
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         fresh = dict(AutoModelForSequenceClassification.from_config(model.config).named_parameters())
         for name in brought:
             model.get_parameter(name).copy_(fresh[name])
+    return False
 
 
 def _max_tokens(base: PreTrainedModel) -> int:

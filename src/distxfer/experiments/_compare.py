@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from distxfer.errors import InputError, unknown
 from distxfer.experiments._scores import Score
-from distxfer.languages import canonical, distance, families
+from distxfer.languages import canonical, distance, lineage
 from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
 
 Array = npt.NDArray[np.float64]
@@ -280,7 +280,7 @@ def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> C
     return correlate(
         [far_from[code] for code in codes],
         [values[code] for code in codes],
-        groups=[families(code)[:2] for code in codes],
+        groups=[lineage(code) for code in codes],
         draws=_DRAWS,
     )
 

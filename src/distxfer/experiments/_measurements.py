@@ -1,21 +1,22 @@
 """What is measured of an encoder before and after training: one forward pass a text serves it all."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
-from distxfer.encoders import Encoder
+from distxfer.encoders import Encoder, StateCache, States
 from distxfer.errors import RunError
 from distxfer.measure import cka, retrieval, standardise
 from distxfer.training import Team
 
 Moment = Literal["before", "after"]
 _BATCH = 64
-_FEWEST = 4  # sentences that unbiased CKA needs
+FEWEST = 4  # sentences that unbiased CKA needs
 
 
 @dataclass(frozen=True)
@@ -32,55 +33,139 @@ class Row:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What an encoder makes of every text: pooled states (layers + 1, texts, d) and logits (texts, classes)."""
+    """What an encoder makes of every text: pooled states (layers + 1, texts, d) and logits (texts, classes).
+
+    The logits are None where the states were kept without them.
+    """
 
     index: Mapping[Example, int]
     pooled: Tensor
-    logits: Tensor
+    logits: Tensor | None
 
     def states(self, examples: Sequence[Example]) -> Tensor:
         """Return (layers + 1, n, d) for these texts."""
         return self.pooled[:, [self.index[_bare(example)] for example in examples]]
 
     def predictions(self, examples: Sequence[Example]) -> Tensor:
-        """Return the class probabilities (n, classes) for these texts."""
+        """Return the class probabilities (n, classes) for these texts; the snapshot must have logits."""
+        assert self.logits is not None
         return self.logits[[self.index[_bare(example)] for example in examples]].softmax(dim=-1)
 
 
 def texts_to_measure(
     task: Task, parallel: ParallelText | None, languages: Sequence[str], splits: Sequence[str]
-) -> list[Example]:
-    """Return every text that scores and measurements look at, each once: that of the splits, and held-out pairs."""
-    examples: list[Example] = []
-    for language in languages:
-        for split in splits:
-            examples += task.examples(split, language)
-    for pairs in parallel.held_out.values() if parallel else ():
-        for pair in pairs:
-            examples += [pair.source, pair.target]
-    return list(dict.fromkeys(map(_bare, examples)))
+) -> list[list[Example]]:
+    """Return every text that scores and measurements look at, each once: the test texts, the held-out pairs, the rest.
 
-
-def snapshot(encoder: Encoder, collate: Collator, examples: Sequence[Example], team: Team) -> Snapshot:
-    """Return the states and logits of all texts, shared out over the processes; every process gets the whole.
-
-    Raises RunError unless each text came back exactly once.
+    Three lists that are encoded one after the other. So what a batch holds, and with it the last bits of a text's
+    states, is the same before and after training, whatever else is scored after it.
     """
-    # Sorted by length, a batch holds little padding; shared out one by one, every process gets as many long ones.
-    mine = team.share(sorted(examples, key=_by_length))
-    batches = (collate(mine[low : low + _BATCH]).inputs for low in range(0, len(mine), _BATCH))
-    parts = team.gather([(list(mine), *encoder.states(batches))])
-    order = [example for part, _, _ in parts for example in part]
-    if len(order) != len(examples) or set(order) != set(examples):
-        raise RunError(f"{len(order)} texts were encoded where {len(examples)} were asked for, each once.")
+    pairs = [pair for one in (parallel.held_out.values() if parallel else ()) for pair in one]
+    lists = [
+        [one for language in languages for one in task.examples("test", language)] if "test" in splits else [],
+        [one for pair in pairs for one in (pair.source, pair.target)],
+        [
+            one
+            for split in splits
+            if split != "test"
+            for language in languages
+            for one in task.examples(split, language)
+        ],
+    ]
+    seen: set[Example] = set()
+    parts = []
+    for examples in lists:
+        parts.append([one for one in dict.fromkeys(map(_bare, examples)) if one not in seen])
+        seen.update(parts[-1])
+    return [part for part in parts if part]
+
+
+def snapshots(
+    encoder: Encoder,
+    collate: Collator,
+    parts: Iterable[Sequence[Example]],
+    team: Team,
+    cache: StateCache | None = None,
+    *,
+    logits: bool = True,
+) -> Snapshot:
+    """Return one snapshot of the texts of all parts, encoded one after the other; `snapshot` has the rest."""
+    found = [snapshot(encoder, collate, part, team, cache, logits=logits) for part in parts]
+    examples = [example for one in found for example in one.index]
+    known = [one.logits for one in found if one.logits is not None]
     return Snapshot(
-        index={example: place for place, example in enumerate(order)},
-        pooled=torch.cat([pooled for _, pooled, _ in parts], dim=1),
-        logits=torch.cat([logits for _, _, logits in parts]),
+        index={example: place for place, example in enumerate(examples)},
+        pooled=torch.cat([one.pooled for one in found], dim=1),
+        logits=torch.cat(known) if len(known) == len(found) else None,
     )
 
 
-def drift_rows(before: Snapshot, now: Snapshot, task: Task, languages: Iterable[str], moment: Moment) -> list[Row]:
+def snapshot(
+    encoder: Encoder,
+    collate: Collator,
+    examples: Sequence[Example],
+    team: Team,
+    cache: StateCache | None = None,
+    *,
+    logits: bool = True,
+) -> Snapshot:
+    """Return the states and logits of all texts, shared out over the processes; every process gets the whole.
+
+    The batches of a language hold nothing but its texts, so that its states depend neither on what other languages there
+    are nor on how many processes. What the main process finds in the `cache` is not encoded again, and what it does not
+    find is kept there; `logits` says whether they are needed: the cache has those of a checkpoint's own head alone.
+
+    Raises RunError unless each text came back exactly once.
+    """
+    groups: dict[str, list[Example]] = {}
+    for example in sorted(examples, key=_by_length):  # sorted by length, a batch holds little padding
+        groups.setdefault(example.language, []).append(example)
+    texts = {language: [(one.text, one.text_pair) for one in group] for language, group in groups.items()}
+    kept = cache if team.is_main else None
+    read = {language: kept.read(texts[language], logits=logits) for language in groups} if kept else {}
+    states = {language: one for language, one in team.broadcast(read).items() if one is not None}
+    fresh = _encoded(encoder, collate, {key: group for key, group in groups.items() if key not in states}, team)
+    if kept:
+        for language, one in fresh.items():
+            if not kept.keep(texts[language], one if encoder.head_is_loaded else replace(one, logits=None)):
+                break
+    states |= fresh
+    heads = [states[language].logits for language in groups]
+    known = [one for one in heads if one is not None]
+    return Snapshot(
+        index={example: place for place, example in enumerate(chain(*groups.values()))},
+        pooled=torch.cat([states[language].pooled for language in groups], dim=1),
+        logits=torch.cat(known) if len(known) == len(groups) else None,
+    )
+
+
+def _encoded(
+    encoder: Encoder, collate: Collator, groups: Mapping[str, Sequence[Example]], team: Team
+) -> dict[str, States]:
+    """Return the states of the texts of each language, in the order given, from one forward pass each."""
+    batches = [group[low : low + _BATCH] for group in groups.values() for low in range(0, len(group), _BATCH)]
+    parts = team.gather([(batch, *encoder.states([collate(batch).inputs])) for batch in team.share(batches)])
+    order = [example for batch, _, _ in parts for example in batch]
+    expected = [example for group in groups.values() for example in group]
+    if len(order) != len(expected) or set(order) != set(expected):
+        raise RunError(f"{len(order)} texts were encoded where {len(expected)} were asked for, each once.")
+    if not parts:
+        return {}
+    place = {example: number for number, example in enumerate(order)}
+    pooled, logits = torch.cat([one for _, one, _ in parts], dim=1), torch.cat([one for _, _, one in parts])
+    rows = {language: [place[example] for example in group] for language, group in groups.items()}
+    return {language: States(pooled[:, row], logits[row]) for language, row in rows.items()}
+
+
+def drift_rows(
+    before: Snapshot,
+    now: Snapshot,
+    task: Task,
+    languages: Iterable[str],
+    moment: Moment,
+    *,
+    unbiased: bool = True,
+) -> list[Row]:
     """Return 1 - CKA(H0_l, H_l) of the test sentences for every layer and language, raw and standardised.
 
     The same sentences for every layer and moment; layer 0 is the embeddings' output. A language with fewer than 4
@@ -89,15 +174,15 @@ def drift_rows(before: Snapshot, now: Snapshot, task: Task, languages: Iterable[
     rows = []
     for language in languages:
         examples = task.examples("test", language)
-        if len(examples) < _FEWEST:
+        if len(examples) < FEWEST:
             values = {
                 name: torch.full((len(now.pooled),), torch.nan) for name in ("drift_cka", "drift_cka_standardised")
             }
         else:
             old, new = before.states(examples), now.states(examples)
             values = {
-                "drift_cka": 1 - cka(old, new),
-                "drift_cka_standardised": 1 - cka(standardise(old), standardise(new)),
+                "drift_cka": 1 - cka(old, new, unbiased=unbiased),
+                "drift_cka_standardised": 1 - cka(standardise(old), standardise(new), unbiased=unbiased),
             }
         for name, per_layer in values.items():
             rows += [

@@ -61,13 +61,13 @@ def prepare(recipe: Recipe) -> Prepared:
     Raises InputError for a language given twice, a source that is a target, a language that the task or the distance
     has no data for, an unknown task, distance, parallel text or model.
     """
-    languages = _languages(recipe)
+    languages = languages_of(recipe)
     matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
     between = distances(
         languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
     )
     task = load_task(recipe.task.name, languages.source, languages.targets)
-    parallel = _parallel(recipe, languages)
+    parallel = parallel_of(recipe, languages)
     folder = model_folder(recipe.model.name, recipe.model.revision)
     resolved = recipe.resolved()
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
@@ -131,7 +131,7 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
     return Assembled(encoder, collate, bounds, training)
 
 
-def _languages(recipe: Recipe) -> Languages:
+def languages_of(recipe: Recipe) -> Languages:
     """Return the languages by their keys, the targets in the recipe's order."""
     source = canonical(recipe.task.source)
     known = task_languages(recipe.task.name)
@@ -152,7 +152,7 @@ def _languages(recipe: Recipe) -> Languages:
     return Languages(source, targets)
 
 
-def _parallel(recipe: Recipe, languages: Languages) -> ParallelText | None:
+def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
     """Return the recipe's parallel text; the one of the defaults only where it can be had, since nobody asked for it."""
     if not recipe.parallel.name:
         return None

@@ -19,9 +19,18 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from distxfer.data import Example
+from distxfer.encoders import state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._card import model_card
-from distxfer.experiments._measurements import Row, Snapshot, alignment_rows, drift_rows, snapshot, texts_to_measure
+from distxfer.experiments._measurements import (
+    Row,
+    Snapshot,
+    alignment_rows,
+    drift_rows,
+    snapshot,
+    snapshots,
+    texts_to_measure,
+)
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
 from distxfer.experiments._result import SCHEMA, Result, provenance, read_result, score_rows, write_result
@@ -66,7 +75,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     prepared, team = prepare(recipe), Team()
     folder = prepared.folder(results)
     assembled = assemble(prepared, team)
-    texts = _texts(prepared, _SCORED)
+    texts = [one for part in _texts(prepared, _SCORED) for one in part]
     sample = texts[:: max(1, len(texts) // 128)]
     started = time.perf_counter()
     snapshot(assembled.encoder, assembled.collate, sample, team)
@@ -154,16 +163,20 @@ def _run(
 ) -> Result:
     started = datetime.now(UTC)
     languages = [prepared.languages.source, *prepared.languages.targets]
-    texts = _texts(prepared, ["test"])
-    notice(f"Measuring {len(texts)} texts in {len(languages)} languages before training.")
-    before = snapshot(assembled.encoder, assembled.collate, texts, team)
+    texts, encoder = _texts(prepared, ["test"]), assembled.encoder
+    notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
+    # Not with adapters, whose own new weights the states may depend on, and which differ from seed to seed.
+    cache = None if encoder.adapters else state_cache(
+        encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
+    )  # fmt: skip
+    before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
     if trackers:
         team.start_trackers(
             f"{prepared.recipe.name}-{folder.name}", {key: one.value for key, one in prepared.recipe.values.items()}
         )
     cost = assembled.training.run(folder, report)
     notice("Scoring and measuring after training.")
-    after = snapshot(assembled.encoder, assembled.collate, _texts(prepared, _SCORED), team)
+    after = snapshots(encoder, assembled.collate, _texts(prepared, _SCORED), team)
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
     if trackers:
         team.stop_trackers()
@@ -302,7 +315,7 @@ def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     parquet.write_table(table.cast(schema), path, compression="zstd")
 
 
-def _texts(prepared: Prepared, splits: Sequence[str]) -> list[Example]:
+def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
     languages = [prepared.languages.source, *prepared.languages.targets]
     return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
 

@@ -1,10 +1,14 @@
 """Comparisons as tables: one per model and task, the methods from the best effect to the worst."""
 
-from itertools import groupby
-from typing import Any
+from __future__ import annotations
 
-from distxfer.experiments import Comparison, Comparisons, Transfer
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
 from distxfer.reports._tables import Table
+
+if TYPE_CHECKING:  # it brings scipy
+    from distxfer.experiments import Comparison, Comparisons, Transfer
 
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 

@@ -1,0 +1,226 @@
+"""Words that translate each other within sentence pairs: by a dictionary, or by somebody's word alignment."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from distxfer.data._examples import Example, Pair
+from distxfer.data._files import lines
+from distxfer.errors import InputError
+
+Span = tuple[int, int]
+End = TypeVar("End", int, Span)
+Key = tuple[str, ...]  # a word as its atoms, folded
+
+# Scripts whose words stand without spaces between them: Han and Kana, Thai, Lao, Khmer, Myanmar.
+_UNSPACED = re.compile(
+    "[\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+    "\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001b000-\U0001b16f"
+    "\u0e01-\u0e3a\u0e40-\u0e5b\u0e80-\u0eff\u1780-\u17d3\u17d7-\u17ff\u1000-\u1049\u1050-\u109f\ua9e0-\ua9ff\uaa60-\uaa7f]"
+)
+_JOINERS = "'’.·״"  # within a word between its letters (Unicode's MidLetter and MidNumLet)
+_STACKERS = "\u17d2\u1039"  # put the next consonant under the one before: Khmer coeng, Myanmar virama
+_INVISIBLE = re.compile("[\u00ad\u200e\u200f\u2060\ufeff]")  # soft hyphens, marks of direction: no part of a spelling
+# On the kinds of the characters: a word (w) with its marks (m) and joiners (j), white space (s), one character of an
+# unspaced script (u) with its marks and what is stacked on it (v), any other character.
+_ATOM = re.compile("w(?:[wm]|jw)*|s+|u(?:m|vu?)*|.m*")
+_LINK = re.compile(r"([0-9]+)-([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class WordPair:
+    """Two words that translate each other, each as the characters [start, end) of its sentence's `text`."""
+
+    source: Example
+    source_span: Span
+    target: Example
+    target_span: Span
+
+
+def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[str]]) -> list[WordPair]:
+    """Return the words of each sentence pair that translate each other by `dictionary`, source word -> target words.
+
+    A pair of words is returned when each is the only one of its sentence to which the dictionary links the other: a word
+    that stands there twice, or of which two translations do, is left out with all its partners.
+
+    Words are compared case-folded and in NFC. They end at Unicode's word boundaries (UAX 29), except in scripts without
+    spaces (Han, Kana, Thai, Lao, Khmer, Myanmar), where any run of characters may be a word. From left to right, the
+    longest entry that fits is taken, of the whole dictionary and not only of this sentence's: with an entry for New
+    York, York in it is no word of its own; without one a short entry may be found inside a longer word of an unspaced
+    script. Inflected forms that are not in the dictionary are not found.
+
+    In sentence order, and by the place of the source word. Raises: InputError for an entry that is one string, not a
+    collection of them.
+
+    Reference: the pairs that Gaschi et al. 2023 align by dictionary; a word's vector is the sum of its sub-words.
+    """
+    entries: defaultdict[Key, set[Key]] = defaultdict(set)
+    for word, translations in dictionary.items():
+        if isinstance(translations, str):
+            raise InputError(
+                f"`dictionary[{word!r}]` is the string {translations!r}; expected a collection of words: "
+                f"give [{translations!r}]."
+            )
+        entries[_key(word)].update(_key(translation) for translation in translations)
+    sources, targets = frozenset(entries), frozenset().union(*entries.values())
+    source_lengths, target_lengths = _lengths(sources), _lengths(targets)
+    found = []
+    for pair in pairs:
+        ends = defaultdict(list)
+        for key, span in _occurrences(pair.target.text, targets, target_lengths):
+            ends[key].append(span)
+        links = [
+            (start, end)
+            for key, start in _occurrences(pair.source.text, sources, source_lengths)
+            for translation in entries[key]
+            for end in ends.get(translation, ())
+        ]
+        found += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
+    return found
+
+
+def read_dictionary(path: Path) -> dict[str, list[str]]:
+    """Return source word -> target words of a file with one pair of them a line, such as MUSE's.
+
+    A source word, then a tab (or, on lines without tabs, white space), then a target word; further translations have
+    lines of their own, and repeated lines count once.
+
+    Raises: InputError, naming file and line, for a line that is not two words, or a file that cannot be read or holds
+    none.
+    """
+    dictionary: dict[str, dict[str, None]] = defaultdict(dict)
+    for number, line in lines(path):
+        columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
+        if len(columns) != 2 or not all(columns):
+            raise InputError(
+                f"`{path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source word, a tab or a "
+                "blank, and a target word."
+            )
+        dictionary[columns[0]][columns[1]] = None
+    if not dictionary:
+        raise InputError(f"`{path}` holds no word. Put a source word, a tab and a target word on each line.")
+    return {word: list(translations) for word, translations in dictionary.items()}
+
+
+def aligned_pairs(pairs: Sequence[Pair], alignments: Sequence[str]) -> list[WordPair]:
+    """Return the words of each sentence pair that an aligner linked to each other and to no other word.
+
+    `alignments[n]` is the Pharaoh line of `pairs[n]`: `i-j` for each link from token i to token j, from 0, of the
+    sentences as they are split at white space. So tokenise the texts first, as for the aligner, or a full stop belongs
+    to the word before it. Raises: InputError for unequal lengths, another format, or a token that is not there.
+    """
+    if len(pairs) != len(alignments):
+        raise InputError(
+            f"`alignments` has {len(alignments)} lines and `pairs` {len(pairs)}; expected as many: "
+            "give one line per sentence pair, blank where nothing is aligned."
+        )
+    found = []
+    for number, (pair, line) in enumerate(zip(pairs, alignments, strict=True)):
+        place = f"alignments[{number}]"
+        tokens = [[match.span() for match in re.finditer(r"\S+", one.text)] for one in (pair.source, pair.target)]
+        links = sorted(set(_links(line, place)))
+        for link in links:
+            for side, index, spans in zip(("source", "target"), link, tokens, strict=True):
+                if index >= len(spans):
+                    raise InputError(
+                        f"`{place}` links the token {index} of the {side}, which has {len(spans)} from 0: "
+                        "split the sentences as they were split for the aligner."
+                    )
+        found += [WordPair(pair.source, tokens[0][i], pair.target, tokens[1][j]) for i, j in _one_to_one(links)]
+    return found
+
+
+def read_alignments(path: Path) -> list[str]:
+    """Return the lines of a Pharaoh file, one for each sentence pair, blank ones too: nothing was aligned there.
+
+    Raises: InputError, naming file and line, for what is not `i-j` links, or a file that cannot be read.
+    """
+    found = dict(lines(path))
+    for number, line in found.items():
+        _links(line, f"{path}:{number}")
+    with path.open("rb") as stream:
+        count = sum(1 for _ in stream)
+    return [found.get(number, "") for number in range(1, count + 1)]
+
+
+def _links(line: str, place: str) -> list[tuple[int, int]]:
+    links = []
+    for link in line.split():
+        match = _LINK.fullmatch(link)
+        if match is None:
+            raise InputError(
+                f"`{place}` holds {link[:20]!r}, but expected links such as 0-0 1-2: "
+                "the number of a source token, a hyphen, the number of a target token."
+            )
+        links.append((int(match[1]), int(match[2])))
+    return links
+
+
+def _one_to_one(links: Sequence[tuple[End, End]]) -> list[tuple[End, End]]:
+    """Return the links whose two ends have no other link."""
+    starts, ends = Counter(start for start, _ in links), Counter(end for _, end in links)
+    return [(start, end) for start, end in links if starts[start] == ends[end] == 1]
+
+
+def _lengths(words: Collection[Key]) -> dict[str, list[int]]:
+    """Return first atom -> the numbers of atoms that words with it have, the largest first."""
+    lengths: dict[str, set[int]] = defaultdict(set)
+    for word in words:
+        lengths[word[0]].add(len(word))
+    return {first: sorted(found, reverse=True) for first, found in lengths.items()}
+
+
+def _occurrences(text: str, words: Collection[Key], lengths: Mapping[str, list[int]]) -> Iterator[tuple[Key, Span]]:
+    """Yield every one of `words` in the text and its place: from left to right, the longest that fits."""
+    atoms = _atoms(text)
+    folded = tuple(atom for atom, _ in atoms)
+    at = 0
+    while at < len(atoms):
+        sizes = (size for size in lengths.get(folded[at], ()) if at + size <= len(atoms))
+        size = next((size for size in sizes if folded[at : at + size] in words), 0)
+        if size:
+            yield folded[at : at + size], (atoms[at][1][0], atoms[at + size - 1][1][1])
+        at += size or 1
+
+
+def _key(word: str) -> Key:
+    """Return a dictionary's word as it is looked for. Raises: InputError where there is none."""
+    key = tuple(folded for folded, _ in _atoms(word.strip()))
+    if not key:
+        raise InputError(f"`dictionary` holds the word {word!r}; expected words that can be seen: leave it out.")
+    return key
+
+
+def _atoms(text: str) -> list[tuple[str, Span]]:
+    """Return what no word of the text begins or ends inside of, folded, with its place."""
+    kinds = "".join(map(_kind, text))
+    return [(_folded(text[slice(*match.span())]), match.span()) for match in _ATOM.finditer(kinds)]
+
+
+def _folded(atom: str) -> str:
+    if atom.isspace():
+        return " "
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", _INVISIBLE.sub("", atom)).casefold())
+    return plain.replace("’", "'")
+
+
+@cache
+def _kind(character: str) -> str:
+    """Return the letter by which `_ATOM` knows the character."""
+    category = unicodedata.category(character)
+    if character in _STACKERS:
+        return "v"
+    if character.isspace() or character == "\u200b":  # the zero-width space parts words in Thai, Khmer and Myanmar
+        return "s"
+    if category[0] == "M" or category == "Cf":
+        return "m"
+    if _UNSPACED.match(character):
+        return "u"
+    if category[0] in "LN" or category == "Pc":
+        return "w"
+    return "j" if character in _JOINERS else "o"

@@ -1,0 +1,58 @@
+"""Adapters that PEFT saved: the encoder that they belong to, with them merged into its weights."""
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from distxfer.encoders._encoder import Encoder
+from distxfer.encoders._quiet import quiet
+from distxfer.errors import InputError
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def adapter_base(name: str) -> str:
+    """Return the model that the adapters in the folder `name` were made for, or `name` itself where it holds none.
+
+    Raises InputError for adapters without safetensors weights, or that do not name their model.
+    """
+    folder = Path(name).expanduser()
+    path = folder / _CONFIG
+    if not path.is_file() or (folder / "config.json").is_file():
+        return name
+    if not (folder / _WEIGHTS).is_file():
+        raise InputError(f"The adapters in `{folder}` have no `{_WEIGHTS}`. Save them again with `save_pretrained`.")
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"`{path}` is not the configuration of adapters. Save them with `save_pretrained`.") from error
+    if not isinstance(base, str) or not base:
+        raise InputError(f"`{path}` names no `base_model_name_or_path`. Write there which model the adapters are for.")
+    return base
+
+
+def merge_adapters(encoder: Encoder, folder: Path) -> Encoder:
+    """Return the encoder with the adapters in a folder merged into its weights, so that it is a plain model again.
+
+    Their head counts as not loaded: PEFT does not save which labels it is for. Changes the encoder that it is given.
+
+    Raises InputError where they do not fit the encoder.
+    """
+    with quiet(), warnings.catch_warnings():
+        # PEFT 0.21 asks transformers 5.23 for a property by its old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        try:
+            adapted = PeftModel.from_pretrained(encoder.model, str(folder), ignore_mismatched_sizes=True)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(f"The adapters in `{folder}` do not fit `{encoder.name}`: {reason}") from error
+        merged = adapted.merge_and_unload()
+    return replace(
+        encoder, name=str(folder), model=merged, base=cast(PreTrainedModel, merged.base_model), head_is_loaded=False
+    )

@@ -1,0 +1,135 @@
+"""Pooled hidden states on disk, kept by content: one forward pass a model and text serves every run and measure."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from distxfer._cache import cache_folder, publish
+from distxfer.encoders._encoder import Encoder
+from distxfer.errors import InputError
+
+Text = tuple[str, str | None]  # a sentence, and the second one of a pair
+_FILE = "states.safetensors"
+_LAYOUT = 1  # of the file; another number is another cache
+_PACKAGES = ("torch", "transformers", "tokenizers")
+
+
+@dataclass(frozen=True)
+class States:
+    """What an encoder makes of `n` texts: pooled states (layers + 1, n, d), and logits (n, classes) or None."""
+
+    pooled: Tensor
+    logits: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StateCache:
+    """The states of one encoder in `folder`; `identity` is all that they depend on besides the texts.
+
+    One file for one list of texts in one order, `<folder>/<key>/states.safetensors`, where the key is the SHA-256 of
+    identity and texts: nothing is ever out of date, and what nobody asks for any more may be deleted at any time.
+    """
+
+    folder: Path
+    identity: Mapping[str, str | int]
+    name: str  # of the encoder, for who looks into a file; equal weights share a file whatever they are called
+    notice: Callable[[str], None]
+
+    def read(self, texts: Sequence[Text], *, logits: bool = False) -> States | None:
+        """Return the states of these texts, or None where they are not there whole; `logits`: only with logits."""
+        found = _read(self._place(texts))
+        return None if found is None or (logits and found.logits is None) else found
+
+    def keep(self, texts: Sequence[Text], states: States) -> bool:
+        """Write the states of these texts, unless they are there already; returns whether they are there now.
+
+        A cache that cannot be written stops nobody: `notice` is told why, and the states are computed anew next time.
+        """
+        tensors = {"pooled": states.pooled.contiguous()}
+        if states.logits is not None:
+            tensors["logits"] = states.logits.contiguous()
+        about = {"name": self.name, **{name: str(value) for name, value in self.identity.items()}}
+        metadata = {**about, "texts": str(len(texts)), "content": _digest(tensors)}
+
+        def build(folder: Path) -> None:
+            (folder / _FILE).write_bytes(save(tensors, metadata))  # a full disk is no `OSError` to `save_file`
+
+        def complete(folder: Path) -> bool:
+            there = _read(folder)
+            return there is not None and (states.logits is None or there.logits is not None)
+
+        try:
+            publish(self._place(texts), build, complete)
+        except InputError as error:
+            self.notice(f"Hidden states are not kept for the next time. {error}")
+            return False
+        return True
+
+    def _place(self, texts: Sequence[Text]) -> Path:
+        key = json.dumps([dict(self.identity), texts], sort_keys=True, ensure_ascii=True)
+        return self.folder / hashlib.sha256(key.encode()).hexdigest()
+
+
+def state_cache(
+    encoder: Encoder, fingerprint: str, max_length: int, notice: Callable[[str], None] = lambda text: None
+) -> StateCache:
+    """Return where the states of this encoder, as its weights are now, are kept.
+
+    They depend on the checkpoint's files (`fingerprint`: weights, configuration, tokenizer), on the encoder's weights
+    in memory (so that one that was changed after loading is never taken for the checkpoint), the pooling, the longest
+    text in tokens, the device and the versions of what computes them. The head is a part of that only where the
+    checkpoint brought it (`head_is_loaded`): its logits are then worth keeping too.
+
+    Hashes the weights: about a second a gigabyte.
+    """
+    weights = (encoder.model if encoder.head_is_loaded else encoder.base).state_dict()
+    return StateCache(
+        folder=cache_folder() / "states",
+        identity={
+            "layout": _LAYOUT,
+            "model": fingerprint,
+            "weights": _digest(weights),
+            "pooling": encoder.pooling,
+            "max_length": max_length,
+            "device": encoder.device.type,
+            "precision": str(encoder.base.dtype),
+            **{package: version(package) for package in _PACKAGES},
+        },
+        name=encoder.name,
+        notice=notice,
+    )
+
+
+def _read(folder: Path) -> States | None:
+    """Return what a folder holds; None where there is nothing, or not what was written there."""
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stored:
+            names = list(stored.keys())
+            tensors = {name: stored.get_tensor(name) for name in names}
+            content = (stored.metadata() or {}).get("content")
+    except (SafetensorError, OSError):  # damaged is as good as not there: it is built anew
+        return None
+    if content != _digest(tensors) or "pooled" not in tensors:
+        return None
+    return States(tensors["pooled"], tensors.get("logits"))
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
+        content: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,111 @@
+"""How drift, transfer and typological distance go together over languages, and which of it cannot be said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from distxfer.errors import InputError
+from distxfer.experiments._measurements import Row
+from distxfer.experiments._recipe import DistanceSettings
+from distxfer.interventions import Languages
+from distxfer.languages import DISTANCES, distance, lineage
+from distxfer.measure import Correlation, correlate, holm
+
+Method = Literal["spearman", "pearson"]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One correlation over languages; `layer` is None for the mean over the layers, or where there are no layers.
+
+    `measure` says of what: `correlation_drift_syntactic`, `correlation_drift_transfer`, `correlation_transfer_syntactic`.
+    """
+
+    measure: str
+    layer: int | None
+    found: Correlation
+    p_holm: float | None
+
+
+def own_distance(settings: DistanceSettings) -> str:
+    """Return the name of the distance that the recipe chose."""
+    return "matrix" if settings.matrix else settings.name
+
+
+def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Return the distances of all languages from the source (itself at 0) by name, and a note on each that is missing.
+
+    All of URIEL's, and the recipe's own where it is another. Raises InputError where that one is known for no target.
+    """
+    own = own_distance(settings)
+    found: dict[str, dict[str, float]] = {}
+    notes = []
+    for name in dict.fromkeys([*DISTANCES, own]):
+        matrix = Path(settings.matrix) if name == "matrix" else None
+        values, errors = {languages.source: 0.0}, {}
+        for target in languages.targets:
+            try:
+                asked = settings.name if matrix else name
+                found_one = distance(languages.source, target, asked, imputed=settings.imputed, matrix=matrix)
+                values[target] = found_one.value
+            except InputError as error:
+                errors[target] = error
+        if len(errors) == len(languages.targets) and name == own:
+            raise next(iter(errors.values()))
+        found[name] = values
+        if errors:
+            notes.append(f"No {name} distance for {', '.join(errors)}: left out of its correlations.")
+    return found, notes
+
+
+def all_relations(
+    rows: Sequence[Row],
+    transfer: Mapping[str, float],
+    distances: Mapping[str, Mapping[str, float]],
+    languages: Sequence[str],
+    layers: int,
+    method: Method,
+) -> list[Relation]:
+    """Return all correlations; Holm corrects over drift and distance, drift and transfer, transfer and distance."""
+    drift = {(row.layer, row.language): row.value for row in rows if row.measure == "drift_cka"}
+    columns: dict[int | None, dict[str, float]] = {
+        layer: {key: drift[layer, key] for key in languages} for layer in range(1, layers + 1)
+    }
+    columns[None] = {key: fmean(columns[layer][key] for layer in range(1, layers + 1)) for key in languages}
+    carried = {key: value for key, value in transfer.items() if key in languages}
+    tables: list[list[tuple[str, int | None, Mapping[str, float], Mapping[str, float]]]] = [
+        [
+            (f"drift_{name}", layer, column, values)
+            for name, values in distances.items()
+            for layer, column in columns.items()
+        ],
+        [("drift_transfer", layer, column, carried) for layer, column in columns.items()] if carried else [],
+        [(f"transfer_{name}", None, carried, values) for name, values in distances.items()] if carried else [],
+    ]
+    lineages = {key: lineage(key) for key in languages}
+    relations = []
+    for table in tables:
+        found = []
+        for _, _, x, y in table:
+            keys = [key for key in languages if key in x and key in y and not isnan(x[key]) and not isnan(y[key])]
+            groups = [lineages[key] for key in keys]
+            found.append(correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method))
+        adjusted = iter(holm([one.p for one in found if one.p is not None]))
+        relations += [
+            Relation(f"correlation_{name}", layer, one, None if one.p is None else next(adjusted))
+            for (name, layer, _, _), one in zip(table, found, strict=True)
+        ]
+    return relations
+
+
+def relation_notes(relations: Sequence[Relation]) -> list[str]:
+    """Say why correlations are missing, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in relations:
+        if one.found.reason:
+            name = one.measure.removeprefix("correlation_").replace("_", " and ", 1)
+            reasons.setdefault(one.found.reason, []).append(name)
+    return [f"{', '.join(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]

@@ -1,0 +1,227 @@
+"""What lies between two checkpoints, drawn: drift by layer and language, and how it goes with each distance."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distxfer.errors import InputError
+from distxfer.languages import language_name
+
+if TYPE_CHECKING:  # it brings torch
+    from distxfer.experiments import Measured
+
+_SUFFIXES = (".png", ".svg", ".pdf", ".html")
+# Okabe and Ito's colours, which people who do not see red and green apart can tell apart; black is for transfer. Every line
+# has a dash pattern and a shape of its own too, for paper without colour.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+_TRANSFER = ("transfer", "#000000", [1, 0], "triangle-left")
+_PANEL = 26  # pixels of a layer's column, and of a language's row
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a figure that could not be drawn or written, before anything is computed.
+
+    Raises InputError for an unknown kind of file, a folder that does not exist, or missing packages.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"`{path}` is no kind of figure that can be drawn; expected one of: {', '.join(_SUFFIXES)}.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"The folder of `{path}` does not exist. Make it first, or choose another.")
+    try:
+        import altair  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'A figure needs the package `{error.name}`, which is not installed. Run: pip install "distxfer[figures]"'
+        ) from error
+
+
+def measure_figure(measured: Measured, path: Path) -> None:
+    """Draw drift by layer and language, and beside it the correlation of drift with each distance, layer by layer.
+
+    Languages are sorted by the recipe's distance. A star is a correlation with p <= 0.05 after Holm; the dotted lines
+    are the smallest one that so many languages can show. An .html file needs no network.
+
+    Raises InputError as `check_figure` does, or where the file cannot be written.
+    """
+    check_figure(path)
+    import vl_convert
+
+    spec = _chart(measured).to_dict()
+    kind = path.suffix.lower()
+    try:
+        if kind == ".html":
+            path.write_text(_page(spec, f"{measured.before} → {measured.after}"), encoding="utf-8")
+        elif kind == ".svg":
+            path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
+        elif kind == ".pdf":
+            path.write_bytes(vl_convert.vegalite_to_pdf(spec))
+        else:
+            path.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be written: {error.strerror}. Choose another file.") from error
+
+
+def _chart(measured: Measured) -> Any:
+    import altair
+
+    chart = altair.hconcat(_drift(measured), _relations(measured), spacing=40)
+    return (
+        chart.resolve_scale(color="independent", shape="independent", strokeDash="independent")
+        .properties(
+            title=altair.TitleParams(
+                f"{_short(measured.before)} → {_short(measured.after)}: {_short(measured.task)}",
+                subtitle=_subtitle(measured),
+                anchor="start",
+                subtitleColor="#444",
+            ),
+            background="white",
+        )
+        .configure_view(stroke=None)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", grid=False, labelLimit=240)
+        .configure_legend(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", symbolSize=90)
+        .configure_title(fontSize=14, subtitleFontSize=12, anchor="start")
+    )
+
+
+def _drift(measured: Measured) -> Any:
+    """Return the heat map; a drift that is not defined is an empty cell."""
+    import altair
+
+    between = measured.distances[measured.distance]
+    labels = {
+        key: f"{language_name(key)} ({f'{between[key]:.2f}' if key in between else '–'})" for key in measured.ordered
+    }
+    labels[measured.source] = f"{language_name(measured.source)} (source)"
+    data = [
+        {"layer": layer, "language": labels[key], "drift": None if isnan(value) else value}
+        for key in measured.ordered
+        for layer, value in measured.drift(key).items()
+    ]
+    return (
+        altair.Chart(
+            altair.InlineData(values=data), title=f"Drift, 1 − CKA ({'un' if measured.unbiased else ''}biased)"
+        )
+        .mark_rect(stroke="white", strokeWidth=1)
+        .encode(
+            x=altair.X("layer:O", title="layer (0: embeddings)", axis=altair.Axis(labelAngle=0)),
+            y=altair.Y("language:N", title=None, sort=[labels[key] for key in measured.ordered]),
+            color=altair.condition(
+                "isValid(datum.drift)",
+                altair.Color(
+                    "drift:Q",
+                    title="drift",
+                    scale=altair.Scale(scheme="viridis", reverse=True, domainMin=0),
+                    legend=altair.Legend(format=".2f"),
+                ),
+                altair.value("#eeeeee"),
+            ),
+            tooltip=["language:N", "layer:O", altair.Tooltip("drift:Q", format=".3f")],
+        )
+        .properties(width=_PANEL * (measured.layers + 1), height=_PANEL * max(len(measured.ordered), 6))
+    )
+
+
+def _relations(measured: Measured) -> Any:
+    """Return the lines of correlation; a layer without one has no point."""
+    import altair
+
+    names = list(measured.distances)
+    style = list(zip(names, _COLOURS, _DASHES, _SHAPES, strict=False))
+    style += [_TRANSFER] if measured.transfer else []
+    found = [
+        one
+        for one in measured.relations
+        if one.layer is not None and one.measure.startswith("correlation_drift_") and one.found.r is not None
+    ]
+    data = [
+        {
+            "layer": one.layer,
+            "with": one.measure.removeprefix("correlation_drift_"),
+            "r": one.found.r,
+            "p (Holm)": one.p_holm,
+            "sure": one.p_holm is not None and one.p_holm <= 0.05,
+        }
+        for one in found
+    ]
+    domain = [name for name, *_ in style]
+
+    def scale(place: int) -> Any:
+        return altair.Scale(domain=domain, range=[one[place] for one in style])
+
+    layers = list(range(1, measured.layers + 1))
+    x = altair.X("layer:O", title="layer", axis=altair.Axis(labelAngle=0), scale=altair.Scale(domain=layers))
+    y = altair.Y("r:Q", title=f"{measured.method.capitalize()} correlation", scale=altair.Scale(domain=[-1, 1]))
+    legend = altair.Legend(
+        title="drift with", symbolStrokeWidth=2, symbolSize=90
+    )  # the same for all, so that it is one
+    title = f"Correlation of drift with distance{' and transfer' if measured.transfer else ''}, layer by layer"
+    base = altair.Chart(altair.InlineData(values=data), title=title).encode(x=x, y=y)
+    coloured = base.encode(
+        color=altair.Color("with:N", scale=scale(1), legend=legend),
+        shape=altair.Shape("with:N", scale=scale(3), legend=legend),  # of the line too, or the legend shows no shapes
+    )
+    dashes = altair.StrokeDash("with:N", scale=scale(2), legend=None)
+    drawn = coloured.mark_line(strokeWidth=2).encode(strokeDash=dashes)
+    points = coloured.mark_point(size=70, strokeWidth=1.8, fill="white", opacity=1).encode(
+        tooltip=["with:N", "layer:O", altair.Tooltip("r:Q", format=".2f"), altair.Tooltip("p (Holm):Q", format=".3f")],
+    )
+    stars = base.transform_filter("datum.sure").mark_text(text="*", dx=9, dy=1, fontSize=22, fontWeight="bold")
+    rules = [_rule(0.0, "#444", [1, 0])]
+    limits = [one.found.detectable for one in found if one.found.detectable is not None]
+    if limits:
+        rules += [_rule(sign * max(limits), "#999", [2, 3]) for sign in (1, -1)]
+    return altair.layer(*rules, drawn, points, stars).properties(
+        width=max(_PANEL * measured.layers, 8 * _PANEL), height=_PANEL * max(len(measured.ordered), 6)
+    )
+
+
+def _rule(height: float, colour: str, dash: list[int]) -> Any:
+    import altair
+
+    data = altair.InlineData(values=[{"r": height}])
+    return altair.Chart(data).mark_rule(color=colour, strokeDash=dash).encode(y="r:Q")
+
+
+def _subtitle(measured: Measured) -> list[str]:
+    used = [one.found for one in measured.relations if one.measure.startswith("correlation_drift_")]
+    n, groups = max(one.n for one in used), max(one.n_groups for one in used)
+    return [
+        f"{measured.pooling} pooling; languages by {_short(measured.distance)} distance from"
+        f" {language_name(measured.source)}. Correlations over {n} languages in {groups} families,"
+        f" {language_name(measured.source)} {'included' if measured.diagonal else 'left out'}.",
+        "*: p ≤ .05 after Holm. Dotted: the smallest correlation that so many languages can show.",
+    ]
+
+
+def _short(name: str) -> str:
+    """Return a name that fits above the figure: the end of a long path says more than its start."""
+    return name if len(name) <= 48 else f"…{name[-47:]}"
+
+
+def _page(spec: dict[str, Any], title: str) -> str:
+    """Return a page that holds everything it needs; no name in it can end the script or be taken for markup."""
+    import html
+
+    def literal(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c")
+
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n</head>\n'
+        f'<body>\n<div id="figure"></div>\n<script type="module">{_library()}\n'
+        f'embed("#figure", {literal(spec)}, {{"actions": false}});</script>\n</body>\n</html>\n'
+    )
+
+
+@cache
+def _library() -> str:
+    """Return Vega's JavaScript, with nothing in it that ends a script element."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")

@@ -1,0 +1,146 @@
+"""What lies between two checkpoints, as tables: languages by distance, and the correlations layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from distxfer.encoders import layer_numbers
+from distxfer.languages import language_name
+from distxfer.reports._tables import Table
+
+if TYPE_CHECKING:  # it brings torch
+    from distxfer.experiments import Measured, Relation
+
+_BANDS = ("lower", "middle", "upper")
+_LEVEL = 0.05
+_AROUND, _A_LAYER, _A_CELL = 62, 7, 8  # columns of text: the rest of the first table, a layer there, a correlation
+
+
+def measure_tables(measured: Measured, width: int | None = None) -> list[Table]:
+    """Return the table of languages and that of correlations, as they fit in `width` columns (None: all layers)."""
+    return [_languages(measured, width), _correlations(measured, width)]
+
+
+def _languages(measured: Measured, width: int | None) -> Table:
+    """Return one row per language: its distance, score, and drift: the mean, then all layers or the thirds."""
+    depth = measured.layers
+    if width is None or _AROUND + _A_LAYER * depth <= width:
+        columns: dict[str, tuple[int, ...]] = {str(layer): (layer,) for layer in range(1, depth + 1)}
+    else:
+        columns = {band: layer_numbers(band, depth, "layers") for band in _BANDS if depth >= len(_BANDS)}
+    rows = []
+    for language in measured.ordered:
+        drift = measured.drift(language)
+        means = [_mean([drift[layer] for layer in layers]) for layers in (range(1, depth + 1), *columns.values())]
+        far = None if language == measured.source else measured.distances[measured.distance].get(language)
+        scores = (measured.scores[language], measured.transfer.get(language)) if measured.scores else ()
+        rows.append((language, language_name(language), far, *scores, measured.sizes[language], *means))
+    scored = ("accuracy", "transfer") if measured.scores else ()
+    return Table(
+        columns=("language", "name", measured.distance, *scored, "n", "drift", *columns),
+        rows=rows,
+        title=f"{measured.before} → {measured.after}: {measured.task}",
+        notes=(
+            f"drift: 1 − CKA ({_bias(measured)}, linear; {measured.pooling} pooling) of the test sentences, mean over the"
+            f" layers, then by layer{'' if width is None or '1' in columns else ' (thirds)'}. The source comes first.",
+            *(["transfer: (accuracy − source) / source."] if measured.transfer else []),
+            *_outlier(measured),
+            *measured.notes,
+        ),
+    )
+
+
+def _correlations(measured: Measured, width: int | None) -> Table:
+    """Return one row per distance, and one for transfer; a column per layer, or a row where the terminal is narrow."""
+    layers = [None, *range(1, measured.layers + 1)]
+    names = [*measured.distances, *(["transfer"] if measured.transfer else [])]
+    by_name: dict[str, list[Relation | None]] = {
+        name: [measured.relation(f"correlation_drift_{name}", layer) for layer in layers] for name in names
+    }
+    heads = ["mean", *(str(layer) for layer in range(1, measured.layers + 1))]
+    if measured.transfer:
+        heads.insert(0, "transfer")
+        for name in names:
+            by_name[name].insert(0, None if name == "transfer" else measured.relation(f"correlation_transfer_{name}"))
+    cells = {name: [_cell(one) for one in relations] for name, relations in by_name.items()}
+    if width is None or 16 + _A_CELL * len(heads) <= width:
+        columns, rows = ("drift with", *heads), [(name, *cells[name]) for name in names]
+    else:
+        columns, rows = ("drift at", *names), [(head, *row) for head, *row in zip(heads, *cells.values(), strict=True)]
+    used = [one for relations in by_name.values() for one in relations if one is not None]
+    what = "of drift with each distance" + (" and with transfer; `transfer`: of transfer" if measured.transfer else "")
+    return Table(
+        columns=tuple(columns),
+        rows=rows,
+        title=f"{measured.method.capitalize()} correlation {what}",
+        notes=tuple(_about(measured, used)),
+    )
+
+
+def _cell(one: Relation | None) -> str | None:
+    if one is None or one.found.r is None:
+        return None
+    star = "*" if one.p_holm is not None and one.p_holm <= _LEVEL else ""
+    return f"{one.found.r:+.2f}{star}"
+
+
+def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
+    """Return what the correlations are over, how they were tested, and how large one would have to be."""
+    sizes = sorted({one.found.n for one in used})
+    groups = sorted({one.found.n_groups for one in used})
+    smallest = [one.found.detectable for one in used if one.found.detectable is not None]
+    source = f"the source `{measured.source}` (the diagonal) is {'in' if measured.diagonal else 'left out'}"
+    lines = [
+        f"n = {_range(sizes)} languages in {_range(groups)} families; {source}; {_bias(measured)} CKA, {measured.pooling}"
+        f" pooling; distances from `{measured.source}`{', gaps imputed' if measured.imputed else ''}.",
+        f"*: p ≤ {_LEVEL} by a permutation that keeps families together, Holm-corrected over all layers and distances"
+        f" ({_count(used, 'correlation_drift_', 'transfer')} tests)"
+        + (
+            f", over the layers for drift with transfer ({_count(used, 'correlation_drift_transfer')}), over the distances"
+            f" for transfer ({_count(used, 'correlation_transfer_')})."
+            if measured.transfer
+            else "."
+        ),
+    ]
+    if smallest:
+        lines.append(f"Smallest |r| that so many languages can show: {_numbers(smallest)}.")
+    return lines
+
+
+def _count(used: Sequence[Relation], start: str, but: str = "-") -> int:
+    return sum(
+        one.measure.startswith(start) and not one.measure.endswith(but) and one.p_holm is not None for one in used
+    )
+
+
+def _outlier(measured: Measured) -> list[str]:
+    """Say where one dimension holds most of the variance, since raw CKA is then about that dimension."""
+    shares = [row for row in measured.rows if row.measure == "top_dimension_share" and not isnan(row.value)]
+    largest = max(shares, key=lambda row: row.value, default=None)
+    if largest is None or largest.value <= 0.5:
+        return []
+    return [
+        f"One dimension holds up to {largest.value:.2f} of the variance (layer {largest.layer}, {largest.language},"
+        f" {largest.moment}): compare `drift_cka_standardised` (--json)."
+    ]
+
+
+def _bias(measured: Measured) -> str:
+    return "unbiased" if measured.unbiased else "biased"
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    mean = fmean(values)
+    return None if isnan(mean) else mean
+
+
+def _range(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"

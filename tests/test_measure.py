@@ -1,0 +1,286 @@
+"""What is measured between two checkpoints, against numbers worked out by other means; and what cannot be, and why."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType
+from pyarrow import parquet
+from scipy import stats
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from conftest import LABELS, LAYERS, TARGETS, perturbed, save_tiny, texts_of
+from distxfer import InputError, distance, load_recipe, train
+from distxfer.encoders import Encoder, load_encoder
+from distxfer.experiments import measure
+from distxfer.languages import DISTANCES
+from distxfer.measure import cka, holm
+from distxfer.reports import measure_tables
+
+
+@pytest.fixture(scope="module")
+def headless(tiny, tmp_path_factory) -> Path:
+    return perturbed(tiny, tmp_path_factory.mktemp("headless"), None)
+
+
+# What is measured
+
+
+def test_drift_is_that_of_the_definition(found, tiny, tuned, seven):
+    """Sentence by sentence with plain transformers, no batch, no padding."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    models = [AutoModel.from_pretrained(folder).eval() for folder in (tiny, tuned)]
+    for language in ("eng", "jpn", "kor"):
+        old, new = (
+            torch.stack([
+                torch.stack([hidden[0].mean(dim=0) for hidden in model(
+                    **tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states])
+                for text, _ in texts_of(language)
+            ], dim=1)
+            for model in models
+        )  # fmt: skip
+        expected = 1 - cka(old.detach(), new.detach())
+        assert list(found.drift(language)) == list(range(LAYERS + 1))
+        assert torch.tensor(list(found.drift(language).values())) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert min(found.drift("deu").values()) > 1e-3
+
+
+def test_a_model_has_not_drifted_from_itself_at_all(tiny, tuned, seven, tmp_path):
+    """Exactly 0 in every layer, wherever the copy lies; published code loads the tuned model as its own reference."""
+    copy = shutil.copytree(tuned, tmp_path / "copy")
+    for after in (tuned, copy):
+        rows = measure(str(tuned), str(after), [f"task={seven}", "parallel="]).rows
+        drift = [row for row in rows if row.measure.startswith("drift")]
+        assert {row.value for row in drift} == {0.0}
+        assert len(drift) == 2 * (1 + len(TARGETS)) * (LAYERS + 1)
+
+
+def test_scores_are_those_of_the_checkpoints_own_head(found, tuned, seven):
+    tokenizer = AutoTokenizer.from_pretrained(tuned)
+    model = AutoModelForSequenceClassification.from_pretrained(tuned).eval()
+    for language in ("eng", *TARGETS):
+        right = [
+            model.config.id2label[int(model(**tokenizer(text, return_tensors="pt")).logits.argmax())] == label
+            for text, label in texts_of(language)
+        ]
+        assert found.scores[language] == pytest.approx(sum(right) / len(right))
+        expected = (found.scores[language] - found.scores["eng"]) / found.scores["eng"]
+        assert found.transfer[language] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("method", "oracle"), [("spearman", stats.spearmanr), ("pearson", stats.pearsonr)])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_correlations_are_over_the_targets_and_the_source_where_asked(tiny, tuned, seven, method, oracle, diagonal):
+    got = measure(str(tiny), str(tuned), [f"task={seven}", "parallel="], method=method, diagonal=diagonal)
+    over = ["eng", *TARGETS] if diagonal else list(TARGETS)
+    mean = {key: sum(value for layer, value in got.drift(key).items() if layer) / LAYERS for key in over}
+    for name in DISTANCES:
+        far = [distance("eng", key, name, imputed=True).value for key in over]
+        for layer in (*range(1, LAYERS + 1), None):
+            one = got.relation(f"correlation_drift_{name}", layer)
+            drift = [mean[key] if layer is None else got.drift(key)[layer] for key in over]
+            assert one.found.r == pytest.approx(oracle(drift, far).statistic)
+            assert (one.found.n, one.found.method) == (len(over), method)
+        transfer = [got.transfer[key] for key in over]
+        one = got.relation(f"correlation_transfer_{name}")
+        assert one.found.r == pytest.approx(oracle(transfer, far).statistic)
+    one = got.relation("correlation_drift_transfer", 2)
+    assert one.found.r == pytest.approx(oracle([got.drift(key)[2] for key in over], transfer).statistic)
+    assert one.found.n_groups == len(over) - 1 - diagonal  # German and French (and English) are one family
+
+
+def test_holm_is_over_all_cells_of_a_table(found):
+    for start, cells in (("correlation_drift_", 6 * (LAYERS + 1)), ("correlation_transfer_", 6)):
+        table = [
+            one
+            for one in found.relations
+            if one.measure.startswith(start) and one.measure != "correlation_drift_transfer" and one.found.p is not None
+        ]
+        assert len(table) in (cells, 0), "a p value is there for all six, or there are too few families for any"
+        assert [one.p_holm for one in table] == holm([one.found.p for one in table])
+
+
+def test_biased_is_the_papers(tiny, tuned, seven, found):
+    biased = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "model.pooling=cls"], unbiased=False)
+    encoders = [load_encoder("x", folder, LABELS, seed=0, pooling="cls") for folder in (tiny, tuned)]
+    texts = [text for text, _ in texts_of("fra")]
+    x, y = (
+        encoder.states([encoder.tokenizer(texts, padding=True, return_tensors="pt")])[0][2].double()
+        for encoder in encoders
+    )
+    x, y = x - x.mean(dim=0), y - y.mean(dim=0)
+    expected = 1 - (x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
+    assert biased.drift("fra")[2] == pytest.approx(float(expected), abs=1e-5)
+    assert biased.drift("fra")[2] != pytest.approx(found.drift("fra")[2], abs=1e-3)
+
+
+def test_the_largest_dimensions_share_before_and_after(found, tiny, seven):
+    encoder = load_encoder("x", tiny, LABELS, seed=0)
+    texts = [text for text, _ in texts_of("tur")]
+    states, _ = encoder.states([encoder.tokenizer(texts, padding=True, return_tensors="pt")])
+    variance = states[3].double().var(dim=0)
+    shares = {
+        row.moment: row.value
+        for row in found.rows
+        if (row.measure, row.layer, row.language) == ("top_dimension_share", 3, "tur")
+    }
+    assert shares["before"] == pytest.approx(float(variance.max() / variance.sum()), rel=1e-4)
+    assert set(shares) == {"before", "after"}
+    assert shares["after"] != shares["before"]
+
+
+def test_retrieval_and_drift_are_what_a_run_finds(tmp_path, tiny, tiny_settings, task_folder, parallel_folder):
+    """The model of a run, measured against the one it started from, gives the rows of the run."""
+    result = train(load_recipe("plain", tiny_settings), tmp_path)
+    settings = [f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=32"]
+    got = measure(str(tiny), str(result.folder / "model"), settings)
+    for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
+        if row["measure"].startswith("drift") and row["moment"] == "before":
+            continue
+        place = [row[key] for key in ("measure", "layer", "language", "moment")]
+        (ours,) = [one for one in got.rows if [one.measure, one.layer, one.language, one.moment] == place]
+        assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6), row["n"])
+    assert got.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
+
+
+def test_a_second_time_nothing_is_encoded(tiny, tuned, seven, found, monkeypatch):
+    monkeypatch.setattr(Encoder, "states", lambda *_: pytest.fail("a forward pass"))
+    again = measure(str(tiny), str(tuned), [f"task={seven}", "parallel="])
+    assert (again.rows, again.scores, again.relations) == (found.rows, found.scores, found.relations)
+
+
+def test_adapters_are_merged(tiny, seven, tmp_path):
+    encoder = load_encoder(str(tiny), tiny, LABELS, seed=0)
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=4, target_modules=["query", "value"], modules_to_save=encoder.head_modules()
+    )
+    encoder.adapt(config)
+    with torch.no_grad():
+        for name, weights in encoder.model.named_parameters():
+            if "lora_" in name:
+                weights.normal_(std=0.3, generator=torch.Generator().manual_seed(2))
+    encoder.save(tmp_path / "adapters")
+    encoder.model.merge_and_unload().save_pretrained(tmp_path / "merged")
+    encoder.tokenizer.save_pretrained(tmp_path / "merged")
+    settings = [f"task={seven}", "parallel="]
+    moved, same = (measure(str(one), str(tmp_path / "adapters"), settings) for one in (tiny, tmp_path / "merged"))
+    assert moved.drift("eng")[0] == 0
+    assert min(value for layer, value in moved.drift("eng").items() if layer) > 1e-3
+    assert max(map(abs, same.drift("eng").values())) < 1e-9
+    assert not moved.scores
+    (tmp_path / "adapters" / "adapter_model.safetensors").unlink()
+    with pytest.raises(InputError) as error:
+        measure(str(tiny), str(tmp_path / "adapters"), settings)
+    assert str(error.value) == (
+        f"`after`: The adapters in `{tmp_path / 'adapters'}` have no `adapter_model.safetensors`."
+        " Save them again with `save_pretrained`."
+    )
+
+
+# What cannot be measured is said
+
+
+def test_without_a_head_for_the_labels_there_is_no_transfer(tiny, headless, seven, tmp_path):
+    other = perturbed(tiny, tmp_path, ("plant", "animal"))
+    for after in (headless, other):
+        got = measure(str(tiny), str(after), [f"task={seven}", "parallel="])
+        assert (got.scores, got.transfer) == ({}, {})
+        assert not [one for one in got.relations if "transfer" in one.measure]
+        assert (
+            f"`after` has no head for exactly the labels of `{seven}` (animal, plant): no scores, no transfer."
+            in got.notes
+        )
+        assert measure_tables(got)[0].columns[:4] == ("language", "name", "syntactic", "n")
+
+
+def test_few_sentences_and_few_languages_have_their_reasons(tiny, tuned, seven, tmp_path, cli):
+    small = shutil.copytree(seven, tmp_path / "small")
+    path = small / "deu" / "test.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    same = small / "fin" / "test.jsonl"
+    same.write_text(
+        "".join(f"{json.dumps(json.loads(line) | {'text': 'hund'})}\n" for line in same.read_text().splitlines())
+    )
+    words = [f"before={tiny}", f"after={tuned}", f"task={small}", "parallel=", "task.targets=deu,fin,jpn"]
+    shown = cli("measure", *words)
+    assert shown.exit_code == 0
+    assert "No drift for deu at layer 0-4: fewer than 4 test sentences." in shown.stdout
+    assert "No drift for fin at layer 0-4: the self-similarity of `x` is 0: its rows are all the same" in shown.stdout
+    records = json.loads(cli("measure", "--json", *words).stdout)
+    drift = [one for one in records if one["measure"] == "drift_cka" and one["language"] in ("deu", "fin")]
+    assert {one["value"] for one in drift} == {None}
+    assert {(one["language"], one["n"]) for one in drift} == {("deu", 3), ("fin", 24)}
+    related = [one for one in records if one["measure"] == "correlation_drift_syntactic"]
+    assert {(one["n"], one["value"], one["p"], one["p_holm"]) for one in related} == {(1, None, None, None)}
+    assert all("at least 4 languages are needed" in one["reason"] for one in related)
+
+
+def test_a_language_without_a_distance_is_left_out_of_its_correlations(tiny, tuned, seven, tmp_path):
+    more = shutil.copytree(seven, tmp_path / "more")
+    shutil.copytree(more / "deu", more / "swg")  # Swabian: URIEL knows its family and place, not its syntax
+    settings = [f"task={more}", "parallel=", "distance.imputed=false"]
+    got = measure(str(tiny), str(tuned), settings)
+    known = {
+        name: [key for key in (*TARGETS, "swg") if key in got.distances[name]] for name in ("syntactic", "genetic")
+    }
+    assert "swg" not in known["syntactic"]
+    assert "swg" in known["genetic"]
+    assert got.relation("correlation_drift_syntactic", 1).found.n == len(known["syntactic"])
+    assert got.relation("correlation_drift_genetic", 1).found.n == len(known["genetic"])
+    assert any(
+        note.startswith("No syntactic distance for") and "swg: left out of its correlations." in note
+        for note in got.notes
+    )
+    assert got.ordered[0] == "eng"
+    assert set(got.ordered[-1:]) <= set(got.sizes) - set(known["syntactic"])
+
+
+def test_a_head_that_learnt_nothing_is_said(tiny, tuned, seven, tmp_path):
+    always = shutil.copytree(tuned, tmp_path / "always")
+    model = AutoModelForSequenceClassification.from_pretrained(always)
+    with torch.no_grad():
+        model.classifier.bias += torch.tensor([-1e3, 1e3])
+    model.save_pretrained(always)
+    got = measure(str(tiny), str(always), [f"task={seven}", "parallel="])
+    assert (
+        "COLLAPSED: the source's accuracy is within noise of the majority class: there is nothing to transfer."
+        in got.notes
+    )
+    assert set(got.transfer.values()) == {0.0}  # the same sentences in every language
+    wrong = shutil.copytree(seven, tmp_path / "wrong")
+    (wrong / "eng" / "test.jsonl").write_text((seven / "eng" / "test.jsonl").read_text().replace("plant", "animal"))
+    got = measure(str(tiny), str(always), [f"task={wrong}", "parallel="])
+    assert "The source's accuracy is 0: relative transfer is not defined." in got.notes
+    assert got.scores["eng"] == 0
+    assert not got.transfer
+    assert not [one for one in got.relations if "transfer" in one.measure]
+
+
+def test_your_own_distances_are_one_more(tiny, tuned, seven, tmp_path):
+    matrix = tmp_path / "own.csv"
+    far = dict(zip(TARGETS, (0.6, 0.5, 0.4, 0.3, 0.2, 0.1), strict=True))
+    matrix.write_text(f",{','.join(far)}\neng,{','.join(map(str, far.values()))}\n")
+    got = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", f"distance.matrix={matrix}"])
+    assert got.distance == "matrix"
+    assert got.distances["matrix"] == {"eng": 0.0, **far}
+    assert got.ordered == ("eng", *TARGETS[::-1])
+    drift = [got.drift(key)[1] for key in TARGETS]
+    expected = stats.spearmanr(drift, list(far.values())).statistic
+    assert got.relation("correlation_drift_matrix", 1).found.r == pytest.approx(expected)
+    matrix.write_text("eng,deu\n")
+    with pytest.raises(InputError):
+        measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", f"distance.matrix={matrix}"])
+
+
+def test_other_tokenizers_are_said(tiny, tmp_path, seven):
+    other = save_tiny(tmp_path / "other", "distilbert")
+    words = [f"task={seven}", "parallel="]
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["more"] = len(tokenizer["model"]["vocab"])
+    got = measure(str(tiny), str(other), words)
+    assert not [note for note in got.notes if "tokenizers" in note]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    got = measure(str(tiny), str(other), words)
+    assert "The two checkpoints have different tokenizers: each read the same sentences with its own." in got.notes

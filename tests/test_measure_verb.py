@@ -1,0 +1,277 @@
+"""The verb `measure`: its tables, its JSON, its figure, and everything it refuses, word for word."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from conftest import LAYERS, save_tiny
+from distxfer.languages import DISTANCES
+from distxfer.reports import measure_figure, measure_tables
+
+EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
+COUNTS = (
+    "model.pooling, task.name, task.source, task.targets, task.max_length, distance.name, distance.imputed,"
+    " distance.matrix, parallel.name"
+)
+
+
+# The command line
+
+
+def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned, seven, found):
+    shown = cli("measure", f"before={tiny}", "--json", f"after={tuned}", f"task={seven}", "parallel=")
+    assert shown.exit_code == 0
+    assert shown.stderr.splitlines() == [f"Measuring 168 texts with `{folder}`." for folder in (tiny, tuned)]
+    records = json.loads(shown.stdout, parse_constant=lambda word: pytest.fail(word))
+    assert records == found.records()
+    columns = ["measure", "layer", "language", "value", "n", "moment"]
+    more = ["p", "p_holm", "n_groups", "method", "detectable", "reason"]
+    for one in records:
+        assert list(one)[:6] == columns
+        assert sorted(list(one)[6:]) == (sorted(more) if one["measure"].startswith("correlation") else [])
+    kinds = {one["measure"] for one in records}
+    assert kinds == {
+        "drift_cka", "drift_cka_standardised", "top_dimension_share", "accuracy", "relative_transfer",
+        "correlation_drift_transfer", *(f"correlation_{what}_{name}" for what in ("drift", "transfer") for name in DISTANCES),
+    }  # fmt: skip
+    score = next(one for one in records if (one["measure"], one["language"]) == ("accuracy", "jpn"))
+    assert score == dict(zip(columns, ["accuracy", None, "jpn", found.scores["jpn"], 24, "after"], strict=True))
+    mean = [one for one in records if one["measure"] == "correlation_drift_genetic" and one["layer"] is None]
+    assert len(mean) == 1
+    assert mean[0]["language"] is None
+
+
+def test_the_tables(cli, tiny, tuned, seven, found):
+    shown = cli("measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["language", "name", "syntactic", "accuracy", "transfer", "n", "drift", "1", "2", "3", "4"] in lines
+    rows = [line for line in lines if line and line[0] in found.ordered and len(line) == 11]
+    assert [row[0] for row in rows] == list(found.ordered)
+    assert rows[0][:4] == ["eng", "English", "–", f"{found.scores['eng']:.3f}"]
+    far = [float(row[2]) for row in rows[1:]]
+    assert far == sorted(far)
+    assert rows[1][7] == f"{found.drift(rows[1][0])[1]:.3f}"
+    assert ["drift", "with", "transfer", "mean", "1", "2", "3", "4"] in lines
+    (syntactic,) = [line for line in lines if line[:1] == ["syntactic"]]
+    shown_r = [f"{found.relation('correlation_drift_syntactic', layer).found.r:+.2f}" for layer in (None, 1, 2, 3, 4)]
+    assert [cell.rstrip("*") for cell in syntactic[2:]] == shown_r
+    assert (
+        "n = 6 languages in 5 families; the source `eng` (the diagonal) is left out; unbiased CKA, mean pooling"
+        in shown
+    )
+    biased = cli(
+        "measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=", "--biased", "--pearson", "--diagonal",
+        "model.pooling=cls", "distance.imputed=false", "distance=genetic",
+    ).stdout  # fmt: skip
+    assert "n = 7 languages in 5 families; the source `eng` (the diagonal) is in; biased CKA, cls pooling" in biased
+    assert "Pearson correlation of drift with each distance" in biased
+    assert "gaps imputed" not in biased
+    assert (
+        "No drift for eng, deu, fin, fra, jpn, kor, tur at layer 0: the self-similarity" in biased
+    )  # of one and the same first token, before the first layer
+    assert "language   name       genetic" in biased
+
+
+def test_a_star_needs_holm(found):
+    sure = replace(found.relations[0], p_holm=0.04)
+    table = measure_tables(replace(found, relations=(sure, *found.relations[1:])))[1]
+    row = next(row for row in table.rows if row[0] == "syntactic")
+    assert row[table.columns.index("1")] == f"{sure.found.r:+.2f}*"
+    assert [cell for row in table.rows for cell in row if cell and cell.endswith("*")] == [f"{sure.found.r:+.2f}*"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_tables_fit_their_terminal(found, width):
+    deep = replace(
+        found,
+        layers=12,
+        rows=tuple(replace(row, layer=layer) for row in found.rows for layer in range(13) if row.layer == 1),
+        relations=tuple(
+            replace(one, layer=layer)
+            for one in found.relations
+            for layer in ([one.layer] if one.layer is None else range(1, 13) if one.layer == 1 else [])
+        ),
+    )
+    drift, related = measure_tables(deep, width)
+    assert drift.columns[-3:] == ("lower", "middle", "upper")
+    assert related.columns[0] == ("drift with" if width >= 16 + 8 * 14 else "drift at")
+    assert all(len(line) <= width for table in (drift, related) for line in table.text(width).splitlines())
+    assert measure_tables(deep, 200)[0].columns[-12:] == tuple(map(str, range(1, 13)))
+
+
+def test_one_dimension_that_holds_the_variance_is_said(found):
+    rows = [
+        replace(row, value=0.9) if (row.measure, row.layer, row.language, row.moment) == (
+            "top_dimension_share", 2, "jpn", "before") else row
+        for row in found.rows if row.measure != "top_dimension_share" or row.language == "jpn"
+    ]  # fmt: skip
+    notes = measure_tables(replace(found, rows=tuple(rows)))[0].notes
+    assert (
+        "One dimension holds up to 0.90 of the variance (layer 2, jpn, before): compare `drift_cka_standardised` (--json)."
+        in notes
+    )
+
+
+def test_help_is_quick():
+    code = (
+        "import sys; from typer.testing import CliRunner; from distxfer.cli import app;"
+        "shown = CliRunner().invoke(app, ['measure', '--help']); assert 'before=MODEL' in shown.stdout;"
+        "print([name for name in ('torch', 'transformers', 'altair', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+# What is refused
+
+REFUSED = {
+    "": f"The command names no `before`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}",
+    "before=x": f"The command names no `after`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}",
+    "before=x after=": (
+        f"The command names no `after`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
+    ),
+    "before=x after=y before=z": (
+        f"The command names `before` 2 times; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
+    ),
+    "before=x after=y model=z": (
+        f"`model` says nothing about what is measured: `before` and `after` name the models. Leave it out; what counts: {COUNTS}."
+    ),
+    "before=x after=y recipe=plain": (
+        f"`recipe` says nothing about what is measured: nothing is trained here. Leave it out; what counts: {COUNTS}."
+    ),
+    "before=x after=y phase.finetune.epochs=3": (
+        "`phase.finetune.epochs` says nothing about what is measured: nothing is trained here. Leave it out; what counts:"
+        f" {COUNTS}."
+    ),
+    "before=x after=y modle.pooling=cls": (
+        f"`modle.pooling` is no key. Did you mean `model.pooling`? What counts: {COUNTS}."
+    ),
+    "before=x after=y task.targets=deu,xx": (
+        "Language code `xx` is not known. Give an ISO 639 code, a BCP-47 tag, a FLORES code or a Glottocode, such as `ja`,"
+        " `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+    ),
+    "before=/nowhere after=y": (
+        "`before`: The model `/nowhere` does not exist. Give a folder, a name on the Hugging Face hub, or"
+        " `bundled/multilingual-e5-small`."
+    ),
+    "before=x after=y model.pooling=max": (
+        "The recipe `plain` has 1 mistake:\n  `model.pooling` is `max`, but it should be 'mean' or 'cls'."
+    ),
+    "before=x after=y cls": (
+        "The recipe `plain` has 1 mistake:\n  `cls` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_is_wrong_is_said_once(cli, words, seven):
+    given = words.split()
+    if "task" not in words:
+        given += [f"task={seven}", "parallel="]
+    wrong = cli("measure", *given)
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr == f"Error: {REFUSED[words]}\n"
+
+
+def test_as_many_layers_are_needed(cli, tiny, tmp_path, seven):
+    deeper = save_tiny(tmp_path / "deeper", num_hidden_layers=LAYERS + 1)
+    wrong = cli("measure", f"before={tiny}", f"after={deeper}", f"task={seven}", "parallel=")
+    assert wrong.exit_code == 2
+    assert wrong.stderr == (
+        f"Error: `before={tiny}` has 4 layers and `after={deeper}` has 5; drift is measured layer by layer, so both need as"
+        " many. Give the checkpoint that `after` was trained from.\n"
+    )
+
+
+def test_more_tokens_than_positions(cli, tiny, tmp_path, seven):
+    short = save_tiny(tmp_path / "short", max_position_embeddings=20)
+    wrong = cli("measure", f"before={tiny}", f"after={short}", f"task={seven}", "parallel=")
+    assert wrong.stderr == (
+        "Error: `task.max_length` is `128`, but `after` reads at most 20 tokens. Say `task.max_length=20`.\n"
+    )
+
+
+# The figure
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<svg"), ("a.html", b"<!DOCTYPE html>")]
+)
+def test_a_figure_of_every_kind(found, tmp_path, name, start):
+    measure_figure(found, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&amp;{{x}} $</text>"
+
+
+def test_a_hostile_name_is_shown_as_text(found, tmp_path):
+    hostile = replace(
+        found, before=HOSTILE, after="b", distances={**found.distances, "<i>": found.distances["genetic"]}
+    )
+    measure_figure(hostile, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.lower().count("</script") == page.lower().count("<script") == 1
+    assert "<img" not in page.split("window.embed=")[1]
+    measure_figure(hostile, tmp_path / "a.svg")
+    drawing = ElementTree.parse(tmp_path / "a.svg")
+    texts = [element.text for element in drawing.iter() if element.text]
+    assert any(HOSTILE[-20:] in text for text in texts)
+    assert not [element for element in drawing.iter() if element.tag.endswith(("img", "image", "script"))]
+
+
+def test_the_page_needs_no_network(found, tmp_path):
+    measure_figure(found, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "src=" not in page.split("<script")[0] + page.split("</script>")[1]
+    assert "<link" not in page.split("<script")[0]
+    script = page.split('<script type="module">')[1].split("</script>")[0]
+    assert "window.embed=" in script.replace(" ", "")
+    assert "cdn.jsdelivr" not in script
+    spec = json.loads(script.split('embed("#figure", ')[1].rsplit(', {"actions"', 1)[0])
+    drift, related = spec["hconcat"]
+    values = {(row["language"], row["layer"]): row["drift"] for row in spec["datasets"][drift["data"]["name"]]}
+    assert values["Japanese (0.50)", 2] == pytest.approx(found.drift("jpn")[2])
+    assert len(values) == 7 * (LAYERS + 1)
+    assert sorted(len(spec["datasets"][layer["data"]["name"]]) for layer in related["layer"])[-1] == 7 * LAYERS
+
+
+def test_what_is_not_defined_leaves_a_gap_in_the_figure(found, tmp_path):
+    rows = [replace(row, value=math.nan) if row.layer == 2 and row.language == "jpn" else row for row in found.rows]
+    gone = [
+        replace(one, found=replace(one.found, r=None, p=None, reason="x"), p_holm=None) if one.layer == 3 else one
+        for one in found.relations
+    ]
+    measure_figure(replace(found, rows=tuple(rows), relations=tuple(gone)), tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert '"layer": 2, "language": "Japanese (0.50)", "drift": null' in page
+    assert "NaN" not in page.split('embed("#figure", ')[1]
+
+
+def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(cli, tmp_path, monkeypatch):
+    for name, message in (
+        ("a.gif", "`a.gif` is no kind of figure that can be drawn; expected one of: .png, .svg, .pdf, .html."),
+        ("no/a.png", "The folder of `no/a.png` does not exist. Make it first, or choose another."),
+    ):
+        wrong = cli("measure", "before=x", "after=y", "--figure", name)
+        assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", f"Error: {message}\n")
+    for package in ("altair", "vl_convert"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            wrong = cli("measure", "before=x", "after=y", "--figure=a.png")
+        assert wrong.stderr == (
+            f"Error: A figure needs the package `{package}`, which is not installed."
+            ' Run: pip install "distxfer[figures]"\n'
+        )
+
+
+def test_the_verb_draws_too(cli, tiny, tuned, seven):
+    shown = cli("measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=", "--figure", "a.svg")
+    assert shown.exit_code == 0
+    assert "Finnish" in Path("a.svg").read_text(encoding="utf-8")
