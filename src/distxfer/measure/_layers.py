@@ -1,12 +1,16 @@
 """What the measures of whole representations share: the number of rows that they need, and one layer at a time."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
 from distxfer.measure._tensors import working_pair
+
+Found = TypeVar("Found")
 
 
 def paired_rows(x: Tensor, y: Tensor, *, least: int, what: str) -> tuple[Tensor, Tensor]:
@@ -29,3 +33,19 @@ def each_layer(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tenso
     layers = zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True)
     with torch.autocast(x.device.type, enabled=False):
         return torch.stack([function(first, second) for first, second in layers]).reshape(leading)
+
+
+def layers_in_threads(function: Callable[[Tensor, Tensor], Found], x: Tensor, y: Tensor) -> list[Found]:
+    """Return the `function` of every pair of layers, (..., n, d1) and (..., n, d2), on the CPU and without a gradient.
+
+    As many at a time as torch has threads, each on one of them: the products of one layer are too small to share well.
+    """
+    pairs = list(zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True))
+    threads = torch.get_num_threads()
+    if min(threads, len(pairs)) == 1:
+        return [function(*pair) for pair in pairs]
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(lambda pair: function(*pair), pairs))
+    finally:
+        torch.set_num_threads(threads)  # what a thread sets for itself, torch also takes up for threads to come

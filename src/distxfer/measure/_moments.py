@@ -12,8 +12,9 @@ from distxfer.errors import InputError
 from distxfer.measure._hsic import Similarities, floored, no_structure, ratio, unbias
 from distxfer.measure._tensors import working_pair
 
-_ROWS = 1024  # worked on at a time: enough for full speed, and little memory
-_STRIP = 64  # columns of a product at least, for the same reason
+_ROWS = 512  # worked on at a time: enough for full speed, and little memory
+_FIRST = 256  # that say where the rows lie, and how far apart
+_SQUARE = 96  # columns of the squares on a product's diagonal at most, which are computed whole
 
 
 @dataclass
@@ -34,9 +35,9 @@ class LayerMoments:
     @classmethod
     def beginning(cls, x: Tensor, y: Tensor, dtype: torch.dtype) -> Self:
         """Return the moments of no rows yet, at the origin and scale that suit the first of (n, d1) and (n, d2)."""
-        first = [side[:_ROWS].to(dtype) for side in (x, y)]
+        first = [side[:_FIRST].to(dtype) for side in (x, y)]
         means = [side.mean(dim=0) for side in first]
-        scales = [torch.full_like(mean, _near(side - mean)) for side, mean in zip(first, means, strict=True)]
+        scales = [torch.full_like(mean, _near(side, mean)) for side, mean in zip(first, means, strict=True)]
         products = means[0].new_zeros(2 * (len(means[0]) + len(means[1]) + 3,))
         return cls(len(means[0]), torch.cat(means), torch.cat(scales), products)
 
@@ -45,30 +46,30 @@ class LayerMoments:
         """The number of rows so far."""
         return int(self.products[-1, -1])
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all sums are numbers, so that all entries so far were."""
+        return bool(self.products[-1].isfinite().all())
+
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add the rows of (n, d1) and (n, d2)."""
-        strip = max(_STRIP, -(-len(self.products) // 8))
+        z = self.products.new_empty(min(_ROWS, x.shape[0]), len(self.products))
         for start in range(0, x.shape[0], _ROWS):
             rows = (x[start : start + _ROWS], y[start : start + _ROWS])
-            z = self._stacked(*rows)
+            z = z[: len(rows[0])]
+            self._stack(z, *rows)
             if self._strays(z.sum(dim=0)):
-                z = self._stacked(*rows)
-            # The product is symmetric: strips of it from the diagonal on take little more than half the work.
-            for i in range(0, z.shape[1], strip):
-                self.products[i : i + strip, i:].addmm_(z[:, i : i + strip].mT, z[:, i:])
-        upper = self.products.triu()
-        self.products = upper + upper.triu(1).mT
+                self._stack(z, *rows)
+            _add_square(self.products, z)
+        _mirror(self.products)
 
-    def _stacked(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return z (n, d1 + d2 + 3) of some rows."""
+    def _stack(self, z: Tensor, x: Tensor, y: Tensor) -> None:
+        """Write z (n, d1 + d2 + 3) of some rows."""
         d1, d = x.shape[-1], len(self.origin)
-        z = self.products.new_empty(x.shape[0], d + 3)
-        z[:, :d1], z[:, d1:d] = x, y
-        z[:, :d].sub_(self.origin).div_(self.scale)
-        z[:, d] = z[:, :d1].square().sum(dim=-1)
-        z[:, d + 1] = z[:, d1:d].square().sum(dim=-1)
+        for number, (side, columns) in enumerate(((x, slice(0, d1)), (y, slice(d1, d)))):
+            own = torch.sub(side, self.origin[columns], out=z[:, columns]).div_(self.scale[columns])
+            torch.linalg.vecdot(own, own, out=z[:, d + number])
         z[:, -1] = 1.0
-        return z
 
     def merge(self, other: Self) -> None:
         """Add the rows that `other` has seen."""
@@ -78,8 +79,9 @@ class LayerMoments:
         self.products += added
 
     def _seen_from_here(self, other: Self) -> Tensor:
-        shift = (other.origin - self.origin) / self.scale
-        return _moved(other.products, self.width, shift, other.scale / self.scale)
+        factor, d1 = other.scale / self.scale, self.width
+        whole = torch.cat([factor, factor[:1].square(), factor[d1 : d1 + 1].square(), torch.ones_like(factor[:1])])
+        return _shifted(other.products * whole * whole[:, None], d1, (other.origin - self.origin) / self.scale)
 
     def _strays(self, added: Tensor) -> bool:
         """Move the origin to the mean if the rows of `added`, a sum of z, take it further off than the spread.
@@ -91,14 +93,14 @@ class LayerMoments:
         off = torch.stack([side.square().sum() for side in (mean[: self.width], mean[self.width :])])
         if not bool((off > squares / 2).any()):
             return False
-        self.products = _moved(self.products, self.width, -mean, torch.ones_like(mean))
+        self.products = _shifted(self.products, self.width, -mean)
         self.origin = self.origin + mean * self.scale
         return True
 
     def centred(self) -> Tensor:
         """Return the products about the mean, where a column that varies by no more than rounding is exactly 0."""
         mean = self.products[-1, : len(self.origin)] / self.products[-1, -1]
-        products = _moved(self.products, self.width, -mean, torch.ones_like(mean))
+        products = _shifted(self.products, self.width, -mean)
         spread = (products.diagonal()[: len(mean)] / self.products[-1, -1]).sqrt() * self.scale
         rounding = 16 * torch.finfo(mean.dtype).eps * (self.origin + mean * self.scale).abs()
         constant = (~(spread > rounding)).nonzero().squeeze(-1)  # also where rounding took the square below 0
@@ -121,27 +123,50 @@ class LayerMoments:
         return floored((cross, own_x, own_y), squared, n)
 
 
-def _near(spread: Tensor) -> float:
-    """Return the power of 2 that is nearest above the largest entry, so that dividing by it is exact; 1 for none."""
-    largest = float(spread.abs().max())
+def _near(rows: Tensor, mean: Tensor) -> float:
+    """Return the power of 2 next above the largest distance from the mean, so that dividing by it is exact; 1 for none."""
+    least, most = rows.aminmax(dim=0)
+    largest = float(torch.maximum(most - mean, mean - least).max())
     return 2.0 ** frexp(largest)[1] if 0 < largest < torch.inf else 1.0
 
 
-def _moved(products: Tensor, width: int, shift: Tensor, factor: Tensor) -> Tensor:
-    """Return the products of z' made of u' = factor u + shift and the same for v, from those of z: A^T P A."""
-    half = _columns_moved(products, width, shift, factor)
-    return _columns_moved(half.mT, width, shift, factor)
+def _add_square(products: Tensor, z: Tensor) -> None:
+    """Add z^T z above and on the diagonal, in place; below, it is the same mirrored, at twice the work."""
+    half = z.shape[1] // 2
+    if z.shape[1] <= _SQUARE:
+        products.addmm_(z.mT, z)
+        return
+    products[:half, half:].addmm_(z[:, :half].mT, z[:, half:])
+    _add_square(products[:half, :half], z[:, :half])
+    _add_square(products[half:, half:], z[:, half:])
 
 
-def _columns_moved(products: Tensor, width: int, shift: Tensor, factor: Tensor) -> Tensor:
-    """Return P A: |u'|^2 is factor^2 |u|^2 + 2 factor u . shift + |shift|^2, all linear in z."""
+def _mirror(products: Tensor) -> None:
+    """Copy what is above the diagonal to below it, in place."""
+    half = len(products) // 2
+    if len(products) <= _SQUARE:
+        products.copy_(products.triu() + products.triu(1).mT)
+        return
+    products[half:, :half] = products[:half, half:].mT
+    _mirror(products[:half, :half])
+    _mirror(products[half:, half:])
+
+
+def _shifted(products: Tensor, width: int, shift: Tensor) -> Tensor:
+    """Return the products of z' made of u' = u + shift and the same for v, from those of z: A^T P A."""
+    shifted = products.clone()
+    for either in (shifted, shifted.mT):  # the columns, then the rows
+        _shift_columns(either, width, shift)
+    return shifted
+
+
+def _shift_columns(products: Tensor, width: int, shift: Tensor) -> None:
+    """Make P A of P, in place: |u'|^2 is |u|^2 + 2 u . shift + |shift|^2, all linear in z."""
     d, one = len(shift), products[:, -1]
-    moved = products.clone()
-    moved[:, :d].mul_(factor).addr_(one, shift)
     for column, side in ((d, slice(0, width)), (d + 1, slice(width, d))):
-        t, r = shift[side], factor[side][0]
-        moved[:, column] = r**2 * products[:, column] + 2 * r * (products[:, side] @ t) + (t @ t) * one
-    return moved
+        t = shift[side]
+        products[:, column] += 2 * (products[:, side] @ t) + (t @ t) * one
+    products[:, :d].addr_(one, shift)
 
 
 class Moments:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distxfer.errors import InputError
 from distxfer.measure._hsic import Similarities, feature_similarities, in_gram_space, no_structure, ratio, unit_scale
-from distxfer.measure._layers import paired_rows
+from distxfer.measure._layers import layers_in_threads, paired_rows
 from distxfer.measure._moments import LayerMoments
 from distxfer.measure._tensors import centre, check_same_width, row_norms, working, working_pair
 
@@ -49,8 +49,9 @@ def cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True) -> str | None:
 def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
     """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
     least, what = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
-    if _streams(x, y, least):
-        return _streamed_similarities(x, y, unbiased=unbiased)
+    streamed = _streamed_similarities(x, y, unbiased=unbiased) if _streams(x, y, least) else None
+    if streamed is not None:
+        return streamed
     a, b = paired_rows(x, y, least=least, what=what)
     # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
     with torch.autocast(a.device.type, enabled=False):
@@ -62,23 +63,30 @@ def _streams(x: Tensor, y: Tensor, least: int) -> bool:
     if x.dim() < 2 or x.shape[:-1] != y.shape[:-1] or x.shape[-2] < least or 0 in (*x.shape, *y.shape):
         return False
     differentiated = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    if differentiated or x.device.type != "cpu" or y.device.type != "cpu":
-        return False
-    # What is not finite goes the other way, which says what is wrong with it.
-    sums = x.sum(dtype=torch.float64) + y.sum(dtype=torch.float64)
-    return bool(sums.isfinite()) and not in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1])
+    on_cpu = x.device.type == y.device.type == "cpu"
+    return on_cpu and not differentiated and not in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1])
 
 
-@torch.no_grad()
-def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
-    """Return the same layer by layer from sums over rows, without copies of the input in float64."""
-    values = []
-    for first, second in zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True):
+def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities | None:
+    """Return the same layer by layer from sums over rows, without copies of the input in float64.
+
+    None where the sums are not finite: the other way says what is wrong with the input, or scales it first.
+    """
+
+    @torch.no_grad()  # a thread does not take it over from the one that started it
+    def of_layer(first: Tensor, second: Tensor) -> Similarities | None:
         layer = LayerMoments.beginning(first, second, torch.float64)
         layer.add(first, second)
+        if not layer.is_finite:
+            return None
         cross, own_x, own_y = layer.similarities(unbiased=unbiased)
         # What has not moved is exactly 1, whatever the order of the sums.
-        values.append((own_x, own_x, own_x) if torch.equal(first, second) else (cross, own_x, own_y))
+        return (own_x, own_x, own_x) if torch.equal(first, second) else (cross, own_x, own_y)
+
+    found = layers_in_threads(of_layer, x, y)
+    values = [one for one in found if one is not None]
+    if len(values) < len(found):
+        return None
     cross, own_x, own_y = (torch.stack(part).reshape(x.shape[:-2]) for part in zip(*values, strict=True))
     return cross, own_x, own_y
 
