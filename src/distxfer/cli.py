@@ -198,10 +198,21 @@ def env(results: Results = _RESULTS, as_json: AsJson = False) -> None:
 
 @_command
 def compare(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Two folders of finished runs, the baseline first: compared on their predictions, as ONE seed allows.",
+            metavar="[RUN RUN]",
+            show_default=False,
+        ),
+    ] = None,
     table: Annotated[
-        Path, typer.Option("--table", help="Scores: CSV with model, task, method, seed, language, metric, value.")
-    ],
-    baseline: Annotated[str, typer.Option("--baseline", help="The method that the others are compared with.")],
+        Path | None,
+        typer.Option("--table", help="Scores: CSV with model, task, method, seed, language, metric, value."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="The method of the table that the others are compared with.")
+    ] = "",
     metric: Annotated[str, typer.Option("--metric", help="Which metric, where the table has several.")] = "",
     source: Annotated[str, typer.Option("--source", help="The language that the runs were trained on.")] = "eng",
     distance: Annotated[str, typer.Option("--distance", help="Splits near from far languages.")] = "syntactic",
@@ -212,7 +223,19 @@ def compare(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods with a baseline, over seeds and languages, with tests that hold."""
+    """Compare methods with a baseline: a table of scores over seeds and languages, or two runs of one seed."""
+    if (table is None) == (not runs):
+        raise InputError(
+            "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
+            " folders of two finished runs (one seed), the baseline first."
+        )
+    if table is None:
+        _compare_two(runs or [], as_json)
+        return
+    if not baseline:
+        raise InputError(
+            "`--table` needs `--baseline NAME`: the method of the table that the others are compared with."
+        )
     from distxfer.experiments import compare as run
     from distxfer.experiments import read_scores
     from distxfer.reports import comparison_tables
@@ -338,6 +361,19 @@ def _place(key: str) -> tuple[int, str]:
     """Return where a key stands in `show`: single keys first, then tables in the order of the defaults."""
     order = ("seed", "phases", "model", "task", "distance", "parallel", "phase", "intervention")
     return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])
+
+
+def _compare_two(runs: list[Path], as_json: bool) -> None:
+    from distxfer.experiments import compare_runs
+    from distxfer.reports import one_seed_table
+
+    if len(runs) != 2:
+        raise InputError(f"`compare` was given {len(runs)} runs; expected the folders of two, the baseline first.")
+    found = compare_runs(*runs)
+    if as_json:
+        write_json(found.records())
+    else:
+        write(one_seed_table(found).text(width()))
 
 
 def _outlook(recipe: Any, results: Path, as_json: bool) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from distxfer.experiments._measure import Measured as Measured
     from distxfer.experiments._measure import checkpoints as checkpoints
     from distxfer.experiments._measure import measure as measure
+    from distxfer.experiments._one_seed import TwoRuns as TwoRuns
+    from distxfer.experiments._one_seed import compare_runs as compare_runs
     from distxfer.experiments._prepare import Prepared as Prepared
     from distxfer.experiments._recipe import Recipe as Recipe
     from distxfer.experiments._recipe import load_recipe as load_recipe
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 # What needs torch or scipy: imported when it is asked for, so that `--help` and completion stay quick.
 _HOMES = {
     "Comparison": "_compare", "Comparisons": "_compare", "Transfer": "_compare", "compare": "_compare",
-    "Fact": "_language", "language_facts": "_language",
+    "TwoRuns": "_one_seed", "compare_runs": "_one_seed", "Fact": "_language", "language_facts": "_language",
     "Measured": "_measure", "checkpoints": "_measure", "measure": "_measure", "Relation": "_relations",
     "Prepared": "_prepare", "Recipe": "_recipe", "load_recipe": "_recipe",
     "Outlook": "_run", "outlook": "_run", "train": "_run", "validate": "_run",

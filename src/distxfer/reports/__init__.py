@@ -1,6 +1,7 @@
 """Reports: from results to tables."""
 
 from distxfer.reports._compare import comparison_tables as comparison_tables
+from distxfer.reports._compare import one_seed_table as one_seed_table
 from distxfer.reports._figures import check_figure as check_figure
 from distxfer.reports._figures import measure_figure as measure_figure
 from distxfer.reports._language import fact_records as fact_records

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Comparison, Comparisons, Transfer
+    from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
 
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
@@ -28,6 +29,46 @@ def comparison_tables(found: Comparisons) -> list[Table]:
     return tables
 
 
+def one_seed_table(found: TwoRuns) -> Table:
+    """Return one row per language, the source first and all targets last; accuracies and effects in percent."""
+    rows = []
+    for one in found.rows:
+        drawn, exact = one.bootstrap, one.exact
+        between = (
+            "" if drawn.low is None or drawn.high is None else f" [{100 * drawn.low:+.1f}, {100 * drawn.high:+.1f}]"
+        )
+        rows.append(
+            (
+                one.language or "all targets",
+                "" if one.language is None else language_name(one.language),
+                drawn.n,
+                f"{100 * one.accuracy_baseline:.1f}",
+                f"{100 * one.accuracy:.1f}",
+                f"{100 * drawn.difference:+.1f}{between}",
+                None if exact is None else f"{exact.only_a} / {exact.only_b}",
+                _p(drawn.p if exact is None else exact.p),
+                _p(one.p_holm),
+            )
+        )
+    whole = found.rows[-1].bootstrap
+    return Table(
+        ("language", "name", "n", "first", "second", "effect [95 %]", "only 2nd / 1st right", "p", "p (Holm)"),
+        rows,
+        title=f"first: {found.baseline}, second: {found.method}",
+        notes=(
+            "ONE seed: p and interval say what other test sentences would, of these two trained models. They say nothing about"
+            " other seeds of either method; for that, compare at least 3 seeds of each.",
+            f"accuracy; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired bootstrap; all"
+            f" targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
+            *([whole.reason] if whole.reason else []),
+        ),
+    )
+
+
+def _p(value: float | None) -> str | None:
+    return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _all(comparisons: list[Comparison], method: str) -> Comparison:
     return next(one for one in comparisons if (one.method, one.subset) == (method, "all"))
 
@@ -39,7 +80,7 @@ def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transf
         method,
         None if transfer.mean is None else f"{scale * transfer.mean:.1f}",
         _effect(overall, scale),
-        None if overall is None else overall.p_holm,
+        None if overall is None else _p(overall.p_holm),
         *(_starred(own.get(subset), scale) for subset in ("near", "far")),
         None if overall is None else overall.test.n_seeds,
         _r(transfer.by_distance.r),

@@ -1,0 +1,167 @@
+"""Two finished runs against each other, on their stored predictions: what ONE seed of each can say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pyarrow import ArrowException, parquet
+
+from distxfer.errors import InputError
+from distxfer.experiments._result import Result, read_result
+from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
+
+_COLUMNS = ["language", "example_id", "label", "prediction"]
+Answers = Mapping[
+    str, Mapping[str, tuple[str, bool]]
+]  # by language and example: its label, and whether it was got right
+
+
+@dataclass(frozen=True)
+class OneLanguage:
+    """The second run less the first in one language, or in all targets (`language` is None).
+
+    `exact` is McNemar's test, None for all targets, where an item counts once however many languages it is in; `p_holm`
+    is its p, corrected over the target languages, and None for the source.
+    """
+
+    language: str | None
+    accuracy_baseline: float
+    accuracy: float
+    exact: McNemar | None
+    p_holm: float | None
+    bootstrap: PairedBootstrap
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """All comparisons of two runs: the source first, all targets last."""
+
+    baseline: str
+    method: str
+    source: str
+    selection: str
+    rows: tuple[OneLanguage, ...]
+
+    def records(self) -> dict[str, object]:
+        """Return the comparisons as JSON data; effects as fractions."""
+        return {
+            "metric": "accuracy",
+            "selection": self.selection,
+            "source": self.source,
+            "comparisons": [self._record(one) for one in self.rows],
+        }
+
+    def _record(self, one: OneLanguage) -> dict[str, Any]:
+        exact, drawn = one.exact, one.bootstrap
+        return {
+            "baseline": self.baseline,
+            "method": self.method,
+            "subset": "all" if one.language is None else one.language,
+            "effect": drawn.difference,
+            "low": drawn.low,
+            "high": drawn.high,
+            "p": drawn.p if exact is None else exact.p,
+            "p_holm": one.p_holm,
+            "p_bootstrap": drawn.p,
+            "n_seeds": 1,
+            "n_languages": 1 if one.language else sum(row.language not in (None, self.source) for row in self.rows),
+            "n": drawn.n,
+            "n_items": drawn.n_blocks,
+            "only_baseline": None if exact is None else exact.only_b,
+            "only_method": None if exact is None else exact.only_a,
+            "reason": drawn.reason,
+        }
+
+
+def compare_runs(baseline: Path, method: Path) -> TwoRuns:
+    """Compare two runs on the test examples that both have answered, language by language and over all targets.
+
+    Exact McNemar and a paired bootstrap per language, Holm over the targets; over all targets a bootstrap of whole items
+    (`example_id`), since one item in ten languages is one observation. Both take the two trained models as given: they say
+    whether other sentences would favour the same one, and nothing about other seeds of either recipe.
+
+    Raises InputError for a folder without a finished run, predictions that cannot be read, sources, languages or examples
+    that differ, or labels that do.
+    """
+    results = [_finished(folder) for folder in (baseline, method)]
+    sources = [str(one.data["source"]) for one in results]
+    if sources[0] != sources[1]:
+        raise InputError(
+            f"`{baseline}` was trained on `{sources[0]}` and `{method}` on `{sources[1]}`; expected one source."
+            " Compare runs that differ in nothing but what is to be compared."
+        )
+    first, second = (_answers(folder) for folder in (baseline, method))
+    _check_same(first, second, baseline, method)
+    targets = [language for language in first if language != sources[0]]
+    rows = [_of_language(language, first, second) for language in (sources[0], *targets)]
+    corrected = iter(holm([row.exact.p for row in rows[1:] if row.exact is not None]))
+    rows = [rows[0], *(replace(row, p_holm=next(corrected)) for row in rows[1:])]
+    return TwoRuns(
+        baseline=str(baseline),
+        method=str(method),
+        source=sources[0],
+        selection=str(results[0].summary.get("selection", "not known")),
+        rows=(*rows, _of_all(targets, first, second)),
+    )
+
+
+def _finished(folder: Path) -> Result:
+    result = read_result(folder)
+    if result is None:
+        raise InputError(
+            f"`{folder}` holds no finished run; expected a folder with a `result.json`. `distxfer ls runs` lists them."
+        )
+    return result
+
+
+def _answers(folder: Path) -> Answers:
+    path = folder / "predictions.parquet"
+    try:
+        rows = parquet.read_table(path, columns=_COLUMNS).to_pylist()
+    except (OSError, ArrowException, KeyError) as error:
+        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
+    answers: dict[str, dict[str, tuple[str, bool]]] = {}
+    for row in rows:
+        answers.setdefault(row["language"], {})[row["example_id"]] = row["label"], row["label"] == row["prediction"]
+    return answers
+
+
+def _check_same(first: Answers, second: Answers, baseline: Path, method: Path) -> None:
+    """Raise InputError unless both runs answered the same examples, with the same labels."""
+    for one, other, here, there in ((first, second, baseline, method), (second, first, method, baseline)):
+        for language, answers in one.items():
+            if language not in other:
+                raise InputError(
+                    f"`{language}` is tested in `{here}` and not in `{there}`. Compare runs on the same languages."
+                )
+            for example, (label, _) in answers.items():
+                if example not in other[language]:
+                    raise InputError(
+                        f"The example `{example}` of `{language}` is in `{here}` and not in `{there}`; expected the same"
+                        " examples in both. Compare runs on the same data."
+                    )
+                if other[language][example][0] != label:
+                    raise InputError(
+                        f"The example `{example}` of `{language}` has the label `{label}` in `{here}` and"
+                        f" `{other[language][example][0]}` in `{there}`. Compare runs on the same data."
+                    )
+
+
+def _right(answers: Answers, examples: Sequence[tuple[str, str]]) -> list[bool]:
+    return [answers[language][example][1] for language, example in examples]
+
+
+def _of_language(language: str, first: Answers, second: Answers) -> OneLanguage:
+    examples = [(language, example) for example in first[language]]
+    before, after = _right(first, examples), _right(second, examples)
+    shares = (sum(before) / len(before), sum(after) / len(after))
+    return OneLanguage(language, *shares, mcnemar(after, before), None, paired_bootstrap(after, before))
+
+
+def _of_all(targets: Sequence[str], first: Answers, second: Answers) -> OneLanguage:
+    examples = [(language, example) for language in targets for example in first[language]]
+    before, after = _right(first, examples), _right(second, examples)
+    shares = (sum(before) / len(before), sum(after) / len(after))
+    drawn = paired_bootstrap(after, before, blocks=[example for _, example in examples])
+    return OneLanguage(None, *shares, None, None, drawn)

@@ -1,0 +1,171 @@
+"""Two runs against each other on their stored predictions: published counts, other people's tests, and what does not pair."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas
+import pytest
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from distxfer.experiments import compare_runs
+from distxfer.reports import one_seed_table
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+PLAIN, ALIGN = REFERENCE / "plain" / "b919d868-s0", REFERENCE / "dist_align" / "4f822c7f-s0"
+AGAIN = REFERENCE / "plain" / "b919d868-s1"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return compare_runs(PLAIN, ALIGN)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """Whether each run is right, joined by hand on language and example."""
+    frames = [pandas.read_parquet(run / "predictions.parquet") for run in (PLAIN, ALIGN)]
+    joined = frames[0].merge(frames[1], on=["language", "example_id"], suffixes=("_first", "_second"))
+    assert len(joined) == len(frames[0]) == len(frames[1])
+    return joined.assign(
+        first=joined.label_first == joined.prediction_first, second=joined.label_second == joined.prediction_second
+    )
+
+
+def test_every_language_is_statsmodels_exact_mcnemar(found, both):
+    assert [one.language for one in found.rows[:2]] == ["eng", "ara"]
+    assert len(found.rows) == 15
+    expected = {}
+    for one in found.rows[:-1]:
+        rows = both[both.language == one.language]
+        assert (one.accuracy_baseline, one.accuracy) == pytest.approx((rows["first"].mean(), rows["second"].mean()))
+        counts = pandas.crosstab(rows["first"], rows["second"])
+        assert (one.exact.only_a, one.exact.only_b) == (counts.loc[False, True], counts.loc[True, False])
+        expected[one.language] = mcnemar(counts.to_numpy(), exact=True).pvalue
+        assert one.exact.p == pytest.approx(expected[one.language])
+        assert one.bootstrap.difference == pytest.approx(one.accuracy - one.accuracy_baseline)
+        assert one.bootstrap.low < one.bootstrap.difference < one.bootstrap.high
+    assert found.rows[0].p_holm is None
+    holm = multipletests([expected[one.language] for one in found.rows[1:-1]], method="holm")[1]
+    assert [one.p_holm for one in found.rows[1:-1]] == pytest.approx(list(holm))
+
+
+def test_all_targets_are_drawn_by_whole_items(found, both):
+    whole, targets = found.rows[-1], both[both.language != "eng"]
+    assert (whole.language, whole.exact, whole.p_holm) == (None, None, None)
+    assert (whole.bootstrap.n, whole.bootstrap.n_blocks) == (len(targets), 381)
+    assert whole.accuracy == pytest.approx(targets["second"].mean())
+    per_item = (targets["second"].astype(float) - targets["first"]).groupby(targets.example_id).mean()
+    half = (whole.bootstrap.high - whole.bootstrap.low) / 2
+    assert half == pytest.approx(1.96 * per_item.std() / 381**0.5, rel=0.05)
+
+
+def test_a_run_does_not_differ_from_itself():
+    rows = compare_runs(PLAIN, PLAIN).rows
+    assert {one.bootstrap.difference for one in rows} == {0.0}
+    assert {one.bootstrap.p for one in rows} == {one.exact.p for one in rows[:-1]} == {1.0}
+
+
+def test_two_seeds_of_one_recipe_differ_significantly_and_the_table_says_what_that_means():
+    """Why one seed is no finding: the same recipe with another seed is "significantly" other in some language."""
+    found = compare_runs(PLAIN, AGAIN)
+    assert min(one.p_holm for one in found.rows[1:-1]) < 0.01
+    assert "ONE seed: p and interval say what other test sentences would, of these two trained models." in " ".join(
+        one_seed_table(found).notes
+    )
+
+
+def test_the_verb(cli, found):
+    shown = cli("compare", str(PLAIN), str(ALIGN), "--json")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    data = json.loads(shown.stdout)
+    assert data == found.records()
+    assert (data["metric"], data["selection"], data["source"]) == ("accuracy", "last", "eng")
+    first, last = data["comparisons"][1], data["comparisons"][-1]
+    assert (first["subset"], first["n_seeds"], first["n_languages"], first["n"]) == ("ara", 1, 1, 381)
+    assert (last["subset"], last["n_languages"], last["n_items"], last["only_method"]) == ("all", 13, 381, None)
+    lines = [line.split() for line in cli("compare", str(PLAIN), str(ALIGN)).stdout.splitlines()]
+    assert [
+        "rus",
+        "Russian",
+        "381",
+        "70.6",
+        "74.0",
+        "+3.4",
+        "[-0.3,",
+        "+7.1]",
+        "32",
+        "/",
+        "19",
+        "0.092",
+        "0.092",
+    ] in lines
+
+
+# What does not pair
+
+
+def changed(run, folder, **edits):
+    """A copy of a run whose predictions were changed: `drop` the rows of, `rename` or `relabel` one example."""
+    shutil.copytree(run, folder)
+    frame = pandas.read_parquet(folder / "predictions.parquet")
+    if "drop" in edits:
+        frame = frame[frame.language != edits["drop"]]
+    if "rename" in edits:
+        frame.loc[frame.language == "jpn", "example_id"] = frame.example_id.replace(*edits["rename"])
+    if "relabel" in edits:
+        frame.loc[(frame.language == "jpn") & (frame.example_id == edits["relabel"]), "label"] = "Objects"
+    frame.to_parquet(folder / "predictions.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        ({"drop": "kor"}, "`kor` is tested in `{plain}` and not in `{other}`. Compare runs on the same languages."),
+        (
+            {"rename": ("002A-FE0F-20E3", "x")},
+            "The example `002A-FE0F-20E3` of `jpn` is in `{plain}` and not in `{other}`; expected the same examples in"
+            " both. Compare runs on the same data.",
+        ),
+        (
+            {"relabel": "002A-FE0F-20E3"},
+            "The example `002A-FE0F-20E3` of `jpn` has the label `Symbols` in `{plain}` and `Objects` in `{other}`."
+            " Compare runs on the same data.",
+        ),
+    ],
+)
+def test_runs_that_do_not_pair_are_refused(cli, tmp_path, edit, expected):
+    other = changed(ALIGN, tmp_path / "other", **edit)
+    shown = cli("compare", str(PLAIN), str(other))
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert shown.stderr == f"Error: {expected.format(plain=PLAIN, other=other)}\n"
+    assert cli("compare", str(other), str(PLAIN)).exit_code == 2
+
+
+def test_what_is_no_run_is_refused(cli, tmp_path):
+    wrong = {
+        (): "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
+        " folders of two finished runs (one seed), the baseline first.",
+        (str(PLAIN),): "`compare` was given 1 runs; expected the folders of two, the baseline first.",
+        (str(PLAIN), "nothing"): "`nothing` holds no finished run; expected a folder with a `result.json`."
+        " `distxfer ls runs` lists them.",
+        ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method of the table that the others are compared"
+        " with.",
+    }  # fmt: skip
+    for words, expected in wrong.items():
+        shown = cli("compare", *words)
+        assert (shown.exit_code, shown.stderr) == (2, f"Error: {expected}\n")
+    broken = shutil.copytree(ALIGN, tmp_path / "broken")
+    (broken / "predictions.parquet").write_bytes(b"PAR1")
+    assert cli("compare", str(PLAIN), str(broken)).stderr.startswith(
+        f"Error: `{broken}/predictions.parquet` cannot be read ("
+    )
+    other = shutil.copytree(ALIGN, tmp_path / "other")
+    data = json.loads((other / "result.json").read_text())
+    (other / "result.json").write_text(json.dumps({**data, "source": "deu"}))
+    assert cli("compare", str(PLAIN), str(other)).stderr == (
+        f"Error: `{PLAIN}` was trained on `eng` and `{other}` on `deu`; expected one source."
+        " Compare runs that differ in nothing but what is to be compared.\n"
+    )
