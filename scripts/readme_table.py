@@ -104,7 +104,7 @@ def table(found: dict[str, dict[int, Result]]) -> str:
     note = (
         f"\nTest accuracy in percent on `emoji`, {len(SEEDS)} seeds, {len(targets)} targets ({len(far)} far: "
         f"{', '.join(far)}), last checkpoint; brackets are 95 % intervals (means: over seeds, languages fixed; effects: "
-        "against `plain` with the same seed, seed and language both random, Satterthwaite degrees of freedom; p: Holm "
+        "against `plain` with the same seed, seed and language both random (docs/statistics.md); p: Holm "
         f"over {len(methods)} methods). Forward passes per step: of the encoder and its reference. {collapsed} of"
         f" {len(SEEDS) * len(RECIPES)} runs collapsed (a collapsed run is averaged nowhere).\n"
     )

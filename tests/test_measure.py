@@ -15,8 +15,8 @@ from conftest import LABELS, LAYERS, TARGETS, perturbed, save_tiny, texts_of
 from distxfer import InputError, distance, load_recipe, train
 from distxfer.encoders import Encoder, load_encoder
 from distxfer.experiments import measure
-from distxfer.languages import DISTANCES
-from distxfer.measure import cka, holm
+from distxfer.languages import DISTANCES, lineage
+from distxfer.measure import cka, decompose, holm
 from distxfer.reports import measure_tables
 
 
@@ -91,6 +91,31 @@ def test_correlations_are_over_the_targets_and_the_source_where_asked(tiny, tune
     assert one.found.n_groups == len(over) - 1 - diagonal  # German and French (and English) are one family
 
 
+def test_transfer_is_decomposed_over_distance_script_and_tokens(found, tuned):
+    tokenizer = AutoTokenizer.from_pretrained(tuned)
+    covariates = {
+        "distance": {key: distance("eng", key, imputed=True).value for key in TARGETS},
+        "script": {key: float(key in ("jpn", "kor")) for key in TARGETS},
+        "tokens": {key: sum(len(tokenizer(text)["input_ids"]) for text, _ in texts_of(key)) / 24 for key in TARGETS},
+    }
+    transfer = {key: found.transfer[key] for key in TARGETS}
+    groups = {key: lineage(key) for key in TARGETS}
+    assert found.decomposition == decompose(transfer, covariates, groups=groups)
+    title = measure_tables(found)[-1].title
+    assert title.startswith(f"What transfer goes with: R² = {found.decomposition.r_squared:.2f} (adjusted ")
+    shares = {one["measure"]: one["value"] for one in found.records() if one["measure"].startswith("decomposition")}
+    assert sum(shares.values()) == pytest.approx(2 * shares["decomposition"])  # the parts sum to R^2
+
+
+def test_no_decomposition_of_few_languages_or_of_what_is_the_same_everywhere(tiny, tuned, seven):
+    few = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "task.targets=deu,fin,jpn,kor"])
+    assert few.decomposition is None
+    (note,) = [note for note in few.notes if note.startswith("No decomposition of transfer: ")]
+    assert "4 languages" in note
+    latin = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "task.targets=deu,fin,fra,tur"])
+    assert "`script` is the same for all targets: no part of the decomposition." in latin.notes
+
+
 def test_holm_is_over_all_cells_of_a_table(found):
     for start, cells in (("correlation_drift_", 6 * (LAYERS + 1)), ("correlation_transfer_", 6)):
         table = [
@@ -143,6 +168,14 @@ def test_retrieval_and_drift_are_what_a_run_finds(tmp_path, tiny, tiny_settings,
         (ours,) = [one for one in got.rows if [one.measure, one.layer, one.language, one.moment] == place]
         assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6), row["n"])
     assert got.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
+    table = measure_tables(got)[1]
+    assert table.title.startswith("Translations found, last layer")
+    kinds = [f"retrieval_{kind}_forward" for kind in ("weak", "strong", "csls")]
+    for row in table.rows:
+        values = {(one.measure, one.moment): one for one in got.rows if (one.language, one.layer) == (row[0], LAYERS)}
+        assert row[2:4] == (values[kinds[0], "after"].n, 1 / values[kinds[0], "after"].n)
+        assert list(row[4:]) == [values[kind, moment].value for kind in kinds for moment in ("before", "after")]
+    assert [row[0] for row in table.rows] == ["deu", "jpn"]
 
 
 def test_a_second_time_nothing_is_encoded(tiny, tuned, seven, found, monkeypatch):

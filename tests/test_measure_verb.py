@@ -32,13 +32,17 @@ def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned,
     assert records == found.records()
     columns = ["measure", "layer", "language", "value", "n", "moment"]
     more = ["p", "p_holm", "n_groups", "method", "detectable", "reason"]
+    of_parts = ["p", "r", "partial_r", "partial_p", "coefficient", "vif"]
     for one in records:
         assert list(one)[:6] == columns
-        assert sorted(list(one)[6:]) == (sorted(more) if one["measure"].startswith("correlation") else [])
+        extra = more if one["measure"].startswith("correlation") else []
+        extra = of_parts if one["measure"].startswith("decomposition_") else extra
+        assert sorted(list(one)[6:]) == sorted(extra)
     kinds = {one["measure"] for one in records}
     assert kinds == {
         "drift_cka", "drift_cka_standardised", "top_dimension_share", "accuracy", "relative_transfer",
         "correlation_drift_transfer", *(f"correlation_{what}_{name}" for what in ("drift", "transfer") for name in DISTANCES),
+        "decomposition", "decomposition_distance", "decomposition_script", "decomposition_tokens",
     }  # fmt: skip
     score = next(one for one in records if (one["measure"], one["language"]) == ("accuracy", "jpn"))
     assert score == dict(zip(columns, ["accuracy", None, "jpn", found.scores["jpn"], 24, "after"], strict=True))
@@ -98,10 +102,10 @@ def test_tables_fit_their_terminal(found, width):
             for layer in ([one.layer] if one.layer is None else range(1, 13) if one.layer == 1 else [])
         ),
     )
-    drift, related = measure_tables(deep, width)
+    drift, related, parts = measure_tables(deep, width)
     assert drift.columns[-3:] == ("lower", "middle", "upper")
     assert related.columns[0] == ("drift with" if width >= 16 + 8 * 14 else "drift at")
-    assert all(len(line) <= width for table in (drift, related) for line in table.text(width).splitlines())
+    assert all(len(line) <= width for table in (drift, related, parts) for line in table.text(width).splitlines())
     assert measure_tables(deep, 200)[0].columns[-12:] == tuple(map(str, range(1, 13)))
 
 

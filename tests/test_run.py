@@ -96,7 +96,7 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     rows = table.to_pylist()
     assert {row["measure"] for row in rows} == {
         "drift_cka", "drift_cka_standardised", "retrieval_weak_forward", "retrieval_weak_backward",
-        "retrieval_strong_forward", "retrieval_strong_backward",
+        "retrieval_strong_forward", "retrieval_strong_backward", "retrieval_csls_forward", "retrieval_csls_backward",
     }  # fmt: skip
     assert {row["layer"] for row in rows} == set(range(13))
     drift = [row for row in rows if row["measure"].startswith("drift")]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isnan
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -38,10 +39,19 @@ from distxfer.experiments._relations import (
     Relation,
     all_distances,
     all_relations,
+    decomposed,
     own_distance,
     relation_notes,
 )
-from distxfer.measure import accuracy, cka_reason, is_collapsed, relative_transfer, standardise, top_dimension_share
+from distxfer.measure import (
+    Decomposition,
+    accuracy,
+    cka_reason,
+    is_collapsed,
+    relative_transfer,
+    standardise,
+    top_dimension_share,
+)
 from distxfer.training import Team
 
 Encoders = Mapping[Moment, tuple[Encoder, str]]  # with the fingerprint of its folder
@@ -58,6 +68,8 @@ class Measured:
 
     `distances` is by name and language (the source at 0), `ordered` all languages by the recipe's distance, the source
     first. `scores` (accuracy) and `transfer` (relative, see `relative_transfer`) are empty without a head for the task.
+    `decomposition` divides transfer over the recipe's distance, another script than the source's, and the tokens that a
+    test text takes.
     """
 
     before: str
@@ -78,6 +90,7 @@ class Measured:
     scores: Mapping[str, float]
     transfer: Mapping[str, float]
     relations: tuple[Relation, ...]
+    decomposition: Decomposition | None
     notes: tuple[str, ...]
 
     def drift(self, language: str) -> dict[int, float]:
@@ -106,7 +119,23 @@ class Measured:
             found = asdict(one.found)
             head = {"measure": one.measure, "layer": one.layer, "language": None, "value": found.pop("r")}
             related.append({**head, "n": found.pop("n"), **after, "p": found.pop("p"), "p_holm": one.p_holm, **found})
-        return [*measured, *scored, *related]
+        return [*measured, *scored, *related, *self._parts()]
+
+    def _parts(self) -> list[dict[str, Any]]:
+        """Return one object per part of the decomposition, `value` being its share of R^2, and one for R^2."""
+        if self.decomposition is None:
+            return []
+        head = {"layer": None, "language": None}
+        tail = {"n": self.decomposition.n, "moment": "after"}
+        whole = {"measure": "decomposition", **head, "value": self.decomposition.r_squared, **tail}
+        found = [asdict(part) for part in self.decomposition.parts]
+        return [
+            whole,
+            *(
+                {"measure": f"decomposition_{one.pop('covariate')}", **head, "value": one.pop("share"), **tail, **one}
+                for one in found
+            ),
+        ]
 
 
 def checkpoints(words: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -169,6 +198,7 @@ def measure(
     distances, missing = all_distances(recipe.distance, languages)
     relations = all_relations(rows, transfer, distances, every if diagonal else languages.targets, tuned.layers, method)
     own = own_distance(recipe.distance)
+    parts, undivided = decomposed(transfer, distances[own], _tokens(tuned, task, every), languages)
     notes = _tokenizer_note(encoders) + _drift_notes(taken, task, rows, unbiased)
     notes += [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
     return Measured(
@@ -190,7 +220,14 @@ def measure(
         scores=scores,
         transfer=transfer,
         relations=tuple(relations),
-        notes=(*notes, *_score_notes(scores, task, languages.source), *missing, *relation_notes(relations)),
+        decomposition=parts,
+        notes=(
+            *notes,
+            *_score_notes(scores, task, languages.source),
+            *missing,
+            *relation_notes(relations),
+            *undivided,
+        ),
     )
 
 
@@ -326,6 +363,15 @@ def _scores(now: Snapshot, task: Task, languages: Iterable[str]) -> dict[str, fl
         )
 
     return {language: score(task.examples("test", language)) for language in languages}
+
+
+def _tokens(encoder: Encoder, task: Task, languages: Iterable[str]) -> dict[str, float]:
+    """Return the mean number of tokens of a test text. Per text, since not every script parts words."""
+
+    def mean(examples: Sequence[Example]) -> float:
+        return fmean(len(encoder.tokenizer(one.text, one.text_pair)["input_ids"]) for one in examples)
+
+    return {language: mean(task.examples("test", language)) for language in languages}
 
 
 def _transfer(scores: Mapping[str, float], source: str) -> dict[str, float]:

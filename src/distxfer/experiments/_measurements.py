@@ -11,11 +11,12 @@ from torch import Tensor
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder, StateCache, States
 from distxfer.errors import RunError
-from distxfer.measure import cka, retrieval, standardise
+from distxfer.measure import cka, csls_retrieval, retrieval, standardise
 from distxfer.training import Team
 
 Moment = Literal["before", "after"]
 _BATCH = 64
+_NEIGHBOURS = 10  # of CSLS, as in its paper
 FEWEST = 4  # sentences that unbiased CKA needs
 
 
@@ -194,7 +195,8 @@ def drift_rows(
 def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment) -> list[Row]:
     """Return how often the nearest neighbour of a held-out sentence is its translation, per layer and language.
 
-    Weak: among the translations; strong: among them and the other sentences of its own language. Both directions.
+    Weak: among the translations; strong: among them and the other sentences of its own language; CSLS: weak, with hubs
+    held back. Both directions.
     """
     rows = []
     for language, pairs in (parallel.held_out if parallel else {}).items():
@@ -205,11 +207,14 @@ def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment)
         target = now.states([pair[1] for pair in unique])
         for layer in range(len(source)):
             found = retrieval(source[layer], target[layer])
+            by_csls = csls_retrieval(source[layer], target[layer], k=min(_NEIGHBOURS, found.n))
             values = {
                 "retrieval_weak_forward": found.weak_forward,
                 "retrieval_weak_backward": found.weak_backward,
                 "retrieval_strong_forward": found.strong_forward,
                 "retrieval_strong_backward": found.strong_backward,
+                "retrieval_csls_forward": by_csls.forward,
+                "retrieval_csls_backward": by_csls.backward,
             }
             rows += [Row(name, layer, language, value, found.n, moment) for name, value in values.items()]
     return rows

@@ -11,8 +11,8 @@ from distxfer.errors import InputError
 from distxfer.experiments._measurements import Row
 from distxfer.experiments._recipe import DistanceSettings
 from distxfer.interventions import Languages
-from distxfer.languages import DISTANCES, distance, lineage
-from distxfer.measure import Correlation, correlate, holm
+from distxfer.languages import DISTANCES, distance, lineage, script
+from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
 
 Method = Literal["spearman", "pearson"]
 
@@ -109,3 +109,33 @@ def relation_notes(relations: Sequence[Relation]) -> list[str]:
             name = one.measure.removeprefix("correlation_").replace("_", " and ", 1)
             reasons.setdefault(one.found.reason, []).append(name)
     return [f"{', '.join(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
+
+
+def decomposed(
+    transfer: Mapping[str, float], between: Mapping[str, float], tokens: Mapping[str, float], languages: Languages
+) -> tuple[Decomposition | None, list[str]]:
+    """Return how transfer divides over distance, another script and tokens per text, and a note on what is missing.
+
+    Over the targets that have all of them. A script is 1 where it is not the source's, else 0. What is the same in all
+    languages cannot explain how they differ, and is left out.
+    """
+    targets = [key for key in languages.targets if key in transfer and key in between]
+    if not targets:
+        return None, []
+    own = script(languages.source)
+    covariates = {
+        "distance": {key: between[key] for key in targets},
+        "script": {key: float(script(key) != own) for key in targets},
+        "tokens": {key: tokens[key] for key in targets},
+    }
+    varying = {name: values for name, values in covariates.items() if len(set(values.values())) > 1}
+    notes = [
+        f"`{name}` is the same for all targets: no part of the decomposition."
+        for name in covariates
+        if name not in varying
+    ]
+    try:
+        groups = {key: lineage(key) for key in targets}
+        return decompose({key: transfer[key] for key in targets}, varying, groups=groups), notes
+    except InputError as error:
+        return None, [*notes, f"No decomposition of transfer: {error}"]

@@ -13,6 +13,7 @@ from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings torch
     from distxfer.experiments import Measured, Relation
+    from distxfer.measure import Decomposition
 
 _BANDS = ("lower", "middle", "upper")
 _LEVEL = 0.05
@@ -20,8 +21,14 @@ _AROUND, _A_LAYER, _A_CELL = 62, 7, 8  # columns of text: the rest of the first 
 
 
 def measure_tables(measured: Measured, width: int | None = None) -> list[Table]:
-    """Return the table of languages and that of correlations, as they fit in `width` columns (None: all layers)."""
-    return [_languages(measured, width), _correlations(measured, width)]
+    """Return the tables of languages, of alignment, of correlations and of the decomposition, those that there are.
+
+    As they fit in `width` columns (None: all layers).
+    """
+    tables = [_languages(measured, width), _correlations(measured, width)]
+    if any(row.measure.startswith("retrieval") for row in measured.rows):
+        tables.insert(1, _alignment(measured))
+    return tables if measured.decomposition is None else [*tables, _decomposition(measured, measured.decomposition)]
 
 
 def _languages(measured: Measured, width: int | None) -> Table:
@@ -49,6 +56,52 @@ def _languages(measured: Measured, width: int | None) -> Table:
             *(["transfer: (accuracy − source) / source."] if measured.transfer else []),
             *_outlier(measured),
             *measured.notes,
+        ),
+    )
+
+
+def _alignment(measured: Measured) -> Table:
+    """Return one row per target: how often the nearest neighbour is the translation, at the last layer."""
+    kinds = ("weak", "strong", "csls")
+    found = {
+        (row.measure, row.language, row.moment): row
+        for row in measured.rows
+        if row.layer == measured.layers and row.measure.startswith("retrieval")
+    }
+    rows = []
+    for language in measured.ordered:
+        names = [f"retrieval_{kind}_forward" for kind in kinds]
+        cells = [found.get((name, language, moment)) for name in names for moment in ("before", "after")]
+        here = [one for one in cells if one is not None]
+        if here:
+            values = (None if one is None else one.value for one in cells)
+            rows.append((language, language_name(language), here[0].n, 1 / here[0].n, *values))
+    return Table(
+        columns=("language", "name", "n", "chance", *(f"{kind}{then}" for kind in kinds for then in ("", " →"))),
+        rows=rows,
+        title="Translations found, last layer: before, and after (→)",
+        notes=(
+            f"n held-out pairs, from `{measured.source}`, by cosine; weak: among the translations; strong: and the other"
+            " sentences of the source; csls: weak, hubs held back. All layers, both directions: --json.",
+        ),
+    )
+
+
+def _decomposition(measured: Measured, found: Decomposition) -> Table:
+    """Return one row per covariate of transfer, the largest share first."""
+    rows = [
+        (part.covariate, part.share, part.coefficient, part.r, part.p, part.partial_r, part.partial_p)
+        for part in sorted(found.parts, key=lambda part: -part.share)
+    ]
+    return Table(
+        columns=("covariate", "share of R²", "coefficient", "r", "p", "partial r", "p given the others"),
+        rows=rows,
+        title=f"What transfer goes with: R² = {found.r_squared:.2f} (adjusted {found.adjusted_r_squared:.2f})",
+        notes=(
+            f"n = {found.n} targets; distance: {measured.distance}; script: another one than the source's; tokens: of a test"
+            " text, which tells of the tokenizer where the texts are translations. Coefficients in standard deviations; p by"
+            " permutations that keep families together, not corrected. It says what goes together, not why.",
+            *found.notes,
         ),
     )
 
