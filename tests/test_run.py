@@ -106,7 +106,7 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     retrieval = [row for row in rows if row["measure"] == "retrieval_weak_forward" and row["moment"] == "before"]
     assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/381
     assert all(0 <= row["value"] <= 1 and not math.isnan(row["value"]) for row in retrieval)
-    assert len(rows) == 2 * 13 * (6 * 2 + 5 * 4)
+    assert len(rows) == 2 * 13 * (6 * 2 + 5 * 6)
 
 
 def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from distxfer.errors import InputError as InputError
     from distxfer.errors import RunError as RunError
     from distxfer.experiments import Result as Result
+    from distxfer.experiments import compare as compare
     from distxfer.experiments import load_recipe as load_recipe
     from distxfer.experiments import read_result as read_result
+    from distxfer.experiments import read_scores as read_scores
     from distxfer.experiments import train as train
     from distxfer.languages import distance as distance
     from distxfer.measure import cka as cka
 
 _HOMES = {
-    "InputError": "errors", "RunError": "errors", "Result": "experiments", "load_recipe": "experiments",
-    "read_result": "experiments", "train": "experiments", "distance": "languages", "cka": "measure",
+    "InputError": "errors", "RunError": "errors", "Result": "experiments", "compare": "experiments",
+    "load_recipe": "experiments", "read_result": "experiments", "read_scores": "experiments",
+    "train": "experiments", "distance": "languages", "cka": "measure",
 }  # fmt: skip
 
 
