@@ -34,15 +34,7 @@ from distxfer.experiments._measurements import (
 from distxfer.experiments._prepare import languages_of, parallel_of
 from distxfer.experiments._recipe import Recipe, load_recipe
 from distxfer.experiments._recipe_files import shipped_folder
-from distxfer.experiments._relations import (
-    Method,
-    Relation,
-    all_distances,
-    all_relations,
-    decomposed,
-    own_distance,
-    relation_notes,
-)
+from distxfer.experiments._relations import Method, Relation, relate
 from distxfer.measure import (
     Decomposition,
     accuracy,
@@ -176,30 +168,26 @@ def measure(
     standardised; the largest dimension's share of the variance; retrieval on the held-out pairs; accuracy of `after`,
     where its head is for exactly the task's labels. Over the targets: drift against each typological distance, drift
     against relative transfer, transfer against distance, with permutation tests that keep families together and Holm's
-    correction over all cells of each of the three. The source is left out of these unless `diagonal`.
+    correction over all cells of each of the three (the source is left out unless `diagonal`); transfer decomposed. `settings`
+    are words of a recipe, such as `task=emoji` or `model.pooling=cls`. One forward pass a model and text, cached.
 
-    `settings` are words of a recipe, such as `task=emoji` or `model.pooling=cls`. One forward pass per model and text,
-    and none for what the cache has.
-
-    Raises InputError for settings that are unknown or about training, models that do not load, or that differ in their
-    number of layers. Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
+    Raises InputError for settings that are unknown or about training, and models that do not load or differ in depth.
+    Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings)
     languages = languages_of(recipe)
+    every = [languages.source, *languages.targets]
     task = load_task(recipe.task.name, languages.source, languages.targets)
     parallel = parallel_of(recipe, languages)
     encoders = _encoders(before, after, recipe, task, device=Team().device)
-    every = [languages.source, *languages.targets]
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
-    tuned = encoders["after"][0]
+    tuned, _ = encoders["after"]
     rows = _rows(taken, task, parallel, every, unbiased)
     scores = _scores(taken["after"], task, every) if tuned.head_is_loaded else {}
-    transfer = _transfer(scores, languages.source)
-    distances, missing = all_distances(recipe.distance, languages)
-    relations = all_relations(rows, transfer, distances, every if diagonal else languages.targets, tuned.layers, method)
-    own = own_distance(recipe.distance)
-    parts, undivided = decomposed(transfer, distances[own], _tokens(tuned, task, every), languages)
-    notes = _tokenizer_note(encoders) + _drift_notes(taken, task, rows, unbiased)
+    transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, every)
+    found = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
+    far = found.distances[found.distance]
+    notes = [*_tokenizer_note(encoders), *_drift_notes(taken, task, rows, unbiased)]
     notes += [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
     return Measured(
         before=before,
@@ -212,22 +200,16 @@ def measure(
         method=method,
         diagonal=diagonal,
         imputed=recipe.distance.imputed,
-        distance=own,
-        distances=distances,
-        ordered=tuple(sorted(every, key=lambda key: (key != languages.source, distances[own].get(key, inf), key))),
+        distance=found.distance,
+        distances=found.distances,
+        ordered=tuple(sorted(every, key=lambda key: (key != languages.source, far.get(key, inf), key))),
         sizes={key: len(task.examples("test", key)) for key in every},
         rows=tuple(rows),
         scores=scores,
         transfer=transfer,
-        relations=tuple(relations),
-        decomposition=parts,
-        notes=(
-            *notes,
-            *_score_notes(scores, task, languages.source),
-            *missing,
-            *relation_notes(relations),
-            *undivided,
-        ),
+        relations=found.relations,
+        decomposition=found.decomposition,
+        notes=(*notes, *_score_notes(scores, task, languages.source), *found.notes),
     )
 
 

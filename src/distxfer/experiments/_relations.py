@@ -30,6 +30,37 @@ class Relation:
     p_holm: float | None
 
 
+@dataclass(frozen=True)
+class Relations:
+    """All distances from the source by name, the name of the recipe's own, and all that was found to go with them."""
+
+    distance: str
+    distances: Mapping[str, Mapping[str, float]]
+    relations: tuple[Relation, ...]
+    decomposition: Decomposition | None
+    notes: tuple[str, ...]
+
+
+def relate(
+    rows: Sequence[Row],
+    transfer: Mapping[str, float],
+    tokens: Mapping[str, float],
+    settings: DistanceSettings,
+    languages: Languages,
+    layers: int,
+    method: Method,
+    diagonal: bool,
+) -> Relations:
+    """Return how drift and transfer go with every distance and each other, and what transfer divides over."""
+    own = own_distance(settings)
+    distances, missing = all_distances(settings, languages)
+    over = [languages.source, *languages.targets] if diagonal else languages.targets
+    relations = all_relations(rows, transfer, distances, over, layers, method)
+    parts, undivided = decomposed(transfer, distances[own], tokens, languages)
+    notes = (*missing, *relation_notes(relations), *undivided)
+    return Relations(own, distances, tuple(relations), parts, notes)
+
+
 def own_distance(settings: DistanceSettings) -> str:
     """Return the name of the distance that the recipe chose."""
     return "matrix" if settings.matrix else settings.name

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distxfer.errors import InputError
-from distxfer.measure._correlation import correlate, partial_correlation
+from distxfer.measure._correlation import partial_correlation
 
 Array = npt.NDArray[np.float64]
 
@@ -94,20 +94,12 @@ def decompose(
     family = None if groups is None else [groups.get(language) for language in languages]
     parts = []
     for j, name in enumerate(names):
-        simple = correlate(x[:, j], y, groups=family, method="pearson", draws=draws, seed=seed)
-        rest = np.delete(x, j, axis=1)
-        partial = partial_correlation(x[:, j], y, rest, groups=family, method="pearson", draws=draws, seed=seed)
-        part = Part(
-            covariate=name,
-            r=float(x[:, j] @ y),
-            p=simple.p,
-            partial_r=partial.r,
-            partial_p=partial.p,
-            coefficient=float(coefficients[j]),
-            share=shares[j],
-            vif=float(inflation[j]),
+        simple, partial = (
+            partial_correlation(x[:, j], y, given, groups=family, method="pearson", draws=draws, seed=seed)
+            for given in (None, np.delete(x, j, axis=1))
         )
-        parts.append(part)
+        own = {"coefficient": float(coefficients[j]), "share": shares[j], "vif": float(inflation[j])}
+        parts.append(Part(name, float(x[:, j] @ y), simple.p, partial.r, partial.p, **own))
     notes = tuple(
         f"`{part.covariate}` is nearly a function of the other covariates (variance inflation {part.vif:.0f}): "
         "its part cannot be told from theirs"
