@@ -162,6 +162,36 @@ def test_a_language_without_a_distance_is_in_all_but_neither_near_nor_far(tmp_pa
     assert found.distance == "matrix"
 
 
+def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
+    rows = table(methods=("plain", "better", "far"))
+    rows = [row for row in rows if row[2] != "far" or row[4] in ("jpn", "kor", "eng")]
+    rows = [row for row in rows if row[2] == "far" or row[4] not in ("jpn", "kor")]
+    path = write(tmp_path / "t.csv", rows)
+    answer = cli("compare", "--table", str(path), "--baseline", "plain")
+    assert answer.exit_code == 0
+    assert "Note: tiny, toy: `far` on all is left out, for no scores are left that pair once this is: " in answer.stderr
+    assert "better than `plain`: better." in answer.stdout
+    apart = [[*row[:3], str(int(row[3]) + 10 * (row[2] == "better")), *row[4:]] for row in table()]
+    answer = cli("compare", "--table", str(write(path, apart)), "--baseline", "plain", "--paired")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(
+        "Error: Nothing is left to compare with `plain`: tiny, toy: `better` on all is left out,"
+    )
+    assert answer.stderr.endswith("Give scores of the same languages (paired: and seeds).\n")
+
+
+def test_the_unit_is_that_of_the_scores(tmp_path, cli):
+    """Percent stay percent, also where no language has a distance, so that no method has a mean to show."""
+    matrix = tmp_path / "far.csv"
+    matrix.write_text(",eng\nswa,0.5\n")
+    for factor, shown in ((1, "+5."), (100, "+5.")):
+        rows = [[*row[:6], factor * row[6]] for row in table()]
+        words = ["--table", str(write(tmp_path / "t.csv", rows)), "--baseline", "plain", "--matrix", str(matrix)]
+        lines = [line.split() for line in cli("compare", *words).stdout.splitlines()]
+        (cells,) = [line for line in lines if line[:2] == ["better", "–"]]
+        assert cells[2].startswith(shown), cells
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from statistics import fmean
 
@@ -150,6 +151,32 @@ def test_a_language_without_data(facts):
     observed = facts("nqo", "distance.imputed=false")
     assert "no syntactic distance" in value(observed, "in_the_way")["value"]
     assert value(observed, "accuracy")["note"] == "`nqo` has no syntactic distance to extrapolate by"
+
+
+def test_a_matrix_of_your_own_is_what_counts(facts, tmp_path):
+    matrix = tmp_path / "far.csv"
+    matrix.write_text(",eng\nnqo,0.3\n" + "".join(f"{code},0.{i + 1}\n" for i, code in enumerate(["deu", "jpn"])))
+    records = facts("nqo", f"distance.matrix={matrix}")
+    assert value(records, "distance_matrix")["value"] == 0.3
+    assert "distance" not in value(records, "in_the_way")["value"]  # though URIEL has nothing but predictions
+    missing = facts("swa", f"distance.matrix={matrix}")
+    assert value(missing, "distance_matrix")["value"] is None
+    assert "has no distance between `eng` and `swa`" in value(missing, "distance_matrix")["note"]
+    assert "no matrix distance" in value(missing, "in_the_way")["value"]
+
+
+def test_a_score_without_errors_leaves_no_gain_to_show(facts, tmp_path, cli):
+    for seed in (0, 1):
+        run = shutil.copytree(RESULTS / "reference" / "plain" / f"b919d868-s{seed}", tmp_path / f"s{seed}")
+        data = json.loads((run / "result.json").read_text())
+        for score in data["scores"]:
+            score["value"] = 1.0
+        (run / "result.json").write_text(json.dumps(data))
+    answer = cli("language", "deu", "--results", str(tmp_path), "--json")
+    assert answer.exit_code == 0, answer.output
+    one = value(json.loads(answer.stdout), "smallest_gain")
+    assert one["value"] is None
+    assert one["note"] == "an expected score of 1.000 leaves no errors, or no successes, to tell methods apart by"
 
 
 def test_the_table(cli):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, TaskType
+from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from pyarrow import parquet
+from safetensors.torch import load_file, save_file
 from scipy import stats
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -212,7 +213,66 @@ def test_adapters_are_merged(tiny, seven, tmp_path):
     )
 
 
+def adapters(tiny, folder, config, **saved):
+    """Adapters as PEFT saves them for the tiny encoder, with some of their weights replaced."""
+    model = get_peft_model(AutoModelForSequenceClassification.from_pretrained(tiny), config)
+    model.save_pretrained(folder)
+    path = folder / "adapter_model.safetensors"
+    save_file(saved.get("weights", lambda weights: weights)(load_file(path)), path, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("weights", "place"),
+    [
+        (
+            lambda all_: {key.replace("bert.", "roberta."): one for key, one in all_.items()},
+            "is nothing in the file and [",
+        ),
+        (lambda all_: {key: torch.cat([one, one], -1) for key, one in all_.items()}, "] in the file and ["),
+        (
+            lambda all_: {key: one for key, one in all_.items() if ".layer.0." not in key},
+            "is nothing in the file and [",
+        ),
+        (
+            lambda all_: {key.replace(".layer.0.", ".layer.9."): one for key, one in all_.items()},
+            "is nothing in the file",
+        ),
+    ],
+)
+def test_adapters_of_another_model_are_refused(tiny, seven, tmp_path, weights, place):
+    """PEFT leaves out what does not fit, and what is left is the encoder as it was: a drift of 0 that means nothing."""
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=2, target_modules=["query"])
+    folder = adapters(tiny, tmp_path / "adapters", config, weights=weights)
+    with pytest.raises(InputError) as error:
+        measure(str(tiny), str(folder), [f"task={seven}", "parallel="])
+    assert str(error.value).startswith(
+        f"`after`: The adapters in `{folder}` do not fit `{tiny}`: `base_model.model.bert."
+    )
+    assert place in str(error.value)
+
+
+def test_prompts_are_refused(tiny, seven, tmp_path):
+    config = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=2)
+    folder = adapters(tiny, tmp_path / "adapters", config)
+    with pytest.raises(InputError) as error:
+        measure(str(tiny), str(folder), [f"task={seven}", "parallel="])
+    assert str(error.value) == (
+        f"`after`: The adapters in `{folder}` are prompts, which cannot be merged into the weights. Give LoRA or IA3"
+        " adapters."
+    )
+
+
 # What cannot be measured is said
+
+
+def test_a_language_without_a_known_script_is_left_out_of_the_decomposition(tiny, tuned, seven, tmp_path):
+    more = shutil.copytree(seven, tmp_path / "more")
+    shutil.copytree(more / "deu", more / "ang")  # Old English, of which CLDR knows no script
+    shutil.copytree(more / "fra", more / "ita")
+    got = measure(str(tiny), str(tuned), [f"task={more}", "parallel=", "distance=genetic"])
+    assert "No usual script is known of ang: left out of the decomposition." in got.notes
+    assert got.decomposition.n == 7
 
 
 def test_without_a_head_for_the_labels_there_is_no_transfer(tiny, headless, seven, tmp_path):

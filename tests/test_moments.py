@@ -221,6 +221,15 @@ def test_memory_does_not_grow_with_the_rows():
     assert sum(value.numel() for value in total.state().values()) == size
 
 
+def test_what_was_begun_in_inference_mode_goes_on_outside_it():
+    x, y = related(3)
+    with torch.inference_mode():
+        total = moments((x[:20] + 0, y[:20] + 0))
+    total.update(x[20:40], y[20:40])
+    total.merge(moments((x[40:], y[40:])))
+    assert total.cka().item() == pytest.approx(measure.cka(x, y).item(), abs=1e-12)
+
+
 def test_refuses():
     x, y = related()
     total = moments((x, y))

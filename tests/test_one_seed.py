@@ -103,6 +103,18 @@ def test_the_verb(cli, found):
     ] in lines
 
 
+def test_a_language_with_one_example_has_no_interval(tmp_path):
+    for run in (PLAIN, ALIGN):
+        frame = pandas.read_parquet(shutil.copytree(run, tmp_path / run.name) / "predictions.parquet")
+        first = frame.example_id.iloc[0]
+        frame = frame[(frame.language != "kor") | (frame.example_id == first)]
+        frame.to_parquet(tmp_path / run.name / "predictions.parquet")
+    rows = {one.language: one for one in compare_runs(tmp_path / PLAIN.name, tmp_path / ALIGN.name).rows}
+    assert (rows["kor"].bootstrap.low, rows["kor"].bootstrap.reason) == (None, "no interval: there is one item")
+    assert rows["kor"].exact.n == 1
+    assert rows["ara"].bootstrap.low is not None
+
+
 # What does not pair
 
 

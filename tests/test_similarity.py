@@ -1,5 +1,7 @@
 """Similarity: against definitions written out again, known answers and declared invariances."""
 
+import threading
+
 import hypothesis
 import numpy as np
 import pytest
@@ -109,6 +111,37 @@ def test_cka_of_a_batch_of_layers_is_the_cka_of_each():
     for i in range(2):
         for j in range(3):
             assert result[i, j].item() == pytest.approx(measure.cka(x[i, j], y[i, j]).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("much", [1e37, 1e90])
+def test_cka_of_rows_that_grow_by_many_orders_of_magnitude(unbiased, much):
+    """The first rows do not tell how large the others are: sums of their fourth powers overflow."""
+    x, y = normal(0, 600, 3) + 1, normal(1, 600, 3) + 1
+    x[:300], y[:300] = x[:300] / much, y[:300] / much
+    large = much * x[300:], much * y[300:]
+    whole = [torch.cat([side[:300], big]) for side, big in zip((x, y), large, strict=True)]
+    expected = measure.cka(*(side.clone().requires_grad_() for side in whole), unbiased=unbiased).item()
+    assert measure.cka(*whole, unbiased=unbiased).item() == pytest.approx(expected, abs=1e-10)
+
+
+def test_cka_of_booleans_is_that_of_0_and_1():
+    x, y = normal(0, 500, 4) > 0, normal(1, 500, 4) > 0
+    assert measure.cka(x, y).item() == pytest.approx(measure.cka(x.double(), y.double()).item(), abs=1e-12)
+
+
+def test_cka_of_layers_leaves_torchs_threads_as_they_were():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        measure.cka(normal(0, 5, 600, 4), normal(1, 5, 600, 4))
+        later = []
+        thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert (torch.get_num_threads(), later) == (3, [3])
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_cka_survives_extreme_scales():

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from peft import PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from distxfer.encoders._encoder import Encoder
@@ -42,17 +42,38 @@ def merge_adapters(encoder: Encoder, folder: Path) -> Encoder:
 
     Their head counts as not loaded: PEFT does not save which labels it is for. Changes the encoder that it is given.
 
-    Raises InputError where they do not fit the encoder.
+    Raises InputError where they do not fit the encoder, or are prompts, which no weights can take up.
     """
     with quiet(), warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 for a property by its old name.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        # What PEFT leaves out is an error below.
+        warnings.filterwarnings("ignore", "Found missing adapter keys|Some weights of PeftModel", UserWarning)
         try:
             adapted = PeftModel.from_pretrained(encoder.model, str(folder), ignore_mismatched_sizes=True)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
             reason = str(error).strip().split("\n")[0]
             raise InputError(f"The adapters in `{folder}` do not fit `{encoder.name}`: {reason}") from error
+        _check_fit(adapted, encoder, folder)
         merged = adapted.merge_and_unload()
     return replace(
         encoder, name=str(folder), model=merged, base=cast(PreTrainedModel, merged.base_model), head_is_loaded=False
     )
+
+
+def _check_fit(adapted: PeftModel, encoder: Encoder, folder: Path) -> None:
+    """Raise InputError unless every stored weight but the head's has its place: PEFT leaves out what does not fit."""
+    if adapted.active_peft_config.is_prompt_learning:
+        raise InputError(
+            f"The adapters in `{folder}` are prompts, which cannot be merged into the weights. Give LoRA or IA3 adapters."
+        )
+    places = {name: list(weights.shape) for name, weights in get_peft_model_state_dict(adapted).items()}
+    with safe_open(folder / _WEIGHTS, framework="pt") as stored:
+        found = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118 - no mapping
+    for name in sorted(places.keys() | found.keys()):
+        if places.get(name) != found.get(name) and encoder.place(name) != "head":
+            there, here = (one.get(name, "nothing") for one in (found, places))
+            raise InputError(
+                f"The adapters in `{folder}` do not fit `{encoder.name}`: `{name}` is {there} in the file and {here} in the"
+                " model. Give the adapters of this model, or write the right one into `base_model_name_or_path`."
+            )

@@ -56,9 +56,10 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of one table, with what they rest on."""
+    """All comparisons of one table, with what they rest on; `fractions` says that no score is above 1."""
 
     metric: str
+    fractions: bool
     selection: str
     source: str
     distance: str
@@ -126,11 +127,27 @@ def compare(
         far_from, lacking = _distances(start, runs, distance_name, imputed, matrix)
         notes += lacking
         group = _Group(model, task, baseline, dict(sorted(runs.items())), far_from, paired)
-        comparisons += _compared(group)
+        rows, left_out = _compared(group)
+        comparisons += rows
+        notes += left_out
         transfers += _transfers(group)
+    if not comparisons:
+        raise InputError(
+            f"Nothing is left to compare with `{baseline}`: {'; '.join(notes)}. Give scores of the same languages"
+            " (paired: and seeds)."
+        )
+    fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
     named = f"{'matrix' if matrix else distance_name}{' (imputed)' if imputed and not matrix else ''}"
     return Comparisons(
-        metric, selection, start, named, paired, tuple(comparisons), tuple(transfers), tuple(dict.fromkeys(notes))
+        metric,
+        fractions,
+        selection,
+        start,
+        named,
+        paired,
+        tuple(comparisons),
+        tuple(transfers),
+        tuple(dict.fromkeys(notes)),
     )
 
 
@@ -177,23 +194,27 @@ def _distances(
     return found, notes
 
 
-def _compared(group: _Group) -> list[Comparison]:
+def _compared(group: _Group) -> tuple[list[Comparison], list[str]]:
+    """Return all comparisons of a group, and a note for each of which nothing is left."""
     rows: list[Comparison] = []
+    notes = []
     for subset in ("all", "near", "far"):
-        methods = [method for method in group.runs if method != group.baseline]
-        found = [one for one in (_one(group, method, subset) for method in methods) if one is not None]
+        answers = [_one(group, method, subset) for method in group.runs if method != group.baseline]
+        found = [one for one in answers if isinstance(one, Comparison)]
+        notes += [one for one in answers if isinstance(one, str)]
         tested = {one.method: one.test.p for one in found if one.test.p is not None}
         corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
         rows += [replace(one, p_holm=corrected.get(one.method)) for one in found]
-    return rows
+    return rows, notes
 
 
-def _one(group: _Group, method: str, subset: str) -> Comparison | None:
-    """Return one comparison on the scores that both have in full, or None where nothing is left of them."""
+def _one(group: _Group, method: str, subset: str) -> Comparison | str:
+    """Return one comparison on the scores that both have in full, or why nothing is left of them."""
     pair = {name: group.runs[name] for name in (method, group.baseline)}
     languages, seeds, dropped = complete(pair, lambda language: group.belongs(language, subset), paired=group.paired)
     if not languages or not all(seeds.values()):
-        return None
+        why = f" once this is: {', '.join(dropped)}" if dropped else ""
+        return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
     a, b = (
         np.array([[cells[seed][language] for language in languages] for seed in seeds[name]])
         for name, cells in pair.items()

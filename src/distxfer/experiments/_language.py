@@ -83,7 +83,8 @@ def language_facts(
         *expected,
         *_gains(key, measured, expected[0]),
     ]
-    return [_verdict(key, source, recipe.distance.name, facts), *facts]
+    chosen = "matrix" if recipe.distance.matrix else recipe.distance.name
+    return [_verdict(key, source, chosen, facts), *facts]
 
 
 def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
@@ -102,9 +103,9 @@ def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
         against.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
     if not any(pairs):
         against.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
-    if name in DISTANCES and found[f"distance_{name}", key] is None:
+    if found.get((f"distance_{name}", key), 0.0) is None:
         against.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
-    elif name not in {"genetic", "geographic"} and shared.get(f"distance_{name}") == 0:
+    elif name not in {"genetic", "geographic", "matrix"} and shared.get(f"distance_{name}") == 0:
         against.append(f"its {name} distance rests on predicted features alone")
     return Fact("language", "in_the_way", key, "; ".join(against) or "nothing")
 
@@ -124,16 +125,15 @@ def _identity(key: str) -> Iterator[Fact]:
 
 
 def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
-    for name in DISTANCES:
+    matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
+    for name in (*DISTANCES, *(["matrix"] if matrix else [])):
         try:
-            one = distance(source, key, name, imputed=recipe.distance.imputed)
+            own = matrix if name == "matrix" else None
+            one = distance(source, key, name, imputed=recipe.distance.imputed, matrix=own)
             note = f"{'imputed, ' if one.imputed else ''}{one.provenance}"
             yield Fact("distance", f"distance_{name}", key, one.value, one.n_shared, note=note)
         except InputError as error:
             yield Fact("distance", f"distance_{name}", key, None, note=str(error))
-    if recipe.distance.matrix:
-        one = distance(source, key, matrix=Path(recipe.distance.matrix))
-        yield Fact("distance", "distance_matrix", key, one.value, one.n_shared, note=one.provenance)
     kin = relatives(key)
     names = ", ".join(f"{one.key} ({language_name(one.key)}, {one.n_shared} families shared)" for one in kin)
     yield Fact("distance", "nearest_relatives", key, names or None, note="" if kin else "none has syntactic data")
@@ -286,10 +286,13 @@ def _gains(key: str, measured: _Measured, expected: Fact) -> Iterator[Fact]:
             "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
         )
         return
-    accuracy = min(max(expected.value, 0.0), 1.0)
-    for n in sorted({*_TEST_SIZES, measured.test_size}):
+    if not 0 < expected.value < 1:
+        note = f"an expected score of {expected.value:.3f} leaves no errors, or no successes, to tell methods apart by"
+        yield Fact("smallest gain", "smallest_gain", key, None, note=note)
+        return
+    for n in sorted(size for size in {*_TEST_SIZES, measured.test_size} if size > 1):
         for seeds in _SEEDS:
-            gain = smallest_gain(n, seeds, accuracy=accuracy, seed_sd=measured.seed_sd)
+            gain = smallest_gain(n, seeds, accuracy=expected.value, seed_sd=measured.seed_sd)
             note = f"{n} sentences, {seeds} seeds (which differ by {measured.seed_sd:.3f})"
             yield Fact("smallest gain", "smallest_gain", key, gain, n, note=note)
 

@@ -156,12 +156,19 @@ def _of_language(language: str, first: Answers, second: Answers) -> OneLanguage:
     examples = [(language, example) for example in first[language]]
     before, after = _right(first, examples), _right(second, examples)
     shares = (sum(before) / len(before), sum(after) / len(after))
-    return OneLanguage(language, *shares, mcnemar(after, before), None, paired_bootstrap(after, before))
+    return OneLanguage(language, *shares, mcnemar(after, before), None, _drawn(after, before, list(first[language])))
 
 
 def _of_all(targets: Sequence[str], first: Answers, second: Answers) -> OneLanguage:
     examples = [(language, example) for language in targets for example in first[language]]
     before, after = _right(first, examples), _right(second, examples)
     shares = (sum(before) / len(before), sum(after) / len(after))
-    drawn = paired_bootstrap(after, before, blocks=[example for _, example in examples])
-    return OneLanguage(None, *shares, None, None, drawn)
+    return OneLanguage(None, *shares, None, None, _drawn(after, before, [example for _, example in examples]))
+
+
+def _drawn(after: list[bool], before: list[bool], items: list[str]) -> PairedBootstrap:
+    """Return the paired bootstrap of whole items; one item alone has a difference and no interval."""
+    if len(set(items)) < 2:
+        difference = (sum(after) - sum(before)) / len(after)
+        return PairedBootstrap(difference, None, None, None, len(after), 1, "no interval: there is one item")
+    return paired_bootstrap(after, before, blocks=items)

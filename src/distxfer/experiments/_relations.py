@@ -150,17 +150,22 @@ def decomposed(
     Over the targets that have all of them. A script is 1 where it is not the source's, else 0. What is the same in all
     languages cannot explain how they differ, and is left out.
     """
-    targets = [key for key in languages.targets if key in transfer and key in between]
-    if not targets:
-        return None, []
     own = script(languages.source)
+    candidates = [key for key in languages.targets if key in transfer and key in between]
+    targets = [key for key in candidates if own and script(key)]
+    unknown = [key for key in candidates if key not in targets]
+    notes = (
+        [f"No usual script is known of {', '.join(unknown)}: left out of the decomposition."] if own and unknown else []
+    )
+    if not targets:
+        return None, notes
     covariates = {
         "distance": {key: between[key] for key in targets},
         "script": {key: float(script(key) != own) for key in targets},
         "tokens": {key: tokens[key] for key in targets},
     }
     varying = {name: values for name, values in covariates.items() if len(set(values.values())) > 1}
-    notes = [
+    notes += [
         f"`{name}` is the same for all targets: no part of the decomposition."
         for name in covariates
         if name not in varying

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -42,10 +43,17 @@ def layers_in_threads(function: Callable[[Tensor, Tensor], Found], x: Tensor, y:
     """
     pairs = list(zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True))
     threads = torch.get_num_threads()
-    if min(threads, len(pairs)) == 1:
+    workers = min(threads, len(pairs))
+    if workers == 1:
         return [function(*pair) for pair in pairs]
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(lambda pair: function(*pair), pairs))
-    finally:
+    started = Barrier(workers + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    with ThreadPoolExecutor(workers, initializer=start) as pool:
+        futures = [pool.submit(function, *pair) for pair in pairs]
+        started.wait()
         torch.set_num_threads(threads)  # what a thread sets for itself, torch also takes up for threads to come
+        return [future.result() for future in futures]

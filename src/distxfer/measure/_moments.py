@@ -48,8 +48,8 @@ class LayerMoments:
 
     @property
     def is_finite(self) -> bool:
-        """Whether all sums are numbers, so that all entries so far were."""
-        return bool(self.products[-1].isfinite().all())
+        """Whether all sums are numbers, so that all entries so far were, and none too large to be summed."""
+        return bool(self.products.sum().isfinite())
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add the rows of (n, d1) and (n, d2)."""
@@ -192,6 +192,7 @@ class Moments:
         """The number of rows so far."""
         return self._layers[0].n if self._layers else 0
 
+    @torch.inference_mode(False)  # what was begun inside inference mode could not go on outside it
     @torch.no_grad()
     def update(self, x: Tensor, y: Tensor) -> None:
         """Add a batch: x (..., n, d1) and y (..., n, d2), row i of both from the same sentence, n >= 1.
@@ -212,6 +213,7 @@ class Moments:
         for layer, (a, b) in zip(self._layers, pairs, strict=True):
             layer.add(a, b)
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def merge(self, other: "Moments") -> None:
         """Add all rows that `other` has seen, which itself stays as it is.

@@ -63,7 +63,7 @@ def _streams(x: Tensor, y: Tensor, least: int) -> bool:
     if x.dim() < 2 or x.shape[:-1] != y.shape[:-1] or x.shape[-2] < least or 0 in (*x.shape, *y.shape):
         return False
     differentiated = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    on_cpu = x.device.type == y.device.type == "cpu"
+    on_cpu = x.device.type == y.device.type == "cpu" and x.dtype != torch.bool and y.dtype != torch.bool
     return on_cpu and not differentiated and not in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1])
 
 
@@ -80,6 +80,8 @@ def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarit
         if not layer.is_finite:
             return None
         cross, own_x, own_y = layer.similarities(unbiased=unbiased)
+        if not bool((cross.abs() + own_x * own_y).isfinite()):
+            return None
         # What has not moved is exactly 1, whatever the order of the sums.
         return (own_x, own_x, own_x) if torch.equal(first, second) else (cross, own_x, own_y)
 

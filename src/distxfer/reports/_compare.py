@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from distxfer.languages import language_name
@@ -16,13 +17,13 @@ _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far",
 
 def comparison_tables(found: Comparisons) -> list[Table]:
     """Return one table per model and task; scores and effects in percent where the scores are fractions."""
-    scale = 100.0 if all(abs(one.mean) <= 1 for one in found.transfers if one.mean is not None) else 1.0
+    scale = 100.0 if found.fractions else 1.0
     tables = []
     for key, group in groupby(found.comparisons, key=lambda one: (one.model, one.task)):
         here = list(group)
         transfers = {one.method: one for one in found.transfers if (one.model, one.task) == key}
         baseline = here[0].baseline
-        methods = sorted({one.method for one in here}, key=lambda name: -_all(here, name).test.effect)
+        methods = sorted({one.method for one in here}, key=lambda name: -_overall_effect(here, name))
         rows = [_row(baseline, [], transfers, scale)]
         rows += [_row(name, [one for one in here if one.method == name], transfers, scale) for name in methods]
         tables.append(Table(_COLUMNS, rows, title=" · ".join(key), notes=_notes(found, here, transfers[baseline])))
@@ -69,8 +70,9 @@ def _p(value: float | None) -> str | None:
     return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _all(comparisons: list[Comparison], method: str) -> Comparison:
-    return next(one for one in comparisons if (one.method, one.subset) == (method, "all"))
+def _overall_effect(comparisons: list[Comparison], method: str) -> float:
+    """Return a method's effect on all languages, minus infinity where there is none."""
+    return next((one.test.effect for one in comparisons if (one.method, one.subset) == (method, "all")), -inf)
 
 
 def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transfer], scale: float) -> tuple[Any, ...]:
