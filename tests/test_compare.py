@@ -123,7 +123,7 @@ def test_gaps_are_left_out_and_named(tmp_path):
     every = next(one for one in found.comparisons if one.subset == "all")
     assert every.dropped == ("seed 2 of `plain` (without 5 of 6 languages)", "`jpn` (missing in 1 of 7 runs)")
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
-    assert found.notes == ("`0` of `plain` has no score for `eng`",)
+    assert found.notes == ("seed `0` of `plain` has no score for `eng`",)
     paired = compare(read_scores(tmp_path / "t.csv"), "plain", paired=True)
     every = next(one for one in paired.comparisons if one.subset == "all")
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
@@ -181,14 +181,14 @@ def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
 
 
 def test_the_unit_is_that_of_the_scores(tmp_path, cli):
-    """Percent stay percent, also where no language has a distance, so that no method has a mean to show."""
+    """Percent stay percent, and means are over the tested languages, also where no language has a distance."""
     matrix = tmp_path / "far.csv"
     matrix.write_text(",eng\nswa,0.5\n")
     for factor, shown in ((1, "+5."), (100, "+5.")):
         rows = [[*row[:6], factor * row[6]] for row in table()]
         words = ["--table", str(write(tmp_path / "t.csv", rows)), "--baseline", "plain", "--matrix", str(matrix)]
         lines = [line.split() for line in cli("compare", *words).stdout.splitlines()]
-        (cells,) = [line for line in lines if line[:2] == ["better", "–"]]
+        (cells,) = [line for line in lines if line[:1] == ["better"] and len(line) > 4 and line[2][0] == "+"]
         assert cells[2].startswith(shown), cells
 
 

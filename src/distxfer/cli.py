@@ -229,6 +229,12 @@ def compare(
             "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
             " folders of two finished runs (one seed), the baseline first."
         )
+    given = {"--baseline": baseline, "--metric": metric, "--matrix": matrix, "--paired": paired, "--observed": observed}
+    if table is None and any(given.values()):
+        name = next(name for name, value in given.items() if value)
+        raise InputError(
+            f"`{name}` goes with `--table`; two runs are compared on their accuracy as it is. Leave it out."
+        )
     if table is None:
         _compare_two(runs or [], as_json)
         return

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from distxfer.errors import InputError, unknown
 from distxfer.experiments._scores import Score
-from distxfer.languages import canonical, distance, lineage
+from distxfer.languages import canonical, check_distance, distance, lineage
 from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
 
 Array = npt.NDArray[np.float64]
 Cells = Mapping[str, Mapping[str, float]]  # the scores of one method by seed and language, only what is there
+_OBSERVED = ("genetic", "geographic")  # distances that are never imputed
 _DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
 
 
@@ -43,7 +44,8 @@ class Comparison:
 class Transfer:
     """How one method's mean score over its seeds goes with distance, over languages; and its gain on the baseline.
 
-    `mean` is over the languages that have a distance and that no seed lacks; None where there are none.
+    All means of a model and task are over the same languages, those that no run lacks (but for runs that lack most of them,
+    see `complete`); None where there are none. The correlations are over those of them that have a distance.
     """
 
     model: str
@@ -104,16 +106,22 @@ def compare(
 
     Raises InputError for a baseline or metric that the table does not have, or no method to compare.
     """
+    check_distance(distance_name, matrix)
     chosen, metric = _of_metric(tuple(scores), metric)
     start = canonical(source)
     notes = [
-        f"`{one.cell[3]}` of `{one.method}` has no score for `{one.language}`" for one in chosen if one.value is None
+        f"seed `{one.seed}` of `{one.method}` has no score for `{one.language}`" for one in chosen if one.value is None
     ]
     groups: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
     for one in chosen:
         if one.value is not None and one.language != start:
             groups[one.model, one.task][one.method].setdefault(one.seed, {})[one.language] = one.value
     methods = {method for runs in groups.values() for method in runs}
+    if not methods:
+        raise InputError(
+            f"The table has no scores of `{metric}` but in the source `{start}`. Add scores of target languages, or say which"
+            " language the runs were trained on with `--source`."
+        )
     if baseline not in methods:
         raise unknown("Baseline", baseline, methods)
     if len(methods) < 2:
@@ -137,7 +145,8 @@ def compare(
             " (paired: and seeds)."
         )
     fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
-    named = f"{'matrix' if matrix else distance_name}{' (imputed)' if imputed and not matrix else ''}"
+    of_names = imputed and not matrix and distance_name not in _OBSERVED
+    named = f"{'matrix' if matrix else distance_name}{' (imputed)' if of_names else ''}"
     return Comparisons(
         metric,
         fractions,
@@ -272,11 +281,17 @@ def complete(
 
 
 def _transfers(group: _Group) -> list[Transfer]:
-    """Return each method's correlation with distance, of its means over seeds, on the languages that every seed has."""
-    means = {name: _means(cells, group.far_from) for name, cells in group.runs.items()}
-    base = means[group.baseline]
+    """Return each method's mean and its correlation with distance, all on the same languages: those that no run lacks."""
+    languages, seeds, _ = complete(group.runs, lambda language: True, paired=False)
+    means = {
+        name: {code: float(np.mean([cells[seed][code] for seed in seeds[name]])) for code in languages}
+        for name, cells in group.runs.items()
+        if seeds[name]
+    }
+    base = means.get(group.baseline, {})
     rows = []
-    for name, own in means.items():
+    for name in group.runs:
+        own = means.get(name, {})
         gains = {language: value - base[language] for language, value in own.items() if language in base}
         rows.append(
             Transfer(
@@ -285,19 +300,14 @@ def _transfers(group: _Group) -> list[Transfer]:
                 method=name,
                 mean=float(np.mean(list(own.values()))) if own else None,
                 by_distance=_correlated(own, group.far_from),
-                gain_by_distance=None if name == group.baseline else _correlated(gains, group.far_from),
+                gain_by_distance=_correlated(gains, group.far_from) if gains and name != group.baseline else None,
             )
         )
     return rows
 
 
-def _means(cells: Cells, far_from: Mapping[str, float]) -> dict[str, float]:
-    rows = list(cells.values())
-    return {code: float(np.mean([row[code] for row in rows])) for code in far_from if all(code in row for row in rows)}
-
-
 def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> Correlation:
-    codes = list(values)
+    codes = [code for code in values if code in far_from]
     return correlate(
         [far_from[code] for code in codes],
         [values[code] for code in codes],

@@ -20,7 +20,17 @@ from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError
 from distxfer.experiments._recipe import Recipe
 from distxfer.experiments._result import Result, read_result
-from distxfer.languages import DISTANCES, canonical, coordinates, distance, families, language_name, relatives, script
+from distxfer.languages import (
+    DISTANCES,
+    canonical,
+    check_distance,
+    coordinates,
+    distance,
+    families,
+    language_name,
+    relatives,
+    script,
+)
 from distxfer.measure import expected_score, smallest_gain
 
 _MOST = 1000  # texts a language: more say nothing new about a tokenizer
@@ -69,6 +79,7 @@ def language_facts(
     Raises InputError for an unknown code, task, model or distance, or a file that cannot be read.
     """
     key, source = canonical(code), canonical(recipe.task.source)
+    check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     sentences = _lines(text) if text else []
     pairs = _pairs(parallel) if parallel else []
     own = sentences or [target for _, target in pairs]

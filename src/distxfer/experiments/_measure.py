@@ -35,6 +35,7 @@ from distxfer.experiments._prepare import languages_of, parallel_of
 from distxfer.experiments._recipe import Recipe, load_recipe
 from distxfer.experiments._recipe_files import shipped_folder
 from distxfer.experiments._relations import Method, Relation, relate
+from distxfer.languages import check_distance
 from distxfer.measure import (
     Decomposition,
     accuracy,
@@ -175,6 +176,7 @@ def measure(
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings)
+    check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     languages = languages_of(recipe)
     every = [languages.source, *languages.targets]
     task = load_task(recipe.task.name, languages.source, languages.targets)

@@ -35,12 +35,14 @@ class OneLanguage:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """All comparisons of two runs: the source first, all targets last."""
+    """All comparisons of two runs: the source first, all targets last; `collapsed` names runs that learnt nothing."""
 
     baseline: str
     method: str
     source: str
     selection: str
+    seeds: tuple[int, int]
+    collapsed: tuple[str, ...]
     rows: tuple[OneLanguage, ...]
 
     def records(self) -> dict[str, object]:
@@ -49,6 +51,8 @@ class TwoRuns:
             "metric": "accuracy",
             "selection": self.selection,
             "source": self.source,
+            "seeds": list(self.seeds),
+            "collapsed": list(self.collapsed),
             "comparisons": [self._record(one) for one in self.rows],
         }
 
@@ -102,6 +106,8 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         method=str(method),
         source=sources[0],
         selection=str(results[0].summary.get("selection", "not known")),
+        seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
+        collapsed=tuple(str(one.folder) for one in results if one.data["status"] == "collapsed"),
         rows=(*rows, _of_all(targets, first, second)),
     )
 

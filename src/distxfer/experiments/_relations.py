@@ -170,6 +170,8 @@ def decomposed(
         for name in covariates
         if name not in varying
     ]
+    if not varying:
+        return None, notes
     try:
         groups = {key: lineage(key) for key in targets}
         return decompose({key: transfer[key] for key in targets}, varying, groups=groups), notes

@@ -80,6 +80,8 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 def _score(place: str, texts: Sequence[str], keys: dict[str, str]) -> Score:
     *names, value = texts
     model, task, method, seed, language, metric = names
+    if not method:
+        raise InputError(f"`{place}` has no method. Name the method that the score is of.")
     if language not in keys:
         try:
             keys[language] = canonical(language)

@@ -1,7 +1,7 @@
 """Languages: codes and names, typological distances with their provenance, and weights from distances."""
 
 from distxfer.languages._codes import canonical, language_name, script
-from distxfer.languages._distances import DISTANCES, Distance, coordinates, distance, relatives
+from distxfer.languages._distances import DISTANCES, Distance, check_distance, coordinates, distance, relatives
 from distxfer.languages._kinship import Relative, families, lineage
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
 from distxfer.languages._weights import WEIGHTINGS, weights
@@ -14,6 +14,7 @@ __all__ = [
     "Distances",
     "Relative",
     "canonical",
+    "check_distance",
     "coordinates",
     "distance",
     "distance_matrix",

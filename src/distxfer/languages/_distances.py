@@ -95,6 +95,14 @@ def check_name(name: str, *others: str) -> None:
     raise unknown("Distance", name, (*DISTANCES, *others))
 
 
+def check_distance(name: str, matrix: Path | None = None) -> None:
+    """Raise InputError for an unknown name of a distance, or a table of the user's own that cannot be read."""
+    if matrix is None:
+        check_name(name)
+    else:
+        read_matrix(matrix)
+
+
 def relatives(
     key: str, name: str = "syntactic", n: int = 3, *, among: Iterable[str] | None = None
 ) -> tuple[Relative, ...]:

@@ -147,7 +147,8 @@ def smallest_gain(
     given, as of independent errors (runs of one encoder agree more, so it is rather too high); `seed_sd`: the standard
     deviation over seeds of one method's accuracy, beyond what sentences explain; for runs paired by seed, that of the
     differences divided by sqrt 2. All fractions, so is the result. None where it would be more than `discordant`: a
-    gain that cannot be. Falls with n, k and `accuracy` above 1/2, rises with the rest.
+    gain that cannot be. Falls with k and `accuracy` above 1/2. Falls with n while sentences make most
+    of the noise; once seeds do, more sentences leave fewer degrees of freedom, and it rises a little again.
 
     Raises: InputError for fewer than 2 sentences or 1 seed, or a share outside its range.
 

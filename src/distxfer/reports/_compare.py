@@ -61,6 +61,11 @@ def one_seed_table(found: TwoRuns) -> Table:
             " other seeds of either method; for that, compare at least 3 seeds of each.",
             f"accuracy; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired bootstrap; all"
             f" targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
+            f"seeds: {found.seeds[0]} and {found.seeds[1]}.",
+            *(
+                f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
+                for run in found.collapsed
+            ),
             *([whole.reason] if whole.reason else []),
         ),
     )
@@ -112,7 +117,7 @@ def _notes(found: Comparisons, here: list[Comparison], baseline: Transfer) -> tu
     groups = {
         "better than": [one.method for one in sure if one.test.effect > 0],
         "worse than": [one.method for one in sure if one.test.effect < 0],
-        "not shown to differ from": [one.method for one in overall if one not in sure],
+        "not shown to differ from": [one.method for one in overall if one not in sure and one.test.p is not None],
     }
     lines = [f"{what} `{baseline.method}`: {', '.join(names)}." for what, names in groups.items() if names]
     lines += dict.fromkeys(f"`{one.method}`: {one.test.reason}." for one in overall if one.test.reason)
