@@ -192,6 +192,44 @@ def test_the_unit_is_that_of_the_scores(tmp_path, cli):
         assert cells[2].startswith(shown), cells
 
 
+def test_means_are_over_the_languages_of_the_test(tmp_path):
+    """A language that one run of the baseline lacks is in no method's mean: means that differ say what the test says."""
+    rows = [row for row in table(gain=0.02) if not (row[2] == "plain" and row[3] == "0" and row[4] == "jpn")]
+    for row in rows:
+        row[6] -= 0.4 * (row[4] == "jpn")
+    found = compare(read_scores(write(tmp_path / "t.csv", rows)), "plain")
+    means = {one.method: one.mean for one in found.transfers}
+    effect = next(one.test.effect for one in found.comparisons if one.subset == "all")
+    assert means["better"] - means["plain"] == pytest.approx(effect)
+    assert {one.by_distance.n for one in found.transfers} == {5}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--distance", "syn"], "Distance `syn` is not known."),
+        (["--matrix", "none.csv"], "Distance table `none.csv` is not a file."),
+        (["--source", "tur"], None),
+    ],
+)
+def test_a_wrong_distance_is_one_error(tmp_path, cli, words, expected):
+    answer = cli("compare", "--table", str(write(tmp_path / "t.csv", table())), "--baseline", "plain", *words)
+    assert answer.exit_code == (2 if expected else 0)
+    if expected:
+        assert answer.stderr.startswith(f"Error: {expected}")
+        assert (answer.stdout, answer.stderr.count("\n")) == ("", 1)
+
+
+def test_tables_of_nothing_but_the_source_or_without_a_method(tmp_path):
+    scores = read_scores(write(tmp_path / "t.csv", table(languages=("eng",))))
+    assert message(compare, scores, "plain") == (
+        "The table has no scores of `accuracy` but in the source `eng`. Add scores of target languages, or say which language"
+        " the runs were trained on with `--source`."
+    )
+    path = write(tmp_path / "t.csv", [["tiny", "toy", "", *row[3:]] for row in table()])
+    assert message(read_scores, path) == f"`{path}:2` has no method. Name the method that the score is of."
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 

@@ -196,6 +196,8 @@ def test_bad_input(cli, tmp_path):
     assert refused("swahili").startswith("Error: Language code `swahili` is not known. Did you mean `swa`?")
     assert refused("swa", "task=nothing").startswith("Error: The task `nothing` is neither built in")
     assert "`modle`" in refused("swa", "modle=x")
+    assert refused("swa", "distance=syntax").startswith("Error: Distance `syntax` is not known. Did you mean")
+    assert refused("swa", "distance.matrix=none.csv").startswith("Error: Distance table `none.csv` is not a file.")
     empty, latin = tmp_path / "empty.txt", tmp_path / "latin.txt"
     empty.write_text("\n")
     latin.write_bytes(b"caf\xe9\n")

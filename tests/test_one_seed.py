@@ -115,6 +115,18 @@ def test_a_language_with_one_example_has_no_interval(tmp_path):
     assert rows["ara"].bootstrap.low is not None
 
 
+def test_a_collapsed_run_is_named(tmp_path):
+    run = shutil.copytree(ALIGN, tmp_path / "run")
+    data = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**data, "status": "collapsed"}))
+    found = compare_runs(PLAIN, run)
+    assert (found.collapsed, found.seeds) == ((str(run),), (0, 0))
+    assert (
+        f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
+        in one_seed_table(found).notes
+    )
+
+
 # What does not pair
 
 
@@ -163,6 +175,8 @@ def test_what_is_no_run_is_refused(cli, tmp_path):
         (str(PLAIN),): "`compare` was given 1 runs; expected the folders of two, the baseline first.",
         (str(PLAIN), "nothing"): "`nothing` holds no finished run; expected a folder with a `result.json`."
         " `distxfer ls runs` lists them.",
+        (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` goes with `--table`; two runs are compared on their accuracy"
+        " as it is. Leave it out.",
         ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method of the table that the others are compared"
         " with.",
     }  # fmt: skip
