@@ -6,7 +6,7 @@ interrupted, and the same command goes on; 1: anything else. What needs torch is
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -224,24 +224,11 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare methods with a baseline: a table of scores over seeds and languages, or two runs of one seed."""
-    if (table is None) == (not runs):
-        raise InputError(
-            "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
-            " folders of two finished runs (one seed), the baseline first."
-        )
     given = {"--baseline": baseline, "--metric": metric, "--matrix": matrix, "--paired": paired, "--observed": observed}
-    if table is None and any(given.values()):
-        name = next(name for name, value in given.items() if value)
-        raise InputError(
-            f"`{name}` goes with `--table`; two runs are compared on their accuracy as it is. Leave it out."
-        )
+    _check_mode(runs or [], table, [name for name, value in given.items() if value])
     if table is None:
         _compare_two(runs or [], as_json)
         return
-    if not baseline:
-        raise InputError(
-            "`--table` needs `--baseline NAME`: the method of the table that the others are compared with."
-        )
     from distxfer.experiments import compare as run
     from distxfer.experiments import read_scores
     from distxfer.reports import comparison_tables
@@ -256,12 +243,8 @@ def compare(
         matrix=matrix,
         paired=paired,
     )
-    if as_json:
-        write_json(found.records())
-        return
-    for one in comparison_tables(found):
-        write(one.text(width()))
-    for note in found.notes:
+    _show(as_json, found.records, lambda: comparison_tables(found))
+    for note in () if as_json else found.notes:
         say(f"Note: {note}")
 
 
@@ -296,11 +279,7 @@ def measure(
         return
     if figure is not None:
         measure_figure(found, figure)
-    if as_json:
-        write_json(found.records())
-    else:
-        for table in measure_tables(found, width()):
-            write(table.text(width()))
+    _show(as_json, found.records, lambda: measure_tables(found, width()))
 
 
 @_command
@@ -327,11 +306,7 @@ def language(
     from distxfer.reports import fact_records, language_tables
 
     facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
-    if as_json:
-        write_json(fact_records(facts))
-        return
-    for table in language_tables(facts):
-        write(table.text(width()))
+    _show(as_json, lambda: fact_records(facts), lambda: language_tables(facts))
 
 
 def _version(wanted: bool) -> None:
@@ -369,6 +344,31 @@ def _place(key: str) -> tuple[int, str]:
     return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])
 
 
+def _show(as_json: bool, records: Callable[[], Any], tables: Callable[[], Iterable[Any]]) -> None:
+    if as_json:
+        write_json(records())
+        return
+    for table in tables():
+        write(table.text(width()))
+
+
+def _check_mode(runs: list[Path], table: Path | None, given: list[str]) -> None:
+    """Refuse anything but a table with its baseline, or runs without the options of a table."""
+    if (table is None) == (not runs):
+        raise InputError(
+            "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
+            " folders of two finished runs (one seed), the baseline first."
+        )
+    if table is None and given:
+        raise InputError(
+            f"`{given[0]}` goes with `--table`; two runs are compared on their accuracy as it is. Leave it out."
+        )
+    if table is not None and "--baseline" not in given:
+        raise InputError(
+            "`--table` needs `--baseline NAME`: the method of the table that the others are compared with."
+        )
+
+
 def _compare_two(runs: list[Path], as_json: bool) -> None:
     from distxfer.experiments import compare_runs
     from distxfer.reports import one_seed_table
@@ -376,10 +376,7 @@ def _compare_two(runs: list[Path], as_json: bool) -> None:
     if len(runs) != 2:
         raise InputError(f"`compare` was given {len(runs)} runs; expected the folders of two, the baseline first.")
     found = compare_runs(*runs)
-    if as_json:
-        write_json(found.records())
-    else:
-        write(one_seed_table(found).text(width()))
+    _show(as_json, found.records, lambda: [one_seed_table(found)])
 
 
 def _outlook(recipe: Any, results: Path, as_json: bool) -> None:

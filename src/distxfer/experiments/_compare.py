@@ -112,20 +112,7 @@ def compare(
     notes = [
         f"seed `{one.seed}` of `{one.method}` has no score for `{one.language}`" for one in chosen if one.value is None
     ]
-    groups: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
-    for one in chosen:
-        if one.value is not None and one.language != start:
-            groups[one.model, one.task][one.method].setdefault(one.seed, {})[one.language] = one.value
-    methods = {method for runs in groups.values() for method in runs}
-    if not methods:
-        raise InputError(
-            f"The table has no scores of `{metric}` but in the source `{start}`. Add scores of target languages, or say which"
-            " language the runs were trained on with `--source`."
-        )
-    if baseline not in methods:
-        raise unknown("Baseline", baseline, methods)
-    if len(methods) < 2:
-        raise InputError(f"The table has no method beside the baseline `{baseline}`. Add the scores of another method.")
+    groups = _grouped(chosen, baseline, start, metric)
     comparisons: list[Comparison] = []
     transfers: list[Transfer] = []
     for (model, task), runs in sorted(groups.items()):
@@ -158,6 +145,30 @@ def compare(
         tuple(transfers),
         tuple(dict.fromkeys(notes)),
     )
+
+
+def _grouped(
+    scores: Iterable[Score], baseline: str, source: str, metric: str
+) -> Mapping[tuple[str, str], Mapping[str, Cells]]:
+    """Return the scores of the target languages by model and task, method, seed and language.
+
+    Raises InputError where there are none, the baseline is not among them, or nothing else is.
+    """
+    groups: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
+    for one in scores:
+        if one.value is not None and one.language != source:
+            groups[one.model, one.task][one.method].setdefault(one.seed, {})[one.language] = one.value
+    methods = {method for runs in groups.values() for method in runs}
+    if not methods:
+        raise InputError(
+            f"The table has no scores of `{metric}` but in the source `{source}`. Add scores of target languages, or say which"
+            " language the runs were trained on with `--source`."
+        )
+    if baseline not in methods:
+        raise unknown("Baseline", baseline, methods)
+    if len(methods) < 2:
+        raise InputError(f"The table has no method beside the baseline `{baseline}`. Add the scores of another method.")
+    return groups
 
 
 @dataclass(frozen=True)
