@@ -134,17 +134,8 @@ def compare(
     fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
     of_names = imputed and not matrix and distance_name not in _OBSERVED
     named = f"{'matrix' if matrix else distance_name}{' (imputed)' if of_names else ''}"
-    return Comparisons(
-        metric,
-        fractions,
-        selection,
-        start,
-        named,
-        paired,
-        tuple(comparisons),
-        tuple(transfers),
-        tuple(dict.fromkeys(notes)),
-    )
+    found = tuple(comparisons), tuple(transfers), tuple(dict.fromkeys(notes))
+    return Comparisons(metric, fractions, selection, start, named, paired, *found)
 
 
 def _grouped(
