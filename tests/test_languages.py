@@ -334,6 +334,7 @@ def test_many_targets_report_all_errors_at_once():
     [
         ("uniform", [1, 1, 1, 1]),
         ("linear", [0, 1, 1, 2]),
+        ("power", [0, 4 / 6, 4 / 6, 16 / 6]),
         ("rank", [0.4, 1, 1, 1.6]),
         ("softmax", [4 / 17, 8 / 17, 8 / 17, 4 * 12 / 17]),
     ],
@@ -347,7 +348,7 @@ def test_weights_known_by_hand(weighting, expected):
 
 @given(VALUES, st.sampled_from(WEIGHTINGS), st.randoms(use_true_random=False))
 def test_weights_have_mean_1_grow_with_distance_and_ignore_the_order(values, weighting, stream):
-    if weighting == "linear" and not any(values.values()):
+    if weighting in ("linear", "power") and not any(values.values()):
         values = dict.fromkeys(values, 1.0)
     answer = weights(values, weighting)
     assert sum(answer.values()) / len(answer) == pytest.approx(1)
@@ -362,7 +363,7 @@ def test_weights_have_mean_1_grow_with_distance_and_ignore_the_order(values, wei
     ("values", "weighting", "temperature", "text"),
     [
         ({"jpn": 1.0}, "sofmax", 0.1, "Weighting `sofmax` is not known. Did you mean `softmax`? "
-         "Choose from: linear, rank, softmax, uniform."),
+         "Choose from: linear, power, rank, softmax, uniform."),
         ({}, "rank", 0.1, "Weights need at least one language, and there is none. Name the target languages."),
         ({"jpn": math.nan}, "rank", 0.1, "Distance `nan` of `jpn` " + NO_WEIGHT),
         ({"jpn": -1.0}, "linear", 0.1, "Distance `-1.0` of `jpn` " + NO_WEIGHT),

@@ -166,6 +166,18 @@ class Encoder:
                 present[list(found)] = True
         return states, present
 
+    def word_places(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, max_length: int
+    ) -> list[tuple[int, list[int]]]:
+        """Return, for each of the `spans[row]` (characters [start, end) of `texts[row]`), its row and its tokens' positions.
+
+        Made for `Encoded.words` of a batch of these texts. A word that reaches beyond `max_length` tokens, or that the
+        tokenizer drops, has no positions. Raises InputError as `word_states` does.
+        """
+        words = [(text, span) for text, row in zip(texts, spans, strict=True) for span in row]
+        _check_words(self, words, max_length)
+        return _tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
+
     def adapt(self, config: PeftConfig) -> None:
         """Put PEFT adapters into the model; from then on only they and the head may train, in every phase.
 
@@ -239,9 +251,7 @@ class Reference:
         """Return the pooled states (layers + 1, n, d) of `n` texts, without a gradient; `keys` name the texts."""
         if all(key in self._memo for key in keys):
             return torch.stack([self._memo[key] for key in keys], dim=1)
-        self.forwards += 1
-        with torch.no_grad():
-            pooled = self._encode(inputs).pooled_layers()
+        pooled = self.encode(inputs).pooled_layers()
         for key, state in zip(keys, pooled.unbind(dim=1), strict=True):
             size = state.numel() * state.element_size()
             if key not in self._memo and self._bytes + size <= _MEMO_BYTES:
@@ -249,11 +259,14 @@ class Reference:
                 self._bytes += size
         return pooled
 
-    def _encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        if self._copy is None:
-            with adapters_off(self._encoder):
-                return self._encoder.encode(inputs)
-        output = self._copy(**inputs, output_hidden_states=True)
+    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Return the states of every token, computed anew, without a gradient."""
+        self.forwards += 1
+        with torch.no_grad():
+            if self._copy is None:
+                with adapters_off(self._encoder):
+                    return self._encoder.encode(inputs)
+            output = self._copy(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
 
 

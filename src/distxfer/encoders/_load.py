@@ -75,11 +75,15 @@ def load_encoder(
     seed: int,
     pooling: Pooling = "mean",
     train_word_embeddings: bool = False,
+    drop_last_layers: int = 0,
     device: torch.device | None = None,
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
-    Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole.
+    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them.
+
+    Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole, or
+    none of its blocks would be left.
     """
     model, info = _load_model(folder, labels, seed)
     base = cast(PreTrainedModel, model.base_model)
@@ -87,6 +91,7 @@ def load_encoder(
     head = _head(model, info)
     kept = _renew_head(model, info, folder, labels, seed)
     _check_whole(model, head, info, folder)
+    _drop_last(model, base, blocks, drop_last_layers)
     order = [key for key, _ in model.named_parameters()]
     first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
     tokenizer = load_tokenizer(folder)
@@ -157,6 +162,22 @@ def _blocks(base: PreTrainedModel) -> str:
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return f"{name}."
     raise InputError(f"`{base.config.model_type}` has no list of {depth} blocks, so its layers cannot be told apart.")
+
+
+def _drop_last(model: PreTrainedModel, base: PreTrainedModel, blocks: str, count: int) -> None:
+    """Leave out the uppermost blocks, and say so in the configuration, so that the saved model has none of them."""
+    if not count:
+        return
+    depth = int(model.config.num_hidden_layers)
+    if count >= depth:
+        raise InputError(
+            f"`drop_last_layers` is `{count}`, but this encoder has {depth} blocks. Leave it at least one of them."
+        )
+    del cast(nn.ModuleList, base.get_submodule(blocks.rstrip(".")))[depth - count :]
+    for config in (model.config, base.config):
+        config.num_hidden_layers = depth - count
+        if getattr(config, "layer_types", None):  # which attention each block has, where they differ
+            config.layer_types = config.layer_types[: depth - count]
 
 
 def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:

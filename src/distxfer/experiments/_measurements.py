@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from statistics import fmean
 from typing import Literal
 
 import torch
@@ -12,10 +13,11 @@ from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder, StateCache, States
 from distxfer.errors import RunError
 from distxfer.measure import cka, csls_retrieval, retrieval, standardise
-from distxfer.training import Team
+from distxfer.training import Team, Watch
 
 Moment = Literal["before", "after"]
 _BATCH = 64
+_SAMPLE = 64  # texts of a language that are looked at while training
 _NEIGHBOURS = 10  # of CSLS, as in its paper
 FEWEST = 4  # sentences that unbiased CKA needs
 
@@ -218,6 +220,46 @@ def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment)
             }
             rows += [Row(name, layer, language, value, found.n, moment) for name, value in values.items()]
     return rows
+
+
+def watcher(
+    before: Snapshot,
+    encoder: Encoder,
+    collate: Collator,
+    task: Task,
+    parallel: ParallelText | None,
+    languages: Sequence[str],
+    team: Team,
+) -> Watch:
+    """Return what measures a sample while training: `drift/LANGUAGE` and `retrieval/LANGUAGE`.
+
+    Drift is 1 - CKA (unbiased) from `before`, averaged over the blocks, of the first 64 test texts of a language; retrieval is
+    weak, from the source, at the last layer, among the first 64 held-out pairs. Labels play no part in either.
+    """
+    texts = {language: task.examples("test", language)[:_SAMPLE] for language in languages}
+    pairs = {
+        language: found
+        for language, held_out in (parallel.held_out if parallel else {}).items()
+        if len(found := _unambiguous(held_out)[:_SAMPLE]) > 1
+    }
+    every = dict.fromkeys(_bare(one) for group in (*texts.values(), *chain(*pairs.values())) for one in group)
+
+    def watch() -> dict[str, float]:
+        now = snapshot(encoder, collate, list(every), team)
+        drift = {
+            f"drift/{language}": fmean((1 - cka(before.states(group)[1:], now.states(group)[1:])).tolist())
+            for language, group in texts.items()
+            if len(group) >= FEWEST
+        }
+        found = {
+            f"retrieval/{language}": retrieval(
+                now.states([one for one, _ in group])[-1], now.states([other for _, other in group])[-1]
+            ).weak_forward
+            for language, group in pairs.items()
+        }
+        return drift | found
+
+    return watch
 
 
 def _unambiguous(pairs: Sequence[Pair]) -> list[tuple[Example, Example]]:

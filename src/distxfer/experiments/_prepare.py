@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distxfer.data import Collator, ParallelText, Task, load_parallel, load_task, task_languages
+import numpy as np
+
+from distxfer.data import Collator, Example, ParallelText, Task, load_parallel, load_task, task_languages
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder
 from distxfer.errors import InputError
 from distxfer.experiments._recipe import Recipe
@@ -83,6 +85,7 @@ def prepare(recipe: Recipe) -> Prepared:
             "task": task.fingerprint(),
             "parallel": parallel.fingerprint() if parallel else "",
             "distances": _digest(between),
+            "files": _files_digest(recipe),
             "model": fingerprint(folder),
         },
     )
@@ -102,6 +105,7 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
         seed=stream_seed(recipe.seed, "head"),
         pooling=recipe.model.pooling,
         train_word_embeddings=recipe.model.train_word_embeddings,
+        drop_last_layers=recipe.model.drop_last_layers,
         device=team.device,
     )
     if recipe.task.max_length > encoder.max_tokens:
@@ -126,9 +130,29 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
         if "target_text" in bound.needs:
             _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
-    material = Material(prepared.task.examples("train", prepared.languages.source), pairs, texts, collate)
-    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed)
+    material = Material(_labelled(prepared), pairs, texts, collate)
+    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics)
     return Assembled(encoder, collate, bounds, training)
+
+
+def _labelled(prepared: Prepared) -> list[Example]:
+    """Return the examples to train on: the source's, and `task.shots` of each target, drawn anew with each seed.
+
+    Raises InputError for a target that has not as many.
+    """
+    recipe, task = prepared.recipe, prepared.task
+    examples = list(task.examples("train", prepared.languages.source))
+    for language in prepared.languages.targets if recipe.task.shots else ():
+        there = task.examples("train", language)
+        shots = len(there) if recipe.task.shots == "all" else recipe.task.shots
+        if not 0 < shots <= len(there):
+            raise InputError(
+                f"`task.shots` is `{recipe.task.shots}`, but the task `{task.name}` has {len(there)} labelled training"
+                f" examples of `{language}`. Lower it, or keep to `task.targets` that have more."
+            )
+        random = np.random.default_rng(stream_seed(recipe.seed, "shots", language))
+        examples += [there[place] for place in sorted(random.choice(len(there), size=shots, replace=False))]
+    return examples
 
 
 def languages_of(recipe: Recipe) -> Languages:
@@ -178,6 +202,32 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
                 f"The intervention `{name}` needs {what} for `{language}`, and there is none ({where})."
                 f" Give it{alone} with `parallel=FOLDER`{fewer}."
             )
+
+
+def _files_digest(recipe: Recipe) -> str:
+    """Return the SHA-256 of all files that keys of interventions name, or empty where there are none.
+
+    A key is a file's where its value is a Path (or holds some); of a folder, it is the files directly in it.
+
+    Raises InputError, naming the key, for what is not there.
+    """
+    digest, found = hashlib.sha256(), False
+    for name, intervention in recipe.interventions.items():
+        for key, value in vars(intervention).items():
+            for path in value if isinstance(value, tuple) else (value,):
+                if not isinstance(path, Path):
+                    continue
+                if not path.expanduser().exists():
+                    raise InputError(
+                        f"`intervention.{name}.{key}` is `{path}`, which does not exist. Give the path of a file or folder."
+                    )
+                found = True
+                files = sorted(path.expanduser().iterdir()) if path.expanduser().is_dir() else [path.expanduser()]
+                for file in files:
+                    if file.is_file() and not file.name.startswith("."):
+                        digest.update(repr((name, key, file.name)).encode())
+                        digest.update(file.read_bytes())
+    return digest.hexdigest() if found else ""
 
 
 def _digest(between: Distances) -> str:

@@ -12,7 +12,7 @@ from distxfer._lists import comma_separated
 from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._recipe_files import defaults_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
-from distxfer.training import Phase
+from distxfer.training import Diagnostics, Phase
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _DEFAULTS = defaults_file().name
@@ -27,6 +27,7 @@ class ModelSettings(BaseModel):
     name: str
     revision: str
     pooling: Literal["mean", "cls"]
+    drop_last_layers: Annotated[int, Field(ge=0)]
     train_word_embeddings: bool
 
 
@@ -37,6 +38,7 @@ class TaskSettings(BaseModel):
     name: str
     source: str
     targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
+    shots: Annotated[int, Field(ge=0)] | Literal["all"]
     max_length: Annotated[int, Field(ge=4)]
 
 
@@ -65,11 +67,13 @@ class _Sections(BaseModel):
     distance: DistanceSettings
     parallel: ParallelSettings
     phase: dict[str, Phase]
+    diagnostics: Diagnostics
 
 
 # A scalar in the place of one of these tables means its `name`: `task=emoji`, `model=xlm-roberta-base`.
 _NAMED = ("model", "task", "distance", "parallel")
 _UNION = ("tuple[", "literal[")
+_SETTINGS = ("model", "task", "distance", "parallel", "diagnostics")
 _SECTIONS = (*_Sections.model_fields, "intervention")
 
 
@@ -91,6 +95,7 @@ class Recipe:
     task: TaskSettings
     distance: DistanceSettings
     parallel: ParallelSettings
+    diagnostics: Diagnostics
     phases: Mapping[str, Phase]
     interventions: Mapping[str, Intervention]
     values: Mapping[str, Value]
@@ -102,7 +107,7 @@ class Recipe:
             "name": self.name,
             "seed": self.seed,
             "phases": list(self.phases),
-            **{key: cast(BaseModel, getattr(self, key)).model_dump(mode="json") for key in _NAMED},
+            **{key: cast(BaseModel, getattr(self, key)).model_dump(mode="json") for key in _SETTINGS},
             "phase": {name: phase.model_dump(mode="json") for name, phase in self.phases.items()},
             "intervention": {
                 name: {"kind": kinds[name], **{key: _plain(value) for key, value in asdict(cast(Any, one)).items()}}
@@ -189,6 +194,7 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
         task=sections.task,
         distance=sections.distance,
         parallel=sections.parallel,
+        diagnostics=sections.diagnostics,
         phases=used,
         interventions=interventions,
         values=values,
@@ -305,6 +311,7 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
                     f"`phase.{phase}.interventions` has `{one}`, which the recipe does not define."
                     f"{did_you_mean(one, tables)} It defines: {', '.join(tables) or 'none'}."
                 )
+        wrong += _history_complaints(phase, sections)
         wrong += [
             f"`phase.{phase}.interventions` has `{twice}` twice. Name each once."
             for twice in _twice(() if chosen == "all" else chosen)
@@ -317,6 +324,20 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
     ]
 
 
+def _history_complaints(name: str, sections: _Sections) -> list[str]:
+    """Return what is wrong with the earlier phases and epochs that a phase refers to."""
+    phase, wrong = sections.phase[name], []
+    if name not in sections.phases:
+        return []
+    earlier = sections.phases[: sections.phases.index(name)]
+    if phase.rewind and phase.rewind not in earlier:
+        known = f"Earlier than `{name}`: {', '.join(earlier)}." if earlier else f"None is earlier than `{name}`."
+        wrong.append(f"`phase.{name}.rewind` is `{phase.rewind}`, which is no earlier phase. {known}")
+    if phase.average == 1 or phase.average > phase.epochs:
+        wrong.append(f"`phase.{name}.average` is `{phase.average}`, but expected 0, or 2 to its {phase.epochs} epochs.")
+    return wrong
+
+
 def _twice(words: Sequence[str]) -> list[str]:
     return sorted({word for word in words if list(words).count(word) > 1})
 
@@ -326,4 +347,7 @@ def _inside(key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """Return a value as plain JSON data: lists for tuples, texts for paths."""
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value

@@ -30,6 +30,7 @@ from distxfer.experiments._measurements import (
     snapshot,
     snapshots,
     texts_to_measure,
+    watcher,
 )
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
@@ -174,7 +175,8 @@ def _run(
         team.start_trackers(
             f"{prepared.recipe.name}-{folder.name}", {key: one.value for key, one in prepared.recipe.values.items()}
         )
-    cost = assembled.training.run(folder, report)
+    watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, team)
+    cost = assembled.training.run(folder, report, watch)
     notice("Scoring and measuring after training.")
     after = snapshots(encoder, assembled.collate, _texts(prepared, _SCORED), team)
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
@@ -222,6 +224,7 @@ def _write(
             }
             for key, one in prepared.distances.entries.items()
         ],
+        "settled": {name: dict(bound.settled) for name, bound in assembled.bounds.items() if bound.settled},
         "scores": scores,
         "summary": summary,
         "cost": {

@@ -1,6 +1,7 @@
 """Interventions: one file each, found by its name; the contract they keep, and how to find them."""
 
 from distxfer.interventions._contract import Bound as Bound
+from distxfer.interventions._contract import Change as Change
 from distxfer.interventions._contract import Intervention as Intervention
 from distxfer.interventions._contract import Languages as Languages
 from distxfer.interventions._contract import Need as Need

@@ -11,7 +11,7 @@ from distxfer.errors import InputError, did_you_mean
 from distxfer.interventions._contract import Languages
 from distxfer.languages import Distances, canonical, weights
 
-Weighting = Literal["uniform", "linear", "rank", "softmax"]
+Weighting = Literal["uniform", "linear", "power", "rank", "softmax"]
 WeightingBy = Literal["sampling", "scaling"]
 
 

@@ -4,18 +4,18 @@ No hooks: an intervention gets data and returns data. Only the training loop add
 logged, scaled and tested alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
-from distxfer.data import Batch
+from distxfer.data import Batch, Example
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
-Need = Literal["reference", "pairs", "target_text"]
+Need = Literal["reference", "pairs", "target_text", "weights"]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,31 @@ class Step(Protocol):
     def encode(self, batch: Batch) -> Encoded:
         """Return the trained encoder's states of other text: one more forward pass."""
 
+    def classify(self, batch: Batch) -> Encoded:
+        """Return the trained encoder's states of other text and its head's logits: one more forward pass."""
+
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`."""
+
+    def pretrained(self, batch: Batch) -> Encoded:
+        """Return the pretrained encoder's states of some text, token by token, computed anew; needs `reference`."""
 
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` sentences and their translations, drawn without repetition; needs `pairs`."""
 
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a target language; needs `target_text`."""
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Return a batch of texts that the term has made itself."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What training has done to one parameter: its value when the phase to go back to began, and its value now."""
+
+    start: Tensor
+    now: Tensor
 
 
 def every(_: str) -> bool:
@@ -82,7 +99,14 @@ class Bound:
     """An intervention bound to one encoder, one set of languages and their distances.
 
     `weight` scales the term; at 0 the term is measured and logged but nothing follows from it. `languages` are the
-    targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed.
+    targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
+    what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states, or `weights`:
+    that the encoder's own weights train (with adapters they do not).
+
+    `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
+    each entry of the parameters that do. `weights` are what the forward passes of training use in place of a
+    parameter's values (the gradient goes through it); its randomness is torch's, from a stream of its own. Measuring
+    and the result use the values themselves. `settled` is what binding has found out, for `result.json`.
     """
 
     term: Callable[[Step], Term] | None = None
@@ -91,6 +115,9 @@ class Bound:
     module: nn.Module | None = None
     needs: frozenset[Need] = frozenset()
     languages: tuple[str, ...] = ()
+    entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
+    weights: Callable[[str, Tensor], Tensor] | None = None
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Intervention(Protocol):

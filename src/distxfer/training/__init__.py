@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from distxfer.training._settings import Cost as Cost
+from distxfer.training._settings import Diagnostics as Diagnostics
 from distxfer.training._settings import Phase as Phase
 
 if TYPE_CHECKING:
     from distxfer.training._loop import Report as Report
+    from distxfer.training._loop import Watch as Watch
     from distxfer.training._objective import Diverged as Diverged
     from distxfer.training._objective import Material as Material
     from distxfer.training._streams import stream_seed as stream_seed
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Diverged": "_objective", "Material": "_objective", "Plan": "_training", "Report": "_loop", "Team": "_team",
-    "Training": "_training", "stream_seed": "_streams", "torch_stream": "_streams",
+    "Training": "_training", "Watch": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
 }  # fmt: skip
 
 

@@ -27,10 +27,15 @@ class Position:
 
 
 def write_checkpoint(
-    folder: Path, position: Position, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path,
+    position: Position,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    kept: Mapping[str, Tensor],
 ) -> None:
-    """Write all that may have changed, and the optimiser's state for the parameters it trains, in one file."""
+    """Write all that may have changed, the optimiser's state for the parameters it trains, and what else is kept."""
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
+    tensors |= {f"kept/{name}": tensor for name, tensor in kept.items()}
     names = {id(parameter): name for name, parameter in parameters.items()}
     for parameter, state in optimizer.state.items():
         tensors |= {f"optimizer/{names[id(parameter)]}/{key}": value for key, value in state.items()}
@@ -53,14 +58,20 @@ def read_position(folder: Path) -> Position | None:
     return Position(position["phase"], position["step"], Cost(**position["cost"]))
 
 
-def read_checkpoint(folder: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Put the stored values into the parameters, and their state into `optimizer`."""
+def read_checkpoint(
+    folder: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Put the stored values into the parameters, and their state into `optimizer`; return what else was kept."""
     state: dict[str, dict[str, Tensor]] = {}
+    kept: dict[str, Tensor] = {}
+    device = next(iter(parameters.values())).device
     with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():
         for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
             kind, name = key.split("/", 1)
             if kind == "parameter":
                 parameters[name].copy_(stored.get_tensor(key))
+            elif kind == "kept":
+                kept[name] = stored.get_tensor(key).to(device)
             else:
                 name, moment = name.rsplit("/", 1)
                 state.setdefault(name, {})[moment] = stored.get_tensor(key)
@@ -69,6 +80,7 @@ def read_checkpoint(folder: Path, parameters: Mapping[str, Tensor], optimizer: t
         optimizer.state[parameter] = {
             key: value if key == "step" else value.to(parameter.device) for key, value in values.items()
         }
+    return kept
 
 
 def remove_checkpoint(folder: Path) -> None:

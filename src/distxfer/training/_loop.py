@@ -15,13 +15,16 @@ from distxfer.data import epoch_order
 from distxfer.encoders import Encoder, Reference
 from distxfer.errors import RunError
 from distxfer.interventions import Bound, Term
-from distxfer.training._checkpoint import Position, write_checkpoint
-from distxfer.training._objective import Diverged, Material, Micro, Objective, diverged
-from distxfer.training._settings import Cost, Phase
+from distxfer.training._checkpoint import Position, read_checkpoint, write_checkpoint
+from distxfer.training._diagnostics import gradient_diagnostics
+from distxfer.training._history import History
+from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, diverged
+from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
+Watch = Callable[[], Mapping[str, float]]  # what is measured of the encoder as it is now, by its name in the log
 
 _MOVED = 2  # optimiser steps after which the weights have surely moved
 _PATIENCE = 10  # steps with something to sum over, within which a term must have had an effect
@@ -29,7 +32,10 @@ _PATIENCE = 10  # steps with something to sum over, within which a term must hav
 
 @dataclass(frozen=True)
 class Shared:
-    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name."""
+    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name.
+
+    `returns` are the phases to whose beginning a later one goes back.
+    """
 
     encoder: Encoder
     material: Material
@@ -37,6 +43,9 @@ class Shared:
     seed: int
     reference: Reference | None
     moving: Mapping[str, Tensor]
+    diagnostics: Diagnostics
+    history: History
+    returns: Mapping[str, str]  # phase -> the earlier one to whose beginning it goes back
 
 
 class PhaseLoop:
@@ -55,6 +64,7 @@ class PhaseLoop:
             shared.material,
             bounds,
             task=self.phase.task,
+            alternate=self.phase.alternate,
             reference=shared.reference,
             stream=(shared.seed, shared.team.rank),
             anchored=shared.team.size > 1,
@@ -68,43 +78,79 @@ class PhaseLoop:
             lr=self.phase.learning_rate,
         )
         self.module = objective
+        trained = {id(parameter) for parameter in self.parameters}
+        self._weights = {key: one for key, one in shared.moving.items() if id(one) in trained}
+        self._encoder_weights = dict(shared.encoder.model.named_parameters())
+        self._bounds = bounds
         self.model, self.optimizer = shared.team.accelerator.prepare(objective, self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._unproven = {key for key, weight in objective.weights.items() if weight > 0}
-        self._expected: Tensor | None = None
+        self._expected: dict[tuple[str, ...], Tensor] = {}  # the counts of the terms that took part, in their last step
         self._proven: set[str] = set()
         self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
         self._logs: dict[str, float] = {}
+        self._diagnosed: dict[str, float] = {}
 
     def close(self) -> None:
         """Let Accelerate forget this phase's model and optimiser."""
         self.shared.team.accelerator.free_memory()
 
-    def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report) -> Cost:
+    def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, watch: Watch) -> Cost:
         """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
         team = self.shared.team
+        if first:
+            self.shared.history.kept = read_checkpoint(folder, self.shared.moving, self.plain_optimizer)
+        else:
+            self._begin()
         every = max(1, self.steps // self.phase.epochs)
+        ends = [done for done in range(1, self.steps + 1) if done % every == 0 or done == self.steps]
+        averaged = ends[-self.phase.average :] if self.phase.average else []
         with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
                 entry = self._step(number)
                 cost = self._add(cost, time.perf_counter() - started)
+                if number + 1 in averaged:
+                    self.shared.history.add_to_mean(self._weights, averaged.index(number + 1) + 1)
+                if averaged and number + 1 == self.steps:
+                    self.shared.history.to_mean(self._weights)
+                if self._is_due(self.shared.diagnostics.states, number) and number + 1 < self.steps:
+                    entry |= watch()
+                    self.model.train()
                 if stream is not None:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
                     report(self.name, number + 1, self.steps, float(entry["loss"]))
                 team.accelerator.log({key: value for key, value in entry.items() if key != "phase"}, step=cost.steps)
-                if (number + 1) % every == 0 or number + 1 == self.steps:
+                if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
         if self._unproven and self.steps - first > _MOVED:
             self._no_effect(sorted(self._unproven)[0], self.steps)
         return cost
 
+    def _begin(self) -> None:
+        """Keep, set back and select weights, as the phases ask for it, before the first step."""
+        history, name, back = self.shared.history, self.name, self.shared.returns.get(self.name)
+        history.forget([*self.shared.returns.values()])
+        own = {key: one for key, one in self._encoder_weights.items() if key in self.shared.moving}
+        if name in self.shared.returns.values():
+            history.keep_start(name, own)
+        if back is not None:
+            if any(bound.entries is not None for bound in self._bounds.values()):
+                trained = {key: one for key, one in own.items() if one.requires_grad}
+                history.choose_entries(back, trained, self._bounds.values())
+            history.rewind(back, own)
+
+    def _is_due(self, every: int, number: int) -> bool:
+        return every > 0 and (number + 1) % every == 0
+
     def _step(self, number: int) -> dict[str, float | str]:
         """Do one optimiser step and return its line for the log."""
-        totals, counts = self.gradients(number, self._expected)
-        self._expected = counts
+        names = self.module.turn(number)
+        totals, counts = self.gradients(number, self._expected.get(names))
+        self._expected[names] = counts
+        self.shared.history.mask_gradients(self._weights)
         self._judge(number, totals, counts)
         norm = float(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
         if not math.isfinite(norm):
@@ -117,9 +163,11 @@ class PhaseLoop:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if back := self.shared.returns.get(self.name):
+            self.shared.history.restore_entries(back, self._weights)
         values = {
             key: float(total / count) if count else None
-            for key, total, count in zip(self.module.weights, totals, counts, strict=True)
+            for key, total, count in zip(names, totals, counts, strict=True)
         }
         loss = sum(self.module.weights[key] * value for key, value in values.items() if value is not None)
         return {
@@ -131,6 +179,7 @@ class PhaseLoop:
             "loss": loss,
             **{f"term/{key}": value for key, value in values.items() if value is not None},
             **self._logs,
+            **self._diagnosed,
         }
 
     def gradients(self, number: int, expected: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -154,7 +203,8 @@ class PhaseLoop:
 
     def _accumulate(self, micros: Sequence[Micro], expected: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         team, weights = self.shared.team, self.module.weights
-        totals, counts = torch.zeros(len(weights), dtype=torch.float64), torch.zeros(len(weights), dtype=torch.float64)
+        size = len(self.module.turn(micros[0].number))
+        totals, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
         alone = len(micros) * team.size == 1
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
@@ -168,11 +218,14 @@ class PhaseLoop:
                 these = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
                 if alone or expected is None:
                     expected = these if alone else team.sum(these) * len(micros)
-                loss = sum(
-                    weights[name] * term.total * (team.size / float(count))
+                losses = {
+                    name: weights[name] * term.total * (team.size / float(count))
                     for (name, term), count in zip(terms.items(), expected, strict=True)
                     if weights[name] > 0 and count > 0
-                )
+                }
+                if index == 0:
+                    self._diagnose(micro.number, losses)
+                loss = sum(losses.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     team.accelerator.backward(loss)
             totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
@@ -180,9 +233,16 @@ class PhaseLoop:
         assert expected is not None
         return team.sum(totals), team.sum(counts), expected
 
+    def _diagnose(self, number: int, losses: Mapping[str, Tensor]) -> None:
+        """Note what the gradients of this process's first micro-batch say, in every so many steps."""
+        self._diagnosed = {}
+        open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
+        if self._is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:
+            self._diagnosed = gradient_diagnostics(open_losses, self.parameters, TASK)
+
     def _prove(self, terms: Mapping[str, Term]) -> None:
         """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
-        for name in sorted(self._unproven - self._proven):
+        for name in sorted((self._unproven - self._proven) & terms.keys()):
             total = terms[name].total
             if terms[name].count and total.requires_grad:
                 gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
@@ -191,13 +251,14 @@ class PhaseLoop:
 
     def _judge(self, number: int, totals: Tensor, counts: Tensor) -> None:
         """Stop, in every process alike, at a loss that is not finite, or at a term that has had no effect for long."""
-        for name, total in zip(self.module.weights, totals.tolist(), strict=True):
+        names = self.module.turn(number)
+        for name, total in zip(names, totals.tolist(), strict=True):
             if not math.isfinite(total):
                 raise diverged(name, f"is {total}", self.name, number)
         if number < _MOVED or not self._unproven:
             return
-        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in self.module.weights]))
-        for name, proofs, count in zip(self.module.weights, proven.tolist(), counts.tolist(), strict=True):
+        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in names]))
+        for name, proofs, count in zip(names, proven.tolist(), counts.tolist(), strict=True):
             if proofs > 0:
                 self._unproven.discard(name)
             elif name in self._unproven and count > 0:
@@ -252,7 +313,7 @@ class PhaseLoop:
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         if self.shared.team.is_main:
             position = Position(self.number, step, cost)
-            write_checkpoint(folder, position, self.shared.moving, self.plain_optimizer)
+            write_checkpoint(folder, position, self.shared.moving, self.plain_optimizer, self.shared.history.kept)
         self.shared.team.wait()
 
 

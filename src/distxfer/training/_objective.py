@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from distxfer.data import Batch, Collator, Example, Pair
@@ -64,6 +65,7 @@ class Objective(nn.Module):
         bounds: Mapping[str, Bound],
         *,
         task: bool,
+        alternate: bool,
         reference: Reference | None,
         stream: tuple[str | int, ...],
         anchored: bool = False,
@@ -76,6 +78,8 @@ class Objective(nn.Module):
             self.weights = {TASK: 1.0, **self.weights}
         self.forwards = 0
         self.tokens = 0
+        self._alternate = alternate
+        self._rewritten = {name: bound.weights for name, bound in bounds.items() if bound.weights is not None}
         self._encoder = encoder
         self._material = material
         self._bounds = bounds
@@ -83,11 +87,30 @@ class Objective(nn.Module):
         self._stream = stream
         self._anchored = anchored
 
-    def forward(self, micro: Micro) -> dict[str, Term]:
-        """Return the task's term and that of every intervention, unweighted."""
+    def turn(self, number: int) -> tuple[str, ...]:
+        """Return the terms that are computed in step `number`: all of them, or where steps take turns, those whose it is."""
+        return tuple(name for name in self.weights if not self._alternate or (name == TASK) == (number % 2 == 0))
+
+    def forward(self, micro: Micro, rewritten: bool = False) -> dict[str, Term]:
+        """Return the task's term and that of every intervention in turn, unweighted.
+
+        Where an intervention rewrites the weights, all is computed with what it makes of them (`rewritten`).
+        """
+        if rewritten or not self._rewritten:
+            return self._terms(micro)
+        weights: dict[str, Tensor] = {
+            f"model.{name}": one for name, one in self.model.named_parameters() if one.requires_grad
+        }
+        for name, rewrite in self._rewritten.items():
+            with torch_stream(self._encoder.device, *self._stream, name, micro.phase, micro.number, micro.index):
+                weights = {key: rewrite(key.removeprefix("model."), one) for key, one in weights.items()}
+        return cast(dict[str, Term], functional_call(self, weights, (micro, True)))
+
+    def _terms(self, micro: Micro) -> dict[str, Term]:
         shared: list[Encoded] = []
         terms: dict[str, Term] = {}
-        for name, weight in self.weights.items():
+        for name in self.turn(micro.number):
+            weight = self.weights[name]
             names = (*self._stream, name, micro.phase, micro.number, micro.index)
             with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
                 step = _Step(self, micro, generator(*names), name, shared)
@@ -96,7 +119,7 @@ class Objective(nn.Module):
             terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
         if self._anchored and not any(term.total.requires_grad for term in terms.values()):
             # The other processes go backward and wait for this one, which has nothing of its own to add.
-            name = next(name for name, weight in self.weights.items() if weight > 0)
+            name = next(name for name in terms if self.weights[name] > 0)
             nothing = sum(0 * one.sum() for one in self.parameters() if one.requires_grad)
             terms[name] = replace(terms[name], total=terms[name].total + nothing)
         return terms
@@ -142,12 +165,24 @@ class _Step:
         self._count(batch)
         return self._objective._encoder.encode(batch.inputs)
 
+    def classify(self, batch: Batch) -> Encoded:
+        """Return the states of other text and its logits, by one more forward pass."""
+        self._count(batch)
+        return self._objective._encoder.classify(batch.inputs)
+
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states of some text."""
+        return self._pretrained().states(batch.examples, batch.inputs)
+
+    def pretrained(self, batch: Batch) -> Encoded:
+        """Return the pretrained encoder's states of some text, token by token."""
+        return self._pretrained().encode(batch.inputs)
+
+    def _pretrained(self) -> Reference:
         reference = self._objective._reference[0]
         if reference is None:
             raise InputError(f"The term `{self._name}` uses the reference, so its `Bound` must say it `needs` it.")
-        return reference.states(batch.examples, batch.inputs)
+        return reference
 
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
@@ -158,6 +193,10 @@ class _Step:
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
         return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Return a batch of texts that the term has made."""
+        return self._objective._material.collate(examples)
 
     def _draw(self, items: Sequence[T], n: int) -> list[T]:
         return [items[index] for index in self.random.choice(len(items), size=min(n, len(items)), replace=False)]

@@ -28,6 +28,22 @@ class Phase(BaseModel):
     warmup: Annotated[float, Field(ge=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     clip: Annotated[float, Field(gt=0)]
+    alternate: bool  # steps take turns: the task's loss on the even ones, the interventions' terms on the odd ones
+    rewind: str  # an earlier phase: the encoder's weights go back to where they were as it began
+    average: Annotated[int, Field(ge=0)]  # the phase ends at the mean of the weights at its last so many epochs' ends
+
+
+class Diagnostics(BaseModel):
+    """What is looked at while training, every so many steps (0: never), and written to `log.jsonl`.
+
+    `gradients`: the cosine of each term's gradient with the task's, and each term's share of the step's. `states`: drift
+    and alignment of a sample of the development texts and of the held-out pairs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    gradients: Annotated[int, Field(ge=0)]
+    states: Annotated[int, Field(ge=0)]
 
 
 @dataclass

@@ -13,10 +13,11 @@ from torch import Tensor
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, every
-from distxfer.training._checkpoint import Position, read_checkpoint, read_position, remove_checkpoint, truncate_log
-from distxfer.training._loop import PhaseLoop, Report, Shared, steps_of
+from distxfer.training._checkpoint import Position, read_position, remove_checkpoint, truncate_log
+from distxfer.training._history import History
+from distxfer.training._loop import PhaseLoop, Report, Shared, Watch, steps_of
 from distxfer.training._objective import Material
-from distxfer.training._settings import Cost, Phase
+from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._team import Team
 
 _TIMED = 5  # steps of a phase that an estimate of its time is made from
@@ -44,8 +45,9 @@ class Training:
         phases: Mapping[str, Phase],
         team: Team,
         seed: int,
+        diagnostics: Diagnostics,
     ) -> None:
-        """Raise InputError where a phase has nothing to optimise or nothing that may train, or names no intervention."""
+        """Raise InputError for a phase that has nothing to optimise, nothing that may train, or settings without effect."""
         self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         moves = frozenset().union(*self._trains.values())
@@ -58,7 +60,8 @@ class Training:
                 moving |= {f"{name}/{key}": one for key, one in (*own.named_parameters(), *own.named_buffers())}
         needed = any("reference" in bound.needs for bound in bounds.values())
         reference = encoder.reference(moves.__contains__) if needed else None
-        self._shared = Shared(encoder, material, team, seed, reference, moving)
+        returns = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
+        self._shared = Shared(encoder, material, team, seed, reference, moving, diagnostics, History(), returns)
 
     def plan(self) -> list[Plan]:
         """Return what each phase will do."""
@@ -91,10 +94,11 @@ class Training:
             loop.close()
         return total
 
-    def run(self, folder: Path, report: Report) -> Cost:
+    def run(self, folder: Path, report: Report, watch: Watch) -> Cost:
         """Train through all phases, or on from the checkpoint in `folder`; return what it cost in all.
 
-        `log.jsonl` gets one line a step. A checkpoint is written about once an epoch.
+        `log.jsonl` gets one line a step, with what `watch` returns in those in which states are to be looked at. A
+        checkpoint is written about once an epoch.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
@@ -111,9 +115,7 @@ class Training:
                 continue
             loop = self._loop(number, name)
             first = start.step if number == start.phase else 0
-            if first:
-                read_checkpoint(folder, self._shared.moving, loop.plain_optimizer)
-            cost = loop.run(first, cost, folder, log, report)
+            cost = loop.run(first, cost, folder, log, report, watch)
             loop.close()
         return replace(cost, peak_memory_mb=_peak_memory_mb(self.team.device))
 
@@ -148,6 +150,7 @@ class Training:
             raise InputError(
                 f"The phase `{name}` has nothing to optimise: neither `task = true` nor a term with a weight above 0."
             )
+        self._check_settings(name, phase)
         if self.encoder.adapters:
             allowed &= self.encoder.adapters
         if not self.encoder.train_word_embeddings:
@@ -166,6 +169,26 @@ class Training:
                 f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters."
             )
         return allowed
+
+    def _check_settings(self, name: str, phase: Phase) -> None:
+        """Refuse what would have no effect, or is asked of the wrong weights."""
+        terms = [one for one, bound in self.active(phase).items() if bound.term and bound.weight > 0]
+        if phase.alternate and not (phase.task and terms):
+            raise InputError(
+                f"`phase.{name}.alternate` lets the task's loss and the interventions' terms take turns, and this phase has"
+                f" no {'term with a weight above 0' if phase.task else 'task'}. Leave it out."
+            )
+        for intervention, bound in self.active(phase).items():
+            if bound.entries is not None and not phase.rewind:
+                raise InputError(
+                    f"The intervention `{intervention}` selects entries by what an earlier phase has changed. Name that"
+                    f" phase in `phase.{name}.rewind`."
+                )
+            if "weights" in bound.needs and self.encoder.adapters:
+                raise InputError(
+                    f"The intervention `{intervention}` acts on the encoder's own weights, which do not train where there"
+                    " are adapters. Take one of the two out of the recipe."
+                )
 
     def _check_reference(self) -> None:
         """Make sure that the reference is the encoder as it is before the first step: drift starts at 0."""

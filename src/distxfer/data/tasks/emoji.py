@@ -12,7 +12,7 @@ def languages(name: str) -> tuple[str, ...]:
 
 
 def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
-    """Return the task: labels for training in the source alone, the same emoji for testing in every language."""
+    """Return the task: the same emoji in every language, with labels; a run trains on the source's unless told otherwise."""
     emoji = load_emoji()
     labels = tuple(sorted({one.category for one in emoji}))
 
@@ -26,11 +26,6 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
     return Task(
         name=name,
         labels=labels,
-        splits={
-            split: {language: part(split, language) for language in (source, *targets)}
-            if split != "train"
-            else {source: part(split, source)}
-            for split in SPLITS
-        },
+        splits={split: {language: part(split, language) for language in (source, *targets)} for split in SPLITS},
         unlabelled={language: part("parallel", language, labelled=False) for language in (source, *targets)},
     )

@@ -42,7 +42,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
     for language in (source, *targets):
         for split in SPLITS:
             path = folders[language] / f"{split}.jsonl"
-            if path.is_file() and (split != "train" or language == source):
+            if path.is_file():
                 splits[split][language] = _examples(path, language, label_index)
         if (path := folders[language] / "unlabelled.jsonl").is_file():
             unlabelled[language] = _examples(path, language, None)
