@@ -84,10 +84,10 @@ def test_a_setting_that_names_what_there_is_not(refused, task_folder, setting, m
 
 
 INTERVENTIONS = [
-    ("dist_align", ["intervention.align.layer=9"],
-     "`intervention.align`: `layer` names layer `9`, but this encoder has layers 1 to 4."),
-    ("dist_align", ["intervention.align.layer=0"],
-     "`intervention.align`: `layer` names layer `0`, but this encoder has layers 1 to 4."),
+    ("dist_align", ["intervention.align.layers=9"],
+     "`intervention.align`: `layers` names layer `9`, but this encoder has layers 1 to 4."),
+    ("dist_align", ["intervention.align.layers=0"],
+     "`intervention.align`: `layers` names layer `0`, but this encoder has layers 1 to 4."),
     ("drift_reg", ["intervention.drift.layers=1,5"],
      "`intervention.drift`: `layers` names layer `5`, but this encoder has layers 1 to 4."),
     ("freeze_lower", ["intervention.freeze.layers=2,2"],
@@ -97,15 +97,15 @@ INTERVENTIONS = [
     ("freeze_lower", ["intervention.freeze.layers=lowr"],
      "The recipe `freeze_lower` has 1 mistake:\n  `intervention.freeze.layers` is `lowr`, but it should be a whole number, or"
      " 'all', 'lower', 'middle' or 'upper'. Did you mean `lower`?"),
-    ("dist_align", ["intervention.align.layer=3", "intervention.align.languages=deu,fra"],
+    ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,fra"],
      "`intervention.align`: The intervention is to use `fra`, which is no target of this run."),
-    ("dist_align", ["intervention.align.layer=3", "intervention.align.languages=deu,de"],
+    ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,de"],
      "`intervention.align`: The intervention's `languages` are `deu, de`; expected each once"),
-    ("dist_align", ["intervention.align.layer=3", "intervention.align.distance=genetc"],
+    ("dist_align", ["intervention.align.layers=3", "intervention.align.distance=genetc"],
      "`intervention.align`: Distance `genetc` is not known. Did you mean `genetic`?"),
-    ("dist_align", ["intervention.align.layer=3", "parallel="],
+    ("dist_align", ["intervention.align.layers=3", "parallel="],
      "The intervention `align` needs parallel text for `deu`, and there is none (no `parallel` in the recipe)."),
-    ("dist_align", ["intervention.align.layer=3", "parallel=one"],
+    ("dist_align", ["intervention.align.layers=3", "parallel=one"],
      "The intervention `align` needs parallel text for `jpn`, and there is none (`parallel.name` = `one`)."
      " Give it with `parallel=FOLDER`, or keep to `intervention.align.languages=deu`."),
     ("drift_reg", ["intervention.drift.text=target", "parallel="],

@@ -145,10 +145,10 @@ def test_cp_copies_the_file_and_overwrites_nothing(cli):
 
 
 def test_validate_checks_and_writes_nothing(cli, tiny_settings):
-    shown = cli("validate", "recipe=dist_align", "intervention.align.layer=3", *tiny_settings)
+    shown = cli("validate", "recipe=dist_align", "intervention.align.layers=3", *tiny_settings)
     assert (shown.exit_code, shown.stderr) == (0, "")
     facts = json.loads(
-        cli("validate", "--json", "recipe=dist_align", "intervention.align.layer=3", *tiny_settings).stdout
+        cli("validate", "--json", "recipe=dist_align", "intervention.align.layers=3", *tiny_settings).stdout
     )
     assert facts.pop("id") in shown.stdout
     assert facts == {

@@ -107,7 +107,7 @@ def test_too_few_sentences_for_cka_count_nothing(encoder):
 
 def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
     step = FakeStep(encoder)
-    found = term(step, "align", layer=2, temperature=0.2, weighting="uniform", languages=["jpn"])
+    found = term(step, "align", layers=2, temperature=0.2, weighting="uniform", languages=["jpn"])
     source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
     similarity = cosine_similarity(source[:, None], target[None], dim=-1) / 0.2
     forward = -(similarity.diag() - similarity.logsumexp(1)).sum()
@@ -120,9 +120,9 @@ def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
 def test_l2_and_sinkhorn(encoder):
     step = FakeStep(encoder)
     source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
-    found = term(step, "align", layer=2, loss="l2", languages="jpn")
+    found = term(step, "align", layers=2, loss="l2", languages="jpn")
     assert found.total.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
-    found = term(step, "align", layer=2, loss="sinkhorn", languages="jpn")
+    found = term(step, "align", layers=2, loss="sinkhorn", languages="jpn")
     assert (found.count, found.per) == (1, "batch")
     assert found.total.item() > 0
 
@@ -144,9 +144,9 @@ def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting)
     expected = weights(DISTANCES.values, weighting) if weighting != "uniform" else {"deu": 1.0, "jpn": 1.0}
     for by in ("sampling", "scaling"):
         step, total = FakeStep(encoder, n=4), {"deu": 0.0, "jpn": 0.0}
-        bound = bind(encoder, "align", layer=1, loss="l2", weighting=weighting, weighting_by=by)
+        bound = bind(encoder, "align", layers=1, loss="l2", weighting=weighting, weighting_by=by)
         plain = {
-            key: term(FakeStep(encoder, n=4), "align", layer=1, loss="l2", languages=[key]).total.item()
+            key: term(FakeStep(encoder, n=4), "align", layers=1, loss="l2", languages=[key]).total.item()
             for key in total
         }
         draws = 300
@@ -164,7 +164,7 @@ def test_shuffled_distances_are_the_same_numbers_on_other_languages():
 
 
 def test_another_distance_than_the_recipes_can_weigh(encoder):
-    assert bind(encoder, "align", layer=1, distance="geographic").languages == ("deu", "jpn")
+    assert bind(encoder, "align", layers=1, distance="geographic").languages == ("deu", "jpn")
 
 
 def test_freeze_says_what_may_train(encoder):
@@ -194,11 +194,11 @@ def test_every_intervention_documents_itself():
     [
         ("drift", {"layers": [5]}, "`layers` names layer `5`, but this encoder has layers 1 to 4."),
         ("drift", {"layers": [1, 1]}, "`layers` names layer `1` twice. Name each layer once."),
-        ("align", {"layer": 9}, "`layer` names layer `9`, but this encoder has layers 1 to 4."),
+        ("align", {"layers": 9}, "`layers` names layer `9`, but this encoder has layers 1 to 4."),
         ("freeze", {"layers": [0]}, "`layers` names layer `0`, but this encoder has layers 1 to 4."),
-        ("align", {"layer": 1, "languages": ["kor"]}, "The intervention is to use `kor`, which is no target of this run."),
-        ("align", {"layer": 1, "distance": "genetik"}, "`genetik`"),
-        ("align", {"layer": 1, "languages": ["ja", "jpn"]}, "expected each once, and at least one"),
+        ("align", {"layers": 1, "languages": ["kor"]}, "The intervention is to use `kor`, which is no target of this run."),
+        ("align", {"layers": 1, "distance": "genetik"}, "`genetik`"),
+        ("align", {"layers": 1, "languages": ["ja", "jpn"]}, "expected each once, and at least one"),
     ],
 )  # fmt: skip
 def test_what_this_encoder_or_these_languages_do_not_have(encoder, kind, keys, message):
@@ -219,4 +219,4 @@ def test_settings_that_would_do_nothing_are_refused():
 
 def test_a_distance_that_nothing_reads_is_refused(encoder):
     with pytest.raises(InputError, match="`distance` = `genetic` has no effect where `weighting` is `uniform`"):
-        bind(encoder, "align", layer=1, weighting="uniform", distance="genetic")
+        bind(encoder, "align", layers=1, weighting="uniform", distance="genetic")

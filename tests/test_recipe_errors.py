@@ -81,7 +81,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("intervention.drift.layers=lowr", "`intervention.drift.layers` is `lowr`, but it should be a whole number, or"
          f" {BANDS}. Did you mean `lower`?"),
         ("intervention.drift.layers=1,x", f"`intervention.drift.layers` is `x`, but it should be a whole number, or {BANDS}."),
-        ("intervention.align.layer=upper", "`intervention.align.layer` is `upper`, but it should be a whole number."),
+        ("intervention.align.batch_size=upper", "`intervention.align.batch_size` is `upper`, but it should be a whole number."),
         # phases and what acts in them
         ("phases=", "`phases` is empty, but a run has at least one phase. Say `phases=finetune`."),
         ("phases=a,b,a", "`phases` has `a` twice. Name each phase once."),

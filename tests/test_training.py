@@ -64,7 +64,7 @@ def test_weight_0_is_plain_bit_for_bit(run):
     """Dropout is on: a term that draws or encodes must not disturb the task's stream."""
     plain = run("plain")
     zero = run("drift_reg", "intervention.drift.weight=0")
-    aligned = run("dist_align", "intervention.align.weight=0", "intervention.align.layer=3")
+    aligned = run("dist_align", "intervention.align.weight=0", "intervention.align.layers=3")
     assert same(weights(plain), weights(zero))
     assert same(weights(plain), weights(aligned))
     assert all("term/drift" in line for line in log(zero))
@@ -73,7 +73,7 @@ def test_weight_0_is_plain_bit_for_bit(run):
 def test_runs_with_one_seed_are_paired(run):
     """They share the head, the order and the dropout of the task: the first loss is the same number."""
     first = {name: log(run(name, *extra))[0]["term/task"] for name, extra in {
-        "plain": [], "drift_reg": [], "freeze_lower": [], "lora": [], "dist_align": ["intervention.align.layer=3"],
+        "plain": [], "drift_reg": [], "freeze_lower": [], "lora": [], "dist_align": ["intervention.align.layers=3"],
     }.items()}  # fmt: skip
     assert len(set(first.values())) == 1, first
     assert log(run("plain", "seed=1"))[0]["term/task"] != first["plain"]
@@ -130,7 +130,7 @@ def test_the_drift_penalty_holds_the_space_and_a_stronger_one_more(run, tiny_wit
 
 def test_phases_in_order_each_with_its_own_interventions_and_budget(run, tiny):
     result = run(
-        "dist_align", "intervention.align.layer=3", "intervention.freeze.layers=1,2", "phases=realign,finetune",
+        "dist_align", "intervention.align.layers=3", "intervention.freeze.layers=1,2", "phases=realign,finetune",
         "phase.realign.task=false", "phase.realign.steps=5", "phase.finetune.interventions=", "phase.finetune.steps=4",
     )  # fmt: skip
     lines = log(result)
@@ -147,7 +147,7 @@ def test_phases_in_order_each_with_its_own_interventions_and_budget(run, tiny):
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, stop):
     """Two phases of 18 and 12 steps, stopped within either, and at their ends."""
     overrides = [
-        "intervention.align.layer=3", "phases=finetune,more", "phase.more.steps=12", "phase.more.learning_rate=5e-4"
+        "intervention.align.layers=3", "phases=finetune,more", "phase.more.steps=12", "phase.more.learning_rate=5e-4"
     ]  # fmt: skip
     whole = run("dist_align", *overrides, folder="whole")
     seen = []

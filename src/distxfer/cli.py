@@ -340,7 +340,7 @@ def _recipe(overrides: list[str] | None) -> Any:
 
 def _place(key: str) -> tuple[int, str]:
     """Return where a key stands in `show`: single keys first, then tables in the order of the defaults."""
-    order = ("seed", "phases", "model", "task", "distance", "parallel", "phase", "intervention")
+    order = ("seed", "phases", "model", "task", "distance", "parallel", "diagnostics", "phase", "intervention")
     return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])
 
 

@@ -13,11 +13,16 @@ from distxfer.data._sources import parallel_languages as parallel_languages
 from distxfer.data._sources import parallel_names as parallel_names
 from distxfer.data._sources import task_languages as task_languages
 from distxfer.data._sources import task_names as task_names
+from distxfer.data._words import Span as Span
 from distxfer.data._words import WordPair as WordPair
 from distxfer.data._words import aligned_pairs as aligned_pairs
+from distxfer.data._words import dictionary_finder as dictionary_finder
 from distxfer.data._words import dictionary_pairs as dictionary_pairs
+from distxfer.data._words import read_aligned_folder as read_aligned_folder
 from distxfer.data._words import read_alignments as read_alignments
 from distxfer.data._words import read_dictionary as read_dictionary
+from distxfer.data._words import read_dictionary_folder as read_dictionary_folder
+from distxfer.data._words import word_spans as word_spans
 
 if TYPE_CHECKING:
     from distxfer.data._batches import Batch as Batch

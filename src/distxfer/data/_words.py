@@ -3,14 +3,15 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 from distxfer.data._examples import Example, Pair
-from distxfer.data._files import lines
+from distxfer.data._files import language_paths, lines
+from distxfer.data.parallel.folder import load as load_folder
 from distxfer.errors import InputError
 
 Span = tuple[int, int]
@@ -42,6 +43,15 @@ class WordPair:
     target_span: Span
 
 
+def word_spans(text: str) -> list[Span]:
+    """Return where the words of a text stand, in order: characters [start, end).
+
+    They end at Unicode's word boundaries (UAX 29); in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar)
+    every character is one, with its marks. White space, punctuation and symbols are none.
+    """
+    return [span for _, span in _atoms(text) if _kind(text[span[0]]) in "wu"]
+
+
 def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[str]]) -> list[WordPair]:
     """Return the words of each sentence pair that translate each other by `dictionary`, source word -> target words.
 
@@ -59,6 +69,11 @@ def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[
 
     Reference: the pairs that Gaschi et al. 2023 align by dictionary; a word's vector is the sum of its sub-words.
     """
+    return dictionary_finder(dictionary)(pairs)
+
+
+def dictionary_finder(dictionary: Mapping[str, Collection[str]]) -> Callable[[Sequence[Pair]], list[WordPair]]:
+    """Return `dictionary_pairs` for one dictionary, which is gone through once: for many calls. Raises as it does."""
     entries: defaultdict[Key, set[Key]] = defaultdict(set)
     for word, translations in dictionary.items():
         if isinstance(translations, str):
@@ -69,19 +84,23 @@ def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[
         entries[_key(word)].update(_key(translation) for translation in translations)
     sources, targets = frozenset(entries), frozenset().union(*entries.values())
     source_lengths, target_lengths = _lengths(sources), _lengths(targets)
-    found = []
-    for pair in pairs:
-        ends = defaultdict(list)
-        for key, span in _occurrences(pair.target.text, targets, target_lengths):
-            ends[key].append(span)
-        links = [
-            (start, end)
-            for key, start in _occurrences(pair.source.text, sources, source_lengths)
-            for translation in entries[key]
-            for end in ends.get(translation, ())
-        ]
-        found += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
-    return found
+
+    def find(pairs: Sequence[Pair]) -> list[WordPair]:
+        found = []
+        for pair in pairs:
+            ends = defaultdict(list)
+            for key, span in _occurrences(pair.target.text, targets, target_lengths):
+                ends[key].append(span)
+            links = [
+                (start, end)
+                for key, start in _occurrences(pair.source.text, sources, source_lengths)
+                for translation in entries[key]
+                for end in ends.get(translation, ())
+            ]
+            found += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
+        return found
+
+    return find
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
@@ -107,12 +126,15 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     return {word: list(translations) for word, translations in dictionary.items()}
 
 
-def aligned_pairs(pairs: Sequence[Pair], alignments: Sequence[str]) -> list[WordPair]:
+def aligned_pairs(
+    pairs: Sequence[Pair], alignments: Sequence[str], *, places: Sequence[str] | None = None
+) -> list[WordPair]:
     """Return the words of each sentence pair that an aligner linked to each other and to no other word.
 
     `alignments[n]` is the Pharaoh line of `pairs[n]`: `i-j` for each link from token i to token j, from 0, of the
     sentences as they are split at white space. So tokenise the texts first, as for the aligner, or a full stop belongs
-    to the word before it. Raises: InputError for unequal lengths, another format, or a token that is not there.
+    to the word before it. Raises: InputError for unequal lengths, another format, or a token that is not there; it names
+    the line as `places` do, or by its number.
     """
     if len(pairs) != len(alignments):
         raise InputError(
@@ -121,7 +143,7 @@ def aligned_pairs(pairs: Sequence[Pair], alignments: Sequence[str]) -> list[Word
         )
     found = []
     for number, (pair, line) in enumerate(zip(pairs, alignments, strict=True)):
-        place = f"alignments[{number}]"
+        place = places[number] if places else f"alignments[{number}]"
         tokens = [[match.span() for match in re.finditer(r"\S+", one.text)] for one in (pair.source, pair.target)]
         links = sorted(set(_links(line, place)))
         for link in links:
@@ -146,6 +168,56 @@ def read_alignments(path: Path) -> list[str]:
     with path.open("rb") as stream:
         count = sum(1 for _ in stream)
     return [found.get(number, "") for number in range(1, count + 1)]
+
+
+def read_dictionary_folder(folder: Path, languages: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+    """Return target language -> its dictionary, of a folder with one `{language}.txt` (or `.tsv`) for each.
+
+    Raises: InputError as `read_dictionary` does, or for a language without a file.
+    """
+    paths = language_paths(folder, "*.t[xs][tv]")
+    return {language: read_dictionary(_path_of(language, paths, folder, "txt")) for language in languages}
+
+
+def read_aligned_folder(folder: Path, source: str, languages: Sequence[str]) -> dict[Pair, str]:
+    """Return sentence pair -> its Pharaoh line, of a folder of parallel text with an aligner's output beside it.
+
+    Line n of `{language}.pharaoh` belongs to line n of `{language}.tsv`, for each of the languages.
+
+    Raises: InputError, naming file and line, for a pair without a line, a line without a pair, another format or a
+    token that is not there; and for a language without one of the files.
+    """
+    texts, aligned = language_paths(folder, "*.tsv"), language_paths(folder, "*.pharaoh")
+    found: dict[Pair, str] = {}
+    for language in languages:
+        text, path = _path_of(language, texts, folder, "tsv"), _path_of(language, aligned, folder, "pharaoh")
+        corpus = load_folder(str(folder), source, (language,))
+        there = read_alignments(path)
+        links = dict(enumerate(there, 1))
+        for pair in (*corpus.train[language], *corpus.held_out[language]):
+            number = int(pair.source.id)
+            if number not in links:
+                raise InputError(
+                    f"`{text}:{number}` has no alignment, since `{path}` has {len(there)} lines: give one line per"
+                    " sentence pair, blank where nothing is aligned."
+                )
+            found[pair] = links.pop(number)
+            aligned_pairs([pair], [found[pair]], places=[f"{path}:{number}"])
+        for number, line in links.items():
+            if line:
+                raise InputError(
+                    f"`{path}:{number}` aligns a sentence pair that `{text}` does not have: give one line per sentence pair."
+                )
+    return found
+
+
+def _path_of(language: str, paths: Mapping[str, Path], folder: Path, ending: str) -> Path:
+    if language not in paths:
+        raise InputError(
+            f"`{folder}` has no `{language}.{ending}`. Put it there, or keep to `languages` that have one:"
+            f" {', '.join(paths) or 'none'}."
+        )
+    return paths[language]
 
 
 def _links(line: str, place: str) -> list[tuple[int, int]]:

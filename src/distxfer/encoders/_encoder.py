@@ -3,25 +3,27 @@
 import copy
 import errno
 import re
-import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from peft import PeftConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distxfer.encoders._adapters import add_adapters, add_bottlenecks, with_bottlenecks_taken_up
 from distxfer.encoders._quiet import quiet
 from distxfer.errors import InputError
 
 Pooling = Literal["mean", "cls"]
 Place = int | Literal["embeddings", "final", "head"]
-# What PEFT puts into a parameter's name; without it the name is the one in the plain model.
-_PEFT_NAMES = re.compile(r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.lora_\w+\.\w+")
+# What adapters put into a parameter's name; without it the name is the one in the plain model.
+_PEFT_NAMES = re.compile(
+    r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.(lora|ia3)_\w+\.\w+|\.more\.\d+"
+)
 _MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
 
 
@@ -69,6 +71,8 @@ class Encoded:
 class Encoder:
     """One encoder in training: `model` is the classifier, or the PEFT model around it once `adapt` was called.
 
+    Adapters come by `adapt` or `add_bottlenecks`, as often as is asked for, and all of them act at once.
+
     Layers are numbered as in Philippy et al. (2023): 1 to `layers` are the blocks, 0 is the embeddings' output.
     """
 
@@ -85,7 +89,8 @@ class Encoder:
     head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
-    adapters: frozenset[str] = frozenset()  # names of the parameters that PEFT lets train, once there are adapters
+    dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
+    adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -178,19 +183,43 @@ class Encoder:
         _check_words(self, words, max_length)
         return _tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
 
-    def adapt(self, config: PeftConfig) -> None:
-        """Put PEFT adapters into the model; from then on only they and the head may train, in every phase.
+    def adapt(self, config: LoraConfig | IA3Config) -> frozenset[str]:
+        """Put PEFT adapters into the model, beside those it has, and return the names of their parameters.
 
-        Raises InputError where the model has adapters already.
+        From then on only adapters and the head may train, in every phase. There is one head, which the first adapters
+        are saved with.
+
+        Raises InputError where the model has adapters of another kind, or is not the whole encoder.
         """
-        if self.adapters:
-            raise InputError("The recipe puts two adapters into one encoder. Keep one of its adapter interventions.")
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5.23 for a property by its old name.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            self.model = get_peft_model(cast(PreTrainedModel, self.model), config)
-        trainable = (name for name, parameter in self.model.named_parameters() if parameter.requires_grad)
-        self.adapters = frozenset(trainable)
+        if self.dropped:
+            raise InputError(
+                f"`model.drop_last_layers` is `{self.dropped}`, but adapters are saved beside the whole encoder, so that the"
+                " blocks would be back when they are loaded. Set it to 0, and keep the adapters to lower `layers`."
+            )
+        config.modules_to_save = None if self.adapters else self.head_modules()
+        self.model = add_adapters(self.model, config, others=bool(self.adapters))
+        return self._with_adapters({name for name, one in self.model.named_parameters() if one.requires_grad})
+
+    def add_bottlenecks(self, r: int) -> frozenset[str]:
+        """Put a bottleneck of width `r` beside every feed-forward layer, and return the names of its parameters.
+
+        From then on only adapters and the head may train, in every phase. The saved model is a plain one, whose
+        feed-forward layers are wider.
+
+        Raises InputError where the model has adapters of PEFT's, or no feed-forward layers that can be made wider.
+        """
+        brought = add_bottlenecks(
+            self.model, self.base.config, *self.feed_forward_modules(range(1, self.layers + 1)), r
+        )
+        head = {name for name, _ in self.model.named_parameters() if self.place(name) == "head"}
+        for name, one in self.model.named_parameters():
+            one.requires_grad_(name in self.adapters | brought | head)
+        return self._with_adapters(self.adapters | brought | head)
+
+    def _with_adapters(self, trainable: Set[str]) -> frozenset[str]:
+        """Note what may train now, and return what of it is new and no part of the head."""
+        before, self.adapters = self.adapters, frozenset(trainable)
+        return frozenset(name for name in self.adapters - before if self.place(name) != "head")
 
     def head_modules(self) -> list[str]:
         """Return the names of the outermost modules whose parameters all belong to the head."""
@@ -203,12 +232,30 @@ class Encoder:
         return found
 
     def linear_modules(self, layers: Sequence[int]) -> list[str]:
-        """Return the names of the linear maps inside the given blocks."""
-        return [
-            name
-            for name, module in self.model.named_modules()
-            if isinstance(module, nn.Linear) and self.place(f"{name}.weight") in layers
-        ]
+        """Return the names of the linear maps inside the given blocks, as they are in the plain model."""
+        return [name for name in self._linear_maps() if self.place(f"{name}.weight") in layers]
+
+    def attention_modules(self, layers: Sequence[int]) -> list[str]:
+        """Return the names of the linear maps of the attention inside the given blocks."""
+        return [name for name in self.linear_modules(layers) if "att" in name.removeprefix(self.blocks)]
+
+    def feed_forward_modules(self, layers: Sequence[int]) -> tuple[list[str], list[str]]:
+        """Return the names of the linear maps outside the attention that widen the states, and of those that narrow them.
+
+        A gated feed-forward layer has two that widen, or one that holds both.
+        """
+        attention, maps = self.attention_modules(layers), self._linear_maps()
+        names = [name for name in self.linear_modules(layers) if name not in attention]
+        widening = [name for name in names if maps[name].in_features < maps[name].out_features]
+        return widening, [name for name in names if maps[name].in_features > maps[name].out_features]
+
+    def _linear_maps(self) -> dict[str, nn.Linear]:
+        """Return the plain model's linear maps by name; in an adapted one, each stands before what it was adapted with."""
+        found: dict[str, nn.Linear] = {}
+        for name, module in self.model.named_modules():
+            if isinstance(module, nn.Linear):
+                found.setdefault(_PEFT_NAMES.sub("", name), module)
+        return found
 
     def reference(self, moves: Callable[[str], bool]) -> "Reference":
         """Return the pretrained encoder as it is now; `moves` says which parameters training will ever change."""
@@ -217,7 +264,7 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
         with quiet():
-            cast(PreTrainedModel, self.model).save_pretrained(str(folder))
+            with_bottlenecks_taken_up(cast(PreTrainedModel, self.model)).save_pretrained(str(folder))
             try:
                 self.tokenizer.save_pretrained(str(folder))
             except Exception as error:  # tokenizers reports a full disk with the bare class
@@ -229,7 +276,7 @@ class Encoder:
 class Reference:
     """The pretrained encoder, frozen, in evaluation mode: what drift is measured from.
 
-    With adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
+    With PEFT's adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
     and which shares the parameters that never move. Its states are remembered: each text is encoded once.
     """
 
@@ -239,7 +286,7 @@ class Reference:
         self._memo: dict[Hashable, Tensor] = {}
         self._bytes = 0
         self._copy: nn.Module | None = None
-        if not encoder.adapters:
+        if not isinstance(encoder.model, PeftModel):
             prefix = encoder.base_name
             shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
             self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()

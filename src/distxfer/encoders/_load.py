@@ -114,6 +114,7 @@ def load_encoder(
         head_is_loaded=kept,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
+        dropped=drop_last_layers,
         device=device,
     )
 

@@ -47,12 +47,12 @@ class Snapshot:
 
     def states(self, examples: Sequence[Example]) -> Tensor:
         """Return (layers + 1, n, d) for these texts."""
-        return self.pooled[:, [self.index[_bare(example)] for example in examples]]
+        return self.pooled[:, [self.index[bare(example)] for example in examples]]
 
     def predictions(self, examples: Sequence[Example]) -> Tensor:
         """Return the class probabilities (n, classes) for these texts; the snapshot must have logits."""
         assert self.logits is not None
-        return self.logits[[self.index[_bare(example)] for example in examples]].softmax(dim=-1)
+        return self.logits[[self.index[bare(example)] for example in examples]].softmax(dim=-1)
 
 
 def texts_to_measure(
@@ -78,7 +78,7 @@ def texts_to_measure(
     seen: set[Example] = set()
     parts = []
     for examples in lists:
-        parts.append([one for one in dict.fromkeys(map(_bare, examples)) if one not in seen])
+        parts.append([one for one in dict.fromkeys(map(bare, examples)) if one not in seen])
         seen.update(parts[-1])
     return [part for part in parts if part]
 
@@ -242,7 +242,7 @@ def watcher(
         for language, held_out in (parallel.held_out if parallel else {}).items()
         if len(found := _unambiguous(held_out)[:_SAMPLE]) > 1
     }
-    every = dict.fromkeys(_bare(one) for group in (*texts.values(), *chain(*pairs.values())) for one in group)
+    every = dict.fromkeys(bare(one) for group in (*texts.values(), *chain(*pairs.values())) for one in group)
 
     def watch() -> dict[str, float]:
         now = snapshot(encoder, collate, list(every), team)
@@ -280,6 +280,6 @@ def _by_length(one: Example) -> tuple[bool, int, str, str, str]:
     return one.text_pair is None, len(one.text) + len(pair), one.language, one.text, pair
 
 
-def _bare(example: Example) -> Example:
+def bare(example: Example) -> Example:
     """Return a text without its id and label: what the encoder sees of it."""
     return Example("", example.language, example.text, example.text_pair)

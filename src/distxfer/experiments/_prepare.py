@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distxfer.data import Collator, Example, ParallelText, Task, load_parallel, load_task, task_languages
-from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder
+from distxfer.data import Collator, Example, Pair, ParallelText, Task, load_parallel, load_task, task_languages
+from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError
+from distxfer.experiments._mining import mined_pairs
 from distxfer.experiments._recipe import Recipe
 from distxfer.experiments._recipe_files import defaults_file
 from distxfer.interventions import Bound, Languages
@@ -55,6 +56,7 @@ class Assembled:
     collate: Collator
     bounds: Mapping[str, Bound]
     training: Training
+    settled: Mapping[str, Mapping[str, Any]]  # what was found out on the way, for the result
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -91,7 +93,7 @@ def prepare(recipe: Recipe) -> Prepared:
     )
 
 
-def assemble(prepared: Prepared, team: Team) -> Assembled:
+def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lambda text: None) -> Assembled:
     """Load the encoder and bind the interventions to it.
 
     Raises InputError for what only the encoder can tell: a layer it does not have, a phase in which nothing may train,
@@ -119,7 +121,8 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
                 bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
             except InputError as error:
                 raise InputError(f"`intervention.{name}`: {error}") from error
-    pairs = prepared.parallel.train if prepared.parallel else {}
+    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
+    pairs = _pairs(prepared, encoder, collate, team, notice)
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
         for language in prepared.languages.targets
@@ -129,10 +132,27 @@ def assemble(prepared: Prepared, team: Team) -> Assembled:
             _require(name, _PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
         if "target_text" in bound.needs:
             _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
-    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
     material = Material(_labelled(prepared), pairs, texts, collate)
     training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics)
-    return Assembled(encoder, collate, bounds, training)
+    return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
+
+
+def _pairs(
+    prepared: Prepared, encoder: Encoder, collate: Collator, team: Team, notice: Callable[[str], None]
+) -> Mapping[str, Sequence[Pair]]:
+    """Return the pairs that terms draw from, by target language."""
+    if not prepared.recipe.parallel.mined:
+        return prepared.parallel.train if prepared.parallel else {}
+    source, targets = prepared.languages.source, prepared.languages.targets
+    texts = {language: prepared.task.unlabelled.get(language, ()) for language in (source, *targets)}
+    # With adapters or dropped layers too: their states are those of the pretrained encoder, and new adapters do nothing.
+    cache = state_cache(encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice)
+    return mined_pairs(encoder, collate, texts, source, team, None if encoder.adapters else cache)
+
+
+def _settled(bounds: Mapping[str, Bound], mined: Mapping[str, Sequence[Pair]]) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {name: bound.settled for name, bound in bounds.items() if bound.settled}
+    return found | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
 
 
 def _labelled(prepared: Prepared) -> list[Example]:
@@ -194,7 +214,11 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
         if sizes.get(language, 0) < _FEWEST:
             have = [key for key, size in sizes.items() if size >= _FEWEST]
             where = (
-                f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "no `parallel` in the recipe"
+                "`parallel.mined` = `true`"
+                if recipe.parallel.mined
+                else f"`parallel.name` = `{recipe.parallel.name}`"
+                if recipe.parallel.name
+                else "no `parallel` in the recipe"
             )
             alone = "" if what == _PARALLEL else " as `unlabelled.jsonl` in the task's folder, or"
             fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""

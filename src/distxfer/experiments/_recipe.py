@@ -52,10 +52,11 @@ class DistanceSettings(BaseModel):
 
 
 class ParallelSettings(BaseModel):
-    """Which parallel text, if any."""
+    """Which parallel text, if any; `mined`: not its pairs, but pairs mined from the task's unlabelled text, train terms."""
 
     model_config = _STRICT
     name: str
+    mined: bool
 
 
 class _Sections(BaseModel):

@@ -15,6 +15,7 @@ from distxfer.errors import InputError
 
 SCHEMA = 1
 _FILE = "result.json"
+_DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
 _KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
@@ -134,6 +135,17 @@ def _git() -> dict[str, Any]:
         if commit
         else {}
     )
+
+
+def diagnosed(log: Path) -> list[dict[str, Any]]:
+    """Return what a run's log holds of gradients, drift and alignment: `phase`, `step` and the numbers of those steps."""
+    entries = []
+    for line in log.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        found = {key: value for key, value in entry.items() if key.startswith(_DIAGNOSTICS)}
+        if found:
+            entries.append({"phase": entry["phase"], "step": entry["step"], **found})
+    return entries
 
 
 def score_rows(language: str, split: str, metrics: Mapping[str, float], n: int) -> Sequence[dict[str, Any]]:

@@ -34,7 +34,7 @@ from distxfer.experiments._measurements import (
 )
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
-from distxfer.experiments._result import SCHEMA, Result, provenance, read_result, score_rows, write_result
+from distxfer.experiments._result import SCHEMA, Result, diagnosed, provenance, read_result, score_rows, write_result
 from distxfer.measure import accuracy, is_collapsed, macro_f1, transfer_summary
 from distxfer.training import Cost, Plan, Report, Team
 
@@ -128,7 +128,9 @@ def train(
         done = team.broadcast(read_result(folder) if team.is_main and not again else None)
         if done is not None:
             return _told(done, notice)
-        assembled = assemble(prepared, team)  # before anything is written: it may still find a mistake in the recipe
+        assembled = assemble(
+            prepared, team, notice
+        )  # before anything is written: it may still find a mistake in the recipe
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, notice) if team.is_main else nullcontext():
@@ -224,7 +226,8 @@ def _write(
             }
             for key, one in prepared.distances.entries.items()
         ],
-        "settled": {name: dict(bound.settled) for name, bound in assembled.bounds.items() if bound.settled},
+        "diagnostics": diagnosed(folder / "log.jsonl"),
+        "settled": {name: dict(one) for name, one in assembled.settled.items()},
         "scores": scores,
         "summary": summary,
         "cost": {

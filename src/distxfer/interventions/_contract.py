@@ -106,7 +106,9 @@ class Bound:
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
     each entry of the parameters that do. `weights` are what the forward passes of training use in place of a
     parameter's values (the gradient goes through it); its randomness is torch's, from a stream of its own. Measuring
-    and the result use the values themselves. `settled` is what binding has found out, for `result.json`.
+    and the result use the values themselves. `adapters` are the names of the encoder's parameters that the intervention
+    has put there: they train in those phases only in which it acts. `settled` is what binding has found out, for
+    `result.json`.
     """
 
     term: Callable[[Step], Term] | None = None
@@ -117,6 +119,7 @@ class Bound:
     languages: tuple[str, ...] = ()
     entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
     weights: Callable[[str, Tensor], Tensor] | None = None
+    adapters: frozenset[str] = frozenset()
     settled: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,44 +1,69 @@
 """Pull translations together: an alignment loss on sentence pairs, which knows how far each language is."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import cosine_similarity, cross_entropy, normalize
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, normalize
 
-from distxfer.encoders import Encoder, layer_numbers
-from distxfer.errors import InputError
+from distxfer.data import Batch
+from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
+from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import Bound, Languages, Need, Step, Term
+from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
+from distxfer.interventions._word_pairs import Find, by_aligner, by_dictionary, by_encoder, find_places
 from distxfer.languages import Distances
+from distxfer.measure import cka
 
 _TEMPERATURE = 0.1
-_BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
+_FEWEST = 4  # rows that unbiased CKA needs
+Sides = tuple[Tensor, Tensor]  # the states of what is aligned, the source's and the target's
 
 
 @dataclass(frozen=True)
 class Align:
-    """Add `weight` times a loss between the pooled states of sentences and of their translations, at one layer.
+    """Add `weight` times a loss between the states of translations, the mean over `layers`.
 
-    Each micro-batch draws one target language, by distance from the source, and `batch_size` pairs (s_i, t_i) of it:
+    Each micro-batch draws one target language, by distance from the source, and `batch_size` sentence pairs of it. What
+    is aligned is the `unit`: pooled sentences; the words of each sentence pair that translate each other, a word's state
+    the sum over its sub-words; or, without word pairs, the tokens of each sentence pair. Of n pairs (s_i, t_i):
 
-    `infonce`: -1/2 [log softmax_j(cos(s_i, t_j) / temperature)_i + the same from t_i to the s_j], per pair.
+    `infonce`: -1/2 [log exp(cos(s_i, t_i) / temperature) / Z_i + the same with s and t swapped], per pair. Z_i sums
+    exp(cos(s_i, .) / temperature) over all t_j (`negatives = weak`), and over the other s_j too (`strong`).
     `l2`: |s_i - t_i|^2 / d, per pair.
-    `sinkhorn`: the Sinkhorn divergence (p = 2, blur 0.05) of the two clouds of unit vectors, per batch; it needs no
-    knowledge of which sentence translates which.
+    `cka`: 1 - CKA of the s_i and the t_i, unbiased and linear, per batch; fewer than 4 pairs count nothing.
+    `sinkhorn`: the Sinkhorn divergence (p = 2, blur 0.05) of two clouds of unit vectors, which needs no knowledge of
+    what translates what: the sentences' clouds, per batch, or the tokens' of a sentence and its translation, per pair.
 
-    The mean cosine of the pairs is logged as `term/NAME/cosine`.
+    `projection`: the width of a head h -> h -> projection (ReLU between) with weights of its own, the same for all
+    layers and both sides, before InfoNCE; 0 for none. `stop_gradient`: the source's states are constants, so that the
+    targets come to them. Word pairs are those of the `dictionary` (a folder with one `{language}.txt` a target), or of
+    the `alignments` (the folder of the parallel text, with `{language}.pharaoh` beside `{language}.tsv`), or else those
+    that are each other's nearest in the pretrained encoder.
 
-    References: InfoNCE as in van den Oord et al. 2018 and Gaschi et al. 2023; L2 as in Cao et al. 2020; Sinkhorn
-    divergence of Feydy et al. 2019, alignment by optimal transport as in Alqahtani et al. 2021.
+    The mean cosine of the pairs (of tokens: of the pooled sentences), before any head, is logged as `term/NAME/cosine`.
+
+    References: InfoNCE as in van den Oord et al. 2018; on words, with strong negatives and a head of 128, Gaschi et al.
+    2023; L2 on words as in Cao et al. 2020; CKA of Kornblith et al. 2019; Sinkhorn divergence of Feydy et al. 2019,
+    on tokens as in Alqahtani et al. 2021; mutual nearest words as in Jalili Sabet et al. 2020.
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.5
-    loss: Literal["infonce", "l2", "sinkhorn"] = "infonce"
-    layer: int = 8
+    loss: Literal["infonce", "l2", "cka", "sinkhorn"] = "infonce"
+    layers: Layers = (8,)
+    unit: Literal["sentence", "word", "token"] = "sentence"
+    dictionary: Path | None = None
+    alignments: Path | None = None
     temperature: Annotated[float, Field(gt=0)] = _TEMPERATURE
+    negatives: Literal["weak", "strong"] = "weak"
+    projection: Annotated[int, Field(ge=0)] = 0
+    stop_gradient: bool = False
     languages: LanguageList = "all"
     batch_size: Annotated[int, Field(ge=2)] = 32
     weighting: Weighting = "linear"
@@ -46,54 +71,136 @@ class Align:
     distance: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a setting that would have no effect."""
-        if self.loss != "infonce" and self.temperature != _TEMPERATURE:
+        """Refuse settings that would have no effect, or that make no sense together."""
+        if self.loss != "infonce":
+            for key, given in (
+                ("temperature", self.temperature != _TEMPERATURE),
+                ("negatives", self.negatives != "weak"),
+            ):
+                if given:
+                    raise InputError(
+                        f"`{key}` has no effect on the loss `{self.loss}`. Set `loss = infonce`, or leave it out."
+                    )
+            if self.projection:
+                raise InputError(
+                    f"`projection` = `{self.projection}` would let a head lower the loss `{self.loss}` alone, by dropping what"
+                    " the two sides do not share. Set `loss = infonce`, or leave it out."
+                )
+        if self.unit == "token" and self.loss != "sinkhorn":
             raise InputError(
-                f"`temperature` has no effect on the loss `{self.loss}`. Set `loss = infonce`, or leave it out."
+                f"`unit` = `token` does not say which token translates which, as the loss `{self.loss}` must know. Set"
+                " `loss = sinkhorn`, or `unit = word`."
+            )
+        if self.unit == "word" and self.loss == "sinkhorn":
+            raise InputError(
+                "`unit` = `word` finds out which word translates which, and the loss `sinkhorn` does not look at it. Set"
+                " `unit = token`, or another loss."
+            )
+        if self.unit != "word" and (self.dictionary or self.alignments):
+            key = "dictionary" if self.dictionary else "alignments"
+            raise InputError(
+                f"`{key}` has no effect where `unit` is `{self.unit}`. Set `unit = word`, or leave it out."
+            )
+        if self.dictionary and self.alignments:
+            raise InputError("`dictionary` and `alignments` both say which words translate each other. Keep one.")
+        if self.loss == "cka" and self.unit == "sentence" and self.batch_size < _FEWEST:
+            raise InputError(
+                f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`. Give at least {_FEWEST} pairs."
             )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the loss as a term; no parameter is kept from training."""
-        layer_numbers((self.layer,), encoder.layers, "layer")
+        """Return the loss as a term, with the projection head if there is one; no parameter is kept from training."""
+        layers = layer_numbers(self.layers, encoder.layers, "layers")
         choice = language_choice(self, languages, distances)
+        find = self._finder(encoder, layers, languages.source, choice.languages) if self.unit == "word" else None
+        head = projection_head(encoder.hidden_size, self.projection) if self.projection else None
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
             source, target = step.pairs(language, self.batch_size)
-            first, second = step.encode(source).pooled(self.layer), step.encode(target).pooled(self.layer)
-            total = self._sum(first, second)
-            logs = {"cosine": cosine_similarity(first.detach(), second.detach()).mean().item()}
-            per: Literal["batch", "pair"] = "batch" if self.loss == "sinkhorn" else "pair"
-            return Term(factor * total, 1 if per == "batch" else len(source), per, logs)
+            with torch.no_grad() if self.stop_gradient else nullcontext():
+                first = step.encode(source)
+            second = step.encode(target)
+            if self.unit == "token":
+                weights = token_weights(encoder, source), token_weights(encoder, target)
+                summed = self._of_tokens(first, second, weights, layers)
+            else:
+                places = find_places(find, encoder, step, source, target) if find else None
+                rows = [
+                    places.states(first, second, layer) if places else (first.pooled(layer), second.pooled(layer))
+                    for layer in layers
+                ]
+                summed = self._of_pairs(rows, head)
+            return replace(summed, total=factor * summed.total)
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"pairs"}), languages=choice.languages)
+        needs: set[Need] = {"pairs"}
+        if self.unit == "word" and not (self.dictionary or self.alignments):
+            needs.add("reference")
+        return Bound(term=term, weight=self.weight, module=head, needs=frozenset(needs), languages=choice.languages)
+
+    def _finder(self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]) -> Find:
+        """Return what finds the word pairs."""
+        if self.dictionary:
+            return by_dictionary(self.dictionary.expanduser(), targets)
+        if self.alignments:
+            return by_aligner(self.alignments.expanduser(), source, targets)
+        return by_encoder(encoder, layers)
+
+    def _of_pairs(self, rows: Sequence[Sides], head: nn.Module | None) -> Term:
+        """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d)."""
+        n = len(rows[0][0])
+        per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
+        if n < (_FEWEST if self.loss == "cka" else 1):
+            return Term(rows[0][1].new_zeros(()), 0, per)
+        cosines = [cosine_similarity(one.detach(), other.detach()).mean().item() for one, other in rows]
+        if head is not None:
+            if torch.is_grad_enabled() and not any(one.requires_grad or other.requires_grad for one, other in rows):
+                raise RunError(
+                    "Nothing at or below the `layers` of the alignment trains, so its loss would train nothing but its own"
+                    " head. Choose `layers` above one that trains."
+                )
+            rows = [(head(one), head(other)) for one, other in rows]
+        total = torch.stack([self._sum(one, other) for one, other in rows]).mean()
+        return Term(total, n if per == "pair" else 1, per, {"cosine": sum(cosines) / len(cosines)})
 
     def _sum(self, source: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of n pairs, (n, d) and (n, d), summed."""
+        """Return the loss of one layer, summed over what it is counted in."""
+        if self.loss == "infonce":
+            return info_nce(source, target, self.temperature, strong=self.negatives == "strong")
         if self.loss == "l2":
-            return (source - target).square().mean(dim=-1).sum()
-        source, target = normalize(source, dim=-1), normalize(target, dim=-1)
-        if self.loss == "sinkhorn":
-            return sinkhorn_divergence(source, target)
-        similarity = source @ target.T / self.temperature
-        gold = torch.arange(len(source), device=source.device)
-        forward = cross_entropy(similarity, gold, reduction="sum")
-        return (forward + cross_entropy(similarity.T, gold, reduction="sum")) / 2
+            return squared_distance(source, target)
+        if self.loss == "cka":
+            return 1 - cka(source, target)
+        return sinkhorn_divergence(normalize(source, dim=-1), normalize(target, dim=-1))
+
+    def _of_tokens(self, source: Encoded, target: Encoded, weights: Sides, layers: Sequence[int]) -> Term:
+        """Return the Sinkhorn divergence between the tokens of each sentence and of its translation, summed over pairs."""
+        clouds = [
+            sinkhorn_divergence(
+                normalize(source.hidden[layer], dim=-1), normalize(target.hidden[layer], dim=-1), weights
+            ).sum()
+            for layer in layers
+        ]
+        cosines = [
+            cosine_similarity(source.pooled(layer).detach(), target.pooled(layer).detach()).mean().item()
+            for layer in layers
+        ]
+        return Term(torch.stack(clouds).mean(), len(source.mask), "pair", {"cosine": sum(cosines) / len(cosines)})
 
 
-def sinkhorn_divergence(x: Tensor, y: Tensor) -> Tensor:
-    """Return the debiased Sinkhorn divergence of two clouds of unit vectors (n, d) and (m, d), equal weights, p = 2.
+def projection_head(width: int, projection: int) -> nn.Module:
+    """Return the map width -> width -> `projection` with a ReLU between, as in Gaschi et al. (2023)."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
 
-    Range: [0, inf) up to rounding, 0 for equal clouds. Invariant under permutations of either cloud and under
-    isometries of both. Reference: Feydy et al. 2019, eq. 3, by geomloss.
+
+def token_weights(encoder: Encoder, batch: Batch) -> Tensor:
+    """Return (n, tokens): 1 over the number of its words' tokens in each text, 0 at special tokens and padding.
+
+    A text of nothing but special tokens keeps them.
     """
-    from geomloss import SamplesLoss
-
-    # The diameter is given because geomloss fails where all points are one (jeanfeydy/geomloss#51). And it switches
-    # autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
-    enabled = torch.is_grad_enabled()
-    try:
-        divergence: Tensor = SamplesLoss("sinkhorn", p=2, blur=_BLUR, diameter=_DIAMETER, backend="tensorized")(x, y)
-    finally:
-        torch.set_grad_enabled(enabled)
-    return divergence if enabled else divergence.detach()
+    mask = batch.inputs["attention_mask"].bool()
+    special = set(encoder.tokenizer.all_special_ids) - {encoder.tokenizer.unk_token_id}
+    ids = batch.inputs["input_ids"]
+    words = mask & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
+    there = torch.where(words.any(dim=1, keepdim=True), words, mask).float()
+    return there / there.sum(dim=1, keepdim=True)

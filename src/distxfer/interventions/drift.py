@@ -1,7 +1,7 @@
 """Hold the representation space near the pretrained one: a penalty on drift, layer by layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Literal
 
 import torch
@@ -9,88 +9,117 @@ from pydantic import Field
 from torch import Tensor
 
 from distxfer.data import Batch
-from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
+from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Need, Step, Term
+from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
-from distxfer.measure import cka, cosine_drift, normalised_mse
+from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
 
-_FEWEST = 4  # rows that unbiased CKA needs
+_FEWEST = {"cka": 4, "relational": 2, "cosine": 1, "mse": 1}  # rows that a measure needs
 
 
 @dataclass(frozen=True)
 class Drift:
     """Add `weight` times the mean over `layers` of how far the pooled states H_l have moved from the pretrained H0_l.
 
-    `cka`: 1 - CKA(H0_l, H_l), unbiased and linear, over the sentences of a batch (the number the report prints as
-    drift). `cosine`: 1 - cos(h0, h) per sentence. `mse`: |h - h0|^2 / |h0|^2 per sentence.
-    `text` is what is held still: the task's own inputs (no extra forward pass of the trained encoder), or unlabelled
-    text of one target language a micro-batch, drawn or scaled by distance.
+    Of all rows of a batch, per batch: `cka`: 1 - CKA(H0_l, H_l), unbiased and linear (the number the report prints as
+    drift); `relational`: the mean over pairs of rows of (cos(h_i, h_j) - cos(h0_i, h0_j))^2. Of each row, per sentence:
+    `cosine`: 1 - cos(h0, h); `mse`: |h - h0|^2 / |h0|^2.
 
-    References: drift as in Philippy et al. 2023 (1 - CKA); CKA of Kornblith et al. 2019. Holding target text
-    alone leaves the source free to move away from it: compare with `text = task` before you trust it.
+    `text` is what is held still: the task's own inputs (no extra forward pass of the trained encoder); or, of one target
+    language a micro-batch, drawn or scaled by distance, `batch_size` unlabelled texts (`target`) or the two sides of as
+    many `pairs`, as rows of one batch. In one, because `cka` of each side alone would let the sides move apart as a whole;
+    together, where a translation lies from its original is part of what is held. (The rows are then not independent, so
+    unbiased CKA is a penalty there, not an estimate.)
+
+    `layers` can be chosen as `freeze` has it: `guided` by the drift in the runs of `measurement`, or `random`.
+
+    References: drift as in Philippy et al. 2023 (1 - CKA); CKA of Kornblith et al. 2019; relations as in Park et al. 2019.
+    Holding target text alone leaves the source free to move away from it: compare with `task` or `pairs` before you trust it.
     """
 
     weight: Annotated[float, Field(ge=0)] = 4.0
-    measure: Literal["cka", "cosine", "mse"] = "cka"
-    layers: Layers = "all"
-    text: Literal["task", "target"] = "task"
+    measure: Literal["cka", "relational", "cosine", "mse"] = "cka"
+    layers: ChosenLayers = "all"
+    count: Count = 0
+    measurement: Measurement = ()
+    sign: Sign = "positive"
+    text: Literal["task", "target", "pairs"] = "task"
     languages: LanguageList = "all"
-    batch_size: Annotated[int, Field(ge=_FEWEST)] = 32
+    batch_size: Annotated[int, Field(ge=4)] = 32
     weighting: Weighting = "uniform"
     weighting_by: WeightingBy = "scaling"
     distance: str = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
-        of_target_text = ("languages", "batch_size", "weighting", "weighting_by", "distance")
+        check_layer_keys(self)
+        drawing = ["languages", "batch_size", "weighting", "weighting_by"]
+        of_target_text = drawing if self.layers == "guided" else [*drawing, "distance"]  # which guides, too
         unused = [
             one.name for one in fields(self) if one.name in of_target_text and getattr(self, one.name) != one.default
         ]
         if self.text == "task" and unused:
             raise InputError(
                 f"`{unused[0]}` = `{getattr(self, unused[0])}` has no effect on the task's inputs, which are all in the"
-                " source language. Set `text = target`, or leave it out."
+                " source language. Set `text` to `target` or `pairs`, or leave it out."
             )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the penalty as a term; no parameter is kept from training."""
-        layers = list(layer_numbers(self.layers, encoder.layers, "layers"))
+        chosen = layer_choice(self, encoder, distances)
         if self.text == "task":
 
             def task_term(step: Step) -> Term:
-                return self._term(step, step.batch, step.encoded(), layers)
+                return self._term(step, step.batch, step.encoded(), chosen.layers)
 
-            return Bound(term=task_term, weight=self.weight, needs=frozenset({"reference"}))
+            needs: frozenset[Need] = frozenset({"reference"})
+            return Bound(term=task_term, weight=self.weight, needs=needs, settled=chosen.settled)
 
-        choice = language_choice(self, languages, distances)
+        guides_only = self.layers == "guided" and self.weighting == "uniform"  # then `distance` weighs no language
+        choice = language_choice(replace(self, distance="") if guides_only else self, languages, distances)
 
         def target_term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
-            batch = step.text(language, self.batch_size)
-            return self._term(step, batch, step.encode(batch), layers, factor)
+            batch = self._batch(step, language)
+            return self._term(step, batch, step.encode(batch), chosen.layers, factor)
 
-        needs: frozenset[Need] = frozenset({"reference", "target_text"})
-        return Bound(term=target_term, weight=self.weight, needs=needs, languages=choice.languages)
+        text: Need = "pairs" if self.text == "pairs" else "target_text"
+        return Bound(
+            term=target_term,
+            weight=self.weight,
+            needs=frozenset({"reference", text}),
+            languages=choice.languages,
+            settled=chosen.settled,
+        )
+
+    def _batch(self, step: Step, language: str) -> Batch:
+        """Return text of a language, or both sides of pairs as one batch: their rows have one mean, and one pass."""
+        if self.text == "target":
+            return step.text(language, self.batch_size)
+        source, target = step.pairs(language, self.batch_size)
+        return step.collate([*source.examples, *target.examples])
 
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
-        """Return the sum over the batch: one item for CKA, which is a property of the batch, else one a sentence."""
-        per: Literal["batch", "example"] = "batch" if self.measure == "cka" else "example"
-        count = len(batch) if per == "example" else int(len(batch) >= _FEWEST)
-        if not count:
-            return Term(torch.zeros((), device=encoder_device(encoded)), 0, per)
+        """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
+        per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
+        if len(batch) < _FEWEST[self.measure]:
+            return Term(torch.zeros((), device=encoded.mask.device), 0, per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])
         before = step.reference(batch)[list(layers)].to(now)
-        return Term(factor * self._moved(now, before).mean(dim=0).sum(), count, per)
+        moved = self._moved(now, before).mean(dim=0)
+        return Term(factor * moved.sum(), 1 if per == "batch" else len(batch), per)
 
     def _moved(self, now: Tensor, before: Tensor) -> Tensor:
-        """Return how far each layer has moved: (layers, n), or (layers,) for CKA."""
-        if self.measure == "cka":
-            return 1 - cka(before, now)
-        return cosine_drift(now, before) if self.measure == "cosine" else normalised_mse(now, before)
-
-
-def encoder_device(encoded: Encoded) -> torch.device:
-    """Return the device that the states are on."""
-    return encoded.mask.device
+        """Return how far each layer has moved: (layers,), or (layers, n) for what is said of each sentence."""
+        match self.measure:
+            case "cka":
+                return 1 - cka(before, now)
+            case "relational":
+                return relational_drift(now, before)
+            case "cosine":
+                return cosine_drift(now, before)
+            case "mse":
+                return normalised_mse(now, before)

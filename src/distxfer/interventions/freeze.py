@@ -2,29 +2,47 @@
 
 from dataclasses import dataclass
 
-from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.encoders import Encoder
+from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
 
 
 @dataclass(frozen=True)
 class Freeze:
-    """Do not train `layers` (numbers from 1, or a third: `lower`, `middle`, `upper`), nor, by default, what is below.
+    """Do not train `layers`, nor, by default, what is below all of them.
 
-    `embeddings`: also freeze the embeddings (positions and their layer norm; the matrix of word embeddings has the key
-    `model.train_word_embeddings`). Reference: freezing of layers in Philippy et al. 2023, which kept the embeddings
-    trainable, and AlignFreeze (Bakos et al. 2025).
+    `layers`: numbers from 1; a third or a half (`lower`, `middle`, `upper`, `lower_half`, `upper_half`); `guided`: the
+    `count` layers whose drift in the runs of `measurement` goes with `distance` most strongly, up or down (`sign`);
+    `random`: any `count` layers, others with each seed. `embeddings`: also freeze the embeddings (positions and their
+    layer norm; the matrix of word embeddings has the key `model.train_word_embeddings`).
+
+    Reference: Philippy et al. 2023, which froze layers of negative correlation and kept the embeddings trainable; halves
+    as in AlignFreeze (Bakos et al. 2025), which froze them while realigning only, and no embeddings.
     """
 
-    layers: Layers = "lower"
+    layers: ChosenLayers = "lower"
+    count: Count = 0
+    measurement: Measurement = ()
+    sign: Sign = "positive"
+    distance: str = ""
     embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would have no effect."""
+        check_layer_keys(self)
+        if self.distance and self.layers != "guided":
+            raise InputError(
+                f"`distance` = `{self.distance}` has no effect where `layers` is not `guided`. Set it so, or leave it out."
+            )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which parameters may still train; no term is added."""
-        frozen = layer_numbers(self.layers, encoder.layers, "layers")
+        choice = layer_choice(self, encoder, distances)
 
         def trains(parameter: str) -> bool:
             place = encoder.place(parameter)
-            return place not in frozen and not (self.embeddings and place == "embeddings")
+            return place not in choice.layers and not (self.embeddings and place == "embeddings")
 
-        return Bound(trains=trains)
+        return Bound(trains=trains, settled=choice.settled)

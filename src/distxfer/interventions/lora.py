@@ -15,25 +15,29 @@ from distxfer.languages import Distances
 class Lora:
     """Replace each linear map W of the chosen `layers` by W + (alpha / r) B A, with A (r, in) and B (out, r) trained.
 
-    B starts at 0, so that nothing moves before the first step. Reference: Hu et al. 2022, eq. 3, by PEFT.
+    B starts at 0, so that nothing moves before the first step. `dora`: the map is m_i V_i / |V_i| for each of its rows
+    V_i of V = W + (alpha / r) B A, and the lengths m (out) are trained beside the directions; they start at those of W.
+    Several in one recipe, under labels of their own, add up; each trains in the phases that name it.
+
+    References: Hu et al. 2022, eq. 3; Liu et al. 2024 (DoRA), eq. 5; by PEFT. One adapter for a language and one for the
+    task, in turn: MAD-X, Pfeiffer et al. 2020.
     """
 
     r: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[int, Field(ge=1)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dora: bool = False
     layers: Layers = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Put the adapters into the encoder, which lets nothing else but them and the head train from then on."""
+        """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""
         layers = layer_numbers(self.layers, encoder.layers, "layers")
-        encoder.adapt(
-            LoraConfig(
-                task_type=TaskType.SEQ_CLS,
-                r=self.r,
-                lora_alpha=self.alpha,
-                lora_dropout=self.dropout,
-                target_modules=encoder.linear_modules(layers),
-                modules_to_save=encoder.head_modules(),
-            )
+        config = LoraConfig(
+            task_type=TaskType.SEQ_CLS,
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            use_dora=self.dora,
+            target_modules=encoder.linear_modules(layers),
         )
-        return Bound()
+        return Bound(adapters=encoder.adapt(config))

@@ -4,6 +4,7 @@ from distxfer.languages._codes import canonical, language_name, script
 from distxfer.languages._distances import DISTANCES, Distance, check_distance, coordinates, distance, relatives
 from distxfer.languages._kinship import Relative, families, lineage
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
+from distxfer.languages._vectors import typological_features
 from distxfer.languages._weights import WEIGHTINGS, weights
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "lineage",
     "relatives",
     "script",
+    "typological_features",
     "weights",
 ]

@@ -1,11 +1,34 @@
-"""Distances between two vectors."""
+"""Vectors of typological features, and distances between two vectors."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, unknown
+from distxfer.languages import _uriel
+from distxfer.languages._codes import canonical
+from distxfer.languages._kinship import covered, no_data, row_of
+
+
+def typological_features(key: str, name: str = "syntactic") -> NDArray[np.float64]:
+    """Return the features of a language as URIEL has them or, where nobody has looked, its k nearest neighbours suggest.
+
+    `name` is the set: `syntactic` (103 features), `phonological` (28), `inventory` (158), or `featural` (these three
+    together). Each is 0 or 1. They are those of whichever code of the language has the most data, as for `distance`
+    with `imputed`.
+
+    Raises InputError for an unknown code or name, or a language that URIEL does not have.
+
+    Source: Littell et al. 2017, "URIEL and lang2vec", EACL.
+    """
+    key = canonical(key)
+    if name not in _uriel.TYPOLOGICAL:
+        raise unknown("Set of typological features", name, tuple(_uriel.TYPOLOGICAL))
+    row = row_of(key, _uriel.rows(), _uriel.known(name))
+    if row is None:
+        raise no_data(key, name, _uriel.provenance(), covered(name), [])
+    return np.asarray(_uriel.features(name, imputed=True)[row], dtype=np.float64)
 
 
 def cosine_distance(x: NDArray[np.generic], y: NDArray[np.generic], source: str, target: str, name: str) -> float:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from distxfer.measure._geometry import neighbour_overlap, procrustes, rsa, transport_distance
     from distxfer.measure._kernels import minibatch_cka, rbf_cka
     from distxfer.measure._measures import MEASURES, Measure
+    from distxfer.measure._mining import mutual_neighbours
     from distxfer.measure._moments import Moments
     from distxfer.measure._probe import Probe, alignment_probe
+    from distxfer.measure._relational import relational_drift
     from distxfer.measure._similarity import (
         cka,
         cka_reason,
@@ -57,12 +59,14 @@ _HOMES = {
     "cosine_drift": "_similarity",
     "csls_retrieval": "_alignment",
     "minibatch_cka": "_kernels",
+    "mutual_neighbours": "_mining",
     "neighbour_overlap": "_geometry",
     "normalised_mse": "_similarity",
     "permutation_null": "_uncertainty",
     "procrustes": "_geometry",
     "pwcca": "_canonical",
     "rbf_cka": "_kernels",
+    "relational_drift": "_relational",
     "retrieval": "_alignment",
     "rsa": "_geometry",
     "standardise": "_similarity",
@@ -111,6 +115,7 @@ __all__ = [
     "mantel",
     "mcnemar",
     "minibatch_cka",
+    "mutual_neighbours",
     "neighbour_overlap",
     "normalised_mse",
     "paired_bootstrap",
@@ -119,6 +124,7 @@ __all__ = [
     "procrustes",
     "pwcca",
     "rbf_cka",
+    "relational_drift",
     "relative_transfer",
     "retrieval",
     "rsa",

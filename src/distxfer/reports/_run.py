@@ -54,6 +54,7 @@ def run_table(result: Result) -> Table:
             f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+            *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
             *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
               if result.data["status"] == "collapsed" else []),
@@ -75,6 +76,25 @@ def _summary_line(summary: Mapping[str, Any]) -> str:
         if value is not None
     ]
     return "means: " + ", ".join(parts) + ". One seed: no ranking of methods."
+
+
+def _gradient_lines(result: Result) -> list[str]:
+    """Return what the gradients of each phase's terms said, averaged over the steps that were looked at."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for entry in result.data.get("diagnostics", []):
+        for key, value in entry.items():
+            if key.startswith("gradient/"):
+                _, name, what = key.split("/")
+                found[entry["phase"], name][what].append(value)
+    lines = []
+    for (phase, name), numbers in found.items():
+        if name == "task":
+            continue
+        steps = len(numbers["share"] or numbers["cosine"])
+        cosine = f"cosine with the task's {fmean(numbers['cosine']):+.2f}, " if numbers["cosine"] else ""
+        share = f"share of the step {fmean(numbers['share']):.0%}" if numbers["share"] else "share not defined"
+        lines.append(f"gradient of {name} in {phase}: {cosine}{share} (means of {steps} steps).")
+    return lines
 
 
 def _pairs(fewest: int, most: int) -> str:

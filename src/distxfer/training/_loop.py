@@ -32,10 +32,7 @@ _PATIENCE = 10  # steps with something to sum over, within which a term must hav
 
 @dataclass(frozen=True)
 class Shared:
-    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name.
-
-    `returns` are the phases to whose beginning a later one goes back.
-    """
+    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name."""
 
     encoder: Encoder
     material: Material
@@ -45,7 +42,7 @@ class Shared:
     moving: Mapping[str, Tensor]
     diagnostics: Diagnostics
     history: History
-    returns: Mapping[str, str]  # phase -> the earlier one to whose beginning it goes back
+    returns: Mapping[str, str]  # phase -> the earlier one to whose beginning it goes back, in the order of the phases
 
 
 class PhaseLoop:
@@ -79,15 +76,14 @@ class PhaseLoop:
         )
         self.module = objective
         trained = {id(parameter) for parameter in self.parameters}
-        self._weights = {key: one for key, one in shared.moving.items() if id(one) in trained}
-        self._encoder_weights = dict(shared.encoder.model.named_parameters())
+        self._trained = {key: one for key, one in shared.moving.items() if id(one) in trained}
+        self._back = shared.returns.get(name)
         self._bounds = bounds
         self.model, self.optimizer = shared.team.accelerator.prepare(objective, self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
-        self._unproven = {key for key, weight in objective.weights.items() if weight > 0}
         self._expected: dict[tuple[str, ...], Tensor] = {}  # the counts of the terms that took part, in their last step
-        self._proven: set[str] = set()
+        self._proven: set[str] = set()  # the terms that this process has seen to act
         self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
         self._logs: dict[str, float] = {}
         self._diagnosed: dict[str, float] = {}
@@ -105,19 +101,15 @@ class PhaseLoop:
             self._begin()
         every = max(1, self.steps // self.phase.epochs)
         ends = [done for done in range(1, self.steps + 1) if done % every == 0 or done == self.steps]
-        averaged = ends[-self.phase.average :] if self.phase.average else []
         with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
                 entry = self._step(number)
                 cost = self._add(cost, time.perf_counter() - started)
-                if number + 1 in averaged:
-                    self.shared.history.add_to_mean(self._weights, averaged.index(number + 1) + 1)
-                if averaged and number + 1 == self.steps:
-                    self.shared.history.to_mean(self._weights)
-                if self._is_due(self.shared.diagnostics.states, number) and number + 1 < self.steps:
+                if number + 1 in ends:
+                    self._average(ends, number + 1)
+                if _is_due(self.shared.diagnostics.states, number):
                     entry |= watch()
-                    self.model.train()
                 if stream is not None:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
@@ -125,32 +117,40 @@ class PhaseLoop:
                 team.accelerator.log({key: value for key, value in entry.items() if key != "phase"}, step=cost.steps)
                 if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
-        if self._unproven and self.steps - first > _MOVED:
-            self._no_effect(sorted(self._unproven)[0], self.steps)
+        turns = 2 if self.phase.alternate else 1
+        if self._unproven() and self.steps >= _MOVED + turns:  # every term has had a turn to be seen to act
+            self._no_effect(self._unproven()[0], self.steps)
+        later = [*self.shared.returns]
+        if self._back:
+            later = later[later.index(self.name) + 1 :]
+        self.shared.history.forget({self.shared.returns[one] for one in later})
         return cost
 
     def _begin(self) -> None:
-        """Keep, set back and select weights, as the phases ask for it, before the first step."""
-        history, name, back = self.shared.history, self.name, self.shared.returns.get(self.name)
-        history.forget([*self.shared.returns.values()])
-        own = {key: one for key, one in self._encoder_weights.items() if key in self.shared.moving}
-        if name in self.shared.returns.values():
-            history.keep_start(name, own)
-        if back is not None:
-            if any(bound.entries is not None for bound in self._bounds.values()):
-                trained = {key: one for key, one in own.items() if one.requires_grad}
-                history.choose_entries(back, trained, self._bounds.values())
-            history.rewind(back, own)
+        """Select entries, set weights back and keep them, as the phases ask for it, before the first step."""
+        named = self.shared.encoder.model.named_parameters()
+        weights = {key: one for key, one in named if key in self.shared.moving}
+        if self._back:
+            trained = {key: one for key, one in weights.items() if one.requires_grad}
+            self.shared.history.choose_entries(self._back, trained, self._bounds.values())
+            self.shared.history.rewind(self._back, weights)
+        if self.name in self.shared.returns.values():
+            self.shared.history.keep_start(self.name, weights)
 
-    def _is_due(self, every: int, number: int) -> bool:
-        return every > 0 and (number + 1) % every == 0
+    def _average(self, ends: Sequence[int], done: int) -> None:
+        """Take the weights into the mean after each of the last `average` epochs, and end the phase with that mean."""
+        averaged = ends[-self.phase.average :] if self.phase.average else ()
+        if done in averaged:
+            self.shared.history.add_to_mean(self._trained, averaged.index(done) + 1)
+            if done == self.steps:
+                self.shared.history.to_mean(self._trained)
 
     def _step(self, number: int) -> dict[str, float | str]:
         """Do one optimiser step and return its line for the log."""
         names = self.module.turn(number)
         totals, counts = self.gradients(number, self._expected.get(names))
         self._expected[names] = counts
-        self.shared.history.mask_gradients(self._weights)
+        self.shared.history.mask_gradients(self._trained)
         self._judge(number, totals, counts)
         norm = float(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
         if not math.isfinite(norm):
@@ -163,8 +163,8 @@ class PhaseLoop:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if back := self.shared.returns.get(self.name):
-            self.shared.history.restore_entries(back, self._weights)
+        if self._back:
+            self.shared.history.restore_entries(self._back, self._trained)
         values = {
             key: float(total / count) if count else None
             for key, total, count in zip(names, totals, counts, strict=True)
@@ -237,12 +237,14 @@ class PhaseLoop:
         """Note what the gradients of this process's first micro-batch say, in every so many steps."""
         self._diagnosed = {}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
-        if self._is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:
+        if _is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:
             self._diagnosed = gradient_diagnostics(open_losses, self.parameters, TASK)
 
     def _prove(self, terms: Mapping[str, Term]) -> None:
         """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
-        for name in sorted((self._unproven - self._proven) & terms.keys()):
+        for name in self._unproven():
+            if name in self._proven or name not in terms:
+                continue
             total = terms[name].total
             if terms[name].count and total.requires_grad:
                 gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
@@ -255,16 +257,22 @@ class PhaseLoop:
         for name, total in zip(names, totals.tolist(), strict=True):
             if not math.isfinite(total):
                 raise diverged(name, f"is {total}", self.name, number)
-        if number < _MOVED or not self._unproven:
+        waiting = [name for name in self._unproven() if name in names]
+        if number < _MOVED or not waiting:
             return
-        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in names]))
-        for name, proofs, count in zip(names, proven.tolist(), counts.tolist(), strict=True):
+        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in waiting]))
+        for name, proofs in zip(waiting, proven.tolist(), strict=True):
             if proofs > 0:
-                self._unproven.discard(name)
-            elif name in self._unproven and count > 0:
+                self.shared.history.prove(name)
+            elif counts[names.index(name)] > 0:
                 self._idle[name] = self._idle.get(name, 0) + 1
                 if self._idle[name] > _PATIENCE:
                     self._no_effect(name, number)
+
+    def _unproven(self) -> list[str]:
+        """Return the terms that ought to act and have not been seen to, the same in every process."""
+        terms = self.module.weights.items()
+        return [name for name, weight in terms if weight > 0 and not self.shared.history.is_proven(name)]
 
     def _no_effect(self, name: str, number: int) -> None:
         raise RunError(
@@ -315,6 +323,10 @@ class PhaseLoop:
             position = Position(self.number, step, cost)
             write_checkpoint(folder, position, self.shared.moving, self.plain_optimizer, self.shared.history.kept)
         self.shared.team.wait()
+
+
+def _is_due(every: int, number: int) -> bool:
+    return every > 0 and (number + 1) % every == 0
 
 
 def steps_of(phase: Phase, examples: int) -> int:

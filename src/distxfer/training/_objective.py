@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from distxfer.data import Batch, Collator, Example, Pair
 from distxfer.encoders import Encoded, Encoder, Reference
-from distxfer.errors import InputError
+from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, Term
 from distxfer.training._streams import generator, torch_stream
 
@@ -79,7 +79,7 @@ class Objective(nn.Module):
         self.forwards = 0
         self.tokens = 0
         self._alternate = alternate
-        self._rewritten = {name: bound.weights for name, bound in bounds.items() if bound.weights is not None}
+        self._rewrites = {name: bound.weights for name, bound in bounds.items() if bound.weights is not None}
         self._encoder = encoder
         self._material = material
         self._bounds = bounds
@@ -88,23 +88,29 @@ class Objective(nn.Module):
         self._anchored = anchored
 
     def turn(self, number: int) -> tuple[str, ...]:
-        """Return the terms that are computed in step `number`: all of them, or where steps take turns, those whose it is."""
+        """Return which terms are computed in step `number`: all, or, where steps take turns, the task's or the others."""
         return tuple(name for name in self.weights if not self._alternate or (name == TASK) == (number % 2 == 0))
 
     def forward(self, micro: Micro, rewritten: bool = False) -> dict[str, Term]:
-        """Return the task's term and that of every intervention in turn, unweighted.
+        """Return the task's term and those of the interventions, unweighted: all, or those whose turn it is.
 
-        Where an intervention rewrites the weights, all is computed with what it makes of them (`rewritten`).
+        Where interventions rewrite weights, this calls itself once more, with what they make of them (`rewritten`).
         """
-        if rewritten or not self._rewritten:
+        if rewritten or not self._rewrites:
             return self._terms(micro)
-        weights: dict[str, Tensor] = {
-            f"model.{name}": one for name, one in self.model.named_parameters() if one.requires_grad
-        }
-        for name, rewrite in self._rewritten.items():
-            with torch_stream(self._encoder.device, *self._stream, name, micro.phase, micro.number, micro.index):
-                weights = {key: rewrite(key.removeprefix("model."), one) for key, one in weights.items()}
-        return cast(dict[str, Term], functional_call(self, weights, (micro, True)))
+        weights: dict[str, Tensor] = {key: one for key, one in self.model.named_parameters() if one.requires_grad}
+        for name, rewrite in self._rewrites.items():
+            names = (*self._stream, name, "weights", micro.phase, micro.number, micro.index)
+            with torch_stream(self._encoder.device, *names):
+                made = {key: rewrite(key, one) for key, one in weights.items()}
+            if all(made[key] is one for key, one in weights.items()):
+                raise RunError(
+                    f"The intervention `{name}` rewrites no weight that trains in the phase `{micro.phase}`, so it does"
+                    " nothing. Let what it acts on train, or leave it out of the phase."
+                )
+            weights = made
+        swapped = {f"model.{key}": one for key, one in weights.items()}
+        return cast(dict[str, Term], functional_call(self, swapped, (micro, True)))
 
     def _terms(self, micro: Micro) -> dict[str, Term]:
         shared: list[Encoded] = []

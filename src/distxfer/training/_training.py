@@ -152,7 +152,9 @@ class Training:
             )
         self._check_settings(name, phase)
         if self.encoder.adapters:
-            allowed &= self.encoder.adapters
+            acting = self.active(phase)
+            resting = (bound.adapters for label, bound in self.bounds.items() if label not in acting)
+            allowed &= self.encoder.adapters.difference(*resting)
         if not self.encoder.train_word_embeddings:
             allowed -= {key for key in names if self.encoder.is_word_embedding(key)}
         for intervention, bound in self.active(phase).items():
@@ -178,7 +180,18 @@ class Training:
                 f"`phase.{name}.alternate` lets the task's loss and the interventions' terms take turns, and this phase has"
                 f" no {'term with a weight above 0' if phase.task else 'task'}. Leave it out."
             )
-        for intervention, bound in self.active(phase).items():
+        if phase.average and phase.steps:
+            raise InputError(
+                f"`phase.{name}.average` = `{phase.average}` counts epochs, and this phase counts `steps` = `{phase.steps}` in"
+                f" place of them. Set `phase.{name}.epochs` alone, or leave `average` out."
+            )
+        active = self.active(phase)
+        if phase.rewind and not any(bound.entries or bound.module for bound in active.values()):
+            raise InputError(
+                f"`phase.{name}.rewind` undoes what has been trained since the phase `{phase.rewind}` began, and no"
+                f" intervention of `{name}` looks at it first, as `sparse` does: it would be in vain. Leave it out."
+            )
+        for intervention, bound in active.items():
             if bound.entries is not None and not phase.rewind:
                 raise InputError(
                     f"The intervention `{intervention}` selects entries by what an earlier phase has changed. Name that"

@@ -1,0 +1,183 @@
+"""Which layers an intervention acts on: those that the recipe names, those that measured runs point at, or any."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any, Literal, Protocol
+
+import pyarrow
+import torch
+from pyarrow import parquet
+from pydantic import BeforeValidator, Field
+
+from distxfer._lists import comma_separated
+from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.errors import InputError
+from distxfer.languages import Distances
+from distxfer.measure import correlate
+
+ChosenLayers = Layers | Literal["guided", "random"]
+Count = Annotated[int, Field(ge=0)]
+Measurement = Annotated[tuple[Path, ...], BeforeValidator(comma_separated())]
+Sign = Literal["positive", "negative"]
+
+_FEWEST = 4  # languages that say anything about a correlation over languages
+_DRAWS = 99  # for a p value that nobody looks at; the fewest that `correlate` takes
+
+
+class LayerKeys(Protocol):
+    """The keys of an intervention that can have its layers chosen."""
+
+    @property
+    def layers(self) -> ChosenLayers:
+        """Numbers or a band; `guided` by measurements; or `random`."""
+
+    @property
+    def count(self) -> int:
+        """How many layers to choose."""
+
+    @property
+    def measurement(self) -> tuple[Path, ...]:
+        """The `measurements.parquet` of the runs to be guided by."""
+
+    @property
+    def sign(self) -> Sign:
+        """Of the correlation to look for."""
+
+    @property
+    def distance(self) -> str:
+        """The distance, if not the recipe's: the name of another, or `shuffled`."""
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The layers, in order, and what a result should keep of how they were chosen."""
+
+    layers: tuple[int, ...]
+    settled: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_layer_keys(keys: LayerKeys) -> None:
+    """Raise InputError for a key that has no effect on layers that are given as these are."""
+    given = keys.layers if isinstance(keys.layers, str) else ",".join(map(str, keys.layers))
+    files = ",".join(map(str, keys.measurement))
+    for key, value, unused, needed in (
+        ("count", keys.count, keys.count and given not in ("guided", "random"), "`guided` or `random`"),
+        ("measurement", files, files and given != "guided", "`guided`"),
+        ("sign", keys.sign, keys.sign != "positive" and given != "guided", "`guided`"),
+    ):
+        if unused:
+            raise InputError(
+                f"`{key}` = `{value}` has no effect where `layers` is `{given}`. Set `layers` to {needed}, or leave it out."
+            )
+
+
+def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerChoice:
+    r"""Return the layers that an intervention acts on.
+
+    `guided`: the `count` layers whose drift goes with distance most strongly. Drift is that of the target languages in
+    the files of `measurement` (`drift_cka`, `after`), averaged over the files; a layer's correlation is Spearman's, over
+    the languages that all files and this run have, with the run's distance or the one called `distance`. Only layers
+    whose correlation has the `sign` are chosen; layers of equal correlation from the lowest up.
+
+    `random`: `count` layers, each set as likely as any other, from torch's stream, which `bind` finds seeded by the
+    run's seed: the control, with the same number of layers and nothing known of them.
+
+    Raises InputError for a `count` out of range, no measurement or one that does not fit this run, fewer than 4 languages,
+    or fewer layers of that sign than `count`.
+
+    Reference: Philippy et al. 2023, which freezes layers by the correlation of drift (impact) and distance.
+    """
+    if keys.layers == "random":
+        _check_count(keys, encoder)
+        drawn = torch.randperm(encoder.layers, device="cpu")[: keys.count] + 1
+        layers = tuple(sorted(drawn.tolist()))
+        return LayerChoice(layers, {"layers": list(layers)})
+    if keys.layers == "guided":
+        return _guided(keys, encoder, distances)
+    return LayerChoice(layer_numbers(keys.layers, encoder.layers, "layers"))
+
+
+def _guided(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerChoice:
+    if not keys.measurement:
+        raise InputError(
+            "`layers` = `guided` needs measured drift. Give `measurement` = the `measurements.parquet` of a run of `plain`"
+            " with this model and source (several, of other seeds: with commas between them)."
+        )
+    _check_count(keys, encoder)
+    drifts = [_drift(path.expanduser(), encoder, distances.source) for path in keys.measurement]
+    between = distances.by(keys.distance)
+    languages = [one for one in between.values if all(one in drift for drift in drifts)]
+    if len(languages) < _FEWEST:
+        raise InputError(
+            f"`measurement` has drift for {len(languages)} of this run's targets ({', '.join(languages) or 'none'}); expected"
+            f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {', '.join(between.values)}."
+        )
+    far = [between.values[one] for one in languages]
+    found = {
+        layer: correlate([fmean(drift[one][layer] for drift in drifts) for one in languages], far, draws=_DRAWS).r
+        for layer in range(1, encoder.layers + 1)
+    }
+    strengths = {layer: r if keys.sign == "positive" else -r for layer, r in found.items() if r is not None}
+    fitting = sorted((layer for layer in strengths if strengths[layer] > 0), key=lambda layer: -strengths[layer])
+    if len(fitting) < keys.count:
+        raise InputError(
+            f"`count` is `{keys.count}`, but the drift of {len(fitting)} of the {encoder.layers} layers has a {keys.sign}"
+            f" correlation with the {between.name} distance, over {len(languages)} languages. Lower `count`, or change `sign`."
+        )
+    layers = tuple(sorted(fitting[: keys.count]))
+    correlations = {str(layer): r for layer, r in found.items()}
+    return LayerChoice(layers, {"layers": list(layers), "correlations": correlations, "languages": languages})
+
+
+def _check_count(keys: LayerKeys, encoder: Encoder) -> None:
+    if not 1 <= keys.count <= encoder.layers:
+        raise InputError(
+            f"`count` is `{keys.count}`; expected 1 to {encoder.layers}: how many of this encoder's {encoder.layers} layers"
+            f" to choose where `layers` is `{keys.layers}`."
+        )
+
+
+def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, float]]:
+    """Return language -> layer -> drift after training, of a run that has this encoder and source."""
+    try:
+        with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
+            rows = parquet.read_table(stream).to_pylist()
+        drift: dict[str, dict[int, float]] = {}
+        for row in rows:
+            if row["measure"] == "drift_cka" and row["moment"] == "after" and row["layer"] > 0:
+                drift.setdefault(row["language"], {})[row["layer"]] = row["value"]
+    except (OSError, KeyError, pyarrow.ArrowException) as error:
+        raise InputError(
+            f"`measurement` = `{path}` cannot be read as the measurements of a run: {error}. Give the"
+            " `measurements.parquet` in the folder of a run."
+        ) from error
+    if not drift:
+        raise InputError(
+            f"`measurement` = `{path}` has no rows of the measure `drift_cka` and the moment `after`. Give the"
+            " `measurements.parquet` in the folder of a run."
+        )
+    _check_same(path, max(map(max, drift.values())), encoder, source)
+    # A language with fewer than 4 test sentences has rows, and no drift.
+    return {one: layers for one, layers in drift.items() if all(map(math.isfinite, layers.values()))}
+
+
+def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
+    """Refuse the measurements of another model, depth or source: its layers, or distances, would not be this run's."""
+    beside = path.parent / "result.json"
+    try:
+        data = json.loads(beside.read_text(encoding="utf-8"))
+        model, measured_source = data["recipe"]["model"]["name"], data["source"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"`measurement` = `{path}` has no whole `result.json` beside it, which says of which model it is ({error})."
+            " Leave the file in the folder of its run."
+        ) from error
+    if (model, layers, measured_source) != (encoder.name, encoder.layers, source):
+        raise InputError(
+            f"`measurement` = `{path}` is of the model `{model}` with {layers} layers and the source `{measured_source}`, but"
+            f" this run has `{encoder.name}` with {encoder.layers} layers and `{source}`. Give runs of the same model and source."
+        )

@@ -1,0 +1,59 @@
+"""What an alignment minimises: from the states of two sides to one number, differentiable."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+_BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
+
+
+def info_nce(source: Tensor, target: Tensor, temperature: float, *, strong: bool = False) -> Tensor:
+    """Return -1/2 [log p(t_i | s_i) + log p(s_i | t_i)], summed over the n pairs of two sides (n, d) and (n, d).
+
+    With c the cosine: p(t_i | s_i) = exp(c(s_i, t_i) / temperature) / Z_i, where Z_i = sum_j exp(c(s_i, t_j) /
+    temperature), and if `strong` also + sum_{j != i} exp(c(s_i, s_j) / temperature); p(s_i | t_i) with s and t swapped.
+
+    Range: [0, inf). Invariant under positive scaling of each row and under one orthogonal map of both sides.
+    Reference: van den Oord et al. 2018, eq. 4; the strong form is the contrastive loss of Gaschi et al. 2023.
+    """
+    source, target = normalize(source, dim=-1), normalize(target, dim=-1)
+    similarity = source @ target.T / temperature
+    forward, backward = similarity, similarity.T
+    if strong:
+        forward = torch.cat([forward, _others(source) / temperature], dim=1)
+        backward = torch.cat([backward, _others(target) / temperature], dim=1)
+    gold = torch.arange(len(source), device=source.device)
+    return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
+
+
+def squared_distance(source: Tensor, target: Tensor) -> Tensor:
+    """Return |s_i - t_i|^2 / d, summed over the n pairs of two sides (n, d) and (n, d). Range: [0, inf)."""
+    return (source - target).square().mean(dim=-1).sum()
+
+
+def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Return the debiased Sinkhorn divergence of two clouds of unit vectors (n, d) and (m, d), p = 2.
+
+    Of B pairs of clouds, (B, n, d) and (B, m, d), it is (B,). `weights`, (B, n) and (B, m), sum to 1 in each cloud; a
+    point of weight 0 is not there. Without them, all points weigh alike.
+
+    Range: [0, inf) up to rounding, 0 for equal clouds. Invariant under permutations of either cloud and under
+    isometries of both. Reference: Feydy et al. 2019, eq. 3, by geomloss.
+    """
+    from geomloss import SamplesLoss
+
+    # The diameter is given because geomloss fails where all points are one (jeanfeydy/geomloss#51). And it switches
+    # autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
+    enabled = torch.is_grad_enabled()
+    clouds = (x, y) if weights is None else (weights[0].to(x), x, weights[1].to(y), y)
+    try:
+        divergence: Tensor = SamplesLoss("sinkhorn", p=2, blur=_BLUR, diameter=_DIAMETER, backend="tensorized")(*clouds)
+    finally:
+        torch.set_grad_enabled(enabled)
+    return divergence if enabled else divergence.detach()
+
+
+def _others(unit: Tensor) -> Tensor:
+    """Return the cosines of unit rows with each other, (n, n), and -inf of each with itself."""
+    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    return (unit @ unit.T).masked_fill(itself, -torch.inf)

@@ -1,0 +1,136 @@
+"""Which words of sentence pairs translate each other: by a dictionary, by an aligner, or by the encoder itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from distxfer.data import (
+    Batch,
+    Pair,
+    Span,
+    WordPair,
+    aligned_pairs,
+    dictionary_finder,
+    read_aligned_folder,
+    read_dictionary_folder,
+    word_spans,
+)
+from distxfer.encoders import Encoded, Encoder
+from distxfer.errors import RunError
+from distxfer.interventions._contract import Step
+
+Places = list[tuple[int, list[int]]]  # of words: the row of each in its batch, and the positions of its sub-words
+Find = Callable[[Step, Sequence[Pair]], list[list[WordPair]]]  # the word pairs of each of the sentence pairs
+
+
+@dataclass(frozen=True)
+class WordPlaces:
+    """Where n word pairs stand in the two batches of sentences: word i of one side translates word i of the other."""
+
+    source: Places
+    target: Places
+
+    def states(self, source: Encoded, target: Encoded, layer: int) -> tuple[Tensor, Tensor]:
+        """Return the states of both sides, (n, d) each: sums over sub-words."""
+        return source.words(layer, self.source), target.words(layer, self.target)
+
+
+def find_places(find: Find, encoder: Encoder, step: Step, source: Batch, target: Batch) -> WordPlaces:
+    """Return where the word pairs of a batch of sentence pairs stand; without those of which the batch has cut a word."""
+    pairs = [Pair(*both) for both in zip(source.examples, target.examples, strict=True)]
+    found = find(step, pairs)
+    sides = (
+        places_in(encoder, source, [[word.source_span for word in row] for row in found]),
+        places_in(encoder, target, [[word.target_span for word in row] for row in found]),
+    )
+    whole = [(one, other) for one, other in zip(*sides, strict=True) if one[1] and other[1]]
+    return WordPlaces([one for one, _ in whole], [other for _, other in whole])
+
+
+def places_in(encoder: Encoder, batch: Batch, spans: Sequence[Sequence[Span]]) -> Places:
+    """Return the places of words in a batch, none for a word that was cut."""
+    # A batch is as wide as its longest text, or as the cut; so to cut at its width is to cut as it was cut.
+    width = batch.inputs["input_ids"].shape[1]
+    return encoder.word_places([example.text for example in batch.examples], spans, max_length=width)
+
+
+def by_dictionary(folder: Path, languages: Sequence[str]) -> Find:
+    """Return a finder of the words that translate each other by the dictionary of the target language."""
+    finders = {key: dictionary_finder(one) for key, one in read_dictionary_folder(folder, languages).items()}
+
+    def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
+        return [finders[pair.target.language]([pair]) for pair in pairs]
+
+    return find
+
+
+def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> Find:
+    """Return a finder of the words that an aligner has linked, in the parallel text of the same folder.
+
+    The finder raises RunError for a sentence pair that the folder does not hold.
+    """
+    lines = read_aligned_folder(folder, source, languages)
+
+    def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
+        for pair in pairs:
+            if pair not in lines:
+                raise RunError(
+                    f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`: it must be"
+                    f" the folder of the run's parallel text. Set `parallel={folder}`."
+                )
+        return [aligned_pairs([pair], [lines[pair]]) for pair in pairs]
+
+    return find
+
+
+def by_encoder(encoder: Encoder, layers: Sequence[int]) -> Find:
+    """Return a finder of the words that are each other's nearest by the pretrained encoder; it looks at a pair once.
+
+    Word a of the source and word b of the target are a pair where c(a, b) >= c(a, b') for every word b' of the target
+    sentence and c(a, b) >= c(a', b) for every a' of the source's: c is the cosine of word states, the mean over
+    `layers`; of equals, the first is taken. Reference: Jalili Sabet et al. 2020, section 2.2 (Argmax).
+    """
+    known: dict[Pair, list[WordPair]] = {}
+
+    def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        if new:
+            known.update(zip(new, _nearest(encoder, step, new, layers), strict=True))
+        return [known[pair] for pair in pairs]
+
+    return find
+
+
+def _nearest(encoder: Encoder, step: Step, pairs: Sequence[Pair], layers: Sequence[int]) -> list[list[WordPair]]:
+    sides = []
+    for examples in ([pair.source for pair in pairs], [pair.target for pair in pairs]):
+        batch = step.collate(examples)
+        spans = [word_spans(example.text) for example in examples]
+        words = [(row, span) for row, of_row in enumerate(spans) for span in of_row]
+        places = places_in(encoder, batch, spans)
+        whole = [(word, place) for word, place in zip(words, places, strict=True) if place[1]]
+        encoded = step.pretrained(batch)
+        states = torch.stack([encoded.words(layer, [place for _, place in whole]) for layer in layers])
+        sides.append(([word for word, _ in whole], normalize(states.float(), dim=-1)))
+    found = []
+    for row, pair in enumerate(pairs):
+        numbers = [[number for number, word in enumerate(words) if word[0] == row] for words, _ in sides]
+        (first, source), (second, target) = (
+            ([words[number][1] for number in chosen], states[:, chosen])
+            for (words, states), chosen in zip(sides, numbers, strict=True)
+        )
+        links = mutual_nearest((source @ target.mT).mean(dim=0))
+        found.append([WordPair(pair.source, first[i], pair.target, second[j]) for i, j in links])
+    return found
+
+
+def mutual_nearest(similarity: Tensor) -> list[tuple[int, int]]:
+    """Return the (i, j) of a matrix (n, m) whose entry is the largest of its row and of its column, the first of equals."""
+    if 0 in similarity.shape:
+        return []
+    of_rows, of_columns = similarity.argmax(dim=1).tolist(), similarity.argmax(dim=0).tolist()
+    return [(i, j) for i, j in enumerate(of_rows) if of_columns[j] == i]

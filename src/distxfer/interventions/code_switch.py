@@ -1,0 +1,94 @@
+"""Predict the same of a text in which some words are replaced by their translations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from distxfer.data import Example, read_dictionary_folder
+from distxfer.data._words import Key, _key, _lengths, _occurrences
+from distxfer.encoders import Encoder
+from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._consistency import taught_by_the_original
+from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.languages import Distances
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The words of a dictionary as they are looked for in a text, and their translations."""
+
+    entries: Mapping[Key, tuple[str, ...]]
+    lengths: Mapping[str, list[int]]
+
+    def switch(self, text: str, share: float, random: np.random.Generator) -> str:
+        """Return the text with each word that the dictionary has replaced, with probability `share`, by a translation.
+
+        A word's translations have equal chances. Words are found as `dictionary_pairs` finds them.
+        """
+        parts, end = [], 0
+        for word, (start, stop) in _occurrences(text, self.entries, self.lengths):
+            if random.random() < share:
+                translations = self.entries[word]
+                parts += [text[end:start], translations[int(random.integers(len(translations)))]]
+                end = stop
+        return "".join([*parts, text[end:]])
+
+
+@dataclass(frozen=True)
+class CodeSwitch:
+    """Add `weight` times KL(p(x) || p(A(x))), per example of the task, with A(x) the text x in mixed language.
+
+    KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). `dictionary` is a folder with `{language}.txt` (or
+    `.tsv`), one source word and one of its translations a line, such as MUSE's. Each micro-batch draws one target
+    language, by distance from the source, and replaces each word of the source that its dictionary has with probability
+    `share` by one of its translations. p(x), which has the label's loss, is a constant here: it teaches p(A(x)). One
+    more forward pass, of the texts in which a word was replaced; the others are 0.
+
+    The mean KL is logged as `term/NAME/kl`, the share of texts with a replaced word as `term/NAME/altered`.
+
+    Reference: example consistency of xTune (Zheng et al. 2021) by code-switching, which draws a language per word and
+    has both directions of the KL; `share` and `weight` are theirs for XNLI.
+    """
+
+    dictionary: Path
+    weight: Annotated[float, Field(ge=0)] = 5.0
+    share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    languages: LanguageList = "all"
+    weighting: Weighting = "linear"
+    weighting_by: WeightingBy = "sampling"
+    distance: str = ""
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Return the divergence as a term; no parameter is kept from training."""
+        choice = language_choice(self, languages, distances)
+        found = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
+        lexicons = {language: _lexicon(dictionary) for language, dictionary in found.items()}
+
+        def term(step: Step) -> Term:
+            language, factor = choice.draw(step.random)
+            switched = [
+                self._switch(one, lexicons[language], step.random) if one.language == languages.source else one
+                for one in step.batch.examples
+            ]
+            rows = [row for row, (old, new) in enumerate(zip(step.batch.examples, switched, strict=True)) if old != new]
+            taught = taught_by_the_original(step, rows, lambda: step.collate([switched[row] for row in rows]))
+            return replace(taught, total=factor * taught.total)
+
+        return Bound(term=term, weight=self.weight)
+
+    def _switch(self, example: Example, lexicon: Lexicon, random: np.random.Generator) -> Example:
+        text = lexicon.switch(example.text, self.share, random)
+        pair = None if example.text_pair is None else lexicon.switch(example.text_pair, self.share, random)
+        return replace(example, text=text, text_pair=pair)
+
+
+def _lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
+    """Return a dictionary whose words that differ in case alone, or in how their letters are composed, are one."""
+    entries: dict[Key, dict[str, None]] = {}
+    for word, translations in dictionary.items():
+        entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
+    return Lexicon({word: tuple(translations) for word, translations in entries.items()}, _lengths(entries))

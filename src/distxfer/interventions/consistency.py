@@ -1,0 +1,56 @@
+"""Predict the same of a translation: the source's prediction teaches the target language's."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from distxfer.encoders import Encoder
+from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._consistency import divergence, predictions
+from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.languages import Distances
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Add `weight` times KL(p(s_i) || p(t_i)), per pair: the head's predictions on sentences and on their translations.
+
+    KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). Each micro-batch draws one target language, by
+    distance from the source, and `batch_size` pairs (s_i, t_i) of it, which need no labels: two forward passes. The
+    source's p(s_i) = softmax(logits / temperature) is the teacher: 1 leaves it as it is, below 1 sharpens it.
+    `stop_gradient`: the teacher is a constant; otherwise the gradient goes through both, and a source that gives up its
+    opinions lowers the term too.
+
+    The mean KL is logged as `term/NAME/kl`, the share of pairs whose most probable labels agree as
+    `term/NAME/agreement`.
+
+    Reference: example consistency of xTune (Zheng et al. 2021, section 3.1, with machine translation as the
+    augmentation; theirs is symmetric), on parallel text in place of the task's own.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    stop_gradient: bool = True
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    languages: LanguageList = "all"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    weighting: Weighting = "linear"
+    weighting_by: WeightingBy = "sampling"
+    distance: str = ""
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Return the divergence as a term; no parameter is kept from training."""
+        choice = language_choice(self, languages, distances)
+
+        def term(step: Step) -> Term:
+            language, factor = choice.draw(step.random)
+            source, target = step.pairs(language, self.batch_size)
+            taught, learning = predictions(step, source), predictions(step, target)
+            if self.stop_gradient:
+                taught = taught.detach()
+            each = divergence(taught, learning, self.temperature)
+            agreed = taught.argmax(dim=-1) == learning.argmax(dim=-1)
+            logs = {"kl": each.detach().mean().item(), "agreement": agreed.float().mean().item()}
+            return Term(factor * each.sum(), len(source), "pair", logs)
+
+        return Bound(term=term, weight=self.weight, needs=frozenset({"pairs"}), languages=choice.languages)

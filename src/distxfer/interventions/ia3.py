@@ -1,0 +1,45 @@
+"""Train one factor per feature of the keys, the values and the feed-forward layers, and the head."""
+
+import re
+from dataclasses import dataclass
+
+from peft import IA3Config, TaskType
+
+from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.errors import InputError
+from distxfer.interventions._contract import Bound, Languages
+from distxfer.languages import Distances
+
+# What encoders call the maps to keys and values: key, k_proj, v_lin, value_proj, Wqkv, query_key_value ...
+_KEYS_AND_VALUES = re.compile(r"\.(k|v|key|value)(_\w+)?$|qkv$|query_key_value$")
+
+
+@dataclass(frozen=True)
+class Ia3:
+    """Multiply keys by l_k, values by l_v and the activations inside the feed-forward layers by l_ff, feature by feature.
+
+    In the chosen `layers`; the factors are all that is trained beside the head, and start at 1. Where one map makes
+    queries, keys and values, its queries are multiplied as well: the same as doing it to the keys once more. Trained
+    without weight decay, which would pull the factors to 0.
+
+    Reference: Liu et al. 2022 ((IA)^3), section 3.3, by PEFT.
+    """
+
+    layers: Layers = "all"
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Put the factors into the encoder, which lets nothing else but adapters and the head train from then on."""
+        layers = layer_numbers(self.layers, encoder.layers, "layers")
+        attention = [name for name in encoder.attention_modules(layers) if _KEYS_AND_VALUES.search(name)]
+        _, feed_forward = encoder.feed_forward_modules(layers)
+        if not (attention and feed_forward):
+            raise InputError(
+                f"A `{encoder.base.config.model_type}` has no linear maps that are known as those of keys and values, or of"
+                " feed-forward layers. Take adapters of another `kind`: `lora` fits every encoder."
+            )
+        config = IA3Config(
+            task_type=TaskType.SEQ_CLS,
+            target_modules=[*attention, *feed_forward],
+            feedforward_modules=feed_forward,
+        )
+        return Bound(adapters=encoder.adapt(config))

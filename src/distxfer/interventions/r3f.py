@@ -1,0 +1,76 @@
+"""Predict the same under a little noise on the word embeddings (R3F)."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from distxfer.data import Batch, Collator, Example
+from distxfer.encoders import Encoder
+from distxfer.errors import InputError
+from distxfer.interventions._consistency import log_probabilities, predictions, task_predictions
+from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.languages import Distances
+
+
+@dataclass(frozen=True)
+class R3F:
+    """Add `weight` times KL(p || q) + KL(q || p) per example of the task: the predictions without and with noise.
+
+    p are the head's predictions on the task's batch, from its own forward pass; q those of one more, with noise drawn
+    from U(-epsilon, epsilon) on every entry of every word embedding. The sum of the two divergences is
+    sum_c (p_c - q_c) (log p_c - log q_c), in nats, range [0, inf); the gradient goes through both.
+
+    Each pass draws its own dropout, as in the authors' code. At their `epsilon` that is most of the difference between
+    p and q: with dropout, this is close to R-Drop (Liang et al. 2021).
+
+    Reference: Aghajanyan et al. 2020, Better Fine-Tuning by Reducing Representational Collapse, eq. 5: uniform noise.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    epsilon: Annotated[float, Field(gt=0)] = 1e-5
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""
+        _check(encoder)
+
+        def term(step: Step) -> Term:
+            clean, noised = task_predictions(step), predictions(step, noisy(encoder, step.batch, self.epsilon))
+            p, q = log_probabilities(clean), log_probabilities(noised)
+            total = ((p.exp() - q.exp()) * (p - q)).sum()
+            return Term(total, len(step.batch), "example", {"kl": total.item() / len(step.batch)})
+
+        return Bound(term=term, weight=self.weight)
+
+
+def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:
+    """Return the batch with its word embeddings for its tokens, each entry with noise from U(-epsilon, epsilon)."""
+    inputs = dict(batch.inputs)
+    embeddings = encoder.base.get_input_embeddings()(inputs.pop("input_ids"))
+    noise = torch.empty_like(embeddings).uniform_(-epsilon, epsilon)
+    return replace(batch, inputs={**inputs, "inputs_embeds": embeddings + noise})
+
+
+def _check(encoder: Encoder) -> None:
+    """Refuse an encoder to which word embeddings are not the same as their tokens.
+
+    So it is with decoders, whose head looks for the padding among the tokens: without them it reads the padding's state.
+    """
+    texts = [Example("short", "eng", "a"), Example("long", "eng", "a b c d e f g")]
+    batch = Collator(encoder.tokenizer, 16, encoder.device)(texts)
+    try:
+        with torch.no_grad():
+            embedded = noisy(encoder, batch, 0.0)
+        same = all(
+            torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+            for one, other in zip(encoder.states([batch.inputs]), encoder.states([embedded.inputs]), strict=True)
+        )
+    except (TypeError, ValueError):  # what Transformers raises where `inputs_embeds` is no argument
+        same = False
+    if not same:
+        raise InputError(
+            f"The encoder `{encoder.name}` (`{encoder.base.config.model_type}`) does not predict the same of word embeddings as"
+            " of their tokens, so there is nothing to put noise on. Choose an encoder that does: BERT, XLM-R, DeBERTa,"
+            " ModernBERT ..."
+        )

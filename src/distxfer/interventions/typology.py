@@ -1,0 +1,71 @@
+"""Tell from a text's state which features its language has: a linear map onto URIEL's vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from distxfer.encoders import Encoder, layer_numbers
+from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.languages import Distances, typological_features
+
+
+@dataclass(frozen=True)
+class Typology:
+    """Add `weight` times |W h + b - u_L|^2 / f, per example: h is the pooled state of a text at one layer, u_L the
+    vector of the f features of its language L, and the linear map (W, b) is trained along.
+
+    u_L holds 0 or 1 for each of URIEL's `syntactic`, `phonological` or `inventory` features, or all (`featural`), imputed
+    from the nearest neighbours. The texts are the task's batch (its own forward pass) and `batch_size` unlabelled texts
+    of one target language a micro-batch (one more), drawn or scaled by distance: with the source alone u_L would be a
+    constant, which the bias can learn. The encoder is trained through h, so the term makes it tell languages apart.
+
+    The mean over the task's texts is logged as `term/NAME/task`, that over the target's as `term/NAME/target`.
+
+    Reference: LinguAlchemy (Adilazuarda et al. 2024), the alignment loss by its formula, with their factor of 10. Their
+    released code differs: it casts u_L to row numbers, and no optimiser has its projection.
+    """
+
+    weight: Annotated[float, Field(ge=0)] = 10.0
+    features: Literal["syntactic", "phonological", "inventory", "featural"] = "syntactic"
+    layer: int | Literal["last"] = "last"
+    languages: LanguageList = "all"
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    weighting: Weighting = "uniform"
+    weighting_by: WeightingBy = "sampling"
+    distance: str = ""
+
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+        """Return the loss as a term with its linear map; no parameter is kept from training."""
+        (layer,) = layer_numbers((encoder.layers if self.layer == "last" else self.layer,), encoder.layers, "layer")
+        choice = language_choice(self, languages, distances)
+        vectors = {
+            language: torch.tensor(typological_features(language, self.features), dtype=torch.float32)
+            for language in (languages.source, *languages.targets)  # with `task.shots`, the batch has all of them
+        }
+        projection = nn.Linear(encoder.hidden_size, len(vectors[languages.source]))
+
+        def errors(spoken: Sequence[str], states: Tensor) -> Tensor:
+            wanted = torch.stack([vectors[one] for one in spoken]).to(states.device)
+            found: Tensor = projection(states)
+            return (found - wanted).square().mean(dim=-1)
+
+        def term(step: Step) -> Term:
+            language, factor = choice.draw(step.random)
+            text = step.text(language, self.batch_size)
+            task = errors([example.language for example in step.batch.examples], step.encoded().pooled(layer))
+            target = errors([language] * len(text), step.encode(text).pooled(layer))
+            logs = {"task": task.detach().mean().item(), "target": target.detach().mean().item()}
+            return Term(task.sum() + factor * target.sum(), len(task) + len(target), "example", logs)
+
+        return Bound(
+            term=term,
+            weight=self.weight,
+            module=projection,
+            needs=frozenset({"target_text"}),
+            languages=choice.languages,
+        )

@@ -1,0 +1,576 @@
+"""Holding still: drift by relations and of pairs, weights by L2-SP, and layers that are chosen by measurement or by chance."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+from scipy.stats import spearmanr
+from torch.nn.functional import cosine_similarity
+
+from distxfer import InputError, RunError, load_recipe, train
+from distxfer.data import Batch, Collator, Example
+from distxfer.encoders import Encoded, Encoder, layer_numbers, load_encoder
+from distxfer.experiments import validate
+from distxfer.interventions import Languages, Term, intervention_class, make_intervention
+from distxfer.languages import distances
+from distxfer.measure import cka, relational_drift
+
+TARGETS = ("deu", "fin", "fra", "jpn", "kor", "tur")
+LANGUAGES = Languages("eng", TARGETS)
+DISTANCES = distances("eng", TARGETS, imputed=True)
+WORDS = {"eng": "the cat runs dog bird", "deu": "das katze rennt hund vogel", "jpn": "sono neko hashi inu tori"}
+
+
+@pytest.fixture
+def encoder(tiny_without_dropout) -> Encoder:
+    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
+
+
+def noise(states: torch.Tensor, _: Batch) -> torch.Tensor:
+    return states + torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
+
+
+@dataclass
+class FakeStep:
+    """A step with known data; the reference is the encoder itself, moved by `away`."""
+
+    encoder: Encoder
+    n: int = 6
+    away: object = noise
+    number: int = 0
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    drawn: list[tuple[str, int]] = field(default_factory=list)
+
+    def collate(self, examples) -> Batch:
+        return Collator(self.encoder.tokenizer, 32)(list(examples))
+
+    def of(self, language: str, n: int) -> Batch:
+        words = WORDS.get(language, WORDS["jpn"]).split()
+        texts = [" ".join(words[: 1 + item % 5] * (1 + item // 5)) for item in range(n)]
+        return self.collate([Example(str(i), language, text) for i, text in enumerate(texts)])
+
+    @property
+    def batch(self) -> Batch:
+        return self.of("eng", self.n)
+
+    def encoded(self) -> Encoded:
+        return self.encoder.encode(self.batch.inputs)
+
+    def encode(self, batch: Batch) -> Encoded:
+        return self.encoder.encode(batch.inputs)
+
+    def reference(self, batch: Batch) -> torch.Tensor:
+        return self.away(self.encode(batch).pooled_layers().detach(), batch)
+
+    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+        self.drawn.append((language, n))
+        return self.of("eng", n), self.of(language, n)
+
+    def text(self, language: str, n: int) -> Batch:
+        self.drawn.append((language, n))
+        return self.of(language, n)
+
+
+def bind(encoder: Encoder, kind: str, **keys):
+    made, complaints = make_intervention(kind, keys)
+    assert made is not None, complaints
+    return made.bind(encoder, LANGUAGES, DISTANCES)
+
+
+def term(step: FakeStep, kind: str, **keys) -> Term:
+    return bind(step.encoder, kind, **keys).term(step)
+
+
+def frozen_layers(encoder: Encoder, bound) -> set:
+    return {encoder.place(name) for name, _ in encoder.model.named_parameters() if not bound.trains(name)}
+
+
+# Relational drift
+
+
+def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
+    pairs = list(permutations(range(len(x)), 2))
+    cosines = [[float(cosine_similarity(z[i], z[j], dim=0)) for i, j in pairs] for z in (x.detach(), y.detach())]
+    return sum((a - b) ** 2 for a, b in zip(*cosines, strict=True)) / len(pairs)
+
+
+def test_relational_drift_is_the_mean_squared_difference_of_the_cosines():
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2, 7, width, generator=draw, dtype=torch.float64) for width in (3, 5))
+    assert relational_drift(x, y).tolist() == pytest.approx([by_hand(*pair) for pair in zip(x, y, strict=True)])
+    corner = torch.eye(2)
+    assert float(relational_drift(corner, torch.ones(2, 2))) == pytest.approx(1)  # a cosine of 0 became one of 1
+    assert float(relational_drift(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [-1.0]]))) == pytest.approx(4)
+    assert float(relational_drift(x[0], x[0])) == 0
+
+
+def test_relational_drift_knows_no_rotation_and_no_lengths_but_an_origin():
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(9, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    turn, lengths = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))[0], torch.arange(1.0, 10)
+    order = torch.randperm(9, generator=draw)
+    moved = float(relational_drift(x, y))
+    assert float(relational_drift(lengths[:, None] * x @ turn, y)) == pytest.approx(moved)
+    assert float(relational_drift(x[order], y[order])) == pytest.approx(moved)
+    assert float(relational_drift(x, x + 1)) > 0.01
+    assert torch.autograd.gradcheck(relational_drift, (x.requires_grad_(), y))
+
+
+def test_relational_drift_needs_a_relation():
+    with pytest.raises(InputError, match="`x` has 1 rows; relational drift needs at least 2: give more sentences"):
+        relational_drift(torch.ones(1, 3), torch.ones(1, 3))
+    with pytest.raises(InputError, match="`y` has 1 rows that are all zeros"):
+        relational_drift(torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [0, 0, 0]]))
+
+
+def test_a_penalty_on_relations_is_one_item_a_batch_averaged_over_layers(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "drift", measure="relational", layers=[1, 3])
+    now, before = step.encoded().pooled_layers(), step.reference(step.batch)
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() == pytest.approx(
+        sum(by_hand(now[layer], before[layer]) for layer in (1, 3)) / 2, rel=1e-5
+    )
+    still = term(FakeStep(encoder, away=lambda states, _: states), "drift", measure="relational")
+    assert still.total.item() == pytest.approx(0, abs=1e-12)
+    alone = term(FakeStep(encoder, n=1), "drift", measure="relational")
+    assert (alone.count, alone.total.item()) == (0, 0.0)
+
+
+# Drift of pairs
+
+
+def test_drift_of_pairs_is_that_of_both_sides_as_one_set_of_rows(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn")
+    sides = step.of("eng", 5), step.of("jpn", 5)
+    now = torch.cat([step.encode(side).pooled(2) for side in sides])
+    before = noise(
+        step.encode(step.collate([*sides[0].examples, *sides[1].examples])).pooled_layers().detach(), sides[0]
+    )[2]
+    assert step.drawn == [("jpn", 5)]
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
+    each = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn", measure="mse")
+    moved = (now - before).square().sum(1) / before.square().sum(1)
+    assert (each.count, each.per) == (10, "example")
+    assert each.total.item() == pytest.approx(moved.sum().item(), rel=1e-4)
+
+
+def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_alone_does(encoder):
+    """CKA does not see a translation; of the target's rows alone it is one, of both sides' rows it is none."""
+
+    def away(states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        target = torch.tensor([example.language == "jpn" for example in batch.examples])
+        return states + 2 * target[None, :, None] * torch.randn(16, generator=torch.Generator().manual_seed(0))
+
+    step = FakeStep(encoder, away=away)
+    alone = term(step, "drift", text="target", languages="jpn", batch_size=8)
+    assert alone.total.item() == pytest.approx(0, abs=1e-6)
+    assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).total.item() > 0.05
+
+
+def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
+    for text, need in (("pairs", "pairs"), ("target", "target_text")):
+        bound = bind(encoder, "drift", text=text, languages="jpn,deu", weighting="linear", batch_size=4)
+        assert bound.needs == {"reference", need}
+        assert bound.languages == ("jpn", "deu")
+        step, seen = FakeStep(encoder), {}
+        for _ in range(12):
+            total = bound.term(step).total.item()
+            seen[step.drawn[-1][0]] = total
+        plain = {
+            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=4).total.item() for one in seen
+        }
+        mean = (DISTANCES.values["deu"] + DISTANCES.values["jpn"]) / 2
+        expected = {one: DISTANCES.values[one] / mean for one in ("deu", "jpn")}
+        assert {one: seen[one] / plain[one] for one in seen} == pytest.approx(expected, rel=1e-6)
+    assert bind(encoder, "drift").needs == {"reference"}
+
+
+# Layers by their place
+
+
+def test_halves_of_the_layers(encoder):
+    assert frozen_layers(encoder, bind(encoder, "freeze", layers="lower_half", embeddings=False)) == {1, 2}
+    assert frozen_layers(encoder, bind(encoder, "freeze", layers="upper_half", embeddings=False)) == {3, 4}
+    step = FakeStep(encoder)
+    half, same = (term(step, "drift", layers=layers).total.item() for layers in ("upper_half", [3, 4]))
+    assert half == same != term(step, "drift", layers="lower_half").total.item()
+
+
+@pytest.mark.parametrize("depth", [2, 3, 6, 7, 12, 25])
+def test_halves_have_every_layer_once_and_differ_by_at_most_one(depth):
+    lower, upper = (layer_numbers(half, depth, "layers") for half in ("lower_half", "upper_half"))
+    assert lower + upper == tuple(range(1, depth + 1))
+    assert len(upper) - len(lower) == depth % 2
+
+
+def test_a_half_of_one_layer_is_refused():
+    with pytest.raises(InputError, match="`layers` names no layer of this encoder of 1 layers"):
+        layer_numbers("lower_half", 1, "layers")
+
+
+# Layers by what was measured
+
+# Drift by language, in the order of TARGETS, at layers 1 to 4: two runs.
+ORDER = np.argsort(np.argsort([DISTANCES.values[one] for one in TARGETS]))  # 0 for the nearest
+DRIFT = {
+    1: (0.5 - 0.05 * ORDER, 0.4 - 0.05 * ORDER),  # falls with distance
+    2: (0.1 + 0.05 * ORDER, 0.2 + 0.05 * ORDER),  # rises with it
+    3: (np.full(6, 0.3), np.full(6, 0.3)),  # as in a frozen layer
+    4: (np.array([0.3, 0.1, 0.2, 0.6, 0.5, 0.4]), np.array([0.1, 0.3, 0.1, 0.2, 0.4, 0.5])),
+}
+
+
+def write_run(
+    folder: Path, run: int = 0, *, model: str = "tiny", layers: int = 4, source: str = "eng", **change
+) -> Path:
+    """Write what a run leaves behind, with rows that must not count: the source's, layer 0's, earlier ones, other measures."""
+    folder.mkdir(parents=True)
+    rows = []
+    for layer in range(layers + 1):
+        for place, language in enumerate(TARGETS):
+            value = float(DRIFT[layer][run][place]) if 0 < layer <= 4 else 0.9 - place
+            row = {"layer": layer, "language": language, "n": 24, "moment": "after"}
+            rows += [{**row, "measure": "drift_cka", "value": value} | change]
+            rows += [{**row, "measure": "drift_cka", "value": 0.0, "moment": "before"}]
+            rows += [{**row, "measure": "drift_cka_standardised", "value": -value}]
+        rows.append(
+            {"measure": "drift_cka", "layer": layer, "language": source, "value": 5.0, "n": 24, "moment": "after"}
+        )
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "measurements.parquet")
+    result = {"recipe": {"model": {"name": model}}, "source": source}
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder / "measurements.parquet"
+
+
+@pytest.fixture
+def measured(tmp_path) -> list[str]:
+    return [str(write_run(tmp_path / f"s{run}", run)) for run in (0, 1)]
+
+
+def expected_correlations(runs: tuple[int, ...], values=DISTANCES.values) -> dict[str, float]:
+    far = [values[one] for one in TARGETS]
+    means = {layer: np.mean([DRIFT[layer][run] for run in runs], axis=0) for layer in (1, 2, 4)}
+    return {str(layer): float(spearmanr(mean, far).statistic) for layer, mean in means.items()}
+
+
+def test_guided_layers_are_those_whose_mean_drift_goes_with_distance_most(encoder, measured):
+    bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured, embeddings=False)
+    assert frozen_layers(encoder, bound) == {2}
+    assert bound.settled["layers"] == [2]
+    assert bound.settled["languages"] == list(TARGETS)
+    found = dict(bound.settled["correlations"])
+    assert found.pop("3") is None  # nothing moves there
+    assert found == pytest.approx(expected_correlations((0, 1)))
+    assert found["2"] == pytest.approx(1)
+    json.dumps(bound.settled, allow_nan=False)
+
+
+def test_the_files_are_averaged_and_may_be_given_with_commas(encoder, measured):
+    both = bind(encoder, "freeze", layers="guided", count=2, measurement=",".join(measured))
+    assert both.settled["layers"] == [2, 4]
+    for run, path in enumerate(measured):
+        one = bind(encoder, "freeze", layers="guided", count=2, measurement=path).settled["correlations"]
+        assert one["4"] == pytest.approx(expected_correlations((run,))["4"])
+        assert one["4"] != pytest.approx(both.settled["correlations"]["4"])
+
+
+def test_the_negative_sign_looks_for_drift_that_falls_with_distance(encoder, measured):
+    bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured, sign="negative")
+    assert bound.settled["layers"] == [1]
+    assert frozen_layers(encoder, bound) == {1, "embeddings"}
+
+
+def test_another_distance_guides_to_other_correlations(encoder, measured):
+    bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured[0], distance="shuffled")
+    values = DISTANCES.by("shuffled").values
+    found = {layer: r for layer, r in bound.settled["correlations"].items() if r is not None}
+    assert found == pytest.approx(expected_correlations((0,), values))
+    assert abs(found["2"]) < 1
+
+
+def test_drift_takes_the_same_choice(encoder, measured):
+    step = FakeStep(encoder)
+    keys = {"layers": "guided", "count": 2, "measurement": measured}
+    bound = bind(encoder, "drift", **keys)
+    assert bound.settled == bind(encoder, "freeze", **keys).settled
+    assert bound.term(step).total.item() == term(step, "drift", layers=[2, 4]).total.item()
+    pairs = bind(encoder, "drift", **keys, text="pairs", distance="geographic", batch_size=8)
+    assert pairs.languages == TARGETS
+    assert pairs.settled["correlations"] != bound.settled["correlations"]
+
+
+def test_a_language_with_too_few_sentences_has_no_say(encoder, tmp_path):
+    path = write_run(tmp_path / "run")
+    table = parquet.read_table(path).to_pylist()
+    for row in table:
+        if row["language"] in ("fin", "kor"):
+            row["value"] = float("nan")
+    parquet.write_table(pyarrow.Table.from_pylist(table), path)
+    bound = bind(encoder, "freeze", layers="guided", count=1, measurement=str(path))
+    assert bound.settled["languages"] == ["deu", "fra", "jpn", "tur"]
+    made, _ = make_intervention("freeze", {"layers": "guided", "count": 1, "measurement": str(path)})
+    fewer = ("fin", "fra", "jpn", "tur")
+    with pytest.raises(InputError, match=r"`measurement` has drift for 3 of this run's targets \(fra, jpn, tur\)"):
+        made.bind(encoder, Languages("eng", fewer), distances("eng", fewer, imputed=True))
+
+
+def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
+    def refuse(path: Path, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            bind(encoder, "freeze", layers="guided", count=1, measurement=str(path))
+
+    own = "but this run has `tiny` with 4 layers and `eng`. Give runs of the same model and source."
+    for number, (keys, theirs) in enumerate(
+        (
+            ({"model": "large"}, "is of the model `large` with 4 layers and the source `eng`, "),
+            ({"layers": 3}, "is of the model `tiny` with 3 layers and the source `eng`, "),
+            ({"source": "spa"}, "is of the model `tiny` with 4 layers and the source `spa`, "),
+        )
+    ):
+        refuse(write_run(tmp_path / str(number), **keys), re.escape(theirs + own))
+    lonely = write_run(tmp_path / "lonely")
+    (lonely.parent / "result.json").unlink()
+    refuse(lonely, "has no whole `result.json` beside it")
+    refuse(lonely.parent, "cannot be read as the measurements of a run")
+    refuse(tmp_path / "nowhere.parquet", "cannot be read as the measurements of a run")
+    broken = write_run(tmp_path / "broken")
+    broken.write_text("no table")
+    refuse(broken, "cannot be read as the measurements of a run")
+    other = write_run(tmp_path / "other")
+    parquet.write_table(pyarrow.table({"language": ["deu"]}), other)
+    refuse(other, "cannot be read as the measurements of a run: 'measure'")
+    table = [row for row in parquet.read_table(write_run(tmp_path / "early")).to_pylist() if row["moment"] == "before"]
+    parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "early" / "measurements.parquet")
+    refuse(tmp_path / "early" / "measurements.parquet", "has no rows of the measure `drift_cka` and the moment `after`")
+
+
+def test_a_count_that_cannot_be_had_is_refused(encoder, measured):
+    for layers, extra in (("guided", {"measurement": measured}), ("random", {})):
+        for count in (0, 5):
+            with pytest.raises(
+                InputError, match=f"`count` is `{count}`; expected 1 to 4: how many of this encoder's 4"
+            ):
+                bind(encoder, "freeze", layers=layers, count=count, **extra)
+    message = "`count` is `3`, but the drift of 2 of the 4 layers has a positive correlation with the syntactic distance, over 6"
+    with pytest.raises(InputError, match=message):
+        bind(encoder, "freeze", layers="guided", count=3, measurement=measured)
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "message"),
+    [
+        ("freeze", {"count": 2}, "`count` = `2` has no effect where `layers` is `lower`. Set `layers` to `guided` or `random`"),
+        ("drift", {"layers": [1, 2], "count": 2}, "`count` = `2` has no effect where `layers` is `1,2`."),
+        ("freeze", {"layers": "random", "measurement": "a,b"}, "`measurement` = `a,b` has no effect where `layers` is `random`."),
+        ("freeze", {"layers": "random", "sign": "negative"}, "`sign` = `negative` has no effect where `layers` is `random`."),
+        ("freeze", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is not `guided`."),
+        ("drift", {"distance": "genetic"}, "`distance` = `genetic` has no effect on the task's inputs"),
+        ("drift", {"languages": "jpn"}, "Set `text` to `target` or `pairs`, or leave it out."),
+        ("drift", {"text": "pairs", "batch_size": 3}, "greater than or equal to 4"),
+        ("freeze", {"layers": "lower_hal"}, "Did you mean `lower_half`?"),
+        ("freeze", {"layers": "giuded"}, "Did you mean `guided`?"),
+        ("l2_sp", {"layers": "guided"}, "is `guided`, but it should be a whole number"),
+    ],
+)  # fmt: skip
+def test_keys_without_effect_are_refused(kind, keys, message):
+    made, complaints = make_intervention(kind, keys)
+    assert made is None
+    assert message in complaints[0][1]
+
+
+def test_a_distance_that_neither_weighs_nor_guides_is_refused(encoder):
+    with pytest.raises(InputError, match="`distance` = `genetic` has no effect where `weighting` is `uniform`"):
+        bind(encoder, "drift", text="pairs", distance="genetic")
+
+
+# Layers by chance
+
+
+def test_random_layers_are_those_of_the_seed_and_each_as_likely(encoder):
+    def drawn(seed: int) -> tuple[int, ...]:
+        torch.manual_seed(seed)
+        bound = bind(encoder, "freeze", layers="random", count=2, embeddings=False)
+        assert frozen_layers(encoder, bound) == set(bound.settled["layers"])
+        return tuple(bound.settled["layers"])
+
+    with torch.random.fork_rng():
+        sets = [drawn(seed) for seed in range(240)]
+        assert sets[:9] == [drawn(seed) for seed in range(9)]
+    assert all(1 <= first < second <= 4 for first, second in sets)
+    counts = Counter(sets)
+    assert len(counts) == 6
+    assert max(abs(count - 40) for count in counts.values()) < 4 * (240 * 1 / 6 * 5 / 6) ** 0.5
+
+
+# L2-SP
+
+
+def test_l2_sp_is_half_the_squared_way_that_the_encoders_weights_have_gone(encoder):
+    bound = bind(encoder, "l2_sp")
+    step = FakeStep(encoder)
+    assert (bound.weight, bound.needs) == (0.1, {"weights"})
+    at_rest = bound.term(step)
+    assert (at_rest.total.item(), at_rest.count, at_rest.per) == (0.0, 1, "batch")
+    start = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for one in encoder.model.parameters():
+            one.add_(0.1 * torch.randn(one.shape, generator=draw))
+    words = "bert.embeddings.word_embeddings.weight"
+    gone = {
+        name: one.detach() - start[name]
+        for name, one in encoder.model.named_parameters()
+        if name.startswith("bert.") and name != words
+    }
+    moved = bound.term(step).total
+    assert moved.item() == pytest.approx(sum(one.double().square().sum().item() for one in gone.values()) / 2, rel=1e-5)
+    moved.backward()
+    for name, one in encoder.model.named_parameters():
+        if name in gone:
+            torch.testing.assert_close(one.grad, gone[name])
+        else:
+            assert one.grad is None
+
+
+def test_l2_sp_of_some_layers_or_with_the_word_embeddings(encoder):
+    def pulled(**keys) -> set:
+        bound = bind(encoder, "l2_sp", **keys)
+        gradients = torch.autograd.grad(
+            bound.term(FakeStep(encoder)).total, [*encoder.model.parameters()], allow_unused=True
+        )
+        names = [name for name, _ in encoder.model.named_parameters()]
+        assert all(float(one.abs().sum()) == 0 for one in gradients if one is not None)  # exactly, where it starts
+        return {name for name, one in zip(names, gradients, strict=True) if one is not None}
+
+    places = {encoder.place(name) for name in pulled(layers=[2, 3])}
+    assert places == {2, 3}
+    without = pulled()
+    encoder.train_word_embeddings = True
+    assert pulled() - without == {"bert.embeddings.word_embeddings.weight"}
+    with pytest.raises(InputError, match="`layers` names layer `9`, but this encoder has layers 1 to 4"):
+        bind(encoder, "l2_sp", layers=[9])
+
+
+def test_they_document_themselves():
+    for kind in ("drift", "freeze", "l2_sp"):
+        assert "eference" in intervention_class(kind).__doc__
+
+
+# In a run
+
+
+def weights_of(result) -> dict[str, torch.Tensor]:
+    return load_file(result.folder / "model" / "model.safetensors")
+
+
+def gone(result, tiny: Path) -> dict[str, float]:
+    """Return how far each encoder weight of a run is from where it started."""
+    start = load_file(tiny / "model.safetensors")
+    return {
+        name: float((one - start[name.removeprefix("bert.")]).square().sum())
+        for name, one in weights_of(result).items()
+        if name.startswith("bert.") and name.removeprefix("bert.") in start
+    }
+
+
+def test_l2_sp_holds_the_weights_of_a_run(tiny, tiny_settings, tmp_path):
+    pulled, free = (
+        train(load_recipe("l2_sp", [*tiny_settings, f"intervention.l2_sp.weight={weight}"]), tmp_path)
+        for weight in (10, 0)
+    )
+    lines = [json.loads(line) for line in (pulled.folder / "log.jsonl").read_text().splitlines()]
+    assert lines[0]["term/l2_sp"] == 0
+    assert all(line["term/l2_sp"] > 0 for line in lines[1:])
+    assert sum(gone(pulled, tiny).values()) < 0.5 * sum(gone(free, tiny).values())
+    with pytest.raises(
+        InputError, match="The intervention `l2_sp` acts on the encoder's own weights, which do not train"
+    ):
+        train(load_recipe("l2_sp", [*tiny_settings, "intervention.lora.r=2"]), tmp_path)
+
+
+def test_l2_sp_of_layers_that_are_all_frozen_does_nothing_and_says_so(tiny_settings, tmp_path):
+    settings = [*tiny_settings, "intervention.l2_sp.layers=1", "intervention.freeze.layers=1"]
+    with pytest.raises(RunError, match="The term `l2_sp` has had no gradient on any trainable parameter"):
+        train(load_recipe("l2_sp", settings), tmp_path)
+
+
+def moved_layers(result, tiny: Path) -> set[int]:
+    moved = {name for name, way in gone(result, tiny).items() if way > 0 and ".layer." in name}
+    return {int(name.split(".layer.")[1].split(".")[0]) + 1 for name in moved}
+
+
+def test_random_layers_stay_and_are_in_the_result(tiny, tiny_settings, tmp_path):
+    settings = [*tiny_settings, "intervention.freeze.count=2", "phase.finetune.epochs=1"]
+    results = [train(load_recipe("freeze_random", [*settings, f"seed={seed}"]), tmp_path) for seed in (0, 2)]
+    chosen = [one.data["settled"]["freeze"]["layers"] for one in results]
+    assert chosen[0] != chosen[1]
+    assert results[0].data["id"] == results[1].data["id"]  # one experiment: the draw is part of the seed
+    for result, layers in zip(results, chosen, strict=True):
+        assert moved_layers(result, tiny) == {1, 2, 3, 4} - set(layers)
+
+
+def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
+    settings = [
+        f"model={tiny}", f"task={seven}", "parallel=", "task.max_length=32",
+        "phase.finetune.steps=6", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-3",
+    ]  # fmt: skip
+    plain = train(load_recipe("plain", settings), tmp_path)
+    path = plain.folder / "measurements.parquet"
+    rows = [
+        row
+        for row in parquet.read_table(path).to_pylist()
+        if row["measure"] == "drift_cka" and row["moment"] == "after"
+    ]
+    far = [DISTANCES.values[one] for one in TARGETS]
+    found = {}
+    for layer in range(1, 5):
+        drift = {row["language"]: row["value"] for row in rows if row["layer"] == layer}
+        found[layer] = spearmanr([drift[one] for one in TARGETS], far).statistic
+    best = max(found, key=found.get)
+    sign = "positive" if found[best] > 0 else "negative"
+    best = best if sign == "positive" else min(found, key=found.get)
+    keys = [
+        f"intervention.freeze.measurement={path}",
+        "intervention.freeze.count=1",
+        f"intervention.freeze.sign={sign}",
+    ]
+    guided = train(load_recipe("freeze_guided", [*settings, *keys]), tmp_path)
+    assert guided.data["settled"]["freeze"]["layers"] == [best]
+    assert guided.data["settled"]["freeze"]["correlations"] == pytest.approx({str(key): r for key, r in found.items()})
+    assert guided.data["provenance"]["fingerprints"]["model"] == plain.data["provenance"]["fingerprints"]["model"]
+    assert moved_layers(guided, tiny) == {1, 2, 3, 4} - {best}
+    recipe = load_recipe("freeze_guided", [*settings, *keys])
+    for row in (changed := parquet.read_table(path).to_pylist()):
+        row["n"] += 1
+    parquet.write_table(pyarrow.Table.from_pylist(changed), path)
+    assert validate(recipe).id != guided.data["id"]  # what is in the file is part of the experiment
+
+
+def test_the_recipe_for_guided_freezing_is_listed_and_shown(cli):
+    assert "intervention.freeze.measurement=RUN/measurements.parquet" in cli("ls", "recipes", "--json").stdout
+    shown = cli("show", "recipe=freeze_guided").stdout
+    assert re.search(r'layers\s*=\s*"guided"', shown)
+    assert re.search(r"measurement\s*=\s*\[\]", shown)
+
+
+def test_the_recipe_for_guided_freezing_says_what_it_needs(cli, tiny_settings):
+    refused = cli("validate", "recipe=freeze_guided", *tiny_settings)
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    assert "`intervention.freeze`: `layers` = `guided` needs measured drift. Give `measurement` =" in said
+    missing = cli("validate", "recipe=freeze_guided", *tiny_settings, "intervention.freeze.measurement=gone.parquet")
+    assert "`intervention.freeze.measurement` is `gone.parquet`, which does not exist" in " ".join(
+        missing.stderr.split()
+    )

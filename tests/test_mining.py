@@ -1,0 +1,83 @@
+"""Pairs that nobody has aligned: mutual neighbours against a plain computation, and a run that trains on them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import say, sentences
+from distxfer import InputError, load_recipe, train
+from distxfer.measure import mutual_neighbours
+from helpers import message
+
+
+def plainly(x: np.ndarray, y: np.ndarray, k: int) -> list[list[int]]:
+    """CSLS and its mutual neighbours, written out."""
+    x, y = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (x, y))
+    cosines = x @ y.T
+    near_x = np.sort(cosines, axis=1)[:, -k:].mean(axis=1)
+    near_y = np.sort(cosines, axis=0)[-k:].mean(axis=0)
+    csls = 2 * cosines - near_x[:, None] - near_y[None]
+    best = csls.argmax(axis=1)
+    return [[i, int(j)] for i, j in enumerate(best) if csls[:, j].argmax() == i]
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6), st.integers(1, 50))
+def test_mutual_neighbours_are_those_of_the_formula(n, m, seed, chunk):
+    draw = np.random.default_rng(seed)
+    x, y, k = draw.normal(size=(n, 6)), draw.normal(size=(m, 6)), int(draw.integers(1, min(n, m) + 1))
+    found = mutual_neighbours(torch.tensor(x), torch.tensor(y), k=k, chunk=chunk).tolist()
+    assert found == plainly(x, y, k)
+
+
+def test_translations_that_are_near_are_found_and_strangers_are_not():
+    draw = torch.Generator().manual_seed(0)
+    source = torch.randn(50, 32, generator=draw)
+    order = torch.randperm(30, generator=draw)
+    target = source[order] + 0.1 * torch.randn(30, 32, generator=draw)  # of 30 of the 50, in another order
+    found = {tuple(pair) for pair in mutual_neighbours(source, target).tolist()}
+    assert found == {(int(i), j) for j, i in enumerate(order)}
+
+
+def test_neighbours_bad_input():
+    x = torch.randn(5, 3)
+    assert "`k` is 6; expected 1 to 5" in message(lambda: mutual_neighbours(x, x, k=6))
+    assert "`chunk` is 0; expected at least 1" in message(lambda: mutual_neighbours(x, x, k=1, chunk=0))
+    assert "expected (sentences, dimensions)" in message(lambda: mutual_neighbours(x[0], x, k=1))
+    with pytest.raises(InputError, match="dimensions per row"):
+        mutual_neighbours(x, torch.randn(5, 4), k=1)
+
+
+@pytest.fixture
+def unlabelled_task(task_folder, tmp_path):
+    """The task with unlabelled text: the same sentences in every language, in another order in each."""
+    folder = tmp_path / "task"
+    shutil.copytree(task_folder, folder)
+    for shift, language in enumerate(("eng", "deu", "jpn")):
+        made = sentences(40, seed=11)
+        rows = [
+            {"id": str(n), "text": say(words, language)} for n, (words, _) in enumerate(made[shift:] + made[:shift])
+        ]
+        (folder / language / "unlabelled.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
+
+
+def test_a_run_trains_on_mined_pairs_without_parallel_text(tmp_path, tiny_settings, unlabelled_task):
+    overrides = [*tiny_settings, f"task={unlabelled_task}", "parallel=", "parallel.mined=true"]
+    result = train(load_recipe("dist_align", [*overrides, "intervention.align.layers=3"]), tmp_path)
+    counts = result.data["settled"]["parallel.mined"]
+    assert set(counts) == {"deu", "jpn"}
+    assert all(4 <= count <= 40 for count in counts.values())
+    assert result.data["recipe"]["parallel"] == {"name": "", "mined": True}
+
+
+def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings, unlabelled_task):
+    (unlabelled_task / "eng" / "unlabelled.jsonl").unlink()
+    settings = ["intervention.align.layers=3", "parallel.mined=true"]
+    recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
+    said = message(lambda: train(recipe, tmp_path))
+    assert said.startswith("`parallel.mined` needs unlabelled text of `eng`, and the task has 0 of it.")

@@ -1,0 +1,443 @@
+"""What a phase may ask for: steps that take turns, weights that go back, a mean of them, a few labels of each target."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import distxfer.experiments._run as run_file
+from conftest import WORDS, say, sentences
+from distxfer import InputError, RunError, load_recipe, train
+from distxfer.experiments._prepare import assemble, prepare
+from distxfer.training import Team
+from helpers import message
+
+ALIGN = ["intervention.align.layer=3", "intervention.align.batch_size=8"]
+ALTERNATE = [*ALIGN, "phase.finetune.alternate=true"]
+STILL = "phase.finetune.learning_rate=1e-60"  # changes no weight by a bit
+AVERAGED = ["parallel=", "phase.finetune.average=3", "phase.finetune.epochs=4"]
+# Interventions from another package: a term with weights of its own, and all the ways in which `entries` can be wrong.
+PACKAGE = '''
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from distxfer.interventions import Bound, Term
+
+
+@dataclass(frozen=True)
+class Own:
+    """Pull the middle layer to a learned point; choose entries wrongly; rewrite nothing."""
+
+    how: str = ""
+
+    def bind(self, encoder, languages, distances):
+        module = nn.Linear(encoder.hidden_size, 1)
+
+        def term(step):
+            pooled = step.encoded().pooled(encoder.layers // 2)
+            return Term(module(pooled).square().sum(), len(pooled), "example")
+
+        def entries(changes):
+            shapes = {name: change.now.shape for name, change in changes.items()}
+            name = next(iter(shapes))
+            return {
+                "all": {name: torch.ones(shapes[name], dtype=torch.bool) for name in shapes},
+                "none": {name: torch.zeros(shapes[name], dtype=torch.bool) for name in shapes},
+                "unknown": {"elsewhere": torch.ones(3, dtype=torch.bool)},
+                "shape": {name: torch.ones(3, dtype=torch.bool)},
+                "numbers": {name: torch.ones(shapes[name])},
+            }[self.how]
+
+        if self.how == "idle":
+            return Bound(weights=lambda name, weight: weight)
+        return Bound(entries=entries) if self.how else Bound(term=term, module=module)
+'''
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_settings):
+    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
+    shared = tmp_path_factory.mktemp("results")
+
+    def runner(recipe: str, *overrides: str, folder: Path = shared, **options):
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
+
+    return runner
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch, run):
+    """Train with the package above installed: `own`'s keys and more overrides, in phases if there are any."""
+    site = tmp_path / "site"
+    (site / "own_package-1.dist-info").mkdir(parents=True)
+    (site / "own_package.py").write_text(PACKAGE)
+    (site / "own_package-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: own-package\nVersion: 1\n")
+    (site / "own_package-1.dist-info" / "entry_points.txt").write_text(
+        "[distxfer.interventions]\nown = own_package:Own\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("# Own.\n[intervention.own]\n")
+    yield lambda *overrides, **options: run(str(recipe), *overrides, **options)
+    sys.modules.pop("own_package", None)
+
+
+@pytest.fixture
+def loop(tiny_settings):
+    """Return the loop of the phase `finetune` of a recipe, before its first step."""
+
+    def made(recipe: str, *overrides: str):
+        prepared = prepare(load_recipe(recipe, [*tiny_settings, *overrides]))
+        return assemble(prepared, Team()).training._loop(0, "finetune")
+
+    return made
+
+
+def weights(result) -> dict[str, torch.Tensor]:
+    return load_file(result.folder / "model" / "model.safetensors")
+
+
+def log(result) -> list[dict]:
+    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_at(count: int):
+    """Return a report that interrupts the run in its `count`-th step, before a checkpoint of that step is written."""
+    seen = []
+
+    def report(*_):
+        seen.append(1)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    return report
+
+
+# Steps that take turns.
+
+
+def test_the_task_and_the_terms_take_turns(run):
+    lines = log(run("dist_align", *ALTERNATE, "phase.finetune.steps=5"))
+    assert ["term/task" in line for line in lines] == [True, False, True, False, True]
+    assert ["term/align" in line for line in lines] == [False, True, False, True, False]
+    for line in lines:
+        summand = line.get("term/task", 0.5 * line.get("term/align", 0))
+        assert line["loss"] == pytest.approx(summand)
+
+
+def test_the_gradient_of_a_step_is_that_of_the_summand_whose_turn_it_is(loop):
+    """The same gradients, bit for bit, as where the other summand is not in the recipe at all."""
+    for number, recipe, *alone in [
+        (0, "plain"),
+        (2, "plain"),
+        (1, "dist_align", *ALIGN, "phase.finetune.task=false"),
+        (5, "dist_align", *ALIGN, "phase.finetune.task=false"),
+    ]:
+        found = []
+        for one in (loop("dist_align", *ALTERNATE), loop(recipe, *alone)):
+            one.gradients(number, None)
+            found.append({key: parameter.grad for key, parameter in one.module.model.named_parameters()})
+        turn, only = ({key: one for key, one in grads.items() if one is not None} for grads in found)
+        assert turn
+        assert same(turn, only)
+        assert ("classifier.weight" in turn) == (number % 2 == 0)
+
+
+def test_a_step_without_the_task_leaves_the_head_as_it_is(run):
+    one, two = (weights(run("dist_align", *ALTERNATE, f"phase.finetune.steps={steps}")) for steps in (1, 2))
+    still = {key for key in one if torch.equal(one[key], two[key])}
+    assert {"classifier.weight", "classifier.bias"} <= still
+    assert not any(f"layer.{number}.attention.self.query.weight" in key for key in still for number in range(3))
+    assert same(one, weights(run("plain", "phase.finetune.steps=1")))
+
+
+@pytest.mark.parametrize("steps", [3, 4, 18])
+def test_a_term_that_does_nothing_is_found_in_its_turns_and_only_there(run, steps):
+    """Of three steps, the one after the weights have moved is the task's: too few to tell."""
+    frozen = ["intervention.freeze.layers=1", "intervention.align.layer=1"]
+    if steps == 3:
+        run("dist_align", *ALTERNATE, "phase.finetune.steps=3")
+    else:
+        with pytest.raises(RunError, match=f"The term `align` has had no gradient .* by step {steps} of the phase"):
+            run("dist_align", *ALTERNATE, *frozen, f"phase.finetune.steps={steps}")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "lack"),
+    [
+        ("plain", [], "no term with a weight above 0"),
+        ("dist_align", [*ALIGN, "intervention.align.weight=0"], "no term with a weight above 0"),
+        ("dist_align", [*ALIGN, "phase.finetune.task=false"], "no task"),
+    ],
+)
+def test_nothing_to_take_turns_with_is_refused(run, recipe, overrides, lack):
+    assert message(run, recipe, *overrides, "phase.finetune.alternate=true") == (
+        "`phase.finetune.alternate` lets the task's loss and the interventions' terms take turns, and this phase has"
+        f" {lack}. Leave it out."
+    )
+
+
+# Weights that go back.
+
+
+def test_a_phase_begins_where_the_one_it_goes_back_to_began(run):
+    """Whether that one was the first, had itself gone back, or came after another."""
+    short = ["parallel=", "phase.finetune.steps=1", STILL, "phase.dense.steps=4", "phase.dense.learning_rate=1e-3"]
+    before = weights(run("plain", *short[:3]))
+    assert same(before, weights(run("sparse", *short)))
+
+    warm = ["phase.warm.steps=3", "phase.warm.learning_rate=1e-3", "phase.warm.interventions="]
+    after_warm = weights(run("plain", "parallel=", "phases=warm", *warm[:2]))
+    assert not same(before, after_warm)
+    twice = [
+        *short, *warm, "phases=warm,dense,again,finetune", "phase.again.rewind=dense", "phase.again.interventions=sparse",
+        "phase.again.steps=3", "phase.again.learning_rate=1e-3", "phase.finetune.rewind=again",
+    ]  # fmt: skip
+    assert same(after_warm, weights(run("sparse", *twice)))
+
+
+def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settings):
+    wrong = [
+        "phases=dense,finetune,more", "phase.dense.rewind=more", "phase.finetune.rewind=finetune", "phase.more.rewind=dens",
+        "phase.more.average=1", "phase.finetune.average=4",
+    ]  # fmt: skip
+    found = message(load_recipe, "sparse", [*tiny_settings, *wrong])
+    assert found.splitlines()[0] == "The recipe `sparse` has 5 mistakes:"
+    for line in (
+        "`phase.dense.rewind` is `more`, which is no earlier phase. None is earlier than `dense`.",
+        "`phase.finetune.rewind` is `finetune`, which is no earlier phase. Earlier than `finetune`: dense.",
+        "`phase.more.rewind` is `dens`, which is no earlier phase. Earlier than `more`: dense, finetune.",
+        "`phase.more.average` is `1`, but expected 0, or 2 to its 16 epochs.",
+        "`phase.finetune.average` is `4`, but expected 0, or 2 to its 3 epochs.",
+    ):
+        assert f"  {line}" in found.splitlines()
+
+
+def test_to_go_back_without_taking_anything_along_is_refused(run):
+    assert message(run, "plain", "phases=dense,finetune", "phase.finetune.rewind=dense") == (
+        "`phase.finetune.rewind` undoes what has been trained since the phase `dense` began, and no intervention of"
+        " `finetune` looks at it first, as `sparse` does: it would be in vain. Leave it out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        ("all", r"`entries` let \d+ entries train, which is all of them\. Select some\."),
+        ("none", r"`entries` let 0 entries train, which is none of them\. Select some\."),
+        ("unknown", "`entries` returned for `elsewhere` what is no mask of a parameter that trains"),
+        ("shape", r"`entries` returned for `bert\..*` what is no mask of a parameter that trains"),
+        ("numbers", "Return a tensor of booleans in the shape of the parameter"),
+    ],
+)
+def test_a_choice_of_entries_that_chooses_nothing_is_refused(own, how, complaint):
+    phases = [
+        "phases=dense,finetune",
+        "phase.dense.interventions=",
+        "phase.dense.steps=1",
+        "phase.finetune.rewind=dense",
+    ]
+    with pytest.raises(RunError, match=complaint):
+        own(*phases, f"intervention.own.how={how}")
+
+
+def test_rewriting_weights_of_which_none_trains_is_refused(own):
+    with pytest.raises(RunError, match="The intervention `own` rewrites no weight that trains in the phase `finetune`"):
+        own("intervention.own.how=idle")
+
+
+# The mean of the last epochs.
+
+
+def all_weights(result) -> dict[str, torch.Tensor]:
+    """Return the model's weights and those of `own`, as a checkpoint calls them."""
+    return weights(result) | {
+        key.replace("own.", "own/"): one for key, one in load_file(result.folder / "interventions.safetensors").items()
+    }
+
+
+def test_a_phase_ends_at_the_mean_of_its_last_epochs(own, tmp_path):
+    """Of all that trains, weights of an intervention's own included; what is frozen stays as it was."""
+    at_end: dict[int, dict[str, torch.Tensor]] = {}
+
+    def read(phase, step, steps, loss):
+        """In the first step of the next epoch, the checkpoint is that of the epoch's end."""
+        if step in (13, 19):
+            (path,) = tmp_path.glob("own/*/checkpoint.safetensors")
+            at_end[step - 1] = {key.removeprefix("parameter/"): one for key, one in load_file(path).items()}
+
+    plain = own("parallel=", "phase.finetune.epochs=4", folder=tmp_path, report=read)
+    last = all_weights(plain)
+    averaged = own(*AVERAGED, folder=tmp_path)
+    found = all_weights(averaged)
+    assert {"own/weight", "classifier.weight", "bert.embeddings.LayerNorm.bias"} <= found.keys() & at_end[12].keys()
+    for key in found.keys() & at_end[12].keys():
+        mean = torch.stack([at_end[12][key], at_end[18][key], last[key]]).double().mean(dim=0)
+        assert torch.allclose(found[key].double(), mean, atol=1e-7), key
+        assert not torch.equal(found[key], last[key]), key
+    still = "bert.embeddings.word_embeddings.weight"
+    assert still not in at_end[12]
+    assert torch.equal(found[still], last[still])
+    assert [line["loss"] for line in log(averaged)] == [line["loss"] for line in log(plain)]
+
+
+def test_the_next_phase_begins_at_the_mean(run):
+    mean = weights(run("plain", *AVERAGED))
+    more = ["phases=finetune,more", "phase.more.steps=1", STILL.replace("finetune", "more")]
+    assert same(mean, weights(run("plain", *AVERAGED, *more)))
+
+
+def test_a_mean_over_epochs_of_a_phase_that_counts_steps_is_refused(run):
+    assert message(run, "plain", *AVERAGED, "phase.finetune.steps=9") == (
+        "`phase.finetune.average` = `2` counts epochs, and this phase counts `steps` = `9` in place of them."
+        " Set `phase.finetune.epochs` alone, or leave `average` out."
+    )
+
+
+# Stopped anywhere, and gone on with.
+
+ALL = [
+    *ALIGN, "phases=dense,finetune,more", "phase.dense.interventions=align", "phase.dense.alternate=true", "phase.dense.epochs=2",
+    "phase.dense.batch_size=8", "phase.finetune.average=2", "phase.more.steps=3", "phase.more.interventions=",
+    "diagnostics.gradients=2", "diagnostics.states=5",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stop", [8, 13, 26, 31])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, stop):
+    """12 steps that take turns, 18 of sparse training from where they began that end at a mean, 3 more.
+
+    Stopped among the turns, as the second and the third phase begin, and between the epochs that the mean is of.
+    """
+    with pytest.raises(KeyboardInterrupt):
+        run("sparse", *ALL, folder=tmp_path, report=stop_at(stop))
+    resumed, whole = run("sparse", *ALL, folder=tmp_path), run("sparse", *ALL)
+    assert same(weights(whole), weights(resumed))
+    assert log(whole) == log(resumed)
+
+
+def test_what_is_kept_for_a_phase_goes_when_nobody_needs_it_any_more(run, tmp_path):
+    """A copy of the weights is much: beside the weights and the optimiser, a checkpoint has what a later step reads."""
+    found: dict[tuple[str, int], set[str]] = {}
+
+    def read(phase, step, steps, loss):
+        for path in tmp_path.glob("sparse/*/checkpoint.safetensors"):
+            kept = (key.split("/") for key in load_file(path) if key.startswith("kept/"))
+            found[phase, step] = {f"start {part[2]}" if part[1] == "start" else part[1] for part in kept}
+
+    run("sparse", *ALL, folder=tmp_path, report=read)
+    assert found["dense", 12] == found["finetune", 1] == {"start dense", "proven"}
+    assert found["finetune", 8] == {"start dense", "mask", "proven"}
+    assert found["finetune", 13] == {"start dense", "mask", "mean", "proven"}
+    assert found["more", 1] == {"start dense", "mask", "proven"}  # written as `finetune` ended
+    assert found["more", 3] == set()
+
+
+def test_a_kill_between_training_and_result_loses_no_training(run, tmp_path, monkeypatch):
+    """The last checkpoint holds the mean, and which terms have been seen to act: no step is done again."""
+    with monkeypatch.context() as patch:
+        patch.setattr(run_file, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run("plain", *AVERAGED, folder=tmp_path)
+    steps = []
+    resumed = run("plain", *AVERAGED, folder=tmp_path, report=lambda *arguments: steps.append(arguments))
+    assert not steps
+    assert same(weights(run("plain", *AVERAGED)), weights(resumed))
+
+
+# A few labels of each target.
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    """The task with labels to train on in German, 20, and Japanese, 6; no text is in two parts of a language."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for language in WORDS:
+        (folder / language).mkdir()
+        taken: set[str] = set()
+        for seed, (split, n) in enumerate(
+            {"train": {"eng": 24, "deu": 20, "jpn": 6}[language], "dev": 8, "test": 8}.items()
+        ):
+            rows = []
+            for number, (words, label) in enumerate(sentences(200, seed)):
+                if len(rows) < n and (text := say(words, language)) not in taken:
+                    taken.add(text)
+                    rows.append({"id": f"{split}-{number}", "text": text, "label": label})
+            path = folder / language / f"{split}.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def examples(tiny_settings, labelled, *overrides: str) -> dict[str, list[str]]:
+    """Return the texts that a run trains on, by language."""
+    settings = [*tiny_settings, f"task={labelled}", "parallel=", *overrides]
+    prepared = prepare(load_recipe("few_shot", settings))
+    found: dict[str, list[str]] = {}
+    for example in assemble(prepared, Team()).training.material.examples:
+        assert example.label is not None
+        found.setdefault(example.language, []).append(example.text)
+    return found
+
+
+def texts(folder: Path, language: str, split: str) -> list[str]:
+    return [json.loads(line)["text"] for line in (folder / language / f"{split}.jsonl").read_text().splitlines()]
+
+
+def test_some_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
+    drawn = [examples(tiny_settings, labelled, "task.shots=5", f"seed={seed}") for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["deu"] != drawn[2]["deu"]
+    for one in drawn:
+        assert one["eng"] == texts(labelled, "eng", "train")
+        for language in ("deu", "jpn"):
+            assert len(set(one[language])) == len(one[language]) == 5
+            assert set(one[language]) <= set(texts(labelled, language, "train"))
+            held_out = {text for split in ("dev", "test") for text in texts(labelled, language, split)}
+            assert held_out
+            assert not held_out & set(one[language])
+    assert set(examples(tiny_settings, labelled, "task.shots=0")) == {"eng"}
+
+
+def test_all_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
+    found = examples(tiny_settings, labelled, "task.shots=all")
+    assert found == {language: texts(labelled, language, "train") for language in WORDS}
+
+
+def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_settings, labelled):
+    both = examples(tiny_settings, labelled, "task.shots=5")
+    alone = examples(tiny_settings, labelled, "task.shots=5", "task.targets=jpn")
+    assert alone["jpn"] == both["jpn"]
+
+
+def test_they_count_among_the_steps_of_an_epoch(run, labelled):
+    """24 + 2 * 4 examples in batches of 8."""
+    result = run("few_shot", f"task={labelled}", "parallel=", "task.shots=4", "phase.finetune.epochs=2")
+    assert result.data["cost"]["steps"] == 2 * 4
+
+
+@pytest.mark.parametrize(("shots", "there"), [("7", 6), ("all", 0)])
+def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_folder, shots, there):
+    """Of the shipped recipe's task folder, only English has labels to train on."""
+    folder = labelled if there else task_folder
+    language = "jpn" if there else "deu"
+    found = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
+    assert re.fullmatch(
+        rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
+        r" or keep to `task\.targets` that have more\.",
+        found,
+    )
+
+
+def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
+    with pytest.raises(InputError, match=r"`task\.shots` is `-1`"):
+        load_recipe("plain", [*tiny_settings, "task.shots=-1"])

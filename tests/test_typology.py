@@ -1,0 +1,172 @@
+"""The map from states to typological vectors: its targets, its formula, and that it is trained."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distxfer import load_recipe, train
+from distxfer.data import Batch, Collator, Example
+from distxfer.encoders import Encoded, Encoder, load_encoder
+from distxfer.interventions import Bound, Languages, make_intervention
+from distxfer.languages import distance, distances, typological_features
+from helpers import message
+
+LANGUAGES = Languages("eng", ("deu", "jpn"))
+DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
+
+
+@pytest.fixture
+def encoder(tiny_without_dropout) -> Encoder:
+    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
+
+
+@dataclass
+class FakeStep:
+    """A step with known text: the public `Step` without a loop; one of the task's examples is a German one."""
+
+    encoder: Encoder
+    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    drawn: list[str] = field(default_factory=list)
+
+    def collate(self, *texts: tuple[str, str]) -> Batch:
+        return Collator(self.encoder.tokenizer, 32)([Example(text, language, text) for language, text in texts])
+
+    @property
+    def batch(self) -> Batch:
+        return self.collate(("eng", "the cat"), ("deu", "das katze rennt"), ("eng", "rose"))
+
+    def encoded(self) -> Encoded:
+        return self.encoder.encode(self.batch.inputs)
+
+    def encode(self, batch: Batch) -> Encoded:
+        return self.encoder.encode(batch.inputs)
+
+    def text(self, language: str, n: int) -> Batch:
+        self.drawn.append(language)
+        return self.collate(*[(language, "sono neko"), (language, "bara")][:n])
+
+
+def bind(encoder: Encoder, **keys) -> Bound:
+    made, complaints = make_intervention("typology", keys)
+    assert made is not None, complaints
+    return made.bind(encoder, LANGUAGES, DISTANCES)
+
+
+# The vectors
+
+
+def test_the_vectors_are_those_that_the_distance_compares():
+    """A distance that is written out again, of all pairs and in every set."""
+    for name, size in (("syntactic", 103), ("phonological", 28), ("inventory", 158), ("featural", 289)):
+        vectors = {key: typological_features(key, name) for key in ("eng", "deu", "jpn", "swa")}
+        for key, vector in vectors.items():
+            assert vector.shape == (size,)
+            assert set(vector) <= {0.0, 1.0}
+            other = vectors["eng"]
+            cosine = vector @ other / np.sqrt((vector @ vector) * (other @ other))
+            assert distance("eng", key, name, imputed=True).value == pytest.approx(1 - cosine, abs=1e-6)
+
+
+def test_what_is_known_of_three_languages():
+    """Order of subject, verb and object (WALS 81A), by the features that stand first in URIEL: SVO, SOV, VSO."""
+    orders = {key: typological_features(key)[:3].tolist() for key in ("eng", "jpn", "gle")}
+    assert orders == {"eng": [1, 0, 0], "jpn": [0, 1, 0], "gle": [0, 0, 1]}
+
+
+def test_a_language_by_another_of_its_codes():
+    assert np.array_equal(typological_features("ja"), typological_features("jpn"))
+    assert np.array_equal(typological_features("zho_Hant"), typological_features("cmn"))
+
+
+def test_a_set_or_a_language_that_is_not_there():
+    assert message(typological_features, "eng", "syntax") == (
+        "Set of typological features `syntax` is not known. Did you mean `syntactic`? Choose from: featural, inventory,"
+        " phonological, syntactic."
+    )
+    assert "`xqq`" in message(typological_features, "xqq")
+
+
+# The term
+
+
+@pytest.mark.parametrize(("features", "layer"), [("syntactic", "last"), ("phonological", 2)])
+def test_the_loss_is_the_squared_error_of_a_linear_map(encoder, features, layer):
+    step = FakeStep(encoder)
+    bound = bind(encoder, features=features, layer=layer, languages=["jpn"])
+    found = bound.term(step)
+    weight, bias = bound.module.weight.double(), bound.module.bias.double()
+    number = 4 if layer == "last" else layer
+    each = []
+    for batch in (step.batch, step.text("jpn", 2)):
+        for example, state in zip(batch.examples, step.encode(batch).pooled(number).double(), strict=True):
+            vector = torch.tensor(typological_features(example.language, features))
+            assert weight.shape == (len(vector), encoder.hidden_size)
+            each.append(((weight @ state + bias - vector) ** 2).sum().item() / len(vector))
+    assert [example.language for example in step.batch.examples] == ["eng", "deu", "eng"]
+    assert (found.count, found.per) == (5, "example")
+    assert found.total.item() == pytest.approx(sum(each), rel=1e-5)
+    assert found.logs == pytest.approx({"task": sum(each[:3]) / 3, "target": sum(each[3:]) / 2}, rel=1e-5)
+    assert (bound.needs, bound.languages) == ({"target_text"}, ("jpn",))
+
+
+def test_the_map_and_the_encoder_have_the_gradient(encoder):
+    bound = bind(encoder)
+    bound.term(FakeStep(encoder)).total.backward()
+    block = encoder.model.get_parameter("bert.encoder.layer.0.output.dense.weight")
+    for parameter in (*bound.module.parameters(), block):
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_a_far_languages_text_counts_as_much_as_its_weight(encoder):
+    step = FakeStep(encoder)
+    torch.manual_seed(0)
+    bound = bind(encoder, weighting="linear", weighting_by="scaling")
+    factors = {}
+    for _ in range(12):
+        found = bound.term(step)
+        factors[step.drawn[-1]] = (found.total.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
+    wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
+    assert factors == pytest.approx(wanted, rel=1e-4)
+
+
+def test_what_is_refused(encoder):
+    assert message(bind, encoder, layer=5) == "`layer` names layer `5`, but this encoder has layers 1 to 4."
+    assert message(bind, encoder, languages=["kor"]).startswith("The intervention is to use `kor`, which is no target")
+    assert message(bind, encoder, distance="genetic").startswith("`distance` = `genetic` has no effect")
+    made, complaints = make_intervention("typology", {"features": "syntax", "layer": "lst"})
+    assert made is None
+    assert [key for key, _ in complaints] == ["features", "layer"]
+
+
+# In training
+
+
+def test_the_map_is_trained_and_tells_the_languages_apart(tmp_path, tiny_settings):
+    """Better than the best constant: the mean of the vectors, which needs no state."""
+    settings = [
+        *tiny_settings, "phase.finetune.epochs=12", "phase.finetune.learning_rate=1e-2", "task.targets=jpn",
+        "intervention.typology.batch_size=8",
+    ]  # fmt: skip
+    result = train(load_recipe("typology", settings), tmp_path / "results")
+    lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    english, japanese = typological_features("eng"), typological_features("jpn")
+    constant = np.square((english - japanese) / 2).mean()
+    assert lines[0]["term/typology"] > constant
+    assert np.mean([line["term/typology"] for line in lines[-6:]]) < 0.7 * constant
+    moved = projection(result)
+    assert moved["weight"].shape == (len(english), 16)
+    still = projection(
+        train(load_recipe("typology", [*settings, "intervention.typology.weight=0"]), tmp_path / "results")
+    )
+    for key, one in moved.items():
+        assert ((one - still[key]).abs() > 1e-3).float().mean() > 0.9
+
+
+def projection(result) -> dict[str, torch.Tensor]:
+    """Return the map as the run has saved it."""
+    (path,) = result.folder.rglob("interventions.safetensors")
+    return {name.split(".")[-1]: tensor for name, tensor in load_file(path).items()}
