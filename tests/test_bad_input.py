@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from distxfer.experiments import recipe_files
+
 NOTHING = {".lock"}  # the lock of a run's folder, which is taken before the encoder is loaded
 
 
@@ -30,7 +32,7 @@ def refused(cli, tiny_settings):
 
 
 def test_no_recipe_or_two(cli):
-    known = "Recipes: dist_align, drift_reg, freeze_lower, lora, plain."
+    known = f"Recipes: {', '.join(recipe_files())}."
     for words, said in (
         ([], "no recipe"),
         (["seed=1"], "no recipe"),
@@ -55,7 +57,7 @@ def test_several_mistakes_in_a_recipe(refused):
     assert message.splitlines() == [
         "The recipe `plain` has 3 mistakes:",
         "  `foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
-        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, max_length.",
+        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, shots, max_length.",
         "  `phase.finetune.epochs` is `none`, but it should be a whole number.",
     ]
 
@@ -96,7 +98,7 @@ INTERVENTIONS = [
      "`intervention.freeze`: `layers` names no layer of this encoder of 4 layers."),
     ("freeze_lower", ["intervention.freeze.layers=lowr"],
      "The recipe `freeze_lower` has 1 mistake:\n  `intervention.freeze.layers` is `lowr`, but it should be a whole number, or"
-     " 'all', 'lower', 'middle' or 'upper'. Did you mean `lower`?"),
+     " 'all', 'lower', 'middle', 'upper', 'lower_half' or 'upper_half', or 'guided' or 'random'. Did you mean `lower`?"),
     ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,fra"],
      "`intervention.align`: The intervention is to use `fra`, which is no target of this run."),
     ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,de"],

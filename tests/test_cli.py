@@ -11,7 +11,8 @@ import pytest
 from filelock import FileLock
 
 from distxfer import __version__, load_recipe
-from distxfer.experiments import recipe_path
+from distxfer.experiments import recipe_files, recipe_path
+from distxfer.interventions import intervention_names
 
 VERBS = ("train", "show", "validate", "ls", "cp", "env")
 HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow")
@@ -172,10 +173,10 @@ def test_env_prints_versions_and_folders(cli, monkeypatch):
 # ls
 
 LISTED = {
-    "recipes": {"plain", "drift_reg", "dist_align", "freeze_lower", "lora"},
+    "recipes": set(recipe_files()),
     "tasks": {"emoji", "FOLDER"},
     "parallel": {"emoji", "django", "FOLDER"},
-    "interventions": {"align", "drift", "freeze", "lora"},
+    "interventions": set(intervention_names()),
     "distances": {"syntactic", "phonological", "inventory", "genetic", "geographic", "featural", "NAME@uriel+"},
     "models": {"bundled/multilingual-e5-small", "FOLDER or NAME"},
 }
@@ -354,7 +355,7 @@ def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, traine
 BASH = [  # what bash, which splits at `=`, makes of what is typed
     ("train rec", ["recipe="]),
     ("train recipe = dr", ["drift_reg"]),
-    ("train recipe =", ["dist_align", "drift_reg", "freeze_lower", "lora", "plain"]),
+    ("train recipe =", list(recipe_files())),
     ("train recipe=dr", ["recipe=drift_reg"]),
     ("train recipe = drift_reg intervention.align.t", ["intervention.align.temperature="]),
     ("train recipe = drift_reg task.targets = jpn,k", ["jpn,kor"]),
@@ -363,7 +364,7 @@ BASH = [  # what bash, which splits at `=`, makes of what is typed
     ("show task.source=z", ["task.source=zho"]),
     ("train seed = 4", []),
     ("ls di", ["distances"]),
-    ("cp fr", ["freeze_lower"]),
+    ("cp fr", ["freeze_guided", "freeze_lower", "freeze_random"]),
 ]  # fmt: skip
 
 

@@ -227,6 +227,17 @@ def test_the_original_is_a_constant(encoder, dictionaries):
     torch.testing.assert_close(gradient(found.total, encoder), wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionaries):
+    step = FakeStep(encoder)
+    bound = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, weighting_by="scaling")
+    factors = {}
+    for _ in range(12):
+        found = bound.term(step)
+        factors[step.classified[-1].examples[0].text] = found.total.item() / (4 * found.logs["kl"])
+    wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
+    assert factors == pytest.approx({"das katze rennt": wanted["deu"], "sono neko hashi": wanted["jpn"]}, rel=1e-6)
+
+
 def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_path):
     (tmp_path / "deu.txt").write_text("cat katze\n")
     assert message(bind, encoder, "code_switch", dictionary=tmp_path) == (

@@ -13,7 +13,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer.encoders import load_encoder
 from distxfer.encoders._encoder import adapters_off
-from distxfer.errors import InputError
 
 LABELS = ["animal", "mineral", "plant"]
 TEXTS = ["the cat", "the big old dog sees two new trees", "neko ooki", "rose"]
@@ -339,10 +338,3 @@ def test_adapted_names_have_the_places_of_the_plain_ones(encoder):
         assert encoder.is_word_embedding(name) == (bare == words)
         seen.add(bare)
     assert seen == plain.keys()
-
-
-def test_two_adapters_in_one_encoder_are_refused(encoder):
-    lora(encoder)
-    with pytest.raises(InputError) as error:
-        lora(encoder)
-    assert str(error.value) == ("The recipe puts two adapters into one encoder. Keep one of its adapter interventions.")

@@ -16,7 +16,7 @@ from distxfer.experiments._prepare import assemble, prepare
 from distxfer.training import Team
 from helpers import message
 
-ALIGN = ["intervention.align.layer=3", "intervention.align.batch_size=8"]
+ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]
 ALTERNATE = [*ALIGN, "phase.finetune.alternate=true"]
 STILL = "phase.finetune.learning_rate=1e-60"  # changes no weight by a bit
 AVERAGED = ["parallel=", "phase.finetune.average=3", "phase.finetune.epochs=4"]
@@ -164,7 +164,7 @@ def test_a_step_without_the_task_leaves_the_head_as_it_is(run):
 @pytest.mark.parametrize("steps", [3, 4, 18])
 def test_a_term_that_does_nothing_is_found_in_its_turns_and_only_there(run, steps):
     """Of three steps, the one after the weights have moved is the task's: too few to tell."""
-    frozen = ["intervention.freeze.layers=1", "intervention.align.layer=1"]
+    frozen = ["intervention.freeze.layers=1", "intervention.align.layers=1"]
     if steps == 3:
         run("dist_align", *ALTERNATE, "phase.finetune.steps=3")
     else:
@@ -197,7 +197,7 @@ def test_a_phase_begins_where_the_one_it_goes_back_to_began(run):
     assert same(before, weights(run("sparse", *short)))
 
     warm = ["phase.warm.steps=3", "phase.warm.learning_rate=1e-3", "phase.warm.interventions="]
-    after_warm = weights(run("plain", "parallel=", "phases=warm", *warm[:2]))
+    after_warm = weights(run("plain", *short[:3], *warm[:2], "phases=warm,finetune"))
     assert not same(before, after_warm)
     twice = [
         *short, *warm, "phases=warm,dense,again,finetune", "phase.again.rewind=dense", "phase.again.interventions=sparse",
@@ -299,7 +299,7 @@ def test_the_next_phase_begins_at_the_mean(run):
 
 def test_a_mean_over_epochs_of_a_phase_that_counts_steps_is_refused(run):
     assert message(run, "plain", *AVERAGED, "phase.finetune.steps=9") == (
-        "`phase.finetune.average` = `2` counts epochs, and this phase counts `steps` = `9` in place of them."
+        "`phase.finetune.average` = `3` counts epochs, and this phase counts `steps` = `9` in place of them."
         " Set `phase.finetune.epochs` alone, or leave `average` out."
     )
 

@@ -10,14 +10,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distxfer import InputError, load_recipe
+from distxfer.experiments import recipe_files
 from distxfer.interventions import intervention_names
 
-TOP = "seed, phases, model, task, distance, parallel, phase, intervention"
+TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, intervention"
 PHASE = (
-    "task, interventions, epochs, steps, batch_size, accumulation, learning_rate, warmup, weight_decay, clip"
+    "task, interventions, epochs, steps, batch_size, accumulation, learning_rate, warmup, weight_decay, clip,"
+    " alternate, rewind, average"
 )  # fmt: skip
-DRIFT = "weight, measure, layers, text, languages, batch_size, weighting, weighting_by, distance"
-BANDS = "'all', 'lower', 'middle' or 'upper'"
+DRIFT = (
+    "weight, measure, layers, count, measurement, sign, text, languages, batch_size, weighting, weighting_by, distance"
+)
+BANDS = "'all', 'lower', 'middle', 'upper', 'lower_half' or 'upper_half', or 'guided' or 'random'"
 
 
 def mistakes(name: str, *overrides: str) -> list[str]:
@@ -45,7 +49,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("tasks.source=deu", f"`tasks` is no key. Did you mean `task`? Known here: {TOP}."),
         ("interventions.drift.weight=1", f"`interventions` is no key. Did you mean `intervention`? Known here: {TOP}."),
         ("task.sorce=deu", "`task.sorce` is no key. Did you mean `task.source`?"
-         " Known here: name, source, targets, max_length."),
+         " Known here: name, source, targets, shots, max_length."),
         ("phase.finetune.epoch=3",
          f"`phase.finetune.epoch` is no key. Did you mean `phase.finetune.epochs`? Known here: {PHASE}."),
         ("intervention.drfit.weight=1", "`intervention.drfit`: There is no intervention `drfit`. Did you mean `drift`?"
@@ -76,8 +80,8 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("intervention.drift.weight=inf", "`intervention.drift.weight` is `inf`, but it should be a finite number."),
         ("intervention.drift.weight=nan", "`intervention.drift.weight` is `nan`, but it should be greater than or equal to 0."),
         ("model.pooling=maen", "`model.pooling` is `maen`, but it should be 'mean' or 'cls'. Did you mean `mean`?"),
-        ("intervention.drift.measure=ckka", "`intervention.drift.measure` is `ckka`, but it should be 'cka', 'cosine' or 'mse'."
-         " Did you mean `cka`?"),
+        ("intervention.drift.measure=ckka", "`intervention.drift.measure` is `ckka`, but it should be 'cka', 'relational',"
+         " 'cosine' or 'mse'. Did you mean `cka`?"),
         ("intervention.drift.layers=lowr", "`intervention.drift.layers` is `lowr`, but it should be a whole number, or"
          f" {BANDS}. Did you mean `lower`?"),
         ("intervention.drift.layers=1,x", f"`intervention.drift.layers` is `x`, but it should be a whole number, or {BANDS}."),
@@ -196,7 +200,7 @@ def test_a_file_that_is_no_recipe(contents, message, tmp_path):
 
 def test_a_recipe_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    known = "dist_align, drift_reg, freeze_lower, lora, plain"
+    known = ", ".join(recipe_files())
     with pytest.raises(InputError) as caught:
         load_recipe("drift_rg")
     assert str(caught.value) == (

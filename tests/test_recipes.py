@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import distxfer.interventions
 from distxfer import load_recipe
 from distxfer.experiments import defaults_file, description, recipe_files, recipe_path
 from distxfer.interventions import intervention_class, intervention_names
@@ -44,10 +45,12 @@ def test_a_shipped_recipe_loads_and_differs_from_the_defaults_only_in_what_it_sa
     resolved = flat(recipe.resolved())
     assert {key: resolved[key] for key in said} == said
     assert {key for key, origin in origins(recipe).items() if origin == f"{name}.toml"} == set(said)
-    defaults = flat(PLAIN)
+    defaults = flat(PLAIN) | {"name": name}
     silent = {key: value for key, value in resolved.items() if not key.startswith("intervention.") and key not in said}
-    assert silent == {**{key: value for key, value in defaults.items() if key in silent}, "name": name}
-    assert resolved.keys() >= defaults.keys()
+    for key, value in silent.items():  # every phase starts as a copy of the one that the defaults describe
+        section, _, rest = key.partition(".")
+        assert value == defaults[f"phase.finetune.{rest.split('.', 1)[1]}" if section == "phase" else key]
+    assert resolved.keys() >= {key for key in defaults if not key.startswith("phase.")}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -260,7 +263,9 @@ def package(tmp_path, monkeypatch):
 
 
 def test_the_shipped_interventions_are_found_by_file_name():
-    assert intervention_names() == ("align", "drift", "freeze", "lora")
+    folder = Path(distxfer.interventions.__file__).parent
+    assert list(intervention_names()) == sorted(path.stem for path in folder.glob("[!_]*.py"))
+    assert set(intervention_names()) >= {"align", "consistency", "drift", "freeze", "lora", "sparse"}
 
 
 @pytest.mark.usefixtures("package")

@@ -1,6 +1,10 @@
-"""Lists in recipes: a TOML list, or words with commas between them, as on the command line."""
+"""Values of recipes that are given in more than one form: a list as words with commas between them, no path as nothing."""
 
 from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 
 def comma_separated(*words: str) -> Callable[[object], object]:
@@ -13,3 +17,11 @@ def comma_separated(*words: str) -> Callable[[object], object]:
         return value
 
     return split
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+# A file or folder that a recipe may name; the empty text, which TOML has in place of nothing, is none.
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]

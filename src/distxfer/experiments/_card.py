@@ -14,10 +14,27 @@ _LOAD_ADAPTER = (
     "from peft import AutoPeftModelForSequenceClassification",
     'model = AutoPeftModelForSequenceClassification.from_pretrained("model", num_labels={classes})',
 )
+_LOAD_STACK = (
+    "from peft import AutoPeftModel",
+    'model = AutoPeftModel.from_pretrained("model", num_labels={classes})',
+)
 
 
-def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
-    """Return the card, in Markdown, of the model that gave the result `data`."""
+def _loading(adapters: int) -> list[str]:
+    """Return the lines that load the model: a whole one, one adapter, or adapters on top of each other."""
+    if adapters < 2:
+        return list(_LOAD_ADAPTER if adapters else _LOAD_MODEL)
+    others = [f"adapter_{number}" for number in range(2, adapters + 1)]
+    names = ", ".join(f'"{name}"' for name in ["default", *others])
+    return [
+        *_LOAD_STACK,
+        *(f'model.load_adapter("model/{name}", "{name}")' for name in others),
+        f"model.base_model.set_adapter([{names}], inference_mode=True)",
+    ]
+
+
+def model_card(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
+    """Return the card, in Markdown, of the model that gave the result `data` and is saved as so many `adapters`, or whole."""
     scores = {one["language"]: one for one in data["scores"] if (one["split"], one["metric"]) == ("test", "accuracy")}
     lines = [
         f"| {language} | {language_name(language)} | {one['value']:.3f} | {one['n']} |"
@@ -29,7 +46,6 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
         if prepared.recipe.model.name.startswith("bundled/")
         else ""
     )
-    adapted = any(one["kind"] == "lora" for one in data["recipe"]["intervention"].values())
     return "\n".join(
         [
             f"# {prepared.recipe.name} on {prepared.task.name}",
@@ -40,7 +56,7 @@ def model_card(data: Mapping[str, Any], prepared: Prepared) -> str:
             f"Recipe `{prepared.recipe.name}`, id `{data['id']}`, seed {data['seed']}. One seed: no ranking of methods.",
             "",
             "```python",
-            *(line.format(classes=len(prepared.task.labels)) for line in (_LOAD_ADAPTER if adapted else _LOAD_MODEL)),
+            *(line.format(classes=len(prepared.task.labels)) for line in _loading(adapters)),
             "```",
             "",
             "| language | name | test accuracy | n |",

@@ -348,7 +348,9 @@ def _inside(key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as plain JSON data: lists for tuples, texts for paths."""
+    """Return a value as a recipe file would say it: lists for tuples, texts for paths, and an empty one for none."""
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
+    if value is None:
+        return ""
     return str(value) if isinstance(value, Path) else value

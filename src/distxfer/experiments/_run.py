@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow
 from filelock import FileLock, Timeout
+from peft import PeftModel
 from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -89,7 +90,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     )
     weights = sum(parameter.numel() * parameter.element_size() for parameter in assembled.encoder.model.parameters())
     moving = max(plan.trainable_parameters for plan in plans) * 4
-    saved = moving if assembled.encoder.adapters else weights
+    saved = moving if isinstance(assembled.encoder.model, PeftModel) else weights
     return Outlook(
         folder=folder,
         done=read_result(folder) is not None,
@@ -253,7 +254,8 @@ def _write(
     _table(folder / "measurements.parquet", [asdict(row) for row in rows])
     _table(folder / "predictions.parquet", _predictions(prepared, after))
     assembled.encoder.save(folder / "model")
-    (folder / "model" / "README.md").write_text(model_card(data, prepared), encoding="utf-8")
+    adapters = len([*(folder / "model").rglob("adapter_config.json")])
+    (folder / "model" / "README.md").write_text(model_card(data, prepared, adapters), encoding="utf-8")
     if own := assembled.training.own_weights():
         save_file(own, folder / "interventions.safetensors")
     write_result(folder, data)

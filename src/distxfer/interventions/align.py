@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -11,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
+from distxfer._lists import OptionalPath
 from distxfer.data import Batch
 from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
 from distxfer.errors import InputError, RunError
@@ -58,8 +58,8 @@ class Align:
     loss: Literal["infonce", "l2", "cka", "sinkhorn"] = "infonce"
     layers: Layers = (8,)
     unit: Literal["sentence", "word", "token"] = "sentence"
-    dictionary: Path | None = None
-    alignments: Path | None = None
+    dictionary: OptionalPath = None
+    alignments: OptionalPath = None
     temperature: Annotated[float, Field(gt=0)] = _TEMPERATURE
     negatives: Literal["weak", "strong"] = "weak"
     projection: Annotated[int, Field(ge=0)] = 0

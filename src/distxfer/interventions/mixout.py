@@ -32,13 +32,13 @@ class Mixout:
 
         Raises InputError for an encoder whose blocks have no linear maps that PyTorch knows as such.
         """
-        parameters = dict(encoder.model.named_parameters())
-        names = [f"{module}.weight" for module in encoder.linear_modules(range(1, encoder.layers + 1))]
-        pretrained = {name: parameters[name].detach().clone() for name in names}
-        if not pretrained:
+        names = {f"{module}.weight" for module in encoder.linear_modules(range(1, encoder.layers + 1))}
+        if not names:
             raise InputError(
                 f"`mixout` acts on linear maps, and the blocks of `{encoder.name}` have none. Leave it out of the recipe."
             )
+        # With adapters, which have it refused because of what it needs, the model's own names are longer.
+        pretrained = {name: one.detach().clone() for name, one in encoder.model.named_parameters() if name in names}
 
         def mixed(name: str, weight: Tensor) -> Tensor:
             if name not in pretrained:

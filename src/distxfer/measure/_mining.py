@@ -55,4 +55,5 @@ def mutual_neighbours(source: Tensor, target: Tensor, *, k: int = 10, chunk: int
 
 def _mean_of_nearest(rows: Tensor, columns: Tensor, k: int, chunk: int) -> Tensor:
     """Return the mean cosine of each row to its k nearest columns."""
-    return torch.cat([(part @ columns.mT).topk(k, dim=1).values.mean(dim=1) for part in rows.split(chunk)])
+    starts = range(0, len(rows), chunk)
+    return torch.cat([(rows[low : low + chunk] @ columns.mT).topk(k, dim=1).values.mean(dim=1) for low in starts])

@@ -1,0 +1,165 @@
+"""What is looked at while training: right by hand, written when asked, and without any effect on the run."""
+
+import json
+from statistics import fmean
+
+import pytest
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+from torch import nn
+
+from distxfer import load_recipe, train
+from distxfer.experiments._prepare import assemble, prepare
+from distxfer.training import Team
+from distxfer.training._diagnostics import gradient_diagnostics
+
+ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8", "intervention.align.weight=0.7"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_settings):
+    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
+    folder = tmp_path_factory.mktemp("results")
+    return lambda recipe, *overrides: train(load_recipe(recipe, [*tiny_settings, *overrides]), folder)
+
+
+def log(result) -> list[dict]:
+    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+
+
+def looked_at(line: dict) -> dict:
+    return {key: value for key, value in line.items() if key.split("/")[0] in ("gradient", "drift", "retrieval")}
+
+
+def linear(*rows: list[float]) -> tuple[list[nn.Parameter], list[torch.Tensor]]:
+    """Return two parameters and losses whose gradients, on (2, 1) and (1,) entries, are the rows."""
+    first, second = nn.Parameter(torch.ones(2, 1)), nn.Parameter(torch.ones(1))
+    return [first, second], [
+        row[0] * first[0, 0] + row[1] * first[1, 0] + (row[2] * second[0] if row[2] else 0) for row in rows
+    ]
+
+
+def test_cosines_and_shares_known_by_hand():
+    """g_task = (3, 4, 0), g_a = (4, 0, 3), g_b = (-3, -4, 0): the sum is (4, 0, 3), of squared length 25."""
+    parameters, (task, a, b) = linear([3, 4, 0], [4, 0, 3], [-3, -4, 0])
+    found = gradient_diagnostics({"task": task, "a": a, "b": b}, parameters, "task")
+    assert found == pytest.approx(
+        {
+            "gradient/task/share": 12 / 25,
+            "gradient/a/share": 25 / 25,
+            "gradient/b/share": -12 / 25,
+            "gradient/a/cosine": 12 / 25,
+            "gradient/b/cosine": -1.0,
+        }
+    )
+    assert all(parameter.grad is None for parameter in parameters)
+    (task + a + b).backward()
+    assert parameters[0].grad.flatten().tolist() == [4, 0]
+
+
+def test_what_is_not_defined_is_left_out():
+    """A gradient of 0 has no direction, and shares of nothing are nothing; without a task there is no cosine."""
+    parameters, (task, zero, back) = linear([3, 4, 0], [0, 0, 0], [-3, -4, 0])
+    found = gradient_diagnostics({"task": task, "zero": zero}, parameters, "task")
+    assert found == {"gradient/task/share": 1, "gradient/zero/share": 0}
+    assert gradient_diagnostics({"task": task, "back": back}, parameters, "task") == {"gradient/back/cosine": -1}
+    assert gradient_diagnostics({"a": task, "b": zero}, parameters, "task") == {
+        "gradient/a/share": 1,
+        "gradient/b/share": 0,
+    }
+
+
+def test_shares_sum_to_1_and_scale_with_the_weights():
+    draw = torch.Generator().manual_seed(0)
+    parameter = nn.Parameter(torch.randn(7, 5, generator=draw))
+    rows = {name: torch.randn(7, 5, generator=draw) for name in ("task", "a", "b")}
+    for scale in (1.0, 10.0):
+        losses = {name: (row * parameter).sum() * (scale if name == "a" else 1) for name, row in rows.items()}
+        found = gradient_diagnostics(losses, [parameter], "task")
+        assert sum(found[f"gradient/{name}/share"] for name in rows) == pytest.approx(1)
+        cosine = torch.cosine_similarity(rows["a"].flatten(), rows["task"].flatten(), dim=0)
+        assert found["gradient/a/cosine"] == pytest.approx(float(cosine), rel=1e-5)
+
+
+def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tiny_settings):
+    """Each summand in a recipe of its own, at the very same weights, draws and dropout."""
+
+    def gradient(recipe: str, *overrides: str) -> torch.Tensor:
+        training = assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Team()).training
+        loop = training._loop(0, "finetune")
+        loop.gradients(0, None)
+        return torch.cat(
+            [
+                (torch.zeros_like(one) if one.grad is None else one.grad).flatten()
+                for one in loop.module.parameters()
+                if one.requires_grad
+            ]
+        ).double()
+
+    task, align = gradient("plain"), gradient("dist_align", *ALIGN, "phase.finetune.task=false")
+    both = task + align
+    (line,) = log(run("dist_align", *ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=1"))
+    assert {key: value for key, value in line.items() if key.startswith("gradient/")} == pytest.approx(
+        {
+            "gradient/task/share": float(task @ both / (both @ both)),
+            "gradient/align/share": float(align @ both / (both @ both)),
+            "gradient/align/cosine": float(task @ align / task.norm() / align.norm()),
+        },
+        rel=1e-4,
+    )
+    assert line["gradient_norm"] == pytest.approx(float(both.norm()), rel=1e-5)
+
+
+def test_nothing_that_is_looked_at_changes_the_run(run):
+    """Bit for bit, with dropout on, though gradients and states are computed on the way."""
+    often = run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3")
+    never = run("dist_align", *ALIGN, "diagnostics.gradients=0", "diagnostics.states=0")
+    first, second = (load_file(result.folder / "model" / "model.safetensors") for result in (often, never))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not any(looked_at(line) for line in log(never))
+    kept = [{key: line[key] for key in line if key not in looked_at(line)} for line in log(often)]
+    assert kept == log(never)
+
+
+def test_they_are_written_every_so_many_steps(run):
+    for number, line in enumerate(log(run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3"))):
+        kinds = {key.split("/")[0] for key in looked_at(line)}
+        assert ("gradient" in kinds) == ((number + 1) % 2 == 0)
+        assert ("drift" in kinds) == ("retrieval" in kinds) == ((number + 1) % 3 == 0)
+        if "gradient" in kinds:
+            assert line["gradient/task/share"] + line["gradient/align/share"] == pytest.approx(1)
+            assert -1 <= line["gradient/align/cosine"] <= 1
+
+
+def test_there_is_no_cosine_where_the_task_is_alone_or_not_there(run):
+    settings = ["diagnostics.gradients=1", "phase.finetune.steps=2"]
+    for recipe, *overrides in (("plain",), ("dist_align", *ALIGN, "phase.finetune.task=false")):
+        assert not any(looked_at(line) for line in log(run(recipe, *overrides, *settings)))
+
+
+def test_the_states_at_the_last_step_are_those_of_the_result(run):
+    """The tiny task's test texts are fewer than the sample, so both measure the same; and drift grows on the way."""
+    result = run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3")
+    rows = [
+        row
+        for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist()
+        if row["moment"] == "after"
+    ]
+    lines = [looked_at(line) for line in log(result) if "drift/eng" in line]
+    for language in ("eng", "deu", "jpn"):
+        layers = [
+            row["value"]
+            for row in rows
+            if row["measure"] == "drift_cka" and row["language"] == language and row["layer"] > 0
+        ]
+        assert len(layers) == 4
+        assert lines[-1][f"drift/{language}"] == pytest.approx(fmean(layers), abs=1e-6)
+        assert 0 < lines[0][f"drift/{language}"] < lines[-1][f"drift/{language}"]
+    for language in ("deu", "jpn"):
+        (weak,) = [
+            row["value"]
+            for row in rows
+            if row["measure"] == "retrieval_weak_forward" and row["language"] == language and row["layer"] == 4
+        ]
+        assert lines[-1][f"retrieval/{language}"] == pytest.approx(weak)

@@ -1,0 +1,309 @@
+"""Two interventions on the weights themselves: mixed with the pretrained ones while training, or few of them trained."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.func import functional_call
+
+from distxfer import InputError, load_recipe, train
+from distxfer.data import Collator, Example
+from distxfer.encoders import Encoder, load_encoder
+from distxfer.experiments._prepare import assemble, prepare
+from distxfer.interventions import Change, Languages, make_intervention
+from distxfer.languages import distances
+from distxfer.training import Team
+from helpers import message
+
+LANGUAGES = Languages("eng", ("deu", "jpn"))
+QUERY = "bert.encoder.layer.0.attention.self.query.weight"  # (16, 16)
+OUTER = "bert.encoder.layer.3.output.dense.weight"  # (16, 32): out, in
+DENSE = ["parallel=", "phase.dense.steps=5", "phase.dense.learning_rate=1e-3", "phase.dense.batch_size=8"]
+
+
+@pytest.fixture
+def encoder(tiny_without_dropout) -> Encoder:
+    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_settings):
+    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
+    shared = tmp_path_factory.mktemp("results")
+
+    def runner(recipe: str, *overrides: str, folder=shared, **options):
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
+
+    return runner
+
+
+def bind(encoder: Encoder, kind: str, **keys):
+    made, complaints = make_intervention(kind, keys)
+    assert made is not None, complaints
+    return made.bind(encoder, LANGUAGES, distances("eng", LANGUAGES.targets, imputed=True))
+
+
+def weights(result) -> dict[str, torch.Tensor]:
+    return load_file(result.folder / "model" / "model.safetensors")
+
+
+def log(result) -> list[dict]:
+    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_at(count: int):
+    seen = []
+
+    def report(*_):
+        seen.append(1)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    return report
+
+
+# mixout
+
+
+@pytest.mark.parametrize("p", [0.3, 0.9])
+def test_each_column_is_the_pretrained_one_with_this_probability(encoder, p):
+    """The paper's formula, from the mask that the mixture lets one see; a mask has one entry an input unit."""
+    mixed = bind(encoder, "mixout", p=p).weights
+    pretrained = dict(encoder.model.named_parameters())[OUTER].detach()
+    weight = pretrained + torch.randn(pretrained.shape, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    back = torch.zeros(32)
+    for _ in range(200):
+        found = mixed(OUTER, weight)
+        mask = torch.isclose(found, pretrained).all(dim=0)  # True: the column is the pretrained one
+        mixture = torch.where(mask, pretrained, weight)
+        assert torch.allclose(found, (mixture - p * pretrained) / (1 - p), rtol=1e-4, atol=1e-5)
+        back += mask
+    assert back.mean().item() / 200 == pytest.approx(p, abs=0.02)
+    assert (back / 200).max() < 1
+    assert (back / 200).min() > 0
+
+
+def test_the_mixture_is_the_weight_in_expectation_and_so_is_its_gradient(encoder):
+    mixed = bind(encoder, "mixout", p=0.5).weights
+    pretrained = dict(encoder.model.named_parameters())[QUERY].detach()
+    change = torch.randn(pretrained.shape, generator=torch.Generator().manual_seed(1))
+    weight = (pretrained + change).requires_grad_()
+    torch.manual_seed(0)
+    draws = 4000
+    mean = sum(mixed(QUERY, weight) for _ in range(draws)) / draws
+    # Each entry is w0 or w0 + 2 change: its mean over the draws has the standard deviation |change| / sqrt(draws).
+    assert ((mean - weight).abs() <= 5 * change.abs() / draws**0.5 + 1e-5).all()
+    (gradient,) = torch.autograd.grad(mean.sum(), weight)
+    assert torch.allclose(gradient, torch.ones(16, 16), atol=5 / draws**0.5)
+
+
+def test_where_nothing_has_moved_nothing_is_mixed(encoder):
+    """The forward pass at the pretrained weights is that of the pretrained weights, bit for bit."""
+    mixed = bind(encoder, "mixout").weights
+    parameters = dict(encoder.model.named_parameters())
+    inputs = Collator(encoder.tokenizer, 32)(
+        [Example("0", "eng", "the cat runs"), Example("1", "eng", "old tree")]
+    ).inputs
+    plain = encoder.model(**inputs).logits
+    replaced = {name: mixed(name, one) for name, one in parameters.items()}
+    assert torch.equal(functional_call(encoder.model, replaced, (), dict(inputs)).logits, plain)
+
+
+def test_it_is_the_linear_maps_of_the_blocks_that_are_mixed(encoder):
+    mixed = bind(encoder, "mixout").weights
+    parameters = dict(encoder.model.named_parameters())
+    with torch.no_grad():
+        for one in parameters.values():
+            one += 1
+    changed = {name for name, one in parameters.items() if mixed(name, one) is not one}
+    assert changed == {
+        name
+        for name, one in parameters.items()
+        if ".encoder.layer." in name and one.dim() == 2 and name.endswith(".weight")
+    }
+    assert len(changed) == 4 * 6
+
+
+def test_training_with_mixout_differs_and_goes_on_after_a_stop(run, tmp_path):
+    """Its first step is plain, since nothing has moved; the next ones are not."""
+    plain, whole = (run(recipe, "parallel=") for recipe in ("plain", "mixout"))
+    losses = [[line["loss"] for line in log(one)] for one in (plain, whole)]
+    assert losses[0][0] == losses[1][0]
+    assert all(one != other for one, other in zip(losses[0][1:], losses[1][1:], strict=True))
+    with pytest.raises(KeyboardInterrupt):
+        run("mixout", "parallel=", folder=tmp_path, report=stop_at(9))
+    assert same(weights(whole), weights(run("mixout", "parallel=", folder=tmp_path)))
+
+
+def test_every_step_and_micro_batch_has_a_mixture_of_its_own(tiny_settings):
+    """And the same one again if it is computed again."""
+    training = assemble(prepare(load_recipe("mixout", [*tiny_settings, "parallel="])), Team()).training
+    loop = training._loop(0, "finetune")
+    with torch.no_grad():
+        for one in loop.parameters:
+            one += 0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(0))
+    (micro,) = loop._micros(0)
+    totals = [
+        float(loop.module(type(micro)("finetune", number, index, micro.batch))["task"].total.detach())
+        for number, index in ((0, 0), (0, 0), (1, 0), (0, 1))
+    ]
+    assert totals[0] == totals[1]
+    assert len(set(totals)) == 3
+
+
+def test_measuring_uses_the_weights_themselves(run):
+    """What is saved scores the same as what was scored."""
+    result = run("mixout", "parallel=")
+    encoder = load_encoder("again", result.folder / "model", ("animal", "plant"), seed=0)
+    prepared = prepare(load_recipe("mixout", _settings_of(result)))
+    collate = Collator(encoder.tokenizer, 32)
+    for language in ("eng", "jpn"):
+        examples = prepared.task.examples("test", language)
+        _, logits = encoder.states([collate(examples).inputs])
+        right = sum(int(row.argmax()) == one.label for row, one in zip(logits, examples, strict=True)) / len(examples)
+        (score,) = [
+            one["value"]
+            for one in result.data["scores"]
+            if (one["language"], one["split"], one["metric"]) == (language, "test", "accuracy")
+        ]
+        assert score == pytest.approx(right)
+
+
+def _settings_of(result) -> list[str]:
+    recipe = result.data["recipe"]
+    return [f"model={recipe['model']['name']}", f"task={recipe['task']['name']}", "parallel="]
+
+
+@pytest.mark.parametrize("p", [0, 1, -0.5])
+def test_a_probability_that_mixes_nothing_or_trains_nothing_is_refused(p):
+    made, complaints = make_intervention("mixout", {"p": p})
+    assert made is None
+    assert complaints[0][0] == "p"
+    assert complaints[0][1].startswith(f"is `{p}`, but it should be ")
+
+
+@pytest.mark.parametrize("kind", ["mixout", "sparse"])
+def test_with_adapters_it_has_no_weights_to_act_on(run, kind):
+    phases = ["phases=dense,finetune", "phase.finetune.rewind=dense", "phase.dense.interventions=lora"]
+    keys = ["intervention.sparse.share=0.1", *phases] if kind == "sparse" else ["intervention.mixout.p=0.5"]
+    found = message(run, "lora", *keys)
+    assert (
+        f"The intervention `{kind}` acts on the encoder's own weights, which do not train where there are adapters"
+        in found
+    )
+
+
+# sparse
+
+
+def test_the_entries_that_changed_most_are_chosen_over_all_parameters_together(encoder):
+    """Two parameters of the encoder and the head: 3 of 10 entries, wherever they are, by size and not by sign."""
+    entries = bind(encoder, "sparse", share=0.3).entries
+    start = {QUERY: torch.ones(2, 3), OUTER: torch.zeros(4), "classifier.weight": torch.zeros(5)}
+    moved = {QUERY: [[0, -0.9, 0.1], [0.2, 0, 0.3]], OUTER: [0.5, 0.4, 0, -0.6], "classifier.weight": [9, 9, 9, 9, 9]}
+    masks = entries({name: Change(one, one + torch.tensor(moved[name])) for name, one in start.items()})
+    assert set(masks) == {QUERY, OUTER}
+    assert masks[QUERY].tolist() == [[False, True, False], [False, False, False]]
+    assert masks[OUTER].tolist() == [True, False, False, True]
+
+
+def test_of_entries_that_changed_alike_there_are_still_no_more_than_asked(encoder):
+    entries = bind(encoder, "sparse", share=0.25).entries
+    one = torch.zeros(6, 10)
+    assert int(entries({QUERY: Change(one, one + 1)})[QUERY].sum()) == 15
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+def test_after_training_these_entries_differ_and_all_others_are_where_they_began(run, tiny, share):
+    """The head, which no checkpoint brought, trains whole."""
+    result = run("sparse", *DENSE, f"intervention.sparse.share={share}")
+    after, before = weights(result), load_file(tiny / "model.safetensors")
+    changed, entries = 0, 0
+    for name in before:
+        moved = int((after[f"bert.{name}"] != before[name]).sum())
+        if name == "embeddings.word_embeddings.weight":
+            assert moved == 0
+        else:
+            changed, entries = changed + moved, entries + before[name].numel()
+    assert changed == round(share * entries)
+    start = weights(run("plain", "parallel=", "phase.finetune.steps=1", "phase.finetune.learning_rate=1e-60"))
+    assert (after["classifier.weight"] != start["classifier.weight"]).all()
+    assert "sparse" in result.data["recipe"]["intervention"]
+
+
+def test_they_are_those_that_the_dense_phase_changed_most(run):
+    """The same phase alone says what it changed; of the entries that trained, none changed less than one that did not."""
+    settings = [*DENSE, "intervention.sparse.share=0.1"]
+    start = weights(run("plain", "parallel=", "phase.finetune.steps=1", "phase.finetune.learning_rate=1e-60"))
+    still = ["phase.finetune.steps=1", "phase.finetune.learning_rate=1e-60"]
+    dense = weights(run("plain", *DENSE, *still, "phases=dense,finetune"))
+    sparse = weights(run("sparse", *settings))
+    ours = [name for name in sparse if not name.startswith(("classifier", "bert.pooler", "bert.embeddings.word"))]
+    change = torch.cat([(dense[name] - start[name]).abs().flatten() for name in ours])
+    trained = torch.cat([(sparse[name] != start[name]).flatten() for name in ours])
+    assert change[trained].min() >= change.topk(round(0.1 * len(change))).values.min()
+
+
+def test_the_norm_that_is_clipped_is_that_of_the_entries_that_train(run, tiny_settings):
+    """At the first step, from the same weights and examples as in a run without the dense phase."""
+    result = run("sparse", *DENSE, "intervention.sparse.share=0.1")
+    training = assemble(prepare(load_recipe("plain", [*tiny_settings, "parallel="])), Team()).training
+    loop = training._loop(0, "finetune")
+    loop.gradients(0, None)
+    start = {name: one for name, one in loop.module.model.named_parameters() if one.grad is not None}
+    after = weights(result)
+    squares = sum(
+        one.grad[after[name] != one].square().sum() if not name.startswith("classifier") else one.grad.square().sum()
+        for name, one in start.items()
+    )
+    whole = sum(one.grad.square().sum() for one in start.values())
+    first = next(line for line in log(result) if line["phase"] == "finetune")
+    assert first["gradient_norm"] == pytest.approx(float(squares.detach().sqrt()), rel=1e-4)
+    assert first["gradient_norm"] < 0.99 * float(whole.sqrt())
+
+
+def test_sparse_training_after_a_phase_on_the_languages(run):
+    """Realigned first, then dense, then sparse from where the dense one began: the composition that the documents show."""
+    realign = [
+        "phases=realign,dense,finetune", "intervention.align.layers=3", "intervention.align.batch_size=8",
+        "phase.realign.task=false", "phase.realign.interventions=align", "phase.realign.steps=4",
+        "phase.realign.learning_rate=1e-3", "phase.realign.batch_size=8", *DENSE[1:],
+    ]  # fmt: skip
+    still = ["phase.finetune.steps=1", "phase.finetune.learning_rate=1e-60"]
+    start = weights(run("sparse", *realign, *still))
+    after = weights(run("sparse", *realign))
+    kept = [
+        (after[name] == start[name]).double().mean().item()
+        for name in after
+        if ".encoder.layer." in name and name.endswith(".weight") and after[name].dim() == 2
+    ]
+    assert 0.85 < sum(kept) / len(kept) < 1
+
+
+def test_a_phase_to_go_back_to_must_be_named(run):
+    assert message(run, "sparse", "parallel=", "phase.finetune.rewind=") == (
+        "The intervention `sparse` selects entries by what an earlier phase has changed. Name that phase in"
+        " `phase.finetune.rewind`."
+    )
+
+
+def test_a_share_of_nothing_is_refused(run, encoder):
+    for share in (0, 1, 1.5):
+        made, complaints = make_intervention("sparse", {"share": share})
+        assert made is None
+        assert complaints[0][1].startswith(f"is `{share}`, but it should be ")
+    entries = bind(encoder, "sparse", share=0.1).entries
+    one, head = torch.zeros(2), torch.zeros(99)
+    changes = {QUERY: Change(one, one + 1), "classifier.weight": Change(head, head + 1)}
+    assert message(entries, changes) == (
+        "`share` = `0.1` lets none of the 2 entries of the encoder that may train do so. Raise it, or let more of the encoder"
+        " train."
+    )
+    with pytest.raises(InputError, match=r"`share` = `1e-06` lets none of the \d+ entries"):
+        run("sparse", *DENSE, "intervention.sparse.share=1e-6")
