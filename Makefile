@@ -4,7 +4,7 @@ IN = .venv/bin/python
 # A quiet machine reads warnings better; the install shows only those.
 PIP = $(IN) -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check readme clean
+.PHONY: demo test check study clean
 .DELETE_ON_ERROR:
 
 demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
@@ -19,8 +19,8 @@ check: .venv/dev.done  ## Lint, types, import floors.
 	$(IN) -m mypy
 	.venv/bin/lint-imports
 
-readme: .venv/offline.done  ## Run what the README's table needs (hours; skips what is done), and write the table.
-	$(IN) scripts/readme_table.py
+study: .venv/offline.done  ## Run what the reference study has not run yet (hours; can be stopped at any time), and write its tables.
+	$(IN) scripts/study.py
 
 clean:  ## Remove the virtual environment and the caches of the tools.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

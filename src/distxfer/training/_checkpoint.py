@@ -77,9 +77,7 @@ def read_checkpoint(
                 state.setdefault(name, {})[moment] = stored.get_tensor(key)
     for name, values in state.items():
         parameter = parameters[name]
-        optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in values.items()
-        }
+        optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}
     return kept
 
 

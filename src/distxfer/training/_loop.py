@@ -73,6 +73,7 @@ class PhaseLoop:
                 {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
             ],
             lr=self.phase.learning_rate,
+            fused=True,  # a tenth of the whole step on a CPU, where the loop over the parameters costs more than the sums
         )
         self.module = objective
         trained = {id(parameter) for parameter in self.parameters}
