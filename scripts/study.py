@@ -175,7 +175,8 @@ def _effect(one: Comparison | None) -> str:
     test = one.test
     if test.p is None or one.p_holm is None:
         return f"{test.effect:+.1f} ({test.reason})"
-    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], p = {one.p_holm:.3f}"
+    p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.3f}"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p}"
 
 
 if __name__ == "__main__":

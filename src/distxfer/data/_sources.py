@@ -14,7 +14,7 @@ class _TaskSource(Protocol):
     DESCRIPTION: str
 
     def languages(self, name: str) -> tuple[str, ...]: ...
-    def load(self, name: str, source: str, targets: tuple[str, ...]) -> Task: ...
+    def load(self, name: str, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task: ...
 
 
 class _ParallelSource(Protocol):
@@ -45,8 +45,10 @@ def parallel_languages(name: str) -> tuple[str, ...]:
     return tuple(sorted(found.languages(name)))
 
 
-def load_task(name: str, source: str, targets: tuple[str, ...]) -> Task:
+def load_task(name: str, source: str, targets: tuple[str, ...], *, target_labels: bool = False) -> Task:
     """Return the task called `name` (a built-in one, or a folder) with the source's labels and every target's test.
+
+    `target_labels`: with the targets' labelled training text, too; it is not even read otherwise.
 
     Raises InputError for an unknown name, or a language the task does not have.
     """
@@ -57,7 +59,9 @@ def load_task(name: str, source: str, targets: tuple[str, ...]) -> Task:
                 f"The task `{name}` has no data for the language `{language}`.{did_you_mean(language, known)}"
                 f" It has: {', '.join(known)}."
             )
-    return cast(_TaskSource, _find("task", tasks.__name__, name, task_names())).load(name, source, targets)
+    return cast(_TaskSource, _find("task", tasks.__name__, name, task_names())).load(
+        name, source, targets, target_labels=target_labels
+    )
 
 
 def load_parallel(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:

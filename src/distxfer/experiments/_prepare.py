@@ -70,7 +70,8 @@ def prepare(recipe: Recipe) -> Prepared:
     between = distances(
         languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
     )
-    task = load_task(recipe.task.name, languages.source, languages.targets)
+    labelled = recipe.task.shots != 0
+    task = load_task(recipe.task.name, languages.source, languages.targets, target_labels=labelled)
     parallel = parallel_of(recipe, languages)
     folder = model_folder(recipe.model.name, recipe.model.revision)
     resolved = recipe.resolved()

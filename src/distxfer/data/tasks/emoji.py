@@ -11,8 +11,8 @@ def languages(name: str) -> tuple[str, ...]:
     return tuple(LANGUAGES)
 
 
-def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
-    """Return the task: the same emoji in every language, with labels; a run trains on the source's unless told otherwise."""
+def load(name: str, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
+    """Return the task: labels for training in the source alone (or in all), the same emoji for testing in every language."""
     emoji = load_emoji()
     labels = tuple(sorted({one.category for one in emoji}))
 
@@ -26,6 +26,11 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
     return Task(
         name=name,
         labels=labels,
-        splits={split: {language: part(split, language) for language in (source, *targets)} for split in SPLITS},
+        splits={
+            split: {language: part(split, language) for language in (source, *targets)}
+            if split != "train" or target_labels
+            else {source: part(split, source)}
+            for split in SPLITS
+        },
         unlabelled={language: part("parallel", language, labelled=False) for language in (source, *targets)},
     )

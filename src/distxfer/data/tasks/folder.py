@@ -17,7 +17,7 @@ def languages(name: str) -> tuple[str, ...]:
     )
 
 
-def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
+def load(name: str, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task in a folder; the label set is that of the source's `train.jsonl`.
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
@@ -42,7 +42,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> Task:
     for language in (source, *targets):
         for split in SPLITS:
             path = folders[language] / f"{split}.jsonl"
-            if path.is_file():
+            if path.is_file() and (split != "train" or language == source or target_labels):
                 splits[split][language] = _examples(path, language, label_index)
         if (path := folders[language] / "unlabelled.jsonl").is_file():
             unlabelled[language] = _examples(path, language, None)

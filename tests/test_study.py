@@ -1,0 +1,90 @@
+"""The reference study: every method it lists has a recipe that loads, and its tables come from the result files."""
+
+import importlib.util
+import json
+import random
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from distxfer import load_recipe
+
+ROOT = Path(__file__).parents[1]
+FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")
+NEAR = ("deu", "fra", "ind", "ita", "por", "rus", "spa")
+
+
+@pytest.fixture(scope="module")
+def study():
+    spec = importlib.util.spec_from_file_location("study", ROOT / "scripts" / "study.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["study"] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_method_has_a_recipe_that_loads(study, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    methods = study.read_study()
+    assert len({one.name for one in methods}) == len(methods)
+    assert methods[0].name == "plain"
+    for one in methods:
+        assert load_recipe(one.recipe).name == one.name
+        assert one.text
+        assert one.chosen
+        assert one.seeds == tuple(range(5 if one.headline else 3))
+
+
+def test_every_recipe_of_the_study_is_listed(study):
+    listed = {one.name for one in study.read_study()}
+    assert {path.stem for path in (ROOT / "recipes" / "study").glob("[!_]*.toml")} <= listed
+    assert set(tomllib.loads((ROOT / "recipes" / "study" / "_study.toml").read_text())) == {
+        "headline_seeds", "rest_seeds", "method",
+    }  # fmt: skip
+
+
+def fake(folder: Path, name: str, seed: int, gain: float, status: str = "done") -> None:
+    """Write the parts of a result that the tables read: `gain` points over .6, and a little of the seed and language."""
+    path = folder / name / f"0000000{len(name) % 10}-s{seed}"
+    path.mkdir(parents=True)
+    scores = [
+        {"language": code, "split": "test", "metric": "accuracy", "n": 381,
+         "value": 0.6 + gain / 100 + 0.01 * random.Random(f"{name} {seed} {code}").random()}
+        for code in ("eng", *NEAR, *FAR)
+    ]  # fmt: skip
+    data = {
+        "schema": 1, "id": path.name.split("-")[0], "recipe": {}, "seed": seed, "source": "eng", "distances": [],
+        "scores": scores,
+        "summary": {"near": list(NEAR), "far": list(FAR)}, "cost": {"forwards_per_step": 1.0, "steps": 384},
+        "provenance": {}, "status": status,
+    }  # fmt: skip
+    (path / "result.json").write_text(json.dumps(data))
+
+
+def test_the_table_is_of_the_results(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    for seed in range(3):
+        fake(tmp_path, "plain", seed, 0)
+        fake(tmp_path, "dist_align", seed, 10)
+        fake(tmp_path, "lora", seed, 0, "collapsed" if seed == 2 else "done")
+    methods = [one for one in study.read_study() if one.name in ("plain", "dist_align", "lora", "oracle")]
+    lines = {line.split("|")[1].strip(): line for line in study.table(methods).splitlines() if line.startswith("| `")}
+    assert set(lines) == {"`plain`", "`dist_align`", "`lora`"}  # what has no result has no row
+    assert "| 3 of 5 |" in lines["`plain`"]
+    assert "| 2 of 5, 1 collapsed |" in lines["`lora`"]
+    assert re.search(r"\+(9|10)\.\d \[\+9\.\d, \+10\.\d\], p < 0\.001", lines["`dist_align`"]), lines["`dist_align`"]
+    assert "p =" not in lines["`lora`"]  # two sound seeds are no test
+
+
+def test_two_experiments_under_one_name_are_refused(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    fake(tmp_path, "plain", 0, 0)
+    (tmp_path / "plain" / "00000005-s0").rename(tmp_path / "plain" / "first-s0")
+    text = (tmp_path / "plain" / "first-s0" / "result.json").read_text().replace("00000005", "11111111")
+    (tmp_path / "plain" / "first-s0" / "result.json").write_text(text)
+    fake(tmp_path, "plain", 1, 0)
+    with pytest.raises(SystemExit, match="holds results of several recipes; remove what is old"):
+        next(one for one in study.read_study() if one.name == "plain").results()
