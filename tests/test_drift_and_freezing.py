@@ -233,7 +233,14 @@ DRIFT = {
 
 
 def write_run(
-    folder: Path, run: int = 0, *, model: str = "tiny", layers: int = 4, source: str = "eng", **change
+    folder: Path,
+    run: int = 0,
+    *,
+    model: str = "tiny",
+    layers: int = 4,
+    source: str = "eng",
+    fingerprint: str = "",
+    **change,
 ) -> Path:
     """Write what a run leaves behind, with rows that must not count: the source's, layer 0's, earlier ones, other measures."""
     folder.mkdir(parents=True)
@@ -249,7 +256,8 @@ def write_run(
             {"measure": "drift_cka", "layer": layer, "language": source, "value": 5.0, "n": 24, "moment": "after"}
         )
     parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "measurements.parquet")
-    result = {"recipe": {"model": {"name": model}}, "source": source}
+    prints = {"fingerprints": {"model": fingerprint}}
+    result = {"recipe": {"model": {"name": model}}, "source": source, "provenance": prints}
     (folder / "result.json").write_text(json.dumps(result))
     return folder / "measurements.parquet"
 
@@ -340,7 +348,12 @@ def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
         )
     ):
         refuse(write_run(tmp_path / str(number), **keys), re.escape(theirs + own))
-    lonely = write_run(tmp_path / "lonely")
+    encoder.fingerprint = "these"
+    bind(
+        encoder, "freeze", layers="guided", count=1, measurement=str(write_run(tmp_path / "same", fingerprint="these"))
+    )
+    refuse(write_run(tmp_path / "revised", fingerprint="those"), "is of other files of the model `tiny` than this run's")
+    lonely = write_run(tmp_path / "lonely", fingerprint="these")
     (lonely.parent / "result.json").unlink()
     refuse(lonely, "has no whole `result.json` beside it")
     refuse(lonely.parent, "cannot be read as the measurements of a run")

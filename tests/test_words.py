@@ -138,7 +138,7 @@ TWO_WORDS = "but expected a source word, a tab or a blank, and a target word."
 
 def test_read_dictionary(tmp_path):
     path = tmp_path / "en-de.txt"
-    path.write_text("\ufeffcat katze\ncat kater\n\ncat\tkatze\ndog   hund\nNew York\tNueva York\n", encoding="utf-8")
+    path.write_text("\ufeffcat katze\ncat kater\n\ndog   hund\nNew York\tNueva York\n", encoding="utf-8")
     assert read_dictionary(path) == {"cat": ["katze", "kater"], "dog": ["hund"], "New York": ["Nueva York"]}
     assert found("New York", "nueva york", read_dictionary(path)) == [("New York", "nueva york")]
 
@@ -149,6 +149,10 @@ def test_read_dictionary(tmp_path):
         ("cat katze\ncat\n", f"`{{path}}:2` has 1 columns ('cat'), {TWO_WORDS}"),
         ("a b c\n", f"`{{path}}:1` has 3 columns ('a b c'), {TWO_WORDS}"),
         ("cat\t\n", f"`{{path}}:1` has 2 columns ('cat\\t'), {TWO_WORDS}"),
+        (
+            "cat katze\n\ncat kater\ncat\tkatze\n",
+            "`{path}:4` repeats 'cat' and 'katze' of line 1. Remove one of the two.",
+        ),
         ("\n", "`{path}` holds no word. Put a source word, a tab and a target word on each line."),
     ],
 )

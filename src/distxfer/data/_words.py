@@ -107,12 +107,12 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     """Return source word -> target words of a file with one pair of them a line, such as MUSE's.
 
     A source word, then a tab (or, on lines without tabs, white space), then a target word; further translations have
-    lines of their own, and repeated lines count once.
+    lines of their own.
 
-    Raises: InputError, naming file and line, for a line that is not two words, or a file that cannot be read or holds
-    none.
+    Raises: InputError, naming file and line, for a line that is not two words or repeats an earlier one, or a file that
+    cannot be read or holds none.
     """
-    dictionary: dict[str, dict[str, None]] = defaultdict(dict)
+    dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # with the number of the line
     for number, line in lines(path):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if len(columns) != 2 or not all(columns):
@@ -120,7 +120,13 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
                 f"`{path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source word, a tab or a "
                 "blank, and a target word."
             )
-        dictionary[columns[0]][columns[1]] = None
+        word, translation = columns
+        if translation in dictionary[word]:
+            raise InputError(
+                f"`{path}:{number}` repeats {word!r} and {translation!r} of line {dictionary[word][translation]}. Remove one"
+                " of the two."
+            )
+        dictionary[word][translation] = number
     if not dictionary:
         raise InputError(f"`{path}` holds no word. Put a source word, a tab and a target word on each line.")
     return {word: list(translations) for word, translations in dictionary.items()}

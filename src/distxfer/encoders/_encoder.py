@@ -89,6 +89,7 @@ class Encoder:
     head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
+    fingerprint: str = ""  # of the checkpoint's files, where it was asked for
     dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
     adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -76,11 +76,13 @@ def load_encoder(
     pooling: Pooling = "mean",
     train_word_embeddings: bool = False,
     drop_last_layers: int = 0,
+    fingerprint: str = "",
     device: torch.device | None = None,
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
-    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them.
+    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them. `fingerprint` is kept with
+    it, to tell what was measured of another one.
 
     Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole, or
     none of its blocks would be left.
@@ -114,6 +116,7 @@ def load_encoder(
         head_is_loaded=kept,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
+        fingerprint=fingerprint,
         dropped=drop_last_layers,
         device=device,
     )

@@ -109,6 +109,7 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         pooling=recipe.model.pooling,
         train_word_embeddings=recipe.model.train_word_embeddings,
         drop_last_layers=recipe.model.drop_last_layers,
+        fingerprint=prepared.fingerprints["model"],
         device=team.device,
     )
     if recipe.task.max_length > encoder.max_tokens:

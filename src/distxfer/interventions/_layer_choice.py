@@ -171,6 +171,7 @@ def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
     try:
         data = json.loads(beside.read_text(encoding="utf-8"))
         model, measured_source = data["recipe"]["model"]["name"], data["source"]
+        print_of_model = data["provenance"]["fingerprints"]["model"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"`measurement` = `{path}` has no whole `result.json` beside it, which says of which model it is ({error})."
@@ -180,4 +181,9 @@ def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
         raise InputError(
             f"`measurement` = `{path}` is of the model `{model}` with {layers} layers and the source `{measured_source}`, but"
             f" this run has `{encoder.name}` with {encoder.layers} layers and `{source}`. Give runs of the same model and source."
+        )
+    if encoder.fingerprint and print_of_model != encoder.fingerprint:
+        raise InputError(
+            f"`measurement` = `{path}` is of other files of the model `{model}` than this run's: another revision, or weights"
+            " that were changed since. Measure a run of these."
         )
