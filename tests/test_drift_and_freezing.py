@@ -352,7 +352,9 @@ def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
     bind(
         encoder, "freeze", layers="guided", count=1, measurement=str(write_run(tmp_path / "same", fingerprint="these"))
     )
-    refuse(write_run(tmp_path / "revised", fingerprint="those"), "is of other files of the model `tiny` than this run's")
+    refuse(
+        write_run(tmp_path / "revised", fingerprint="those"), "is of other files of the model `tiny` than this run's"
+    )
     lonely = write_run(tmp_path / "lonely", fingerprint="these")
     (lonely.parent / "result.json").unlink()
     refuse(lonely, "has no whole `result.json` beside it")

@@ -14,8 +14,9 @@ from peft import IA3Config, LoraConfig, PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distxfer.encoders._adapters import add_adapters, add_bottlenecks, with_bottlenecks_taken_up
+from distxfer.encoders._bottlenecks import add_bottlenecks, with_bottlenecks_taken_up
 from distxfer.encoders._quiet import quiet
+from distxfer.encoders._stack import add_adapters
 from distxfer.errors import InputError
 
 Pooling = Literal["mean", "cls"]
