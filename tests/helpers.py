@@ -1,7 +1,10 @@
-"""What tests of functions share: random tensors by their seed, and the message of an error."""
+"""What tests share: random tensors by their seed, the message of an error, and what a run has left behind."""
+
+import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from distxfer.errors import InputError
 
@@ -27,3 +30,30 @@ def message(call, *args, **kwargs):
     with pytest.raises(InputError) as caught:
         call(*args, **kwargs)
     return str(caught.value)
+
+
+def weights(result) -> dict[str, torch.Tensor]:
+    """The weights of a run's saved model, by name."""
+    return load_file(result.folder / "model" / "model.safetensors")
+
+
+def log(result) -> list[dict]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of weights are the same, bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def stop_at(count: int):
+    """A report that interrupts a run in its `count`-th step, before a checkpoint of that step is written."""
+    seen = []
+
+    def report(*_):
+        seen.append(1)
+        if len(seen) == count:
+            raise KeyboardInterrupt
+
+    return report

@@ -1,6 +1,5 @@
 """What is looked at while training: right by hand, written when asked, and without any effect on the run."""
 
-import json
 from statistics import fmean
 
 import pytest
@@ -13,6 +12,7 @@ from distxfer import load_recipe, train
 from distxfer.experiments._prepare import assemble, prepare
 from distxfer.training import Team
 from distxfer.training._diagnostics import gradient_diagnostics
+from helpers import log
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8", "intervention.align.weight=0.7"]
 
@@ -22,10 +22,6 @@ def run(tmp_path_factory, tiny_settings):
     """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
     folder = tmp_path_factory.mktemp("results")
     return lambda recipe, *overrides: train(load_recipe(recipe, [*tiny_settings, *overrides]), folder)
-
-
-def log(result) -> list[dict]:
-    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
 
 
 def looked_at(line: dict) -> dict:

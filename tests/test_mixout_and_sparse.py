@@ -1,7 +1,5 @@
 """Two interventions on the weights themselves: mixed with the pretrained ones while training, or few of them trained."""
 
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -14,7 +12,7 @@ from distxfer.experiments._prepare import assemble, prepare
 from distxfer.interventions import Change, Languages, make_intervention
 from distxfer.languages import distances
 from distxfer.training import Team
-from helpers import message
+from helpers import log, message, same, stop_at, weights
 
 LANGUAGES = Languages("eng", ("deu", "jpn"))
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"  # (16, 16)
@@ -42,29 +40,6 @@ def bind(encoder: Encoder, kind: str, **keys):
     made, complaints = make_intervention(kind, keys)
     assert made is not None, complaints
     return made.bind(encoder, LANGUAGES, distances("eng", LANGUAGES.targets, imputed=True))
-
-
-def weights(result) -> dict[str, torch.Tensor]:
-    return load_file(result.folder / "model" / "model.safetensors")
-
-
-def log(result) -> list[dict]:
-    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def stop_at(count: int):
-    seen = []
-
-    def report(*_):
-        seen.append(1)
-        if len(seen) == count:
-            raise KeyboardInterrupt
-
-    return report
 
 
 # mixout

@@ -14,7 +14,7 @@ from conftest import WORDS, say, sentences
 from distxfer import InputError, RunError, load_recipe, train
 from distxfer.experiments._prepare import assemble, prepare
 from distxfer.training import Team
-from helpers import message
+from helpers import log, message, same, stop_at, weights
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]
 ALTERNATE = [*ALIGN, "phase.finetune.alternate=true"]
@@ -97,30 +97,6 @@ def loop(tiny_settings):
         return assemble(prepared, Team()).training._loop(0, "finetune")
 
     return made
-
-
-def weights(result) -> dict[str, torch.Tensor]:
-    return load_file(result.folder / "model" / "model.safetensors")
-
-
-def log(result) -> list[dict]:
-    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def stop_at(count: int):
-    """Return a report that interrupts the run in its `count`-th step, before a checkpoint of that step is written."""
-    seen = []
-
-    def report(*_):
-        seen.append(1)
-        if len(seen) == count:
-            raise KeyboardInterrupt
-
-    return report
 
 
 # Steps that take turns.

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from distxfer import InputError, load_recipe, train
+from helpers import log, same, weights
 
 ADDITIVE = ["intervention.drift.measure=mse", "intervention.drift.weight=2"]
 
@@ -24,18 +25,6 @@ def run(tmp_path, tiny_settings):
         return train(load_recipe(recipe, [*tiny_settings, *overrides]), tmp_path / folder, **options)
 
     return runner
-
-
-def weights(result) -> dict[str, torch.Tensor]:
-    return load_file(result.folder / "model" / "model.safetensors")
-
-
-def log(result) -> list[dict]:
-    return [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def farthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
