@@ -1,7 +1,7 @@
 """The reference study: run what `recipes/study/_study.toml` lists and has not been run, and write its tables.
 
-`python scripts/study.py` runs everything, `--headline` only the headline methods, `--tables` nothing: it writes the tables
-of what is there. Each run is what `distxfer train recipe=... seed=... --results results/reference` does; one that
+`python scripts/study.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
+what is there. Each run is what `distxfer train recipe=... seed=... --results results/reference` does; one that
 is done is skipped, one that was stopped goes on. The trained models are removed: the study keeps the small files.
 """
 
@@ -55,17 +55,22 @@ class Method:
 def main() -> None:
     """Run what is asked for, then write the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--headline", action="store_true", help="only the headline methods")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
     options = parser.parse_args()
-    methods = [one for one in read_study() if one.headline or not options.headline]
+    study = read_study()
+    if unknown := set(options.names) - {one.name for one in study}:
+        parser.error(
+            f"the study has no method {', '.join(sorted(unknown))}; it has: {', '.join(one.name for one in study)}"
+        )
+    methods = [one for one in study if one.name in options.names or not options.names]
     if not options.tables:
         for headline in (True, False):
             for seed in sorted({seed for one in methods for seed in one.seeds}):
                 for one in methods:
                     if one.headline == headline and seed in one.seeds:
                         run(one, seed)
-    write_tables(read_study())
+    write_tables(study)
 
 
 def read_study() -> list[Method]:
