@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -24,52 +25,57 @@ ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
 RESULTS = ROOT / "results" / "reference"
 BASELINE = "plain"
+WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
 START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What one seed of a method gave: test accuracy by language, in percent, and the forward passes it took."""
+
+    accuracy: Mapping[str, float]
+    forwards: float
+    collapsed: bool
+
+
+@dataclass(frozen=True)
 class Method:
-    """A recipe of the study: its seeds, the text it uses besides the source's labels, and what it was chosen on."""
+    """A row of the study: its seeds, the text it uses besides the source's labels, and what it was chosen on.
+
+    A method of several `recipes` trains one model with each, and a language's score is that of the models that had no
+    parallel text in it (the source's: of all).
+    """
 
     name: str
+    recipes: tuple[str, ...]
     seeds: tuple[int, ...]
     text: str
     chosen: str
     headline: bool
 
-    @property
-    def recipe(self) -> str:
-        """The recipe's file, from the root of the checkout."""
-        own = STUDY / f"{self.name}.toml"
-        return str((own if own.is_file() else STUDY.parent / f"{self.name}.toml").relative_to(ROOT))
-
-    def results(self) -> dict[int, Result]:
-        """Return seed -> result; two ids would be two experiments under one name, so that is an error."""
-        folder = RESULTS / self.name
-        found = [one for path in sorted(folder.glob("*-s*")) if (one := read_result(path)) is not None]
-        if len({one.data["id"] for one in found}) > 1:
-            raise SystemExit(f"`{folder}` holds results of several recipes; remove what is old.")
-        return {one.data["seed"]: one for one in found if one.data["seed"] in self.seeds}
+    def outcomes(self) -> dict[int, Outcome]:
+        """Return seed -> what it gave, for the seeds with which all recipes have been run."""
+        found = [results(recipe) for recipe in self.recipes]
+        seeds = [seed for seed in self.seeds if all(seed in one for one in found)]
+        return {seed: _outcome([one[seed] for one in found]) for seed in seeds}
 
 
 def main() -> None:
     """Run what is asked for, then write the tables."""
+    study = read_study()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
     options = parser.parse_args()
-    study = read_study()
     if unknown := set(options.names) - {one.name for one in study}:
-        parser.error(
-            f"the study has no method {', '.join(sorted(unknown))}; it has: {', '.join(one.name for one in study)}"
-        )
+        known = ", ".join(one.name for one in study)
+        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
     methods = [one for one in study if one.name in options.names or not options.names]
-    if not options.tables:
-        for headline in (True, False):
-            for seed in sorted({seed for one in methods for seed in one.seeds}):
-                for one in methods:
-                    if one.headline == headline and seed in one.seeds:
-                        run(one, seed)
+    for headline in (True, False) if not options.tables else ():
+        group = [one for one in methods if one.headline == headline]
+        for seed in sorted({seed for one in group for seed in one.seeds}):
+            for recipe in (recipe for one in group if seed in one.seeds for recipe in one.recipes):
+                run(recipe, seed)
     write_tables(study)
 
 
@@ -78,19 +84,52 @@ def read_study() -> list[Method]:
     study = tomllib.loads((STUDY / "_study.toml").read_text(encoding="utf-8"))
     return [
         Method(
-            one["name"], tuple(study[f"{one['group']}_seeds"]), one["text"], one["chosen"], one["group"] == "headline"
+            name=one["name"],
+            recipes=tuple(one.get("recipes", [one["name"]])),
+            seeds=tuple(study[f"{one['group']}_seeds"]),
+            text=one["text"],
+            chosen=one["chosen"],
+            headline=one["group"] == "headline",
         )
         for one in study["method"]
     ]
 
 
-def run(method: Method, seed: int) -> None:
+def recipe_file(recipe: str) -> str:
+    """Return the file of a recipe, from the root of the checkout: the study's own, or a shipped one."""
+    own = STUDY / f"{recipe}.toml"
+    return str((own if own.is_file() else STUDY.parent / f"{recipe}.toml").relative_to(ROOT))
+
+
+def run(recipe: str, seed: int) -> None:
     """Do one run, unless it is done, and keep of it what the study needs."""
-    command = [sys.executable, "-m", "distxfer", "train", f"recipe={method.recipe}", f"seed={seed}"]
+    command = [sys.executable, "-m", "distxfer", "train", f"recipe={recipe_file(recipe)}", f"seed={seed}"]
     subprocess.run([*command, "--results", str(RESULTS.relative_to(ROOT))], cwd=ROOT, check=True)
-    for folder in (RESULTS / method.name).glob(f"*-s{seed}"):
+    for folder in (RESULTS / recipe).glob(f"*-s{seed}"):
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / "interventions.safetensors").unlink(missing_ok=True)
+
+
+def results(recipe: str) -> dict[int, Result]:
+    """Return seed -> result; two ids would be two experiments under one name, so that is an error."""
+    folder = RESULTS / recipe
+    found = [one for path in sorted(folder.glob("*-s*")) if (one := read_result(path)) is not None]
+    if len({one.data["id"] for one in found}) > 1:
+        raise SystemExit(f"`{folder}` holds results of several recipes; remove what is old.")
+    return {one.data["seed"]: one for one in found}
+
+
+def _outcome(runs: Sequence[Result]) -> Outcome:
+    def without_text(language: str) -> list[Result]:
+        used = [one.data["recipe"]["intervention"].get("align", {}).get("languages", ()) for one in runs]
+        return [one for one, languages in zip(runs, used, strict=True) if len(runs) == 1 or language not in languages]
+
+    languages = [runs[0].data["source"], *runs[0].summary["near"], *runs[0].summary["far"]]
+    return Outcome(
+        accuracy={code: fmean(100 * one.score(code) for one in without_text(code)) for code in languages},
+        forwards=sum(one.data["cost"]["forwards_per_step"] * one.data["cost"]["steps"] for one in runs),
+        collapsed=any(one.data["status"] == "collapsed" for one in runs),
+    )
 
 
 def write_tables(methods: list[Method]) -> None:
@@ -102,41 +141,49 @@ def write_tables(methods: list[Method]) -> None:
     readme.write_text(f"{before}{START}{headline}{END}{after}", encoding="utf-8")
     parts = [
         "# The reference study\n",
-        "Written by `make study`; how to read it is in docs/statistics.md.\n",
+        "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
         table(methods),
+        "\n## Does the distance help?\n",
+        weighting_table(methods),
     ]
-    parts += ["\n## Does the distance help?\n", weighting_table(methods)]
     (ROOT / "results" / "study.md").write_text("\n".join(parts), encoding="utf-8")
 
 
 def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, paired by seed, Holm over the methods."""
-    scores = tuple(
-        Score("", "emoji", one.name, str(seed), language, "accuracy", 100 * result.score(language))
+    scores = [
+        Score("", "emoji", one.name, str(seed), language, "accuracy", value)
         for one in methods
-        for seed, result in one.results().items()
-        if result.data["status"] == "done"
-        for language in [*result.summary["near"], *result.summary["far"]]
-    )
-    found = compare(scores, baseline, paired=True, imputed=True)
-    return {(one.method, one.subset): one for one in found.comparisons}
+        for seed, outcome in one.outcomes().items()
+        if not outcome.collapsed
+        for language, value in outcome.accuracy.items()
+    ]
+    if len({score.method for score in scores}) < 2:
+        return {}
+    return {(one.method, one.subset): one for one in compare(scores, baseline, paired=True).comparisons}
 
 
 def table(methods: list[Method]) -> str:
     """Return one row per method that has results, in Markdown, with the note that says what the numbers are."""
-    there = [one for one in methods if one.results()]
-    first = next(iter(there[0].results().values()))
+    there = [one for one in methods if one.outcomes()]
+    first = next(iter(results(BASELINE).values()))
     far, near, source = first.summary["far"], first.summary["near"], first.data["source"]
     tests = comparisons(there, BASELINE)
     rows = []
     for one in there:
-        results = [result for result in one.results().values() if result.data["status"] == "done"]
-        means = [_mean(results, languages) for languages in ([source], near, far)]
-        effects = [_effect(tests.get((one.name, subset))) for subset in ("far", "all")]
-        forwards = fmean(result.data["cost"]["forwards_per_step"] * result.data["cost"]["steps"] for result in results)
-        collapsed = len(one.results()) - len(results)
-        seeds = f"{len(results)} of {len(one.seeds)}{f', {collapsed} collapsed' if collapsed else ''}"
-        rows.append((f"`{one.name}`", seeds, one.text, one.chosen, *means, *effects, f"{forwards:.0f}"))
+        sound = [outcome for outcome in one.outcomes().values() if not outcome.collapsed]
+        collapsed = len(one.outcomes()) - len(sound)
+        rows.append(
+            (
+                f"`{one.name}`",
+                f"{len(sound)} of {len(one.seeds)}{f', {collapsed} collapsed' if collapsed else ''}",
+                one.text,
+                one.chosen,
+                *(_mean(sound, languages) for languages in ([source], near, far)),
+                *(_effect(tests.get((one.name, subset))) for subset in ("far", "all")),
+                f"{fmean(outcome.forwards for outcome in sound):.0f}" if sound else "–",
+            )
+        )
     columns = ("recipe", "seeds", "text used", "chosen on", "English", "near", "far", "effect on far",
                "effect on all targets", "forwards")  # fmt: skip
     note = (
@@ -151,25 +198,21 @@ def table(methods: list[Method]) -> str:
 
 def weighting_table(methods: list[Method]) -> str:
     """Return the comparison of distance-weighted alignment with the two controls."""
-    kinds = [one for one in methods if one.name in ("dist_align", "align_uniform", "align_shuffled") and one.results()]
-    if len(kinds) < 3:
-        return "Not all of `dist_align`, `align_uniform` and `align_shuffled` have been run yet.\n"
-    tests = comparisons(kinds, "dist_align")
+    kinds = [one for one in methods if one.name in WEIGHTINGS and one.outcomes()]
+    if len(kinds) < len(WEIGHTINGS):
+        return f"Not all of {', '.join(WEIGHTINGS)} have been run yet.\n"
+    tests = comparisons(kinds, WEIGHTINGS[0])
     rows = [
-        (
-            f"`{one.name}` less `dist_align`",
-            *(_effect(tests.get((one.name, subset))) for subset in ("far", "near", "all")),
-        )
-        for one in kinds
-        if one.name != "dist_align"
+        (f"`{name}` less `{WEIGHTINGS[0]}`", *(_effect(tests.get((name, subset))) for subset in ("far", "near", "all")))
+        for name in WEIGHTINGS[1:]
     ]
     return Table(columns=("control", "far", "near", "all targets"), rows=rows).markdown()
 
 
-def _mean(results: list[Result], languages: list[str]) -> str:
-    values = np.array([[100 * one.score(language) for language in languages] for one in results])
+def _mean(outcomes: list[Outcome], languages: list[str]) -> str:
+    values = np.array([[one.accuracy[language] for language in languages] for one in outcomes])
     if len(values) < 2:
-        return f"{values.mean():.1f}"
+        return f"{values.mean():.1f}" if len(values) else "–"
     mean, low, high = interval(values)
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 

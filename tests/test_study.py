@@ -32,21 +32,24 @@ def test_every_method_has_a_recipe_that_loads(study, monkeypatch):
     assert len({one.name for one in methods}) == len(methods)
     assert methods[0].name == "plain"
     for one in methods:
-        assert load_recipe(one.recipe).name == one.name
+        for recipe in one.recipes:
+            assert load_recipe(study.recipe_file(recipe)).name == recipe
         assert one.text
         assert one.chosen
         assert one.seeds == tuple(range(5 if one.headline else 3))
 
 
 def test_every_recipe_of_the_study_is_listed(study):
-    listed = {one.name for one in study.read_study()}
+    listed = {recipe for one in study.read_study() for recipe in one.recipes}
     assert {path.stem for path in (ROOT / "recipes" / "study").glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "recipes" / "study" / "_study.toml").read_text())) == {
         "headline_seeds", "rest_seeds", "method",
     }  # fmt: skip
 
 
-def fake(folder: Path, name: str, seed: int, gain: float, status: str = "done") -> None:
+def fake(
+    folder: Path, name: str, seed: int, gain: float, status: str = "done", languages: tuple[str, ...] = ()
+) -> None:
     """Write the parts of a result that the tables read: `gain` points over .6, and a little of the seed and language."""
     path = folder / name / f"0000000{len(name) % 10}-s{seed}"
     path.mkdir(parents=True)
@@ -56,7 +59,8 @@ def fake(folder: Path, name: str, seed: int, gain: float, status: str = "done") 
         for code in ("eng", *NEAR, *FAR)
     ]  # fmt: skip
     data = {
-        "schema": 1, "id": path.name.split("-")[0], "recipe": {}, "seed": seed, "source": "eng", "distances": [],
+        "schema": 1, "id": path.name.split("-")[0], "seed": seed, "source": "eng", "distances": [],
+        "recipe": {"intervention": {"align": {"languages": languages}}},
         "scores": scores,
         "summary": {"near": list(NEAR), "far": list(FAR)}, "cost": {"forwards_per_step": 1.0, "steps": 384},
         "provenance": {}, "status": status,
@@ -87,4 +91,17 @@ def test_two_experiments_under_one_name_are_refused(study, tmp_path, monkeypatch
     (tmp_path / "plain" / "first-s0" / "result.json").write_text(text)
     fake(tmp_path, "plain", 1, 0)
     with pytest.raises(SystemExit, match="holds results of several recipes; remove what is old"):
-        next(one for one in study.read_study() if one.name == "plain").results()
+        study.results("plain")
+
+
+def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    fake(tmp_path, "left_out_a", 0, 10, languages=NEAR)
+    (method,) = [one for one in study.read_study() if one.name == "left_out"]
+    assert method.outcomes() == {}  # the other half is missing
+    fake(tmp_path, "left_out_b", 0, 20, languages=FAR)
+    accuracy = method.outcomes()[0].accuracy
+    assert {code for code, value in accuracy.items() if value < 72} == set(FAR)
+    assert {code for code, value in accuracy.items() if value > 79} == set(NEAR)
+    assert 75 <= accuracy["eng"] <= 76  # the mean of both
+    assert method.outcomes()[0].forwards == 2 * 384
