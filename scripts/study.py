@@ -166,6 +166,8 @@ def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], C
 def table(methods: list[Method]) -> str:
     """Return one row per method that has results, in Markdown, with the note that says what the numbers are."""
     there = [one for one in methods if one.outcomes()]
+    if not results(BASELINE):
+        return f"`{BASELINE}` has not been run yet, so there is nothing to compare with.\n"
     first = next(iter(results(BASELINE).values()))
     far, near, source = first.summary["far"], first.summary["near"], first.data["source"]
     tests = comparisons(there, BASELINE)

@@ -75,6 +75,11 @@ def test_a_run_trains_on_mined_pairs_without_parallel_text(tmp_path, tiny_settin
     assert result.data["recipe"]["parallel"] == {"name": "", "mined": True}
 
 
+def test_mining_for_nobody_is_refused(tmp_path, tiny_settings, unlabelled_task):
+    recipe = load_recipe("plain", [*tiny_settings, f"task={unlabelled_task}", "parallel.mined=true"])
+    assert message(lambda: train(recipe, tmp_path)).startswith("`parallel.mined` = `true` has no effect")
+
+
 def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings, unlabelled_task):
     (unlabelled_task / "eng" / "unlabelled.jsonl").unlink()
     settings = ["intervention.align.layers=3", "parallel.mined=true"]

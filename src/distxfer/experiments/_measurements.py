@@ -1,5 +1,6 @@
 """What is measured of an encoder before and after training: one forward pass a text serves it all."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -257,7 +258,7 @@ def watcher(
             ).weak_forward
             for language, group in pairs.items()
         }
-        return drift | found
+        return {key: value for key, value in (drift | found).items() if math.isfinite(value)}  # CKA may be undefined
 
     return watch
 

@@ -123,6 +123,11 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
                 bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
             except InputError as error:
                 raise InputError(f"`intervention.{name}`: {error}") from error
+    if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
+        raise InputError(
+            "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
+            " that does, such as `intervention.align.weight=0.5`."
+        )
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
     pairs = _pairs(prepared, encoder, collate, team, notice)
     texts = {

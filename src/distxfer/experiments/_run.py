@@ -216,17 +216,7 @@ def _write(
         "recipe": prepared.resolved,
         "seed": prepared.recipe.seed,
         "source": prepared.languages.source,
-        "distances": [
-            {
-                "language": key,
-                "name": one.name,
-                "value": one.value,
-                "n_shared": one.n_shared,
-                "imputed": one.imputed,
-                "provenance": one.provenance,
-            }
-            for key, one in prepared.distances.entries.items()
-        ],
+        "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "settled": {name: dict(one) for name, one in assembled.settled.items()},
         "scores": scores,
@@ -260,6 +250,20 @@ def _write(
         save_file(own, folder / "interventions.safetensors")
     write_result(folder, data)
     assembled.training.remove_checkpoint(folder)
+
+
+def _distances(prepared: Prepared) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": key,
+            "name": one.name,
+            "value": one.value,
+            "n_shared": one.n_shared,
+            "imputed": one.imputed,
+            "provenance": one.provenance,
+        }
+        for key, one in prepared.distances.entries.items()
+    ]
 
 
 def _scores(prepared: Prepared, after: Snapshot) -> tuple[list[dict[str, Any]], dict[str, Any], str]:

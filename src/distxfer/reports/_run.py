@@ -84,7 +84,7 @@ def _gradient_lines(result: Result) -> list[str]:
     for entry in result.data.get("diagnostics", []):
         for key, value in entry.items():
             if key.startswith("gradient/"):
-                _, name, what = key.split("/")
+                name, what = key.removeprefix("gradient/").rsplit("/", 1)
                 found[entry["phase"], name][what].append(value)
     lines = []
     for (phase, name), numbers in found.items():

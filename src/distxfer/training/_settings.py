@@ -37,7 +37,7 @@ class Diagnostics(BaseModel):
     """What is looked at while training, every so many steps (0: never), and written to `log.jsonl`.
 
     `gradients`: the cosine of each term's gradient with the task's, and each term's share of the step's. `states`: drift
-    and alignment of a sample of the development texts and of the held-out pairs.
+    and alignment of a sample of the test texts, without their labels, and of the held-out pairs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
