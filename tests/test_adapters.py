@@ -18,6 +18,7 @@ from distxfer.experiments._prepare import assemble, prepare
 from distxfer.interventions import Languages, make_intervention
 from distxfer.languages import distances
 from distxfer.training import Team
+from helpers import message
 
 LANGUAGES = Languages("eng", ("deu", "jpn"))
 DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
@@ -437,3 +438,11 @@ def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_pa
             " one of the two out of the recipe."
         )
     sys.modules.pop("heavy_package", None)
+
+
+def test_dora_on_top_of_other_adapters_is_refused(bert):
+    encoder = load(bert)
+    bind(encoder, "lora", r=2)
+    assert message(lambda: bind(encoder, "lora", r=2, dora=True)).startswith(
+        "`dora` = `true` also scales what the adapters"
+    )

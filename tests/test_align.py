@@ -501,3 +501,13 @@ def test_a_loss_that_would_train_its_own_head_alone_is_noticed(run):
     settings = ["intervention.freeze.layers=1,2,3", "intervention.align.projection=8"]
     with pytest.raises(RunError, match="Nothing at or below the `layers` of the alignment trains, so its loss would"):
         run("dist_align", *settings)
+
+
+def test_near_clouds_are_apart_in_mixed_precision_too():
+    """Where a GPU computes in 16 bits, the rounding of |x - y|^2 would be all that there is."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.nn.functional.normalize(torch.randn(32, 384, generator=draw), dim=-1)
+    y = torch.nn.functional.normalize(x + 0.005 * torch.randn(32, 384, generator=draw), dim=-1)
+    plain = sinkhorn_divergence(x, y)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert sinkhorn_divergence(x, y).item() == pytest.approx(plain.item(), rel=1e-4)

@@ -50,6 +50,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("interventions.drift.weight=1", f"`interventions` is no key. Did you mean `intervention`? Known here: {TOP}."),
         ("task.sorce=deu", "`task.sorce` is no key. Did you mean `task.source`?"
          " Known here: name, source, targets, shots, max_length."),
+        ("task.shots=x", "`task.shots` is `x`, but it should be a whole number, or 'all'."),
         ("phase.finetune.epoch=3",
          f"`phase.finetune.epoch` is no key. Did you mean `phase.finetune.epochs`? Known here: {PHASE}."),
         ("intervention.drfit.weight=1", "`intervention.drfit`: There is no intervention `drfit`. Did you mean `drift`?"

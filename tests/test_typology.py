@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distxfer import load_recipe, train
+from distxfer import RunError, load_recipe, train
 from distxfer.data import Batch, Collator, Example
 from distxfer.encoders import Encoded, Encoder, load_encoder
 from distxfer.interventions import Bound, Languages, make_intervention
@@ -170,3 +170,9 @@ def projection(result) -> dict[str, torch.Tensor]:
     """Return the map as the run has saved it."""
     (path,) = result.folder.rglob("interventions.safetensors")
     return {name.split(".")[-1]: tensor for name, tensor in load_file(path).items()}
+
+
+def test_a_map_that_would_be_all_that_trains_is_refused(tmp_path, tiny_settings):
+    recipe = load_recipe("typology", [*tiny_settings, "intervention.freeze.layers=all"])
+    with pytest.raises(RunError, match="the term would train nothing but its own map"):
+        train(recipe, tmp_path)

@@ -73,7 +73,7 @@ class _Sections(BaseModel):
 
 # A scalar in the place of one of these tables means its `name`: `task=emoji`, `model=xlm-roberta-base`.
 _NAMED = ("model", "task", "distance", "parallel")
-_UNION = ("tuple[", "literal[")
+_UNION = ("tuple[", "literal[", "constrained-")
 _SETTINGS = ("model", "task", "distance", "parallel", "diagnostics")
 _SECTIONS = (*_Sections.model_fields, "intervention")
 

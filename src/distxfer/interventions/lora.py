@@ -7,6 +7,7 @@ from peft import LoraConfig, TaskType
 from pydantic import Field
 
 from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.languages import Distances
 
@@ -32,6 +33,11 @@ class Lora:
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""
         layers = layer_numbers(self.layers, encoder.layers, "layers")
+        if self.dora and encoder.adapters:
+            raise InputError(
+                "`dora` = `true` also scales what the adapters before it add, so the two do not add up. Put the intervention"
+                " with `dora` first in the recipe, or leave it out."
+            )
         config = LoraConfig(
             task_type=TaskType.SEQ_CLS,
             r=self.r,

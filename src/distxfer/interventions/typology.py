@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distxfer.encoders import Encoder, layer_numbers
+from distxfer.errors import RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances, typological_features
@@ -57,8 +58,14 @@ class Typology:
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
             text = step.text(language, self.batch_size)
-            task = errors([example.language for example in step.batch.examples], step.encoded().pooled(layer))
-            target = errors([language] * len(text), step.encode(text).pooled(layer))
+            source_states, target_states = step.encoded().pooled(layer), step.encode(text).pooled(layer)
+            if torch.is_grad_enabled() and not (source_states.requires_grad or target_states.requires_grad):
+                raise RunError(
+                    "Nothing at or below the `layer` of the typology trains, so the term would train nothing but its own map."
+                    " Choose a `layer` above one that trains."
+                )
+            task = errors([example.language for example in step.batch.examples], source_states)
+            target = errors([language] * len(text), target_states)
             logs = {"task": task.detach().mean().item(), "target": target.detach().mean().item()}
             return Term(task.sum() + factor * target.sum(), len(task) + len(target), "example", logs)
 
