@@ -71,12 +71,15 @@ def main() -> None:
         known = ", ".join(one.name for one in study)
         parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
     methods = [one for one in study if one.name in options.names or not options.names]
+    failed = []
     for headline in (True, False) if not options.tables else ():
         group = [one for one in methods if one.headline == headline]
         for seed in sorted({seed for one in group for seed in one.seeds}):
             for recipe in (recipe for one in group if seed in one.seeds for recipe in one.recipes):
-                run(recipe, seed)
+                failed += [] if run(recipe, seed) else [f"{recipe} with seed {seed}"]
     write_tables(study)
+    if failed:
+        raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 
 
 def read_study() -> list[Method]:
@@ -101,13 +104,16 @@ def recipe_file(recipe: str) -> str:
     return str((own if own.is_file() else STUDY.parent / f"{recipe}.toml").relative_to(ROOT))
 
 
-def run(recipe: str, seed: int) -> None:
-    """Do one run, unless it is done, and keep of it what the study needs."""
+def run(recipe: str, seed: int) -> bool:
+    """Do one run, unless it is done, keep of it what the study needs, and return whether it went through."""
     command = [sys.executable, "-m", "distxfer", "train", f"recipe={recipe_file(recipe)}", f"seed={seed}"]
-    subprocess.run([*command, "--results", str(RESULTS.relative_to(ROOT))], cwd=ROOT, check=True)
+    done = subprocess.run([*command, "--results", str(RESULTS.relative_to(ROOT))], cwd=ROOT, check=False)
+    if done.returncode == 130:
+        raise KeyboardInterrupt
     for folder in (RESULTS / recipe).glob(f"*-s{seed}"):
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / "interventions.safetensors").unlink(missing_ok=True)
+    return done.returncode == 0
 
 
 def results(recipe: str) -> dict[int, Result]:
