@@ -231,13 +231,14 @@ def test_a_saved_stack_is_loaded_again_by_peft_and_by_measure(folder, tmp_path):
     check_stack(folder, tmp_path, "lora")
 
 
-def test_a_saved_stack_of_another_kind(bert, tmp_path):
-    check_stack(bert, tmp_path, "ia3")
+@pytest.mark.parametrize(("kind", "first"), [("lora", {"dora": True}), ("ia3", {})])
+def test_a_saved_stack_of_another_kind(bert, kind, first, tmp_path):
+    check_stack(bert, tmp_path, kind, **first)
 
 
-def check_stack(folder, tmp_path, kind):
+def check_stack(folder, tmp_path, kind, **first):
     encoder = load(folder)
-    bounds = [bind(encoder, kind) for _ in range(3)]
+    bounds = [bind(encoder, kind, **first), bind(encoder, kind), bind(encoder, kind)]
     shake(encoder, encoder.adapters)
     hidden, expected = states(encoder)
     encoder.save(tmp_path)
@@ -249,7 +250,7 @@ def check_stack(folder, tmp_path, kind):
     assert not torch.allclose(merged, hidden, atol=1e-3)
     (tmp_path / "checkpoint-5").rename(tmp_path / "adapter_3")
     close(states(merge_adapters(load(folder), tmp_path))[0], hidden, 1e-4)
-    assert len(frozenset().union(*(bound.adapters for bound in bounds))) == 3 * len(bounds[0].adapters)
+    assert len(frozenset().union(*(one.adapters for one in bounds))) == sum(len(one.adapters) for one in bounds)
 
 
 def stack(folder, *more):
