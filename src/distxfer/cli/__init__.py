@@ -1,0 +1,69 @@
+"""The command line: its verbs, and how they end.
+
+Tables go to stdout, progress and notices to stderr. Exit 0: done; 2: the input is wrong, in one clear message; 130:
+interrupted, and the same command goes on; 1: anything else. What needs torch is imported inside the verbs.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from distxfer import __version__
+from distxfer._console import say, write
+from distxfer.cli._compare import compare
+from distxfer.cli._measure import language, measure
+from distxfer.cli._recipes import cp, env, ls, show, train, validate
+from distxfer.errors import InputError, RunError
+
+app = typer.Typer(
+    help="Better cross-lingual transfer to typologically distant languages, measured honestly.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return the verb as a command: bad input and broken guards become one message, Ctrl-C a resumable stop."""
+
+    @functools.wraps(verb)  # keeps the signature, which typer reads
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            verb(*arguments, **options)
+        except InputError as error:
+            say(f"Error: {error}")
+            raise typer.Exit(2) from error
+        except RunError as error:
+            say(f"Error: {error}")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            say("Interrupted. The same command goes on from the last checkpoint.")
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        write(f"distxfer {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Better cross-lingual transfer to typologically distant languages, measured honestly."""
+
+
+for _verb in (ls, show, cp, validate, train, measure, compare, language, env):
+    app.command(name=_verb.__name__)(_guarded(_verb))

@@ -1,0 +1,156 @@
+"""The verbs around a recipe: `ls`, `show`, `cp`, `validate`, `train`, `env`."""
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from distxfer._complete import complete_recipe
+from distxfer._console import is_main, notice, progress, width, write, write_facts, write_json
+from distxfer.cli._options import RESULTS, AsJson, Overrides, Results, recipe_of
+from distxfer.errors import InputError, did_you_mean
+
+_KINDS = ("recipes", "tasks", "parallel", "interventions", "distances", "languages", "models", "runs")
+
+
+def ls(
+    kind: Annotated[str | None, typer.Argument(help=", ".join(_KINDS), autocompletion=lambda: list(_KINDS))] = None,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """List recipes, tasks, parallel text, interventions, distances, languages, models or runs."""
+    from distxfer.reports import listing
+
+    if kind is not None and kind not in _KINDS:
+        raise InputError(f"`{kind}` cannot be listed.{did_you_mean(kind, _KINDS)} Choose from: {', '.join(_KINDS)}.")
+    kinds = [kind] if kind else [one for one in _KINDS if one != "languages"]
+    tables = {one: listing(one, results) for one in kinds}
+    if as_json:
+        write_json({one: table.records() for one, table in tables.items()} if kind is None else tables[kind].records())
+    else:
+        for table in tables.values():
+            write(table.text(width()))
+
+
+def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a recipe with every value, and where each came from."""
+    from distxfer.reports import settings_text
+
+    recipe = recipe_of(overrides)
+    resolved = recipe.resolved()
+
+    def value(key: str) -> Any:
+        return functools.reduce(lambda table, part: table[part], key.split("."), resolved)
+
+    values = {
+        key: (value(key), one.origin) for key, one in sorted(recipe.values.items(), key=lambda item: _place(item[0]))
+    }
+    if as_json:
+        write_json([{"key": key, "value": one, "origin": origin} for key, (one, origin) in values.items()])
+    else:
+        write(settings_text(values))
+
+
+def cp(
+    recipe: Annotated[str, typer.Argument(help="The recipe to copy.", autocompletion=complete_recipe)],
+    file: Annotated[Path, typer.Argument(help="Where to, a .toml file that does not exist yet.")],
+) -> None:
+    """Copy a recipe's file, to change it: `distxfer cp drift_reg mine.toml`, then `distxfer train recipe=mine.toml`."""
+    from distxfer.experiments import recipe_path
+
+    source = recipe_path(recipe)
+    if file.suffix != ".toml":
+        raise InputError(f"`{file}` is no recipe's file name; expected one that ends in `.toml`.")
+    if file.exists():
+        raise InputError(f"`{file}` exists already. Choose another name, or remove it first.")
+    try:
+        shutil.copyfile(source, file)
+    except OSError as error:
+        raise InputError(f"`{file}` cannot be written: {error.strerror}. Choose another folder.") from error
+    write(f"{file}\n")
+
+
+def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a recipe in every way that needs no training: keys, languages, data, encoder, layers."""
+    from distxfer.experiments import validate as check
+
+    prepared = check(recipe_of(overrides))
+    facts = {
+        "recipe": prepared.recipe.name,
+        "id": prepared.id,
+        "source": prepared.languages.source,
+        "targets": ", ".join(prepared.languages.targets),
+        "train examples": len(prepared.task.examples("train", prepared.languages.source)),
+        "labels": len(prepared.task.labels),
+        "valid": True,
+    }
+    write_facts(facts, as_json)
+
+
+def train(
+    overrides: Overrides = None,
+    results: Results = RESULTS,
+    again: Annotated[bool, typer.Option("--again", help="Run even if the result exists; it is replaced.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print steps, parameters, tokens, disk and time.")
+    ] = False,
+    log_with: Annotated[
+        list[str] | None, typer.Option("--log-with", help="A tracker of Accelerate: tensorboard, wandb, trackio ...")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune with a recipe, score every language, measure, and leave one complete result."""
+    recipe = recipe_of(overrides)
+    if dry_run:
+        _outlook(recipe, results, as_json)
+        return
+    from distxfer.experiments import train as run
+
+    with progress() as report:
+        result = run(recipe, results, again=again, trackers=log_with or (), report=report, notice=notice)
+    if not is_main():
+        return
+    if as_json:
+        write_json({**result.data, "folder": str(result.folder)})
+        return
+    from distxfer.reports import run_table
+
+    write(run_table(result).text(width()))
+    write(f"Result: {result.folder}\n")
+
+
+def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Print versions, the device, and the folders that are used."""
+    import torch
+
+    from distxfer._cache import cache_folder
+    from distxfer.experiments import package_versions
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
+    facts = {"device": device, "cache": str(cache_folder()), "results": str(results.absolute()), **package_versions()}
+    write_facts(facts, as_json)
+
+
+def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
+    from distxfer.experiments import outlook
+
+    found = outlook(recipe, results)
+    facts: dict[str, Any] = {"folder": str(found.folder), "done already": found.done}
+    for plan in found.plans:
+        facts[f"{plan.phase}: steps"] = plan.steps
+        facts[f"{plan.phase}: parameters that train"] = plan.trainable_parameters
+        facts[f"{plan.phase}: parameters"] = plan.parameters
+    facts |= {
+        "task tokens": found.tokens,
+        "disk (MB)": round(found.megabytes),
+        "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
+    }
+    write_facts(facts, as_json)
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Return where a key stands in `show`: single keys first, then tables in the order of the defaults."""
+    order = ("seed", "phases", "model", "task", "distance", "parallel", "diagnostics", "phase", "intervention")
+    return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])
