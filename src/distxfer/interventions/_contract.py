@@ -15,7 +15,7 @@ from distxfer.data import Batch, Example
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
-Need = Literal["reference", "pairs", "target_text", "weights"]
+Need = Literal["reference", "pairs", "target_text", "weights", "predictions"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Step(Protocol):
         """Return the trained encoder's states of `batch`: the task's own forward pass, shared by all terms."""
 
     def encode(self, batch: Batch) -> Encoded:
-        """Return the trained encoder's states of other text: one more forward pass."""
+        """Return the trained encoder's states of other text: one more forward pass, or none (see `pairs`)."""
 
     def classify(self, batch: Batch) -> Encoded:
         """Return the trained encoder's states of other text and its head's logits: one more forward pass."""
@@ -72,7 +72,11 @@ class Step(Protocol):
         """Return the pretrained encoder's states of some text, token by token, computed anew; needs `reference`."""
 
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
-        """Return `n` sentences and their translations, drawn without repetition; needs `pairs`."""
+        """Return `n` sentences and their translations, drawn without repetition; needs `pairs`.
+
+        Terms that need pairs draw from one stream: those that draw the same languages in the same way, and as many
+        pairs, look at the same ones, and share their forward passes.
+        """
 
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a target language; needs `target_text`."""
@@ -101,7 +105,8 @@ class Bound:
     `weight` scales the term; at 0 the term is measured and logged but nothing follows from it. `languages` are the
     targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
     what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states, or `weights`:
-    that the encoder's own weights train (with adapters they do not).
+    that the encoder's own weights train (with adapters they do not); and `predictions` that it looks at those on pairs,
+    so that passes which terms share go through the head.
 
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
     each entry of the parameters that do. `weights` are what the forward passes of training use in place of a

@@ -22,6 +22,8 @@ class Consistency:
     `stop_gradient`: the teacher is a constant; otherwise the gradient goes through both, and a source that gives up its
     opinions lowers the term too.
 
+    Beside `align` with the same languages, weighting and batch size, both look at the same pairs in the same passes.
+
     The mean KL is logged as `term/NAME/kl`, the share of pairs whose most probable labels agree as
     `term/NAME/agreement`.
 
@@ -53,4 +55,4 @@ class Consistency:
             logs = {"kl": each.detach().mean().item(), "agreement": agreed.float().mean().item()}
             return Term(factor * each.sum(), len(source), "pair", logs)
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"pairs"}), languages=choice.languages)
+        return Bound(term=term, weight=self.weight, needs=frozenset({"pairs", "predictions"}), languages=choice.languages)

@@ -1,7 +1,7 @@
 """The objective of a phase: the task's loss and the terms of the interventions, each by itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -83,6 +83,9 @@ class Objective(nn.Module):
         self._encoder = encoder
         self._material = material
         self._bounds = bounds
+        drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
+        self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream
+        self._with_head = any("predictions" in bounds[name].needs for name in drawing)
         self._reference = [reference]  # in a list, so that it is no sub-module and no optimiser can ever see it
         self._stream = stream
         self._anchored = anchored
@@ -90,6 +93,10 @@ class Objective(nn.Module):
     def turn(self, number: int) -> tuple[str, ...]:
         """Return which terms are computed in step `number`: all, or, where steps take turns, the task's or the others."""
         return tuple(name for name in self.weights if not self._alternate or (name == TASK) == (number % 2 == 0))
+
+    def round(self, number: int) -> int:
+        """Return which turn, from 0, those terms have: by it go their examples and draws, as if there were no others."""
+        return number // 2 if self._alternate else number
 
     def forward(self, micro: Micro, rewritten: bool = False) -> dict[str, Term]:
         """Return the task's term and those of the interventions, unweighted: all, or those whose turn it is.
@@ -100,7 +107,7 @@ class Objective(nn.Module):
             return self._terms(micro)
         weights: dict[str, Tensor] = {key: one for key, one in self.model.named_parameters() if one.requires_grad}
         for name, rewrite in self._rewrites.items():
-            names = (*self._stream, name, "weights", micro.phase, micro.number, micro.index)
+            names = (*self._stream, name, "weights", micro.phase, self.round(micro.number), micro.index)
             with torch_stream(self._encoder.device, *names):
                 made = {key: rewrite(key, one) for key, one in weights.items()}
             if all(made[key] is one for key, one in weights.items()):
@@ -113,20 +120,22 @@ class Objective(nn.Module):
         return cast(dict[str, Term], functional_call(self, swapped, (micro, True)))
 
     def _terms(self, micro: Micro) -> dict[str, Term]:
-        shared: list[Encoded] = []
+        shared = _Shared()
         terms: dict[str, Term] = {}
         for name in self.turn(micro.number):
             weight = self.weights[name]
-            names = (*self._stream, name, micro.phase, micro.number, micro.index)
+            names = (*self._stream, name, micro.phase, self.round(micro.number), micro.index)
             with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
-                step = _Step(self, micro, generator(*names), name, shared)
+                stream = (*self._stream, self._drawing.get(name, name), micro.phase, self.round(micro.number), micro.index)
+                step = _Step(self, micro, generator(*stream), name, shared)
                 terms[name] = self._term(name, step, micro.phase)
         if micro.void:
             terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
         if self._anchored and not any(term.total.requires_grad for term in terms.values()):
-            # The other processes go backward and wait for this one, which has nothing of its own to add.
+            # The other processes go backward and wait for this one, which has nothing of its own to add. One parameter is
+            # enough for that, and what gets no gradient stays as it is.
             name = next(name for name in terms if self.weights[name] > 0)
-            nothing = sum(0 * one.sum() for one in self.parameters() if one.requires_grad)
+            nothing = 0 * next(one for one in self.parameters() if one.requires_grad).sum()
             terms[name] = replace(terms[name], total=terms[name].total + nothing)
         return terms
 
@@ -143,11 +152,24 @@ class Objective(nn.Module):
             raise diverged(name, f"cannot be computed: {error}", phase, step.number) from error
 
 
+@dataclass
+class _Shared:
+    """What the terms of one micro-batch share: the task's forward pass, and pairs with theirs."""
+
+    task: Encoded | None = None
+    pairs: dict[tuple[str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)  # language, numbers
+    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # which batch of pairs, with a gradient or not
+
+    def has(self, batch: Batch) -> bool:
+        """Return whether a batch is one of the pairs that the terms share."""
+        return any(batch is one for pair in self.pairs.values() for one in pair)
+
+
 class _Step:
     """What one term sees of one micro-batch: the public `interventions.Step`, fed by the objective."""
 
     def __init__(
-        self, objective: Objective, micro: Micro, random: np.random.Generator, name: str, shared: list[Encoded]
+        self, objective: Objective, micro: Micro, random: np.random.Generator, name: str, shared: _Shared
     ) -> None:
         self.number = micro.number
         self.batch = micro.batch
@@ -158,23 +180,32 @@ class _Step:
 
     def encoded(self) -> Encoded:
         """Return the states of the task's batch; the first term that asks has them computed, the others share them."""
-        if not self._shared:
-            self._count(self.batch)
-            encoder, with_head = self._objective._encoder, TASK in self._objective.weights
-            run = encoder.classify if with_head else encoder.encode
+        if self._shared.task is None:
             with torch.enable_grad():
-                self._shared.append(run(self.batch.inputs))
-        return self._shared[0]
+                self._shared.task = self._run(self.batch, with_head=TASK in self._objective.weights)
+        return self._shared.task
 
     def encode(self, batch: Batch) -> Encoded:
-        """Return the states of other text, by one more forward pass."""
-        self._count(batch)
-        return self._objective._encoder.encode(batch.inputs)
+        """Return the states of other text, by one more forward pass; one for all terms that drew the same pairs."""
+        return self._pass(batch, with_head=False)
 
     def classify(self, batch: Batch) -> Encoded:
-        """Return the states of other text and its logits, by one more forward pass."""
-        self._count(batch)
-        return self._objective._encoder.classify(batch.inputs)
+        """Return the states of other text and its logits, by one more forward pass, shared as those of `encode`."""
+        return self._pass(batch, with_head=True)
+
+    def _pass(self, batch: Batch, *, with_head: bool) -> Encoded:
+        if not self._shared.has(batch):
+            return self._run(batch, with_head)
+        key = id(batch), torch.is_grad_enabled()
+        if key not in self._shared.passes:
+            self._shared.passes[key] = self._run(batch, with_head or self._objective._with_head)
+        return self._shared.passes[key]
+
+    def _run(self, batch: Batch, with_head: bool) -> Encoded:
+        self._objective.forwards += 1
+        self._objective.tokens += batch.tokens
+        encoder = self._objective._encoder
+        return (encoder.classify if with_head else encoder.encode)(batch.inputs)
 
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states of some text."""
@@ -192,9 +223,14 @@ class _Step:
 
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
-        chosen = self._draw(self._objective._material.pairs[language], n)
-        collate = self._objective._material.collate
-        return collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
+        pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
+        numbers = self._draw(range(len(pairs)), n)
+        key = language, tuple(numbers)
+        if key not in self._shared.pairs:
+            chosen = [pairs[number] for number in numbers]
+            both = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
+            self._shared.pairs[key] = both
+        return self._shared.pairs[key]
 
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
@@ -206,7 +242,3 @@ class _Step:
 
     def _draw(self, items: Sequence[T], n: int) -> list[T]:
         return [items[index] for index in self.random.choice(len(items), size=min(n, len(items)), replace=False)]
-
-    def _count(self, batch: Batch) -> None:
-        self._objective.forwards += 1
-        self._objective.tokens += batch.tokens
