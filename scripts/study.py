@@ -1,11 +1,14 @@
 """The reference study: run what `recipes/study/_study.toml` lists and has not been run, and write its tables.
 
 `python scripts/study.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
-what is there. Each run is what `distxfer train recipe=... seed=... --results results/reference` does; one that
-is done is skipped, one that was stopped goes on. The trained models are removed: the study keeps the small files.
+what is there. `--choices` runs what `recipes/study/_choices.toml` lists in their place: the settings that were tried, with
+seeds of their own, before one was chosen on dev sets. Each run is what `distxfer train recipe=... seed=...
+--results results/reference` does; one that is done is skipped, one that was stopped goes on. The trained models are
+removed: the study keeps the small files.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -14,18 +17,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from distxfer.experiments import Comparison, Result, Score, compare, read_result
+from distxfer.experiments import Comparison, Result, Score, compare, load_recipe, read_result
 from distxfer.measure import interval
 from distxfer.reports import Table
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
 RESULTS = ROOT / "results" / "reference"
+CHOICES = ROOT / "results" / "choices"
 BASELINE = "plain"
 WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
+Array = npt.NDArray[np.float64]
 START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
 
 
@@ -66,13 +73,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
+    parser.add_argument("--choices", action="store_true", help="run what settings were chosen from")
     options = parser.parse_args()
     if unknown := set(options.names) - {one.name for one in study}:
         known = ", ".join(one.name for one in study)
         parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
     methods = [one for one in study if one.name in options.names or not options.names]
     failed = []
-    for headline in (True, False) if not options.tables else ():
+    if options.choices:
+        candidates = read_choices()[1]
+        for seed in sorted({seed for one in candidates for seed in one.seeds}):
+            for one in (one for one in candidates if seed in one.seeds):
+                sound = run(one.recipe, seed, CHOICES, one.settings)
+                failed += [] if sound else [f"{one.recipe} {' '.join(one.settings)} with seed {seed}"]
+    for headline in (True, False) if not (options.tables or options.choices) else ():
         group = [one for one in methods if one.headline == headline]
         for seed in sorted({seed for one in group for seed in one.seeds}):
             for recipe in (recipe for one in group if seed in one.seeds for recipe in one.recipes):
@@ -104,13 +118,49 @@ def recipe_file(recipe: str) -> str:
     return str((own if own.is_file() else STUDY.parent / f"{recipe}.toml").relative_to(ROOT))
 
 
-def run(recipe: str, seed: int) -> bool:
+@dataclass(frozen=True)
+class Candidate:
+    """Settings that were tried before one was chosen: a recipe with overrides; `chosen` names the recipe that has them."""
+
+    recipe: str
+    settings: tuple[str, ...]
+    seeds: tuple[int, ...]
+    chosen: str
+
+    def results(self) -> list[Result]:
+        """Return its finished runs, by seed: those of whose recipe every setting is the same but the seed."""
+        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved())
+        found = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
+        own = [one for one in found if one is not None and _settings(one.data["recipe"]) == asked]
+        return sorted(own, key=lambda one: int(one.data["seed"]))
+
+
+def _settings(recipe: Mapping[str, Any]) -> Any:
+    """Return a recipe as JSON has it, without the seed and the targets: a result lists them, a recipe may say `all`."""
+    return json.loads(json.dumps({**recipe, "seed": None, "task": {**recipe["task"], "targets": None}}))
+
+
+def read_choices() -> tuple[list[str], list[Candidate]]:
+    """Return the target languages whose dev sets were looked at, and all that was tried, in the file's order."""
+    choices = tomllib.loads((STUDY / "_choices.toml").read_text(encoding="utf-8"))
+    return choices["languages"], [
+        Candidate(
+            recipe=one["recipe"],
+            settings=tuple(one.get("settings", ())),
+            seeds=tuple(one.get("seeds", choices["seeds"])),
+            chosen=one.get("chosen", ""),
+        )
+        for one in choices["candidate"]
+    ]
+
+
+def run(recipe: str, seed: int, into: Path = RESULTS, settings: Sequence[str] = ()) -> bool:
     """Do one run, unless it is done, keep of it what the study needs, and return whether it went through."""
-    command = [sys.executable, "-m", "distxfer", "train", f"recipe={recipe_file(recipe)}", f"seed={seed}"]
-    done = subprocess.run([*command, "--results", str(RESULTS.relative_to(ROOT))], cwd=ROOT, check=False)
+    command = [sys.executable, "-m", "distxfer", "train", f"recipe={recipe_file(recipe)}", f"seed={seed}", *settings]
+    done = subprocess.run([*command, "--results", str(into.relative_to(ROOT))], cwd=ROOT, check=False)
     if done.returncode == 130:
         raise KeyboardInterrupt
-    for folder in (RESULTS / recipe).glob(f"*-s{seed}"):
+    for folder in (into / recipe).glob(f"*-s{seed}"):
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / "interventions.safetensors").unlink(missing_ok=True)
     return done.returncode == 0
@@ -139,12 +189,11 @@ def _outcome(runs: Sequence[Result]) -> Outcome:
 
 
 def write_tables(methods: list[Method]) -> None:
-    """Write the headline table into the README, and all methods into `results/study.md`."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
-    _, _, after = rest.partition(END)
-    headline = table([one for one in methods if one.headline])
-    readme.write_text(f"{before}{START}{headline}{END}{after}", encoding="utf-8")
+    """Write the headline table into the README, what it says of each intervention into its docs, and all methods into
+    `results/study.md`.
+    """
+    put(ROOT / "README.md", table([one for one in methods if one.headline]))
+    put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     parts = [
         "# The reference study\n",
         "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
@@ -153,6 +202,38 @@ def write_tables(methods: list[Method]) -> None:
         weighting_table(methods),
     ]
     (ROOT / "results" / "study.md").write_text("\n".join(parts), encoding="utf-8")
+    (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+
+
+def put(page: Path, text: str) -> None:
+    """Put generated text between the marks of a page."""
+    before, start, rest = page.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise SystemExit(f"`{page}` has no place for results: {START.strip()} and {END.strip()}.")
+    page.write_text(f"{before}{start}{text}{end}{after}", encoding="utf-8")
+
+
+def intervention_table(methods: list[Method]) -> str:
+    """Return what the study found of every intervention: one row per recipe, with the interventions that it uses."""
+    there = [one for one in methods if one.outcomes()]
+    tests = comparisons(there, BASELINE)
+    plain = next(one for one in methods if one.name == BASELINE).outcomes()
+    rows = []
+    for one in there:
+        runs = [run for recipe in one.recipes for run in results(recipe).values()]
+        used = sorted({name for run in runs for name in _kinds(run)})
+        pairs = [(own, plain[seed]) for seed, own in one.outcomes().items() if seed in plain and not own.collapsed]
+        source = [[own.accuracy[runs[0].data["source"]] - base.accuracy[runs[0].data["source"]]] for own, base in pairs]
+        effects = _effect(tests.get((one.name, "far"))), _interval(np.array(source), "+.1f")
+        rows.append((", ".join(f"`{name}`" for name in used) or "–", f"`{one.name}`", len(pairs), *effects))
+    columns = ("interventions", "recipe", "seeds", "effect on far", "on English")
+    return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
+
+
+def _kinds(run: Result) -> list[str]:
+    """Return the interventions of a run by their kind, which is the name where no kind is given."""
+    return [keys.get("kind") or name for name, keys in run.data["recipe"]["intervention"].items()]
 
 
 def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], Comparison]:
@@ -217,12 +298,41 @@ def weighting_table(methods: list[Method]) -> str:
     return Table(columns=("control", "far", "near", "all targets"), rows=rows).markdown()
 
 
+def choices_table() -> str:
+    """Return what was tried before settings were chosen, on the dev sets that were looked at, in Markdown."""
+    languages, candidates = read_choices()
+    rows = []
+    for one in candidates:
+        runs = one.results()
+        source = [100 * run.score(run.data["source"], "dev") for run in runs]
+        targets = [100 * fmean(run.score(code, "dev") for code in languages) for run in runs]
+        rows.append(
+            (
+                f"`{one.recipe}`",
+                " ".join(f"`{setting}`" for setting in one.settings) or "as it is",
+                ", ".join(str(run.data["seed"]) for run in runs) or "–",
+                f"{fmean(source):.1f}" if runs else "–",
+                f"{fmean(targets):.1f}" if runs else "–",
+                f"`{one.chosen}`" if one.chosen else "",
+            )
+        )
+    columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
+    return (
+        "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
+        " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
+        " alone, and no seed here is one of the study's.\n\n" + Table(columns=columns, rows=rows).markdown()
+    )
+
+
 def _mean(outcomes: list[Outcome], languages: list[str]) -> str:
-    values = np.array([[one.accuracy[language] for language in languages] for one in outcomes])
+    return _interval(np.array([[one.accuracy[language] for language in languages] for one in outcomes]), ".1f")
+
+
+def _interval(values: Array, form: str) -> str:
+    """Return the mean of seeds x languages with its interval over the seeds, or what there is of it."""
     if len(values) < 2:
-        return f"{values.mean():.1f}" if len(values) else "–"
-    mean, low, high = interval(values)
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+        return f"{values.mean():{form}}" if len(values) else "–"
+    return "{0:{3}} [{1:{3}}, {2:{3}}]".format(*interval(values), form)
 
 
 def _effect(one: Comparison | None) -> str:

@@ -105,3 +105,42 @@ def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(study
     assert {code for code, value in accuracy.items() if value > 79} == set(NEAR)
     assert 75 <= accuracy["eng"] <= 76  # the mean of both
     assert method.outcomes()[0].forwards == 2 * 384
+
+
+def test_the_choices_are_of_recipes_that_load_and_seeds_of_their_own(study, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    languages, candidates = study.read_choices()
+    assert set(languages) < {*FAR, *NEAR}
+    studied = {seed for one in study.read_study() for seed in one.seeds}
+    named = {recipe for one in study.read_study() for recipe in one.recipes}
+    for one in candidates:
+        load_recipe(study.recipe_file(one.recipe), one.settings)
+        assert not studied & set(one.seeds)
+        assert not one.chosen or one.chosen in named
+
+
+def test_a_candidate_has_the_results_of_its_settings_alone(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CHOICES", tmp_path)
+    monkeypatch.chdir(ROOT)
+    for place, rate in enumerate(("1e-4", "2e-4")):
+        recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}"]).resolved()
+        fake(tmp_path, "dist_align", 100 + place, 0)
+        path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
+    one = study.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
+    assert [run.data["seed"] for run in one.results()] == [100]
+
+
+def test_the_pages_say_what_the_result_files_say(study):
+    """`make study` was run after the last result was added."""
+    for page in (ROOT / "README.md", ROOT / "docs" / "interventions.md"):
+        _, start, rest = page.read_text(encoding="utf-8").partition(study.START)
+        assert start
+        shown = rest.partition(study.END)[0]
+        methods = study.read_study()
+        made = (
+            study.table([one for one in methods if one.headline])
+            if page.name == "README.md"
+            else study.intervention_table(methods)
+        )
+        assert shown == made
