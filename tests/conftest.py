@@ -19,6 +19,7 @@ from transformers import (
 from typer.testing import CliRunner
 
 from distxfer.cli import app
+from distxfer.encoders import Encoder, load_encoder
 from distxfer.experiments import Measured, measure
 
 # Words of three made-up "languages" that share nothing but the place of each word in its list.
@@ -101,6 +102,12 @@ def tiny(tmp_path_factory) -> Path:
 def tiny_without_dropout(tmp_path_factory) -> Path:
     """The same encoder, without dropout: a step's gradients then do not depend on how the step is cut up."""
     return save_tiny(tmp_path_factory.mktemp("still"), **NO_DROPOUT)
+
+
+@pytest.fixture
+def encoder(tiny_without_dropout) -> Encoder:
+    """That encoder with a new head for two labels."""
+    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
 
 
 def sentences(n: int, seed: int) -> list[tuple[list[int], str]]:

@@ -1,6 +1,7 @@
 """What tests share: random tensors by their seed, the message of an error, and what a run has left behind."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +36,16 @@ def message(call, *args, **kwargs):
 def weights(result) -> dict[str, torch.Tensor]:
     """The weights of a run's saved model, by name."""
     return load_file(result.folder / "model" / "model.safetensors")
+
+
+def gone(result, pretrained: Path) -> dict[str, float]:
+    """How far each encoder weight of a run is from where it started, squared."""
+    start = load_file(pretrained / "model.safetensors")
+    return {
+        name: float((one - start[name.removeprefix("bert.")]).square().sum())
+        for name, one in weights(result).items()
+        if name.startswith("bert.") and name.removeprefix("bert.") in start
+    }
 
 
 def log(result) -> list[dict]:

@@ -246,6 +246,10 @@ def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_p
     (tmp_path / "jpn.tsv").write_text("cat\n")
     assert "jpn.tsv:1` has 1 columns" in message(bind, encoder, "code_switch", dictionary=tmp_path)
     assert "dictionary" in make_intervention("code_switch", {})[1][0][0]
+    assert make_intervention("code_switch", {"dictionary": ""}) == (
+        None,
+        [("dictionary", "is refused: it is empty. Give the folder that has a file `{language}.txt` for each target.")],
+    )
 
 
 # In training

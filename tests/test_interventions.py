@@ -1,80 +1,19 @@
 """The terms by themselves: against formulas written out again, and in the settings that must be refused."""
 
 import re
-from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
 from distxfer import InputError
-from distxfer.data import Batch, Collator, Example
-from distxfer.encoders import Encoded, Encoder, load_encoder
-from distxfer.interventions import Languages, Term, intervention_class, intervention_names, make_intervention
+from distxfer.interventions import intervention_class, intervention_names, make_intervention
 from distxfer.interventions.align import sinkhorn_divergence
 from distxfer.languages import distances
 from distxfer.measure import cka
+from fakes import FakeStep, between, bind, term
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
-DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
-TEXTS = {"eng": "the cat runs", "deu": "das katze rennt", "jpn": "sono neko hashi"}
-
-
-@pytest.fixture
-def encoder(tiny_without_dropout) -> Encoder:
-    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
-
-
-@dataclass
-class FakeStep:
-    """A step with known data: the public `Step` without a loop."""
-
-    encoder: Encoder
-    n: int = 6
-    number: int = 0
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    drawn: list[str] = field(default_factory=list)
-
-    def collate(self, language: str, n: int) -> Batch:
-        words = TEXTS[language].split()
-        texts = [" ".join(words[: 1 + item % 3] * (1 + item // 3)) for item in range(n)]
-        return Collator(self.encoder.tokenizer, 32)([Example(str(i), language, text) for i, text in enumerate(texts)])
-
-    @property
-    def batch(self) -> Batch:
-        return self.collate("eng", self.n)
-
-    def encoded(self) -> Encoded:
-        return self.encoder.encode(self.batch.inputs)
-
-    def encode(self, batch: Batch) -> Encoded:
-        return self.encoder.encode(batch.inputs)
-
-    def reference(self, batch: Batch) -> torch.Tensor:
-        """A reference that is off by known noise, so that drift is not 0."""
-        states = self.encode(batch).pooled_layers().detach()
-        return states + torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
-
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
-        self.drawn.append(language)
-        return self.collate("eng", self.n), self.collate(language, self.n)
-
-    def text(self, language: str, n: int) -> Batch:
-        self.drawn.append(language)
-        return self.collate(language, self.n)
-
-
-def bind(encoder: Encoder, kind: str, **keys):
-    made, complaints = make_intervention(kind, keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, DISTANCES)
-
-
-def term(step: FakeStep, kind: str, **keys) -> Term:
-    found = bind(step.encoder, kind, **keys).term
-    assert found is not None
-    return found(step)
+DISTANCES = between()
 
 
 def test_cka_drift_is_the_reported_number(encoder):
@@ -107,22 +46,22 @@ def test_too_few_sentences_for_cka_count_nothing(encoder):
 
 def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
     step = FakeStep(encoder)
-    found = term(step, "align", layers=2, temperature=0.2, weighting="uniform", languages=["jpn"])
-    source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
+    found = term(step, "align", layers=2, temperature=0.2, weighting="uniform", languages=["jpn"], batch_size=6)
+    source, target = (step.encode(step.of(language, step.n)).pooled(2) for language in ("eng", "jpn"))
     similarity = cosine_similarity(source[:, None], target[None], dim=-1) / 0.2
     forward = -(similarity.diag() - similarity.logsumexp(1)).sum()
     backward = -(similarity.diag() - similarity.logsumexp(0)).sum()
     assert (found.count, found.per) == (step.n, "pair")
     assert found.total.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
-    assert step.drawn == ["jpn"]
+    assert step.drawn == [("jpn", 6)]
 
 
 def test_l2_and_sinkhorn(encoder):
     step = FakeStep(encoder)
-    source, target = (step.encode(step.collate(language, step.n)).pooled(2) for language in ("eng", "jpn"))
-    found = term(step, "align", layers=2, loss="l2", languages="jpn")
+    source, target = (step.encode(step.of(language, step.n)).pooled(2) for language in ("eng", "jpn"))
+    found = term(step, "align", layers=2, loss="l2", languages="jpn", batch_size=6)
     assert found.total.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
-    found = term(step, "align", layers=2, loss="sinkhorn", languages="jpn")
+    found = term(step, "align", layers=2, loss="sinkhorn", languages="jpn", batch_size=6)
     assert (found.count, found.per) == (1, "batch")
     assert found.total.item() > 0
 
@@ -143,16 +82,17 @@ def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting)
 
     expected = weights(DISTANCES.values, weighting) if weighting != "uniform" else {"deu": 1.0, "jpn": 1.0}
     for by in ("sampling", "scaling"):
-        step, total = FakeStep(encoder, n=4), {"deu": 0.0, "jpn": 0.0}
-        bound = bind(encoder, "align", layers=1, loss="l2", weighting=weighting, weighting_by=by)
+        step, total = FakeStep(encoder), {"deu": 0.0, "jpn": 0.0}
+        bound = bind(encoder, "align", layers=1, loss="l2", weighting=weighting, weighting_by=by, batch_size=4)
         plain = {
-            key: term(FakeStep(encoder, n=4), "align", layers=1, loss="l2", languages=[key]).total.item()
+            key: term(FakeStep(encoder), "align", layers=1, loss="l2", languages=[key], batch_size=4).total.item()
             for key in total
         }
         draws = 300
         for _ in range(draws):
             value = bound.term(step).total.item()
-            total[step.drawn[-1]] += value / plain[step.drawn[-1]] / draws
+            language, _ = step.drawn[-1]
+            total[language] += value / plain[language] / draws
         assert total == pytest.approx({key: weight / 2 for key, weight in expected.items()}, abs=0.1)
 
 

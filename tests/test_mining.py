@@ -1,6 +1,7 @@
 """Pairs that nobody has aligned: mutual neighbours against a plain computation, and a run that trains on them."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -86,3 +87,30 @@ def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings,
     recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
     said = message(lambda: train(recipe, tmp_path))
     assert said.startswith("`parallel.mined` needs unlabelled text of `eng`, and the task has 0 of it.")
+
+
+def test_too_few_mined_pairs_ask_for_more_text_or_for_parallel_text(tmp_path, tiny_settings, unlabelled_task):
+    keep_two(unlabelled_task / "jpn" / "unlabelled.jsonl")
+    settings = ["intervention.align.layers=3", "parallel.mined=true"]
+    recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
+    assert re.fullmatch(
+        r"The intervention `align` needs parallel text for `jpn`, and there is too little: [12], expected at least 4"
+        r" \(`parallel\.mined` = `true`\)\. Give more text to mine in, as `unlabelled\.jsonl` of the source and of `jpn`, or"
+        r" parallel text with `parallel=FOLDER parallel\.mined=false`, or keep to `intervention\.align\.languages=deu`\.",
+        message(lambda: train(recipe, tmp_path)),
+    )
+
+
+def test_too_little_unlabelled_text_asks_for_more_of_it(tmp_path, tiny_settings, unlabelled_task, parallel_folder):
+    """Parallel text would not help: what is unlabelled goes before it."""
+    keep_two(unlabelled_task / "jpn" / "unlabelled.jsonl")
+    settings = [*tiny_settings, f"task={unlabelled_task}", "intervention.drift.text=target"]
+    assert message(lambda: train(load_recipe("drift_reg", settings), tmp_path)) == (
+        "The intervention `drift` needs unlabelled text for `jpn`, and there is too little: 2, expected at least 4"
+        f" (`parallel.name` = `{parallel_folder}`). Give more as `unlabelled.jsonl` in the task's folder, or keep to"
+        " `intervention.drift.languages=deu`."
+    )
+
+
+def keep_two(path):
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))

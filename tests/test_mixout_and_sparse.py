@@ -1,28 +1,24 @@
 """Two interventions on the weights themselves: mixed with the pretrained ones while training, or few of them trained."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.func import functional_call
 
-from distxfer import InputError, load_recipe, train
+from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
-from distxfer.encoders import Encoder, load_encoder
+from distxfer.encoders import load_encoder
 from distxfer.experiments._prepare import assemble, prepare
-from distxfer.interventions import Change, Languages, make_intervention
-from distxfer.languages import distances
+from distxfer.interventions import Change, make_intervention
 from distxfer.training import Team
+from fakes import bind
 from helpers import log, message, same, stop_at, weights
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"  # (16, 16)
 OUTER = "bert.encoder.layer.3.output.dense.weight"  # (16, 32): out, in
 DENSE = ["parallel=", "phase.dense.steps=5", "phase.dense.learning_rate=1e-3", "phase.dense.batch_size=8"]
-
-
-@pytest.fixture
-def encoder(tiny_without_dropout) -> Encoder:
-    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +30,6 @@ def run(tmp_path_factory, tiny_settings):
         return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
 
     return runner
-
-
-def bind(encoder: Encoder, kind: str, **keys):
-    made, complaints = make_intervention(kind, keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, distances("eng", LANGUAGES.targets, imputed=True))
 
 
 # mixout
@@ -280,5 +270,17 @@ def test_a_share_of_nothing_is_refused(run, encoder):
         "`share` = `0.1` lets none of the 2 entries of the encoder that may train do so. Raise it, or let more of the encoder"
         " train."
     )
-    with pytest.raises(InputError, match=r"`share` = `1e-06` lets none of the \d+ entries"):
-        run("sparse", *DENSE, "intervention.sparse.share=1e-6")
+
+
+@pytest.mark.parametrize(
+    ("share", "more"),
+    [("1e-06", []), ("0.0001", ["phase.finetune.interventions=sparse,freeze", "intervention.freeze.layers=1,2,3"])],
+)
+def test_a_share_of_nothing_is_refused_before_the_dense_phase(run, share, more):
+    """Also where it is others that leave little to have a share of: here, one layer."""
+    found = message(
+        run, "sparse", *DENSE, f"intervention.sparse.share={share}", *more, report=lambda *_: pytest.fail("it trained")
+    )
+    assert re.match(
+        rf"`intervention\.sparse`: `share` = `{share}` lets none of the \d+ entries of the encoder that", found
+    )

@@ -1,8 +1,7 @@
 """What a phase may ask for: steps that take turns, weights that go back, a mean of them, a few labels of each target."""
 
-import json
-import re
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import distxfer.experiments._run as run_file
-from conftest import WORDS, say, sentences
-from distxfer import InputError, RunError, load_recipe, train
+from distxfer import RunError, load_recipe, train
 from distxfer.experiments._prepare import assemble, prepare
 from distxfer.training import Team
 from helpers import log, message, same, stop_at, weights
@@ -111,8 +109,23 @@ def test_the_task_and_the_terms_take_turns(run):
         assert line["loss"] == pytest.approx(summand)
 
 
+def test_in_its_turns_a_summand_has_the_batches_that_it_has_without_turns(loop):
+    """24 steps are two epochs of the task's, each in the order of `plain`; the terms look at the same batches."""
+
+    def read(of, number: int) -> list[str]:
+        return [example.id for micro in of._micros(number) for example in micro.batch.examples]
+
+    turns, plain = loop("dist_align", *ALTERNATE, "phase.finetune.epochs=4"), loop("plain", "phase.finetune.epochs=2")
+    assert turns.steps == 2 * plain.steps == 24
+    order = [read(plain, number) for number in range(12)]
+    assert [read(turns, number) for number in range(0, 24, 2)] == order
+    assert [read(turns, number) for number in range(1, 24, 2)] == order
+    assert sorted(chain(*order[:6])) == sorted(chain(*order[6:]))
+    assert order[:6] != order[6:]
+
+
 def test_the_gradient_of_a_step_is_that_of_the_summand_whose_turn_it_is(loop):
-    """The same gradients, bit for bit, as where the other summand is not in the recipe at all."""
+    """The same gradients, bit for bit, as in the same turn where the other summand is not in the recipe at all."""
     for number, recipe, *alone in [
         (0, "plain"),
         (2, "plain"),
@@ -120,8 +133,8 @@ def test_the_gradient_of_a_step_is_that_of_the_summand_whose_turn_it_is(loop):
         (5, "dist_align", *ALIGN, "phase.finetune.task=false"),
     ]:
         found = []
-        for one in (loop("dist_align", *ALTERNATE), loop(recipe, *alone)):
-            one.gradients(number, None)
+        for one, step in ((loop("dist_align", *ALTERNATE), number), (loop(recipe, *alone), number // 2)):
+            one.gradients(step, None)
             found.append({key: parameter.grad for key, parameter in one.module.model.named_parameters()})
         turn, only = ({key: one for key, one in grads.items() if one is not None} for grads in found)
         assert turn
@@ -185,12 +198,14 @@ def test_a_phase_begins_where_the_one_it_goes_back_to_began(run):
 def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settings):
     wrong = [
         "phases=dense,finetune,more", "phase.dense.rewind=more", "phase.finetune.rewind=finetune", "phase.more.rewind=dens",
-        "phase.more.average=1", "phase.finetune.average=4",
+        "phase.more.average=1", "phase.finetune.average=4", "phase.dense.average=3", "phase.dense.steps=9",
     ]  # fmt: skip
     found = message(load_recipe, "sparse", [*tiny_settings, *wrong])
-    assert found.splitlines()[0] == "The recipe `sparse` has 5 mistakes:"
+    assert found.splitlines()[0] == "The recipe `sparse` has 6 mistakes:"
     for line in (
         "`phase.dense.rewind` is `more`, which is no earlier phase. None is earlier than `dense`.",
+        "`phase.dense.average` = `3` counts epochs, and this phase counts `steps` = `9` in place of them. Set"
+        " `phase.dense.epochs` alone, or leave `average` out.",
         "`phase.finetune.rewind` is `finetune`, which is no earlier phase. Earlier than `finetune`: dense.",
         "`phase.more.rewind` is `dens`, which is no earlier phase. Earlier than `more`: dense, finetune.",
         "`phase.more.average` is `1`, but expected 0, or 2 to its 16 epochs.",
@@ -273,13 +288,6 @@ def test_the_next_phase_begins_at_the_mean(run):
     assert same(mean, weights(run("plain", *AVERAGED, *more)))
 
 
-def test_a_mean_over_epochs_of_a_phase_that_counts_steps_is_refused(run):
-    assert message(run, "plain", *AVERAGED, "phase.finetune.steps=9") == (
-        "`phase.finetune.average` = `3` counts epochs, and this phase counts `steps` = `9` in place of them."
-        " Set `phase.finetune.epochs` alone, or leave `average` out."
-    )
-
-
 # Stopped anywhere, and gone on with.
 
 ALL = [
@@ -329,91 +337,3 @@ def test_a_kill_between_training_and_result_loses_no_training(run, tmp_path, mon
     resumed = run("plain", *AVERAGED, folder=tmp_path, report=lambda *arguments: steps.append(arguments))
     assert not steps
     assert same(weights(run("plain", *AVERAGED)), weights(resumed))
-
-
-# A few labels of each target.
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory) -> Path:
-    """The task with labels to train on in German, 20, and Japanese, 6; no text is in two parts of a language."""
-    folder = tmp_path_factory.mktemp("labelled")
-    for language in WORDS:
-        (folder / language).mkdir()
-        taken: set[str] = set()
-        for seed, (split, n) in enumerate(
-            {"train": {"eng": 24, "deu": 20, "jpn": 6}[language], "dev": 8, "test": 8}.items()
-        ):
-            rows = []
-            for number, (words, label) in enumerate(sentences(200, seed)):
-                if len(rows) < n and (text := say(words, language)) not in taken:
-                    taken.add(text)
-                    rows.append({"id": f"{split}-{number}", "text": text, "label": label})
-            path = folder / language / f"{split}.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return folder
-
-
-def examples(tiny_settings, labelled, *overrides: str) -> dict[str, list[str]]:
-    """Return the texts that a run trains on, by language."""
-    settings = [*tiny_settings, f"task={labelled}", "parallel=", *overrides]
-    prepared = prepare(load_recipe("few_shot", settings))
-    found: dict[str, list[str]] = {}
-    for example in assemble(prepared, Team()).training.material.examples:
-        assert example.label is not None
-        found.setdefault(example.language, []).append(example.text)
-    return found
-
-
-def texts(folder: Path, language: str, split: str) -> list[str]:
-    return [json.loads(line)["text"] for line in (folder / language / f"{split}.jsonl").read_text().splitlines()]
-
-
-def test_some_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
-    drawn = [examples(tiny_settings, labelled, "task.shots=5", f"seed={seed}") for seed in (0, 0, 1)]
-    assert drawn[0] == drawn[1]
-    assert drawn[0]["deu"] != drawn[2]["deu"]
-    for one in drawn:
-        assert one["eng"] == texts(labelled, "eng", "train")
-        for language in ("deu", "jpn"):
-            assert len(set(one[language])) == len(one[language]) == 5
-            assert set(one[language]) <= set(texts(labelled, language, "train"))
-            held_out = {text for split in ("dev", "test") for text in texts(labelled, language, split)}
-            assert held_out
-            assert not held_out & set(one[language])
-    assert set(examples(tiny_settings, labelled, "task.shots=0")) == {"eng"}
-
-
-def test_all_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
-    found = examples(tiny_settings, labelled, "task.shots=all")
-    assert found == {language: texts(labelled, language, "train") for language in WORDS}
-
-
-def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_settings, labelled):
-    both = examples(tiny_settings, labelled, "task.shots=5")
-    alone = examples(tiny_settings, labelled, "task.shots=5", "task.targets=jpn")
-    assert alone["jpn"] == both["jpn"]
-
-
-def test_they_count_among_the_steps_of_an_epoch(run, labelled):
-    """24 + 2 * 4 examples in batches of 8."""
-    result = run("few_shot", f"task={labelled}", "parallel=", "task.shots=4", "phase.finetune.epochs=2")
-    assert result.data["cost"]["steps"] == 2 * 4
-
-
-@pytest.mark.parametrize(("shots", "there"), [("7", 6), ("all", 0)])
-def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_folder, shots, there):
-    """Of the shipped recipe's task folder, only English has labels to train on."""
-    folder = labelled if there else task_folder
-    language = "jpn" if there else "deu"
-    found = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
-    assert re.fullmatch(
-        rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
-        r" or keep to `task\.targets` that have more\.",
-        found,
-    )
-
-
-def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
-    with pytest.raises(InputError, match=r"`task\.shots` is `-1`"):
-        load_recipe("plain", [*tiny_settings, "task.shots=-1"])

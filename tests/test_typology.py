@@ -1,59 +1,38 @@
 """The map from states to typological vectors: its targets, its formula, and that it is trained."""
 
 import json
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import fakes
 from distxfer import RunError, load_recipe, train
-from distxfer.data import Batch, Collator, Example
-from distxfer.encoders import Encoded, Encoder, load_encoder
-from distxfer.interventions import Bound, Languages, make_intervention
-from distxfer.languages import distance, distances, typological_features
+from distxfer.data import Batch, Example
+from distxfer.interventions import make_intervention
+from distxfer.languages import distance, typological_features
+from fakes import between
 from helpers import message
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
-DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
+DISTANCES = between()
+bind = partial(fakes.bind, kind="typology")
 
 
-@pytest.fixture
-def encoder(tiny_without_dropout) -> Encoder:
-    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
+class FakeStep(fakes.FakeStep):
+    """One of the task's examples is a German one."""
 
-
-@dataclass
-class FakeStep:
-    """A step with known text: the public `Step` without a loop; one of the task's examples is a German one."""
-
-    encoder: Encoder
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    drawn: list[str] = field(default_factory=list)
-
-    def collate(self, *texts: tuple[str, str]) -> Batch:
-        return Collator(self.encoder.tokenizer, 32)([Example(text, language, text) for language, text in texts])
+    def said(self, *texts: tuple[str, str]) -> Batch:
+        return self.collate(Example(text, language, text) for language, text in texts)
 
     @property
     def batch(self) -> Batch:
-        return self.collate(("eng", "the cat"), ("deu", "das katze rennt"), ("eng", "rose"))
-
-    def encoded(self) -> Encoded:
-        return self.encoder.encode(self.batch.inputs)
-
-    def encode(self, batch: Batch) -> Encoded:
-        return self.encoder.encode(batch.inputs)
+        return self.said(("eng", "the cat"), ("deu", "das katze rennt"), ("eng", "rose"))
 
     def text(self, language: str, n: int) -> Batch:
-        self.drawn.append(language)
-        return self.collate(*[(language, "sono neko"), (language, "bara")][:n])
-
-
-def bind(encoder: Encoder, **keys) -> Bound:
-    made, complaints = make_intervention("typology", keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, DISTANCES)
+        self.drawn.append((language, n))
+        return self.said(*[(language, "sono neko"), (language, "bara")][:n])
 
 
 # The vectors
@@ -128,7 +107,7 @@ def test_a_far_languages_text_counts_as_much_as_its_weight(encoder):
     factors = {}
     for _ in range(12):
         found = bound.term(step)
-        factors[step.drawn[-1]] = (found.total.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
+        factors[step.drawn[-1][0]] = (found.total.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
     wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
     assert factors == pytest.approx(wanted, rel=1e-4)
 

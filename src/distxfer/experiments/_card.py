@@ -33,6 +33,20 @@ def _loading(adapters: int) -> list[str]:
     ]
 
 
+def _labels(prepared: Prepared) -> str:
+    """Return in which languages the model has seen labels, and so what kind of transfer its scores are of."""
+    source, targets = prepared.languages.source, ", ".join(prepared.languages.targets)
+    if not any(phase.task for phase in prepared.recipe.phases.values()):
+        return f" without any labels (source `{source}`; targets {targets}): its head is untrained"
+    match prepared.recipe.task.shots:
+        case 0:
+            return f" in `{source}`, for zero-shot transfer to {targets}"
+        case "all":
+            return f" in `{source}` and on all labelled training examples of {targets}: no zero-shot transfer"
+        case shots:
+            return f" in `{source}` and on {shots} labelled examples each of {targets}: few-shot transfer"
+
+
 def model_card(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
     """Return the card, in Markdown, of the model that gave the result `data` and is saved as so many `adapters`, or whole."""
     scores = {one["language"]: one for one in data["scores"] if (one["split"], one["metric"]) == ("test", "accuracy")}
@@ -40,7 +54,6 @@ def model_card(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> st
         f"| {language} | {language_name(language)} | {one['value']:.3f} | {one['n']} |"
         for language, one in scores.items()
     ]
-    targets = ", ".join(prepared.languages.targets)
     bundled = (
         "\nThe encoder's pretrained weights are 4-bit weights dequantised, not the original ones.\n"
         if prepared.recipe.model.name.startswith("bundled/")
@@ -50,8 +63,7 @@ def model_card(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> st
         [
             f"# {prepared.recipe.name} on {prepared.task.name}",
             "",
-            f"`{prepared.recipe.model.name}`, fine-tuned with distxfer on `{prepared.task.name}` in"
-            f" `{prepared.languages.source}`, for zero-shot transfer to {targets}.",
+            f"`{prepared.recipe.model.name}`, fine-tuned with distxfer on `{prepared.task.name}`{_labels(prepared)}.",
             bundled,
             f"Recipe `{prepared.recipe.name}`, id `{data['id']}`, seed {data['seed']}. One seed: no ranking of methods.",
             "",

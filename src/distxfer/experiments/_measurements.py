@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import fmean
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,26 +12,15 @@ from torch import Tensor
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder, StateCache, States
 from distxfer.errors import RunError
+from distxfer.experiments._rows import Moment as Moment
+from distxfer.experiments._rows import Row as Row
 from distxfer.measure import cka, csls_retrieval, retrieval, standardise
 from distxfer.training import Team, Watch
 
-Moment = Literal["before", "after"]
 _BATCH = 64
 _SAMPLE = 64  # texts of a language that are looked at while training
 _NEIGHBOURS = 10  # of CSLS, as in its paper
 FEWEST = 4  # sentences that unbiased CKA needs
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of `measurements.parquet`: a measure at a layer for a language, over `n` sentences."""
-
-    measure: str
-    layer: int
-    language: str
-    value: float
-    n: int
-    moment: Moment
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,11 +119,9 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         )
     bounds: dict[str, Bound] = {}
     for name, intervention in recipe.interventions.items():
-        with torch_stream(team.device, recipe.seed, "bind", name):  # new weights (adapters, heads) are drawn in there
-            try:
-                bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
-            except InputError as error:
-                raise InputError(f"`intervention.{name}`: {error}") from error
+        # New weights (adapters, heads) are drawn in there.
+        with torch_stream(team.device, recipe.seed, "bind", name), _blaming(name):
+            bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
     if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
         raise InputError(
             "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
@@ -139,9 +138,21 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
             _require(name, _PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
         if "target_text" in bound.needs:
             _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
+        if bound.checks is not None:
+            with _blaming(name):
+                bound.checks(pairs)
     material = Material(_labelled(prepared), pairs, texts, collate)
     training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics)
     return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Say of which intervention an error is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"`intervention.{name}`: {error}") from error
 
 
 def _pairs(
@@ -218,8 +229,9 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
 def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
     """Refuse an intervention that draws text which is not there."""
     for language in bound.languages:
-        if sizes.get(language, 0) < _FEWEST:
-            have = [key for key, size in sizes.items() if size >= _FEWEST]
+        size = sizes.get(language, 0)
+        if size < _FEWEST:
+            have = [key for key, there in sizes.items() if there >= _FEWEST]
             where = (
                 "`parallel.mined` = `true`"
                 if recipe.parallel.mined
@@ -227,12 +239,26 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
                 if recipe.parallel.name
                 else "no `parallel` in the recipe"
             )
-            alone = "" if what == _PARALLEL else " as `unlabelled.jsonl` in the task's folder, or"
             fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""
             raise InputError(
-                f"The intervention `{name}` needs {what} for `{language}`, and there is none ({where})."
-                f" Give it{alone} with `parallel=FOLDER`{fewer}."
+                f"The intervention `{name}` needs {what} for `{language}`, and there is"
+                f" {f'too little: {size}, expected at least {_FEWEST}' if size else 'none'} ({where})."
+                f" Give {_more(what, language, size, mined=recipe.parallel.mined)}{fewer}."
             )
+
+
+def _more(what: str, language: str, size: int, *, mined: bool) -> str:
+    """Return how more text of a language comes to a run that has `size` of it."""
+    if what == _PARALLEL and mined:
+        return (
+            f"more text to mine in, as `unlabelled.jsonl` of the source and of `{language}`, or parallel text with"
+            " `parallel=FOLDER parallel.mined=false`"
+        )
+    it = "more" if size else "it"
+    if what == _PARALLEL:
+        return f"{it} with `parallel=FOLDER`"
+    # Unlabelled text that is there is what counts, whatever the parallel text holds.
+    return f"{it} as `unlabelled.jsonl` in the task's folder" + ("" if size else ", or with `parallel=FOLDER`")
 
 
 def _files_digest(recipe: Recipe) -> str:

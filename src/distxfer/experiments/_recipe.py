@@ -334,7 +334,12 @@ def _history_complaints(name: str, sections: _Sections) -> list[str]:
     if phase.rewind and phase.rewind not in earlier:
         known = f"Earlier than `{name}`: {', '.join(earlier)}." if earlier else f"None is earlier than `{name}`."
         wrong.append(f"`phase.{name}.rewind` is `{phase.rewind}`, which is no earlier phase. {known}")
-    if phase.average == 1 or phase.average > phase.epochs:
+    if phase.average and phase.steps:
+        wrong.append(
+            f"`phase.{name}.average` = `{phase.average}` counts epochs, and this phase counts `steps` = `{phase.steps}` in"
+            f" place of them. Set `phase.{name}.epochs` alone, or leave `average` out."
+        )
+    elif phase.average == 1 or phase.average > phase.epochs:
         wrong.append(f"`phase.{name}.average` is `{phase.average}`, but expected 0, or 2 to its {phase.epochs} epochs.")
     return wrong
 

@@ -18,11 +18,13 @@ from peft import PeftModel
 from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from distxfer.data import Example
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._card import model_card
+from distxfer.experiments._failure import forget_failure
 from distxfer.experiments._measurements import (
     Row,
     Snapshot,
@@ -51,7 +53,13 @@ _OF_THE_DISK = {
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run will be: its folder, whether it is done, the plan of each phase, and estimates of time and disk."""
+    """What a run will be: its folder, whether it is done, the plan of each phase, and estimates of time and disk.
+
+    `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
+    draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
+    one takes the place of the other, or one and the model; not the tables. The seconds leave out what `[diagnostics]` asks
+    for, and mining.
+    """
 
     folder: Path
     done: bool
@@ -84,21 +92,22 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     measuring = 2 * (time.perf_counter() - started) * len(texts) / len(sample)
     plans = assembled.training.plan()
     examples = assembled.training.material.examples
-    tokens = sum(assembled.collate([example]).tokens for example in examples[:200]) / min(200, len(examples))
-    drawn = sum(
-        plan.steps * recipe.phases[plan.phase].batch_size * recipe.phases[plan.phase].accumulation for plan in plans
-    )
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in assembled.encoder.model.parameters())
-    moving = max(plan.trainable_parameters for plan in plans) * 4
-    saved = moving if isinstance(assembled.encoder.model, PeftModel) else weights
+    read = examples[:: max(1, len(examples) // 200)]
+    tokens = sum(assembled.collate([example]).tokens for example in read) / len(read)
+    encoder = assembled.encoder
+    kept = encoder.adapters if isinstance(encoder.model, PeftModel) else None  # all weights, if not adapters alone
+    saved: list[Tensor] = [one for name, one in encoder.model.named_parameters() if kept is None or name in kept]
+    saved += assembled.training.own_weights().values()
+    model = sum(one.numel() * one.element_size() for one in saved)
+    checkpoint = max(plan.checkpoint_bytes for plan in plans)
     return Outlook(
         folder=folder,
         done=read_result(folder) is not None,
         plans=plans,
-        tokens=round(tokens * drawn),
+        tokens=round(tokens * sum(plan.examples for plan in plans)),
         training_seconds=assembled.training.estimate(),
         measuring_seconds=measuring,
-        megabytes=(saved + 3 * moving) / 2**20,
+        megabytes=(checkpoint + max(checkpoint, model)) / 2**20,
     )
 
 
@@ -249,6 +258,7 @@ def _write(
     if own := assembled.training.own_weights():
         save_file(own, folder / "interventions.safetensors")
     write_result(folder, data)
+    forget_failure(folder)
     assembled.training.remove_checkpoint(folder)
 
 

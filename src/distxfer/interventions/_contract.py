@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from torch import Tensor, nn
 
-from distxfer.data import Batch, Example
+from distxfer.data import Batch, Example, Pair
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
@@ -109,7 +109,9 @@ class Bound:
     so that passes which terms share go through the head.
 
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
-    each entry of the parameters that do. `weights` are what the forward passes of training use in place of a
+    each entry of the parameters that do, and `selects`, asked before training with the sizes of these parameters, how many
+    entries that will be. `checks`, asked before training with the pairs that terms draw from, by language, raises InputError
+    for those that this one cannot work on. `weights` are what the forward passes of training use in place of a
     parameter's values (the gradient goes through it); its randomness is torch's, from a stream of its own. Measuring
     and the result use the values themselves. `adapters` are the names of the encoder's parameters that the intervention
     has put there: they train in those phases only in which it acts. `settled` is what binding has found out, for
@@ -123,6 +125,8 @@ class Bound:
     needs: frozenset[Need] = frozenset()
     languages: tuple[str, ...] = ()
     entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
+    selects: Callable[[Mapping[str, int]], int] | None = None
+    checks: Callable[[Mapping[str, Sequence[Pair]]], None] | None = None
     weights: Callable[[str, Tensor], Tensor] | None = None
     adapters: frozenset[str] = frozenset()
     settled: Mapping[str, Any] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from types import UnionType
 from typing import Annotated, Any, Literal, Protocol
 
 import pyarrow
@@ -25,6 +26,11 @@ Measurement = Annotated[tuple[Path, ...], BeforeValidator(comma_separated())]
 Sign = Literal["positive", "negative"]
 
 _FEWEST = 4  # languages that say anything about a correlation over languages
+_KINDS: dict[str, tuple[type | UnionType, str]] = {
+    "language": (str, "a text"),
+    "layer": (int, "a whole number"),
+    "value": (int | float, "a number"),
+}
 _DRAWS = 99  # for a p value that nobody looks at; the fewest that `correlate` takes
 
 
@@ -146,15 +152,18 @@ def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, flo
     try:
         with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
             rows = parquet.read_table(stream).to_pylist()
-        drift: dict[str, dict[int, float]] = {}
+        rows = [row for row in rows if (row["measure"], row["moment"]) == ("drift_cka", "after")]
         for row in rows:
-            if row["measure"] == "drift_cka" and row["moment"] == "after" and row["layer"] > 0:
-                drift.setdefault(row["language"], {})[row["layer"]] = row["value"]
+            _check_kinds(path, row)
     except (OSError, KeyError, pyarrow.ArrowException) as error:
         raise InputError(
             f"`measurement` = `{path}` cannot be read as the measurements of a run: {error}. Give the"
             " `measurements.parquet` in the folder of a run."
         ) from error
+    drift: dict[str, dict[int, float]] = {}
+    for row in rows:
+        if row["layer"] > 0:
+            drift.setdefault(row["language"], {})[row["layer"]] = row["value"]
     if not drift:
         raise InputError(
             f"`measurement` = `{path}` has no rows of the measure `drift_cka` and the moment `after`. Give the"
@@ -165,24 +174,38 @@ def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, flo
     return {one: layers for one, layers in drift.items() if all(map(math.isfinite, layers.values()))}
 
 
+def _check_kinds(path: Path, row: Mapping[str, Any]) -> None:
+    """Refuse a row with something else than a text or a number where one is expected."""
+    for column, (kind, expected) in _KINDS.items():
+        if not isinstance(row[column], kind):
+            raise InputError(
+                f"`measurement` = `{path}` has `{row[column]}` in the column `{column}`, but expected {expected}. Give the"
+                " `measurements.parquet` in the folder of a run."
+            )
+
+
 def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
     """Refuse the measurements of another model, depth or source: its layers, or distances, would not be this run's."""
     beside = path.parent / "result.json"
     try:
         data = json.loads(beside.read_text(encoding="utf-8"))
-        model, measured_source = data["recipe"]["model"]["name"], data["source"]
+        model, measured_source = str(data["recipe"]["model"]["name"]), data["source"]
         print_of_model = data["provenance"]["fingerprints"]["model"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"`measurement` = `{path}` has no whole `result.json` beside it, which says of which model it is ({error})."
             " Leave the file in the folder of its run."
         ) from error
-    if (model, layers, measured_source) != (encoder.name, encoder.layers, source):
+    # The same files are the same model, by whatever path it goes; a name decides where there is no more to go by.
+    known = bool(encoder.fingerprint and print_of_model)
+    same_name = Path(model).expanduser().resolve() == Path(encoder.name).expanduser().resolve()
+    same_model = print_of_model == encoder.fingerprint if known else same_name
+    if (layers, measured_source) != (encoder.layers, source) or not (same_model or same_name):
         raise InputError(
             f"`measurement` = `{path}` is of the model `{model}` with {layers} layers and the source `{measured_source}`, but"
             f" this run has `{encoder.name}` with {encoder.layers} layers and `{source}`. Give runs of the same model and source."
         )
-    if encoder.fingerprint and print_of_model != encoder.fingerprint:
+    if not same_model:
         raise InputError(
             f"`measurement` = `{path}` is of other files of the model `{model}` than this run's: another revision, or weights"
             " that were changed since. Measure a run of these."

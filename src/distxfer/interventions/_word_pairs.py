@@ -1,6 +1,6 @@
 """Which words of sentence pairs translate each other: by a dictionary, by an aligner, or by the encoder itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,12 @@ from distxfer.data import (
     word_spans,
 )
 from distxfer.encoders import Encoded, Encoder
-from distxfer.errors import RunError
+from distxfer.errors import InputError
 from distxfer.interventions._contract import Step
 
 Places = list[tuple[int, list[int]]]  # of words: the row of each in its batch, and the positions of its sub-words
 Find = Callable[[Step, Sequence[Pair]], list[list[WordPair]]]  # the word pairs of each of the sentence pairs
+Check = Callable[[Mapping[str, Sequence[Pair]]], None]  # raises InputError for pairs that a finder cannot look at
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,27 @@ def by_dictionary(folder: Path, languages: Sequence[str]) -> Find:
     return find
 
 
-def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> Find:
-    """Return a finder of the words that an aligner has linked, in the parallel text of the same folder.
+def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Find, Check]:
+    """Return a finder of the words that an aligner has linked, in the parallel text of the same folder, and its check.
 
-    The finder raises RunError for a sentence pair that the folder does not hold.
+    The check raises InputError for a sentence pair that the folder does not hold.
     """
     lines = read_aligned_folder(folder, source, languages)
 
+    def check(pairs: Mapping[str, Sequence[Pair]]) -> None:
+        for language in languages:
+            for pair in pairs[language]:
+                if pair not in lines:
+                    raise InputError(
+                        f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`: it must"
+                        " be the folder of the run's parallel text, and the pairs not be mined. Set"
+                        f" `parallel={folder} parallel.mined=false`."
+                    )
+
     def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
-        for pair in pairs:
-            if pair not in lines:
-                raise RunError(
-                    f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`: it must be"
-                    f" the folder of the run's parallel text. Set `parallel={folder}`."
-                )
         return [aligned_pairs([pair], [lines[pair]]) for pair in pairs]
 
-    return find
+    return find, check
 
 
 def by_encoder(encoder: Encoder, layers: Sequence[int]) -> Find:

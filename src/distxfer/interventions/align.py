@@ -17,7 +17,7 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Need, Step, Term
 from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
-from distxfer.interventions._word_pairs import Find, by_aligner, by_dictionary, by_encoder, find_places
+from distxfer.interventions._word_pairs import Check, Find, by_aligner, by_dictionary, by_encoder, find_places
 from distxfer.languages import Distances
 from distxfer.measure import cka
 
@@ -112,7 +112,7 @@ class Align:
         """Return the loss as a term, with the projection head if there is one; no parameter is kept from training."""
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         choice = language_choice(self, languages, distances)
-        find = self._finder(encoder, layers, languages.source, choice.languages) if self.unit == "word" else None
+        find, check = self._finder(encoder, layers, languages.source, choice.languages)
         head = projection_head(encoder.hidden_size, self.projection) if self.projection else None
 
         def term(step: Step) -> Term:
@@ -136,15 +136,26 @@ class Align:
         needs: set[Need] = {"pairs"}
         if self.unit == "word" and not (self.dictionary or self.alignments):
             needs.add("reference")
-        return Bound(term=term, weight=self.weight, module=head, needs=frozenset(needs), languages=choice.languages)
+        return Bound(
+            term=term,
+            weight=self.weight,
+            module=head,
+            needs=frozenset(needs),
+            languages=choice.languages,
+            checks=check,
+        )
 
-    def _finder(self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]) -> Find:
-        """Return what finds the word pairs."""
+    def _finder(
+        self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]
+    ) -> tuple[Find | None, Check | None]:
+        """Return what finds the word pairs, if these are aligned, and what checks the sentence pairs for it, if anything."""
+        if self.unit != "word":
+            return None, None
         if self.dictionary:
-            return by_dictionary(self.dictionary.expanduser(), targets)
+            return by_dictionary(self.dictionary.expanduser(), targets), None
         if self.alignments:
             return by_aligner(self.alignments.expanduser(), source, targets)
-        return by_encoder(encoder, layers)
+        return by_encoder(encoder, layers), None
 
     def _of_pairs(self, rows: Sequence[Sides], head: nn.Module | None) -> Term:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d)."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from distxfer.data import Example, read_dictionary_folder
 from distxfer.data._words import Key, _key, _lengths, _occurrences
@@ -15,6 +15,13 @@ from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy,
 from distxfer.interventions._consistency import taught_by_the_original
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
+
+
+def _given(value: object) -> object:
+    """Refuse the empty text, which as a path would mean the current folder."""
+    if value == "":
+        raise ValueError("it is empty. Give the folder that has a file `{language}.txt` for each target.")
+    return value
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class CodeSwitch:
     has both directions of the KL; `share` and `weight` are theirs for XNLI.
     """
 
-    dictionary: Path
+    dictionary: Annotated[Path, BeforeValidator(_given)]
     weight: Annotated[float, Field(ge=0)] = 5.0
     share: Annotated[float, Field(gt=0, le=1)] = 0.3
     languages: LanguageList = "all"

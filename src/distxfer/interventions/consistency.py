@@ -55,4 +55,6 @@ class Consistency:
             logs = {"kl": each.detach().mean().item(), "agreement": agreed.float().mean().item()}
             return Term(factor * each.sum(), len(source), "pair", logs)
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"pairs", "predictions"}), languages=choice.languages)
+        return Bound(
+            term=term, weight=self.weight, needs=frozenset({"pairs", "predictions"}), languages=choice.languages
+        )

@@ -1,6 +1,6 @@
 """Train again from where a phase began, and only the entries that it changed most: sparse fine-tuning."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -30,23 +30,29 @@ class Sparse:
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which entries train, asked as the phase begins; no term is added."""
 
-        def chosen(changes: Mapping[str, Change]) -> dict[str, Tensor]:
-            moved = {
-                name: (change.now - change.start).abs()
-                for name, change in changes.items()
-                if encoder.place(name) != "head"
-            }
-            entries = sum(one.numel() for one in moved.values())
+        def inside(names: Iterable[str]) -> list[str]:
+            return [name for name in names if encoder.place(name) != "head"]
+
+        def count(entries: int) -> int:
             k = round(self.share * entries)
             if not k:
                 raise InputError(
                     f"`share` = `{self.share}` lets none of the {entries} entries of the encoder that may train do so."
                     " Raise it, or let more of the encoder train."
                 )
+            return k
+
+        def selects(sizes: Mapping[str, int]) -> int:
+            entries = sum(sizes[name] for name in inside(sizes))
+            return count(entries) + sum(sizes.values()) - entries
+
+        def chosen(changes: Mapping[str, Change]) -> dict[str, Tensor]:
+            moved = {name: (changes[name].now - changes[name].start).abs() for name in inside(changes)}
+            k = count(sum(one.numel() for one in moved.values()))
             ranked = torch.cat([one.flatten() for one in moved.values()])
             mask = torch.zeros_like(ranked, dtype=torch.bool)
             mask[ranked.topk(k).indices] = True
             parts: tuple[Tensor, ...] = torch.split(mask, [one.numel() for one in moved.values()])
             return {name: part.view_as(one) for (name, one), part in zip(moved.items(), parts, strict=True)}
 
-        return Bound(entries=chosen, needs=frozenset({"weights"}))
+        return Bound(entries=chosen, selects=selects, needs=frozenset({"weights"}))

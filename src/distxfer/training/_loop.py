@@ -226,7 +226,9 @@ class PhaseLoop:
                 }
                 if index == 0:
                     self._diagnose(micro.number, losses)
-                loss = sum(losses.values())
+                loss: Tensor | int = sum(losses.values())
+                if team.size > 1 and losses:  # DDP waits for all that the forward pass has shown it, in every process
+                    loss = loss + 0 * sum(term.total for term in terms.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     team.accelerator.backward(loss)
             totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
@@ -287,7 +289,7 @@ class PhaseLoop:
         examples, team = self.shared.material.examples, self.shared.team
         size = self.phase.batch_size
         per_epoch = -(-len(examples) // (size * self.phase.accumulation))
-        epoch, position = divmod(number, per_epoch)
+        epoch, position = divmod(self.module.round(number), per_epoch)
         if epoch != self._epoch[0]:
             lengths = [len(example.text) + len(example.text_pair or "") for example in examples]
             random = generator(self.shared.seed, "order", self.name, epoch)
@@ -333,6 +335,14 @@ def _is_due(every: int, number: int) -> bool:
 def steps_of(phase: Phase, examples: int) -> int:
     """Return how many optimiser steps a phase takes over this many examples."""
     return phase.steps or phase.epochs * -(-examples // (phase.batch_size * phase.accumulation))
+
+
+def examples_of(phase: Phase, examples: int) -> int:
+    """Return how many examples the loss on the labels goes over in a phase, each counted as often as that happens."""
+    steps = steps_of(phase, examples) if phase.task else 0
+    size = phase.batch_size * phase.accumulation
+    epochs, more = divmod(-(-steps // 2) if phase.alternate else steps, -(-examples // size))
+    return epochs * examples + more * size  # the batch that may be short is the last of its epoch
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

@@ -95,7 +95,7 @@ class Objective(nn.Module):
         return tuple(name for name in self.weights if not self._alternate or (name == TASK) == (number % 2 == 0))
 
     def round(self, number: int) -> int:
-        """Return which turn, from 0, those terms have: by it go their examples and draws, as if there were no others."""
+        """Return which of their turns, from 0, those terms have in step `number`; their examples and draws go by it."""
         return number // 2 if self._alternate else number
 
     def forward(self, micro: Micro, rewritten: bool = False) -> dict[str, Term]:
@@ -121,12 +121,13 @@ class Objective(nn.Module):
 
     def _terms(self, micro: Micro) -> dict[str, Term]:
         shared = _Shared()
+        place = micro.phase, self.round(micro.number), micro.index
         terms: dict[str, Term] = {}
         for name in self.turn(micro.number):
             weight = self.weights[name]
-            names = (*self._stream, name, micro.phase, self.round(micro.number), micro.index)
+            names = (*self._stream, name, *place)
             with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
-                stream = (*self._stream, self._drawing.get(name, name), micro.phase, self.round(micro.number), micro.index)
+                stream = (*self._stream, self._drawing.get(name, name), *place)
                 step = _Step(self, micro, generator(*stream), name, shared)
                 terms[name] = self._term(name, step, micro.phase)
         if micro.void:
@@ -158,7 +159,7 @@ class _Shared:
 
     task: Encoded | None = None
     pairs: dict[tuple[str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)  # language, numbers
-    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # which batch of pairs, with a gradient or not
+    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # batch of pairs, with a gradient or not
 
     def has(self, batch: Batch) -> bool:
         """Return whether a batch is one of the pairs that the terms share."""

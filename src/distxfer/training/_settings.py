@@ -28,7 +28,7 @@ class Phase(BaseModel):
     warmup: Annotated[float, Field(ge=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     clip: Annotated[float, Field(gt=0)]
-    alternate: bool  # steps take turns: the task's loss on the even ones, the interventions' terms on the odd ones
+    alternate: bool  # the steps 2k and 2k + 1 take turns on one batch: the task's loss, then the interventions' terms
     rewind: str  # an earlier phase: the encoder's weights go back to where they were as it began
     average: Annotated[int, Field(ge=0)]  # the phase ends at the mean of the weights at its last so many epochs' ends
 

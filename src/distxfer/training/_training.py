@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, every
 from distxfer.training._checkpoint import Position, read_position, remove_checkpoint, truncate_log
 from distxfer.training._history import History
-from distxfer.training._loop import PhaseLoop, Report, Shared, Watch, steps_of
+from distxfer.training._loop import PhaseLoop, Report, Shared, Watch, examples_of, steps_of
 from distxfer.training._objective import Material
 from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._team import Team
@@ -26,12 +26,18 @@ _AT_REST = 1e-4  # relative difference allowed between the encoder and its refer
 
 @dataclass(frozen=True)
 class Plan:
-    """What a phase will do: its steps, and the numbers of parameters that train and that there are."""
+    """What a phase will do: its steps, and how many of so many parameters train, or entries of them if some are selected.
+
+    `examples` counts those that the loss on the labels goes over, each as often as it does; `checkpoint_bytes` is the size
+    of the phase's largest checkpoint, a few headers apart.
+    """
 
     phase: str
     steps: int
+    examples: int
     trainable_parameters: int
     parameters: int
+    checkpoint_bytes: int
 
 
 class Training:
@@ -50,6 +56,7 @@ class Training:
         """Raise InputError for a phase that has nothing to optimise, nothing that may train, or settings without effect."""
         self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
+        self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
         moves = frozenset().union(*self._trains.values())
         moving: dict[str, Tensor] = {
             name: parameter for name, parameter in encoder.model.named_parameters() if name in moves
@@ -65,13 +72,15 @@ class Training:
 
     def plan(self) -> list[Plan]:
         """Return what each phase will do."""
-        sizes = {name: parameter.numel() for name, parameter in self.encoder.model.named_parameters()}
+        examples, everything = len(self.material.examples), [*self.encoder.model.parameters(), *_own(self.bounds)]
         return [
             Plan(
-                name,
-                steps_of(phase, len(self.material.examples)),
-                sum(sizes[key] for key in self._trains[name]),
-                sum(sizes.values()),
+                phase=name,
+                steps=steps_of(phase, examples),
+                examples=examples_of(phase, examples),
+                trainable_parameters=self._entries[name] + sum(one.numel() for one in _own(self.active(phase))),
+                parameters=sum(one.numel() for one in everything),
+                checkpoint_bytes=self._checkpoint_bytes(name, phase),
             )
             for name, phase in self.phases.items()
         ]
@@ -79,15 +88,18 @@ class Training:
     def estimate(self) -> float:
         """Return the seconds that all phases will take, from a few steps of each, which change nothing.
 
-        The steps lie evenly over the phase, since batches and drawn languages differ; one before them warms up.
+        The steps lie evenly over the phase, since batches and drawn languages differ, with both steps of a turn; one before
+        them warms up.
         """
         total = 0.0
         for number, name in enumerate(self.phases):
             loop = self._loop(number, name)
-            timed = sorted({loop.steps * part // _TIMED for part in range(_TIMED)})
+            timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
+            if loop.phase.alternate:
+                timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
             loop.gradients(0, None)
             started = time.perf_counter()
-            for step in timed:
+            for step in sorted(timed):
                 loop.module.zero_grad()
                 loop.gradients(step, None)
             total += (time.perf_counter() - started) / len(timed) * loop.steps
@@ -172,6 +184,35 @@ class Training:
             )
         return allowed
 
+    def _selected(self, name: str, phase: Phase) -> int:
+        """Return how many entries of the encoder this phase trains, the fewest that any of its interventions selects."""
+        weights = self.encoder.model.named_parameters()
+        sizes = {key: one.numel() for key, one in weights if key in self._trains[name]}
+        counts = [sum(sizes.values())]
+        for intervention, bound in self.active(phase).items():
+            if bound.selects is not None:
+                try:
+                    counts.append(bound.selects(sizes))
+                except InputError as error:
+                    raise InputError(f"`intervention.{intervention}`: {error}") from error
+        return min(counts)
+
+    def _checkpoint_bytes(self, name: str, phase: Phase) -> int:
+        """Return the size of what a checkpoint of this phase holds, in bytes, once it holds most."""
+        weights = {key: one for key, one in self.encoder.model.named_parameters() if key in self._shared.moving}
+        trained = [one for key, one in weights.items() if key in self._trains[name]]
+        updated = [*trained, *_own(self.active(phase))]
+        order = [*self.phases]
+        earlier, later = order[: order.index(name) + 1], order[order.index(name) :]
+        starts = {self.phases[one].rewind for one in later} & {*earlier}
+        masks = any(bound.entries for bound in self.active(phase).values())
+        return (
+            _bytes(self._shared.moving.values())
+            + (3 if phase.average else 2) * _bytes(updated)  # both moments of AdamW, and the running mean
+            + len(starts) * _bytes(weights.values())
+            + masks * sum(one.numel() for one in trained)  # a byte for each entry
+        )
+
     def _check_settings(self, name: str, phase: Phase) -> None:
         """Refuse what would have no effect, or is asked of the wrong weights."""
         terms = [one for one, bound in self.active(phase).items() if bound.term and bound.weight > 0]
@@ -179,11 +220,6 @@ class Training:
             raise InputError(
                 f"`phase.{name}.alternate` lets the task's loss and the interventions' terms take turns, and this phase has"
                 f" no {'term with a weight above 0' if phase.task else 'task'}. Leave it out."
-            )
-        if phase.average and phase.steps:
-            raise InputError(
-                f"`phase.{name}.average` = `{phase.average}` counts epochs, and this phase counts `steps` = `{phase.steps}` in"
-                f" place of them. Set `phase.{name}.epochs` alone, or leave `average` out."
             )
         active = self.active(phase)
         if phase.rewind and not any(bound.entries or bound.module for bound in active.values()):
@@ -216,6 +252,15 @@ class Training:
                 f"The reference encoder differs from the encoder before the first step by {difference:.2g} of its norm;"
                 " expected 0. Drift would be measured from the wrong place."
             )
+
+
+def _own(bounds: Mapping[str, Bound]) -> list[Tensor]:
+    """Return the weights that interventions have of their own."""
+    return [one for bound in bounds.values() if bound.module is not None for one in bound.module.parameters()]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(one.numel() * one.element_size() for one in tensors)
 
 
 def _peak_memory_mb(device: torch.device) -> float:

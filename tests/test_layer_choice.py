@@ -1,10 +1,9 @@
-"""Holding still: drift by relations and of pairs, weights by L2-SP, and layers that are chosen by measurement or by chance."""
+"""Which layers an intervention acts on: by their place, by what was measured, or by chance."""
 
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from itertools import permutations
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,192 +11,27 @@ import pyarrow
 import pytest
 import torch
 from pyarrow import parquet
-from safetensors.torch import load_file
 from scipy.stats import spearmanr
-from torch.nn.functional import cosine_similarity
 
-from distxfer import InputError, RunError, load_recipe, train
-from distxfer.data import Batch, Collator, Example
-from distxfer.encoders import Encoded, Encoder, layer_numbers, load_encoder
+import fakes
+from conftest import TARGETS
+from distxfer import InputError, load_recipe, train
+from distxfer.encoders import Encoder, layer_numbers
 from distxfer.experiments import validate
-from distxfer.interventions import Languages, Term, intervention_class, make_intervention
+from distxfer.interventions import Languages, make_intervention
 from distxfer.languages import distances
-from distxfer.measure import cka, relational_drift
+from fakes import FakeStep, between
+from helpers import gone, message
 
-TARGETS = ("deu", "fin", "fra", "jpn", "kor", "tur")
-LANGUAGES = Languages("eng", TARGETS)
-DISTANCES = distances("eng", TARGETS, imputed=True)
-WORDS = {"eng": "the cat runs dog bird", "deu": "das katze rennt hund vogel", "jpn": "sono neko hashi inu tori"}
-
-
-@pytest.fixture
-def encoder(tiny_without_dropout) -> Encoder:
-    return load_encoder("tiny", tiny_without_dropout, ("a", "b"), seed=0)
-
-
-def noise(states: torch.Tensor, _: Batch) -> torch.Tensor:
-    return states + torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
-
-
-@dataclass
-class FakeStep:
-    """A step with known data; the reference is the encoder itself, moved by `away`."""
-
-    encoder: Encoder
-    n: int = 6
-    away: object = noise
-    number: int = 0
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    drawn: list[tuple[str, int]] = field(default_factory=list)
-
-    def collate(self, examples) -> Batch:
-        return Collator(self.encoder.tokenizer, 32)(list(examples))
-
-    def of(self, language: str, n: int) -> Batch:
-        words = WORDS.get(language, WORDS["jpn"]).split()
-        texts = [" ".join(words[: 1 + item % 5] * (1 + item // 5)) for item in range(n)]
-        return self.collate([Example(str(i), language, text) for i, text in enumerate(texts)])
-
-    @property
-    def batch(self) -> Batch:
-        return self.of("eng", self.n)
-
-    def encoded(self) -> Encoded:
-        return self.encoder.encode(self.batch.inputs)
-
-    def encode(self, batch: Batch) -> Encoded:
-        return self.encoder.encode(batch.inputs)
-
-    def reference(self, batch: Batch) -> torch.Tensor:
-        return self.away(self.encode(batch).pooled_layers().detach(), batch)
-
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
-        self.drawn.append((language, n))
-        return self.of("eng", n), self.of(language, n)
-
-    def text(self, language: str, n: int) -> Batch:
-        self.drawn.append((language, n))
-        return self.of(language, n)
-
-
-def bind(encoder: Encoder, kind: str, **keys):
-    made, complaints = make_intervention(kind, keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, DISTANCES)
-
-
-def term(step: FakeStep, kind: str, **keys) -> Term:
-    return bind(step.encoder, kind, **keys).term(step)
+DISTANCES = between(TARGETS)
+bind, term = (partial(one, targets=TARGETS) for one in (fakes.bind, fakes.term))
 
 
 def frozen_layers(encoder: Encoder, bound) -> set:
     return {encoder.place(name) for name, _ in encoder.model.named_parameters() if not bound.trains(name)}
 
 
-# Relational drift
-
-
-def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
-    pairs = list(permutations(range(len(x)), 2))
-    cosines = [[float(cosine_similarity(z[i], z[j], dim=0)) for i, j in pairs] for z in (x.detach(), y.detach())]
-    return sum((a - b) ** 2 for a, b in zip(*cosines, strict=True)) / len(pairs)
-
-
-def test_relational_drift_is_the_mean_squared_difference_of_the_cosines():
-    draw = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(2, 7, width, generator=draw, dtype=torch.float64) for width in (3, 5))
-    assert relational_drift(x, y).tolist() == pytest.approx([by_hand(*pair) for pair in zip(x, y, strict=True)])
-    corner = torch.eye(2)
-    assert float(relational_drift(corner, torch.ones(2, 2))) == pytest.approx(1)  # a cosine of 0 became one of 1
-    assert float(relational_drift(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [-1.0]]))) == pytest.approx(4)
-    assert float(relational_drift(x[0], x[0])) == 0
-
-
-def test_relational_drift_knows_no_rotation_and_no_lengths_but_an_origin():
-    draw = torch.Generator().manual_seed(0)
-    x, y = (torch.randn(9, 4, generator=draw, dtype=torch.float64) for _ in range(2))
-    turn, lengths = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))[0], torch.arange(1.0, 10)
-    order = torch.randperm(9, generator=draw)
-    moved = float(relational_drift(x, y))
-    assert float(relational_drift(lengths[:, None] * x @ turn, y)) == pytest.approx(moved)
-    assert float(relational_drift(x[order], y[order])) == pytest.approx(moved)
-    assert float(relational_drift(x, x + 1)) > 0.01
-    assert torch.autograd.gradcheck(relational_drift, (x.requires_grad_(), y))
-
-
-def test_relational_drift_needs_a_relation():
-    with pytest.raises(InputError, match="`x` has 1 rows; relational drift needs at least 2: give more sentences"):
-        relational_drift(torch.ones(1, 3), torch.ones(1, 3))
-    with pytest.raises(InputError, match="`y` has 1 rows that are all zeros"):
-        relational_drift(torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [0, 0, 0]]))
-
-
-def test_a_penalty_on_relations_is_one_item_a_batch_averaged_over_layers(encoder):
-    step = FakeStep(encoder)
-    found = term(step, "drift", measure="relational", layers=[1, 3])
-    now, before = step.encoded().pooled_layers(), step.reference(step.batch)
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(
-        sum(by_hand(now[layer], before[layer]) for layer in (1, 3)) / 2, rel=1e-5
-    )
-    still = term(FakeStep(encoder, away=lambda states, _: states), "drift", measure="relational")
-    assert still.total.item() == pytest.approx(0, abs=1e-12)
-    alone = term(FakeStep(encoder, n=1), "drift", measure="relational")
-    assert (alone.count, alone.total.item()) == (0, 0.0)
-
-
-# Drift of pairs
-
-
-def test_drift_of_pairs_is_that_of_both_sides_as_one_set_of_rows(encoder):
-    step = FakeStep(encoder)
-    found = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn")
-    sides = step.of("eng", 5), step.of("jpn", 5)
-    now = torch.cat([step.encode(side).pooled(2) for side in sides])
-    before = noise(
-        step.encode(step.collate([*sides[0].examples, *sides[1].examples])).pooled_layers().detach(), sides[0]
-    )[2]
-    assert step.drawn == [("jpn", 5)]
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
-    each = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn", measure="mse")
-    moved = (now - before).square().sum(1) / before.square().sum(1)
-    assert (each.count, each.per) == (10, "example")
-    assert each.total.item() == pytest.approx(moved.sum().item(), rel=1e-4)
-
-
-def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_alone_does(encoder):
-    """CKA does not see a translation; of the target's rows alone it is one, of both sides' rows it is none."""
-
-    def away(states: torch.Tensor, batch: Batch) -> torch.Tensor:
-        target = torch.tensor([example.language == "jpn" for example in batch.examples])
-        return states + 2 * target[None, :, None] * torch.randn(16, generator=torch.Generator().manual_seed(0))
-
-    step = FakeStep(encoder, away=away)
-    alone = term(step, "drift", text="target", languages="jpn", batch_size=8)
-    assert alone.total.item() == pytest.approx(0, abs=1e-6)
-    assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).total.item() > 0.05
-
-
-def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
-    for text, need in (("pairs", "pairs"), ("target", "target_text")):
-        bound = bind(encoder, "drift", text=text, languages="jpn,deu", weighting="linear", batch_size=4)
-        assert bound.needs == {"reference", need}
-        assert bound.languages == ("jpn", "deu")
-        step, seen = FakeStep(encoder), {}
-        for _ in range(12):
-            total = bound.term(step).total.item()
-            seen[step.drawn[-1][0]] = total
-        plain = {
-            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=4).total.item() for one in seen
-        }
-        mean = (DISTANCES.values["deu"] + DISTANCES.values["jpn"]) / 2
-        expected = {one: DISTANCES.values[one] / mean for one in ("deu", "jpn")}
-        assert {one: seen[one] / plain[one] for one in seen} == pytest.approx(expected, rel=1e-6)
-    assert bind(encoder, "drift").needs == {"reference"}
-
-
-# Layers by their place
+# By their place
 
 
 def test_halves_of_the_layers(encoder):
@@ -220,7 +54,7 @@ def test_a_half_of_one_layer_is_refused():
         layer_numbers("lower_half", 1, "layers")
 
 
-# Layers by what was measured
+# By what was measured
 
 # Drift by language, in the order of TARGETS, at layers 1 to 4: two runs.
 ORDER = np.argsort(np.argsort([DISTANCES.values[one] for one in TARGETS]))  # 0 for the nearest
@@ -371,6 +205,45 @@ def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
     refuse(tmp_path / "early" / "measurements.parquet", "has no rows of the measure `drift_cka` and the moment `after`")
 
 
+def test_the_same_model_by_another_name(encoder, tmp_path, monkeypatch):
+    """By the fingerprint of its files or, where one of the two has none, by the place that a path means."""
+    monkeypatch.chdir(tmp_path)
+    runs = iter(range(9))
+
+    def chosen(model: str, fingerprint: str) -> list[int]:
+        path = write_run(tmp_path / str(next(runs)), model=model, fingerprint=fingerprint)
+        return bind(encoder, "freeze", layers="guided", count=1, measurement=str(path)).settled["layers"]
+
+    encoder.name, encoder.fingerprint = "models/tiny", "these"
+    assert chosen("elsewhere/copy", "these") == [2]
+    for name in ("models/tiny/", str(tmp_path / "models" / "tiny"), "./models/../models/tiny"):
+        assert chosen(name, "") == [2]
+        assert "is of other files of the model" in message(chosen, name, "those")
+    assert "is of the model `tiny` with 4 layers" in message(chosen, "tiny", "")
+    assert "is of the model `tiny` with 4 layers" in message(chosen, "tiny", "those")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "expected"),
+    [
+        ("value", "much", "a number"),
+        ("value", None, "a number"),
+        ("layer", "two", "a whole number"),
+        ("layer", None, "a whole number"),
+        ("layer", 1.5, "a whole number"),
+        ("language", 7, "a text"),
+    ],
+)
+def test_a_column_of_something_else_is_named(encoder, tmp_path, column, value, expected):
+    path = write_run(tmp_path / "run")
+    rows = [row | {column: value} for row in parquet.read_table(path).to_pylist()]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    assert message(bind, encoder, "freeze", layers="guided", count=1, measurement=str(path)) == (
+        f"`measurement` = `{path}` has `{value}` in the column `{column}`, but expected {expected}. Give the"
+        " `measurements.parquet` in the folder of a run."
+    )
+
+
 def test_a_count_that_cannot_be_had_is_refused(encoder, measured):
     for layers, extra in (("guided", {"measurement": measured}), ("random", {})):
         for count in (0, 5):
@@ -410,7 +283,7 @@ def test_a_distance_that_neither_weighs_nor_guides_is_refused(encoder):
         bind(encoder, "drift", text="pairs", distance="genetic")
 
 
-# Layers by chance
+# By chance
 
 
 def test_random_layers_are_those_of_the_seed_and_each_as_likely(encoder):
@@ -429,96 +302,7 @@ def test_random_layers_are_those_of_the_seed_and_each_as_likely(encoder):
     assert max(abs(count - 40) for count in counts.values()) < 4 * (240 * 1 / 6 * 5 / 6) ** 0.5
 
 
-# L2-SP
-
-
-def test_l2_sp_is_half_the_squared_way_that_the_encoders_weights_have_gone(encoder):
-    bound = bind(encoder, "l2_sp")
-    step = FakeStep(encoder)
-    assert (bound.weight, bound.needs) == (0.1, {"weights"})
-    at_rest = bound.term(step)
-    assert (at_rest.total.item(), at_rest.count, at_rest.per) == (0.0, 1, "batch")
-    start = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
-    draw = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for one in encoder.model.parameters():
-            one.add_(0.1 * torch.randn(one.shape, generator=draw))
-    words = "bert.embeddings.word_embeddings.weight"
-    gone = {
-        name: one.detach() - start[name]
-        for name, one in encoder.model.named_parameters()
-        if name.startswith("bert.") and name != words
-    }
-    moved = bound.term(step).total
-    assert moved.item() == pytest.approx(sum(one.double().square().sum().item() for one in gone.values()) / 2, rel=1e-5)
-    moved.backward()
-    for name, one in encoder.model.named_parameters():
-        if name in gone:
-            torch.testing.assert_close(one.grad, gone[name])
-        else:
-            assert one.grad is None
-
-
-def test_l2_sp_of_some_layers_or_with_the_word_embeddings(encoder):
-    def pulled(**keys) -> set:
-        bound = bind(encoder, "l2_sp", **keys)
-        gradients = torch.autograd.grad(
-            bound.term(FakeStep(encoder)).total, [*encoder.model.parameters()], allow_unused=True
-        )
-        names = [name for name, _ in encoder.model.named_parameters()]
-        assert all(float(one.abs().sum()) == 0 for one in gradients if one is not None)  # exactly, where it starts
-        return {name for name, one in zip(names, gradients, strict=True) if one is not None}
-
-    places = {encoder.place(name) for name in pulled(layers=[2, 3])}
-    assert places == {2, 3}
-    without = pulled()
-    encoder.train_word_embeddings = True
-    assert pulled() - without == {"bert.embeddings.word_embeddings.weight"}
-    with pytest.raises(InputError, match="`layers` names layer `9`, but this encoder has layers 1 to 4"):
-        bind(encoder, "l2_sp", layers=[9])
-
-
-def test_they_document_themselves():
-    for kind in ("drift", "freeze", "l2_sp"):
-        assert "eference" in intervention_class(kind).__doc__
-
-
 # In a run
-
-
-def weights_of(result) -> dict[str, torch.Tensor]:
-    return load_file(result.folder / "model" / "model.safetensors")
-
-
-def gone(result, tiny: Path) -> dict[str, float]:
-    """Return how far each encoder weight of a run is from where it started."""
-    start = load_file(tiny / "model.safetensors")
-    return {
-        name: float((one - start[name.removeprefix("bert.")]).square().sum())
-        for name, one in weights_of(result).items()
-        if name.startswith("bert.") and name.removeprefix("bert.") in start
-    }
-
-
-def test_l2_sp_holds_the_weights_of_a_run(tiny, tiny_settings, tmp_path):
-    pulled, free = (
-        train(load_recipe("l2_sp", [*tiny_settings, f"intervention.l2_sp.weight={weight}"]), tmp_path)
-        for weight in (10, 0)
-    )
-    lines = [json.loads(line) for line in (pulled.folder / "log.jsonl").read_text().splitlines()]
-    assert lines[0]["term/l2_sp"] == 0
-    assert all(line["term/l2_sp"] > 0 for line in lines[1:])
-    assert sum(gone(pulled, tiny).values()) < 0.5 * sum(gone(free, tiny).values())
-    with pytest.raises(
-        InputError, match="The intervention `l2_sp` acts on the encoder's own weights, which do not train"
-    ):
-        train(load_recipe("l2_sp", [*tiny_settings, "intervention.lora.r=2"]), tmp_path)
-
-
-def test_l2_sp_of_layers_that_are_all_frozen_does_nothing_and_says_so(tiny_settings, tmp_path):
-    settings = [*tiny_settings, "intervention.l2_sp.layers=1", "intervention.freeze.layers=1"]
-    with pytest.raises(RunError, match="The term `l2_sp` has had no gradient on any trainable parameter"):
-        train(load_recipe("l2_sp", settings), tmp_path)
 
 
 def moved_layers(result, tiny: Path) -> set[int]:

@@ -1,0 +1,45 @@
+"""What the tests of adapters share: encoders with noise on what was adapted, and what they make of known texts."""
+
+import torch
+from transformers import AutoTokenizer
+
+from distxfer.encoders import load_encoder
+from distxfer.interventions import Languages, make_intervention
+from distxfer.languages import distances
+
+LANGUAGES = Languages("eng", ("deu", "jpn"))
+DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
+LABELS = ("animal", "plant")
+TEXTS = ["the cat", "the big old dog sees two new trees", "neko ooki", "rose"]
+
+
+def load(folder, **settings):
+    return load_encoder(str(folder), folder, LABELS, seed=0, **settings)
+
+
+def bind(encoder, kind, **keys):
+    made, complaints = make_intervention(kind, keys)
+    assert made is not None, complaints
+    return made.bind(encoder, LANGUAGES, DISTANCES)
+
+
+def states(encoder):
+    return encoder.states([dict(encoder.tokenizer(TEXTS, padding=True, return_tensors="pt"))])
+
+
+def shake(encoder, names, seed=1):
+    """Add noise to these parameters, as training would."""
+    parameters, random = dict(encoder.model.named_parameters()), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name in sorted(names):
+            parameters[name].add_(0.1 * torch.randn(parameters[name].shape, generator=random))
+
+
+def logits_of(model, folder):
+    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return model.eval()(**tokens).logits
+
+
+def close(one, other, tolerance=1e-5):
+    torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)

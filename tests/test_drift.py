@@ -1,0 +1,121 @@
+"""Holding the space still: drift by relations, and of pairs or target text."""
+
+from functools import partial
+from itertools import permutations
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+import fakes
+from conftest import TARGETS
+from distxfer import InputError
+from distxfer.data import Batch
+from distxfer.measure import cka, relational_drift
+from fakes import FakeStep, between, noise
+
+DISTANCES = between(TARGETS)
+bind, term = (partial(one, targets=TARGETS) for one in (fakes.bind, fakes.term))
+
+
+# Relational drift
+
+
+def by_hand(x: torch.Tensor, y: torch.Tensor) -> float:
+    pairs = list(permutations(range(len(x)), 2))
+    cosines = [[float(cosine_similarity(z[i], z[j], dim=0)) for i, j in pairs] for z in (x.detach(), y.detach())]
+    return sum((a - b) ** 2 for a, b in zip(*cosines, strict=True)) / len(pairs)
+
+
+def test_relational_drift_is_the_mean_squared_difference_of_the_cosines():
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2, 7, width, generator=draw, dtype=torch.float64) for width in (3, 5))
+    assert relational_drift(x, y).tolist() == pytest.approx([by_hand(*pair) for pair in zip(x, y, strict=True)])
+    corner = torch.eye(2)
+    assert float(relational_drift(corner, torch.ones(2, 2))) == pytest.approx(1)  # a cosine of 0 became one of 1
+    assert float(relational_drift(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [-1.0]]))) == pytest.approx(4)
+    assert float(relational_drift(x[0], x[0])) == 0
+
+
+def test_relational_drift_knows_no_rotation_and_no_lengths_but_an_origin():
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(9, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    turn, lengths = torch.linalg.qr(torch.randn(4, 4, generator=draw, dtype=torch.float64))[0], torch.arange(1.0, 10)
+    order = torch.randperm(9, generator=draw)
+    moved = float(relational_drift(x, y))
+    assert float(relational_drift(lengths[:, None] * x @ turn, y)) == pytest.approx(moved)
+    assert float(relational_drift(x[order], y[order])) == pytest.approx(moved)
+    assert float(relational_drift(x, x + 1)) > 0.01
+    assert torch.autograd.gradcheck(relational_drift, (x.requires_grad_(), y))
+
+
+def test_relational_drift_needs_a_relation():
+    with pytest.raises(InputError, match="`x` has 1 rows; relational drift needs at least 2: give more sentences"):
+        relational_drift(torch.ones(1, 3), torch.ones(1, 3))
+    with pytest.raises(InputError, match="`y` has 1 rows that are all zeros"):
+        relational_drift(torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [0, 0, 0]]))
+
+
+def test_a_penalty_on_relations_is_one_item_a_batch_averaged_over_layers(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "drift", measure="relational", layers=[1, 3])
+    now, before = step.encoded().pooled_layers(), step.reference(step.batch)
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() == pytest.approx(
+        sum(by_hand(now[layer], before[layer]) for layer in (1, 3)) / 2, rel=1e-5
+    )
+    still = term(FakeStep(encoder, away=lambda states, _: states), "drift", measure="relational")
+    assert still.total.item() == pytest.approx(0, abs=1e-12)
+    alone = term(FakeStep(encoder, n=1), "drift", measure="relational")
+    assert (alone.count, alone.total.item()) == (0, 0.0)
+
+
+# Drift of pairs
+
+
+def test_drift_of_pairs_is_that_of_both_sides_as_one_set_of_rows(encoder):
+    step = FakeStep(encoder)
+    found = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn")
+    sides = step.of("eng", 5), step.of("jpn", 5)
+    now = torch.cat([step.encode(side).pooled(2) for side in sides])
+    before = noise(
+        step.encode(step.collate([*sides[0].examples, *sides[1].examples])).pooled_layers().detach(), sides[0]
+    )[2]
+    assert step.drawn == [("jpn", 5)]
+    assert (found.count, found.per) == (1, "batch")
+    assert found.total.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
+    each = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn", measure="mse")
+    moved = (now - before).square().sum(1) / before.square().sum(1)
+    assert (each.count, each.per) == (10, "example")
+    assert each.total.item() == pytest.approx(moved.sum().item(), rel=1e-4)
+
+
+def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_alone_does(encoder):
+    """CKA does not see a translation; of the target's rows alone it is one, of both sides' rows it is none."""
+
+    def away(states: torch.Tensor, batch: Batch) -> torch.Tensor:
+        target = torch.tensor([example.language == "jpn" for example in batch.examples])
+        return states + 2 * target[None, :, None] * torch.randn(16, generator=torch.Generator().manual_seed(0))
+
+    step = FakeStep(encoder, away=away)
+    alone = term(step, "drift", text="target", languages="jpn", batch_size=8)
+    assert alone.total.item() == pytest.approx(0, abs=1e-6)
+    assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).total.item() > 0.05
+
+
+def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
+    for text, need in (("pairs", "pairs"), ("target", "target_text")):
+        bound = bind(encoder, "drift", text=text, languages="jpn,deu", weighting="linear", batch_size=4)
+        assert bound.needs == {"reference", need}
+        assert bound.languages == ("jpn", "deu")
+        step, seen = FakeStep(encoder), {}
+        for _ in range(12):
+            total = bound.term(step).total.item()
+            seen[step.drawn[-1][0]] = total
+        plain = {
+            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=4).total.item() for one in seen
+        }
+        mean = (DISTANCES.values["deu"] + DISTANCES.values["jpn"]) / 2
+        expected = {one: DISTANCES.values[one] / mean for one in ("deu", "jpn")}
+        assert {one: seen[one] / plain[one] for one in seen} == pytest.approx(expected, rel=1e-6)
+    assert bind(encoder, "drift").needs == {"reference"}

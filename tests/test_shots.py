@@ -1,0 +1,132 @@
+"""A few labels of each target."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import WORDS, say, sentences
+from distxfer import InputError, load_recipe, train
+from distxfer.experiments._prepare import assemble, prepare
+from distxfer.training import Team
+from helpers import message
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_settings):
+    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
+    shared = tmp_path_factory.mktemp("results")
+
+    def runner(recipe: str, *overrides: str, folder: Path = shared, **options):
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
+
+    return runner
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    """The task with labels to train on in German, 20, and Japanese, 6; no text is in two parts of a language."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for language in WORDS:
+        (folder / language).mkdir()
+        taken: set[str] = set()
+        for seed, (split, n) in enumerate(
+            {"train": {"eng": 24, "deu": 20, "jpn": 6}[language], "dev": 8, "test": 8}.items()
+        ):
+            rows = []
+            for number, (words, label) in enumerate(sentences(200, seed)):
+                if len(rows) < n and (text := say(words, language)) not in taken:
+                    taken.add(text)
+                    rows.append({"id": f"{split}-{number}", "text": text, "label": label})
+            path = folder / language / f"{split}.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def examples(tiny_settings, labelled, *overrides: str) -> dict[str, list[str]]:
+    """Return the texts that a run trains on, by language."""
+    settings = [*tiny_settings, f"task={labelled}", "parallel=", *overrides]
+    prepared = prepare(load_recipe("few_shot", settings))
+    found: dict[str, list[str]] = {}
+    for example in assemble(prepared, Team()).training.material.examples:
+        assert example.label is not None
+        found.setdefault(example.language, []).append(example.text)
+    return found
+
+
+def texts(folder: Path, language: str, split: str) -> list[str]:
+    return [json.loads(line)["text"] for line in (folder / language / f"{split}.jsonl").read_text().splitlines()]
+
+
+def test_some_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
+    drawn = [examples(tiny_settings, labelled, "task.shots=5", f"seed={seed}") for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0]["deu"] != drawn[2]["deu"]
+    for one in drawn:
+        assert one["eng"] == texts(labelled, "eng", "train")
+        for language in ("deu", "jpn"):
+            assert len(set(one[language])) == len(one[language]) == 5
+            assert set(one[language]) <= set(texts(labelled, language, "train"))
+            held_out = {text for split in ("dev", "test") for text in texts(labelled, language, split)}
+            assert held_out
+            assert not held_out & set(one[language])
+    assert set(examples(tiny_settings, labelled, "task.shots=0")) == {"eng"}
+
+
+def test_all_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
+    found = examples(tiny_settings, labelled, "task.shots=all")
+    assert found == {language: texts(labelled, language, "train") for language in WORDS}
+
+
+def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_settings, labelled):
+    both = examples(tiny_settings, labelled, "task.shots=5")
+    alone = examples(tiny_settings, labelled, "task.shots=5", "task.targets=jpn")
+    assert alone["jpn"] == both["jpn"]
+
+
+def test_they_count_among_the_steps_of_an_epoch(run, labelled):
+    """24 + 2 * 4 examples in batches of 8."""
+    result = run("few_shot", f"task={labelled}", "parallel=", "task.shots=4", "phase.finetune.epochs=2")
+    assert result.data["cost"]["steps"] == 2 * 4
+
+
+@pytest.mark.parametrize(("shots", "there"), [("7", 6), ("all", 0)])
+def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_folder, shots, there):
+    """Of the shipped recipe's task folder, only English has labels to train on."""
+    folder = labelled if there else task_folder
+    language = "jpn" if there else "deu"
+    found = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
+    assert re.fullmatch(
+        rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
+        r" or keep to `task\.targets` that have more\.",
+        found,
+    )
+
+
+def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
+    with pytest.raises(InputError, match=r"`task\.shots` is `-1`"):
+        load_recipe("plain", [*tiny_settings, "task.shots=-1"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "said"),
+    [
+        ("few_shot", ["task.shots=0"], "in `eng`, for zero-shot transfer to deu, jpn."),
+        ("few_shot", ["task.shots=4"], "in `eng` and on 4 labelled examples each of deu, jpn: few-shot transfer."),
+        (
+            "few_shot",
+            ["task.shots=all"],
+            "in `eng` and on all labelled training examples of deu, jpn: no zero-shot transfer.",
+        ),
+        (
+            "drift_reg",
+            ["phase.finetune.task=false"],
+            "without any labels (source `eng`; targets deu, jpn): its head is untrained.",
+        ),
+    ],
+)
+def test_the_model_card_says_which_labels_were_used(run, labelled, recipe, settings, said):
+    result = run(recipe, f"task={labelled}", "parallel=", "phase.finetune.epochs=1", *settings)
+    card = (result.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert re.search(rf"fine-tuned with distxfer on `.*` {re.escape(said)}\n", card)
