@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
+    from distxfer.measure import Crossed
 
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
@@ -23,10 +25,12 @@ def comparison_tables(found: Comparisons) -> list[Table]:
         here = list(group)
         transfers = {one.method: one for one in found.transfers if (one.model, one.task) == key}
         baseline = here[0].baseline
-        methods = sorted({one.method for one in here}, key=lambda name: -_overall_effect(here, name))
+        methods = sorted({one.method for one in here}, key=lambda name: -overall_effect(here, name))
         rows = [_row(baseline, [], transfers, scale)]
         rows += [_row(name, [one for one in here if one.method == name], transfers, scale) for name in methods]
-        tables.append(Table(_COLUMNS, rows, title=" · ".join(key), notes=_notes(found, here, transfers[baseline])))
+        tables.append(
+            Table(_COLUMNS, rows, title=" · ".join(key), notes=comparison_notes(found, here, transfers[baseline]))
+        )
     return tables
 
 
@@ -47,8 +51,8 @@ def one_seed_table(found: TwoRuns) -> Table:
                 f"{100 * one.accuracy:.1f}",
                 f"{100 * drawn.difference:+.1f}{between}",
                 None if exact is None else f"{exact.only_a} / {exact.only_b}",
-                _p(drawn.p if exact is None else exact.p),
-                _p(one.p_holm),
+                p_text(drawn.p if exact is None else exact.p),
+                p_text(one.p_holm),
             )
         )
     whole = found.rows[-1].bootstrap
@@ -57,6 +61,7 @@ def one_seed_table(found: TwoRuns) -> Table:
         rows,
         title=f"first: {found.baseline}, second: {found.method}",
         notes=(
+            *found.warnings,
             "ONE seed: p and interval say what other test sentences would, of these two trained models. They say nothing about"
             " other seeds of either method; for that, compare at least 3 seeds of each.",
             f"accuracy; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired bootstrap; all"
@@ -71,11 +76,12 @@ def one_seed_table(found: TwoRuns) -> Table:
     )
 
 
-def _p(value: float | None) -> str | None:
+def p_text(value: float | None) -> str | None:
+    """Return a p value as tables show it."""
     return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _overall_effect(comparisons: list[Comparison], method: str) -> float:
+def overall_effect(comparisons: Sequence[Comparison], method: str) -> float:
     """Return a method's effect on all languages, minus infinity where there is none."""
     return next((one.test.effect for one in comparisons if (one.method, one.subset) == (method, "all")), -inf)
 
@@ -86,22 +92,24 @@ def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transf
     return (
         method,
         None if transfer.mean is None else f"{scale * transfer.mean:.1f}",
-        _effect(overall, scale),
-        None if overall is None else _p(overall.p_holm),
-        *(_starred(own.get(subset), scale) for subset in ("near", "far")),
+        None if overall is None else effect_text(overall.test, scale),
+        None if overall is None else p_text(overall.p_holm),
+        *(starred(own.get(subset), scale) for subset in ("near", "far")),
         None if overall is None else overall.test.n_seeds,
         _r(transfer.by_distance.r),
         _r(transfer.gain_by_distance.r) if transfer.gain_by_distance else None,
     )
 
 
-def _effect(one: Comparison | None, scale: float) -> str | None:
-    if one is None or one.test.low is None or one.test.high is None:
-        return None if one is None else f"{scale * one.test.effect:+.1f}"
-    return f"{scale * one.test.effect:+.1f} [{scale * one.test.low:+.1f}, {scale * one.test.high:+.1f}]"
+def effect_text(test: Crossed, scale: float) -> str:
+    """Return an effect with its interval, where it has one."""
+    if test.low is None or test.high is None:
+        return f"{scale * test.effect:+.1f}"
+    return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
 
 
-def _starred(one: Comparison | None, scale: float) -> str | None:
+def starred(one: Comparison | None, scale: float) -> str | None:
+    """Return the effect of a comparison, with a star where p <= 0.05 after Holm."""
     if one is None:
         return None
     return f"{scale * one.test.effect:+.1f}{'*' if one.p_holm is not None and one.p_holm <= 0.05 else ''}"
@@ -111,7 +119,8 @@ def _r(value: float | None) -> str | None:
     return None if value is None else f"{value:+.2f}"
 
 
-def _notes(found: Comparisons, here: list[Comparison], baseline: Transfer) -> tuple[str, ...]:
+def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: Transfer) -> tuple[str, ...]:
+    """Return what the comparisons of one model and task say in words, and what they rest on."""
     overall = [one for one in here if one.subset == "all"]
     sure = [one for one in overall if one.p_holm is not None and one.p_holm <= 0.05]
     groups = {

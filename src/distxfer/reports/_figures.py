@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distxfer.errors import InputError
 from distxfer.languages import language_name
+from distxfer.reports._vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_static
 
 if TYPE_CHECKING:  # it brings torch
     from distxfer.experiments import Measured
 
 _SUFFIXES = (".png", ".svg", ".pdf", ".html")
-# Okabe and Ito's colours, which people who do not see red and green apart can tell apart; black is for transfer. Every line
-# has a dash pattern and a shape of its own too, for paper without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-_DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 _TRANSFER = ("transfer", "#000000", [1, 0], "triangle-left")
 _PANEL = 26  # pixels of a layer's column, and of a language's row
 
@@ -33,13 +27,7 @@ def check_figure(path: Path) -> None:
         raise InputError(f"`{path}` is no kind of figure that can be drawn; expected one of: {', '.join(_SUFFIXES)}.")
     if not path.absolute().parent.is_dir():
         raise InputError(f"The folder of `{path}` does not exist. Make it first, or choose another.")
-    try:
-        import altair  # noqa: F401
-        import vl_convert  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f'A figure needs the package `{error.name}`, which is not installed. Run: pip install "distxfer[figures]"'
-        ) from error
+    check_packages("A figure")
 
 
 def measure_figure(measured: Measured, path: Path) -> None:
@@ -51,19 +39,12 @@ def measure_figure(measured: Measured, path: Path) -> None:
     Raises InputError as `check_figure` does, or where the file cannot be written.
     """
     check_figure(path)
-    import vl_convert
-
     spec = _chart(measured).to_dict()
-    kind = path.suffix.lower()
     try:
-        if kind == ".html":
+        if path.suffix.lower() == ".html":
             path.write_text(_page(spec, f"{measured.before} → {measured.after}"), encoding="utf-8")
-        elif kind == ".svg":
-            path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-        elif kind == ".pdf":
-            path.write_bytes(vl_convert.vegalite_to_pdf(spec))
         else:
-            path.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+            write_static(spec, path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be written: {error.strerror}. Choose another file.") from error
 
@@ -133,7 +114,7 @@ def _relations(measured: Measured) -> Any:
     import altair
 
     names = list(measured.distances)
-    style = list(zip(names, _COLOURS, _DASHES, _SHAPES, strict=False))
+    style = list(zip(names, COLOURS, DASHES, SHAPES, strict=False))
     style += [_TRANSFER] if measured.transfer else []
     found = [
         one
@@ -209,19 +190,8 @@ def _page(spec: dict[str, Any], title: str) -> str:
     """Return a page that holds everything it needs; no name in it can end the script or be taken for markup."""
     import html
 
-    def literal(value: Any) -> str:
-        return json.dumps(value, ensure_ascii=True).replace("<", "\\u003c")
-
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n</head>\n'
-        f'<body>\n<div id="figure"></div>\n<script type="module">{_library()}\n'
+        f'<body>\n<div id="figure"></div>\n<script type="module">{library()}\n'
         f'embed("#figure", {literal(spec)}, {{"actions": false}});</script>\n</body>\n</html>\n'
     )
-
-
-@cache
-def _library() -> str:
-    """Return Vega's JavaScript, with nothing in it that ends a script element."""
-    import vl_convert
-
-    return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")

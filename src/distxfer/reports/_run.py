@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from distxfer.experiments import Result
+from distxfer.experiments import Result, read_measurements
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
@@ -16,13 +16,11 @@ def run_table(result: Result) -> Table:
     Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, from the source, at the last
     layer.
     """
-    from pyarrow import parquet
-
     measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     sizes: dict[str, set[int]] = defaultdict(set)
-    for one in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
-        measured[one["measure"], one["language"], one["moment"]][one["layer"]] = one["value"]
-        sizes[one["measure"]].add(one["n"])
+    for one in read_measurements(result.folder / "measurements.parquet"):
+        measured[one.measure, one.language, one.moment][one.layer] = one.value
+        sizes[one.measure].add(one.n)
     summary, source = result.summary, result.data["source"]
     distances = {one["language"]: one["value"] for one in result.data["distances"]}
     accuracies = {

@@ -1,9 +1,19 @@
-"""Tables: columns and rows, and their three forms: text for a terminal, Markdown, and records for JSON."""
+"""Tables: columns and rows, and their forms: text for a terminal, Markdown, LaTeX, CSV, and records for JSON."""
 
+import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "–": "--", "×": r"$\times$",
+    **{mark: f"\\{mark}" for mark in "{}$&#_%"},
+}  # fmt: skip
+_NUMBER = re.compile(r"[+-]?\d")
+_MINUS = re.compile(r"(?<!\w)-(?=\d)")  # a hyphen that is one, as in 2-3 or e5-small, stays
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,78 @@ class Table:
 
         body = [line([shown(value) for value in row]) for row in self.rows]
         return "\n".join([line(self.columns), "|" + "---|" * len(self.columns), *body]) + "\n"
+
+    def csv(self) -> str:
+        """Return columns and rows as CSV (RFC 4180): numbers in full, nothing for None, several values joined by `; `."""
+        stream = io.StringIO()
+        writer = csv.writer(stream)
+        writer.writerow(self.columns)
+        writer.writerows([[_plain(value) for value in row] for row in self.rows])
+        return stream.getvalue()
+
+    def latex(self) -> str:
+        """Return the table as a `table` of LaTeX, with its title and notes; it needs the package `booktabs` and UTF-8."""
+        cells = [[latex_text(shown(value)) for value in row] for row in self.rows]
+        sides = ["r" if _is_numeric([row[place] for row in self.rows]) else "l" for place in range(len(self.columns))]
+        # A row that begins with `[` or `*` would be read as an argument of the `\\` before it.
+        lines = [("{}" if row[0][:1] in ("[", "*") else "") + " & ".join(row) + r" \\" for row in cells]
+        notes = [r"  \par\smallskip\raggedright\footnotesize", *(f"  {latex_text(note)}\\par" for note in self.notes)]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                r"  \centering",
+                *([f"  \\caption{{{latex_text(self.title)}}}"] if self.title else []),
+                f"  \\begin{{tabular}}{{{''.join(sides)}}}",
+                r"    \toprule",
+                "    " + " & ".join(map(latex_text, self.columns)) + r" \\",
+                r"    \midrule",
+                *(f"    {line}" for line in lines),
+                r"    \bottomrule",
+                r"  \end{tabular}",
+                *(notes if self.notes else []),
+                r"\end{table}",
+                "",
+            ]
+        )
+
+
+def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Return records as a table, its columns in the order of their appearance; None where a record has no such key."""
+    columns = tuple(dict.fromkeys(key for one in records for key in one))
+    return Table(columns, [tuple(one.get(key) for key in columns) for one in records])
+
+
+def markdown_text(tables: Sequence[Table]) -> str:
+    """Return tables in Markdown with their titles and notes, for a document."""
+    parts = []
+    for table in tables:
+        parts += [f"**{table.title}**\n"] if table.title else []
+        parts += [table.markdown(), *(f"{note.replace('*', chr(92) + '*')}\n" for note in table.notes)]
+    return "\n".join(parts)
+
+
+def latex_text(text: str) -> str:
+    """Return text as LaTeX that prints it: special characters escaped, `words` in typewriter, minus signs before numbers."""
+    parts = re.split(r"`([^`]*)`", text)  # every second part was between two of them
+    return "".join(
+        rf"\texttt{{{_escaped(part)}}}" if place % 2 else _MINUS.sub("$-$", _escaped(part))
+        for place, part in enumerate(parts)
+    )
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _is_numeric(column: Sequence[Any]) -> bool:
+    filled = [value for value in column if value is not None]
+    return bool(filled) and all(_NUMBER.match(shown(value)) for value in filled)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "; ".join(str(_plain(one)) for one in value) if isinstance(value, list | tuple) else value
 
 
 def shown(value: Any) -> str:

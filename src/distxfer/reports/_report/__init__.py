@@ -1,0 +1,111 @@
+"""The report of an ablation study: one page that opens offline, and its figures for a paper, from result files alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distxfer.errors import InputError
+from distxfer.reports._vega import check_packages
+
+if TYPE_CHECKING:  # it brings scipy
+    from distxfer.reports._report._charts import Section
+    from distxfer.reports._report._facts import Facts
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the page and its size in bytes, the figures, and what could not be taken into it."""
+
+    page: Path
+    size: int
+    figures: tuple[Path, ...]
+    methods: int
+    runs: int
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON data."""
+        files = {"page": str(self.page), "figures": [str(path) for path in self.figures]}
+        return {**vars(self), **files, "left_out": list(self.left_out), "notes": list(self.notes)}
+
+
+def report(
+    names: Sequence[str] = (),
+    out: Path = Path("report.html"),
+    *,
+    results: Path = Path("results"),
+    baseline: str = "",
+    distances: Sequence[str] = (),
+    figures: Path | None = None,
+) -> Report:
+    """Write the report of finished runs as one HTML file, and its figures as PNG, SVG and PDF into a folder.
+
+    `names` are recipes with results, folders of runs or runs, all below `results` where there are none; the baseline is
+    the one that is named, or the first; without any name, `plain` if it is there. `distances` are those that can be chosen
+    in the page, the first is the main one. What cannot be read is left out and named. The page is written aside and renamed.
+
+    Raises InputError for a name of which there is nothing, a baseline or distance that is not known, a file or folder
+    that cannot be written, or packages that are missing.
+    """
+    check_report(out, figures)
+    from distxfer.experiments import collect
+    from distxfer.reports._report._facts import facts_of
+    from distxfer.reports._report._page import page_text
+    from distxfer.reports._report._paper import write_figures
+
+    if baseline and names and baseline not in names and (results / baseline.partition("/")[0]).is_dir():
+        names = [baseline, *names]
+    collection = collect(names, results)
+    if not names and not baseline and any(one.name == "plain" for one in collection.methods):
+        baseline = "plain"
+    words = [*names, *(["--results", str(results)] if results != Path("results") else [])]
+    facts = facts_of(collection, baseline, distances, words)
+    sections = sections_of(facts)
+    aside = out.with_name(f"{out.name}.part")
+    try:
+        drawn = tuple(one for section in sections for one in section.figures)
+        written = write_figures(drawn, facts.baseline.name, figures) if figures else []
+        aside.write_text(page_text(facts, sections), encoding="utf-8")
+        os.replace(aside, out)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InputError(f"`{error.filename or out}` cannot be written: {error.strerror}. Choose another.") from error
+    runs = sum(len(one.method.runs) for one in facts.methods)
+    return Report(out, out.stat().st_size, tuple(written), len(facts.methods), runs, facts.left_out, facts.notes)
+
+
+def check_report(out: Path, figures: Path | None) -> None:
+    """Refuse what could not be written, before anything is computed; raises InputError."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"`{out}` is no name of a page; expected one that ends in `.html`.")
+    for path in (out, *([figures] if figures else [])):
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"The folder of `{path}` does not exist. Make it first, or choose another.")
+    if figures and figures.exists() and not figures.is_dir():
+        raise InputError(f"`{figures}` is not a folder; expected one for the figures. Choose another.")
+    check_packages("A report")
+
+
+def sections_of(facts: Facts) -> list[Section]:
+    """Return all parts of the report, in their order, those of which there is something."""
+    from distxfer.reports._report import _alignment, _drift, _effects, _provenance, _training, _transfer
+
+    found = (
+        _effects.headline(facts),
+        _transfer.transfer(facts),
+        _effects.by_language(facts),
+        _drift.drift(facts),
+        _drift.drift_against(facts),
+        _alignment.alignment(facts),
+        _training.curves(facts),
+        _training.gradients(facts),
+        _training.cost(facts),
+        _provenance.configuration(facts),
+        _provenance.provenance(facts),
+    )
+    return [one for one in found if one is not None]

@@ -1,0 +1,227 @@
+"""Charts, defined once: Vega-Lite for the page, where a reader chooses, and for paper, where panels stand side by side.
+
+Data are named and given apart, so that charts share them. Colours are CSS variables (`var(--accent)`), which follow light,
+dark and print in the page; on paper `_paper.py` puts colours in their place.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import altair as alt
+
+from distxfer.reports import Table
+from distxfer.reports._report._facts import Facts
+
+Row = dict[str, Any]
+Drawn = alt.LayerChart | alt.FacetChart  # as Altair declares what its methods return; all are layers here
+Pick = Mapping[str, str]  # what is chosen, by the name of the choice, as a Vega expression: a parameter, or a literal
+LAYER_AXIS = alt.Axis(labelAngle=0, labelOverlap=True)
+# A grid, and few enough labels that they have room on a phone and are no fence on a desk.
+TICKS = "ceil(width / 90)"
+LEGEND_WIDTH = "max(width - 20, 120)"
+AXIS = alt.Axis(grid=True, tickCount=alt.ExprRef(TICKS))
+GRID = alt.Axis(grid=True)
+NAME_AXIS = alt.Axis(labelLimit=190, grid=False, ticks=False, domain=False, labelExpr="split(datum.label, ', ')")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a reader of the page may choose: a name, a label, and values with their labels, the default first or named."""
+
+    name: str
+    label: str
+    options: Mapping[str, str]
+    default: str = ""
+
+    @property
+    def value(self) -> str:
+        """The value at first."""
+        return self.default or next(iter(self.options))
+
+
+@dataclass(frozen=True)
+class View:
+    """One drawing of a figure in the page: what is fixed in it, and its title, or the choice whose value is the title."""
+
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    title_of: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One chart: how it is drawn, its data by name, what can be chosen, and how it is shown.
+
+    `panels` names the choice whose values stand side by side on paper. `description` is for those who do not see it.
+    """
+
+    name: str
+    description: str
+    draw: Callable[[Pick], Drawn]
+    data: Mapping[str, Sequence[Row]]
+    choices: tuple[Choice, ...] = ()
+    views: tuple[View, ...] = (View(),)
+    panels: str = ""
+
+    def spec(self, fixed: Mapping[str, str], free: Sequence[Choice]) -> dict[str, Any]:
+        """Return the chart with some choices fixed, and the others as parameters that can be set."""
+        pick = {name: json.dumps(value) for name, value in fixed.items()} | {one.name: one.name for one in free}
+        chart = self.draw(pick)
+        if free:
+            chart = chart.add_params(*(alt.param(name=one.name, value=one.value) for one in free))
+        return dict(chart.to_dict(validate=False))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: what is to be seen and how it was computed, figures, the same numbers as tables.
+
+    `commands` make the numbers anew, `listings` are texts to be copied, by their titles; the first `open_tables` tables
+    are shown at once, the others when they are opened.
+    """
+
+    key: str
+    title: str
+    text: tuple[str, ...]
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    commands: tuple[str, ...] = ()
+    listings: Mapping[str, str] = field(default_factory=dict)
+    open_tables: int = 0
+
+
+def name_lines(facts: Facts) -> int:
+    """Return how many lines the longest name of a method takes on an axis."""
+    return max(one.name.count(", ") + 1 for one in facts.methods)
+
+
+def number(value: float | None, digits: int = 4) -> float | None:
+    """Return a number with the digits that a chart needs, None where there is none or it is not finite."""
+    if value is None or not isfinite(value):
+        return None
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short == int(short) else short
+
+
+def numbers(values: Iterable[float | None]) -> list[float | None]:
+    """Return each with three digits: there are many, and a chart shows no more."""
+    return [number(value, 3) for value in values]
+
+
+def chart(data: str) -> alt.Chart:
+    """Return an empty chart of named data."""
+    return alt.Chart(alt.NamedData(name=data))
+
+
+def of_pair(data: str, pick: Pick) -> alt.Chart:
+    """Return a chart of the rows (`m`: the method) of the chosen method and the baseline, told apart by `series`."""
+    method, baseline = pick["method"], pick["baseline"]
+    return (
+        chart(data)
+        .transform_filter(f"datum.m === {method} || datum.m === {baseline}")
+        .transform_calculate(series=f"datum.m === {baseline} ? 'baseline' : 'method'")
+    )
+
+
+def pair_colour(pick: Pick, said: str = "") -> alt.Color:
+    """Return the colour of `series`, and its legend: the names, each followed by what the expression `said` gives."""
+    return alt.Color("series:N", scale=_of_pair(["var(--quiet)", "var(--accent)"]), legend=_pair_legend(pick, said))
+
+
+def pair_shape(pick: Pick, said: str = "") -> alt.Shape:
+    """Return the shape of `series`; its legend is one with that of the colour."""
+    return alt.Shape("series:N", scale=_of_pair(["circle", "square"]), legend=_pair_legend(pick, said))
+
+
+def pair_dash() -> Any:
+    """Return the dashes of `series`: of the baseline."""
+    return alt.condition("datum.series === 'baseline'", alt.value([5, 3]), alt.value([1, 0]))
+
+
+def _of_pair(values: list[Any]) -> alt.Scale:
+    return alt.Scale(domain=["baseline", "method"], range=values)
+
+
+def _pair_legend(pick: Pick, said: str) -> alt.Legend:
+    method, baseline = pick["method"], pick["baseline"]
+    name = f"[{method}, {baseline}][datum.value === 'baseline' ? 1 : 0]"
+    full = f"({name} + (datum.value === 'baseline' ? ' (baseline)' : ''))"
+    more = said.replace("NAME", name)
+    return alt.Legend(
+        title=None,
+        columns=1,
+        values=alt.ExprRef(f"{method} === {baseline} ? ['baseline'] : ['baseline', 'method']"),
+        labelExpr=full if not said else f"length({name}) > 28 ? {more} + ' · ' + {full} : {full} + ': ' + {more}",
+    )
+
+
+def with_language(base: alt.Chart) -> alt.Chart:
+    """Return the chart with `name`, `g` (near or far) and `far` (distances) of the language `k` of each row."""
+    return base.transform_lookup(
+        lookup="k", from_=alt.LookupData(data=alt.NamedData(name="languages"), key="k", fields=["name", "g", "far"])
+    )
+
+
+def by_layer(base: alt.Chart, *fields: str, first: int = 0) -> alt.Chart:
+    """Return the chart with one row per layer, of rows that have lists, the first one's entry being that of layer `first`."""
+    return base.transform_calculate(layer=f"sequence({first}, length(datum.{fields[0]}) + {first})").transform_flatten(
+        ["layer", *fields]
+    )
+
+
+def rule(at: float, colour: str = "var(--line-strong)", dash: Sequence[int] = (1, 0), axis: str = "x") -> alt.Chart:
+    """Return a line across the chart at a value of an axis."""
+    base: alt.Chart = alt.Chart(alt.sequence(0, 1, 1)).mark_rule(color=colour, strokeDash=list(dash), aria=False)
+    return base.encode(x=alt.XDatum(at)) if axis == "x" else base.encode(y=alt.YDatum(at))
+
+
+def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip]:
+    """Return what is shown where the pointer rests: (field, title) or (field, title, format of the number)."""
+    shown = []
+    for name, title, *form in fields:
+        kind = "Q" if form else "N"
+        shown.append(alt.Tooltip(f"{name}:{kind}", title=title, format=form[0] if form else alt.Undefined))
+    return shown
+
+
+def compare_command(facts: Facts, *more: str) -> str:
+    """Return the command that compares these runs in the same way."""
+    by = ("--distance", facts.main_distance) if facts.main_distance != "matrix" else ()
+    words = ("distxfer", "compare", *facts.names, "--baseline", facts.baseline.full_name, *by, *more, "--json")
+    return shlex.join(words)
+
+
+def measure_command(facts: Facts, *more: str) -> str:
+    """Return the command that measures one of these runs anew, from its saved model."""
+    words = ("distxfer", "measure", f"before={facts.model}", "after=RUN/model", f"task={facts.task}", *more, "--json")
+    return f"{shlex.join(words)}  # RUN: the folder of a run whose model was kept"
+
+
+def method_choice(facts: Facts) -> Choice:
+    """Return the choice of a method beside the baseline; of the baseline where it is alone."""
+    return Choice("method", "Method", {one.name: one.name for one in facts.methods[1:] or facts.methods})
+
+
+def distance_choice(facts: Facts) -> Choice:
+    """Return the choice of a distance, the main one first."""
+    return Choice("distance", "Distance", {name: name for name in facts.distances})
+
+
+def side_by_side(facts: Facts) -> tuple[View, ...]:
+    """Return two views of one figure: the baseline, and the method that is chosen."""
+    first = View({"method": facts.baseline.name}, title=f"{facts.baseline.name} (baseline)")
+    return (first, View(title_of="method")) if len(facts.methods) > 1 else (View(title=facts.baseline.name),)
+
+
+def language_rows(facts: Facts) -> list[Row]:
+    """Return the targets, for `with_language`."""
+    return [
+        {"k": one.key, "name": one.name, "g": one.group, "far": {name: number(far) for name, far in one.far.items()}}
+        for one in facts.languages
+    ]

@@ -1,0 +1,296 @@
+"""The headline comparison, and the effects of each method language by language."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import altair as alt
+
+from distxfer.experiments import MethodComparisons
+from distxfer.measure import Crossed
+from distxfer.reports import Table, method_tables
+from distxfer.reports._compare import effect_text, p_text
+from distxfer.reports._report._charts import (
+    AXIS,
+    NAME_AXIS,
+    Drawn,
+    Figure,
+    Pick,
+    Row,
+    Section,
+    View,
+    chart,
+    compare_command,
+    method_choice,
+    name_lines,
+    number,
+    rule,
+    tooltip,
+)
+from distxfer.reports._report._facts import Facts
+
+_SUBSETS = {"all": "all targets", "near": "near targets", "far": "far targets"}
+_SCALE = 100  # scores are fractions; effects are shown in percentage points
+_BAR = 15  # pixels of a row
+
+
+def headline(facts: Facts) -> Section:
+    """Return the comparison of all methods with the baseline: the report's answer."""
+    found = facts.comparisons
+    if found is None:
+        return Section(
+            "comparison",
+            "Comparison",
+            (f"There is one method, {facts.baseline.name}: nothing to compare it with.",),
+            tables=(_scores(facts),),
+            open_tables=1,
+        )
+    title = _axis_title(facts)
+    main = method_tables(found)[0]
+    order = [row[0] for row in main.rows if row[0] != found.baseline]
+    names = {one.full_name: one.name for one in facts.methods}
+    rows = [
+        {"m": names[name], "s": one.subset, **_effect(one.test, one.p_holm)}
+        for name in order
+        for one in found.comparisons.comparisons
+        if one.method == name
+    ]
+    return Section(
+        "comparison",
+        "Comparison",
+        (
+            f"What each method adds to {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
+            f" languages and on the near and far ones (split at the median {facts.main_distance} distance from"
+            f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
+            " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
+            "Computed on the seed × language table of differences, runs of equal seed paired, seed and language both random"
+            " (the crossed test of docs/statistics.md). Seeds are never pooled with languages, and collapsed runs are"
+            " counted but not averaged in.",
+            *_unranked(facts, found),
+        ),
+        figures=(
+            Figure(
+                "effects",
+                f"Effect of each method on all, near and far targets, against {facts.baseline.name}, with 95 % intervals.",
+                lambda pick: _headline_chart(title, max(3 * (_BAR + 2), 14 * name_lines(facts)) * len(order) + 12),
+                {"effects": rows},
+            ),
+        )
+        if rows
+        else (),
+        tables=(_without_left_out(main), _scores(facts)),
+        commands=(compare_command(facts),),
+        open_tables=1,
+    )
+
+
+def by_language(facts: Facts) -> Section | None:
+    """Return the effect of each method on every language, None where nothing is compared."""
+    found = facts.comparisons
+    methods = [one.name for one in facts.methods if one.effects]
+    if found is None or not methods:
+        return None
+    rows: list[Row] = []
+    for method in facts.methods:
+        for place, language in enumerate(facts.languages):
+            part = method.effects.get(language.key)
+            if part is not None:
+                far = language.far.get(facts.main_distance)
+                label = language.name if far is None else f"{language.name} ({far:.2f})"
+                rows.append(
+                    {"m": method.name, "l": label, "o": place, "kind": "language", **_effect(part.test, part.p_holm)}
+                )
+        rows += [
+            {
+                "m": method.name,
+                "l": _SUBSETS[one.subset],
+                "o": 1000 + place,
+                "kind": "summary",
+                **_effect(one.test, one.p_holm),
+            }
+            for place, subset in enumerate(("near", "far", "all"))
+            for one in found.comparisons.comparisons
+            if (one.method, one.subset) == (method.full_name, subset)
+        ]
+    title = _axis_title(facts)
+    height = _BAR * (len(facts.languages) + 3) + 20
+    return Section(
+        "languages",
+        "Effect on every language",
+        (
+            f"The difference from {facts.baseline.name} on each target, from the nearest (top) to the farthest by"
+            f" {facts.main_distance} distance (in brackets), and below it on near, far and all targets (diamonds).",
+            "A language's interval is over seeds and speaks of that language alone; those of the diamonds take the languages"
+            " as random too. Filled marks: p ≤ 0.05 after Holm, over the languages of one method, or over the methods.",
+        ),
+        figures=(
+            Figure(
+                "effects-by-language",
+                f"Effect of a method on each language against {facts.baseline.name}, with 95 % intervals.",
+                lambda pick: _forest_chart(pick, title, height),
+                {"parts": rows},
+                choices=(method_choice(facts),),
+                views=(View(title_of="method"),),
+                panels="method",
+            ),
+        ),
+        tables=(_parts(facts),),
+        commands=(compare_command(facts, "--by", "language"),),
+    )
+
+
+def _headline_chart(title: str, height: int) -> Drawn:
+    order = list(_SUBSETS)
+    legend = alt.Legend(title="targets:", titleOrient="left")
+    base = chart("effects").encode(
+        y=alt.Y("m:N", title=None, sort=None, axis=NAME_AXIS),
+        yOffset=alt.YOffset("s:N", sort=order, scale=alt.Scale(paddingInner=0.2)),
+    )
+    colour = alt.Color(
+        "s:N",
+        scale=alt.Scale(domain=order, range=["var(--ink)", "var(--accent)", "var(--warm)"]),
+        legend=legend,
+    )
+    shape = alt.Shape(
+        "s:N",
+        scale=alt.Scale(domain=order, range=["diamond", "circle", "triangle-up"]),
+        legend=legend,
+    )
+    shown = tooltip(
+        ("m", "method"), ("s", "on"), ("e", "effect", "+.1f"), ("lo", "low", "+.1f"), ("hi", "high", "+.1f"),
+        ("p", "p (Holm)", ".3f"), ("n", "seeds"),
+    )  # fmt: skip
+    bars = base.transform_filter("isValid(datum.lo)").mark_rule(strokeWidth=2, aria=False)
+    points = base.mark_point(size=70, filled=True, opacity=1)
+    x = alt.X("e:Q", title=title, axis=AXIS)
+    return alt.layer(
+        rule(0),
+        bars.encode(x=alt.X("lo:Q", title=title, axis=AXIS), x2="hi:Q", color=colour, tooltip=shown),
+        points.encode(x=x, color=colour, shape=shape, tooltip=shown),
+    ).properties(height=height)
+
+
+def _forest_chart(pick: Pick, title: str, height: int) -> Drawn:
+    base = (
+        chart("parts")
+        .transform_filter(f"datum.m === {pick['method']}")
+        .encode(
+            y=alt.Y(
+                "l:N",
+                title=None,
+                sort=alt.EncodingSortField("o", op="min"),
+                axis=NAME_AXIS,
+            )
+        )
+    )
+    summary = "datum.kind === 'summary'"
+    colour = alt.condition(summary, alt.value("var(--ink)"), alt.value("var(--accent)"))
+    shown = tooltip(
+        ("l", "language"), ("e", "effect", "+.1f"), ("lo", "low", "+.1f"), ("hi", "high", "+.1f"),
+        ("p", "p (Holm)", ".3f"), ("n", "seeds"),
+    )  # fmt: skip
+    x = alt.X("e:Q", title=title, axis=AXIS)
+    shape = alt.condition(summary, alt.value("diamond"), alt.value("circle"))
+    return alt.layer(
+        rule(0),
+        base.transform_filter("isValid(datum.lo)")
+        .mark_rule(strokeWidth=2, aria=False)
+        .encode(x=alt.X("lo:Q", title=title, axis=AXIS), x2="hi:Q", color=colour, tooltip=shown),
+        base.mark_point(size=70, strokeWidth=2, opacity=1, fill="var(--paper)").encode(
+            x=x, stroke=colour, shape=shape, tooltip=shown
+        ),
+        base.transform_filter("isValid(datum.p) && datum.p <= 0.05")
+        .mark_point(size=70, filled=True, opacity=1, aria=False)
+        .encode(x=x, color=colour, shape=shape, tooltip=shown),
+    ).properties(height=height)
+
+
+def _effect(test: Crossed, p: float | None) -> Row:
+    scaled = {name: None if value is None else _SCALE * value for name, value in
+              (("e", test.effect), ("lo", test.low), ("hi", test.high))}  # fmt: skip
+    return {**{name: number(value) for name, value in scaled.items()}, "p": number(p), "n": test.n_seeds}
+
+
+def _axis_title(facts: Facts) -> str:
+    return f"difference in test {facts.metric}, points"
+
+
+def _without_left_out(table: Table) -> Table:
+    """Return the table without its notes on what was left out, which the page has at its top."""
+    kept = [note for note in table.notes if not note.endswith(" left out:") and not note.startswith("- ")]
+    return replace(table, notes=tuple(kept))
+
+
+def _unranked(facts: Facts, found: MethodComparisons) -> list[str]:
+    """Return one line for each reason that there is no ranking, with the methods it is about."""
+    names = {one.full_name: one.name for one in facts.methods}
+    by_reason: dict[str, list[str]] = {}
+    for one in found.comparisons.comparisons:
+        if one.subset == "all" and one.test.reason:
+            by_reason.setdefault(one.test.reason, []).append(names[one.method])
+    return [
+        f"{'; '.join(methods)}: {reason}. Effects are shown without intervals." for reason, methods in by_reason.items()
+    ]
+
+
+def _scores(facts: Facts) -> Table:
+    """Return the mean score of every method in every language, in percent."""
+    columns = ("method", "seeds", facts.source, *(one.key for one in facts.languages))
+    rows = [
+        (
+            method.name,
+            len(method.sound),
+            *(
+                None if (value := method.score(code)) is None else f"{_SCALE * value:.1f}"
+                for code in (facts.source, *(one.key for one in facts.languages))
+            ),
+        )
+        for method in facts.methods
+    ]
+    return Table(
+        columns,
+        rows,
+        title=f"Test {facts.metric} by language, percent",
+        notes=(
+            f"Means over the sound seeds; targets from the nearest to the farthest by {facts.main_distance} distance."
+            f" Checkpoint: {facts.selection}.",
+        ),
+    )
+
+
+def _parts(facts: Facts) -> Table:
+    """Return the effect of every method on every language."""
+    rows = [
+        (
+            method.name,
+            one.key,
+            one.name,
+            one.far.get(facts.main_distance),
+            f"{_SCALE * part.mean_baseline:.1f}",
+            f"{_SCALE * part.mean:.1f}",
+            effect_text(part.test, _SCALE),
+            p_text(part.p_holm),
+            part.test.n_seeds,
+        )
+        for method in facts.methods
+        for one in facts.languages
+        if (part := method.effects.get(one.key)) is not None
+    ]
+    return Table(
+        (
+            "method",
+            "language",
+            "name",
+            facts.main_distance,
+            facts.baseline.name,
+            "method's",
+            "effect [95 %]",
+            "p (Holm)",
+            "seeds",
+        ),
+        rows,
+        title="Effects by language",
+        notes=(
+            "Interval and p are over seeds, and say nothing of other languages. Holm over the languages of a method.",
+        ),
+    )

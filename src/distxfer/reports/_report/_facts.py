@@ -1,0 +1,316 @@
+"""All that a report says, as plain numbers: from finished runs, without a model, a GPU or torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isnan
+from statistics import fmean
+
+import numpy as np
+
+from distxfer.errors import InputError
+from distxfer.experiments import Collection, Method, MethodComparisons, Part, Result, compare_methods
+from distxfer.languages import DISTANCES, canonical, check_distance, distance, language_name, lineage
+from distxfer.measure import relative_transfer
+from distxfer.reports._report._runs import Array, Curve, Layers, curves_of, diagnostics_of, layers_of
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A target: its distances from the source by name, and whether it is `near` or `far` by the first of them.
+
+    `group` is empty where that distance is not known. `lineage` is (family, branch), as statistics group by.
+    """
+
+    key: str
+    name: str
+    group: str
+    far: Mapping[str, float]
+    lineage: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Studied:
+    """One method: its sound runs by seed, and what they found; collapsed runs are counted and nowhere averaged in.
+
+    `name` is short, for charts; `full_name` has the whole keys of the settings that set it apart. `scores` are test scores by
+    language and seed, the source's too; `effects` the differences from the baseline by target.
+    """
+
+    name: str
+    method: Method
+    sound: tuple[Result, ...]
+    collapsed: tuple[int, ...]
+    scores: Mapping[str, Mapping[int, float]]
+    source: str
+    effects: Mapping[str, Part]
+    layers: Layers
+    curves: tuple[Curve, ...]
+    diagnostics: tuple[Curve, ...]
+
+    @property
+    def full_name(self) -> str:
+        """The name that comparisons and commands know it by."""
+        return self.method.name
+
+    @property
+    def depth(self) -> int:
+        """The number of the last layer that was measured."""
+        return max((len(one) - 1 for one in self.layers.values.values()), default=0)
+
+    def score(self, language: str) -> float | None:
+        """Return the mean test score over seeds, a fraction; None where no run has it."""
+        return fmean(self.scores[language].values()) if self.scores.get(language) else None
+
+    def transfer(self, language: str) -> float | None:
+        """Return the mean over seeds of (target - source) / source; None where no run has both."""
+        found = [
+            relative_transfer(value, self.scores[self.source][seed])
+            for seed, value in self.scores.get(language, {}).items()
+            if seed in self.scores.get(self.source, {})
+        ]
+        known = [one for one in found if one is not None]
+        return fmean(known) if known else None
+
+    def measured(self, measure: str, moment: str, language: str) -> Array | None:
+        """Return a measure by layer, the mean over seeds, not a number where it is not defined; None without any."""
+        return self.layers.values.get((measure, moment, language))
+
+    def drift(self, language: str) -> Array | None:
+        """Return the drift after training by layer."""
+        return self.measured("drift_cka", "after", language)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report is about. `methods` has the baseline first; `distances` the offered ones, the first is the main one.
+
+    `comparisons` is None where there is one method alone. `left_out` names every result that could not be taken, `notes`
+    what else a reader must know, `names` the words that chose the runs.
+    """
+
+    methods: tuple[Studied, ...]
+    languages: tuple[Language, ...]
+    source: str
+    model: str
+    task: str
+    metric: str
+    selection: str
+    distances: tuple[str, ...]
+    imputed: bool
+    comparisons: MethodComparisons | None
+    left_out: tuple[str, ...]
+    notes: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def baseline(self) -> Studied:
+        """The method that the others are compared with."""
+        return self.methods[0]
+
+    @property
+    def main_distance(self) -> str:
+        """The distance by which languages are sorted and called near or far."""
+        return self.distances[0]
+
+    @property
+    def source_name(self) -> str:
+        """The source's name, or its code where that is not known."""
+        return name_of(self.source)
+
+
+def facts_of(
+    collection: Collection, baseline: str = "", distances: Sequence[str] = (), names: Sequence[str] = ()
+) -> Facts:
+    """Return what there is to report of finished runs.
+
+    `distances` are those that are offered, the first as the main one; by default the runs' own, then all others of URIEL.
+    What the runs have stored is taken from them; the rest is looked up.
+
+    Raises InputError for a baseline or distance that is not known, or where nothing can be compared or is left.
+    """
+    collection = _understood(collection)
+    comparisons = compare_methods(collection, baseline) if len(collection.methods) > 1 else None
+    there = comparisons.runs if comparisons else [collection.methods[0].name]
+    chosen = [one for one in collection.methods if one.name in there]
+    chosen.sort(key=lambda one: comparisons is not None and one.name != comparisons.baseline)
+    first = chosen[0].runs[0]
+    own, imputed = str(first.summary.get("distance", "syntactic")), bool(first.summary.get("imputed", True))
+    for name in distances:
+        if name != own:
+            check_distance(name)
+    if comparisons and distances and distances[0] != own:
+        comparisons = compare_methods(collection, baseline, distance_name=distances[0], imputed=imputed)
+    if comparisons is None:
+        _check_sound(chosen[0])
+    left_out = comparisons.left_out if comparisons else collection.left_out
+    source = str(first.data["source"])
+    metric = comparisons.comparisons.metric if comparisons else str(first.summary.get("metric", "accuracy"))
+    targets = _targets(chosen, source, metric)
+    offered = tuple(dict.fromkeys(distances or [own, *DISTANCES]))
+    languages, notes = _languages(chosen, source, targets, offered, imputed)
+    studied = []
+    for one, short in zip(chosen, _short_names(chosen), strict=True):
+        method, broken = _studied(one, short, source, metric, targets, comparisons)
+        studied.append(method)
+        left_out = (*left_out, *broken)
+    return Facts(
+        methods=tuple(studied),
+        languages=languages,
+        source=source,
+        model=str(first.data["recipe"]["model"]["name"]),
+        task=str(first.data["recipe"]["task"]["name"]),
+        metric=metric,
+        selection=comparisons.comparisons.selection if comparisons else str(first.summary.get("selection", "last")),
+        distances=tuple(name for name in offered if any(name in one.far for one in languages)) or offered[:1],
+        imputed=imputed,
+        comparisons=comparisons,
+        left_out=left_out,
+        notes=(*notes, *(comparisons.warnings if comparisons else ())),
+        names=tuple(names),
+    )
+
+
+def name_of(language: str) -> str:
+    """Return a language's English name, or its code as it is where nobody knows it."""
+    try:
+        return language_name(language)
+    except InputError:
+        return language
+
+
+def known(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the values that there are."""
+    return {key: value for key, value in values.items() if value is not None and not isnan(value)}
+
+
+def _understood(collection: Collection) -> Collection:
+    """Return the collection without the runs in a language that nobody knows, each named."""
+    left_out = list(collection.left_out)
+    methods = []
+    for method in collection.methods:
+        runs = []
+        for run in method.runs:
+            try:
+                for language in (run.data["source"], *(one["language"] for one in run.scores)):
+                    canonical(language)
+                runs.append(run)
+            except InputError as error:
+                left_out.append(f"`{run.folder / 'result.json'}` is left out: {error}")
+        methods += [replace(method, runs=tuple(runs))] if runs else []
+    if not methods:
+        reasons = "\n".join(f"  {one}" for one in left_out)
+        raise InputError(f"Nothing is left to report; {len(left_out)} left out:\n{reasons}")
+    return Collection(tuple(methods), tuple(left_out))
+
+
+def _check_sound(method: Method) -> None:
+    if all(run.data["status"] == "collapsed" for run in method.runs):
+        raise InputError(
+            f"All {len(method.runs)} runs of `{method.name}` collapsed: they learnt nothing to report. Choose other runs, or"
+            " train it with other settings."
+        )
+
+
+def _targets(methods: Sequence[Method], source: str, metric: str) -> list[str]:
+    codes = {
+        str(one["language"])
+        for method in methods
+        for run in method.runs
+        for one in run.scores
+        if (one["split"], one["metric"]) == (SPLIT, metric)
+    }
+    return sorted(codes - {source})
+
+
+def _languages(
+    methods: Sequence[Method], source: str, targets: Sequence[str], names: Sequence[str], imputed: bool
+) -> tuple[tuple[Language, ...], list[str]]:
+    """Return the targets from the nearest to the farthest, those without the main distance last, and notes on these."""
+    stored: dict[tuple[str, str], float] = {}
+    for method in methods:
+        for one in method.runs[0].data["distances"]:
+            stored.setdefault((str(one.get("name")), str(one["language"])), float(one["value"]))
+    notes = []
+    found: dict[str, dict[str, float]] = {code: {} for code in targets}
+    for name in names:
+        missing = []
+        for code in targets:
+            value = stored.get((name, code), _looked_up(source, code, name, imputed))
+            if value is None:
+                missing.append(code)
+            else:
+                found[code][name] = value
+        if missing:
+            notes.append(f"No {name} distance is known for {', '.join(missing)}: left out of what goes by it.")
+    main = names[0]
+    middle = float(np.median([own[main] for own in found.values() if main in own] or [0.0]))
+
+    def group(code: str) -> str:
+        return ("far" if found[code][main] > middle else "near") if main in found[code] else ""
+
+    languages = [Language(code, name_of(code), group(code), found[code], _lineage(code)) for code in targets]
+    languages.sort(key=lambda one: (main not in one.far, one.far.get(main, 0.0), one.key))
+    return tuple(languages), notes
+
+
+def _looked_up(source: str, target: str, name: str, imputed: bool) -> float | None:
+    if name == "matrix":
+        return None
+    try:
+        return distance(source, target, name, imputed=imputed and not name.endswith("@uriel+")).value
+    except InputError:
+        return None
+
+
+def _lineage(code: str) -> tuple[str, ...]:
+    try:
+        return lineage(code)
+    except InputError:
+        return ()
+
+
+def _short_names(methods: Sequence[Method]) -> list[str]:
+    """Return names in which the keys of settings are as short as tells them apart: `dist_align (pooling=cls, layers=12)`."""
+    said = {key for one in methods for key in one.settings if f"({key}=" in one.name or f", {key}=" in one.name}
+    ends: dict[str, str] = {}
+    for key in said:
+        parts = key.split(".")
+        tails = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
+        ends[key] = next(one for one in tails if sum(f".{other}".endswith(f".{one}") for other in said) == 1)
+    names = []
+    for one in methods:
+        name = one.name
+        for key, end in ends.items():
+            name = name.replace(f"({key}=", f"({end}=").replace(f", {key}=", f", {end}=")
+        names.append(name)
+    return names if len(set(names)) == len(names) else [one.name for one in methods]
+
+
+def _studied(
+    method: Method, name: str, source: str, metric: str, targets: Sequence[str], comparisons: MethodComparisons | None
+) -> tuple[Studied, list[str]]:
+    """Return one method with all that its files hold, and a line for each file that is broken."""
+    sound = tuple(run for run in method.runs if run.data["status"] != "collapsed")
+    scores: dict[str, dict[int, float]] = {}
+    for run in sound:
+        for one in run.scores:
+            if (one["split"], one["metric"]) == (SPLIT, metric):
+                scores.setdefault(str(one["language"]), {})[int(run.data["seed"])] = float(one["value"])
+    layers, unread = layers_of(sound)
+    curves, broken = curves_of(sound)
+    parts = comparisons.by_language if comparisons else ()
+    studied = Studied(
+        name=name,
+        method=method,
+        sound=sound,
+        collapsed=tuple(run.data["seed"] for run in method.runs if run.data["status"] == "collapsed"),
+        scores=scores,
+        source=source,
+        effects={one.part: one for one in parts if one.method == method.name},
+        layers=layers,
+        curves=tuple(curves),
+        diagnostics=tuple(diagnostics_of(sound, targets)),
+    )
+    return studied, [*unread, *broken]

@@ -1,0 +1,109 @@
+"""Charts for paper: the same definitions, with what the page lets a reader choose set side by side, on white."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+from distxfer.reports._report._charts import LEGEND_WIDTH, TICKS, Figure
+from distxfer.reports._vega import write_all_kinds
+
+_WIDTH = 330  # pixels of a panel
+_COLUMNS = 3
+# What the page's CSS variables are on paper, as `page.css` has them in light.
+_COLOURS = {
+    "ink": "#1b1f24", "paper": "#ffffff", "quiet": "#5f6975", "faint": "#8a939e", "line": "#e3e6ea", "line-strong": "#8a939e",
+    "accent": "#0072b2", "warm": "#d55e00", "green": "#009e73", "pink": "#b5618f", "orange": "#b27700",
+}  # fmt: skip
+
+_BY_WIDTH = {TICKS: math.ceil(_WIDTH / 90), LEGEND_WIDTH: _WIDTH}
+
+
+def config() -> dict[str, Any]:
+    """Return the look of all charts, in the page's colours."""
+    text = {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 12}
+    return {
+        "background": None,
+        "font": "system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif",
+        "view": {"stroke": None},
+        "axis": {
+            **text, "titleFontWeight": "normal", "gridColor": "var(--line)", "domainColor": "var(--line-strong)",
+            "tickColor": "var(--line-strong)",
+        },
+        "legend": {
+            **text, "titleFontWeight": "normal", "orient": "top", "direction": "horizontal",
+            "labelLimit": {"expr": LEGEND_WIDTH},
+            "symbolSize": 80, "symbolStrokeWidth": 2, "symbolOpacity": 1, "offset": 6,
+        },
+        "axisX": {"titleAnchor": "end"},  # a long one then has the whole width
+        "title": {"color": "var(--ink)", "fontSize": 13, "fontWeight": 600, "offset": 8},
+        "axisXBand": {"grid": False},
+        "axisYBand": {"grid": False},
+    }  # fmt: skip
+
+
+def write_figures(figures: tuple[Figure, ...], baseline: str, folder: Path) -> list[Path]:
+    """Write each figure as PNG, SVG and PDF into a folder, which is made if it is not there; return the files.
+
+    Raises OSError where one cannot be written.
+    """
+    folder.mkdir(exist_ok=True)
+    written: list[Path] = []
+    for figure in figures:
+        written += write_all_kinds(paper_spec(figure, baseline), folder / figure.name)
+    return written
+
+
+def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
+    """Return a figure for paper: the default of each choice, but for its panels, of which there is one per value."""
+    fixed = {"baseline": baseline, **{one.name: one.value for one in figure.choices}}
+    panels = [_panel(figure, {**fixed, **one}, title) for one, title in _panels(figure)]
+    params = {param["name"]: param for panel in panels for param in panel.pop("params", [])}
+    whole = {
+        "$schema": alt.SCHEMA_URL,
+        "params": list(params.values()),
+        "concat": panels,
+        "columns": _COLUMNS,
+        "spacing": 30,
+        "resolve": {
+            "scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"},
+            "legend": {"color": "independent", "shape": "independent", "strokeDash": "independent"},
+        },
+        "config": {**config(), "background": "white", "font": "Helvetica, Arial, sans-serif"},
+    }
+    coloured: dict[str, Any] = _coloured(whole)
+    return {**coloured, "datasets": dict(figure.data)}
+
+
+def _panels(figure: Figure) -> list[tuple[Mapping[str, str], str]]:
+    """Return what is fixed in each panel, and its title: first what the page always shows, then what can be chosen."""
+    choice = next((one for one in figure.choices if one.name == figure.panels), None)
+    if choice is None:
+        return [({}, "")]
+    fixed = [(view.fixed, view.title) for view in figure.views if choice.name in view.fixed]
+    return [*fixed, *(({choice.name: value}, label) for value, label in choice.options.items())]
+
+
+def _panel(figure: Figure, fixed: Mapping[str, str], title: str) -> dict[str, Any]:
+    spec = figure.spec(fixed, ())
+    for key in ("$schema", "config", "datasets"):
+        spec.pop(key, None)
+    named = {} if "title" in spec or not title else {"title": {"text": title, "anchor": "start"}}
+    return {**spec, **named, "width": _WIDTH}
+
+
+def _coloured(part: Any) -> Any:
+    """Return a part of a chart with colours in place of the page's variables, and numbers for what goes by its width."""
+    if isinstance(part, dict) and part.get("expr") in _BY_WIDTH:
+        return _BY_WIDTH[part["expr"]]
+    if isinstance(part, dict):
+        return {key: _coloured(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_coloured(value) for value in part]
+    if isinstance(part, str) and part.startswith("var(--") and part.endswith(")"):
+        return _COLOURS.get(part[6:-1], part)
+    return part

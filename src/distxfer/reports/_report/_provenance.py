@@ -1,0 +1,160 @@
+"""The full configuration, where every number comes from, and the commands that make it anew."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from distxfer.experiments import Result
+from distxfer.reports import Table, method_tables
+from distxfer.reports._report._charts import Section
+from distxfer.reports._report._facts import Facts, Studied
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def configuration(facts: Facts) -> Section:
+    """Return how the methods differ, and each one's whole recipe."""
+    differences = method_tables(facts.comparisons)[1:] if facts.comparisons else []
+    return Section(
+        "configuration",
+        "Configuration",
+        (
+            "How each method differs from the baseline, and below it each one's whole recipe, with every default spelled out."
+            " A recipe without its seed, with the fingerprints of model and data, makes the id.",
+        ),
+        tables=tuple(differences),
+        listings={
+            f"{method.full_name}: recipes/{_recipe_name(method)}.toml (id {method.method.id})": recipe_text(
+                method.method.runs[0].data["recipe"]
+            )
+            for method in facts.methods
+        },
+    )
+
+
+def provenance(facts: Facts) -> Section:
+    """Return what made every run, and how to make it again."""
+    runs = [(method, run) for method in facts.methods for run in method.method.runs]
+    same, differing = _packages([run for _, run in runs])
+    return Section(
+        "provenance",
+        "Provenance, and how to reproduce it",
+        (
+            "Every number here comes from the files of the runs below: scores, cost and diagnostics from result.json, drift and"
+            " alignment from measurements.parquet, curves from log.jsonl. Below each figure stands the command that computes"
+            " its numbers alone. This page is made anew by the first command of the list; no model or GPU is needed.",
+            "To make a run anew, save its recipe (above) in ./recipes and train it with its seed, as the list says. With the"
+            " same packages, data and device the numbers are the same; the fingerprints tell whether model and data are.",
+            f"Packages of all runs: {', '.join(same)}." if same else "",
+        ),
+        tables=(_runs(runs), *([_versions(runs, differing)] if differing else [])),
+        listings={"Commands": "\n".join([_report_command(facts), *(_train_command(*one) for one in runs)]) + "\n"},
+    )
+
+
+def recipe_text(recipe: Mapping[str, Any]) -> str:
+    """Return a resolved recipe as TOML that `distxfer train recipe=FILE` takes, without its name and seed."""
+    lines = [
+        f"{'.'.join(key if _BARE.fullmatch(key) else json.dumps(key) for key in keys)} = {json.dumps(value, ensure_ascii=False)}"
+        for keys, value in _flat(recipe, ())
+        if keys not in (("name",), ("seed",)) and value is not None
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _flat(table: Mapping[str, Any], before: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, (*before, key))
+        else:
+            yield (*before, key), value
+
+
+def _recipe_name(method: Studied) -> str:
+    return str(method.method.runs[0].data["recipe"]["name"])
+
+
+def _report_command(facts: Facts) -> str:
+    words = ["distxfer", "report", *facts.names, "--baseline", facts.baseline.full_name]
+    for name in facts.distances:
+        words += ["--distance", name]
+    return shlex.join([*words, "--out", "report.html"])
+
+
+def _train_command(method: Studied, run: Result) -> str:
+    command = shlex.join(
+        ["distxfer", "train", f"recipe=recipes/{_recipe_name(method)}.toml", f"seed={run.data['seed']}"]
+    )
+    stored = run.data["provenance"].get("command")
+    original = shlex.join(map(str, stored)) if isinstance(stored, list) else ""
+    said = "" if original in ("", command) else f"  # it was: {original}"
+    return command + said.replace("\n", " ")
+
+
+def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
+    rows = []
+    for method, run in runs:
+        made = run.data["provenance"]
+        prints = made.get("fingerprints") if isinstance(made.get("fingerprints"), dict) else {}
+        commit = made.get("git_commit")
+        rows.append(
+            (
+                method.name,
+                run.data["seed"],
+                run.data["status"],
+                str(run.folder),
+                made.get("started"),
+                _minutes(made),
+                made.get("device"),
+                made.get("dtype"),
+                made.get("processes"),
+                None if commit is None else f"{str(commit)[:10]}{' (changed)' if made.get('git_dirty') else ''}",
+                str(prints.get("model", ""))[:8] or None,
+                str(prints.get("task", ""))[:8] or None,
+                str(prints.get("parallel", ""))[:8] or None,
+            )
+        )
+    return Table(
+        (
+            "method", "seed", "status", "folder", "started", "minutes", "device", "dtype", "processes", "commit", "model", "task",
+            "parallel",
+        ),
+        rows,
+        title="Runs",
+        notes=("model, task, parallel: the first 8 digits of the fingerprints. minutes: from start to end, measuring included.",),
+    )  # fmt: skip
+
+
+def _minutes(made: Mapping[str, Any]) -> str | None:
+    try:
+        seconds = (datetime.fromisoformat(made["ended"]) - datetime.fromisoformat(made["started"])).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return None
+    return f"{seconds / 60:.1f}"
+
+
+def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
+    """Return the packages that all runs have in one version, with it and Python's, and the names of the others."""
+    versions: dict[str, set[str]] = {}
+    for run in runs:
+        made = run.data["provenance"]
+        stored = made.get("packages")
+        own = {**(stored if isinstance(stored, dict) else {}), "python": made.get("python", "")}
+        for name, version in own.items():
+            versions.setdefault(str(name), set()).add(str(version))
+    same = [f"{name} {next(iter(found))}" for name, found in versions.items() if len(found) == 1]
+    return same, [name for name, found in versions.items() if len(found) > 1]
+
+
+def _versions(runs: Sequence[tuple[Studied, Result]], names: Sequence[str]) -> Table:
+    rows = []
+    for method, run in runs:
+        made = run.data["provenance"]
+        own = {**made.get("packages", {}), "python": made.get("python")}
+        rows.append((method.name, run.data["seed"], *(own.get(name) for name in names)))
+    return Table(("method", "seed", *names), rows, title="Packages that differ between runs")

@@ -1,0 +1,126 @@
+"""How transfer and drift go with distance, over languages: fitted lines, and correlations that families do not fool."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy.special import stdtrit
+
+from distxfer.measure import Correlation, correlate, holm
+from distxfer.reports._report._facts import Facts, Studied, known
+
+_DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
+
+Name = TypeVar("Name", bound=Hashable)
+_Pairs = tuple[list[float], list[float], list[tuple[str, ...]]]  # x, y and lineage, one each per language
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A least-squares line over `n` languages, height + slope (x - middle), and the 95 % interval of its mean.
+
+    That is half(x) = margin sqrt(1 / n + (x - middle)^2 / spread) to either side. `low` and `high` are the ends of x.
+    """
+
+    n: int
+    low: float
+    high: float
+    middle: float
+    spread: float
+    height: float
+    slope: float
+    margin: float
+
+    def at(self, x: float) -> tuple[float, float, float]:
+        """Return the line and its interval at x: (y, lower, upper)."""
+        y = self.height + self.slope * (x - self.middle)
+        half = self.margin * (1 / self.n + (x - self.middle) ** 2 / self.spread) ** 0.5
+        return y, y - half, y + half
+
+
+@dataclass(frozen=True)
+class Related:
+    """How one quantity goes with another over languages; `p_holm` is corrected over what it was tested together with."""
+
+    found: Correlation
+    p_holm: float | None
+    fit: Fit | None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether p <= 0.05 after Holm."""
+        return self.p_holm is not None and self.p_holm <= 0.05
+
+
+def fit_line(x: Sequence[float], y: Sequence[float]) -> Fit | None:
+    """Return the least-squares line of y on x; the margin is t s, with s^2 the mean square and t on n - 2 degrees of freedom.
+
+    None for fewer than 4 points, or where x is the same for all.
+    """
+    across, up = np.array(x, dtype=float), np.array(y, dtype=float)
+    n = len(across)
+    if n < 4 or np.ptp(across) <= 1e-12:
+        return None
+    middle, height = float(across.mean()), float(up.mean())
+    spread = float(((across - middle) ** 2).sum())
+    slope = float(((across - middle) * up).sum() / spread)
+    residual = up - height - slope * (across - middle)
+    margin = float(stdtrit(n - 2, 0.975)) * float((residual**2).sum() / (n - 2)) ** 0.5
+    return Fit(n, float(across.min()), float(across.max()), middle, spread, height, slope, margin)
+
+
+def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, Related]:
+    """Return how a value per target goes with each offered distance; Holm is over the distances."""
+    there = known(values)
+    pairs = {}
+    for name in facts.distances:
+        languages = [one for one in facts.languages if one.key in there and name in one.far]
+        pairs[name] = (
+            [one.far[name] for one in languages],
+            [there[one.key] for one in languages],
+            [one.lineage for one in languages],
+        )
+    return _related(pairs, fit=True)
+
+
+def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None], Related]:
+    """Return how drift at each layer (None: the mean over the blocks) goes with each distance, and with `transfer`.
+
+    Holm is over all layers and distances, and for transfer over the layers: the figure of Philippy et al. 2023.
+    """
+    drift = {one.key: found for one in facts.languages if (found := method.drift(one.key)) is not None}
+    transfer = known({one.key: method.transfer(one.key) for one in facts.languages})
+    columns: dict[int | None, dict[str, float]] = {
+        layer: known({key: float(values[layer]) for key, values in drift.items() if layer < len(values)})
+        for layer in range(1, method.depth + 1)
+    }
+    columns[None] = known({key: float(values[1:].mean()) for key, values in drift.items() if len(values) > 1})
+    far = {name: {one.key: one.far[name] for one in facts.languages if name in one.far} for name in facts.distances}
+
+    def pairs(others: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, int | None], _Pairs]:
+        found = {}
+        for name, other in others.items():
+            for layer, column in columns.items():
+                languages = [one for one in facts.languages if one.key in column and one.key in other]
+                found[name, layer] = (
+                    [other[one.key] for one in languages],
+                    [column[one.key] for one in languages],
+                    [one.lineage for one in languages],
+                )
+        return found
+
+    return _related(pairs(far), fit=False) | _related(pairs({"transfer": transfer}), fit=False)
+
+
+def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:
+    found = {name: correlate(x, y, groups=groups, draws=_DRAWS) for name, (x, y, groups) in pairs.items()}
+    adjusted = iter(holm([one.p for one in found.values() if one.p is not None]))
+    return {
+        name: Related(
+            one,
+            None if one.p is None else next(adjusted),
+            fit_line(pairs[name][0], pairs[name][1]) if fit else None,
+        )
+        for name, one in found.items()
+    }

@@ -1,0 +1,172 @@
+"""What the files of finished runs hold beside `result.json`: measurements by layer, and curves over the steps."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distxfer.errors import InputError
+from distxfer.experiments import Result, read_measurements
+
+Array = npt.NDArray[np.float64]
+Key = tuple[str, str, str]  # measure, moment, language
+_BINS = 25  # points of a curve: enough for its shape, few enough for a hundred runs in one page
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity while training: its mean over seeds at some steps, and the smallest and largest seed there."""
+
+    name: str
+    steps: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    n_seeds: int
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Values by layer (0: the embeddings), averaged over seeds; and over how many sentences or pairs, fewest and most."""
+
+    values: Mapping[Key, Array]
+    sizes: Mapping[str, tuple[int, int]]
+
+
+def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
+    """Return the measurements of a method's runs, and one line for each run without any that can be read."""
+    found: dict[Key, list[Array]] = defaultdict(list)
+    sizes: dict[str, set[int]] = defaultdict(set)
+    left_out = []
+    for run in runs:
+        try:
+            rows = read_measurements(run.folder / "measurements.parquet")
+        except InputError as error:
+            left_out.append(str(error))
+            continue
+        by_layer: dict[Key, dict[int, float]] = defaultdict(dict)
+        for row in rows:
+            by_layer[row.measure, row.moment, row.language][row.layer] = row.value
+            sizes[row.measure].add(row.n)
+        for key, own in by_layer.items():
+            found[key].append(np.array([own.get(layer, np.nan) for layer in range(max(own) + 1)]))
+    depth = {key: max(len(one) for one in arrays) for key, arrays in found.items()}
+    means = {key: np.mean([one for one in arrays if len(one) == depth[key]], axis=0) for key, arrays in found.items()}
+    return Layers(means, {name: (min(all_of), max(all_of)) for name, all_of in sizes.items()}), left_out
+
+
+def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
+    """Return the objective and every term of a method's runs over the steps, from their logs; a line for each broken log.
+
+    A point is the mean over one of 25 equal parts of the training. A run without a log (they are large, and not needed
+    for anything else) is simply not there; steps count on from phase to phase.
+    """
+    found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    left_out = []
+    for run in runs:
+        path = run.folder / "log.jsonl"
+        if not path.is_file():
+            continue
+        try:
+            for name, points in _points(_entries(path), ("loss", "term/")).items():
+                found[_curve_name(name)].append(_binned(points))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            left_out.append(f"`{path}` cannot be read ({_first_line(error)}).")
+    return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
+
+
+def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> list[Curve]:
+    """Return what was looked at while training: gradients of terms, and a sample's drift and retrieval over the targets.
+
+    Named `gradient/TERM/cosine`, `gradient/TERM/share`, `sample/drift` and `sample/retrieval`, with ` in PHASE` where a run
+    has several phases, each of which counts its steps from 0.
+    """
+    found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    for run in runs:
+        stored = run.data.get("diagnostics")
+        entries = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
+        phases = list(dict.fromkeys(str(one.get("phase")) for one in entries))
+        for phase in phases:
+            own = [{**one, **_means(one, targets)} for one in entries if str(one.get("phase")) == phase]
+            for name, points in _points(own, ("gradient/", "sample/")).items():
+                steps, values = zip(*points, strict=True)
+                named = f"{name} in {phase}" if len(phases) > 1 else name
+                found[named].append((np.array(steps, dtype=float), np.array(values)))
+    return [_over_seeds(name, of_runs) for name, of_runs in found.items()]
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a log, their steps counted on from phase to phase."""
+    before, last, phase = 0, 0, None
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if phase is not None and entry["phase_number"] != phase:
+            before += last + 1
+        phase, last = entry["phase_number"], entry["step"]
+        yield {**entry, "step": before + last}
+
+
+def _points(entries: Iterable[dict[str, Any]], starts: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
+    """Return the (step, value) pairs of every number whose name starts so."""
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for entry in entries:
+        for key, value in entry.items():
+            known = isinstance(value, int | float) and isfinite(value) and "step" in entry
+            if known and key.startswith(starts):
+                found[key].append((float(entry["step"]), float(value)))
+    return found
+
+
+def _means(entry: Mapping[str, Any], targets: Sequence[str]) -> dict[str, float]:
+    """Return the mean over the targets of the drift and the retrieval that an entry has."""
+    found = {}
+    for what in ("drift", "retrieval"):
+        values = [entry[f"{what}/{code}"] for code in targets if isinstance(entry.get(f"{what}/{code}"), int | float)]
+        if values:
+            found[f"sample/{what}"] = fmean(values)
+    return found
+
+
+def _curve_name(key: str) -> str:
+    """Return how a number of the log is called: `term/align/cosine` is `align: cosine`."""
+    if not key.startswith("term/"):
+        return "objective"
+    name, _, what = key.removeprefix("term/").rpartition("/")
+    return f"{name}: {what}" if name else what
+
+
+def _binned(points: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
+    steps, values = (np.array(one) for one in zip(*points, strict=True))
+    parts = np.array_split(np.arange(len(steps)), min(_BINS, len(steps)))
+    return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
+
+
+def _over_seeds(name: str, runs: Sequence[tuple[Array, Array]]) -> Curve:
+    """Return the curve of the runs that have as many points as the longest one."""
+    longest = max(len(steps) for steps, _ in runs)
+    whole = [one for one in runs if len(one[0]) == longest]
+    steps = np.mean([one for one, _ in whole], axis=0)
+    values = np.array([one for _, one in whole])
+    return Curve(
+        name,
+        _floats(steps),
+        mean=_floats(values.mean(axis=0)),
+        low=_floats(values.min(axis=0)),
+        high=_floats(values.max(axis=0)),
+        n_seeds=len(whole),
+    )
+
+
+def _floats(values: Array) -> tuple[float, ...]:
+    return tuple(map(float, values))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,245 @@
+"""Transfer against distance: a point per language, a line with its interval, and whether they go together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+
+from distxfer.reports import Table
+from distxfer.reports._report._charts import (
+    AXIS,
+    Choice,
+    Drawn,
+    Figure,
+    Pick,
+    Row,
+    Section,
+    compare_command,
+    distance_choice,
+    language_rows,
+    method_choice,
+    number,
+    of_pair,
+    pair_colour,
+    pair_dash,
+    pair_shape,
+    tooltip,
+    with_language,
+)
+from distxfer.reports._report._facts import Facts, Studied
+from distxfer.reports._report._relations import Related, by_distance
+
+_MEASURES = {
+    "transfer": "relative transfer, (target − source) / source, %",
+    "score": "test {metric}, %",
+    "gain": "gain on {baseline}, points",
+}
+_HEIGHT = 360
+_POINTS = 17  # of a fitted line, whose interval is curved
+
+
+def transfer(facts: Facts) -> Section:
+    """Return how well each method transfers to each language, against each distance."""
+    labels = {
+        name: text.format(metric=facts.metric, baseline=facts.baseline.name)
+        for name, text in _MEASURES.items()
+        if name != "gain" or facts.comparisons
+    }
+    related = {
+        (method.name, measure): by_distance(facts, _values(facts, method, measure))
+        for method in facts.methods
+        for measure in labels
+        if not (measure == "gain" and method is facts.baseline)
+    }
+    measure = Choice("measure", "Shown", labels)
+    return Section(
+        "transfer",
+        "Transfer against distance",
+        (
+            "Each point is a target language, the mean over seeds; hover or tap for its name. The line is the least-squares"
+            " fit over languages and the band the 95 % interval of its mean.",
+            "ρ is Spearman's correlation over languages, its p from permutations that keep language families together, after"
+            f" Holm over the {len(facts.distances)} distances offered. The band takes languages as independent, so where"
+            " families matter trust p, not the band. Distances are from"
+            f" {facts.source_name}{', gaps in the features filled by prediction' if facts.imputed else ''}.",
+            *_weak(related),
+        ),
+        figures=(
+            Figure(
+                "transfer-by-distance",
+                f"Scatter of transfer against distance from {facts.source_name}, a point per language, with fitted lines.",
+                lambda pick: _chart(pick, labels, _said(related)),
+                {"targets": _rows(facts, labels), "fits": _fits(related), "languages": language_rows(facts)},
+                choices=(method_choice(facts), distance_choice(facts), measure),
+                panels="method",
+            ),
+        ),
+        tables=(_table(related, labels), _languages(facts, labels)),
+        commands=(
+            compare_command(facts, "--by", "distance"),
+            f"distxfer language CODE task.source={facts.source} --json  # the distances of one language",
+        ),
+    )
+
+
+def _values(facts: Facts, method: Studied, measure: str) -> dict[str, float | None]:
+    """Return a value per target, in percent or points."""
+    if measure == "gain":
+        return {code: 100 * part.test.effect for code, part in method.effects.items()}
+    found = {
+        one.key: method.transfer(one.key) if measure == "transfer" else method.score(one.key) for one in facts.languages
+    }
+    return {code: None if value is None else 100 * value for code, value in found.items()}
+
+
+def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
+    columns = {
+        (method.name, measure): _values(facts, method, measure) for method in facts.methods for measure in measures
+    }
+    return [
+        {
+            "m": method.name,
+            "k": language.key,
+            **{measure: number(columns[method.name, measure].get(language.key)) for measure in measures},
+            "n": len(method.scores[language.key]),
+        }
+        for method in facts.methods
+        for language in facts.languages
+        if language.key in method.scores
+    ]
+
+
+def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]:
+    return [
+        {"m": method, "w": measure, "d": distance} | {name: number(value, 5) for name, value in vars(one.fit).items()}
+        for (method, measure), by in related.items()
+        for distance, one in by.items()
+        if one.fit is not None
+    ]
+
+
+def _said(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return what the legend says of each method: its correlation by measure and distance."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for (method, measure), by in related.items():
+        found.setdefault(method, {})[measure] = {distance: _correlation(one) for distance, one in by.items()}
+    return found
+
+
+def _correlation(one: Related) -> str:
+    if one.found.r is None:
+        return "no correlation"
+    p = "no p" if one.p_holm is None else "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.3f}"
+    return f"ρ = {one.found.r:+.2f}, {p}".replace("-", "−")
+
+
+def _chart(pick: Pick, labels: Mapping[str, str], said: Mapping[str, Any]) -> Drawn:
+    measure, distance = pick["measure"], pick["distance"]
+    more = f"(((said[NAME] || {{}})[{measure}] || {{}})[{distance}] || '–')"
+    x = alt.X("x:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False, padding=12))
+    colour = pair_colour(pick, more)
+    lines = (
+        of_pair("fits", pick)
+        .transform_filter(f"datum.w === {measure} && datum.d === {distance}")
+        .transform_calculate(place=f"sequence(0, {_POINTS})")
+        .transform_flatten(["place"])
+        .transform_calculate(x=f"datum.low + (datum.high - datum.low) * datum.place / {_POINTS - 1}")
+        .transform_calculate(
+            y="datum.height + datum.slope * (datum.x - datum.middle)",
+            half="datum.margin * sqrt(1 / datum.n + pow(datum.x - datum.middle, 2) / datum.spread)",
+        )
+        .transform_calculate(lower="datum.y - datum.half", upper="datum.y + datum.half")
+    )
+    points = (
+        with_language(of_pair("targets", pick))
+        .transform_calculate(x=f"datum.far[{distance}]", y=f"datum[{measure}]")
+        .transform_filter("isValid(datum.x) && isValid(datum.y)")
+    )
+    shown = tooltip(
+        ("name", "language"),
+        ("k", "code"),
+        ("m", "method"),
+        ("x", "distance", ".2f"),
+        ("y", "value", ".1f"),
+        ("n", "seeds"),
+    )
+    layers = alt.layer(
+        lines.mark_area(opacity=0.14, aria=False).encode(
+            x=x, y=alt.Y("lower:Q", title=None), y2="upper:Q", color=colour
+        ),
+        lines.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=colour, strokeDash=pair_dash()),
+        points.mark_text(dx=7, dy=-7, align="left", fontSize=10, aria=False).encode(x=x, y=y, text="k:N", color=colour),
+        points.mark_point(size=60, filled=True, opacity=1).encode(
+            x=x, y=y, color=colour, shape=pair_shape(pick, more), tooltip=shown
+        ),
+    ).properties(
+        height=_HEIGHT,
+        title=alt.TitleParams(
+            text=alt.ExprRef(f"[{json.dumps(dict(labels))}[{measure}], 'against ' + {distance} + ' distance']"),
+            anchor="start",
+        ),
+    )
+    return layers.add_params(alt.param(name="said", value=dict(said)))
+
+
+def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]:
+    """Say how large a correlation would have to be."""
+    found = [one.found for by in related.values() for one in by.values() if one.found.detectable is not None]
+    if not found:
+        return []
+    weakest = max(found, key=lambda one: one.detectable or 0.0)
+    return [
+        f"With {weakest.n} independent languages the smallest |ρ| that is found with 80 % power is"
+        f" {weakest.detectable:.2f}; families raise it. A smaller one that is not significant says little."
+    ]
+
+
+def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dict[str, str]) -> Table:
+    rows = [
+        (
+            method,
+            labels[measure],
+            distance,
+            None if one.fit is None else f"{one.fit.slope:+.2f}",
+            one.found.r,
+            one.found.p,
+            one.p_holm,
+            one.found.n,
+            one.found.n_groups,
+        )
+        for (method, measure), by in related.items()
+        for distance, one in by.items()
+    ]
+    reasons = dict.fromkeys(one.found.reason for by in related.values() for one in by.values() if one.found.reason)
+    return Table(
+        ("method", "what", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "families"),
+        rows,
+        title="Fits and correlations over languages",
+        notes=tuple(f"{reason}." for reason in reasons),
+    )
+
+
+def _languages(facts: Facts, labels: dict[str, str]) -> Table:
+    """Return the points: one row per method and language."""
+    rows = []
+    for method in facts.methods:
+        columns = {measure: _values(facts, method, measure) for measure in labels}
+        rows += [
+            (
+                method.name,
+                one.key,
+                one.name,
+                one.group or None,
+                one.far.get(facts.main_distance),
+                *(None if (value := columns[measure].get(one.key)) is None else f"{value:.1f}" for measure in labels),
+                len(method.scores.get(one.key, {})),
+            )
+            for one in facts.languages
+        ]
+    return Table(
+        ("method", "language", "name", "group", facts.main_distance, *labels.values(), "seeds"), rows, title="Languages"
+    )

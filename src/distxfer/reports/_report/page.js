@@ -1,0 +1,52 @@
+// Draws the charts, and sets in them what is chosen. Colours are CSS variables, so light, dark and print need nothing here.
+const PAPER = 670; // the width of a printed page, in pixels
+const selects = [...document.querySelectorAll("select[data-choice]")];
+const nodes = [...document.querySelectorAll("[data-chart]")];
+const drawn = [];
+
+async function unpacked() {
+  const bytes = Uint8Array.from(atob(document.getElementById("report-data").textContent), (one) => one.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+function chosen(name) {
+  return selects.find((one) => one.dataset.choice === name)?.value;
+}
+
+async function draw(node, page) {
+  const chart = page.charts[Number(node.dataset.chart)];
+  const datasets = Object.fromEntries(chart.data.map((name) => [name, page.data[name]]));
+  const params = (chart.spec.params ?? []).map((one) => ({ ...one, value: chosen(one.name) ?? one.value }));
+  const options = { actions: false, renderer: "svg", ast: true, config: page.config };
+  const { view } = await embed(node, { ...chart.spec, datasets, params }, options);
+  drawn.push({ node, view, choices: chart.choices });
+}
+
+function set({ dataset: { choice }, value, selectedOptions }) {
+  for (const one of selects) if (one.dataset.choice === choice) one.value = value;
+  for (const one of document.querySelectorAll("[data-shows]")) {
+    if (one.dataset.shows === choice) one.textContent = selectedOptions[0].textContent;
+  }
+  for (const { view, choices } of drawn) if (choices.includes(choice)) view.signal(choice, value).runAsync();
+}
+
+function refuse(node, error) {
+  node.textContent = `This chart could not be drawn (${error.message}). The table below has its numbers.`;
+  node.classList.add("failed");
+}
+
+for (const select of selects) select.addEventListener("change", () => set(select));
+for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
+// On paper the charts are drawn anew for its width, so that their text keeps its size.
+addEventListener("beforeprint", () => {
+  for (const { view, node } of drawn) view.width(node.closest(".views-2") ? (PAPER - 32) / 2 : PAPER).run();
+});
+addEventListener("afterprint", () => dispatchEvent(new Event("resize")));
+
+try {
+  const page = await unpacked();
+  for (const node of nodes) await draw(node, page).catch((error) => refuse(node, error));
+} catch (error) {
+  for (const node of nodes) refuse(node, error);
+}
+document.documentElement.dataset.charts = document.querySelector(".failed") ? "failed" : "drawn";

@@ -1,0 +1,63 @@
+"""What all figures share: the look of series, and Vega in a page or as a file."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from distxfer.errors import InputError
+
+# Okabe and Ito's colours, which people who do not see red and green apart can tell apart; black is for transfer. Every line
+# has a dash pattern and a shape of its own too, for paper without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+
+
+def check_packages(what: str) -> None:
+    """Raise InputError where the packages that draw are missing."""
+    try:
+        import altair  # noqa: F401
+        import vl_convert  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'{what} needs the package `{error.name}`, which is not installed. Run: pip install "distxfer[figures]"'
+        ) from error
+
+
+def literal(value: Any) -> str:
+    """Return data as JSON that can stand in a script element: nothing in it can end the element or be taken for markup."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+
+
+@cache
+def library() -> str:
+    """Return Vega's JavaScript, which makes `embed`, with nothing in it that ends a script element."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")
+
+
+def write_static(spec: Mapping[str, Any], path: Path) -> None:
+    """Write a chart as what the file's name ends in: .png, .svg or .pdf. Raises OSError where it cannot be written."""
+    import vl_convert
+
+    kind, drawn = path.suffix.lower(), dict(spec)
+    if kind == ".svg":
+        path.write_text(vl_convert.vegalite_to_svg(drawn), encoding="utf-8")
+    elif kind == ".pdf":
+        path.write_bytes(vl_convert.vegalite_to_pdf(drawn))
+    else:
+        path.write_bytes(vl_convert.vegalite_to_png(drawn, scale=2))
+
+
+def write_all_kinds(spec: Mapping[str, Any], stem: Path) -> list[Path]:
+    """Write a chart as .svg, .png and .pdf, drawn once; return the files. Raises OSError where one cannot be written."""
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(dict(spec))
+    files = {".svg": svg.encode(), ".png": vl_convert.svg_to_png(svg, scale=2), ".pdf": vl_convert.svg_to_pdf(svg)}
+    for suffix, content in files.items():
+        stem.with_name(f"{stem.name}{suffix}").write_bytes(content)
+    return [stem.with_name(f"{stem.name}{suffix}") for suffix in files]
