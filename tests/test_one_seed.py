@@ -120,6 +120,18 @@ def test_a_collapsed_run_is_named(tmp_path):
     )
 
 
+def test_what_chose_the_checkpoints_is_said_of_both_runs(tmp_path):
+    run = shutil.copytree(ALIGN, tmp_path / "run")
+    data = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**data, "selection": "target_dev"}))
+    found = compare_runs(PLAIN, run)
+    assert found.selection == "last / target_dev"
+    notes = one_seed_table(found).notes
+    assert notes[0].startswith(f"WARNING: a target's dev set chose the checkpoint of `{run}` (selection `target_dev`)")
+    assert notes[:2] == found.warnings
+    assert compare_runs(PLAIN, ALIGN).warnings == ()
+
+
 # What does not pair
 
 
@@ -163,19 +175,19 @@ def test_runs_that_do_not_pair_are_refused(cli, tmp_path, edit, expected):
 
 def test_what_is_no_run_is_refused(cli, tmp_path):
     wrong = {
-        (): "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
-        " folders of two finished runs (one seed), the baseline first.",
-        (str(PLAIN),): "`compare` was given 1 runs; expected the folders of two, the baseline first.",
-        (str(PLAIN), "nothing"): "`nothing` holds no finished run; expected a folder with a `result.json`."
-        " `distxfer ls runs` lists them.",
-        (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` goes with `--table`; two runs are compared on their accuracy"
-        " as it is. Leave it out.",
+        (str(PLAIN),): "Nothing is left to compare with `plain`. Name methods that have runs of the same task, data, model and"
+        " source.",
+        (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` does not go with two single runs, which are compared on their"
+        " accuracy as it is. Leave it out, or name recipes.",
         ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method of the table that the others are compared"
         " with.",
     }  # fmt: skip
     for words, expected in wrong.items():
         shown = cli("compare", *words)
         assert (shown.exit_code, shown.stderr) == (2, f"Error: {expected}\n")
+    assert cli("compare", str(PLAIN), "nothing").stderr.startswith(
+        "Error: `nothing` is neither a recipe with results in `results`, nor a run, nor a folder of runs."
+    )
     broken = shutil.copytree(ALIGN, tmp_path / "broken")
     (broken / "predictions.parquet").write_bytes(b"PAR1")
     assert cli("compare", str(PLAIN), str(broken)).stderr.startswith(

@@ -1,50 +1,189 @@
 """The verb `compare`."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from distxfer._console import say
-from distxfer.cli._options import AsJson, show_tables
+from distxfer._console import say, width, write, write_json
+from distxfer.cli._options import RESULTS, AsJson, Results
 from distxfer.errors import InputError
+
+Form = Literal["text", "markdown", "latex", "csv", "json"]
+By = Literal["language", "family", "distance"]
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="What to compare, the baseline first: recipes that have results, RECIPE/ID, folders of runs; all results if"
+        " none is named. The folders of two runs are compared on their predictions, as ONE seed allows.",
+        metavar="NAME",
+        show_default=False,
+    ),
+]
+Baseline = Annotated[str, typer.Option("--baseline", help="What the others are compared with, if not the first.")]
+ByPart = Annotated[
+    By | None,
+    typer.Option("--by", help="Effects by language, by family, or near, far and slope.", show_default=False),
+]
+Ablation = Annotated[
+    bool, typer.Option("--ablation", help="What each setting contributes in which the methods differ.")
+]
+Interactions = Annotated[
+    bool, typer.Option("--interactions", help="With --ablation: how settings depend on each other.")
+]
+Scores = Annotated[
+    Path | None,
+    typer.Option("--table", help="Scores from elsewhere: CSV with model, task, method, seed, language, metric, value."),
+]
+Source = Annotated[
+    str, typer.Option("--source", help="Of a table: the language that the runs were trained on; eng if not given.")
+]
+Paired = Annotated[
+    bool, typer.Option("--paired", help="Of a table: runs of equal seed share weights and data order at the start.")
+]
+Metric = Annotated[str, typer.Option("--metric", help="Which metric, where there are several.")]
+Distance = Annotated[
+    str,
+    typer.Option("--distance", help="Splits near from far languages; by default that of the runs, or syntactic."),
+]
+Observed = Annotated[bool, typer.Option("--observed", help="No predicted features in distances.")]
+Matrix = Annotated[Path | None, typer.Option("--matrix", help="Your own distances, a CSV file.")]
+Format = Annotated[Form, typer.Option("--format", help="How to write the tables; csv has all digits.")]
 
 
 def compare(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Two folders of finished runs, the baseline first: compared on their predictions, as ONE seed allows.",
-            metavar="[RUN RUN]",
-            show_default=False,
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option("--table", help="Scores: CSV with model, task, method, seed, language, metric, value."),
-    ] = None,
-    baseline: Annotated[
-        str, typer.Option("--baseline", help="The method of the table that the others are compared with.")
-    ] = "",
-    metric: Annotated[str, typer.Option("--metric", help="Which metric, where the table has several.")] = "",
-    source: Annotated[str, typer.Option("--source", help="The language that the runs were trained on.")] = "eng",
-    distance: Annotated[str, typer.Option("--distance", help="Splits near from far languages.")] = "syntactic",
-    observed: Annotated[bool, typer.Option("--observed", help="No predicted features in distances.")] = False,
-    matrix: Annotated[Path | None, typer.Option("--matrix", help="Your own distances, a CSV file.")] = None,
-    paired: Annotated[
-        bool, typer.Option("--paired", help="Runs of equal seed share weights and data order at the start.")
-    ] = False,
+    names: Names = None,
+    baseline: Baseline = "",
+    by: ByPart = None,
+    ablation: Ablation = False,
+    interactions: Interactions = False,
+    results: Results = RESULTS,
+    table: Scores = None,
+    source: Source = "",
+    paired: Paired = False,
+    metric: Metric = "",
+    distance: Distance = "",
+    observed: Observed = False,
+    matrix: Matrix = None,
+    form: Format = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Compare methods with a baseline: a table of scores over seeds and languages, or two runs of one seed."""
-    given = {"--baseline": baseline, "--metric": metric, "--matrix": matrix, "--paired": paired, "--observed": observed}
-    _check_mode(runs or [], table, [name for name, value in given.items() if value])
-    if table is None:
-        _compare_two(runs or [], as_json)
-        return
+    """Compare methods with a baseline over seeds and languages: finished runs, or a table of scores; or two single runs."""
+    words, form = names or [], "json" if as_json else form
+    given = {
+        "--baseline": baseline, "--by": by, "--ablation": ablation, "--interactions": interactions, "--source": source,
+        "--paired": paired, "--metric": metric, "--distance": distance, "--observed": observed, "--matrix": matrix,
+    }  # fmt: skip
+    options = [name for name, value in given.items() if value]
+    if table is not None:
+        _check_table(words, options)
+        _compare_table(
+            table, baseline, metric, source or "eng", distance or "syntactic", not observed, matrix, paired, form
+        )
+    elif len(words) == 2 and all((Path(word) / "result.json").is_file() for word in words):
+        _compare_two(words, options, form)
+    else:
+        _check_methods(options)
+        collection, baseline = _collected(words, baseline, results)
+        asked: dict[str, Any] = {
+            "metric": metric, "distance_name": distance, "imputed": False if observed else None, "matrix": matrix,
+        }  # fmt: skip
+        if ablation:
+            _ablate(collection, baseline, asked, interactions, form)
+        else:
+            _compare_methods(collection, baseline, asked, by, form)
+
+
+def _check_table(words: list[str], options: list[str]) -> None:
+    """Refuse a table with names of runs, with options of theirs, or without its baseline."""
+    if words:
+        raise InputError(f"`compare` was given a table and `{words[0]}`; expected one of the two. Leave the other out.")
+    for name in ("--by", "--ablation", "--interactions"):
+        if name in options:
+            raise InputError(
+                f"`{name}` goes with recipes and runs, whose settings are known; a table has none. Leave it out."
+            )
+    if "--baseline" not in options:
+        raise InputError(
+            "`--table` needs `--baseline NAME`: the method of the table that the others are compared with."
+        )
+
+
+def _check_methods(options: list[str]) -> None:
+    """Refuse options that mean nothing for runs, or together."""
+    for name in ("--source", "--paired"):
+        if name in options:
+            raise InputError(f"`{name}` goes with `--table`; runs say of themselves what it says. Leave it out.")
+    if "--interactions" in options and "--ablation" not in options:
+        raise InputError("`--interactions` goes with `--ablation`. Add that, or leave it out.")
+    if "--by" in options and "--ablation" in options:
+        raise InputError("`--by` and `--ablation` are two views of the same runs. Ask for one at a time.")
+
+
+def _collected(words: list[str], baseline: str, results: Path) -> tuple[Any, str]:
+    """Return the methods, and the name of the baseline; without any name, `plain` is the baseline if it is there."""
+    from distxfer.experiments import collect
+
+    if baseline and words and baseline not in words and (results / baseline.partition("/")[0]).is_dir():
+        words = [baseline, *words]
+    found = collect(words, results)
+    if not words and not baseline and any(one.name == "plain" for one in found.methods):
+        baseline = "plain"
+    return found, baseline
+
+
+def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: By | None, form: Form) -> None:
+    from distxfer.experiments import compare_methods
+    from distxfer.reports import method_data, method_tables
+
+    found = compare_methods(collection, baseline, **asked)
+    _show(form, found.records, lambda: method_tables(found, by), lambda: method_data(found, by))
+    _tell(form, found.comparisons.notes, (*found.warnings, *found.left_out))
+
+
+def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions: bool, form: Form) -> None:
+    from distxfer.experiments import ablate
+    from distxfer.reports import ablation_data, ablation_tables
+
+    found = ablate(collection, baseline, interactions=interactions, **asked)
+    _show(form, found.records, lambda: ablation_tables(found), lambda: ablation_data(found))
+    _tell(form, (), (*found.warnings, *found.notes, *found.left_out))
+
+
+def _compare_two(words: list[str], options: list[str], form: Form) -> None:
+    from distxfer.experiments import compare_runs
+    from distxfer.reports import one_seed_table, table_of
+
+    if options:
+        raise InputError(
+            f"`{options[0]}` does not go with two single runs, which are compared on their accuracy as it is. Leave it out, or"
+            " name recipes."
+        )
+    found = compare_runs(*map(Path, words))
+
+    def data() -> Any:
+        return table_of([{"selection": found.selection, **one} for one in found.records()["comparisons"]])
+
+    _show(form, found.records, lambda: [one_seed_table(found)], data)
+
+
+def _compare_table(
+    table: Path,
+    baseline: str,
+    metric: str,
+    source: str,
+    distance: str,
+    imputed: bool,
+    matrix: Path | None,
+    paired: bool,
+    form: Form,
+) -> None:
     from distxfer.experiments import compare as run
     from distxfer.experiments import read_scores
-    from distxfer.reports import comparison_tables
+    from distxfer.reports import comparison_tables, table_of
 
     found = run(
         read_scores(table),
@@ -52,37 +191,38 @@ def compare(
         metric=metric,
         source=source,
         distance_name=distance,
-        imputed=not observed,
+        imputed=imputed,
         matrix=matrix,
         paired=paired,
     )
-    show_tables(as_json, found.records, lambda: comparison_tables(found))
-    for note in () if as_json else found.notes:
+
+    def data() -> Any:
+        common = {"metric": found.metric, "selection": found.selection}
+        return table_of([{**common, **one} for one in found.records()["comparisons"]])
+
+    _show(form, found.records, lambda: comparison_tables(found), data)
+    _tell(form, found.notes, ())
+
+
+def _show(form: Form, records: Callable[[], Any], tables: Callable[[], Sequence[Any]], data: Callable[[], Any]) -> None:
+    """Write tables in a form; only what is asked for is made."""
+    from distxfer.reports import markdown_text
+
+    if form == "json":
+        write_json(records())
+    elif form == "csv":
+        write(data().csv())
+    elif form == "markdown":
+        write(markdown_text(tables()))
+    else:
+        write(
+            "\n".join(one.latex() for one in tables())
+            if form == "latex"
+            else "".join(one.text(width()) for one in tables())
+        )
+
+
+def _tell(form: Form, notes: Sequence[str], of_tables: Sequence[str]) -> None:
+    """Write notes to stderr, with CSV those of its tables too; JSON has all of them."""
+    for note in () if form == "json" else (*notes, *(of_tables if form == "csv" else ())):
         say(f"Note: {note}")
-
-
-def _check_mode(runs: list[Path], table: Path | None, given: list[str]) -> None:
-    """Refuse anything but a table with its baseline, or runs without the options of a table."""
-    if (table is None) == (not runs):
-        raise InputError(
-            "`compare` takes a table or two runs; expected `--table FILE --baseline NAME` (seeds and languages), or the"
-            " folders of two finished runs (one seed), the baseline first."
-        )
-    if table is None and given:
-        raise InputError(
-            f"`{given[0]}` goes with `--table`; two runs are compared on their accuracy as it is. Leave it out."
-        )
-    if table is not None and "--baseline" not in given:
-        raise InputError(
-            "`--table` needs `--baseline NAME`: the method of the table that the others are compared with."
-        )
-
-
-def _compare_two(runs: list[Path], as_json: bool) -> None:
-    from distxfer.experiments import compare_runs
-    from distxfer.reports import one_seed_table
-
-    if len(runs) != 2:
-        raise InputError(f"`compare` was given {len(runs)} runs; expected the folders of two, the baseline first.")
-    found = compare_runs(*runs)
-    show_tables(as_json, found.records, lambda: [one_seed_table(found)])

@@ -1,20 +1,19 @@
 """Methods against a baseline: the crossed test on seeds x languages, for every model and task of a table of scores."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from distxfer.errors import InputError, unknown
+from distxfer.experiments._cells import Cells, Full, Group, complete, pair
 from distxfer.experiments._scores import Score
 from distxfer.languages import canonical, check_distance, distance, lineage
 from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
 
-Array = npt.NDArray[np.float64]
-Cells = Mapping[str, Mapping[str, float]]  # the scores of one method by seed and language, only what is there
 _OBSERVED = ("genetic", "geographic")  # distances that are never imputed
 _DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
 
@@ -45,7 +44,8 @@ class Transfer:
     """How one method's mean score over its seeds goes with distance, over languages; and its gain on the baseline.
 
     All means of a model and task are over the same languages, those that no run lacks (but for runs that lack most of them,
-    see `complete`); None where there are none. The correlations are over those of them that have a distance.
+    see `complete`); None where there are none. The correlations are over those of them that have a distance. `dropped` says
+    what was left out of the means, and why; it is the same for all methods of a model and task.
     """
 
     model: str
@@ -54,6 +54,7 @@ class Transfer:
     mean: float | None
     by_distance: Correlation
     gain_by_distance: Correlation | None
+    dropped: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Comparisons:
     transfers: tuple[Transfer, ...]
     notes: tuple[str, ...]
 
-    def records(self) -> dict[str, object]:
+    def records(self) -> dict[str, Any]:
         """Return the comparisons as JSON data; effects in the unit of the scores."""
         return {
             "metric": self.metric,
@@ -101,7 +102,8 @@ def compare(
     `paired` says that runs of equal seed share data order and initial weights: then the test is `crossed` on their
     differences, else `crossed_unpaired`. Near are the targets at most at the median distance from the source. Holm's
     correction is over the methods of one model, task and subset. Seeds or languages with missing scores are left out
-    until the table is complete, as few scores as possible, and named. Correlations with distance are over languages
+    until the table of a method and the baseline is complete, as few scores as possible, and named; near and far are parts of
+    that table. Correlations with distance are over languages
     (Spearman, permutations that keep families together).
 
     Raises InputError for a baseline or metric that the table does not have, or no method to compare.
@@ -119,21 +121,21 @@ def compare(
         if baseline not in runs:
             notes.append(f"{model}, {task}: left out, for it has no `{baseline}`")
             continue
-        far_from, lacking = _distances(start, runs, distance_name, imputed, matrix)
+        languages = {language for cells in runs.values() for row in cells.values() for language in row}
+        far_from, lacking = distances_of(start, languages, distance_name, imputed, matrix)
         notes += lacking
-        group = _Group(model, task, baseline, dict(sorted(runs.items())), far_from, paired)
-        rows, left_out = _compared(group)
+        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, paired)
+        rows, left_out = compared(group)
         comparisons += rows
         notes += left_out
-        transfers += _transfers(group)
+        transfers += transfers_of(group)
     if not comparisons:
         raise InputError(
             f"Nothing is left to compare with `{baseline}`: {'; '.join(notes)}. Give scores of the same languages"
             " (paired: and seeds)."
         )
     fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
-    of_names = imputed and not matrix and distance_name not in _OBSERVED
-    named = f"{'matrix' if matrix else distance_name}{' (imputed)' if of_names else ''}"
+    named = distance_label("matrix" if matrix else distance_name, imputed)
     found = tuple(comparisons), tuple(transfers), tuple(dict.fromkeys(notes))
     return Comparisons(metric, fractions, selection, start, named, paired, *found)
 
@@ -162,25 +164,6 @@ def _grouped(
     return groups
 
 
-@dataclass(frozen=True)
-class _Group:
-    """All methods of one model and task, and how far their languages are from the source."""
-
-    model: str
-    task: str
-    baseline: str
-    runs: Mapping[str, Cells]
-    far_from: Mapping[str, float]
-    paired: bool
-
-    def belongs(self, language: str, subset: str) -> bool:
-        """Return whether a language is in `all`, `near` (at most the median distance) or `far`."""
-        if subset == "all":
-            return True
-        middle = float(np.median(list(self.far_from.values()))) if self.far_from else 0.0
-        return language in self.far_from and (self.far_from[language] > middle) == (subset == "far")
-
-
 def _of_metric(scores: tuple[Score, ...], metric: str) -> tuple[tuple[Score, ...], str]:
     metrics = sorted({one.metric for one in scores})
     if metric and metric not in metrics:
@@ -191,13 +174,18 @@ def _of_metric(scores: tuple[Score, ...], metric: str) -> tuple[tuple[Score, ...
     return tuple(one for one in scores if one.metric == metric), metric
 
 
-def _distances(
-    source: str, runs: Mapping[str, Cells], name: str, imputed: bool, matrix: Path | None
+def distance_label(name: str, imputed: bool) -> str:
+    """Return the name of a distance as tables show it, with whether gaps were filled."""
+    return f"{name} (imputed)" if imputed and name not in (*_OBSERVED, "matrix") else name
+
+
+def distances_of(
+    source: str, languages: Iterable[str], name: str, imputed: bool, matrix: Path | None
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the distance of every language of a group that has one, and a note for every other."""
+    """Return the distance of every language that has one, and a note for every other."""
     found: dict[str, float] = {}
     notes = []
-    for language in sorted({language for cells in runs.values() for row in cells.values() for language in row}):
+    for language in sorted(languages):
         try:
             found[language] = distance(source, language, name, imputed=imputed, matrix=matrix).value
         except InputError as error:
@@ -205,31 +193,32 @@ def _distances(
     return found, notes
 
 
-def _compared(group: _Group) -> tuple[list[Comparison], list[str]]:
+def compared(group: Group) -> tuple[list[Comparison], list[str]]:
     """Return all comparisons of a group, and a note for each of which nothing is left."""
     rows: list[Comparison] = []
     notes = []
+    pairs = {method: pair(group, method) for method in group.runs if method != group.baseline}
     for subset in ("all", "near", "far"):
-        answers = [_one(group, method, subset) for method in group.runs if method != group.baseline]
+        answers = [_one(group, method, subset, both) for method, both in pairs.items()]
         found = [one for one in answers if isinstance(one, Comparison)]
         notes += [one for one in answers if isinstance(one, str)]
-        tested = {one.method: one.test.p for one in found if one.test.p is not None}
-        corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-        rows += [replace(one, p_holm=corrected.get(one.method)) for one in found]
+        rows += [replace(one, p_holm=p) for one, p in zip(found, holm_over([one.test for one in found]), strict=True)]
     return rows, notes
 
 
-def _one(group: _Group, method: str, subset: str) -> Comparison | str:
+def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
+    """Return Holm's p for each of these tests, None for those that have no p."""
+    adjusted = iter(holm([one.p for one in tests if one.p is not None]))
+    return [None if one.p is None else next(adjusted) for one in tests]
+
+
+def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | str:
     """Return one comparison on the scores that both have in full, or why nothing is left of them."""
-    pair = {name: group.runs[name] for name in (method, group.baseline)}
-    languages, seeds, dropped = complete(pair, lambda language: group.belongs(language, subset), paired=group.paired)
-    if not languages or not all(seeds.values()):
-        why = f" once this is: {', '.join(dropped)}" if dropped else ""
+    both = whole.of(lambda code: group.belongs(code, subset))
+    if both.empty:
+        why = f" once this is: {', '.join(both.dropped)}" if both.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
-    a, b = (
-        np.array([[cells[seed][language] for language in languages] for seed in seeds[name]])
-        for name, cells in pair.items()
-    )
+    a, b = both.scores[method], both.scores[group.baseline]
     return Comparison(
         model=group.model,
         task=group.task,
@@ -239,52 +228,14 @@ def _one(group: _Group, method: str, subset: str) -> Comparison | str:
         test=crossed(a - b) if group.paired else crossed_unpaired(a, b),
         p_holm=None,
         bootstrap=two_way_bootstrap(a - b) if group.paired else (None, None),
-        collapsed=None,
-        dropped=dropped,
+        collapsed=None if group.collapsed is None else group.collapsed[method],
+        dropped=both.dropped,
     )
 
 
-def complete(
-    methods: Mapping[str, Cells], belongs: Callable[[str], bool], *, paired: bool
-) -> tuple[list[str], dict[str, list[str]], tuple[str, ...]]:
-    """Return languages, the seeds of each method, and what was left out, such that no score is missing among them.
-
-    Starts from all languages that occur. As long as there are gaps, the run that lacks more than half of the languages
-    goes, or else the language that most runs lack. Paired methods keep only the seeds that both have.
-    """
-    languages = sorted({code for cells in methods.values() for row in cells.values() for code in row if belongs(code)})
-    seeds = {name: sorted(cells) for name, cells in methods.items()}
-    dropped: list[str] = []
-
-    def leave_out(name: str, seed: str, why: str) -> None:
-        seeds[name].remove(seed)
-        dropped.append(f"seed {seed} of `{name}` ({why})")
-
-    while True:
-        if paired:
-            shared = set.intersection(*map(set, seeds.values()))
-            for name, seed in [(name, seed) for name, own in seeds.items() for seed in own if seed not in shared]:
-                leave_out(name, seed, "no pair")
-        gaps = {
-            (name, seed): [code for code in languages if code not in methods[name][seed]]
-            for name, own in seeds.items()
-            for seed in own
-        }
-        if not any(gaps.values()):
-            return languages, seeds, tuple(dropped)
-        worst = max(gaps, key=lambda run: len(gaps[run]))
-        if len(gaps[worst]) > len(languages) / 2:
-            leave_out(*worst, f"without {len(gaps[worst])} of {len(languages)} languages")
-        else:
-            times = Counter(code for codes in gaps.values() for code in codes)
-            code = max(sorted(times), key=lambda one: times[one])
-            languages.remove(code)
-            dropped.append(f"`{code}` (missing in {times[code]} of {len(gaps)} runs)")
-
-
-def _transfers(group: _Group) -> list[Transfer]:
+def transfers_of(group: Group) -> list[Transfer]:
     """Return each method's mean and its correlation with distance, all on the same languages: those that no run lacks."""
-    languages, seeds, _ = complete(group.runs, lambda language: True, paired=False)
+    languages, seeds, dropped = complete(group.runs, lambda language: True, paired=False)
     means = {
         name: {code: float(np.mean([cells[seed][code] for seed in seeds[name]])) for code in languages}
         for name, cells in group.runs.items()
@@ -303,6 +254,7 @@ def _transfers(group: _Group) -> list[Transfer]:
                 mean=float(np.mean(list(own.values()))) if own else None,
                 by_distance=_correlated(own, group.far_from),
                 gain_by_distance=_correlated(gains, group.far_from) if gains and name != group.baseline else None,
+                dropped=dropped,
             )
         )
     return rows
@@ -318,27 +270,33 @@ def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> C
     )
 
 
+def test_record(test: Crossed) -> dict[str, object]:
+    """Return a test as JSON data."""
+    return {
+        "effect": test.effect,
+        "low": test.low,
+        "high": test.high,
+        "p": test.p,
+        "n_seeds": test.n_seeds,
+        "n_languages": test.n_languages,
+        "seed_share": test.seed_share,
+        "reason": test.reason,
+    }
+
+
 def _record(one: Comparison) -> dict[str, object]:
-    test = one.test
     return {
         "model": one.model,
         "task": one.task,
         "baseline": one.baseline,
         "method": one.method,
         "subset": one.subset,
-        "effect": test.effect,
-        "low": test.low,
-        "high": test.high,
-        "p": test.p,
+        **test_record(one.test),
         "p_holm": one.p_holm,
-        "n_seeds": test.n_seeds,
-        "n_languages": test.n_languages,
-        "seed_share": test.seed_share,
         "bootstrap_low": one.bootstrap[0],
         "bootstrap_high": one.bootstrap[1],
         "collapsed": one.collapsed,
         "dropped": list(one.dropped),
-        "reason": test.reason,
     }
 
 
@@ -354,6 +312,7 @@ def _transfer_record(one: Transfer) -> dict[str, object]:
         "task": one.task,
         "method": one.method,
         "mean": one.mean,
+        "dropped": list(one.dropped),
         "score_by_distance": shown(one.by_distance),
         "gain_by_distance": shown(one.gain_by_distance),
     }

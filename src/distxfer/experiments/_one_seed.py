@@ -9,6 +9,7 @@ from pyarrow import ArrowException, parquet
 
 from distxfer.errors import InputError
 from distxfer.experiments._result import Result, read_result
+from distxfer.experiments._selection import selection_of, selection_warnings
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
 
 _COLUMNS = ["language", "example_id", "label", "prediction"]
@@ -35,21 +36,26 @@ class OneLanguage:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """All comparisons of two runs: the source first, all targets last; `collapsed` names runs that learnt nothing."""
+    """All comparisons of two runs: the source first, all targets last; `collapsed` names runs that learnt nothing.
+
+    `selection` is what chose the checkpoints, and `warnings` what to know of that; empty where both are the last ones.
+    """
 
     baseline: str
     method: str
     source: str
     selection: str
+    warnings: tuple[str, ...]
     seeds: tuple[int, int]
     collapsed: tuple[str, ...]
     rows: tuple[OneLanguage, ...]
 
-    def records(self) -> dict[str, object]:
+    def records(self) -> dict[str, Any]:
         """Return the comparisons as JSON data; effects as fractions."""
         return {
             "metric": "accuracy",
             "selection": self.selection,
+            "warnings": list(self.warnings),
             "source": self.source,
             "seeds": list(self.seeds),
             "collapsed": list(self.collapsed),
@@ -95,17 +101,19 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
             f"`{baseline}` was trained on `{sources[0]}` and `{method}` on `{sources[1]}`; expected one source."
             " Compare runs that differ in nothing but what is to be compared."
         )
-    first, second = (_answers(folder) for folder in (baseline, method))
+    first, second = (stored_answers(folder) for folder in (baseline, method))
     _check_same(first, second, baseline, method)
     targets = [language for language in first if language != sources[0]]
     rows = [_of_language(language, first, second) for language in (sources[0], *targets)]
     corrected = iter(holm([row.exact.p for row in rows[1:] if row.exact is not None]))
     rows = [rows[0], *(replace(row, p_holm=next(corrected)) for row in rows[1:])]
+    selection = {str(one.folder): selection_of([one]) for one in results}
     return TwoRuns(
         baseline=str(baseline),
         method=str(method),
         source=sources[0],
-        selection=str(results[0].summary.get("selection", "not known")),
+        selection=" / ".join(dict.fromkeys(selection.values())),
+        warnings=selection_warnings(selection),
         seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
         collapsed=tuple(str(one.folder) for one in results if one.data["status"] == "collapsed"),
         rows=(*rows, _of_all(targets, first, second)),
@@ -121,7 +129,8 @@ def _finished(folder: Path) -> Result:
     return result
 
 
-def _answers(folder: Path) -> Answers:
+def stored_answers(folder: Path) -> Answers:
+    """Return what a run answered to every test example; raises InputError where that cannot be read."""
     path = folder / "predictions.parquet"
     try:
         rows = parquet.read_table(path, columns=_COLUMNS).to_pylist()

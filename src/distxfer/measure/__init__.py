@@ -6,6 +6,7 @@ What works on tensors is imported from torch's side on first use, so that the re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distxfer.measure._contrasts import Contrast, contrast, slope_over_seeds
 from distxfer.measure._correlation import (
     Correlation,
     Mantel,
@@ -80,6 +81,7 @@ __all__ = [
     "MEASURES",
     "BootstrapCKA",
     "CSLSRetrieval",
+    "Contrast",
     "Correlation",
     "Crossed",
     "Decomposition",
@@ -99,6 +101,7 @@ __all__ = [
     "bootstrap_cka",
     "cka",
     "cka_reason",
+    "contrast",
     "correlate",
     "cosine_drift",
     "critical_correlation",
@@ -128,6 +131,7 @@ __all__ = [
     "relative_transfer",
     "retrieval",
     "rsa",
+    "slope_over_seeds",
     "smallest_gain",
     "standardise",
     "svcca",

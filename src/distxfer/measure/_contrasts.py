@@ -1,0 +1,109 @@
+"""What one setting contributes, from methods that differ in several; and how a gain goes with distance, seed by seed."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from distxfer.errors import InputError
+from distxfer.measure._statistics import Crossed, crossed
+
+Levels = Sequence[Sequence[Hashable | None]]
+Changes = Mapping[int, tuple[Hashable, Hashable]]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How each cell of a design counts in an effect: `weights` sum to 0; `matches` is how many comparisons they average."""
+
+    weights: npt.NDArray[np.float64]
+    matches: int
+
+    def of(self, scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return sum_c w_c y_c, of shape (seeds, languages), for scores (cells, seeds, languages); `crossed` tests it."""
+        return np.tensordot(self.weights, np.asarray(scores, dtype=np.float64), axes=1)
+
+
+def contrast(levels: Levels, changes: Changes) -> Contrast:
+    r"""Return the effect of changing one axis, or the interaction of several, with all other axes held where they are.
+
+    `levels[c][k]` is the value of axis k in cell c (a cell is a method: one combination of settings), None where the
+    axis does not apply (the temperature of a loss that is not there). `changes` has, for each axis k that changes, its
+    value v_k and its reference r_k. A match is one cell for every combination of v and r over these axes, such that no
+    two of them differ in any other axis that applies to both. The weight of cell c is
+
+        w_c = 1/M sum over the M matches that hold c of (-1)^(number of changed axes that c has at their reference),
+
+    so one axis gives the mean of y(v) - y(r), and two the mean of [y(v,v) - y(r,v)] - [y(v,r) - y(r,r)]. In a full
+    factorial design these are the main effects and interactions of ordinary least squares. Cells without a match have
+    weight 0. Without any match all weights are 0.
+
+    Shape: (cells, axes). Invariant, but for the order of the weights, under permutation of the cells.
+
+    Raises: InputError for an axis that is not there, or a value that equals its reference.
+
+    Reference: Montgomery 2017, "Design and Analysis of Experiments", chapter 6 (contrasts of factorial designs).
+    """
+    axes = len(levels[0]) if levels else 0
+    for axis, (value, reference) in changes.items():
+        if not 0 <= axis < axes:
+            raise InputError(f"The axis {axis} is not there; expected 0 to {axes - 1}: give each cell a level for it.")
+        if value == reference:
+            raise InputError(f"The axis {axis} is to change from `{value}` to itself; expected two values.")
+    others = [axis for axis in range(axes) if axis not in changes]
+    corners = list(product((0, 1), repeat=len(changes)))
+    at = [
+        [
+            cell
+            for cell, own in enumerate(levels)
+            if all(own[axis] == pair[side] for (axis, pair), side in zip(changes.items(), corner, strict=True))
+        ]
+        for corner in corners
+    ]
+    weights, matches = np.zeros(len(levels)), 0
+    for match in _matches(at, levels, others, ()):
+        matches += 1
+        for cell, corner in zip(match, corners, strict=True):
+            weights[cell] += (-1) ** sum(corner)
+    return Contrast(weights / max(1, matches), matches)
+
+
+def _matches(
+    at: Sequence[Sequence[int]], levels: Levels, others: Sequence[int], chosen: tuple[int, ...]
+) -> Iterator[tuple[int, ...]]:
+    """Yield every choice of one cell a corner that agrees on the other axes."""
+    if len(chosen) == len(at):
+        yield chosen
+        return
+    for cell in at[len(chosen)]:
+        if all(_agree(levels[cell], levels[one], others) for one in chosen):
+            yield from _matches(at, levels, others, (*chosen, cell))
+
+
+def _agree(a: Sequence[Hashable | None], b: Sequence[Hashable | None], axes: Sequence[int]) -> bool:
+    return all(a[axis] == b[axis] or a[axis] is None or b[axis] is None for axis in axes)
+
+
+def slope_over_seeds(differences: npt.ArrayLike, distances: npt.ArrayLike) -> Crossed | None:
+    """Return the slope of the gain on distance, with its uncertainty over seeds, the languages being fixed.
+
+    For each seed, the least-squares slope b_s = cov_l(distance, d_sl) / var_l(distance) over the languages; then the t
+    test of their mean. It says what another run on the same languages would give, and nothing of other languages: for
+    these, `correlate` the mean gain with distance.
+
+    Shapes: (n_seeds, n_languages) and (n_languages,); the unit is that of the differences per unit of distance. None for
+    fewer than 3 languages, or where all are equally far. Raises: InputError for shapes that do not fit.
+    """
+    table, far = np.asarray(differences, dtype=np.float64), np.asarray(distances, dtype=np.float64)
+    if table.ndim != 2 or far.shape != table.shape[1:]:
+        raise InputError(
+            f"The differences have the shape {table.shape} and the distances {far.shape}; expected (seeds, languages) and"
+            " (languages,): give the distance of each language."
+        )
+    centred = far - far.mean()
+    if far.size < 3 or np.abs(centred).max() <= 1e-12 * np.abs(far).max():
+        return None
+    slopes = table @ centred / (centred @ centred)
+    return replace(crossed(slopes[:, None]), n_languages=far.size)

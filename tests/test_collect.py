@@ -1,0 +1,158 @@
+"""Finished runs gathered into methods: by which names, in which order, under which labels, and what is left out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from distxfer.experiments import collect
+from fake_runs import ALIGN, FAR, changed, result, run, write
+from helpers import message
+
+SCORES = dict.fromkeys(FAR, 0.5)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two seeds of `plain`, in the wrong order, and `align` with three weights and a control."""
+    folder = tmp_path / "results"
+    for seed in (10, 2):
+        run(folder, "plain", "aaaa0000", seed, SCORES)
+    for identity, weight in (("bbbb0000", 2.0), ("cccc0000", 0.5), ("dddd0000", 10.0)):
+        run(folder, "align", identity, 0, SCORES, {"intervention.align": {**ALIGN, "weight": weight}})
+    run(folder, "align", "eeee0000", 0, SCORES, {"intervention.align": {**ALIGN, "distance": "shuffled"}})
+    return folder
+
+
+def names(collection):
+    return [one.name for one in collection.methods]
+
+
+def test_everything_or_what_is_named_in_the_order_asked_for(results):
+    found = collect([], results)
+    weights = ("0.5", "0.5", "2.0", "10.0")
+    distances = ('""', "shuffled", '""', '""')
+    labels = [
+        f"align (intervention.align.weight={weight}, intervention.align.distance={distance})"
+        for weight, distance in zip(weights, distances, strict=True)
+    ]
+    assert names(found) == [*labels, "plain"]  # by the settings that set them apart, numbers as numbers
+    assert found.left_out == ()
+    (plain,) = collect(["plain"], results).methods
+    assert (plain.name, plain.id, [one.data["seed"] for one in plain.runs]) == ("plain", "aaaa0000", [2, 10])
+    assert names(collect(["plain", "align"], results)) == ["plain", *labels]
+    assert names(collect(["align/dddd0000", "plain"], results)) == ["align", "plain"]  # alone, it needs no settings
+    one = results / "plain" / "aaaa0000-s10"
+    assert [run.folder for run in collect([str(one)], results / "nowhere").methods[0].runs] == [one]
+    assert names(collect([str(results)], results / "nowhere")) == names(found)
+    assert names(collect([str(results / "align"), "plain"], results)) == [*labels, "plain"]
+
+
+def test_settings_are_flat_and_without_seed_and_name(results):
+    method = next(one for one in collect([], results).methods if "shuffled" in one.name)
+    assert method.settings["intervention.align.layers"] == (2,)
+    assert method.settings["intervention.align.distance"] == "shuffled"
+    assert method.settings["phase.finetune.learning_rate"] == 5e-5
+    assert not {"seed", "name"} & set(method.settings)
+
+
+def test_an_intervention_that_only_one_has_is_named_by_its_weight_or_kind(tmp_path):
+    run(tmp_path, "r", "aaaa0000", 0, SCORES)
+    run(tmp_path, "r", "bbbb0000", 0, SCORES, {"intervention.align": ALIGN})
+    run(tmp_path, "r", "cccc0000", 0, SCORES, {"intervention.freeze": {"kind": "freeze", "layers": "lower"}})
+    assert names(collect(["r"], tmp_path)) == [
+        "r",
+        "r (intervention.freeze.kind=freeze)",
+        "r (intervention.align.weight=0.5)",
+    ]
+
+
+def test_ids_with_the_same_settings_are_told_apart_by_their_ids(tmp_path):
+    for identity in ("bbbb0000", "aaaa0000"):  # other data: the fingerprints are part of the id
+        run(tmp_path, "plain", identity, 0, SCORES)
+    assert names(collect(["plain"], tmp_path)) == ["plain (aaaa0000)", "plain (bbbb0000)"]
+
+
+def test_a_run_is_there_once_however_often_it_is_named(results):
+    one = results / "plain" / "aaaa0000-s2"
+    found = collect([str(one), "plain", "plain/aaaa0000"], results)
+    assert [run.data["seed"] for run in found.methods[0].runs] == [2, 10]
+    assert (names(found), found.left_out) == (["plain"], ())
+    copy = write(results / "copies" / "aaaa0000-s2", json.loads((one / "result.json").read_text()))
+    assert collect([str(one), str(copy)], results).left_out == (f"`{copy}` is the run in `{one}` once more.",)
+
+
+BROKEN = {
+    "half": ('{"schema": 1, "id": "a', "is no result of distxfer ("),
+    "list": ("[1, 2]", "is no result of distxfer ("),
+    "other": ('{"accuracy": 0.5}', "is no result of distxfer ("),
+    "newer": ('{"schema": 99}', "has the schema 99, made by a newer distxfer; this version knows up to 1."),
+    "lacks": ('{"schema": 1, "id": "a"}', "lacks `recipe`, so it is no whole result."),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_or_foreign_file_is_named_and_left_out(results, text, expected):
+    folder = write(results / "plain" / "ffff0000-s0", text)
+    found = collect(["plain"], results)
+    assert (len(found.methods), len(found.methods[0].runs)) == (1, 2)
+    (line,) = found.left_out
+    assert line.startswith(f"`{folder / 'result.json'}` {expected}")
+
+
+def test_a_file_of_the_right_keys_and_the_wrong_contents_is_left_out(results):
+    def said(**changes):
+        write(folder, changed(result("plain", "aaaa0000", 3, SCORES), changes))
+        (line,) = collect(["plain"], results).left_out
+        return line
+
+    folder = results / "plain" / "aaaa0000-s3"
+    path = folder / "result.json"
+    assert said(recipe=None) == f"`{path}` is no result of distxfer: `recipe` is `None`."
+    assert said(seed="three") == f"`{path}` is no result of distxfer: `seed` is `three`."
+    assert said(**{"recipe.name": 7}) == f"`{path}` is no result of distxfer: `recipe.name` is `7`."
+    assert said(scores=[{"language": "deu", "value": "high"}]) == (
+        f"`{path}` is no result of distxfer: `scores` has `{{'language': 'deu', 'value': 'high'}}`."
+    )
+    nan = [{"language": "deu", "split": "test", "metric": "accuracy", "value": float("nan"), "n": 1}]
+    assert said(scores=nan) == f"`{path}` is no result of distxfer: `scores` has nan for `deu`."
+
+
+def test_a_run_that_is_not_done_is_named(results):
+    folder = results / "plain" / "aaaa0000-s4"
+    folder.mkdir()
+    (folder / "log.jsonl").touch()
+    assert collect([], results).left_out == (f"`{folder}` is not finished: it has no `result.json` yet.",)
+
+
+def test_nothing_to_collect_is_an_error(results, tmp_path):
+    assert message(collect, ["plane"], results) == (
+        f"`plane` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs. Did you mean `plain`?"
+        " There: align, plain. Say where results are with `--results`."
+    )
+    assert message(collect, ["plain"], tmp_path) == (
+        f"`plain` has no results in `{tmp_path}`, but in `{results}`. Say `--results {results}`."
+    )
+    assert message(collect, [""], results).startswith("`` is neither a recipe with results")
+    assert message(collect, ["plain/**"], results).startswith("`plain/**` is neither a recipe with results")
+    assert message(collect, [], tmp_path / "none") == (
+        f"There is no finished run below `{tmp_path / 'none'}`. Train one, or say where results are with `--results`."
+    )
+    folder = write(tmp_path / "r" / "mine" / "aaaa0000-s0", "{}")
+    assert message(collect, ["mine"], tmp_path / "r").startswith(
+        f"`mine` has no finished run; 1 left out:\n  `{folder / 'result.json'}` is no result of distxfer"
+    )
+    assert message(collect, ["plain", "mine"], tmp_path / "r").startswith("`plain` is neither")
+
+
+def test_comparing_and_reporting_need_no_torch():
+    code = (
+        "import sys\n"
+        "from distxfer.experiments import ablate, collect, compare, compare_methods, compare_runs, read_measurements\n"
+        "from distxfer.measure import contrast, correlate, crossed, holm, interval, slope_over_seeds, two_way_bootstrap\n"
+        "from distxfer.reports import ablation_tables, comparison_tables, method_tables, one_seed_table\n"
+        "print({'torch', 'transformers', 'peft'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -1,0 +1,111 @@
+"""The forms of a table, by known answers: LaTeX that prints what was meant, CSV that reads back to the same numbers."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distxfer.reports import Table, latex_text, markdown_text, table_of
+
+
+def test_latex_is_a_booktabs_table_with_title_and_notes():
+    table = Table(
+        ("method", "effect [95 %]", "n", "why"),
+        [("drift_reg", "-3.2 [-4.0, +1.0]", 5, None), ("e5-small", None, 13, "R&D")],
+        title="tiny · toy",
+        notes=("better than `a_b`: x.", "p < 0.05"),
+    )
+    assert table.latex() == "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            r"  \caption{tiny · toy}",
+            r"  \begin{tabular}{lrrl}",
+            r"    \toprule",
+            r"    method & effect [95 \%] & n & why \\",
+            r"    \midrule",
+            r"    drift\_reg & $-$3.2 [$-$4.0, +1.0] & 5 & -- \\",
+            r"    e5-small & -- & 13 & R\&D \\",
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"  \par\smallskip\raggedright\footnotesize",
+            r"  better than \texttt{a\_b}: x.\par",
+            r"  p \textless{} 0.05\par",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"\ { } $ & # _ %", r"\textbackslash{} \{ \} \$ \& \# \_ \%"),
+        ("~ ^ < > |", r"\textasciitilde{} \textasciicircum{} \textless{} \textgreater{} \textbar{}"),
+        (r"\{", r"\textbackslash{}\{"),
+        ("5 × 13 – x", r"5 $\times$ 13 -- x"),
+        ("-0.5 to 2-3, s-1, x=-1", "$-$0.5 to 2-3, s-1, x=$-$1"),
+        ("`a_b` and `c`", r"\texttt{a\_b} and \texttt{c}"),
+        ("a ` alone", r"a \textasciigrave{} alone"),
+        ('""', "{''}{''}"),
+        ("日本語 é", "日本語 é"),
+    ],
+)
+def test_latex_prints_special_characters(text, expected):
+    assert latex_text(text) == expected
+
+
+@given(st.text())
+def test_no_character_of_a_cell_can_act_in_latex(text):
+    """What is left once the commands that are written for characters are taken away has nothing that LaTeX acts on."""
+    left = latex_text(text)
+    commands = (
+        "textbackslash",
+        "textasciitilde",
+        "textasciicircum",
+        "textless",
+        "textgreater",
+        "textbar",
+        "textasciigrave",
+    )
+    for written in (
+        *(f"\\{name}{{}}" for name in commands),
+        "$-$",
+        r"$\times$",
+        "{''}",
+        *(f"\\{one}" for one in "{}$&#_%"),
+    ):
+        left = left.replace(written, "")
+    left = left.replace("\\texttt{", "").replace("}", "")  # opened and closed by the same split
+    assert not set(left) & set('\\{$&#_%~^<>|"`')
+
+
+@pytest.mark.parametrize("first", ["[x]", "*"])
+def test_a_row_that_starts_like_an_argument_is_no_argument(first):
+    lines = Table(("a", "b"), [("x", "1"), (first, "2")]).latex().splitlines()
+    assert f"    {{}}{first} & 2 \\\\" in lines
+
+
+def test_csv_reads_back_in_full():
+    values = (1 / 3, 1e-300, -7, True, None, ("a", "b"), 'say "x", twice\nand more', "no", "")
+    text = Table(tuple("abcdefghi"), [values]).csv()
+    assert text.startswith("a,b,c,d,e,f,g,h,i\r\n")
+    _, row = csv.reader(io.StringIO(text, newline=""))
+    assert (float(row[0]), float(row[1])) == (1 / 3, 1e-300)
+    assert row[2:] == ["-7", "true", "", "a; b", 'say "x", twice\nand more', "no", ""]
+    assert text.endswith('"say ""x"", twice\nand more",no,\r\n')
+
+
+def test_records_become_a_table_of_all_their_keys():
+    table = table_of([{"a": 1, "b": 2}, {"b": 3, "c": 4}])
+    assert (table.columns, table.rows) == (("a", "b", "c"), [(1, 2, None), (None, 3, 4)])
+    assert table_of([]).csv() == "\r\n"
+
+
+def test_markdown_of_a_document_has_titles_and_notes():
+    tables = [Table(("a", "b|c"), [("x", 0.5)], title="first", notes=("* p <= 0.05",)), Table(("d",), [("y",)])]
+    assert markdown_text(tables) == (
+        "**first**\n\n| a | b\\|c |\n|---|---|\n| x | 0.500 |\n\n\\* p <= 0.05\n\n| d |\n|---|\n| y |\n"
+    )
