@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from distxfer.experiments import load_recipe as load_recipe
     from distxfer.experiments import read_result as read_result
     from distxfer.experiments import read_scores as read_scores
+    from distxfer.experiments import sweep as sweep
     from distxfer.experiments import train as train
     from distxfer.languages import distance as distance
     from distxfer.measure import cka as cka
+    from distxfer.reports import report as report
 
 _HOMES = {
     "InputError": "errors", "RunError": "errors", "Result": "experiments", "compare": "experiments",
     "load_recipe": "experiments", "read_result": "experiments", "read_scores": "experiments",
-    "train": "experiments", "distance": "languages", "cka": "measure",
+    "sweep": "experiments", "train": "experiments", "distance": "languages", "cka": "measure", "report": "reports",
 }  # fmt: skip
 
 

@@ -37,6 +37,45 @@ def progress() -> Iterator[Callable[[str, int, int, float], None]]:
         yield line
 
 
+@contextmanager
+def run_progress() -> Iterator[Callable[[int, int, int, float | None, str], None]]:
+    """Yield what a sweep reports to, `(total, done, failed, seconds left, what is new)`: a bar, or a line for each run."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rest]}"))
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("runs", total=None, rest="")
+
+            def advance(total: int, done: int, failed: int, left: float | None, new: str) -> None:
+                if new:
+                    say(new)
+                bar.update(task, total=total, completed=done + failed, rest=_rest(failed, left))
+
+            yield advance
+    else:
+
+        def line(total: int, done: int, failed: int, left: float | None, new: str) -> None:
+            rest = _rest(failed, left)
+            say(f"{done + failed} of {total} runs{', ' * bool(rest)}{rest}{': ' * bool(new)}{new}")
+
+        yield line
+
+
+def _rest(failed: int, left: float | None) -> str:
+    parts = [f"{failed} failed"] if failed else []
+    return ", ".join([*parts, f"about {span(left)} left"] if left else parts)
+
+
+def span(seconds: float) -> str:
+    """Return a time in the two largest units that matter: `40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{round(seconds)} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
 def is_main() -> bool:
     """Return whether this is the process that prints: under `accelerate launch`, only the first one does."""
     return os.environ.get("RANK", "0") == "0"

@@ -15,6 +15,8 @@ from distxfer._console import say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
+from distxfer.cli._report import report
+from distxfer.cli._sweep import sweep
 from distxfer.errors import InputError, RunError
 
 app = typer.Typer(
@@ -65,5 +67,5 @@ def _options(
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""
 
 
-for _verb in (ls, show, cp, validate, train, measure, compare, language, env):
+for _verb in (ls, show, cp, validate, train, measure, sweep, compare, report, language, env):
     app.command(name=_verb.__name__)(_guarded(_verb))

@@ -61,7 +61,7 @@ def read_result(folder: Path) -> Result | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         schema = int(data["schema"])
         missing = [] if schema > SCHEMA else [key for key in _KEYS if key not in data]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(
             f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`."
         ) from error
