@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from distxfer import load_recipe
 from distxfer.experiments import PlannedRun, SweepPlan, plan_sweep, recipe_files
-from distxfer.experiments._axes import split_values
+from distxfer.experiments._axes import read_axes, split_values
 from distxfer.experiments._prepare import prepare
 from distxfer.interventions import intervention_class
 from helpers import message
@@ -208,6 +208,19 @@ def test_a_study_file_says_what_words_say(plan, tmp_path):
     assert {run.folder for run in read.runs} == {run.folder for run in typed.runs}
     assert len(read.runs) == 2 * (2 + 4)
     assert (read.name, typed.name) == ("distances", "")
+
+
+def test_the_study_of_the_documentation_is_one(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    name, axes, recipes = read_axes([study(tmp_path, text.partition("```toml")[2].partition("```")[0])], [])
+    assert (name, recipes) == ("distances", ("plain", "dist_align"))
+    assert axes == [
+        {"recipe": ("plain", "dist_align")},
+        {"seed": ("0", "1", "2", "3", "4")},
+        {"task.targets": ("jpn,kor,tur,deu",)},
+        {"intervention.align.distance": ("syntactic", "genetic", "shuffled")},
+        {"phase.finetune.epochs": ("8", "16"), "phase.finetune.learning_rate": ("0.0001", "5e-05")},
+    ]
 
 
 def test_a_word_goes_before_the_study(plan, tmp_path):

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import datetime
 from inspect import signature
 from pathlib import Path
@@ -223,6 +225,30 @@ def test_a_result_counts_whatever_came_after_it(tmp_path):
     )
 
 
+class Unlucky:
+    """An engine that loses the runs of the seed 1, as one on a cluster may."""
+
+    @contextmanager
+    def running(self):
+        def submit(job: Job) -> Future:
+            future = Future()
+            if "seed=1" in job.command:
+                future.set_exception(ConnectionError("The node is gone.\nTraceback ..."))
+            else:
+                future.set_result(carry_out(job, {}))
+            return future
+
+        yield submit
+
+
+def test_what_an_engine_gives_up_on_is_a_failure_of_that_run(fake):
+    outcomes = sweep(fake.does("recipe=plain", "seed=0,1,2"), fake.results, engine=Unlucky())
+    assert [(one.status, one.reason) for one in outcomes] == [
+        ("done", ""), ("failed", "ConnectionError: The node is gone."), ("done", ""),
+    ]  # fmt: skip
+    assert json.loads((outcomes[1].run.folder / "failed.json").read_text())["reason"] == outcomes[1].reason
+
+
 def test_a_folder_that_cannot_be_written_is_said_at_once(fake):
     (fake.folder / "file").write_text("")
     words = fake.does("recipe=plain")
@@ -307,17 +333,20 @@ def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake):
     assert [one.status for one in outcomes] == ["done before", "done", "done", "done"]
 
 
-def test_a_run_that_alone_is_interrupted_is_no_failure(fake):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_alone_is_asked_to_stop_is_no_failure(fake, number):
     words = fake.does("recipe=plain", "seed=0,1", seed0="wait")
 
     def interrupt() -> None:
         until(lambda: fake.seeds("train") == ["0"])
-        os.kill(fake.events("train")[0]["process"], signal.SIGINT)
+        os.kill(fake.events("train")[0]["process"], number)
 
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt)
     thread.start()
     outcomes = sweep(words, fake.results)
     thread.join()
+    signal.signal(signal.SIGINT, inherited)
     assert [(one.status, one.reason) for one in outcomes] == [
         ("interrupted", "It was interrupted; the same command goes on."), ("done", ""),
     ]  # fmt: skip

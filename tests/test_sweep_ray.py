@@ -22,7 +22,7 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  # by default, its worke
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'distxfer[ray]'")
 
 PATIENCE = 240  # seconds until a machine that is busy with other work gets there
-STEPS = 240
+STEPS = 150
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def _show(outcomes: list[Any], as_json: bool) -> None:
     """Print what became of the runs; raises RunError where not all are done."""
     from distxfer.reports import Table
 
-    columns = ("recipe", "overrides", "seed", "folder", "status", "reason")
+    columns = ("recipe", "overrides", "seed", "id", "status", "reason")
     records = [one.record() for one in outcomes]
     bad = [one for one in records if not one["status"].startswith("done")]
     table = Table(columns, [tuple(one[key] for key in columns) for one in bad], title="runs that are not done")
@@ -114,15 +114,13 @@ def _show(outcomes: list[Any], as_json: bool) -> None:
         )
     before = sum(one["status"] == "done before" for one in records)
     if not as_json:
-        write(
-            f"{len(records)} runs are done{f', {before} of them before' if before else ''}. Results: "
-            + _common(records)
-        )
+        what = "1 run is done" if len(records) == 1 else f"{len(records)} runs are done"
+        write(f"{what}{f', {before} of them before' if before else ''}. Results: {_common(records)}\n")
 
 
 def _common(records: list[dict[str, Any]]) -> str:
     folders = sorted({str(Path(one["folder"]).parent) for one in records})
-    return f"{', '.join(folders) or 'none'}\n"
+    return ", ".join(folders) or "none"
 
 
 def _forecast(words: list[str], results: Path, paired: list[str], shard: str, max_runs: int, as_json: bool) -> None:
@@ -152,7 +150,8 @@ def _forecast(words: list[str], results: Path, paired: list[str], shard: str, ma
         [tuple(one[key] for key in columns) for one in records],
         title="what the sweep would do",
         notes=(
-            f"{len(records)} runs, {done} done. The others: about {span(seconds)} here, one after the other, and at most {disk:,} MB.",
+            f"{len(records)} runs, {done} done. The others: about {span(seconds)} here, one after the other, and at most"
+            f" {disk:,} MB.",
         ),
     )
     show_tables(as_json, lambda: records, lambda: [table])

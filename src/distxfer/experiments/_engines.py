@@ -26,6 +26,8 @@ from distxfer.experiments._result import read_result
 LOG = "train.log"  # in a run's folder: what its processes said, one after the other
 GRACE = 10  # seconds that a process has to stop, before it is killed; it goes on from its checkpoint all the same
 _LOCK = ".sweep.lock"
+# How a process ends that somebody asked to stop (a batch system asks all of a job's processes): that is no failure.
+_ASKED_TO_STOP = (130, *(-number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
 _TICK = 0.2  # seconds between two looks at a process
 _LONGEST = 2000  # characters of a reason
 
@@ -149,7 +151,7 @@ def _processed(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
     seconds = time.monotonic() - started
     if is_done(job.folder):  # whatever came after it
         return Ended("done", seconds=seconds)
-    if code == 130 or (stopped() and code != 0):
+    if code in _ASKED_TO_STOP or (stopped() and code != 0):
         return Ended("interrupted", "It was interrupted; the same command goes on.", seconds)
     with (job.folder / LOG).open("rb") as log:
         log.seek(before)

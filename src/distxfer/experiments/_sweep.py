@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from distxfer.errors import InputError
 from distxfer.experiments._engines import Ended, Engine, Job, LocalEngine, is_done
@@ -247,10 +248,9 @@ def _write_plan(plan: SweepPlan, results: Path) -> None:
                  "folder": str(run.folder.relative_to(results))}
                 for run in plan.whole
             ]  # fmt: skip
-            aside = path.with_suffix(".part")
-            aside.write_text(
-                json.dumps({"schema": 1, "name": plan.name, "runs": runs}, indent=1, ensure_ascii=False) + "\n"
-            )
+            text = json.dumps({"schema": 1, "name": plan.name, "runs": runs}, indent=1, ensure_ascii=False)
+            aside = path.with_name(f"{plan.name}.{uuid4().hex}.part")  # all shards of an array write it at once
+            aside.write_text(f"{text}\n", encoding="utf-8")
             os.replace(aside, path)
     except OSError as error:
         raise InputError(
