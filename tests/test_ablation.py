@@ -205,6 +205,24 @@ def test_interactions_when_asked(results):
     assert one.test.low == pytest.approx(measure.crossed(expected).low)
 
 
+def test_interactions_that_cannot_be_read_off_are_named(results):
+    assert not any("no interaction" in one for one in ablated(results).notes)
+    none = ablated(results, "plain", "align/bbbb0000", interactions=True)
+    assert none.notes == (
+        "no interaction: it takes four methods that differ in two settings alone, with both values of each",
+    )
+    assert none.notes[0] in ablation_tables(none)[0].notes
+    some = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
+    assert some.notes == ("no interaction of 1 other pair of changes, which no four methods match in",)
+
+
+def test_what_is_left_out_of_interactions_is_said(results):
+    (results / "align" / "bbbb0003-s3" / "result.json").unlink()
+    found = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
+    assert found.interactions[0].test.n_seeds == 3
+    assert any("seed 3 (not in `align (" in one for one in ablation_tables(found)[1].notes)
+
+
 def test_the_response_to_a_weight_is_over_the_same_settings_and_sorted(results):
     found = ablated(results)
     weights = [one for one in found.responses if one.axis == "intervention.align.weight"]
@@ -221,8 +239,20 @@ def test_seeds_that_not_all_have_are_left_out_and_named(results):
     runs(results, "short", "cccc0000", table(0.7, 9, n=3), {"phase.finetune.epochs": 9})
     (effect,) = ablated(results, "plain", "short").effects
     assert (effect.test.n_seeds, effect.dropped) == (3, ("seed 3 of `plain` (no pair)",))
-    (note,) = [one for one in ablation_tables(ablated(results, "plain", "short"))[0].notes if "balance" in one]
-    assert note == "left out for balance: phase.finetune.epochs 9: seed 3 of `plain` (no pair)."
+    (note,) = [
+        one for one in ablation_tables(ablated(results, "plain", "short"))[0].notes if one.startswith("left out: ")
+    ]
+    assert note == "left out: seed 3 of `plain` (no pair)."
+
+
+def test_a_seed_that_some_of_many_lack_is_named_once(results):
+    rate = {"phase.finetune.learning_rate": 5e-5}
+    run(results, "align", "bbbb0000", 4, dict.fromkeys(FAR, 0.5), {**align(weight=0.5), **rate})
+    (note,) = [one for one in ablation_tables(ablated(results))[0].notes if one.startswith("left out: ")]
+    of_rate, of_weight = note.removeprefix("left out: ").split("; ")
+    assert (of_rate[:15], of_rate.count("`align (")) == ("seed 4 (not in ", 3)
+    assert of_rate.endswith(") from phase.finetune.learning_rate 0.0001")
+    assert of_weight.endswith(" (no pair) from intervention.align.weight 0.5.")  # of two methods, the one that has it
 
 
 def test_methods_without_a_common_seed_are_no_effect(results):
@@ -286,6 +316,23 @@ def test_random_layers_are_a_control_and_what_else_differs_is_said(tmp_path):
     assert [(one.comparisons[0].method, one.also) for one in found.controls] == [("guided", ())]
 
 
+def test_random_layers_of_another_number_are_no_clean_control(tmp_path):
+    guided = {"kind": "freeze", "layers": "guided", "count": 3, "embeddings": True}
+    runs(tmp_path, "guided", "aaaa0000", table(0.60, 0), {"intervention.freeze": guided})
+    runs(
+        tmp_path,
+        "random",
+        "bbbb0000",
+        table(0.58, 1, n=3),
+        {"intervention.freeze": {**guided, "layers": "random", "count": 2}},
+    )
+    found = ablated(tmp_path, "guided", "random")
+    assert [one.also for one in found.controls] == [("intervention.freeze.count",)]
+    notes = ablation_tables(found)[-1].notes
+    assert "no clean control: `random` differs in intervention.freeze.count too." in notes
+    assert "left out: seed 3 of `guided` (no pair)." in notes
+
+
 # --- the command line ---------------------------------------------------------------------------------------------
 
 
@@ -301,7 +348,7 @@ def test_the_verb(cli, results):
     assert data == json.loads(json.dumps(found.records()))
     assert data["effects"][0]["effect"] == found.effects[0].test.effect
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--interactions", "--format", "csv").stdout)))
-    assert [row["part"] for row in rows] == ["effects"] * 4 + ["interactions"] * 0 + ["responses"] * 6
+    assert [row["part"] for row in rows] == ["effects"] * 4 + ["responses"] * 6
     assert float(rows[0]["effect"]) == found.effects[0].test.effect
     both = ("compare", "align", "--results", str(results), "--ablation", "--interactions", "--format", "csv")
     (row,) = [row for row in csv.DictReader(io.StringIO(cli(*both).stdout)) if row["part"] == "interactions"]

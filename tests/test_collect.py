@@ -45,6 +45,7 @@ def test_everything_or_what_is_named_in_the_order_asked_for(results):
     assert names(collect(["align/dddd0000", "plain"], results)) == ["align", "plain"]  # alone, it needs no settings
     one = results / "plain" / "aaaa0000-s10"
     assert [run.folder for run in collect([str(one)], results / "nowhere").methods[0].runs] == [one]
+    assert collect(["plain/aaaa0000-s10"], results).methods[0].runs[0].folder == one
     assert names(collect([str(results)], results / "nowhere")) == names(found)
     assert names(collect([str(results / "align"), "plain"], results)) == [*labels, "plain"]
 
@@ -117,6 +118,67 @@ def test_a_file_of_the_right_keys_and_the_wrong_contents_is_left_out(results):
     )
     nan = [{"language": "deu", "split": "test", "metric": "accuracy", "value": float("nan"), "n": 1}]
     assert said(scores=nan) == f"`{path}` is no result of distxfer: `scores` has nan for `deu`."
+    assert said(seed=True) == f"`{path}` is no result of distxfer: `seed` is `True`."
+    assert said(status="dead") == f"`{path}` is no result of distxfer: `status` is `dead`."
+    for value in (1.5, -0.1, 10**400):
+        score = [{**nan[0], "value": value}]
+        assert said(scores=score) == f"`{path}` is no result of distxfer: `scores` has {str(value)[:20]} for `deu`."
+    assert "`scores` has `{'language': 'deu'" in said(scores=[{**nan[0], "value": True}])
+    for code in ("x", "zzz", "eng_Latn"):
+        unknown = [{**nan[0], "value": 0.5, "language": code}]
+        assert said(scores=unknown) == f"`{path}` is no result of distxfer: `scores` has the language `{code}`."
+    twice = [{**nan[0], "value": value} for value in (0.5, 0.6)]
+    assert said(scores=twice) == (
+        f"`{path}` is no result of distxfer: `scores` has two values for `deu`, `test`, `accuracy`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [("recipe.name", "a\nb", r"a\nb"), ("id", "\x1b[31m", r"\x1b[31m"), ("recipe.name", "lo\ud800ra", r"lo\ud800ra")],
+)
+def test_names_that_a_terminal_would_act_on_are_left_out(results, key, text, shown):
+    folder = write(results / "plain" / "aaaa0000-s3", changed(result("plain", "aaaa0000", 3, SCORES), {key: text}))
+    assert collect(["plain"], results).left_out == (
+        f"`{folder / 'result.json'}` is no result of distxfer: `{key}` is `{shown}`.",
+    )
+
+
+def test_settings_are_shown_on_one_line(tmp_path):
+    for identity, matrix in (("aaaa0000", "a\x1b\n.csv"), ("bbbb0000", "b.csv")):
+        run(tmp_path, "plain", identity, 0, SCORES, {"distance.matrix": matrix})
+    assert names(collect([], tmp_path)) == [r"plain (distance.matrix=a\x1b\n.csv)", "plain (distance.matrix=b.csv)"]
+
+
+def test_a_file_that_is_nested_too_deep_is_left_out(results):
+    deep = write(results / "plain" / "aaaa0000-s3", "[" * 200_000)
+    tables = json.dumps(changed(result("plain", "aaaa0000", 4, SCORES), {"recipe.phase": "deep"}))
+    flat = write(results / "plain" / "aaaa0000-s4", tables.replace('"deep"', '{"a":' * 980 + "1" + "}" * 980))
+    first, second = collect(["plain"], results).left_out
+    assert first.startswith(f"`{deep / 'result.json'}` is no result of distxfer (")
+    assert second.startswith(f"`{flat / 'result.json'}` is no result of distxfer")
+
+
+def test_a_run_that_is_not_like_the_others_of_its_id_is_left_out(results):
+    first = results / "plain" / "aaaa0000-s2"
+    for changes, expected in (
+        ({"recipe.phase.finetune.epochs": 9}, "`phase.finetune.epochs`"),
+        ({"provenance.fingerprints.task": "x"}, "fingerprint of `task`"),
+        ({"provenance.fingerprints": {}}, "fingerprint of `task`"),
+        ({"source": "deu"}, "source"),
+    ):
+        folder = write(results / "plain" / "aaaa0000-s3", changed(result("plain", "aaaa0000", 3, SCORES), changes))
+        found = collect(["plain"], results)
+        assert found.left_out == (f"`{folder}` has the id of `{first}`, but another {expected}.",)
+        assert [run.data["seed"] for run in found.methods[0].runs] == [2, 10]
+
+
+def test_a_copy_with_other_scores_is_no_copy(results):
+    one = results / "plain" / "aaaa0000-s2"
+    other = run(results / "copies", "plain", "aaaa0000", 2, dict.fromkeys(FAR, 0.6))
+    assert collect([str(one), str(other)], results).left_out == (
+        f"`{other}` has the id and seed of `{one}`, but other scores (another version or machine?).",
+    )
 
 
 def test_a_run_that_is_not_done_is_named(results):
@@ -126,7 +188,7 @@ def test_a_run_that_is_not_done_is_named(results):
     assert collect([], results).left_out == (f"`{folder}` is not finished: it has no `result.json` yet.",)
 
 
-def test_nothing_to_collect_is_an_error(results, tmp_path):
+def test_nothing_to_collect_is_an_error(results, tmp_path, monkeypatch):
     assert message(collect, ["plane"], results) == (
         f"`plane` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs. Did you mean `plain`?"
         " There: align, plain. Say where results are with `--results`."
@@ -134,6 +196,10 @@ def test_nothing_to_collect_is_an_error(results, tmp_path):
     assert message(collect, ["plain"], tmp_path) == (
         f"`plain` has no results in `{tmp_path}`, but in `{results}`. Say `--results {results}`."
     )
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in (".", "~nouser", "a" * 5000, "../plain"):
+        assert message(collect, [name], results).startswith(f"`{name}` is neither a recipe with results")
     assert message(collect, [""], results).startswith("`` is neither a recipe with results")
     assert message(collect, ["plain/**"], results).startswith("`plain/**` is neither a recipe with results")
     assert message(collect, [], tmp_path / "none") == (

@@ -169,7 +169,7 @@ def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
     path = write(tmp_path / "t.csv", rows)
     answer = cli("compare", "--table", str(path), "--baseline", "plain")
     assert answer.exit_code == 0
-    assert "Note: tiny, toy: `far` on all is left out, for no scores are left that pair once this is: " in answer.stderr
+    assert "tiny, toy: `far` on all is left out, for no scores are left that pair once this is: " in answer.stdout
     assert "better than `plain`: better." in answer.stdout
     apart = [[*row[:3], str(int(row[3]) + 10 * (row[2] == "better")), *row[4:]] for row in table()]
     answer = cli("compare", "--table", str(write(path, apart)), "--baseline", "plain", "--paired")

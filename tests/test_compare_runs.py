@@ -157,6 +157,82 @@ def test_another_metric(results):
     assert message(compared, results, metric="bleu") == "Metric `bleu` is not known. Choose from: accuracy, macro_f1."
 
 
+# --- gaps ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gaps(results):
+    """As `results`, where seed 2 of `align` has no German, and `third` is whole."""
+    path = results / "align" / "bbbb0000-s2" / "result.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "scores": [one for one in data["scores"] if one["language"] != "deu"]}))
+    runs(results, "third", "cccc0000", scores(0.05, seed=2), {"phase.finetune.epochs": 3})
+    return results
+
+
+def test_each_part_is_balanced_over_its_own_languages_alone(gaps):
+    found = compared(gaps)
+    parts = {one.part: one for one in found.by_language}
+    lost = ("seed 2 of `align` (without `deu`)", "seed 2 of `plain` (no pair)", "seed 3 of `plain` (no pair)")
+    assert (parts["deu"].test.n_seeds, set(parts["deu"].dropped)) == (2, set(lost))
+    assert parts["deu"].mean == pytest.approx(scores(0.1, 3, 1)[:2, 0].mean())
+    assert (parts["fra"].test.n_seeds, parts["fra"].dropped) == (3, ("seed 3 of `plain` (no pair)",))
+    families = {one.part: one for one in found.by_family}
+    assert families["Indo-European"].dropped == ("seed 3 of `plain` (no pair)", "`deu` (missing in 1 of 6 runs)")
+    assert families["Turkic"].dropped == ("seed 3 of `plain` (no pair)",)
+    records = found.records()
+    assert records["by_language"][0]["dropped"] == list(parts["deu"].dropped)
+    assert records["slopes"][0]["dropped"] == list(found.slopes[0].dropped)
+
+
+def test_one_row_of_the_table_is_on_the_same_seeds_and_languages(gaps):
+    found = compared(gaps)
+    sizes = {one.subset: (one.test.n_seeds, one.test.n_languages) for one in found.comparisons.comparisons}
+    assert sizes == {"all": (3, 3), "near": (3, 1), "far": (3, 2)}
+    assert len({one.dropped for one in found.comparisons.comparisons}) == 1
+    assert (found.slopes[0].test.n_seeds, found.slopes[0].test.n_languages) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        (None, "left out: seed 3 of `plain` (no pair) from `align`; `deu` (missing in 1 of 6 runs) from `align`."),
+        ("language", "left out: seed 3 of `plain` (no pair); seed 2 of `align` (without `deu`) from `deu`;"
+         " seed 2 of `plain` (no pair) from `deu`."),
+        ("family", "left out: seed 3 of `plain` (no pair); `deu` (missing in 1 of 6 runs) from `Indo-European`."),
+        ("distance", "left out: seed 3 of `plain` (no pair) from `align`; `deu` (missing in 1 of 6 runs) from `align`."),
+    ],
+)  # fmt: skip
+def test_every_view_says_what_is_left_out(gaps, by, expected):
+    first = method_tables(compared(gaps, "plain", "align", "third"), by)[0]
+    assert [sorted(one[10:-1].split("; ")) for one in first.notes if one.startswith("left out: ")] == [
+        sorted(expected[10:-1].split("; "))
+    ]
+
+
+def test_what_the_means_leave_out_is_said_where_it_is_not_that_of_all(gaps):
+    said = [one for one in method_tables(compared(gaps))[0].notes if one.startswith("mean and r")]
+    assert said == ["mean and r leave out, for all methods alike: `deu` (missing in 1 of 7 runs)."]
+    said = [one for one in method_tables(compared(gaps, "plain", "third"))[0].notes if one.startswith("mean and r")]
+    assert said == []
+    short = gaps / "third" / "cccc0000-s3" / "result.json"
+    short.unlink()
+    said = [one for one in method_tables(compared(gaps, "plain", "third"))[0].notes if one.startswith("mean and r")]
+    assert said == ["mean and r are over all runs and languages, these too."]
+
+
+def test_a_language_without_a_pair_is_named(results):
+    for seed, codes in enumerate((["deu", "fra"], ["fra"], ["fra"])):
+        run(results, "part", "cccc0000", seed + 1, dict.fromkeys(codes, 0.5))
+    path = results / "plain" / "aaaa0000-s1" / "result.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "scores": [one for one in data["scores"] if one["language"] != "deu"]}))
+    found = compared(results, "plain", "part")
+    assert "`part` and `plain` have no seed in common on `deu`" in found.comparisons.notes
+    for by in (None, "language", "family", "distance"):
+        assert "`part` and `plain` have no seed in common on `deu`" in method_tables(found, by)[0].notes
+
+
 # --- what is matched ----------------------------------------------------------------------------------------------
 
 
@@ -227,6 +303,23 @@ def test_other_targets_are_compared_on_the_shared_ones_if_their_examples_are_the
     assert "whether its test examples are the baseline's cannot be checked: `" in message(
         compared, results, "plain", "few"
     )
+
+
+def test_without_fingerprints_the_test_examples_are_compared(results):
+    fewer_targets(results, ["a", "b"])
+    for path in results.glob("few/*/result.json"):
+        data = json.loads(path.read_text())
+        del data["provenance"]["fingerprints"]["task"]
+        path.write_text(json.dumps(data))
+    assert compared(results, "plain", "few").comparisons.comparisons[0].test.n_languages == 2
+    (results / "few" / "cccc0000-s0" / "predictions.parquet").unlink()
+    said = message(compared, results, "plain", "few")
+    assert "whether its test examples are the baseline's cannot be checked: `" in said
+    for path in results.glob("few/*/result.json"):
+        data = json.loads(path.read_text())
+        path.write_text(json.dumps({**data, "provenance": {**data["provenance"], "fingerprints": {}}}))
+    said = message(compared, results, "plain", "few")
+    assert "whether its model `tiny` is the baseline's cannot be checked: there is no fingerprint of it" in said
 
 
 def test_collapsed_runs_are_counted_and_in_no_mean(results):
@@ -361,6 +454,20 @@ def test_nothing_named_is_everything_with_plain_as_the_baseline(cli, results):
     assert data["baseline"] == "plain"
 
 
+def test_a_plain_of_several_ids_is_no_baseline_of_its_own_accord(cli, results):
+    runs(results, "plain", "cccc0000", scores(), {"phase.finetune.epochs": 9})
+    answer = cli("compare", "--results", str(results))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("Error: Baseline `plain` is 2 methods. Say which: `plain/aaaa0000` is plain (")
+
+
+def test_one_seed_says_why_there_is_no_interval_by_distance(results):
+    run(results, "one", "cccc0000", 0, dict.fromkeys(FAR, 0.5))
+    (note,) = [one for one in method_tables(compared(results, "plain", "one"), "distance")[0].notes if "ranking" in one]
+    assert note.startswith("no ranking: 1 seed")
+    assert any("Holm over 1 method." in one for one in method_tables(compared(results))[0].notes)
+
+
 def test_what_is_left_out_is_counted(cli, results):
     folder = write(results / "align" / "eeee0000-s0", "nonsense")
     words = ("compare", "plain", "align", "--results", str(results))
@@ -383,6 +490,8 @@ def test_two_single_runs_are_still_compared_on_their_predictions(cli):
     assert json.loads(cli("compare", *folders, "--json").stdout) == expected.records()
     rows = list(csv.DictReader(io.StringIO(cli("compare", *folders, "--format", "csv").stdout)))
     assert float(rows[-1]["effect"]) == expected.rows[-1].bootstrap.difference
+    below = [str(Path(one).relative_to(REFERENCE)) for one in folders]
+    assert json.loads(cli("compare", *below, "--results", str(REFERENCE), "--json").stdout) == expected.records()
     three = cli("compare", *folders, str(next(REFERENCE.glob("lora/*-s0"))), "--json")
     assert [one["n_seeds"] for one in json.loads(three.stdout)["comparisons"]] == [1] * 6
 
@@ -398,6 +507,10 @@ def test_two_single_runs_are_still_compared_on_their_predictions(cli):
         (["plain", "align", "--interactions"], "`--interactions` goes with `--ablation`. Add that, or leave it out."),
         (["plain", "align", "--ablation", "--by", "family"], "`--by` and `--ablation` are two views of the same runs. Ask for one"
          " at a time."),
+        (["plain", "align", "--json", "--format", "csv"], "`--json` and `--format csv` are two forms of the same tables. Ask for"
+         " one at a time."),
+        (["~nouser", "plain"], None),
+        (["a" * 5000, "plain"], None),
         (["plain", "align", "--distance", "syn"], None),
         (["plain"], "Nothing is left to compare with `plain`. Name methods that have runs of the same task, data, model and"
          " source."),
@@ -451,6 +564,10 @@ def test_no_nonsense_in_a_result_file_ends_in_a_traceback(tmp_path_factory, path
         said = str(error)
     else:
         json.dumps(found.records())
-        shown = [table.text() for by in (None, "language", "family", "distance") for table in method_tables(found, by)]
-        said = "left out:" if shown else ""
-    assert "left out:" in said or "is not known" in said
+        for by in (None, "language", "family", "distance"):
+            assert all(table.text() for table in method_tables(found, by))
+        taken = sum(number for name, number in found.runs.items() if name != found.baseline)
+        assert taken + len(found.left_out) >= 3 or (not taken and found.left_out)
+        assert {one.method for one in found.comparisons.comparisons} == set(found.runs) - {found.baseline}
+        return
+    assert "left out:" in said

@@ -98,6 +98,29 @@ def test_csv_reads_back_in_full():
     assert text.endswith('"say ""x"", twice\nand more",no,\r\n')
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-x", "@SUM(A1)", "\t=1"])
+def test_a_text_that_a_spreadsheet_would_run_is_quoted_in_csv(text):
+    _, row = csv.reader(io.StringIO(Table(("a", "b", "c"), [(text, (text, "b"), "+1.5")]).csv(), newline=""))
+    assert row == [f"'{text}", f"'{text}; b", "+1.5"]
+
+
+def test_a_cell_is_one_line_in_markdown_and_latex():
+    table = Table(("a\nb",), [("x\n\ny",)])
+    assert table.markdown() == "| a b |\n|---|\n| x y |\n"
+    assert r"    x y \\" in table.latex().splitlines()
+
+
+def test_markdown_has_no_html_of_a_cell_or_note():
+    table = Table(("a",), [("<b>x</b>",), ("< 0.001",)], title="<i>", notes=("<a> and `<code>`",))
+    assert markdown_text([table]) == (
+        "**\\<i>**\n\n| a |\n|---|\n| \\<b>x\\</b> |\n| < 0.001 |\n\n\\<a> and `<code>`\n"
+    )
+
+
+def test_small_p_values_are_numbers_to_latex():
+    assert r"\begin{tabular}{r}" in Table(("p",), [("< 0.001",), ("0.012",)]).latex()
+
+
 def test_records_become_a_table_of_all_their_keys():
     table = table_of([{"a": 1, "b": 2}, {"b": 3, "c": 4}])
     assert (table.columns, table.rows) == (("a", "b", "c"), [(1, 2, None), (None, 3, 4)])

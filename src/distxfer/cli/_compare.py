@@ -1,6 +1,7 @@
 """The verb `compare`."""
 
 from collections.abc import Callable, Sequence
+from os.path import isdir, isfile  # those of `Path` raise where a name is too long
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,7 +73,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare methods with a baseline over seeds and languages: finished runs, or a table of scores; or two single runs."""
+    if as_json and form not in ("text", "json"):
+        raise InputError(f"`--json` and `--format {form}` are two forms of the same tables. Ask for one at a time.")
     words, form = names or [], "json" if as_json else form
+    single = [folder for word in words if (folder := _single_run(word, results))]
     given = {
         "--baseline": baseline, "--by": by, "--ablation": ablation, "--interactions": interactions, "--source": source,
         "--paired": paired, "--metric": metric, "--distance": distance, "--observed": observed, "--matrix": matrix,
@@ -83,8 +87,8 @@ def compare(
         _compare_table(
             table, baseline, metric, source or "eng", distance or "syntactic", not observed, matrix, paired, form
         )
-    elif len(words) == 2 and all((Path(word) / "result.json").is_file() for word in words):
-        _compare_two(words, options, form)
+    elif len(words) == len(single) == 2:
+        _compare_two(single, options, form)
     else:
         _check_methods(options)
         collection, baseline = _collected(words, baseline, results)
@@ -95,6 +99,11 @@ def compare(
             _ablate(collection, baseline, asked, interactions, form)
         else:
             _compare_methods(collection, baseline, asked, by, form)
+
+
+def _single_run(word: str, results: Path) -> Path | None:
+    """Return the folder of the one finished run that a word names, below the results or anywhere; None for other words."""
+    return next((folder for folder in (results / word, Path(word)) if isfile(folder / "result.json")), None)
 
 
 def _check_table(words: list[str], options: list[str]) -> None:
@@ -127,10 +136,10 @@ def _collected(words: list[str], baseline: str, results: Path) -> tuple[Any, str
     """Return the methods, and the name of the baseline; without any name, `plain` is the baseline if it is there."""
     from distxfer.experiments import collect
 
-    if baseline and words and baseline not in words and (results / baseline.partition("/")[0]).is_dir():
+    if baseline and words and baseline not in words and isdir(results / baseline.partition("/")[0]):
         words = [baseline, *words]
     found = collect(words, results)
-    if not words and not baseline and any(one.name == "plain" for one in found.methods):
+    if not words and not baseline and any(one.runs[0].data["recipe"]["name"] == "plain" for one in found.methods):
         baseline = "plain"
     return found, baseline
 
@@ -141,7 +150,7 @@ def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: 
 
     found = compare_methods(collection, baseline, **asked)
     _show(form, found.records, lambda: method_tables(found, by), lambda: method_data(found, by))
-    _tell(form, found.comparisons.notes, (*found.warnings, *found.left_out))
+    _tell(form, (*found.comparisons.notes, *found.warnings, *found.left_out))
 
 
 def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions: bool, form: Form) -> None:
@@ -150,10 +159,10 @@ def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions:
 
     found = ablate(collection, baseline, interactions=interactions, **asked)
     _show(form, found.records, lambda: ablation_tables(found), lambda: ablation_data(found))
-    _tell(form, (), (*found.warnings, *found.notes, *found.left_out))
+    _tell(form, (*found.warnings, *found.notes, *found.left_out))
 
 
-def _compare_two(words: list[str], options: list[str], form: Form) -> None:
+def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:
     from distxfer.experiments import compare_runs
     from distxfer.reports import one_seed_table, table_of
 
@@ -162,7 +171,7 @@ def _compare_two(words: list[str], options: list[str], form: Form) -> None:
             f"`{options[0]}` does not go with two single runs, which are compared on their accuracy as it is. Leave it out, or"
             " name recipes."
         )
-    found = compare_runs(*map(Path, words))
+    found = compare_runs(*folders)
 
     def data() -> Any:
         return table_of([{"selection": found.selection, **one} for one in found.records()["comparisons"]])
@@ -201,7 +210,7 @@ def _compare_table(
         return table_of([{**common, **one} for one in found.records()["comparisons"]])
 
     _show(form, found.records, lambda: comparison_tables(found), data)
-    _tell(form, found.notes, ())
+    _tell(form, found.notes)
 
 
 def _show(form: Form, records: Callable[[], Any], tables: Callable[[], Sequence[Any]], data: Callable[[], Any]) -> None:
@@ -222,7 +231,7 @@ def _show(form: Form, records: Callable[[], Any], tables: Callable[[], Sequence[
         )
 
 
-def _tell(form: Form, notes: Sequence[str], of_tables: Sequence[str]) -> None:
-    """Write notes to stderr, with CSV those of its tables too; JSON has all of them."""
-    for note in () if form == "json" else (*notes, *(of_tables if form == "csv" else ())):
+def _tell(form: Form, notes: Sequence[str]) -> None:
+    """Write the notes of tables to stderr with CSV, which has no place for them; the other forms have them."""
+    for note in notes if form == "csv" else ():
         say(f"Note: {note}")

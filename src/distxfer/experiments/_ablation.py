@@ -113,6 +113,7 @@ def ablate(
             f" ({'; '.join(unmatched) or 'their settings are the same'}). Add methods that do, or leave out `--ablation`."
         )
     pairs, alone = effects(made, 2) if interactions else ((), ())
+    controls, unpaired = _controls(found)
     means, incomplete = responses(made)
     return Ablation(
         metric=found.metric,
@@ -127,9 +128,9 @@ def ablate(
         effects=single,
         interactions=pairs,
         responses=means,
-        controls=_controls(found),
+        controls=controls,
         unmatched=unmatched,
-        notes=(*found.notes, *incomplete, *(_no_interaction(pairs, alone) if interactions else ())),
+        notes=(*found.notes, *incomplete, *unpaired, *(_no_interaction(pairs, alone) if interactions else ())),
         left_out=found.left_out,
     )
 
@@ -137,16 +138,17 @@ def ablate(
 def _no_interaction(found: Sequence[Effect], alone: Sequence[str]) -> list[str]:
     """Return a note where no interaction, or not every one, can be read off the methods."""
     if not found:
-        return [
-            "no interaction: it takes four methods that differ in two settings alone, with both values of each"
-            f"{f' ({alone[0]})' if len(alone) == 1 else ''}"
-        ]
-    return [f"no interaction of {len(alone)} other pairs of changes, which no four methods match in"] if alone else []
+        return ["no interaction: it takes four methods that differ in two settings alone, with both values of each"]
+    others = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
+    return [f"no interaction of {others}, which no four methods match in"] if alone else []
 
 
-def _controls(found: Matched) -> tuple[Control, ...]:
-    """Return every control beside each method that it is one for; Holm is over the controls, for each subset."""
-    rows = []
+def _controls(found: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
+    """Return every control beside each method that it is one for, and notes on those of which nothing pairs.
+
+    Holm is over the controls, for each subset.
+    """
+    rows, notes = [], []
     for control in found.methods:
         for key, value in control.settings.items():
             idle = _CONTROLS.get((key.rpartition(".")[2], str(value)))
@@ -155,19 +157,22 @@ def _controls(found: Matched) -> tuple[Control, ...]:
             for method, also in _real(control, key, idle, found.methods):
                 runs = {name: found.group.runs[name] for name in (method.name, control.name)}
                 group = replace(found.group, baseline=control.name, runs=runs)
-                both = pair(group, method.name)
-                if not both.empty:
+                compared_with, unpaired = compared(group)
+                notes += unpaired
+                if compared_with:
+                    both = pair(group, method.name)
                     mean, of_control = (float(both.scores[name].mean()) for name in (method.name, control.name))
-                    rows.append(Control(key, mean, of_control, tuple(compared(group)[0]), also))
+                    rows.append(Control(key, mean, of_control, tuple(compared_with), also))
     corrected: dict[tuple[int, str], float | None] = {}
     for subset in ("all", "near", "far"):
         own = [(place, one) for place, row in enumerate(rows) for one in row.comparisons if one.subset == subset]
         tests = holm_over([one.test for _, one in own])
         corrected |= {(place, subset): p for (place, _), p in zip(own, tests, strict=True)}
-    return tuple(
+    controls = tuple(
         replace(row, comparisons=tuple(replace(one, p_holm=corrected[place, one.subset]) for one in row.comparisons))
         for place, row in enumerate(rows)
     )
+    return controls, tuple(dict.fromkeys(notes))
 
 
 def _real(

@@ -91,7 +91,7 @@ def complete(
     while True:
         if paired:
             shared = set.intersection(*map(set, seeds.values()))
-            alone = sorted(set.union(*map(set, seeds.values())) - shared)
+            alone = dict.fromkeys(seed for own in seeds.values() for seed in own if seed not in shared)
             dropped += [_without_pair(seed, seeds) for seed in alone]
             seeds = {name: [seed for seed in own if seed in shared] for name, own in seeds.items()}
         gaps = {
@@ -103,7 +103,8 @@ def complete(
             return languages, seeds, tuple(dropped)
         worst = max(gaps, key=lambda run: len(gaps[run]))
         if len(gaps[worst]) > len(languages) / 2:
-            leave_out(*worst, f"without {len(gaps[worst])} of {len(languages)} languages")
+            one = f"`{languages[0]}`" if len(languages) == 1 else f"{len(gaps[worst])} of {len(languages)} languages"
+            leave_out(*worst, f"without {one}")
         else:
             times = Counter(code for codes in gaps.values() for code in codes)
             code = max(sorted(times), key=lambda one: times[one])

@@ -11,6 +11,7 @@ from typing import Any
 
 from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._result import Result, read_result
+from distxfer.languages import canonical
 
 _RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
 _MISSING = object()
@@ -25,6 +26,7 @@ _SCORE: Mapping[str, Any] = {"language": str, "split": str, "metric": str, "valu
 _DISTANCE: Mapping[str, Any] = {"language": str, "value": (int, float)}
 _STATUS = ("done", "collapsed")
 _FRACTIONS = ("accuracy", "macro_f1")
+_HUGE = 1e100  # beyond this a number is none that was measured, and its square none at all
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def setting_text(value: Any) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text with what a terminal would act on written out: `\\n`, `\\x1b`, `\\ud800`."""
+    """Return text with what a terminal would act on written out, as Python writes it in a literal."""
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
@@ -211,19 +213,33 @@ def _complaint(data: Mapping[str, Any]) -> str | None:
     for key in settings_of(data):
         if not key.isprintable():
             return f"`recipe` has the key `{_printable(key)}`"
-    for key, kinds in {"scores": _SCORE, "distances": _DISTANCE}.items():
-        seen = set()
-        for one in data[key]:
-            if not isinstance(one, dict) or not all(_fits(one.get(name), kind) for name, kind in kinds.items()):
-                return f"`{key}` has `{_printable(str(one)[:80])}`"
-            what = tuple(one[name] for name in kinds if name != "value")
-            value = one["value"]
-            if not -1e300 < value < 1e300 or (key == "scores" and one["metric"] in _FRACTIONS and not 0 <= value <= 1):
-                return f"`{key}` has {str(value)[:20]} for `{what[0]}`"
-            if what in seen:
-                return f"`{key}` has two values of {', '.join(f'`{name}`' for name in what)}"
-            seen.add(what)
+    return _wrong_row("scores", data["scores"], _SCORE) or _wrong_row("distances", data["distances"], _DISTANCE)
+
+
+def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a list of values: kinds, unknown languages, numbers out of range, or two for the same."""
+    seen = set()
+    for one in rows:
+        if not isinstance(one, dict) or not all(_fits(one.get(name), kind) for name, kind in kinds.items()):
+            return f"`{key}` has `{_printable(str(one)[:80])}`"
+        if not _is_key(one["language"]):
+            return f"`{key}` has the language `{one['language'][:40]}`"
+        low, high = (0, 1) if one.get("metric") in _FRACTIONS else (-_HUGE, _HUGE)
+        if not low <= one["value"] <= high:
+            return f"`{key}` has {str(one['value'])[:20]} for `{one['language']}`"
+        what = tuple(one[name] for name in kinds if name != "value")
+        if what in seen:
+            return f"`{key}` has two values for {', '.join(f'`{name}`' for name in what)}"
+        seen.add(what)
     return None
+
+
+def _is_key(language: str) -> bool:
+    """Return whether a language is under the one code that it has in results."""
+    try:
+        return canonical(language) == language
+    except InputError:
+        return False
 
 
 def _fits(value: Any, kind: Any) -> bool:

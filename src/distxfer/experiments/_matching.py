@@ -186,10 +186,13 @@ def _obstacle(baseline: Method, method: Method, cells: Mapping[str, Cells], metr
     tasks = [run.data["recipe"]["task"]["name"] for run in (first, second)]
     if tasks[0] != tasks[1]:
         return f"its task is `{tasks[1]}`, the baseline's is `{tasks[0]}`"
-    if _print(first, "model") != _print(second, "model"):
-        models = [run.data["recipe"]["model"]["name"] for run in (first, second)]
+    models = [run.data["recipe"]["model"]["name"] for run in (first, second)]
+    prints = [_print(run, "model") for run in (first, second)]
+    if prints[0] != prints[1] or not all(prints):
         if models[0] != models[1]:
             return f"its model is `{models[1]}`, the baseline's is `{models[0]}`"
+        if not all(prints):
+            return f"whether its model `{models[1]}` is the baseline's cannot be checked: there is no fingerprint of it"
         return f"its model `{models[1]}` is of other files than the baseline's, by their fingerprints"
     if all(run.data["status"] == "collapsed" for run in method.runs):
         return f"all its {len(method.runs)} runs collapsed"
@@ -207,15 +210,16 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
     """Return in what the data of two runs of one task differ, None where they are the same.
 
     The task's fingerprint is of all languages and labels that a run may read. So it also differs where targets or labelled
-    shots do, and then the test examples themselves are compared.
+    shots do; then, and where there is none, the test examples themselves are compared.
     """
-    if _print(first, "task") == _print(second, "task"):
+    prints = [_print(run, "task") for run in (first, second)]
+    if all(prints) and prints[0] == prints[1]:
         return None
     reads = [
         (set(map(str, task["targets"])), task.get("shots", 0) != 0)
         for task in (run.data["recipe"]["task"] for run in (first, second))
     ]
-    if reads[0] == reads[1]:
+    if all(prints) and reads[0] == reads[1]:
         return "its task has other data, by the fingerprints"
     try:
         one, other = (stored_answers(run.folder) for run in (first, second))
@@ -229,8 +233,7 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
 
 
 def _print(run: Result, name: str) -> str:
-    prints = run.data["provenance"].get("fingerprints", {})
-    return str(prints.get(name, ""))
+    return str(run.data["provenance"]["fingerprints"].get(name) or "")
 
 
 def _distances(

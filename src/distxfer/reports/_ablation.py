@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distxfer.experiments import setting_text
-from distxfer.reports._compare import effect_text, p_text, starred
+from distxfer.reports._compare import counted, dropped_notes, effect_text, listed, p_text, starred
 from distxfer.reports._methods import left_out_notes
 from distxfer.reports._tables import Table, table_of
 
@@ -62,11 +62,11 @@ def _effects(found: Ablation) -> Table:
     notes = (
         *found.warnings,
         f"effect: what the value changes against the other, all else being equal; the mean over all matches. {_basis(found)}"
-        f" Holm over {_with_p(found.effects)} effects.",
+        f" Holm over {counted(_with_p(found.effects), 'effect')}.",
         *(["a + b: b changes with a in every match, so that their parts cannot be told."] if joint else []),
-        *_notes_of_dropped(found),
+        *_notes_of_dropped(found.effects),
         *_notes_of_unmatched(found),
-        *([f"no effect of: {'; '.join(found.unmatched)}."] if found.unmatched else []),
+        *([f"no effect of: {listed(found.unmatched)}."] if found.unmatched else []),
         *found.notes,
         *left_out_notes(found.collapsed, found.left_out),
     )
@@ -82,7 +82,8 @@ def _interactions(found: Ablation) -> Table:
     notes = (
         *found.warnings,
         "interaction: what the first change brings with the second less what it brings without it (0: the two add up)."
-        f" {_basis(found)} Holm over {_with_p(found.interactions)} interactions.",
+        f" {_basis(found)} Holm over {counted(_with_p(found.interactions), 'interaction')}.",
+        *_notes_of_dropped(found.interactions),
     )
     return Table(("change", "depends on", *_TESTED), rows, "interactions", notes)
 
@@ -128,10 +129,11 @@ def _controls(found: Ablation) -> Table:
     notes = (
         *found.warnings,
         f"real less control, on the same seeds and languages; the means are over these. {_basis(found)} Holm over"
-        f" {_with_p([one.comparisons[0] for one in found.controls])} controls; near and far by the {found.distance} distance,"
-        " * p <= 0.05 after Holm.",
+        f" {counted(_with_p([one.comparisons[0] for one in found.controls]), 'control')}; near and far by the"
+        f" {found.distance} distance, * p <= 0.05 after Holm.",
         *([f"no clean control: {'; '.join(dict.fromkeys(also))}."] if also else []),
         *dict.fromkeys(one.comparisons[0].test.reason for one in found.controls if one.comparisons[0].test.reason),
+        *dropped_notes((f"`{one.comparisons[0].method}`", one.comparisons[0].dropped) for one in found.controls),
     )
     columns = ("setting", "real", "mean", "control", "its mean", "real less control [95 %]", "p (Holm)", "near", "far",
                "seeds × languages")  # fmt: skip
@@ -148,15 +150,11 @@ def _tested(one: Effect, found: Ablation) -> tuple[Any, ...]:
     return effect_text(test, _scale(found)), p_text(one.p_holm), one.matches, f"{test.n_seeds} × {test.n_languages}"
 
 
-def _notes_of_dropped(found: Ablation) -> list[str]:
-    dropped = [
-        f"{axis} {_value(value)}: {', '.join(one.dropped)}"
-        for one in found.effects
-        for axis, value, _ in one.changes
-        if one.dropped
-    ]
-    reasons = list(dict.fromkeys(one.test.reason for one in found.effects if one.test.reason))
-    return [*reasons, *([f"left out for balance: {'; '.join(dropped)}."] if dropped else [])]
+def _notes_of_dropped(effects: Sequence[Effect]) -> list[str]:
+    """Return why some effects have no interval, and what was left out of which."""
+    changes = [" and ".join(f"{axis} {_value(value)}" for axis, value, _ in one.changes) for one in effects]
+    reasons = list(dict.fromkeys(one.test.reason for one in effects if one.test.reason))
+    return [*reasons, *dropped_notes(zip(changes, (one.dropped for one in effects), strict=True))]
 
 
 def _notes_of_unmatched(found: Ablation) -> list[str]:

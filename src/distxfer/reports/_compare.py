@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
     from distxfer.measure import Crossed
 
+_NAMED = 12  # things left out that a note names; JSON has all
+_NAMES = 3  # what they are left out of, by name
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
 
@@ -31,7 +34,7 @@ def comparison_tables(found: Comparisons) -> list[Table]:
         tables.append(
             Table(_COLUMNS, rows, title=" · ".join(key), notes=comparison_notes(found, here, transfers[baseline]))
         )
-    return tables
+    return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *found.notes))]
 
 
 def one_seed_table(found: TwoRuns) -> Table:
@@ -134,7 +137,8 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     by = baseline.by_distance
     lines.append(
         f"{found.metric}; {'paired by seed' if found.paired else 'seeds not paired'}; {_range(sizes)} target languages, from"
-        f" {found.source}; seed and language both random; Holm over {len(overall)} methods. Checkpoint: {found.selection}."
+        f" {found.source}; seed and language both random; Holm over {counted(len(overall), 'method')}. Checkpoint:"
+        f" {found.selection}."
     )
     lines.append(
         f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
@@ -146,9 +150,41 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
             else ")."
         )
     )
-    left = sorted({drop for one in overall for drop in one.dropped})
-    lines += [f"left out: {'; '.join(left)}."] if left else []
+    lines += dropped_notes((f"`{one.method}`", one.dropped) for one in overall)
+    of_means = sorted(set(baseline.dropped))
+    if set(of_means) != {drop for one in overall for drop in one.dropped}:
+        lines.append(
+            f"mean and r leave out, for all methods alike: {listed(of_means)}."
+            if of_means
+            else "mean and r are over all runs and languages, these too."
+        )
     return tuple(lines)
+
+
+def dropped_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return a note on what was left out, of what: each with its name, which is not said of what is left out of all."""
+    names: dict[str, None] = {}
+    of: dict[str, dict[str, None]] = {}
+    for name, dropped in found:
+        names[name] = None
+        for one in dropped:
+            of.setdefault(one, {})[name] = None
+    left = []
+    for one, without in of.items():
+        some = ", ".join(without) if len(without) <= _NAMES else f"{len(without)} of {len(names)}"
+        left.append(one if len(without) == len(names) else f"{one} from {some}")
+    return [f"left out: {listed(left)}."] if left else []
+
+
+def listed(things: Sequence[str]) -> str:
+    """Return things one after the other, and the number of those that are too many to name."""
+    more = len(things) - _NAMED
+    return "; ".join(things[:_NAMED]) + (f"; and {more} more, which JSON has" if more > 0 else "")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 method`, `2 methods`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _range(sizes: list[int]) -> str:

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distxfer.experiments import setting_text
 from distxfer.languages import language_name
-from distxfer.reports._compare import comparison_notes, effect_text, overall_effect, p_text, starred
+from distxfer.reports._compare import (
+    comparison_notes,
+    counted,
+    dropped_notes,
+    effect_text,
+    overall_effect,
+    p_text,
+    starred,
+)
 from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Comparison, MethodComparisons
+    from distxfer.experiments import Comparison, MethodComparisons, Part
+    from distxfer.experiments._compare_methods import Slope
 
 By = Literal["language", "family", "distance"]
 _MAIN = (
@@ -88,7 +97,7 @@ def _main(found: MethodComparisons) -> Table:
     first = rests.comparisons[0]
     notes = comparison_notes(rests, list(rests.comparisons), transfers[found.baseline])
     slope = "slope: change of the gain per unit of that distance, in points (`--by distance` has intervals)."
-    return Table(_MAIN, rows, f"{first.model} · {first.task}", (*found.warnings, *notes, slope, *_left_out(found)))
+    return Table(_MAIN, rows, f"{first.model} · {first.task}", (*found.warnings, *notes, slope, *_ends(found)))
 
 
 def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
@@ -119,14 +128,12 @@ def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> lis
         second = "name" if by == "language" else "languages"
         columns = (by, second, "distance", found.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
         notes = (
-            f"{of}; Holm over {sum(one.test.p is not None for one in parts)} rows. {_basis(found, method)}",
-            *dict.fromkeys(one.test.reason for one in parts if one.test.reason),
+            f"{of}; Holm over {counted(sum(one.test.p is not None for one in parts), 'row')}. {_basis(found, method)}",
+            *_reasons(parts),
+            *dropped_notes((f"`{one.part}`", one.dropped) for one in parts),
         )
-        tables.append(
-            Table(
-                columns, rows, f"{method} less {found.baseline}, by {by}", (*found.warnings, *notes, *_left_out(found))
-            )
-        )
+        title = f"{method} less {found.baseline}, by {by}"
+        tables.append(Table(columns, rows, title, (*found.warnings, *notes, *_ends(found))))
     return tables
 
 
@@ -160,6 +167,7 @@ def _by_distance(found: MethodComparisons) -> Table:
         "languages in families",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
+    tested: list[Comparison | Slope] = [*rests.comparisons, *found.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
         f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; seed and language both"
@@ -168,8 +176,10 @@ def _by_distance(found: MethodComparisons) -> Table:
         "r: Spearman correlation of the gain with distance, over languages; p by permutations that keep families together"
         + (f"; the smallest |r| that so many independent languages show is {detectable:.2f}." if detectable else "."),
         *(f"no p of r: {reason}." for reason in reasons),
+        *_reasons(tested),
+        *dropped_notes((f"`{one.method}`", one.dropped) for one in tested),
     )
-    return Table(columns, rows, f"gain on {found.baseline}, by distance", (*found.warnings, *notes, *_left_out(found)))
+    return Table(columns, rows, f"gain on {found.baseline}, by distance", (*found.warnings, *notes, *_ends(found)))
 
 
 def _with_p(one: Comparison | None, scale: float) -> tuple[str | None, str | None]:
@@ -182,8 +192,14 @@ def _basis(found: MethodComparisons, *methods: str) -> str:
     return f"{found.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(said))}."
 
 
-def _left_out(found: MethodComparisons) -> list[str]:
-    return left_out_notes(found.collapsed, found.left_out)
+def _reasons(found: Sequence[Comparison | Part | Slope]) -> list[str]:
+    """Return why some of these have no interval, each reason once."""
+    return list(dict.fromkeys(f"{one.test.reason}." for one in found if one.test.reason))
+
+
+def _ends(found: MethodComparisons) -> list[str]:
+    """Return the notes that every table ends with: on distances and what does not pair, then all that was left out."""
+    return [*found.comparisons.notes, *left_out_notes(found.collapsed, found.left_out)]
 
 
 def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ _LATEX = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "–": "--", "×": r"$\times$",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
 }  # fmt: skip
-_NUMBER = re.compile(r"[+-]?\d")
+_NUMBER = re.compile(r"(?:< )?[+-]?\d")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 _MINUS = re.compile(r"(?<!\w)-(?=\d)")  # a hyphen that is one, as in 2-3 or e5-small, stays
 
 
@@ -50,19 +51,23 @@ class Table:
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
     def markdown(self) -> str:
-        """Return the table in Markdown; a bar inside a cell is escaped."""
+        """Return the table in Markdown; bars, and what would be read as HTML, are escaped."""
 
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+            return "| " + " | ".join(_no_html(cell).replace("|", "\\|") for cell in cells) + " |"
 
         body = [line([shown(value) for value in row]) for row in self.rows]
-        return "\n".join([line(self.columns), "|" + "---|" * len(self.columns), *body]) + "\n"
+        return "\n".join([line([shown(one) for one in self.columns]), "|" + "---|" * len(self.columns), *body]) + "\n"
 
     def csv(self) -> str:
-        """Return columns and rows as CSV (RFC 4180): numbers in full, nothing for None, several values joined by `; `."""
+        """Return columns and rows as CSV (RFC 4180): numbers in full, nothing for None, several values joined by `; `.
+
+        Text that a spreadsheet would run as a formula, as it begins with `=`, `+`, `-` or `@` and is no number, has an
+        apostrophe before it (OWASP, CSV injection).
+        """
         stream = io.StringIO()
         writer = csv.writer(stream)
-        writer.writerow(self.columns)
+        writer.writerow([_plain(one) for one in self.columns])
         writer.writerows([[_plain(value) for value in row] for row in self.rows])
         return stream.getvalue()
 
@@ -102,8 +107,9 @@ def markdown_text(tables: Sequence[Table]) -> str:
     """Return tables in Markdown with their titles and notes, for a document."""
     parts = []
     for table in tables:
-        parts += [f"**{table.title}**\n"] if table.title else []
-        parts += [table.markdown(), *(f"{note.replace('*', chr(92) + '*')}\n" for note in table.notes)]
+        parts += [f"**{_no_html(shown(table.title))}**\n"] if table.title else []
+        notes = (_no_html(shown(note)).replace("*", "\\*") for note in table.notes)
+        parts += [table.markdown(), *(f"{note}\n" for note in notes)]
     return "\n".join(parts)
 
 
@@ -128,16 +134,34 @@ def _is_numeric(column: Sequence[Any]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
-    return "; ".join(str(_plain(one)) for one in value) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        value = "; ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_html(text: str) -> str:
+    """Return Markdown in which no `<` begins a tag; between backticks none does."""
+    parts = text.split("`")
+    return "`".join(
+        part if place % 2 else re.sub(r"<(?=[A-Za-z/!?])", r"\\<", part) for place, part in enumerate(parts)
+    )
 
 
 def shown(value: Any) -> str:
-    """Return a cell's text: three decimals for a fraction, a dash for what is missing."""
+    """Return a cell's text on one line: three decimals for a fraction, a dash for what is missing."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else re.sub(r"\s+", " ", str(value))
 
 
 def settings_text(values: Mapping[str, tuple[Any, str]]) -> str:
