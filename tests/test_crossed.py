@@ -115,7 +115,7 @@ def test_no_ranking_below_three_seeds(n):
     for result in (measure.crossed([[1.0, 2, 3]] * n), measure.crossed_unpaired([[1.0, 2, 3]] * n, [[0.0] * 3] * 5)):
         assert (result.effect, result.n_seeds, result.n_languages) == (2, n, 3)
         assert (result.standard_error, result.seed_share, result.low, result.high, result.p) == (None,) * 5
-        assert result.reason == f"no ranking: {n} seeds, and at least 3 are needed"
+        assert result.reason == f"no ranking: {n} seed{'' if n == 1 else 's'}, and at least 3 are needed"
     assert measure.two_way_bootstrap([[1.0, 2, 3]] * n) == (None, None)
 
 

@@ -82,7 +82,7 @@ def crossed(differences: npt.ArrayLike) -> Crossed:
     seeds, languages = table.shape
     effect = float(table.mean())
     if seeds < MIN_SEEDS:
-        return _unranked(effect, f"{seeds} seeds, and at least {MIN_SEEDS} are needed", seeds, languages)
+        return _unranked(effect, _too_few(seeds), seeds, languages)
     ms_seed, ms_language, ms_error = _mean_squares(table)
     cells = seeds * languages
     by_seed, by_language = _noise_once((ms_seed / cells,), ms_language / cells, (ms_error / cells,), seeds <= languages)
@@ -116,7 +116,7 @@ def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike) -> Crossed:
     effect, languages = float(a.mean() - b.mean()), a.shape[1]
     seeds = min(len(a), len(b))
     if seeds < MIN_SEEDS:
-        return _unranked(effect, f"{seeds} seeds, and at least {MIN_SEEDS} are needed", seeds, languages)
+        return _unranked(effect, _too_few(seeds), seeds, languages)
     squares = [(_mean_squares(one), one.size) for one in (a, b)]
     by_seed = tuple(seed / cells for (seed, _, _), cells in squares)
     noise = tuple(error / cells for (_, _, error), cells in squares)
@@ -180,6 +180,10 @@ def _tested(effect: float, sources: Sequence[_Source], largest: float, seeds: in
         seeds,
         languages,
     )
+
+
+def _too_few(seeds: int) -> str:
+    return f"{seeds} seed{'' if seeds == 1 else 's'}, and at least {MIN_SEEDS} are needed"
 
 
 def _unranked(effect: float, reason: str, seeds: int, languages: int) -> Crossed:
