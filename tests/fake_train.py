@@ -27,6 +27,7 @@ def tell(event: str, words: str) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
     module, name, verb, *words, option, _ = sys.argv[1:]
     assert (module, name, verb, option) == ("-m", "distxfer", "train", "--results")
     said = " ".join(words)

@@ -383,6 +383,58 @@ def test_what_is_broken_or_foreign_is_named_and_left_out(tmp_path):
     assert "img" not in Tags(page).tags
 
 
+def test_correlations_with_distance_are_over_the_languages_that_all_methods_have(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "plain", seed)
+        write_run(tmp_path, "align", seed, gain=0.1, targets=TARGETS[:-1])
+    facts = facts_of(collect(["plain", "align"], tmp_path))
+    section = sections_of(facts)[1]
+    assert "Lines and ρ are over what all methods have, as in compare; left out of them: Japanese." in section.text
+    assert {row[7] for row in section.tables[0].rows} == {5}
+    compared = {one.method: one.by_distance.r for one in facts.comparisons.comparisons.transfers}
+    shown = {row[0]: row[4] for row in section.tables[0].rows if row[1:3] == ("test accuracy, %", "syntactic")}
+    assert shown == pytest.approx(compared)
+
+
+def test_a_text_that_utf8_does_not_have_is_replaced(tmp_path):
+    edit(write_run(tmp_path), lambda data: data["provenance"].update(device="a\ud800b"))
+    distxfer.report(["plain"], tmp_path / "a.html", results=tmp_path, distances=["syntactic"])
+    assert "a?b" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_nothing_half_written_is_left_behind(tmp_path, runs, monkeypatch):
+    def fail(*_):
+        raise RuntimeError
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(RuntimeError):
+        distxfer.report(["plain"], tmp_path / "a.html", results=runs, distances=["syntactic"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_cannot_be_read_are_named_and_left_out(tmp_path):
+    huge = 10**400
+    costly = write_run(tmp_path, "plain", 0)
+    edit(costly, lambda data: data["cost"].update(tokens=huge))
+    stepless = write_run(tmp_path, "plain", 1)
+    edit(stepless, lambda data: data["diagnostics"][0].update(step="a"))
+    sampled = write_run(tmp_path, "plain", 2)
+    edit(sampled, lambda data: data["diagnostics"][0].update({"drift/jpn": huge}))
+    logged = write_run(tmp_path, "plain", 3)
+    (logged / "log.jsonl").write_text(json.dumps({"phase_number": 0, "step": 0, "loss": huge}))
+    made = distxfer.report(["plain"], tmp_path / "a.html", results=tmp_path, distances=["syntactic"])
+    assert made.runs == 4
+    assert sorted(made.left_out) == sorted(
+        [
+            f"`cost.tokens` of `{costly / 'result.json'}` is left out: the number is too large.",
+            f"`diagnostics` of `{stepless / 'result.json'}` cannot be read (could not convert string to float: 'a').",
+            f"`diagnostics` of `{sampled / 'result.json'}` cannot be read (int too large to convert to float).",
+            f"`{logged / 'log.jsonl'}` cannot be read (int too large to convert to float).",
+        ]
+    )
+
+
 def test_an_empty_selection_is_refused(tmp_path):
     out = tmp_path / "a.html"
     assert message(distxfer.report, [], out, results=tmp_path) == (

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from pyarrow import parquet
 
 from distxfer import load_recipe, sweep, train
@@ -136,7 +137,7 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fa
     other.join()
     assert statuses(ours) == [("plain", 0, "done"), ("plain", 1, "done")]
     assert fake.seeds() == ["0", "1"]
-    assert told == [f"Another sweep is at work on this run: {ours[0].run.folder}. It is looked at again later."]
+    assert told == [f"Another process is at work on this run: {ours[0].run.folder}. It is looked at again later."]
 
 
 # Failures
@@ -304,7 +305,7 @@ def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it
 
 def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake):
     words = fake.does("recipe=plain", "seed=0,1,2,3", seed1="wait", seed2="wait")
-    started = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    started = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
     code = f"import sys; sys.executable = {str(fake.python)!r}; from distxfer.cli import main; main()"
     real = fake.python.read_text().split('"')[1]
     process = subprocess.Popen(
@@ -351,6 +352,27 @@ def test_a_run_that_alone_is_asked_to_stop_is_no_failure(fake, number):
         ("interrupted", "It was interrupted; the same command goes on."), ("done", ""),
     ]  # fmt: skip
     assert not (outcomes[0].run.folder / "failed.json").exists()
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
+    """One started by hand, or by a sweep that was killed and has left it behind."""
+    job = Job(("-c", "raise SystemExit(3)"), tmp_path, tmp_path / "run")
+    job.folder.mkdir()
+    with LocalEngine().running() as submit:
+        with FileLock(job.folder / ".lock"):
+            assert submit(job).result().status == "busy"
+        assert submit(job).result().status == "failed"
+
+
+def test_a_sweep_without_runs_asks_no_engine(fake):
+    words = fake.does("recipe=plain", "seed=0")
+    sweep(words, fake.results)
+
+    class Unreachable(LocalEngine):
+        def running(self):
+            raise AssertionError("nothing is left to do")
+
+    assert [one.status for one in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
 
 
 # The command line

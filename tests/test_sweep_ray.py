@@ -109,7 +109,8 @@ def test_a_run_that_fails_is_not_tried_again(cluster, tmp_path):
 
 
 def test_what_runs_is_interrupted_when_the_sweep_is(cluster, tmp_path):
-    code = "import time\ntry:\n open('begun', 'w'); time.sleep(600)\nexcept KeyboardInterrupt: open('stopped', 'w')"
+    heed = "import signal, time; signal.signal(signal.SIGTERM, signal.default_int_handler)"  # as the command line does
+    code = f"{heed}\ntry:\n open('begun', 'w'); time.sleep(600)\nexcept KeyboardInterrupt: open('stopped', 'w')"
     with RayEngine().running() as submit:
         submit(Job(("-c", code), tmp_path, tmp_path / "run"))
         until(lambda: (tmp_path / "begun").exists())

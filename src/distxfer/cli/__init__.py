@@ -5,7 +5,9 @@ interrupted, and the same command goes on; 1: anything else. What needs torch is
 """
 
 import functools
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -32,13 +34,27 @@ def main() -> None:
     app()
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let what ends a job (a batch system's SIGTERM, a closed terminal) stop a verb as Ctrl-C does."""
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
     """Return the verb as a command: bad input and broken guards become one message, Ctrl-C a resumable stop."""
 
     @functools.wraps(verb)  # keeps the signature, which typer reads
     def guarded(*arguments: Any, **options: Any) -> None:
         try:
-            verb(*arguments, **options)
+            with _stoppable():
+                verb(*arguments, **options)
         except InputError as error:
             say(f"Error: {error}")
             raise typer.Exit(2) from error

@@ -1,8 +1,5 @@
 """The verb `sweep`."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,7 +69,10 @@ def sweep(
     chosen = _engine(engine, workers, threads, gpus, address)
     words = axes or []
     if dry_run:
-        _forecast(words, results, paired or [], shard, max_runs, as_json)
+        from distxfer.experiments import plan_sweep
+
+        plan = plan_sweep(words, results, paired=paired or [], shard=shard, max_runs=max_runs)
+        _forecast(plan, results, retry_failed, as_json)
         return
     from distxfer.experiments import Outcome, Progress
     from distxfer.experiments import sweep as run
@@ -86,7 +86,7 @@ def sweep(
         why = f": {last.reason.splitlines()[0]}" if last.reason else ""
         return f"{name(last)} {last.status}{why} ({span(last.seconds)})"
 
-    with _stoppable(), run_progress() as report:
+    with run_progress() as report:
 
         def advance(now: Progress) -> None:
             report(now.total, now.done, now.failed, now.seconds_left, told(now.last))
@@ -123,11 +123,10 @@ def _common(records: list[dict[str, Any]]) -> str:
     return ", ".join(folders) or "none"
 
 
-def _forecast(words: list[str], results: Path, paired: list[str], shard: str, max_runs: int, as_json: bool) -> None:
-    from distxfer.experiments import forecast, plan_sweep
+def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> None:
+    from distxfer.experiments import forecast
     from distxfer.reports import Table
 
-    plan = plan_sweep(words, results, paired=paired, shard=shard, max_runs=max_runs)
     for text in plan.notices:
         notice(text)
     records: list[dict[str, Any]] = [
@@ -140,9 +139,10 @@ def _forecast(words: list[str], results: Path, paired: list[str], shard: str, ma
             "seconds": None if one.seconds is None else round(one.seconds),
             "disk (MB)": None if one.megabytes is None else round(one.megabytes),
         }
-        for one in forecast(plan, results, notice)
+        for one in forecast(plan, results, notice, retry_failed=retry_failed)
     ]
-    done = sum(one["status"] == "done before" for one in records)
+    done, left = (sum(one["status"] == status for one in records) for status in ("done before", "failed before"))
+    alone = f", {left} failed and left alone" if left and not retry_failed else ""
     seconds, disk = (sum(one[key] or 0 for one in records) for key in ("seconds", "disk (MB)"))
     columns = ("recipe", "overrides", "seed", "id", "status", "seconds", "disk (MB)")
     table = Table(
@@ -150,7 +150,7 @@ def _forecast(words: list[str], results: Path, paired: list[str], shard: str, ma
         [tuple(one[key] for key in columns) for one in records],
         title="what the sweep would do",
         notes=(
-            f"{len(records)} runs, {done} done. The others: about {span(seconds)} here, one after the other, and at most"
+            f"{len(records)} runs, {done} done{alone}. The others: about {span(seconds)} here, one after the other, and at most"
             f" {disk:,} MB.",
         ),
     )
@@ -173,16 +173,3 @@ def _engine(name: str, workers: int | None, threads: int | None, gpus: float | N
             "`--workers` is for `--engine local`. Ray starts as many runs as `--threads` and `--gpus` leave room for."
         )
     return RayEngine(address or None, threads or 1, gpus)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let what ends a job (a batch system's SIGTERM, a closed terminal) stop the sweep as Ctrl-C does."""
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)

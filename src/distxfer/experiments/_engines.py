@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from distxfer.errors import InputError
 from distxfer.experiments._failure import Failure, read_failure, write_failure
-from distxfer.experiments._result import read_result
+from distxfer.experiments._result import RUN_LOCK, read_result
 
 LOG = "train.log"  # in a run's folder: what its processes said, one after the other
 GRACE = 10  # seconds that a process has to stop, before it is killed; it goes on from its checkpoint all the same
@@ -108,7 +108,7 @@ class LocalEngine:
 
 
 def carry_out(job: Job, environment: Mapping[str, str], stopped: Callable[[], bool] = lambda: False) -> Ended:
-    """Do a job here, unless it is done already, or another sweep does it or has failed at it meanwhile.
+    """Do a job here, unless it is done already, or another process does it or has failed at it meanwhile.
 
     The process has `environment` besides this one's, writes to `train.log`, and is interrupted, as by Ctrl-C, when
     `stopped()`. A failure is written to `failed.json`.
@@ -127,9 +127,20 @@ def carry_out(job: Job, environment: Mapping[str, str], stopped: Callable[[], bo
             return Ended("done")
         if failure is not None and failure != job.failure:
             return Ended("failed", f"{failure.reason} (in another sweep, meanwhile)")
+        if _is_at_work(job.folder):
+            return Ended("busy")
         return _processed(job, environment, stopped)
     finally:
         lock.release()
+
+
+def _is_at_work(folder: Path) -> bool:
+    """Return whether a process trains this run without a sweep that lives: by hand, or for one that was killed."""
+    try:
+        with FileLock(folder / RUN_LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def is_done(folder: Path) -> bool:
@@ -164,7 +175,7 @@ def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
     """Start the process, wait for it, and return its exit code; whatever happens here, it does not outlive this."""
     process = subprocess.Popen(
         [sys.executable, *job.command], cwd=job.start_in, env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         start_new_session=True,  # a Ctrl-C at the terminal reaches it through us, once
     )  # fmt: skip
     try:
@@ -175,7 +186,7 @@ def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
                 continue
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # `train` takes it as Ctrl-C, which what was started in the background ignores
             try:
                 process.wait(GRACE)
             except subprocess.TimeoutExpired:
@@ -186,7 +197,8 @@ def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
 def _reason(said: str, code: int) -> str:
     """Return why a process failed, by what it said last: its own message, or the last line of a traceback."""
     if code < 0:
-        name = signal.Signals(-code).name
+        known = {one.value: one.name for one in signal.Signals}
+        name = known.get(-code, f"the signal {-code}")
         why = ", as the system does where memory runs out" if name == "SIGKILL" else ""
         return f"The process was ended by {name}{why}."
     *_, own = ["", *re.split(r"^Error: ", said, flags=re.MULTILINE)[1:]]

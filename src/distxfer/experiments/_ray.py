@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import current_thread, main_thread
 from typing import Any
 
 from distxfer.errors import InputError
@@ -47,8 +48,8 @@ class RayEngine:
         if ours:
             _connect(ray, self.address)
         gpus = (1 if ray.cluster_resources().get("GPU") else 0) if self.gpus is None else self.gpus
-        # A task that is retried may meet its predecessor, whose process has not noticed yet that its node is gone. The
-        # locks of the run's folder sort that out: it is busy until then.
+        # A task that is retried may meet its predecessor's process, which has not noticed yet that its node is gone: the
+        # run is busy until then.
         task = ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_retries=_RETRIES)(_on_a_node)
         environment = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
         environment["OMP_NUM_THREADS"] = str(self.cpus)
@@ -72,7 +73,9 @@ class RayEngine:
 
 
 def _on_a_node(job: Job, environment: Mapping[str, str]) -> Ended:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it in all that its nodes start
+    # Ray blocks it in all that its nodes start, and what was started in the background ignores it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return carry_out(job, environment)
 
 
@@ -90,10 +93,13 @@ def _imported() -> Any:
 def _connect(ray: Any, address: str | None) -> None:
     where = address or os.environ.get("RAY_ADDRESS") or _HERE
     own: dict[str, Any] = {"include_dashboard": False} if where == _HERE else {}
+    on_term = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own there, with which nothing is waited for
     try:
         if where not in (_HERE, "auto"):
             _knock(where)
         ray.init(address=where, logging_level="ERROR", log_to_driver=False, **own)
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, on_term)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(

@@ -14,6 +14,7 @@ from typing import Any
 from distxfer.errors import InputError
 
 SCHEMA = 1
+RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
 _FILE = "result.json"
 _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
 _KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")

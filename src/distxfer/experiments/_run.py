@@ -37,7 +37,16 @@ from distxfer.experiments._measurements import (
 )
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
-from distxfer.experiments._result import SCHEMA, Result, diagnosed, provenance, read_result, score_rows, write_result
+from distxfer.experiments._result import (
+    RUN_LOCK,
+    SCHEMA,
+    Result,
+    diagnosed,
+    provenance,
+    read_result,
+    score_rows,
+    write_result,
+)
 from distxfer.measure import accuracy, is_collapsed, macro_f1, transfer_summary
 from distxfer.training import Cost, Plan, Report, Team
 
@@ -345,7 +354,7 @@ def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
 @contextmanager
 def _alone(folder: Path, notice: Notice) -> Iterator[None]:
     """Hold the lock of a run's folder; says so first if another process has it, and waits."""
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / RUN_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -361,5 +370,5 @@ def _clear(folder: Path) -> None:
     """Remove a result that is to be made anew; a run that is not done goes on from its checkpoint all the same."""
     if (folder / "result.json").exists():
         for path in folder.iterdir():
-            if path.name != ".lock":
+            if path.name != RUN_LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

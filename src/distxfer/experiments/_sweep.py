@@ -118,13 +118,18 @@ def sweep(
     return [outcomes[run] for run in plan.runs]
 
 
-def forecast(plan: SweepPlan, results: Path, notice: Notice = lambda text: None) -> list[Forecast]:
+def forecast(
+    plan: SweepPlan, results: Path, notice: Notice = lambda text: None, *, retry_failed: bool = False
+) -> list[Forecast]:
     """Return what each run of the plan will take, measured as `outlook` does, once for all seeds of an id.
+
+    What is left alone takes nothing: runs that are done, and without `retry_failed` those that have failed before.
 
     Raises InputError for what only the encoder can tell to be wrong with a run.
     """
     now = {run: standing_of(run) for run in plan.runs}
-    ids = list(dict.fromkeys(run.id for run, one in now.items() if one.status != "done before"))
+    left = ("done before",) if retry_failed else ("done before", "failed before")
+    ids = list(dict.fromkeys(run.id for run, one in now.items() if one.status not in left))
     known: dict[str, tuple[float, float]] = {}
     for run in plan.runs:
         if run.id in ids and run.id not in known:
@@ -132,9 +137,7 @@ def forecast(plan: SweepPlan, results: Path, notice: Notice = lambda text: None)
             found = outlook(run.recipe, results)
             known[run.id] = (found.training_seconds + found.measuring_seconds, found.megabytes)
     none = (None, None)
-    return [
-        Forecast(run, one.status, *(none if one.status == "done before" else known[run.id])) for run, one in now.items()
-    ]
+    return [Forecast(run, one.status, *(none if one.status in left else known[run.id])) for run, one in now.items()]
 
 
 def standing_of(run: PlannedRun) -> Outcome:
@@ -150,6 +153,8 @@ def _carried_out(
     runs: Sequence[PlannedRun], results: Path, engine: Engine, notice: Notice
 ) -> Generator[Outcome, None, None]:
     """Yield what becomes of each run, as it does; closing this, or an interrupt, stops those that are at work."""
+    if not runs:
+        return
     over: set[PlannedRun] = set()
     held = _held_back(runs, over)
     jobs = {run: _job(run, results) for run in runs}
@@ -169,7 +174,7 @@ def _carried_out(
                     continue
                 held[run] = partial(_is_past, time.monotonic() + _AGAIN)
                 if not told:
-                    notice(f"Another sweep is at work on this run: {run.folder}. It is looked at again later.")
+                    notice(f"Another process is at work on this run: {run.folder}. It is looked at again later.")
                 told = True
             if not at_work:
                 time.sleep(_TICK)

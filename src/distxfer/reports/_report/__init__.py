@@ -70,11 +70,14 @@ def report(
     try:
         drawn = tuple(one for section in sections for one in section.figures)
         written = write_figures(drawn, facts.baseline.name, figures) if figures else []
-        aside.write_text(page_text(facts, sections), encoding="utf-8")
+        aside.write_text(
+            page_text(facts, sections), encoding="utf-8", errors="replace"
+        )  # JSON may have lone surrogates
         os.replace(aside, out)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise InputError(f"`{error.filename or out}` cannot be written: {error.strerror}. Choose another.") from error
+    finally:
+        aside.unlink(missing_ok=True)
     runs = sum(len(one.method.runs) for one in facts.methods)
     return Report(out, out.stat().st_size, tuple(written), len(facts.methods), runs, facts.left_out, facts.notes)
 

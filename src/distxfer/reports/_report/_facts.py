@@ -11,7 +11,7 @@ from distxfer.errors import InputError
 from distxfer.experiments import Collection, Method, MethodComparisons, Part, Result, compare_methods
 from distxfer.languages import DISTANCES, canonical, check_distance, distance, language_name, lineage
 from distxfer.measure import relative_transfer
-from distxfer.reports._report._runs import Array, Curve, Layers, curves_of, diagnostics_of, layers_of
+from distxfer.reports._report._runs import Array, Curve, Layers, curves_of, diagnostics_of, huge_costs, layers_of
 
 SPLIT = "test"
 
@@ -300,6 +300,7 @@ def _studied(
                 scores.setdefault(str(one["language"]), {})[int(run.data["seed"])] = float(one["value"])
     layers, unread = layers_of(sound)
     curves, broken = curves_of(sound)
+    diagnostics, odd = diagnostics_of(sound, targets)
     parts = comparisons.by_language if comparisons else ()
     studied = Studied(
         name=name,
@@ -311,6 +312,6 @@ def _studied(
         effects={one.part: one for one in parts if one.method == method.name},
         layers=layers,
         curves=tuple(curves),
-        diagnostics=tuple(diagnostics_of(sound, targets)),
+        diagnostics=tuple(diagnostics),
     )
-    return studied, [*unread, *broken]
+    return studied, [*unread, *broken, *odd, *huge_costs(sound)]

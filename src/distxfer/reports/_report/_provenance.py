@@ -46,8 +46,9 @@ def provenance(facts: Facts) -> Section:
         "Provenance, and how to reproduce it",
         (
             "Every number here comes from the files of the runs below: scores, cost and diagnostics from result.json, drift and"
-            " alignment from measurements.parquet, curves from log.jsonl. Below each figure stands the command that computes"
-            " its numbers alone. This page is made anew by the first command of the list; no model or GPU is needed.",
+            " alignment from measurements.parquet, curves from log.jsonl. Below each figure stands the command that shows"
+            " the numbers it starts from; relative transfer, and Holm over the distances, are this page's own. This page is made"
+            " anew by the first command of the list; no model or GPU is needed.",
             "To make a run anew, save its recipe (above) in ./recipes and train it with its seed, as the list says. With the"
             " same packages, data and device the numbers are the same; the fingerprints tell whether model and data are.",
             f"Packages of all runs: {', '.join(same)}." if same else "",

@@ -1,7 +1,7 @@
 """How transfer and drift go with distance, over languages: fitted lines, and correlations that families do not fool."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,34 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Fit | None:
     residual = up - height - slope * (across - middle)
     margin = float(stdtrit(n - 2, 0.975)) * float((residual**2).sum() / (n - 2)) ** 0.5
     return Fit(n, float(across.min()), float(across.max()), middle, spread, height, slope, margin)
+
+
+def without_gaps(facts: Facts) -> tuple[tuple[Studied, ...], tuple[str, ...]]:
+    """Return the methods with the scores and effects of those targets that no run lacks, and what was left out for it.
+
+    As in `compare`, a run that lacks more than half of the targets goes, rather than these.
+    """
+    targets = [one.key for one in facts.languages]
+    seeds = {one.name: sorted({seed for own in one.scores.values() for seed in own}) for one in facts.methods}
+    lacking = {
+        (method.name, seed): [code for code in targets if seed not in method.scores.get(code, {})]
+        for method in facts.methods
+        for seed in seeds[method.name]
+    }
+    sparse = {run for run, codes in lacking.items() if len(codes) > len(targets) / 2}
+    gaps = {code for run, codes in lacking.items() if run not in sparse for code in codes}
+    methods = []
+    for one in facts.methods:
+        kept = {seed for seed in seeds[one.name] if (one.name, seed) not in sparse}
+        scores = {
+            code: {seed: value for seed, value in own.items() if seed in kept}
+            for code, own in one.scores.items()
+            if code not in gaps
+        }
+        effects = {code: effect for code, effect in one.effects.items() if kept and code not in gaps}
+        methods.append(replace(one, scores=scores, effects=effects))
+    runs = [f"seed {seed} of {name}" for name, seed in sorted(sparse)]
+    return tuple(methods), (*(one.name for one in facts.languages if one.key in gaps), *runs)
 
 
 def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, Related]:

@@ -17,6 +17,7 @@ from distxfer.experiments import Result, read_measurements
 
 Array = npt.NDArray[np.float64]
 Key = tuple[str, str, str]  # measure, moment, language
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _BINS = 25  # points of a curve: enough for its shape, few enough for a hundred runs in one page
 
 
@@ -77,29 +78,63 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
         try:
             for name, points in _points(_entries(path), ("loss", "term/")).items():
                 found[_curve_name(name)].append(_binned(points))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             left_out.append(f"`{path}` cannot be read ({_first_line(error)}).")
     return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
 
 
-def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> list[Curve]:
-    """Return what was looked at while training: gradients of terms, and a sample's drift and retrieval over the targets.
+def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list[Curve], list[str]]:
+    """Return what was looked at while training, and one line for each run of which it cannot be read.
+
+    That is gradients of terms, and a sample's drift and retrieval over the targets.
 
     Named `gradient/TERM/cosine`, `gradient/TERM/share`, `sample/drift` and `sample/retrieval`, with ` in PHASE` where a run
     has several phases, each of which counts its steps from 0.
     """
     found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    left_out = []
     for run in runs:
-        stored = run.data.get("diagnostics")
-        entries = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
-        phases = list(dict.fromkeys(str(one.get("phase")) for one in entries))
-        for phase in phases:
-            own = [{**one, **_means(one, targets)} for one in entries if str(one.get("phase")) == phase]
-            for name, points in _points(own, ("gradient/", "sample/")).items():
-                steps, values = zip(*points, strict=True)
-                named = f"{name} in {phase}" if len(phases) > 1 else name
-                found[named].append((np.array(steps, dtype=float), np.array(values)))
-    return [_over_seeds(name, of_runs) for name, of_runs in found.items()]
+        try:
+            own = _diagnostics(run, targets)
+        except _UNREADABLE as error:
+            left_out.append(f"`diagnostics` of `{run.folder / 'result.json'}` cannot be read ({_first_line(error)}).")
+            continue
+        for name, points in own.items():
+            found[name].append(points)
+    return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
+
+
+def huge_costs(runs: Sequence[Result]) -> list[str]:
+    """Return one line for each number of a cost that is too large for a float."""
+    return [
+        f"`cost.{name}` of `{run.folder / 'result.json'}` is left out: the number is too large."
+        for run in runs
+        for name, value in run.data["cost"].items()
+        if isinstance(value, int | float) and as_float(value) is None
+    ]
+
+
+def as_float(value: object) -> float | None:
+    """Return a number as a float; None for what is no number, or too large for a float."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
+
+
+def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, tuple[Array, Array]]:
+    """Return the steps and values of what was looked at in one run."""
+    found = {}
+    stored = run.data.get("diagnostics")
+    entries = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
+    phases = list(dict.fromkeys(str(one.get("phase")) for one in entries))
+    for phase in phases:
+        own = [{**one, **_means(one, targets)} for one in entries if str(one.get("phase")) == phase]
+        for name, points in _points(own, ("gradient/", "sample/")).items():
+            steps, values = zip(*points, strict=True)
+            named = f"{name} in {phase}" if len(phases) > 1 else name
+            found[named] = np.array(steps, dtype=float), np.array(values)
+    return found
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

@@ -35,7 +35,7 @@ from distxfer.reports._report._charts import (
     tooltip,
 )
 from distxfer.reports._report._facts import Facts
-from distxfer.reports._report._runs import Curve
+from distxfer.reports._report._runs import Curve, as_float
 from distxfer.reports._vega import SHAPES
 
 _COST = {
@@ -285,9 +285,10 @@ def _title(quantity: str) -> Any:
 
 def _costs(stored: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a run's cost, with the forward passes in all."""
-    found = {name: float(value) for name, value in stored.items() if name in _COST and isinstance(value, int | float)}
-    if isinstance(stored.get("forwards_per_step"), int | float) and "steps" in found:
-        found["forwards"] = float(stored["forwards_per_step"]) * found["steps"]
+    found = {name: value for name in stored if name in _COST and (value := as_float(stored[name])) is not None}
+    per_step = as_float(stored.get("forwards_per_step"))
+    if per_step is not None and "steps" in found:
+        found["forwards"] = per_step * found["steps"]
     return found
 
 

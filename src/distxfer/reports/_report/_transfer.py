@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -30,7 +30,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied
-from distxfer.reports._report._relations import Related, by_distance
+from distxfer.reports._report._relations import Related, by_distance, without_gaps
 
 _MEASURES = {
     "transfer": "relative transfer, (target − source) / source, %",
@@ -48,11 +48,12 @@ def transfer(facts: Facts) -> Section:
         for name, text in _MEASURES.items()
         if name != "gain" or facts.comparisons
     }
+    methods, left_out = without_gaps(facts)
     related = {
         (method.name, measure): by_distance(facts, _values(facts, method, measure))
-        for method in facts.methods
+        for method in methods
         for measure in labels
-        if not (measure == "gain" and method is facts.baseline)
+        if not (measure == "gain" and method.name == facts.baseline.name)
     }
     measure = Choice("measure", "Shown", labels)
     return Section(
@@ -65,6 +66,7 @@ def transfer(facts: Facts) -> Section:
             f" Holm over the {len(facts.distances)} distances offered. The band takes languages as independent, so where"
             " families matter trust p, not the band. Distances are from"
             f" {facts.source_name}{', gaps in the features filled by prediction' if facts.imputed else ''}.",
+            *_without(left_out),
             *_weak(related),
         ),
         figures=(
@@ -184,6 +186,12 @@ def _chart(pick: Pick, labels: Mapping[str, str], said: Mapping[str, Any]) -> Dr
         ),
     )
     return layers.add_params(alt.param(name="said", value=dict(said)))
+
+
+def _without(left_out: Sequence[str]) -> list[str]:
+    """Say what the lines and correlations are without."""
+    named = ", ".join(left_out)
+    return [f"Lines and ρ are over what all methods have, as in compare; left out of them: {named}."] if named else []
 
 
 def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]:
