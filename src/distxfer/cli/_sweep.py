@@ -74,28 +74,28 @@ def sweep(
         plan = plan_sweep(words, results, paired=paired or [], shard=shard, max_runs=max_runs)
         _forecast(plan, results, retry_failed, as_json)
         return
-    from distxfer.experiments import Outcome, Progress
+    from distxfer.experiments import Progress
     from distxfer.experiments import sweep as run
-
-    def name(outcome: Outcome) -> str:
-        return " ".join((outcome.run.recipe.name, *outcome.run.varied, f"seed={outcome.run.seed}"))
-
-    def told(last: Outcome | None) -> str:
-        if last is None:
-            return ""
-        why = f": {last.reason.splitlines()[0]}" if last.reason else ""
-        return f"{name(last)} {last.status}{why} ({span(last.seconds)})"
 
     with run_progress() as report:
 
         def advance(now: Progress) -> None:
-            report(now.total, now.done, now.failed, now.seconds_left, told(now.last))
+            report(now.total, now.done, now.failed, now.seconds_left, _told(now.last))
 
         outcomes = run(
             words, results, paired=paired or [], shard=shard, max_runs=max_runs, engine=chosen,
             retry_failed=retry_failed, report=advance, notice=notice,
         )  # fmt: skip
     _show(outcomes, as_json)
+
+
+def _told(last: Any) -> str:
+    """Return in a line what became of the run that has just ended, if any has."""
+    if last is None:
+        return ""
+    name = " ".join((last.run.recipe.name, *last.run.varied, f"seed={last.run.seed}"))
+    why = f": {last.reason.splitlines()[0]}" if last.reason else ""
+    return f"{name} {last.status}{why} ({span(last.seconds)})"
 
 
 def _show(outcomes: list[Any], as_json: bool) -> None:
