@@ -165,7 +165,7 @@ REFUSED = {
         " `bundled/multilingual-e5-small`."
     ),
     "before=x after=y model.pooling=max": (
-        "The recipe `plain` has 1 mistake:\n  `model.pooling` is `max`, but it should be 'mean' or 'cls'."
+        "The recipe `plain` has 1 mistake:\n  `model.pooling` is `max`, but it should be 'mean', 'cls' or 'last'."
     ),
     "before=x after=y cls": (
         "The recipe `plain` has 1 mistake:\n  `cls` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."

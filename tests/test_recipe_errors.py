@@ -49,7 +49,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("tasks.source=deu", f"`tasks` is no key. Did you mean `task`? Known here: {TOP}."),
         ("interventions.drift.weight=1", f"`interventions` is no key. Did you mean `intervention`? Known here: {TOP}."),
         ("task.sorce=deu", "`task.sorce` is no key. Did you mean `task.source`?"
-         " Known here: name, source, targets, shots, max_length."),
+         " Known here: name, source, targets, shots, max_length, folder, revision, kind, pattern, columns."),
         ("task.shots=x", "`task.shots` is `x`, but it should be a whole number, or 'all'."),
         ("phase.finetune.epoch=3",
          f"`phase.finetune.epoch` is no key. Did you mean `phase.finetune.epochs`? Known here: {PHASE}."),
@@ -80,7 +80,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("intervention.drift.weight=-1", "`intervention.drift.weight` is `-1`, but it should be greater than or equal to 0."),
         ("intervention.drift.weight=inf", "`intervention.drift.weight` is `inf`, but it should be a finite number."),
         ("intervention.drift.weight=nan", "`intervention.drift.weight` is `nan`, but it should be greater than or equal to 0."),
-        ("model.pooling=maen", "`model.pooling` is `maen`, but it should be 'mean' or 'cls'. Did you mean `mean`?"),
+        ("model.pooling=maen", "`model.pooling` is `maen`, but it should be 'mean', 'cls' or 'last'. Did you mean `mean`?"),
         ("intervention.drift.measure=ckka", "`intervention.drift.measure` is `ckka`, but it should be 'cka', 'relational',"
          " 'cosine' or 'mse'. Did you mean `cka`?"),
         ("intervention.drift.layers=lowr", "`intervention.drift.layers` is `lowr`, but it should be a whole number, or"

@@ -141,8 +141,8 @@ def test_logits_are_kept_of_a_checkpoints_own_head_alone(encoder, tiny, tmp_path
     own = state_cache(tuned, fingerprint(tmp_path / "saved"), 32)
     first, again = (taken(tuned, texts, own) for _ in range(2))
     assert len(passes) == 3
-    assert torch.equal(first.predictions(texts), again.predictions(texts))
-    assert torch.equal(first.predictions(texts), taken(encoder, texts).predictions(texts))
+    assert torch.equal(first.outputs(texts), again.outputs(texts))
+    assert torch.equal(first.outputs(texts), taken(encoder, texts).outputs(texts))
 
 
 # What is damaged, and what cannot be written
@@ -215,7 +215,7 @@ def test_parts_are_encoded_one_after_the_other(encoder):
     ours, more = examples("eng", 70), [Example("", "eng", "cat " * 9), Example("", "deu", "hund")]
     whole = snapshots(encoder, Collator(encoder.tokenizer, 32), [ours, more], Team())
     assert torch.equal(whole.states(ours), taken(encoder, ours).states(ours))
-    assert torch.equal(whole.predictions(more), taken(encoder, more).predictions(more))
+    assert torch.equal(whole.outputs(more), taken(encoder, more).outputs(more))
 
 
 # In a run

@@ -3,9 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from distxfer.data._examples import SPLITS as SPLITS
+from distxfer.data._examples import About as About
+from distxfer.data._examples import Answer as Answer
+from distxfer.data._examples import Data as Data
 from distxfer.data._examples import Example as Example
 from distxfer.data._examples import Pair as Pair
 from distxfer.data._examples import ParallelText as ParallelText
+from distxfer.data._examples import Tags as Tags
 from distxfer.data._examples import Task as Task
 from distxfer.data._sources import load_parallel as load_parallel
 from distxfer.data._sources import load_task as load_task
@@ -28,6 +32,13 @@ if TYPE_CHECKING:
     from distxfer.data._batches import Batch as Batch
     from distxfer.data._batches import Collator as Collator
     from distxfer.data._batches import epoch_order as epoch_order
+    from distxfer.data._kind import Kind as Kind
+    from distxfer.data._kind import Output as Output
+    from distxfer.data._kind import Prediction as Prediction
+    from distxfer.data._kind import Reading as Reading
+    from distxfer.data._kind import kind_named as kind_named
+    from distxfer.data._kind import kind_names as kind_names
+    from distxfer.data._kind import kind_of as kind_of
 
 
 def __getattr__(name: str) -> Any:
@@ -36,4 +47,8 @@ def __getattr__(name: str) -> Any:
         from distxfer.data import _batches
 
         return getattr(_batches, name)
+    if name in {"Kind", "Output", "Prediction", "Reading", "kind_named", "kind_names", "kind_of"}:
+        from distxfer.data import _kind
+
+        return getattr(_kind, name)
     raise AttributeError(f"module `{__name__}` has no `{name}`")

@@ -1,25 +1,30 @@
 """From examples to padded tensors, and the order in which an epoch visits them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
+from distxfer.data._kind import Kind, kind_named
 
 _BUCKET = 8  # batches that are sorted by length together: enough to save padding, few enough to keep the order random
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n,), or None where one has no label."""
+    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n, ...), or None where one has no label.
+
+    `encoding` is what the tokenizer made of them, where it did: it knows which character stands in which token.
+    """
 
     examples: tuple[Example, ...]
     inputs: dict[str, Tensor]
     labels: Tensor | None
+    encoding: BatchEncoding | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -32,11 +37,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collator:
-    """Turns examples into a Batch with one tokenizer; texts longer than `max_length` tokens are cut there."""
+    """Turns examples into a Batch with one tokenizer; texts longer than `max_length` tokens are cut there.
+
+    `kind` says what the labels become.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     device: torch.device | str = "cpu"
+    kind: Kind = field(default_factory=lambda: kind_named("classification"))
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Return the batch of these examples, padded to the longest."""
@@ -50,11 +59,12 @@ class Collator:
         else:
             both = pairs if pairs[0] is not None else None
             encoded = self.tokenizer(texts, both, padding=True, return_tensors="pt", **cut)
-        labels = [example.label for example in examples if example.label is not None]
+        labels = self.kind.targets(examples, encoded)
         return Batch(
             examples=tuple(examples),
             inputs={name: tensor.to(self.device) for name, tensor in encoded.items()},
-            labels=torch.tensor(labels, device=self.device) if len(labels) == len(examples) else None,
+            labels=None if labels is None else labels.to(self.device),
+            encoding=encoded,
         )
 
 

@@ -1,21 +1,44 @@
 """What every task and every parallel corpus is made of, whatever file or package it came from."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
+class Tags:
+    """A label for each word of a text: the word is the characters [start, end) of a span, its label indexes the task's."""
+
+    spans: tuple[tuple[int, int], ...]
+    tags: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to a question: the characters from `start` on of the text that holds it."""
+
+    text: str
+    start: int
+
+
+Label = int | Tags | tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
-    """One text (or pair of texts) in one language; `label` indexes the task's `labels`, None means unlabelled."""
+    """One text (or pair of texts) in one language; `label` is what its task's kind says, None means unlabelled.
+
+    A class: the number of one of the task's `labels`. Words with labels: Tags over `text`. An answer: those that count as
+    right, in `text_pair`, to the question in `text`; an empty tuple where there is none.
+    """
 
     id: str
     language: str
     text: str
     text_pair: str | None = None
-    label: int | None = None
+    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +50,57 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Data:
+    """Which data, and how it lies: the `name` of a built-in task or corpus, or a folder of your own.
+
+    `folder` is where a copy of a built-in one's files lies, in place of the hub; `revision` another one of it on the hub.
+    For a folder of your own: the `kind` of task, the `pattern` of its files below the folder, such as
+    `{language}/{split}.jsonl`, and which of the file's `columns` holds a field, such as `{"text": "sentence"}`.
+    """
+
+    name: str
+    folder: str = ""
+    revision: str = ""
+    kind: str = ""
+    pattern: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class About:
+    """What `distxfer ls` says of a built-in task or corpus.
+
+    `needs` is what must be there: a package, a file, the hub. `source` is the repository on the hub, with its pinned
+    `revision`; `citation` the paper, as one line.
+    """
+
+    description: str
+    kind: str = "classification"
+    needs: str = ""
+    size: str = ""
+    licence: str = ""
+    citation: str = ""
+    source: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class Task:
-    """A labelled classification task in several languages.
+    """A task in several languages; `kind` names what is predicted, a file in `data/kinds/`.
 
     `splits[split][language]` holds the examples; `train` is there for the source at least, `test` for the source and
-    every target. `unlabelled[language]` is text that may be read in training without its labels.
+    every target. `unlabelled[language]` is text that may be read in training without its labels. `notes` say what was
+    found wrong with the data and left out, with counts, files and languages: users are shown them.
     """
 
     name: str
     labels: tuple[str, ...]
-    splits: Mapping[str, Mapping[str, tuple[Example, ...]]]
-    unlabelled: Mapping[str, tuple[Example, ...]] = field(default_factory=dict)
+    splits: Mapping[str, Mapping[str, Sequence[Example]]]
+    unlabelled: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    kind: str = "classification"
+    notes: tuple[str, ...] = ()
 
-    def examples(self, split: str, language: str) -> tuple[Example, ...]:
+    def examples(self, split: str, language: str) -> Sequence[Example]:
         """Return the examples of one split and language; none if the task has no such part."""
         return self.splits.get(split, {}).get(language, ())
 
@@ -56,11 +117,15 @@ class Task:
 
 @dataclass(frozen=True)
 class ParallelText:
-    """Sentence pairs from the source into each target: `train` for the terms that align, `held_out` for measuring."""
+    """Sentence pairs from the source into each target: `train` for the terms that align, `held_out` for measuring.
+
+    `notes` say what was left out, as those of a Task.
+    """
 
     name: str
-    train: Mapping[str, tuple[Pair, ...]]
-    held_out: Mapping[str, tuple[Pair, ...]]
+    train: Mapping[str, Sequence[Pair]]
+    held_out: Mapping[str, Sequence[Pair]]
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of every pair, in order."""
@@ -72,7 +137,7 @@ class ParallelText:
         )
 
 
-def astuple(example: Example) -> tuple[str | int | None, ...]:
+def astuple(example: Example) -> tuple[str | Label | None, ...]:
     """Return the fields of an example in order (`dataclasses.astuple` copies deeply, and is 20 times slower)."""
     return example.id, example.language, example.text, example.text_pair, example.label
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from distxfer.data._examples import Example, Pair
+from distxfer.data._examples import Data, Example, Pair
 from distxfer.data._files import language_paths, lines
 from distxfer.data.parallel.folder import load as load_folder
 from distxfer.errors import InputError
@@ -197,7 +197,7 @@ def read_aligned_folder(folder: Path, source: str, languages: Sequence[str]) -> 
     found: dict[Pair, str] = {}
     for language in languages:
         text, path = _path_of(language, texts, folder, "tsv"), _path_of(language, aligned, folder, "pharaoh")
-        corpus = load_folder(str(folder), source, (language,))
+        corpus = load_folder(Data(str(folder)), source, (language,))
         there = read_alignments(path)
         links = dict(enumerate(there, 1))
         for pair in (*corpus.train[language], *corpus.held_out[language]):

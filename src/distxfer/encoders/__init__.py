@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from distxfer.encoders._adapters import merge_adapters as merge_adapters
     from distxfer.encoders._encoder import Encoded as Encoded
     from distxfer.encoders._encoder import Encoder as Encoder
+    from distxfer.encoders._encoder import Output as Output
     from distxfer.encoders._encoder import Pooling as Pooling
     from distxfer.encoders._encoder import Reference as Reference
     from distxfer.encoders._load import fingerprint as fingerprint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch and transformers only when it is asked for."""
-    if name in {"Encoded", "Encoder", "Pooling", "Reference"}:
+    if name in {"Encoded", "Encoder", "Output", "Pooling", "Reference"}:
         from distxfer.encoders import _encoder
 
         return getattr(_encoder, name)

@@ -5,7 +5,7 @@ import errno
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,7 +19,10 @@ from distxfer.encoders._quiet import quiet
 from distxfer.encoders._stack import add_adapters
 from distxfer.errors import InputError
 
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "last"]
+# What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is the
+# text's own pooled state.
+Output = Literal["text", "token", "span", "state"]
 Place = int | Literal["embeddings", "final", "head"]
 # What adapters put into a parameter's name; without it the name is the one in the plain model.
 _PEFT_NAMES = re.compile(
@@ -32,8 +35,9 @@ _MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond i
 class Encoded:
     """What one forward pass gave for `n` examples.
 
-    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is
-    (n, classes), or None where the head was not asked for.
+    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is what the
+    head says, or None where it was not asked for: (n, classes) a text, (n, tokens, classes) a token, (n, tokens, 2) for a
+    span's start and end, and (n, d), the last layer pooled, without a head.
     """
 
     hidden: tuple[Tensor, ...]
@@ -42,10 +46,12 @@ class Encoded:
     logits: Tensor | None = None
 
     def pooled(self, layer: int) -> Tensor:
-        """Return one vector per example, (n, d): the mean over the tokens that are no padding, or the first token."""
+        """Return one vector per example, (n, d): the mean over the tokens that are no padding, or the first or last of them."""
         hidden = self.hidden[layer]
         if self.pooling == "cls":
             return hidden[:, 0]
+        if self.pooling == "last":
+            return hidden[torch.arange(len(hidden), device=hidden.device), self.mask.sum(dim=1) - 1]
         mask = self.mask.unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
@@ -88,6 +94,7 @@ class Encoder:
     head: frozenset[str]  # names of the parameters that no checkpoint brought
     max_tokens: int  # the longest input that the encoder has positions for
     head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
+    output: Output = "text"
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
     fingerprint: str = ""  # of the checkpoint's files, where it was asked for
@@ -125,14 +132,28 @@ class Encoder:
 
     def classify(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Run the encoder and its head; the hidden states and the logits come from one forward pass."""
+        if self.output == "state":
+            encoded = self.encode(inputs)
+            return replace(encoded, logits=encoded.pooled(-1))
         output = self.model(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling, output.logits)
+        span = self.output == "span"
+        logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if span else output.logits
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling, logits)
 
-    def states(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor]:
+    def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return what the head says of a batch (see `Encoded.logits`), without dropout and without a gradient."""
+        with _evaluating(self.model), torch.inference_mode():
+            return cast(Tensor, self.classify(inputs).logits).float()
+
+    def states(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor | None]:
         """Return pooled states (layers + 1, n, d) and logits (n, classes) of all batches, on the CPU, without dropout.
 
-        One forward pass serves every layer, every measure and the predictions.
+        One forward pass serves every layer, every measure and the predictions. The logits are None where the head says
+        something of each token.
         """
+        if self.output in ("token", "span"):
+            with _evaluating(self.model), torch.inference_mode():
+                return torch.cat([self.encode(one).pooled_layers().float().cpu() for one in batches], dim=1), None
         pooled, logits = [], []
         with _evaluating(self.model), torch.inference_mode():
             for inputs in batches:
@@ -265,8 +286,11 @@ class Encoder:
 
     def save(self, folder: Path) -> None:
         """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
+        alone = self.output == "state" and not isinstance(self.model, PeftModel)
         with quiet():
-            with_bottlenecks_taken_up(cast(PreTrainedModel, self.model)).save_pretrained(str(folder))
+            whole = with_bottlenecks_taken_up(cast(PreTrainedModel, self.model))
+            saved = self.base if alone else whole
+            saved.save_pretrained(str(folder))
             try:
                 self.tokenizer.save_pretrained(str(folder))
             except Exception as error:  # tokenizers reports a full disk with the bare class

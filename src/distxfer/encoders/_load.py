@@ -11,19 +11,30 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from distxfer.encoders._bundled import BUNDLED, bundled_folder
-from distxfer.encoders._encoder import Encoder, Pooling
+from distxfer.encoders._encoder import Encoder, Output, Pooling
 from distxfer.encoders._quiet import quiet
 from distxfer.errors import InputError, did_you_mean
 
+_HEADS: dict[Output, tuple[Any, Any, str]] = {  # the architectures that have it, what loads it, its name
+    "text": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head"),
+    "token": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification, "a head for tokens"),
+    "span": (MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering, "a head for answers"),
+    # The encoder is saved alone; the head that it is loaded in is never looked at.
+    "state": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head"),
+}
 _NOT_NEEDED = ["*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
 
 
@@ -73,6 +84,7 @@ def load_encoder(
     labels: Sequence[str],
     *,
     seed: int,
+    output: Output = "text",
     pooling: Pooling = "mean",
     train_word_embeddings: bool = False,
     drop_last_layers: int = 0,
@@ -81,17 +93,20 @@ def load_encoder(
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
+    `output` is what the head says: one of the labels for each text or each token, or where a span starts and ends.
+
     `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them. `fingerprint` is kept with
     it, to tell what was measured of another one.
 
-    Raises InputError where the folder holds no encoder that `AutoModelForSequenceClassification` can load whole, or
-    none of its blocks would be left.
+    Raises InputError where the folder holds no encoder that Transformers can load whole with such a head, or none of its
+    blocks would be left.
     """
-    model, info = _load_model(folder, labels, seed)
+    labels = labels or ["none"]  # a task without labels has a head that nobody looks at
+    model, info = _load_model(folder, labels, seed, output)
     base = cast(PreTrainedModel, model.base_model)
     blocks = _blocks(base)
     head = _head(model, info)
-    kept = _renew_head(model, info, folder, labels, seed)
+    kept = _renew_head(model, info, folder, labels, seed, output)
     _check_whole(model, head, info, folder)
     _drop_last(model, base, blocks, drop_last_layers)
     order = [key for key, _ in model.named_parameters()]
@@ -114,6 +129,7 @@ def load_encoder(
         embeddings=embeddings,
         head=head,
         head_is_loaded=kept,
+        output=output,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
         fingerprint=fingerprint,
@@ -122,14 +138,15 @@ def load_encoder(
     )
 
 
-def _config(folder: Path) -> Any:
+def _config(folder: Path, output: Output) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING or config.is_encoder_decoder:
+    architectures, _, head = _HEADS[output]
+    if type(config) not in architectures or config.is_encoder_decoder:
         raise InputError(
-            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with a classification head."
+            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {head}."
             " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT ...) or a decoder (Qwen2, Llama ...)."
         )
     return config
@@ -191,13 +208,16 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     return frozenset(_new(info) | outside)
 
 
-def _load_model(folder: Path, labels: Sequence[str], seed: int) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load_model(
+    folder: Path, labels: Sequence[str], seed: int, output: Output
+) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return the classifier in a folder, its new weights drawn from `seed`, and what loading said of its weights."""
-    _config(folder)
+    _config(folder, output)
+    loader = _HEADS[output][1]
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = loader.from_pretrained(
                 folder,
                 id2label=dict(enumerate(labels)),
                 label2id={label: index for index, label in enumerate(labels)},
@@ -227,7 +247,9 @@ def _new(info: dict[str, Any]) -> set[str]:
     return {str(key) for key in (*info["missing_keys"], *mismatched)}
 
 
-def _renew_head(model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int) -> bool:
+def _renew_head(
+    model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, output: Output
+) -> bool:
     """Replace a head that the checkpoint brought, unless it is one for these very labels in this order.
 
     Returns whether the model now has the checkpoint's head, whole.
@@ -242,7 +264,7 @@ def _renew_head(model: PreTrainedModel, info: dict[str, Any], folder: Path, labe
         return not new
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        fresh = dict(AutoModelForSequenceClassification.from_config(model.config).named_parameters())
+        fresh = dict(_HEADS[output][1].from_config(model.config).named_parameters())
         for name in brought:
             model.get_parameter(name).copy_(fresh[name])
     return False

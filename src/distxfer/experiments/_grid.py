@@ -192,7 +192,7 @@ def _prepared(recipe: Recipe, known: dict[str, Prepared]) -> Prepared:
     if key not in known:
         known[key] = prepare(recipe)
     there = known[key]
-    return replace(there, recipe=recipe, resolved={**recipe.resolved(), "task": there.resolved["task"]})
+    return replace(there, recipe=recipe, resolved={**recipe.resolved(whole=False), "task": there.resolved["task"]})
 
 
 def _about_lists(axes: Sequence[Axis], runs: Sequence[PlannedRun]) -> list[str]:

@@ -154,7 +154,7 @@ def _tokens(
     key: str, source: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, own: Sequence[str]
 ) -> Iterator[Fact]:
     """Yield what the tokenizer makes of this language, of the source, and of the task's nearest and farthest target."""
-    known = task_languages(recipe.task.name)
+    known = task_languages(recipe.task.data)
     others = sorted(
         (value, code) for code, value in _far_from(source, [c for c in known if c not in (key, source)], recipe)
     )
@@ -186,9 +186,9 @@ def _tokenized(code: str, role: str, texts: list[str], tokenizer: PreTrainedToke
 
 def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
     """Return the task's test texts in a language, or else the built-in parallel text in it."""
-    if code in task_languages(recipe.task.name):
+    if code in task_languages(recipe.task.data):
         targets = tuple(one for one in (code,) if one != source)
-        return [one.text for one in load_task(recipe.task.name, source, targets).examples("test", code)]
+        return [one.text for one in load_task(recipe.task.data, source, targets).examples("test", code)]
     for name in parallel_names():
         if {code, source} <= set(parallel_languages(name)) and code != source:
             found = load_parallel(name, source, (code,))
@@ -207,7 +207,7 @@ def _parallel_text(key: str, source: str, path: Path | None, pairs: Sequence[tup
             yield Fact("parallel", f"pairs_{name}", key, 0.0, 0, note=f"`{name}` has nothing between the two")
             continue
         n = len(_all(load_parallel(name, source, (key,)), key))
-        yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=parallel_names()[name])
+        yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=parallel_names()[name].description)
 
 
 def _all(found: ParallelText, key: str) -> list[Pair]:

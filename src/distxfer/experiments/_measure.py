@@ -1,6 +1,5 @@
 """What lies between two checkpoints: drift, alignment and transfer per language, and how they go with distance."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import inf, isnan
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 
-from distxfer.data import Collator, Example, ParallelText, Task, load_task
+from distxfer.data import Collator, Example, ParallelText, Task, kind_of, load_task
 from distxfer.encoders import (
     Encoder,
     adapter_base,
@@ -31,6 +30,7 @@ from distxfer.experiments._measurements import (
     snapshots,
     texts_to_measure,
 )
+from distxfer.experiments._predict import Scored, score
 from distxfer.experiments._prepare import languages_of, parallel_of
 from distxfer.experiments._recipe import Recipe, load_recipe
 from distxfer.experiments._recipe_files import shipped_folder
@@ -38,9 +38,7 @@ from distxfer.experiments._relations import Method, Relation, relate
 from distxfer.languages import check_distance
 from distxfer.measure import (
     Decomposition,
-    accuracy,
     cka_reason,
-    is_collapsed,
     relative_transfer,
     standardise,
     top_dimension_share,
@@ -179,13 +177,15 @@ def measure(
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     languages = languages_of(recipe)
     every = [languages.source, *languages.targets]
-    task = load_task(recipe.task.name, languages.source, languages.targets)
+    task = load_task(recipe.task.data, languages.source, languages.targets)
     parallel = parallel_of(recipe, languages)
     encoders = _encoders(before, after, recipe, task, device=Team().device)
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]
     rows = _rows(taken, task, parallel, every, unbiased)
-    scores = _scores(taken["after"], task, every) if tuned.head_is_loaded else {}
+    scored = _scored(tuned, recipe.task.max_length, task, every, taken["after"])
+    metric = kind_of(task).metrics[0]
+    scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
     transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, every)
     found = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
     far = found.distances[found.distance]
@@ -211,7 +211,7 @@ def measure(
         transfer=transfer,
         relations=found.relations,
         decomposition=found.decomposition,
-        notes=(*notes, *_score_notes(scores, task, languages.source), *found.notes),
+        notes=(*notes, *_score_notes(scored, scores, task, languages.source), *found.notes),
     )
 
 
@@ -241,7 +241,15 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
         try:
             base = adapter_base(name)
             folder = model_folder(base)
-            encoder = load_encoder(base, folder, task.labels, seed=0, pooling=recipe.model.pooling, device=device)
+            encoder = load_encoder(
+                base,
+                folder,
+                task.labels,
+                seed=0,
+                output=kind_of(task).output,
+                pooling=recipe.model.pooling,
+                device=device,
+            )
             if base != name:
                 encoder = merge_adapters(encoder, Path(name).expanduser())
         except InputError as error:
@@ -270,7 +278,7 @@ def _take(
         notice(f"Measuring {sum(map(len, parts))} texts with `{encoder.name}`.")
         cache = state_cache(encoder, digest, max_length, notice)
         collate = Collator(encoder.tokenizer, max_length, encoder.device)
-        scored = moment == "after" and encoder.head_is_loaded
+        scored = moment == "after" and (encoder.head_is_loaded or encoder.output == "state")
         taken[moment] = snapshots(encoder, collate, parts, Team(), cache, logits=scored)
     return taken
 
@@ -340,15 +348,6 @@ def _spans(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, span)) for span in spans)
 
 
-def _scores(now: Snapshot, task: Task, languages: Iterable[str]) -> dict[str, float]:
-    def score(examples: Sequence[Example]) -> float:
-        return accuracy(
-            [one.label for one in examples if one.label is not None], now.predictions(examples).argmax(dim=-1).tolist()
-        )
-
-    return {language: score(task.examples("test", language)) for language in languages}
-
-
 def _tokens(encoder: Encoder, task: Task, languages: Iterable[str]) -> dict[str, float]:
     """Return the mean number of tokens of a test text. Per text, since not every script parts words."""
 
@@ -364,14 +363,22 @@ def _transfer(scores: Mapping[str, float], source: str) -> dict[str, float]:
     return {language: value for language, value in relative.items() if value is not None}
 
 
-def _score_notes(scores: Mapping[str, float], task: Task, source: str) -> list[str]:
-    if not scores:
+def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[str], now: Snapshot) -> Scored | None:
+    """Return the scores of the tuned encoder, or None where it has no head for the task."""
+    if not (encoder.head_is_loaded or encoder.output == "state"):
+        return None
+    collate = Collator(encoder.tokenizer, max_length, encoder.device, kind_of(task))
+    return score(encoder, collate, task, "test", languages, now, Team())
+
+
+def _score_notes(scored: Scored | None, scores: Mapping[str, float], task: Task, source: str) -> list[str]:
+    kind = kind_of(task)
+    if scored is None:
         return [
             f"`after` has no head for exactly the labels of `{task.name}` ({', '.join(task.labels)}): no scores, no transfer."
         ]
     if not scores[source]:
-        return ["The source's accuracy is 0: relative transfer is not defined."]
-    labels = [one.label for one in task.examples("test", source)]
-    if is_collapsed(round(scores[source] * len(labels)), len(labels), max(Counter(labels).values())):
+        return [f"The source's {kind.metrics[0]} is 0: relative transfer is not defined."]
+    if kind.collapsed(scored.examples[source], scored.predictions[source]):
         return ["COLLAPSED: the source's accuracy is within noise of the majority class: there is nothing to transfer."]
     return []

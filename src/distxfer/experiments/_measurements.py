@@ -38,10 +38,9 @@ class Snapshot:
         """Return (layers + 1, n, d) for these texts."""
         return self.pooled[:, [self.index[bare(example)] for example in examples]]
 
-    def predictions(self, examples: Sequence[Example]) -> Tensor:
-        """Return the class probabilities (n, classes) for these texts; the snapshot must have logits."""
-        assert self.logits is not None
-        return self.logits[[self.index[bare(example)] for example in examples]].softmax(dim=-1)
+    def outputs(self, examples: Sequence[Example]) -> Tensor | None:
+        """Return what the head said of these texts, (n, classes), if the snapshot has it."""
+        return None if self.logits is None else self.logits[[self.index[bare(example)] for example in examples]]
 
 
 def texts_to_measure(
@@ -144,9 +143,11 @@ def _encoded(
     if not parts:
         return {}
     place = {example: number for number, example in enumerate(order)}
-    pooled, logits = torch.cat([one for _, one, _ in parts], dim=1), torch.cat([one for _, _, one in parts])
+    pooled = torch.cat([one for _, one, _ in parts], dim=1)
+    heads = [one for _, _, one in parts if one is not None]
+    logits = torch.cat(heads) if heads else None
     rows = {language: [place[example] for example in group] for language, group in groups.items()}
-    return {language: States(pooled[:, row], logits[row]) for language, row in rows.items()}
+    return {language: States(pooled[:, row], None if logits is None else logits[row]) for language, row in rows.items()}
 
 
 def drift_rows(

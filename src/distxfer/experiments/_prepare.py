@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distxfer.data import Collator, Example, Pair, ParallelText, Task, load_parallel, load_task, task_languages
+from distxfer.data import Collator, Example, Pair, ParallelText, Task, kind_of, load_parallel, load_task, task_languages
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._mining import mined_pairs
@@ -72,10 +72,10 @@ def prepare(recipe: Recipe) -> Prepared:
         languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
     )
     labelled = recipe.task.shots != 0
-    task = load_task(recipe.task.name, languages.source, languages.targets, target_labels=labelled)
+    task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
     parallel = parallel_of(recipe, languages)
     folder = model_folder(recipe.model.name, recipe.model.revision)
-    resolved = recipe.resolved()
+    resolved = recipe.resolved(whole=False)
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
     return Prepared(
         recipe=recipe,
@@ -101,12 +101,13 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
     Raises InputError for what only the encoder can tell: a layer it does not have, a phase in which nothing may train,
     text that an intervention needs and the recipe does not provide.
     """
-    recipe = prepared.recipe
+    recipe, kind = prepared.recipe, kind_of(prepared.task)
     encoder = load_encoder(
         recipe.model.name,
         prepared.model_folder,
         prepared.task.labels,
         seed=stream_seed(recipe.seed, "head"),
+        output=kind.output,
         pooling=recipe.model.pooling,
         train_word_embeddings=recipe.model.train_word_embeddings,
         drop_last_layers=recipe.model.drop_last_layers,
@@ -127,7 +128,7 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
             "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
             " that does, such as `intervention.align.weight=0.5`."
         )
-    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device)
+    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, kind)
     pairs = _pairs(prepared, encoder, collate, team, notice)
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
@@ -141,7 +142,12 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         if bound.checks is not None:
             with _blaming(name):
                 bound.checks(pairs)
-    material = Material(_labelled(prepared), pairs, texts, collate)
+    labelled = [
+        window
+        for example in _labelled(prepared)
+        for window in kind.windows(example, encoder.tokenizer, recipe.task.max_length)
+    ]
+    material = Material(labelled, pairs, texts, collate)
     training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics)
     return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
 
@@ -196,7 +202,7 @@ def _labelled(prepared: Prepared) -> list[Example]:
 def languages_of(recipe: Recipe) -> Languages:
     """Return the languages by their keys, the targets in the recipe's order."""
     source = canonical(recipe.task.source)
-    known = task_languages(recipe.task.name)
+    known = task_languages(recipe.task.data)
     if recipe.task.targets == "all":
         targets = tuple(language for language in known if language != source)
     else:
@@ -219,7 +225,7 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
     if not recipe.parallel.name:
         return None
     try:
-        return load_parallel(recipe.parallel.name, languages.source, languages.targets)
+        return load_parallel(recipe.parallel.data, languages.source, languages.targets)
     except InputError:
         if recipe.values["parallel.name"].origin == defaults_file().name and recipe.task.name != recipe.parallel.name:
             return None

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from distxfer._lists import comma_separated
+from distxfer.data import Data
 from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._recipe_files import defaults_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
@@ -26,9 +27,11 @@ class ModelSettings(BaseModel):
     model_config = _STRICT
     name: str
     revision: str
-    pooling: Literal["mean", "cls"]
+    pooling: Literal["mean", "cls", "last"]
     drop_last_layers: Annotated[int, Field(ge=0)]
     train_word_embeddings: bool
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    gradient_checkpointing: bool = False
 
 
 class TaskSettings(BaseModel):
@@ -40,6 +43,16 @@ class TaskSettings(BaseModel):
     targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
     shots: Annotated[int, Field(ge=0)] | Literal["all"]
     max_length: Annotated[int, Field(ge=4)]
+    folder: str = ""
+    revision: str = ""
+    kind: str = ""
+    pattern: str = ""
+    columns: dict[str, str] = {}
+
+    @property
+    def data(self) -> Data:
+        """Which labelled data, and how it lies."""
+        return Data(self.name, self.folder, self.revision, self.kind, self.pattern, self.columns)
 
 
 class DistanceSettings(BaseModel):
@@ -57,6 +70,14 @@ class ParallelSettings(BaseModel):
     model_config = _STRICT
     name: str
     mined: bool
+    folder: str = ""
+    revision: str = ""
+    pattern: str = ""
+
+    @property
+    def data(self) -> Data:
+        """Which parallel text, and how it lies."""
+        return Data(self.name, self.folder, self.revision, pattern=self.pattern)
 
 
 class _Sections(BaseModel):
@@ -101,15 +122,24 @@ class Recipe:
     interventions: Mapping[str, Intervention]
     values: Mapping[str, Value]
 
-    def resolved(self) -> dict[str, Any]:
-        """Return every setting as plain JSON data, in the layout of a recipe file."""
+    def resolved(self, *, whole: bool = True) -> dict[str, Any]:
+        """Return every setting as plain JSON data, in the layout of a recipe file.
+
+        Unless `whole`, without the settings that came later than version 0.1 where they are as if they were not there (the
+        fields that have a default in this file): a run keeps its id when recipes learn new keys.
+        """
         kinds = {name: self.values[f"intervention.{name}.kind"].value for name in self.interventions}
         return {
             "name": self.name,
             "seed": self.seed,
             "phases": list(self.phases),
-            **{key: cast(BaseModel, getattr(self, key)).model_dump(mode="json") for key in _SETTINGS},
-            "phase": {name: phase.model_dump(mode="json") for name, phase in self.phases.items()},
+            **{
+                key: cast(BaseModel, getattr(self, key)).model_dump(mode="json", exclude_defaults=not whole)
+                for key in _SETTINGS
+            },
+            "phase": {
+                name: phase.model_dump(mode="json", exclude_defaults=not whole) for name, phase in self.phases.items()
+            },
             "intervention": {
                 name: {"kind": kinds[name], **{key: _plain(value) for key, value in asdict(cast(Any, one)).items()}}
                 for name, one in self.interventions.items()

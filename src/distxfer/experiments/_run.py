@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distxfer.data import Example
+from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._card import model_card
@@ -35,6 +34,7 @@ from distxfer.experiments._measurements import (
     texts_to_measure,
     watcher,
 )
+from distxfer.experiments._predict import Scored, score
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
 from distxfer.experiments._result import (
@@ -47,7 +47,7 @@ from distxfer.experiments._result import (
     score_rows,
     write_result,
 )
-from distxfer.measure import accuracy, is_collapsed, macro_f1, transfer_summary
+from distxfer.measure import transfer_summary
 from distxfer.training import Cost, Plan, Report, Team
 
 Notice = Callable[[str], None]
@@ -203,8 +203,11 @@ def _run(
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
     if trackers:
         team.stop_trackers()
+    scored = {
+        split: score(encoder, assembled.collate, prepared.task, split, languages, after, team) for split in _SCORED
+    }
     if team.is_main:
-        _write(prepared, assembled, folder, after, rows, cost, started, team)
+        _write(prepared, assembled, folder, scored, rows, cost, started, team)
     team.wait()
     done = read_result(folder)
     assert done is not None
@@ -220,14 +223,14 @@ def _write(
     prepared: Prepared,
     assembled: Assembled,
     folder: Path,
-    after: Snapshot,
+    scored: Mapping[str, Scored],
     rows: Sequence[Row],
     cost: Cost,
     started: datetime,
     team: Team,
 ) -> None:
     """Write everything else, then `result.json`, then drop the checkpoint, which nobody needs any more."""
-    scores, summary, status = _scores(prepared, after)
+    scores, summary, status = _scores(prepared, scored)
     data = {
         "schema": SCHEMA,
         "id": prepared.id,
@@ -260,7 +263,7 @@ def _write(
         "status": status,
     }
     _table(folder / "measurements.parquet", [asdict(row) for row in rows])
-    _table(folder / "predictions.parquet", _predictions(prepared, after))
+    _table(folder / "predictions.parquet", _predictions(scored["test"]))
     assembled.encoder.save(folder / "model")
     adapters = len([*(folder / "model").rglob("adapter_config.json")])
     (folder / "model" / "README.md").write_text(model_card(data, prepared, adapters), encoding="utf-8")
@@ -285,32 +288,21 @@ def _distances(prepared: Prepared) -> list[dict[str, Any]]:
     ]
 
 
-def _scores(prepared: Prepared, after: Snapshot) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     """Return every language's scores, the summary of the test scores, and whether the run collapsed."""
-    task, classes = prepared.task, len(prepared.task.labels)
+    kind, source = kind_of(prepared.task), prepared.languages.source
     scores: list[dict[str, Any]] = []
-    test: dict[str, float] = {}
-    source = prepared.languages.source
-    collapsed = False
     for language in (source, *prepared.languages.targets):
-        for split in _SCORED:
-            examples = task.examples(split, language)
-            if not examples:
-                continue
-            labels = [one.label for one in examples if one.label is not None]
-            predicted = after.predictions(examples).argmax(dim=-1).tolist()
-            metrics = {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, classes)}
-            scores += score_rows(language, split, metrics, len(examples))
-            if split == "test":
-                test[language] = metrics["accuracy"]
-                if language == source:
-                    correct = sum(a == b for a, b in zip(labels, predicted, strict=True))
-                    collapsed = is_collapsed(correct, len(labels), max(Counter(labels).values()))
+        for split, one in scored.items():
+            if language in one.scores:
+                scores += score_rows(language, split, one.scores[language], len(one.examples[language]))
+    metric, ours = kind.metrics[0], scored["test"]
+    test = {language: values[metric] for language, values in ours.scores.items()}
     between = prepared.distances
     targets = {language: test[language] for language in prepared.languages.targets}
     summary = {
         **transfer_summary(targets, test[source], between.values, between.near, between.far),
-        "metric": "accuracy",
+        "metric": metric,
         "split": "test",
         "selection": "last",
         "distance": between.name,
@@ -318,25 +310,21 @@ def _scores(prepared: Prepared, after: Snapshot) -> tuple[list[dict[str, Any]], 
         "near": list(between.near),
         "far": list(between.far),
     }
-    return scores, summary, "collapsed" if collapsed else "done"
+    return scores, summary, "collapsed" if kind.collapsed(ours.examples[source], ours.predictions[source]) else "done"
 
 
-def _predictions(prepared: Prepared, after: Snapshot) -> list[dict[str, Any]]:
-    labels = prepared.task.labels
-    rows = []
-    for language in (prepared.languages.source, *prepared.languages.targets):
-        examples = prepared.task.examples("test", language)
-        for example, chances in zip(examples, after.predictions(examples), strict=True):
-            rows.append(
-                {
-                    "language": language,
-                    "example_id": example.id,
-                    "label": labels[example.label] if example.label is not None else None,
-                    "prediction": labels[int(chances.argmax())],
-                    **{f"probability_{label}": float(chance) for label, chance in zip(labels, chances, strict=True)},
-                }
-            )
-    return rows
+def _predictions(scored: Scored) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": language,
+            "example_id": example.id,
+            "label": one.label,
+            "prediction": one.prediction,
+            **{f"probability_{label}": chance for label, chance in one.probabilities.items()},
+        }
+        for language, examples in scored.examples.items()
+        for example, one in zip(examples, scored.predictions[language], strict=True)
+    ]
 
 
 def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,21 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from distxfer.data import Batch
+from distxfer.encoders import Encoder
+from distxfer.errors import InputError
 from distxfer.interventions._contract import Step, Term
+
+
+def check_predicts_texts(encoder: Encoder) -> None:
+    """Refuse an encoder whose head does not predict one class a text: there is nothing to compare text by text.
+
+    Raises InputError.
+    """
+    if encoder.output != "text":
+        raise InputError(
+            "it compares predictions text by text, and this task predicts something else. Leave it out, or choose a task that"
+            " classifies texts."
+        )
 
 
 def divergence(taught: Tensor, learning: Tensor, temperature: float = 1.0) -> Tensor:

@@ -12,7 +12,7 @@ from distxfer.data import Example, read_dictionary_folder
 from distxfer.data._words import Key, _key, _lengths, _occurrences
 from distxfer.encoders import Encoder
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._consistency import taught_by_the_original
+from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -71,6 +71,7 @@ class CodeSwitch:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
         found = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
         lexicons = {language: _lexicon(dictionary) for language, dictionary in found.items()}

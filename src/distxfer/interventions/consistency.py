@@ -7,7 +7,7 @@ from pydantic import Field
 
 from distxfer.encoders import Encoder
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._consistency import divergence, predictions
+from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -42,6 +42,7 @@ class Consistency:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
 
         def term(step: Step) -> Term:

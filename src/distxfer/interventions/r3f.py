@@ -1,15 +1,16 @@
 """Predict the same under a little noise on the word embeddings (R3F)."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distxfer.data import Batch, Collator, Example
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError
-from distxfer.interventions._consistency import log_probabilities, predictions, task_predictions
+from distxfer.interventions._consistency import check_predicts_texts, log_probabilities, predictions, task_predictions
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -33,6 +34,7 @@ class R3F:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""
+        check_predicts_texts(encoder)
         _check(encoder)
 
         def term(step: Step) -> Term:
@@ -63,7 +65,7 @@ def _check(encoder: Encoder) -> None:
         with torch.no_grad():
             embedded = noisy(encoder, batch, 0.0)
         same = all(
-            torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+            torch.allclose(cast(Tensor, one), cast(Tensor, other), rtol=1e-4, atol=1e-6)
             for one, other in zip(encoder.states([batch.inputs]), encoder.states([embedded.inputs]), strict=True)
         )
     except (TypeError, ValueError):  # what Transformers raises where `inputs_embeds` is no argument

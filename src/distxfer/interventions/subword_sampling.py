@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from distxfer.data import Batch
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError
-from distxfer.interventions._consistency import taught_by_the_original
+from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -42,6 +42,7 @@ class SubwordSampling:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        check_predicts_texts(encoder)
         splitter = splitter_of(encoder)
 
         def term(step: Step) -> Term:

@@ -28,8 +28,14 @@ def listing(kind: str, results: Path) -> Table:
         return _runs(results)
     rows: dict[str, Callable[[], dict[str, str]]] = {
         "recipes": lambda: {name: description(path) for name, path in recipe_files().items()},
-        "tasks": lambda: {**task_names(), "FOLDER": "your own: {language}/{train,dev,test}.jsonl"},
-        "parallel": lambda: {**parallel_names(), "FOLDER": "your own: {language}.tsv"},
+        "tasks": lambda: {
+            **{name: about.description for name, about in task_names().items()},
+            "FOLDER": "your own: {language}/{train,dev,test}.jsonl",
+        },
+        "parallel": lambda: {
+            **{name: about.description for name, about in parallel_names().items()},
+            "FOLDER": "your own: {language}.tsv",
+        },
         "interventions": _interventions,
         "distances": lambda: {
             **{name: _ABOUT_DISTANCES[name] for name in DISTANCES},

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
 from distxfer.data import Batch, Collator, Example, Pair
 from distxfer.encoders import Encoded, Encoder, Reference
@@ -142,9 +141,9 @@ class Objective(nn.Module):
 
     def _term(self, name: str, step: "_Step", phase: str) -> Term:
         if name == TASK:
-            logits = cast(Tensor, step.encoded().logits)
-            labels = cast(Tensor, step.batch.labels)
-            return Term(cross_entropy(logits.float(), labels, reduction="sum"), len(step.batch), "example")
+            kind = self._material.collate.kind
+            total, count = kind.loss(cast(Tensor, step.encoded().logits), cast(Tensor, step.batch.labels))
+            return Term(total, count, kind.per)
         term = self._bounds[name].term
         assert term is not None
         try:

@@ -7,28 +7,35 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from distxfer.data._examples import Example, Pair, ParallelText, held_out
+from distxfer.data._examples import About, Data, Example, Pair, ParallelText, held_out
 from distxfer.errors import InputError
 from distxfer.languages import canonical
 
-DESCRIPTION = "short interface messages of Django in nearly 100 languages, with English; offline"
+ABOUT = About(
+    "short interface messages of Django in nearly 100 languages, with English; offline",
+    kind="parallel",
+    needs="distxfer[offline]",
+    size="about 700 pairs a language",
+    licence="BSD-3-Clause",
+    citation="Django Software Foundation, message catalogues of Django",
+)
 
 # Placeholders (%s, %(name)s, {name}), markup and entities: no text, so they are taken out of it.
 _NO_TEXT = re.compile(r"%\(\w+\)\w|%[a-z]|\{\w*\}|<[^>]*>|&#?\w+;|\\n|\s+")
 _SHORTEST, _LONGEST = 2, 120  # characters: long messages cost most of the time
 
 
-def languages(name: str) -> tuple[str, ...]:
+def languages(data: Data) -> tuple[str, ...]:
     """Return the languages the corpus has, English among them."""
     return ("eng", *sorted(_catalogues()))
 
 
-def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
+def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     """Return the messages that source and target both have; a fixed fifth, by hash of the English, is held out."""
     source_texts = _messages(source)
     train: dict[str, tuple[Pair, ...]] = {}
     held: dict[str, tuple[Pair, ...]] = {}
-    for target in (target for target in targets if target in languages(name)):
+    for target in (target for target in targets if target in languages(data)):
         target_texts = _messages(target)
         pairs = [
             Pair(Example(key, source, source_texts[key]), Example(key, target, target_texts[key]))
@@ -37,7 +44,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
         ]
         train[target] = tuple(pair for pair in pairs if not held_out(pair.source.id))
         held[target] = tuple(pair for pair in pairs if held_out(pair.source.id))
-    return ParallelText(name=name, train=train, held_out=held)
+    return ParallelText(name=data.name, train=train, held_out=held)
 
 
 @cache

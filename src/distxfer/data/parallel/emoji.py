@@ -1,17 +1,24 @@
 """In-domain parallel text: the names of the emoji that the task's `parallel` part holds, without their labels."""
 
 from distxfer.data._emoji import LANGUAGES, load_emoji
-from distxfer.data._examples import Example, Pair, ParallelText
+from distxfer.data._examples import About, Data, Example, Pair, ParallelText
 
-DESCRIPTION = "569 emoji names per language that the task `emoji` neither trains on nor tests on; offline"
+ABOUT = About(
+    "569 emoji names per language that the task `emoji` neither trains on nor tests on; offline",
+    kind="parallel",
+    needs="distxfer[offline]",
+    size="569 pairs a language",
+    licence="BSD-3-Clause, MIT; names: Unicode-3.0",
+    citation="Unicode CLDR, emoji short names",
+)
 
 
-def languages(name: str) -> tuple[str, ...]:
+def languages(data: Data) -> tuple[str, ...]:
     """Return the languages the corpus has."""
     return tuple(LANGUAGES)
 
 
-def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
+def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     """Return the names in the `parallel` part to train on, those in the `test` part to measure alignment on."""
 
     def pairs(part: str, target: str) -> tuple[Pair, ...]:
@@ -23,7 +30,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
 
     targets = tuple(target for target in targets if target in LANGUAGES)
     return ParallelText(
-        name=name,
+        name=data.name,
         train={target: pairs("parallel", target) for target in targets},
         held_out={target: pairs("test", target) for target in targets},
     )

@@ -2,24 +2,24 @@
 
 from pathlib import Path
 
-from distxfer.data._examples import Example, Pair, ParallelText, held_out
+from distxfer.data._examples import About, Data, Example, Pair, ParallelText, held_out
 from distxfer.data._files import language_paths, lines
 from distxfer.errors import InputError
 
-DESCRIPTION = "your own: FOLDER/{language}.tsv, a source sentence, a tab, its translation"
+ABOUT = About("your own: FOLDER/{language}.tsv, a source sentence, a tab, its translation", kind="parallel")
 
 
-def languages(name: str) -> tuple[str, ...]:
+def languages(data: Data) -> tuple[str, ...]:
     """Return the targets that have a file."""
-    return tuple(language_paths(Path(name).expanduser(), "*.tsv"))
+    return tuple(language_paths(Path(data.name).expanduser(), "*.tsv"))
 
 
-def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
+def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     """Return the pairs of the files; a fixed fifth, by hash of the source sentence, is held out for measuring.
 
     Raises InputError, with file and line, for a line that is not two sentences.
     """
-    paths = language_paths(Path(name).expanduser(), "*.tsv")
+    paths = language_paths(Path(data.name).expanduser(), "*.tsv")
     train: dict[str, tuple[Pair, ...]] = {}
     held: dict[str, tuple[Pair, ...]] = {}
     for target in (target for target in targets if target in paths):
@@ -30,7 +30,7 @@ def load(name: str, source: str, targets: tuple[str, ...]) -> ParallelText:
             )
         train[target] = tuple(pair for pair in pairs if not held_out(pair.source.text))
         held[target] = tuple(pair for pair in pairs if held_out(pair.source.text))
-    return ParallelText(name=name, train=train, held_out=held)
+    return ParallelText(name=data.name, train=train, held_out=held)
 
 
 def _pair(place: str, line: str, source: str, target: str) -> Pair:

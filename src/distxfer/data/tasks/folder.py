@@ -3,26 +3,28 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from distxfer.data._examples import SPLITS, Example, Task
+from distxfer.data._examples import SPLITS, About, Data, Example, Task
 from distxfer.data._files import language_paths, records
 from distxfer.errors import InputError, did_you_mean
 
-DESCRIPTION = "your own: FOLDER/{language}/{train,dev,test}.jsonl with id, text (text_pair), label"
+ABOUT = About("your own: FOLDER/{language}/{train,dev,test}.jsonl with id, text (text_pair), label")
 
 
-def languages(name: str) -> tuple[str, ...]:
+def languages(data: Data) -> tuple[str, ...]:
     """Return the languages that have a `test.jsonl` in the folder."""
     return tuple(
-        key for key, path in language_paths(Path(name).expanduser(), "*/").items() if (path / "test.jsonl").is_file()
+        key
+        for key, path in language_paths(Path(data.name).expanduser(), "*/").items()
+        if (path / "test.jsonl").is_file()
     )
 
 
-def load(name: str, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
+def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task in a folder; the label set is that of the source's `train.jsonl`.
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    folders = language_paths(Path(name).expanduser(), "*/")
+    folders = language_paths(Path(data.name).expanduser(), "*/")
     train_path = folders[source] / "train.jsonl"
     if not train_path.is_file():
         raise InputError(f"`{train_path}` does not exist, but the source `{source}` needs labelled text to train on.")
@@ -50,7 +52,7 @@ def load(name: str, source: str, targets: tuple[str, ...], *, target_labels: boo
             raise InputError(
                 f"`{folders[language] / 'test.jsonl'}` is missing or empty, but `{language}` is to be scored."
             )
-    return Task(name=name, labels=labels, splits=splits, unlabelled=unlabelled)
+    return Task(name=data.name, labels=labels, splits=splits, unlabelled=unlabelled)
 
 
 def _examples(

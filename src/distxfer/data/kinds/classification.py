@@ -1,0 +1,75 @@
+"""One class a text, or pair of texts."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import cast, final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import BatchEncoding
+
+from distxfer.data._batches import Batch
+from distxfer.data._examples import Example, Task
+from distxfer.data._kind import Kind, Prediction, Reading
+from distxfer.measure import accuracy, is_collapsed, macro_f1
+
+
+@final
+class Classification(Kind):
+    """One of the task's labels for each text; what is too long is cut off. Accuracy, and F1 averaged over the classes."""
+
+    output = "text"
+    per = "example"
+    metrics = ("accuracy", "macro_f1")
+
+    def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
+        """Return the numbers of the labels, (n,)."""
+        labels = [cast(int, example.label) for example in examples if example.label is not None]
+        return torch.tensor(labels) if len(labels) == len(examples) else None
+
+    def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        """Return the cross-entropy, in nats, summed over the examples; `output` is (n, classes)."""
+        return cross_entropy(output.float(), targets, reduction="sum"), len(targets)
+
+    def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
+        """Return the probabilities of the classes, (classes,) for each text."""
+        return list(output.float().softmax(dim=-1))
+
+    def predictions(
+        self,
+        task: Task,
+        examples: Mapping[str, Sequence[Example]],
+        readings: Mapping[str, Sequence[Sequence[Reading]]],
+        source: str,
+    ) -> Mapping[str, Sequence[Prediction]]:
+        """Return the most probable class of each text."""
+        return {
+            language: [
+                _prediction(task, example, cast(Tensor, windows[0]))
+                for example, windows in zip(those, readings[language], strict=True)
+            ]
+            for language, those in examples.items()
+        }
+
+    def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return accuracy and macro-averaged F1."""
+        labels = [cast(int, one.label) for one in examples]
+        predicted = [task.labels.index(one.prediction) for one in predictions]
+        return {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, len(task.labels))}
+
+    def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
+        """Return whether accuracy is within noise of that of the majority class."""
+        correct = sum(one.label == one.prediction for one in predictions)
+        return is_collapsed(correct, len(predictions), max(Counter(one.label for one in predictions).values()))
+
+
+def _prediction(task: Task, example: Example, chances: Tensor) -> Prediction:
+    return Prediction(
+        label=None if example.label is None else task.labels[cast(int, example.label)],
+        prediction=task.labels[int(chances.argmax())],
+        probabilities={label: float(chance) for label, chance in zip(task.labels, chances, strict=True)},
+    )
+
+
+KIND = Classification()
