@@ -133,13 +133,8 @@ class Recipe:
             "name": self.name,
             "seed": self.seed,
             "phases": list(self.phases),
-            **{
-                key: cast(BaseModel, getattr(self, key)).model_dump(mode="json", exclude_defaults=not whole)
-                for key in _SETTINGS
-            },
-            "phase": {
-                name: phase.model_dump(mode="json", exclude_defaults=not whole) for name, phase in self.phases.items()
-            },
+            **{key: _section(getattr(self, key), whole) for key in _SETTINGS},
+            "phase": {name: _section(phase, whole) for name, phase in self.phases.items()},
             "intervention": {
                 name: {"kind": kinds[name], **{key: _plain(value) for key, value in asdict(cast(Any, one)).items()}}
                 for name, one in self.interventions.items()
@@ -380,6 +375,12 @@ def _twice(words: Sequence[str]) -> list[str]:
 
 def _inside(key: str) -> str:
     return "finetune.epochs" if key == "phase" else f"{intervention_names()[0]}.weight"
+
+
+def _section(section: BaseModel, whole: bool) -> dict[str, Any]:
+    """Return the settings of a section; a table in it that is empty says nothing, in a recipe file as here."""
+    settings = section.model_dump(mode="json", exclude_defaults=not whole)
+    return {key: value for key, value in settings.items() if value != {}}
 
 
 def _plain(value: Any) -> Any:
