@@ -3,15 +3,16 @@ PYTHON ?= python3
 IN = .venv/bin/python
 # A quiet machine reads warnings better; the install shows only those.
 PIP = $(IN) -m pip install --quiet --constraint constraints.txt
+CLDR = cldr-annotations-full-48.2.0
 
-.PHONY: demo test check study clean
+.PHONY: demo test check study study-120 clean
 .DELETE_ON_ERROR:
 
 demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
 	$(IN) -m distxfer train recipe=drift_reg
 
-test: .venv/dev.done  ## Run the whole test suite.
-	$(IN) -m pytest
+test: .venv/dev.done  ## Run the whole test suite, two files at a time.
+	OMP_NUM_THREADS=1 $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/dev.done  ## Lint, types, import floors.
 	$(IN) -m ruff check
@@ -21,6 +22,12 @@ check: .venv/dev.done  ## Lint, types, import floors.
 
 study: .venv/offline.done  ## Run what the reference study has not run yet (hours; can be stopped at any time), and write its tables.
 	$(IN) scripts/study.py
+
+study-120: .venv/figures.done $(CLDR).tgz  ## The same on 120 languages; CLDR_ANNOTATIONS=FILE where that file is here already.
+	$(IN) scripts/study_120.py
+
+$(CLDR).tgz:
+	$(if $(CLDR_ANNOTATIONS),ln -s "$(abspath $(CLDR_ANNOTATIONS))" $@,npm pack --silent $(subst full-,full@,$(CLDR)))
 
 clean:  ## Remove the virtual environment and the caches of the tools.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -32,6 +39,10 @@ clean:  ## Remove the virtual environment and the caches of the tools.
 .venv/offline.done: .venv/pip.done
 	$(PIP) --editable '.[offline]'
 	touch .venv/offline.done
+
+.venv/figures.done: .venv/pip.done
+	$(PIP) --editable '.[offline,figures]'
+	touch .venv/figures.done
 
 .venv/dev.done: .venv/pip.done
 	$(PIP) --editable '.[offline,dev]'

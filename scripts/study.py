@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
 RESULTS = ROOT / "results" / "reference"
 CHOICES = ROOT / "results" / "choices"
+EVIDENCE = ROOT / "src" / "distxfer" / "experiments" / "_new_language" / "evidence.toml"
 BASELINE = "plain"
 WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
 Array = npt.NDArray[np.float64]
@@ -96,9 +97,9 @@ def main() -> None:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 
 
-def read_study() -> list[Method]:
+def read_study(folder: Path = STUDY) -> list[Method]:
     """Return the methods of the study, in its order."""
-    study = tomllib.loads((STUDY / "_study.toml").read_text(encoding="utf-8"))
+    study = tomllib.loads((folder / "_study.toml").read_text(encoding="utf-8"))
     return [
         Method(
             name=one["name"],
@@ -129,7 +130,7 @@ class Candidate:
 
     def results(self) -> list[Result]:
         """Return its finished runs, by seed: those of whose recipe every setting is the same but the seed."""
-        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved())
+        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(whole=False))
         found = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
         own = [one for one in found if one is not None and _settings(one.data["recipe"]) == asked]
         return sorted(own, key=lambda one: int(one.data["seed"]))
@@ -156,19 +157,28 @@ def read_choices() -> tuple[list[str], list[Candidate]]:
 
 def run(recipe: str, seed: int, into: Path = RESULTS, settings: Sequence[str] = ()) -> bool:
     """Do one run, unless it is done, keep of it what the study needs, and return whether it went through."""
-    command = [sys.executable, "-m", "distxfer", "train", f"recipe={recipe_file(recipe)}", f"seed={seed}", *settings]
+    return train(recipe_file(recipe), seed, into, settings)
+
+
+def train(file: str, seed: int, into: Path, settings: Sequence[str] = ()) -> bool:
+    """Do what `run` does, of a recipe in a file."""
+    command = [sys.executable, "-m", "distxfer", "train", f"recipe={file}", f"seed={seed}", *settings]
     done = subprocess.run([*command, "--results", str(into.relative_to(ROOT))], cwd=ROOT, check=False)
     if done.returncode == 130:
         raise KeyboardInterrupt
-    for folder in (into / recipe).glob(f"*-s{seed}"):
+    for folder in (into / Path(file).stem).glob(f"*-s{seed}"):
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / "interventions.safetensors").unlink(missing_ok=True)
     return done.returncode == 0
 
 
 def results(recipe: str) -> dict[int, Result]:
+    """Return seed -> result of a recipe of the study."""
+    return results_in(RESULTS / recipe)
+
+
+def results_in(folder: Path) -> dict[int, Result]:
     """Return seed -> result; two ids would be two experiments under one name, so that is an error."""
-    folder = RESULTS / recipe
     found = [one for path in sorted(folder.glob("*-s*")) if (one := read_result(path)) is not None]
     if len({one.data["id"] for one in found}) > 1:
         raise SystemExit(f"`{folder}` holds results of several recipes; remove what is old.")
@@ -189,11 +199,12 @@ def _outcome(runs: Sequence[Result]) -> Outcome:
 
 
 def write_tables(methods: list[Method]) -> None:
-    """Write the headline table into the README, what it says of each intervention into its docs, and all methods into
-    `results/study.md`.
+    """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
+    proposes by into the package, and all methods into `results/study.md`.
     """
     put(ROOT / "README.md", table([one for one in methods if one.headline]))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
+    EVIDENCE.write_text(evidence(methods), encoding="utf-8")
     parts = [
         "# The reference study\n",
         "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
@@ -229,6 +240,44 @@ def intervention_table(methods: list[Method]) -> str:
         rows.append((", ".join(f"`{name}`" for name in used) or "–", f"`{one.name}`", len(pairs), *effects))
     columns = ("interventions", "recipe", "seeds", "effect on far", "on English")
     return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
+
+
+def evidence(methods: list[Method]) -> str:
+    """Return the effects of the study as TOML, for `distxfer new-language`: in points, with intervals and Holm's p."""
+    there = [one for one in methods if one.outcomes()]
+    tests = comparisons(there, BASELINE)
+    first = next(iter(results(BASELINE).values()))
+    plain = next(one for one in methods if one.name == BASELINE)
+    lines = [
+        "# What the reference study found of each recipe, in points of accuracy against `plain`: `make study` writes it from",
+        "# the files in results/reference.",
+        "",
+        f'model = "{first.data["recipe"]["model"]["name"]}"',
+        f'task = "{first.data["recipe"]["task"]["name"]}"',
+        f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
+        f"far = {json.dumps(first.summary['far'])}",
+    ]
+    for one in there:
+        found = {subset: tests[one.name, subset] for subset in ("all", "far") if (one.name, subset) in tests}
+        if not found or any(each.p_holm is None for each in found.values()):
+            continue
+        lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"source = {_on_source(one, plain):.4g}"]
+        for subset, each in found.items():
+            test = each.test
+            numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": each.p_holm}
+            inside = ", ".join(f"{key} = {value:.4g}" for key, value in numbers.items())
+            lines.append(f"{subset} = {{ {inside} }}")
+    return "\n".join([*lines, ""])
+
+
+def _on_source(one: Method, baseline: Method) -> float:
+    """Return the mean difference in the source language, over the seeds that both have."""
+    source, base = next(iter(results(BASELINE).values())).data["source"], baseline.outcomes()
+    return fmean(
+        own.accuracy[source] - base[seed].accuracy[source]
+        for seed, own in one.outcomes().items()
+        if seed in base and not own.collapsed
+    )
 
 
 def _kinds(run: Result) -> list[str]:

@@ -74,7 +74,7 @@ def save_tiny(folder: Path, architecture: str = "bert", **settings) -> Path:
         architecture,
         vocab_size=tokenizer.get_vocab_size(),
         pad_token_id=0,
-        **{**ARCHITECTURES[architecture], **settings},
+        **{**ARCHITECTURES.get(architecture, {}), **settings},
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -86,7 +86,7 @@ def test_words_that_are_each_others_nearest(encoder, pretrained):
     """By the pretrained encoder, not by the one that trains; and each sentence pair is looked at once."""
     step = FakeStep(encoder, before=pretrained)
     bound = bind(encoder, layers=[1, 2], unit="word", loss="l2")
-    assert bound.needs == {"pairs", "reference"}
+    assert bound.needs == {"pairs", "pretrained"}
     pairs = []
     for pair in step.given:
         words = [one.text.split() for one in (pair.source, pair.target)]

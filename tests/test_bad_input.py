@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from distxfer.data import parallel_names, task_names
 from distxfer.experiments import recipe_files
 
 NOTHING = {".lock"}  # the lock of a run's folder, which is taken before the encoder is loaded
@@ -57,7 +58,8 @@ def test_several_mistakes_in_a_recipe(refused):
     assert message.splitlines() == [
         "The recipe `plain` has 3 mistakes:",
         "  `foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
-        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, shots, max_length.",
+        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, shots, max_length,"
+        " folder, revision, kind, pattern, columns.",
         "  `phase.finetune.epochs` is `none`, but it should be a whole number.",
     ]
 
@@ -69,8 +71,9 @@ SETTINGS = [
     ("task.targets=deu,ger", "`task.targets` has the language `deu` twice (deu, ger). Name it once."),
     ("task.targets=jpn,en", "`eng` is both `task.source` and one of `task.targets`. Take it out of one of them."),
     ("task.targets=", "`task.targets` is empty. Name at least one of: deu, eng, jpn."),
-    ("task=emojy", "The task `emojy` is neither built in (emoji) nor a folder. Did you mean `emoji`?"),
-    ("parallel=djagno", "The parallel text `djagno` is neither built in (django, emoji) nor a folder. Did you mean `django`?"),
+    ("task=emojy", f"The task `emojy` is neither built in ({', '.join(task_names())}) nor a folder. Did you mean `emoji`?"),
+    ("parallel=djagno", f"The parallel text `djagno` is neither built in ({', '.join(parallel_names())}) nor a folder. Did you"
+     " mean `django`?"),
     ("distance=syntatic", "Distance `syntatic` is not known. Did you mean `syntactic`? Choose from: featural, "),
     ("distance.matrix=no.csv", "Distance table `no.csv` is not a file. Give the path of a CSV file as `distance.matrix`."),
     ("model=./nothing", "The model `./nothing` does not exist. Give a folder, a name on the Hugging Face hub, or "),
@@ -147,7 +150,7 @@ def test_a_task_folder_that_does_not_hold_a_task(refused, task_folder):
     Path("task/eng/train.jsonl").unlink()
     assert refused("task=task").startswith("`task/eng/train.jsonl` does not exist")
     Path("empty").mkdir()
-    assert refused("task=empty").startswith("`task.targets` is empty.")
+    assert refused("task=empty").startswith("`empty` has no test in any language; expected files such as ")
 
 
 def configuration(model_type: str):
@@ -189,7 +192,7 @@ MODELS = [
     (lambda folder: (folder / "config.json").write_text("{"), "`model/config.json` is not a model's configuration: "),
     (configuration("no-such"), "`model/config.json` is not a model's configuration: "),
     (configuration("vit"), "The model in `model` is a `vit`, which has no encoder with a classification head."),
-    (configuration("t5"), "The model in `model` is a `t5`, which has no encoder with a classification head."),
+    (configuration("mbart"), "The model in `model` is a `mbart`, which has no encoder with a classification head."),
     (deeper, "The weights in `model` lack `bert.encoder.layer.4."),
     (without_tokenizer, "The model folder `model` has no tokenizer"),
 ]  # fmt: skip

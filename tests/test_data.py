@@ -4,6 +4,7 @@ import hashlib
 import re
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+import distxfer.data
 from distxfer.data import (
     Collator,
     Example,
@@ -214,17 +216,25 @@ def test_a_missing_django_names_the_command_that_installs_it(monkeypatch):
 
 
 def test_what_is_built_in_is_listed():
-    assert list(task_names()) == ["emoji"]
-    assert list(parallel_names()) == ["django", "emoji"]
+    assert list(task_names()) == shipped("tasks")
+    assert list(parallel_names()) == shipped("parallel")
+    assert {"emoji", "xnli"} < set(task_names())
+
+
+def shipped(room):
+    """The names of the files of a room, without the one that reads a folder."""
+    return sorted(
+        path.stem for path in (Path(distxfer.data.__file__).parent / room).glob("[!_]*.py") if path.stem != "folder"
+    )
 
 
 def test_an_unknown_name():
     complains(
-        "The task `emojis` is neither built in (emoji) nor a folder. Did you mean `emoji`?",
+        f"The task `emojis` is neither built in ({', '.join(task_names())}) nor a folder. Did you mean `emoji`?",
         load_task, "emojis", "eng", ("deu",),
     )  # fmt: skip
     complains(
-        "The parallel text `jango` is neither built in (django, emoji) nor a folder. Did you mean `django`?",
+        f"The parallel text `jango` is neither built in ({', '.join(parallel_names())}) nor a folder. Did you mean `django`?",
         load_parallel, "jango", "eng", ("deu",),
     )  # fmt: skip
 

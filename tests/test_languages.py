@@ -19,6 +19,7 @@ from distxfer.languages import (
     distances,
     families,
     language_name,
+    script,
     weights,
 )
 from helpers import message
@@ -30,7 +31,7 @@ VALUES = st.dictionaries(
 )
 FORMS = (
     " Give an ISO 639 code, a BCP-47 tag, a FLORES code or a Glottocode, "
-    "such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+    "such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`; a language without a code may use `qaa` to `qtz`."
 )
 ONE = " Give the code of one language, such as `jpn`."
 NO_DISTANCE = "is no distance. Give a number of at least 0, or leave the cell empty."
@@ -85,7 +86,6 @@ def test_canonical_is_idempotent(code):
         ("Japanese", "Language code `Japanese` is not known. Did you mean `jpn`?" + FORMS),
         ("jpnn", "Language code `jpnn` is not known. Did you mean `jpn`?" + FORMS),
         ("xx", "Language code `xx` is not known." + FORMS),
-        ("qqq", "Language code `qqq` names no single language (private use)." + ONE),
         ("nah", "Language code `nah` names no single language (Nahuatl languages)." + ONE),
         ("abcd1234", "Glottocode `abcd1234` is not in the table of this package. Give the ISO 639-3 code instead."),
         (
@@ -100,12 +100,25 @@ def test_what_is_no_language_is_an_error(code, text):
     assert message(canonical, code) == text
 
 
-@pytest.mark.parametrize(
-    "code", ["", "und", "mul", "zxx", "mis", "qaa", "qtz", "sgn", "zzz", "x-foo", "i-klingon", "a"]
-)
+@pytest.mark.parametrize("code", ["", "und", "mul", "zxx", "mis", "sgn", "zzz", "x-foo", "i-klingon", "a"])
 def test_special_codes_are_errors(code):
     with pytest.raises(InputError):
         canonical(code)
+
+
+def test_a_language_without_a_code_has_one_of_private_use():
+    assert [canonical(code) for code in ("qaa", "QTZ", "qaa-Latn", "qqq_Cyrl")] == ["qaa", "qtz", "qaa", "qqq_Cyrl"]
+    assert (language_name("qaa"), script("qaa"), script("qaa_Cyrl"), families("qaa")) == (
+        "private use",
+        None,
+        "Cyrl",
+        (),
+    )
+    assert message(canonical, "quaa").endswith("a language without a code may use `qaa` to `qtz`.")
+    assert message(distance, "eng", "qaa") == (
+        f"`qaa` (private use) has no syntactic data in {URIEL}, and no families by which to name its relatives."
+        " Give your own table as `distance.matrix`."
+    )
 
 
 def test_names():

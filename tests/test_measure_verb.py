@@ -16,8 +16,9 @@ from distxfer.reports import measure_figure, measure_tables
 
 EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 COUNTS = (
-    "model.pooling, task.name, task.source, task.targets, task.max_length, distance.name, distance.imputed,"
-    " distance.matrix, parallel.name"
+    "model.pooling, task.name, task.source, task.targets, task.max_length, task.folder, task.revision, task.kind,"
+    " task.pattern, task.columns, distance.name, distance.imputed, distance.matrix, parallel.name, parallel.folder,"
+    " parallel.revision, parallel.pattern"
 )
 
 
@@ -27,7 +28,8 @@ COUNTS = (
 def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned, seven, found):
     shown = cli("measure", f"before={tiny}", "--json", f"after={tuned}", f"task={seven}", "parallel=")
     assert shown.exit_code == 0
-    assert shown.stderr.splitlines() == [f"Measuring 168 texts with `{folder}`." for folder in (tiny, tuned)]
+    repeated = "`eng/test.jsonl` repeats 24 training texts of `eng/train.jsonl` (first: line 1)."
+    assert shown.stderr.splitlines() == [repeated, *(f"Measuring 168 texts with `{one}`." for one in (tiny, tuned))]
     records = json.loads(shown.stdout, parse_constant=lambda word: pytest.fail(word))
     assert records == found.records()
     columns = ["measure", "layer", "language", "value", "n", "moment"]
@@ -158,7 +160,7 @@ REFUSED = {
     ),
     "before=x after=y task.targets=deu,xx": (
         "Language code `xx` is not known. Give an ISO 639 code, a BCP-47 tag, a FLORES code or a Glottocode, such as `ja`,"
-        " `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+        " `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`; a language without a code may use `qaa` to `qtz`."
     ),
     "before=/nowhere after=y": (
         "`before`: The model `/nowhere` does not exist. Give a folder, a name on the Hugging Face hub, or"

@@ -178,7 +178,7 @@ def test_what_is_no_run_is_refused(cli, tmp_path):
         (str(PLAIN),): "Nothing is left to compare with `plain`. Name methods that have runs of the same task, data, model and"
         " source.",
         (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` does not go with two single runs, which are compared on their"
-        " accuracy as it is. Leave it out, or name recipes.",
+        " predictions as they are. Leave it out, or name recipes.",
         ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method of the table that the others are compared"
         " with.",
     }  # fmt: skip

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from distxfer.data import load_parallel, load_task, parallel_languages, task_languages
+from distxfer.data import load_parallel, load_task, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.errors import InputError
 
 TRAIN = [{"id": "a", "text": "one", "label": "yes"}, {"id": "b", "text": "two", "label": "no"}]
@@ -150,6 +150,14 @@ def test_a_target_without_tests(task):
     complains(f"`{task}/deu/test.jsonl` is missing or empty, but `deu` is to be scored.", load, task)
     (task / "deu" / "test.jsonl").unlink()
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
+    (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
+    known = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
+    said = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
+    unread = f"`eng/test.txt` is not read: it ends in none of {known}."
+    complains(f"`{task}` has no test in any language; {said} {unread}", load, task)
+
+
+NAMES = "are texts or whole numbers, and not empty."
 
 
 @pytest.mark.parametrize(
@@ -159,18 +167,16 @@ def test_a_target_without_tests(task):
         ({"id": "b", "sentence": "x", "label": "no"}, "has no `text`, only: id, sentence, label."),
         ({"text": "x", "label": "no"}, "has no `id`, only: text, label."),
         ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file an id of its own."),
-        (
-            {"id": "b", "text": " ", "label": "no"},
-            "has no text in `text` (or something else than text in `text_pair`).",
-        ),
-        ({"id": "b", "text": 3, "label": "no"}, "has no text in `text` (or something else than text in `text_pair`)."),
-        (
-            {"id": "b", "text": "x", "text_pair": ["y"], "label": "no"},
-            "has no text in `text` (or something else than text in `text_pair`).",
-        ),
-        ({"id": "b", "text": "x", "label": None}, "has the label None, but a label is a text or a whole number."),
-        ({"id": "b", "text": "x", "label": True}, "has the label True, but a label is a text or a whole number."),
-        ({"id": "b", "text": "x", "label": 1.0}, "has the label 1.0, but a label is a text or a whole number."),
+        ({"id": "b", "text": " ", "label": "no"}, "has no text in `text`."),
+        ({"id": "b", "text": 3, "label": "no"}, "has no text in `text`, but 3."),
+        ({"id": "b", "text": "x", "text_pair": ["y"], "label": "no"}, "has no text in `text_pair`, but ['y']."),
+        ({"id": "b", "text": "x", "text_pair": " ", "label": "no"}, "has no text in `text_pair`."),
+        ({"id": {"n": 1}, "text": "x", "label": "no"}, f"has the id {{'n': 1}}, but ids {NAMES}"),
+        ({"id": "", "text": "x", "label": "no"}, f"has the id '', but ids {NAMES}"),
+        ({"id": "b", "text": "x", "label": ""}, f"has the label '', but labels {NAMES}"),
+        ({"id": "b", "text": "x", "label": None}, f"has the label None, but labels {NAMES}"),
+        ({"id": "b", "text": "x", "label": True}, f"has the label True, but labels {NAMES}"),
+        ({"id": "b", "text": "x", "label": 1.0}, f"has the label 1.0, but labels {NAMES}"),
         ("[1, 2]", 'holds \'[1, 2]\', but expected a JSON object such as {"id": ..., "text": ...}.'),
         ("{'id': 1}", "is not JSON: Expecting property name enclosed in double quotes at column 2."),
     ],
@@ -219,9 +225,9 @@ def test_a_language_that_the_folder_does_not_have(task):
 
 
 def test_a_folder_that_does_not_exist(tmp_path):
-    message = f"The task `{tmp_path}/none` is neither built in (emoji) nor a folder."
+    message = f"The task `{tmp_path}/none` is neither built in ({', '.join(task_names())}) nor a folder."
     complains(message, load, tmp_path / "none")
-    message = f"The parallel text `{tmp_path}/none` is neither built in (django, emoji) nor a folder."
+    message = f"The parallel text `{tmp_path}/none` is neither built in ({', '.join(parallel_names())}) nor a folder."
     complains(message, load_parallel, f"{tmp_path}/none", "eng", ("deu",))
 
 

@@ -190,8 +190,9 @@ def test_a_cache_that_cannot_be_written_stops_nobody(tmp_path, monkeypatch, tiny
         " Not a directory. Expected a folder with write permission and enough free space. Set the environment variable"
         " DISTXFER_CACHE to such a folder."
     )
-    assert told[1] == message
-    assert len(told) <= 4  # said once a part, not once a language
+    kept = [one for one in told if one.startswith("Hidden states")]
+    assert set(kept) == {message}
+    assert len(kept) <= 2  # said once a part, not once a language
 
 
 # Batches

@@ -123,6 +123,18 @@ def test_is_collapsed_is_the_binomial_test(case):
     assert measure.is_collapsed(correct, n, majority) == (p > 0.05)
 
 
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=30))
+def test_is_collapsed_over_texts_is_the_t_test(gains):
+    """With spread: without, the oracle has no answer, and any gain counts."""
+    if len(set(gains)) > 1:
+        p = stats.ttest_1samp(gains, 0, alternative="greater").pvalue
+        hypothesis.assume(abs(p - 0.05) > 1e-9)
+        assert measure.is_collapsed_over_texts(gains) == (p > 0.05)
+    else:
+        assert measure.is_collapsed_over_texts(gains) == (gains[0] <= 0)
+    assert measure.is_collapsed_over_texts(gains[:1])
+
+
 def test_is_collapsed():
     assert measure.is_collapsed(400, 1000, 400)
     assert measure.is_collapsed(420, 1000, 400)

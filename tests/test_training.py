@@ -215,7 +215,7 @@ def test_a_process_with_nothing_to_add_does_not_stop_the_others(tmp_path, tiny_s
         "phase.hold.interventions=drift",
         "phase.words.task=false", "phase.words.batch_size=7", "phase.words.steps=2", "phase.words.interventions=align,drift",
         "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=",
-        "phase.finetune.steps=16",
+        "phase.finetune.steps=16", "model.reference=cached",
     ]  # fmt: skip
     result = two_processes(tmp_path / "results", "word_align", settings)
     assert result["cost"]["steps"] == 34

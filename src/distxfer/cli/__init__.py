@@ -16,6 +16,8 @@ from distxfer import __version__
 from distxfer._console import say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
+from distxfer.cli._new_language import new_language
+from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
 from distxfer.cli._sweep import sweep
@@ -83,5 +85,5 @@ def _options(
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""
 
 
-for _verb in (ls, show, cp, validate, train, measure, sweep, compare, report, language, env):
-    app.command(name=_verb.__name__)(_guarded(_verb))
+for _verb in (ls, show, cp, validate, train, measure, sweep, compare, report, publish, language, new_language, env):
+    app.command(name=_verb.__name__.replace("_", "-"))(_guarded(_verb))

@@ -168,8 +168,8 @@ def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:
 
     if options:
         raise InputError(
-            f"`{options[0]}` does not go with two single runs, which are compared on their accuracy as it is. Leave it out, or"
-            " name recipes."
+            f"`{options[0]}` does not go with two single runs, which are compared on their predictions as they are. Leave it out,"
+            " or name recipes."
         )
     found = compare_runs(*folders)
 

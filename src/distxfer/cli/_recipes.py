@@ -17,16 +17,22 @@ _KINDS = ("recipes", "tasks", "parallel", "interventions", "distances", "languag
 
 def ls(
     kind: Annotated[str | None, typer.Argument(help=", ".join(_KINDS), autocompletion=lambda: list(_KINDS))] = None,
+    name: Annotated[str | None, typer.Argument(help="A task or a parallel corpus, to know all of it.")] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """List recipes, tasks, parallel text, interventions, distances, languages, models or runs."""
-    from distxfer.reports import listing
+    from distxfer.reports import facts, listing
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"`{kind}` cannot be listed.{did_you_mean(kind, _KINDS)} Choose from: {', '.join(_KINDS)}.")
+    if kind is not None and name is not None:
+        said = facts(kind, name)
+        lists = {key: " ".join(value) for key, value in said.items() if isinstance(value, list | tuple)}
+        write_facts(said if as_json else {**said, **lists}, as_json)
+        return
     kinds = [kind] if kind else [one for one in _KINDS if one != "languages"]
-    tables = {one: listing(one, results) for one in kinds}
+    tables = {one: listing(one, results, short=kind is None) for one in kinds}
     if as_json:
         write_json({one: table.records() for one, table in tables.items()} if kind is None else tables[kind].records())
     else:
@@ -77,6 +83,8 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     from distxfer.experiments import validate as check
 
     prepared = check(recipe_of(overrides))
+    for note in prepared.notes:
+        notice(note)
     facts = {
         "recipe": prepared.recipe.name,
         "id": prepared.id,

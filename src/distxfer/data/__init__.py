@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from distxfer.data._batches import Batch as Batch
     from distxfer.data._batches import Collator as Collator
     from distxfer.data._batches import epoch_order as epoch_order
+    from distxfer.data._checks import leaks as leaks
     from distxfer.data._kind import Kind as Kind
     from distxfer.data._kind import Output as Output
     from distxfer.data._kind import Prediction as Prediction
@@ -39,10 +40,13 @@ if TYPE_CHECKING:
     from distxfer.data._kind import kind_named as kind_named
     from distxfer.data._kind import kind_names as kind_names
     from distxfer.data._kind import kind_of as kind_of
+    from distxfer.data._rows import Joined as Joined
+    from distxfer.data._rows import Lazy as Lazy
+    from distxfer.data._rows import Picked as Picked
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch only when it is asked for: `distxfer ls` and completion do not."""
+    """Import what needs torch or pyarrow only when it is asked for: `distxfer ls` and completion do not."""
     if name in {"Batch", "Collator", "epoch_order"}:
         from distxfer.data import _batches
 
@@ -51,4 +55,12 @@ def __getattr__(name: str) -> Any:
         from distxfer.data import _kind
 
         return getattr(_kind, name)
+    if name == "leaks":
+        from distxfer.data import _checks
+
+        return _checks.leaks
+    if name in {"Joined", "Lazy", "Picked"}:
+        from distxfer.data import _rows
+
+        return getattr(_rows, name)
     raise AttributeError(f"module `{__name__}` has no `{name}`")

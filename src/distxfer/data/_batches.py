@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
 from distxfer.data._kind import Kind, kind_named
+from distxfer.data._rows import Lazy
 
 _BUCKET = 8  # batches that are sorted by length together: enough to save padding, few enough to keep the order random
 
@@ -68,19 +70,30 @@ class Collator:
         )
 
 
-def epoch_order(lengths: Sequence[int], batch_size: int, generator: np.random.Generator) -> list[list[int]]:
+def epoch_order(
+    lengths: Sequence[int] | npt.NDArray[np.int64], batch_size: int, generator: np.random.Generator
+) -> Sequence[list[int]]:
     """Return the batches of one epoch as lists of indices: shuffled, then bucketed by length, then shuffled again.
 
     Every index stands in exactly one batch; only one batch may be smaller than `batch_size`, and it comes last.
     """
     shuffled = generator.permutation(len(lengths))
-    width = batch_size * _BUCKET
-    batches = [
-        list(map(int, bucket[start : start + batch_size]))
-        for low in range(0, len(shuffled), width)
-        for bucket in [sorted(shuffled[low : low + width], key=lambda index: lengths[index])]
-        for start in range(0, len(bucket), batch_size)
-    ]
-    whole = [batch for batch in batches if len(batch) == batch_size]
-    rest = [batch for batch in batches if len(batch) < batch_size]
-    return [whole[index] for index in generator.permutation(len(whole))] + rest
+    buckets = np.arange(len(lengths)) // (batch_size * _BUCKET)
+    ordered = shuffled[np.lexsort((np.asarray(lengths)[shuffled], buckets))]
+    whole = len(lengths) // batch_size
+    return _Order(ordered, batch_size, generator.permutation(whole))
+
+
+class _Order(Lazy[list[int]]):
+    """The indices `ordered` in batches of one size, these in a `turn` of their own, the rest last: 8 bytes an index."""
+
+    def __init__(self, ordered: npt.NDArray[np.intp], size: int, turn: npt.NDArray[np.intp]) -> None:
+        self._ordered, self._size, self._turn = ordered, size, turn
+
+    def __len__(self) -> int:
+        return -(-len(self._ordered) // self._size)
+
+    def item(self, place: int) -> list[int]:
+        """Return a batch."""
+        start = self._size * (int(self._turn[place]) if place < len(self._turn) else place)
+        return list(map(int, self._ordered[start : start + self._size]))

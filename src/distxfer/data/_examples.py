@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 SPLITS = ("train", "dev", "test")
 
@@ -71,7 +72,7 @@ class About:
     """What `distxfer ls` says of a built-in task or corpus.
 
     `needs` is what must be there: a package, a file, the hub. `source` is the repository on the hub, with its pinned
-    `revision`; `citation` the paper, as one line.
+    `revision`; `citation` the paper, as one line. `keys` are the fields of Data, beside the name, that it reads.
     """
 
     description: str
@@ -82,6 +83,7 @@ class About:
     citation: str = ""
     source: str = ""
     revision: str = ""
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Task:
             for language in sorted(languages)
             for example in languages[language]
         )
-        return _digest([self.labels, *parts])
+        return _digest(chain([self.labels], parts))  # one by one: they may lie on the disk
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Reading text files so that every complaint names the file and the line."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +8,21 @@ from distxfer.languages import canonical
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text) of a UTF-8 file, with or without a byte-order mark; blank lines are passed over.
+    """Yield (line number, text) as `decoded_lines`, without the line ends; blank lines are passed over."""
+    for number, line in decoded_lines(path):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
+
+
+def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text with its line end) of a UTF-8 file, with or without a byte-order mark.
 
     Raises InputError where the file cannot be read or is not UTF-8.
     """
     try:
         with path.open("rb") as stream:
             for number, raw in enumerate(stream, 1):
-                line = _decoded(raw, path, number)
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
+                yield number, _decoded(raw, path, number)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error
 
@@ -30,21 +34,6 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         raise InputError(
             f"`{path}:{number}` is not UTF-8 text ({error.reason} at byte {error.start} of the line). Save the file as UTF-8."
         ) from error
-
-
-def records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield (`file:line`, object) for each line of a JSONL file; raises InputError where a line is no JSON object."""
-    for number, line in lines(path):
-        place = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"`{place}` is not JSON: {error.msg} at column {error.colno}.") from error
-        if not isinstance(record, dict):
-            raise InputError(
-                f'`{place}` holds {line[:40]!r}, but expected a JSON object such as {{"id": ..., "text": ...}}.'
-            )
-        yield place, record
 
 
 def language_paths(folder: Path, pattern: str) -> dict[str, Path]:

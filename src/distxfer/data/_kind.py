@@ -47,6 +47,9 @@ class Kind(ABC):
     per: ClassVar[Literal["example", "token"]]  # what the loss is a sum over
     metrics: ClassVar[tuple[str, ...]]  # fractions; by the first, runs are compared
 
+    def check(self, task: Task, source: str) -> None:  # noqa: B027 - most have nothing to add to what the readers check
+        """Raise InputError for a task that is not what this kind expects."""
+
     def windows(self, example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Example, ...]:
         """Return the example cut into texts of at most `max_length` tokens with their labels; itself, if it is cut off."""
         return (example,)
@@ -83,9 +86,9 @@ class Kind(ABC):
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return metric -> score, a fraction, for all of `metrics`, of one language's labelled examples."""
 
+    @abstractmethod
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
-        """Return whether these scores of the source are those of a model that has learned nothing."""
-        return False
+        """Return whether these predictions of the source's examples are those of a model that has learned nothing."""
 
 
 def kind_names() -> tuple[str, ...]:

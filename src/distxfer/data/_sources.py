@@ -1,6 +1,7 @@
 """Finding a task or a parallel corpus by name: a file in `tasks/` or `parallel/`, another package's, or a folder."""
 
 import pkgutil
+from dataclasses import fields
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Protocol, cast
@@ -12,6 +13,7 @@ from distxfer.errors import InputError, did_you_mean
 TASKS, PARALLEL = "distxfer.tasks", "distxfer.parallel"  # the groups of entry points
 _PACKAGES = {TASKS: tasks, PARALLEL: parallel}
 _WHAT = {TASKS: "task", PARALLEL: "parallel text"}
+_SECTIONS = {TASKS: "task", PARALLEL: "parallel"}  # of a recipe
 _FOLDER = "folder"  # the file that reads data of the user's own
 
 
@@ -98,15 +100,29 @@ def _data(data: str | Data) -> Data:
 
 
 def _find(group: str, data: Data) -> object:
-    """Return the module that reads this data."""
+    """Return what reads this data; raises InputError where there is none, or it would not read a field that is given."""
+    found = _source(group, data)
+    keys = found.ABOUT.keys
+    for name in (field.name for field in fields(Data) if field.name != "name"):
+        if getattr(data, name) and name not in keys:
+            section = _SECTIONS[group]
+            reads = ", ".join(f"`{section}.{key}`" for key in keys)
+            raise InputError(
+                f"`{section}.{name}` has no effect on the {_WHAT[group]} `{data.name}`. Leave it out"
+                f"{f'; of such keys, it reads {reads}' if keys else ''}."
+            )
+    return found
+
+
+def _source(group: str, data: Data) -> TaskSource | ParallelSource:
     points = {point.name: point for point in metadata.entry_points(group=group)}
     shipped = _shipped(group)
     if data.name in points:
         return _loaded(group, points[data.name])
     if data.name in shipped:
-        return import_module(f"{_PACKAGES[group].__name__}.{data.name}")
+        return _shipped_source(group, data.name)
     if Path(data.name).expanduser().is_dir():
-        return import_module(f"{_PACKAGES[group].__name__}.{_FOLDER}")
+        return _shipped_source(group, _FOLDER)
     known = sorted({*shipped, *points})
     raise InputError(
         f"The {_WHAT[group]} `{data.name}` is neither built in ({', '.join(known)}) nor a folder."
@@ -115,9 +131,13 @@ def _find(group: str, data: Data) -> object:
 
 
 def _all(group: str) -> dict[str, About]:
-    found = {name: import_module(f"{_PACKAGES[group].__name__}.{name}").ABOUT for name in _shipped(group)}
+    found = {name: _shipped_source(group, name).ABOUT for name in _shipped(group)}
     found |= {point.name: _loaded(group, point).ABOUT for point in metadata.entry_points(group=group)}
     return dict(sorted(found.items()))
+
+
+def _shipped_source(group: str, name: str) -> TaskSource | ParallelSource:
+    return cast(TaskSource | ParallelSource, import_module(f"{_PACKAGES[group].__name__}.{name}"))
 
 
 def _shipped(group: str) -> set[str]:

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from distxfer.data._examples import Data, Example, Pair
 from distxfer.data._files import language_paths, lines
-from distxfer.data.parallel.folder import load as load_folder
 from distxfer.errors import InputError
 
 Span = tuple[int, int]
@@ -193,6 +192,8 @@ def read_aligned_folder(folder: Path, source: str, languages: Sequence[str]) -> 
     Raises: InputError, naming file and line, for a pair without a line, a line without a pair, another format or a
     token that is not there; and for a language without one of the files.
     """
+    from distxfer.data.parallel.folder import load as load_folder  # pyarrow, which completion does without
+
     texts, aligned = language_paths(folder, "*.tsv"), language_paths(folder, "*.pharaoh")
     found: dict[Pair, str] = {}
     for language in languages:

@@ -9,11 +9,12 @@ from distxfer.encoders._layers import layer_numbers as layer_numbers
 if TYPE_CHECKING:
     from distxfer.encoders._adapters import adapter_base as adapter_base
     from distxfer.encoders._adapters import merge_adapters as merge_adapters
-    from distxfer.encoders._encoder import Encoded as Encoded
+    from distxfer.encoders._encoded import Encoded as Encoded
+    from distxfer.encoders._encoded import Pooling as Pooling
     from distxfer.encoders._encoder import Encoder as Encoder
     from distxfer.encoders._encoder import Output as Output
-    from distxfer.encoders._encoder import Pooling as Pooling
     from distxfer.encoders._encoder import Reference as Reference
+    from distxfer.encoders._heads import class_to_load as class_to_load
     from distxfer.encoders._load import fingerprint as fingerprint
     from distxfer.encoders._load import load_encoder as load_encoder
     from distxfer.encoders._load import load_tokenizer as load_tokenizer
@@ -25,10 +26,18 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import what needs torch and transformers only when it is asked for."""
-    if name in {"Encoded", "Encoder", "Output", "Pooling", "Reference"}:
+    if name in {"Encoded", "Pooling"}:
+        from distxfer.encoders import _encoded
+
+        return getattr(_encoded, name)
+    if name in {"Encoder", "Output", "Reference"}:
         from distxfer.encoders import _encoder
 
         return getattr(_encoder, name)
+    if name == "class_to_load":
+        from distxfer.encoders import _heads
+
+        return _heads.class_to_load
     if name in {"fingerprint", "load_encoder", "load_tokenizer", "model_folder"}:
         from distxfer.encoders import _load
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel
+from peft import IA3Config, LoraConfig, PeftModel, TaskType
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_bottlenecks_taken_up
+from distxfer.encoders._encoded import Encoded, Pooling
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._stack import add_adapters
 from distxfer.errors import InputError
 
-Pooling = Literal["mean", "cls", "last"]
 # What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is the
 # text's own pooled state.
 Output = Literal["text", "token", "span", "state"]
@@ -28,50 +28,13 @@ Place = int | Literal["embeddings", "final", "head"]
 _PEFT_NAMES = re.compile(
     r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.(lora|ia3)_\w+\.\w+|\.more\.\d+"
 )
+_TASK_TYPES: Mapping[Output, TaskType] = {  # in which class PEFT loads adapters
+    "text": TaskType.SEQ_CLS,
+    "token": TaskType.TOKEN_CLS,
+    "span": TaskType.QUESTION_ANS,
+    "state": TaskType.SEQ_CLS,
+}
 _MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What one forward pass gave for `n` examples.
-
-    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is what the
-    head says, or None where it was not asked for: (n, classes) a text, (n, tokens, classes) a token, (n, tokens, 2) for a
-    span's start and end, and (n, d), the last layer pooled, without a head.
-    """
-
-    hidden: tuple[Tensor, ...]
-    mask: Tensor
-    pooling: Pooling
-    logits: Tensor | None = None
-
-    def pooled(self, layer: int) -> Tensor:
-        """Return one vector per example, (n, d): the mean over the tokens that are no padding, or the first or last of them."""
-        hidden = self.hidden[layer]
-        if self.pooling == "cls":
-            return hidden[:, 0]
-        if self.pooling == "last":
-            return hidden[torch.arange(len(hidden), device=hidden.device), self.mask.sum(dim=1) - 1]
-        mask = self.mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-
-    def pooled_layers(self) -> Tensor:
-        """Return (layers + 1, n, d): `pooled` of every layer, the embeddings' output first."""
-        return torch.stack([self.pooled(layer) for layer in range(len(self.hidden))])
-
-    def words(self, layer: int, places: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
-        """Return one vector per word, (words, d): the sum over its sub-words, as Gaschi et al. (2023) have it.
-
-        `places` holds, for each word, the number of its example and the positions of its sub-words. Raises InputError
-        for a word without any.
-        """
-        hidden = self.hidden[layer]
-        for number, (_, positions) in enumerate(places):
-            if not positions:
-                raise InputError(f"`places[{number}]` has no position; expected one at least: leave the word out.")
-        flat = [(word, row, column) for word, (row, positions) in enumerate(places) for column in positions]
-        word, row, column = torch.tensor(flat, dtype=torch.long, device=hidden.device).reshape(-1, 3).unbind(1)
-        return hidden.new_zeros(len(places), hidden.shape[-1]).index_add(0, word, hidden[row, column])
 
 
 @dataclass
@@ -95,8 +58,10 @@ class Encoder:
     max_tokens: int  # the longest input that the encoder has positions for
     head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
     output: Output = "text"
+    token_head: bool = False  # whether the head says something of each token, whatever `output` asks for
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
+    gradient_checkpointing: bool = False  # whether blocks are computed again on the way back
     fingerprint: str = ""  # of the checkpoint's files, where it was asked for
     dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
     adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
@@ -136,9 +101,12 @@ class Encoder:
             encoded = self.encode(inputs)
             return replace(encoded, logits=encoded.pooled(-1))
         output = self.model(**inputs, output_hidden_states=True)
-        span = self.output == "span"
-        logits = torch.stack([output.start_logits, output.end_logits], dim=-1) if span else output.logits
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling, logits)
+        encoded = Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
+        if self.output == "span" and not self.token_head:
+            return replace(encoded, logits=torch.stack([output.start_logits, output.end_logits], dim=-1).float())
+        if self.output == "text" and self.token_head:
+            return replace(encoded, logits=replace(encoded, hidden=(output.logits,)).pooled(0))
+        return replace(encoded, logits=output.logits.float())
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return what the head says of a batch (see `Encoded.logits`), without dropout and without a gradient."""
@@ -219,6 +187,7 @@ class Encoder:
                 f"`model.drop_last_layers` is `{self.dropped}`, but adapters are saved beside the whole encoder, so that the"
                 " blocks would be back when they are loaded. Set it to 0, and keep the adapters to lower `layers`."
             )
+        config.task_type = TaskType.TOKEN_CLS if self.token_head else _TASK_TYPES[self.output]
         config.modules_to_save = None if self.adapters else self.head_modules()
         self.model = add_adapters(self.model, config, others=bool(self.adapters))
         return self._with_adapters({name for name, one in self.model.named_parameters() if one.requires_grad})
@@ -260,7 +229,7 @@ class Encoder:
 
     def attention_modules(self, layers: Sequence[int]) -> list[str]:
         """Return the names of the linear maps of the attention inside the given blocks."""
-        return [name for name in self.linear_modules(layers) if "att" in name.removeprefix(self.blocks)]
+        return [name for name in self.linear_modules(layers) if "att" in name.removeprefix(self.blocks).lower()]
 
     def feed_forward_modules(self, layers: Sequence[int]) -> tuple[list[str], list[str]]:
         """Return the names of the linear maps outside the attention that widen the states, and of those that narrow them.
@@ -289,7 +258,7 @@ class Encoder:
         alone = self.output == "state" and not isinstance(self.model, PeftModel)
         with quiet():
             whole = with_bottlenecks_taken_up(cast(PreTrainedModel, self.model))
-            saved = self.base if alone else whole
+            saved = cast(PreTrainedModel, whole.base_model) if alone else whole
             saved.save_pretrained(str(folder))
             try:
                 self.tokenizer.save_pretrained(str(folder))

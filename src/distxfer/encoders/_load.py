@@ -1,6 +1,7 @@
 """Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,30 +12,27 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     AutoConfig,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from distxfer.encoders._bundled import BUNDLED, bundled_folder
-from distxfer.encoders._encoder import Encoder, Output, Pooling
+from distxfer.encoders._encoded import Pooling
+from distxfer.encoders._encoder import Encoder, Output
+from distxfer.encoders._heads import Head, head_for
 from distxfer.encoders._quiet import quiet
 from distxfer.errors import InputError, did_you_mean
 
-_HEADS: dict[Output, tuple[Any, Any, str]] = {  # the architectures that have it, what loads it, its name
-    "text": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head"),
-    "token": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification, "a head for tokens"),
-    "span": (MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering, "a head for answers"),
-    # The encoder is saved alone; the head that it is loaded in is never looked at.
-    "state": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head"),
+_NO_HEAD: dict[Output, str] = {
+    "text": "a classification head",
+    "token": "a head for tokens",
+    "span": "a head for answers",
+    "state": "a classification head",
 }
+_ENDS = ("start", "end")  # what the head scores of a token, where the output is a span
 _NOT_NEEDED = ["*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
 
 
@@ -88,6 +86,7 @@ def load_encoder(
     pooling: Pooling = "mean",
     train_word_embeddings: bool = False,
     drop_last_layers: int = 0,
+    gradient_checkpointing: bool = False,
     fingerprint: str = "",
     device: torch.device | None = None,
 ) -> Encoder:
@@ -95,20 +94,26 @@ def load_encoder(
 
     `output` is what the head says: one of the labels for each text or each token, or where a span starts and ends.
 
-    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them. `fingerprint` is kept with
-    it, to tell what was measured of another one.
+    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them. With
+    `gradient_checkpointing` a block keeps its input alone for the way back, and computes the rest again there.
+    `fingerprint` is kept with it, to tell what was measured of another one.
 
     Raises InputError where the folder holds no encoder that Transformers can load whole with such a head, or none of its
     blocks would be left.
     """
     labels = labels or ["none"]  # a task without labels has a head that nobody looks at
-    model, info = _load_model(folder, labels, seed, output)
+    head_class = _head_of(folder, output)
+    if output == "span":
+        labels = _ENDS
+    model, info = _load_model(folder, labels, seed, head_class)
     base = cast(PreTrainedModel, model.base_model)
     blocks = _blocks(base)
     head = _head(model, info)
-    kept = _renew_head(model, info, folder, labels, seed, output)
+    kept = _renew_head(model, info, folder, labels, seed, head_class)
     _check_whole(model, head, info, folder)
     _drop_last(model, base, blocks, drop_last_layers)
+    if gradient_checkpointing:
+        _checkpoint_gradients(model)
     order = [key for key, _ in model.named_parameters()]
     first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
     tokenizer = load_tokenizer(folder)
@@ -130,26 +135,28 @@ def load_encoder(
         head=head,
         head_is_loaded=kept,
         output=output,
+        token_head=head_class.of_tokens,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
+        gradient_checkpointing=gradient_checkpointing,
         fingerprint=fingerprint,
         dropped=drop_last_layers,
         device=device,
     )
 
 
-def _config(folder: Path, output: Output) -> Any:
+def _head_of(folder: Path, output: Output) -> Head:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, StrictDataclassError) as error:
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
-    architectures, _, head = _HEADS[output]
-    if type(config) not in architectures or config.is_encoder_decoder:
+    head = head_for(config, output)
+    if head is None:
         raise InputError(
-            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {head}."
-            " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT ...) or a decoder (Qwen2, Llama ...)."
+            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {_NO_HEAD[output]}."
+            " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
         )
-    return config
+    return head
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -178,7 +185,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 def _blocks(base: PreTrainedModel) -> str:
     """Return the name of the list of transformer blocks, with a dot: `encoder.layer.`, `transformer.layer.`, `layers.`"""
-    depth = base.config.num_hidden_layers
+    depth = getattr(base.config, "num_hidden_layers", 0)
     for name, module in base.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return f"{name}."
@@ -201,6 +208,21 @@ def _drop_last(model: PreTrainedModel, base: PreTrainedModel, blocks: str, count
             config.layer_types = config.layer_types[: depth - count]
 
 
+def _checkpoint_gradients(model: PreTrainedModel) -> None:
+    """Let the blocks be computed again on the way back; raises InputError for an architecture that cannot do that."""
+    if not model.supports_gradient_checkpointing:
+        raise InputError(
+            f"`model.gradient_checkpointing` is `true`, but a `{model.config.model_type}` cannot compute its blocks again on"
+            " the way back. Set it to false, and lower `phase.finetune.batch_size` (with more `accumulation`)."
+        )
+    if getattr(model.config, "use_cache", False):  # of keys and values, which only generating needs
+        model.config.use_cache = False
+    with warnings.catch_warnings():
+        # Transformers 5.23 has a new name for it, which 5.0 does not know.
+        warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     """Return the parameters that the checkpoint did not bring (or in another shape), and all outside the base."""
     prefix = f"{model.base_model_prefix}."
@@ -208,16 +230,12 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     return frozenset(_new(info) | outside)
 
 
-def _load_model(
-    folder: Path, labels: Sequence[str], seed: int, output: Output
-) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Return the classifier in a folder, its new weights drawn from `seed`, and what loading said of its weights."""
-    _config(folder, output)
-    loader = _HEADS[output][1]
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
-            model, info = loader.from_pretrained(
+            model, info = head.load(
                 folder,
                 id2label=dict(enumerate(labels)),
                 label2id={label: index for index, label in enumerate(labels)},
@@ -248,9 +266,9 @@ def _new(info: dict[str, Any]) -> set[str]:
 
 
 def _renew_head(
-    model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, output: Output
+    model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, head: Head
 ) -> bool:
-    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order.
+    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order, or for answers.
 
     Returns whether the model now has the checkpoint's head, whole.
     """
@@ -260,11 +278,12 @@ def _renew_head(
     if not brought:
         return False
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if [str(config.id2label[key]) for key in sorted(config.id2label)] == list(labels):
+    answers = labels is _ENDS and not head.of_tokens  # whatever its two scores are called
+    if answers or [str(config.id2label[key]) for key in sorted(config.id2label)] == list(labels):
         return not new
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        fresh = dict(_HEADS[output][1].from_config(model.config).named_parameters())
+        fresh = dict(head.fresh(model.config).named_parameters())
         for name in brought:
             model.get_parameter(name).copy_(fresh[name])
     return False

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,6 +21,7 @@ from distxfer.errors import InputError
 
 Text = tuple[str, str | None]  # a sentence, and the second one of a pair
 _FILE = "states.safetensors"
+_ROWS, _ABOUT = "states.npy", "about.json"
 _LAYOUT = 1  # of the file; another number is another cache
 _PACKAGES = ("torch", "transformers", "tokenizers")
 
@@ -36,7 +39,8 @@ class StateCache:
     """The states of one encoder in `folder`; `identity` is all that they depend on besides the texts.
 
     One file for one list of texts in one order, `<folder>/<key>/states.safetensors`, where the key is the SHA-256 of
-    identity and texts: nothing is ever out of date, and what nobody asks for any more may be deleted at any time.
+    identity and texts: nothing is ever out of date, and what nobody asks for any more may be deleted at any time. More
+    states than fit into the memory lie as rows of `states.npy`, and are mapped from there.
     """
 
     folder: Path
@@ -74,7 +78,42 @@ class StateCache:
             return False
         return True
 
-    def _place(self, texts: Sequence[Text]) -> Path:
+    def has_rows(self, key: str) -> bool:
+        """Return whether the rows that `key` names, with what else they depend on, are there, as they were written."""
+        return _has_rows(self._place(key))
+
+    def rows(self, key: str) -> npt.NDArray[np.float32]:
+        """Return these rows, which stay on the disk. Raises InputError where they are not there."""
+        place = self._place(key)
+        try:
+            return cast(npt.NDArray[np.float32], np.load(place / _ROWS, mmap_mode="r"))
+        except OSError as error:
+            raise InputError(
+                f"`{place / _ROWS}`, which the main process has written, cannot be read: {error.strerror or error}. Set"
+                " the environment variable DISTXFER_CACHE to a folder that all processes share, or `model.reference=live`."
+            ) from error
+
+    def write_rows(self, key: str, shape: tuple[int, ...], parts: Iterable[Tensor]) -> None:
+        """Write the float32 rows of `parts`, one after the other, in all an array of this `shape`, unless they are there.
+
+        They need not fit into the memory. Raises InputError where the cache cannot be written.
+        """
+
+        def build(folder: Path) -> None:
+            digest = hashlib.sha256()
+            with (folder / _ROWS).open("wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for part in parts:
+                    content = part.contiguous().numpy().tobytes()
+                    digest.update(content)
+                    file.write(content)
+            about = {"name": self.name, **self.identity, "content": digest.hexdigest()}
+            (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+        publish(self._place(key), build, _has_rows)
+
+    def _place(self, texts: Sequence[Text] | str) -> Path:
         key = json.dumps([dict(self.identity), texts], sort_keys=True, ensure_ascii=True)
         return self.folder / hashlib.sha256(key.encode()).hexdigest()
 
@@ -87,11 +126,14 @@ def state_cache(
     They depend on the checkpoint's files (`fingerprint`: weights, configuration, tokenizer), on the encoder's weights
     in memory (so that one that was changed after loading is never taken for the checkpoint), the pooling, the longest
     text in tokens, the device and the versions of what computes them. The head is a part of that only where the
-    checkpoint brought it (`head_is_loaded`): its logits are then worth keeping too.
+    checkpoint brought it (`head_is_loaded`): its logits are then worth keeping too. Adapters are no part of it: what is
+    kept of an encoder that has some must be its states without them.
 
     Hashes the weights: about a second a gigabyte.
     """
-    weights = (encoder.model if encoder.head_is_loaded else encoder.base).state_dict()
+    adapters = {id(one) for name, one in encoder.model.named_parameters() if name in encoder.adapters}
+    named = (encoder.model if encoder.head_is_loaded else encoder.base).state_dict(keep_vars=True)
+    weights = {name: one for name, one in named.items() if id(one) not in adapters}
     return StateCache(
         folder=cache_folder() / "states",
         identity={
@@ -107,6 +149,16 @@ def state_cache(
         name=encoder.name,
         notice=notice,
     )
+
+
+def _has_rows(folder: Path) -> bool:
+    """Return whether a folder holds rows, as they were written; reads them all."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        rows = np.load(folder / _ROWS, mmap_mode="r")
+    except (OSError, ValueError):
+        return False
+    return bool(hashlib.sha256(rows.reshape(-1).view(np.uint8)).hexdigest() == about["content"])
 
 
 def _read(folder: Path) -> States | None:

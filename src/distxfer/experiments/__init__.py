@@ -6,6 +6,10 @@ from distxfer.experiments._collect import Collection as Collection
 from distxfer.experiments._collect import Method as Method
 from distxfer.experiments._collect import collect as collect
 from distxfer.experiments._collect import setting_text as setting_text
+from distxfer.experiments._publish import Publication as Publication
+from distxfer.experiments._publish import Pushed as Pushed
+from distxfer.experiments._publish import publication as publication
+from distxfer.experiments._publish import push as push
 from distxfer.experiments._recipe_files import defaults_file as defaults_file
 from distxfer.experiments._recipe_files import description as description
 from distxfer.experiments._recipe_files import recipe_files as recipe_files
@@ -40,6 +44,14 @@ if TYPE_CHECKING:
     from distxfer.experiments._measure import Measured as Measured
     from distxfer.experiments._measure import checkpoints as checkpoints
     from distxfer.experiments._measure import measure as measure
+    from distxfer.experiments._new_language import Estimate as Estimate
+    from distxfer.experiments._new_language import Given as Given
+    from distxfer.experiments._new_language import LanguageOutcome as LanguageOutcome
+    from distxfer.experiments._new_language import LanguagePlan as LanguagePlan
+    from distxfer.experiments._new_language import Proposal as Proposal
+    from distxfer.experiments._new_language import carry_out as carry_out
+    from distxfer.experiments._new_language import estimate_language as estimate_language
+    from distxfer.experiments._new_language import plan_language as plan_language
     from distxfer.experiments._one_seed import TwoRuns as TwoRuns
     from distxfer.experiments._one_seed import compare_runs as compare_runs
     from distxfer.experiments._prepare import Prepared as Prepared
@@ -63,6 +75,9 @@ _HOMES = {
     "Ablation": "_ablation", "ablate": "_ablation", "Effect": "_design",
     "MethodComparisons": "_compare_methods", "compare_methods": "_compare_methods", "Part": "_compare_methods",
     "TwoRuns": "_one_seed", "compare_runs": "_one_seed", "Fact": "_language", "language_facts": "_language",
+    "Given": "_new_language", "LanguageOutcome": "_new_language", "LanguagePlan": "_new_language",
+    "Proposal": "_new_language", "carry_out": "_new_language", "plan_language": "_new_language",
+    "Estimate": "_new_language", "estimate_language": "_new_language",
     "Measured": "_measure", "checkpoints": "_measure", "measure": "_measure", "Relation": "_relations",
     "Prepared": "_prepare", "Recipe": "_recipe", "load_recipe": "_recipe",
     "Outlook": "_run", "outlook": "_run", "train": "_run", "validate": "_run",

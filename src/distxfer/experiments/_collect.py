@@ -25,7 +25,7 @@ _KINDS: Mapping[str, Any] = {
 _SCORE: Mapping[str, Any] = {"language": str, "split": str, "metric": str, "value": (int, float)}
 _DISTANCE: Mapping[str, Any] = {"language": str, "value": (int, float)}
 _STATUS = ("done", "collapsed")
-_FRACTIONS = ("accuracy", "macro_f1")
+_FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
 _HUGE = 1e100  # beyond this a number is none that was measured, and its square none at all
 
 

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data import (
+    Data,
     Pair,
     ParallelText,
     load_parallel,
@@ -37,6 +39,7 @@ _MOST = 1000  # texts a language: more say nothing new about a tokenizer
 _UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
 _UNKNOWN = 0.01  # share of unknown tokens from which on whole words are lost
 _TORN = 1.0  # tokens a character: more means bytes, not pieces of words
+_COUNTS = ("accuracy", "exact_match")  # shares of what is right
 _TEST_SIZES, _SEEDS = (100, 300, 1000), (3, 5, 10)
 
 
@@ -62,6 +65,7 @@ class Fact:
 class _Measured:
     """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ."""
 
+    metric: str
     scores: Mapping[str, float]
     seeds: int
     seed_sd: float | None
@@ -80,7 +84,7 @@ def language_facts(
     """
     key, source = canonical(code), canonical(recipe.task.source)
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
-    sentences = _lines(text) if text else []
+    sentences = text_lines(text) if text else []
     pairs = _pairs(parallel) if parallel else []
     own = sentences or [target for _, target in pairs]
     tokenizer = load_tokenizer(model_folder(recipe.model.name, recipe.model.revision))
@@ -90,12 +94,17 @@ def language_facts(
         *_identity(key),
         *_distances(key, source, recipe),
         *_tokens(key, source, recipe, tokenizer, own),
-        *_parallel_text(key, source, parallel, pairs),
+        *_parallel_text(key, source, recipe, parallel, pairs),
         *expected,
         *_gains(key, measured, expected[0]),
     ]
     chosen = "matrix" if recipe.distance.matrix else recipe.distance.name
     return [_verdict(key, source, chosen, facts), *facts]
+
+
+def seed_spread(recipe: Recipe, results: Path) -> float | None:
+    """Return the standard deviation over seeds of a recipe's score in one language; None without 2 finished runs of it."""
+    return _measured(recipe, results, canonical(recipe.task.source)).seed_sd
 
 
 def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
@@ -189,25 +198,43 @@ def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
     if code in task_languages(recipe.task.data):
         targets = tuple(one for one in (code,) if one != source)
         return [one.text for one in load_task(recipe.task.data, source, targets).examples("test", code)]
-    for name in parallel_names():
-        if {code, source} <= set(parallel_languages(name)) and code != source:
-            found = load_parallel(name, source, (code,))
-            return [pair.target.text for pair in _all(found, code)]
+    for name, about in parallel_names().items():
+        data = _corpus(name, recipe)
+        if not about.source and code != source and {code, source} <= set(parallel_languages(data)):
+            try:
+                return [pair.target.text for pair in _all(load_parallel(data, source, (code,)), code)]
+            except InputError:
+                continue  # it needs what is not here: said in the section on parallel text
     return []
 
 
-def _parallel_text(key: str, source: str, path: Path | None, pairs: Sequence[tuple[str, str]]) -> Iterator[Fact]:
+def _corpus(name: str, recipe: Recipe) -> Data:
+    """Return a built-in corpus, with where its files lie if it is the recipe's own."""
+    return recipe.parallel.data if name == recipe.parallel.name else Data(name)
+
+
+def _parallel_text(
+    key: str, source: str, recipe: Recipe, path: Path | None, pairs: Sequence[tuple[str, str]]
+) -> Iterator[Fact]:
     if path:
         repeated = len(pairs) - len(set(pairs))
         note = f"{path}{f'; {repeated} lines are repeated' if repeated else ''}"
         yield Fact("parallel", "pairs", key, float(len(pairs)), len(pairs), note=note)
-    for name in parallel_names():
-        have = set(parallel_languages(name))
+    for name, about in parallel_names().items():
+        data = _corpus(name, recipe)
+        have = set(parallel_languages(data))
         if source not in have or key not in have or key == source:
             yield Fact("parallel", f"pairs_{name}", key, 0.0, 0, note=f"`{name}` has nothing between the two")
             continue
-        n = len(_all(load_parallel(name, source, (key,)), key))
-        yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=parallel_names()[name].description)
+        if about.source and not data.folder:  # a look at a language downloads nothing
+            yield Fact("parallel", f"pairs_{name}", key, None, note=f"there are some, on the hub: {about.size}")
+            continue
+        try:
+            n = len(_all(load_parallel(data, source, (key,)), key))
+        except InputError as error:
+            yield Fact("parallel", f"pairs_{name}", key, None, note=f"there may be some: {error}")
+            continue
+        yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=about.description)
 
 
 def _all(found: ParallelText, key: str) -> list[Pair]:
@@ -216,22 +243,27 @@ def _all(found: ParallelText, key: str) -> list[Pair]:
 
 def _measured(recipe: Recipe, results: Path, source: str) -> _Measured:
     """Return the test scores of all finished runs of this recipe's name, model, task and source below a folder."""
-    runs = []
+    found: dict[str, list[dict[str, Any]]] = {}  # by metric
     for path in sorted(results.glob("**/result.json")):
         try:
             result = read_result(path.parent)
         except InputError:
             continue  # a foreign or damaged file tells nothing about this model and task; `distxfer ls runs` names it
         if result is not None and _alike(result, recipe, source):
-            runs.append({one["language"]: one for one in result.scores if (one["split"], one["metric"]) == _SCORE})
+            found.setdefault(result.metric, []).append(
+                {
+                    one["language"]: one
+                    for one in result.scores
+                    if (one["split"], one["metric"]) == ("test", result.metric)
+                }
+            )
+    metric, runs = max(found.items(), key=lambda item: len(item[1]), default=("accuracy", []))
     languages = set.intersection(*map(set, runs)) if runs else set()
     scores = {code: fmean(run[code]["value"] for run in runs) for code in sorted(languages)}
     spreads = [stdev(run[code]["value"] for run in runs) ** 2 for code in scores] if len(runs) > 1 else []
     sizes = [run[code]["n"] for run in runs for code in scores]
-    return _Measured(scores, len(runs), fmean(spreads) ** 0.5 if spreads else None, round(fmean(sizes)) if sizes else 0)
-
-
-_SCORE = ("test", "accuracy")
+    seed_sd, size = fmean(spreads) ** 0.5 if spreads else None, round(fmean(sizes)) if sizes else 0
+    return _Measured(metric, scores, len(runs), seed_sd, size)
 
 
 def _alike(result: Result, recipe: Recipe, source: str) -> bool:
@@ -250,29 +282,31 @@ def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> lis
     section, name = "expected", f"{recipe.distance.name} distance"
     if key in measured.scores:
         here = Fact(
-            section, "accuracy", key, measured.scores[key], measured.seeds, note="measured, the mean over seeds"
+            section, measured.metric, key, measured.scores[key], measured.seeds, note="measured, the mean over seeds"
         )
         return [here]
     targets = [code for code in measured.scores if code != source]
     where = f"`{recipe.name}` on `{recipe.task.name}` with `{recipe.model.name}`"
     if not targets:
         note = f"no finished runs of {where}: `distxfer train recipe={recipe.name} task={recipe.task.name}` makes one"
-        return [Fact(section, "accuracy", key, None, 0, note=note)]
+        return [Fact(section, measured.metric, key, None, 0, note=note)]
     try:
         new = dict(_far_from(source, [key], recipe))[key]
     except KeyError:
-        return [Fact(section, "accuracy", key, None, len(targets), note=f"`{key}` has no {name} to extrapolate by")]
+        return [
+            Fact(section, measured.metric, key, None, len(targets), note=f"`{key}` has no {name} to extrapolate by")
+        ]
     far = dict(_far_from(source, targets, recipe))
     guess = expected_score(list(far.values()), [measured.scores[code] for code in far], new)
     if guess.value is None:
-        return [Fact(section, "accuracy", key, None, guess.n, note=str(guess.reason))]
+        return [Fact(section, measured.metric, key, None, guess.n, note=str(guess.reason))]
     assert guess.error is not None
     assert guess.error_of_mean is not None
     outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
     better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
     note = f"a line on the {name} over the languages of {where}, {measured.seeds} seeds.{outside}{better}"
     return [
-        Fact(section, "accuracy", key, guess.value, guess.n, guess.low, guess.high, note),
+        Fact(section, measured.metric, key, guess.value, guess.n, guess.low, guess.high, note),
         Fact(
             section, "error_left_out", key, guess.error, guess.n, note="of the line, leaving out one language at a time"
         ),
@@ -297,6 +331,10 @@ def _gains(key: str, measured: _Measured, expected: Fact) -> Iterator[Fact]:
             "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
         )
         return
+    if measured.metric not in _COUNTS:
+        note = f"{measured.metric} is no share of the sentences that are right"
+        yield Fact("smallest gain", "smallest_gain", key, None, note=note)
+        return
     if not 0 < expected.value < 1:
         note = f"an expected score of {expected.value:.3f} leaves no errors, or no successes, to tell methods apart by"
         yield Fact("smallest gain", "smallest_gain", key, None, note=note)
@@ -319,7 +357,8 @@ def _far_from(source: str, keys: Sequence[str], recipe: Recipe) -> Iterator[tupl
         yield code, one.value
 
 
-def _lines(path: Path) -> list[str]:
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a text that are not blank; raises InputError for one that cannot be read, or holds none."""
     try:
         found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -333,7 +372,7 @@ def _lines(path: Path) -> list[str]:
 
 def _pairs(path: Path) -> list[tuple[str, str]]:
     pairs = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 2 or not all(columns):
             raise InputError(

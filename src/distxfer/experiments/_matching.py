@@ -85,7 +85,7 @@ def match(
     """
     check_distance(distance_name or "syntactic", matrix)
     base = _chosen(collection, baseline)
-    metric = metric or str(base.runs[0].summary.get("metric", "accuracy"))
+    metric = metric or base.runs[0].metric
     known = {str(one["metric"]) for run in base.runs for one in run.scores if one["split"] == _SPLIT}
     if metric not in known:
         raise unknown("Metric", metric, known)

@@ -31,7 +31,7 @@ from distxfer.experiments._measurements import (
     texts_to_measure,
 )
 from distxfer.experiments._predict import Scored, score
-from distxfer.experiments._prepare import languages_of, parallel_of
+from distxfer.experiments._prepare import data_notes, languages_of, parallel_of
 from distxfer.experiments._recipe import Recipe, load_recipe
 from distxfer.experiments._recipe_files import shipped_folder
 from distxfer.experiments._relations import Method, Relation, relate
@@ -49,8 +49,9 @@ Encoders = Mapping[Moment, tuple[Encoder, str]]  # with the fingerprint of its f
 _MODELS: tuple[Moment, ...] = ("before", "after")
 _EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 # What of a recipe says what is measured; the rest is about training.
-_READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_length", "distance.name",
-         "distance.imputed", "distance.matrix", "parallel.name")  # fmt: skip
+_READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_length", "task.folder", "task.revision",
+         "task.kind", "task.pattern", "task.columns", "distance.name", "distance.imputed", "distance.matrix",
+         "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Measured:
     """Everything that was measured between two checkpoints; `notes` say what could not be, and why.
 
     `distances` is by name and language (the source at 0), `ordered` all languages by the recipe's distance, the source
-    first. `scores` (accuracy) and `transfer` (relative, see `relative_transfer`) are empty without a head for the task.
+    first. `scores` (of `metric`) and `transfer` (relative, see `relative_transfer`) are empty without a head for the task.
     `decomposition` divides transfer over the recipe's distance, another script than the source's, and the tokens that a
     test text takes.
     """
@@ -77,6 +78,7 @@ class Measured:
     distances: Mapping[str, Mapping[str, float]]
     ordered: tuple[str, ...]
     sizes: Mapping[str, int]
+    metric: str
     rows: tuple[Row, ...]
     scores: Mapping[str, float]
     transfer: Mapping[str, float]
@@ -102,7 +104,7 @@ class Measured:
         measured = [{**asdict(row), "value": None if isnan(row.value) else row.value} for row in self.rows]
         scored = [
             {"measure": name, "layer": None, "language": key, "value": value, "n": self.sizes[key], **after}
-            for name, values in (("accuracy", self.scores), ("relative_transfer", self.transfer))
+            for name, values in ((self.metric, self.scores), ("relative_transfer", self.transfer))
             for key, value in values.items()
         ]
         related = []
@@ -164,7 +166,7 @@ def measure(
     """Measure what lies between two checkpoints of as many layers: folders, hub names or the bundled encoder.
 
     For the source and every target, on the task's test sentences: drift 1 - CKA(before, after) per layer, raw and
-    standardised; the largest dimension's share of the variance; retrieval on the held-out pairs; accuracy of `after`,
+    standardised; the largest dimension's share of the variance; retrieval on the held-out pairs; the score of `after`,
     where its head is for exactly the task's labels. Over the targets: drift against each typological distance, drift
     against relative transfer, transfer against distance, with permutation tests that keep families together and Holm's
     correction over all cells of each of the three (the source is left out unless `diagonal`); transfer decomposed. `settings`
@@ -173,13 +175,16 @@ def measure(
     Raises InputError for settings that are unknown or about training, and models that do not load or differ in depth.
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
-    recipe = _recipe(settings)
+    recipe = _recipe(settings, before)
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     languages = languages_of(recipe)
     every = [languages.source, *languages.targets]
     task = load_task(recipe.task.data, languages.source, languages.targets)
+    kind_of(task).check(task, languages.source)
     parallel = parallel_of(recipe, languages)
     encoders = _encoders(before, after, recipe, task, device=Team().device)
+    for note in data_notes(task, parallel):
+        notice(note)
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]
     rows = _rows(taken, task, parallel, every, unbiased)
@@ -206,6 +211,7 @@ def measure(
         distances=found.distances,
         ordered=tuple(sorted(every, key=lambda key: (key != languages.source, far.get(key, inf), key))),
         sizes={key: len(task.examples("test", key)) for key in every},
+        metric=metric,
         rows=tuple(rows),
         scores=scores,
         transfer=transfer,
@@ -215,11 +221,15 @@ def measure(
     )
 
 
-def _recipe(settings: Sequence[str]) -> Recipe:
-    """Return the recipe that settles what is measured: the defaults with these settings, all of which must count."""
+def _recipe(settings: Sequence[str], before: str) -> Recipe:
+    """Return the recipe that settles what is measured: the defaults with these settings, all of which must count.
+
+    How states are pooled goes by the family of the model `before`, as it does in training.
+    """
     for word in settings:
         key, separator, _ = (part.strip() for part in word.partition("="))
         plain = f"{key}.name" if f"{key}.name" in _READ else key
+        plain = "task.columns" if key.startswith("task.columns.") else plain
         if key.split(".")[0] in ("recipe", "seed", "phases", "phase", "intervention") or (
             key in ("model", "model.name", "model.revision", "model.train_word_embeddings")
         ):
@@ -231,7 +241,7 @@ def _recipe(settings: Sequence[str]) -> Recipe:
             )
         if separator and key and plain not in _READ:
             raise InputError(f"`{key}` is no key.{did_you_mean(key, _READ)} What counts: {', '.join(_READ)}.")
-    return load_recipe(str(shipped_folder() / "plain.toml"), settings)
+    return load_recipe(str(shipped_folder() / "plain.toml"), [f"model={before}", *settings])
 
 
 def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch.device) -> Encoders:
@@ -373,12 +383,14 @@ def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[s
 
 def _score_notes(scored: Scored | None, scores: Mapping[str, float], task: Task, source: str) -> list[str]:
     kind = kind_of(task)
+    metric = kind.metrics[0].replace("_", " ")
     if scored is None:
-        return [
-            f"`after` has no head for exactly the labels of `{task.name}` ({', '.join(task.labels)}): no scores, no transfer."
-        ]
+        what = f"exactly the labels of `{task.name}` ({', '.join(task.labels)})" if task.labels else f"`{task.name}`"
+        return [f"`after` has no head for {what}: no scores, no transfer."]
     if not scores[source]:
-        return [f"The source's {kind.metrics[0]} is 0: relative transfer is not defined."]
+        return [f"The source's {metric} is 0: relative transfer is not defined."]
     if kind.collapsed(scored.examples[source], scored.predictions[source]):
-        return ["COLLAPSED: the source's accuracy is within noise of the majority class: there is nothing to transfer."]
+        return [
+            f"COLLAPSED: the source's {metric} is within noise of the majority class: there is nothing to transfer."
+        ]
     return []

@@ -13,6 +13,10 @@ from distxfer.experiments._selection import selection_of, selection_warnings
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
 
 _COLUMNS = ["language", "example_id", "label", "prediction"]
+_ONE_CLASS = (
+    "classification",
+    "retrieval",
+)  # the kinds of tasks whose examples have one class, so that this is accuracy
 Answers = Mapping[
     str, Mapping[str, tuple[str, bool]]
 ]  # by language and example: its label, and whether it was got right
@@ -38,12 +42,15 @@ class OneLanguage:
 class TwoRuns:
     """All comparisons of two runs: the source first, all targets last; `collapsed` names runs that learnt nothing.
 
-    `selection` is what chose the checkpoints, and `warnings` what to know of that; empty where both are the last ones.
+    `metric` is what is compared: `accuracy`, or where an example holds several words, or an answer, `whole_example`: the
+    share of examples whose prediction is the (first) label as a whole. `selection` is what chose the checkpoints, and
+    `warnings` what to know of that; empty where both are the last ones.
     """
 
     baseline: str
     method: str
     source: str
+    metric: str
     selection: str
     warnings: tuple[str, ...]
     seeds: tuple[int, int]
@@ -53,7 +60,7 @@ class TwoRuns:
     def records(self) -> dict[str, Any]:
         """Return the comparisons as JSON data; effects as fractions."""
         return {
-            "metric": "accuracy",
+            "metric": self.metric,
             "selection": self.selection,
             "warnings": list(self.warnings),
             "source": self.source,
@@ -112,6 +119,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         baseline=str(baseline),
         method=str(method),
         source=sources[0],
+        metric="accuracy" if results[0].data.get("kind", _ONE_CLASS[0]) in _ONE_CLASS else "whole_example",
         selection=" / ".join(dict.fromkeys(selection.values())),
         warnings=selection_warnings(selection),
         seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),

@@ -31,7 +31,7 @@ def score(
     kind, source = kind_of(task), languages[0]
     examples = {language: found for language in languages if (found := task.examples(split, language))}
     readings = {language: _readings(encoder, collate, those, now, team) for language, those in examples.items()}
-    predictions = kind.predictions(task, examples, readings, source)
+    predictions = kind.predictions(task, examples, readings, source) if examples else {}  # a task may have no dev part
     scores = {language: kind.scores(task, those, predictions[language]) for language, those in examples.items()}
     return Scored(examples, predictions, scores)
 

@@ -4,13 +4,28 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distxfer.data import Collator, Example, Pair, ParallelText, Task, kind_of, load_parallel, load_task, task_languages
+from distxfer.data import (
+    Collator,
+    Data,
+    Example,
+    Joined,
+    Kind,
+    Pair,
+    ParallelText,
+    Picked,
+    Task,
+    kind_of,
+    leaks,
+    load_parallel,
+    load_task,
+    task_languages,
+)
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._mining import mined_pairs
@@ -44,6 +59,11 @@ class Prepared:
         canonical_form = json.dumps({"recipe": settled, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical_form.encode()).hexdigest()[:8]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What users are to know of the data."""
+        return data_notes(self.task, self.parallel)
+
     def folder(self, results: Path) -> Path:
         """Return where this run's result belongs: `results/<recipe>/<id>-s<seed>`."""
         return results / self.recipe.name / f"{self.id}-s{self.recipe.seed}"
@@ -73,7 +93,10 @@ def prepare(recipe: Recipe) -> Prepared:
     )
     labelled = recipe.task.shots != 0
     task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
+    kind_of(task).check(task, languages.source)
     parallel = parallel_of(recipe, languages)
+    if parallel:
+        parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
     resolved = recipe.resolved(whole=False)
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
@@ -111,6 +134,7 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         pooling=recipe.model.pooling,
         train_word_embeddings=recipe.model.train_word_embeddings,
         drop_last_layers=recipe.model.drop_last_layers,
+        gradient_checkpointing=recipe.model.gradient_checkpointing,
         fingerprint=prepared.fingerprints["model"],
         device=team.device,
     )
@@ -142,14 +166,16 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         if bound.checks is not None:
             with _blaming(name):
                 bound.checks(pairs)
-    labelled = [
-        window
-        for example in _labelled(prepared)
-        for window in kind.windows(example, encoder.tokenizer, recipe.task.max_length)
-    ]
-    material = Material(labelled, pairs, texts, collate)
-    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics)
+    material = Material(_examples(prepared, encoder, kind, pairs), pairs, texts, collate)
+    cached = recipe.model.reference == "cached"
+    states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
+    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics, states)
     return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
+
+
+def data_notes(task: Task, parallel: ParallelText | None) -> tuple[str, ...]:
+    """Return what users are to know of a task and its parallel text."""
+    return tuple(dict.fromkeys((*task.notes, *(parallel.notes if parallel else ()))))
 
 
 @contextmanager
@@ -179,13 +205,42 @@ def _settled(bounds: Mapping[str, Bound], mined: Mapping[str, Sequence[Pair]]) -
     return found | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
 
 
-def _labelled(prepared: Prepared) -> list[Example]:
+def _examples(
+    prepared: Prepared, encoder: Encoder, kind: Kind, pairs: Mapping[str, Sequence[Pair]]
+) -> Sequence[Example]:
+    """Return what a step draws its batch from, and an epoch goes through once: labelled text, cut where it is too long.
+
+    The source's side of the pairs where the kind has no labels. Raises InputError where labels are asked for that it has
+    not, or there is no such text.
+    """
+    recipe, task = prepared.recipe, prepared.task
+    if kind.output != "state":
+        labelled = _labelled(prepared)
+        if type(kind).windows is Kind.windows:  # nothing is cut up, so nothing has to be held
+            return labelled
+        windows = (kind.windows(one, encoder.tokenizer, recipe.task.max_length) for one in labelled)
+        return [window for those in windows for window in those]
+    what = f"The task `{task.name}` is of the kind `{task.kind}`, which has no labels to train on"
+    if asked := [name for name, phase in recipe.phases.items() if phase.task]:
+        raise InputError(f"{what}. Say `phase.{asked[0]}.task=false`, and let interventions train the encoder.")
+    if recipe.task.shots:
+        raise InputError(f"{what}: `task.shots` = `{recipe.task.shots}` has no effect. Leave it out.")
+    unlabelled = {one.text: one for found in pairs.values() for one in (pair.source for pair in found)}
+    texts = list(unlabelled.values()) or prepared.task.unlabelled.get(prepared.languages.source, ())
+    if not texts:
+        raise InputError(
+            f"{what}, and there is no other text in `{prepared.languages.source}`. Give `parallel=FOLDER`."
+        )
+    return texts
+
+
+def _labelled(prepared: Prepared) -> Sequence[Example]:
     """Return the examples to train on: the source's, and `task.shots` of each target, drawn anew with each seed.
 
     Raises InputError for a target that has not as many.
     """
     recipe, task = prepared.recipe, prepared.task
-    examples = list(task.examples("train", prepared.languages.source))
+    parts = [task.examples("train", prepared.languages.source)]
     for language in prepared.languages.targets if recipe.task.shots else ():
         there = task.examples("train", language)
         shots = len(there) if recipe.task.shots == "all" else recipe.task.shots
@@ -195,8 +250,8 @@ def _labelled(prepared: Prepared) -> list[Example]:
                 f" examples of `{language}`. Lower it, or keep to `task.targets` that have more."
             )
         random = np.random.default_rng(stream_seed(recipe.seed, "shots", language))
-        examples += [there[place] for place in sorted(random.choice(len(there), size=shots, replace=False))]
-    return examples
+        parts.append(Picked(there, np.sort(random.choice(len(there), size=shots, replace=False))))
+    return Joined(parts)
 
 
 def languages_of(recipe: Recipe) -> Languages:
@@ -205,6 +260,10 @@ def languages_of(recipe: Recipe) -> Languages:
     known = task_languages(recipe.task.data)
     if recipe.task.targets == "all":
         targets = tuple(language for language in known if language != source)
+        if not targets:
+            raise InputError(
+                f"The task `{recipe.task.name}` has a test in no language but `{source}`. Add one in another."
+            )
     else:
         targets = tuple(canonical(code) for code in recipe.task.targets)
     if not targets:
@@ -221,15 +280,23 @@ def languages_of(recipe: Recipe) -> Languages:
 
 
 def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
-    """Return the recipe's parallel text; the one of the defaults only where it can be had, since nobody asked for it."""
-    if not recipe.parallel.name:
+    """Return the recipe's parallel text; the one of the defaults only where it can be had, since nobody asked for it.
+
+    Raises InputError where it cannot be had, or there are keys of it and no name.
+    """
+    chosen = recipe.parallel
+    if not chosen.name:
+        for key in ("folder", "revision", "pattern"):
+            if getattr(chosen, key):
+                raise InputError(f"`parallel.{key}` has no effect without parallel text. Name it: `parallel=NAME`.")
         return None
     try:
-        return load_parallel(recipe.parallel.data, languages.source, languages.targets)
+        return load_parallel(chosen.data, languages.source, languages.targets)
     except InputError:
-        if recipe.values["parallel.name"].origin == defaults_file().name and recipe.task.name != recipe.parallel.name:
-            return None
-        raise
+        asked = recipe.values["parallel.name"].origin != defaults_file().name or chosen.data != Data(chosen.name)
+        if asked or recipe.task.name == chosen.name:
+            raise
+        return None
 
 
 def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:

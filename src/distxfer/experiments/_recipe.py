@@ -11,12 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from distxfer._lists import comma_separated
 from distxfer.data import Data
 from distxfer.errors import InputError, did_you_mean
-from distxfer.experiments._recipe_files import defaults_file, recipe_path
+from distxfer.experiments._dotted import flatten, nest
+from distxfer.experiments._families import family_of
+from distxfer.experiments._recipe_files import defaults_file, families_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
 from distxfer.training import Diagnostics, Phase
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-_DEFAULTS = defaults_file().name
+_DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
 _INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
 _TASK = "task"  # what training calls the loss on the labels, beside the names of the interventions
 
@@ -32,6 +34,7 @@ class ModelSettings(BaseModel):
     train_word_embeddings: bool
     precision: Literal["auto", "float32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
+    reference: Literal["live", "cached"] = "live"
 
 
 class TaskSettings(BaseModel):
@@ -145,21 +148,35 @@ class Recipe:
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe called `name`, or in the file `name`, with `KEY=VALUE` overrides applied in order.
 
-    Precedence: `_defaults.toml` < the recipe < the overrides. A table that has a `name` may be given as a scalar.
+    Precedence: `_defaults.toml` < the model's family < the recipe < the overrides. A table that has a `name` may be given as
+    a scalar.
 
     Raises InputError with every mistake at once, each with its key, what it may be, and the nearest known key.
     """
     path = recipe_path(name)
-    defaults = {key: Value(value, _DEFAULTS) for key, value in _flatten(_read(defaults_file()))}
-    values = defaults | {key: Value(value, path.name) for key, value in _flatten(_read(path))}
+    defaults = {key: Value(value, _DEFAULTS) for key, value in _flat(_read(defaults_file()))}
+    said = {key: Value(value, path.name) for key, value in _flat(_read(path))}
     wrong = []
     for text in overrides:
         key, separator, value = (part.strip() for part in text.partition("="))
         if separator and key:
-            values[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
+            said[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
         else:
             wrong.append(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
+    defaults |= _family({**defaults, **said})
+    values = defaults | said
     return _validated(path.stem, {**_inherited(defaults, values), **values}, wrong)
+
+
+def _family(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what the family of the recipe's model needs in place of the defaults."""
+    family = family_of(str(values["model.name"].value))
+    if family is None:
+        return {}
+    labels = {key.split(".")[1] for key in values if key.startswith("intervention.") and key.count(".")}
+    kinds = {str(values[key].value) if (key := f"intervention.{one}.kind") in values else one for one in labels}
+    origin = f"{_FAMILIES}, {family.name}"
+    return {key: Value(value, origin) for table in family.tables(kinds) for key, value in _flat(table)}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -171,14 +188,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"`{path}` cannot be read: {error}.") from error
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with their values; an empty table is its own value, since `[intervention.lora]` says enough."""
-    for key, value in table.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            named = not prefix and key in _NAMED and value != {}
-            yield f"{prefix}{key}{'.name' if named else ''}", value
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with their values; a scalar in the place of a table that has a `name` means that."""
+    for key, value in flatten(table):
+        yield f"{key}.name" if key in _NAMED and value != {} else key, value
 
 
 def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
@@ -188,7 +201,7 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
         for key, one in values.items()
         if key in ("phase", "intervention") and one.value != {}
     ]
-    nested, complaints = _nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
+    nested, complaints = nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
     wrong += complaints
     tables = nested.pop("intervention", {})
     sections, complaints = _sections(nested)
@@ -233,33 +246,12 @@ def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> di
     named = [key.split(".")[1] for key in values if key.startswith("phase.")]  # one that is not listed is told later
     start = f"phase.{_INHERITED}."
     return {
-        f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{_DEFAULTS}, phase.{_INHERITED}")
+        f"phase.{phase}.{key.removeprefix(start)}": Value(one.value, f"{one.origin}, phase.{_INHERITED}")
         for phase in dict.fromkeys([*(listed if isinstance(listed, list | tuple) else ()), *named])
         if phase != _INHERITED
         for key, one in defaults.items()
         if key.startswith(start)
     }
-
-
-def _nest(flat: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the tables that dotted keys mean, and a complaint about every key that is inside a single value."""
-    nested: dict[str, Any] = {}
-    wrong = []
-    for key, value in flat.items():
-        *parents, leaf = key.split(".")
-        table: Any = nested
-        for depth, parent in enumerate(parents, start=1):
-            table = table.setdefault(parent, {})
-            if not isinstance(table, dict):
-                single = ".".join(parents[:depth])
-                wrong.append(f"`{key}` is no key: `{single}` is a single value. Did you mean `{single}`?")
-                break
-        else:
-            if value != {}:
-                table[leaf] = value
-            elif not isinstance(table.get(leaf), dict):
-                table[leaf] = {}
-    return nested, wrong
 
 
 def _sections(nested: dict[str, Any]) -> tuple[_Sections | None, list[str]]:
@@ -324,7 +316,10 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
         wrong.append("`phases` is empty, but a run has at least one phase. Say `phases=finetune`.")
     wrong += [f"`phases` has `{twice}` twice. Name each phase once." for twice in _twice(sections.phases)]
     for phase in sections.phase:
-        ours = any(key.startswith(f"phase.{phase}.") and one.origin != _DEFAULTS for key, one in values.items())
+        ours = any(
+            key.startswith(f"phase.{phase}.") and not one.origin.startswith((_DEFAULTS, _FAMILIES))
+            for key, one in values.items()
+        )
         if phase not in sections.phases and (phase != _INHERITED or ours):
             wrong.append(
                 f"`phase.{phase}` is not among `phases` = `{', '.join(sections.phases)}`."

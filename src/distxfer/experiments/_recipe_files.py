@@ -17,6 +17,16 @@ def defaults_file() -> Path:
     return shipped_folder() / "_defaults.toml"
 
 
+def families_file() -> Path:
+    """Return the file of what each family of models needs in place of the defaults."""
+    return shipped_folder() / "_families.toml"
+
+
+def references_file() -> Path:
+    """Return the file of published results."""
+    return shipped_folder() / "_references.toml"
+
+
 def recipe_files() -> dict[str, Path]:
     """Return the recipes that can be named; one in `./recipes` goes before a shipped one of the same name."""
     folders = [shipped_folder(), Path("recipes")]

@@ -41,8 +41,14 @@ class Result:
         """The means, the gap and the slope, with the distance they use."""
         return dict(self.data["summary"])
 
-    def score(self, language: str, split: str = "test", metric: str = "accuracy") -> float:
-        """Return one score, as a fraction."""
+    @property
+    def metric(self) -> str:
+        """The metric that the summary is of, by which runs are compared."""
+        return str(self.data["summary"].get("metric", "accuracy"))
+
+    def score(self, language: str, split: str = "test", metric: str = "") -> float:
+        """Return one score, as a fraction: of the summary's metric, if none is named."""
+        metric = metric or self.metric
         return next(
             float(one["value"])
             for one in self.scores

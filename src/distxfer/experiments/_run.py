@@ -37,6 +37,7 @@ from distxfer.experiments._measurements import (
 from distxfer.experiments._predict import Scored, score
 from distxfer.experiments._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.experiments._recipe import Recipe
+from distxfer.experiments._references import far_below
 from distxfer.experiments._result import (
     RUN_LOCK,
     SCHEMA,
@@ -85,13 +86,13 @@ def validate(recipe: Recipe) -> Prepared:
     Raises InputError as `prepare` and `assemble` do.
     """
     prepared = prepare(recipe)
-    assemble(prepared, Team())
+    assemble(prepared, Team(precision=recipe.model.precision))
     return prepared
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
     """Return what `train` would do, having timed two steps and one batch of measuring; nothing is written."""
-    prepared, team = prepare(recipe), Team()
+    prepared, team = prepare(recipe), Team(precision=recipe.model.precision)
     folder = prepared.folder(results)
     assembled = assemble(prepared, team)
     texts = [one for part in _texts(prepared, _SCORED) for one in part]
@@ -137,7 +138,7 @@ def train(
     Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
     """
     results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
-    team = Team(trackers, results)
+    team = Team(trackers, results, recipe.model.precision)
     notice = notice if team.is_main else lambda text: None
     if team.is_short:
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
@@ -184,6 +185,8 @@ def _run(
     notice: Notice,
 ) -> Result:
     started = datetime.now(UTC)
+    for note in prepared.notes:
+        notice(note)
     languages = [prepared.languages.source, *prepared.languages.targets]
     texts, encoder = _texts(prepared, ["test"]), assembled.encoder
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
@@ -199,7 +202,9 @@ def _run(
     watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, team)
     cost = assembled.training.run(folder, report, watch)
     notice("Scoring and measuring after training.")
-    after = snapshots(encoder, assembled.collate, _texts(prepared, _SCORED), team)
+    # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
+    whole = _SCORED if encoder.output in ("text", "state") else ("test",)
+    after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
     if trackers:
         team.stop_trackers()
@@ -211,6 +216,8 @@ def _run(
     team.wait()
     done = read_result(folder)
     assert done is not None
+    for line in far_below(done):
+        notice(line)
     return done
 
 
@@ -236,6 +243,7 @@ def _write(
         "id": prepared.id,
         "recipe": prepared.resolved,
         "seed": prepared.recipe.seed,
+        "kind": prepared.task.kind,
         "source": prepared.languages.source,
         "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
@@ -266,7 +274,8 @@ def _write(
     _table(folder / "predictions.parquet", _predictions(scored["test"]))
     assembled.encoder.save(folder / "model")
     adapters = len([*(folder / "model").rglob("adapter_config.json")])
-    (folder / "model" / "README.md").write_text(model_card(data, prepared, adapters), encoding="utf-8")
+    card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
+    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
     if own := assembled.training.own_weights():
         save_file(own, folder / "interventions.safetensors")
     write_result(folder, data)

@@ -15,7 +15,7 @@ from distxfer.data import Batch, Example, Pair
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
-Need = Literal["reference", "pairs", "target_text", "weights", "predictions"]
+Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,13 @@ class Step(Protocol):
         """Return the trained encoder's states of other text and its head's logits: one more forward pass."""
 
     def reference(self, batch: Batch) -> Tensor:
-        """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`."""
+        """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`.
+
+        With `model.reference = "cached"`, of text that the run has from the beginning alone: `batch`, `pairs` and `text`.
+        """
 
     def pretrained(self, batch: Batch) -> Encoded:
-        """Return the pretrained encoder's states of some text, token by token, computed anew; needs `reference`."""
+        """Return the pretrained encoder's states of some text, token by token, computed anew; needs `pretrained`."""
 
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` sentences and their translations, drawn without repetition; needs `pairs`.
@@ -104,9 +107,10 @@ class Bound:
 
     `weight` scales the term; at 0 the term is measured and logged but nothing follows from it. `languages` are the
     targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
-    what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states, or `weights`:
-    that the encoder's own weights train (with adapters they do not); and `predictions` that it looks at those on pairs,
-    so that passes which terms share go through the head.
+    what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states (`reference`: pooled;
+    `pretrained`: of every token, or of text that the term has made), or `weights`: that the encoder's own weights train
+    (with adapters they do not); and `predictions` that it looks at those on pairs, so that passes which terms share go
+    through the head.
 
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
     each entry of the parameters that do, and `selects`, asked before training with the sizes of these parameters, how many

@@ -135,7 +135,7 @@ class Align:
 
         needs: set[Need] = {"pairs"}
         if self.unit == "word" and not (self.dictionary or self.alignments):
-            needs.add("reference")
+            needs.add("pretrained")
         return Bound(
             term=term,
             weight=self.weight,

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from peft import IA3Config, TaskType
+from peft import IA3Config
 
 from distxfer.encoders import Encoder, Layers, layer_numbers
 from distxfer.errors import InputError
@@ -37,9 +37,5 @@ class Ia3:
                 f"A `{encoder.base.config.model_type}` has no linear maps that are known as those of keys and values, or of"
                 " feed-forward layers. Take adapters of another `kind`: `lora` fits every encoder."
             )
-        config = IA3Config(
-            task_type=TaskType.SEQ_CLS,
-            target_modules=[*attention, *feed_forward],
-            feedforward_modules=feed_forward,
-        )
+        config = IA3Config(target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward)
         return Bound(adapters=encoder.adapt(config))

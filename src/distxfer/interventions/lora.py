@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from peft import LoraConfig, TaskType
+from peft import LoraConfig
 from pydantic import Field
 
 from distxfer.encoders import Encoder, Layers, layer_numbers
@@ -39,7 +39,6 @@ class Lora:
                 " with `dora` first in the recipe, or leave it out."
             )
         config = LoraConfig(
-            task_type=TaskType.SEQ_CLS,
             r=self.r,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,

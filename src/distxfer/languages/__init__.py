@@ -1,6 +1,6 @@
 """Languages: codes and names, typological distances with their provenance, and weights from distances."""
 
-from distxfer.languages._codes import canonical, language_name, script
+from distxfer.languages._codes import canonical, language_name, script, short_code
 from distxfer.languages._distances import DISTANCES, Distance, check_distance, coordinates, distance, relatives
 from distxfer.languages._kinship import Relative, families, lineage
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
@@ -25,6 +25,7 @@ __all__ = [
     "lineage",
     "relatives",
     "script",
+    "short_code",
     "typological_features",
     "weights",
 ]

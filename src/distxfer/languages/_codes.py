@@ -38,9 +38,10 @@ def canonical(code: str) -> str:
     Accepts ISO 639-1 (`ja`), ISO 639-2 and 639-3 (`ger`, `jpn`), BCP-47 (`zh-Hant`; a region counts only where it
     implies a script, as in `zh-TW`), FLORES (`jpn_Jpan`) and the Glottocodes of some 230 languages (`nucl1643`). A
     macrolanguage and its usual individual language share the macrolanguage's key (`swh` is `swa`, `cmn` is `zho`).
-    The usual script is CLDR's likely one. Idempotent. `no`, `nan` and `yes` are Norwegian, Min Nan and Nyankpa.
+    The usual script is CLDR's likely one. Idempotent. `no`, `nan` and `yes` are Norwegian, Min Nan and Nyankpa. A
+    language without a code may have one of those that ISO 639 leaves to private use, `qaa` to `qtz`.
 
-    Raises InputError if the code is unknown, or names no single language (`mul`, `nah`, `qaa`).
+    Raises InputError if the code is unknown, or names no single language (`mul`, `nah`).
     """
     if not isinstance(code, str):
         raise InputError(
@@ -64,13 +65,23 @@ def canonical(code: str) -> str:
 def language_name(key: str) -> str:
     """Return the English name of a language, such as `Japanese` for `jpn` and `Chinese (Traditional)` for `zho_Hant`.
 
-    Raises InputError as `canonical` does.
+    A code of private use has the name `private use`. Raises InputError as `canonical` does.
     """
     base, _, script = canonical(key).partition("_")
     short = _short(base)
+    if _PRIVATE_USE.fullmatch(base):
+        return "private use"
     if short not in _registry():
         return base
     return str(langcodes.Language.make(language=short, script=script or None).display_name())
+
+
+def short_code(key: str) -> str:
+    """Return the ISO 639-1 code of a language, such as `ja` for `jpn`, or the ISO 639-3 one where it has none.
+
+    Without a script. Raises InputError as `canonical` does.
+    """
+    return _short(canonical(key).partition("_")[0])
 
 
 def script(key: str) -> str | None:
@@ -119,12 +130,12 @@ def _base(code: str, language: str) -> str:
     short = _short(language)
     entry = _registry().get(short)
     if _PRIVATE_USE.fullmatch(short):
-        entry = {"Scope": "private-use", "Description": ["private use"]}
+        return short
     if entry is None:
         if short in _uriel.rows():
             return short
         raise _unknown(code)
-    if entry.get("Scope") in {"collection", "special", "private-use"}:
+    if entry.get("Scope") in {"collection", "special"}:
         raise InputError(
             f"Language code `{code}` names no single language ({entry['Description'][0]}). "
             "Give the code of one language, such as `jpn`."
@@ -164,5 +175,6 @@ def _unknown(code: str) -> InputError:
         hint = did_you_mean(code, {*_ALPHA3, *_ALPHA3.values(), *GLOTTOCODES.values()})
     return InputError(
         f"Language code `{code}` is not known.{hint} Give an ISO 639 code, a BCP-47 tag, a FLORES code or a "
-        "Glottocode, such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`."
+        "Glottocode, such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`; a language without a code may use `qaa` to"
+        " `qtz`."
     )

@@ -20,8 +20,16 @@ from distxfer.measure._decomposition import Decomposition, decompose
 from distxfer.measure._order import StochasticOrder, aso
 from distxfer.measure._prediction import Prediction, expected_score
 from distxfer.measure._single import McNemar, PairedBootstrap, mcnemar, paired_bootstrap, smallest_gain
+from distxfer.measure._spans import EntityScores, answer_f1, entities, entity_scores, exact_match, normalised_answer
 from distxfer.measure._statistics import Crossed, crossed, crossed_unpaired, holm, interval, two_way_bootstrap
-from distxfer.measure._transfer import accuracy, is_collapsed, macro_f1, relative_transfer, transfer_summary
+from distxfer.measure._transfer import (
+    accuracy,
+    is_collapsed,
+    is_collapsed_over_texts,
+    macro_f1,
+    relative_transfer,
+    transfer_summary,
+)
 
 if TYPE_CHECKING:
     from distxfer.measure._alignment import CSLSRetrieval, Retrieval, csls_retrieval, retrieval, wilson
@@ -85,6 +93,7 @@ __all__ = [
     "Correlation",
     "Crossed",
     "Decomposition",
+    "EntityScores",
     "Mantel",
     "McNemar",
     "Measure",
@@ -97,6 +106,7 @@ __all__ = [
     "StochasticOrder",
     "accuracy",
     "alignment_probe",
+    "answer_f1",
     "aso",
     "bootstrap_cka",
     "cka",
@@ -110,16 +120,21 @@ __all__ = [
     "csls_retrieval",
     "decompose",
     "detectable_correlation",
+    "entities",
+    "entity_scores",
+    "exact_match",
     "expected_score",
     "holm",
     "interval",
     "is_collapsed",
+    "is_collapsed_over_texts",
     "macro_f1",
     "mantel",
     "mcnemar",
     "minibatch_cka",
     "mutual_neighbours",
     "neighbour_overlap",
+    "normalised_answer",
     "normalised_mse",
     "paired_bootstrap",
     "partial_correlation",

@@ -161,7 +161,8 @@ def _tested(effect: float, sources: Sequence[_Source], largest: float, seeds: in
         return _unranked(
             effect, "all differences are the same, so there is no noise to compare the effect with", seeds, languages
         )
-    parts = [(one.variance / variance, one.df) for one in sources if one.variance > 0]
+    # A difference of mean squares that is only their rounding is no variance: it would leave no room between the quantiles.
+    parts = [(one.variance / variance, one.df) for one in sources if one.variance > 1e-12 * variance]
 
     def chance(t: float) -> float:
         return float(sum(2 * share * stdtr(df, -abs(t)) for share, df in parts))

@@ -1,12 +1,13 @@
 """How well a task that was learnt in the source language carries over to the targets."""
 
-from collections.abc import Collection, Mapping
-from math import isfinite
+from collections.abc import Collection, Mapping, Sequence
+from math import fsum, isfinite
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
+from scipy.special import betainc, stdtrit
 
 from distxfer.errors import InputError, unknown
 
@@ -124,6 +125,22 @@ def _paired(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Numbers,
             "expected one of each per example, and at least one example: check which examples were scored."
         )
     return gold, predicted
+
+
+def is_collapsed_over_texts(gains: Sequence[int]) -> bool:
+    """Return whether a run is within noise of always giving each word the majority label.
+
+    `gains[i]` is how many more words of text i the run got right than the majority label gets, for n texts. One-sided t-test
+    at 0.05 of their mean: collapsed unless mean * sqrt(n) / s > t(0.95, n - 1). The texts are the observations, since the
+    words of one are not independent: a test over words would take a run for better than it is. Fewer than 2 texts are too
+    few to tell, and count as collapsed, as in `is_collapsed`.
+    """
+    n = len(gains)
+    if n < 2:
+        return True
+    mean = fmean(gains)
+    spread = fsum((gain - mean) ** 2 for gain in gains) / (n - 1)
+    return mean <= 0 or mean <= float(stdtrit(n - 1, 0.95)) * (spread / n) ** 0.5
 
 
 def is_collapsed(correct: int, n: int, majority: int) -> bool:

@@ -8,10 +8,17 @@ from distxfer.reports._figures import check_figure as check_figure
 from distxfer.reports._figures import measure_figure as measure_figure
 from distxfer.reports._language import fact_records as fact_records
 from distxfer.reports._language import language_tables as language_tables
+from distxfer.reports._listing import facts as facts
 from distxfer.reports._listing import listing as listing
 from distxfer.reports._measure import measure_tables as measure_tables
 from distxfer.reports._methods import method_data as method_data
 from distxfer.reports._methods import method_tables as method_tables
+from distxfer.reports._new_language import language_report as language_report
+from distxfer.reports._new_language import outcome_record as outcome_record
+from distxfer.reports._new_language import outcome_tables as outcome_tables
+from distxfer.reports._new_language import plan_record as plan_record
+from distxfer.reports._new_language import plan_tables as plan_tables
+from distxfer.reports._new_language import recommendation as recommendation
 from distxfer.reports._report import Report as Report
 from distxfer.reports._report import report as report
 from distxfer.reports._run import run_table as run_table

@@ -37,8 +37,11 @@ def comparison_tables(found: Comparisons) -> list[Table]:
     return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *found.notes))]
 
 
+_SHARES = {"accuracy": "accuracy", "whole_example": "share of examples predicted exactly as their (first) label"}
+
+
 def one_seed_table(found: TwoRuns) -> Table:
-    """Return one row per language, the source first and all targets last; accuracies and effects in percent."""
+    """Return one row per language, the source first and all targets last; shares and effects in percent."""
     rows = []
     for one in found.rows:
         drawn, exact = one.bootstrap, one.exact
@@ -67,8 +70,8 @@ def one_seed_table(found: TwoRuns) -> Table:
             *found.warnings,
             "ONE seed: p and interval say what other test sentences would, of these two trained models. They say nothing about"
             " other seeds of either method; for that, compare at least 3 seeds of each.",
-            f"accuracy; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired bootstrap; all"
-            f" targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
+            f"{_SHARES[found.metric]}; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired"
+            f" bootstrap; all targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
             f"seeds: {found.seeds[0]} and {found.seeds[1]}.",
             *(
                 f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."

@@ -1,11 +1,13 @@
 """What there is: recipes, tasks, parallel text, interventions, distances, languages, models and runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from distxfer.data import parallel_languages, parallel_names, task_languages, task_names
+from distxfer.data import About, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.encoders import BUNDLED
-from distxfer.errors import InputError
+from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments import Result, description, read_result, recipe_files
 from distxfer.languages import DISTANCES, distances, language_name
 from distxfer.reports._tables import Table
@@ -18,24 +20,35 @@ _ABOUT_DISTANCES = {
     "geographic": "great circle, as a fraction of half the equator",
     "featural": "cosine of all of URIEL's features",
 }
+_NAMES = {"tasks": task_names, "parallel": parallel_names}
+_LANGUAGES = {"tasks": task_languages, "parallel": parallel_languages}
+_FOLDER = {
+    "tasks": "your own: {language}/{train,dev,test}.jsonl",
+    "parallel": "your own: {language}.tsv",
+}
 
 
-def listing(kind: str, results: Path) -> Table:
-    """Return the table of one kind of thing; raises InputError for a kind that cannot be listed."""
+@dataclass(frozen=True)
+class _Data(Table):
+    """Tasks or corpora: a terminal has room for the short of it, JSON for all."""
+
+    whole: tuple[Mapping[str, Any], ...] = ()
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all that is known of each."""
+        return [dict(one) for one in self.whole]
+
+
+def listing(kind: str, results: Path, *, short: bool = False) -> Table:
+    """Return the table of one kind of thing (`short`: one row for each); raises InputError for one that cannot be listed."""
     if kind == "languages":
         return _languages()
     if kind == "runs":
         return _runs(results)
+    if kind in _NAMES:
+        return _data(kind, short)
     rows: dict[str, Callable[[], dict[str, str]]] = {
         "recipes": lambda: {name: description(path) for name, path in recipe_files().items()},
-        "tasks": lambda: {
-            **{name: about.description for name, about in task_names().items()},
-            "FOLDER": "your own: {language}/{train,dev,test}.jsonl",
-        },
-        "parallel": lambda: {
-            **{name: about.description for name, about in parallel_names().items()},
-            "FOLDER": "your own: {language}.tsv",
-        },
         "interventions": _interventions,
         "distances": lambda: {
             **{name: _ABOUT_DISTANCES[name] for name in DISTANCES},
@@ -47,8 +60,50 @@ def listing(kind: str, results: Path) -> Table:
         },
     }
     if kind not in rows:
-        raise InputError(f"`{kind}` cannot be listed. Choose from: {', '.join([*rows, 'languages', 'runs'])}.")
+        raise InputError(f"`{kind}` cannot be listed. Choose from: {', '.join([*rows, *_NAMES, 'languages', 'runs'])}.")
     return Table(columns=("name", "what it is"), rows=list(rows[kind]().items()), title=kind)
+
+
+def facts(kind: str, name: str) -> dict[str, Any]:
+    """Return all that is known of a task or a parallel corpus; raises InputError for one that is not listed."""
+    if kind not in _NAMES:
+        raise InputError(f"`{kind} {name}`: only tasks and parallel have more to say of one. Leave `{name}` out.")
+    known = _NAMES[kind]()
+    if name not in known:
+        raise InputError(f"`{name}` is not among {kind}.{did_you_mean(name, known)} Choose from: {', '.join(known)}.")
+    return _facts(kind, name, known[name])
+
+
+def _facts(kind: str, name: str, about: About) -> dict[str, Any]:
+    said = {"what it is" if key == "description" else key: value for key, value in asdict(about).items()}
+    try:
+        languages = sorted(_LANGUAGES[kind](name))
+    except InputError:
+        languages = []  # it needs a file to say, and `needs` says which
+    return {"name": name, **said, "languages": languages}
+
+
+def _data(kind: str, short: bool) -> Table:
+    """Return the tasks or the corpora, each in one row or in a few."""
+    whole = [_facts(kind, name, about) for name, about in _NAMES[kind]().items()]
+    own = {"name": "FOLDER", "what it is": _FOLDER[kind]}
+    rows = [row for one in whole for row in _rows(one, short)]
+    return _Data(
+        columns=("name", "kind", "languages", "what it is"),
+        rows=[*rows, (own["name"], None, None, own["what it is"])],
+        title=kind,
+        notes=(
+            f"`distxfer ls {kind}{'' if short else ' NAME'}` says more{'' if short else ': its languages and source'}.",
+        ),
+        whole=(*whole, own),
+    )
+
+
+def _rows(one: Mapping[str, Any], short: bool) -> Iterator[tuple[Any, ...]]:
+    yield one["name"], one["kind"], len(one["languages"]) or None, one["what it is"]
+    for keys in () if short else (("needs", "size"), ("licence",), ("citation",)):
+        if said := "; ".join(f"{key}: {one[key]}" for key in keys if one[key]):
+            yield "", "", "", said
 
 
 def _interventions() -> dict[str, str]:
@@ -58,18 +113,30 @@ def _interventions() -> dict[str, str]:
 
 
 def _languages() -> Table:
-    """Return the languages of the built-in tasks and corpora, with their syntactic distance from English."""
-    tasks = {name: task_languages(name) for name in task_names()}
-    parallel = {name: parallel_languages(name) for name in parallel_names()}
+    """Return the languages of all tasks and corpora, with their syntactic distance from English.
+
+    Which of those that need no hub have a language, one by one; of the others, how many.
+    """
+    have = {(kind, name): _facts(kind, name, about) for kind in _NAMES for name, about in _NAMES[kind]().items()}
+    embedded = {key: set(one["languages"]) for key, one in have.items() if not one["source"] and one["languages"]}
+    hub = {
+        kind: [one["languages"] for (group, _), one in have.items() if group == kind and one["source"]]
+        for kind in _NAMES
+    }
     rows = []
-    for key in sorted({key for keys in (*tasks.values(), *parallel.values()) for key in keys}):
+    for key in sorted({key for one in have.values() for key in one["languages"]}):
         try:
             far = distances("eng", [key], "syntactic", imputed=True).values[key]
         except InputError:
             far = None  # URIEL has no data for it; `distxfer train` would say so and name its relatives
-        rows.append((key, language_name(key), far, *(key in keys for keys in (*tasks.values(), *parallel.values()))))
-    columns = [*(f"task {name}" for name in tasks), *(f"parallel {name}" for name in parallel)]
-    return Table(columns=("language", "name", "syntactic from eng", *columns), rows=rows, title="languages")
+        counts = (sum(key in those for those in hub[kind]) for kind in _NAMES)
+        rows.append((key, language_name(key), far, *(key in those for those in embedded.values()), *counts))
+    columns = [f"{kind.removesuffix('s')} {name}" for kind, name in embedded]
+    return Table(
+        columns=("language", "name", "syntactic from eng", *columns, "tasks on the hub", "parallel on the hub"),
+        rows=rows,
+        title="languages",
+    )
 
 
 def _runs(results: Path) -> Table:

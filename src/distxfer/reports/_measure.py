@@ -45,7 +45,7 @@ def _languages(measured: Measured, width: int | None) -> Table:
         far = None if language == measured.source else measured.distances[measured.distance].get(language)
         scores = (measured.scores[language], measured.transfer.get(language)) if measured.scores else ()
         rows.append((language, language_name(language), far, *scores, measured.sizes[language], *means))
-    scored = ("accuracy", "transfer") if measured.scores else ()
+    scored = (measured.metric, "transfer") if measured.scores else ()
     return Table(
         columns=("language", "name", measured.distance, *scored, "n", "drift", *columns),
         rows=rows,
@@ -53,7 +53,7 @@ def _languages(measured: Measured, width: int | None) -> Table:
         notes=(
             f"drift: 1 − CKA ({_bias(measured)}, linear; {measured.pooling} pooling) of the test sentences, mean over the"
             f" layers, then by layer{'' if width is None or '1' in columns else ' (thirds)'}. The source comes first.",
-            *(["transfer: (accuracy − source) / source."] if measured.transfer else []),
+            *([f"transfer: ({measured.metric} − source) / source."] if measured.transfer else []),
             *_outlier(measured),
             *measured.notes,
         ),

@@ -11,7 +11,7 @@ from distxfer.reports._tables import Table
 
 
 def run_table(result: Result) -> Table:
-    """Return one row per language: distance, test accuracy, drift after training, alignment before and after.
+    """Return one row per language: distance, test score, drift after training, alignment before and after.
 
     Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, from the source, at the last
     layer.
@@ -23,9 +23,7 @@ def run_table(result: Result) -> Table:
         sizes[one.measure].add(one.n)
     summary, source = result.summary, result.data["source"]
     distances = {one["language"]: one["value"] for one in result.data["distances"]}
-    accuracies = {
-        one["language"]: one for one in result.scores if (one["split"], one["metric"]) == ("test", "accuracy")
-    }
+    scores = {one["language"]: one for one in result.scores if (one["split"], one["metric"]) == ("test", result.metric)}
 
     def row(language: str) -> tuple[Any, ...]:
         drift = measured["drift_cka", language, "after"]
@@ -36,16 +34,16 @@ def run_table(result: Result) -> Table:
             language_name(language),
             group,
             distances.get(language),
-            accuracies[language]["value"],
-            accuracies[language]["n"],
+            scores[language]["value"],
+            scores[language]["n"],
             fmean(value for layer, value in drift.items() if layer > 0),
             *found,
         )
 
-    order = sorted(accuracies, key=lambda language: (language != source, distances.get(language, 0.0), language))
+    order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
     pairs = sizes["retrieval_weak_forward"]
     return Table(
-        columns=("language", "name", "group", "distance", "accuracy", "n", "drift", "retrieval before", "after"),
+        columns=("language", "name", "group", "distance", result.metric, "n", "drift", "retrieval before", "after"),
         rows=[row(language) for language in order],
         notes=(
             _summary_line(summary),

@@ -8,17 +8,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from distxfer.data import epoch_order
-from distxfer.encoders import Encoder, Reference
+from distxfer.encoders import Encoder
 from distxfer.errors import RunError
 from distxfer.interventions import Bound, Term
 from distxfer.training._checkpoint import Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
-from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, diverged
+from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, Pretrained, diverged
 from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
@@ -38,7 +40,7 @@ class Shared:
     material: Material
     team: Team
     seed: int
-    reference: Reference | None
+    reference: Pretrained | None
     moving: Mapping[str, Tensor]
     diagnostics: Diagnostics
     history: History
@@ -82,7 +84,8 @@ class PhaseLoop:
         self._bounds = bounds
         self.model, self.optimizer = shared.team.accelerator.prepare(objective, self.plain_optimizer)
         self.model.train()
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
+        self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters: 8 bytes each
         self._expected: dict[tuple[str, ...], Tensor] = {}  # the counts of the terms that took part, in their last step
         self._proven: set[str] = set()  # the terms that this process has seen to act
         self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
@@ -210,7 +213,8 @@ class PhaseLoop:
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
             with nullcontext() if last else team.accelerator.no_sync(self.model):
-                terms: dict[str, Term] = self.model(micro)
+                with team.autocast():
+                    terms: dict[str, Term] = self.model(micro)
                 if micro.number >= _MOVED:
                     self._prove(terms)
                 self._logs = {
@@ -291,9 +295,11 @@ class PhaseLoop:
         per_epoch = -(-len(examples) // (size * self.phase.accumulation))
         epoch, position = divmod(self.module.round(number), per_epoch)
         if epoch != self._epoch[0]:
-            lengths = [len(example.text) + len(example.text_pair or "") for example in examples]
+            if self._lengths is None:
+                lengths = (len(example.text) + len(example.text_pair or "") for example in examples)
+                self._lengths = np.fromiter(lengths, np.int64, len(examples))
             random = generator(self.shared.seed, "order", self.name, epoch)
-            self._epoch = (epoch, epoch_order(lengths, size * self.phase.accumulation, random))
+            self._epoch = (epoch, epoch_order(self._lengths, size * self.phase.accumulation, random))
         order = self._epoch[1][position]
         micros = []
         for index, low in enumerate(range(0, len(order), size)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distxfer.data import Batch, Collator, Example, Pair
-from distxfer.encoders import Encoded, Encoder, Reference
+from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, Term
 from distxfer.training._streams import generator, torch_stream
@@ -43,6 +43,18 @@ class Material:
     collate: Collator
 
 
+class Pretrained(Protocol):
+    """The pretrained encoder, which terms measure from; `forwards` are its passes that no step has counted yet."""
+
+    forwards: int
+
+    def states(self, keys: Sequence[Example], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the pooled states (layers + 1, n, d) of `n` texts; `keys` name the texts."""
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Return the states of every token, computed anew."""
+
+
 @dataclass(frozen=True)
 class Micro:
     """One process's part of one micro-batch. `void`: this process got none, and only keeps the others company."""
@@ -65,7 +77,7 @@ class Objective(nn.Module):
         *,
         task: bool,
         alternate: bool,
-        reference: Reference | None,
+        reference: Pretrained | None,
         stream: tuple[str | int, ...],
         anchored: bool = False,
     ) -> None:
@@ -215,7 +227,7 @@ class _Step:
         """Return the pretrained encoder's states of some text, token by token."""
         return self._pretrained().encode(batch.inputs)
 
-    def _pretrained(self) -> Reference:
+    def _pretrained(self) -> Pretrained:
         reference = self._objective._reference[0]
         if reference is None:
             raise InputError(f"The term `{self._name}` uses the reference, so its `Bound` must say it `needs` it.")

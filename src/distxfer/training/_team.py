@@ -2,40 +2,61 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    LoggerType,
+    broadcast_object_list,
+    gather_object,
+    parse_flag_from_env,
+)
 
 from distxfer.errors import InputError, did_you_mean
 
 T = TypeVar("T")
+Precision = Literal["auto", "float32", "bf16"]
+_DIVIDING = {  # the variable in which a launch asks for it; without a GPU, Accelerate heeds it in part only
+    DistributedType.FSDP: "ACCELERATE_USE_FSDP",
+    DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED",
+    DistributedType.MEGATRON_LM: "ACCELERATE_USE_MEGATRON_LM",
+}
 
 
 class Team:
     """All processes of one run; `accelerator` is theirs, and this the only room that knows of it."""
 
-    def __init__(self, trackers: Sequence[object] = (), folder: Path | None = None) -> None:
+    def __init__(
+        self, trackers: Sequence[object] = (), folder: Path | None = None, precision: Precision = "auto"
+    ) -> None:
         """Join the processes of this launch; `trackers` are names that Accelerate knows, or trackers of your own.
 
-        Raises InputError for a tracker that Accelerate does not know, or whose package is not installed.
+        `precision` is that of the forward passes of training; `auto`: bf16 where the GPU has it, else float32. Never fp16,
+        in whose range mT5 and mDeBERTa-v3 overflow. Weights, gradients and optimiser are float32 all the same.
+
+        Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU that has
+        no bf16, or for a launch that divides the weights among the processes.
         """
         for name in trackers:
             if isinstance(name, str):
                 _check_tracker(name)
-        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        _check_launch()
         self.accelerator = Accelerator(
             # Without a GPU, only a process that is told so joins the others of its launch.
             cpu=not torch.accelerator.is_available(),
-            mixed_precision="bf16" if bf16 else "no",
+            mixed_precision="no",  # Accelerate's is one for all runs of a process; see `autocast`
             log_with=list(trackers) or None,
             project_dir=str(folder) if folder else None,
-            # A term may leave some parameters out of a step: the head in a phase that only aligns, for one.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            # A term may leave some parameters out of a step: the head in a phase that only aligns, for one. And no second
+            # copy of the gradients: 4 bytes a parameter that trains.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
         )
+        self._bf16 = _is_bf16(precision, self.device)
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -71,8 +92,18 @@ class Team:
 
     @property
     def precision(self) -> str:
-        """The precision of the forward passes: `bf16` where the device has it, else `float32`."""
-        return "bf16" if self.accelerator.mixed_precision == "bf16" else "float32"
+        """The precision of the forward passes of training, `bf16` or `float32`; measuring and scoring are float32."""
+        return "bf16" if self._bf16 else "float32"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Compute forward passes inside it in the run's precision.
+
+        Without torch's cache of weights that are cast already: what was cast without gradients, for a teacher or a term of
+        weight 0, must not serve a pass that has them.
+        """
+        if not self._bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def start_trackers(self, name: str, settings: Mapping[str, object]) -> None:
         """Start the trackers; settings become flat texts and numbers, since TensorBoard takes nothing else."""
@@ -111,6 +142,23 @@ class Team:
     def wait(self) -> None:
         """Wait until every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def _check_launch() -> None:
+    for kind, variable in _DIVIDING.items():
+        if parse_flag_from_env(variable):
+            raise InputError(
+                f"This launch divides the weights among the processes ({kind.value}), and distxfer keeps them whole in each,"
+                " to freeze, rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large"
+                " model fits with `recipe=lora`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
+            )
+
+
+def _is_bf16(precision: Precision, device: torch.device) -> bool:
+    has = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bf16" and device.type == "cuda" and not has:
+        raise InputError("`model.precision` is `bf16`, which this GPU does not have. Set it to `auto` or `float32`.")
+    return precision == "bf16" or (precision == "auto" and has)
 
 
 def _check_tracker(name: str) -> None:

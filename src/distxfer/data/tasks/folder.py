@@ -1,94 +1,182 @@
-"""A task of your own: `{language}/{split}.jsonl`, one object a line with `id`, `text` (and `text_pair`) and `label`."""
+"""A task of your own: files of rows, one for each language and split, of any kind of task."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+import pyarrow as pa
+
+from distxfer.data._checks import Prints, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
 from distxfer.data._examples import SPLITS, About, Data, Example, Task
-from distxfer.data._files import language_paths, records
+from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Form, Labels, Row
+from distxfer.data._layout import UNLABELLED, Layout, layout
+from distxfer.data._rows import Stored
+from distxfer.data._tables import Table
 from distxfer.errors import InputError, did_you_mean
 
-ABOUT = About("your own: FOLDER/{language}/{train,dev,test}.jsonl with id, text (text_pair), label")
+ABOUT = About(
+    "your own: FOLDER/{language}/{train,dev,test}.jsonl (.csv .tsv .parquet .conllu) with id, text (text_pair), label",
+    keys=("kind", "pattern", "columns"),
+)
+_KIND = "classification"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one file, and what the checks need to know of them; `codes` are the labels that it has."""
+
+    examples: Stored[Example]
+    prints: Prints
+    codes: frozenset[int]
+    left_out: Mapping[str, int]
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages that have a `test.jsonl` in the folder."""
-    return tuple(
-        key
-        for key, path in language_paths(Path(data.name).expanduser(), "*/").items()
-        if (path / "test.jsonl").is_file()
-    )
+    """Return the languages that have a test in the folder; raises InputError where none has."""
+    lies = layout(data)
+    if not lies.languages:
+        raise InputError(
+            f"`{lies.folder}` has no test in any language; expected files such as `{lies.path('eng', 'test')}`, or .csv, .tsv,"
+            f" .parquet, .conllu, .conll.{' '.join(['', *lies.notes])}"
+        )
+    return lies.languages
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task in a folder; the label set is that of the source's `train.jsonl`.
+    """Return the task in a folder; the label set is that of the source's training rows.
+
+    Nothing is left out but what a format has and a task has not, such as the ranges of words of CoNLL-U; `notes` count
+    it, and say which texts are there twice or stand in training and test, and which labels are never tested.
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    folders = language_paths(Path(data.name).expanduser(), "*/")
-    train_path = folders[source] / "train.jsonl"
-    if not train_path.is_file():
-        raise InputError(f"`{train_path}` does not exist, but the source `{source}` needs labelled text to train on.")
-    labels = _label_set(train_path)
-
-    def label_index(place: str, record: dict[str, object]) -> int:
-        label = _label(place, record)
-        if label not in labels:
-            raise InputError(
-                f"`{place}` has the label `{label}`, which `{train_path}` does not have.{did_you_mean(label, labels)}"
-                f" Expected one of: {', '.join(labels)}."
-            )
-        return labels.index(label)
-
-    splits: dict[str, dict[str, tuple[Example, ...]]] = {split: {} for split in SPLITS}
-    unlabelled: dict[str, tuple[Example, ...]] = {}
+    kind, lies = data.kind or _KIND, layout(data)
+    form = _form(data, kind)
+    labels = Labels()
+    parts: dict[tuple[str, str], _Part] = {}
+    train = lies.path(source, "train")
+    if (source, "train") in lies.paths:
+        parts[source, "train"] = _part(Table(train), source, form, labels, data.columns, lies)
+        if form.classed:
+            labels.settle(Table(train), kind)
+    elif form.labelled:
+        raise InputError(f"`{train}` does not exist, but the source `{source}` needs labelled text to train on.")
     for language in (source, *targets):
-        for split in SPLITS:
-            path = folders[language] / f"{split}.jsonl"
-            if path.is_file() and (split != "train" or language == source or target_labels):
-                splits[split][language] = _examples(path, language, label_index)
-        if (path := folders[language] / "unlabelled.jsonl").is_file():
-            unlabelled[language] = _examples(path, language, None)
-        if not splits["test"].get(language):
+        for split in (*SPLITS, UNLABELLED):
+            part = (language, split)
+            if part in lies.paths and part not in parts and (split != "train" or target_labels):
+                of = PLAIN if split == UNLABELLED else form
+                parts[part] = _part(Table(lies.paths[part]), language, of, labels, data.columns, lies)
+        if not (test := parts.get((language, "test"))) or not len(test.examples):
+            raise InputError(f"`{lies.path(language, 'test')}` is missing or empty, but `{language}` is to be scored.")
+    notes = (*lies.notes, *_notes(parts, source, form, labels))
+    return Task(
+        name=data.name,
+        labels=labels.names,
+        splits={split: _of(parts, split) for split in SPLITS},
+        unlabelled=_of(parts, UNLABELLED),
+        kind=kind,
+        notes=notes,
+    )
+
+
+def _form(data: Data, kind: str) -> Form:
+    """Return how the rows of a kind of task are read, once the recipe's `columns` are seen to fit."""
+    if kind not in FORMS:
+        raise InputError(
+            f"`task.kind` is `{kind}`, which no files of your own can be.{did_you_mean(kind, FORMS)} Choose from:"
+            f" {', '.join(FORMS)}."
+        )
+    form = FORMS[kind]
+    for name in data.columns:
+        if name not in form.fields:
             raise InputError(
-                f"`{folders[language] / 'test.jsonl'}` is missing or empty, but `{language}` is to be scored."
+                f"`task.columns` names `{name}`, which is no field of the kind `{kind}`."
+                f"{did_you_mean(name, form.fields)} Fields: {', '.join(form.fields)}."
             )
-    return Task(name=data.name, labels=labels, splits=splits, unlabelled=unlabelled)
+    return form
 
 
-def _examples(
-    path: Path, language: str, label_index: Callable[[str, dict[str, object]], int] | None
-) -> tuple[Example, ...]:
-    examples: dict[str, Example] = {}
-    for place, record in records(path):
-        key = str(_field(place, record, "id"))
-        if key in examples:
-            raise InputError(f"`{place}` repeats the id `{key}`. Give each example of a file an id of its own.")
-        text, text_pair = _field(place, record, "text"), record.get("text_pair")
-        if not isinstance(text, str) or not text.strip() or not isinstance(text_pair, str | None):
-            raise InputError(f"`{place}` has no text in `text` (or something else than text in `text_pair`).")
-        if any("\ud800" <= letter <= "\udfff" for letter in text + (text_pair or "")):
+def _of(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequence[Example]]:
+    return {language: part.examples for (language, one), part in parts.items() if one == split}
+
+
+def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapping[str, str], lies: Layout) -> _Part:
+    """Return the rows of a file; raises InputError where two have one id."""
+    columns = {**OWN_NAMES.get(table.path.suffix, {}), **columns}
+    prints = Prints(lies.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
+    codes: set[int] = set()
+    own_ids = False
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        nonlocal own_ids
+        for place, (number, record) in enumerate(table, 1):
+            row = Row(table, number, record, columns)
+            if place == 1:
+                own_ids = row.has("id")
+            key = row.name(row.value("id"), "id") if own_ids else _no_id(row, place)
+            text, pair = form.texts(row)
+            row.whole(key, text, pair)
+            label = form.label(row, labels)
+            if form.classed:
+                codes.update(form.codes(label))
+            prints.add(key, (text, pair), label, number)
+            yield key, text, pair, label
+
+    def example(key: str, text: str, pair: str | None, label: object) -> Example:
+        return Example(key, language, text, pair, form.made(label, labels))
+
+    schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", form.type)])
+    examples = Stored(rows(), schema, example)
+    if own_ids:
+        _no_repeated_id(table, examples, prints)
+    return _Part(examples, prints, frozenset(codes), dict(table.left_out))
+
+
+def _no_id(row: Row, place: int) -> str:
+    """Return the number of a row as its id, in a file whose first row has none."""
+    if row.has("id"):
+        raise InputError(
+            f"`{row.place}` has the {row.column('id')} `{row.value('id')}`, but the first row of the file has none. Give"
+            " every row one, or none."
+        )
+    return str(place)
+
+
+def _no_repeated_id(table: Table, examples: Stored[Example], prints: Prints) -> None:
+    for again, first in zip(*repeats(prints.ids), strict=True):
+        key = examples.item(int(again)).id
+        if key == examples.item(int(first)).id:
             raise InputError(
-                f"`{place}` holds half of a character (a lone surrogate such as \\ud83d). Write the whole one."
+                f"`{table.place(prints.numbers[again])}` repeats the id `{key}`. Give each example of a file an id of its own."
             )
-        examples[key] = Example(key, language, text, text_pair, label_index(place, record) if label_index else None)
-    return tuple(examples.values())
 
 
-def _label_set(path: Path) -> tuple[str, ...]:
-    labels = {_label(place, record) for place, record in records(path)}
-    if len(labels) < 2:
-        raise InputError(f"`{path}` has {len(labels)} different labels, but classification needs at least 2.")
-    return tuple(sorted(labels, key=lambda label: (len(label) if label.isdigit() else 0, label)))
+def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labels: Labels) -> Iterator[str]:
+    """Yield what users are to know of the files that were read."""
+    read = [
+        (part.prints, "training " if split == "train" else "")
+        for (_, split), part in parts.items()
+        if split in ("train", UNLABELLED)
+    ]
+    scored = {key: part for key, part in parts.items() if key[1] in ("dev", "test")}
+    for part in parts.values():
+        for what, count in sorted(part.left_out.items()):
+            yield f"`{part.prints.name}`: {count} {what} left out."
+        yield from repeated_texts(part.prints)
+    yield from overlaps([part.prints for part in scored.values()], read)
+    for (language, split), part in scored.items():
+        if form.classed and split == "test":
+            there = {labels.names[labels.index(code)] for code in part.codes}
+            train = parts[source, "train"].prints.name
+            yield from missing_labels(part.prints.name, there, labels.names, train)
+        if not form.labelled and language != source:
+            yield from _unpaired(part.prints, scored.get((source, split)))
 
 
-def _label(place: str, record: dict[str, object]) -> str:
-    label = _field(place, record, "label")
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        raise InputError(f"`{place}` has the label {label!r}, but a label is a text or a whole number.")
-    return str(label)
-
-
-def _field(place: str, record: dict[str, object], name: str) -> object:
-    if name not in record:
-        raise InputError(f"`{place}` has no `{name}`, only: {', '.join(record)}.{did_you_mean(name, record)}")
-    return record[name]
+def _unpaired(target: Prints, source: _Part | None) -> Iterator[str]:
+    """Yield a note where texts are to be found again by their ids in another language, and have no counterpart there."""
+    for one, other in ((target, source.prints), (source.prints, target)) if source else ():
+        alone = unknown_ids(one, other)
+        if len(alone):
+            there = f"{len(alone)} of the {len(one.ids)} ids"
+            yield f"`{one.name}` has {there} alone, without their like in `{other.name}` (first: {one.where(alone[0])})."

@@ -146,7 +146,7 @@ def facts_of(
         _check_sound(chosen[0])
     left_out = comparisons.left_out if comparisons else collection.left_out
     source = str(first.data["source"])
-    metric = comparisons.comparisons.metric if comparisons else str(first.summary.get("metric", "accuracy"))
+    metric = comparisons.comparisons.metric if comparisons else first.metric
     targets = _targets(chosen, source, metric)
     offered = tuple(dict.fromkeys(distances or [own, *DISTANCES]))
     languages, notes = _languages(chosen, source, targets, offered, imputed)

@@ -1,0 +1,365 @@
+"""The study of 120 languages: run what `recipes/study-120/_study.toml` lists and has not been run, write page and picture.
+
+`python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
+`results/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
+--results results/reference-120` does; `make study-120` gets the file of Unicode CLDR that they need. Of a run, the small
+files are kept, without the probabilities of the classes.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import study  # beside this file
+
+from distxfer.experiments import Result
+from distxfer.languages import language_name, lineage
+from distxfer.measure import Correlation, correlate, crossed, holm
+from distxfer.reports import Table
+from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
+
+STUDY = study.ROOT / "recipes" / "study-120"
+RESULTS = study.ROOT / "results" / "reference-120"
+PAGE = study.ROOT / "results" / "study-120.md"
+PARTS = ("all", "seen", "unseen")
+FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target language: how far it is, how many features of it that rests on, and whether alignment reads its text."""
+
+    key: str
+    distance: float
+    n_shared: int
+    seen: bool
+
+    @property
+    def language(self) -> str:
+        """The language whatever the script: two scripts of a language are no two observations."""
+        return self.key.partition("_")[0]
+
+    def belongs(self, part: str) -> bool:
+        """Return whether it is one of `all`, `seen` or `unseen`."""
+        return part == "all" or self.seen == (part == "seen")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is there of the study: test accuracy in percent by method, seed and language, and the targets."""
+
+    source: str
+    accuracy: Mapping[str, Mapping[int, Mapping[str, float]]]
+    collapsed: Mapping[str, int]
+    targets: tuple[Target, ...]
+
+    def gain(self, method: str, language: str) -> float:
+        """Return the mean over the seeds of a method's accuracy less that of the baseline with the same seed."""
+        own, base = self.accuracy[method], self.accuracy[study.BASELINE]
+        return fmean(own[seed][language] - base[seed][language] for seed in self.seeds(method))
+
+    def mean(self, method: str, language: str) -> float:
+        """Return the mean over the seeds of a method's accuracy."""
+        return fmean(run[language] for run in self.accuracy[method].values())
+
+    def seeds(self, method: str) -> list[int]:
+        """Return the seeds that both a method and the baseline have."""
+        return sorted(self.accuracy[method].keys() & self.accuracy[study.BASELINE].keys())
+
+    def methods(self) -> list[str]:
+        """Return the methods beside the baseline that can be compared with it."""
+        return [name for name in self.accuracy if name != study.BASELINE and self.seeds(name)]
+
+
+def main() -> None:
+    """Run what is asked for, then write page and picture."""
+    methods = study.read_study(STUDY)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write page and picture")
+    options = parser.parse_args()
+    if unknown := set(options.names) - {one.name for one in methods}:
+        known = ", ".join(one.name for one in methods)
+        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
+    chosen = [one for one in methods if one.name in options.names or not options.names]
+    failed = []
+    for seed in sorted({seed for one in chosen for seed in one.seeds}) if not options.tables else ():
+        for one in chosen:
+            file = str((STUDY / f"{one.name}.toml").relative_to(study.ROOT))
+            failed += [] if study.train(file, seed, RESULTS) else [f"{one.name} with seed {seed}"]
+            for path in (RESULTS / one.name).glob(f"*-s{seed}/predictions.parquet"):
+                slim(path)
+    write()
+    if failed:
+        raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
+
+
+def slim(path: Path) -> None:
+    """Rewrite predictions without the probabilities of the classes, which are most of the file."""
+    table = pyarrow.parquet.read_table(path)
+    kept = [name for name in table.column_names if not name.startswith("probability_")]
+    if kept != table.column_names:
+        pyarrow.parquet.write_table(table.select(kept), path, compression="zstd")
+
+
+def write() -> None:
+    """Write the page, and the picture if there is something to compare."""
+    found = outcome()
+    PAGE.write_text(page(found), encoding="utf-8")
+    if found is not None and found.methods():
+        write_all_kinds(picture(found), PAGE.with_suffix(""))
+        PAGE.with_suffix(".pdf").unlink()
+
+
+def outcome() -> Outcome | None:
+    """Return what the result files say; None where the baseline has not been run."""
+    runs = {one.name: study.results_in(RESULTS / one.name) for one in study.read_study(STUDY)}
+    if not runs[study.BASELINE]:
+        return None
+    sound = {
+        name: {seed: run for seed, run in own.items() if run.data["status"] != "collapsed"}
+        for name, own in runs.items()
+    }
+    first = next(iter(runs[study.BASELINE].values()))
+    return Outcome(
+        source=first.data["source"],
+        accuracy={name: {seed: _accuracy(run) for seed, run in own.items()} for name, own in sound.items() if own},
+        collapsed={name: len(own) - len(sound[name]) for name, own in runs.items()},
+        targets=_targets(first, _seen([run for own in runs.values() for run in own.values()])),
+    )
+
+
+def _accuracy(run: Result) -> dict[str, float]:
+    return {
+        one["language"]: 100 * one["value"]
+        for one in run.scores
+        if (one["split"], one["metric"]) == ("test", "accuracy")
+    }
+
+
+def _seen(runs: Sequence[Result]) -> set[str]:
+    """Return the languages whose parallel text some run reads; the runs that read some read the same."""
+    read = {tuple(keys["languages"]) for run in runs for keys in run.data["recipe"]["intervention"].values()
+            if keys.get("languages", "all") != "all"}  # fmt: skip
+    if len(read) > 1:
+        raise SystemExit(
+            "The runs do not read the parallel text of the same languages, so there is no seen and unseen."
+        )
+    return {language for languages in read for language in languages}
+
+
+def _targets(run: Result, seen: set[str]) -> tuple[Target, ...]:
+    """Return the targets, the nearest first."""
+    made = [
+        Target(one["language"], one["value"], one["n_shared"], one["language"] in seen) for one in run.data["distances"]
+    ]
+    return tuple(sorted(made, key=lambda one: (round(one.distance, 9), one.key)))
+
+
+def page(found: Outcome | None) -> str:
+    """Return the page in Markdown."""
+    title = "# Gain against distance over 120 languages\n\nWritten by `make study-120` from the files in"
+    title += " `results/reference-120`; [docs/cldr.md](../docs/cldr.md) says what the languages are.\n"
+    if found is None:
+        return f"{title}\n`{study.BASELINE}` has not been run yet, so there is nothing to show.\n"
+    languages = len({one.language for one in found.targets})
+    title += f"\nFrom {language_name(found.source)} to {len(found.targets)} targets, {languages} languages: some are there in two"
+    title += " scripts.\n"
+    parts = [title, "## Do the methods help?\n", methods_table(found), "\n## Does distance matter?\n"]
+    parts += [distance_table(found), "\n## Every language\n", language_table(found)]
+    if found.methods():
+        parts.insert(1, f"![Gain against distance, one panel a method]({PAGE.stem}.svg)\n")
+    return "\n".join(parts)
+
+
+def methods_table(found: Outcome) -> str:
+    """Return one row per method: means, and gains with the crossed test on seeds x languages."""
+    tests = {
+        part: {name: crossed(_differences(found, name, part)) for name in found.methods()}
+        for part in PARTS
+        if _keys(found, part)
+    }
+    adjusted = {part: _holm({name: one.p for name, one in own.items()}) for part, own in tests.items()}
+    about = {one.name: one for one in study.read_study(STUDY)}
+    rows = []
+    for name, runs in found.accuracy.items():
+        cells = [f"`{name}`", f"{len(runs)}{_collapsed(found.collapsed[name])}", about[name].text]
+        cells += [f"{found.mean(name, found.source):.1f}"]
+        cells += [f"{fmean(found.mean(name, key) for key in _keys(found, part)):.1f}" for part in tests]
+        for part, own in tests.items():
+            cells.append(_gain(own[name], adjusted[part].get(name)) if name in own else "–")
+        rows.append(tuple(cells))
+    counts = {part: len(_keys(found, part)) for part in tests}
+    names = [f"{part} {count}" for part, count in counts.items()]
+    columns = (
+        "recipe",
+        "seeds",
+        "text used",
+        language_name(found.source),
+        *names,
+        *(f"gain, {part}" for part in tests),
+    )
+    note = (
+        "\nTest accuracy in percent on `cldr`, means over seeds and targets, last checkpoint. Gains are points against"
+        f" `{study.BASELINE}` with the same seed, with 95 % intervals, seed and language both random; p: Holm over the"
+        " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance.\n"
+    )
+    return Table(columns=columns, rows=rows).markdown() + note
+
+
+def distance_table(found: Outcome) -> str:
+    """Return the correlations with distance over languages, and the slopes."""
+    tests: dict[tuple[str, str], tuple[Correlation, float]] = {}
+    for part in PARTS:
+        for name in [study.BASELINE, *found.methods()]:
+            distances, values, groups = observations(found, name, part)
+            if len(distances) > 1:
+                slope = float(np.polyfit(distances, values, 1)[0])
+                tests[name, part] = correlate(distances, values, groups=groups), slope
+    adjusted = _holm({key: one.p for key, (one, _) in tests.items()})
+    rows = [
+        (
+            f"accuracy of `{name}`" if name == study.BASELINE else f"gain of `{name}`",
+            part,
+            one.n,
+            one.n_groups,
+            "–" if one.r is None else f"{one.r:+.2f}",
+            one.reason or f"{one.p:.4f}",
+            "–" if adjusted.get((name, part)) is None else f"{adjusted[name, part]:.4f}",
+            "–" if one.detectable is None else f"{one.detectable:.2f}",
+            f"{slope / 10:+.2f}",
+        )
+        for (name, part), (one, slope) in sorted(tests.items(), key=lambda item: list(found.accuracy).index(item[0][0]))
+    ]
+    left = [one for one in found.targets if one.n_shared < FEWEST_SHARED]
+    columns = ("of", "targets", "languages", "groups", "ρ", "p", "p, Holm", "detectable ρ", "points per 0.1")
+    note = (
+        "\nSpearman's correlation with the syntactic distance from the source (URIEL, imputed), over languages, means over the"
+        " seeds; two scripts of a language are one, their mean. p: permutations that keep families and their branches together"
+        " (`groups`). Detectable: the smallest |ρ| that so many languages, were they independent, show with 80 % power;"
+        " relatives raise it. The last column is the slope of a straight line.\n"
+    )
+    if left:
+        note += (
+            f"\nLeft out here: {', '.join(f'{language_name(one.key)} (`{one.key}`)' for one in left)}. URIEL has observed fewer"
+            f" than {FEWEST_SHARED} of their features together with the source's, so that their distance is a prediction.\n"
+        )
+    return Table(columns=columns, rows=rows).markdown() + note
+
+
+def language_table(found: Outcome) -> str:
+    """Return one row per target language, the nearest first: what the picture shows."""
+    rows = [
+        (
+            f"`{one.key}`",
+            language_name(one.key),
+            ", ".join(lineage(one.key)) or "–",
+            f"{one.distance:.3f}",
+            one.n_shared,
+            "seen" if one.seen else "unseen",
+            f"{found.mean(study.BASELINE, one.key):.1f}",
+            *(f"{round(found.gain(name, one.key), 1) + 0.0:+.1f}" for name in found.methods()),  # no -0.0
+        )
+        for one in found.targets
+    ]
+    columns = ("key", "language", "family, branch", "distance", "features", "text", f"`{study.BASELINE}`")
+    return Table(columns=(*columns, *(f"`{name}`" for name in found.methods())), rows=rows).markdown()
+
+
+def observations(found: Outcome, method: str, part: str) -> tuple[list[float], list[float], list[tuple[str, ...]]]:
+    """Return distance, gain (of the baseline: accuracy) and family of every language of a part that counts."""
+    value = found.mean if method == study.BASELINE else found.gain
+    by_language: dict[str, list[Target]] = {}
+    for one in found.targets:
+        if one.n_shared >= FEWEST_SHARED and one.belongs(part):
+            by_language.setdefault(one.language, []).append(one)
+    return (
+        [fmean(one.distance for one in own) for own in by_language.values()],
+        [fmean(value(method, one.key) for one in own) for own in by_language.values()],
+        [lineage(language) for language in by_language],
+    )
+
+
+def picture(found: Outcome) -> dict[str, Any]:
+    """Return the chart: a panel a method, a point a target, and a straight line over the languages that count."""
+    import altair
+
+    panels = []
+    for method in found.methods():
+        points = [
+            {
+                "distance": one.distance,
+                "gain": found.gain(method, one.key),
+                "text": "seen" if one.seen else "unseen",
+                "known": "observed" if one.n_shared >= FEWEST_SHARED else "predicted",
+                "key": one.key,
+            }
+            for one in found.targets
+        ]
+        distances, gains, groups = observations(found, method, "all")
+        slope, start = np.polyfit(distances, gains, 1)
+        ends = [{"distance": at, "gain": start + slope * at} for at in (min(distances), max(distances))]
+        x = altair.X("distance:Q", title="syntactic distance from the source")
+        y = altair.Y("gain:Q", title=f"points against {study.BASELINE}")
+        names = ["seen", "unseen"]
+        dots = (
+            altair.Chart(altair.InlineData(values=points))
+            .mark_point(size=42, strokeWidth=1.4)
+            .encode(
+                x=x,
+                y=y,
+                color=altair.Color("text:N", title="its text", scale=altair.Scale(domain=names, range=[*COLOURS[:2]])),
+                shape=altair.Shape("text:N", title="its text", scale=altair.Scale(domain=names, range=[*SHAPES[:2]])),
+                opacity=altair.Opacity(
+                    "known:N", title="distance", scale=altair.Scale(domain=["observed", "predicted"], range=[0.9, 0.3])
+                ),
+            )
+        )
+        line = altair.Chart(altair.InlineData(values=ends)).mark_line(color="#000").encode(x=x, y=y)
+        zero = altair.Chart(altair.InlineData(values=[{"gain": 0}])).mark_rule(color="#999").encode(y=y)
+        one = correlate(distances, gains, groups=groups)
+        under = f"ρ = {one.r:+.2f}, {_p(one.p)}" if one.r is not None and one.p is not None else one.reason
+        panels.append(
+            altair.layer(zero, dots, line).properties(
+                width=340, height=240, title=altair.TitleParams(method, subtitle=f"{under}, {one.n} languages")
+            )
+        )
+    chart = altair.concat(*panels, columns=2).properties(background="white").resolve_scale(y="shared")
+    return dict(chart.configure_axis(grid=False).configure_view(stroke=None).configure_title(anchor="start").to_dict())
+
+
+def _keys(found: Outcome, part: str) -> list[str]:
+    return [one.key for one in found.targets if one.belongs(part)]
+
+
+def _differences(found: Outcome, method: str, part: str) -> study.Array:
+    own, base = found.accuracy[method], found.accuracy[study.BASELINE]
+    return np.array([[own[seed][key] - base[seed][key] for key in _keys(found, part)] for seed in found.seeds(method)])
+
+
+def _holm(values: Mapping[Any, float | None]) -> dict[Any, float]:
+    there = {key: p for key, p in values.items() if p is not None}
+    return dict(zip(there, holm(list(there.values())), strict=True))
+
+
+def _gain(test: Any, p: float | None) -> str:
+    if p is None:
+        return f"{test.effect:+.1f} ({test.reason})"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {_p(p)}"
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def _collapsed(count: int) -> str:
+    return f", {count} collapsed" if count else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The verb that takes a language from what there is of it to a model: `new-language`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distxfer._complete import complete_override, complete_recipe
+from distxfer._console import is_main, notice, progress, width, write, write_json
+from distxfer.cli._options import RESULTS, AsJson, Results
+
+
+def new_language(
+    code: Annotated[str, typer.Argument(help="The language; one without a code may use `qaa` to `qtz`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Of every run: task=NAME or a folder, model=MODEL, phase.finetune.epochs=8 ...",
+            metavar="[KEY=VALUE]...",
+            autocompletion=complete_override,
+            show_default=False,
+        ),
+    ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option("--labelled", help="Labelled sentences to test on, in a file as of your own tasks (test.jsonl)."),
+    ] = None,
+    few_shot: Annotated[
+        Path | None, typer.Option("--few-shot", help="Labelled sentences to train on; others than those to test on.")
+    ] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, a sentence a line.")] = None,
+    parallel: Annotated[
+        Path | None, typer.Option("--parallel", help="Pairs: a source sentence, a tab, its translation a line.")
+    ] = None,
+    dictionary: Annotated[
+        Path | None, typer.Option("--dictionary", help="Words: one of the source, a tab, a translation a line.")
+    ] = None,
+    relatives: Annotated[
+        str | None, typer.Option("--relatives", help="Related languages whose distance stands in: cym,gle.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="A recipe in place of the proposed one.", autocompletion=complete_recipe),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Runs of each recipe; fewer than 3 are no claim.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, lay the data down and propose.")] = False,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Take a new language from a few test sentences to a model, a recommendation and a report."""
+    from distxfer.experiments import Given, carry_out, estimate_language, plan_language
+    from distxfer.reports import (
+        language_report,
+        outcome_record,
+        outcome_tables,
+        plan_record,
+        plan_tables,
+        recommendation,
+    )
+
+    kin = tuple(one.strip() for one in relatives.split(",") if one.strip()) if relatives else ()
+    given = Given(labelled, few_shot, text, parallel, dictionary, kin)
+    plan = plan_language(code, given, overrides or [], results, seeds=seeds, recipe=recipe or "")
+    estimate = estimate_language(plan, results)
+    if is_main() and not as_json:
+        for table in plan_tables(plan, estimate):
+            write(table.text(width()))
+        write(f"Recipes and data: {plan.folder}\n")
+    if dry_run:
+        if is_main() and as_json:
+            write_json(plan_record(plan, estimate))
+        return
+    with progress() as report:
+        outcome = carry_out(plan, report=report, notice=notice)
+    if not is_main():
+        return
+    path = language_report(outcome)
+    if as_json:
+        write_json({**plan_record(plan, estimate), **outcome_record(outcome), "report": str(path)})
+        return
+    for table in outcome_tables(outcome):
+        write(table.text(width()))
+    write(f"{recommendation(outcome)}\n")
+    if outcome.model is not None:
+        write(f"Model: {outcome.model}\n")
+    write(f"Report: {path}\n")

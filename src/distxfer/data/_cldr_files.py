@@ -1,0 +1,123 @@
+"""Reading Unicode CLDR's annotations: JSON or XML, in a folder, a .zip file or a tarball."""
+
+import json
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from distxfer.errors import InputError
+
+# What reading an archive raises that is cut off, damaged, encrypted or packed in a way that Python does not know.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+_FOLDER = "annotations"  # the JSON: annotations/LOCALE/annotations.json; the XML: annotations/LOCALE.xml
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What a locale calls one character or emoji; more than one `name` is the data's own oddity."""
+
+    characters: str
+    name: tuple[str, ...]
+    keywords: tuple[str, ...]
+
+
+def read_annotations(path: Path) -> dict[str, tuple[Annotation, ...]]:
+    """Return locale (`sr-Latn`) -> its annotations, wherever in the file or folder they lie.
+
+    Of a locale that is there twice (as in releases with a `seed`), the one with more annotations.
+
+    Raises InputError for a file that is neither a .zip file nor a tarball, is damaged, or has no annotations.
+    """
+    found: dict[str, tuple[Annotation, ...]] = {}
+    try:
+        for name, content in _files(path):
+            locale = _locale(PurePosixPath(name))
+            annotations = _parsed(f"{path}:{name}", content)
+            if len(annotations) >= len(found.get(locale, ())):
+                found[locale] = annotations
+    except _DAMAGED as error:
+        raise InputError(
+            f"`{path}` cannot be read ({str(error).partition(':')[0]}). Expected CLDR's annotations: the tarball of the npm"
+            " package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
+        ) from error
+    if not found:
+        raise InputError(
+            f"`{path}` has no annotations: neither `annotations/LOCALE/annotations.json` nor `annotations/LOCALE.xml`. Give"
+            " the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
+        )
+    return found
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every file of annotations."""
+    if path.is_dir():
+        root = path.resolve()  # the folder given may be `annotations` itself
+        for file in sorted(root.rglob("*")):
+            place = PurePosixPath(root.name, *file.relative_to(root).parts)
+            if _locale(place) and file.is_file():
+                yield str(place), file.read_bytes()
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if _locale(PurePosixPath(name)):
+                    yield name, archive.read(name)
+    else:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                wanted = member.isfile() and _locale(PurePosixPath(member.name))
+                if wanted and (stream := archive.extractfile(member)) is not None:
+                    yield member.name, stream.read()
+
+
+def _locale(path: PurePosixPath) -> str:
+    """Return the locale whose annotations a file has, or nothing: those in `annotationsDerived` are made of others."""
+    parts = path.parts
+    if path.name == "annotations.json" and parts[-3:-2] == (_FOLDER,):
+        return parts[-2]
+    return path.stem.replace("_", "-") if path.suffix == ".xml" and parts[-2:-1] == (_FOLDER,) else ""
+
+
+def _parsed(place: str, content: bytes) -> tuple[Annotation, ...]:
+    try:
+        return _from_xml(content) if place.endswith(".xml") else _from_json(content)
+    except (
+        ElementTree.ParseError,
+        UnicodeDecodeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise InputError(f"`{place}` is not what CLDR's annotations look like ({error}). Get the file anew.") from error
+
+
+def _from_json(content: bytes) -> tuple[Annotation, ...]:
+    table = json.loads(content)["annotations"].get("annotations", {})
+    return tuple(
+        Annotation(characters, _distinct(entry.get("tts", [])), _distinct(entry.get("default", [])))
+        for characters, entry in table.items()
+    )
+
+
+def _from_xml(content: bytes) -> tuple[Annotation, ...]:
+    names: dict[str, tuple[str, ...]] = {}
+    keywords: dict[str, tuple[str, ...]] = {}
+    for one in ElementTree.fromstring(content).iter("annotation"):
+        into = names if one.get("type") == "tts" else keywords
+        into[one.attrib["cp"]] = _distinct((one.text or "").split("|"))
+    every = dict.fromkeys((*names, *keywords))
+    return tuple(
+        Annotation(characters, names.get(characters, ()), keywords.get(characters, ())) for characters in every
+    )
+
+
+def _distinct(parts: list[str]) -> tuple[str, ...]:
+    if not isinstance(parts, list):
+        raise TypeError(f"expected a list, not {parts!r}")
+    return tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))

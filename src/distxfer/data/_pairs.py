@@ -1,0 +1,148 @@
+"""Files of sentence pairs, read one pair at a time: TSV, the two files of Moses, TMX."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from xml.etree import ElementTree
+
+from distxfer.data._files import decoded_lines, lines
+from distxfer.errors import InputError
+from distxfer.languages import canonical
+
+Pairs = Iterator[tuple[str, str, str]]
+_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})  # elements of TMX that hold markup of the text's own format
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The file, or the two files, with the pairs of a source and a target, read again with each iteration.
+
+    Yields (number, source sentence, target sentence), the number being the line's or, in TMX, the unit's. `left_out` counts
+    what was no pair. Moses: `path` is the target's file, `source_path` the source's.
+
+    Raises InputError, with file and line, for what is not UTF-8 or not of the format.
+    """
+
+    path: Path
+    source: str
+    target: str
+    source_path: Path | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Pairs:
+        self.left_out.clear()
+        return (_moses if self.source_path else _READERS[self.path.suffix])(self)
+
+
+def _tsv(corpus: Corpus) -> Pairs:
+    for number, line in lines(corpus.path):
+        columns = line.split("\t")
+        if len(columns) != 2 or not all(column.strip() for column in columns):
+            raise InputError(
+                f"`{corpus.path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source sentence, one tab"
+                " and its translation."
+            )
+        yield str(number), columns[0].strip(), columns[1].strip()
+
+
+def _moses(corpus: Corpus) -> Pairs:
+    assert corpus.source_path is not None
+    counts = [0, 0]
+    both = [_counted(path, counts, place) for place, path in enumerate((corpus.source_path, corpus.path))]
+    uneven = False
+    for number, (source, target) in enumerate(zip_longest(*both), 1):
+        if source is None or target is None:
+            uneven = True  # read on, to say how many lines each has
+        elif source.strip() and target.strip():
+            yield str(number), source.strip(), target.strip()
+        else:
+            corpus.left_out["lines that are blank on one side or both"] += 1
+    if uneven:
+        raise InputError(
+            f"`{corpus.source_path}` has {counts[0]} lines and `{corpus.path}` has {counts[1]}, but line by line they are to"
+            " translate each other. Give both the same number."
+        )
+
+
+def _counted(path: Path, counts: list[int], place: int) -> Iterator[str]:
+    for number, line in decoded_lines(path):
+        counts[place] = number
+        yield line
+
+
+def _tmx(corpus: Corpus) -> Pairs:
+    """Read the units of a TMX file that have both languages; a DTD or an entity from elsewhere is never fetched."""
+    number = 0
+    try:
+        events = ElementTree.iterparse(corpus.path, events=("start", "end"))
+        body = None
+        for event, element in events:
+            if event == "start" and _tag(element) == "body":
+                body = element
+            elif event == "end" and _tag(element) == "tu":
+                number += 1
+                pair = _unit(corpus, element)
+                if body is not None:
+                    body.clear()  # what was read is not kept
+                if pair is not None:
+                    yield str(number), *pair
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        said = re.sub(r": line .*", "", str(error))
+        raise InputError(f"`{corpus.path}:{line}` is not XML: {said} at column {column + 1}.") from error
+    except (LookupError, ValueError) as error:  # an encoding that is unknown, or has several bytes a character
+        raise InputError(
+            f"`{corpus.path}` is in an encoding that cannot be read: {error}. Save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"`{corpus.path}` cannot be read: {error.strerror}. Check the path and its permissions."
+        ) from error
+
+
+def _unit(corpus: Corpus, unit: ElementTree.Element) -> tuple[str, str] | None:
+    """Return both sides of a unit, the first where there are several, or None where one is missing or blank."""
+    sides: dict[str, str] = {}
+    for variant in unit.iterfind("{*}tuv"):
+        language = _language(variant.get(_LANG) or variant.get("lang") or "")
+        segment = variant.find("{*}seg")
+        if language not in (corpus.source, corpus.target) or segment is None:
+            continue
+        if language in sides:
+            corpus.left_out[f"further sentences in `{language}` of units that have several"] += 1
+        else:
+            sides[language] = " ".join(_text(segment).split())
+    if len(sides) < 2:
+        corpus.left_out["units without one of the languages"] += 1
+        return None
+    if not all(sides.values()):
+        corpus.left_out["units that are blank on one side or both"] += 1
+        return None
+    return sides[corpus.source], sides[corpus.target]
+
+
+@cache
+def _language(code: str) -> str | None:
+    try:
+        return canonical(code)
+    except InputError:
+        return None
+
+
+def _tag(element: ElementTree.Element) -> str:
+    """Return what an element is called, without a namespace, which some files have."""
+    return element.tag.rpartition("}")[2]
+
+
+def _text(element: ElementTree.Element) -> str:
+    """Return the text of an element without the markup of the format that it comes from."""
+    inside = (("" if _tag(child) in _CODES else _text(child)) + (child.tail or "") for child in element)
+    return (element.text or "") + "".join(inside)
+
+
+_READERS: dict[str, Callable[[Corpus], Pairs]] = {".tsv": _tsv, ".tmx": _tmx}

@@ -1,0 +1,134 @@
+"""Sequences whose items are made when they are asked for, so that no text need lie in memory."""
+
+import tempfile
+import weakref
+from abc import abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import accumulate, islice
+from typing import Any, Generic, TypeVar, cast, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from distxfer._cache import cache_folder
+from distxfer.errors import InputError
+
+T = TypeVar("T")
+_BATCH = 512  # rows that are read from the disk together: about 50 kB of text, 0.1 ms
+_IN_MEMORY = 2**23  # bytes of a table that stay in memory: then few tables are large enough to hold a file open
+
+
+class Lazy(Sequence[T]):
+    """A sequence of items that are made one by one; a slice is lazy, too. Equal to one that has equal items."""
+
+    @abstractmethod
+    def item(self, place: int) -> T:
+        """Return the item at a place from 0 on."""
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        places = range(len(self))[index]
+        return self.item(places) if isinstance(places, int) else Picked(self, places)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.item, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Lazy):
+            return NotImplemented
+        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of a list
+
+
+class Picked(Lazy[T]):
+    """The items of `whole` at these places, in their order."""
+
+    def __init__(self, whole: Sequence[T], places: Sequence[int] | npt.NDArray[np.intp]) -> None:
+        self._whole, self._places = whole, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def item(self, place: int) -> T:
+        """Return the item at a place."""
+        return self._whole[int(self._places[place])]
+
+
+class Joined(Lazy[T]):
+    """The items of several sequences, one after the other."""
+
+    def __init__(self, parts: Iterable[Sequence[T]]) -> None:
+        self._parts = tuple(parts)
+        self._starts = [0, *accumulate(map(len, self._parts))]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __iter__(self) -> Iterator[T]:
+        return (one for part in self._parts for one in part)
+
+    def item(self, place: int) -> T:
+        """Return the item at a place."""
+        part = bisect_right(self._starts, place) - 1
+        return self._parts[part][place - self._starts[part]]
+
+
+class Stored(Lazy[T], Generic[T]):
+    """What `make` makes of the columns of each row, which lie compactly in an Arrow table; a large one on the disk.
+
+    Its file is in the folder of the caches (which, unlike that for temporary files, is never a part of the memory), has
+    no name where the system allows that, and is gone with the process.
+
+    Raises InputError where the disk is full.
+    """
+
+    def __init__(self, rows: Iterable[Sequence[object]], schema: pa.Schema, make: Callable[..., T]) -> None:
+        """Write all rows, each with a value for every column of `schema`."""
+        folder = cache_folder()
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._make, self._length = make, 0
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder))  # noqa: SIM115  lives as long as this
+        weakref.finalize(self, self._file.close)
+        try:
+            self._write(rows, schema)
+        except OSError as error:  # what a file of the user's has wrong is an InputError already
+            raise InputError(
+                f"The cache folder `{folder}` cannot take the data: {error.strerror or error}. Free some space, or set the"
+                " environment variable DISTXFER_CACHE to a folder with more."
+            ) from error
+        self._reader = pa.ipc.open_file(pa.PythonFile(self._file, "r"))
+        self._last: tuple[int, Any] = (-1, None)
+
+    def _write(self, rows: Iterable[Sequence[object]], schema: pa.Schema) -> None:
+        remaining = iter(rows)
+        with pa.ipc.new_file(pa.PythonFile(self._file, "w"), schema) as writer:
+            while batch := list(islice(remaining, _BATCH)):
+                columns = zip(*batch, strict=True)
+                arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema=schema))
+                self._length += len(batch)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[T]:
+        for number in range(self._reader.num_record_batches):
+            columns = [column.to_pylist() for column in self._reader.get_batch(number).columns]
+            yield from map(self._make, *columns)
+
+    def item(self, place: int) -> T:
+        """Return the item at a place."""
+        number, row = divmod(place, _BATCH)
+        last, batch = self._last
+        if number != last:
+            batch = self._reader.get_batch(number)
+            self._last = (number, batch)
+        return self._make(*(cast(Any, column)[row].as_py() for column in batch.columns))

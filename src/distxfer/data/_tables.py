@@ -1,0 +1,205 @@
+"""Files of rows, read one row at a time: each comes with its place, `file:line`, as a record of its fields."""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distxfer.data._files import decoded_lines, lines
+from distxfer.errors import InputError
+
+Rows = Iterator[tuple[int, dict[str, object]]]
+_LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
+_CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+_COMMENTS = {"sent_id": "id", "text": "text"}  # the comments of CoNLL-U that are fields
+_WORD_ID = re.compile(r"([0-9]+)|[0-9]+-[0-9]+|[0-9]+\.[0-9]+")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file of rows, read again with each iteration; `left_out` counts what the format has and a row has not.
+
+    Yields (number, record) with the number of the line on which the row starts, or, in Parquet, that of the row from 1
+    on. A record of CSV or TSV holds texts alone: nothing is taken for a number or for a missing value.
+
+    Raises InputError, with file and line, for what is not UTF-8 or not of the format.
+    """
+
+    path: Path
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def __iter__(self) -> Rows:
+        self.left_out.clear()
+        return _READERS[self.path.suffix](self)
+
+    def place(self, number: int) -> str:
+        """Return how a message names a row."""
+        return f"{self.path}:{number}"
+
+
+def _jsonl(table: Table) -> Rows:
+    """Read one JSON object a line."""
+    for number, line in lines(table.path):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"`{table.place(number)}` is not JSON: {error.msg} at column {error.colno}.") from error
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+            raise InputError(f"`{table.place(number)}` is not JSON that can be read: {error}.") from error
+        if not isinstance(record, dict):
+            raise InputError(
+                f"`{table.place(number)}` holds {line[:40]!r}, but expected a JSON object such as"
+                ' {"id": ..., "text": ...}.'
+            )
+        yield number, record
+
+
+def _csv(table: Table) -> Rows:
+    """Read what is comma-separated, with texts in double quotes where they must be (RFC 4180), a header line."""
+    csv.field_size_limit(_LONGEST)
+    reader = csv.reader((line for _, line in decoded_lines(table.path)), strict=True)
+    header: list[str] = []
+    before = 0
+    while True:
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise InputError(
+                f"`{table.place(before + 1)}` is not CSV: {error}. Put a text that holds a comma, a line end or a quotation"
+                " mark in double quotes, and double the quotation marks in it."
+            ) from error
+        number, before = before + 1, reader.line_num
+        if not values or (len(values) == 1 and values[0].isspace()):
+            continue
+        if header:
+            yield number, _record(table, number, header, values)
+        else:
+            header = _header(table, number, values)
+
+
+def _tsv(table: Table) -> Rows:
+    """Read what is tab-separated, with a header line; a quotation mark is a character as any other."""
+    header: list[str] = []
+    for number, line in lines(table.path):
+        values = line.split("\t")
+        if header:
+            yield number, _record(table, number, header, values)
+        else:
+            header = _header(table, number, values)
+
+
+def _header(table: Table, number: int, line: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in line]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f"`{table.place(number)}` names the column `{twice[0]}` twice. Give each a name of its own.")
+    return names
+
+
+def _record(table: Table, number: int, header: list[str], values: list[str]) -> dict[str, object]:
+    if len(values) != len(header):
+        raise InputError(
+            f"`{table.place(number)}` has {len(values)} columns, but the header has {len(header)}: {', '.join(header)}."
+        )
+    return dict(zip(header, values, strict=True))
+
+
+def _parquet(table: Table) -> Rows:
+    number = 0
+    try:
+        with pq.ParquetFile(table.path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield number, record
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
+        said = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"`{table.path}` cannot be read as Parquet after row {number}: {said}.") from error
+    except OSError as error:
+        raise InputError(f"`{table.path}` cannot be read: {error}. Check the path and its permissions.") from error
+
+
+def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
+    """Yield the lines between blank ones, with their numbers."""
+    block: list[tuple[int, str]] = []
+    for number, line in decoded_lines(path):
+        if line.strip():
+            block.append((number, line.rstrip("\r\n")))
+        elif block:
+            yield block
+            block = []
+    if block:
+        yield block
+
+
+def _conllu(table: Table) -> Rows:
+    """Read CoNLL-U: its comments `sent_id` and `text` are `id` and `text`, its columns are lists over the words.
+
+    Ranges of words and empty nodes are left out.
+    """
+    for block in _sentences(table.path):
+        record: dict[str, object] = {}
+        words: list[list[str]] = []
+        first = block[0][0]
+        for number, line in block:
+            if line.startswith("#"):
+                name, _, value = line[1:].partition("=")
+                if name.strip() in _COMMENTS:
+                    record[_COMMENTS[name.strip()]] = value.strip()
+                continue
+            columns = line.split("\t")
+            word = _WORD_ID.fullmatch(columns[0])
+            if len(columns) != 10 or word is None:
+                raise InputError(
+                    f"`{table.place(number)}` is no line of CoNLL-U: expected 10 columns with tabs between, the first a number,"
+                    f" and not {line[:40]!r}."
+                )
+            if word[1]:
+                words.append(columns[1:])
+            else:
+                table.left_out["ranges of words" if "-" in columns[0] else "empty nodes"] += 1
+        if words:
+            yield (
+                first,
+                {
+                    **record,
+                    **{name: list(those) for name, those in zip(_CONLLU, zip(*words, strict=True), strict=True)},
+                },
+            )
+        elif any(not line.startswith("#") for _, line in block):
+            table.left_out["sentences without words"] += 1
+
+
+def _conll(table: Table) -> Rows:
+    """Read a word, (other columns,) and its tag a line, tabs or blanks between; a blank line ends a sentence."""
+    for block in _sentences(table.path):
+        words, tags = [], []
+        for number, line in block:
+            columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+            if columns[0] == "-DOCSTART-":
+                table.left_out["marks of documents"] += 1
+                continue
+            if len(columns) < 2:
+                raise InputError(f"`{table.place(number)}` holds {line[:40]!r}, but expected a word and its tag.")
+            words.append(columns[0])
+            tags.append(columns[-1].strip())
+        if words:
+            yield block[0][0], {"words": words, "tags": tags}
+
+
+_READERS: dict[str, Callable[[Table], Rows]] = {
+    ".jsonl": _jsonl,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".conllu": _conllu,
+    ".conll": _conll,
+}
+SUFFIXES = tuple(_READERS)

@@ -1,0 +1,24 @@
+"""One label a word, such as its part of speech; compared by accuracy over words."""
+
+from collections.abc import Sequence
+from typing import final
+
+from distxfer.data._examples import Example, Task
+from distxfer.data._kind import Prediction
+from distxfer.data._word_labels import WordLabels, words_of
+from distxfer.measure import accuracy, macro_f1
+
+
+@final
+class Tokens(WordLabels):
+    """One of the task's labels for each word. Accuracy over all words, and F1 averaged over the labels."""
+
+    metrics = ("accuracy", "macro_f1")
+
+    def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
+        """Return accuracy and macro-averaged F1 over the words of all texts."""
+        labels, predicted = ([task.labels.index(word) for word in words] for words in words_of(predictions))
+        return {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, len(task.labels))}
+
+
+KIND = Tokens()

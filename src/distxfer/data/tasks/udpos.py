@@ -1,0 +1,50 @@
+"""The task `udpos`: the parts of speech of Universal Dependencies 2.5, as XTREME has them."""
+
+from distxfer.data._examples import About, Data, Task
+from distxfer.data._hub import Dataset, hub_task, tags
+
+_LABELS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X"
+LABELS = tuple(_LABELS.split())
+_CODES = {
+    "afr": "Afrikaans", "ara": "Arabic", "bul": "Bulgarian", "deu": "German", "ell": "Greek", "eng": "English",
+    "est": "Estonian", "eus": "Basque", "fas": "Persian", "fin": "Finnish", "fra": "French", "heb": "Hebrew",
+    "hin": "Hindi", "hun": "Hungarian", "ind": "Indonesian", "ita": "Italian", "jpn": "Japanese", "kaz": "Kazakh",
+    "kor": "Korean", "mar": "Marathi", "nld": "Dutch", "por": "Portuguese", "rus": "Russian", "spa": "Spanish",
+    "tam": "Tamil", "tel": "Telugu", "tgl": "Tagalog", "tha": "Thai", "tur": "Turkish", "urd": "Urdu",
+    "vie": "Vietnamese", "yor": "Yoruba", "zho": "Chinese",
+}  # fmt: skip
+# Parquet, udpos.{code}/{split}-00000-of-00001 since the commit "Convert dataset to Parquet (#9)", which public code pins.
+DATASET = Dataset(
+    "google/xtreme", "ec5f1f46e9af79639a90684a7a70a956c4998f04", ("udpos.{code}/{split}-*.parquet",), _CODES
+)
+ABOUT = About(
+    "parts of speech (17) of Universal Dependencies 2.5",
+    kind="tokens",
+    needs="hub",
+    size="31 (Kazakh) to tens of thousands to train; Tagalog, Thai, Yoruba: test alone",
+    licence="of each treebank (UD 2.5)",
+    citation="Nivre et al. 2020, Universal Dependencies v2, LREC; Hu et al. 2020, XTREME, ICML",
+    source=DATASET.repository,
+    revision=DATASET.revision,
+    keys=("folder", "revision"),
+)
+
+
+def languages(data: Data) -> tuple[str, ...]:
+    """Return the languages the task has."""
+    return tuple(DATASET.codes)
+
+
+def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
+    """Return the task; each language has sentences of its own, and Tagalog, Thai and Yoruba have test ones alone."""
+    return hub_task(
+        data,
+        (DATASET,),
+        tags(LABELS, "tokens", "pos_tags"),
+        source,
+        targets,
+        target_labels=target_labels,
+        labels=LABELS,
+        kind=ABOUT.kind,
+        unlabelled=True,
+    )

@@ -1,0 +1,56 @@
+"""The task `xquad`: which words of a text answer a question? Trained on SQuAD, tested on translations of its dev part."""
+
+from dataclasses import replace
+
+from distxfer.data._examples import About, Data, Task
+from distxfer.data._hub import Dataset, answers, by_key, hub_task
+
+# Parquet, xquad.{code}/validation-00000-of-00001; the commit that mteb pins.
+DATASET = Dataset(
+    "google/xquad",
+    "51adfef1c1287aab1d2d91b5bead9bcfb9c68583",
+    ("xquad.{code}/{split}-*.parquet",),
+    by_key("ar de el en es hi ro ru th tr vi zh"),
+    {"test": "validation"},
+)
+# Parquet, plain_text/{split}-00000-of-00001; the commit that public code pins.
+_SQUAD = Dataset(
+    "rajpurkar/squad",
+    "7b6d24c440a36b6815f21b70d25016731768db1f",
+    ("{code}/{split}-*.parquet",),
+    {"eng": "plain_text"},
+    {"train": "train", "dev": "validation"},
+)
+ABOUT = About(
+    "the answer to a question in a text of Wikipedia; trained on SQuAD in English",
+    kind="answers",
+    needs="hub",
+    size="87,599 to train, 1,190 test",
+    licence="CC-BY-SA-4.0",
+    citation="Artetxe et al. 2020, On the Cross-lingual Transferability of Monolingual Representations, ACL;"
+    " Rajpurkar et al. 2016, SQuAD, EMNLP",
+    source=f"{DATASET.repository}, {_SQUAD.repository}",
+    revision=f"{DATASET.revision}, {_SQUAD.revision}",
+    keys=("folder", "revision"),
+)
+
+
+def languages(data: Data) -> tuple[str, ...]:
+    """Return the languages the task has."""
+    return tuple(DATASET.codes)
+
+
+def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
+    """Return the task; the same questions, with the same ids, in every language.
+
+    Dev is that of SQuAD without the texts that XQuAD tests on: settings chosen there have not seen the test.
+    """
+    task = hub_task(data, (DATASET, _SQUAD), answers, source, targets, target_labels=target_labels, kind=ABOUT.kind)
+    dev, test = task.examples("dev", source), task.examples("test", source)
+    ids = {one.id for those in task.splits["test"].values() for one in those}
+    # By ids as well: a blank more or less in a copy of a text must not hide that it is tested on.
+    tested = {one.text_pair for one in test} | {one.text_pair for one in dev if one.id in ids}
+    kept = tuple(one for one in dev if one.text_pair not in tested)
+    note = f"`{data.name}`: {len(dev) - len(kept):,} questions were left out of dev: they are test questions, or on their texts."
+    notes = (*task.notes, note) if len(kept) < len(dev) else task.notes
+    return replace(task, splits={**task.splits, "dev": {source: kept} if kept else {}}, notes=notes)

@@ -1,0 +1,62 @@
+"""Which papers a recipe uses, as BibTeX."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from distxfer.encoders import BUNDLED
+
+# By the kind of an intervention, and by a setting of it. CITATION.cff says of each paper what it is cited for.
+_OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "drift": ("philippy2023",), "l2_sp": ("li2018",), "freeze": ("philippy2023",), "consistency": ("zheng2021",),
+    "code_switch": ("zheng2021",), "subword_sampling": ("zheng2021",), "r3f": ("aghajanyan2021",),
+    "typology": ("adilazuarda2024", "littell2017"), "lora": ("hu2022",), "ia3": ("liu2022ia3",), "bottleneck": ("he2022",),
+    "mixout": ("lee2020",), "sparse": ("ansell2022",),
+}  # fmt: skip
+_OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
+    ("drift", "measure", "cka"): ("kornblith2019", "song2012"),
+    ("drift", "measure", "relational"): ("park2019",),
+    ("freeze", "layers", "lower"): ("bakos2025",),
+    ("freeze", "layers", "upper"): ("bakos2025",),
+    ("align", "loss", "infonce"): ("oord2018", "gaschi2023"),
+    ("align", "loss", "l2"): ("cao2020",),
+    ("align", "loss", "cka"): ("kornblith2019", "song2012"),
+    ("align", "loss", "sinkhorn"): ("feydy2019", "alqahtani2021"),
+    ("lora", "dora", "True"): ("liu2024dora",),
+}
+_ADAPTERS = ("lora", "ia3", "bottleneck")
+
+
+def bibtex(resolved: Mapping[str, Any]) -> list[str]:
+    """Return the entries of the papers that a resolved recipe uses, distxfer's own first, each once."""
+    return [_papers()[key] for key in dict.fromkeys(["distxfer", *_keys(resolved)])]
+
+
+def _keys(resolved: Mapping[str, Any]) -> list[str]:
+    found: list[str] = ["wang2024"] if resolved["model"]["name"] == BUNDLED else []
+    interventions = list(resolved["intervention"].values())
+    for one in interventions:
+        found += _OF_KIND.get(one["kind"], ())
+        found += [paper for key, value in one.items() for paper in _OF_SETTING.get((one["kind"], key, str(value)), ())]
+        if one.get("unit") == "word" and not one.get("dictionary") and not one.get("alignments"):
+            found.append("jalilisabet2020")
+    if sum(one["kind"] in _ADAPTERS for one in interventions) > 1:
+        found.append("pfeiffer2020")
+    phases = resolved["phase"].values()
+    found += ["schmidt2023"] if any(phase.get("average") for phase in phases) else []
+    found += ["liu2025alternate"] if any(phase.get("alternate") for phase in phases) else []
+    found += ["conneau2018", "artetxe2019"] if resolved["parallel"]["mined"] else []
+    found += ["rueckle2021"] if resolved["model"]["drop_last_layers"] else []
+    distance = resolved["distance"]
+    if not distance["matrix"]:
+        found.append("khan2025" if distance["name"].endswith("@uriel+") else "littell2017")
+    return found
+
+
+@cache
+def _papers() -> dict[str, str]:
+    """Return every entry of `papers.bib` by its key."""
+    text = Path(__file__).with_name("papers.bib").read_text(encoding="utf-8")
+    return {re.split("[{,]", entry)[1]: entry for entry in text.strip().split("\n\n")}

@@ -1,0 +1,293 @@
+"""What there is of a new language, what is proposed for it, and what came of that."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distxfer.reports._language import fact_records, language_tables
+from distxfer.reports._tables import Table, markdown_text
+
+if TYPE_CHECKING:
+    from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan, Proposal
+    from distxfer.experiments._new_language import Evidence, MethodScore
+
+_REPORT = "report.md"
+
+
+def plan_tables(plan: "LanguagePlan", estimate: "Estimate") -> list[Table]:
+    """Return the check of the language, what there is of it, what is proposed by which evidence, and what to expect."""
+    return [*language_tables(plan.facts), _given_table(plan), _proposal_table(plan, _expectations(plan, estimate))]
+
+
+def outcome_tables(outcome: "LanguageOutcome") -> list[Table]:
+    """Return what the baseline and the method have in the language, and the recommendation."""
+    return [_result_table(outcome)]
+
+
+def language_report(outcome: "LanguageOutcome") -> Path:
+    """Write what was found into `report.md` in the language's folder, and return where it is."""
+    plan = outcome.plan
+    head = f"# {plan.name} (`{plan.key}`) on `{plan.task}`\n\nWritten by `distxfer new-language`."
+    parts = [
+        f"{head}\n\n{_in_the_way(plan)}\n",
+        f"## What came of it\n\n{recommendation(outcome)}\n",
+        markdown_text(outcome_tables(outcome)),
+        f"## What was tried, and why\n\n{markdown_text([_given_table(plan), _proposal_table(plan)])}",
+        f"## How to go on\n\n{_next_steps(outcome)}",
+        f"## The check of the language\n\n{markdown_text(language_tables(plan.facts))}",
+    ]
+    path = plan.folder / _REPORT
+    path.write_text("\n".join(parts), encoding="utf-8", newline="\n")
+    return path
+
+
+def recommendation(outcome: "LanguageOutcome") -> str:
+    """Return what to use, and why, in a few sentences: a method only where the interval of its gain leaves out 0."""
+    plan, found = outcome.plan, outcome.evaluation
+    method = f"`{plan.proposal.recipe}`"
+    if found.test is None or found.baseline is None or found.method is None:
+        return "Use none of these models: no seed is left with which both have learnt anything in the source language."
+    cost = found.method.seconds / found.baseline.seconds if found.baseline.seconds else 0.0
+    gain = f"{100 * found.test.effect:+.1f} points"
+    if found.test.low is not None and found.test.high is not None:
+        gain += f" (95 % interval {100 * found.test.low:+.1f} to {100 * found.test.high:+.1f})"
+    basis = f"on {found.sentences} sentences with {len(found.seeds)} seed{'s' * (len(found.seeds) > 1)}"
+    if found.test.low is None:
+        why = _reason(found.test.reason)
+        return f"No claim: {method} has {gain} against `plain` {basis}, but {why}. Until then, use `plain`."
+    if found.verdict == "better":
+        return f"Use {method}: {gain} against `plain` {basis}. It took {cost:.1f} times as long to train."
+    if found.verdict == "worse":
+        return f"Use `plain`: {method} is worse, {gain} {basis}."
+    return (
+        f"No difference is shown: {method} has {gain} against `plain` {basis}. Use `plain`, which is the simpler one"
+        f"{f' ({method} took {cost:.1f} times as long)' if cost > 1.05 else ''}. {_more(outcome)}"
+    )
+
+
+def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
+    """Return a plan as JSON data; fractions where the tables have points."""
+    return {
+        "language": plan.key,
+        "name": plan.name,
+        "source": plan.source,
+        "task": plan.task,
+        "folder": str(plan.folder),
+        "check": fact_records(plan.facts),
+        "given": {key: getattr(plan.has, key) for key in ("tests", "shots", "texts", "pairs", "words", "kind")},
+        "notes": list(plan.has.notes),
+        "distance": plan.distance.text if plan.distance else None,
+        "proposal": _proposal_record(plan.proposal),
+        "others": [_proposal_record(one) for one in plan.others],
+        "recipes": [str(path) for path in plan.recipes],
+        "seeds": plan.seeds,
+        "estimate": {
+            "runs": estimate.runs,
+            "seconds": estimate.seconds,
+            "accuracy": estimate.expected.value,
+            "low": estimate.expected.low,
+            "high": estimate.expected.high,
+            "smallest_gain": estimate.smallest,
+        },
+    }
+
+
+def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
+    """Return what came of a plan as JSON data."""
+    found = outcome.evaluation
+    test = found.test
+    return {
+        "results": {
+            "sentences": found.sentences,
+            "seeds": list(found.seeds),
+            "collapsed": list(found.collapsed),
+            "methods": [vars(one) for one in (found.baseline, found.method) if one is not None],
+            "effect": test.effect if test else None,
+            "low": test.low if test else None,
+            "high": test.high if test else None,
+            "p": test.p if test else None,
+            "reason": test.reason if test else "no seed with which both learnt anything",
+            "verdict": found.verdict,
+            "smallest_gain": found.smallest,
+            "sentences_needed": found.needed,
+        },
+        "runs": [
+            {"recipe": run.data["recipe"]["name"], "seed": seed, "folder": str(run.folder)}
+            for runs in (outcome.baseline, outcome.method)
+            for seed, run in runs.items()
+        ],
+        "recommendation": recommendation(outcome),
+        "use": outcome.use,
+        "model": str(outcome.model) if outcome.model else None,
+    }
+
+
+def _in_the_way(plan: "LanguagePlan") -> str:
+    found = next((one.value for one in plan.facts if one.measure == "in_the_way"), None)
+    return f"In the way: {found}."
+
+
+def _given_table(plan: "LanguagePlan") -> Table:
+    has = plan.has
+    rows: list[tuple[Any, ...]] = [
+        ("labelled sentences to test on", has.tests),
+        ("labelled sentences to train on", has.shots),
+        ("sentence pairs", has.pairs),
+        ("unlabelled texts", has.texts),
+        ("words of the dictionary", has.words),
+    ]
+    notes = [f"distance: {plan.distance.text}"] if plan.distance else []
+    return Table(("what there is", "n"), rows, title="given", notes=(*notes, *has.notes))
+
+
+def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> Table:
+    rows = []
+    for place, one in enumerate((plan.proposal, *plan.others)):
+        evidence = one.evidence
+        effects = [_effect(evidence, subset) for subset in ("all", "far")] if evidence else [None, None]
+        rows.append(("this one" if place == 0 else "", one.recipe, *effects, evidence.seeds if evidence else None))
+    notes = [f"{plan.proposal.recipe}: {plan.proposal.why}.", *plan.proposal.caveats]
+    if plan.others:
+        notes.append("Another one: `--recipe NAME`.")
+    notes += expectations
+    columns = ("", "recipe", "study: effect on its targets", "on the far ones", "seeds")
+    return Table(columns, rows, title="proposal", notes=tuple(notes))
+
+
+def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
+    """Return what the runs will take, and what is to be expected of them."""
+    took = estimate.seconds
+    time = f"about {took / 60:.0f} min here" if took >= 90 else f"about {took:.0f} s here"
+    runs = (
+        f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {plan.seeds} seed{'s' * (plan.seeds > 1)} each;"
+        f" {estimate.runs} still to be done, {time}."
+    )
+    return [runs, _expectation(plan, estimate)]
+
+
+def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
+    one, smallest = estimate.expected, estimate.smallest
+    if not isinstance(one.value, float):
+        return f"What `plain` will have is not known: {one.note}."
+    inside = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+    gain = "no gain" if smallest is None else f"gains from {100 * smallest:.1f} points on"
+    return (
+        f"`plain` may have {100 * one.value:.1f} %{inside} in this language; with {plan.has.tests} sentences and"
+        f" {plan.seeds} seeds, {gain} can be shown (in 4 of 5 cases)."
+    )
+
+
+def _effect(evidence: "Evidence", subset: str) -> str:
+    one = evidence.all if subset == "all" else evidence.far
+    p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
+    return f"{one.effect:+.1f} [{one.low:+.1f}, {one.high:+.1f}], {p}"
+
+
+def _result_table(outcome: "LanguageOutcome") -> Table:
+    plan, found = outcome.plan, outcome.evaluation
+    test = found.test
+    collapsed = tuple(f"COLLAPSED, and in no number here: {one}" for one in found.collapsed)
+    if test is None or found.baseline is None or found.method is None:
+        return Table(("recipe", "accuracy"), [], title=f"results in {plan.name}", notes=("There are none.", *collapsed))
+    rows = [_row(found.baseline, None), _row(found.method, _difference(test))]
+    what = "right" if plan.has.kind == "classification" else "wholly right"
+    columns = ("recipe", f"{what} in {plan.key} (%)", "sd of seeds", "gain (points)", plan.source, "seconds a run")
+    notes = [
+        f"{found.sentences} sentences, {len(found.seeds)} seeds. Intervals are 95 %: of a method over sentences (Wilson); of the"
+        " gain over seeds and sentences, both random (docs/statistics.md). Do not compare the intervals of methods."
+    ]
+    if test.p is not None:
+        share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
+        notes.append(f"p = {test.p:.3f}{share}.")
+    if found.smallest is not None:
+        notes.append(
+            f"The smallest gain that this many sentences and seeds show in 4 of 5 cases: {100 * found.smallest:.1f} points."
+        )
+    return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
+
+
+def _row(one: "MethodScore", gain: str | None) -> tuple[Any, ...]:
+    return (
+        one.recipe,
+        f"{100 * one.accuracy:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]",
+        None if one.seed_sd is None else f"{100 * one.seed_sd:.1f}",
+        gain,
+        f"{100 * one.source:.1f}",
+        round(one.seconds),
+    )
+
+
+def _difference(test: Any) -> str:
+    if test.low is None or test.high is None:
+        return f"{100 * test.effect:+.1f}"
+    return f"{100 * test.effect:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+
+
+def _reason(reason: str | None) -> str:
+    return str(reason).removeprefix("no ranking: ")
+
+
+def _more(outcome: "LanguageOutcome") -> str:
+    """Return what it would take to show a gain of the size that was found."""
+    found = outcome.evaluation
+    if found.test is None or found.test.effect <= 0:
+        return "There is no gain that more test sentences could show."
+    if found.needed is None:
+        return "More sentences alone would not show a gain of this size: run more seeds (`--seeds`)."
+    return (
+        f"If the gain is real, about {found.needed} test sentences with as many seeds would show it in 4 of 5 cases"
+        f" (there are {found.sentences})."
+    )
+
+
+def _next_steps(outcome: "LanguageOutcome") -> str:
+    plan = outcome.plan
+    plain, method = plan.recipes
+    lines = []
+    if outcome.model is not None:
+        seed = outcome.model.parent.name.rpartition("-s")[2]
+        lines += [
+            f"The model of seed {seed}, chosen by its number and not by its score: `{outcome.model}`.",
+            f"\n```python\n{_loading(outcome)}\n```\n",
+        ]
+    lines += [
+        "Recipes and data are plain files; the same command goes on, or says again what was found. With a larger `--seeds` it"
+        " runs more.\n",
+        f"```sh\ndistxfer train recipe={method} --results {plan.folder}\ndistxfer cp {method} mine.toml"
+        f"  # change it, then: distxfer train recipe=mine.toml\n"
+        f"distxfer compare {plain.stem} {method.stem} --results {plan.folder}\n```\n",
+    ]
+    return "\n".join(lines)
+
+
+def _loading(outcome: "LanguageOutcome") -> str:
+    if any(outcome.model.rglob("adapter_config.json")) if outcome.model else False:
+        return f"# adapters: `{outcome.model}/README.md` says how to load them"
+    task = _PIPELINES.get(outcome.plan.has.kind, "")
+    return f'from transformers import pipeline\n\nmodel = pipeline("{task}", "{outcome.model}")'
+
+
+_PIPELINES = {
+    "classification": "text-classification",
+    "tokens": "token-classification",
+    "entities": "token-classification",
+    "answers": "question-answering",
+}
+
+
+def _proposal_record(one: "Proposal") -> dict[str, Any]:
+    evidence = one.evidence
+    return {
+        "recipe": one.recipe,
+        "why": one.why,
+        "caveats": list(one.caveats),
+        "evidence": None
+        if evidence is None
+        else {
+            "seeds": evidence.seeds,
+            **{
+                subset: {key: value if key == "p" else value / 100 for key, value in vars(effect).items()}
+                for subset, effect in (("all", evidence.all), ("far", evidence.far))
+            },
+        },
+    }

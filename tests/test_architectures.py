@@ -1,0 +1,234 @@
+"""Real models by family, each as a tiny checkpoint of random weights: every place, every output, saved and loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from conftest import save_tiny
+from distxfer.encoders import class_to_load, load_encoder, model_folder
+from distxfer.interventions import Languages
+from distxfer.interventions.lora import Lora
+from helpers import message
+
+LAYERS = 2
+LABELS = ("animal", "mineral", "plant")
+TEXTS = ["the cat", "the big old dog sees two new trees", "rose"]
+_ENCODER = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2, "intermediate_size": 32}
+_DECODER = {**_ENCODER, "num_key_value_heads": 2, "head_dim": 8}
+_T5 = {"d_model": 16, "num_layers": LAYERS, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+SETTINGS = {
+    "bert": _ENCODER, "xlm-roberta": _ENCODER, "deberta-v2": _ENCODER, "modernbert": _ENCODER, "eurobert": _DECODER,
+    "mt5": _T5, "umt5": _T5,
+    "qwen2": _DECODER, "qwen3": _DECODER, "llama": _DECODER, "mistral": _DECODER, "gemma2": _DECODER, "gemma3_text": _DECODER,
+    "cohere": _DECODER, "cohere2": _DECODER, "bloom": {"hidden_size": 16, "n_layer": LAYERS, "n_head": 2},
+}  # fmt: skip
+DECODERS = ("qwen2", "qwen3", "llama", "mistral", "gemma2", "gemma3_text", "cohere", "cohere2", "bloom")
+# The blocks, what stands before them, what after, and the outermost modules of the head.
+PLACES = {
+    "bert": ("bert.encoder.layer.", {"bert.embeddings.LayerNorm.bias"}, "bert.pooler.", ["classifier"]),
+    "xlm-roberta": ("roberta.encoder.layer.", {"roberta.embeddings.LayerNorm.bias"}, "", ["classifier"]),
+    "deberta-v2": ("deberta.encoder.layer.", {"deberta.embeddings.LayerNorm.bias"}, "", ["pooler", "classifier"]),
+    "modernbert": ("model.layers.", {"model.embeddings.norm.weight"}, "model.final_norm.", ["head", "classifier"]),
+    "eurobert": ("model.layers.", {"model.embed_tokens.weight"}, "model.norm.", ["dense", "classifier"]),
+    **dict.fromkeys(
+        ("mt5", "umt5"),
+        ("transformer.encoder.block.", {"transformer.shared.weight"}, "transformer.encoder.final_layer_norm.", ["classifier"]),
+    ),
+    "bloom": ("transformer.h.", {"transformer.word_embeddings_layernorm.bias"}, "transformer.ln_f.", ["score"]),
+    **dict.fromkeys(DECODERS[:-1], ("model.layers.", {"model.embed_tokens.weight"}, "model.norm.", ["score"])),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def architecture(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(architecture, tmp_path_factory):
+    return save_tiny(tmp_path_factory.mktemp(architecture), architecture, **SETTINGS[architecture])
+
+
+def load(folder, output="text", labels=LABELS, **settings):
+    return load_encoder(str(folder), folder, labels, seed=0, output=output, **settings)
+
+
+def inputs(encoder):
+    return dict(encoder.tokenizer(TEXTS, padding=True, return_tensors="pt"))
+
+
+def say_more(encoder):
+    """Move every weight, so that a mistake in what is saved shows."""
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weights in encoder.model.parameters():
+            weights.add_(0.1 * torch.randn(weights.shape, generator=draw))
+
+
+def read_back(encoder, saved: Path, base: Path | None = None):
+    """What plain transformers (and PEFT) loads by the lines that a model card shows."""
+    name, lines = class_to_load(encoder)
+    scope: dict = {}
+    exec("\n".join(lines), scope)
+    if base is None:
+        return scope[name].from_pretrained(saved).eval()
+    classes = 2 if encoder.output == "span" else len(LABELS)
+    return PeftModel.from_pretrained(scope[name].from_pretrained(base, num_labels=classes), str(saved)).eval()
+
+
+def said(encoder, output, mask):
+    """The logits that a card's reader makes of what the model returns."""
+    if encoder.output == "span" and not encoder.token_head:
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    if encoder.output == "text" and encoder.token_head and encoder.pooling == "mean":
+        return (output.logits * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+    if encoder.output == "text" and encoder.token_head:
+        return torch.stack([logits[length - 1] for logits, length in zip(output.logits, mask.sum(1), strict=True)])
+    return output.logits
+
+
+def pooling_of(architecture):
+    return "last" if architecture in DECODERS else "mean"
+
+
+def test_every_parameter_has_its_place(folder, architecture):
+    encoder = load(folder)
+    blocks, before, after, head = PLACES[architecture]
+    places = {name: encoder.place(name) for name, _ in encoder.model.named_parameters()}
+    assert encoder.layers == LAYERS
+    assert {name for name, place in places.items() if place in (1, 2)} == {
+        one for one in places if one.startswith(blocks)
+    }
+    assert {places[f"{name}"] for name in places if name.startswith(blocks)} == {1, 2}
+    assert before <= {name for name, place in places.items() if place == "embeddings"}
+    assert all(name.startswith(after) for name, place in places.items() if place == "final")
+    assert not after or {place for name, place in places.items() if name.startswith(after)} == {"final"}
+    assert encoder.head_modules() == head
+    (words,) = (name for name in places if encoder.is_word_embedding(name))
+    assert places[words] == "embeddings"
+    assert set() < set(encoder.attention_modules([1])) < set(encoder.linear_modules([1]))
+
+
+def test_pooled_layers_are_those_of_the_hidden_states(folder, architecture):
+    encoder = load(folder, pooling=pooling_of(architecture))
+    encoder.model.eval()
+    batch = inputs(encoder)
+    hidden = encoder.base(**batch, output_hidden_states=True).hidden_states
+    pooled = encoder.classify(batch).pooled_layers()
+    assert pooled.shape == (LAYERS + 1, len(TEXTS), encoder.hidden_size) == (len(hidden), len(TEXTS), 16)
+    for row, length in enumerate(batch["attention_mask"].sum(1)):
+        for layer, states in enumerate(hidden):
+            own = states[row, :length]
+            torch.testing.assert_close(pooled[layer, row], own[-1] if architecture in DECODERS else own.mean(0))
+    alone = encoder.classify(dict(encoder.tokenizer(TEXTS[:1], return_tensors="pt"))).pooled_layers()
+    torch.testing.assert_close(alone[:, 0], pooled[:, 0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["text", "token", "span"])
+def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architecture, output, tmp_path):
+    encoder = load(folder, output, pooling=pooling_of(architecture))
+    encoder.model.train()
+    encoder.classify(inputs(encoder)).logits.square().sum().backward()
+    assert all(encoder.model.get_parameter(name).grad.abs().sum() > 0 for name in encoder.head)
+    say_more(encoder)
+    expected = encoder.outputs(inputs(encoder))
+    shape = {
+        "text": (3, 3),
+        "token": (*inputs(encoder)["input_ids"].shape, 3),
+        "span": (*inputs(encoder)["input_ids"].shape, 2),
+    }
+    assert expected.shape == shape[output]
+    encoder.save(tmp_path)
+    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
+    found = said(encoder, read_back(encoder, tmp_path)(**batch), batch["attention_mask"])
+    torch.testing.assert_close(found.detach(), expected, atol=1e-5, rtol=1e-5)
+    again = load(model_folder(str(tmp_path)), output, pooling=pooling_of(architecture))
+    assert again.head_is_loaded
+    assert torch.equal(again.outputs(inputs(again)), expected)
+
+
+def test_an_encoder_alone_is_saved_alone(folder, architecture, tmp_path):
+    encoder = load(folder, "state", labels=())
+    say_more(encoder)
+    expected = encoder.outputs(inputs(encoder))
+    encoder.save(tmp_path)
+    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
+    states, mask = read_back(encoder, tmp_path)(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+    torch.testing.assert_close(((states * mask).sum(1) / mask.sum(1)).detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_lora_starts_where_the_encoder_is_and_plain_peft_loads_it(folder, architecture, tmp_path):
+    pooling = pooling_of(architecture)
+    start, _ = load(folder, pooling=pooling).states([inputs(load(folder))])
+    encoder = load(folder, pooling=pooling)
+    Lora(r=2).bind(encoder, Languages("eng", ("deu",)), None)
+    reference = encoder.reference(lambda name: "lora_" in name)
+    assert torch.equal(encoder.states([inputs(encoder)])[0], start)
+    assert torch.equal(reference.states(TEXTS, inputs(encoder)), start)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, weights in encoder.model.named_parameters():
+            if name in encoder.adapters:
+                weights.add_(0.3 * torch.randn(weights.shape, generator=draw))
+    assert {encoder.place(name) for name in encoder.adapters} == {1, 2, "head"}
+    moved, _ = encoder.states([inputs(encoder)])
+    assert not torch.allclose(moved[1:], start[1:], atol=1e-3)
+    assert torch.equal(reference.encode(inputs(encoder)).pooled_layers(), start)
+    expected = encoder.outputs(inputs(encoder))
+    encoder.save(tmp_path)
+    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
+    found = said(encoder, read_back(encoder, tmp_path, folder)(**batch), batch["attention_mask"])
+    torch.testing.assert_close(found.detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("output", ["text", "span"])
+@pytest.mark.parametrize("name", [*DECODERS, "mt5", "umt5"])
+def test_a_checkpoint_of_a_language_model_brings_the_whole_encoder(name, output, tmp_path):
+    """Those on the hub call their parameters otherwise than an encoder saved alone does (`model.layers.0 ...`)."""
+    folder = save_tiny(tmp_path / name, name, **SETTINGS[name])
+    config = AutoConfig.from_pretrained(folder)
+    whole = (AutoModelForCausalLM if name in DECODERS else AutoModelForSeq2SeqLM).from_config(config)
+    whole.save_pretrained(folder)
+    encoder = load(folder, output)
+    words = whole.get_input_embeddings().weight
+    assert torch.equal(encoder.base.get_input_embeddings().weight, words)
+    inner = encoder.blocks.removeprefix(f"{encoder.base_name}.")
+    theirs = whole.base_model if name in DECODERS else whole
+    ours, origin = dict(encoder.base.named_parameters()), dict(theirs.named_parameters())
+    in_blocks = [one for one in ours if one.startswith(inner)]
+    assert in_blocks
+    assert all(torch.equal(ours[one], origin[one]) for one in in_blocks)
+
+
+def test_a_model_whose_encoder_alone_has_no_head_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "mbart"}')
+    (tmp_path / "model.safetensors").touch()
+    assert "is a `mbart`, which has no encoder with a head for tokens." in message(load, tmp_path, "token")
+
+
+def test_the_classes_that_are_put_together_are_those_of_transformers(folder, architecture):
+    name, _ = class_to_load(load(folder))
+    expected = "AutoModelForSequenceClassification"
+    if architecture in ("mt5", "umt5", "cohere", "cohere2"):
+        expected = {"mt5": "MT5", "umt5": "UMT5", "cohere": "Cohere", "cohere2": "Cohere2"}[
+            architecture
+        ] + "ForTokenClassification"
+    assert name == expected
+    assert hasattr(transformers, name) == (architecture not in ("cohere", "cohere2"))
+
+
+def test_a_head_for_answers_is_kept_whatever_its_scores_are_called(tmp_path):
+    """Those on the hub have no names for start and end."""
+    folder = save_tiny(tmp_path, "bert", **SETTINGS["bert"])
+    whole = transformers.BertForQuestionAnswering.from_pretrained(folder)
+    with torch.no_grad():
+        whole.qa_outputs.weight.add_(1)
+    whole.save_pretrained(folder)
+    encoder = load(folder, "span", labels=())
+    assert encoder.head_is_loaded
+    assert torch.equal(encoder.model.qa_outputs.weight, whole.qa_outputs.weight)
+    assert not load(folder, "token", labels=("a", "b")).head_is_loaded

@@ -1,0 +1,157 @@
+"""Drift measured from states on the disk: the numbers of a live reference, without its weights."""
+
+import gc
+import shutil
+
+import pytest
+import torch
+
+from distxfer import RunError, load_recipe, train
+from distxfer.data import Example
+from helpers import log, message, same, stop_at, weights
+from test_training import farthest
+
+CACHED = "model.reference=cached"
+OF_PAIRS = ["intervention.drift.text=pairs", "intervention.drift.batch_size=4"]
+OF_TARGETS = ["intervention.drift.text=target", "intervention.drift.batch_size=8", "intervention.drift.measure=mse"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "states"
+
+
+@pytest.fixture
+def run(tmp_path, tiny_settings):
+    """Train with dropout, whose streams must not know where the reference is."""
+
+    def runner(recipe: str, *overrides: str, folder: str = "results", **options):
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), tmp_path / folder, **options)
+
+    return runner
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("drift_reg", []),
+        ("drift_reg", OF_PAIRS),
+        ("drift_reg", OF_TARGETS),
+        ("lora", ["intervention.drift.weight=4"]),
+        ("bottleneck", ["intervention.drift.weight=4"]),
+    ],
+    ids=["task", "pairs", "target", "lora", "bottleneck"],
+)
+def test_the_trajectory_is_that_of_a_live_reference(run, recipe, overrides):
+    """Within rounding: a text's states are computed beside other texts, with other padding."""
+    live, cached = run(recipe, *overrides), run(recipe, *overrides, CACHED)
+    assert live.folder.name.split("-")[0] != cached.folder.name.split("-")[0]
+    for one, other in zip(log(live), log(cached), strict=True):
+        assert one.keys() == other.keys()
+        for key in ("loss", "term/task", "term/drift", "gradient_norm"):
+            assert one[key] == pytest.approx(other[key], rel=1e-5, abs=1e-5), key
+    assert log(cached)[-1]["term/drift"] > 0
+    assert live.scores == cached.scores
+    if recipe == "drift_reg":
+        assert farthest(weights(live), weights(cached)) < 2e-5  # Adam magnifies rounding where gradients are nearly 0
+
+
+def parameters_in_memory() -> int:
+    """How many numbers all parameters in memory hold, shared ones once."""
+    gc.collect()
+    return sum({one.data_ptr(): one.numel() for one in gc.get_objects() if type(one) is torch.nn.Parameter}.values())
+
+
+def test_there_is_no_second_copy_of_what_trains(run):
+    def most(*overrides: str) -> int:
+        before, seen = parameters_in_memory(), []
+        run(*overrides, "phase.finetune.steps=1", report=lambda *_: seen.append(parameters_in_memory()))
+        return max(seen) - before
+
+    plain, live, cached = most("plain"), most("drift_reg"), most("drift_reg", CACHED)
+    assert live > plain
+    assert cached == plain
+
+
+def test_its_passes_are_counted_once_and_serve_the_next_run(run, cache):
+    steps, texts = 18, 48
+
+    def passes(*overrides: str, **options) -> float:
+        cost = run("drift_reg", *overrides, CACHED, **options).data["cost"]
+        return cost["forwards_per_step"] * cost["steps"]
+
+    assert texts <= 64  # one batch
+    assert passes() == pytest.approx(steps + 1)
+    [stored] = cache.glob("*/states.npy")
+    assert passes(folder="again") == pytest.approx(steps)
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert passes(folder="damaged") == pytest.approx(steps + 1)
+    assert passes("seed=1") == pytest.approx(steps)  # the same texts and weights, whatever the seed
+    assert passes("task.max_length=8") == pytest.approx(steps + 1)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(run, cache):
+    """From the middle of the second epoch, and of the second phase: with a live reference it is that within rounding only.
+
+    Also where what was kept is gone, and is computed once more.
+    """
+    overrides = [*OF_PAIRS, CACHED, "phase.finetune.epochs=2", "phases=finetune,more", "phase.more.steps=4"]
+    whole = run("drift_reg", *overrides, folder="whole")
+    for steps in (9, 8):
+        with pytest.raises(KeyboardInterrupt):
+            run("drift_reg", *overrides, report=stop_at(steps))
+        if steps == 8:
+            shutil.rmtree(cache)
+    resumed = run("drift_reg", *overrides)
+    assert same(weights(whole), weights(resumed))
+    assert len(log(resumed)) == 16
+
+
+def test_adapters_share_what_is_kept_whatever_their_seed(run, cache):
+    for seed in (0, 1):
+        run("lora", "intervention.drift.weight=1", CACHED, f"seed={seed}")
+    assert len([*cache.glob("*/states.npy")]) == 1
+
+
+def test_bf16_is_compared_with_bf16(run, cache):
+    for precision in ("float32", "bf16"):
+        result = run("drift_reg", CACHED, f"model.precision={precision}", "intervention.drift.measure=mse")
+        assert log(result)[0]["term/drift"] > 0
+    assert len([*cache.glob("*/states.npy")]) == 2
+
+
+def test_what_it_cannot_give_is_refused_before_training(run):
+    assert message(run, "word_align", CACHED, "intervention.align.layers=3") == (
+        "The intervention `align` looks at the pretrained encoder token by token, and `model.reference` = `cached` keeps"
+        " pooled states alone. Set it to `live`."
+    )
+    assert message(run, "plain", CACHED) == (
+        "`model.reference` = `cached` has no effect, since no intervention of the recipe looks at the pretrained encoder."
+        " Leave it out, or add one that does, such as `intervention.drift.weight=1`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asks", "expected"),
+    [
+        (
+            lambda step: step.reference(step.collate([Example("", "eng", "a cat made up")])),
+            "A term asks for the pretrained states of `a cat made up`, which is no text that the run has from the beginning,"
+            " and `model.reference` = `cached` has those alone. Set it to `live`.",
+        ),
+        (
+            lambda step: step.pretrained(step.batch),
+            "A term asks for the pretrained states of every token, and `model.reference` = `cached` has pooled ones alone."
+            " Set it to `live`; and let the term's `Bound` say that it `needs` `pretrained`.",
+        ),
+    ],
+)
+def test_what_nobody_can_know_before_training_stops_it(run, monkeypatch, asks, expected):
+    from distxfer.interventions.drift import Drift
+
+    monkeypatch.setattr(Drift, "_term", lambda self, step, *_: asks(step))
+    with pytest.raises(RunError) as caught:
+        run("drift_reg", CACHED)
+    assert str(caught.value) == expected

@@ -1,0 +1,322 @@
+"""The kinds of tasks on their own: windows, targets, losses, readings and predictions, with known answers."""
+
+import math
+import re
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import save_tiny
+from distxfer.data import Answer, Collator, Example, Tags, Task, kind_named, kind_names
+from distxfer.encoders import load_tokenizer, model_folder
+from helpers import message
+
+ACROSS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WORDS = ("cat", "the", "neko", "東京都", "ไทย", "extraordinarily", "1", "don't", ".", "Ünïcödé")
+
+
+@pytest.fixture(scope="session")
+def sentencepiece():
+    """The tokenizer of XLM-R, by the bundled encoder: it puts a lone blank before what begins no piece."""
+    return load_tokenizer(model_folder("bundled/multilingual-e5-small"))
+
+
+@pytest.fixture(scope="session")
+def tokenizers(sentencepiece, tiny, tmp_path_factory):
+    """It, one of whole words, and one of bytes, several of which are one character."""
+    return sentencepiece, load_tokenizer(tiny), load_tokenizer(save_tiny(tmp_path_factory.mktemp("q"), "qwen2"))
+
+
+def spans(text):
+    return tuple(match.span() for match in re.finditer(r"\S+", text))
+
+
+def tagged(text, tags=None, key="a"):
+    found = spans(text)
+    return Example(key, "eng", text, None, Tags(found, tuple(tags or range(len(found)))))
+
+
+def task(kind, labels=(), train=(), **languages):
+    return Task("t", labels, {"train": {"eng": train}, "test": languages}, kind=kind)
+
+
+def batch(kind, tokenizer, *examples, max_length=128):
+    return Collator(tokenizer, max_length, kind=kind_named(kind))(examples)
+
+
+def predicted(kind, task, readings, source="eng"):
+    return kind_named(kind).predictions(task, task.splits["test"], readings, source)
+
+
+def test_all_kinds_are_found_by_the_names_of_their_files():
+    assert kind_names() == ("answers", "classification", "entities", "retrieval", "tokens")
+    assert [kind_named(name).metrics[0] for name in kind_names()] == ["f1", "accuracy", "f1", "accuracy", "accuracy"]
+
+
+# Words.
+
+
+def test_a_tag_stands_at_the_first_piece_of_its_word(sentencepiece):
+    """Not at the lone blank, which claims the first character of the text."""
+    found = batch("tokens", sentencepiece, tagged("東京都 extraordinarily ."), tagged("cat"))
+    tokens = [sentencepiece.convert_ids_to_tokens(ids) for ids in found.inputs["input_ids"].tolist()]
+    assert tokens[0] == ["<s>", "▁", "東京都", "▁extraordinar", "ily", "▁", ".", "</s>"]
+    assert found.labels.tolist() == [
+        [-100, -100, 0, 1, -100, -100, 2, -100],
+        [-100, 0, *6 * [-100]],
+    ]
+
+
+def test_words_that_share_a_token_or_have_none(sentencepiece):
+    """The second of two words in one token learns nothing and is predicted as the first; what is cut off is `O`."""
+    shared = Example("a", "jpn", "東京都", None, Tags(((0, 1), (1, 3)), (1, 2)))
+    lost = tagged("cat the neko", (1, 2, 2))
+    found = batch("tokens", sentencepiece, shared, lost, max_length=4)
+    assert found.labels.tolist() == [[-100, -100, 1, -100], [-100, 1, 2, -100]]
+    output = torch.zeros(2, 4, 3)
+    output[..., 1] = 1.0
+    readings = kind_named("tokens").readings(output, found)
+    assert [one.tolist() for one in readings] == [[1, 1], [1, 1, -1]]
+    one = task("tokens", ("X", "O", "Y"), eng=(shared, lost))
+    found = predicted("tokens", one, {"eng": [[reading] for reading in readings]})["eng"]
+    assert [(one.label, one.prediction) for one in found] == [("O Y", "O O"), ("O Y Y", "O O O")]
+    without = task("tokens", ("X", "Z", "Y"), eng=(lost,))
+    assert predicted("tokens", without, {"eng": [[readings[1]]]})["eng"][0].prediction == "Z Z X"
+
+
+@ACROSS
+@given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=60), max_length=st.integers(12, 40))
+def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
+    example = tagged(" ".join(words))
+    for tokenizer in tokenizers:
+        found = kind_named("tokens").windows(example, tokenizer, max_length)
+        assert [tag for one in found for tag in one.label.tags] == list(range(len(words)))
+        read = [one.text[start:end] for one in found for start, end in one.label.spans]
+        assert read == words
+        assert len({one.id for one in found}) == len(found)
+        for one in found:
+            assert len(tokenizer(one.text)["input_ids"]) <= max_length or len(one.label.tags) == 1
+        if len(tokenizer(example.text)["input_ids"]) <= max_length:
+            assert found == (example,)
+
+
+def test_windows_are_put_together_again(sentencepiece):
+    example = tagged(" ".join(WORDS * 6), [place % 2 for place in range(len(WORDS) * 6)])
+    windows = kind_named("tokens").windows(example, sentencepiece, 16)
+    assert len(windows) > 5
+    found = batch("tokens", sentencepiece, *windows, max_length=16)
+    output = torch.zeros(*found.labels.shape, 2)
+    output[..., 1] = (found.labels == 1) * 2.0 - 1  # the head says what is right
+    readings = kind_named("tokens").readings(output, found)
+    one = task("tokens", ("A", "B"), eng=(example,))
+    (prediction,) = predicted("tokens", one, {"eng": [list(readings)]})["eng"]
+    assert prediction.prediction == prediction.label == " ".join("AB"[place % 2] for place in range(len(WORDS) * 6))
+
+
+def test_the_loss_of_words_is_a_sum_over_those_that_have_a_token():
+    output = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0], [9.0, 1.0]]])
+    total, count = kind_named("tokens").loss(output, torch.tensor([[1, 0, -100]]))
+    assert count == 2
+    assert float(total) == pytest.approx(math.log(2) + math.log(4 / 3))
+    total, count = kind_named("tokens").loss(output, torch.full((1, 3), -100))
+    assert (float(total), count) == (0, 0)
+
+
+def test_words_are_scored_over_all_texts_and_entities_whole():
+    labels = ("O", "B-LOC", "I-LOC")
+    texts = (tagged("a b c", (1, 2, 0), "1"), tagged("d", (0,), "2"))
+    readings = {"eng": [[torch.tensor([1, 2, 0])], [torch.tensor([1])]]}
+    for kind, expected in {
+        "tokens": {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3},
+        "entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4},
+    }.items():
+        one = task(kind, labels, eng=texts)
+        found = predicted(kind, one, readings)["eng"]
+        assert kind_named(kind).scores(one, texts, found) == pytest.approx(expected)
+        assert tuple(expected) == kind_named(kind).metrics
+
+
+def test_one_tag_for_all_words_is_a_collapse():
+    texts = tuple(tagged("a b c d", (0, 0, 1, 0), str(key)) for key in range(20))
+    one = task("tokens", ("X", "Y"), eng=texts)
+    for tags, collapsed in (((0, 0, 0, 0), True), ((0, 0, 1, 0), False)):
+        found = predicted("tokens", one, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
+        assert kind_named("tokens").collapsed(texts, found) is collapsed
+
+
+def test_tags_that_do_not_fit_are_refused():
+    check = kind_named("entities").check
+    check(task("entities", ("O", "B-LOC", "I-LOC")), "eng")
+    assert message(check, task("entities", ("O", "S-LOC")), "eng").startswith(
+        "The task `t` has the tag `S-LOC`; the kind `entities` expects IOB2"
+    )
+    assert "the tag `a b`" in message(kind_named("tokens").check, task("tokens", ("a b",)), "eng")
+    assert "has no labels for words" in message(kind_named("tokens").check, task("tokens"), "eng")
+
+
+# Answers.
+
+
+def asked(context, *answers, key="q", question="the cat ?"):
+    found = tuple(Answer(one, context.index(one)) for one in answers)
+    return Example(key, "eng", question, context, found)
+
+
+def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
+    """Everything in the text and token 0 is a candidate: neither question nor padding, nor the lone blank."""
+    examples = asked("東京都 extraordinarily big .", "extraordinarily"), asked("cat", key="r")
+    found = batch("answers", sentencepiece, *examples)
+    tokens = sentencepiece.convert_ids_to_tokens(found.inputs["input_ids"][0].tolist())
+    start, end = tokens.index("▁extraordinar"), tokens.index("ily")
+    text = range(tokens.index("東京都"), len(tokens) - 1)
+    assert {place for place, (one, _) in enumerate(found.labels[0].tolist()) if one != -100} == {0, *text} - {
+        place for place, token in enumerate(tokens) if token == "▁"
+    }
+    assert found.labels[0].argmax(dim=0).tolist() == [start, end]
+    assert found.labels[1].argmax(dim=0).tolist() == [0, 0]
+    assert found.labels[1].eq(1).sum() == 2
+
+
+def test_the_loss_of_answers_does_not_depend_on_padding(sentencepiece):
+    kind, example = kind_named("answers"), asked("neko big dog", "big")
+    alone = batch("answers", sentencepiece, example)
+    beside = batch("answers", sentencepiece, example, asked("dog " * 30, key="long"))
+    output = torch.randn(2, beside.labels.shape[1], 2, generator=torch.Generator().manual_seed(0))
+    width = alone.labels.shape[1]
+    total, count = kind.loss(output[:1, :width], alone.labels)
+    again, _ = kind.loss(output[:1], beside.labels[:1])
+    assert count == 1
+    assert float(total) == pytest.approx(float(again))
+    even, _ = kind.loss(torch.zeros(1, width, 2), alone.labels)
+    assert float(even) == pytest.approx(math.log(4))  # three words and none
+
+
+@ACROSS
+@given(
+    words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=80),
+    max_length=st.integers(24, 48),
+    first=st.integers(0, 79),
+    more=st.integers(0, 1),
+)
+def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_length, first, more):
+    context, first = " ".join(words), min(first, len(words) - 1)
+    at = [span for word, span in enumerate(spans(context)) if first <= word <= first + more]
+    answer = Answer(context[at[0][0] : at[-1][1]], at[0][0])
+    example = Example("q", "eng", "the cat ?", context, (answer,))
+    for tokenizer in tokenizers:
+        found = kind_named("answers").windows(example, tokenizer, max_length)
+        room = max_length - len(tokenizer("the cat ?", "")["input_ids"])
+        for one in found:
+            assert one.text_pair in context
+            assert len(tokenizer(one.text, one.text_pair)["input_ids"]) <= max_length
+            for here in one.label:
+                assert one.text_pair[here.start : here.start + len(here.text)] == answer.text
+        if len(tokenizer(answer.text, add_special_tokens=False)["input_ids"]) <= room // 2 - 2:
+            assert any(one.label for one in found)
+        seen = "".join(one.text_pair for one in found)
+        assert set("".join(words)) <= set(seen)
+        assert len({one.id for one in found}) == len(found)
+
+
+def test_a_question_that_is_too_long_is_cut_and_its_text_is_read(sentencepiece):
+    example = asked("neko " * 30 + "dog", "dog", question="cat " * 100)
+    found = kind_named("answers").windows(example, sentencepiece, 32)
+    assert {len(sentencepiece(one.text)["input_ids"]) for one in found} == {16 + 2}
+    assert found[-1].label == (Answer("dog", len(found[-1].text_pair) - 3),)
+
+
+def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sentencepiece):
+    kind, example = kind_named("answers"), asked("neko  Big-dog , the cat runs", "Big-dog")
+    found = batch("answers", sentencepiece, example, asked("the cat", key="other"))
+    output = torch.zeros(*found.labels.shape)
+    right = found.labels[0].argmax(dim=0)
+    output[0, right[0], 0] = output[0, right[1], 1] = 3.0
+    output[0, 2, 0] = 9.0  # in the question
+    output[1, 0] = 1.0  # no answer
+    readings = kind.readings(output, found)
+    assert readings[0] == [(6.0, "Big-dog")]
+    assert readings[1][0][0] == -2.0
+    examples = {"eng": (example, asked("the cat", key="other"))}
+    one = Task("t", (), {"test": examples}, kind="answers")
+    both = kind.predictions(one, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
+    assert (both[0].label, both[0].prediction) == ("Big-dog", "Big-dog")
+    assert both[1].label == ""
+    assert both[1].prediction != ""  # nobody has taught that there may be none
+    taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, kind="answers")
+    both = kind.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
+    assert [one.prediction for one in both] == ["Big-dog", ""]
+    assert kind.scores(taught, examples["eng"], both) == {"f1": 1.0, "exact_match": 1.0}
+
+
+def test_an_answer_has_at_most_thirty_tokens(tiny):
+    tokenizer = load_tokenizer(tiny)
+    found = batch("answers", tokenizer, asked("cat " * 50))
+    output = torch.zeros(*found.labels.shape)
+    first = int(found.labels[0, 1:, 0].eq(0).nonzero()[0]) + 1
+    output[0, first, 0] = output[0, -2, 1] = 5.0  # the whole text
+    ((score, text),) = kind_named("answers").readings(output, found)[0]
+    assert score == 5.0
+    assert len(text.split()) <= 30
+
+
+def test_an_answer_that_is_not_there_is_refused():
+    wrong = Example("q7", "eng", "?", "the cat", (Answer("cat", 3),))
+    assert message(kind_named("answers").check, task("answers", eng=(wrong,)), "eng") == (
+        "The answer `cat` to the question `q7` of `eng` in the task `t` is not at character 3 of its text, where there is"
+        " ` ca`. Count characters from 0, in Unicode code points."
+    )
+
+
+def test_the_same_answer_to_all_is_a_collapse():
+    texts = tuple(asked("one two three", word, key=str(place)) for place, word in enumerate(["one", "one", "two"] * 10))
+    one = Task("t", (), {"test": {"eng": texts}}, kind="answers")
+    for answers, collapsed in ((["one"] * 30, True), (["one", "one", "two"] * 10, False)):
+        found = predicted("answers", one, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
+        assert kind_named("answers").collapsed(texts, found) is collapsed
+
+
+# Retrieval.
+
+
+def test_a_translation_is_looked_for_among_those_that_the_language_has():
+    def sentences(language, keys):
+        return tuple(Example(key, language, key) for key in keys)
+
+    one = task("retrieval", eng=sentences("eng", "abcd"), deu=sentences("deu", "ba"), jpn=sentences("jpn", "dx"))
+    states = {
+        "eng": [[1.0, 0.0], [0.0, 1.0], [3.0, 3.0], [-1.0, 0.0]],
+        "deu": [[0.4, 0.6], [0.1, 5.0]],  # `c` is nearer to the first, but has no translation into German
+        "jpn": [[-2.0, 1.0], [-1.0, 0.0]],  # `x` has none into English: it is not found
+    }
+    found = predicted("retrieval", one, {key: [[torch.tensor(row)] for row in rows] for key, rows in states.items()})
+    assert [(one.label, one.prediction) for one in found["deu"]] == [("b", "b"), ("a", "b")]
+    assert [(one.label, one.prediction) for one in found["jpn"]] == [("d", "d"), ("x", "d")]
+    kind = kind_named("retrieval")
+    scores = {key: kind.scores(one, one.examples("test", key), found[key]) for key in found}
+    assert scores == {"eng": {"accuracy": 1.0}, "deu": {"accuracy": 0.5}, "jpn": {"accuracy": 0.5}}
+    assert not kind.collapsed(one.examples("test", "eng"), found["eng"])
+
+
+def test_ids_that_translate_nothing_or_occur_twice_are_refused():
+    check = kind_named("retrieval").check
+    alone = task("retrieval", eng=(Example("a", "eng", "x"),), deu=(Example("b", "deu", "y"),))
+    assert message(check, alone, "eng").startswith(
+        "No sentence in `test` of `deu` in the task `t` has the id of one in"
+    )
+    twice = task("retrieval", eng=(Example("a", "eng", "x"),), deu=2 * (Example("a", "deu", "y"),))
+    assert message(check, twice, "eng").startswith("The id `a` occurs 2 times in `test` of `deu` in the task `t`.")
+
+
+def test_a_tokenizer_that_cannot_say_where_its_tokens_stand_is_refused(sentencepiece):
+    class Slow:
+        is_fast = False
+        name_or_path = "slow"
+
+    for kind in ("tokens", "answers"):
+        example = tagged("a b") if kind == "tokens" else asked("cat", "cat")
+        assert message(kind_named(kind).windows, example, Slow(), 8) == (
+            "The tokenizer of `slow` does not say where in a text its tokens stand, which this kind of task needs. Choose an"
+            " encoder with a `tokenizer.json`."
+        )

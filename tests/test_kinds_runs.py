@@ -1,0 +1,301 @@
+"""Tasks beside classification, from files to results: trained, scored, measured, saved and loaded again."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pyarrow import parquet
+from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassification
+
+from conftest import ANIMALS, PLANTS, WORDS, say, sentences
+from distxfer import load_recipe, train
+from distxfer.data import Collator, kind_named, load_task
+from distxfer.data import Data as Where
+from distxfer.encoders import load_encoder, load_tokenizer
+from distxfer.experiments import collect, compare_runs, measure
+from distxfer.reports import run_table
+from helpers import log, message, same, stop_at, weights
+
+MAX_LENGTH = 16
+BOTH = """# Three interventions.
+[intervention.lora]
+[intervention.drift]
+[intervention.align]
+batch_size = 8
+layers = [3]
+"""
+
+
+def row_of_words(key, words, language):
+    tags = ["B-ANI" if word in ANIMALS else "B-PLA" if word in PLANTS else "O" for word in words]
+    return {"id": key, "words": [WORDS[language][word] for word in words], "tags": tags}
+
+
+def row_of_answer(key, words, language):
+    """What in a long text is an animal or a plant?"""
+    words = [*words, *(12 + place % 3 for place in range(3 * len(words)))]
+    context = say(words, language)
+    noun = next(WORDS[language][word] for word in words if word < 6)
+    answers = {"text": [noun], "answer_start": [re.search(rf"\b{noun}\b", context).start()]}
+    return {"id": key, "question": say([13, 6], language), "context": context, "answers": answers}
+
+
+def row_of_text(key, words, language):
+    return {"id": key, "text": say(words, language)}
+
+
+def write(folder: Path, row, train_size: int = 48) -> Path:
+    """Write a task in three languages, with labels to train on in English."""
+    for seed, (split, n) in enumerate({"train": train_size, "dev": 8, "test": 24}.items()):
+        for language in WORDS if split != "train" else ["eng"] if n else []:
+            path = folder / language / f"{split}.jsonl"
+            path.parent.mkdir(exist_ok=True, parents=True)
+            rows = [row(f"{split}-{place}", words, language) for place, (words, _) in enumerate(sentences(n, seed))]
+            path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tasks")
+    return {
+        "entities": write(root / "entities", row_of_words),
+        "tokens": root / "entities",
+        "answers": write(root / "answers", row_of_answer),
+        "retrieval": write(root / "retrieval", row_of_text, train_size=0),
+    }
+
+
+@pytest.fixture(scope="module")
+def settings(folders, tiny, parallel_folder):
+    """The overrides for a task of a kind."""
+
+    def made(kind, *more):
+        task = [f"task={folders[kind]}", f"task.kind={kind}"]
+        length = [f"task.max_length={MAX_LENGTH}", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-2"]
+        epochs = [f"phase.finetune.epochs={ {'entities': 10, 'tokens': 1, 'answers': 6, 'retrieval': 1}[kind] }"]
+        none = ["phase.finetune.task=false"] if kind == "retrieval" else []
+        return [*task, f"model={tiny}", f"parallel={parallel_folder}", *length, *epochs, *none, *more]
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def results(settings, tmp_path_factory):
+    """One run of each kind, and entities with adapters, a drift penalty and alignment at once."""
+    folder = tmp_path_factory.mktemp("results")
+    both = folder / "both.toml"
+    both.write_text(BOTH)
+    runs = {
+        "entities": ("plain", settings("entities")),
+        "tokens": ("plain", settings("tokens", "phase.finetune.steps=4")),
+        "answers": ("plain", settings("answers")),
+        "retrieval": (
+            "dist_align",
+            settings("retrieval", "intervention.align.batch_size=8", "intervention.align.layers=3"),
+        ),
+        "adapters": (str(both), settings("entities", "phase.finetune.steps=8")),
+    }
+    return {name: train(load_recipe(recipe, overrides), folder) for name, (recipe, overrides) in runs.items()}
+
+
+def predictions(result):
+    return parquet.read_table(result.folder / "predictions.parquet").to_pylist()
+
+
+METRICS = {
+    "entities": ["f1", "precision", "recall", "accuracy"],
+    "tokens": ["accuracy", "macro_f1"],
+    "answers": ["f1", "exact_match"],
+    "retrieval": ["accuracy"],
+}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
+    result, names = results[kind], METRICS[kind]
+    scores = {(one["language"], one["split"]): {} for one in result.scores}
+    for one in result.scores:
+        scores[one["language"], one["split"]][one["metric"]] = one["value"]
+        assert one["n"] == {"dev": 8, "test": 24}[one["split"]]
+    assert set(scores) == {(language, split) for language in WORDS for split in ("dev", "test")}
+    assert {tuple(one) for one in scores.values()} == {tuple(names)}
+    assert (result.summary["metric"], result.metric, result.data["kind"]) == (names[0], names[0], kind)
+    assert result.summary["source"] == result.score("eng") == scores["eng", "test"][names[0]]
+    rows = predictions(result)
+    assert [*rows[0]] == ["language", "example_id", "label", "prediction"]
+    assert {len([one for one in rows if one["language"] == language]) for language in WORDS} == {24}
+    task = load_task(Where(str(folders[kind]), kind=kind), "eng", ("deu", "jpn"))
+    for language in WORDS:
+        here = [one for one in rows if one["language"] == language]
+        examples = task.examples("test", language)
+        assert [one["example_id"] for one in here] == [one.id for one in examples]
+        again = [Stored(one["label"], one["prediction"]) for one in here]
+        assert kind_named(kind).scores(task, examples, again) == pytest.approx(scores[language, "test"])
+    assert names[0] in run_table(result).columns
+
+
+class Stored:
+    """A prediction as it was read from a file."""
+
+    def __init__(self, label, prediction):
+        self.label, self.prediction = label, prediction
+
+
+@pytest.mark.parametrize(("kind", "least"), [("entities", 0.6), ("answers", 0.5)])
+def test_the_source_is_learned(results, kind, least):
+    """Which word is an animal or a plant can be known of each word; in a text of four to twenty words."""
+    assert results[kind].score("eng") > least
+    assert results[kind].data["status"] == "done"
+    lines = log(results[kind])
+    assert lines[-1]["term/task"] < 0.7 * lines[0]["term/task"]
+
+
+def test_answers_come_from_the_text(results, folders):
+    task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
+    texts = {(one.language, one.id): one.text_pair for key in WORDS for one in task.examples("test", key)}
+    rows = predictions(results["answers"])
+    assert all(one["prediction"] and one["prediction"] in texts[one["language"], one["example_id"]] for one in rows)
+    assert max(len(text.split()) for text in texts.values()) > MAX_LENGTH
+
+
+def test_the_source_finds_itself_and_training_finds_translations(results):
+    result = results["retrieval"]
+    assert result.score("eng") == 1
+    assert result.data["cost"]["steps"] > 0
+    assert result.score("deu") > 1 / 24
+    rows = parquet.read_table(result.folder / "measurements.parquet").to_pylist()
+    assert {one["measure"] for one in rows} >= {"drift_cka", "retrieval_weak_forward"}
+
+
+# What is saved.
+
+
+def test_the_model_loads_as_its_card_says(results, monkeypatch):
+    classes = {
+        "entities": "BertForTokenClassification",
+        "tokens": "BertForTokenClassification",
+        "answers": "BertForQuestionAnswering",
+        "retrieval": "BertModel",
+        "adapters": "PeftModelForTokenClassification",
+    }
+    for name, expected in classes.items():
+        monkeypatch.chdir(results[name].folder)
+        card = Path("model/README.md").read_text(encoding="utf-8")
+        found: dict = {}
+        exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], found)
+        assert type(found["model"]).__name__ == expected
+        assert found["tokenizer"]("the cat")["input_ids"][0] == 2
+
+
+@pytest.mark.parametrize("name", ["entities", "adapters"])
+def test_the_loaded_head_of_words_says_the_same(results, monkeypatch, name):
+    result = results[name]
+    monkeypatch.chdir(result.folder)
+    if name == "adapters":
+        from peft import AutoPeftModelForTokenClassification
+
+        model = AutoPeftModelForTokenClassification.from_pretrained("model", num_labels=3).eval()
+    else:
+        model = AutoModelForTokenClassification.from_pretrained("model").eval()
+    tokenizer, labels = load_tokenizer(Path("model")), ["B-ANI", "B-PLA", "O"]
+    for one in [row for row in predictions(result) if row["language"] == "deu"][:6]:
+        words = [WORDS["deu"][word] for word in sentences(24, 2)[int(one["example_id"].split("-")[1])][0]]
+        with torch.inference_mode():
+            logits = model(**tokenizer(" ".join(words), return_tensors="pt")).logits[0, 1:-1]  # a word is a token
+        assert " ".join(labels[number] for number in logits.argmax(dim=-1)) == one["prediction"]
+
+
+def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monkeypatch):
+    result = results["answers"]
+    monkeypatch.chdir(result.folder)
+    model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
+    kind, tokenizer = kind_named("answers"), load_tokenizer(Path("model"))
+    task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
+    (example,) = (one for one in task.examples("test", "eng") if one.id == predictions(result)[0]["example_id"])
+    batch = Collator(tokenizer, MAX_LENGTH, kind=kind)(kind.windows(example, tokenizer, MAX_LENGTH))
+    with torch.inference_mode():
+        found = model(**batch.inputs)
+    readings = kind.readings(torch.stack([found.start_logits, found.end_logits], dim=-1), batch)
+    assert max(one for window in readings for one in window)[1] == predictions(result)[0]["prediction"]
+
+
+@pytest.mark.parametrize("kind", ["entities", "answers", "retrieval"])
+def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, parallel_folder, kind):
+    result = results[kind]
+    words = [f"task={folders[kind]}", f"parallel={parallel_folder}", f"task.max_length={MAX_LENGTH}"]
+    found = measure(str(tiny), str(result.folder / "model"), [*words, f"task.kind={kind}"])
+    assert found.metric == METRICS[kind][0]
+    assert found.scores == pytest.approx({language: result.score(language) for language in WORDS})
+
+
+# What goes on around a run.
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(settings, tmp_path):
+    recipe = load_recipe("plain", settings("answers", "phase.finetune.steps=8", "task.targets=deu", "parallel="))
+    whole = train(recipe, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "stopped", report=stop_at(len(log(whole)) // 2 + 2))
+    resumed = train(recipe, tmp_path / "stopped")
+    assert same(weights(whole), weights(resumed))
+    assert predictions(whole) == predictions(resumed)
+
+
+def test_adapters_a_drift_penalty_and_alignment_act_on_words(results, tiny):
+    result = results["adapters"]
+    assert all({"term/task", "term/drift", "term/align"} <= line.keys() for line in log(result))
+    config = json.loads((result.folder / "model" / "adapter_config.json").read_text())
+    assert (config["task_type"], config["modules_to_save"][0]) == ("TOKEN_CLS", "classifier")
+
+
+def test_runs_of_entities_are_collected_and_compared(results):
+    found = collect([str(results["entities"].folder), str(results["adapters"].folder)], results["entities"].folder)
+    assert found.left_out == ()
+    two = compare_runs(results["entities"].folder, results["adapters"].folder)
+    assert two.metric == two.records()["metric"] == "whole_example"
+    rows = [one for one in predictions(results["entities"]) if one["language"] == "eng"]
+    assert two.rows[0].accuracy_baseline == sum(one["label"] == one["prediction"] for one in rows) / 24
+
+
+@pytest.mark.parametrize("recipe", ["r3f", "consistency", "code_switch", "subword_sampling"])
+def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_path, recipe):
+    words = settings("entities", *(["intervention.code_switch.dictionary=x"] if recipe == "code_switch" else []))
+    if recipe == "code_switch":
+        words[-1] = f"intervention.code_switch.dictionary={tmp_path}"
+        (tmp_path / "eng-deu.tsv").write_text("cat\tkatze\n")
+    told = message(lambda: train(load_recipe(recipe, words), tmp_path / "results"))
+    assert "this task predicts something else" in told
+    assert not (tmp_path / "results").exists()
+
+
+def test_retrieval_has_nothing_to_train_on_but_pairs(settings, tmp_path):
+    def told(*more):
+        words = settings("retrieval", "intervention.align.layers=3", *more)
+        return message(lambda: train(load_recipe("dist_align", words), tmp_path))
+
+    assert told("phase.finetune.task=true").endswith(
+        "is of the kind `retrieval`, which has no labels to train on. Say `phase.finetune.task=false`, and let interventions"
+        " train the encoder."
+    )
+    assert told("task.shots=3").endswith("`task.shots` = `3` has no effect. Leave it out.")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bottlenecks_of_an_encoder_without_a_head_are_saved_in_it(settings, tmp_path):
+    recipe = tmp_path / "own.toml"
+    recipe.write_text("# Both.\n[intervention.bottleneck]\nr = 4\n[intervention.align]\nbatch_size = 8\nlayers = [3]\n")
+    words = settings("retrieval", "task.targets=deu", "phase.finetune.steps=3")
+    result = train(load_recipe(str(recipe), words), tmp_path)
+    folder = result.folder / "model"
+    encoder = load_encoder("saved", folder, (), seed=0, output="state")
+    assert encoder.base.config.intermediate_size == 32 + 4
+    task = load_task(Where(words[0].removeprefix("task="), kind="retrieval"), "eng", ("deu",))
+    kind, examples = kind_named("retrieval"), task.splits["test"]
+    collate = Collator(encoder.tokenizer, MAX_LENGTH, kind=kind)
+    readings = {key: [[one] for one in encoder.outputs(collate(list(those)).inputs)] for key, those in examples.items()}
+    found = kind.predictions(task, examples, readings, "eng")["deu"]
+    stored = [one["prediction"] for one in predictions(result) if one["language"] == "deu"]
+    assert [one.prediction for one in found] == stored

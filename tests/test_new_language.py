@@ -1,0 +1,476 @@
+"""`distxfer new-language`: from a few test sentences to a recipe, models, an honest comparison and a report."""
+
+import csv
+import json
+import runpy
+import tomllib
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+from pyarrow import Table, parquet
+
+from conftest import WORDS, say, sentences
+from distxfer.data._emoji import load_emoji
+from distxfer.experiments import Given, load_recipe, plan_language
+from distxfer.experiments._new_language import Has, proposals
+from distxfer.experiments._new_language._evaluate import evaluate
+from distxfer.experiments._new_language._proposal import chosen, study
+from distxfer.experiments._new_language._workspace import recipe_text
+from distxfer.experiments._result import Result
+from distxfer.languages import distance
+from distxfer.measure import crossed, smallest_gain, wilson
+from helpers import message
+
+ROOT = Path(__file__).parents[1]
+HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+E5 = "bundled/multilingual-e5-small"
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A language that the task does not have, said with Japanese words: 40 test sentences, 60 pairs and 60 texts."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    tests = sentences(40, seed=21)
+    rows = [{"id": str(n), "text": say(words, "jpn"), "label": label} for n, (words, label) in enumerate(tests)]
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    others = [words for words, _ in sentences(90, seed=22) if say(words, "jpn") not in {row["text"] for row in rows}]
+    pairs = {say(words, "eng"): say(words, "jpn") for words in others}
+    (folder / "pairs.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs.items()))
+    (folder / "text.txt").write_text("".join(f"{target}\n" for target in pairs.values()))
+    return folder
+
+
+@pytest.fixture
+def settings(tiny_without_dropout, task_folder):
+    """Overrides that make a run a matter of a second, after which a tiny encoder has learnt something."""
+    return [
+        f"model={tiny_without_dropout}", "model.train_word_embeddings=true", f"task={task_folder}", "task.max_length=32",
+        "phase.finetune.steps=40", "phase.finetune.batch_size=16", "phase.finetune.learning_rate=5e-3",
+        "diagnostics.gradients=0", "diagnostics.states=0",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def plan(files, settings, tmp_path):
+    """What is planned for a language with these options, in Python."""
+
+    def make(code="cym", *words, recipe="", seeds=3, **options):
+        given = Given(**{"labelled": files / "test.jsonl", **options})
+        words = (*words, "intervention.align.layers=2") if "parallel" in options else words
+        return plan_language(code, given, [*settings, *words], tmp_path / "results", recipe=recipe, seeds=seeds)
+
+    return make
+
+
+# From beginning to end
+
+
+def test_from_a_few_sentences_to_a_report(cli, files, settings, tmp_path):
+    words = [
+        "new-language", "cy", *settings, "intervention.align.layers=2",
+        "--labelled", str(files / "test.jsonl"), "--parallel", str(files / "pairs.tsv"),
+    ]  # fmt: skip
+    answer = cli(*words, "--json")
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.stdout)
+    folder = tmp_path / "results" / "new-language" / "cym"
+    assert (found["language"], found["name"]) == ("cym", "Welsh")
+    assert found["proposal"]["recipe"] == "align_consistency"
+    assert [(run["recipe"], run["seed"]) for run in found["runs"]] == [
+        (name, seed) for name in ("plain", "align_consistency") for seed in range(3)
+    ]
+    _check_results(found)
+    report = (tmp_path / found["report"]).read_text(encoding="utf-8")
+    assert Path(found["report"]) == Path("results/new-language/cym/report.md")
+    assert found["recommendation"] in report
+    assert f"{100 * found['results']['methods'][0]['accuracy']:.1f}" in report
+    assert found["model"] in report
+    assert (tmp_path / found["model"] / "config.json").is_file()
+    assert found["use"] == ("align_consistency" if found["results"]["verdict"] == "better" else "plain")
+    assert Path(found["model"]).parent.name.endswith(f"s{found['results']['seeds'][0]}")
+    # The same command says the same again and trains nothing; nor do the ordinary verbs, which find these runs.
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert len(times) == 6
+    assert json.loads(cli(*words, "--json").stdout)["results"] == found["results"]
+    trained = cli("train", f"recipe={found['recipes'][1]}", "seed=2", "--results", found["folder"])
+    assert "This run is done already" in trained.output
+    assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    compared = cli("compare", "plain", "align_consistency", "--results", found["folder"])
+    assert compared.exit_code == 0, compared.output
+
+
+def _check_results(found):
+    """The numbers are those of the predictions that the runs have left."""
+    tables = {}
+    for run in found["runs"]:
+        rows = parquet.read_table(Path(run["folder"]) / "predictions.parquet").to_pylist()
+        own = {row["example_id"]: row["label"] == row["prediction"] for row in rows if row["language"] == "cym"}
+        tables.setdefault(run["recipe"], {})[run["seed"]] = [own[str(n)] for n in range(40)]
+    results, seeds = found["results"], found["results"]["seeds"]
+    assert seeds, results
+    plain, method = (np.array([tables[name][seed] for seed in seeds], dtype=float) for name in tables)
+    for one, table in zip(results["methods"], (plain, method), strict=True):
+        assert one["accuracy"] == pytest.approx(table.mean())
+        assert (one["low"], one["high"]) == pytest.approx(wilson(float(table.mean()), 40))
+    test = crossed(method - plain)
+    assert results["effect"] == pytest.approx(test.effect)
+    assert results["low"] == (None if test.low is None else pytest.approx(test.low))
+    assert results["sentences"] == 40
+
+
+def test_a_look_alone_trains_nothing(cli, files, settings, tmp_path):
+    answer = cli("new-language", "cym", *settings, "--labelled", str(files / "test.jsonl"), "--dry-run")
+    assert answer.exit_code == 0, answer.output
+    assert "drift_reg" in answer.stdout
+    assert "6 runs: `plain` and `drift_reg` with 3 seeds each; 6 still to be done" in answer.stdout
+    assert not [*tmp_path.rglob("result.json")]
+    assert (tmp_path / "results" / "new-language" / "cym" / "drift_reg.toml").is_file()
+
+
+def test_bad_input_is_one_message(cli, files, settings):
+    answer = cli("new-language", "welshh", *settings, "--labelled", str(files / "test.jsonl"))
+    assert answer.exit_code == 2
+    assert "Language code `welshh` is not known." in answer.stderr
+    assert answer.stderr.rstrip().endswith("a language without a code may use `qaa` to `qtz`.")
+
+
+def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
+    """Its script, on a file like CLDR's in which Amharic is English with each word backwards; then its dry run."""
+    for locale, name in (("en", "{}"), ("am", "{:.0}")):
+        table = {
+            "".join(chr(int(point, 16)) for point in one.id.split("-")): {
+                "tts": [name.format(one.names["eng"]) or " ".join(word[::-1] for word in one.names["eng"].split())]
+            }
+            for one in load_emoji()
+        }
+        path = tmp_path / "annotations" / locale / "annotations.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"annotations": {"annotations": table}}))
+    script = ROOT / "examples" / "new-language" / "names.py"
+    monkeypatch.setattr("sys.argv", [str(script), str(tmp_path / "annotations"), "amh", str(tmp_path / "amharic")])
+    runpy.run_path(str(script), run_name="__main__")
+    assert f"{tmp_path / 'amharic' / 'test.jsonl'}: 150 lines" in capsys.readouterr().out
+    tests = [json.loads(line) for line in (tmp_path / "amharic" / "test.jsonl").read_text().splitlines()]
+    pairs = [line.split("\t") for line in (tmp_path / "amharic" / "pairs.tsv").read_text().splitlines()]
+    assert {one["text"] for one in tests}.isdisjoint(target for _, target in pairs)
+    parts = {one.id: one.part for one in load_emoji()}
+    assert {parts[one["id"]] for one in tests} == {"test"}
+    options = {"labelled": tmp_path / "amharic" / "test.jsonl", "parallel": tmp_path / "amharic" / "pairs.tsv"}
+    made = plan("amh", "task=emoji", **options)
+    assert (made.has.tests, made.has.pairs) == (150, len(pairs))
+    assert made.proposal.recipe == "align_consistency"
+    assert not any("stand in the training pairs for `amh`" in note for note in made.has.notes)
+    assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
+    text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")
+    assert text.proposal.recipe == "mined_align"
+
+
+# What there is of a language
+
+
+def test_the_data_lie_as_files_that_the_task_is_read_from(plan, files):
+    made = plan(text=files / "text.txt", parallel=files / "pairs.tsv")
+    texts = (files / "text.txt").read_text().splitlines()
+    assert (made.has.tests, made.has.shots, made.has.texts, made.has.pairs) == (40, 0, len(texts), len(texts))
+    assert (made.folder / "data" / "cym" / "test.jsonl").read_bytes() == (files / "test.jsonl").read_bytes()
+    assert (made.folder / "parallel" / "cym.tsv").read_bytes() == (files / "pairs.tsv").read_bytes()
+    lines = (made.folder / "data" / "cym" / "unlabelled.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+    train = [json.loads(line) for line in (made.folder / "data" / "eng" / "train.jsonl").read_text().splitlines()]
+    assert len(train) == 48
+    unlabelled = (made.folder / "data" / "eng" / "unlabelled.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in unlabelled] == [
+        {"id": str(n), "text": one["text"]} for n, one in enumerate(train)
+    ]
+
+
+def test_labels_in_other_formats_and_shots(plan, files, tmp_path):
+    shots = tmp_path / "few.csv"
+    with shots.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "text", "label"])
+        writer.writerows([str(n), say(words, "jpn"), label] for n, (words, label) in enumerate(sentences(8, seed=5)))
+    made = plan(few_shot=shots)
+    assert made.has.shots == 8
+    for path in made.recipes:
+        recipe = load_recipe(str(path))
+        assert recipe.task.shots == "all"
+    assert any("labels of the source alone" in one for one in made.proposal.caveats)
+
+
+def test_a_task_of_words_with_labels(plan, tmp_path):
+    folder = tmp_path / "tags"
+    (folder / "eng").mkdir(parents=True)
+    rows = [{"id": str(n), "words": ["the", word], "tags": ["DET", "NOUN"]} for n, word in enumerate(WORDS["eng"])]
+    for split in ("train", "test"):
+        (folder / "eng" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    labelled = tmp_path / "test.conllu"
+    lines = [f"1\tsono\t_\tDET\t_\t_\t2\t_\t_\t_\n2\t{word}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n" for word in WORDS["jpn"]]
+    labelled.write_text("".join(lines))
+    made = plan("cym", f"task={folder}", "task.kind=tokens", labelled=labelled)
+    assert (made.has.kind, made.has.tests, made.proposal.recipe) == ("tokens", len(WORDS["jpn"]), "drift_reg")
+    assert (made.folder / "data" / "eng" / "train.jsonl").read_text() == (folder / "eng" / "train.jsonl").read_text()
+    for path in made.recipes:
+        assert load_recipe(str(path)).task.kind == "tokens"
+
+
+def test_a_label_that_the_task_does_not_have(plan, files):
+    rows = (files / "test.jsonl").read_text().splitlines()
+    rows[2] = json.dumps({"id": "2", "text": "neko", "label": "animals"})
+    (files / "test.jsonl").write_text("\n".join(rows) + "\n")
+    said = message(plan)
+    assert said.startswith(f"`{files / 'test.jsonl'}:3` has the label `animals`")
+    assert "Did you mean `animal`?" in said
+    assert "distxfer-" not in said  # nothing of where the copies lie
+
+
+def test_a_language_without_a_test(plan):
+    said = message(plan, labelled=None)
+    assert said.endswith("so there is nothing to test on. Give labelled sentences with `--labelled`.")
+
+
+def test_a_language_that_the_task_has_needs_no_labels(plan):
+    made = plan("deu", labelled=None)
+    assert made.has.tests == 24
+
+
+def test_too_few_sentences(plan, files):
+    rows = (files / "test.jsonl").read_text().splitlines()[:3]
+    (files / "test.jsonl").write_text("\n".join(rows) + "\n")
+    assert message(plan).startswith("There are 3 labelled sentences of `cym` to test on; expected at least 4")
+
+
+def test_texts_that_are_tested_and_trained_on_are_told(plan, files):
+    rows = [json.loads(line) for line in (files / "test.jsonl").read_text().splitlines()]
+    (files / "text.txt").write_text(
+        "".join(f"{text}\n" for text in {rows[0]["text"], rows[1]["text"], "neko inu tori"})
+    )
+    made = plan(text=files / "text.txt")
+    count = sum(row["text"] in {rows[0]["text"], rows[1]["text"]} for row in rows)
+    assert any(f"`cym/test.jsonl` repeats {count} text" in note and "unlabelled" in note for note in made.has.notes)
+    (files / "pairs.tsv").write_text("".join(f"the cat {n}\t{row['text']}\n" for n, row in enumerate(rows)))
+    made = plan(parallel=files / "pairs.tsv")
+    assert any("stand in the training pairs for `cym`" in note for note in made.has.notes)
+
+
+# Distances
+
+
+def test_a_language_that_uriel_does_not_have(plan, files):
+    made = plan("qaa", parallel=files / "pairs.tsv")
+    assert made.distance is not None
+    assert not made.distance.known
+    assert "no syntactic distance, and none is needed" in made.distance.text
+    for path in made.recipes:
+        assert load_recipe(str(path)).distance.matrix == str(made.folder / "no-distance-known.csv")
+    weighting = tomllib.loads(made.recipes[1].read_text())["intervention"]
+    assert {one["weighting"] for one in weighting.values()} == {"uniform"}
+    syntactic = next(one for one in made.facts if one.measure == "distance_syntactic")
+    assert syntactic.value is None
+
+
+def test_relatives_stand_in_for_the_distance(plan):
+    made = plan("qaa", relatives=("cy", "gle"))
+    own = {one: distance("eng", one, imputed=True).value for one in ("cym", "gle")}
+    assert made.distance is not None
+    assert made.distance.file == "syntactic-mean-of-cym-gle.csv"
+    rows = dict(csv.reader((made.folder / made.distance.file).read_text().splitlines()))
+    assert float(rows["qaa"]) == pytest.approx(fmean(own.values()))
+    assert float(rows["deu"]) == distance("eng", "deu", imputed=True).value
+    assert "the mean of the syntactic distances of cym (Welsh)" in made.distance.text
+    matrix = next(one for one in made.facts if one.measure == "distance_matrix")
+    assert matrix.value == pytest.approx(fmean(own.values()))
+    assert matrix.note.startswith("syntactic-mean-of-cym-gle.csv")
+
+
+@pytest.mark.parametrize(
+    ("relatives", "text"),
+    [
+        (("cym", "qab"), "`qab` (private use) has no syntactic data"),
+        (("cym", "cy"), "`--relatives` are cym, cym; expected other languages than `qaa` and `eng`, each once."),
+        (("eng",), "`--relatives` are eng; expected other languages than `qaa` and `eng`, each once."),
+        (("nowhere",), "Language code `nowhere` is not known."),
+    ],
+)
+def test_relatives_that_say_nothing(plan, relatives, text):
+    assert message(plan, "qaa", relatives=relatives).startswith(text)
+
+
+# What is proposed
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ({"pairs": 500, "texts": 500, "words": 500}, "align_consistency"),
+        ({"pairs": 500, "kind": "tokens"}, "dist_align"),
+        ({"texts": 500}, "mined_align"),
+        ({"pairs": 49, "texts": 49}, "drift_reg"),
+        ({"words": 500}, "drift_reg"),
+        ({}, "drift_reg"),
+    ],
+)
+def test_the_first_proposal(there, name):
+    has = Has(**{**vars(HAS), **there})
+    first, *others = proposals(has, E5)
+    assert first.recipe == name
+    assert first.evidence == study()["methods"][name]
+    assert first.evidence.shown
+    assert first.recipe not in {one.recipe for one in others}
+    ranked = [one.evidence.all.low for one in (first, *others) if one.evidence]
+    assert ranked == sorted(ranked, reverse=True)
+    for one in (first, *others):
+        assert load_recipe(str(one.file)).name == one.recipe
+
+
+def test_what_speaks_against_a_proposal():
+    has = Has(**{**vars(HAS), "texts": 60, "shots": 5})
+    first = proposals(has, "another")[0]
+    said = " ".join(first.caveats)
+    for part in ("with the model `bundled/multilingual-e5-small`", "here are 60", "fewer mined pairs", "source alone"):
+        assert part in said
+    drift = proposals(HAS, E5)[0]
+    assert any(one.startswith("The source language had -") for one in drift.caveats)
+
+
+def test_another_recipe_than_the_proposed_one():
+    assert chosen("lora", HAS, E5).recipe == "lora"
+    assert message(chosen, "plain", HAS, E5).startswith(
+        "`--recipe` is `plain`, but `plain` is what every recipe is compared"
+    )
+    assert message(chosen, "code_switch", HAS, E5) == (
+        "The recipe `code_switch` needs words, and there are none: give some with `--dictionary`."
+    )
+    tokens = Has(**{**vars(HAS), "kind": "tokens", "pairs": 9})
+    assert message(chosen, "consistency", tokens, E5).startswith(
+        "The recipe `consistency` compares predictions of whole texts"
+    )
+    assert "There is no recipe `lorra`. Did you mean `lora`?" in message(chosen, "lorra", HAS, E5)
+
+
+def test_a_dictionary_is_what_code_switching_reads(plan, files):
+    (files / "words.tsv").write_text("cat\tneko\ndog\tinu\n")
+    made = plan(dictionary=files / "words.tsv", recipe="code_switch")
+    assert made.has.words == 2
+    assert load_recipe(str(made.recipes[1])).interventions["code_switch"].dictionary == made.folder / "dictionary"
+
+
+@pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg"])
+def test_a_recipe_comes_back_from_its_text(tmp_path, name):
+    recipe = load_recipe(
+        str(chosen(name, Has(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]
+    )
+    (tmp_path / f"{name}.toml").write_text(recipe_text(recipe, "A comment."))
+    assert load_recipe(str(tmp_path / f"{name}.toml")).resolved() == recipe.resolved()
+
+
+@pytest.mark.parametrize("word", ["recipe=lora", "seed=1", "task.targets=deu", "task.shots=5"])
+def test_what_the_verb_decides_itself(plan, word):
+    assert message(plan, "cym", word).startswith(f"`{word}` is decided by the verb itself: ")
+
+
+def test_words_of_the_proposed_recipe_alone(plan, files):
+    made = plan("cym", "intervention.align.weight=0.25", parallel=files / "pairs.tsv")
+    plain, method = (load_recipe(str(path)) for path in made.recipes)
+    assert not plain.interventions
+    assert method.interventions["align"].weight == 0.25
+    assert plain.phases["finetune"].steps == method.phases["finetune"].steps == 40
+
+
+def test_the_source_is_no_new_language(plan):
+    assert message(plan, "en") == "`eng` is the source itself, which needs no transfer. Name another language."
+
+
+def test_the_evidence_is_that_of_the_study(monkeypatch):
+    import importlib.util
+    import sys
+
+    spec = importlib.util.spec_from_file_location("study", ROOT / "scripts" / "study.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "study", module)  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    assert module.EVIDENCE.read_text(encoding="utf-8") == module.evidence(module.read_study())
+
+
+# Whether it helps
+
+
+def fake_run(folder: Path, name: str, seed: int, right, status="done") -> Result:
+    """A run that was right on some of the sentences of a language, and nothing else of it."""
+    path = folder / name / f"00000000-s{seed}"
+    path.mkdir(parents=True)
+    rows = [
+        {"language": "cym", "example_id": str(n), "label": "a", "prediction": "a" if one else "b"}
+        for n, one in enumerate(right)
+    ]
+    parquet.write_table(Table.from_pylist(rows), path / "predictions.parquet")
+    data = {"recipe": {"name": name}, "status": status, "summary": {"source": 0.9}, "cost": {"seconds": 10.0}}
+    return Result(path, data)
+
+
+def judged(folder, before, after, collapsed=()):
+    plain = {seed: fake_run(folder, "plain", seed, row) for seed, row in enumerate(before)}
+    method = {
+        seed: fake_run(folder, "own", seed, row, "collapsed" if seed in collapsed else "done")
+        for seed, row in enumerate(after)
+    }
+    return evaluate("cym", plain, method)
+
+
+def draws(seed, share, seeds=3, n=100, noise=0.1):
+    """What each of some seeds gets right: mostly the same sentences."""
+    hard = np.random.default_rng(0).random(n)
+    return (hard + noise * np.random.default_rng(seed).standard_normal((seeds, n)) < share).astype(int)
+
+
+def test_a_clear_gain_is_better_and_a_clear_loss_worse(tmp_path):
+    low, high = draws(1, 0.4), draws(2, 0.8)
+    better, worse = judged(tmp_path / "a", low, high), judged(tmp_path / "b", high, low)
+    assert (better.verdict, worse.verdict) == ("better", "worse")
+    assert better.test == crossed(high.astype(float) - low)
+    assert better.method.accuracy == pytest.approx(high.mean())
+    assert (better.method.source, better.method.seconds) == (0.9, 10.0)
+
+
+def test_a_small_gain_is_open_and_says_what_would_show_it(tmp_path):
+    before, after = draws(1, 0.5, n=60, noise=0.6), draws(2, 0.54, n=60, noise=0.6)
+    found = judged(tmp_path, before, after)
+    assert found.verdict == "open"
+    assert found.test.effect > 0
+    assert found.smallest > found.test.effect
+    assert found.needed > 60
+    difference = after.astype(float) - before
+    residual = difference - difference.mean(1)[:, None] - difference.mean(0) + difference.mean()
+    noise = (residual**2).sum() / (2 * 59) / 60
+    design = {
+        "accuracy": before.mean(), "discordant": np.abs(difference).mean(),
+        "seed_sd": (max(0.0, difference.mean(1).var(ddof=1) - noise) / 2) ** 0.5,
+    }  # fmt: skip
+    assert found.smallest == pytest.approx(smallest_gain(60, 3, **design))
+    assert smallest_gain(found.needed, 3, **design) <= found.test.effect < smallest_gain(found.needed - 1, 3, **design)
+
+
+def test_no_difference_at_all(tmp_path):
+    same = draws(1, 0.5)
+    found = judged(tmp_path, same, same)
+    assert (found.test.effect, found.test.p, found.verdict, found.needed) == (0, 1, "open", None)
+
+
+def test_two_seeds_are_no_claim(tmp_path):
+    found = judged(tmp_path, draws(1, 0.4)[:2], draws(2, 0.8)[:2])
+    assert (found.verdict, found.test.low) == ("open", None)
+    assert "2 seeds, and at least 3 are needed" in found.test.reason
+
+
+def test_a_run_that_learnt_nothing_is_named_and_in_no_number(tmp_path):
+    before, after = draws(1, 0.4, seeds=4), draws(2, 0.8, seeds=4)
+    found = judged(tmp_path, before, after, collapsed=[1])
+    assert found.seeds == (0, 2, 3)
+    assert found.test == crossed((after.astype(float) - before)[[0, 2, 3]])
+    assert len(found.collapsed) == 1
+    assert found.collapsed[0].endswith("own/00000000-s1")
+    none = judged(tmp_path / "none", before, after, collapsed=range(4))
+    assert (none.test, none.verdict, none.seeds) == (None, "open", ())

@@ -1,0 +1,154 @@
+"""bf16 and gradient checkpointing: what they may change, and what they may not."""
+
+import json
+from functools import cache
+
+import pytest
+import torch
+
+from conftest import ARCHITECTURES, save_tiny
+from distxfer import load_recipe, train
+from distxfer.encoders import load_encoder
+from distxfer.training import Team
+from helpers import log, message, same, weights
+
+ONE = ["phase.finetune.epochs=1", "diagnostics.gradients=2"]
+TEXTS = ["the cat", "the big old dog sees two new trees", "rose"]
+
+
+# With another term, for the reference; `dist_align` is of layer 8 otherwise.
+MORE = {
+    "dist_align": ["intervention.align.layers=2", "intervention.drift.weight=1"],
+    "lora": ["intervention.drift.weight=1"],
+}
+
+
+def run(tiny_settings, folder, recipe, *overrides):
+    overrides = (*MORE.get(recipe, ()), *overrides)
+    return train(load_recipe(recipe, [*tiny_settings, *ONE, *overrides]), folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_settings, tmp_path_factory):
+    """Runs of a recipe with one more override or none, each trained once for all tests."""
+    folder = tmp_path_factory.mktemp("runs")
+    return cache(lambda recipe, *more: run(tiny_settings, folder, recipe, *more))
+
+
+def inputs(encoder):
+    return dict(encoder.tokenizer(TEXTS, padding=True, return_tensors="pt"))
+
+
+def gradients(encoder, forward):
+    """The gradient of every parameter, dropout and all, from the same stream."""
+    encoder.model.train()
+    encoder.model.zero_grad()
+    torch.manual_seed(3)
+    forward(encoder).square().sum().backward()
+    return {name: one.grad.clone() for name, one in encoder.model.named_parameters() if one.grad is not None}
+
+
+def count_passes(encoder):
+    """A list that grows each time that the last block computes something."""
+    seen = []
+    block = encoder.base.get_submodule(f"{encoder.blocks.removeprefix(f'{encoder.base_name}.')}{encoder.layers - 1}")
+    block.register_forward_hook(lambda *_: seen.append(1))
+    # Transformers wraps the block's own call, so what is computed again shows in its parts.
+    part = next(module for module in block.modules() if isinstance(module, torch.nn.Linear))
+    part.register_forward_hook(lambda *_: seen.append(1))
+    return seen
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES])
+def test_checkpointing_changes_no_gradient_and_is_at_work(architecture, tmp_path):
+    folder = save_tiny(tmp_path / architecture, architecture, initializer_range=0.2)
+    plain, again = (load_encoder("tiny", folder, ("a", "b"), seed=0, gradient_checkpointing=on) for on in (False, True))
+    for forward in (
+        lambda one: one.classify(inputs(one)).logits,
+        lambda one: one.encode(inputs(one)).pooled_layers(),
+        lambda one: torch.cat([one.encode(inputs(one)).pooled(2), one.encode(inputs(one)).pooled(1)]),
+    ):
+        expected, found = gradients(plain, forward), gradients(again, forward)
+        assert expected.keys() == found.keys()
+        for name, one in expected.items():
+            torch.testing.assert_close(found[name], one, atol=1e-6, rtol=1e-5, msg=name)
+    once, twice = count_passes(plain), count_passes(again)
+    for one in (plain, again):
+        gradients(one, lambda encoder: encoder.classify(inputs(encoder)).logits)
+    assert len(twice) > len(once)
+
+
+@pytest.mark.parametrize("recipe", ["dist_align", "lora"])
+def test_a_run_with_checkpointing_ends_at_the_same_weights(runs, recipe):
+    plain, again = runs(recipe), runs(recipe, "model.gradient_checkpointing=true")
+    assert plain.folder != again.folder
+    for one, other in zip(log(plain), log(again), strict=True):
+        assert one.keys() == other.keys()
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    assert plain.scores == again.scores
+
+
+def test_what_rewrites_weights_is_refused_with_checkpointing(tiny_settings, tmp_path):
+    assert message(run, tiny_settings, tmp_path, "mixout", "model.gradient_checkpointing=true") == (
+        "The intervention `mixout` puts other weights in the place of the encoder's for a forward pass, and"
+        " `model.gradient_checkpointing` = `true` computes the blocks again without them. Set it to false."
+    )
+
+
+def test_an_architecture_that_cannot_checkpoint_is_refused(tiny, monkeypatch):
+    from transformers import BertForSequenceClassification
+
+    monkeypatch.setattr(BertForSequenceClassification, "supports_gradient_checkpointing", False)
+    assert message(load_encoder, "tiny", tiny, ("a", "b"), seed=0, gradient_checkpointing=True) == (
+        "`model.gradient_checkpointing` is `true`, but a `bert` cannot compute its blocks again on the way back. Set it to"
+        " false, and lower `phase.finetune.batch_size` (with more `accumulation`)."
+    )
+
+
+@pytest.mark.parametrize("recipe", ["dist_align", "lora"])
+def test_bf16_trains_in_bf16_and_keeps_and_measures_in_float32(runs, recipe):
+    exact, coarse = runs(recipe), runs(recipe, "model.precision=bf16")
+    for result, dtype in ((exact, "float32"), (coarse, "bf16")):
+        assert json.loads((result.folder / "result.json").read_text())["provenance"]["dtype"] == dtype
+    first, other = log(exact), log(coarse)
+    assert [one["loss"] for one in first] != [one["loss"] for one in other]
+    assert first[0]["loss"] == pytest.approx(other[0]["loss"], rel=0.05)
+    if recipe != "lora":
+        assert {one.dtype for one in weights(coarse).values()} == {torch.float32}
+
+
+def test_float32_is_what_auto_is_without_a_gpu(runs):
+    auto, exact = runs("dist_align"), runs("dist_align", "model.precision=float32")
+    assert same(weights(auto), weights(exact))
+    assert auto.folder != exact.folder  # a recipe that asks for float32 is another one on a GPU
+
+
+def test_a_pass_without_gradients_does_not_cut_off_the_next_one(encoder):
+    """As copies of the weights in bf16 would, if those made under `no_grad` were used again."""
+    encoder.model.train()
+    with Team(precision="bf16").autocast():
+        with torch.no_grad():
+            encoder.encode(inputs(encoder))
+        assert encoder.base.encoder.layer[0].output.dense(torch.ones(1, 32)).dtype == torch.bfloat16
+        encoded = encoder.classify(inputs(encoder))
+    assert encoded.logits.dtype == encoded.pooled(2).dtype == torch.float32
+    encoded.logits.sum().backward()
+    named = dict(encoder.model.named_parameters())
+    assert all(named[f"bert.encoder.layer.{number}.output.dense.weight"].grad is not None for number in range(4))
+
+
+def test_fp16_is_never_used(tiny_settings):
+    text = message(load_recipe, "plain", ["model.precision=fp16"])
+    assert "`model.precision` is `fp16`" in text
+    assert "bf16" in text
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
+def test_a_launch_that_divides_the_weights_is_refused(monkeypatch, kind):
+    """By what it asks for: without a GPU, Accelerate makes plain processes of it, and transformers weights that are empty."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    assert message(Team) == (
+        f"This launch divides the weights among the processes ({kind}), and distxfer keeps them whole in each, to freeze,"
+        " rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large model fits with"
+        " `recipe=lora`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
+    )

@@ -1,0 +1,169 @@
+"""The study of 120 languages: its recipes, what is seen, and a page that says what the result files say."""
+
+import importlib.util
+import json
+import random
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from distxfer import load_recipe
+from distxfer.data._cldr import LANGUAGES
+from distxfer.languages import distances
+
+ROOT = Path(__file__).parents[1]
+TARGETS = tuple(key for key in LANGUAGES if key != "eng")
+METHODS = ("plain", "drift_reg", "freeze_lower", "dist_align", "align_consistency")
+
+
+@pytest.fixture(scope="module")
+def study():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        spec = importlib.util.spec_from_file_location("study_120", ROOT / "scripts" / "study_120.py")
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "study_120", module)  # dataclasses look their module up there
+        spec.loader.exec_module(module)
+        yield module
+        sys.modules.pop("study")
+
+
+@pytest.fixture(scope="module")
+def between():
+    return distances("eng", TARGETS, "syntactic", imputed=True)
+
+
+def recipes():
+    return {path.stem: load_recipe(str(path)) for path in (ROOT / "recipes" / "study-120").glob("[!_]*.toml")}
+
+
+def test_every_recipe_is_listed_and_loads(study):
+    methods = study.study.read_study(study.STUDY)
+    assert tuple(one.name for one in methods) == METHODS
+    assert all(one.seeds == (0, 1, 2) and one.recipes == (one.name,) and one.text and one.chosen for one in methods)
+    assert recipes().keys() == set(METHODS)
+    for recipe in recipes().values():
+        assert (recipe.task.name, recipe.task.targets, recipe.parallel.name) == ("cldr", "all", "cldr")
+        assert recipe.task.folder == recipe.parallel.folder == "cldr-annotations-full-48.2.0.tgz"
+
+
+def test_the_settings_are_those_of_the_reference_recipes():
+    own = recipes()
+    for name in METHODS:
+        other = ROOT / "recipes" / "study" / f"{name}.toml"
+        reference = load_recipe(str(other) if other.is_file() else name)
+        assert own[name].phases == reference.phases
+        for key, intervention in reference.interventions.items():
+            changed = {**vars(own[name].interventions[key]), "languages": intervention.languages} if "languages" in vars(
+                intervention) else vars(own[name].interventions[key])  # fmt: skip
+            assert changed == vars(intervention)
+
+
+def test_seen_is_every_second_language_by_distance(between):
+    keys = sorted({key.partition("_")[0] for key in TARGETS}, key=lambda key: (round(between.values[key], 9), key))
+    seen = {key for key in TARGETS if key.partition("_")[0] in keys[1::2]}
+    read = [vars(one)["languages"] for recipe in recipes().values() for one in recipe.interventions.values()
+            if vars(one).get("languages", "all") != "all"]  # fmt: skip
+    assert len(read) == 3
+    assert {frozenset(one) for one in read} == {frozenset(seen)}
+    assert len(seen) == 60
+
+
+def fake(folder, name, seed, between, gain, languages="all", status="done"):
+    """Write the parts of a result that the page reads: in points, 60 and `gain` of the distance, and a little noise."""
+    path = folder / name / f"0000000{len(name) % 10}-s{seed}"
+    path.mkdir(parents=True)
+    draw = random.Random(f"{name} {seed}")
+    accuracy = {"eng": 0.8} | {
+        key: 0.6 + gain(value) / 100 + 0.001 * draw.random() for key, value in between.values.items()
+    }
+    data = {
+        "schema": 1, "id": path.name.split("-")[0], "seed": seed, "source": "eng",
+        "distances": [
+            {"language": key, "value": one.value, "n_shared": one.n_shared} for key, one in between.entries.items()
+        ],
+        "recipe": {"intervention": {"align": {"languages": languages}}},
+        "scores": [
+            {"language": key, "split": "test", "metric": metric, "value": value, "n": 317}
+            for key, value in accuracy.items() for metric in ("accuracy", "macro_f1")
+        ],
+        "summary": {}, "cost": {}, "provenance": {}, "status": status,
+    }  # fmt: skip
+    (path / "result.json").write_text(json.dumps(data))
+
+
+@pytest.fixture(scope="module")
+def written(study, between, tmp_path_factory):
+    """Three seeds of `plain`, of a method that gains with distance, and of one that collapsed once and does nothing."""
+    folder = tmp_path_factory.mktemp("results")
+    seen = [key for number, key in enumerate(TARGETS) if number % 2 and "_" not in key]
+    for seed in range(3):
+        fake(folder, "plain", seed, between, lambda distance: -20 * distance)
+        fake(folder, "dist_align", seed, between, lambda distance: 10 * distance, seen)
+        fake(folder, "drift_reg", seed, between, lambda distance: -20 * distance, "all",
+             "collapsed" if seed == 2 else "done")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "RESULTS", folder)
+        patch.setattr(study, "PAGE", folder / "study-120.md")
+        study.write()
+    return folder, (folder / "study-120.md").read_text()
+
+
+def row(text, start):
+    (found,) = [line for line in text.splitlines() if line.startswith(start)]
+    return [cell.strip() for cell in found.strip("|").split("|")]
+
+
+def test_the_page_is_of_the_results(study, written, between):
+    _, text = written
+    aligned = row(text, "| gain of `dist_align` | all")
+    languages = {key.partition("_")[0] for key in TARGETS}
+    unobserved = [key for key, one in between.entries.items() if one.n_shared < 2]
+    assert unobserved
+    assert aligned[2] == str(len(languages) - len(unobserved))  # two scripts are one language
+    assert float(aligned[4]) > 0.99
+    assert aligned[8] == "+3.00"  # 30 points over a distance of 1
+    assert row(text, "| accuracy of `plain` | all")[8] == "-2.00"
+    assert all(f"(`{key}`)" in text for key in unobserved)
+    assert row(text, "| `drift_reg` |")[1] == "2, 1 collapsed"
+    assert row(text, "| `zho_Hant` |")[1] == "Chinese (Traditional)"
+    assert row(text, "| `jpn` |")[8] == f"{30 * between.values['jpn']:+.1f}"
+    assert sum(line.startswith("| `") for line in text.splitlines()) == 3 + len(TARGETS)
+
+
+def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(study, written):
+    folder, text = written
+    assert "(study-120.svg)" in text
+    drawn = (folder / "study-120.svg").read_text()
+    assert "dist_align" in drawn
+    assert "drift_reg" in drawn
+    assert (folder / "study-120.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (folder / "study-120.pdf").exists()
+
+
+def test_runs_that_read_the_text_of_other_languages_are_refused(study, between, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    fake(tmp_path, "plain", 0, between, abs)
+    fake(tmp_path, "dist_align", 0, between, abs, ["deu", "jpn"])
+    fake(tmp_path, "align_consistency", 0, between, abs, ["deu"])
+    with pytest.raises(SystemExit, match="do not read the parallel text of the same languages"):
+        study.outcome()
+
+
+def test_predictions_are_kept_without_probabilities(study, tmp_path):
+    path = tmp_path / "predictions.parquet"
+    rows = {"language": ["eng"], "example_id": ["1F600"], "label": ["a"], "prediction": ["b"], "probability_a": [0.25]}
+    parquet.write_table(pyarrow.table(rows), path)
+    for _ in range(2):
+        study.slim(path)
+        assert parquet.read_table(path).column_names == ["language", "example_id", "label", "prediction"]
+
+
+def test_the_page_says_what_the_result_files_say(study):
+    """`make study-120` was run after the last result was added."""
+    assert study.PAGE.read_text(encoding="utf-8") == study.page(study.outcome())
+    drawn = [study.PAGE.with_suffix(suffix).is_file() for suffix in (".svg", ".png")]
+    assert drawn == [".svg)" in study.PAGE.read_text(encoding="utf-8")] * 2
