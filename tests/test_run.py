@@ -12,7 +12,12 @@ from distxfer import InputError, load_recipe, read_result, train
 from distxfer.encoders import load_encoder
 
 # A quarter of the demo: enough to learn, short enough for a test.
-SHORT = ["phase.finetune.epochs=4", "phase.finetune.learning_rate=1e-4", "task.targets=deu,rus,zho,jpn,tur"]
+SHORT = [
+    "phase.finetune.epochs=4",
+    "phase.finetune.learning_rate=1e-4",
+    "task.targets=deu,jpn,tur",
+    "diagnostics.states=0",
+]
 MAJORITY = 0.205  # "People & Body" among the test emoji
 
 
@@ -44,7 +49,7 @@ def test_result_json_keeps_the_contract(plain):
     assert plain.folder.name == f"{data['id']}-s{data['seed']}"
     assert len(data["id"]) == 8
     assert plain.folder.parent.name == data["recipe"]["name"] == "plain"
-    assert data["recipe"]["task"]["targets"] == ["deu", "rus", "zho", "jpn", "tur"]
+    assert data["recipe"]["task"]["targets"] == ["deu", "jpn", "tur"]
     assert {tuple(score) for score in data["scores"]} == {("language", "split", "metric", "value", "n")}
     assert {(score["split"], score["n"]) for score in data["scores"]} == {("dev", 189), ("test", 381)}
     assert {
@@ -61,13 +66,13 @@ def test_result_json_keeps_the_contract(plain):
 
 def test_the_summary_follows_from_the_scores(plain):
     summary = plain.summary
-    scores = {language: plain.score(language) for language in ("eng", "deu", "rus", "zho", "jpn", "tur")}
-    targets = [scores[language] for language in ("deu", "rus", "zho", "jpn", "tur")]
+    scores = {language: plain.score(language) for language in ("eng", "deu", "jpn", "tur")}
+    targets = [scores[language] for language in ("deu", "jpn", "tur")]
     assert summary["source"] == scores["eng"]
-    assert summary["target_mean"] == pytest.approx(sum(targets) / 5)
-    assert summary["gap"] == pytest.approx(scores["eng"] - sum(targets) / 5)
-    assert (summary["near"], summary["far"]) == (["deu", "rus", "zho"], ["jpn", "tur"])  # .10 .19 .29 | .50 .49
-    assert summary["far_mean"] == pytest.approx((scores["jpn"] + scores["tur"]) / 2)
+    assert summary["target_mean"] == pytest.approx(sum(targets) / 3)
+    assert summary["gap"] == pytest.approx(scores["eng"] - sum(targets) / 3)
+    assert (summary["near"], summary["far"]) == (["deu", "tur"], ["jpn"])  # .10 .49 | .50
+    assert summary["near_mean"] == pytest.approx((scores["deu"] + scores["tur"]) / 2)
     assert (summary["distance"], summary["imputed"]) == ("syntactic", True)
 
 
@@ -76,7 +81,7 @@ def test_predictions_agree_with_the_scores_and_are_the_same_emoji_everywhere(pla
     by_language: dict[str, dict[str, dict]] = {}
     for row in rows:
         by_language.setdefault(row["language"], {})[row["example_id"]] = row
-    assert len(rows) == 6 * 381
+    assert len(rows) == 4 * 381
     assert len({frozenset(found) for found in by_language.values()}) == 1
     for language, found in by_language.items():
         assert sum(row["label"] == row["prediction"] for row in found.values()) / 381 == pytest.approx(
@@ -98,13 +103,13 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     }  # fmt: skip
     assert {row["layer"] for row in rows} == set(range(13))
     drift = [row for row in rows if row["measure"].startswith("drift")]
-    assert {row["language"] for row in drift} == {"eng", "deu", "rus", "zho", "jpn", "tur"}
+    assert {row["language"] for row in drift} == {"eng", "deu", "jpn", "tur"}
     assert all(abs(row["value"]) < 1e-9 for row in drift if row["moment"] == "before")
     assert all(0 < row["value"] < 1.1 for row in drift if row["moment"] == "after" and row["layer"] > 0)
     retrieval = [row for row in rows if row["measure"] == "retrieval_weak_forward" and row["moment"] == "before"]
     assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/381
     assert all(0 <= row["value"] <= 1 and not math.isnan(row["value"]) for row in retrieval)
-    assert len(rows) == 2 * 13 * (6 * 2 + 5 * 6)
+    assert len(rows) == 2 * 13 * (4 * 2 + 3 * 6)
 
 
 def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
