@@ -137,7 +137,7 @@ def test_files_that_would_be_loaded_with_the_model_are_not_left_beside_it(run, h
 def test_the_warnings(cli, run):
     def change(data):
         data["status"] = "collapsed"
-        data["provenance"] |= {"git_dirty": True, "command": ["distxfer", "train", "task=/home/somebody/task"]}
+        data["provenance"] |= {"git_dirty": True, "command": ["distxfer", "train", "task=/mnt/somebody/task"]}
 
     assert publication(run, NAME).warnings == ()
     edit(run, change)
@@ -148,7 +148,7 @@ def test_the_warnings(cli, run):
         "The licence of the base model is unknown, so the card states none. Add `license:` to it if you know it.",
         "The model is an adapter on `org/base`, which whoever loads it needs, too.",
         "The code was changed since its last commit (`git_dirty`): others cannot make this run again.",
-        "`result.json` shows paths of this machine: `/home/somebody/task`.",
+        "`result.json` shows paths of this machine: `/mnt/somebody/task`.",
     )
     assert "Warning: The run collapsed" in cli("publish", str(run), "--to", NAME).stderr
     (run / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(run)}))
