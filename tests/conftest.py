@@ -5,6 +5,7 @@ import random
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import Tokenizer, models, processors
@@ -21,6 +22,10 @@ from typer.testing import CliRunner
 from distxfer.cli import app
 from distxfer.encoders import Encoder, load_encoder
 from distxfer.experiments import Measured, measure
+
+# The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 # Words of three made-up "languages" that share nothing but the place of each word in its list.
 WORDS = {

@@ -47,12 +47,15 @@ def test_r_is_scipys(seed, n, method, ties):
 
 
 @given(seeds, methods, st.booleans())
+@hypothesis.example(2625, "pearson", True)  # r is 0, and -3e-18 in floating point
 def test_few_languages_are_enumerated_as_scipy_does(seed, method, ties):
     x, y = pair(seed, 6, ties)
     hypothesis.assume(np.ptp(x) > 0 and np.ptp(y) > 0)
     expected = stats.permutation_test(
         (x,),
-        lambda a: abs(scipy_r(a, y, method)),
+        lambda a: round(
+            abs(scipy_r(a, y, method)), 12
+        ),  # scipy calls equal what is within a *share* of r: not where r is 0
         permutation_type="pairings",
         n_resamples=np.inf,
         alternative="greater",
