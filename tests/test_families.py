@@ -7,8 +7,8 @@ import pytest
 from distxfer import load_recipe
 from distxfer.encoders import BUNDLED
 from distxfer.experiments import recipe_files
-from distxfer.experiments._families import families, family_of
-from distxfer.experiments._prepare import prepare
+from distxfer.experiments._recipes._families import families, family_of
+from distxfer.experiments._runs._prepare import prepare
 
 FAMILIES = {one.name: one for one in families()}
 

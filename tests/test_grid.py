@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from distxfer import load_recipe
 from distxfer.experiments import PlannedRun, SweepPlan, plan_sweep, recipe_files
-from distxfer.experiments._axes import read_axes, split_values
-from distxfer.experiments._prepare import prepare
+from distxfer.experiments._runs._prepare import prepare
+from distxfer.experiments._sweeps._axes import read_axes, split_values
 from distxfer.interventions import intervention_class
 from helpers import message
 

@@ -18,7 +18,7 @@ from distxfer.experiments._new_language import Has, proposals
 from distxfer.experiments._new_language._evaluate import evaluate
 from distxfer.experiments._new_language._proposal import chosen, study
 from distxfer.experiments._new_language._workspace import recipe_text
-from distxfer.experiments._result import Result
+from distxfer.experiments._results._result import Result
 from distxfer.languages import distance
 from distxfer.measure import crossed, smallest_gain, wilson
 from helpers import message

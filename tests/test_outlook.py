@@ -4,7 +4,7 @@ import pytest
 
 from distxfer import load_recipe, train
 from distxfer.experiments import outlook
-from distxfer.experiments._prepare import assemble, prepare
+from distxfer.experiments._runs._prepare import assemble, prepare
 from distxfer.training import Team
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]

@@ -4,8 +4,8 @@ import pytest
 
 from distxfer import load_recipe, train
 from distxfer.experiments import _references
-from distxfer.experiments._references import Reference, far_below, references
-from distxfer.experiments._result import Result
+from distxfer.experiments._results._references import Reference, far_below, references
+from distxfer.experiments._results._result import Result
 from distxfer.languages import canonical
 from fake_runs import result
 

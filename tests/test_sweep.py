@@ -22,7 +22,7 @@ from pyarrow import parquet
 from distxfer import load_recipe, sweep, train
 from distxfer.cli import _sweep as cli_sweep
 from distxfer.experiments import MAX_RUNS, LocalEngine, plan_sweep
-from distxfer.experiments._engines import Job, carry_out
+from distxfer.experiments._sweeps._engines import Job, carry_out
 from helpers import message
 
 PATIENCE = 240  # seconds until a machine that is busy with other work gets there

@@ -158,7 +158,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, stop):
 
 
 def test_a_kill_between_training_and_result_loses_no_training(run, monkeypatch):
-    import distxfer.experiments._run as home
+    import distxfer.experiments._runs._run as home
 
     whole = run("plain", folder="whole")
     write = home._write

@@ -20,8 +20,8 @@ from distxfer.data import (
 )
 from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError
-from distxfer.experiments._recipe import Recipe
-from distxfer.experiments._result import Result, read_result
+from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._results._result import Result, read_result
 from distxfer.languages import (
     DISTANCES,
     canonical,

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from distxfer.errors import InputError, RunError
-from distxfer.experiments._result import Result, read_result
+from distxfer.experiments._results._result import Result, read_result
+from distxfer.experiments._runs._card_loading import PLACE
 
-PLACE = 'name = "model"'  # the line of a card's code that says where the model is
 _MODEL, _CARD, _RESULT, _MEASUREMENTS, _PREDICTIONS = (
     "model", "README.md", "result.json", "measurements.parquet", "predictions.parquet",
 )  # fmt: skip

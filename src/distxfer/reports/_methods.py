@@ -21,7 +21,7 @@ from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, MethodComparisons, Part
-    from distxfer.experiments._compare_methods import Slope
+    from distxfer.experiments._comparisons._compare_methods import Slope
 
 By = Literal["language", "family", "distance"]
 _MAIN = (

@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 import numpy as np
 import numpy.typing as npt
 
-from distxfer.experiments._one_seed import stored_answers
-from distxfer.experiments._result import Result
+from distxfer.experiments._comparisons._one_seed import stored_answers
+from distxfer.experiments._results._result import Result
 from distxfer.measure import Crossed, crossed, smallest_gain, wilson
 
 _MOST = 100_000  # test sentences: nobody labels more to find a small gain

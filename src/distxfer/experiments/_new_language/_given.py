@@ -25,8 +25,8 @@ from distxfer.data._checks import leaks
 from distxfer.data._tables import SUFFIXES
 from distxfer.errors import InputError
 from distxfer.experiments._language import text_lines
-from distxfer.experiments._prepare import parallel_of
-from distxfer.experiments._recipe import Recipe
+from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._runs._prepare import parallel_of
 from distxfer.interventions import Languages
 
 FEWEST = 4  # test sentences: with fewer there is no drift, and no difference that could be shown

@@ -19,10 +19,10 @@ from distxfer.experiments._new_language._workspace import (
     split_words,
     workspace_recipe,
 )
-from distxfer.experiments._recipe import Recipe, load_recipe
-from distxfer.experiments._recipe_files import shipped_folder
-from distxfer.experiments._result import Result, read_result
-from distxfer.experiments._run import outlook, train
+from distxfer.experiments._recipes._files import shipped_folder
+from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._results._result import Result, read_result
+from distxfer.experiments._runs._run import outlook, train
 from distxfer.languages import canonical, language_name
 from distxfer.measure import smallest_gain
 from distxfer.training import Report

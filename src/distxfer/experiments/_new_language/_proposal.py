@@ -9,7 +9,7 @@ from typing import Any
 
 from distxfer.errors import InputError
 from distxfer.experiments._new_language._given import Has
-from distxfer.experiments._recipe_files import recipe_path, shipped_folder
+from distxfer.experiments._recipes._files import recipe_path, shipped_folder
 
 BASELINE = "plain"
 _FEW = 50  # pairs or texts: the study has 569 a language, and says nothing about so few

@@ -13,8 +13,8 @@ from distxfer.data import task_languages
 from distxfer.errors import InputError
 from distxfer.experiments._new_language._given import Given, Has
 from distxfer.experiments._new_language._proposal import Proposal
-from distxfer.experiments._recipe import Recipe, load_recipe
-from distxfer.experiments._recipe_files import defaults_file
+from distxfer.experiments._recipes._files import defaults_file
+from distxfer.experiments._recipes._recipe import Recipe, load_recipe
 from distxfer.languages import Relative, canonical, distance, language_name, relatives
 
 _PARTS = ("data", "parallel", "dictionary")

@@ -1,0 +1,1 @@
+"""Two checkpoints: what fine-tuning moved, and what the movement goes with."""

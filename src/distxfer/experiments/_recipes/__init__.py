@@ -1,0 +1,1 @@
+"""Recipes: files and overrides to settings that are checked as a whole."""

@@ -1,0 +1,68 @@
+"""What a family of models needs in place of the defaults: data of `recipes/_families.toml`, found by name or by folder."""
+
+import json
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from distxfer.experiments._recipes._files import families_file
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: how one of them is known, and its settings, as tables of a recipe.
+
+    `kinds` holds more settings for recipes that have an intervention of a kind; `source` says where the learning rate is
+    from.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    config: Mapping[str, Any]
+    source: str
+    settings: Mapping[str, Any]
+    kinds: Mapping[str, Mapping[str, Any]]
+
+    def tables(self, kinds: Collection[str]) -> list[Mapping[str, Any]]:
+        """Return the settings for a recipe with interventions of these kinds; a later table goes before an earlier one."""
+        return [self.settings, *(table for kind, table in self.kinds.items() if kind in kinds)]
+
+
+def family_of(model: str) -> Family | None:
+    """Return the family of a model: of a folder by its `config.json`, else by the last part of its name; None if unknown."""
+    folder = Path(os.path.expanduser(model))  # unlike Path's own, silent about a user that there is not
+    if folder.is_dir():
+        config = _config(folder)
+        return next((one for one in families() if one.config and _fits(one.config, config)), None)
+    name = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    if model.startswith("bundled/"):
+        return None
+    return next((one for one in families() if any(fnmatch(name, pattern) for pattern in one.names)), None)
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Return all families, in the order in which they are tried."""
+    tables = tomllib.loads(families_file().read_text(encoding="utf-8"))
+    return tuple(
+        Family(name, tuple(one["names"]), one["config"], one["source"], one["settings"], one.get("with", {}))
+        for name, one in tables.items()
+    )
+
+
+def _fits(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    return all(config.get(key) in (value if isinstance(value, list) else [value]) for key, value in wanted.items())
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """Return a folder's configuration; what is wrong with it is said when the model is loaded."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -1,0 +1,64 @@
+"""Where recipes are: the shipped ones, inside the wheel or at the top of a checkout, and the user's in `./recipes`."""
+
+from pathlib import Path
+
+from distxfer.errors import InputError, did_you_mean
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the shipped recipes."""
+    package = Path(__file__).parents[2]
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parents[1] / "recipes"
+
+
+def defaults_file() -> Path:
+    """Return the file that every recipe starts from."""
+    return shipped_folder() / "_defaults.toml"
+
+
+def families_file() -> Path:
+    """Return the file of what each family of models needs in place of the defaults."""
+    return shipped_folder() / "_families.toml"
+
+
+def references_file() -> Path:
+    """Return the file of published results."""
+    return shipped_folder() / "_references.toml"
+
+
+def recipe_files() -> dict[str, Path]:
+    """Return the recipes that can be named; one in `./recipes` goes before a shipped one of the same name."""
+    folders = [shipped_folder(), Path("recipes")]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("[!_]*.toml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """Return the file of the recipe called `name`, or at the path `name`.
+
+    Raises InputError where there is none.
+    """
+    known = recipe_files()
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(
+                f"The recipe file `{name}` does not exist. Check the path, or name one of: {', '.join(known)}."
+            )
+        return path
+    if name not in known:
+        raise InputError(
+            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {', '.join(known)};"
+            " or give the path of a .toml file."
+        )
+    return known[name]
+
+
+def description(path: Path) -> str:
+    """Return the comment that a recipe's file starts with, on one line."""
+    comment = []
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line.lstrip("# "))
+    return " ".join(comment)

@@ -1,0 +1,57 @@
+"""The lines of a model card that load the model, with plain transformers or PEFT."""
+
+from collections.abc import Sequence
+
+from distxfer.encoders import Encoder, class_to_load
+
+PLACE = 'name = "model"'  # the line that says where the model is
+_POOLED = {
+    "mean": "the mean over its tokens",
+    "cls": "that of its first token",
+    "last": "that of its last token",
+}
+
+
+def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
+    """Return the lines that load what was saved: a whole model, one adapter, or adapters on top of each other."""
+    name, lines = class_to_load(encoder)
+    ours = name.startswith("Auto")  # else a class that PEFT's own `Auto` classes do not choose
+    tokenizer = "from transformers import AutoTokenizer"
+    end = "tokenizer = AutoTokenizer.from_pretrained(name)"
+    if not adapters:
+        first = [f"{lines[0]}, AutoTokenizer", *lines[1:]]
+        return [*first, PLACE, f"model = {name}.from_pretrained(name)", end]
+    classes = {"span": 2, "state": 1}.get(encoder.output, labels)
+    if ours:
+        auto = name.replace("AutoModel", "AutoPeftModel") if adapters == 1 else "AutoPeftModel"
+        start = [f"from peft import {auto}", tokenizer, PLACE]
+        start += [f"model = {auto}.from_pretrained(name, num_labels={classes})"]
+    else:
+        start = ["from peft import PeftConfig, PeftModel", f"{lines[0]}, AutoTokenizer", *lines[1:], PLACE]
+        start += ["base = PeftConfig.from_pretrained(name).base_model_name_or_path"]
+        start += [f"model = PeftModel.from_pretrained({name}.from_pretrained(base, num_labels={classes}), name)"]
+    if adapters == 1:
+        return [*start, end]
+    others = [f"adapter_{number}" for number in range(2, adapters + 1)]
+    names = ", ".join(f'"{one}"' for one in ["default", *others])
+    return [
+        *start,
+        *(f'model.load_adapter(name, "{one}", subfolder="{one}")' for one in others),
+        f"model.base_model.set_adapter([{names}], inference_mode=True)",
+        end,
+    ]
+
+
+def meaning(encoder: Encoder, labels: Sequence[str]) -> str:
+    """Return what the loaded model's output stands for."""
+    match encoder.output:
+        case "state":
+            return f"A text's vector: of the states in the last layer, {_POOLED[encoder.pooling]}."
+        case "span":
+            columns = " (columns 0 and 1 of its scores)" if encoder.token_head else ""
+            return f"The output: for each token, how well an answer starts or ends there{columns}."
+        case "text" if encoder.token_head:
+            how = f" The model says it of each token; of a text, take {_POOLED[encoder.pooling]}."
+        case _:
+            how = ""
+    return f"Labels, in order: {', '.join(labels)}.{how}"

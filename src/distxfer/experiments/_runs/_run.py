@@ -1,0 +1,371 @@
+"""One run, from a recipe to its result: measured before, trained, scored and measured after, written once."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from filelock import FileLock, Timeout
+from peft import PeftModel
+from pyarrow import parquet
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from distxfer.data import Example, kind_of
+from distxfer.encoders import state_cache
+from distxfer.errors import InputError
+from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._results._failure import forget_failure
+from distxfer.experiments._results._references import far_below
+from distxfer.experiments._results._result import (
+    RUN_LOCK,
+    SCHEMA,
+    Result,
+    diagnosed,
+    provenance,
+    read_result,
+    score_rows,
+    write_result,
+)
+from distxfer.experiments._runs._card import model_card
+from distxfer.experiments._runs._measurements import (
+    Row,
+    Snapshot,
+    alignment_rows,
+    drift_rows,
+    snapshot,
+    snapshots,
+    texts_to_measure,
+    watcher,
+)
+from distxfer.experiments._runs._predict import Scored, score
+from distxfer.experiments._runs._prepare import Assembled, Prepared, assemble, prepare
+from distxfer.measure import transfer_summary
+from distxfer.training import Cost, Plan, Report, Team
+
+Notice = Callable[[str], None]
+
+_SCORED = ("dev", "test")
+# What a folder or its disk is to blame for; of any other trouble with files, the folder knows nothing.
+_OF_THE_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR,
+    errno.EEXIST, errno.ENAMETOOLONG, errno.EIO,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will be: its folder, whether it is done, the plan of each phase, and estimates of time and disk.
+
+    `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
+    draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
+    one takes the place of the other, or one and the model; not the tables. The seconds leave out what `[diagnostics]` asks
+    for, and mining.
+    """
+
+    folder: Path
+    done: bool
+    plans: Sequence[Plan]
+    tokens: int
+    training_seconds: float
+    measuring_seconds: float
+    megabytes: float
+
+
+def validate(recipe: Recipe) -> Prepared:
+    """Do all that can be checked without training: read the data, load the encoder, bind the interventions.
+
+    Raises InputError as `prepare` and `assemble` do.
+    """
+    prepared = prepare(recipe)
+    assemble(prepared, Team(precision=recipe.model.precision))
+    return prepared
+
+
+def outlook(recipe: Recipe, results: Path) -> Outlook:
+    """Return what `train` would do, having timed two steps and one batch of measuring; nothing is written."""
+    prepared, team = prepare(recipe), Team(precision=recipe.model.precision)
+    folder = prepared.folder(results)
+    assembled = assemble(prepared, team)
+    texts = [one for part in _texts(prepared, _SCORED) for one in part]
+    sample = texts[:: max(1, len(texts) // 128)]
+    started = time.perf_counter()
+    snapshot(assembled.encoder, assembled.collate, sample, team)
+    measuring = 2 * (time.perf_counter() - started) * len(texts) / len(sample)
+    plans = assembled.training.plan()
+    examples = assembled.training.material.examples
+    read = examples[:: max(1, len(examples) // 200)]
+    tokens = sum(assembled.collate([example]).tokens for example in read) / len(read)
+    encoder = assembled.encoder
+    kept = encoder.adapters if isinstance(encoder.model, PeftModel) else None  # all weights, if not adapters alone
+    saved: list[Tensor] = [one for name, one in encoder.model.named_parameters() if kept is None or name in kept]
+    saved += assembled.training.own_weights().values()
+    model = sum(one.numel() * one.element_size() for one in saved)
+    checkpoint = max(plan.checkpoint_bytes for plan in plans)
+    return Outlook(
+        folder=folder,
+        done=read_result(folder) is not None,
+        plans=plans,
+        tokens=round(tokens * sum(plan.examples for plan in plans)),
+        training_seconds=assembled.training.estimate(),
+        measuring_seconds=measuring,
+        megabytes=(checkpoint + max(checkpoint, model)) / 2**20,
+    )
+
+
+def train(
+    recipe: Recipe,
+    results: Path | None = None,
+    *,
+    again: bool = False,
+    trackers: Sequence[object] = (),
+    report: Report = lambda phase, step, steps, loss: None,
+    notice: Notice = lambda text: None,
+) -> Result:
+    """Run a recipe and return its result; a run that is done is not run again, an interrupted one goes on.
+
+    `results` is where results are kept: by default $DISTXFER_RESULTS, or `./results`. `report` is told of every step,
+    `notice` of what is going on.
+
+    Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
+    """
+    results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
+    team = Team(trackers, results, recipe.model.precision)
+    notice = notice if team.is_main else lambda text: None
+    if team.is_short:
+        notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
+    prepared = prepare(recipe)
+    folder = prepared.folder(results)
+    try:
+        done = team.broadcast(read_result(folder) if team.is_main and not again else None)
+        if done is not None:
+            return _told(done, notice)
+        assembled = assemble(
+            prepared, team, notice
+        )  # before anything is written: it may still find a mistake in the recipe
+        if team.is_main:
+            folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, notice) if team.is_main else nullcontext():
+            if again and team.is_main:
+                _clear(folder)
+            done = team.broadcast(read_result(folder) if team.is_main else None)
+            if done is not None:
+                return _told(done, notice)
+            return _run(prepared, assembled, folder, team, trackers, report, notice)
+    except (OSError, SafetensorError) as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(
+            f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
+            " what was written before is kept, and the same command goes on from there."
+        ) from error
+
+
+def _told(done: Result, notice: Notice) -> Result:
+    notice(f"This run is done already: {done.folder}. Use `--again` to do it anew.")
+    return done
+
+
+def _run(
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    team: Team,
+    trackers: Sequence[object],
+    report: Report,
+    notice: Notice,
+) -> Result:
+    started = datetime.now(UTC)
+    for note in prepared.notes:
+        notice(note)
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    texts, encoder = _texts(prepared, ["test"]), assembled.encoder
+    notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
+    # Not with adapters, whose own new weights the states may depend on, and which differ from seed to seed.
+    cache = None if encoder.adapters else state_cache(
+        encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
+    )  # fmt: skip
+    before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
+    if trackers:
+        team.start_trackers(
+            f"{prepared.recipe.name}-{folder.name}", {key: one.value for key, one in prepared.recipe.values.items()}
+        )
+    watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, team)
+    cost = assembled.training.run(folder, report, watch)
+    notice("Scoring and measuring after training.")
+    # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
+    whole = _SCORED if encoder.output in ("text", "state") else ("test",)
+    after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
+    rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
+    if trackers:
+        team.stop_trackers()
+    scored = {
+        split: score(encoder, assembled.collate, prepared.task, split, languages, after, team) for split in _SCORED
+    }
+    if team.is_main:
+        _write(prepared, assembled, folder, scored, rows, cost, started, team)
+    team.wait()
+    done = read_result(folder)
+    assert done is not None
+    for line in far_below(done):
+        notice(line)
+    return done
+
+
+def _measure(prepared: Prepared, before: Snapshot, now: Snapshot, moment: Any) -> list[Row]:
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    return drift_rows(before, now, prepared.task, languages, moment) + alignment_rows(now, prepared.parallel, moment)
+
+
+def _write(
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    scored: Mapping[str, Scored],
+    rows: Sequence[Row],
+    cost: Cost,
+    started: datetime,
+    team: Team,
+) -> None:
+    """Write everything else, then `result.json`, then drop the checkpoint, which nobody needs any more."""
+    scores, summary, status = _scores(prepared, scored)
+    data = {
+        "schema": SCHEMA,
+        "id": prepared.id,
+        "recipe": prepared.resolved,
+        "seed": prepared.recipe.seed,
+        "kind": prepared.task.kind,
+        "source": prepared.languages.source,
+        "distances": _distances(prepared),
+        "diagnostics": diagnosed(folder / "log.jsonl"),
+        "settled": {name: dict(one) for name, one in assembled.settled.items()},
+        "scores": scores,
+        "summary": summary,
+        "cost": {
+            "seconds": cost.seconds,
+            "steps": cost.steps,
+            "tokens": cost.tokens,
+            "forwards_per_step": cost.forwards / max(1, cost.steps),
+            "peak_memory_mb": cost.peak_memory_mb,
+            "trainable_parameters": cost.trainable_parameters,
+        },
+        "provenance": provenance(
+            {
+                "fingerprints": dict(prepared.fingerprints),
+                "device": str(team.device),
+                "dtype": team.precision,
+                "processes": team.size,
+                "started": started.isoformat(timespec="seconds"),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        ),
+        "status": status,
+    }
+    _table(folder / "measurements.parquet", [asdict(row) for row in rows])
+    _table(folder / "predictions.parquet", _predictions(scored["test"]))
+    assembled.encoder.save(folder / "model")
+    adapters = len([*(folder / "model").rglob("adapter_config.json")])
+    card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
+    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+    if own := assembled.training.own_weights():
+        save_file(own, folder / "interventions.safetensors")
+    write_result(folder, data)
+    forget_failure(folder)
+    assembled.training.remove_checkpoint(folder)
+
+
+def _distances(prepared: Prepared) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": key,
+            "name": one.name,
+            "value": one.value,
+            "n_shared": one.n_shared,
+            "imputed": one.imputed,
+            "provenance": one.provenance,
+        }
+        for key, one in prepared.distances.entries.items()
+    ]
+
+
+def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """Return every language's scores, the summary of the test scores, and whether the run collapsed."""
+    kind, source = kind_of(prepared.task), prepared.languages.source
+    scores: list[dict[str, Any]] = []
+    for language in (source, *prepared.languages.targets):
+        for split, one in scored.items():
+            if language in one.scores:
+                scores += score_rows(language, split, one.scores[language], len(one.examples[language]))
+    metric, ours = kind.metrics[0], scored["test"]
+    test = {language: values[metric] for language, values in ours.scores.items()}
+    between = prepared.distances
+    targets = {language: test[language] for language in prepared.languages.targets}
+    summary = {
+        **transfer_summary(targets, test[source], between.values, between.near, between.far),
+        "metric": metric,
+        "split": "test",
+        "selection": "last",
+        "distance": between.name,
+        "imputed": between.imputed,
+        "near": list(between.near),
+        "far": list(between.far),
+    }
+    return scores, summary, "collapsed" if kind.collapsed(ours.examples[source], ours.predictions[source]) else "done"
+
+
+def _predictions(scored: Scored) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": language,
+            "example_id": example.id,
+            "label": one.label,
+            "prediction": one.prediction,
+            **{f"probability_{label}": chance for label, chance in one.probabilities.items()},
+        }
+        for language, examples in scored.examples.items()
+        for example, one in zip(examples, scored.predictions[language], strict=True)
+    ]
+
+
+def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    table = pyarrow.Table.from_pylist(list(rows))
+    chances = {name: pyarrow.float32() for name in table.column_names if name.startswith("probability_")}
+    schema = pyarrow.schema([(field.name, chances.get(field.name, field.type)) for field in table.schema])
+    parquet.write_table(table.cast(schema), path, compression="zstd")
+
+
+def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
+    languages = [prepared.languages.source, *prepared.languages.targets]
+    return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
+
+
+@contextmanager
+def _alone(folder: Path, notice: Notice) -> Iterator[None]:
+    """Hold the lock of a run's folder; says so first if another process has it, and waits."""
+    lock = FileLock(folder / RUN_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> None:
+    """Remove a result that is to be made anew; a run that is not done goes on from its checkpoint all the same."""
+    if (folder / "result.json").exists():
+        for path in folder.iterdir():
+            if path.name != RUN_LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
