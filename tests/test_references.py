@@ -3,7 +3,7 @@
 import pytest
 
 from distxfer import load_recipe, train
-from distxfer.experiments import _references
+from distxfer.experiments._results import _references
 from distxfer.experiments._results._references import Reference, far_below, references
 from distxfer.experiments._results._result import Result
 from distxfer.languages import canonical

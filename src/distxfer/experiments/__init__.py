@@ -6,10 +6,6 @@ from distxfer.experiments._comparisons._collect import Collection as Collection
 from distxfer.experiments._comparisons._collect import Method as Method
 from distxfer.experiments._comparisons._collect import collect as collect
 from distxfer.experiments._comparisons._collect import setting_text as setting_text
-from distxfer.experiments._publish import Publication as Publication
-from distxfer.experiments._publish import Pushed as Pushed
-from distxfer.experiments._publish import publication as publication
-from distxfer.experiments._publish import push as push
 from distxfer.experiments._recipes._files import defaults_file as defaults_file
 from distxfer.experiments._recipes._files import description as description
 from distxfer.experiments._recipes._files import recipe_files as recipe_files
@@ -49,6 +45,10 @@ if TYPE_CHECKING:
     from distxfer.experiments._new_language import carry_out as carry_out
     from distxfer.experiments._new_language import estimate_language as estimate_language
     from distxfer.experiments._new_language import plan_language as plan_language
+    from distxfer.experiments._publish import Publication as Publication
+    from distxfer.experiments._publish import Pushed as Pushed
+    from distxfer.experiments._publish import publication as publication
+    from distxfer.experiments._publish import push as push
     from distxfer.experiments._recipes._recipe import Recipe as Recipe
     from distxfer.experiments._recipes._recipe import load_recipe as load_recipe
     from distxfer.experiments._runs._prepare import Prepared as Prepared
@@ -85,6 +85,7 @@ _LAZY = {
     "_sweeps._engines": "Engine LocalEngine",
     "_sweeps._ray": "RayEngine",
     "_sweeps._sweep": "Forecast Outcome Progress forecast sweep",
+    "_publish": "Publication Pushed publication push",
     "_language": "Fact language_facts",
     "_new_language": "Given LanguageOutcome LanguagePlan Proposal carry_out plan_language Estimate estimate_language",
 }
