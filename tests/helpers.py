@@ -1,6 +1,7 @@
 """What tests share: random tensors by their seed, the message of an error, and what a run has left behind."""
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def message(call, *args, **kwargs):
     return str(caught.value)
 
 
-def weights(result) -> dict[str, torch.Tensor]:
-    """The weights of a run's saved model, by name."""
-    return load_file(result.folder / "model" / "model.safetensors")
+def weights(result, file: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    """The weights of a run's saved model (or those of a `file` beside it), by name."""
+    return load_file(result.folder / "model" / file)
 
 
 def gone(result, pretrained: Path) -> dict[str, float]:
@@ -68,3 +69,17 @@ def stop_at(count: int):
             raise KeyboardInterrupt
 
     return report
+
+
+class Elements(HTMLParser):
+    """Collects the elements and the attributes of a page."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes |= {name for name, _ in attrs}

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from conftest import ARCHITECTURES, save_tiny
 from distxfer import load_recipe, train
@@ -135,6 +136,61 @@ def test_a_pass_without_gradients_does_not_cut_off_the_next_one(encoder):
     encoded.logits.sum().backward()
     named = dict(encoder.model.named_parameters())
     assert all(named[f"bert.encoder.layer.{number}.output.dense.weight"].grad is not None for number in range(4))
+
+
+@pytest.mark.parametrize("recipe", ["lora", "ia3"])
+def test_frozen_weights_in_bf16_train_the_same_adapters(runs, recipe):
+    """Bit for bit: autocast rounds them in the same way, at each pass anew."""
+    whole, halved = (runs(recipe, "model.precision=bf16", *more) for more in ((), ("model.frozen_weights=bf16",)))
+    assert whole.folder != halved.folder
+    assert [one["loss"] for one in log(whole)] == [one["loss"] for one in log(halved)]
+    adapters = [weights(one, "adapter_model.safetensors") for one in (whole, halved)]
+    assert same(*adapters)
+    assert {one.dtype for one in adapters[1].values()} == {torch.float32}
+
+
+def test_frozen_weights_in_bf16_are_those_of_the_linear_maps_that_nothing_trains(encoder):
+    encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
+    encoder.freeze_in_bf16()
+    lying = {dtype: set() for dtype in (torch.float32, torch.bfloat16)}
+    for name, one in encoder.model.named_parameters():
+        lying[one.dtype].add(name)
+    assert not lying[torch.bfloat16] & encoder.adapters
+    linear = {f"{name}.{part}" for name, module in encoder.model.named_modules() if isinstance(module, torch.nn.Linear)
+              for part, _ in module.named_parameters(recurse=False)}  # fmt: skip
+    assert lying[torch.bfloat16] == {one for one in linear - encoder.adapters if encoder.place(one) != "head"}
+    assert any(".query.base_layer.weight" in one for one in lying[torch.bfloat16])
+
+
+def test_frozen_weights_in_bf16_are_measured_and_scored_in_it(encoder):
+    batch = inputs(encoder)
+    before, logits = encoder.states([batch])
+    encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
+    encoder.freeze_in_bf16()
+    after, other = encoder.states([batch])
+    assert after.dtype == other.dtype == encoder.outputs(batch).dtype == torch.float32
+    assert 0 < (after - before).abs().max() < 0.1
+    assert 0 < (other - logits).abs().max() < 0.1
+
+
+def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
+    live, cached = (
+        runs("lora", "model.precision=bf16", "model.frozen_weights=bf16", *more)
+        for more in ((), ("model.reference=cached",))
+    )
+    for one, other in zip(log(live), log(cached), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=0.01)
+
+
+def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(tiny_settings, tmp_path):
+    assert message(run, tiny_settings, tmp_path, "plain", "model.precision=bf16", "model.frozen_weights=bf16") == (
+        "`model.frozen_weights` = `bf16` is for weights that adapters leave as they are, and there are no adapters of PEFT's"
+        " here. Add some, as `recipe=lora` does, or leave it at float32."
+    )
+    assert message(run, tiny_settings, tmp_path, "lora", "model.frozen_weights=bf16") == (
+        "`model.frozen_weights` is `bf16`, but the forward passes are in float32, for which the weights would be too coarse."
+        " Set `model.precision=bf16`, or leave it at float32."
+    )
 
 
 def test_fp16_is_never_used(tiny_settings):

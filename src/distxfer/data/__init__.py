@@ -29,10 +29,10 @@ from distxfer.data._words import read_dictionary_folder as read_dictionary_folde
 from distxfer.data._words import word_spans as word_spans
 
 if TYPE_CHECKING:
-    from distxfer.data._batches import Batch as Batch
     from distxfer.data._batches import Collator as Collator
     from distxfer.data._batches import epoch_order as epoch_order
     from distxfer.data._checks import leaks as leaks
+    from distxfer.data._kind import Batch as Batch
     from distxfer.data._kind import Kind as Kind
     from distxfer.data._kind import Output as Output
     from distxfer.data._kind import Prediction as Prediction
@@ -44,23 +44,20 @@ if TYPE_CHECKING:
     from distxfer.data._rows import Lazy as Lazy
     from distxfer.data._rows import Picked as Picked
 
+# What needs torch or pyarrow: imported when it is asked for, so that `distxfer ls` and completion stay quick.
+_LAZY = {
+    "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
+    "_batches": "Collator epoch_order",
+    "_checks": "leaks",
+    "_rows": "Joined Lazy Picked",
+}
+_HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
+
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch or pyarrow only when it is asked for: `distxfer ls` and completion do not."""
-    if name in {"Batch", "Collator", "epoch_order"}:
-        from distxfer.data import _batches
+    """Import what is slow to import."""
+    if name in _HOMES:
+        from importlib import import_module
 
-        return getattr(_batches, name)
-    if name in {"Kind", "Output", "Prediction", "Reading", "kind_named", "kind_names", "kind_of"}:
-        from distxfer.data import _kind
-
-        return getattr(_kind, name)
-    if name == "leaks":
-        from distxfer.data import _checks
-
-        return _checks.leaks
-    if name in {"Joined", "Lazy", "Picked"}:
-        from distxfer.data import _rows
-
-        return getattr(_rows, name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module `{__name__}` has no `{name}`")

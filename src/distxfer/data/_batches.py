@@ -6,35 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
-from distxfer.data._kind import Kind, kind_named
+from distxfer.data._kind import Batch, Kind, kind_named
 from distxfer.data._rows import Lazy
 
 _BUCKET = 8  # batches that are sorted by length together: enough to save padding, few enough to keep the order random
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n, ...), or None where one has no label.
-
-    `encoding` is what the tokenizer made of them, where it did: it knows which character stands in which token.
-    """
-
-    examples: tuple[Example, ...]
-    inputs: dict[str, Tensor]
-    labels: Tensor | None
-    encoding: BatchEncoding | None = None
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    @property
-    def tokens(self) -> int:
-        """The number of tokens that are no padding."""
-        return int(self.inputs["attention_mask"].sum())
 
 
 @dataclass(frozen=True)

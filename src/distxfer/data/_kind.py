@@ -1,11 +1,11 @@
-"""What a kind of task is: how its labels become tensors, its loss, its predictions and its scores."""
+"""What a kind of task is: how its labels become tensors in a batch, its loss, its predictions and its scores."""
 
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
@@ -13,9 +13,6 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 from distxfer.data import kinds
 from distxfer.data._examples import Example, Task
 from distxfer.errors import InputError, did_you_mean
-
-if TYPE_CHECKING:
-    from distxfer.data._batches import Batch
 
 # What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is
 # the text's own pooled state.
@@ -33,6 +30,27 @@ class Prediction:
     label: str | None
     prediction: str
     probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n, ...), or None where one has no label.
+
+    `encoding` is what the tokenizer made of them, where it did: it knows which character stands in which token.
+    """
+
+    examples: tuple[Example, ...]
+    inputs: dict[str, Tensor]
+    labels: Tensor | None
+    encoding: BatchEncoding | None = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that are no padding."""
+        return int(self.inputs["attention_mask"].sum())
 
 
 class Kind(ABC):
@@ -66,7 +84,7 @@ class Kind(ABC):
         """Return the sum of the losses over all items of a batch (see `per`) and how many there are; differentiable."""
 
     @abstractmethod
-    def readings(self, output: Tensor, batch: "Batch | None") -> Sequence[Reading]:
+    def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
         """Return what the head's output says of each text: all that `predictions` needs to know of it.
 
         `batch` is how the encoder read them; None where the head says one thing a text, which is then all there is to know.

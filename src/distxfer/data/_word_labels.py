@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from distxfer.data._batches import Batch
 from distxfer.data._examples import Example, Tags, Task
-from distxfer.data._kind import Kind, Prediction, Reading
+from distxfer.data._kind import Batch, Kind, Prediction, Reading
 from distxfer.data._places import Place, length, places, read_whole
 from distxfer.errors import InputError
 from distxfer.measure import is_collapsed_over_texts

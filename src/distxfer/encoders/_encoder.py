@@ -4,7 +4,7 @@ import copy
 import errno
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -18,6 +18,7 @@ from distxfer.encoders._bottlenecks import add_bottlenecks, with_bottlenecks_tak
 from distxfer.encoders._encoded import Encoded, Pooling
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._stack import add_adapters
+from distxfer.encoders._word_tokens import tokens_of_words
 from distxfer.errors import InputError
 
 # What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is the
@@ -63,6 +64,7 @@ class Encoder:
     train_word_embeddings: bool = False
     gradient_checkpointing: bool = False  # whether blocks are computed again on the way back
     fingerprint: str = ""  # of the checkpoint's files, where it was asked for
+    frozen_in_bf16: bool = False  # whether linear maps that never train lie in bf16, and every pass computes in it
     dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
     adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -92,7 +94,8 @@ class Encoder:
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Run the encoder without its head, in whatever mode (training, gradients) the caller has set."""
-        output = self.base(**inputs, output_hidden_states=True)
+        with self._precision():
+            output = self.base(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
 
     def classify(self, inputs: Mapping[str, Tensor]) -> Encoded:
@@ -100,13 +103,19 @@ class Encoder:
         if self.output == "state":
             encoded = self.encode(inputs)
             return replace(encoded, logits=encoded.pooled(-1))
-        output = self.model(**inputs, output_hidden_states=True)
+        with self._precision():
+            output = self.model(**inputs, output_hidden_states=True)
         encoded = Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
         if self.output == "span" and not self.token_head:
             return replace(encoded, logits=torch.stack([output.start_logits, output.end_logits], dim=-1).float())
         if self.output == "text" and self.token_head:
             return replace(encoded, logits=replace(encoded, hidden=(output.logits,)).pooled(0))
         return replace(encoded, logits=output.logits.float())
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if not self.frozen_in_bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return what the head says of a batch (see `Encoded.logits`), without dropout and without a gradient."""
@@ -152,7 +161,7 @@ class Encoder:
         for start in range(0, len(texts), batch_size):
             batch = texts[start : start + batch_size]
             spans = [[words[number][1] for number in by_text[text]] for text in batch]
-            inputs, places = _tokens_of_words(self.tokenizer, batch, spans, max_length)
+            inputs, places = tokens_of_words(self.tokenizer, batch, spans, max_length)
             found = {n: at for n, at in zip([n for text in batch for n in by_text[text]], places, strict=True) if at[1]}
             if found:
                 with _evaluating(self.model), torch.inference_mode():
@@ -172,7 +181,7 @@ class Encoder:
         """
         words = [(text, span) for text, row in zip(texts, spans, strict=True) for span in row]
         _check_words(self, words, max_length)
-        return _tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
+        return tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
 
     def adapt(self, config: LoraConfig | IA3Config) -> frozenset[str]:
         """Put PEFT adapters into the model, beside those it has, and return the names of their parameters.
@@ -207,6 +216,31 @@ class Encoder:
         for name, one in self.model.named_parameters():
             one.requires_grad_(name in self.adapters | brought | head)
         return self._with_adapters(self.adapters | brought | head)
+
+    def freeze_in_bf16(self) -> None:
+        """Keep the linear maps that PEFT's adapters leave as they are in bf16: 2 bytes a weight in place of 4.
+
+        From then on every forward pass computes in bf16. Those under bf16 autocast stay what they were, bit for bit (with
+        DoRA, whose scale takes the norm of these weights, nearly): autocast rounds the weights of linear maps in the same
+        way, at each pass anew. Embeddings, norms, and all that trains or is saved, stay float32.
+
+        Raises InputError where the model has no adapters of PEFT's: all its weights may train, or are saved.
+        """
+        if not isinstance(self.model, PeftModel):
+            raise InputError(
+                "`model.frozen_weights` = `bf16` is for weights that adapters leave as they are, and there are no adapters of"
+                " PEFT's here. Add some, as `recipe=lora` does, or leave it at float32."
+            )
+        for name, module in self.model.named_modules():
+            own = [f"{name}.{part}" for part, _ in module.named_parameters(recurse=False)]
+            if isinstance(module, nn.Linear) and not any(p in self.adapters or self.place(p) == "head" for p in own):
+                module.to(torch.bfloat16)
+        self.frozen_in_bf16 = True
+
+    def move_to(self, device: torch.device) -> None:
+        """Move all weights to a device."""
+        self.model.to(device)
+        self.device = device
 
     def _with_adapters(self, trainable: Set[str]) -> frozenset[str]:
         """Note what may train now, and return what of it is new and no part of the head."""
@@ -326,39 +360,6 @@ def _check_words(encoder: Encoder, words: Sequence[tuple[str, tuple[int, int]]],
                 f"`words[{number}]` is the characters {start} to {end} of a text of {len(text)}; expected "
                 "0 <= start < end <= length: give the place of a word in its own text."
             )
-
-
-def _tokens_of_words(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], spans: list[list[tuple[int, int]]], max_length: int
-) -> tuple[dict[str, Tensor], list[tuple[int, list[int]]]]:
-    """Return the padded batch and, for each span, its text's number and its tokens' positions: none if any was cut."""
-    settings = {"return_offsets_mapping": True, "verbose": False}
-    whole = tokenizer(texts, **settings)
-    batch = tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt", **settings)
-    offsets = batch.pop("offset_mapping").tolist()
-    places = []
-    for row, ids in enumerate(batch["input_ids"].tolist()):
-        all_tokens = (
-            cast(list[str], tokenizer.convert_ids_to_tokens(whole["input_ids"][row])),
-            whole["offset_mapping"][row],
-        )
-        kept_tokens = cast(list[str], tokenizer.convert_ids_to_tokens(ids)), offsets[row]
-        for span in spans[row]:
-            kept = _overlapping(*kept_tokens, span)
-            places.append((row, kept if len(kept) == len(_overlapping(*all_tokens, span)) else []))
-    return dict(batch), places
-
-
-def _overlapping(tokens: list[str], offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> list[int]:
-    """Return the positions of the tokens that share a character with the span.
-
-    SentencePiece's lone blank is no part of a word, though at the start of a text it claims the first character.
-    """
-    return [
-        position
-        for position, (token, (start, end)) in enumerate(zip(tokens, offsets, strict=True))
-        if max(start, span[0]) < min(end, span[1]) and token != "▁"
-    ]
 
 
 @contextmanager

@@ -101,24 +101,16 @@ def load_encoder(
     Raises InputError where the folder holds no encoder that Transformers can load whole with such a head, or none of its
     blocks would be left.
     """
-    labels = labels or ["none"]  # a task without labels has a head that nobody looks at
+    labels = _ENDS if output == "span" else labels or ["none"]  # without labels, the head is one that nobody looks at
     head_class = _head_of(folder, output)
-    if output == "span":
-        labels = _ENDS
-    model, info = _load_model(folder, labels, seed, head_class)
+    model, head, kept = _whole_model(folder, labels, seed, head_class)
     base = cast(PreTrainedModel, model.base_model)
     blocks = _blocks(base)
-    head = _head(model, info)
-    kept = _renew_head(model, info, folder, labels, seed, head_class)
-    _check_whole(model, head, info, folder)
     _drop_last(model, base, blocks, drop_last_layers)
     if gradient_checkpointing:
         _checkpoint_gradients(model)
-    order = [key for key, _ in model.named_parameters()]
-    first = next(place for place, key in enumerate(order) if key.startswith(f"{base.base_model_prefix}.{blocks}"))
     tokenizer = load_tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
-    embeddings = next(key for key, value in model.named_parameters() if value is base.get_input_embeddings().weight)
     if name != BUNDLED and not Path(name).expanduser().is_dir():
         model.name_or_path = name
     device = device or torch.device("cpu")
@@ -129,9 +121,9 @@ def load_encoder(
         base=base,
         layers=int(model.config.num_hidden_layers),
         blocks=f"{base.base_model_prefix}.{blocks}",
-        below=frozenset(order[:first]),
+        below=_below(model, f"{base.base_model_prefix}.{blocks}"),
         max_tokens=_max_tokens(base),
-        embeddings=embeddings,
+        embeddings=next(key for key, one in model.named_parameters() if one is base.get_input_embeddings().weight),
         head=head,
         head_is_loaded=kept,
         output=output,
@@ -192,6 +184,13 @@ def _blocks(base: PreTrainedModel) -> str:
     raise InputError(f"`{base.config.model_type}` has no list of {depth} blocks, so its layers cannot be told apart.")
 
 
+def _below(model: PreTrainedModel, blocks: str) -> frozenset[str]:
+    """Return the names of the parameters that stand before the blocks."""
+    order = [key for key, _ in model.named_parameters()]
+    first = next(place for place, key in enumerate(order) if key.startswith(blocks))
+    return frozenset(order[:first])
+
+
 def _drop_last(model: PreTrainedModel, base: PreTrainedModel, blocks: str, count: int) -> None:
     """Leave out the uppermost blocks, and say so in the configuration, so that the saved model has none of them."""
     if not count:
@@ -228,6 +227,17 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
     prefix = f"{model.base_model_prefix}."
     outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
     return frozenset(_new(info) | outside)
+
+
+def _whole_model(
+    folder: Path, labels: Sequence[str], seed: int, head: Head
+) -> tuple[PreTrainedModel, frozenset[str], bool]:
+    """Return the classifier in a folder, the parameters that no checkpoint brought, and whether its head is the checkpoint's."""
+    model, info = _load_model(folder, labels, seed, head)
+    new = _head(model, info)
+    kept = _renew_head(model, info, folder, labels, seed, head)
+    _check_whole(model, new, info, folder)
+    return model, new, kept
 
 
 def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> tuple[PreTrainedModel, dict[str, Any]]:

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import BatchEncoding
 
-from distxfer.data._batches import Batch
 from distxfer.data._examples import Example, Task
-from distxfer.data._kind import Kind, Prediction, Reading
+from distxfer.data._kind import Batch, Kind, Prediction, Reading
 from distxfer.errors import InputError
 from distxfer.measure import accuracy
 

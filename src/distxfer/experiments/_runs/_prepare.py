@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from distxfer.data import (
     Collator,
@@ -125,28 +126,15 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
     text that an intervention needs and the recipe does not provide.
     """
     recipe, kind = prepared.recipe, kind_of(prepared.task)
-    encoder = load_encoder(
-        recipe.model.name,
-        prepared.model_folder,
-        prepared.task.labels,
-        seed=stream_seed(recipe.seed, "head"),
-        output=kind.output,
-        pooling=recipe.model.pooling,
-        train_word_embeddings=recipe.model.train_word_embeddings,
-        drop_last_layers=recipe.model.drop_last_layers,
-        gradient_checkpointing=recipe.model.gradient_checkpointing,
-        fingerprint=prepared.fingerprints["model"],
-        device=team.device,
-    )
-    if recipe.task.max_length > encoder.max_tokens:
-        raise InputError(
-            f"`task.max_length` is `{recipe.task.max_length}`, but this encoder reads at most {encoder.max_tokens} tokens."
-        )
+    encoder = _load(prepared, kind, team)
     bounds: dict[str, Bound] = {}
     for name, intervention in recipe.interventions.items():
         # New weights (adapters, heads) are drawn in there.
         with torch_stream(team.device, recipe.seed, "bind", name), _blaming(name):
             bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
+    if recipe.model.frozen_weights == "bf16":
+        encoder.freeze_in_bf16()
+    encoder.move_to(team.device)
     if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
         raise InputError(
             "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
@@ -171,6 +159,35 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
     states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
     training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics, states)
     return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
+
+
+def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
+    """Load the encoder, onto the CPU where part of its weights is to be halved before a GPU has to hold them."""
+    recipe = prepared.recipe
+    halved = recipe.model.frozen_weights == "bf16"
+    if halved and team.precision != "bf16":
+        raise InputError(
+            f"`model.frozen_weights` is `bf16`, but the forward passes are in {team.precision}, for which the weights would"
+            " be too coarse. Set `model.precision=bf16`, or leave it at float32."
+        )
+    encoder = load_encoder(
+        recipe.model.name,
+        prepared.model_folder,
+        prepared.task.labels,
+        seed=stream_seed(recipe.seed, "head"),
+        output=kind.output,
+        pooling=recipe.model.pooling,
+        train_word_embeddings=recipe.model.train_word_embeddings,
+        drop_last_layers=recipe.model.drop_last_layers,
+        gradient_checkpointing=recipe.model.gradient_checkpointing,
+        fingerprint=prepared.fingerprints["model"],
+        device=torch.device("cpu") if halved else team.device,
+    )
+    if recipe.task.max_length > encoder.max_tokens:
+        raise InputError(
+            f"`task.max_length` is `{recipe.task.max_length}`, but this encoder reads at most {encoder.max_tokens} tokens."
+        )
+    return encoder
 
 
 def data_notes(task: Task, parallel: ParallelText | None) -> tuple[str, ...]:
