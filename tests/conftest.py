@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 from distxfer.cli import app
 from distxfer.encoders import Encoder, load_encoder
 from distxfer.experiments import Measured, measure
+from stand_in import StandIn
 
 # The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
@@ -232,3 +234,13 @@ def cli(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DISTXFER_RESULTS", raising=False)
     return lambda *words: CliRunner().invoke(app, list(words), prog_name="distxfer", catch_exceptions=False)
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch, tiny_settings) -> StandIn:
+    """What a sweep starts in place of `train`."""
+    made = StandIn(tmp_path, [word for word in tiny_settings if not word.startswith("phase.")])
+    monkeypatch.setattr(sys, "executable", str(made.python))
+    monkeypatch.setenv("FAKE_TRAIN", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return made

@@ -3,6 +3,10 @@
 import json
 from copy import deepcopy
 
+import numpy as np
+
+from distxfer.experiments import collect, compare_methods
+
 FAR = {"deu": 0.1, "fra": 0.2, "tur": 0.5, "jpn": 0.6}  # the distances that these runs have stored
 RECIPE = {
     "phases": ["finetune"],
@@ -15,6 +19,7 @@ RECIPE = {
 }
 ALIGN = {"kind": "align", "weight": 0.5, "loss": "infonce", "layers": [2], "weighting": "linear", "weighting_by": "sampling",
          "distance": ""}  # fmt: skip
+WITH_ALIGN = {"intervention.align": ALIGN}
 
 
 def changed(data, changes):
@@ -75,3 +80,20 @@ def runs(results, name, identity, table, settings=(), /, **changes):
         run(results, name, identity, seed, dict(zip(FAR, map(float, row), strict=True)), settings, **changes)
         for seed, row in enumerate(table)
     ]
+
+
+def scores(gain=0.0, seeds=4, seed=0):
+    """A table of accuracies, (seeds, languages), with some noise; the gain is the same everywhere."""
+    return 0.5 + gain + 0.02 * np.random.default_rng(seed).normal(size=(seeds, len(FAR)))
+
+
+def plain_and_align(folder):
+    """Write `plain` with 4 seeds and `align` with 3 of them, and return the folder."""
+    runs(folder, "plain", "aaaa0000", scores())
+    runs(folder, "align", "bbbb0000", scores(0.1, seeds=3, seed=1), WITH_ALIGN)
+    return folder
+
+
+def compared(results, *names, **options):
+    """The methods of these names, or those two, compared."""
+    return compare_methods(collect(names or ["plain", "align"], results), **options)

@@ -14,6 +14,8 @@ TARGETS = ("deu", "fra", "rus", "tur", "fin", "jpn")
 LAYERS = 3  # and the embeddings' output
 STEPS = 60
 KINDS = [f"retrieval_{kind}_{way}" for kind in ("weak", "strong", "csls") for way in ("forward", "backward")]
+METHODS = ["plain", "align", "lora"]  # of `three_methods`
+HOSTILE = "</script><img src=x onerror=alert(1)>{{x}} \"'&amp;`"
 
 
 def write_run(
@@ -49,12 +51,7 @@ def write_run(
             {"language": code, "name": "syntactic", "value": value, "n_shared": 9, "imputed": True, "provenance": "URIEL"}
             for code, value in far.items()
         ],
-        "diagnostics": [
-            {"phase": "finetune", "step": step, "gradient/task/share": 0.75}
-            | {f"drift/{code}": 0.01 * step for code in targets}
-            | {f"gradient/{term}/{what}": value for term in terms for what, value in (("cosine", -0.5), ("share", 0.25))}
-            for step in (19, 39, 59)
-        ],
+        "diagnostics": _diagnostics(targets, terms),
         "scores": [
             {"language": code, "split": "test", "metric": "accuracy", "value": value, "n": 200}
             for code, value in accuracy.items()
@@ -76,6 +73,15 @@ def write_run(
     if log:
         (run / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in _log(terms)), encoding="utf-8")
     return run
+
+
+def three_methods(folder: Path) -> Path:
+    """Write three methods with three seeds each: a baseline, one that helps, and one that has no logs and hurts."""
+    for seed in range(3):
+        write_run(folder, "plain", seed)
+        write_run(folder, "align", seed, gain=0.1, terms=("align", "drift"))
+        write_run(folder, "lora", seed, gain=-0.1, log=False)
+    return folder
 
 
 def edit(run: Path, change) -> None:
@@ -100,6 +106,15 @@ def _measurements(far: Mapping[str, float], layers: int) -> list[dict]:
                 rows.append(row(kind, layer, language, 0.5, "before"))
                 rows.append(row(kind, layer, language, 0.6 - 0.1 * distant, "after"))
     return rows
+
+
+def _diagnostics(targets: Sequence[str], terms: Sequence[str]) -> list[dict]:
+    return [
+        {"phase": "finetune", "step": step, "gradient/task/share": 0.75}
+        | {f"drift/{code}": 0.01 * step for code in targets}
+        | {f"gradient/{term}/{what}": value for term in terms for what, value in (("cosine", -0.5), ("share", 0.25))}
+        for step in (19, 39, 59)
+    ]  # fmt: skip
 
 
 def _log(terms: Sequence[str]) -> list[dict]:

@@ -1,18 +1,12 @@
-"""A sweep does every run once, whatever becomes of the others; most of them here are stand-ins for `train`, which is slow."""
+"""A sweep does every run once, shares out threads and GPUs, and goes on after an interrupt; most runs here are stand-ins."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import datetime
-from inspect import signature
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,61 +14,9 @@ from filelock import FileLock
 from pyarrow import parquet
 
 from distxfer import load_recipe, sweep, train
-from distxfer.cli import _sweep as cli_sweep
-from distxfer.experiments import MAX_RUNS, LocalEngine, plan_sweep
-from distxfer.experiments._sweeps._engines import Job, carry_out
-from helpers import message
-
-PATIENCE = 240  # seconds until a machine that is busy with other work gets there
-
-
-class StandIn:
-    """A Python that does not train: `does` says what becomes of the runs of a sweep, `events` what happened."""
-
-    def __init__(self, folder: Path, settings: list[str]) -> None:
-        self.folder, self.settings, self.results = folder, settings, folder / "results"
-        self.python = folder / "python"
-        self.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "fake_train.py"}" "$@"\n')
-        self.python.chmod(0o755)
-
-    def does(self, *words: str, **by_seed: str) -> list[str]:
-        """Set what the runs of these words do, `seed1="fail"`: that with the seed 1; return all words of the sweep."""
-        words = (*self.settings, *words)
-        runs = {
-            " ".join(run.words): {"folder": str(run.folder), "do": by_seed.get(f"seed{run.seed}", "work")}
-            for run in plan_sweep(words, self.results).runs
-        }
-        (self.folder / "runs.json").write_text(json.dumps(runs))
-        return list(words)
-
-    def events(self, kind: str = "start") -> list[dict]:
-        path = self.folder / "events.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [event for event in map(json.loads, lines) if event["event"] == kind]
-
-    def seeds(self, kind: str = "start") -> list[str]:
-        return [event["words"].rpartition("seed=")[2] for event in self.events(kind)]
-
-
-@pytest.fixture
-def fake(tmp_path, monkeypatch, tiny_settings) -> StandIn:
-    made = StandIn(tmp_path, [word for word in tiny_settings if not word.startswith("phase.")])
-    monkeypatch.setattr(sys, "executable", str(made.python))
-    monkeypatch.setenv("FAKE_TRAIN", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return made
-
-
-def statuses(outcomes) -> list[tuple[str, int, str]]:
-    return [(one.run.recipe.name, one.run.seed, one.status) for one in outcomes]
-
-
-def until(is_so) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
+from distxfer.experiments import LocalEngine, plan_sweep
+from distxfer.experiments._sweeps._engines import Job
+from stand_in import PATIENCE, statuses, until
 
 # Each run once
 
@@ -140,123 +82,15 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fa
     assert told == [f"Another process is at work on this run: {ours[0].run.folder}. It is looked at again later."]
 
 
-# Failures
+def test_a_sweep_without_runs_asks_no_engine(fake):
+    words = fake.does("recipe=plain", "seed=0")
+    sweep(words, fake.results)
 
+    class Unreachable(LocalEngine):
+        def running(self):
+            raise AssertionError("nothing is left to do")
 
-@pytest.mark.parametrize(
-    ("kind", "code", "reason"),
-    [
-        ("fail", 2, "The encoder has 4 layers,\n  and `layers` is 9."),
-        ("crash", 1, "MemoryError: no memory for 7 GB"),
-        ("die", -9, "The process was ended by SIGKILL, as the system does where memory runs out."),
-        ("leave", 0, "It ended without a result in its folder: the recipe, its data or distxfer changed while the sweep ran."),
-    ],
-)  # fmt: skip
-def test_a_failure_stops_no_other_run_and_is_remembered(fake, kind, code, reason):
-    words = fake.does("recipe=plain", "seed=0,1,2", seed0=kind)
-    told: list[str] = []
-    first = sweep(words, fake.results, notice=told.append)
-    assert statuses(first) == [("plain", 0, "failed"), ("plain", 1, "done"), ("plain", 2, "done")]
-    assert first[0].reason == reason
-    folder = first[0].run.folder
-    kept = json.loads((folder / "failed.json").read_text())
-    assert (kept["reason"], kept["exit_code"]) == (reason, code)
-    assert kept["command"][:3] == ["-m", "distxfer", "train"]
-    assert told == []
-
-    again = sweep(words, fake.results, notice=told.append)
-    assert statuses(again) == [("plain", 0, "failed before"), ("plain", 1, "done before"), ("plain", 2, "done before")]
-    assert again[0].reason == reason
-    assert told == [
-        "1 of the runs failed in an earlier sweep and are left as they are; `--retry-failed` tries them again."
-    ]
-    assert fake.seeds() == ["0", "1", "2"]
-
-    fake.does("recipe=plain", "seed=0,1,2")
-    last = sweep(words, fake.results, retry_failed=True)
-    assert statuses(last) == [("plain", 0, "done"), ("plain", 1, "done before"), ("plain", 2, "done before")]
-    assert fake.seeds() == ["0", "1", "2", "0"]
-    assert not (folder / "failed.json").exists()
-    assert (folder / "train.log").read_text().count("--- ") == 2  # what both processes said is there
-
-
-def test_the_command_line_ends_with_a_table_of_failures(fake, cli):
-    words = fake.does("recipe=plain", "seed=0,1,2", seed1="fail")
-    done = cli("sweep", *words, f"--results={fake.results}")
-    assert done.exit_code == 1
-    assert [line for line in done.stdout.splitlines() if "plain" in line and "failed" in line]
-    assert "and `layers` is 9." in done.stdout
-    lines = done.stderr.splitlines()
-    assert lines[0] == "0 of 3 runs"
-    assert lines[2].startswith("2 of 3 runs, 1 failed, about ")
-    assert lines[2].partition(" left: ")[2].startswith("plain seed=1 failed: The encoder has 4 layers, (")
-    assert lines[-1] == (
-        "Error: 1 of 3 runs are not done; the table says why, and `train.log` in a run's folder has all. `--retry-failed`"
-        " tries those that failed again."
-    )
-    found = json.loads(cli("sweep", *words, f"--results={fake.results}", "--json").stdout)
-    assert [(one["seed"], one["status"]) for one in found] == [
-        (0, "done before"),
-        (1, "failed before"),
-        (2, "done before"),
-    ]
-    assert len(fake.events()) == 3
-
-    fake.does("recipe=plain", "seed=0,1,2")
-    last = cli("sweep", *words, f"--results={fake.results}", "--retry-failed")
-    assert last.exit_code == 0
-    assert last.stdout == f"3 runs are done, 2 of them before. Results: {fake.results / 'plain'}\n"
-
-
-def test_a_result_counts_whatever_came_after_it(tmp_path):
-    """The result is written last of what matters: a process that fails at its farewell has done its run."""
-    job = Job(
-        ("-c", f"import shutil; shutil.copy('r', '{tmp_path / 'run' / 'result.json'}'); 1 / 0"),
-        tmp_path,
-        tmp_path / "run",
-    )
-    keys = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
-    (tmp_path / "r").write_text(json.dumps({"schema": 1, **dict.fromkeys(keys)}))
-    assert carry_out(job, {}).status == "done"
-    assert not (tmp_path / "run" / "failed.json").exists()
-    (tmp_path / "run" / "result.json").write_text("{")  # damaged: not done, and the process says why
-    assert (
-        carry_out(Job(("-c", "raise SystemExit('Error: no result')"), tmp_path, tmp_path / "run"), {}).reason
-        == "no result"
-    )
-
-
-class Unlucky:
-    """An engine that loses the runs of the seed 1, as one on a cluster may."""
-
-    @contextmanager
-    def running(self):
-        def submit(job: Job) -> Future:
-            future = Future()
-            if "seed=1" in job.command:
-                future.set_exception(ConnectionError("The node is gone.\nTraceback ..."))
-            else:
-                future.set_result(carry_out(job, {}))
-            return future
-
-        yield submit
-
-
-def test_what_an_engine_gives_up_on_is_a_failure_of_that_run(fake):
-    outcomes = sweep(fake.does("recipe=plain", "seed=0,1,2"), fake.results, engine=Unlucky())
-    assert [(one.status, one.reason) for one in outcomes] == [
-        ("done", ""), ("failed", "ConnectionError: The node is gone."), ("done", ""),
-    ]  # fmt: skip
-    assert json.loads((outcomes[1].run.folder / "failed.json").read_text())["reason"] == outcomes[1].reason
-
-
-def test_a_folder_that_cannot_be_written_is_said_at_once(fake):
-    (fake.folder / "file").write_text("")
-    words = fake.does("recipe=plain")
-    assert message(sweep, words, fake.folder / "file" / "results") == (
-        f"The result folder `{fake.folder / 'file' / 'results'}` cannot be written: Not a directory. Choose another with"
-        " `--results`."
-    )
+    assert [one.status for one in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
 
 
 # Workers
@@ -362,75 +196,6 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
         with FileLock(job.folder / ".lock"):
             assert submit(job).result().status == "busy"
         assert submit(job).result().status == "failed"
-
-
-def test_a_sweep_without_runs_asks_no_engine(fake):
-    words = fake.does("recipe=plain", "seed=0")
-    sweep(words, fake.results)
-
-    class Unreachable(LocalEngine):
-        def running(self):
-            raise AssertionError("nothing is left to do")
-
-    assert [one.status for one in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
-
-
-# The command line
-
-
-def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_settings, tmp_path):
-    words = [*tiny_settings, "recipe=plain,drift_reg", "seed=0,1"]
-    shown = cli("sweep", *words, "--dry-run", "--shard=1/2")
-    assert shown.exit_code == 0
-    assert list(tmp_path.iterdir()) == []
-    rows = [line.split() for line in shown.stdout.splitlines() if "waiting" in line]
-    assert [(row[0], row[1]) for row in rows] == [("plain", "0"), ("drift_reg", "0")]
-    assert "  2 runs, 0 done. The others: about " in shown.stdout
-    assert shown.stderr.splitlines() == [
-        "Timing two steps of plain (1 of 2).", "Timing two steps of drift_reg (2 of 2).",
-    ]  # fmt: skip
-
-    plan = plan_sweep(words, tmp_path / "results")
-    keys = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
-    for run in plan.runs[:2]:
-        run.folder.mkdir(parents=True)
-    (plan.runs[0].folder / "result.json").write_text(json.dumps({"schema": 1, **dict.fromkeys(keys)}))
-    (plan.runs[1].folder / "log.jsonl").touch()
-    found = json.loads(cli("sweep", *words, "--dry-run", "--json").stdout)
-    assert [(one["recipe"], one["seed"], one["status"]) for one in found] == [
-        ("plain", 0, "done before"), ("drift_reg", 0, "begun"), ("plain", 1, "waiting"), ("drift_reg", 1, "waiting"),
-    ]  # fmt: skip
-    assert [one["id"] for one in found] == [run.id for run in plan.runs]
-    assert [one["seconds"] is None for one in found] == [True, False, False, False]
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (["--engine=rya"], "The engine `rya` is not known. Did you mean `ray`? Choose from: local, ray."),
-        (["--workers=0"], "`--workers` is `0`; expected 1 or more."),
-        (["--threads=0"], "`--threads` is `0`; expected 1 or more."),
-        (["--gpus=1"], "`--gpus` is for `--engine ray`. Say so, or leave it out."),
-        (["--address=auto"], "`--address` is for `--engine ray`. Say so, or leave it out."),
-        (["--engine=ray", "--workers=2"],
-         "`--workers` is for `--engine local`. Ray starts as many runs as `--threads` and `--gpus` leave room for."),
-        (["--engine=ray", "--gpus=-1"], "A run is to have 1 threads and -1.0 GPUs; expected 1 or more, and 0 or more."),
-    ],
-)  # fmt: skip
-def test_options_that_make_no_sense(cli, options, expected):
-    done = cli("sweep", "recipe=plain", *options)
-    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"Error: {expected}\n")
-
-
-def test_the_largest_grid_is_the_same_on_the_command_line():
-    """Written twice, since `--help` imports nothing that is slow."""
-    assert signature(cli_sweep.sweep).parameters["max_runs"].default == MAX_RUNS
-
-
-def test_an_empty_shard_is_no_error(fake, cli):
-    words = fake.does("recipe=plain")
-    done = cli("sweep", *words, f"--results={fake.results}", "--shard=1/2")
-    assert (done.exit_code, done.stdout) == (0, "0 runs are done. Results: none\n")
 
 
 # Real runs

@@ -20,11 +20,11 @@ from distxfer.encoders import (
     state_cache,
 )
 from distxfer.errors import InputError, did_you_mean
+from distxfer.experiments._checkpoints._notes import notes_of
 from distxfer.experiments._checkpoints._relations import Method, Relation, relate
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
 from distxfer.experiments._runs._measurements import (
-    FEWEST,
     Moment,
     Row,
     Snapshot,
@@ -35,12 +35,11 @@ from distxfer.experiments._runs._measurements import (
 )
 from distxfer.experiments._runs._predict import Scored, score
 from distxfer.experiments._runs._prepare import data_notes, languages_of, parallel_of
+from distxfer.interventions import Languages
 from distxfer.languages import check_distance
 from distxfer.measure import (
     Decomposition,
-    cka_reason,
     relative_transfer,
-    standardise,
     top_dimension_share,
 )
 from distxfer.training import Team
@@ -176,12 +175,8 @@ def measure(
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings, before)
-    check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
-    languages = languages_of(recipe)
+    languages, task, parallel = _data(recipe)
     every = [languages.source, *languages.targets]
-    task = load_task(recipe.task.data, languages.source, languages.targets)
-    kind_of(task).check(task, languages.source)
-    parallel = parallel_of(recipe, languages)
     encoders = _encoders(before, after, recipe, task, device=Team().device)
     for note in data_notes(task, parallel):
         notice(note)
@@ -193,9 +188,6 @@ def measure(
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
     transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, every)
     found = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
-    far = found.distances[found.distance]
-    notes = [*_tokenizer_note(encoders), *_drift_notes(taken, task, rows, unbiased)]
-    notes += [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
     return Measured(
         before=before,
         after=after,
@@ -209,7 +201,7 @@ def measure(
         imputed=recipe.distance.imputed,
         distance=found.distance,
         distances=found.distances,
-        ordered=tuple(sorted(every, key=lambda key: (key != languages.source, far.get(key, inf), key))),
+        ordered=_ordered(languages, found.distances[found.distance]),
         sizes={key: len(task.examples("test", key)) for key in every},
         metric=metric,
         rows=tuple(rows),
@@ -217,7 +209,7 @@ def measure(
         transfer=transfer,
         relations=found.relations,
         decomposition=found.decomposition,
-        notes=(*notes, *_score_notes(scored, scores, task, languages.source), *found.notes),
+        notes=(*notes_of(encoders, taken, task, parallel, rows, scored, languages.source, unbiased), *found.notes),
     )
 
 
@@ -241,7 +233,17 @@ def _recipe(settings: Sequence[str], before: str) -> Recipe:
             )
         if separator and key and plain not in _READ:
             raise InputError(f"`{key}` is no key.{did_you_mean(key, _READ)} What counts: {', '.join(_READ)}.")
-    return load_recipe(str(shipped_folder() / "plain.toml"), [f"model={before}", *settings])
+    recipe = load_recipe(str(shipped_folder() / "plain.toml"), [f"model={before}", *settings])
+    check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
+    return recipe
+
+
+def _data(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
+    """Return the languages of a recipe, its task, whose kind has checked it, and its parallel text."""
+    languages = languages_of(recipe)
+    task = load_task(recipe.task.data, languages.source, languages.targets)
+    kind_of(task).check(task, languages.source)
+    return languages, task, parallel_of(recipe, languages)
 
 
 def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch.device) -> Encoders:
@@ -293,13 +295,6 @@ def _take(
     return taken
 
 
-def _tokenizer_note(encoders: Encoders) -> list[str]:
-    (before, _), (after, _) = encoders["before"], encoders["after"]
-    if before.tokenizer.get_vocab() == after.tokenizer.get_vocab():
-        return []
-    return ["The two checkpoints have different tokenizers: each read the same sentences with its own."]
-
-
 def _rows(
     taken: Mapping[Moment, Snapshot],
     task: Task,
@@ -323,39 +318,9 @@ def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Mom
     ]
 
 
-def _drift_notes(taken: Mapping[Moment, Snapshot], task: Task, rows: Iterable[Row], unbiased: bool) -> list[str]:
-    """Say for every drift that is NaN why it is; languages and layers of one reason share a line."""
-    layers: dict[tuple[str, str], dict[int, None]] = {}
-    for row in rows:
-        if not row.measure.startswith("drift_") or not isnan(row.value):
-            continue
-        examples = task.examples("test", row.language)
-        if row.n < FEWEST:
-            reason = f"fewer than {FEWEST} test sentences"
-        else:
-            old, new = (taken[moment].states(examples)[row.layer] for moment in _MODELS)
-            if row.measure == "drift_cka_standardised":
-                old, new = standardise(old), standardise(new)
-            reason = str(cka_reason(old, new, unbiased=unbiased))
-        layers.setdefault((row.language, reason), {})[row.layer] = None
-    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for (language, reason), numbers in layers.items():
-        found.setdefault((reason, tuple(numbers)), []).append(language)
-    return [
-        f"No drift for {', '.join(keys)} at layer {_spans(numbers)}: {reason}."
-        for (reason, numbers), keys in found.items()
-    ]
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Return whole numbers, ascending, as text: `0, 2-4`."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][-1] == number - 1:
-            spans[-1][1:] = [number]
-        else:
-            spans.append([number])
-    return ", ".join("-".join(map(str, span)) for span in spans)
+def _ordered(languages: Languages, far: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the source, and the targets from the nearest on; those without a distance come last."""
+    return languages.source, *sorted(languages.targets, key=lambda key: (far.get(key, inf), key))
 
 
 def _tokens(encoder: Encoder, task: Task, languages: Iterable[str]) -> dict[str, float]:
@@ -379,18 +344,3 @@ def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[s
         return None
     collate = Collator(encoder.tokenizer, max_length, encoder.device, kind_of(task))
     return score(encoder, collate, task, "test", languages, now, Team())
-
-
-def _score_notes(scored: Scored | None, scores: Mapping[str, float], task: Task, source: str) -> list[str]:
-    kind = kind_of(task)
-    metric = kind.metrics[0].replace("_", " ")
-    if scored is None:
-        what = f"exactly the labels of `{task.name}` ({', '.join(task.labels)})" if task.labels else f"`{task.name}`"
-        return [f"`after` has no head for {what}: no scores, no transfer."]
-    if not scores[source]:
-        return [f"The source's {metric} is 0: relative transfer is not defined."]
-    if kind.collapsed(scored.examples[source], scored.predictions[source]):
-        return [
-            f"COLLAPSED: the source's {metric} is within noise of the majority class: there is nothing to transfer."
-        ]
-    return []

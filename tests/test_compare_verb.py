@@ -1,0 +1,127 @@
+"""`distxfer compare` of runs: every form and view of the tables, its defaults, what it leaves out, and wrong words."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from distxfer.experiments import compare_runs
+from distxfer.reports import method_tables
+from fake_runs import compared, plain_and_align, runs, scores, write
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+
+
+@pytest.fixture
+def results(tmp_path):
+    return plain_and_align(tmp_path / "results")
+
+
+def test_the_verb_writes_every_form(cli, results):
+    words = ("compare", "plain", "align", "--results", str(results))
+    found = compared(results)
+    text = cli(*words)
+    assert (text.exit_code, text.stderr) == (0, "")
+    assert "better than `plain`: align." in text.stdout
+    data = json.loads(cli(*words, "--json").stdout)
+    assert data == json.loads(cli(*words, "--format", "json").stdout) == json.loads(json.dumps(found.records()))
+    assert {"baseline", "method", "subset", "effect", "low", "high", "p", "p_holm", "n_seeds", "n_languages", "collapsed",
+            "dropped"} <= set(data["comparisons"][0])  # fmt: skip
+    assert (data["metric"], data["selection"]) == ("accuracy", "last")
+    markdown = cli(*words, "--format", "markdown").stdout
+    assert markdown.startswith("**tiny · toy**\n\n| method | mean |")
+    latex = cli(*words, "--format", "latex").stdout
+    assert (latex.count(r"\toprule"), latex.count(r"\end{table}")) == (2, 2)
+    rows = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
+    assert [row["subset"] for row in rows] == ["all", "near", "far"]
+    assert float(rows[0]["effect"]) == found.comparisons.comparisons[0].test.effect
+    assert {(row["selection"], row["metric"], row["baseline"]) for row in rows} == {("last", "accuracy", "plain")}
+
+
+@pytest.mark.parametrize(
+    ("by", "first", "rows"), [("language", "deu", 4), ("family", "Indo-European", 3), ("distance", "align", 1)]
+)
+def test_the_views(cli, results, by, first, rows):
+    words = ("compare", "plain", "align", "--results", str(results), "--by", by)
+    found = compared(results)
+    main, *_ = method_tables(found, by)
+    assert len(main.rows) == rows
+    lines = [line.split() for line in cli(*words).stdout.splitlines()]
+    assert any(line[:1] == [first] for line in lines)
+    numbers = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
+    assert len(numbers) == (3 if by == "distance" else rows)  # near, far and slope
+    effects = {"language": found.by_language, "family": found.by_family, "distance": found.comparisons.comparisons[1:]}[
+        by
+    ]
+    assert float(numbers[0]["effect"]) == effects[0].test.effect
+
+
+def test_nothing_named_is_everything_with_plain_as_the_baseline(cli, results):
+    data = json.loads(cli("compare", "--results", str(results), "--json").stdout)
+    assert (data["baseline"], [one["method"] for one in data["comparisons"]]) == ("plain", ["align"] * 3)
+    data = json.loads(cli("compare", "align", "--baseline", "plain", "--results", str(results), "--json").stdout)
+    assert data["baseline"] == "plain"
+
+
+def test_a_plain_of_several_ids_is_no_baseline_of_its_own_accord(cli, results):
+    runs(results, "plain", "cccc0000", scores(), {"phase.finetune.epochs": 9})
+    answer = cli("compare", "--results", str(results))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("Error: Baseline `plain` is 2 methods. Say which: `plain/aaaa0000` is plain (")
+
+
+def test_what_is_left_out_is_counted(cli, results):
+    folder = write(results / "align" / "eeee0000-s0", "nonsense")
+    words = ("compare", "plain", "align", "--results", str(results))
+    lines = [line.strip() for line in cli(*words).stdout.splitlines()]
+    place = lines.index("1 left out:")
+    assert lines[place + 1].startswith(f"- `{folder / 'result.json'}` is no result of distxfer (")
+    assert len(json.loads(cli(*words, "--json").stdout)["left_out"]) == 1
+    assert cli(*words, "--format", "csv").stderr.startswith(f"Note: `{folder / 'result.json'}` is no result")
+
+
+def test_fewer_than_three_seeds_are_an_effect_and_no_ranking(cli, results):
+    runs(results, "two", "cccc0000", scores(seeds=2))
+    answer = cli("compare", "plain", "two", "--results", str(results))
+    assert "`two`: no ranking: 2 seeds, and at least 3 are needed." in answer.stdout
+
+
+def test_two_single_runs_are_still_compared_on_their_predictions(cli):
+    folders = [str(next(REFERENCE.glob(f"{name}/*-s0"))) for name in ("plain", "dist_align")]
+    expected = compare_runs(*map(Path, folders))
+    assert json.loads(cli("compare", *folders, "--json").stdout) == expected.records()
+    rows = list(csv.DictReader(io.StringIO(cli("compare", *folders, "--format", "csv").stdout)))
+    assert float(rows[-1]["effect"]) == expected.rows[-1].bootstrap.difference
+    below = [str(Path(one).relative_to(REFERENCE)) for one in folders]
+    assert json.loads(cli("compare", *below, "--results", str(REFERENCE), "--json").stdout) == expected.records()
+    three = cli("compare", *folders, str(next(REFERENCE.glob("lora/*-s0"))), "--json")
+    assert [one["n_seeds"] for one in json.loads(three.stdout)["comparisons"]] == [1] * 6
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--by", "language", "--table", "x.csv"], "`--by` goes with recipes and runs, whose settings are known; a table has"
+         " none. Leave it out."),
+        (["plain", "--table", "x.csv", "--baseline", "plain"], "`compare` was given a table and `plain`; expected one of the two."
+         " Leave the other out."),
+        (["plain", "align", "--paired"], "`--paired` goes with `--table`; runs say of themselves what it says. Leave it out."),
+        (["plain", "align", "--interactions"], "`--interactions` goes with `--ablation`. Add that, or leave it out."),
+        (["plain", "align", "--ablation", "--by", "family"], "`--by` and `--ablation` are two views of the same runs. Ask for one"
+         " at a time."),
+        (["plain", "align", "--json", "--format", "csv"], "`--json` and `--format csv` are two forms of the same tables. Ask for"
+         " one at a time."),
+        (["~nouser", "plain"], None),
+        (["a" * 5000, "plain"], None),
+        (["plain", "align", "--distance", "syn"], None),
+        (["plain"], "Nothing is left to compare with `plain`. Name methods that have runs of the same task, data, model and"
+         " source."),
+        (["plain", "none"], None),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_one_message(cli, results, words, expected):
+    answer = cli("compare", *words, "--results", str(results))
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"Error: {expected}\n" if expected else "Error: ")

@@ -1,0 +1,183 @@
+"""A task of your own of every kind: words with tags, questions with answers, and sentences to be found again."""
+
+import re
+
+import pytest
+
+from distxfer.data import Answer, Tags, kind_names
+from distxfer.data._forms import FORMS
+from distxfer.errors import InputError
+from own_files import ROWS, SENTENCES, complains, load, put, text_file
+
+# Words and tags
+
+
+@pytest.fixture
+def tags(tmp_path):
+    """A task of words with tags, whose German test is still to be written."""
+    for split in ("train", "test"):
+        put(
+            tmp_path,
+            "jsonl",
+            [{"id": "a", "words": ["a", "cat", "sat"], "tags": ["DET", "NOUN", "VERB"]}],
+            "eng",
+            split,
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_words_with_tags(tags, suffix):
+    put(tags, suffix, [{"id": "b", "words": ["日本", "new york"], "tags": ["NOUN", "DET"]}])
+    found = load(tags, kind="tokens")
+    assert (found.kind, found.labels) == ("tokens", ("DET", "NOUN", "VERB"))
+    (one,) = found.examples("test", "deu")
+    assert (one.text, one.label) == ("日本 new york", Tags(((0, 2), (3, 11)), (1, 0)))
+    assert found.examples("train", "eng")[0].label == Tags(((0, 1), (2, 5), (6, 9)), (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"words": ["a", "b"], "tags": ["DET"]}, "has 2 words in `words`, but 1 tags in `tags`. Give each word one."),
+        ({"words": ["a"], "tags": "D"}, "has 1 words in `words`, but no list of tags in `tags`. Give each word one."),
+        ({"words": "a b", "tags": ["DET"]}, "has no list of words in `words`."),
+        ({"words": [], "tags": []}, "has no list of words in `words`."),
+        ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has ' ' as word 2 in `words`: that is no word."),
+        ({"words": ["a"], "tags": [None]}, "has the label None, but labels are texts or whole numbers, and not empty."),
+    ],
+)
+def test_words_and_tags_that_do_not_fit(tags, row, said):
+    path = put(tags, "jsonl", [row])
+    complains(f"`{path}:1` {said}", tags, kind="tokens")
+
+
+def universal(folder, **columns):
+    for language in ("eng", "deu"):
+        for split in ("train", "test"):
+            text_file(folder / language / f"{split}.conllu", SENTENCES)
+    return load(folder, kind="tokens", columns=columns)
+
+
+def test_universal_dependencies(tmp_path):
+    """What is a word is known from the format's own example; what is none is counted, of each file that is read."""
+    found = universal(tmp_path)
+    assert found.labels == ("ADP", "ADV", "DET", "NOUN", "PRON", "VERB")
+    first, second = found.examples("test", "deu")
+    assert (first.id, first.text) == ("s1", "vamos nos a el mar")
+    assert [found.labels[tag] for tag in first.label.tags] == ["VERB", "PRON", "ADP", "DET", "NOUN"]
+    assert [first.text[slice(*span)] for span in first.label.spans] == ["vamos", "nos", "a", "el", "mar"]
+    assert (second.id, second.text) == ("s2", "No")
+    counted = [note for note in found.notes if "left out" in note]
+    assert counted == [
+        f"`{name}`: {count} {what} left out."
+        for name in ("eng/train.conllu", "eng/test.conllu", "deu/test.conllu")
+        for count, what in ((1, "empty nodes"), (2, "ranges of words"))
+    ]
+    assert universal(tmp_path, tags="xpos").labels == ("D", "N", "P", "R", "S", "V")
+
+
+@pytest.mark.parametrize("line", ["1\tword", "x\t_\t_\t_\t_\t_\t_\t_\t_\t_", "1 a a X _ _ 0 root _ _"])
+def test_a_line_that_is_no_word(tmp_path, line):
+    universal(tmp_path)
+    path = text_file(tmp_path / "deu" / "test.conllu", f"{SENTENCES}\n# sent_id = s3\n{line}\n")
+    number = len(SENTENCES.splitlines()) + 3
+    said = "is no line of CoNLL-U: expected 10 columns with tabs between, the first a number, and not"
+    complains(f"`{path}:{number}` {said} {line!r}.", tmp_path, kind="tokens")
+
+
+def test_unlabelled_sentences_are_texts(tmp_path):
+    text_file(tmp_path / "deu" / "unlabelled.conllu", SENTENCES[: SENTENCES.index("\n\n") + 1])
+    assert [one.text for one in universal(tmp_path).unlabelled["deu"]] == ["vámonos al mar"]
+
+
+def test_words_and_tags_in_two_columns(tmp_path):
+    content = "-DOCSTART- -X- O\n\n# O\nEU B-ORG\n\nJack\tX\tB-PER\n \n10\u00a0000  O \n"
+    for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
+        text_file(tmp_path / language / f"{split}.conll", content)
+    found = load(tmp_path, kind="entities")
+    assert [(one.text, [found.labels[tag] for tag in one.label.tags]) for one in found.examples("test", "deu")] == [
+        ("# EU", ["O", "B-ORG"]), ("Jack", ["B-PER"]), ("10\u00a0000", ["O"]),
+    ]  # fmt: skip
+    assert "`deu/test.conll`: 1 marks of documents left out." in found.notes
+    path = text_file(tmp_path / "deu" / "test.conll", "a O\nb\n")
+    complains(f"`{path}:2` holds 'b', but expected a word and its tag.", tmp_path, kind="entities")
+
+
+# Answers and retrieval
+
+
+def question(**change):
+    there = {
+        "id": "q",
+        "question": "who?",
+        "context": "日本 it was he",
+        "answers": {"text": ["he"], "answer_start": [10]},
+    }
+    return {**there, **change}
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_questions_with_answers(tmp_path, suffix):
+    rows = [question(), question(id="r", answers={"text": ["日本", "he"], "answer_start": [0, 10]})]
+    for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
+        put(tmp_path, suffix, rows, language, split)
+    found = load(tmp_path, kind="answers")
+    assert found.labels == ()
+    first, second = found.examples("test", "deu")
+    assert (first.text, first.text_pair, first.label) == ("who?", "日本 it was he", (Answer("he", 10),))
+    assert second.label == (Answer("日本", 0), Answer("he", 10))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"answers": {"text": ["he"], "answer_start": [14]}},
+            "has the answer `he` at character 14 of `context`, where there",
+        ),
+        (
+            {"answers": {"text": ["he"], "answer_start": [None]}},
+            "has the answer 'he' at None, but an answer is a text and",
+        ),
+        (
+            {"answers": {"text": ["he"], "answer_start": []}},
+            "has \"{'text': ['he'], 'answer_start': []}\" in `answers`, but",
+        ),
+        ({"answers": ["he"]}, "has \"['he']\" in `answers`, but expected"),
+        ({"context": ""}, "has no text in `context`."),
+    ],
+)
+def test_answers_that_do_not_stand_there(tmp_path, change, said):
+    put(tmp_path, "jsonl", [question()], "eng", "train")
+    put(tmp_path, "jsonl", [question()], "eng")
+    path = put(tmp_path, "jsonl", [question(**change)])
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` {said}')}"):
+        load(tmp_path, kind="answers")
+
+
+def test_sentences_to_be_found_again(tmp_path):
+    """No labels, no training text; ids that one language alone has are counted."""
+    put(tmp_path, "tsv", [{"id": key, "text": f"text {key}"} for key in "abc"], "eng")
+    put(tmp_path, "tsv", [{"id": key, "text": f"Text {key}"} for key in "bcd"])
+    found = load(tmp_path, kind="retrieval")
+    assert (found.kind, found.labels, found.splits["train"]) == ("retrieval", (), {})
+    assert [(one.id, one.label) for one in found.examples("test", "deu")] == [("b", None), ("c", None), ("d", None)]
+    assert found.notes == (
+        "`deu/test.tsv` has 1 of the 3 ids alone, without their like in `eng/test.tsv` (first: line 4).",
+        "`eng/test.tsv` has 1 of the 3 ids alone, without their like in `deu/test.tsv` (first: line 2).",
+    )
+
+
+# Which kinds there are
+
+
+def test_every_kind_of_task_can_be_ones_own():
+    assert set(FORMS) == set(kind_names())
+
+
+def test_an_unknown_kind(tmp_path):
+    for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
+        put(tmp_path, "jsonl", ROWS, language, split)
+    said = "`task.kind` is `token`, which no files of your own can be. Did you mean `tokens`? Choose from:"
+    complains(f"{said} {', '.join(FORMS)}.", tmp_path, kind="token")
