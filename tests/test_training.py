@@ -182,7 +182,7 @@ def two_processes(folder: Path, recipe: str, settings: list[str]) -> dict:
     found = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert found.returncode == 0, found.stderr[-3000:]
     result = json.loads(found.stdout)
-    assert result["provenance"]["processes"] == 2
+    assert (result["provenance"]["processes"], result["provenance"]["threads"]) == (2, 1)
     return result
 
 

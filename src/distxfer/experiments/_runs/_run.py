@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import torch
 from filelock import FileLock, Timeout
 from peft import PeftModel
 from pyarrow import parquet
@@ -264,6 +265,8 @@ def _write(
                 "device": str(team.device),
                 "dtype": team.precision,
                 "processes": team.size,
+                "cpu": torch.backends.cpu.get_cpu_capability(),  # what sums are cut by, and so how they are rounded
+                "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             }
