@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
@@ -269,6 +270,48 @@ def test_an_encrypted_archive(release, tmp_path):
             place = content.find(mark, place + 4)
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"^`.*locked\.zip` cannot be read"):
+        task_languages(data(path))
+
+
+@pytest.mark.parametrize("form", ["tgz", "zip", "folder"])
+def test_a_file_that_is_too_large_is_not_read_whole(form, tmp_path):
+    name, size = "annotations/en/annotations.json", 2**27  # of zeros: a few hundred kB in an archive
+    path = tmp_path / f"huge.{form}"
+    if form == "folder":
+        (path / "annotations" / "en").mkdir(parents=True)
+        with (path / name).open("wb") as stream:
+            stream.truncate(size)
+        name = f"{path.name}/{name}"
+    elif form == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr(name, bytes(size))
+    else:
+        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, Zeros())
+    tracemalloc.start()
+    complains(
+        f"`{path}:{name}` holds more than 32 MiB, and no file of CLDR's annotations is nearly as large. Get the tarball of the"
+        " npm package `cldr-annotations-full`, or a release of CLDR, anew.",
+        task_languages, data(path),
+    )  # fmt: skip
+    assert tracemalloc.get_traced_memory()[1] < 0.7 * size
+    tracemalloc.stop()
+
+
+class Zeros:  # as many as are asked for
+    def read(self, count):
+        return bytes(count)
+
+
+def test_a_header_that_claims_more_than_there_is(tmp_path):
+    path = tmp_path / "lies.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("annotations/en/annotations.json")
+        member.size = 2**40
+        archive.fileobj.write(member.tobuf())
+    with pytest.raises(InputError, match=r"^`.*lies\.tgz` cannot be read \("):
         task_languages(data(path))
 
 

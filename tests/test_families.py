@@ -30,6 +30,8 @@ def of(model):
     [
         ("bert-base-multilingual-cased", "mbert"),
         ("google-bert/bert-base-multilingual-uncased", "mbert"),
+        ("distilbert/distilbert-base-multilingual-cased", "distilmbert"),
+        ("distilbert/distilbert-base-uncased", ""),
         ("FacebookAI/xlm-roberta-base", "xlm-roberta-base"),
         ("FacebookAI/XLM-RoBERTa-Large", "xlm-roberta-large"),
         ("intfloat/multilingual-e5-base", "xlm-roberta-base"),
@@ -61,6 +63,8 @@ def test_a_model_is_known_by_the_last_part_of_its_name(model, family):
     [
         ({"model_type": "bert", "hidden_size": 768}, "mbert"),
         ({"model_type": "bert", "hidden_size": 384}, ""),
+        ({"model_type": "distilbert", "dim": 768, "vocab_size": 119547}, "distilmbert"),
+        ({"model_type": "distilbert", "dim": 768, "vocab_size": 30522}, ""),
         ({"model_type": "xlm-roberta", "hidden_size": 768, "vocab_size": 250002}, "xlm-roberta-base"),
         ({"model_type": "xlm-roberta", "hidden_size": 768, "vocab_size": 401145}, "glot500"),
         ({"model_type": "xlm-roberta", "hidden_size": 1024}, "xlm-roberta-large"),

@@ -1,6 +1,7 @@
 """The built-in tasks and corpora of the hub: read from folders with exactly its layout and columns, and from its cache."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,16 @@ def test_another_revision_is_read_when_the_recipe_asks_for_it_and_said(cache):
         f"`facebook/xnli` was read at the commit {COMMIT}: `task.revision` is `{COMMIT}`. `task.revision={COMMIT}` keeps to"
         " that.",
     )
+
+
+def test_a_copy_on_disk_has_no_revision(tmp_path):
+    for name, section, load in (("xnli", "task", load_task), ("flores", "parallel", load_parallel)):
+        lies = data(tmp_path, name)
+        assert load(lies, "eng", ("zho",))
+        assert message(load, replace(lies, revision=COMMIT), "eng", ("zho",)) == (
+            f"`{section}.revision` is `{COMMIT}`, which has no effect beside `{section}.folder` = `{lies.folder}`: a copy on this"
+            " machine is read as it is. Leave one of the two out."
+        )
 
 
 def test_a_dataset_without_a_pin_says_which_commit_it_was_read_at(cache):

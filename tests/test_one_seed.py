@@ -120,6 +120,22 @@ def test_a_collapsed_run_is_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [
+        (None, "accuracy"), ("classification", "accuracy"), ("retrieval", "accuracy"),
+        ("tokens", "whole_example"), ("entities", "whole_example"), ("answers", "whole_example"),
+    ],
+)  # fmt: skip
+def test_what_is_compared_is_that_of_the_kind_of_task(tmp_path, kind, metric):
+    """Results of old runs do not say a kind: all were of classification."""
+    run = shutil.copytree(PLAIN, tmp_path / "run")
+    data = json.loads((run / "result.json").read_text())
+    assert "kind" not in data
+    (run / "result.json").write_text(json.dumps(data if kind is None else {**data, "kind": kind}))
+    assert compare_runs(run, ALIGN).metric == metric
+
+
 def test_what_chose_the_checkpoints_is_said_of_both_runs(tmp_path):
     run = shutil.copytree(ALIGN, tmp_path / "run")
     data = json.loads((run / "result.json").read_text())

@@ -1,7 +1,7 @@
 """The verb that takes a language from what there is of it to a model: `new-language`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,54 +9,59 @@ from distxfer._complete import complete_override, complete_recipe
 from distxfer._console import is_main, notice, progress, width, write, write_json
 from distxfer.cli._options import RESULTS, AsJson, Results
 
+Code = Annotated[str, typer.Argument(help="The language; one without a code may use `qaa` to `qtz`.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Of every run: task=NAME or a folder, model=MODEL, phase.finetune.epochs=8 ...",
+        metavar="[KEY=VALUE]...",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+Labelled = Annotated[
+    Path | None,
+    typer.Option("--labelled", help="Labelled sentences to test on, in a file as of your own tasks (test.jsonl)."),
+]
+FewShot = Annotated[
+    Path | None, typer.Option("--few-shot", help="Labelled sentences to train on; others than those to test on.")
+]
+Text = Annotated[Path | None, typer.Option("--text", help="Text in the language, a sentence a line.")]
+Parallel = Annotated[
+    Path | None, typer.Option("--parallel", help="Pairs: a source sentence, a tab, its translation a line.")
+]
+Dictionary = Annotated[
+    Path | None, typer.Option("--dictionary", help="Words: one of the source, a tab, a translation a line.")
+]
+Relatives = Annotated[
+    str | None, typer.Option("--relatives", help="Related languages whose distance stands in: cym,gle.")
+]
+ARecipe = Annotated[
+    str | None,
+    typer.Option("--recipe", help="A recipe in place of the proposed one.", autocompletion=complete_recipe),
+]
+Seeds = Annotated[int, typer.Option("--seeds", help="Runs of each recipe; fewer than 3 are no claim.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check, lay the data down and propose.")]
+
 
 def new_language(
-    code: Annotated[str, typer.Argument(help="The language; one without a code may use `qaa` to `qtz`.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Of every run: task=NAME or a folder, model=MODEL, phase.finetune.epochs=8 ...",
-            metavar="[KEY=VALUE]...",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
-    ] = None,
-    labelled: Annotated[
-        Path | None,
-        typer.Option("--labelled", help="Labelled sentences to test on, in a file as of your own tasks (test.jsonl)."),
-    ] = None,
-    few_shot: Annotated[
-        Path | None, typer.Option("--few-shot", help="Labelled sentences to train on; others than those to test on.")
-    ] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, a sentence a line.")] = None,
-    parallel: Annotated[
-        Path | None, typer.Option("--parallel", help="Pairs: a source sentence, a tab, its translation a line.")
-    ] = None,
-    dictionary: Annotated[
-        Path | None, typer.Option("--dictionary", help="Words: one of the source, a tab, a translation a line.")
-    ] = None,
-    relatives: Annotated[
-        str | None, typer.Option("--relatives", help="Related languages whose distance stands in: cym,gle.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", help="A recipe in place of the proposed one.", autocompletion=complete_recipe),
-    ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="Runs of each recipe; fewer than 3 are no claim.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, lay the data down and propose.")] = False,
+    code: Code,
+    overrides: Overrides = None,
+    labelled: Labelled = None,
+    few_shot: FewShot = None,
+    text: Text = None,
+    parallel: Parallel = None,
+    dictionary: Dictionary = None,
+    relatives: Relatives = None,
+    recipe: ARecipe = None,
+    seeds: Seeds = 3,
+    dry_run: DryRun = False,
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
     """Take a new language from a few test sentences to a model, a recommendation and a report."""
     from distxfer.experiments import Given, carry_out, estimate_language, plan_language
-    from distxfer.reports import (
-        language_report,
-        outcome_record,
-        outcome_tables,
-        plan_record,
-        plan_tables,
-        recommendation,
-    )
+    from distxfer.reports import plan_record, plan_tables
 
     kin = tuple(one.strip() for one in relatives.split(",") if one.strip()) if relatives else ()
     given = Given(labelled, few_shot, text, parallel, dictionary, kin)
@@ -72,11 +77,17 @@ def new_language(
         return
     with progress() as report:
         outcome = carry_out(plan, report=report, notice=notice)
-    if not is_main():
-        return
+    if is_main():
+        _show(outcome, plan_record(plan, estimate) if as_json else None)
+
+
+def _show(outcome: Any, planned: dict[str, Any] | None) -> None:
+    """Write the report, and print what came of a plan; as JSON, after what was planned, where there is that."""
+    from distxfer.reports import language_report, outcome_record, outcome_tables, recommendation
+
     path = language_report(outcome)
-    if as_json:
-        write_json({**plan_record(plan, estimate), **outcome_record(outcome), "report": str(path)})
+    if planned is not None:
+        write_json({**planned, **outcome_record(outcome), "report": str(path)})
         return
     for table in outcome_tables(outcome):
         write(table.text(width()))

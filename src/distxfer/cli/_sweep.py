@@ -14,55 +14,62 @@ _ENGINES = ("local", "ray")
 _MAX_RUNS = 1000
 
 
+Axes = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Axes, with commas between their values: recipe=plain,dist_align seed=0,1,2 intervention.align.weight=0.1,1."
+        " A value that is a list has brackets around it. study=FILE reads axes from a file.",
+        metavar="recipe=NAME,NAME [KEY=VALUE,VALUE]... [study=FILE] [name=NAME]",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+Paired = Annotated[
+    list[str] | None,
+    typer.Option("--paired", help="Axes that go in step, not all with all.", metavar="KEY,KEY"),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only list the runs, what is done, and estimates of time and disk.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed in an earlier sweep.")]
+MaxRuns = Annotated[int, typer.Option("--max-runs", help="Refuse a larger grid.")]
+Shard = Annotated[str, typer.Option("--shard", help="Only this part of the runs, for job arrays.", metavar="I/N")]
+Engine = Annotated[str, typer.Option("--engine", help="local, or ray.", autocompletion=lambda: list(_ENGINES))]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="local: runs at once. Default: one a GPU, or 1.", show_default=False),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        help="local: of all workers together, by default all cores; ray: of each run, by default 1.",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option("--gpus", help="ray: of each run. Default: 1 where there are any.", show_default=False),
+]
+Address = Annotated[
+    str,
+    typer.Option("--address", help="ray: of the cluster. Default: $RAY_ADDRESS, or this machine alone."),
+]
+
+
 def sweep(
-    axes: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Axes, with commas between their values: recipe=plain,dist_align seed=0,1,2 intervention.align.weight=0.1,1."
-            " A value that is a list has brackets around it. study=FILE reads axes from a file.",
-            metavar="recipe=NAME,NAME [KEY=VALUE,VALUE]... [study=FILE] [name=NAME]",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
-    ] = None,
-    paired: Annotated[
-        list[str] | None,
-        typer.Option("--paired", help="Axes that go in step, not all with all.", metavar="KEY,KEY"),
-    ] = None,
+    axes: Axes = None,
+    paired: Paired = None,
     results: Results = RESULTS,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list the runs, what is done, and estimates of time and disk.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try runs again that failed in an earlier sweep.")
-    ] = False,
-    max_runs: Annotated[int, typer.Option("--max-runs", help="Refuse a larger grid.")] = _MAX_RUNS,
-    shard: Annotated[
-        str, typer.Option("--shard", help="Only this part of the runs, for job arrays.", metavar="I/N")
-    ] = "",
-    engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray.", autocompletion=lambda: list(_ENGINES))
-    ] = _ENGINES[0],
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", help="local: runs at once. Default: one a GPU, or 1.", show_default=False),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads",
-            help="local: of all workers together, by default all cores; ray: of each run, by default 1.",
-            show_default=False,
-        ),
-    ] = None,
-    gpus: Annotated[
-        float | None,
-        typer.Option("--gpus", help="ray: of each run. Default: 1 where there are any.", show_default=False),
-    ] = None,
-    address: Annotated[
-        str,
-        typer.Option("--address", help="ray: of the cluster. Default: $RAY_ADDRESS, or this machine alone."),
-    ] = "",
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
+    max_runs: MaxRuns = _MAX_RUNS,
+    shard: Shard = "",
+    engine: Engine = _ENGINES[0],
+    workers: Workers = None,
+    threads: Threads = None,
+    gpus: Gpus = None,
+    address: Address = "",
     as_json: AsJson = False,
 ) -> None:
     """Train every combination of the axes: what is done is skipped, and one failure stops no other run."""

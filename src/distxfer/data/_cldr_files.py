@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO
 from xml.etree import ElementTree
 
 from distxfer.errors import InputError
 
 # What reading an archive raises that is cut off, damaged, encrypted or packed in a way that Python does not know.
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+_LARGEST = 2**25  # bytes of a file: those of CLDR have far less, and an archive of a few kB can hold gigabytes
 _FOLDER = "annotations"  # the JSON: annotations/LOCALE/annotations.json; the XML: annotations/LOCALE.xml
 
 
@@ -31,7 +33,8 @@ def read_annotations(path: Path) -> dict[str, tuple[Annotation, ...]]:
 
     Of a locale that is there twice (as in releases with a `seed`), the one with more annotations.
 
-    Raises InputError for a file that is neither a .zip file nor a tarball, is damaged, or has no annotations.
+    Raises InputError for a file that is neither a .zip file nor a tarball, is damaged, has no annotations, or one that is
+    larger than any of CLDR's.
     """
     found: dict[str, tuple[Annotation, ...]] = {}
     try:
@@ -60,18 +63,31 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         for file in sorted(root.rglob("*")):
             place = PurePosixPath(root.name, *file.relative_to(root).parts)
             if _locale(place) and file.is_file():
-                yield str(place), file.read_bytes()
+                with file.open("rb") as stream:
+                    yield str(place), _whole(f"{path}:{place}", stream)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 if _locale(PurePosixPath(name)):
-                    yield name, archive.read(name)
+                    with archive.open(name) as stream:
+                        yield name, _whole(f"{path}:{name}", stream)
     else:
         with tarfile.open(path) as archive:
             for member in archive:
                 wanted = member.isfile() and _locale(PurePosixPath(member.name))
-                if wanted and (stream := archive.extractfile(member)) is not None:
-                    yield member.name, stream.read()
+                if wanted and (content := archive.extractfile(member)) is not None:
+                    yield member.name, _whole(f"{path}:{member.name}", content)
+
+
+def _whole(place: str, stream: IO[bytes]) -> bytes:
+    """Return what a file holds, of which no more is read than one of CLDR may have, whatever its header says."""
+    content = stream.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise InputError(
+            f"`{place}` holds more than {_LARGEST // 2**20} MiB, and no file of CLDR's annotations is nearly as large. Get the"
+            " tarball of the npm package `cldr-annotations-full`, or a release of CLDR, anew."
+        )
+    return content
 
 
 def _locale(path: PurePosixPath) -> str:

@@ -111,6 +111,12 @@ def _find(group: str, data: Data) -> object:
                 f"`{section}.{name}` has no effect on the {_WHAT[group]} `{data.name}`. Leave it out"
                 f"{f'; of such keys, it reads {reads}' if keys else ''}."
             )
+    if data.folder and data.revision:
+        section = _SECTIONS[group]
+        raise InputError(
+            f"`{section}.revision` is `{data.revision}`, which has no effect beside `{section}.folder` = `{data.folder}`: a copy"
+            " on this machine is read as it is. Leave one of the two out."
+        )
     return found
 
 

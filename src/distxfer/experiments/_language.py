@@ -9,14 +9,18 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data import (
+    About,
     Data,
     Pair,
     ParallelText,
+    Task,
+    kind_named,
     load_parallel,
     load_task,
     parallel_languages,
     parallel_names,
     task_languages,
+    task_names,
 )
 from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError
@@ -39,7 +43,6 @@ _MOST = 1000  # texts a language: more say nothing new about a tokenizer
 _UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
 _UNKNOWN = 0.01  # share of unknown tokens from which on whole words are lost
 _TORN = 1.0  # tokens a character: more means bytes, not pieces of words
-_COUNTS = ("accuracy", "exact_match")  # shares of what is right
 _TEST_SIZES, _SEEDS = (100, 300, 1000), (3, 5, 10)
 
 
@@ -66,6 +69,7 @@ class _Measured:
     """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ."""
 
     metric: str
+    kind: str
     scores: Mapping[str, float]
     seeds: int
     seed_sd: float | None
@@ -243,27 +247,35 @@ def _all(found: ParallelText, key: str) -> list[Pair]:
 
 def _measured(recipe: Recipe, results: Path, source: str) -> _Measured:
     """Return the test scores of all finished runs of this recipe's name, model, task and source below a folder."""
-    found: dict[str, list[dict[str, Any]]] = {}  # by metric
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}  # by metric, and the kind of the task
     for path in sorted(results.glob("**/result.json")):
         try:
             result = read_result(path.parent)
         except InputError:
             continue  # a foreign or damaged file tells nothing about this model and task; `distxfer ls runs` names it
         if result is not None and _alike(result, recipe, source):
-            found.setdefault(result.metric, []).append(
+            found.setdefault((result.metric, result.data.get("kind", Task.kind)), []).append(
                 {
                     one["language"]: one
                     for one in result.scores
                     if (one["split"], one["metric"]) == ("test", result.metric)
                 }
             )
-    metric, runs = max(found.items(), key=lambda item: len(item[1]), default=("accuracy", []))
+    kind = task_kind(recipe)
+    nothing: tuple[tuple[str, str], list[dict[str, Any]]] = ((kind_named(kind).metrics[0], kind), [])
+    (metric, kind), runs = max(found.items(), key=lambda item: len(item[1]), default=nothing)
     languages = set.intersection(*map(set, runs)) if runs else set()
     scores = {code: fmean(run[code]["value"] for run in runs) for code in sorted(languages)}
     spreads = [stdev(run[code]["value"] for run in runs) ** 2 for code in scores] if len(runs) > 1 else []
     sizes = [run[code]["n"] for run in runs for code in scores]
     seed_sd, size = fmean(spreads) ** 0.5 if spreads else None, round(fmean(sizes)) if sizes else 0
-    return _Measured(metric, scores, len(runs), seed_sd, size)
+    return _Measured(metric, kind, scores, len(runs), seed_sd, size)
+
+
+def task_kind(recipe: Recipe) -> str:
+    """Return the kind of a recipe's task, without reading it."""
+    about = task_names().get(recipe.task.name)
+    return recipe.task.kind or (about.kind if about else About.kind)
 
 
 def _alike(result: Result, recipe: Recipe, source: str) -> bool:
@@ -331,7 +343,7 @@ def _gains(key: str, measured: _Measured, expected: Fact) -> Iterator[Fact]:
             "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
         )
         return
-    if measured.metric not in _COUNTS:
+    if measured.metric != "accuracy" or kind_named(measured.kind).per == "token":
         note = f"{measured.metric} is no share of the sentences that are right"
         yield Fact("smallest gain", "smallest_gain", key, None, note=note)
         return

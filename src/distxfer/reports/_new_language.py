@@ -1,6 +1,6 @@
 """What there is of a new language, what is proposed for it, and what came of that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from distxfer.experiments._new_language import Evidence, MethodScore
 
 _REPORT = "report.md"
+# By what a model says of a text of the task's kind: what is counted, how it is loaded (transformers has no pipeline for
+# answers), and when it is right.
+_SENTENCE: Mapping[str, str] = {"text": "sentence", "token": "sentence", "span": "question"}
+_PIPELINES: Mapping[str, str] = {"text": "text-classification", "token": "token-classification"}
+_RIGHT: Mapping[str, tuple[str, ...]] = {
+    "token": ("A sentence is right where all its words are.",),
+    "span": ("A question is right by exact match, with any of its answers; the questions on one text go together.",),
+}
 
 
 def plan_tables(plan: "LanguagePlan", estimate: "Estimate") -> list[Table]:
@@ -46,12 +54,13 @@ def recommendation(outcome: "LanguageOutcome") -> str:
     plan, found = outcome.plan, outcome.evaluation
     method = f"`{plan.proposal.recipe}`"
     if found.test is None or found.baseline is None or found.method is None:
-        return "Use none of these models: no seed is left with which both have learnt anything in the source language."
+        none = "no seed is left with which both have learnt anything in the source language."
+        return f"Use none of these models: {none}" if outcome.use is None else f"Use `{outcome.use}`: {none}"
     cost = found.method.seconds / found.baseline.seconds if found.baseline.seconds else 0.0
     gain = f"{100 * found.test.effect:+.1f} points"
     if found.test.low is not None and found.test.high is not None:
         gain += f" (95 % interval {100 * found.test.low:+.1f} to {100 * found.test.high:+.1f})"
-    basis = f"on {found.sentences} sentences with {len(found.seeds)} seed{'s' * (len(found.seeds) > 1)}"
+    basis = f"on {_tested(outcome)} with {_seeds(len(found.seeds))}"
     if found.test.low is None:
         why = _reason(found.test.reason)
         return f"No claim: {method} has {gain} against `plain` {basis}, but {why}. Until then, use `plain`."
@@ -84,7 +93,8 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
         "estimate": {
             "runs": estimate.runs,
             "seconds": estimate.seconds,
-            "accuracy": estimate.expected.value,
+            "metric": estimate.expected.measure,
+            "score": estimate.expected.value,
             "low": estimate.expected.low,
             "high": estimate.expected.high,
             "smallest_gain": estimate.smallest,
@@ -99,6 +109,7 @@ def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
     return {
         "results": {
             "sentences": found.sentences,
+            "texts": found.texts,
             "seeds": list(found.seeds),
             "collapsed": list(found.collapsed),
             "methods": [vars(one) for one in (found.baseline, found.method) if one is not None],
@@ -129,9 +140,10 @@ def _in_the_way(plan: "LanguagePlan") -> str:
 
 def _given_table(plan: "LanguagePlan") -> Table:
     has = plan.has
+    one = _SENTENCE[has.output]
     rows: list[tuple[Any, ...]] = [
-        ("labelled sentences to test on", has.tests),
-        ("labelled sentences to train on", has.shots),
+        (f"labelled {one}s to test on", has.tests),
+        (f"labelled {one}s to train on", has.shots),
         ("sentence pairs", has.pairs),
         ("unlabelled texts", has.texts),
         ("words of the dictionary", has.words),
@@ -159,7 +171,7 @@ def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
     took = estimate.seconds
     time = f"about {took / 60:.0f} min here" if took >= 90 else f"about {took:.0f} s here"
     runs = (
-        f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {plan.seeds} seed{'s' * (plan.seeds > 1)} each;"
+        f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {_seeds(plan.seeds)} each;"
         f" {estimate.runs} still to be done, {time}."
     )
     return [runs, _expectation(plan, estimate)]
@@ -170,10 +182,12 @@ def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
     if not isinstance(one.value, float):
         return f"What `plain` will have is not known: {one.note}."
     inside = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-    gain = "no gain" if smallest is None else f"gains from {100 * smallest:.1f} points on"
+    said = f"`plain` may have {_percent(one.measure)} of {100 * one.value:.1f}{inside} in this language"
+    if smallest is None:
+        return f"{said}; which gain can be shown is not known before the runs."
     return (
-        f"`plain` may have {100 * one.value:.1f} %{inside} in this language; with {plan.has.tests} sentences and"
-        f" {plan.seeds} seeds, {gain} can be shown (in 4 of 5 cases)."
+        f"{said}; with {plan.has.tests} {_SENTENCE[plan.has.output]}s and {_seeds(plan.seeds)}, gains from"
+        f" {100 * smallest:.1f} points on can be shown (in 4 of 5 cases)."
     )
 
 
@@ -188,20 +202,26 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
     test = found.test
     collapsed = tuple(f"COLLAPSED, and in no number here: {one}" for one in found.collapsed)
     if test is None or found.baseline is None or found.method is None:
-        return Table(("recipe", "accuracy"), [], title=f"results in {plan.name}", notes=("There are none.", *collapsed))
+        return Table(
+            ("recipe", _column(plan)), [], title=f"results in {plan.name}", notes=("There are none.", *collapsed)
+        )
     rows = [_row(found.baseline, None), _row(found.method, _difference(test))]
-    what = "right" if plan.has.kind == "classification" else "wholly right"
-    columns = ("recipe", f"{what} in {plan.key} (%)", "sd of seeds", "gain (points)", plan.source, "seconds a run")
+    metric = next(iter(outcome.baseline.values())).metric
+    source = plan.source if metric == "accuracy" else f"{plan.source}, {metric}"
+    columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
+    over = "sentences" if found.texts is None else "texts"
     notes = [
-        f"{found.sentences} sentences, {len(found.seeds)} seeds. Intervals are 95 %: of a method over sentences (Wilson); of the"
-        " gain over seeds and sentences, both random (docs/statistics.md). Do not compare the intervals of methods."
+        f"{_tested(outcome)}, {_seeds(len(found.seeds))}. Intervals are 95 %: of a method over {over} (Wilson); of the gain over"
+        f" seeds and {over}, both random (docs/statistics.md). Do not compare the intervals of methods.",
+        *_RIGHT.get(plan.has.output, ()),
     ]
     if test.p is not None:
         share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
         notes.append(f"p = {test.p:.3f}{share}.")
     if found.smallest is not None:
         notes.append(
-            f"The smallest gain that this many sentences and seeds show in 4 of 5 cases: {100 * found.smallest:.1f} points."
+            f"The smallest gain that this many {_SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"
+            f" {100 * found.smallest:.1f} points."
         )
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
 
@@ -229,15 +249,34 @@ def _reason(reason: str | None) -> str:
 
 def _more(outcome: "LanguageOutcome") -> str:
     """Return what it would take to show a gain of the size that was found."""
-    found = outcome.evaluation
+    found, more = outcome.evaluation, f"{_SENTENCE[outcome.plan.has.output]}s"
     if found.test is None or found.test.effect <= 0:
-        return "There is no gain that more test sentences could show."
+        return f"There is no gain that more test {more} could show."
     if found.needed is None:
-        return "More sentences alone would not show a gain of this size: run more seeds (`--seeds`)."
+        return f"More {more} alone would not show a gain of this size: run more seeds (`--seeds`)."
     return (
-        f"If the gain is real, about {found.needed} test sentences with as many seeds would show it in 4 of 5 cases"
-        f" (there are {found.sentences})."
+        f"If the gain is real, about {found.needed} test {more} with as many seeds would show it in 4 of 5 cases"
+        f" (there are {found.sentences}{'' if found.texts is None else ', and as many a text'})."
     )
+
+
+def _tested(outcome: "LanguageOutcome") -> str:
+    """Return how much was tested on: sentences, or questions and the texts that they are on."""
+    found, one = outcome.evaluation, _SENTENCE[outcome.plan.has.output]
+    return f"{found.sentences} {one}s" + ("" if found.texts is None else f" on {found.texts} texts")
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
+def _column(plan: "LanguagePlan") -> str:
+    what = "right" if plan.has.output == "text" else "wholly right" if plan.has.output == "token" else "exact match"
+    return f"{what} in {plan.key} (%)"
+
+
+def _percent(metric: str) -> str:
+    return {"accuracy": "an accuracy", "f1": "an F1"}.get(metric, metric)
 
 
 def _next_steps(outcome: "LanguageOutcome") -> str:
@@ -261,18 +300,11 @@ def _next_steps(outcome: "LanguageOutcome") -> str:
 
 
 def _loading(outcome: "LanguageOutcome") -> str:
-    if any(outcome.model.rglob("adapter_config.json")) if outcome.model else False:
-        return f"# adapters: `{outcome.model}/README.md` says how to load them"
-    task = _PIPELINES.get(outcome.plan.has.kind, "")
+    adapters = any(outcome.model.rglob("adapter_config.json")) if outcome.model else False
+    task = _PIPELINES.get(outcome.plan.has.output)
+    if adapters or task is None:
+        return f"# {outcome.model}/README.md says how to load {'the adapters' if adapters else 'it'}"
     return f'from transformers import pipeline\n\nmodel = pipeline("{task}", "{outcome.model}")'
-
-
-_PIPELINES = {
-    "classification": "text-classification",
-    "tokens": "token-classification",
-    "entities": "token-classification",
-    "answers": "question-answering",
-}
 
 
 def _proposal_record(one: "Proposal") -> dict[str, Any]:

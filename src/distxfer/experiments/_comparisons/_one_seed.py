@@ -7,19 +7,14 @@ from typing import Any
 
 from pyarrow import ArrowException, parquet
 
+from distxfer.data import Task
 from distxfer.errors import InputError
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._results._selection import selection_of, selection_warnings
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
 
 _COLUMNS = ["language", "example_id", "label", "prediction"]
-_ONE_CLASS = (
-    "classification",
-    "retrieval",
-)  # the kinds of tasks whose examples have one class, so that this is accuracy
-Answers = Mapping[
-    str, Mapping[str, tuple[str, bool]]
-]  # by language and example: its label, and whether it was got right
+Answers = Mapping[str, Mapping[str, tuple[str, str]]]  # by language and example: its label, and what was predicted
 
 
 @dataclass(frozen=True)
@@ -119,13 +114,22 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         baseline=str(baseline),
         method=str(method),
         source=sources[0],
-        metric="accuracy" if results[0].data.get("kind", _ONE_CLASS[0]) in _ONE_CLASS else "whole_example",
+        metric=_metric(results[0]),
         selection=" / ".join(dict.fromkeys(selection.values())),
         warnings=selection_warnings(selection),
         seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
         collapsed=tuple(str(one.folder) for one in results if one.data["status"] == "collapsed"),
         rows=(*rows, _of_all(targets, first, second)),
     )
+
+
+def _metric(result: Result) -> str:
+    """Return what it is that an example is got right: its one class, or all words of it, or an answer as it stands."""
+    from distxfer.data import kind_named  # needs torch, which comparing and reporting otherwise do not
+
+    kind = kind_named(result.data.get("kind", Task.kind))  # an old result does not say it: there was no other kind
+    one_class = kind.output in ("text", "state")
+    return "accuracy" if one_class else "whole_example"
 
 
 def _finished(folder: Path) -> Result:
@@ -144,9 +148,9 @@ def stored_answers(folder: Path) -> Answers:
         rows = parquet.read_table(path, columns=_COLUMNS).to_pylist()
     except (OSError, ArrowException, KeyError) as error:
         raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
-    answers: dict[str, dict[str, tuple[str, bool]]] = {}
+    answers: dict[str, dict[str, tuple[str, str]]] = {}
     for row in rows:
-        answers.setdefault(row["language"], {})[row["example_id"]] = row["label"], row["label"] == row["prediction"]
+        answers.setdefault(row["language"], {})[row["example_id"]] = row["label"], row["prediction"]
     return answers
 
 
@@ -172,7 +176,8 @@ def _check_same(first: Answers, second: Answers, baseline: Path, method: Path) -
 
 
 def _right(answers: Answers, examples: Sequence[tuple[str, str]]) -> list[bool]:
-    return [answers[language][example][1] for language, example in examples]
+    found = (answers[language][example] for language, example in examples)
+    return [label == prediction for label, prediction in found]
 
 
 def _of_language(language: str, first: Answers, second: Answers) -> OneLanguage:

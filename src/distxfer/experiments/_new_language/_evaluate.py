@@ -1,6 +1,7 @@
 """Does it help? A method against the baseline in one language, with few sentences and few seeds."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from statistics import fmean, stdev
 import numpy as np
 import numpy.typing as npt
 
+from distxfer.data import Answer, Example
 from distxfer.experiments._comparisons._one_seed import stored_answers
 from distxfer.experiments._results._result import Result
-from distxfer.measure import Crossed, crossed, smallest_gain, wilson
+from distxfer.measure import Crossed, crossed, exact_match, smallest_gain, wilson
 
 _MOST = 100_000  # test sentences: nobody labels more to find a small gain
+Table = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,13 @@ class MethodScore:
 class Evaluation:
     """A method less the baseline, over seeds that both have, with seeds and test sentences both random.
 
-    `smallest` is the smallest gain that so many sentences and seeds show in 4 of 5 cases, `needed` how many sentences would
-    show the one found; None where that cannot be. `collapsed` names runs that learnt nothing, which nothing takes in.
+    `texts` says how many texts the sentences are on, where they are questions: those on one text go together. `smallest` is
+    the smallest gain that so many sentences and seeds show in 4 of 5 cases, `needed` how many sentences would show the one
+    found; None where that cannot be. `collapsed` names runs that learnt nothing, which nothing takes in.
     """
 
     sentences: int
+    texts: int | None
     seeds: tuple[int, ...]
     baseline: MethodScore | None
     method: MethodScore | None
@@ -58,11 +63,20 @@ class Evaluation:
         return "better" if self.test.low > 0 else "worse" if self.test.high < 0 else "open"
 
 
-def evaluate(key: str, baseline: Mapping[int, Result], method: Mapping[int, Result]) -> Evaluation:
+def evaluate(
+    key: str,
+    baseline: Mapping[int, Result],
+    method: Mapping[int, Result],
+    questions: Mapping[str, Example] | None = None,
+) -> Evaluation:
     """Return how a method does against the baseline in a language, from the predictions of their runs by seed.
 
     The table of (method is right) - (baseline is right), seeds by sentences, is what `crossed` tests, sentences in the place
     of languages: what other sentences and other seeds would give. Fewer than 3 seeds are no claim.
+
+    Right is what is predicted as the label, all words of it. `questions`, by their ids, are the test of a task of answers:
+    there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of
+    languages (see `_by_text`).
     """
     collapsed = [one for runs in (baseline, method) for one in runs.values() if one.data["status"] != "done"]
     seeds = tuple(
@@ -72,31 +86,81 @@ def evaluate(key: str, baseline: Mapping[int, Result], method: Mapping[int, Resu
     )
     named = tuple(str(one.folder) for one in collapsed)
     if not seeds:
-        return Evaluation(0, (), None, None, None, None, None, named)
-    tables = [_right(key, [runs[seed] for seed in seeds]) for runs in (baseline, method)]
-    before, after = (
-        _score(table, [runs[seed] for seed in seeds]) for table, runs in zip(tables, (baseline, method), strict=True)
-    )
+        return Evaluation(0, None, (), None, None, None, None, None, named)
+    pairs = [[runs[seed] for seed in seeds] for runs in (baseline, method)]
+    stored = [[stored_answers(run.folder)[key] for run in runs] for runs in pairs]
+    examples = list(stored[0][0])
+    texts = [str(questions[one].text_pair) for one in examples] if questions else examples
+    tables = [np.array([_right(one, examples, questions or {}) for one in answers]) for answers in stored]
+    before, after = (_score(table, texts, runs) for table, runs in zip(tables, pairs, strict=True))
     differences = tables[1] - tables[0]
-    test, sentences = crossed(differences), differences.shape[1]
-    design = _Design(before.accuracy, float(np.abs(differences).mean()), _seed_sd(differences), len(seeds))
+    by_text, sentences = _by_text(differences, texts), differences.shape[1]
+    test = crossed(by_text)
+    design = _Design(
+        before.accuracy,
+        float(np.abs(differences).mean()),
+        _seed_sd(by_text),
+        len(seeds),
+        _independent(differences, texts) / sentences,
+    )
     needed = None if test.effect <= 0 else design.sentences(test.effect, sentences)
-    return Evaluation(sentences, seeds, before, after, test, design.smallest(sentences), needed, named)
+    count = len(set(texts)) if questions else None
+    return Evaluation(sentences, count, seeds, before, after, test, design.smallest(sentences), needed, named)
 
 
 def _of(runs: Sequence[Result]) -> set[Path]:
     return {one.folder for one in runs}
 
 
-def _right(key: str, runs: Sequence[Result]) -> npt.NDArray[np.float64]:
-    """Return whether each run is right (1) or wrong (0) on each test sentence of the language, (seeds, sentences)."""
-    answers = [stored_answers(run.folder)[key] for run in runs]
-    return np.array([[float(one[example][1]) for example in answers[0]] for one in answers])
+def _right(
+    answers: Mapping[str, tuple[str, str]], examples: Sequence[str], questions: Mapping[str, Example]
+) -> list[float]:
+    """Return whether a run is right (1) or wrong (0) on each test sentence."""
+    found = []
+    for one in examples:
+        label, prediction = answers[one]
+        right = questions[one].label if one in questions else None
+        if isinstance(right, tuple):
+            found.append(exact_match([answer.text for answer in right if isinstance(answer, Answer)], prediction))
+        else:
+            found.append(float(label == prediction))
+    return found
 
 
-def _score(table: npt.NDArray[np.float64], runs: Sequence[Result]) -> MethodScore:
+def _by_text(table: Table, texts: Sequence[str]) -> Table:
+    """Return (seeds, texts) for (seeds, sentences), with the same mean of each seed; the table itself, one sentence a text.
+
+    Text t with n_t sentences, whose values sum to S_t, and the mean m of all n sentences on T texts:
+
+        m + (S_t - m n_t) T / n
+
+    A mean over sentences is a ratio of two sums over texts: these are the values whose mean it is to first order.
+
+    Reference: Cochran 1977, chapter 9A (clusters of unequal sizes, the ratio to size).
+    """
+    counts = Counter(texts)
+    if len(counts) == len(texts):
+        return table
+    places = {text: place for place, text in enumerate(counts)}
+    members = np.zeros((len(texts), len(counts)))
+    members[range(len(texts)), [places[text] for text in texts]] = len(counts) / len(texts)
+    mean = table.mean()
+    found: Table = mean + (table - mean) @ members
+    return found
+
+
+def _independent(table: Table, texts: Sequence[str]) -> float:
+    """Return how many independent sentences these are worth, from one a text to all: n by the design effect (Kish 1965)."""
+    sentences, count = len(texts), len(set(texts))
+    if count == sentences:
+        return sentences
+    alone, together = (one.mean(axis=0).var(ddof=1) / one.shape[1] for one in (table, _by_text(table, texts)))
+    return float(min(sentences, max(count, sentences * alone / together))) if together else count
+
+
+def _score(table: Table, texts: Sequence[str], runs: Sequence[Result]) -> MethodScore:
     by_seed, accuracy = table.mean(axis=1), float(table.mean())
-    low, high = wilson(accuracy, table.shape[1])
+    low, high = wilson(accuracy, round(_independent(table, texts)))
     return MethodScore(
         recipe=str(runs[0].data["recipe"]["name"]),
         accuracy=accuracy,
@@ -108,7 +172,7 @@ def _score(table: npt.NDArray[np.float64], runs: Sequence[Result]) -> MethodScor
     )
 
 
-def _seed_sd(differences: npt.NDArray[np.float64]) -> float:
+def _seed_sd(differences: Table) -> float:
     """Return the standard deviation over seeds of one method's accuracy, beyond what sentences explain.
 
     That of the seeds' mean differences, less the noise of a mean over n sentences, divided by sqrt 2: two methods.
@@ -124,19 +188,24 @@ def _seed_sd(differences: npt.NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class _Design:
-    """What decides which gain can be shown; `discordant` is the share of sentences that one method alone gets right."""
+    """What decides which gain can be shown; `discordant` is the share of sentences that one method alone gets right.
+
+    `worth` is how many independent ones a sentence is: 1, or less for questions on one text.
+    """
 
     accuracy: float
     discordant: float
     seed_sd: float
     seeds: int
+    worth: float
 
     def smallest(self, sentences: int) -> float | None:
         """Return the smallest gain that so many sentences show; None where there is none."""
         if not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
             return None
+        independent = round(self.worth * sentences)
         return smallest_gain(
-            sentences, self.seeds, accuracy=self.accuracy, discordant=self.discordant, seed_sd=self.seed_sd
+            independent, self.seeds, accuracy=self.accuracy, discordant=self.discordant, seed_sd=self.seed_sd
         )
 
     def sentences(self, gain: float, at_least: int) -> int | None:

@@ -2,9 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ from distxfer.data import (
     Answer,
     Data,
     Example,
+    Output,
     ParallelText,
     Tags,
     Task,
+    kind_named,
+    leaks,
     load_parallel,
     load_task,
     read_dictionary,
     task_languages,
+    task_names,
 )
-from distxfer.data._checks import leaks
 from distxfer.data._tables import SUFFIXES
 from distxfer.errors import InputError
-from distxfer.experiments._language import text_lines
+from distxfer.experiments._language import task_kind, text_lines
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._runs._prepare import parallel_of
 from distxfer.interventions import Languages
@@ -48,7 +51,7 @@ class Given:
 class Has:
     """What there is of a language: labelled sentences to test on and to train on, texts, sentence pairs, words.
 
-    `kind` is that of the task. `notes` say what is wrong with it.
+    `kind` is that of the task, `columns` which column of its files holds a field. `notes` say what is wrong with it.
     """
 
     tests: int
@@ -58,6 +61,12 @@ class Has:
     words: int
     kind: str
     notes: tuple[str, ...]
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def output(self) -> Output:
+        """What a model says of a text of this kind of task: one thing, one a word, or where in it something stands."""
+        return kind_named(self.kind).output
 
     def count(self, what: str) -> int:
         """Return how many `pairs`, `texts` or `words` there are."""
@@ -72,6 +81,7 @@ def lay_down(folder: Path, key: str, source: str, recipe: Recipe, given: Given) 
 
     Raises InputError for a file that cannot be read, a label that the task does not have, or a language without a test.
     """
+    _check_kind(recipe)
     known = key in task_languages(recipe.task.data)
     if not known and given.labelled is None:
         raise InputError(
@@ -79,11 +89,12 @@ def lay_down(folder: Path, key: str, source: str, recipe: Recipe, given: Given) 
             " with `--labelled`."
         )
     base = load_task(recipe.task.data, source, (key,) if known else ())
-    data = folder / "data"
-    _write_source(data / source, base, source)
-    own = _write_target(data / key, base, key, given)
+    data, columns = folder / "data", _columns(recipe)
+    _write_source(data / source, base, source, columns)
+    own = _write_target(data / key, base, key, given, columns)
     with _naming({path: str(given_as) for path, given_as in own.items()} | {data / source / "train.jsonl": base.name}):
-        task = load_task(_data(data, base), source, (key,), target_labels=given.few_shot is not None)
+        lies = Data(str(data), kind="" if base.kind == Task.kind else base.kind, columns=columns)
+        task = replace(load_task(lies, source, (key,), target_labels=given.few_shot is not None), name=base.name)
     _check(task, source, key)
     pairs = _pairs(folder / "parallel", key, source, recipe, given)
     words = _words(folder / "dictionary", key, given)
@@ -96,23 +107,43 @@ def lay_down(folder: Path, key: str, source: str, recipe: Recipe, given: Given) 
         words=words,
         kind=task.kind,
         notes=(*task.notes, *((*pairs.notes, *leaks(task, pairs)) if pairs else ())),
+        columns=columns,
     )
 
 
-def _data(folder: Path, base: Task) -> Data:
-    return Data(str(folder), kind="" if base.kind == "classification" else base.kind)
+def _check_kind(recipe: Recipe) -> None:
+    """Raise InputError for a task without labels, before anything of it is read."""
+    kind = task_kind(recipe)
+    if kind_named(kind).output == "state":
+        raise InputError(
+            f"`task` is `{recipe.task.name}`, of the kind `{kind}`, which has no labels, and `plain` fine-tuning, with which"
+            " every recipe is compared here, trains on labels alone. Choose a task with labels; for this one, train an"
+            " intervention with `phase.finetune.task=false` by `distxfer train`."
+        )
 
 
-def _write_source(folder: Path, base: Task, source: str) -> None:
+def _columns(recipe: Recipe) -> Mapping[str, str]:
+    """Return the columns of a task of the user's own, whose files those of the language are like."""
+    return {} if recipe.task.name in task_names() else recipe.task.columns
+
+
+def _write_source(folder: Path, base: Task, source: str, columns: Mapping[str, str]) -> None:
     """Write the source's text; without unlabelled text of its own, that which it trains on is text to mine in."""
     for split in SPLITS:
         if examples := base.examples(split, source):
-            _write(folder / f"{split}.jsonl", _records(base, examples))
-    texts = base.unlabelled.get(source) or base.examples("train", source)
-    _write(folder / "unlabelled.jsonl", ({"id": str(place), **_text(one)} for place, one in enumerate(texts)))
+            _write(folder / f"{split}.jsonl", _records(base, examples), columns)
+    texts = [_text(one) for one in base.unlabelled.get(source, ())] or [
+        {"text": text} for text in _single(base.examples("train", source))
+    ]
+    _write_unlabelled(folder, texts, columns)
 
 
-def _write_target(folder: Path, base: Task, key: str, given: Given) -> dict[Path, Path]:
+def _single(examples: Sequence[Example]) -> Iterable[str]:
+    """Return every text once, those of pairs one by one: what is mined in the language are single texts as well."""
+    return dict.fromkeys(text for one in examples for text in (one.text, one.text_pair) if text is not None)
+
+
+def _write_target(folder: Path, base: Task, key: str, given: Given, columns: Mapping[str, str]) -> dict[Path, Path]:
     """Write what there is in the language, and return which of the user's files each written one is a copy of."""
     copies = {}
     for path, name in ((given.labelled, "test"), (given.few_shot, "train")):
@@ -124,12 +155,18 @@ def _write_target(folder: Path, base: Task, key: str, given: Given) -> dict[Path
             copies[folder / f"{name}{path.suffix}"] = path
             _copy(path, folder / f"{name}{path.suffix}")
     if given.labelled is None:
-        _write(folder / "test.jsonl", _records(base, base.examples("test", key)))
+        _write(folder / "test.jsonl", _records(base, base.examples("test", key)), columns)
     texts = [_text(one) for one in base.unlabelled.get(key, ())]
     texts += [{"text": line} for line in text_lines(given.text)] if given.text else []
     if texts:
-        _write(folder / "unlabelled.jsonl", ({"id": str(place), **one} for place, one in enumerate(texts)))
+        _write_unlabelled(folder, texts, columns)
     return copies
+
+
+def _write_unlabelled(folder: Path, texts: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> None:
+    pair = {"text_pair": None} if "text_pair" in columns else {}  # a column that is named is there in every row
+    records = ({"id": str(place), **pair, **one} for place, one in enumerate(texts))
+    _write(folder / "unlabelled.jsonl", records, columns)
 
 
 def _records(task: Task, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
@@ -145,8 +182,8 @@ def _records(task: Task, examples: Iterable[Example]) -> Iterator[dict[str, Any]
                 yield {"id": one.id, "question": one.text, "context": one.text_pair, "answers": _answers(one.label)}
             case _:
                 raise InputError(
-                    f"The task `{task.name}` is one of {task.kind}, without labels: nothing is trained on it that a new"
-                    " language could gain from. Choose a task with labels."
+                    f"The example `{one.id}` of `{one.language}` in the task `{task.name}` has no label, so it can be neither"
+                    " trained nor tested on. Choose a task with labels."
                 )
 
 
@@ -159,10 +196,11 @@ def _text(example: Example) -> dict[str, str]:
     return {"text": example.text, **pair}
 
 
-def _write(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def _write(path: Path, records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    rows = ({columns.get(name, name): value for name, value in one.items()} for one in records)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in records)
+        stream.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
 
 
 def _copy(path: Path, to: Path) -> None:
@@ -192,6 +230,11 @@ def _check(task: Task, source: str, key: str) -> None:
             f"There are {len(tests)} labelled sentences of `{key}` to test on; expected at least {FEWEST}, and some hundred"
             " to see a usual gain."
         )
+    if kind_named(task.kind).output == "span" and (texts := len({one.text_pair for one in tests})) < FEWEST:
+        raise InputError(
+            f"The {len(tests)} questions of `{key}` to test on are on {texts} text{'s' * (texts > 1)}; expected questions on at"
+            f" least {FEWEST}, for those on one text go together."
+        )
     paired = task.examples("test", source)[0].text_pair is not None
     odd = next((one for one in tests if (one.text_pair is not None) != paired), None)
     if odd is not None:
@@ -217,7 +260,7 @@ def _pairs(folder: Path, key: str, source: str, recipe: Recipe, given: Given) ->
         lines = (f"{_one_line(one.source.text)}\t{_one_line(one.target.text)}\n" for one in pairs)
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
     with _naming({path: str(given.parallel)}):
-        return load_parallel(str(folder), source, (key,))
+        return replace(load_parallel(str(folder), source, (key,)), name=str(given.parallel or recipe.parallel.name))
 
 
 def _one_line(text: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from distxfer.data import Example, load_task
 from distxfer.errors import InputError
 from distxfer.experiments._language import Fact, language_facts, seed_spread
 from distxfer.experiments._new_language._evaluate import Evaluation, evaluate
@@ -163,7 +164,7 @@ def carry_out(
         for path, runs in zip(plan.recipes, found, strict=True):
             notice(f"{path.stem}, seed {seed} (of {plan.seeds})")
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
-    evaluation = evaluate(plan.key, *found)
+    evaluation = evaluate(plan.key, *found, _questions(plan))
     better = evaluation.verdict == "better"
     runs = found[1] if better else found[0]
     sound = [run for run in runs.values() if run.data["status"] == "done"]
@@ -171,6 +172,14 @@ def carry_out(
     return LanguageOutcome(
         plan, *found, evaluation, use if sound else None, sound[0].folder / "model" if sound else None
     )
+
+
+def _questions(plan: LanguagePlan) -> dict[str, Example] | None:
+    """Return the test of a task of answers, which says more than a run's predictions do: all answers, and on which text."""
+    if plan.has.output != "span":
+        return None
+    task = load_task(load_recipe(str(plan.recipes[0])).task.data, plan.source, (plan.key,))
+    return {one.id: one for one in task.examples("test", plan.key)}
 
 
 def _proposed(recipe: str, has: Has, model: str) -> tuple[Proposal, tuple[Proposal, ...]]:

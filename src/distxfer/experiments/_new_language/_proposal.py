@@ -100,7 +100,7 @@ def chosen(name: str, has: Has, model: str) -> Proposal:
     if name not in _NEEDS:
         path = recipe_path(name)
         return _proposal(path.stem, path, has, model)
-    if name in _CLASSES_ALONE and has.kind != "classification":
+    if name in _CLASSES_ALONE and has.output != "text":
         raise InputError(
             f"The recipe `{name}` compares predictions of whole texts, and this is a task of {has.kind}. Name another one."
         )
@@ -123,7 +123,7 @@ def study() -> Mapping[str, Any]:
 
 
 def _allowed(name: str, has: Has) -> bool:
-    if name in _CLASSES_ALONE and has.kind != "classification":
+    if name in _CLASSES_ALONE and has.output != "text":
         return False
     needs = _NEEDS[name]
     return not needs or has.count(needs) >= (_FEW if needs != "words" else 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distxfer.data import task_languages
+from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
 from distxfer.experiments._new_language._given import Given, Has
 from distxfer.experiments._new_language._proposal import Proposal
@@ -94,12 +94,13 @@ def workspace_recipe(
     source_file: Path, folder: Path, key: str, words: Sequence[str], has: Has, matrix: Path | None
 ) -> Recipe:
     """Return a recipe with its data in the folder of a language; `words` are the user's overrides."""
-    kind = [] if has.kind == "classification" else [f"task.kind={has.kind}"]
+    kind = [] if has.kind == Task.kind else [f"task.kind={has.kind}"]
     recipe = load_recipe(
         str(source_file),
         [
             *(word for word in words if _key(word) not in _OF_THE_BASE and not _key(word).startswith("task.columns.")),
-            f"task={folder / 'data'}", *kind, f"task.targets={key}", f"task.shots={'all' if has.shots else 0}",
+            f"task={folder / 'data'}", *kind, *(f"task.columns.{name}={column}" for name, column in has.columns.items()),
+            f"task.targets={key}", f"task.shots={'all' if has.shots else 0}",
             f"parallel={folder / 'parallel' if has.pairs else ''}",
             *([f"distance.matrix={matrix}"] if matrix else []),
         ],

@@ -1,0 +1,207 @@
+"""`distxfer new-language` of tasks beside classification: entities in CoNLL-U, questions on texts, and what has no labels."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+import fake_runs
+from conftest import WORDS, say, sentences
+from distxfer.data import task_languages
+from distxfer.experiments import Given, language_facts, load_recipe, plan_language
+from distxfer.experiments._new_language._evaluate import Evaluation
+from distxfer.measure import exact_match
+from distxfer.reports import recommendation
+from helpers import message
+from own_tasks import row_of_answer, row_of_text, row_of_words, write
+
+
+def lines(path, rows):
+    """Write rows as JSON lines, and return where."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def conllu(path, language, n, seed):
+    """Write sentences in CoNLL-U, with their entities where treebanks have other things."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blocks = []
+    for place, (words, _) in enumerate(sentences(n, seed)):
+        row = row_of_words(str(place), words, language)
+        tags = zip(row["words"], row["tags"], strict=True)
+        body = [f"{at}\t{word}\t_\tX\t{tag}\t_\t_\t_\t_\t_\n" for at, (word, tag) in enumerate(tags, 1)]
+        blocks.append(f"# sent_id = {seed}-{place}\n{''.join(body)}\n")
+    path.write_text("".join(blocks), encoding="utf-8")
+    return path
+
+
+def questions(n, texts, seed):
+    """Questions in Japanese on so many texts, which go together; the first has an answer more."""
+    made = [row_of_answer("", words, "jpn") for words, _ in sentences(texts, seed)]
+    rows = [{**made[place % texts], "id": f"{seed}-{place}"} for place in range(n)]
+    other = rows[0]["context"].split()[0]
+    first = rows[0]["answers"]
+    rows[0] = {**rows[0], "answers": {"text": [*first["text"], other], "answer_start": [*first["answer_start"], 0]}}
+    return rows
+
+
+@pytest.fixture
+def common(tiny_without_dropout):
+    """Overrides for a run of a second."""
+    return [
+        f"model={tiny_without_dropout}", "model.train_word_embeddings=true", "task.max_length=16",
+        "phase.finetune.batch_size=8", "phase.finetune.learning_rate=5e-3", "intervention.align.layers=2",
+        "intervention.align.batch_size=4", "diagnostics.gradients=0", "diagnostics.states=0",
+    ]  # fmt: skip
+
+
+def predictions(run):
+    """The predictions of a run in the new language, by example."""
+    rows = parquet.read_table(Path(run["folder"]) / "predictions.parquet").to_pylist()
+    return {row["example_id"]: row for row in rows if row["language"] == "cym"}
+
+
+def finished(cli, *words):
+    answer = cli("new-language", "cym", *map(str, words), "--seeds", "1", "--json")
+    assert answer.exit_code == 0, answer.output
+    found = json.loads(answer.stdout)
+    assert found["results"]["collapsed"] == []
+    return found, Path(found["report"]).read_text(encoding="utf-8")
+
+
+def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):
+    for split, n in {"train": 48, "dev": 8, "test": 16}.items():
+        conllu(tmp_path / "base" / "eng" / f"{split}.conllu", "eng", n, {"train": 0, "dev": 1, "test": 2}[split])
+    labelled, few = (conllu(tmp_path / f"{seed}.conllu", "jpn", n, seed) for n, seed in ((12, 21), (4, 22)))
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{say(words, 'eng')}\t{say(words, 'jpn')}\n" for words, _ in sentences(60, 31)))
+    found, report = finished(
+        cli, *common, f"task={tmp_path / 'base'}", "task.kind=entities", "task.columns.tags=xpos", "phase.finetune.epochs=3",
+        "--labelled", labelled, "--few-shot", few, "--parallel", pairs,
+    )  # fmt: skip
+    assert found["proposal"]["recipe"] == "dist_align"
+    assert (found["given"]["kind"], found["given"]["tests"], found["given"]["shots"]) == ("entities", 12, 4)
+    assert not any("distxfer-" in note for note in found["notes"])
+    for path in found["recipes"]:
+        assert load_recipe(path).task.columns == {"tags": "xpos"}
+    for run, one in zip(found["runs"], found["results"]["methods"], strict=True):
+        rows = predictions(run).values()
+        assert len(rows) == 12
+        assert one["accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
+    assert (found["results"]["sentences"], found["results"]["texts"]) == (12, None)
+    assert "wholly right in cym (%)" in report
+    assert "12 sentences, 1 seed. Intervals" in report
+    assert "eng, f1 (%)" in report
+    assert 'pipeline("token-classification", ' in report
+    assert "Use `plain`" in report or "use `plain`" in report
+
+
+def test_questions_on_texts_that_go_together(cli, common, tmp_path):
+    base = write(tmp_path / "base", row_of_answer, train_size=24)
+    labelled = lines(tmp_path / "test.jsonl", questions(18, 6, 21))
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{say(words, 'jpn')}\n" for words, _ in sentences(60, 32)))
+    found, report = finished(
+        cli, *common, f"task={base}", "task.kind=answers", "phase.finetune.epochs=3", "--labelled", labelled, "--text", text,
+    )  # fmt: skip
+    assert (found["proposal"]["recipe"], found["given"]["texts"]) == ("mined_align", 60)
+    unlabelled = Path(found["folder"]) / "data" / "eng" / "unlabelled.jsonl"
+    mined_in = [json.loads(line) for line in unlabelled.read_text().splitlines()]
+    assert all(one.keys() == {"id", "text"} for one in mined_in)
+    assert len({one["text"] for one in mined_in}) == len(mined_in) > 20  # not one question, asked of every text
+    right = {row["id"]: row["answers"]["text"] for row in map(json.loads, labelled.read_text().splitlines())}
+    for run, one in zip(found["runs"], found["results"]["methods"], strict=True):
+        rows = predictions(run)
+        hits = [exact_match(answers, rows[key]["prediction"]) for key, answers in right.items()]
+        assert one["accuracy"] == pytest.approx(np.mean(hits))
+    assert (found["results"]["sentences"], found["results"]["texts"]) == (18, 6)
+    for said in (
+        "labelled questions to test on", "exact match in cym (%)", "18 questions on 6 texts, 1 seed", "eng, f1 (%)",
+        "of a method over texts (Wilson)", "README.md says how to load it",
+    ):  # fmt: skip
+        assert said in report
+    assert "question-answering" not in report  # transformers has no such pipeline
+
+
+def test_questions_on_too_few_texts(common, tmp_path):
+    base = write(tmp_path / "base", row_of_answer, train_size=8)
+    given = Given(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
+    said = message(
+        plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+    )
+    assert said == (
+        "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, for those on one text go"
+        " together."
+    )
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("task", ["own", "flores"])
+def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_path, task):
+    words = [f"task={write(tmp_path / 'own', row_of_text, train_size=0)}", "task.kind=retrieval"]
+    words = words if task == "own" else ["task=flores"]  # on the hub, which is not asked
+    labelled = lines(tmp_path / "test.jsonl", [row_of_text("0", [0, 1], "jpn")])
+    for more in ([], ["--dry-run"]):
+        answer = cli("new-language", "cym", *common[:3], *words, "--labelled", str(labelled), *more)
+        assert (answer.exit_code, answer.stdout) == (2, "")
+        assert answer.stderr == (
+            f"Error: `task` is `{words[0].removeprefix('task=')}`, of the kind `retrieval`, which has no labels, and `plain`"
+            " fine-tuning, with which every recipe is compared here, trains on labels alone. Choose a task with labels; for"
+            " this one, train an intervention with `phase.finetune.task=false` by `distxfer train`.\n"
+        )
+    assert not (tmp_path / "results").exists()
+
+
+def test_pairs_of_texts_in_columns_with_names_of_their_own(common, tmp_path):
+    def pair(key, words, language):
+        return {"key": key, "a": say(words, language), "b": say(words[::-1], language), "label": str(len(words) % 2)}
+
+    base = write(tmp_path / "base", pair)
+    labelled = lines(
+        tmp_path / "test.jsonl", [pair(str(n), words, "jpn") for n, (words, _) in enumerate(sentences(8, 4))]
+    )
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{word}\n" for word in WORDS["jpn"]))
+    words = [
+        f"task={base}",
+        *(f"task.columns.{name}={at}" for name, at in {"id": "key", "text": "a", "text_pair": "b"}.items()),
+    ]
+    made = plan_language("cym", Given(labelled=labelled, text=text), [*common[:3], *words], tmp_path / "results")
+    assert (made.has.tests, made.has.texts) == (8, len(WORDS["jpn"]))
+    data = load_recipe(str(made.recipes[0])).task.data
+    assert task_languages(data) == ("cym", "eng")
+
+
+def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
+    base = write(tmp_path / "base", row_of_words)
+    recipe = load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=tokens"])
+    gains = {}
+    for kind in ("tokens", "classification"):
+        settings = {"model.name": str(tiny), "task.name": str(base)}
+        for seed in range(2):
+            scores = {"deu": 0.5 + seed / 10}
+            fake_runs.run(tmp_path / kind, "plain", "aaaa0000", seed, scores, settings, kind=kind)
+        facts = language_facts("deu", recipe, tmp_path / kind)
+        gains[kind] = [one for one in facts if one.measure == "smallest_gain"]
+    assert [(one.value, one.note) for one in gains["tokens"]] == [
+        (None, "accuracy is no share of the sentences that are right")
+    ]
+    assert all(one.value for one in gains["classification"])
+    nothing = language_facts(
+        "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=entities"]), tmp_path / "no"
+    )
+    assert [one.measure for one in nothing if one.section == "expected"] == ["f1"]
+
+
+@pytest.mark.parametrize("use", ["plain", None])
+def test_where_the_method_alone_learnt_nothing_the_baseline_is_there(use):
+    nothing = Evaluation(0, None, (), None, None, None, None, None, ("results/x-s0",))
+    plan = SimpleNamespace(proposal=SimpleNamespace(recipe="lora"))
+    said = recommendation(SimpleNamespace(plan=plan, evaluation=nothing, use=use))
+    assert said == (
+        f"Use {'`plain`' if use else 'none of these models'}: no seed is left with which both have learnt anything in the source"
+        " language."
+    )

@@ -1,0 +1,83 @@
+"""Which recipe `distxfer new-language` proposes, by what there is of a language and what the reference study found."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from distxfer.experiments import load_recipe
+from distxfer.experiments._new_language import Has, proposals
+from distxfer.experiments._new_language._proposal import chosen, study
+from distxfer.experiments._new_language._workspace import recipe_text
+from helpers import message
+
+ROOT = Path(__file__).parents[1]
+HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+E5 = "bundled/multilingual-e5-small"
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ({"pairs": 500, "texts": 500, "words": 500}, "align_consistency"),
+        ({"pairs": 500, "kind": "tokens"}, "dist_align"),
+        ({"texts": 500}, "mined_align"),
+        ({"pairs": 49, "texts": 49}, "drift_reg"),
+        ({"words": 500}, "drift_reg"),
+        ({}, "drift_reg"),
+    ],
+)
+def test_the_first_proposal(there, name):
+    has = Has(**{**vars(HAS), **there})
+    first, *others = proposals(has, E5)
+    assert first.recipe == name
+    assert first.evidence == study()["methods"][name]
+    assert first.evidence.shown
+    assert first.recipe not in {one.recipe for one in others}
+    ranked = [one.evidence.all.low for one in (first, *others) if one.evidence]
+    assert ranked == sorted(ranked, reverse=True)
+    for one in (first, *others):
+        assert load_recipe(str(one.file)).name == one.recipe
+
+
+def test_what_speaks_against_a_proposal():
+    has = Has(**{**vars(HAS), "texts": 60, "shots": 5})
+    first = proposals(has, "another")[0]
+    said = " ".join(first.caveats)
+    for part in ("with the model `bundled/multilingual-e5-small`", "here are 60", "fewer mined pairs", "source alone"):
+        assert part in said
+    drift = proposals(HAS, E5)[0]
+    assert any(one.startswith("The source language had -") for one in drift.caveats)
+
+
+def test_another_recipe_than_the_proposed_one():
+    assert chosen("lora", HAS, E5).recipe == "lora"
+    assert message(chosen, "plain", HAS, E5).startswith(
+        "`--recipe` is `plain`, but `plain` is what every recipe is compared"
+    )
+    assert message(chosen, "code_switch", HAS, E5) == (
+        "The recipe `code_switch` needs words, and there are none: give some with `--dictionary`."
+    )
+    tokens = Has(**{**vars(HAS), "kind": "tokens", "pairs": 9})
+    assert message(chosen, "consistency", tokens, E5).startswith(
+        "The recipe `consistency` compares predictions of whole texts"
+    )
+    assert "There is no recipe `lorra`. Did you mean `lora`?" in message(chosen, "lorra", HAS, E5)
+
+
+@pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg"])
+def test_a_recipe_comes_back_from_its_text(tmp_path, name):
+    recipe = load_recipe(
+        str(chosen(name, Has(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]
+    )
+    (tmp_path / f"{name}.toml").write_text(recipe_text(recipe, "A comment."))
+    assert load_recipe(str(tmp_path / f"{name}.toml")).resolved() == recipe.resolved()
+
+
+def test_the_evidence_is_that_of_the_study(monkeypatch):
+    spec = importlib.util.spec_from_file_location("study", ROOT / "scripts" / "study.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "study", module)  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    assert module.EVIDENCE.read_text(encoding="utf-8") == module.evidence(module.read_study())
