@@ -9,7 +9,7 @@ from pyarrow import Table, parquet
 from distxfer.data import Answer, Example
 from distxfer.experiments._new_language._evaluate import evaluate
 from distxfer.experiments._results._result import Result
-from distxfer.measure import crossed, smallest_gain
+from distxfer.measure import crossed, smallest_gain, wilson
 
 
 def fake_run(folder: Path, name: str, seed: int, right, status="done") -> Result:
@@ -120,11 +120,31 @@ def test_texts_with_more_questions_count_for_more(tmp_path):
     found = judged(tmp_path, before, after, on_texts(texts))
     difference = after.astype(float) - before
     assert found.test.effect == pytest.approx(difference.mean())
-    # The variance of a ratio over texts, from its definition: residuals of the sums around the effect times the sizes.
+    # The variance of a ratio over texts, from its definition: residuals of the sums around a seed's effect times the sizes.
     sizes = np.bincount(texts)
     sums = np.array([np.bincount(texts, weights=row) for row in difference])
-    by_text = (sums - difference.mean() * sizes) / sizes.mean() + difference.mean()
+    effects = difference.mean(1)[:, None]
+    by_text = (sums - effects * sizes) / sizes.mean() + effects
     assert found.test.standard_error == pytest.approx(crossed(by_text).standard_error)
+
+
+def test_what_a_seed_adds_to_all_texts_alike_is_of_seeds_alone(tmp_path):
+    """Of every 20 questions seed k gains 4 + k and loses 4: texts say the same, whatever their size, and seeds do not."""
+    place = np.arange(160) % 20
+    before = np.tile(place < 10, (3, 1)).astype(int)
+    after = np.array([(place >= 4) & (place < 14 + seed) for seed in range(3)]).astype(int)
+    found = judged(tmp_path, before, after, on_texts(np.repeat(range(4), [20, 20, 40, 80])))
+    assert found.test.seed_share == pytest.approx(1)
+    design = {"accuracy": 0.5, "discordant": 0.45, "seed_sd": 0.05 / 2**0.5}
+    assert found.smallest == pytest.approx(smallest_gain(160, 3, **design))
+
+
+def test_where_all_are_right_the_largest_text_says_for_how_many_questions(tmp_path):
+    rows = np.ones((3, 20), dtype=int)
+    alike = judged(tmp_path / "alike", rows, rows, on_texts(np.arange(20) // 5))
+    most = judged(tmp_path / "most", rows, rows, on_texts([0] * 14 + [1, 2, 2, 3, 3, 3]))
+    # 20^2 / (4 * 5^2) = 4, and 20^2 / (14^2 + 1 + 4 + 9) = 1.9
+    assert (alike.method.low, most.method.low) == (wilson(1.0, 4)[0], wilson(1.0, 2)[0])
 
 
 def test_an_answer_is_right_by_exact_match_with_any(tmp_path):

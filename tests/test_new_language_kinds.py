@@ -139,6 +139,19 @@ def test_questions_on_too_few_texts(common, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_questions_that_are_mostly_on_one_text(common, tmp_path):
+    base = write(tmp_path / "base", row_of_answer, train_size=8)
+    given = Given(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
+    said = message(
+        plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+    )
+    assert said == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
+        "The 28 questions of `cym` to test on lie so unevenly on 5 texts, 20 of them on one, that they are worth 1.9 texts;"
+        " expected at least half of the texts. Give about as many on each: leave some out where most are."
+    )
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.parametrize("task", ["own", "flores"])
 def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_path, task):
     words = [f"task={write(tmp_path / 'own', row_of_text, train_size=0)}", "task.kind=retrieval"]

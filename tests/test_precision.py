@@ -206,5 +206,5 @@ def test_a_launch_that_divides_the_weights_is_refused(monkeypatch, kind):
     assert message(Team) == (
         f"This launch divides the weights among the processes ({kind}), and distxfer keeps them whole in each, to freeze,"
         " rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large model fits with"
-        " `recipe=lora`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
+        " `recipe=lora`, `model.frozen_weights=bf16`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
     )

@@ -182,7 +182,7 @@ def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
     if not isinstance(one.value, float):
         return f"What `plain` will have is not known: {one.note}."
     inside = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-    said = f"`plain` may have {_percent(one.measure)} of {100 * one.value:.1f}{inside} in this language"
+    said = f"`plain` may have {_with_article(one.measure)} of {100 * one.value:.1f} %{inside} in this language"
     if smallest is None:
         return f"{said}; which gain can be shown is not known before the runs."
     return (
@@ -207,7 +207,8 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
         )
     rows = [_row(found.baseline, None), _row(found.method, _difference(test))]
     metric = next(iter(outcome.baseline.values())).metric
-    source = plan.source if metric == "accuracy" else f"{plan.source}, {metric}"
+    # Of classes the score is what is right in the language too; of words it is not: there, a sentence is right as a whole.
+    source = plan.source if (plan.has.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
     columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
     over = "sentences" if found.texts is None else "texts"
     notes = [
@@ -275,7 +276,7 @@ def _column(plan: "LanguagePlan") -> str:
     return f"{what} in {plan.key} (%)"
 
 
-def _percent(metric: str) -> str:
+def _with_article(metric: str) -> str:
     return {"accuracy": "an accuracy", "f1": "an F1"}.get(metric, metric)
 
 

@@ -37,7 +37,8 @@ class Team:
         """Join the processes of this launch; `trackers` are names that Accelerate knows, or trackers of your own.
 
         `precision` is that of the forward passes of training; `auto`: bf16 where the GPU has it, else float32. Never fp16,
-        in whose range mT5 and mDeBERTa-v3 overflow. Weights, gradients and optimiser are float32 all the same.
+        in whose range mT5 and mDeBERTa-v3 overflow. Weights (but frozen ones, where the recipe says so), gradients and
+        optimiser are float32 all the same.
 
         Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU that has
         no bf16, or for a launch that divides the weights among the processes.
@@ -92,7 +93,7 @@ class Team:
 
     @property
     def precision(self) -> str:
-        """The precision of the forward passes of training, `bf16` or `float32`; measuring and scoring are float32."""
+        """The precision of the forward passes of training, `bf16` or `float32`."""
         return "bf16" if self._bf16 else "float32"
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -150,7 +151,8 @@ def _check_launch() -> None:
             raise InputError(
                 f"This launch divides the weights among the processes ({kind.value}), and distxfer keeps them whole in each,"
                 " to freeze, rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large"
-                " model fits with `recipe=lora`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
+                " model fits with `recipe=lora`, `model.frozen_weights=bf16`, `model.gradient_checkpointing=true` and"
+                " `model.precision=bf16`."
             )
 
 

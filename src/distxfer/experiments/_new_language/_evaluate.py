@@ -16,7 +16,7 @@ from distxfer.experiments._results._result import Result
 from distxfer.measure import Crossed, crossed, exact_match, smallest_gain, wilson
 
 _MOST = 100_000  # test sentences: nobody labels more to find a small gain
-Table = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,15 @@ def _right(
     return found
 
 
-def _by_text(table: Table, texts: Sequence[str]) -> Table:
+def _by_text(table: Array, texts: Sequence[str]) -> Array:
     """Return (seeds, texts) for (seeds, sentences), with the same mean of each seed; the table itself, one sentence a text.
 
-    Text t with n_t sentences, whose values sum to S_t, and the mean m of all n sentences on T texts:
+    Text t with n_t sentences, whose values sum to S_t, and the mean m of all n sentences on T texts, of each seed its own:
 
         m + (S_t - m n_t) T / n
 
-    A mean over sentences is a ratio of two sums over texts: these are the values whose mean it is to first order.
+    A mean over sentences is a ratio of two sums over texts: these are the values whose mean it is to first order. What a seed
+    adds to all sentences alike, it adds to all texts alike.
 
     Reference: Cochran 1977, chapter 9A (clusters of unequal sizes, the ratio to size).
     """
@@ -144,21 +145,29 @@ def _by_text(table: Table, texts: Sequence[str]) -> Table:
     places = {text: place for place, text in enumerate(counts)}
     members = np.zeros((len(texts), len(counts)))
     members[range(len(texts)), [places[text] for text in texts]] = len(counts) / len(texts)
-    mean = table.mean()
-    found: Table = mean + (table - mean) @ members
+    mean = table.mean(axis=1, keepdims=True)
+    found: Array = mean + (table - mean) @ members
     return found
 
 
-def _independent(table: Table, texts: Sequence[str]) -> float:
-    """Return how many independent sentences these are worth, from one a text to all: n by the design effect (Kish 1965)."""
-    sentences, count = len(texts), len(set(texts))
-    if count == sentences:
+def _independent(table: Array, texts: Sequence[str]) -> float:
+    """Return how many independent sentences these are worth: n by the design effect (Kish 1965).
+
+    At most all; at least n^2 / sum n_t^2 with n_t of them on text t, as if those on a text were all alike: one a text where
+    all have as many. The least, too, where no two sentences differ, and nothing says how alike those on a text are.
+    """
+    counts = Counter(texts)
+    sentences = len(texts)
+    if len(counts) == sentences:
         return sentences
+    least = sentences**2 / sum(one**2 for one in counts.values())
+    if not np.ptp(table.mean(axis=0)):
+        return least
     alone, together = (one.mean(axis=0).var(ddof=1) / one.shape[1] for one in (table, _by_text(table, texts)))
-    return float(min(sentences, max(count, sentences * alone / together))) if together else count
+    return float(max(least, sentences * alone / together)) if together > alone else sentences
 
 
-def _score(table: Table, texts: Sequence[str], runs: Sequence[Result]) -> MethodScore:
+def _score(table: Array, texts: Sequence[str], runs: Sequence[Result]) -> MethodScore:
     by_seed, accuracy = table.mean(axis=1), float(table.mean())
     low, high = wilson(accuracy, round(_independent(table, texts)))
     return MethodScore(
@@ -172,7 +181,7 @@ def _score(table: Table, texts: Sequence[str], runs: Sequence[Result]) -> Method
     )
 
 
-def _seed_sd(differences: Table) -> float:
+def _seed_sd(differences: Array) -> float:
     """Return the standard deviation over seeds of one method's accuracy, beyond what sentences explain.
 
     That of the seeds' mean differences, less the noise of a mean over n sentences, divided by sqrt 2: two methods.
@@ -201,9 +210,9 @@ class _Design:
 
     def smallest(self, sentences: int) -> float | None:
         """Return the smallest gain that so many sentences show; None where there is none."""
-        if not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
-            return None
         independent = round(self.worth * sentences)
+        if independent < 2 or not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
+            return None
         return smallest_gain(
             independent, self.seeds, accuracy=self.accuracy, discordant=self.discordant, seed_sd=self.seed_sd
         )
@@ -215,11 +224,13 @@ class _Design:
             found = self.smallest(number)
             return found is not None and found <= gain
 
+        if at_least >= _MOST:
+            return None
         low, high = at_least, 2 * at_least
-        while not enough(high):
+        while high <= _MOST and not enough(high):
             low, high = high, 2 * high
-            if high > _MOST:
-                return None
+        if high > _MOST and not enough(high := _MOST):
+            return None
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if enough(middle) else (middle, high)
