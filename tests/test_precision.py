@@ -197,14 +197,3 @@ def test_fp16_is_never_used(tiny_settings):
     text = message(load_recipe, "plain", ["model.precision=fp16"])
     assert "`model.precision` is `fp16`" in text
     assert "bf16" in text
-
-
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED", "MEGATRON_LM"])
-def test_a_launch_that_divides_the_weights_is_refused(monkeypatch, kind):
-    """By what it asks for: without a GPU, Accelerate makes plain processes of it, and transformers weights that are empty."""
-    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
-    assert message(Team) == (
-        f"This launch divides the weights among the processes ({kind}), and distxfer keeps them whole in each, to freeze,"
-        " rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large model fits with"
-        " `recipe=lora`, `model.frozen_weights=bf16`, `model.gradient_checkpointing=true` and `model.precision=bf16`."
-    )

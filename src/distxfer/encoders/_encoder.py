@@ -283,6 +283,11 @@ class Encoder:
                 found.setdefault(_PEFT_NAMES.sub("", name), module)
         return found
 
+    def block_modules(self) -> list[nn.Module]:
+        """Return the blocks, from the first to the last."""
+        path = self.blocks.removeprefix(f"{self.base_name}.").rstrip(".")
+        return list(cast(nn.ModuleList, self.base.get_submodule(path)))
+
     def reference(self, moves: Callable[[str], bool]) -> "Reference":
         """Return the pretrained encoder as it is now; `moves` says which parameters training will ever change."""
         return Reference(self, moves)

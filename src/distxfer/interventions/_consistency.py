@@ -55,17 +55,14 @@ def task_predictions(step: Step) -> Tensor:
     return predictions(step, step.batch) if logits is None else logits
 
 
-def taught_by_the_original(step: Step, rows: Sequence[int], altered: Callable[[], Batch]) -> Term:
+def taught_by_the_original(step: Step, rows: Sequence[int], altered: Callable[[Sequence[int]], Batch]) -> Term:
     """Return the sum over the task's batch of KL(p(x) || p(A(x))), with p(x) as a constant.
 
-    `rows` are those whose text A(x) differs, and `altered` makes a batch of them; the others are 0 without a forward
-    pass, and all count. If none differs there is no gradient, which the loop notices where it goes on for long.
+    `rows` are those whose text A(x) differs, and `altered` makes a batch of rows; the others are 0 without a forward
+    pass, and all count. If none differs the first makes the pass, times 0: the gradient is 0, which the loop notices where
+    it goes on for long.
     """
     count = len(step.batch)
-    if not rows:
-        return Term(
-            torch.zeros((), device=step.batch.inputs["attention_mask"].device), count, "example", {"altered": 0.0}
-        )
-    taught = task_predictions(step).detach()[list(rows)]
-    total = divergence(taught, predictions(step, altered())).sum()
+    taught = task_predictions(step).detach()[list(rows) or [0]]
+    total = (1 if rows else 0) * divergence(taught, predictions(step, altered(rows or [0]))).sum()
     return Term(total, count, "example", {"kl": total.item() / count, "altered": len(rows) / count})

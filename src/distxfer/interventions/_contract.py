@@ -15,7 +15,7 @@ from distxfer.data import Batch, Example, Pair
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
-Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions"]
+Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,10 @@ class Term:
     """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
 
     The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
-    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over. `logs` go into
-    `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
+    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over. Its `total` is then
+    0 times what it would be made of, by the same forward passes: where weights are divided among processes, all of them
+    make the same passes, and go back through them. `logs` go into `log.jsonl` as `term/NAME/KEY`, those of a step's last
+    micro-batch.
     """
 
     total: Tensor  # scalar
@@ -109,8 +111,9 @@ class Bound:
     targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
     what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states (`reference`: pooled;
     `pretrained`: of every token, or of text that the term has made), or `weights`: that the encoder's own weights train
-    (with adapters they do not); and `predictions` that it looks at those on pairs, so that passes which terms share go
-    through the head.
+    (with adapters they do not); `predictions`: that it looks at those on pairs, so that passes which terms share go
+    through the head; `encoder`: that its term reads weights of the bound encoder itself, and not only through the step,
+    which is impossible where they are divided among processes.
 
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
     each entry of the parameters that do, and `selects`, asked before training with the sizes of these parameters, how many

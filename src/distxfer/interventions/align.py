@@ -162,7 +162,7 @@ class Align:
         n = len(rows[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (_FEWEST if self.loss == "cka" else 1):
-            return Term(rows[0][1].new_zeros(()), 0, per)
+            return Term(0 * torch.stack([one.sum() + other.sum() for one, other in rows]).sum(), 0, per)
         cosines = [cosine_similarity(one.detach(), other.detach()).mean().item() for one, other in rows]
         if head is not None:
             if torch.is_grad_enabled() and not any(one.requires_grad or other.requires_grad for one, other in rows):

@@ -83,7 +83,7 @@ class CodeSwitch:
                 for one in step.batch.examples
             ]
             rows = [row for row, (old, new) in enumerate(zip(step.batch.examples, switched, strict=True)) if old != new]
-            taught = taught_by_the_original(step, rows, lambda: step.collate([switched[row] for row in rows]))
+            taught = taught_by_the_original(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
             return replace(taught, total=factor * taught.total)
 
         return Bound(term=term, weight=self.weight)

@@ -106,7 +106,7 @@ class Drift:
         """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
         if len(batch) < _FEWEST[self.measure]:
-            return Term(torch.zeros((), device=encoded.mask.device), 0, per)
+            return Term(0 * torch.stack([encoded.pooled(layer).sum() for layer in layers]).sum(), 0, per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])
         before = step.reference(batch)[list(layers)].to(now)
         moved = self._moved(now, before).mean(dim=0)

@@ -39,4 +39,4 @@ class L2SP:
             moved = [(now - start.to(now.device)).float().square().sum() for now, start in anchored]
             return Term(torch.stack(moved).sum() / 2, 1, "batch")
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"weights"}))
+        return Bound(term=term, weight=self.weight, needs=frozenset({"weights", "encoder"}))

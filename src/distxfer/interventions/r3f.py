@@ -43,7 +43,7 @@ class R3F:
             total = ((p.exp() - q.exp()) * (p - q)).sum()
             return Term(total, len(step.batch), "example", {"kl": total.item() / len(step.batch)})
 
-        return Bound(term=term, weight=self.weight)
+        return Bound(term=term, weight=self.weight, needs=frozenset({"encoder"}))
 
 
 def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:

@@ -46,13 +46,15 @@ class SubwordSampling:
         splitter = splitter_of(encoder)
 
         def term(step: Step) -> Term:
-            batch, altered = step.batch, {}
+            batch, altered = step.batch, []
             for row, there in enumerate(batch.inputs["attention_mask"].bool()):
                 ids = batch.inputs["input_ids"][row][there].tolist()
                 parts = splitter.resegment(ids, self.share, encoder.max_tokens, step.random)
-                if any(len(some) > 1 for some in parts):
-                    altered[row] = parts
-            return taught_by_the_original(step, list(altered), lambda: _batch(batch, altered, splitter.padding))
+                altered.append(parts)
+            rows = [row for row, parts in enumerate(altered) if any(len(some) > 1 for some in parts)]
+            return taught_by_the_original(
+                step, rows, lambda rows: _batch(batch, {row: altered[row] for row in rows}, splitter.padding)
+            )
 
         return Bound(term=term, weight=self.weight)
 
@@ -128,7 +130,7 @@ def splitter_of(encoder: Encoder) -> Splitter:
 
 
 def _batch(batch: Batch, altered: Mapping[int, list[list[int]]], padding: int) -> Batch:
-    """Return the altered rows with their new sub-words; what else goes in with a sub-word goes in with its parts."""
+    """Return rows with their new sub-words; what else goes in with a sub-word goes in with its parts."""
     inputs = {}
     for name, tensor in batch.inputs.items():
         rows = []

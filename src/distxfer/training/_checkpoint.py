@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distxfer.training._settings import Cost
+from distxfer.training._weights import like, whole
 
 _NAME = "checkpoint.safetensors"
 _POSITION = "position"
@@ -32,19 +33,27 @@ def write_checkpoint(
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     kept: Mapping[str, Tensor],
+    *,
+    writes: bool = True,
 ) -> None:
-    """Write all that may have changed, the optimiser's state for the parameters it trains, and what else is kept."""
+    """Write all that may have changed, the optimiser's state for the parameters it trains, and what else is kept.
+
+    Where tensors are divided among the processes, all of them call this, and the one that `writes` writes.
+    """
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
     tensors |= {f"kept/{name}": tensor for name, tensor in kept.items()}
     names = {id(parameter): name for name, parameter in parameters.items()}
     for parameter, state in optimizer.state.items():
         tensors |= {f"optimizer/{names[id(parameter)]}/{key}": value for key, value in state.items()}
+    found = {}
+    for name, tensor in tensors.items():
+        entire = whole(tensor)
+        if writes:  # on the CPU what was put together for this alone: a device need not hold all of it at once
+            found[name] = (entire if entire is tensor else entire.cpu()).contiguous()
+    if not writes:
+        return
     aside = folder / f"{_NAME}.part"
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items()},
-        aside,
-        metadata={_POSITION: json.dumps(asdict(position))},
-    )
+    save_file(found, aside, metadata={_POSITION: json.dumps(asdict(position))})
     os.replace(aside, folder / _NAME)
 
 
@@ -69,15 +78,18 @@ def read_checkpoint(
         for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
             kind, name = key.split("/", 1)
             if kind == "parameter":
-                parameters[name].copy_(stored.get_tensor(key))
+                parameters[name].copy_(like(stored.get_tensor(key), parameters[name]))
             elif kind == "kept":
-                kept[name] = stored.get_tensor(key).to(device)
+                part, value = name.split("/", 1)[1], stored.get_tensor(key)
+                kept[name] = like(value, parameters[part]) if part in parameters else value.to(device)
             else:
                 name, moment = name.rsplit("/", 1)
                 state.setdefault(name, {})[moment] = stored.get_tensor(key)
     for name, values in state.items():
         parameter = parameters[name]
-        optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in values.items()}
+        optimizer.state[parameter] = {
+            key: like(value, parameter) if value.dim() else value.to(parameter.device) for key, value in values.items()
+        }
     return kept
 
 

@@ -1,13 +1,13 @@
 """What the gradients of one step say: do the terms pull with the task or against it, and how much of the step is theirs?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def gradient_diagnostics(
-    losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], task: str
+    gradients: Mapping[str, Sequence[Tensor | None]], task: str, add: Callable[[Tensor], Tensor] = lambda sums: sums
 ) -> dict[str, float]:
     r"""Return the cosine of every term's gradient with the task's, and every term's share of their sum.
 
@@ -19,23 +19,19 @@ def gradient_diagnostics(
     - `gradient/NAME/share`: :math:`\langle g_i, g \rangle / |g|^2`; the shares sum to 1, and one is negative where the
       step goes against that term.
 
-    A number that is not defined, because a gradient is 0, is left out. `losses` must still have their graphs, and keep
-    them; no `.grad` is touched. One backward pass a summand. Reference for the cosine: gradient conflict as in Yu et al.
-    2020 (gradient surgery), eq. 1.
+    `gradients` has those of each summand, in one order of the parameters, None where it has none. Where a process has a
+    part of each, `add` adds sums over the parts up. A number that is not defined, because a gradient is 0, is left out.
+    Reference for the cosine: gradient conflict as in Yu et al. 2020 (gradient surgery), eq. 1.
     """
-    gradients = {
-        name: torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        for name, loss in losses.items()
-    }
-    names = list(losses)
+    names = list(gradients)
     products = torch.zeros(len(names), len(names), dtype=torch.float64)
-    for place in range(len(parameters)):
+    for place in range(max(map(len, gradients.values()))):
         rows = [gradients[name][place] for name in names]
         known = [number for number, row in enumerate(rows) if row is not None]
         if known:
             flat = torch.stack([row.detach().float().flatten() for row in rows if row is not None])
             products[[[number] for number in known], known] += (flat @ flat.T).double().cpu()
-    return _summarised(names, products, task)
+    return _summarised(names, add(products), task)
 
 
 def _summarised(names: Sequence[str], products: Tensor, task: str) -> dict[str, float]:

@@ -24,6 +24,7 @@ from distxfer.training._objective import TASK, Diverged, Material, Micro, Object
 from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
+from distxfer.training._weights import DividedWeights, Weights, WholeWeights, whole
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
 Watch = Callable[[], Mapping[str, float]]  # what is measured of the encoder as it is now, by its name in the log
@@ -58,16 +59,18 @@ class PhaseLoop:
         self.steps = steps_of(phase, len(shared.material.examples))
         for key, parameter in shared.encoder.model.named_parameters():
             parameter.requires_grad_(key in trains)
+        self._weights: Weights = (DividedWeights if shared.team.divides else WholeWeights)(shared.encoder, shared.team)
         objective = Objective(
-            shared.encoder,
+            self._weights.encoder,
             shared.material,
             bounds,
             task=self.phase.task,
             alternate=self.phase.alternate,
             reference=shared.reference,
             stream=(shared.seed, shared.team.rank),
-            anchored=shared.team.size > 1,
+            anchored=shared.team.size > 1 and not shared.team.divides,
         ).to(shared.team.device)
+        self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
             [
@@ -79,10 +82,11 @@ class PhaseLoop:
         )
         self.module = objective
         trained = {id(parameter) for parameter in self.parameters}
-        self._trained = {key: one for key, one in shared.moving.items() if id(one) in trained}
+        self._moving = self._weights.named(shared.moving)
+        self._trained = {key: one for key, one in self._moving.items() if id(one) in trained}
         self._back = shared.returns.get(name)
         self._bounds = bounds
-        self.model, self.optimizer = shared.team.accelerator.prepare(objective, self.plain_optimizer)
+        self.optimizer = shared.team.accelerator.prepare(self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
         self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters: 8 bytes each
@@ -93,14 +97,15 @@ class PhaseLoop:
         self._diagnosed: dict[str, float] = {}
 
     def close(self) -> None:
-        """Let Accelerate forget this phase's model and optimiser."""
+        """Leave the weights with the run's own encoder, and let Accelerate forget this phase's model and optimiser."""
+        self._weights.close()
         self.shared.team.accelerator.free_memory()
 
     def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, watch: Watch) -> Cost:
         """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
         team = self.shared.team
         if first:
-            self.shared.history.kept = read_checkpoint(folder, self.shared.moving, self.plain_optimizer)
+            self.shared.history.kept = read_checkpoint(folder, self._moving, self.plain_optimizer)
         else:
             self._begin()
         every = max(1, self.steps // self.phase.epochs)
@@ -113,7 +118,8 @@ class PhaseLoop:
                 if number + 1 in ends:
                     self._average(ends, number + 1)
                 if _is_due(self.shared.diagnostics.states, number):
-                    entry |= watch()
+                    with self._weights.gathered():
+                        entry |= watch()
                 if stream is not None:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
@@ -132,8 +138,8 @@ class PhaseLoop:
 
     def _begin(self) -> None:
         """Select entries, set weights back and keep them, as the phases ask for it, before the first step."""
-        named = self.shared.encoder.model.named_parameters()
-        weights = {key: one for key, one in named if key in self.shared.moving}
+        named = self._weights.encoder.model.named_parameters()
+        weights = {key: one for key, one in named if key in self._moving}
         if self._back:
             trained = {key: one for key, one in weights.items() if one.requires_grad}
             self.shared.history.choose_entries(self._back, trained, self._bounds.values())
@@ -156,7 +162,7 @@ class PhaseLoop:
         self._expected[names] = counts
         self.shared.history.mask_gradients(self._trained)
         self._judge(number, totals, counts)
-        norm = float(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
+        norm = float(whole(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
         if not math.isfinite(norm):
             raise Diverged(
                 f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower"
@@ -245,18 +251,13 @@ class PhaseLoop:
         self._diagnosed = {}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if _is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:
-            self._diagnosed = gradient_diagnostics(open_losses, self.parameters, TASK)
+            gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
+            self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum)
 
     def _prove(self, terms: Mapping[str, Term]) -> None:
         """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
-        for name in self._unproven():
-            if name in self._proven or name not in terms:
-                continue
-            total = terms[name].total
-            if terms[name].count and total.requires_grad:
-                gradients = torch.autograd.grad(total, self.parameters, retain_graph=True, allow_unused=True)
-                if any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients):
-                    self._proven.add(name)
+        waiting = [name for name in self._unproven() if name not in self._proven and name in terms]
+        self._proven |= {name for name in waiting if self._weights.acts(terms[name], self.parameters)}
 
     def _judge(self, number: int, totals: Tensor, counts: Tensor) -> None:
         """Stop, in every process alike, at a loss that is not finite, or at a term that has had no effect for long."""
@@ -328,10 +329,11 @@ class PhaseLoop:
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
-        if self.shared.team.is_main:
-            position = Position(self.number, step, cost)
-            write_checkpoint(folder, position, self.shared.moving, self.plain_optimizer, self.shared.history.kept)
-        self.shared.team.wait()
+        team, position = self.shared.team, Position(self.number, step, cost)
+        if team.is_main or team.divides:  # a process that has only its part gives it to the one that writes
+            kept = self.shared.history.kept
+            write_checkpoint(folder, position, self._moving, self.plain_optimizer, kept, writes=team.is_main)
+        team.wait()
 
 
 def _is_due(every: int, number: int) -> bool:

@@ -78,7 +78,7 @@ class CachedReference:
             )
         assert self._states is not None
         found = torch.from_numpy(np.asarray(self._states)[[self._rows[_key(one)] for one in keys]])
-        return found.transpose(0, 1).contiguous().to(self._encoder.device)
+        return found.transpose(0, 1).contiguous().to(self._team.device)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Raise RunError: there is nothing that could encode; a term that `needs` it is refused before."""

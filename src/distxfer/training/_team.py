@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DistributedDataParallelKwargs,
@@ -15,16 +15,18 @@ from accelerate.utils import (
     broadcast_object_list,
     gather_object,
     parse_flag_from_env,
+    patch_environment,
 )
 
 from distxfer.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
-_DIVIDING = {  # the variable in which a launch asks for it; without a GPU, Accelerate heeds it in part only
-    DistributedType.FSDP: "ACCELERATE_USE_FSDP",
-    DistributedType.DEEPSPEED: "ACCELERATE_USE_DEEPSPEED",
-    DistributedType.MEGATRON_LM: "ACCELERATE_USE_MEGATRON_LM",
+_FSDP = "ACCELERATE_USE_FSDP"  # what a launch sets that asks for it
+_OTHERS = {"DeepSpeed": "ACCELERATE_USE_DEEPSPEED", "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM"}
+_FSDP_OPTIONS = {  # what else an FSDP launch may ask for -> what there is in its place
+    "FSDP_OFFLOAD_PARAMS": "Leave `fsdp_offload_params` out: weights stay on the GPUs.",
+    "FSDP_ACTIVATION_CHECKPOINTING": "Leave `fsdp_activation_checkpointing` out, and set `model.gradient_checkpointing=true`.",
 }
 
 
@@ -40,23 +42,31 @@ class Team:
         in whose range mT5 and mDeBERTa-v3 overflow. Weights (but frozen ones, where the recipe says so), gradients and
         optimiser are float32 all the same.
 
+        A launch with FSDP2 divides the weights among the processes while a phase trains (see `divides`).
+
         Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU that has
-        no bf16, or for a launch that divides the weights among the processes.
+        no bf16, or for a launch by what distxfer does not have: DeepSpeed, Megatron-LM, FSDP1.
         """
         for name in trackers:
             if isinstance(name, str):
                 _check_tracker(name)
-        _check_launch()
-        self.accelerator = Accelerator(
-            # Without a GPU, only a process that is told so joins the others of its launch.
-            cpu=not torch.accelerator.is_available(),
-            mixed_precision="no",  # Accelerate's is one for all runs of a process; see `autocast`
-            log_with=list(trackers) or None,
-            project_dir=str(folder) if folder else None,
-            # A term may leave some parameters out of a step: the head in a phase that only aligns, for one. And no second
-            # copy of the gradients: 4 bytes a parameter that trains.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
-        )
+        divides = _is_fsdp()
+        # Accelerate's own FSDP is none on CPUs, and empties the weights that it divides, which are kept here to be divided
+        # otherwise in the next phase. So Accelerate makes plain processes of them, and `DividedWeights` divides.
+        with patch_environment(**{_FSDP: "false"}):
+            self.accelerator = Accelerator(
+                # Without a GPU, only a process that is told so joins the others of its launch.
+                cpu=not torch.accelerator.is_available(),
+                mixed_precision="no",  # Accelerate's is one for all runs of a process; see `autocast`
+                log_with=list(trackers) or None,
+                project_dir=str(folder) if folder else None,
+                # A term may leave some parameters out of a step: the head in a phase that only aligns, for one. And no
+                # second copy of the gradients: 4 bytes a parameter that trains.
+                kwargs_handlers=[
+                    DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
+                ],
+            )
+        self._divides = divides and self.size > 1
         self._bf16 = _is_bf16(precision, self.device)
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -90,6 +100,11 @@ class Team:
         """
         launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
         return self.size == 1 and launched and "RANK" not in os.environ
+
+    @property
+    def divides(self) -> bool:
+        """Whether the weights lie divided among the processes while a phase trains, as a launch with FSDP asks for."""
+        return self._divides
 
     @property
     def precision(self) -> str:
@@ -145,15 +160,28 @@ class Team:
         self.accelerator.wait_for_everyone()
 
 
-def _check_launch() -> None:
-    for kind, variable in _DIVIDING.items():
+def _is_fsdp() -> bool:
+    """Return whether the launch asks for FSDP; raises InputError for what distxfer has no part of."""
+    for name, variable in _OTHERS.items():
         if parse_flag_from_env(variable):
             raise InputError(
-                f"This launch divides the weights among the processes ({kind.value}), and distxfer keeps them whole in each,"
-                " to freeze, rewind, average and compare them by name. Launch with `accelerate launch --multi_gpu`; a large"
-                " model fits with `recipe=lora`, `model.frozen_weights=bf16`, `model.gradient_checkpointing=true` and"
-                " `model.precision=bf16`."
+                f"This launch is for {name}, which distxfer does not have. To divide the weights among the GPUs, launch with"
+                " `accelerate launch --use_fsdp --fsdp_version 2`; to have them whole in each, with `--multi_gpu`."
             )
+    if not parse_flag_from_env(_FSDP):
+        return False
+    version = os.environ.get("FSDP_VERSION", "1")
+    if version != "2":
+        raise InputError(
+            f"This launch is for FSDP {version}, and distxfer has FSDP 2. Add `--fsdp_version 2`, or `fsdp_version: 2` to the"
+            " `fsdp_config` of the file."
+        )
+    for variable, instead in _FSDP_OPTIONS.items():
+        if parse_flag_from_env(variable):
+            raise InputError(f"This launch sets {variable}, which distxfer does not have. {instead}")
+    # Transformers would load empty weights in all processes but the first, for Accelerate to fill.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    return True
 
 
 def _is_bf16(precision: Precision, device: torch.device) -> bool:

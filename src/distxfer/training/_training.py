@@ -64,6 +64,8 @@ class Training:
         self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
+        if team.divides:
+            self._check_divided(live=states is None)
         moves = frozenset().union(*self._trains.values())
         moving: dict[str, Tensor] = {
             name: parameter for name, parameter in encoder.model.named_parameters() if name in moves
@@ -252,6 +254,28 @@ class Training:
                     f"The intervention `{intervention}` puts other weights in the place of the encoder's for a forward pass,"
                     " and `model.gradient_checkpointing` = `true` computes the blocks again without them. Set it to false."
                 )
+
+    def _check_divided(self, *, live: bool) -> None:
+        """Refuse what needs a weight, or a second model, whole in each process while the weights are divided."""
+        for intervention, bound in self.bounds.items():
+            if bound.needs & {"reference", "pretrained"} and live:
+                raise InputError(
+                    f"This launch divides the weights among the processes, and `{intervention}` would keep a second, whole"
+                    " encoder to measure from. Set `model.reference=cached`."
+                )
+            asks = {
+                "has weights of its own": bound.module is not None,
+                "selects entries of weights": bound.entries is not None,
+                "puts other weights in their place": bound.weights is not None,
+                "reads weights by itself": "encoder" in bound.needs,
+            }
+            for what, does in asks.items():
+                if does:
+                    raise InputError(
+                        f"This launch divides the weights among the processes, and the intervention `{intervention}` {what},"
+                        " which is possible only where they are whole. Launch with `accelerate launch --multi_gpu`, or leave it"
+                        " out."
+                    )
 
     def _reference(self, moves: Set[str], states: StateCache | None) -> Pretrained | None:
         """Return what drift is measured from; refuse to look up states that nobody asks for, or that are not kept."""

@@ -265,6 +265,7 @@ def _write(
                 "device": str(team.device),
                 "dtype": team.precision,
                 "processes": team.size,
+                "weights": "divided" if team.divides else "whole",  # among or in the processes, while training
                 "cpu": torch.backends.cpu.get_cpu_capability(),  # what sums are cut by, and so how they are rounded
                 "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),

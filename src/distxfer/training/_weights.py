@@ -1,0 +1,175 @@
+"""Where the weights lie while a phase trains: whole in every process, or divided among the processes (FSDP2)."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from distxfer.encoders import Encoder
+from distxfer.interventions import Term
+from distxfer.training._team import Team
+
+Gradients = Sequence[Tensor | None]  # of one loss, over the parameters that train
+
+
+class Weights(Protocol):
+    """What the loop asks of the place where the weights lie; `encoder` is the one that the objective runs."""
+
+    encoder: Encoder
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Return what is called in the place of the objective; its parameters are those that train from then on."""
+
+    def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return what holds, in this phase, the values of the tensors that any phase may change."""
+
+    def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
+        """Return the gradients of a loss, which keeps its graph; no `.grad` is changed."""
+
+    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
+        """Return whether a term has a gradient other than 0, as far as this process can tell."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return what is summed over entries of `gradients`, as the sum over all entries of the parameters."""
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Have the run's own encoder hold the weights as they are now, on the device."""
+
+    def close(self) -> None:
+        """Leave the weights whole, in the run's own encoder, on the device."""
+
+
+class WholeWeights:
+    """Every process has all weights; DDP shares the gradients."""
+
+    def __init__(self, encoder: Encoder, team: Team) -> None:
+        self.encoder, self._team = encoder, team
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Return the objective, within DDP where there are several processes."""
+        prepared: nn.Module = self._team.accelerator.prepare(objective)
+        return prepared
+
+    def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return them as they are."""
+        return moving
+
+    def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
+        """Return this process's gradients."""
+        return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+
+    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
+        """Return whether the term has something to sum over and a gradient, in this process."""
+        if not (term.count and term.total.requires_grad):
+            return False
+        return _any(self.gradients(term.total, parameters))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the values: this process has all entries."""
+        return values
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """There is nothing to gather."""
+        yield
+
+    def close(self) -> None:
+        """There is nothing to put back."""
+
+
+class DividedWeights:
+    """Every process has its part of each weight that the phase uses, of its gradient and of its optimiser's state (FSDP2).
+
+    The objective runs a copy of the encoder whose blocks, and all the rest as one group, torch's `fully_shard` divides; a
+    block is whole only while it computes. The run's own encoder waits on the CPU with whole weights, under the names that
+    all else goes by: to be measured, scored, saved, or divided otherwise in the next phase.
+
+    The processes wait for each other at every block, on the way back too, so that each must make the same passes, and have
+    each loss reach the same ones.
+    """
+
+    def __init__(self, encoder: Encoder, team: Team) -> None:
+        self._whole, self._team = encoder, team
+        # The copy has modules of its own and the very parameters, until they are divided.
+        kept: list[Any] = [*encoder.model.parameters(), encoder.tokenizer]
+        self.encoder = copy.deepcopy(encoder, memo={id(one): one for one in kept})
+
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Divide the weights of the objective."""
+        for block in self.encoder.block_modules():
+            fully_shard(block)
+        fully_shard(objective)
+        self._whole.move_to(torch.device("cpu"))
+        return objective
+
+    def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the divided parameters of these names."""
+        return {name: one for name, one in self.encoder.model.named_parameters() if name in moving}
+
+    def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
+        """Return this process's part of the gradients, averaged over the processes."""
+        before = [one.grad for one in parameters]
+        for one in parameters:
+            one.grad = None
+        loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        found = [None if one.grad is None else _local(one.grad) for one in parameters]
+        for one, gradient in zip(parameters, before, strict=True):
+            one.grad = gradient
+        return found
+
+    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
+        """Return whether the term has a gradient, in all processes alike."""
+        if not term.total.requires_grad:
+            return False
+        mine = torch.tensor([float(_any(self.gradients(term.total, parameters)))])
+        return bool(self._team.sum(mine) > 0)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over the processes, each of which has a part of the entries."""
+        return self._team.sum(values)
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Put the values into the run's own encoder, on the device, and take it from there afterwards."""
+        self._gather()
+        yield
+        self._whole.move_to(torch.device("cpu"))
+
+    def close(self) -> None:
+        """Put the values back into the run's own encoder, on the device."""
+        self._gather()
+
+    def _gather(self) -> None:
+        own = dict(self._whole.model.named_parameters())
+        with torch.no_grad():
+            for name, one in self.encoder.model.named_parameters():
+                if one.requires_grad:
+                    own[name].copy_(whole(one))
+        self._whole.move_to(self._team.device)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return a tensor with all of its entries; where it is divided, every process has to ask, in the same order."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def like(value: Tensor, model: Tensor) -> Tensor:
+    """Return a value, which every process has whole, on the device of `model` and divided as that is."""
+    value = value.to(model.device)
+    if not isinstance(model, DTensor):
+        return value
+    return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _any(gradients: Gradients) -> bool:
+    return any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)

@@ -1,0 +1,38 @@
+"""What each process of a launch does for `test_divided.py`: the runs of a JSON file, one after the other."""
+
+import json
+import sys
+from pathlib import Path
+
+import distxfer.training._loop as loop
+from distxfer.errors import InputError
+from distxfer.experiments import load_recipe, train
+from distxfer.training import Team
+
+
+def main(plan: Path) -> None:
+    """Carry out the runs, and write beside the plan what they gave, by name."""
+    found, write = {}, loop.write_checkpoint
+    for one in json.loads(plan.read_text()):
+        stop = one.get("stop")  # after so many checkpoints, in all processes at once
+
+        def stopping(*arguments, stop=stop, seen=[], **more):  # noqa: B006 (counts the calls of one run)
+            write(*arguments, **more)
+            seen.append(1)
+            if len(seen) == stop:
+                raise KeyboardInterrupt
+
+        loop.write_checkpoint = stopping
+        try:
+            recipe = load_recipe(one["recipe"], one["settings"])
+            found[one["name"]] = str(train(recipe, Path(one["results"])).folder)
+        except KeyboardInterrupt:
+            found[one["name"]] = "stopped"
+        except InputError as error:
+            found[one["name"]] = str(error)
+    if Team().is_main:
+        plan.with_suffix(".done").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
