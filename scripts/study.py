@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from distxfer.experiments import Comparison, Result, Score, compare, load_recipe, read_result
 from distxfer.measure import interval
-from distxfer.reports import Table
+from distxfer.reports import Table, p_phrase
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
@@ -390,8 +390,7 @@ def _effect(one: Comparison | None) -> str:
     test = one.test
     if test.p is None or one.p_holm is None:
         return f"{test.effect:+.1f} ({test.reason})"
-    p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.3f}"
-    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p}"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(one.p_holm)}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import study  # beside this file
 from distxfer.experiments import Result
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Correlation, correlate, crossed, holm
-from distxfer.reports import Table
+from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 
 STUDY = study.ROOT / "recipes" / "study-120"
@@ -323,7 +323,7 @@ def picture(found: Outcome) -> dict[str, Any]:
         line = altair.Chart(altair.InlineData(values=ends)).mark_line(color="#000").encode(x=x, y=y)
         zero = altair.Chart(altair.InlineData(values=[{"gain": 0}])).mark_rule(color="#999").encode(y=y)
         one = correlate(distances, gains, groups=groups)
-        under = f"ρ = {one.r:+.2f}, {_p(one.p)}" if one.r is not None and one.p is not None else one.reason
+        under = f"ρ = {one.r:+.2f}, {p_phrase(one.p)}" if one.r is not None and one.p is not None else one.reason
         panels.append(
             altair.layer(zero, dots, line).properties(
                 width=340, height=240, title=altair.TitleParams(method, subtitle=f"{under}, {one.n} languages")
@@ -350,11 +350,7 @@ def _holm(values: Mapping[Any, float | None]) -> dict[Any, float]:
 def _gain(test: Any, p: float | None) -> str:
     if p is None:
         return f"{test.effect:+.1f} ({test.reason})"
-    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {_p(p)}"
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(p)}"
 
 
 def _collapsed(count: int) -> str:

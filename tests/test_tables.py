@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distxfer.reports import Table, latex_text, markdown_text, table_of
+from distxfer.reports import Table, latex_text, markdown_text, p_phrase, table_of
 
 
 def test_latex_is_a_booktabs_table_with_title_and_notes():
@@ -132,3 +132,7 @@ def test_markdown_of_a_document_has_titles_and_notes():
     assert markdown_text(tables) == (
         "**first**\n\n| a | b\\|c |\n|---|---|\n| x | 0.500 |\n\n\\* p <= 0.05\n\n| d |\n|---|\n| y |\n"
     )
+
+
+def test_a_p_value_is_never_said_to_be_nothing():
+    assert [p_phrase(p) for p in (0.0, 0.00099, 0.001, 0.0456)] == ["p < 0.001", "p < 0.001", "p = 0.001", "p = 0.046"]

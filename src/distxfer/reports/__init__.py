@@ -25,5 +25,6 @@ from distxfer.reports._run import run_table as run_table
 from distxfer.reports._tables import Table as Table
 from distxfer.reports._tables import latex_text as latex_text
 from distxfer.reports._tables import markdown_text as markdown_text
+from distxfer.reports._tables import p_phrase as p_phrase
 from distxfer.reports._tables import settings_text as settings_text
 from distxfer.reports._tables import table_of as table_of

@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from distxfer.languages import language_name
-from distxfer.reports._tables import Table
+from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
@@ -146,7 +146,7 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     lines.append(
         f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
         f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} families"
-        + (f" (`{baseline.method}`: p = {by.p:.3f}" if by.p is not None else f" (p not given: {by.reason}")
+        + (f" (`{baseline.method}`: {p_phrase(by.p)}" if by.p is not None else f" (p not given: {by.reason}")
         + (
             f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."
             if by.detectable

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distxfer.reports._language import fact_records, language_tables
-from distxfer.reports._tables import Table, markdown_text
+from distxfer.reports._tables import Table, markdown_text, p_phrase
 
 if TYPE_CHECKING:
     from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan, Proposal
@@ -193,8 +193,7 @@ def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
 
 def _effect(evidence: "Evidence", subset: str) -> str:
     one = evidence.all if subset == "all" else evidence.far
-    p = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}"
-    return f"{one.effect:+.1f} [{one.low:+.1f}, {one.high:+.1f}], {p}"
+    return f"{one.effect:+.1f} [{one.low:+.1f}, {one.high:+.1f}], {p_phrase(one.p)}"
 
 
 def _result_table(outcome: "LanguageOutcome") -> Table:
@@ -218,7 +217,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
     ]
     if test.p is not None:
         share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
-        notes.append(f"p = {test.p:.3f}{share}.")
+        notes.append(f"{p_phrase(test.p)}{share}.")
     if found.smallest is not None:
         notes.append(
             f"The smallest gain that this many {_SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"

@@ -164,6 +164,11 @@ def shown(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else re.sub(r"\s+", " ", str(value))
 
 
+def p_phrase(p: float) -> str:
+    """Return a p value as text: `p = 0.012`, or `p < 0.001`, since no test says that anything is impossible."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def settings_text(values: Mapping[str, tuple[Any, str]]) -> str:
     """Return settings as lines of TOML, each with its origin as a comment, grouped by table."""
     width = max((len(f"{key} = {_toml(value)}") for key, (value, _) in values.items()), default=0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table
+from distxfer.reports import Table, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
     Choice,
@@ -134,7 +134,7 @@ def _said(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> dict[str,
 def _correlation(one: Related) -> str:
     if one.found.r is None:
         return "no correlation"
-    p = "no p" if one.p_holm is None else "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.3f}"
+    p = "no p" if one.p_holm is None else p_phrase(one.p_holm)
     return f"ρ = {one.found.r:+.2f}, {p}".replace("-", "−")
 
 
