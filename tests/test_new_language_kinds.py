@@ -11,7 +11,8 @@ from pyarrow import parquet
 import fake_runs
 from conftest import WORDS, say, sentences
 from distxfer.data import task_languages
-from distxfer.experiments import Given, language_facts, load_recipe, plan_language
+from distxfer.experiments import Given, carry_out, language_facts, load_recipe, plan_language
+from distxfer.experiments._new_language import _plan
 from distxfer.experiments._new_language._evaluate import Evaluation
 from distxfer.measure import exact_match
 from distxfer.reports import recommendation
@@ -217,4 +218,24 @@ def test_where_the_method_alone_learnt_nothing_the_baseline_is_there(use):
     assert said == (
         f"Use {'`plain`' if use else 'none of these models'}: no seed is left with which both have learnt anything in the source"
         " language."
+    )
+
+
+def test_where_the_baseline_alone_learnt_nothing_the_method_is_there(monkeypatch, tmp_path):
+    def trained(recipe, *_, **__):
+        status = "collapsed" if recipe == "plain.toml" else "done"
+        return SimpleNamespace(data={"status": status}, folder=tmp_path / recipe)
+
+    nothing = Evaluation(0, None, (), None, None, None, None, None, ("results/plain-s0",))
+    monkeypatch.setattr(_plan, "train", trained)
+    monkeypatch.setattr(_plan, "load_recipe", lambda path, _: path)
+    monkeypatch.setattr(_plan, "evaluate", lambda *_: nothing)
+    plan = SimpleNamespace(
+        key="cym", seeds=1, recipes=(Path("plain.toml"), Path("lora.toml")), folder=tmp_path,
+        has=SimpleNamespace(output="text"), proposal=SimpleNamespace(recipe="lora"),
+    )  # fmt: skip
+    outcome = carry_out(plan)
+    assert (outcome.use, outcome.model) == ("lora", tmp_path / "lora.toml" / "model")
+    assert recommendation(outcome) == (
+        "Use `lora`: `plain` learnt nothing in the source language with any seed, so that there is nothing to compare it with."
     )

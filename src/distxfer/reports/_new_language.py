@@ -55,6 +55,8 @@ def recommendation(outcome: "LanguageOutcome") -> str:
     method = f"`{plan.proposal.recipe}`"
     if found.test is None or found.baseline is None or found.method is None:
         none = "no seed is left with which both have learnt anything in the source language."
+        if outcome.use == plan.proposal.recipe:
+            none = "`plain` learnt nothing in the source language with any seed, so that there is nothing to compare it with."
         return f"Use none of these models: {none}" if outcome.use is None else f"Use `{outcome.use}`: {none}"
     cost = found.method.seconds / found.baseline.seconds if found.baseline.seconds else 0.0
     gain = f"{100 * found.test.effect:+.1f} points"

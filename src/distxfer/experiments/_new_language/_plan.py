@@ -78,8 +78,8 @@ class LanguagePlan:
 class LanguageOutcome:
     """A plan that has been carried out: the runs of the baseline and of the method by seed, and how they compare.
 
-    `use` is the recipe to use, with the model of its first sound seed: chosen before any test label was looked at. None where
-    no run learnt anything.
+    `use` is the recipe to use, with the model of its first sound seed: chosen before any test label was looked at. The
+    method's where it is better, or the baseline learnt nothing with any seed; None where no run learnt anything.
     """
 
     plan: LanguagePlan
@@ -165,10 +165,8 @@ def carry_out(
             notice(f"{path.stem}, seed {seed} (of {plan.seeds})")
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
     evaluation = evaluate(plan.key, *found, _questions(plan))
-    better = evaluation.verdict == "better"
-    runs = found[1] if better else found[0]
-    sound = [run for run in runs.values() if run.data["status"] == "done"]
-    use = plan.proposal.recipe if better else BASELINE
+    baseline, method = ([run for run in runs.values() if run.data["status"] == "done"] for runs in found)
+    use, sound = (BASELINE, baseline) if baseline and evaluation.verdict != "better" else (plan.proposal.recipe, method)
     return LanguageOutcome(
         plan, *found, evaluation, use if sound else None, sound[0].folder / "model" if sound else None
     )
