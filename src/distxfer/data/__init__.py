@@ -17,11 +17,13 @@ from distxfer.data._sources import parallel_languages as parallel_languages
 from distxfer.data._sources import parallel_names as parallel_names
 from distxfer.data._sources import task_languages as task_languages
 from distxfer.data._sources import task_names as task_names
+from distxfer.data._words import Lexicon as Lexicon
 from distxfer.data._words import Span as Span
 from distxfer.data._words import WordPair as WordPair
 from distxfer.data._words import aligned_pairs as aligned_pairs
 from distxfer.data._words import dictionary_finder as dictionary_finder
 from distxfer.data._words import dictionary_pairs as dictionary_pairs
+from distxfer.data._words import lexicon as lexicon
 from distxfer.data._words import read_aligned_folder as read_aligned_folder
 from distxfer.data._words import read_alignments as read_alignments
 from distxfer.data._words import read_dictionary as read_dictionary
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from distxfer.data._rows import Joined as Joined
     from distxfer.data._rows import Lazy as Lazy
     from distxfer.data._rows import Picked as Picked
+    from distxfer.data._tables import SUFFIXES as SUFFIXES
 
 # What needs torch or pyarrow: imported when it is asked for, so that `distxfer ls` and completion stay quick.
 _LAZY = {
@@ -50,6 +53,7 @@ _LAZY = {
     "_batches": "Collator epoch_order",
     "_checks": "leaks",
     "_rows": "Joined Lazy Picked",
+    "_tables": "SUFFIXES",
 }
 _HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
 

@@ -7,11 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from distxfer.data._examples import Data, Example, Pair
 from distxfer.data._files import language_paths, lines
 from distxfer.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Span = tuple[int, int]
 End = TypeVar("End", int, Span)
@@ -244,6 +247,35 @@ def _one_to_one(links: Sequence[tuple[End, End]]) -> list[tuple[End, End]]:
     """Return the links whose two ends have no other link."""
     starts, ends = Counter(start for start, _ in links), Counter(end for _, end in links)
     return [(start, end) for start, end in links if starts[start] == ends[end] == 1]
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The words of a dictionary as they are looked for in a text, and their translations."""
+
+    entries: Mapping[Key, tuple[str, ...]]
+    lengths: Mapping[str, list[int]]
+
+    def switch(self, text: str, share: float, random: "np.random.Generator") -> str:
+        """Return the text with each word that the dictionary has replaced, with probability `share`, by a translation.
+
+        A word's translations have equal chances. Words are found as `dictionary_pairs` finds them.
+        """
+        parts, end = [], 0
+        for word, (start, stop) in _occurrences(text, self.entries, self.lengths):
+            if random.random() < share:
+                translations = self.entries[word]
+                parts += [text[end:start], translations[int(random.integers(len(translations)))]]
+                end = stop
+        return "".join([*parts, text[end:]])
+
+
+def lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
+    """Return a dictionary whose words that differ in case alone, or in how their letters are composed, are one."""
+    entries: dict[Key, dict[str, None]] = {}
+    for word, translations in dictionary.items():
+        entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
+    return Lexicon({word: tuple(translations) for word, translations in entries.items()}, _lengths(entries))
 
 
 def _lengths(words: Collection[Key]) -> dict[str, list[int]]:

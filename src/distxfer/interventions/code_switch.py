@@ -1,6 +1,5 @@
 """Predict the same of a text in which some words are replaced by their translations."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from distxfer.data import Example, read_dictionary_folder
-from distxfer.data._words import Key, _key, _lengths, _occurrences
+from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
 from distxfer.encoders import Encoder
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
@@ -22,27 +20,6 @@ def _given(value: object) -> object:
     if value == "":
         raise ValueError("it is empty. Give the folder that has a file `{language}.txt` for each target.")
     return value
-
-
-@dataclass(frozen=True)
-class Lexicon:
-    """The words of a dictionary as they are looked for in a text, and their translations."""
-
-    entries: Mapping[Key, tuple[str, ...]]
-    lengths: Mapping[str, list[int]]
-
-    def switch(self, text: str, share: float, random: np.random.Generator) -> str:
-        """Return the text with each word that the dictionary has replaced, with probability `share`, by a translation.
-
-        A word's translations have equal chances. Words are found as `dictionary_pairs` finds them.
-        """
-        parts, end = [], 0
-        for word, (start, stop) in _occurrences(text, self.entries, self.lengths):
-            if random.random() < share:
-                translations = self.entries[word]
-                parts += [text[end:start], translations[int(random.integers(len(translations)))]]
-                end = stop
-        return "".join([*parts, text[end:]])
 
 
 @dataclass(frozen=True)
@@ -74,7 +51,7 @@ class CodeSwitch:
         check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
         found = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
-        lexicons = {language: _lexicon(dictionary) for language, dictionary in found.items()}
+        lexicons = {language: lexicon(dictionary) for language, dictionary in found.items()}
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
@@ -88,15 +65,7 @@ class CodeSwitch:
 
         return Bound(term=term, weight=self.weight)
 
-    def _switch(self, example: Example, lexicon: Lexicon, random: np.random.Generator) -> Example:
-        text = lexicon.switch(example.text, self.share, random)
-        pair = None if example.text_pair is None else lexicon.switch(example.text_pair, self.share, random)
+    def _switch(self, example: Example, words: Lexicon, random: np.random.Generator) -> Example:
+        text = words.switch(example.text, self.share, random)
+        pair = None if example.text_pair is None else words.switch(example.text_pair, self.share, random)
         return replace(example, text=text, text_pair=pair)
-
-
-def _lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
-    """Return a dictionary whose words that differ in case alone, or in how their letters are composed, are one."""
-    entries: dict[Key, dict[str, None]] = {}
-    for word, translations in dictionary.items():
-        entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
-    return Lexicon({word: tuple(translations) for word, translations in entries.items()}, _lengths(entries))

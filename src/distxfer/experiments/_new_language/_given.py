@@ -11,6 +11,7 @@ from typing import Any
 
 from distxfer.data import (
     SPLITS,
+    SUFFIXES,
     Answer,
     Data,
     Example,
@@ -26,7 +27,6 @@ from distxfer.data import (
     task_languages,
     task_names,
 )
-from distxfer.data._tables import SUFFIXES
 from distxfer.errors import InputError
 from distxfer.experiments._language import task_kind, text_lines
 from distxfer.experiments._recipes._recipe import Recipe
@@ -225,13 +225,13 @@ def _naming(names: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _check(task: Task, source: str, key: str) -> None:
-    tests = task.examples("test", key)
+    tests, asked = task.examples("test", key), kind_named(task.kind).output == "span"
     if len(tests) < FEWEST:
         raise InputError(
-            f"There are {len(tests)} labelled sentences of `{key}` to test on; expected at least {FEWEST}, and some hundred"
-            " to see a usual gain."
+            f"There are {len(tests)} labelled {'questions' if asked else 'sentences'} of `{key}` to test on; expected at least"
+            f" {FEWEST}, and some hundred to see a usual gain."
         )
-    if kind_named(task.kind).output == "span":
+    if asked:
         _check_texts(tests, key)
     paired = task.examples("test", source)[0].text_pair is not None
     odd = next((one for one in tests if (one.text_pair is not None) != paired), None)
