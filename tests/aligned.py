@@ -32,6 +32,7 @@ class FakeStep:
     given: list[Pair] = field(default_factory=translations)
     before: Encoder | None = None
     max_length: int = 32
+    together: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     asked: list[str] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import distxfer.training._loop as loop
 from distxfer.errors import InputError
-from distxfer.experiments import load_recipe, train
+from distxfer.experiments import load_recipe, outlook, train
 from distxfer.training import Team
 
 
@@ -24,8 +24,9 @@ def main(plan: Path) -> None:
 
         loop.write_checkpoint = stopping
         try:
-            recipe = load_recipe(one["recipe"], one["settings"])
-            found[one["name"]] = str(train(recipe, Path(one["results"])).folder)
+            recipe, results = load_recipe(one["recipe"], one["settings"]), Path(one["results"])
+            looked = outlook(recipe, results).training_seconds if one.get("look") else None
+            found[one["name"]] = str(train(recipe, results).folder if looked is None else looked)
         except KeyboardInterrupt:
             found[one["name"]] = "stopped"
         except InputError as error:

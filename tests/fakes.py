@@ -35,6 +35,7 @@ class FakeStep:
     n: int = 6
     away: Callable[[torch.Tensor, Batch], torch.Tensor] = noise
     number: int = 0
+    together: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     drawn: list[tuple[str, int]] = field(default_factory=list)
 

@@ -214,10 +214,17 @@ def test_text_of_a_target_is_not_read_with_a_dictionary_of_the_source(encoder, d
 def test_text_without_any_known_word_has_no_gradient(encoder, dictionaries):
     step = FakeStep(encoder, texts=["unknown", "words"])
     found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
-    assert (found.total.item(), found.count) == (0.0, 2)
-    assert found.logs == {"kl": 0.0, "altered": 0.0}
+    assert (found.total.item(), found.count, found.total.requires_grad) == (0.0, 2, False)
+    assert found.logs == {"altered": 0.0}
+    assert not step.classified
+
+
+def test_where_processes_keep_step_it_makes_its_pass_all_the_same(encoder, dictionaries):
+    step = FakeStep(encoder, texts=["unknown", "words"], together=True)
+    found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
+    assert (found.total.item(), found.count, found.logs["altered"]) == (0.0, 2, 0.0)
     assert not gradient(found.total, encoder).any()
-    assert len(step.classified) == 1  # where others have some: they may wait for this one's pass
+    assert len(step.classified) == 1
 
 
 def test_the_original_is_a_constant(encoder, dictionaries):

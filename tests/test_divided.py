@@ -22,8 +22,9 @@ RUNS = {
         CACHED, "intervention.drift.measure=mse", "intervention.drift.weight=2", "phase.finetune.batch_size=7",
         "diagnostics.gradients=5", "diagnostics.states=6", "phase.finetune.average=2",
     ]),
-    "phases": ("plain", [
-        "intervention.freeze.layers=1", "phases=first,finetune", "phase.first.steps=4", "phase.first.interventions=freeze",
+    "phases": ("plain", [  # of which the second trains more than the others
+        "intervention.freeze.layers=1", "phases=first,finetune,last", "phase.first.steps=4", "phase.first.interventions=freeze",
+        "phase.last.steps=4", "phase.last.interventions=freeze",
         "phase.finetune.interventions=", "phase.finetune.accumulation=2", "phase.finetune.batch_size=4",
         "model.gradient_checkpointing=true", "model.train_word_embeddings=true",
     ]),
@@ -31,10 +32,14 @@ RUNS = {
         CACHED, "intervention.drift.measure=cosine", "intervention.drift.weight=1", "model.precision=bf16",
         "model.frozen_weights=bf16",
     ]),
+    "head": ("plain", ["intervention.freeze.layers=all", "phase.finetune.steps=6"]),  # all of it in no block
 }  # fmt: skip
 # Whose draws differ between processes: they are to end, no more. CKA has too few rows in some of the micro-batches.
 UNEVEN = {
-    "align": ("dist_align", ["intervention.align.layers=3", "intervention.consistency.weight=1"]),
+    "align": (  # two terms that draw the same pairs now and then, and share their passes where they may
+        "dist_align",
+        ["intervention.align.layers=3", "intervention.consistency.weight=1", "intervention.consistency.languages=deu"],
+    ),
     "cka": ("drift_reg", [CACHED, "phase.finetune.batch_size=7"]),
     "words": (
         "word_align",
@@ -59,7 +64,11 @@ REFUSED = {
     "own": ("dist_align", ["intervention.align.layers=3", "intervention.align.projection=8"]),
     "reads": ("plain", ["intervention.l2_sp.weight=1"]),
     "swaps": ("plain", ["intervention.mixout.p=0.5"]),
+    "tokens": ("word_align", ["intervention.align.layers=3", "intervention.align.projection=0"]),
 }
+
+
+STOPS = {"drift": 2, "phases": 9}  # after so many checkpoints: of the latter, in the last phase
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +87,17 @@ def launched(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str,
 
     plan = [one(name, *what) for name, what in (RUNS | REFUSED).items()]
     plan += [one(name, recipe, [*more, "phase.finetune.steps=14"]) for name, (recipe, more) in UNEVEN.items()]
-    plan += [one(f"{name} stopped", *RUNS[name], where=f"{name} resumed", stop=2) for name in ("drift", "phases")]
-    plan += [one(f"{name} resumed", *RUNS[name]) for name in ("drift", "phases")]
-    plan += [one("alone", *RUNS["phases"], where="alone", stop=2)]
+    for name, stop in STOPS.items():
+        plan += [
+            one(f"{name} stopped", *RUNS[name], where=f"{name} resumed", stop=stop),
+            one(f"{name} resumed", *RUNS[name]),
+        ]
+    plan += [one("alone", *RUNS["phases"], stop=STOPS["phases"]), one("outlook", *RUNS["drift"], look=True)]
     (folder / "plan.json").write_text(json.dumps(plan))
     worker = Path(__file__).with_name("divided_worker.py")
     found = subprocess.run(
         [*LAUNCH, *FSDP, str(worker), str(folder / "plan.json")],
-        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=400, check=False,
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=600, check=False,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-5000:]
     return {"folder": folder, "settings": still, **json.loads((folder / "plan.done").read_text())}
@@ -135,12 +147,16 @@ def test_processes_that_draw_differently_wait_for_each_other_in_vain_nowhere(lau
     assert read_result(Path(launched[name])).data["cost"]["steps"] == 14
 
 
-@pytest.mark.parametrize("name", ["drift", "phases"])
+@pytest.mark.parametrize("name", STOPS)
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(launched, name):
     assert launched[f"{name} stopped"] == "stopped"
     assert farthest(weights(launched[name]), weights(launched[f"{name} resumed"])) == 0
     assert [line["loss"] for line in log(launched[name])] == [line["loss"] for line in log(launched[f"{name} resumed"])]
     assert not list(Path(launched[f"{name} resumed"]).glob("checkpoint*"))
+
+
+def test_what_a_run_will_take_is_estimated_where_nothing_is_kept_of_the_pretrained_encoder_yet(launched):
+    assert float(launched["outlook"]) > 0
 
 
 def test_one_process_goes_on_where_two_with_divided_weights_were_stopped(launched):
@@ -152,13 +168,14 @@ def test_one_process_goes_on_where_two_with_divided_weights_were_stopped(launche
 
 def test_what_needs_whole_weights_is_refused(launched):
     assert launched["live"] == (
-        "This launch divides the weights among the processes, and `drift` would keep a second, whole encoder to measure"
-        " from. Set `model.reference=cached`."
+        "This launch divides the weights among the processes, and `drift` would run the pretrained encoder beside them, whole."
+        " Set `model.reference=cached`."
     )
     end = ", which is possible only where they are whole. Launch with `accelerate launch --multi_gpu`, or leave it out."
     start = "This launch divides the weights among the processes, and the intervention "
     assert launched["own"] == f"{start}`align` has weights of its own{end}"
     assert launched["reads"] == f"{start}`l2_sp` reads weights by itself{end}"
+    assert launched["tokens"] == f"{start}`align` looks at the pretrained encoder token by token{end}"
     assert launched["swaps"] == f"{start}`mixout` puts other weights in their place{end}"
 
 

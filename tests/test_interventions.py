@@ -1,13 +1,14 @@
 """The terms by themselves: against formulas written out again, and in the settings that must be refused."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
 from distxfer import InputError
-from distxfer.interventions import intervention_class, intervention_names, make_intervention
+from distxfer.interventions import intervention_class, intervention_names, make_intervention, nothing
 from distxfer.interventions.align import sinkhorn_divergence
 from distxfer.languages import distances
 from distxfer.measure import cka
@@ -158,3 +159,10 @@ def test_settings_that_would_do_nothing_are_refused():
 def test_a_distance_that_nothing_reads_is_refused(encoder):
     with pytest.raises(InputError, match="`distance` = `genetic` has no effect where `weighting` is `uniform`"):
         bind(encoder, "align", layers=1, weighting="uniform", distance="genetic")
+
+
+def test_a_term_of_nothing_is_a_constant_unless_processes_keep_step():
+    states = [torch.ones(0, 3, requires_grad=True) * 2, torch.ones(2, 3, requires_grad=True) * 2]
+    for together in (False, True):
+        found = nothing(SimpleNamespace(together=together), states, "pair")
+        assert (found.total.item(), found.count, found.per, found.total.requires_grad) == (0.0, 0, "pair", together)

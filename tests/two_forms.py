@@ -24,6 +24,7 @@ class FakeStep:
     encoder: Encoder
     texts: list[str] = field(default_factory=lambda: TEXTS)
     with_head: bool = True
+    together: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     drawn: list[str] = field(default_factory=list)
     classified: list[Batch] = field(default_factory=list)

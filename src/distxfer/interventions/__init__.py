@@ -8,6 +8,7 @@ from distxfer.interventions._contract import Need as Need
 from distxfer.interventions._contract import Step as Step
 from distxfer.interventions._contract import Term as Term
 from distxfer.interventions._contract import every as every
+from distxfer.interventions._contract import nothing as nothing
 from distxfer.interventions._find import complaint as complaint
 from distxfer.interventions._find import intervention_class as intervention_class
 from distxfer.interventions._find import intervention_names as intervention_names

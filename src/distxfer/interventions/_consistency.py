@@ -59,10 +59,14 @@ def taught_by_the_original(step: Step, rows: Sequence[int], altered: Callable[[S
     """Return the sum over the task's batch of KL(p(x) || p(A(x))), with p(x) as a constant.
 
     `rows` are those whose text A(x) differs, and `altered` makes a batch of rows; the others are 0 without a forward
-    pass, and all count. If none differs the first makes the pass, times 0: the gradient is 0, which the loop notices where
-    it goes on for long.
+    pass, and all count. If none differs there is no gradient, which the loop notices where it goes on for long; where the
+    processes make their passes together, the first row makes one, times 0.
     """
     count = len(step.batch)
+    if not rows and not step.together:
+        return Term(
+            torch.zeros((), device=step.batch.inputs["attention_mask"].device), count, "example", {"altered": 0.0}
+        )
     taught = task_predictions(step).detach()[list(rows) or [0]]
     total = (1 if rows else 0) * divergence(taught, predictions(step, altered(rows or [0]))).sum()
     return Term(total, count, "example", {"kl": total.item() / count, "altered": len(rows) / count})

@@ -4,11 +4,12 @@ No hooks: an intervention gets data and returns data. Only the training loop add
 logged, scaled and tested alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from distxfer.data import Batch, Example, Pair
@@ -23,10 +24,8 @@ class Term:
     """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
 
     The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
-    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over. Its `total` is then
-    0 times what it would be made of, by the same forward passes: where weights are divided among processes, all of them
-    make the same passes, and go back through them. `logs` go into `log.jsonl` as `term/NAME/KEY`, those of a step's last
-    micro-batch.
+    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over (see `nothing`). `logs`
+    go into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
     """
 
     total: Tensor  # scalar
@@ -57,6 +56,13 @@ class Step(Protocol):
     @property
     def batch(self) -> Batch:
         """The task's examples of this micro-batch, in the source language."""
+
+    @property
+    def together(self) -> bool:
+        """Whether all processes must make the same forward passes, and go back through all: with divided weights.
+
+        What a term draws may differ between processes; which passes it makes, and what its total is made of, may not.
+        """
 
     def encoded(self) -> Encoded:
         """Return the trained encoder's states of `batch`: the task's own forward pass, shared by all terms."""
@@ -96,6 +102,15 @@ class Change:
 
     start: Tensor
     now: Tensor
+
+
+def nothing(step: Step, states: Iterable[Tensor], per: Literal["example", "token", "pair", "batch"]) -> Term:
+    """Return the term of a step that has nothing to sum over, where `states` are what it would have been made of.
+
+    0, with the count 0: a constant, or, where the processes go through their passes together, 0 times the states.
+    """
+    total = torch.stack([0 * one.sum() for one in states]).sum()
+    return Term(total if step.together else total.detach(), 0, per)
 
 
 def every(_: str) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Annotated, Literal
 
 import torch
@@ -15,7 +16,7 @@ from distxfer.data import Batch
 from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
 from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Need, Step, Term
+from distxfer.interventions._contract import Bound, Languages, Need, Step, Term, nothing
 from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
 from distxfer.interventions._word_pairs import Check, Find, by_aligner, by_dictionary, by_encoder, find_places
 from distxfer.languages import Distances
@@ -130,7 +131,7 @@ class Align:
                     places.states(first, second, layer) if places else (first.pooled(layer), second.pooled(layer))
                     for layer in layers
                 ]
-                summed = self._of_pairs(rows, head)
+                summed = self._of_pairs(step, rows, head)
             return replace(summed, total=factor * summed.total)
 
         needs: set[Need] = {"pairs"}
@@ -157,12 +158,12 @@ class Align:
             return by_aligner(self.alignments.expanduser(), source, targets)
         return by_encoder(encoder, layers), None
 
-    def _of_pairs(self, rows: Sequence[Sides], head: nn.Module | None) -> Term:
+    def _of_pairs(self, step: Step, rows: Sequence[Sides], head: nn.Module | None) -> Term:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d)."""
         n = len(rows[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (_FEWEST if self.loss == "cka" else 1):
-            return Term(0 * torch.stack([one.sum() + other.sum() for one, other in rows]).sum(), 0, per)
+            return nothing(step, chain(*rows), per)
         cosines = [cosine_similarity(one.detach(), other.detach()).mean().item() for one, other in rows]
         if head is not None:
             if torch.is_grad_enabled() and not any(one.requires_grad or other.requires_grad for one, other in rows):

@@ -12,7 +12,7 @@ from distxfer.data import Batch
 from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Need, Step, Term
+from distxfer.interventions._contract import Bound, Languages, Need, Step, Term, nothing
 from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
 from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
@@ -106,7 +106,7 @@ class Drift:
         """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
         if len(batch) < _FEWEST[self.measure]:
-            return Term(0 * torch.stack([encoded.pooled(layer).sum() for layer in layers]).sum(), 0, per)
+            return nothing(step, [encoded.pooled(layer) for layer in layers], per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])
         before = step.reference(batch)[list(layers)].to(now)
         moved = self._moved(now, before).mean(dim=0)

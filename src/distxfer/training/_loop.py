@@ -69,6 +69,7 @@ class PhaseLoop:
             reference=shared.reference,
             stream=(shared.seed, shared.team.rank),
             anchored=shared.team.size > 1 and not shared.team.divides,
+            together=shared.team.divides,
         ).to(shared.team.device)
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -97,9 +98,11 @@ class PhaseLoop:
         self._diagnosed: dict[str, float] = {}
 
     def close(self) -> None:
-        """Leave the weights with the run's own encoder, and let Accelerate forget this phase's model and optimiser."""
+        """Leave the weights with the run's own encoder, whole on the device, and drop this phase's model and optimiser."""
         self._weights.close()
-        self.shared.team.accelerator.free_memory()
+        del self.model, self.module, self.parameters, self.plain_optimizer, self.optimizer, self._moving, self._trained
+        self.shared.team.accelerator.free_memory()  # what hangs in circles, too, as hooks of divided weights do
+        self.shared.encoder.move_to(self.shared.team.device)
 
     def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, watch: Watch) -> Cost:
         """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
@@ -220,7 +223,7 @@ class PhaseLoop:
             last = index == len(micros) - 1
             with nullcontext() if last else team.accelerator.no_sync(self.model):
                 with team.autocast():
-                    terms: dict[str, Term] = self.model(micro)
+                    terms = self._weights.terms(self.model, micro)
                 if micro.number >= _MOVED:
                     self._prove(terms)
                 self._logs = {
@@ -247,7 +250,7 @@ class PhaseLoop:
         return team.sum(totals), team.sum(counts), expected
 
     def _diagnose(self, number: int, losses: Mapping[str, Tensor]) -> None:
-        """Note what the gradients of this process's first micro-batch say, in every so many steps."""
+        """Note what the gradients of the first micro-batch say, in every so many steps: this process's, if weights are whole."""
         self._diagnosed = {}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if _is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:

@@ -80,6 +80,7 @@ class Objective(nn.Module):
         reference: Pretrained | None,
         stream: tuple[str | int, ...],
         anchored: bool = False,
+        together: bool = False,
     ) -> None:
         super().__init__()
         self.model = encoder.model
@@ -100,6 +101,7 @@ class Objective(nn.Module):
         self._reference = [reference]  # in a list, so that it is no sub-module and no optimiser can ever see it
         self._stream = stream
         self._anchored = anchored
+        self.together = together
 
     def turn(self, number: int) -> tuple[str, ...]:
         """Return which terms are computed in step `number`: all, or, where steps take turns, the task's or the others."""
@@ -169,7 +171,8 @@ class _Shared:
     """What the terms of one micro-batch share: the task's forward pass, and pairs with theirs."""
 
     task: Encoded | None = None
-    pairs: dict[tuple[str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)  # language, numbers
+    # Whose they are where each term has its own, language, numbers.
+    pairs: dict[tuple[str, str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)
     passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # batch of pairs, with a gradient or not
 
     def has(self, batch: Batch) -> bool:
@@ -186,6 +189,7 @@ class _Step:
         self.number = micro.number
         self.batch = micro.batch
         self.random = random
+        self.together = objective.together
         self._objective = objective
         self._name = name
         self._shared = shared
@@ -237,7 +241,8 @@ class _Step:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
         pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
         numbers = self._draw(range(len(pairs)), n)
-        key = language, tuple(numbers)
+        # Which terms happen to have drawn the same may differ between processes: together, each has its own passes.
+        key = self._name if self.together else "", language, tuple(numbers)
         if key not in self._shared.pairs:
             chosen = [pairs[number] for number in numbers]
             both = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])

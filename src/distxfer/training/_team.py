@@ -17,12 +17,14 @@ from accelerate.utils import (
     parse_flag_from_env,
     patch_environment,
 )
+from torch.torch_version import TorchVersion
 
 from distxfer.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
 _FSDP = "ACCELERATE_USE_FSDP"  # what a launch sets that asks for it
+_FSDP_TORCH = "2.13"  # the first with which it was tested; older ones see other gradients to wait for
 _OTHERS = {"DeepSpeed": "ACCELERATE_USE_DEEPSPEED", "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM"}
 _FSDP_OPTIONS = {  # what else an FSDP launch may ask for -> what there is in its place
     "FSDP_OFFLOAD_PARAMS": "Leave `fsdp_offload_params` out: weights stay on the GPUs.",
@@ -175,6 +177,10 @@ def _is_fsdp() -> bool:
         raise InputError(
             f"This launch is for FSDP {version}, and distxfer has FSDP 2. Add `--fsdp_version 2`, or `fsdp_version: 2` to the"
             " `fsdp_config` of the file."
+        )
+    if TorchVersion(torch.__version__) < _FSDP_TORCH:
+        raise InputError(
+            f"FSDP needs torch {_FSDP_TORCH} or later here, and this is {torch.__version__}. Update torch."
         )
     for variable, instead in _FSDP_OPTIONS.items():
         if parse_flag_from_env(variable):

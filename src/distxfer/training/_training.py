@@ -258,16 +258,17 @@ class Training:
     def _check_divided(self, *, live: bool) -> None:
         """Refuse what needs a weight, or a second model, whole in each process while the weights are divided."""
         for intervention, bound in self.bounds.items():
-            if bound.needs & {"reference", "pretrained"} and live:
+            if bound.needs & {"reference", "pretrained"} == {"reference"} and live:
                 raise InputError(
-                    f"This launch divides the weights among the processes, and `{intervention}` would keep a second, whole"
-                    " encoder to measure from. Set `model.reference=cached`."
+                    f"This launch divides the weights among the processes, and `{intervention}` would run the pretrained encoder"
+                    " beside them, whole. Set `model.reference=cached`."
                 )
             asks = {
                 "has weights of its own": bound.module is not None,
                 "selects entries of weights": bound.entries is not None,
                 "puts other weights in their place": bound.weights is not None,
                 "reads weights by itself": "encoder" in bound.needs,
+                "looks at the pretrained encoder token by token": "pretrained" in bound.needs,
             }
             for what, does in asks.items():
                 if does:

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from distxfer.encoders import Encoder
 from distxfer.interventions import Term
+from distxfer.training._objective import Micro
 from distxfer.training._team import Team
 
 Gradients = Sequence[Tensor | None]  # of one loss, over the parameters that train
@@ -24,6 +25,9 @@ class Weights(Protocol):
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """Return what is called in the place of the objective; its parameters are those that train from then on."""
+
+    def terms(self, model: nn.Module, micro: Micro) -> dict[str, Term]:
+        """Return the objective's terms, by a forward pass of what `wrap` returned."""
 
     def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what holds, in this phase, the values of the tensors that any phase may change."""
@@ -42,7 +46,7 @@ class Weights(Protocol):
         """Have the run's own encoder hold the weights as they are now, on the device."""
 
     def close(self) -> None:
-        """Leave the weights whole, in the run's own encoder, on the device."""
+        """Leave the weights whole, in the run's own encoder, on whatever device it is."""
 
 
 class WholeWeights:
@@ -55,6 +59,11 @@ class WholeWeights:
         """Return the objective, within DDP where there are several processes."""
         prepared: nn.Module = self._team.accelerator.prepare(objective)
         return prepared
+
+    def terms(self, model: nn.Module, micro: Micro) -> dict[str, Term]:
+        """Return what the model does."""
+        found: dict[str, Term] = model(micro)
+        return found
 
     def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return them as they are."""
@@ -96,21 +105,31 @@ class DividedWeights:
 
     def __init__(self, encoder: Encoder, team: Team) -> None:
         self._whole, self._team = encoder, team
+        self._divided: Mapping[str, Tensor] = {}
         # The copy has modules of its own and the very parameters, until they are divided.
         kept: list[Any] = [*encoder.model.parameters(), encoder.tokenizer]
         self.encoder = copy.deepcopy(encoder, memo={id(one): one for one in kept})
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """Divide the weights of the objective."""
+        root = _Root(objective)
         for block in self.encoder.block_modules():
             fully_shard(block)
-        fully_shard(objective)
+        fully_shard(root)
         self._whole.move_to(torch.device("cpu"))
-        return objective
+        for parameter in self._whole.model.parameters():
+            parameter.requires_grad_(False)  # what trains is the copy
+        return root
+
+    def terms(self, model: nn.Module, micro: Micro) -> dict[str, Term]:
+        """Return what the model does, without what is there for FSDP to see."""
+        found: dict[str, Term] = model(micro)[0]
+        return found
 
     def named(self, moving: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the divided parameters of these names."""
-        return {name: one for name, one in self.encoder.model.named_parameters() if name in moving}
+        """Return the divided parameters of these names; modules have others in their place while they compute."""
+        self._divided = {name: one for name, one in self.encoder.model.named_parameters() if name in moving}
+        return self._divided
 
     def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
         """Return this process's part of the gradients, averaged over the processes."""
@@ -138,20 +157,37 @@ class DividedWeights:
     def gathered(self) -> Iterator[None]:
         """Put the values into the run's own encoder, on the device, and take it from there afterwards."""
         self._gather()
+        self._whole.move_to(self._team.device)
         yield
         self._whole.move_to(torch.device("cpu"))
 
     def close(self) -> None:
-        """Put the values back into the run's own encoder, on the device."""
+        """Put the values back into the run's own encoder, and let go of the divided ones."""
         self._gather()
+        self.encoder, self._divided = self._whole, {}
 
     def _gather(self) -> None:
+        """Put all that any phase may change into the run's own encoder: after a stop, it has nothing of that yet."""
         own = dict(self._whole.model.named_parameters())
         with torch.no_grad():
-            for name, one in self.encoder.model.named_parameters():
-                if one.requires_grad:
-                    own[name].copy_(whole(one))
-        self._whole.move_to(self._team.device)
+            for name, one in self._divided.items():
+                own[name].copy_(whole(one))
+
+
+class _Root(nn.Module):
+    """The objective, and the tensors that are gone back from: FSDP looks for those where a forward pass ends.
+
+    It sees no tensor within a `Term`, and gradients of all that is in no block would be left with none to gather them where
+    no block has any.
+    """
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, micro: Micro) -> tuple[dict[str, Term], list[Tensor]]:
+        terms: dict[str, Term] = self.objective(micro)
+        return terms, [term.total for term in terms.values()]
 
 
 def whole(tensor: Tensor) -> Tensor:
