@@ -12,7 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distxfer.data import Data, Example, Joined, Pair, ParallelText, Picked, Tags, Task, epoch_order, leaks, load_task
+from distxfer.data import (
+    Data,
+    Example,
+    Joined,
+    Pair,
+    ParallelText,
+    Parts,
+    Picked,
+    Tags,
+    Task,
+    epoch_order,
+    leaks,
+    load_task,
+)
 from distxfer.data._batches import _BUCKET
 from distxfer.data._checks import repeats
 from distxfer.data._rows import _BATCH, Stored
@@ -156,6 +169,11 @@ def stored():
     return Stored(ROWS, pa.schema([("a", pa.string()), ("b", pa.string())]), lambda a, b: (a, b))
 
 
+def cut(row):
+    """Cut a row into none, one or two."""
+    return [(f"{row[0]}.{part}", row[1]) for part in range(int(row[0]) % 3)]
+
+
 SLICES = [
     slice(None),
     slice(5),
@@ -172,6 +190,7 @@ SLICES = [
         (stored, ROWS),
         (lambda: Joined([ROWS[:3], [], stored()]), [*ROWS[:3], *ROWS]),
         (lambda: Picked(stored(), np.array([5, 0, 5, 600])), [ROWS[5], ROWS[0], ROWS[5], ROWS[600]]),
+        (lambda: Parts(stored(), cut), [part for row in ROWS for part in cut(row)]),
     ],
 )
 def test_a_lazy_sequence_is_as_a_list(lazy, eager):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from distxfer.data._kind import kind_of as kind_of
     from distxfer.data._rows import Joined as Joined
     from distxfer.data._rows import Lazy as Lazy
+    from distxfer.data._rows import Parts as Parts
     from distxfer.data._rows import Picked as Picked
     from distxfer.data._tables import SUFFIXES as SUFFIXES
 
@@ -52,7 +53,7 @@ _LAZY = {
     "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
     "_batches": "Collator epoch_order",
     "_checks": "leaks",
-    "_rows": "Joined Lazy Picked",
+    "_rows": "Joined Lazy Parts Picked",
     "_tables": "SUFFIXES",
 }
 _HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}

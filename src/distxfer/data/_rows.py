@@ -80,6 +80,26 @@ class Joined(Lazy[T]):
         return self._parts[part][place - self._starts[part]]
 
 
+class Parts(Lazy[T]):
+    """What `cut` makes of each item of `whole`, one after the other; kept is only how much of it there is: 8 bytes an item."""
+
+    def __init__(self, whole: Sequence[T], cut: Callable[[T], Sequence[T]]) -> None:
+        """Cut all items once, to count what they give."""
+        self._whole, self._cut = whole, cut
+        self._ends = np.cumsum(np.fromiter((len(cut(one)) for one in whole), np.int64, len(whole)))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __iter__(self) -> Iterator[T]:
+        return (part for one in self._whole for part in self._cut(one))
+
+    def item(self, place: int) -> T:
+        """Return the part at a place; its item is cut anew."""
+        row = int(np.searchsorted(self._ends, place, side="right"))
+        return self._cut(self._whole[row])[place - (int(self._ends[row - 1]) if row else 0)]
+
+
 class Stored(Lazy[T], Generic[T]):
     """What `make` makes of the columns of each row, which lie compactly in an Arrow table; a large one on the disk.
 

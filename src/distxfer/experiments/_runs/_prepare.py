@@ -19,6 +19,7 @@ from distxfer.data import (
     Kind,
     Pair,
     ParallelText,
+    Parts,
     Picked,
     Task,
     kind_of,
@@ -235,8 +236,7 @@ def _examples(
         labelled = _labelled(prepared)
         if type(kind).windows is Kind.windows:  # nothing is cut up, so nothing has to be held
             return labelled
-        windows = (kind.windows(one, encoder.tokenizer, recipe.task.max_length) for one in labelled)
-        return [window for those in windows for window in those]
+        return Parts(labelled, lambda one: kind.windows(one, encoder.tokenizer, recipe.task.max_length))
     what = f"The task `{task.name}` is of the kind `{task.kind}`, which has no labels to train on"
     if asked := [name for name, phase in recipe.phases.items() if phase.task]:
         raise InputError(f"{what}. Say `phase.{asked[0]}.task=false`, and let interventions train the encoder.")
