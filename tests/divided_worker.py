@@ -1,6 +1,7 @@
 """What each process of a launch does for `test_divided.py`: the runs of a JSON file, one after the other."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def main(plan: Path) -> None:
             found[one["name"]] = str(train(recipe, results).folder if looked is None else looked)
         except KeyboardInterrupt:
             found[one["name"]] = "stopped"
+            team = Team()
+            if team.is_main:  # for whoever goes on from there, too
+                shutil.copytree(results, f"{results} copied")
+            team.wait()
         except InputError as error:
             found[one["name"]] = str(error)
     if Team().is_main:

@@ -20,7 +20,7 @@ bind, term = (partial(one, targets=TARGETS) for one in (fakes.bind, fakes.term))
 def test_l2_sp_is_half_the_squared_way_that_the_encoders_weights_have_gone(encoder):
     bound = bind(encoder, "l2_sp")
     step = FakeStep(encoder)
-    assert (bound.weight, bound.needs) == (0.1, {"weights"})
+    assert (bound.weight, bound.needs) == (0.1, {"weights", "encoder"})
     at_rest = bound.term(step)
     assert (at_rest.total.item(), at_rest.count, at_rest.per) == (0.0, 1, "batch")
     start = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
