@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -202,18 +202,39 @@ def write_tables(methods: list[Method]) -> None:
     """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
     proposes by into the package, and all methods into `results/study.md`.
     """
-    put(ROOT / "README.md", table([one for one in methods if one.headline]))
+    headline, rest = groups(methods)
+    put(ROOT / "README.md", table(headline))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
     parts = [
         "# The reference study\n",
         "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
-        table(methods),
+        f"## The headline methods, with {len(headline[0].seeds)} seeds\n",
+        table(headline),
         "\n## Does the distance help?\n",
         weighting_table(methods),
+        f"\n## The rest, with {len(rest[0].seeds)} seeds\n",
+        table(rest),
     ]
     (ROOT / "results" / "study.md").write_text("\n".join(parts), encoding="utf-8")
     (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+
+
+def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
+    """Return the headline methods, and the rest with the baseline, which has their seeds there.
+
+    Each is a family of its own: Holm corrects over the methods of one group, which `_study.toml` names beforehand.
+    """
+    headline, rest = ([one for one in methods if one.headline == which] for which in (True, False))
+    return headline, [*(replace(one, seeds=rest[0].seeds) for one in headline if rest and one.name == BASELINE), *rest]
+
+
+def judged(methods: Sequence[Method]) -> dict[tuple[str, str], Comparison]:
+    """Return (method, subset) -> the comparison with the baseline, Holm over the methods of its group."""
+    found: dict[tuple[str, str], Comparison] = {}
+    for group in groups(methods):
+        found |= comparisons([one for one in group if one.outcomes()], BASELINE)
+    return found
 
 
 def put(page: Path, text: str) -> None:
@@ -228,7 +249,7 @@ def put(page: Path, text: str) -> None:
 def intervention_table(methods: list[Method]) -> str:
     """Return what the study found of every intervention: one row per recipe, with the interventions that it uses."""
     there = [one for one in methods if one.outcomes()]
-    tests = comparisons(there, BASELINE)
+    tests = judged(methods)
     plain = next(one for one in methods if one.name == BASELINE).outcomes()
     rows = []
     for one in there:
@@ -245,7 +266,7 @@ def intervention_table(methods: list[Method]) -> str:
 def evidence(methods: list[Method]) -> str:
     """Return the effects of the study as TOML, for `distxfer new-language`: in points, with intervals and Holm's p."""
     there = [one for one in methods if one.outcomes()]
-    tests = comparisons(there, BASELINE)
+    tests = judged(methods)
     first = next(iter(results(BASELINE).values()))
     plain = next(one for one in methods if one.name == BASELINE)
     lines = [

@@ -83,6 +83,24 @@ def test_the_table_is_of_the_results(study, tmp_path, monkeypatch):
     assert "p =" not in lines["`lora`"]  # two sound seeds are no test
 
 
+def test_each_group_is_judged_by_itself(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    for seed in range(5):
+        for name, gain in {"plain": 0, "dist_align": 1, "lora": 0, "mixout": 1, "dora": 0}.items():
+            fake(tmp_path, name, seed, gain)
+    there = {"plain", "dist_align", "lora", "mixout", "dora"}
+    methods = [one for one in study.read_study() if one.name in there]
+    headline, rest = study.groups(methods)
+    assert [one.name for one in headline] == ["plain", "dist_align", "lora"]
+    assert {one.name: one.seeds for one in rest} == dict.fromkeys(("plain", "mixout", "dora"), (0, 1, 2))
+    tests = study.judged(methods)
+    for group in (headline, rest):  # of two methods each: the lesser p is doubled, whatever the other group has
+        ours = [tests[one.name, "far"] for one in group[1:]]
+        least = min(ours, key=lambda one: one.test.p)
+        assert least.p_holm == pytest.approx(min(1, 2 * least.test.p))
+        assert {one.test.n_seeds for one in ours} == {len(group[0].seeds)}
+
+
 def test_two_experiments_under_one_name_are_refused(study, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "RESULTS", tmp_path)
     fake(tmp_path, "plain", 0, 0)
