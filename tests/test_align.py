@@ -18,7 +18,7 @@ from conftest import WORDS
 from distxfer import InputError
 from distxfer.data import Example, Pair
 from distxfer.interventions import make_intervention
-from distxfer.interventions.align import sinkhorn_divergence
+from distxfer.interventions.align import info_nce, sinkhorn_divergence
 from distxfer.measure import cka
 
 # The losses
@@ -141,6 +141,17 @@ def test_near_clouds_are_apart_in_mixed_precision_too():
     plain = sinkhorn_divergence(x, y)
     with torch.autocast("cpu", torch.bfloat16):
         assert sinkhorn_divergence(x, y).item() == pytest.approx(plain.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_cosines_near_one_are_told_apart_in_mixed_precision_too(strong):
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.ones(32, 384) + 0.1 * torch.randn(32, 384, generator=draw) for _ in range(2))
+    plain = info_nce(x, y, 0.1, strong=strong)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert info_nce(x, y, 0.1, strong=strong).item() == plain.item()
+        halved = info_nce(x.bfloat16(), y.bfloat16(), 0.1, strong=strong)  # what a projection head gives
+    assert halved.dtype == torch.float32
 
 
 # Settings that make no sense

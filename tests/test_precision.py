@@ -10,6 +10,7 @@ from peft import LoraConfig
 from conftest import ARCHITECTURES, save_tiny
 from distxfer import load_recipe, train
 from distxfer.encoders import load_encoder
+from distxfer.errors import RunError
 from distxfer.training import Team
 from helpers import log, message, same, weights
 
@@ -87,6 +88,19 @@ def test_a_run_with_checkpointing_ends_at_the_same_weights(runs, recipe):
         assert one.keys() == other.keys()
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
     assert plain.scores == again.scores
+
+
+@pytest.mark.parametrize("term", ["typology.layer=2", "align.layers=2"])
+@pytest.mark.parametrize(("base", "kept"), [("lora", "lora.layers=4"), ("plain", "freeze.layers=lower_half")])
+def test_with_checkpointing_too_a_map_that_would_be_all_that_trains_is_refused(
+    tiny_settings, tmp_path, term, base, kept
+):
+    """Transformers and PEFT would both have what leaves the embeddings require a gradient then."""
+    settings = ["model.gradient_checkpointing=true", f"intervention.{term}"]
+    settings += ["intervention.align.projection=8"] if term.startswith("align") else []
+    recipe = load_recipe(base, [*tiny_settings, *settings, f"intervention.{kept}"])
+    with pytest.raises(RunError, match="would train nothing but its own"):
+        train(recipe, tmp_path)
 
 
 def test_what_rewrites_weights_is_refused_with_checkpointing(tiny_settings, tmp_path):

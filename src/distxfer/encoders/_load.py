@@ -220,6 +220,10 @@ def _checkpoint_gradients(model: PreTrainedModel) -> None:
         # Transformers 5.23 has a new name for it, which 5.0 does not know.
         warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    if hasattr(model, "_require_grads_hook"):
+        # Transformers has what leaves the embeddings require a gradient, as reentrant checkpointing needs it. Here, it would go
+        # back through blocks that do not train, and a term whose layer lies below all that trains would seem to train something.
+        model.disable_input_require_grads()
 
 
 def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTuner
@@ -27,7 +27,7 @@ def add_adapters(model: nn.Module, config: LoraConfig | IA3Config, *, others: bo
 
     Raises InputError for adapters that cannot act together.
     """
-    with without_peft_warnings():
+    with without_peft_warnings(), _checkpointing_out_of_sight(model):
         if not others:
             return get_peft_model(cast(PreTrainedModel, model), config)
         if not isinstance(model, PeftModel):
@@ -54,6 +54,19 @@ def adapter_name(number: int) -> str:
 def let_act(model: PeftModel, adapters: list[str]) -> None:
     """Let several adapters act at once, which the PEFT model itself does not offer, but the tuner inside it."""
     cast(BaseTuner, model.base_model).set_adapter(adapters)
+
+
+@contextmanager
+def _checkpointing_out_of_sight(model: nn.Module) -> Iterator[None]:
+    """Let PEFT see no gradient checkpointing: like Transformers, it would have what leaves the embeddings require a gradient."""
+    checkpointing: list[Any] = [one for one in model.modules() if getattr(one, "gradient_checkpointing", False)]
+    for module in checkpointing:
+        module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in checkpointing:
+            module.gradient_checkpointing = True
 
 
 @contextmanager

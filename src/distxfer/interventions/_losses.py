@@ -16,19 +16,22 @@ def info_nce(source: Tensor, target: Tensor, temperature: float, *, strong: bool
     Range: [0, inf). Invariant under positive scaling of each row and under one orthogonal map of both sides.
     Reference: van den Oord et al. 2018, eq. 4; the strong form is the contrastive loss of Gaschi et al. 2023.
     """
-    source, target = normalize(source, dim=-1), normalize(target, dim=-1)
-    similarity = source @ target.T / temperature
-    forward, backward = similarity, similarity.T
-    if strong:
-        forward = torch.cat([forward, _others(source) / temperature], dim=1)
-        backward = torch.cat([backward, _others(target) / temperature], dim=1)
     gold = torch.arange(len(source), device=source.device)
-    return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
+    with torch.autocast(
+        source.device.type, enabled=False
+    ):  # in bf16, cosines near 1 are .004 apart, logits ten times that
+        source, target = normalize(in_full(source), dim=-1), normalize(in_full(target), dim=-1)
+        similarity = source @ target.T / temperature
+        forward, backward = similarity, similarity.T
+        if strong:
+            forward = torch.cat([forward, _others(source) / temperature], dim=1)
+            backward = torch.cat([backward, _others(target) / temperature], dim=1)
+        return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
 
 
 def squared_distance(source: Tensor, target: Tensor) -> Tensor:
     """Return |s_i - t_i|^2 / d, summed over the n pairs of two sides (n, d) and (n, d). Range: [0, inf)."""
-    return (source - target).square().mean(dim=-1).sum()
+    return (in_full(source) - in_full(target)).square().mean(dim=-1).sum()
 
 
 def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -45,7 +48,7 @@ def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | N
     # The diameter is given because geomloss fails where all points are one (jeanfeydy/geomloss#51). And it switches
     # autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
     enabled = torch.is_grad_enabled()
-    x, y = (one.float() if one.dtype in (torch.bfloat16, torch.float16) else one for one in (x, y))
+    x, y = in_full(x), in_full(y)
     clouds = (x, y) if weights is None else (weights[0].to(x), x, weights[1].to(y), y)
     try:
         # geomloss multiplies out |x - y|^2, whose error in 16 bits is as large as what near clouds are apart.
@@ -56,6 +59,11 @@ def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | N
     finally:
         torch.set_grad_enabled(enabled)
     return divergence if enabled else divergence.detach()
+
+
+def in_full(states: Tensor) -> Tensor:
+    """Return states of 16 bits in float32, and all others as they are."""
+    return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
 
 
 def _others(unit: Tensor) -> Tensor:

@@ -128,7 +128,8 @@ def _nearest(encoder: Encoder, step: Step, pairs: Sequence[Pair], layers: Sequen
             ([words[number][1] for number in chosen], states[:, chosen])
             for (words, states), chosen in zip(sides, numbers, strict=True)
         )
-        links = mutual_nearest((source @ target.mT).mean(dim=0))
+        with torch.autocast(states.device.type, enabled=False):  # in bf16, many cosines are equal
+            links = mutual_nearest((source @ target.mT).mean(dim=0))
         found.append([WordPair(pair.source, first[i], pair.target, second[j]) for i, j in links])
     return found
 

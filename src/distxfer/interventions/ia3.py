@@ -19,8 +19,8 @@ class Ia3:
     """Multiply keys by l_k, values by l_v and the activations inside the feed-forward layers by l_ff, feature by feature.
 
     In the chosen `layers`; the factors are all that is trained beside the head, and start at 1. Where one map makes
-    queries, keys and values, its queries are multiplied as well: the same as doing it to the keys once more. Trained
-    without weight decay, which would pull the factors to 0.
+    queries, keys and values, its queries are multiplied as well: the same as doing it to the keys once more.
+    Weight decay would pull the factors to 0: set `weight_decay = 0.0` in the phase, as the shipped recipe does.
 
     Reference: Liu et al. 2022 ((IA)^3), section 3.3, by PEFT.
     """
