@@ -17,7 +17,7 @@ from distxfer.languages import check_distance
 _SPLIT = "test"
 # What a method may read beside the task, and what its numbers may depend on beside its settings.
 _DATA = ("task", "parallel", "distances", "files")
-_MACHINE = ("device", "dtype", "processes")
+_MACHINE = ("device", "dtype", "processes", "cpu", "threads")
 _PACKAGES = ("distxfer", "torch", "transformers", "peft")
 
 
@@ -144,6 +144,7 @@ def _described(method: Method) -> dict[str, Any]:
     return {
         **method.settings,
         **{f"data.{key}": every([_print(run, key)[:8] for run in method.runs]) for key in _DATA},
+        "run.git_commit": every([one["git_commit"][:8] for one in made if one.get("git_commit")]),
         **{f"run.{key}": every([one.get(key) for one in made]) for key in _MACHINE},
         **{f"package.{key}": every([one.get("packages", {}).get(key) for one in made]) for key in _PACKAGES},
     }

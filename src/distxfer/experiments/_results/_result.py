@@ -111,7 +111,7 @@ def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "packages": package_versions(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "command": ["distxfer" if Path(sys.argv[0]).name == "__main__.py" else Path(sys.argv[0]).name, *sys.argv[1:]],
         **_git(),
         **extra,
