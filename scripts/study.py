@@ -350,8 +350,13 @@ def table(methods: list[Method]) -> str:
         " checkpoint; brackets are 95 % intervals (means: over seeds, languages fixed; effects: against `plain` with the"
         " same seed, seed and language both random; p: Holm over the methods of the table). `text used`: besides the"
         " labelled source. `chosen on`: what the settings were chosen on, `design` where they were fixed beforehand."
-        " `forwards`: forward passes in all.\n"
+        " `forwards`: forward passes in all. The runs are of several commits and machines (`provenance` in each `result.json`).\n"
     )
+    if any(len(one.recipes) > 1 for one in there):
+        note += (
+            "\n`left_out`: two models, each with the parallel text of half of the languages; a language is scored by the one that"
+            " had none in it, and `forwards` is of both.\n"
+        )
     return Table(columns=columns, rows=rows).markdown() + note
 
 
@@ -390,7 +395,9 @@ def choices_table() -> str:
     return (
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
-        " alone, and no seed here is one of the study's.\n\n" + Table(columns=columns, rows=rows).markdown()
+        " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
+        " noise. Two things to know are in that list: test scores of two candidates had been seen, and were not used; the chosen"
+        " candidate ran before its terms shared their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
     )
 
 

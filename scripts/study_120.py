@@ -26,6 +26,7 @@ from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 STUDY = study.ROOT / "recipes" / "study-120"
 RESULTS = study.ROOT / "results" / "reference-120"
 PAGE = study.ROOT / "results" / "study-120.md"
+EVIDENCE = study.EVIDENCE.with_name("evidence_120.toml")
 PARTS = ("all", "seen", "unseen")
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
 
@@ -114,6 +115,7 @@ def write() -> None:
     if found is not None and found.methods():
         write_all_kinds(picture(found), PAGE.with_suffix(""))
         PAGE.with_suffix(".pdf").unlink()
+        EVIDENCE.write_text(evidence(found), encoding="utf-8")
 
 
 def outcome() -> Outcome | None:
@@ -210,6 +212,24 @@ def methods_table(found: Outcome) -> str:
         " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance.\n"
     )
     return Table(columns=columns, rows=rows).markdown() + note
+
+
+def evidence(found: Outcome) -> str:
+    """Return the effects on all targets as TOML, for `distxfer new-language`: in points, with intervals."""
+    lines = [
+        "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes it",
+        "# from the files in results/reference-120.",
+        "",
+        'task = "cldr"',
+        f"targets = {len(found.targets)}",
+    ]
+    for name in found.methods():
+        test = crossed(_differences(found, name, "all"))
+        if test.low is not None and test.high is not None:
+            source = found.mean(name, found.source) - found.mean(study.BASELINE, found.source)
+            numbers = {"effect": test.effect, "low": test.low, "high": test.high, "source": source}
+            lines += ["", f"[{name}]", *(f"{key} = {value:.4g}" for key, value in numbers.items())]
+    return "\n".join([*lines, ""])
 
 
 def distance_table(found: Outcome) -> str:

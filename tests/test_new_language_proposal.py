@@ -1,6 +1,7 @@
 """Which recipe `distxfer new-language` proposes, by what there is of a language and what the reference study found."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def test_what_speaks_against_a_proposal():
         assert part in said
     drift = proposals(HAS, E5)[0]
     assert any(one.startswith("The source language had -") for one in drift.caveats)
+    (wide,) = (one for one in drift.caveats if "118 languages" in one)
+    assert re.fullmatch(
+        r"On 118 .* task `cldr` it had -0\.\d points \[-\d\.\d, \+\d\.\d\], and the source language -7\.\d\.", wide
+    )
 
 
 def test_another_recipe_than_the_proposed_one():

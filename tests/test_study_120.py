@@ -108,6 +108,7 @@ def written(study, between, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "RESULTS", folder)
         patch.setattr(study, "PAGE", folder / "study-120.md")
+        patch.setattr(study, "EVIDENCE", folder / "evidence_120.toml")
         study.write()
     return folder, (folder / "study-120.md").read_text()
 
@@ -164,6 +165,8 @@ def test_predictions_are_kept_without_probabilities(study, tmp_path):
 
 def test_the_page_says_what_the_result_files_say(study):
     """`make study-120` was run after the last result was added."""
-    assert study.PAGE.read_text(encoding="utf-8") == study.page(study.outcome())
+    found = study.outcome()
+    assert study.PAGE.read_text(encoding="utf-8") == study.page(found)
+    assert study.EVIDENCE.read_text(encoding="utf-8") == study.evidence(found)  # what `new-language` says of it
     drawn = [study.PAGE.with_suffix(suffix).is_file() for suffix in (".svg", ".png")]
     assert drawn == [".svg)" in study.PAGE.read_text(encoding="utf-8")] * 2

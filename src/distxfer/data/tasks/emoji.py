@@ -6,7 +6,7 @@ from distxfer.data._examples import SPLITS, About, Data, Example, Task
 ABOUT = About(
     "the category (of 9) of an emoji's name, in 14 languages; from packages, offline",
     needs="distxfer[offline]",
-    size="757 to train, 381 to test",
+    size="759 to train, 189 dev, 381 to test",
     licence="BSD-3-Clause, MIT; names: Unicode-3.0",
     citation="Unicode CLDR, emoji short names",
 )

@@ -122,6 +122,13 @@ def study() -> Mapping[str, Any]:
     return {**{key: one for key, one in data.items() if not isinstance(one, dict)}, "methods": methods}
 
 
+@cache
+def study_120() -> Mapping[str, Any]:
+    """Return what the study of 120 languages found: its `task`, the number of its `targets`, and `methods`, recipe -> effect."""
+    data = tomllib.loads(Path(__file__).with_name("evidence_120.toml").read_text(encoding="utf-8"))
+    return {"task": data.pop("task"), "targets": data.pop("targets"), "methods": data}
+
+
 def _allowed(name: str, has: Has) -> bool:
     if name in _CLASSES_ALONE and has.output != "text":
         return False
@@ -157,6 +164,12 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
     others = f"The study is of one task (`{found['task']}`) and {len(found['targets'])} targets at a time"
     with_model = "" if model == found["model"] else f", with the model `{found['model']}`"
     caveats = [f"{others}{with_model}; here is one language."]
+    wide = study_120()
+    if one := wide["methods"].get(name):
+        caveats.append(
+            f"On {wide['targets']} languages of the task `{wide['task']}` it had {one['effect']:+.1f} points [{one['low']:+.1f},"
+            f" {one['high']:+.1f}], and the source language {one['source']:+.1f}."
+        )
     if needs in ("pairs", "texts") and has.count(needs) < _STUDIED:
         caveats.append(f"It had {_STUDIED} {needs} a language; here are {has.count(needs)}.")
     if needs in ("pairs", "texts"):

@@ -18,8 +18,8 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
 _OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("drift", "measure", "cka"): ("kornblith2019", "song2012"),
     ("drift", "measure", "relational"): ("park2019",),
-    ("freeze", "layers", "lower"): ("bakos2025",),
-    ("freeze", "layers", "upper"): ("bakos2025",),
+    ("freeze", "layers", "lower_half"): ("bakos2025",),
+    ("freeze", "layers", "upper_half"): ("bakos2025",),
     ("align", "loss", "infonce"): ("oord2018", "gaschi2023"),
     ("align", "loss", "l2"): ("cao2020",),
     ("align", "loss", "cka"): ("kornblith2019", "song2012"),
