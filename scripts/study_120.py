@@ -217,8 +217,8 @@ def methods_table(found: Outcome) -> str:
 def evidence(found: Outcome) -> str:
     """Return the effects on all targets as TOML, for `distxfer new-language`: in points, with intervals."""
     lines = [
-        "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes it",
-        "# from the files in results/reference-120.",
+        "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes",
+        "# it from the files in results/reference-120.",
         "",
         'task = "cldr"',
         f"targets = {len(found.targets)}",
