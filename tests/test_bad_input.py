@@ -53,6 +53,23 @@ def test_an_unknown_recipe(cli, verb):
     assert wrong.stderr.startswith("Error: There is no recipe `drift_rge`. Did you mean `drift_reg`? Choose from: ")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "recipe=LONG.toml"],
+        ["show", "recipe=plain", "model=LONG"],
+        ["compare", "--table", "LONG.csv", "--baseline", "plain"],
+        ["cp", "plain", "LONG.toml"],
+    ],
+)
+def test_a_name_that_is_too_long_is_one_message(cli, words):
+    wrong = cli(*(word.replace("LONG", "a" * 300) for word in words))
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("Error: `")
+    assert wrong.stderr.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
 def test_several_mistakes_in_a_recipe(refused):
     message = refused("task.sorce=deu", "phase.finetune.epochs=none", "foo")
     assert message.splitlines() == [

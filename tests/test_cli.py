@@ -13,6 +13,7 @@ from filelock import FileLock
 from distxfer import __version__, load_recipe
 from distxfer.data import parallel_names, task_names
 from distxfer.experiments import recipe_files, recipe_path
+from distxfer.experiments._runs._run import _clear
 from distxfer.interventions import intervention_names
 
 VERBS = ("train", "show", "validate", "ls", "cp", "env")
@@ -223,6 +224,9 @@ def test_ls_of_runs(cli, trained, tmp_path):
     newer = copy / "plain" / "4567abcd-s3"
     newer.mkdir()
     (newer / "result.json").write_text('{"schema": 99}')
+    damaged = shutil.copytree(folder, copy / "plain" / "89abcdef-s4")
+    data = json.loads((folder / "result.json").read_text())
+    (damaged / "result.json").write_text(json.dumps({**data, "summary": "x"}))
     rows = json.loads(cli("ls", "runs", "--json").stdout)
     summary = json.loads((folder / "result.json").read_text())["summary"]
     nothing = {"source": None, "targets": None, "far": None}
@@ -231,11 +235,13 @@ def test_ls_of_runs(cli, trained, tmp_path):
          "source": summary["source"], "targets": summary["target_mean"], "far": summary["far_mean"]},
         {"recipe": "plain", "id": "0123abcd", "seed": 12, "status": "not done", **nothing},
         {"recipe": "plain", "id": "4567abcd", "seed": 3, "status": "unreadable", **nothing},
+        {"recipe": "plain", "id": "89abcdef", "seed": 4, "status": "unreadable", **nothing},
     ]  # fmt: skip
     assert rows[0]["status"] in ("done", "collapsed")
     shown = cli("ls", "runs").stdout
     assert "not done" in shown
     assert "has the schema 99, made by a newer distxfer" in shown
+    assert "result.json` is no result of distxfer: `summary` is `x`." in shown
     assert json.loads(cli("ls", "runs", "--json", "--results", str(results)).stdout) == rows[:1]
 
 
@@ -309,6 +315,18 @@ def test_again_runs_anew_in_the_folder_of_the_environment(cli, monkeypatch, tiny
     second = json.loads(shown.stdout)
     assert not (folder / "left over.txt").exists()
     assert second["scores"] == first["scores"] == json.loads((trained[1] / "result.json").read_text())["scores"]
+
+
+def test_a_run_that_is_to_be_made_anew_is_none_from_the_first_file_that_goes(trained, tmp_path, monkeypatch):
+    folder = shutil.copytree(trained[1], tmp_path / "run")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distxfer.experiments._runs._run.shutil.rmtree", stop)
+    with pytest.raises(KeyboardInterrupt):
+        _clear(folder)
+    assert not (folder / "result.json").exists()
 
 
 def test_dry_run_writes_nothing(cli, tiny_settings, trained):

@@ -204,9 +204,44 @@ def test_means_are_over_the_languages_of_the_test(tmp_path):
     assert {one.by_distance.n for one in found.transfers} == {5}
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_near_and_far_are_those_of_the_baseline_whatever_else_is_compared(tmp_path, paired):
+    """A method that was tested in eight more near languages moves no median."""
+    rows = table()
+    wide = table(methods=("wide",), languages=("nld", "swe", "dan", "ita", "por", "spa", "cat", *TARGETS))
+    alone, beside = (
+        compare(read_scores(write(tmp_path / "t.csv", some)), "plain", paired=paired) for some in (rows, [*rows, *wide])
+    )
+    first, second = (
+        {one.subset: one.test for one in found.comparisons if one.method == "better"} for found in (alone, beside)
+    )
+    assert first == second
+    assert first["far"].n_languages == 3
+    assert {one.subset: one.test.n_languages for one in beside.comparisons if one.method == "wide"} == {
+        "all": 6, "near": 3, "far": 3,
+    }  # fmt: skip
+
+
+def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance(tmp_path):
+    rows = table(seeds=4)
+    fewer = [row for row in rows if not (row[2] == "better" and row[3] == "3")]
+    shared = [row for row in rows if row[3] != "3"]
+    gains = [
+        next(one.gain_by_distance for one in compare(read_scores(write(tmp_path / "t.csv", some)), "plain", paired=True).transfers
+             if one.method == "better")
+        for some in (fewer, shared)
+    ]  # fmt: skip
+    assert gains[0] == gains[1]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        (
+            ["--distance", "syntactic", "--matrix", "m.csv"],
+            "`--distance` and `--matrix` both say what is near. Keep one of them.",
+        ),
+        (["--observed", "--matrix", "m.csv"], "`--observed` and `--matrix` both say what is near. Keep one of them."),
         (["--distance", "syn"], "Distance `syn` is not known."),
         (["--matrix", "none.csv"], "Distance table `none.csv` is not a file."),
         (["--source", "tur"], None),
@@ -276,6 +311,8 @@ def test_bad_tables(tmp_path):
     )
     write(path, [[*rows[0][:6], "inf"]])
     assert message(read_scores, path).startswith(f"`{path}:2` has the value `inf`;")
+    write(path, [[*rows[0][:6], "1e200"]])
+    assert message(read_scores, path) == f"`{path}:2` has the value `1e200`; expected a score of at most 1e+100."
     write(path, [[*rows[0][:4], "english", *rows[0][5:]]])
     assert message(read_scores, path).startswith(
         f"`{path}:2`: Language code `english` is not known. Did you mean `eng`?"

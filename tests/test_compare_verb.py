@@ -67,9 +67,10 @@ def test_nothing_named_is_everything_with_plain_as_the_baseline(cli, results):
 
 def test_a_plain_of_several_ids_is_no_baseline_of_its_own_accord(cli, results):
     runs(results, "plain", "cccc0000", scores(), {"phase.finetune.epochs": 9})
-    answer = cli("compare", "--results", str(results))
-    assert (answer.exit_code, answer.stdout) == (2, "")
-    assert answer.stderr.startswith("Error: Baseline `plain` is 2 methods. Say which: `plain/aaaa0000` is plain (")
+    for verb in ("compare", "report"):
+        answer = cli(verb, "--results", str(results))
+        assert (answer.exit_code, answer.stdout) == (2, "")
+        assert answer.stderr.startswith("Error: Baseline `plain` is 2 methods. Say which: `plain/aaaa0000` is plain (")
 
 
 def test_what_is_left_out_is_counted(cli, results):

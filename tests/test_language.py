@@ -114,6 +114,33 @@ def test_a_measured_language_has_its_score(facts):
     assert one["note"] == "measured, the mean over seeds"
 
 
+def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
+    results = tmp_path / "results"
+    shutil.copytree(RESULTS / "reference" / "plain", results / "plain")
+    alone = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
+    for seed in range(3):
+        other = shutil.copytree(
+            next((results / "plain").glob(f"0d6ba955-s{seed}")), results / "plain" / f"11111111-s{seed}"
+        )
+        data = json.loads((other / "result.json").read_text())
+        data["id"] = "11111111"
+        data["recipe"]["phase"]["finetune"]["epochs"] = 1
+        for score in data["scores"]:
+            score["value"] /= 2
+        (other / "result.json").write_text(json.dumps(data))
+    damaged = shutil.copytree(other, results / "plain" / "22222222-s0")
+    (damaged / "result.json").write_text(json.dumps({**data, "recipe": {}}))
+    beside = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
+    one, other = (value(records, "accuracy") for records in (alone, beside))
+    assert other["note"] == one["note"].replace("5 seeds.", "5 seeds of `plain/0d6ba955`, one of several settings.")
+    assert [row for row in beside if row["measure"] != "accuracy"] == [
+        row for row in alone if row["measure"] != "accuracy"
+    ]
+    assert (other["value"], other["low"]) == (one["value"], one["low"])
+    fewer = json.loads(cli("language", "nld", "phase.finetune.epochs=1", "--results", str(results), "--json").stdout)
+    assert "3 seeds of `plain/11111111`" in value(fewer, "accuracy")["note"]
+
+
 def test_your_own_text_and_pairs(facts, tmp_path):
     text, pairs = tmp_path / "text.txt", tmp_path / "pairs.tsv"
     text.write_text("ሰላም ለዓለም\n\nእንዴት ነህ\n", encoding="utf-8")

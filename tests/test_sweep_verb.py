@@ -73,6 +73,7 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
         (["--address=auto"], "`--address` is for `--engine ray`. Say so, or leave it out."),
         (["--engine=ray", "--workers=2"],
          "`--workers` is for `--engine local`. Ray starts as many runs as `--threads` and `--gpus` leave room for."),
+        (["--engine=ray", "--threads=0"], "A run is to have 0 threads and 0 GPUs; expected 1 or more, and 0 or more."),
         (["--engine=ray", "--gpus=-1"], "A run is to have 1 threads and -1.0 GPUs; expected 1 or more, and 0 or more."),
     ],
 )  # fmt: skip

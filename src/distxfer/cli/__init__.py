@@ -4,6 +4,7 @@ Tables go to stdout, progress and notices to stderr. Exit 0: done; 2: the input 
 interrupted, and the same command goes on; 1: anything else. What needs torch is imported inside the verbs.
 """
 
+import errno
 import functools
 import signal
 from collections.abc import Callable, Iterator
@@ -63,6 +64,11 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
         except RunError as error:
             say(f"Error: {error}")
             raise typer.Exit(1) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            say(f"Error: `{str(error.filename)[:60]}...` is longer than a path can be. Give a shorter one.")
+            raise typer.Exit(2) from error
         except KeyboardInterrupt:
             say("Interrupted. The same command goes on from the last checkpoint.")
             raise typer.Exit(130) from None

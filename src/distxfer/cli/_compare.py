@@ -1,7 +1,7 @@
 """The verb `compare`."""
 
 from collections.abc import Callable, Sequence
-from os.path import isdir, isfile  # those of `Path` raise where a name is too long
+from os.path import isfile  # that of `Path` raises where a name is too long
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,6 +82,9 @@ def compare(
         "--paired": paired, "--metric": metric, "--distance": distance, "--observed": observed, "--matrix": matrix,
     }  # fmt: skip
     options = [name for name, value in given.items() if value]
+    for name in ("--distance", "--observed"):
+        if name in options and matrix:
+            raise InputError(f"`{name}` and `--matrix` both say what is near. Keep one of them.")
     if table is not None:
         _check_table(words, options)
         _compare_table(
@@ -90,8 +93,10 @@ def compare(
     elif len(words) == len(single) == 2:
         _compare_two(single, options, form)
     else:
+        from distxfer.experiments import collect_against
+
         _check_methods(options)
-        collection, baseline = _collected(words, baseline, results)
+        collection, baseline = collect_against(words, baseline, results)
         asked: dict[str, Any] = {
             "metric": metric, "distance_name": distance, "imputed": False if observed else None, "matrix": matrix,
         }  # fmt: skip
@@ -130,18 +135,6 @@ def _check_methods(options: list[str]) -> None:
         raise InputError("`--interactions` goes with `--ablation`. Add that, or leave it out.")
     if "--by" in options and "--ablation" in options:
         raise InputError("`--by` and `--ablation` are two views of the same runs. Ask for one at a time.")
-
-
-def _collected(words: list[str], baseline: str, results: Path) -> tuple[Any, str]:
-    """Return the methods, and the name of the baseline; without any name, `plain` is the baseline if it is there."""
-    from distxfer.experiments import collect
-
-    if baseline and words and baseline not in words and isdir(results / baseline.partition("/")[0]):
-        words = [baseline, *words]
-    found = collect(words, results)
-    if not words and not baseline and any(one.runs[0].data["recipe"]["name"] == "plain" for one in found.methods):
-        baseline = "plain"
-    return found, baseline
 
 
 def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: By | None, form: Form) -> None:

@@ -179,4 +179,4 @@ def _engine(name: str, workers: int | None, threads: int | None, gpus: float | N
         raise InputError(
             "`--workers` is for `--engine local`. Ray starts as many runs as `--threads` and `--gpus` leave room for."
         )
-    return RayEngine(address or None, threads or 1, gpus)
+    return RayEngine(address or None, 1 if threads is None else threads, gpus)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from distxfer.experiments._comparisons._collect import Collection as Collection
 from distxfer.experiments._comparisons._collect import Method as Method
 from distxfer.experiments._comparisons._collect import collect as collect
+from distxfer.experiments._comparisons._collect import collect_against as collect_against
+from distxfer.experiments._comparisons._collect import read_run as read_run
 from distxfer.experiments._comparisons._collect import setting_text as setting_text
 from distxfer.experiments._recipes._files import defaults_file as defaults_file
 from distxfer.experiments._recipes._files import description as description

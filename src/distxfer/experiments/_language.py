@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -24,8 +23,9 @@ from distxfer.data import (
 )
 from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError
+from distxfer.experiments._comparisons._collect import Method, collect, settings_of
 from distxfer.experiments._recipes._recipe import Recipe
-from distxfer.experiments._results._result import Result, read_result
+from distxfer.experiments._results._result import Result
 from distxfer.languages import (
     DISTANCES,
     canonical,
@@ -66,7 +66,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class _Measured:
-    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ."""
+    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
+
+    `settings` names the id that they are of, where there are runs with several.
+    """
 
     metric: str
     kind: str
@@ -74,6 +77,7 @@ class _Measured:
     seeds: int
     seed_sd: float | None
     test_size: int
+    settings: str = ""
 
 
 def language_facts(
@@ -246,30 +250,42 @@ def _all(found: ParallelText, key: str) -> list[Pair]:
 
 
 def _measured(recipe: Recipe, results: Path, source: str) -> _Measured:
-    """Return the test scores of all finished runs of this recipe's name, model, task and source below a folder."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}  # by metric, and the kind of the task
-    for path in sorted(results.glob("**/result.json")):
-        try:
-            result = read_result(path.parent)
-        except InputError:
-            continue  # a foreign or damaged file tells nothing about this model and task; `distxfer ls runs` names it
-        if result is not None and _alike(result, recipe, source):
-            found.setdefault((result.metric, result.data.get("kind", Task.kind)), []).append(
-                {
-                    one["language"]: one
-                    for one in result.scores
-                    if (one["split"], one["metric"]) == ("test", result.metric)
-                }
-            )
-    kind = task_kind(recipe)
-    nothing: tuple[tuple[str, str], list[dict[str, Any]]] = ((kind_named(kind).metrics[0], kind), [])
-    (metric, kind), runs = max(found.items(), key=lambda item: len(item[1]), default=nothing)
-    languages = set.intersection(*map(set, runs)) if runs else set()
-    scores = {code: fmean(run[code]["value"] for run in runs) for code in sorted(languages)}
-    spreads = [stdev(run[code]["value"] for run in runs) ** 2 for code in scores] if len(runs) > 1 else []
-    sizes = [run[code]["n"] for run in runs for code in scores]
-    seed_sd, size = fmean(spreads) ** 0.5 if spreads else None, round(fmean(sizes)) if sizes else 0
-    return _Measured(metric, kind, scores, len(runs), seed_sd, size)
+    """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
+
+    Of runs with several settings, those with the recipe's own, or else those with the most seeds.
+    """
+    try:
+        methods = collect((), results).methods
+    except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
+        methods = ()
+    found = [(one, [run for run in one.runs if _alike(run, recipe, source)]) for one in methods]
+    found = [(one, runs) for one, runs in found if runs]
+    if not found:
+        kind = task_kind(recipe)
+        return _Measured(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
+    asked = {**settings_of({"recipe": recipe.resolved(whole=False)}), "task.targets": None}  # a result lists them
+
+    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, int]:
+        return {**item[0].settings, "task.targets": None} == asked, len(item[1])
+
+    method, runs = max(found, key=rank)
+    metric = runs[0].metric
+    tests = [
+        {one["language"]: one for one in run.scores if (one["split"], one["metric"]) == ("test", metric)}
+        for run in runs
+    ]
+    scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
+    spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
+    sizes = [one[code]["n"] for one in tests for code in scores]
+    return _Measured(
+        metric=metric,
+        kind=runs[0].data.get("kind", Task.kind),
+        scores=scores,
+        seeds=len(runs),
+        seed_sd=fmean(spreads) ** 0.5 if spreads else None,
+        test_size=round(fmean(sizes)) if sizes else 0,
+        settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
+    )
 
 
 def task_kind(recipe: Recipe) -> str:
@@ -293,10 +309,9 @@ def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> lis
     """Return the score to expect, and how good such a guess is; the measured score where there is one."""
     section, name = "expected", f"{recipe.distance.name} distance"
     if key in measured.scores:
-        here = Fact(
-            section, measured.metric, key, measured.scores[key], measured.seeds, note="measured, the mean over seeds"
-        )
-        return [here]
+        which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
+        note = f"measured, the mean over seeds{which}"
+        return [Fact(section, measured.metric, key, measured.scores[key], measured.seeds, note=note)]
     targets = [code for code in measured.scores if code != source]
     where = f"`{recipe.name}` on `{recipe.task.name}` with `{recipe.model.name}`"
     if not targets:
@@ -316,7 +331,8 @@ def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> lis
     assert guess.error_of_mean is not None
     outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
     better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
-    note = f"a line on the {name} over the languages of {where}, {measured.seeds} seeds.{outside}{better}"
+    which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
+    note = f"a line on the {name} over the languages of {where}, {measured.seeds} seeds{which}.{outside}{better}"
     return [
         Fact(section, measured.metric, key, guess.value, guess.n, guess.low, guess.high, note),
         Fact(

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
 from distxfer.data import About, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.encoders import BUNDLED
 from distxfer.errors import InputError, did_you_mean
-from distxfer.experiments import Result, description, read_result, recipe_files
+from distxfer.experiments import Result, description, read_run, recipe_files
 from distxfer.languages import DISTANCES, distances, language_name
 from distxfer.reports._tables import Table
 
@@ -146,14 +147,10 @@ def _runs(results: Path) -> Table:
         identity, _, seed = folder.name.rpartition("-s")
         if not seed.isdecimal():
             continue
-        result: Result | None = None
-        try:
-            result = read_result(folder)
-            status = result.data["status"] if result else "not done"
-        except InputError as error:
-            status = "unreadable"
-            notes.append(str(error))
-        summary = result.summary if result else {}
+        found = read_run(folder) if isfile(folder / "result.json") else None
+        status = "not done" if found is None else "unreadable" if isinstance(found, str) else found.data["status"]
+        notes += [found] if isinstance(found, str) else []
+        summary = found.summary if isinstance(found, Result) else {}
         means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
         rows.append((folder.parent.name, identity, int(seed), status, *means))
     columns = ("recipe", "id", "seed", "status", "source", "targets", "far")

@@ -25,10 +25,11 @@ class Group:
     collapsed: Mapping[str, int] | None = None
 
     def belongs(self, language: str, subset: str) -> bool:
-        """Return whether a language is in `all`, `near` (at most the median distance) or `far`."""
+        """Return whether a language is in `all`, `near` (at most the median distance of the baseline's) or `far`."""
         if subset == "all":
             return True
-        middle = float(np.median(list(self.far_from.values()))) if self.far_from else 0.0
+        tested = {code for row in self.runs[self.baseline].values() for code in row if code in self.far_from}
+        middle = float(np.median([self.far_from[code] for code in tested])) if tested else 0.0
         return language in self.far_from and (self.far_from[language] > middle) == (subset == "far")
 
 

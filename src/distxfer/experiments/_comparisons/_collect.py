@@ -11,6 +11,7 @@ from typing import Any
 
 from distxfer.errors import InputError, did_you_mean
 from distxfer.experiments._results._result import Result, read_result
+from distxfer.experiments._results._scores import LARGEST
 from distxfer.languages import canonical
 
 _RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
@@ -26,7 +27,6 @@ _SCORE: Mapping[str, Any] = {"language": str, "split": str, "metric": str, "valu
 _DISTANCE: Mapping[str, Any] = {"language": str, "value": (int, float)}
 _STATUS = ("done", "collapsed")
 _FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
-_HUGE = 1e100  # beyond this a number is none that was measured, and its square none at all
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def collect(names: Sequence[str], results: Path) -> Collection:
         groups: dict[tuple[str, str], list[Result]] = {}
         reasons = []
         for folder in _folders(name, results):
-            result = _read(folder)
+            result = read_run(folder)
             if isinstance(result, str):
                 reasons.append(result)
             else:
@@ -77,6 +77,19 @@ def collect(names: Sequence[str], results: Path) -> Collection:
             reasons += _add(found.setdefault(key, {}), groups[key])
         left_out |= dict.fromkeys(reasons)
     return Collection(_named(found), tuple(left_out))
+
+
+def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple[Collection, str]:
+    """Return the finished runs of these names and of the baseline, and its name.
+
+    Where neither is given it is the recipe `plain`, if there are runs of it.
+    """
+    if baseline and names and baseline not in names and isdir(results / baseline.partition("/")[0]):
+        names = [baseline, *names]
+    found = collect(names, results)
+    if not names and not baseline and any(one.runs[0].data["recipe"]["name"] == "plain" for one in found.methods):
+        baseline = "plain"
+    return found, baseline
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -182,8 +195,8 @@ def _by_seed(folders: Sequence[Path]) -> list[Path]:
     return sorted(folders, key=key)
 
 
-def _read(folder: Path) -> Result | str:
-    """Return the result in a folder, or one line that says why there is none."""
+def read_run(folder: Path) -> Result | str:
+    """Return the result in a run's folder, of the form that results have, or one line that says why there is none."""
     path = folder / "result.json"
     try:
         result = read_result(folder)
@@ -224,7 +237,7 @@ def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str |
             return f"`{key}` has `{_printable(str(one)[:80])}`"
         if not _is_key(one["language"]):
             return f"`{key}` has the language `{one['language'][:40]}`"
-        low, high = (0, 1) if one.get("metric") in _FRACTIONS else (-_HUGE, _HUGE)
+        low, high = (0, 1) if one.get("metric") in _FRACTIONS else (-LARGEST, LARGEST)
         if not low <= one["value"] <= high:
             return f"`{key}` has {str(one['value'])[:20]} for `{one['language']}`"
         what = tuple(one[name] for name in kinds if name != "value")

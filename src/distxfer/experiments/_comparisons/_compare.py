@@ -100,7 +100,8 @@ def compare(
     """Compare every method with the baseline, for each model and task, on all, the near and the far target languages.
 
     `paired` says that runs of equal seed share data order and initial weights: then the test is `crossed` on their
-    differences, else `crossed_unpaired`. Near are the targets at most at the median distance from the source. Holm's
+    differences, else `crossed_unpaired`. Near are the targets at most at the median distance from the source of those
+    that the baseline has, whatever else is compared. Holm's
     correction is over the methods of one model, task and subset. Seeds or languages with missing scores are left out
     until the table of a method and the baseline is complete, as few scores as possible, and named; near and far are parts of
     that table. Correlations with distance are over languages
@@ -246,6 +247,10 @@ def transfers_of(group: Group) -> list[Transfer]:
     for name in group.runs:
         own = means.get(name, {})
         gains = {language: value - base[language] for language, value in own.items() if language in base}
+        if group.paired:  # as the effects are: of the seeds that both have
+            both = pair(group, name, own.__contains__)
+            changes = np.mean(both.scores[name], axis=0) - np.mean(both.scores[group.baseline], axis=0)
+            gains = dict(zip(both.languages, changes.tolist(), strict=True)) if not both.empty else {}
         rows.append(
             Transfer(
                 model=group.model,

@@ -253,7 +253,7 @@ def _distances(
             raise InputError(
                 "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
             )
-        filled = True if imputed is None else imputed
+        filled = bool(summary.get("imputed", True)) if imputed is None else imputed
         source = str(baseline.runs[0].data["source"])
         far_from, notes = distances_of(source, languages, name, filled, matrix)
         return distance_label("matrix" if matrix else name, filled), far_from, notes

@@ -15,6 +15,7 @@ from distxfer.errors import InputError
 
 SCHEMA = 1
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
+SWEEP_LOCK = ".sweep.lock"  # there too, held by the sweep that starts it
 _FILE = "result.json"
 _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
 _KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")

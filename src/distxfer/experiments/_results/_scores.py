@@ -11,6 +11,8 @@ from pathlib import Path
 from distxfer.errors import InputError, did_you_mean
 from distxfer.languages import canonical
 
+LARGEST = 1e100  # beyond this a number is none that was measured, and its square none at all
+
 
 @dataclass(frozen=True)
 class Score:
@@ -99,6 +101,8 @@ def _value(place: str, text: str) -> float | None:
         value = math.inf
     if not math.isfinite(value):
         raise InputError(f"`{place}` has the value `{text}`; expected a number, or nothing where the score is missing.")
+    if abs(value) > LARGEST:
+        raise InputError(f"`{place}` has the value `{text}`; expected a score of at most {LARGEST:g}.")
     return value
 
 

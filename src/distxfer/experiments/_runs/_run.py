@@ -29,6 +29,7 @@ from distxfer.experiments._results._references import far_below
 from distxfer.experiments._results._result import (
     RUN_LOCK,
     SCHEMA,
+    SWEEP_LOCK,
     Result,
     diagnosed,
     provenance,
@@ -370,6 +371,7 @@ def _alone(folder: Path, notice: Notice) -> Iterator[None]:
 def _clear(folder: Path) -> None:
     """Remove a result that is to be made anew; a run that is not done goes on from its checkpoint all the same."""
     if (folder / "result.json").exists():
+        (folder / "result.json").unlink()  # first: from then on the run is not done, whatever stops us
         for path in folder.iterdir():
-            if path.name != RUN_LOCK:
+            if path.name not in (RUN_LOCK, SWEEP_LOCK):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

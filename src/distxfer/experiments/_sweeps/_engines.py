@@ -21,11 +21,10 @@ from filelock import FileLock, Timeout
 
 from distxfer.errors import InputError
 from distxfer.experiments._results._failure import Failure, read_failure, write_failure
-from distxfer.experiments._results._result import RUN_LOCK, read_result
+from distxfer.experiments._results._result import RUN_LOCK, SWEEP_LOCK, read_result
 
 LOG = "train.log"  # in a run's folder: what its processes said, one after the other
 GRACE = 10  # seconds that a process has to stop, before it is killed; it goes on from its checkpoint all the same
-_LOCK = ".sweep.lock"
 # How a process ends that somebody asked to stop (a batch system asks all of a job's processes): that is no failure.
 _ASKED_TO_STOP = (130, *(-number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
 _TICK = 0.2  # seconds between two looks at a process
@@ -116,7 +115,7 @@ def carry_out(job: Job, environment: Mapping[str, str], stopped: Callable[[], bo
     if stopped():
         return Ended("interrupted")
     job.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(job.folder / _LOCK)
+    lock = FileLock(job.folder / SWEEP_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -53,16 +53,12 @@ def report(
     that cannot be written, or packages that are missing.
     """
     check_report(out, figures)
-    from distxfer.experiments import collect
+    from distxfer.experiments import collect_against
     from distxfer.reports._report._facts import facts_of
     from distxfer.reports._report._page import page_text
     from distxfer.reports._report._paper import write_figures
 
-    if baseline and names and baseline not in names and (results / baseline.partition("/")[0]).is_dir():
-        names = [baseline, *names]
-    collection = collect(names, results)
-    if not names and not baseline and any(one.name == "plain" for one in collection.methods):
-        baseline = "plain"
+    collection, baseline = collect_against(names, baseline, results)
     words = [*names, *(["--results", str(results)] if results != Path("results") else [])]
     facts = facts_of(collection, baseline, distances, words)
     sections = sections_of(facts)

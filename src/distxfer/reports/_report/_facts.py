@@ -149,7 +149,7 @@ def facts_of(
     metric = comparisons.comparisons.metric if comparisons else first.metric
     targets = _targets(chosen, source, metric)
     offered = tuple(dict.fromkeys(distances or [own, *DISTANCES]))
-    languages, notes = _languages(chosen, source, targets, offered, imputed)
+    languages, notes = _languages(chosen, source, targets, offered, imputed, _targets(chosen[:1], source, metric))
     studied = []
     for one, short in zip(chosen, _short_names(chosen), strict=True):
         method, broken = _studied(one, short, source, metric, targets, comparisons)
@@ -225,9 +225,17 @@ def _targets(methods: Sequence[Method], source: str, metric: str) -> list[str]:
 
 
 def _languages(
-    methods: Sequence[Method], source: str, targets: Sequence[str], names: Sequence[str], imputed: bool
+    methods: Sequence[Method],
+    source: str,
+    targets: Sequence[str],
+    names: Sequence[str],
+    imputed: bool,
+    of_baseline: Sequence[str],
 ) -> tuple[tuple[Language, ...], list[str]]:
-    """Return the targets from the nearest to the farthest, those without the main distance last, and notes on these."""
+    """Return the targets from the nearest to the farthest, those without the main distance last, and notes on these.
+
+    Near are those at most at the median distance of the baseline's.
+    """
     stored: dict[tuple[str, str], float] = {}
     for method in methods:
         for one in method.runs[0].data["distances"]:
@@ -245,7 +253,7 @@ def _languages(
         if missing:
             notes.append(f"No {name} distance is known for {', '.join(missing)}: left out of what goes by it.")
     main = names[0]
-    middle = float(np.median([own[main] for own in found.values() if main in own] or [0.0]))
+    middle = float(np.median([found[code][main] for code in of_baseline if main in found[code]] or [0.0]))
 
     def group(code: str) -> str:
         return ("far" if found[code][main] > middle else "near") if main in found[code] else ""
