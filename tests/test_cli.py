@@ -13,7 +13,6 @@ from filelock import FileLock
 from distxfer import __version__, load_recipe
 from distxfer.data import parallel_names, task_names
 from distxfer.experiments import recipe_files, recipe_path
-from distxfer.experiments._runs._run import _clear
 from distxfer.interventions import intervention_names
 
 VERBS = ("train", "show", "validate", "ls", "cp", "env")
@@ -217,18 +216,13 @@ def test_ls_of_everything(cli):
 
 def test_ls_of_runs(cli, trained, tmp_path):
     results, folder, _ = trained
-    copy = tmp_path / "results"
-    shutil.copytree(results, copy)
-    (copy / "plain" / "0123abcd-s12").mkdir(parents=True)
-    (copy / "plain" / "notes-some").mkdir()
-    newer = copy / "plain" / "4567abcd-s3"
-    newer.mkdir()
-    (newer / "result.json").write_text('{"schema": 99}')
-    damaged = shutil.copytree(folder, copy / "plain" / "89abcdef-s4")
     data = json.loads((folder / "result.json").read_text())
-    (damaged / "result.json").write_text(json.dumps({**data, "summary": "x"}))
-    rows = json.loads(cli("ls", "runs", "--json").stdout)
-    summary = json.loads((folder / "result.json").read_text())["summary"]
+    plain = shutil.copytree(results, tmp_path / "results") / "plain"
+    for name in ("0123abcd-s12", "notes-some", "4567abcd-s3", "89abcdef-s4"):
+        (plain / name).mkdir(parents=True)
+    (plain / "4567abcd-s3" / "result.json").write_text('{"schema": 99}')
+    (plain / "89abcdef-s4" / "result.json").write_text(json.dumps({**data, "summary": "x"}))
+    rows, summary = json.loads(cli("ls", "runs", "--json").stdout), data["summary"]
     nothing = {"source": None, "targets": None, "far": None}
     assert rows == [
         {"recipe": "drift_reg", "id": folder.name.split("-")[0], "seed": 0, "status": rows[0]["status"],
@@ -315,18 +309,6 @@ def test_again_runs_anew_in_the_folder_of_the_environment(cli, monkeypatch, tiny
     second = json.loads(shown.stdout)
     assert not (folder / "left over.txt").exists()
     assert second["scores"] == first["scores"] == json.loads((trained[1] / "result.json").read_text())["scores"]
-
-
-def test_a_run_that_is_to_be_made_anew_is_none_from_the_first_file_that_goes(trained, tmp_path, monkeypatch):
-    folder = shutil.copytree(trained[1], tmp_path / "run")
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("distxfer.experiments._runs._run.shutil.rmtree", stop)
-    with pytest.raises(KeyboardInterrupt):
-        _clear(folder)
-    assert not (folder / "result.json").exists()
 
 
 def test_dry_run_writes_nothing(cli, tiny_settings, trained):

@@ -6,6 +6,7 @@ import runpy
 import tomllib
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pyarrow import parquet
 
 from conftest import WORDS, say, sentences
 from distxfer.data._emoji import load_emoji
-from distxfer.experiments import Given, load_recipe, plan_language
+from distxfer.experiments import Given, carry_out, load_recipe, plan_language
 from distxfer.languages import distance
 from distxfer.measure import crossed, wilson
 from helpers import message
@@ -178,6 +179,33 @@ def test_the_data_lie_as_files_that_the_task_is_read_from(plan, files):
     assert [json.loads(line) for line in unlabelled] == [  # each once
         {"id": str(n), "text": text} for n, text in enumerate(dict.fromkeys(one["text"] for one in train))
     ]
+
+
+def test_the_same_call_once_more_leaves_the_data_where_they_are(plan, files):
+    def laid_down(made):
+        return {
+            path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in made.folder.rglob("*") if path.is_file()
+        }
+
+    options = {"parallel": files / "pairs.tsv"}
+    before = laid_down(plan(**options))
+    assert laid_down(plan(**options)) == before
+    shorter = files / "fewer.tsv"
+    shorter.write_text("".join((files / "pairs.tsv").read_text().splitlines(keepends=True)[:55]))
+    after = laid_down(plan(parallel=shorter))
+    changed = {path.parent.name for path in before if after.get(path) != before[path]}
+    assert changed == {"parallel"}
+
+
+def test_data_that_change_between_two_seeds_are_told(plan, files, monkeypatch):
+    """Another call has put its own there, while this one trains."""
+    made, module = plan(seeds=2), "distxfer.experiments._new_language._plan"
+    ids = iter(("a", "b", "a", "c"))
+    monkeypatch.setattr(f"{module}.train", lambda *_, **__: SimpleNamespace(data={"id": next(ids), "status": "done"}))
+    assert message(carry_out, made) == (
+        f"The data or recipes in `{made.folder}` are not those of the runs before: another call of this verb has put its own"
+        " there. Run this one again, and the other one with another `--results`."
+    )
 
 
 def test_labels_in_other_formats_and_shots(plan, files, tmp_path):

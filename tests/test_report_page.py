@@ -59,6 +59,22 @@ def test_the_page_says_what_it_is_about(page):
         assert text in page
 
 
+def test_methods_of_one_name_have_a_recipe_file_each(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, "plain", seed)
+        for identity, weight in (("aaaa0000", 0.5), ("bbbb0000", 2.0)):
+            write_run(tmp_path, "align", seed, identity=identity, settings={"weight": weight}, terms=("align",))
+    distxfer.report([], tmp_path / "report.html", results=tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for command in (
+        "recipes/plain.toml seed=0",
+        "recipes/aaaa0000/align.toml seed=2",
+        "recipes/bbbb0000/align.toml seed=2",
+    ):
+        assert f"distxfer train recipe={command}" in page
+    assert "recipes/align.toml" not in page
+
+
 def test_every_section_is_there_with_charts_and_tables(facts):
     sections = {one.key: one for one in sections_of(facts)}
     assert list(sections) == [

@@ -1,31 +1,26 @@
 """Can I work on this language? All that is known of one before anything is trained."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data import (
-    About,
     Data,
     Pair,
     ParallelText,
-    Task,
     kind_named,
     load_parallel,
     load_task,
     parallel_languages,
     parallel_names,
     task_languages,
-    task_names,
 )
 from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError
-from distxfer.experiments._comparisons._collect import Method, collect, settings_of
+from distxfer.experiments._comparisons._known_scores import KnownScores, known_scores
 from distxfer.experiments._recipes._recipe import Recipe
-from distxfer.experiments._results._result import Result
 from distxfer.languages import (
     DISTANCES,
     canonical,
@@ -64,22 +59,6 @@ class Fact:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
-
-    `settings` names the id that they are of, where there are runs with several.
-    """
-
-    metric: str
-    kind: str
-    scores: Mapping[str, float]
-    seeds: int
-    seed_sd: float | None
-    test_size: int
-    settings: str = ""
-
-
 def language_facts(
     code: str, recipe: Recipe, results: Path, *, text: Path | None = None, parallel: Path | None = None
 ) -> list[Fact]:
@@ -96,7 +75,7 @@ def language_facts(
     pairs = _pairs(parallel) if parallel else []
     own = sentences or [target for _, target in pairs]
     tokenizer = load_tokenizer(model_folder(recipe.model.name, recipe.model.revision))
-    measured = _measured(recipe, results, source)
+    measured = known_scores(recipe, results, source)
     expected = _expected(key, source, recipe, measured)
     facts = [
         *_identity(key),
@@ -112,7 +91,7 @@ def language_facts(
 
 def seed_spread(recipe: Recipe, results: Path) -> float | None:
     """Return the standard deviation over seeds of a recipe's score in one language; None without 2 finished runs of it."""
-    return _measured(recipe, results, canonical(recipe.task.source)).seed_sd
+    return known_scores(recipe, results, canonical(recipe.task.source)).seed_sd
 
 
 def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
@@ -249,63 +228,7 @@ def _all(found: ParallelText, key: str) -> list[Pair]:
     return [*found.train.get(key, ()), *found.held_out.get(key, ())]
 
 
-def _measured(recipe: Recipe, results: Path, source: str) -> _Measured:
-    """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
-
-    Of runs with several settings, those with the recipe's own, or else those with the most seeds.
-    """
-    try:
-        methods = collect((), results).methods
-    except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
-        methods = ()
-    found = [(one, [run for run in one.runs if _alike(run, recipe, source)]) for one in methods]
-    found = [(one, runs) for one, runs in found if runs]
-    if not found:
-        kind = task_kind(recipe)
-        return _Measured(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
-    asked = {**settings_of({"recipe": recipe.resolved(whole=False)}), "task.targets": None}  # a result lists them
-
-    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, int]:
-        return {**item[0].settings, "task.targets": None} == asked, len(item[1])
-
-    method, runs = max(found, key=rank)
-    metric = runs[0].metric
-    tests = [
-        {one["language"]: one for one in run.scores if (one["split"], one["metric"]) == ("test", metric)}
-        for run in runs
-    ]
-    scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
-    spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
-    sizes = [one[code]["n"] for one in tests for code in scores]
-    return _Measured(
-        metric=metric,
-        kind=runs[0].data.get("kind", Task.kind),
-        scores=scores,
-        seeds=len(runs),
-        seed_sd=fmean(spreads) ** 0.5 if spreads else None,
-        test_size=round(fmean(sizes)) if sizes else 0,
-        settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
-    )
-
-
-def task_kind(recipe: Recipe) -> str:
-    """Return the kind of a recipe's task, without reading it."""
-    about = task_names().get(recipe.task.name)
-    return recipe.task.kind or (about.kind if about else About.kind)
-
-
-def _alike(result: Result, recipe: Recipe, source: str) -> bool:
-    settings = result.data["recipe"]
-    return bool(
-        result.data["status"] == "done"
-        and settings["name"] == recipe.name
-        and settings["model"]["name"] == recipe.model.name
-        and settings["task"]["name"] == recipe.task.name
-        and result.data["source"] == source
-    )
-
-
-def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> list[Fact]:
+def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> list[Fact]:
     """Return the score to expect, and how good such a guess is; the measured score where there is one."""
     section, name = "expected", f"{recipe.distance.name} distance"
     if key in measured.scores:
@@ -352,7 +275,7 @@ def _expected(key: str, source: str, recipe: Recipe, measured: _Measured) -> lis
     ]
 
 
-def _gains(key: str, measured: _Measured, expected: Fact) -> Iterator[Fact]:
+def _gains(key: str, measured: KnownScores, expected: Fact) -> Iterator[Fact]:
     """Yield the smallest gain over a baseline that so many test sentences and seeds can show, in this language alone."""
     if not isinstance(expected.value, float) or measured.seed_sd is None:
         yield Fact(

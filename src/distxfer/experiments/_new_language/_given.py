@@ -28,7 +28,8 @@ from distxfer.data import (
     task_names,
 )
 from distxfer.errors import InputError
-from distxfer.experiments._language import task_kind, text_lines
+from distxfer.experiments._comparisons._known_scores import task_kind
+from distxfer.experiments._language import text_lines
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._runs._prepare import parallel_of
 from distxfer.interventions import Languages

@@ -158,12 +158,19 @@ def carry_out(
     """Train the baseline and the method with every seed, in `distxfer train`'s own way, and compare them.
 
     Runs that are done are not run again; one that was stopped goes on. `report` and `notice` are told what is going on.
+
+    Raises InputError where data or recipes change in between.
     """
     found: tuple[dict[int, Result], dict[int, Result]] = ({}, {})
     for seed in range(plan.seeds):
         for path, runs in zip(plan.recipes, found, strict=True):
             notice(f"{path.stem}, seed {seed} (of {plan.seeds})")
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
+            if runs[seed].data["id"] != runs[0].data["id"]:
+                raise InputError(
+                    f"The data or recipes in `{plan.folder}` are not those of the runs before: another call of this verb has put"
+                    " its own there. Run this one again, and the other one with another `--results`."
+                )
     evaluation = evaluate(plan.key, *found, _questions(plan))
     baseline, method = ([run for run in runs.values() if run.data["status"] == "done"] for runs in found)
     use, sound = (BASELINE, baseline) if baseline and evaluation.verdict != "better" else (plan.proposal.recipe, method)

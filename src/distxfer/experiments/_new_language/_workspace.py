@@ -1,5 +1,6 @@
 """The folder of a new language: its data, its distances, and recipes that `distxfer train` takes as they are."""
 
+import filecmp
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,12 +10,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from filelock import FileLock
+
 from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
 from distxfer.experiments._new_language._given import Given, Has
 from distxfer.experiments._new_language._proposal import Proposal
 from distxfer.experiments._recipes._files import defaults_file
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._results._result import RUN_LOCK
 from distxfer.languages import Relative, canonical, distance, language_name, relatives
 
 _PARTS = ("data", "parallel", "dictionary")
@@ -175,14 +179,29 @@ def _toml(value: Any) -> str:
 
 
 def settle(stage: Path, folder: Path, texts: Mapping[str, str]) -> None:
-    """Put what lies ready in `stage` in the place of what the folder has of it, and write its files anew."""
+    """Put what lies ready in `stage` in the place of what the folder has of it; what is the same there is left alone.
+
+    So the same call, once more or in several processes, takes nothing away from one that trains.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in _PARTS:
-        shutil.rmtree(folder / part, ignore_errors=True)
-        if (stage / part).is_dir() and any((stage / part).iterdir()):
-            shutil.move(stage / part, folder / part)
-    for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    with FileLock(folder / RUN_LOCK):
+        for part in _PARTS:
+            if not _same(stage / part, folder / part):
+                shutil.rmtree(folder / part, ignore_errors=True)
+                if _files(stage / part):
+                    shutil.move(stage / part, folder / part)
+        for name, text in texts.items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
+                (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _same(one: Path, other: Path) -> bool:
+    files = _files(one)
+    return files == _files(other) and all(filecmp.cmp(one / name, other / name, shallow=False) for name in files)
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
 
 
 def comment_of(proposal: Proposal | None, key: str) -> str:

@@ -29,7 +29,7 @@ def configuration(facts: Facts) -> Section:
         ),
         tables=tuple(differences),
         listings={
-            f"{method.full_name}: recipes/{_recipe_name(method)}.toml (id {method.method.id})": recipe_text(
+            f"{method.full_name}: {_recipe_file(facts, method)} (id {method.method.id})": recipe_text(
                 method.method.runs[0].data["recipe"]
             )
             for method in facts.methods
@@ -49,12 +49,14 @@ def provenance(facts: Facts) -> Section:
             " alignment from measurements.parquet, curves from log.jsonl. Below each figure stands the command that shows"
             " the numbers it starts from; relative transfer, and Holm over the distances, are this page's own. This page is made"
             " anew by the first command of the list; no model or GPU is needed.",
-            "To make a run anew, save its recipe (above) in ./recipes and train it with its seed, as the list says. With the"
+            "To make a run anew, save its recipe (above) under its name and train it with its seed, as the list says. With the"
             " same packages, data and device the numbers are the same; the fingerprints tell whether model and data are.",
             f"Packages of all runs: {', '.join(same)}." if same else "",
         ),
         tables=(_runs(runs), *([_versions(runs, differing)] if differing else [])),
-        listings={"Commands": "\n".join([_report_command(facts), *(_train_command(*one) for one in runs)]) + "\n"},
+        listings={
+            "Commands": "\n".join([_report_command(facts), *(_train_command(facts, *one) for one in runs)]) + "\n"
+        },
     )
 
 
@@ -76,8 +78,10 @@ def _flat(table: Mapping[str, Any], before: tuple[str, ...]) -> Iterator[tuple[t
             yield (*before, key), value
 
 
-def _recipe_name(method: Studied) -> str:
-    return str(method.method.runs[0].data["recipe"]["name"])
+def _recipe_file(facts: Facts, method: Studied) -> str:
+    """Return where to save a method's recipe: its name is that of the file, so methods of one name need folders."""
+    name, *others = (str(one.method.runs[0].data["recipe"]["name"]) for one in (method, *facts.methods))
+    return f"recipes/{method.method.id}/{name}.toml" if others.count(name) > 1 else f"recipes/{name}.toml"
 
 
 def _report_command(facts: Facts) -> str:
@@ -87,10 +91,8 @@ def _report_command(facts: Facts) -> str:
     return shlex.join([*words, "--out", "report.html"])
 
 
-def _train_command(method: Studied, run: Result) -> str:
-    command = shlex.join(
-        ["distxfer", "train", f"recipe=recipes/{_recipe_name(method)}.toml", f"seed={run.data['seed']}"]
-    )
+def _train_command(facts: Facts, method: Studied, run: Result) -> str:
+    command = shlex.join(["distxfer", "train", f"recipe={_recipe_file(facts, method)}", f"seed={run.data['seed']}"])
     stored = run.data["provenance"].get("command")
     original = shlex.join(map(str, stored)) if isinstance(stored, list) else ""
     said = "" if original in ("", command) else f"  # it was: {original}"

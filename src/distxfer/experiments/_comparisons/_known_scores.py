@@ -1,0 +1,84 @@
+"""The scores that finished runs have of a recipe's languages, and how seeds differ: what is known before anything trains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from distxfer.data import About, Task, kind_named, task_names
+from distxfer.errors import InputError
+from distxfer.experiments._comparisons._collect import Method, collect, settings_of
+from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._results._result import Result
+
+
+@dataclass(frozen=True)
+class KnownScores:
+    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
+
+    `settings` names the id that they are of, where there are runs with several.
+    """
+
+    metric: str
+    kind: str
+    scores: Mapping[str, float]
+    seeds: int
+    seed_sd: float | None
+    test_size: int
+    settings: str = ""
+
+
+def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
+    """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
+
+    Of runs with several settings, those with the recipe's own, or else those with the most seeds.
+    """
+    try:
+        methods = collect((), results).methods
+    except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
+        methods = ()
+    found = [(one, [run for run in one.runs if _alike(run, recipe, source)]) for one in methods]
+    found = [(one, runs) for one, runs in found if runs]
+    if not found:
+        kind = task_kind(recipe)
+        return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
+    asked = {**settings_of({"recipe": recipe.resolved(whole=False)}), "task.targets": None}  # a result lists them
+
+    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, int]:
+        return {**item[0].settings, "task.targets": None} == asked, len(item[1])
+
+    method, runs = max(found, key=rank)
+    metric = runs[0].metric
+    tests = [
+        {one["language"]: one for one in run.scores if (one["split"], one["metric"]) == ("test", metric)}
+        for run in runs
+    ]
+    scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
+    spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
+    sizes = [one[code]["n"] for one in tests for code in scores]
+    return KnownScores(
+        metric=metric,
+        kind=runs[0].data.get("kind", Task.kind),
+        scores=scores,
+        seeds=len(runs),
+        seed_sd=fmean(spreads) ** 0.5 if spreads else None,
+        test_size=round(fmean(sizes)) if sizes else 0,
+        settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
+    )
+
+
+def task_kind(recipe: Recipe) -> str:
+    """Return the kind of a recipe's task, without reading it."""
+    about = task_names().get(recipe.task.name)
+    return recipe.task.kind or (about.kind if about else About.kind)
+
+
+def _alike(result: Result, recipe: Recipe, source: str) -> bool:
+    settings = result.data["recipe"]
+    return bool(
+        result.data["status"] == "done"
+        and settings["name"] == recipe.name
+        and settings["model"]["name"] == recipe.model.name
+        and settings["task"]["name"] == recipe.task.name
+        and result.data["source"] == source
+    )
