@@ -223,7 +223,7 @@ def write_tables(methods: list[Method]) -> None:
 def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
     """Return the headline methods, and the rest with the baseline, which has their seeds there.
 
-    Each is a family of its own: Holm corrects over the methods of one group, which `_study.toml` names beforehand.
+    Each is a family of its own: Holm corrects over the methods of one group (docs/statistics.md says since when).
     """
     headline, rest = ([one for one in methods if one.headline == which] for which in (True, False))
     return headline, [*(replace(one, seeds=rest[0].seeds) for one in headline if rest and one.name == BASELINE), *rest]
@@ -396,8 +396,9 @@ def choices_table() -> str:
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
         " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
-        " noise. Two things to know are in that list: test scores of two candidates had been seen, and were not used; the chosen"
-        " candidate ran before its terms shared their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
+        " noise. Two things to know of the choice, as `_choices.toml` says: test scores of the two `dist_align` that differ"
+        " in the learning rate alone had been seen, and were not used; the chosen candidate ran before its terms shared"
+        " their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
     )
 
 

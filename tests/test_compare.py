@@ -232,6 +232,11 @@ def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance(tmp_path):
         for some in (fewer, shared)
     ]  # fmt: skip
     assert gains[0] == gains[1]
+    apart = [row for row in rows if (row[2] == "plain") == (row[3] in "01")]  # no seed is in both
+    others = [row for row in table(methods=("plain", "other")) if row[2] == "other"]
+    found = compare(read_scores(write(tmp_path / "t.csv", [*apart, *others])), "plain", paired=True)
+    known = {one.method: one.gain_by_distance is not None for one in found.transfers}
+    assert known == {"plain": False, "better": False, "other": True}
 
 
 @pytest.mark.parametrize(

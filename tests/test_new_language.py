@@ -197,15 +197,24 @@ def test_the_same_call_once_more_leaves_the_data_where_they_are(plan, files):
     assert changed == {"parallel"}
 
 
-def test_data_that_change_between_two_seeds_are_told(plan, files, monkeypatch):
-    """Another call has put its own there, while this one trains."""
-    made, module = plan(seeds=2), "distxfer.experiments._new_language._plan"
-    ids = iter(("a", "b", "a", "c"))
-    monkeypatch.setattr(f"{module}.train", lambda *_, **__: SimpleNamespace(data={"id": next(ids), "status": "done"}))
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_data_that_change_while_runs_are_made_are_told(plan, files, monkeypatch, call):
+    """Another call has put its own there."""
+    made, calls = plan(seeds=2), []
+
+    def train(*_, **__):
+        calls.append(1)
+        if len(calls) == call:
+            shots = made.folder / "data" / "cym" / "test.jsonl"
+            shots.write_text("".join(shots.read_text().splitlines(keepends=True)[1:]))
+        return SimpleNamespace(data={"id": "a", "status": "done"})
+
+    monkeypatch.setattr("distxfer.experiments._new_language._plan.train", train)
     assert message(carry_out, made) == (
-        f"The data or recipes in `{made.folder}` are not those of the runs before: another call of this verb has put its own"
+        f"The data or recipes in `{made.folder}` are not those that this call has laid down: another one has put its own"
         " there. Run this one again, and the other one with another `--results`."
     )
+    assert len(calls) == call
 
 
 def test_labels_in_other_formats_and_shots(plan, files, tmp_path):

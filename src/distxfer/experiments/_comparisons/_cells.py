@@ -14,23 +14,31 @@ _NAMED = 3  # methods without a seed that a line names
 
 @dataclass(frozen=True)
 class Group:
-    """All methods of one model and task, and how far their languages are from the source; `collapsed` counts by method."""
+    """All methods of one model and task, and how far their languages are from the source; `collapsed` counts by method.
+
+    Languages are near up to the distance `middle`: the median of the baseline's, whatever else is compared.
+    """
 
     model: str
     task: str
     baseline: str
     runs: Mapping[str, Cells]
     far_from: Mapping[str, float]
+    middle: float
     paired: bool
     collapsed: Mapping[str, int] | None = None
 
     def belongs(self, language: str, subset: str) -> bool:
-        """Return whether a language is in `all`, `near` (at most the median distance of the baseline's) or `far`."""
+        """Return whether a language is in `all`, `near` (at most at the distance `middle`) or `far`."""
         if subset == "all":
             return True
-        tested = {code for row in self.runs[self.baseline].values() for code in row if code in self.far_from}
-        middle = float(np.median([self.far_from[code] for code in tested])) if tested else 0.0
-        return language in self.far_from and (self.far_from[language] > middle) == (subset == "far")
+        return language in self.far_from and (self.far_from[language] > self.middle) == (subset == "far")
+
+
+def middle_of(baseline: Cells, far_from: Mapping[str, float]) -> float:
+    """Return the median distance of the languages that a baseline was tested in, 0 where none has a distance."""
+    tested = {code for row in baseline.values() for code in row if code in far_from}
+    return float(np.median([far_from[code] for code in tested])) if tested else 0.0
 
 
 @dataclass(frozen=True)

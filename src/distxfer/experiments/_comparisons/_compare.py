@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from distxfer.errors import InputError, unknown
-from distxfer.experiments._comparisons._cells import Cells, Full, Group, complete, pair
+from distxfer.experiments._comparisons._cells import Cells, Full, Group, complete, middle_of, pair
 from distxfer.experiments._results._scores import Score
 from distxfer.languages import canonical, check_distance, distance, lineage
 from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
@@ -125,7 +125,8 @@ def compare(
         languages = {language for cells in runs.values() for row in cells.values() for language in row}
         far_from, lacking = distances_of(start, languages, distance_name, imputed, matrix)
         notes += lacking
-        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, paired)
+        middle = middle_of(runs[baseline], far_from)
+        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, middle, paired)
         rows, left_out = compared(group)
         comparisons += rows
         notes += left_out
@@ -248,9 +249,7 @@ def transfers_of(group: Group) -> list[Transfer]:
         own = means.get(name, {})
         gains = {language: value - base[language] for language, value in own.items() if language in base}
         if group.paired:  # as the effects are: of the seeds that both have
-            both = pair(group, name, own.__contains__)
-            changes = np.mean(both.scores[name], axis=0) - np.mean(both.scores[group.baseline], axis=0)
-            gains = dict(zip(both.languages, changes.tolist(), strict=True)) if not both.empty else {}
+            gains = _paired_gains(pair(group, name, own.__contains__), name, group.baseline)
         rows.append(
             Transfer(
                 model=group.model,
@@ -263,6 +262,13 @@ def transfers_of(group: Group) -> list[Transfer]:
             )
         )
     return rows
+
+
+def _paired_gains(both: Full, method: str, baseline: str) -> dict[str, float]:
+    if both.empty:
+        return {}
+    gains = both.scores[method].mean(axis=0) - both.scores[baseline].mean(axis=0)
+    return dict(zip(both.languages, gains.tolist(), strict=True))
 
 
 def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> Correlation:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from distxfer.data import About, Task, kind_named, task_names
 from distxfer.errors import InputError
@@ -31,7 +32,8 @@ class KnownScores:
 def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
 
-    Of runs with several settings, those with the recipe's own, or else those with the most seeds.
+    Of runs with several settings, those with the recipe's own, or else those with the most seeds. Targets, distance and
+    parallel text are no settings of plain fine-tuning.
     """
     try:
         methods = collect((), results).methods
@@ -42,10 +44,10 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     if not found:
         kind = task_kind(recipe)
         return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
-    asked = {**settings_of({"recipe": recipe.resolved(whole=False)}), "task.targets": None}  # a result lists them
+    asked = _own(settings_of({"recipe": recipe.resolved(whole=False)}))
 
     def rank(item: tuple[Method, list[Result]]) -> tuple[bool, int]:
-        return {**item[0].settings, "task.targets": None} == asked, len(item[1])
+        return _own(item[0].settings) == asked, len(item[1])
 
     method, runs = max(found, key=rank)
     metric = runs[0].metric
@@ -55,7 +57,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     ]
     scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
     spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
-    sizes = [one[code]["n"] for one in tests for code in scores]
+    sizes = [n for one in tests for code in scores if isinstance(n := one[code].get("n"), int)]
     return KnownScores(
         metric=metric,
         kind=runs[0].data.get("kind", Task.kind),
@@ -65,6 +67,11 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         test_size=round(fmean(sizes)) if sizes else 0,
         settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
     )
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    others = ("task.targets", "task.source", "distance.", "parallel.")
+    return {key: value for key, value in settings.items() if not key.startswith(others)}
 
 
 def task_kind(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from distxfer.errors import InputError, unknown
-from distxfer.experiments._comparisons._cells import Cells, Group
+from distxfer.experiments._comparisons._cells import Cells, Group, middle_of
 from distxfer.experiments._comparisons._collect import Collection, Method
 from distxfer.experiments._comparisons._compare import distance_label, distances_of
 from distxfer.experiments._comparisons._one_seed import stored_answers
@@ -111,7 +111,8 @@ def match(
     name, far_from, notes = _distances(base, methods, languages, distance_name, imputed, matrix)
     recipe = base.runs[0].data["recipe"]
     collapsed = {one.name: sum(run.data["status"] == "collapsed" for run in one.runs) for one in methods}
-    group = Group(recipe["model"]["name"], recipe["task"]["name"], base.name, own, far_from, True, collapsed)
+    middle = middle_of(own[base.name], far_from)
+    group = Group(recipe["model"]["name"], recipe["task"]["name"], base.name, own, far_from, middle, True, collapsed)
     return Matched(base, tuple(methods), group, metric, source, name, tuple(notes), tuple(left_out))
 
 
@@ -137,17 +138,21 @@ def differences(baseline: Method, method: Method) -> tuple[Difference, ...]:
 def _described(method: Method) -> dict[str, Any]:
     """Return a method's settings, fingerprints and circumstances; several values of one are joined."""
 
-    def every(values: Sequence[object]) -> str:
-        return " and ".join(dict.fromkeys(str(one) for one in values if one is not None))
+    def every(values: Sequence[object]) -> str | None:
+        return " and ".join(sorted({str(one) for one in values if one not in (None, "")})) or None
 
     made = [run.data["provenance"] for run in method.runs]
     return {
         **method.settings,
         **{f"data.{key}": every([_print(run, key)[:8] for run in method.runs]) for key in _DATA},
-        "run.git_commit": every([one["git_commit"][:8] for one in made if one.get("git_commit")]),
+        "run.git_commit": every([_commit(one) for one in made]),
         **{f"run.{key}": every([one.get(key) for one in made]) for key in _MACHINE},
         **{f"package.{key}": every([one.get("packages", {}).get(key) for one in made]) for key in _PACKAGES},
     }
+
+
+def _commit(made: Mapping[str, Any]) -> str:
+    return str(made.get("git_commit") or "")[:8] + " (changed)" * bool(made.get("git_dirty"))
 
 
 def _chosen(collection: Collection, name: str) -> Method:

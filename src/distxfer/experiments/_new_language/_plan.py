@@ -14,6 +14,7 @@ from distxfer.experiments._new_language._proposal import BASELINE, Proposal, cho
 from distxfer.experiments._new_language._workspace import (
     DistanceNote,
     comment_of,
+    contents,
     distance_note,
     recipe_text,
     settle,
@@ -52,7 +53,8 @@ class LanguagePlan:
 
     `base` is plain fine-tuning on the task as it was given. `folder` holds the language's data and recipes; `recipes` are the
     files of the baseline and of what is proposed, in this order. `others` are what else could be tried. `distance` says what
-    stands in for a distance that URIEL does not have.
+    stands in for a distance that URIEL does not have. `contents` is the hash of data and recipes, by which it is seen whether
+    they are still there.
     """
 
     key: str
@@ -67,6 +69,7 @@ class LanguagePlan:
     proposal: Proposal
     others: Sequence[Proposal]
     recipes: tuple[Path, Path]
+    contents: str
 
     @property
     def name(self) -> str:
@@ -123,9 +126,11 @@ def plan_language(
         }
         notes = {BASELINE: comment_of(None, key), proposal.recipe: comment_of(proposal, key)}
         texts = {f"{name}.toml": recipe_text(one, notes[name]) for name, one in made.items()}
-        settle(stage, folder, texts | ({far.file: far.csv} if far else {}))
-    paths = (folder / f"{BASELINE}.toml", folder / f"{proposal.recipe}.toml")
-    return LanguagePlan(key, source, base.task.name, seeds, folder, base, facts, has, far, proposal, others, paths)
+        paths = (folder / f"{BASELINE}.toml", folder / f"{proposal.recipe}.toml")
+        laid = settle(stage, folder, texts | ({far.file: far.csv} if far else {}), paths)
+    return LanguagePlan(
+        key, source, base.task.name, seeds, folder, base, facts, has, far, proposal, others, paths, laid
+    )
 
 
 def estimate_language(plan: LanguagePlan, results: Path) -> Estimate:
@@ -165,18 +170,23 @@ def carry_out(
     for seed in range(plan.seeds):
         for path, runs in zip(plan.recipes, found, strict=True):
             notice(f"{path.stem}, seed {seed} (of {plan.seeds})")
+            _check_unchanged(plan)
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
-            if runs[seed].data["id"] != runs[0].data["id"]:
-                raise InputError(
-                    f"The data or recipes in `{plan.folder}` are not those of the runs before: another call of this verb has put"
-                    " its own there. Run this one again, and the other one with another `--results`."
-                )
+            _check_unchanged(plan)
     evaluation = evaluate(plan.key, *found, _questions(plan))
     baseline, method = ([run for run in runs.values() if run.data["status"] == "done"] for runs in found)
     use, sound = (BASELINE, baseline) if baseline and evaluation.verdict != "better" else (plan.proposal.recipe, method)
     return LanguageOutcome(
         plan, *found, evaluation, use if sound else None, sound[0].folder / "model" if sound else None
     )
+
+
+def _check_unchanged(plan: LanguagePlan) -> None:
+    if contents(plan.folder, plan.recipes) != plan.contents:
+        raise InputError(
+            f"The data or recipes in `{plan.folder}` are not those that this call has laid down: another one has put its own"
+            " there. Run this one again, and the other one with another `--results`."
+        )
 
 
 def _questions(plan: LanguagePlan) -> dict[str, Example] | None:

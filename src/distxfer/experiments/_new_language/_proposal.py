@@ -123,10 +123,10 @@ def study() -> Mapping[str, Any]:
 
 
 @cache
-def study_120() -> Mapping[str, Any]:
-    """Return what the study of 120 languages found: its `task`, the number of its `targets`, and `methods`, recipe -> effect."""
+def study_120() -> tuple[str, Mapping[str, Any]]:
+    """Return the task of the study of 120 languages, and what it found, recipe -> numbers."""
     data = tomllib.loads(Path(__file__).with_name("evidence_120.toml").read_text(encoding="utf-8"))
-    return {"task": data.pop("task"), "targets": data.pop("targets"), "methods": data}
+    return data.pop("task"), data
 
 
 def _allowed(name: str, has: Has) -> bool:
@@ -164,12 +164,6 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
     others = f"The study is of one task (`{found['task']}`) and {len(found['targets'])} targets at a time"
     with_model = "" if model == found["model"] else f", with the model `{found['model']}`"
     caveats = [f"{others}{with_model}; here is one language."]
-    wide = study_120()
-    if one := wide["methods"].get(name):
-        caveats.append(
-            f"On {wide['targets']} languages of the task `{wide['task']}` it had {one['effect']:+.1f} points [{one['low']:+.1f},"
-            f" {one['high']:+.1f}], and the source language {one['source']:+.1f}."
-        )
     if needs in ("pairs", "texts") and has.count(needs) < _STUDIED:
         caveats.append(f"It had {_STUDIED} {needs} a language; here are {has.count(needs)}.")
     if needs in ("pairs", "texts"):
@@ -184,4 +178,11 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
     if has.shots:
         caveats.append("It trained on labels of the source alone; here are some of the language, for the baseline too.")
+    task, wide = study_120()
+    if one := wide.get(name):
+        read = " whose text it read" if needs else ""
+        caveats.append(
+            f"A larger study found of `{name}`, on {one['targets']} languages of `{task}`{read}: {one['effect']:+.1f} points"
+            f" [{one['low']:+.1f}, {one['high']:+.1f}], and {one['source']:+.1f} in the source language."
+        )
     return caveats

@@ -1,6 +1,7 @@
 """The folder of a new language: its data, its distances, and recipes that `distxfer train` takes as they are."""
 
 import filecmp
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -178,10 +179,11 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def settle(stage: Path, folder: Path, texts: Mapping[str, str]) -> None:
-    """Put what lies ready in `stage` in the place of what the folder has of it; what is the same there is left alone.
+def settle(stage: Path, folder: Path, texts: Mapping[str, str], recipes: Sequence[Path]) -> str:
+    """Put what lies ready in `stage` in the place of what the folder has of it, and return its `contents`.
 
-    So the same call, once more or in several processes, takes nothing away from one that trains.
+    What is the same there is left alone: the same call, once more or in several processes, takes nothing away from one that
+    trains.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / RUN_LOCK):
@@ -193,6 +195,16 @@ def settle(stage: Path, folder: Path, texts: Mapping[str, str]) -> None:
         for name, text in texts.items():
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
                 (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        return contents(folder, recipes)
+
+
+def contents(folder: Path, recipes: Sequence[Path]) -> str:
+    """Return the hash of a language's data and of these recipes."""
+    digest = hashlib.sha256()
+    for path in [*recipes, *(folder / part / name for part in _PARTS for name in sorted(_files(folder / part)))]:
+        text = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{path.relative_to(folder)}\0{len(text)}\0".encode() + text)
+    return digest.hexdigest()
 
 
 def _same(one: Path, other: Path) -> bool:
