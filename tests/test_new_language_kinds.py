@@ -223,15 +223,16 @@ def test_where_the_method_alone_learnt_nothing_the_baseline_is_there(use):
 
 def test_where_the_baseline_alone_learnt_nothing_the_method_is_there(monkeypatch, tmp_path):
     def trained(recipe, *_, **__):
-        status = "collapsed" if recipe == "plain.toml" else "done"
-        return SimpleNamespace(data={"status": status}, folder=tmp_path / recipe)
+        status = "collapsed" if Path(recipe).name == "plain.toml" else "done"
+        return SimpleNamespace(data={"status": status}, folder=Path(recipe))
 
     nothing = Evaluation(0, None, (), None, None, None, None, None, ("results/plain-s0",))
     monkeypatch.setattr(_plan, "train", trained)
     monkeypatch.setattr(_plan, "load_recipe", lambda path, _: path)
     monkeypatch.setattr(_plan, "evaluate", lambda *_: nothing)
+    recipes = (tmp_path / "plain.toml", tmp_path / "lora.toml")
     plan = SimpleNamespace(
-        key="cym", seeds=1, recipes=(Path("plain.toml"), Path("lora.toml")), folder=tmp_path,
+        key="cym", seeds=1, recipes=recipes, folder=tmp_path, contents=_plan.contents(tmp_path, recipes),
         has=SimpleNamespace(output="text"), proposal=SimpleNamespace(recipe="lora"),
     )  # fmt: skip
     outcome = carry_out(plan)
