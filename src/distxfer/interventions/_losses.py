@@ -17,9 +17,8 @@ def info_nce(source: Tensor, target: Tensor, temperature: float, *, strong: bool
     Reference: van den Oord et al. 2018, eq. 4; the strong form is the contrastive loss of Gaschi et al. 2023.
     """
     gold = torch.arange(len(source), device=source.device)
-    with torch.autocast(
-        source.device.type, enabled=False
-    ):  # in bf16, cosines near 1 are .004 apart, logits ten times that
+    # In bf16, cosines near 1 are .004 apart, and logits ten times that.
+    with torch.autocast(source.device.type, enabled=False):
         source, target = normalize(in_full(source), dim=-1), normalize(in_full(target), dim=-1)
         similarity = source @ target.T / temperature
         forward, backward = similarity, similarity.T
