@@ -15,18 +15,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet
-import study  # beside this file
 
 from distxfer.experiments import Result
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Correlation, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
+from study import train
+from study_methods import BASELINE, ROOT, read_study, results_in
+from study_methods import EVIDENCE as EVIDENCE_13
+from study_tables import Array
 
-STUDY = study.ROOT / "recipes" / "study-120"
-RESULTS = study.ROOT / "results" / "reference-120"
-PAGE = study.ROOT / "results" / "study-120.md"
-EVIDENCE = study.EVIDENCE.with_name("evidence_120.toml")
+STUDY = ROOT / "recipes" / "study-120"
+RESULTS = ROOT / "results" / "reference-120"
+PAGE = ROOT / "results" / "study-120.md"
+EVIDENCE = EVIDENCE_13.with_name("evidence_120.toml")
 PARTS = ("all", "seen", "unseen")
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
 
@@ -61,7 +64,7 @@ class Outcome:
 
     def gain(self, method: str, language: str) -> float:
         """Return the mean over the seeds of a method's accuracy less that of the baseline with the same seed."""
-        own, base = self.accuracy[method], self.accuracy[study.BASELINE]
+        own, base = self.accuracy[method], self.accuracy[BASELINE]
         return fmean(own[seed][language] - base[seed][language] for seed in self.seeds(method))
 
     def mean(self, method: str, language: str) -> float:
@@ -70,16 +73,16 @@ class Outcome:
 
     def seeds(self, method: str) -> list[int]:
         """Return the seeds that both a method and the baseline have."""
-        return sorted(self.accuracy[method].keys() & self.accuracy[study.BASELINE].keys())
+        return sorted(self.accuracy[method].keys() & self.accuracy[BASELINE].keys())
 
     def methods(self) -> list[str]:
         """Return the methods beside the baseline that can be compared with it."""
-        return [name for name in self.accuracy if name != study.BASELINE and self.seeds(name)]
+        return [name for name in self.accuracy if name != BASELINE and self.seeds(name)]
 
 
 def main() -> None:
     """Run what is asked for, then write page and picture."""
-    methods = study.read_study(STUDY)
+    methods = read_study(STUDY)
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
     parser.add_argument("--tables", action="store_true", help="run nothing, write page and picture")
@@ -91,8 +94,8 @@ def main() -> None:
     failed = []
     for seed in sorted({seed for one in chosen for seed in one.seeds}) if not options.tables else ():
         for one in chosen:
-            file = str((STUDY / f"{one.name}.toml").relative_to(study.ROOT))
-            failed += [] if study.train(file, seed, RESULTS) else [f"{one.name} with seed {seed}"]
+            file = str((STUDY / f"{one.name}.toml").relative_to(ROOT))
+            failed += [] if train(file, seed, RESULTS) else [f"{one.name} with seed {seed}"]
             for path in (RESULTS / one.name).glob(f"*-s{seed}/predictions.parquet"):
                 slim(path)
     write()
@@ -120,14 +123,14 @@ def write() -> None:
 
 def outcome() -> Outcome | None:
     """Return what the result files say; None where the baseline has not been run."""
-    runs = {one.name: study.results_in(RESULTS / one.name) for one in study.read_study(STUDY)}
-    if not runs[study.BASELINE]:
+    runs = {one.name: results_in(RESULTS / one.name) for one in read_study(STUDY)}
+    if not runs[BASELINE]:
         return None
     sound = {
         name: {seed: run for seed, run in own.items() if run.data["status"] != "collapsed"}
         for name, own in runs.items()
     }
-    first = next(iter(runs[study.BASELINE].values()))
+    first = next(iter(runs[BASELINE].values()))
     return Outcome(
         source=first.data["source"],
         accuracy={name: {seed: _accuracy(run) for seed, run in own.items()} for name, own in sound.items() if own},
@@ -168,7 +171,7 @@ def page(found: Outcome | None) -> str:
     title = "# Gain against distance over 120 languages\n\nWritten by `make study-120` from the files in"
     title += " `results/reference-120`; [docs/cldr.md](../docs/cldr.md) says what the languages are.\n"
     if found is None:
-        return f"{title}\n`{study.BASELINE}` has not been run yet, so there is nothing to show.\n"
+        return f"{title}\n`{BASELINE}` has not been run yet, so there is nothing to show.\n"
     languages = len({one.language for one in found.targets})
     title += f"\nFrom {language_name(found.source)} to {len(found.targets)} targets, {languages} languages: some are there in two"
     title += " scripts.\n"
@@ -187,7 +190,7 @@ def methods_table(found: Outcome) -> str:
         if _keys(found, part)
     }
     adjusted = {part: _holm({name: one.p for name, one in own.items()}) for part, own in tests.items()}
-    about = {one.name: one for one in study.read_study(STUDY)}
+    about = {one.name: one for one in read_study(STUDY)}
     rows = []
     for name, runs in found.accuracy.items():
         cells = [f"`{name}`", f"{len(runs)}{_collapsed(found.collapsed[name])}", about[name].text]
@@ -208,7 +211,7 @@ def methods_table(found: Outcome) -> str:
     )
     note = (
         "\nTest accuracy in percent on `cldr`, means over seeds and targets, last checkpoint. Gains are points against"
-        f" `{study.BASELINE}` with the same seed, with 95 % intervals, seed and language both random; p: Holm over the"
+        f" `{BASELINE}` with the same seed, with 95 % intervals, seed and language both random; p: Holm over the"
         " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance.\n"
     )
     return Table(columns=columns, rows=rows).markdown() + note
@@ -224,7 +227,7 @@ def evidence(found: Outcome) -> str:
         "",
         'task = "cldr"',
     ]
-    reads = {one.name: one.text != "none" for one in study.read_study(STUDY)}
+    reads = {one.name: one.text != "none" for one in read_study(STUDY)}
     for name in found.methods():
         part = "seen" if reads[name] else "all"
         test = crossed(_differences(found, name, part))
@@ -240,7 +243,7 @@ def distance_table(found: Outcome) -> str:
     """Return the correlations with distance over languages, and the slopes."""
     tests: dict[tuple[str, str], tuple[Correlation, float]] = {}
     for part in PARTS:
-        for name in [study.BASELINE, *found.methods()]:
+        for name in [BASELINE, *found.methods()]:
             distances, values, groups = observations(found, name, part)
             if len(distances) > 1:
                 slope = float(np.polyfit(distances, values, 1)[0])
@@ -248,7 +251,7 @@ def distance_table(found: Outcome) -> str:
     adjusted = _holm({key: one.p for key, (one, _) in tests.items()})
     rows = [
         (
-            f"accuracy of `{name}`" if name == study.BASELINE else f"gain of `{name}`",
+            f"accuracy of `{name}`" if name == BASELINE else f"gain of `{name}`",
             part,
             one.n,
             one.n_groups,
@@ -286,18 +289,18 @@ def language_table(found: Outcome) -> str:
             f"{one.distance:.3f}",
             one.n_shared,
             "seen" if one.seen else "unseen",
-            f"{found.mean(study.BASELINE, one.key):.1f}",
+            f"{found.mean(BASELINE, one.key):.1f}",
             *(f"{round(found.gain(name, one.key), 1) + 0.0:+.1f}" for name in found.methods()),  # no -0.0
         )
         for one in found.targets
     ]
-    columns = ("key", "language", "family, branch", "distance", "features", "text", f"`{study.BASELINE}`")
+    columns = ("key", "language", "family, branch", "distance", "features", "text", f"`{BASELINE}`")
     return Table(columns=(*columns, *(f"`{name}`" for name in found.methods())), rows=rows).markdown()
 
 
 def observations(found: Outcome, method: str, part: str) -> tuple[list[float], list[float], list[tuple[str, ...]]]:
     """Return distance, gain (of the baseline: accuracy) and family of every language of a part that counts."""
-    value = found.mean if method == study.BASELINE else found.gain
+    value = found.mean if method == BASELINE else found.gain
     by_language: dict[str, list[Target]] = {}
     for one in found.targets:
         if one.n_shared >= FEWEST_SHARED and one.belongs(part):
@@ -329,7 +332,7 @@ def picture(found: Outcome) -> dict[str, Any]:
         slope, start = np.polyfit(distances, gains, 1)
         ends = [{"distance": at, "gain": start + slope * at} for at in (min(distances), max(distances))]
         x = altair.X("distance:Q", title="syntactic distance from the source")
-        y = altair.Y("gain:Q", title=f"points against {study.BASELINE}")
+        y = altair.Y("gain:Q", title=f"points against {BASELINE}")
         names = ["seen", "unseen"]
         dots = (
             altair.Chart(altair.InlineData(values=points))
@@ -361,8 +364,8 @@ def _keys(found: Outcome, part: str) -> list[str]:
     return [one.key for one in found.targets if one.belongs(part)]
 
 
-def _differences(found: Outcome, method: str, part: str) -> study.Array:
-    own, base = found.accuracy[method], found.accuracy[study.BASELINE]
+def _differences(found: Outcome, method: str, part: str) -> Array:
+    own, base = found.accuracy[method], found.accuracy[BASELINE]
     return np.array([[own[seed][key] - base[seed][key] for key in _keys(found, part)] for seed in found.seeds(method)])
 
 

@@ -1,19 +1,17 @@
 """Which recipe `distxfer new-language` proposes, by what there is of a language and what the reference study found."""
 
-import importlib.util
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
+import study_methods
+import study_tables
 from distxfer.experiments import load_recipe
 from distxfer.experiments._new_language import Has, proposals
 from distxfer.experiments._new_language._proposal import chosen, study
 from distxfer.experiments._new_language._workspace import recipe_text
 from helpers import message
 
-ROOT = Path(__file__).parents[1]
 HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 E5 = "bundled/multilingual-e5-small"
 
@@ -81,9 +79,5 @@ def test_a_recipe_comes_back_from_its_text(tmp_path, name):
     assert load_recipe(str(tmp_path / f"{name}.toml")).resolved() == recipe.resolved()
 
 
-def test_the_evidence_is_that_of_the_study(monkeypatch):
-    spec = importlib.util.spec_from_file_location("study", ROOT / "scripts" / "study.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "study", module)  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    assert module.EVIDENCE.read_text(encoding="utf-8") == module.evidence(module.read_study())
+def test_the_evidence_is_that_of_the_study():
+    assert study_methods.EVIDENCE.read_text(encoding="utf-8") == study_tables.evidence(study_methods.read_study())

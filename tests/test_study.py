@@ -1,15 +1,15 @@
 """The reference study: every method it lists has a recipe that loads, and its tables come from the result files."""
 
-import importlib.util
 import json
 import random
 import re
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import study_methods
+import study_tables
 from distxfer import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -17,30 +17,21 @@ FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")
 NEAR = ("deu", "fra", "ind", "ita", "por", "rus", "spa")
 
 
-@pytest.fixture(scope="module")
-def study():
-    spec = importlib.util.spec_from_file_location("study", ROOT / "scripts" / "study.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["study"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_method_has_a_recipe_that_loads(study, monkeypatch):
+def test_every_method_has_a_recipe_that_loads(monkeypatch):
     monkeypatch.chdir(ROOT)
-    methods = study.read_study()
+    methods = study_methods.read_study()
     assert len({one.name for one in methods}) == len(methods)
     assert methods[0].name == "plain"
     for one in methods:
         for recipe in one.recipes:
-            assert load_recipe(study.recipe_file(recipe)).name == recipe
+            assert load_recipe(study_methods.recipe_file(recipe)).name == recipe
         assert one.text
         assert one.chosen
         assert one.seeds == tuple(range(5 if one.headline else 3))
 
 
-def test_every_recipe_of_the_study_is_listed(study):
-    listed = {recipe for one in study.read_study() for recipe in one.recipes}
+def test_every_recipe_of_the_study_is_listed():
+    listed = {recipe for one in study_methods.read_study() for recipe in one.recipes}
     assert {path.stem for path in (ROOT / "recipes" / "study").glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "recipes" / "study" / "_study.toml").read_text())) == {
         "headline_seeds", "rest_seeds", "method",
@@ -68,14 +59,16 @@ def fake(
     (path / "result.json").write_text(json.dumps(data))
 
 
-def test_the_table_is_of_the_results(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
+def test_the_table_is_of_the_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_methods, "RESULTS", tmp_path)
     for seed in range(3):
         fake(tmp_path, "plain", seed, 0)
         fake(tmp_path, "dist_align", seed, 10)
         fake(tmp_path, "lora", seed, 0, "collapsed" if seed == 2 else "done")
-    methods = [one for one in study.read_study() if one.name in ("plain", "dist_align", "lora", "oracle")]
-    lines = {line.split("|")[1].strip(): line for line in study.table(methods).splitlines() if line.startswith("| `")}
+    methods = [one for one in study_methods.read_study() if one.name in ("plain", "dist_align", "lora", "oracle")]
+    lines = {
+        line.split("|")[1].strip(): line for line in study_tables.table(methods).splitlines() if line.startswith("| `")
+    }
     assert set(lines) == {"`plain`", "`dist_align`", "`lora`"}  # what has no result has no row
     assert "| 3 of 5 |" in lines["`plain`"]
     assert "| 2 of 5, 1 collapsed |" in lines["`lora`"]
@@ -83,17 +76,17 @@ def test_the_table_is_of_the_results(study, tmp_path, monkeypatch):
     assert "p =" not in lines["`lora`"]  # two sound seeds are no test
 
 
-def test_each_group_is_judged_by_itself(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
+def test_each_group_is_judged_by_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_methods, "RESULTS", tmp_path)
     for seed in range(5):
         for name, gain in {"plain": 0, "dist_align": 1, "lora": 0, "mixout": 1, "dora": 0}.items():
             fake(tmp_path, name, seed, gain)
     there = {"plain", "dist_align", "lora", "mixout", "dora"}
-    methods = [one for one in study.read_study() if one.name in there]
-    headline, rest = study.groups(methods)
+    methods = [one for one in study_methods.read_study() if one.name in there]
+    headline, rest = study_tables.groups(methods)
     assert [one.name for one in headline] == ["plain", "dist_align", "lora"]
     assert {one.name: one.seeds for one in rest} == dict.fromkeys(("plain", "mixout", "dora"), (0, 1, 2))
-    tests = study.judged(methods)
+    tests = study_tables.judged(methods)
     for group in (headline, rest):  # of two methods each: the lesser p is doubled, whatever the other group has
         ours = [tests[one.name, "far"] for one in group[1:]]
         least = min(ours, key=lambda one: one.test.p)
@@ -101,21 +94,21 @@ def test_each_group_is_judged_by_itself(study, tmp_path, monkeypatch):
         assert {one.test.n_seeds for one in ours} == {len(group[0].seeds)}
 
 
-def test_two_experiments_under_one_name_are_refused(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
+def test_two_experiments_under_one_name_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_methods, "RESULTS", tmp_path)
     fake(tmp_path, "plain", 0, 0)
     (tmp_path / "plain" / "00000005-s0").rename(tmp_path / "plain" / "first-s0")
     text = (tmp_path / "plain" / "first-s0" / "result.json").read_text().replace("00000005", "11111111")
     (tmp_path / "plain" / "first-s0" / "result.json").write_text(text)
     fake(tmp_path, "plain", 1, 0)
     with pytest.raises(SystemExit, match="holds results of several recipes; remove what is old"):
-        study.results("plain")
+        study_methods.results("plain")
 
 
-def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "RESULTS", tmp_path)
+def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_methods, "RESULTS", tmp_path)
     fake(tmp_path, "left_out_a", 0, 10, languages=NEAR)
-    (method,) = [one for one in study.read_study() if one.name == "left_out"]
+    (method,) = [one for one in study_methods.read_study() if one.name == "left_out"]
     assert method.outcomes() == {}  # the other half is missing
     fake(tmp_path, "left_out_b", 0, 20, languages=FAR)
     accuracy = method.outcomes()[0].accuracy
@@ -125,20 +118,20 @@ def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(study
     assert method.outcomes()[0].forwards == 2 * 384
 
 
-def test_the_choices_are_of_recipes_that_load_and_seeds_of_their_own(study, monkeypatch):
+def test_the_choices_are_of_recipes_that_load_and_seeds_of_their_own(monkeypatch):
     monkeypatch.chdir(ROOT)
-    languages, candidates = study.read_choices()
+    languages, candidates = study_methods.read_choices()
     assert set(languages) < {*FAR, *NEAR}
-    studied = {seed for one in study.read_study() for seed in one.seeds}
-    named = {recipe for one in study.read_study() for recipe in one.recipes}
+    studied = {seed for one in study_methods.read_study() for seed in one.seeds}
+    named = {recipe for one in study_methods.read_study() for recipe in one.recipes}
     for one in candidates:
-        load_recipe(study.recipe_file(one.recipe), one.settings)
+        load_recipe(study_methods.recipe_file(one.recipe), one.settings)
         assert not studied & set(one.seeds)
         assert not one.chosen or one.chosen in named
 
 
-def test_a_candidate_has_the_results_of_its_settings_alone(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "CHOICES", tmp_path)
+def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_methods, "CHOICES", tmp_path)
     monkeypatch.chdir(ROOT)
     for place, rate in enumerate(("1e-4", "2e-4")):
         recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}"]).resolved(
@@ -147,20 +140,20 @@ def test_a_candidate_has_the_results_of_its_settings_alone(study, tmp_path, monk
         fake(tmp_path, "dist_align", 100 + place, 0)
         path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
-    one = study.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
+    one = study_methods.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
     assert [run.data["seed"] for run in one.results()] == [100]
 
 
-def test_the_pages_say_what_the_result_files_say(study):
+def test_the_pages_say_what_the_result_files_say():
     """`make study` was run after the last result was added."""
     for page in (ROOT / "README.md", ROOT / "docs" / "interventions.md"):
-        _, start, rest = page.read_text(encoding="utf-8").partition(study.START)
+        _, start, rest = page.read_text(encoding="utf-8").partition(study_tables.START)
         assert start
-        shown = rest.partition(study.END)[0]
-        methods = study.read_study()
+        shown = rest.partition(study_tables.END)[0]
+        methods = study_methods.read_study()
         made = (
-            study.table([one for one in methods if one.headline])
+            study_tables.table([one for one in methods if one.headline])
             if page.name == "README.md"
-            else study.intervention_table(methods)
+            else study_tables.intervention_table(methods)
         )
         assert shown == made

@@ -1,15 +1,15 @@
 """The study of 120 languages: its recipes, what is seen, and a page that says what the result files say."""
 
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+import study_120 as study
+import study_methods
 from distxfer import load_recipe
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import distances
@@ -17,18 +17,6 @@ from distxfer.languages import distances
 ROOT = Path(__file__).parents[1]
 TARGETS = tuple(key for key in LANGUAGES if key != "eng")
 METHODS = ("plain", "drift_reg", "freeze_lower", "dist_align", "align_consistency")
-
-
-@pytest.fixture(scope="module")
-def study():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "scripts")
-        spec = importlib.util.spec_from_file_location("study_120", ROOT / "scripts" / "study_120.py")
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "study_120", module)  # dataclasses look their module up there
-        spec.loader.exec_module(module)
-        yield module
-        sys.modules.pop("study")
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +28,8 @@ def recipes():
     return {path.stem: load_recipe(str(path)) for path in (ROOT / "recipes" / "study-120").glob("[!_]*.toml")}
 
 
-def test_every_recipe_is_listed_and_loads(study):
-    methods = study.study.read_study(study.STUDY)
+def test_every_recipe_is_listed_and_loads():
+    methods = study_methods.read_study(study.STUDY)
     assert tuple(one.name for one in methods) == METHODS
     assert all(one.seeds == (0, 1, 2) and one.recipes == (one.name,) and one.text and one.chosen for one in methods)
     assert recipes().keys() == set(METHODS)
@@ -96,7 +84,7 @@ def fake(folder, name, seed, between, gain, languages="all", status="done"):
 
 
 @pytest.fixture(scope="module")
-def written(study, between, tmp_path_factory):
+def written(between, tmp_path_factory):
     """Three seeds of `plain`, of a method that gains with distance, and of one that collapsed once and does nothing."""
     folder = tmp_path_factory.mktemp("results")
     seen = [key for number, key in enumerate(TARGETS) if number % 2 and "_" not in key]
@@ -118,7 +106,7 @@ def row(text, start):
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
-def test_the_page_is_of_the_results(study, written, between):
+def test_the_page_is_of_the_results(written, between):
     _, text = written
     aligned = row(text, "| gain of `dist_align` | all")
     languages = {key.partition("_")[0] for key in TARGETS}
@@ -135,7 +123,7 @@ def test_the_page_is_of_the_results(study, written, between):
     assert sum(line.startswith("| `") for line in text.splitlines()) == 3 + len(TARGETS)
 
 
-def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(study, written):
+def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(written):
     folder, text = written
     assert "(study-120.svg)" in text
     drawn = (folder / "study-120.svg").read_text()
@@ -145,7 +133,7 @@ def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(study, writte
     assert not (folder / "study-120.pdf").exists()
 
 
-def test_runs_that_read_the_text_of_other_languages_are_refused(study, between, tmp_path, monkeypatch):
+def test_runs_that_read_the_text_of_other_languages_are_refused(between, tmp_path, monkeypatch):
     monkeypatch.setattr(study, "RESULTS", tmp_path)
     fake(tmp_path, "plain", 0, between, abs)
     fake(tmp_path, "dist_align", 0, between, abs, ["deu", "jpn"])
@@ -154,7 +142,7 @@ def test_runs_that_read_the_text_of_other_languages_are_refused(study, between, 
         study.outcome()
 
 
-def test_predictions_are_kept_without_probabilities(study, tmp_path):
+def test_predictions_are_kept_without_probabilities(tmp_path):
     path = tmp_path / "predictions.parquet"
     rows = {"language": ["eng"], "example_id": ["1F600"], "label": ["a"], "prediction": ["b"], "probability_a": [0.25]}
     parquet.write_table(pyarrow.table(rows), path)
@@ -163,7 +151,7 @@ def test_predictions_are_kept_without_probabilities(study, tmp_path):
         assert parquet.read_table(path).column_names == ["language", "example_id", "label", "prediction"]
 
 
-def test_the_page_says_what_the_result_files_say(study):
+def test_the_page_says_what_the_result_files_say():
     """`make study-120` was run after the last result was added."""
     found = study.outcome()
     assert study.PAGE.read_text(encoding="utf-8") == study.page(found)

@@ -1,0 +1,243 @@
+"""The tables of the reference study, written from its result files into the pages that show them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+
+from distxfer.experiments import Comparison, Result, Score, compare
+from distxfer.measure import interval
+from distxfer.reports import Table, p_phrase
+from study_methods import BASELINE, EVIDENCE, ROOT, Method, Outcome, read_choices, results
+
+WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
+Array = npt.NDArray[np.float64]
+START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
+
+
+def write_tables(methods: list[Method]) -> None:
+    """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
+    proposes by into the package, and all methods into `results/study.md`.
+    """
+    headline, rest = groups(methods)
+    put(ROOT / "README.md", table(headline))
+    put(ROOT / "docs" / "interventions.md", intervention_table(methods))
+    EVIDENCE.write_text(evidence(methods), encoding="utf-8")
+    parts = [
+        "# The reference study\n",
+        "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
+        f"## The headline methods, with {len(headline[0].seeds)} seeds\n",
+        table(headline),
+        "\n## Does the distance help?\n",
+        weighting_table(methods),
+        f"\n## The rest, with {len(rest[0].seeds)} seeds\n",
+        table(rest),
+    ]
+    (ROOT / "results" / "study.md").write_text("\n".join(parts), encoding="utf-8")
+    (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+
+
+def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
+    """Return the headline methods, and the rest with the baseline, which has their seeds there.
+
+    Each is a family of its own: Holm corrects over the methods of one group (docs/statistics.md says since when).
+    """
+    headline, rest = ([one for one in methods if one.headline == which] for which in (True, False))
+    return headline, [*(replace(one, seeds=rest[0].seeds) for one in headline if rest and one.name == BASELINE), *rest]
+
+
+def judged(methods: Sequence[Method]) -> dict[tuple[str, str], Comparison]:
+    """Return (method, subset) -> the comparison with the baseline, Holm over the methods of its group."""
+    found: dict[tuple[str, str], Comparison] = {}
+    for group in groups(methods):
+        found |= comparisons([one for one in group if one.outcomes()], BASELINE)
+    return found
+
+
+def put(page: Path, text: str) -> None:
+    """Put generated text between the marks of a page."""
+    before, start, rest = page.read_text(encoding="utf-8").partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise SystemExit(f"`{page}` has no place for results: {START.strip()} and {END.strip()}.")
+    page.write_text(f"{before}{start}{text}{end}{after}", encoding="utf-8")
+
+
+def intervention_table(methods: list[Method]) -> str:
+    """Return what the study found of every intervention: one row per recipe, with the interventions that it uses."""
+    there = [one for one in methods if one.outcomes()]
+    tests = judged(methods)
+    plain = next(one for one in methods if one.name == BASELINE).outcomes()
+    rows = []
+    for one in there:
+        runs = [run for recipe in one.recipes for run in results(recipe).values()]
+        used = sorted({name for run in runs for name in _kinds(run)})
+        pairs = [(own, plain[seed]) for seed, own in one.outcomes().items() if seed in plain and not own.collapsed]
+        source = [[own.accuracy[runs[0].data["source"]] - base.accuracy[runs[0].data["source"]]] for own, base in pairs]
+        effects = _effect(tests.get((one.name, "far"))), _interval(np.array(source), "+.1f")
+        rows.append((", ".join(f"`{name}`" for name in used) or "–", f"`{one.name}`", len(pairs), *effects))
+    columns = ("interventions", "recipe", "seeds", "effect on far", "on English")
+    return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
+
+
+def evidence(methods: list[Method]) -> str:
+    """Return the effects of the study as TOML, for `distxfer new-language`: in points, with intervals and Holm's p."""
+    there = [one for one in methods if one.outcomes()]
+    tests = judged(methods)
+    first = next(iter(results(BASELINE).values()))
+    plain = next(one for one in methods if one.name == BASELINE)
+    lines = [
+        "# What the reference study found of each recipe, in points of accuracy against `plain`: `make study` writes it from",
+        "# the files in results/reference.",
+        "",
+        f'model = "{first.data["recipe"]["model"]["name"]}"',
+        f'task = "{first.data["recipe"]["task"]["name"]}"',
+        f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
+        f"far = {json.dumps(first.summary['far'])}",
+    ]
+    for one in there:
+        found = {subset: tests[one.name, subset] for subset in ("all", "far") if (one.name, subset) in tests}
+        if not found or any(each.p_holm is None for each in found.values()):
+            continue
+        lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"source = {_on_source(one, plain):.4g}"]
+        for subset, each in found.items():
+            test = each.test
+            numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": each.p_holm}
+            inside = ", ".join(f"{key} = {value:.4g}" for key, value in numbers.items())
+            lines.append(f"{subset} = {{ {inside} }}")
+    return "\n".join([*lines, ""])
+
+
+def _on_source(one: Method, baseline: Method) -> float:
+    """Return the mean difference in the source language, over the seeds that both have."""
+    source, base = next(iter(results(BASELINE).values())).data["source"], baseline.outcomes()
+    return fmean(
+        own.accuracy[source] - base[seed].accuracy[source]
+        for seed, own in one.outcomes().items()
+        if seed in base and not own.collapsed
+    )
+
+
+def _kinds(run: Result) -> list[str]:
+    """Return the interventions of a run by their kind, which is the name where no kind is given."""
+    return [keys.get("kind") or name for name, keys in run.data["recipe"]["intervention"].items()]
+
+
+def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], Comparison]:
+    """Return (method, subset) -> the comparison with the baseline, paired by seed, Holm over the methods."""
+    scores = [
+        Score("", "emoji", one.name, str(seed), language, "accuracy", value)
+        for one in methods
+        for seed, outcome in one.outcomes().items()
+        if not outcome.collapsed
+        for language, value in outcome.accuracy.items()
+    ]
+    if len({score.method for score in scores}) < 2:
+        return {}
+    return {(one.method, one.subset): one for one in compare(scores, baseline, paired=True).comparisons}
+
+
+def table(methods: list[Method]) -> str:
+    """Return one row per method that has results, in Markdown, with the note that says what the numbers are."""
+    there = [one for one in methods if one.outcomes()]
+    if not results(BASELINE):
+        return f"`{BASELINE}` has not been run yet, so there is nothing to compare with.\n"
+    first = next(iter(results(BASELINE).values()))
+    far, near, source = first.summary["far"], first.summary["near"], first.data["source"]
+    tests = comparisons(there, BASELINE)
+    rows = []
+    for one in there:
+        sound = [outcome for outcome in one.outcomes().values() if not outcome.collapsed]
+        collapsed = len(one.outcomes()) - len(sound)
+        rows.append(
+            (
+                f"`{one.name}`",
+                f"{len(sound)} of {len(one.seeds)}{f', {collapsed} collapsed' if collapsed else ''}",
+                one.text,
+                one.chosen,
+                *(_mean(sound, languages) for languages in ([source], near, far)),
+                *(_effect(tests.get((one.name, subset))) for subset in ("far", "all")),
+                f"{fmean(outcome.forwards for outcome in sound):.0f}" if sound else "–",
+            )
+        )
+    columns = ("recipe", "seeds", "text used", "chosen on", "English", "near", "far", "effect on far",
+               "effect on all targets", "forwards")  # fmt: skip
+    note = (
+        f"\nTest accuracy in percent on `emoji`, {len(near) + len(far)} targets ({len(far)} far: {', '.join(far)}), last"
+        " checkpoint; brackets are 95 % intervals (means: over seeds, languages fixed; effects: against `plain` with the"
+        " same seed, seed and language both random; p: Holm over the methods of the table). `text used`: besides the"
+        " labelled source. `chosen on`: what the settings were chosen on, `design` where they were fixed beforehand."
+        " `forwards`: forward passes in all. The runs are of several commits and machines (`provenance` in each `result.json`).\n"
+    )
+    if any(len(one.recipes) > 1 for one in there):
+        note += (
+            "\n`left_out`: two models, each with the parallel text of half of the languages; a language is scored by the one that"
+            " had none in it, and `forwards` is of both.\n"
+        )
+    return Table(columns=columns, rows=rows).markdown() + note
+
+
+def weighting_table(methods: list[Method]) -> str:
+    """Return the comparison of distance-weighted alignment with the two controls."""
+    kinds = [one for one in methods if one.name in WEIGHTINGS and one.outcomes()]
+    if len(kinds) < len(WEIGHTINGS):
+        return f"Not all of {', '.join(WEIGHTINGS)} have been run yet.\n"
+    tests = comparisons(kinds, WEIGHTINGS[0])
+    rows = [
+        (f"`{name}` less `{WEIGHTINGS[0]}`", *(_effect(tests.get((name, subset))) for subset in ("far", "near", "all")))
+        for name in WEIGHTINGS[1:]
+    ]
+    return Table(columns=("control", "far", "near", "all targets"), rows=rows).markdown()
+
+
+def choices_table() -> str:
+    """Return what was tried before settings were chosen, on the dev sets that were looked at, in Markdown."""
+    languages, candidates = read_choices()
+    rows = []
+    for one in candidates:
+        runs = one.results()
+        source = [100 * run.score(run.data["source"], "dev") for run in runs]
+        targets = [100 * fmean(run.score(code, "dev") for code in languages) for run in runs]
+        rows.append(
+            (
+                f"`{one.recipe}`",
+                " ".join(f"`{setting}`" for setting in one.settings) or "as it is",
+                ", ".join(str(run.data["seed"]) for run in runs) or "–",
+                f"{fmean(source):.1f}" if runs else "–",
+                f"{fmean(targets):.1f}" if runs else "–",
+                f"`{one.chosen}`" if one.chosen else "",
+            )
+        )
+    columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
+    return (
+        "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
+        " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
+        " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
+        " noise. Two things to know of the choice, as `_choices.toml` says: test scores of the two `dist_align` that differ"
+        " in the learning rate alone had been seen, and were not used; the chosen candidate ran before its terms shared"
+        " their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
+    )
+
+
+def _mean(outcomes: list[Outcome], languages: list[str]) -> str:
+    return _interval(np.array([[one.accuracy[language] for language in languages] for one in outcomes]), ".1f")
+
+
+def _interval(values: Array, form: str) -> str:
+    """Return the mean of seeds x languages with its interval over the seeds, or what there is of it."""
+    if len(values) < 2:
+        return f"{values.mean():{form}}" if len(values) else "–"
+    return "{0:{3}} [{1:{3}}, {2:{3}}]".format(*interval(values), form)
+
+
+def _effect(one: Comparison | None) -> str:
+    if one is None:
+        return "–"
+    test = one.test
+    if test.p is None or one.p_holm is None:
+        return f"{test.effect:+.1f} ({test.reason})"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(one.p_holm)}"
