@@ -1,5 +1,6 @@
 """What many tests share: tiny encoders of random weights with a real tokenizer, a tiny task and parallel text."""
 
+import gc
 import json
 import random
 import shutil
@@ -87,6 +88,12 @@ def save_tiny(folder: Path, architecture: str = "bert", **settings) -> Path:
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
     return folder
+
+
+def pytest_collection_finish():
+    """Keep what is imported by now out of later searches for garbage: each run asks for one, as long as a tiny run itself."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

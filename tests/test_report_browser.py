@@ -195,7 +195,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_marks_stand_out(browser, report, scheme, tmp_path):
+def test_text_and_marks_stand_out(browser, report, scheme):
     page = browser.new_page(color_scheme=scheme)
     draw(page, report)
     colours = page.evaluate(
@@ -211,17 +211,15 @@ def test_text_and_marks_stand_out(browser, report, scheme, tmp_path):
         assert contrast(colours[name], colours["paper"]) >= 3, name
     label = page.locator("#figure-effects svg text").first
     assert label.evaluate("one => getComputedStyle(one).fill") == colours["ink"]
-    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
     page.close()
 
 
-def test_a_phone_scrolls_in_one_direction(browser, report, tmp_path):
+def test_a_phone_scrolls_in_one_direction(browser, report):
     page = browser.new_page(viewport={"width": 390, "height": 844})
     draw(page, report)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     widths = page.eval_on_selector_all(".chart svg", "all => all.map(one => one.getBoundingClientRect().right)")
     assert max(widths) <= 390
-    page.screenshot(path=tmp_path / "phone.png", full_page=True)
     page.close()
 
 

@@ -132,13 +132,20 @@ def test_phases_in_order_each_with_its_own_interventions_and_budget(run, tiny):
     assert result.data["cost"]["steps"] == 9
 
 
+TWO_PHASES = [
+    "intervention.align.layers=3", "phases=finetune,more", "phase.more.steps=12", "phase.more.learning_rate=5e-4"
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, tiny_settings):
+    """A run of two phases that nothing stops."""
+    return train(load_recipe("dist_align", [*tiny_settings, *TWO_PHASES]), tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.parametrize("stop", [1, 7, 18, 19, 30])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, stop):
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, whole, stop):
     """Two phases of 18 and 12 steps, stopped within either, and at their ends."""
-    overrides = [
-        "intervention.align.layers=3", "phases=finetune,more", "phase.more.steps=12", "phase.more.learning_rate=5e-4"
-    ]  # fmt: skip
-    whole = run("dist_align", *overrides, folder="whole")
     seen = []
 
     def interrupt(phase, step, steps, loss):
@@ -147,8 +154,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, stop):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run("dist_align", *overrides, report=interrupt)
-    resumed = run("dist_align", *overrides)
+        run("dist_align", *TWO_PHASES, report=interrupt)
+    resumed = run("dist_align", *TWO_PHASES)
     assert same(weights(whole), weights(resumed))
     assert [(line["phase"], line["step"]) for line in log(whole)] == [
         (line["phase"], line["step"]) for line in log(resumed)
