@@ -17,13 +17,13 @@ from distxfer.errors import InputError
 from distxfer.experiments import read_result
 from distxfer.languages import distance
 
-RESULTS = Path(__file__).parents[1] / "results"
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
 
 @pytest.fixture
 def facts(cli):
     def ask(*words):
-        answer = cli("language", *words, "--results", str(RESULTS), "--json")
+        answer = cli("language", *words, "--results", str(REFERENCE), "--json")
         assert answer.exit_code == 0, answer.output
         return json.loads(answer.stdout)
 
@@ -75,7 +75,7 @@ def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
 
 def test_the_expected_score_is_the_regression_on_distance(facts):
     records = facts("swa")
-    runs = [read_result(path.parent) for path in sorted((RESULTS / "reference" / "plain").glob("*/result.json"))]
+    runs = [read_result(path.parent) for path in sorted((REFERENCE / "plain").glob("*/result.json"))]
     targets = [one["language"] for one in runs[0].data["distances"]]
     x = np.array([distance("eng", code, imputed=True).value for code in targets])
     y = np.array([fmean(run.score(code) for run in runs) for code in targets])
@@ -98,7 +98,7 @@ def test_the_smallest_gain(facts):
     records = facts("swa")
     gains = {one["note"]: one["value"] for one in records if one["measure"] == "smallest_gain"}
     assert len(gains) == 12
-    runs = [read_result(path.parent) for path in (RESULTS / "reference" / "plain").glob("*/result.json")]
+    runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
     languages = ["eng", *(one["language"] for one in runs[0].data["distances"])]
     spread = math.sqrt(fmean(np.var([run.score(code) for run in runs], ddof=1) for code in languages))
     accuracy = value(records, "accuracy")["value"]
@@ -108,7 +108,7 @@ def test_the_smallest_gain(facts):
 
 def test_a_measured_language_has_its_score(facts):
     records = facts("ja")
-    runs = [read_result(path.parent) for path in (RESULTS / "reference" / "plain").glob("*/result.json")]
+    runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
     one = value(records, "accuracy")
     assert one["value"] == pytest.approx(fmean(run.score("jpn") for run in runs))
     assert one["note"] == "measured, the mean over seeds"
@@ -116,7 +116,7 @@ def test_a_measured_language_has_its_score(facts):
 
 def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
     results = tmp_path / "results"
-    shutil.copytree(RESULTS / "reference" / "plain", results / "plain")
+    shutil.copytree(REFERENCE / "plain", results / "plain")
     alone = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
     for seed in range(3):
         other = shutil.copytree(
@@ -200,7 +200,7 @@ def test_a_matrix_of_your_own_is_what_counts(facts, tmp_path):
 
 def test_a_score_without_errors_leaves_no_gain_to_show(facts, tmp_path, cli):
     for seed in (0, 1):
-        run = shutil.copytree(next((RESULTS / "reference" / "plain").glob(f"*-s{seed}")), tmp_path / f"s{seed}")
+        run = shutil.copytree(next((REFERENCE / "plain").glob(f"*-s{seed}")), tmp_path / f"s{seed}")
         data = json.loads((run / "result.json").read_text())
         for score in data["scores"]:
             score["value"] = 1.0
@@ -213,7 +213,7 @@ def test_a_score_without_errors_leaves_no_gain_to_show(facts, tmp_path, cli):
 
 
 def test_the_table(cli):
-    answer = cli("language", "swa", "--results", str(RESULTS))
+    answer = cli("language", "swa", "--results", str(REFERENCE))
     assert answer.exit_code == 0
     for section in ("language", "distance", "tokenizer", "parallel", "expected", "smallest gain"):
         assert f"{section}\n" in answer.stdout
