@@ -196,6 +196,11 @@ def test_nothing_to_collect_is_an_error(results, tmp_path, monkeypatch):
     assert message(collect, ["plain"], tmp_path) == (
         f"`plain` has no results in `{tmp_path}`, but in `{results}`. Say `--results {results}`."
     )
+    more = tmp_path / "more"
+    (more / "plain").mkdir(parents=True)
+    assert message(collect, ["plain"], tmp_path) == (
+        f"`plain` has no results in `{tmp_path}`, but in `{more}` and `{results}`. Say `--results {more}`, or another."
+    )
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     for name in (".", "~nouser", "a" * 5000, "../plain"):

@@ -273,7 +273,9 @@ def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
     single = len(Path(name).parts) == 1 and name.strip() and name != ".."
     deeper = [results / one for one in known if isdir(results / one / name)] if single else []
     if deeper:
-        return f"`{name}` has no results in `{results}`, but in `{deeper[0]}`. Say `--results {deeper[0]}`."
+        *most, last = (f"`{one}`" for one in deeper)
+        where, other = (f"{', '.join(most)} and {last}", ", or another") if most else (last, "")
+        return f"`{name}` has no results in `{results}`, but in {where}. Say `--results {deeper[0]}`{other}."
     return (
         f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
         f"{did_you_mean(name, known)} There: {', '.join(known) or 'nothing'}. Say where results are with `--results`."
