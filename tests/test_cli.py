@@ -97,13 +97,13 @@ def test_an_unknown_verb_or_option(cli):
 
 
 def test_show_is_toml_with_origins_that_loads_again(cli):
-    words = ["recipe=drift_reg", "task.targets=jpn,no", "seed=2", "intervention.drift.weight=1"]
+    words = ["recipe=drift_reg", "task.targets=jpn,no", "seed=2", "intervention.drift.weight=2"]
     shown = cli("show", *words)
     assert (shown.exit_code, shown.stderr) == (0, "")
     lines = dict(line.split(" = ", 1) for line in shown.stdout.splitlines())
     assert lines["seed"].split() == ["2", "#", "override"]
     assert lines["task.targets"].split("#") == ['["jpn", "no"]'.ljust(lines["task.targets"].index("#")), " override"]
-    assert lines["intervention.drift.weight"].split() == ["1.0", "#", "override"]
+    assert lines["intervention.drift.weight"].split() == ["2.0", "#", "override"]
     assert lines["intervention.drift.measure"].split() == ['"cka"', "#", "drift_reg.toml"]
     assert lines["model.pooling"].split() == ['"mean"', "#", "_defaults.toml"]
     assert lines["intervention.drift.kind"].endswith("# default of the intervention drift")

@@ -16,7 +16,7 @@ from distxfer.languages import distances
 
 ROOT = Path(__file__).parents[1]
 TARGETS = tuple(key for key in LANGUAGES if key != "eng")
-METHODS = ("plain", "drift_reg", "freeze_lower", "dist_align", "align_consistency")
+METHODS = ("plain", "drift_strong", "freeze_lower", "dist_align", "align_consistency")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def written(between, tmp_path_factory):
     for seed in range(3):
         fake(folder, "plain", seed, between, lambda distance: -20 * distance)
         fake(folder, "dist_align", seed, between, lambda distance: 10 * distance, seen)
-        fake(folder, "drift_reg", seed, between, lambda distance: -20 * distance, "all",
+        fake(folder, "drift_strong", seed, between, lambda distance: -20 * distance, "all",
              "collapsed" if seed == 2 else "done")  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "RESULTS", folder)
@@ -117,7 +117,7 @@ def test_the_page_is_of_the_results(written, between):
     assert aligned[8] == "+3.00"  # 30 points over a distance of 1
     assert row(text, "| accuracy of `plain` | all")[8] == "-2.00"
     assert all(f"(`{key}`)" in text for key in unobserved)
-    assert row(text, "| `drift_reg` |")[1] == "2, 1 collapsed"
+    assert row(text, "| `drift_strong` |")[1] == "2, 1 collapsed"
     assert row(text, "| `zho_Hant` |")[1] == "Chinese (Traditional)"
     assert row(text, "| `jpn` |")[8] == f"{30 * between.values['jpn']:+.1f}"
     assert sum(line.startswith("| `") for line in text.splitlines()) == 3 + len(TARGETS)
@@ -128,7 +128,7 @@ def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(written):
     assert "(study-120.svg)" in text
     drawn = (folder / "study-120.svg").read_text()
     assert "dist_align" in drawn
-    assert "drift_reg" in drawn
+    assert "drift_strong" in drawn
     assert (folder / "study-120.png").read_bytes()[:4] == b"\x89PNG"
     assert not (folder / "study-120.pdf").exists()
 

@@ -245,7 +245,7 @@ def test_a_tracker_of_accelerate_gets_every_step(run):
     run("drift_reg", trackers=[Recorder()])
     assert [step for step, _ in lines] == list(range(1, 19))
     assert {"loss", "term/task", "term/drift", "learning_rate"} <= lines[0][1].keys()
-    assert settings["intervention.drift.weight"] == 4.0
+    assert settings["intervention.drift.weight"] == 1.0
 
 
 def test_an_unknown_tracker_is_named(run):
