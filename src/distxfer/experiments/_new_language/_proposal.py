@@ -29,6 +29,7 @@ _NEEDS: Mapping[str, str] = {
     "code_switch": "words",
 }
 _GIVEN_BY = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
+_STRONGER = {"drift_reg": "drift_strong"}  # the same at four times the weight, which a larger study ran in its place
 _CLASSES_ALONE = ("align_consistency", "consistency", "code_switch")  # they compare predictions of whole texts
 
 
@@ -179,10 +180,12 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
     if has.shots:
         caveats.append("It trained on labels of the source alone; here are some of the language, for the baseline too.")
     task, wide = study_120()
-    if one := wide.get(name):
+    ran = _STRONGER.get(name, name)
+    if one := wide.get(ran):
         read = " whose text it read" if needs else ""
+        what = f"`{name}`" if ran == name else f"`{ran}`, which is `{name}` at four times its weight"
         caveats.append(
-            f"A larger study found of `{name}`, on {one['targets']} languages of `{task}`{read}: {one['effect']:+.1f} points"
+            f"A larger study found of {what}, on {one['targets']} languages of `{task}`{read}: {one['effect']:+.1f} points"
             f" [{one['low']:+.1f}, {one['high']:+.1f}], and {one['source']:+.1f} in the source language."
         )
     return caveats
