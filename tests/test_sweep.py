@@ -203,9 +203,8 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
 
 def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path / "cache"))
-    engine = LocalEngine(
-        workers=2, threads=2 * torch.get_num_threads()
-    )  # as many a run as `alone`: others round otherwise
+    threads = 2 * torch.get_num_threads()  # for each run as many as `alone` has: another number rounds otherwise
+    engine = LocalEngine(workers=2, threads=threads)
     outcomes = sweep([*tiny_settings, "recipe=plain,freeze_lower"], tmp_path / "swept", engine=engine)
     assert [one.status for one in outcomes] == ["done", "done"]
     alone = train(load_recipe("freeze_lower", tiny_settings), tmp_path / "alone")
