@@ -217,7 +217,8 @@ def choices_table() -> str:
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
         " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
-        " noise. Two things to know of the choice, as `_choices.toml` says: test scores of the two `dist_align` that differ"
+        " noise. `align_consistency` was chosen when it and `dist_align` had one seed each, the weight of `drift_reg` with"
+        " three. Two things to know of the first choice, as `_choices.toml` says: test scores of the two `dist_align` that differ"
         " in the learning rate alone had been seen, and were not used; the chosen candidate ran before its terms shared"
         " their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
     )
