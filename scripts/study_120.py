@@ -193,7 +193,7 @@ def methods_table(found: Outcome) -> str:
     about = {one.name: one for one in read_study(STUDY)}
     rows = []
     for name, runs in found.accuracy.items():
-        cells = [f"`{name}`", f"{len(runs)}{_collapsed(found.collapsed[name])}", about[name].text]
+        cells = [f"`{name}`", f"{len(runs)}{_collapsed(found.collapsed[name])}", about[name].text, about[name].chosen]
         cells += [f"{found.mean(name, found.source):.1f}"]
         cells += [f"{fmean(found.mean(name, key) for key in _keys(found, part)):.1f}" for part in tests]
         for part, own in tests.items():
@@ -205,6 +205,7 @@ def methods_table(found: Outcome) -> str:
         "recipe",
         "seeds",
         "text used",
+        "chosen on",
         language_name(found.source),
         *names,
         *(f"gain, {part}" for part in tests),
@@ -212,7 +213,8 @@ def methods_table(found: Outcome) -> str:
     note = (
         "\nTest accuracy in percent on `cldr`, means over seeds and targets, last checkpoint. Gains are points against"
         f" `{BASELINE}` with the same seed, with 95 % intervals, seed and language both random; p: Holm over the"
-        " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance.\n"
+        " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance."
+        " `chosen on`: what the settings were chosen on, `design` where they were fixed beforehand.\n"
     )
     return Table(columns=columns, rows=rows).markdown() + note
 

@@ -23,22 +23,27 @@ def write_tables(methods: list[Method]) -> None:
     """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
     proposes by into the package, and all methods into `results/study.md`.
     """
-    headline, rest = groups(methods)
-    put(ROOT / "README.md", table(headline))
+    put(ROOT / "README.md", table(groups(methods)[0]))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
+    (ROOT / "results" / "study.md").write_text(study_page(methods), encoding="utf-8")
+    (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+
+
+def study_page(methods: Sequence[Method]) -> str:
+    """Return all that the study found, in Markdown."""
+    headline, rest = groups(methods)
     parts = [
         "# The reference study\n",
         "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
         f"## The headline methods, with {len(headline[0].seeds)} seeds\n",
         table(headline),
         "\n## Does the distance help?\n",
-        weighting_table(methods),
+        weighting_table([*methods]),
         f"\n## The rest, with {len(rest[0].seeds)} seeds\n",
         table(rest),
     ]
-    (ROOT / "results" / "study.md").write_text("\n".join(parts), encoding="utf-8")
-    (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+    return "\n".join(parts)
 
 
 def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
@@ -79,8 +84,9 @@ def intervention_table(methods: list[Method]) -> str:
         pairs = [(own, plain[seed]) for seed, own in one.outcomes().items() if seed in plain and not own.collapsed]
         source = [[own.accuracy[runs[0].data["source"]] - base.accuracy[runs[0].data["source"]]] for own, base in pairs]
         effects = _effect(tests.get((one.name, "far"))), _interval(np.array(source), "+.1f")
-        rows.append((", ".join(f"`{name}`" for name in used) or "–", f"`{one.name}`", len(pairs), *effects))
-    columns = ("interventions", "recipe", "seeds", "effect on far", "on English")
+        kinds = ", ".join(f"`{name}`" for name in used) or "–"
+        rows.append((kinds, f"`{one.name}`", len(pairs), one.chosen, *effects))
+    columns = ("interventions", "recipe", "seeds", "chosen on", "effect on far", "on English")
     return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
 
 
@@ -103,7 +109,8 @@ def evidence(methods: list[Method]) -> str:
         found = {subset: tests[one.name, subset] for subset in ("all", "far") if (one.name, subset) in tests}
         if not found or any(each.p_holm is None for each in found.values()):
             continue
-        lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"source = {_on_source(one, plain):.4g}"]
+        lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"chosen = {json.dumps(one.chosen)}"]
+        lines += [f"source = {_on_source(one, plain):.4g}"]
         for subset, each in found.items():
             test = each.test
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": each.p_holm}

@@ -255,3 +255,31 @@ def test_dora_on_top_of_other_adapters_is_refused(bert):
     assert message(lambda: bind(encoder, "lora", r=2, dora=True)).startswith(
         "`dora` = `true` also scales what the adapters"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides"),
+    [
+        ("lora", ["intervention.freeze.layers=all"]),
+        ("lora", ["intervention.lora.layers=1", "intervention.freeze.layers=1"]),
+        ("bottleneck", ["intervention.freeze.layers=all"]),
+    ],
+)
+def test_an_adapter_of_which_nothing_may_train_is_refused(tiny_settings, kind, overrides):
+    with pytest.raises(InputError) as error:
+        assemble(prepare(load_recipe(kind, [*tiny_settings, *overrides])), Team())
+    assert str(error.value) == (
+        f"The intervention `{kind}` has nothing that may train in the phase `finetune`, since others freeze all that it has"
+        " put into the encoder. Freeze fewer layers, or leave one of the two out."
+    )
+
+
+def test_frozen_bottlenecks_stay_as_they_were(tiny_settings, tmp_path):
+    """`freeze` keeps `bottleneck` to some layers, which has no `layers` of its own."""
+    settings = [*tiny_settings, "phase.finetune.epochs=1", "intervention.freeze.layers=1", "diagnostics.states=0"]
+    assembled = assemble(prepare(load_recipe("bottleneck", settings)), Team())
+    encoder = assembled.training.encoder
+    before = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
+    assembled.training.run(tmp_path, lambda *_: None, dict)
+    moved = {name for name, one in encoder.model.named_parameters() if not torch.equal(one, before[name])}
+    assert {encoder.place(name) for name in moved} == {2, 3, 4, "head"}

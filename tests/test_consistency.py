@@ -251,6 +251,9 @@ def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_p
     assert message(bind, encoder, "code_switch", dictionary=tmp_path) == (
         f"`{tmp_path}` has no `jpn.txt`. Put it there, or keep to `languages` that have one: deu."
     )
+    assert message(bind, encoder, "code_switch", dictionary=tmp_path / "deu.txt") == (
+        f"`{tmp_path / 'deu.txt'}` is a file. Give the folder that it is in, with a file named by each language's code."
+    )
     (tmp_path / "jpn.tsv").write_text("cat\n")
     assert "jpn.tsv:1` has 1 columns" in message(bind, encoder, "code_switch", dictionary=tmp_path)
     assert "dictionary" in make_intervention("code_switch", {})[1][0][0]

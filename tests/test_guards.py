@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import distxfer.experiments._runs._measurements as measurements
 from distxfer import InputError, RunError, load_recipe, read_result, train
 from distxfer.encoders import Reference
+from distxfer.experiments._runs._prepare import assemble, prepare
 from distxfer.training import Team
 
 # An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
@@ -274,3 +275,16 @@ def test_a_phase_in_which_every_weight_is_0_has_nothing_to_optimise(tmp_path, ti
         InputError, match="has nothing to optimise: neither `task = true` nor a term with a weight above 0"
     ):
         train(load_recipe("drift_reg", settings), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["consistency", "r3f"])
+def test_a_head_that_nothing_has_trained_has_nothing_to_teach(tiny_settings, name):
+    phases = ["phases=first,finetune", "phase.first.task=false", f"phase.first.interventions={name}"]
+    with pytest.raises(InputError) as error:
+        assemble(prepare(load_recipe(name, [*tiny_settings, *phases])), Team())
+    assert str(error.value) == (
+        f"The intervention `{name}` compares what the head predicts, and up to the phase `first` nothing has trained the head."
+        " Set `phase.first.task=true`, or let a phase with the task come first."
+    )
+    later = ["phases=finetune,last", "phase.last.task=false", f"phase.last.interventions={name}"]
+    assemble(prepare(load_recipe(name, [*tiny_settings, *later])), Team())

@@ -34,7 +34,7 @@ def test_the_first_proposal(there, name):
     assert first.evidence == study()["methods"][name]
     assert first.evidence.shown
     assert first.recipe not in {one.recipe for one in others}
-    ranked = [one.evidence.all.low for one in (first, *others) if one.evidence]
+    ranked = [(one.evidence.shown, one.evidence.all.low) for one in (first, *others) if one.evidence]
     assert ranked == sorted(ranked, reverse=True)
     for one in (first, *others):
         assert load_recipe(str(one.file)).name == one.recipe
@@ -87,3 +87,15 @@ def test_a_recipe_comes_back_from_its_text(tmp_path, name):
 
 def test_the_evidence_is_that_of_the_study():
     assert study_methods.EVIDENCE.read_text(encoding="utf-8") == study_tables.evidence(study_methods.read_study())
+
+
+def test_a_recipe_that_was_tuned_on_targets_says_so():
+    tuned = chosen("drift_reg", HAS, E5).caveats
+    assert "Its settings were chosen on dev of eng, deu, jpn, tur." in tuned
+    assert not any("chosen on" in one for one in chosen("lora", HAS, E5).caveats)
+
+
+def test_a_dictionary_is_said_to_be_of_another_kind_than_the_studys():
+    words = chosen("code_switch", Has(**{**vars(HAS), "words": 9}), E5)
+    assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) shows")
+    assert any(one.startswith("Its dictionaries were made from parallel text of the task's own kind") for one in words.caveats)

@@ -57,6 +57,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
          f" Choose from: {', '.join(intervention_names())}."),
         ("intervention.near.kind=drfit", "`intervention.near`: There is no intervention `drfit`. Did you mean `drift`?"
          f" Choose from: {', '.join(intervention_names())}."),
+        ("intervention.code_switch.weight=1", "`intervention.code_switch.dictionary` is missing, and has no default. Set it."),
         ("intervention.drift.wieght=1", "`intervention.drift.wieght` is no key of the intervention `drift`."
          f" Did you mean `weight`? Its keys: {DRIFT}."),
         # keys inside single values, and single values in the place of tables

@@ -3,11 +3,14 @@
 import json
 import random
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import study
 import study_methods
 import study_tables
 from distxfer import load_recipe
@@ -32,7 +35,8 @@ def test_every_method_has_a_recipe_that_loads(monkeypatch):
 
 def test_every_recipe_of_the_study_is_listed():
     listed = {recipe for one in study_methods.read_study() for recipe in one.recipes}
-    assert {path.stem for path in (ROOT / "recipes" / "study").glob("[!_]*.toml")} <= listed
+    for folder in (ROOT / "recipes", ROOT / "recipes" / "study"):
+        assert {path.stem for path in folder.glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "recipes" / "study" / "_study.toml").read_text())) == {
         "headline_seeds", "rest_seeds", "method",
     }  # fmt: skip
@@ -146,14 +150,99 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
 
 def test_the_pages_say_what_the_result_files_say():
     """`make study` was run after the last result was added."""
+    methods = study_methods.read_study()
     for page in (ROOT / "README.md", ROOT / "docs" / "interventions.md"):
         _, start, rest = page.read_text(encoding="utf-8").partition(study_tables.START)
         assert start
         shown = rest.partition(study_tables.END)[0]
-        methods = study_methods.read_study()
         made = (
             study_tables.table([one for one in methods if one.headline])
             if page.name == "README.md"
             else study_tables.intervention_table(methods)
         )
         assert shown == made
+    assert (ROOT / "results" / "study.md").read_text(encoding="utf-8") == study_tables.study_page(methods)
+    assert (ROOT / "results" / "choices.md").read_text(encoding="utf-8") == study_tables.choices_table()
+
+
+def test_every_table_says_what_was_chosen_on_what():
+    methods = study_methods.read_study()
+    wanted = {f"`{one.name}`": one.chosen for one in methods}
+    tables = study_tables.table(methods), study_tables.intervention_table(methods)
+    cells = [[[cell.strip() for cell in row.split("|")] for row in one.splitlines() if "`" in row] for one in tables]
+    assert {row[1]: row[4] for row in cells[0] if len(row) > 4} == wanted
+    assert {"`plain`": "design", **{row[2]: row[4] for row in cells[1]}} == wanted
+
+
+# The command
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Run `scripts/study.py` with arguments; return (recipe, seed, more settings) of each training that it began.
+
+    Training is a process that says with `codes` how it ended, and leaves a model.
+    """
+
+    def run(*arguments: str, codes: dict[int, int] | None = None) -> list[tuple[str, int, tuple[str, ...]]]:
+        began = []
+
+        def train(line, *, cwd, check):
+            assert line[1:4] == ["-m", "distxfer", "train"]
+            assert cwd == ROOT
+            name, seed, into = Path(line[4].removeprefix("recipe=")).stem, int(line[5].removeprefix("seed=")), line[-1]
+            began.append((name, seed, tuple(line[6:-2])))
+            model = ROOT / into / name / f"0123abcd-s{seed}" / "model"
+            model.mkdir(parents=True, exist_ok=True)
+            (model.parent / "result.json").write_text("{}")
+            return subprocess.CompletedProcess(line, (codes or {}).get(len(began), 0))
+
+        monkeypatch.setattr(study, "RESULTS", tmp_path)
+        monkeypatch.setattr(study, "CHOICES", tmp_path)
+        monkeypatch.setattr(study, "ROOT", tmp_path)
+        monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+        monkeypatch.setattr(study.subprocess, "run", train)
+        monkeypatch.setattr(study, "write_tables", lambda methods: began.append(("tables", -1, ())))
+        monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
+        study.main()
+        return began
+
+    return run
+
+
+def test_the_study_runs_the_headline_first_and_seed_by_seed(command, tmp_path):
+    began = command()
+    methods = study_methods.read_study()
+    headline = [name for one in methods if one.headline for name in one.recipes]
+    rest = [name for one in methods if not one.headline for name in one.recipes]
+    assert [(name, seed) for name, seed, _ in began] == [
+        *((name, seed) for seed in range(5) for name in headline),
+        *((name, seed) for seed in range(3) for name in rest),
+        ("tables", -1),
+    ]
+    assert len([*tmp_path.rglob("result.json")]) == len(began) - 1
+    assert not [*tmp_path.rglob("model")]
+
+
+def test_the_choices_are_run_with_their_settings(command):
+    began = command("--choices")[:-1]
+    _, candidates = study_methods.read_choices()
+    assert sorted(began) == sorted((one.recipe, seed, one.settings) for one in candidates for seed in one.seeds)
+    assert [seed for _, seed, _ in began] == sorted(seed for _, seed, _ in began)
+
+
+def test_a_failed_run_is_named_and_the_others_go_on(command):
+    with pytest.raises(SystemExit, match=r"These runs failed, and said why above: lora with seed 1\.$"):
+        command("lora", "drift_reg", codes={4: 1})
+
+
+def test_an_interrupt_stops_the_study(command):
+    with pytest.raises(KeyboardInterrupt):
+        command("lora", codes={2: 130})
+
+
+def test_a_method_that_the_study_does_not_have(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command("lorra")
+    assert caught.value.code == 2
+    assert "the study has no method lorra; it has: plain, " in capsys.readouterr().err

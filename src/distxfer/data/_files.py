@@ -41,6 +41,10 @@ def language_paths(folder: Path, pattern: str) -> dict[str, Path]:
 
     Raises InputError where the folder is missing, a name is no language, or two names mean the same language.
     """
+    if folder.is_file():
+        raise InputError(
+            f"`{folder}` is a file. Give the folder that it is in, with a file named by each language's code."
+        )
     if not folder.is_dir():
         raise InputError(
             f"The folder `{folder}` does not exist. Give the path of a folder, or a name that `distxfer ls` lists."

@@ -111,8 +111,8 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     A source word, then a tab (or, on lines without tabs, white space), then a target word; further translations have
     lines of their own.
 
-    Raises: InputError, naming file and line, for a line that is not two words or repeats an earlier one, or a file that
-    cannot be read or holds none.
+    Raises: InputError, naming file and line, for a line that is not two words, or two that can be seen, or repeats an
+    earlier one, and for a file that cannot be read or holds none. Words that differ in case alone are two words here.
     """
     dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # with the number of the line
     for number, line in lines(path):
@@ -121,6 +121,11 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
             raise InputError(
                 f"`{path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source word, a tab or a "
                 "blank, and a target word."
+            )
+        if unseen := [column for column in columns if not _is_seen(column)]:
+            raise InputError(
+                f"`{path}:{number}` holds the word {unseen[0]!a}, which cannot be seen; expected a source word, a tab or a"
+                " blank, and a target word. Remove the line."
             )
         word, translation = columns
         if translation in dictionary[word]:
@@ -301,10 +306,14 @@ def _occurrences(text: str, words: Collection[Key], lengths: Mapping[str, list[i
 
 def _key(word: str) -> Key:
     """Return a dictionary's word as it is looked for. Raises: InputError where there is none."""
-    key = tuple(folded for folded, _ in _atoms(word.strip()))
-    if not key:
+    if not _is_seen(word):
         raise InputError(f"`dictionary` holds the word {word!r}; expected words that can be seen: leave it out.")
-    return key
+    return tuple(folded for folded, _ in _atoms(word.strip()))
+
+
+def _is_seen(word: str) -> bool:
+    """Return whether a word has more than white space, marks and what has no width."""
+    return any(_kind(character) not in "sm" for character in word)
 
 
 def _atoms(text: str) -> list[tuple[str, Span]]:

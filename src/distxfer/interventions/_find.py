@@ -108,6 +108,8 @@ def complaint(errors: Sequence[Any]) -> str:
     value = errors[0]["input"]
     if errors[0]["type"] == "value_error":
         return f"is refused: {str(errors[0]['msg']).removeprefix('Value error, ')}"
+    if errors[0]["type"] == "missing":
+        return "is missing, and has no default. Set it."
     expected = dict.fromkeys(_EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
     words = [word for one in errors for word in re.findall("'(.*?)'", one.get("ctx", {}).get("expected", ""))]
     return f"is `{_shown(value)}`, but it should be {', or '.join(expected)}.{did_you_mean(_shown(value), words)}"

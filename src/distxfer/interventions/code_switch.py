@@ -63,7 +63,7 @@ class CodeSwitch:
             taught = taught_by_the_original(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
             return replace(taught, total=factor * taught.total)
 
-        return Bound(term=term, weight=self.weight)
+        return Bound(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 
     def _switch(self, example: Example, words: Lexicon, random: np.random.Generator) -> Example:
         text = words.switch(example.text, self.share, random)

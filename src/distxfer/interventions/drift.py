@@ -40,7 +40,7 @@ class Drift:
     Holding target text alone leaves the source free to move away from it: compare with `task` or `pairs` before you trust it.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 4.0
+    weight: Annotated[float, Field(ge=0)] = 1.0
     measure: Literal["cka", "relational", "cosine", "mse"] = "cka"
     layers: ChosenLayers = "all"
     count: Count = 0

@@ -44,7 +44,7 @@ class R3F:
             total = ((p.exp() - q.exp()) * (p - q)).sum()
             return Term(total, len(step.batch), "example", {"kl": total.item() / len(step.batch)})
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"encoder"}))
+        return Bound(term=term, weight=self.weight, needs=frozenset({"encoder", "predictions"}))
 
 
 def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:

@@ -56,7 +56,7 @@ class SubwordSampling:
                 step, rows, lambda rows: _batch(batch, {row: altered[row] for row in rows}, splitter.padding)
             )
 
-        return Bound(term=term, weight=self.weight)
+        return Bound(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,12 @@ class Training:
                     f"The intervention `{intervention}` keeps nothing from training in the phase `{name}`: no effect."
                 )
             allowed = kept
+        for intervention, bound in self.active(phase).items():
+            if bound.adapters and not bound.adapters & allowed:
+                raise InputError(
+                    f"The intervention `{intervention}` has nothing that may train in the phase `{name}`, since others freeze all"
+                    " that it has put into the encoder. Freeze fewer layers, or leave one of the two out."
+                )
         if not allowed:
             raise InputError(
                 f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters."
@@ -238,7 +244,15 @@ class Training:
                 f"`phase.{name}.rewind` undoes what has been trained since the phase `{phase.rewind}` began, and no"
                 f" intervention of `{name}` looks at it first, as `sparse` does: it would be in vain. Leave it out."
             )
+        names = [*self.phases]
+        by_now = [self.phases[one] for one in names[: names.index(name) + 1]]
+        new_head = not (self.encoder.head_is_loaded or any(one.task for one in by_now))
         for intervention, bound in active.items():
+            if new_head and intervention in terms and "predictions" in bound.needs:
+                raise InputError(
+                    f"The intervention `{intervention}` compares what the head predicts, and up to the phase `{name}` nothing has"
+                    f" trained the head. Set `phase.{name}.task=true`, or let a phase with the task come first."
+                )
             if bound.entries is not None and not phase.rewind:
                 raise InputError(
                     f"The intervention `{intervention}` selects entries by what an earlier phase has changed. Name that"

@@ -45,9 +45,13 @@ class StudiedEffect:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the reference study found of a recipe: on all its targets, on the far half, and on the source (a mean)."""
+    """What the reference study found of a recipe: on all its targets, on the far half, and on the source (a mean).
+
+    `chosen` is what its settings were chosen on: `design` where they were fixed beforehand.
+    """
 
     seeds: int
+    chosen: str
     all: StudiedEffect
     far: StudiedEffect
     source: float
@@ -76,14 +80,15 @@ class Proposal:
 def proposals(has: Has, model: str) -> tuple[Proposal, ...]:
     """Return the recipes that what there is of a language allows: the first is the one to try.
 
-    In the order of what the study shows at least: the lower end of the interval of the effect on all its targets; then those
-    that it has not run.
+    First those of which the study shows a gain, last those that it has not run; among equals by what it is at least: the lower
+    end of the interval of the effect on all its targets.
     """
     names = [name for name in _NEEDS if _allowed(name, has)]
     known = study()["methods"]
 
-    def rank(name: str) -> tuple[bool, float]:
-        return (name not in known, -known[name].all.low if name in known else 0.0)
+    def rank(name: str) -> tuple[int, float]:
+        one = known.get(name)
+        return (2, 0.0) if one is None else (0 if one.shown else 1, -one.all.low)
 
     return tuple(_proposal(name, _file(name), has, model) for name in sorted(names, key=rank))
 
@@ -116,7 +121,9 @@ def study() -> Mapping[str, Any]:
     """Return what the reference study found: its `model`, `task`, `targets`, `far`, and `methods`, recipe -> Evidence."""
     data = tomllib.loads(Path(__file__).with_name("evidence.toml").read_text(encoding="utf-8"))
     methods = {
-        name: Evidence(one["seeds"], StudiedEffect(**one["all"]), StudiedEffect(**one["far"]), one["source"])
+        name: Evidence(
+            one["seeds"], one["chosen"], StudiedEffect(**one["all"]), StudiedEffect(**one["far"]), one["source"]
+        )
         for name, one in data.items()
         if isinstance(one, dict)
     }
@@ -171,10 +178,17 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
         caveats.append(
             "They were of the task's own kind: names of emoji. Text of another kind may help less, or not at all."
         )
+    if needs == "words":
+        caveats.append(
+            "Its dictionaries were made from parallel text of the task's own kind; what counts is how many words of your task's"
+            " text a dictionary has."
+        )
     if name == "mined_align":
         caveats.append(
             "They spoke of the same things in both languages; where texts do not, fewer mined pairs are true ones."
         )
+    if not evidence.chosen.startswith("design"):
+        caveats.append(f"Its settings were chosen on {evidence.chosen}.")
     if evidence.source <= -1:
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
     if has.shots:
