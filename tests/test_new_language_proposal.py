@@ -98,4 +98,6 @@ def test_a_recipe_that_was_tuned_on_targets_says_so():
 def test_a_dictionary_is_said_to_be_of_another_kind_than_the_studys():
     words = chosen("code_switch", Has(**{**vars(HAS), "words": 9}), E5)
     assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) shows")
-    assert any(one.startswith("Its dictionaries were made from parallel text of the task's own kind") for one in words.caveats)
+    assert any(
+        one.startswith("Its dictionaries were made from parallel text of the task's own kind") for one in words.caveats
+    )
