@@ -124,6 +124,27 @@ def test_nothing_that_is_looked_at_changes_the_run(run):
     assert kept == log(never)
 
 
+TURNS = ["phase.finetune.alternate=true", "phase.finetune.epochs=2"]
+
+
+def test_where_steps_take_turns_both_are_looked_at_on_the_same_examples(run):
+    """At step 0 the weights are those of a run without turns, and so are the batch and the draws of both turns."""
+    settings = [*ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=2"]
+    together, turns = (log(run("dist_align", *settings, *more))[0] for more in ([], TURNS[:1]))
+    keys = ("gradient/task/share", "gradient/align/share", "gradient/align/cosine")
+    assert [turns[key] for key in keys] == pytest.approx([together[key] for key in keys], rel=1e-4)
+    assert "term/align" not in turns
+
+
+def test_looking_at_both_turns_changes_nothing(run):
+    often, never = (run("dist_align", *ALIGN, *TURNS, f"diagnostics.gradients={every}") for every in (1, 0))
+    first, second = (load_file(result.folder / "model" / "model.safetensors") for result in (often, never))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert all("gradient/align/cosine" in line for line in log(often))
+    for key in ("tokens", "forwards_per_step"):
+        assert often.data["cost"][key] == never.data["cost"][key]
+
+
 def test_they_are_written_every_so_many_steps(run):
     for number, line in enumerate(log(run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3"))):
         kinds = {key.split("/")[0] for key in looked_at(line)}

@@ -238,7 +238,7 @@ class PhaseLoop:
                     if weights[name] > 0 and count > 0
                 }
                 if index == 0:
-                    self._diagnose(micro.number, losses)
+                    self._diagnose(micro, losses, len(micros))
                 loss: Tensor | int = sum(losses.values())
                 if team.size > 1 and losses:  # DDP waits for all that the forward pass has shown it, in every process
                     loss = loss + 0 * sum(term.total for term in terms.values())
@@ -249,13 +249,36 @@ class PhaseLoop:
         assert expected is not None
         return team.sum(totals), team.sum(counts), expected
 
-    def _diagnose(self, number: int, losses: Mapping[str, Tensor]) -> None:
+    def _diagnose(self, micro: Micro, losses: Mapping[str, Tensor], micros: int) -> None:
         """Note what the gradients of the first micro-batch say, in every so many steps: this process's, if weights are whole."""
         self._diagnosed = {}
+        if not _is_due(self.shared.diagnostics.gradients, micro.number):
+            return
+        if self.phase.alternate and not self.shared.team.divides:
+            losses = {**losses, **self._of_the_other_turn(micro, micros)}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
-        if _is_due(self.shared.diagnostics.gradients, number) and len(open_losses) > 1:
+        if len(open_losses) > 1:
             gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
             self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum)
+
+    def _of_the_other_turn(self, micro: Micro, micros: int) -> dict[str, Tensor]:
+        """Return the losses of the terms that have the step beside this one, on the same examples and with its draws.
+
+        They are looked at and not trained on, so neither DDP nor the cost hears of these passes.
+        """
+        module, reference, weights = self.module, self.shared.reference, self.module.weights
+        before = module.forwards, module.tokens, reference.forwards if reference else 0
+        with self.shared.team.autocast():
+            terms = self._weights.terms(module, replace(micro, number=micro.number ^ 1))
+        module.forwards, module.tokens = before[:2]
+        if reference:
+            reference.forwards = before[2]
+        counts = self.shared.team.sum(torch.tensor([float(one.count) for one in terms.values()], dtype=torch.float64))
+        return {
+            name: weights[name] * term.total * (self.shared.team.size / (float(count) * micros))
+            for (name, term), count in zip(terms.items(), counts, strict=True)
+            if weights[name] > 0 and count > 0
+        }
 
     def _prove(self, terms: Mapping[str, Term]) -> None:
         """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
