@@ -184,8 +184,9 @@ def command(tmp_path, monkeypatch):
     Training is a process that says with `codes` how it ended, and leaves a model.
     """
 
+    began = []
+
     def run(*arguments: str, codes: dict[int, int] | None = None) -> list[tuple[str, int, tuple[str, ...]]]:
-        began = []
 
         def train(line, *, cwd, check):
             assert line[1:4] == ["-m", "distxfer", "train"]
@@ -207,6 +208,7 @@ def command(tmp_path, monkeypatch):
         study.main()
         return began
 
+    run.began = began
     return run
 
 
@@ -234,11 +236,16 @@ def test_the_choices_are_run_with_their_settings(command):
 def test_a_failed_run_is_named_and_the_others_go_on(command):
     with pytest.raises(SystemExit, match=r"These runs failed, and said why above: lora with seed 1\.$"):
         command("lora", "drift_reg", codes={4: 1})
+    assert [(name, seed) for name, seed, _ in command.began] == [
+        *((name, seed) for seed in range(5) for name in ("drift_reg", "lora")),
+        ("tables", -1),
+    ]
 
 
 def test_an_interrupt_stops_the_study(command):
     with pytest.raises(KeyboardInterrupt):
         command("lora", codes={2: 130})
+    assert [(name, seed) for name, seed, _ in command.began] == [("lora", 0), ("lora", 1)]
 
 
 def test_a_method_that_the_study_does_not_have(command, capsys):

@@ -312,8 +312,8 @@ def _key(word: str) -> Key:
 
 
 def _is_seen(word: str) -> bool:
-    """Return whether a word has more than white space, marks and what has no width."""
-    return any(_kind(character) not in "sm" for character in word)
+    """Return whether a word has more than white space and characters that format or control."""
+    return any(not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf") for character in word)
 
 
 def _atoms(text: str) -> list[tuple[str, Span]]:

@@ -127,7 +127,8 @@ class Bound:
     what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states (`reference`: pooled;
     `pretrained`: of every token, or of text that the term has made), or `weights`: that the encoder's own weights train
     (with adapters they do not); `predictions`: that it compares what the head predicts, so that passes over pairs which
-    terms share go through the head, and a head that nothing has trained is refused; `encoder`: that its term reads weights
+    terms share go through the head, and a head that nothing has trained is refused (so not of a term that trains the head
+    itself); `encoder`: that its term reads weights
     of the bound encoder itself, and not only through the step, which is impossible where they are divided among processes.
 
     `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of

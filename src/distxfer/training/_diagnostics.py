@@ -1,4 +1,4 @@
-"""What the gradients of one step say: do the terms pull with the task or against it, and how much of the step is theirs?"""
+"""What the gradients of one step say: do the terms pull with the task or against it, and how much of the gradient is theirs?"""
 
 from collections.abc import Callable, Mapping, Sequence
 

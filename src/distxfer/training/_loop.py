@@ -264,15 +264,14 @@ class PhaseLoop:
     def _of_the_other_turn(self, micro: Micro, micros: int) -> dict[str, Tensor]:
         """Return the losses of the terms that have the step beside this one, on the same examples and with its draws.
 
-        They are looked at and not trained on, so neither DDP nor the cost hears of these passes.
+        They are looked at and not trained on: DDP does not hear of these passes, and they are not counted. (Those of the
+        pretrained encoder are: what it says is kept for the step whose turn it is.)
         """
-        module, reference, weights = self.module, self.shared.reference, self.module.weights
-        before = module.forwards, module.tokens, reference.forwards if reference else 0
+        module, weights = self.module, self.module.weights
+        before = module.forwards, module.tokens
         with self.shared.team.autocast():
             terms = self._weights.terms(module, replace(micro, number=micro.number ^ 1))
-        module.forwards, module.tokens = before[:2]
-        if reference:
-            reference.forwards = before[2]
+        module.forwards, module.tokens = before
         counts = self.shared.team.sum(torch.tensor([float(one.count) for one in terms.values()], dtype=torch.float64))
         return {
             name: weights[name] * term.total * (self.shared.team.size / (float(count) * micros))

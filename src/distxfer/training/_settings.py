@@ -36,7 +36,7 @@ class Phase(BaseModel):
 class Diagnostics(BaseModel):
     """What is looked at while training, every so many steps (0: never), and written to `log.jsonl`.
 
-    `gradients`: the cosine of each term's gradient with the task's, and each term's share of the step's. `states`: drift
+    `gradients`: the cosine of each term's gradient with the task's, and each term's share of their sum. `states`: drift
     and alignment of a sample of the test texts, without their labels, and of the held-out pairs.
     """
 

@@ -80,8 +80,8 @@ class Proposal:
 def proposals(has: Has, model: str) -> tuple[Proposal, ...]:
     """Return the recipes that what there is of a language allows: the first is the one to try.
 
-    First those of which the study shows a gain, last those that it has not run; among equals by what it is at least: the lower
-    end of the interval of the effect on all its targets.
+    First those of which the study shows a gain, last those that it has not run; among equals, the one first whose interval of
+    the effect on all targets has the highest lower end.
     """
     names = [name for name in _NEEDS if _allowed(name, has)]
     known = study()["methods"]
@@ -188,7 +188,7 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
             "They spoke of the same things in both languages; where texts do not, fewer mined pairs are true ones."
         )
     if not evidence.chosen.startswith("design"):
-        caveats.append(f"Its settings were chosen on {evidence.chosen}.")
+        caveats.append(f"What its settings were chosen on: {evidence.chosen}.")
     if evidence.source <= -1:
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
     if has.shots:
