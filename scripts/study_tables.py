@@ -224,10 +224,13 @@ def choices_table() -> str:
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
         " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
-        " noise. `align_consistency` was chosen when it and `dist_align` had one seed each, the weight of `drift_reg` with"
-        " three. Two things to know of the first choice, as `_choices.toml` says: test scores of the two `dist_align` that differ"
-        " in the learning rate alone had been seen, and were not used; the chosen candidate ran before its terms shared"
-        " their pairs.\n\n" + Table(columns=columns, rows=rows).markdown()
+        " noise. `align_consistency` was chosen when all that align had one seed each, the weight of `drift_reg` with"
+        " three; its weights of 0.5 and 2 and the measures `mse` and `relational` were run after that. Things to know, as"
+        " `_choices.toml` says: before the first choice test scores of the two `dist_align` that differ in the learning rate"
+        " alone had been seen, and before the second those of the penalty at 4; neither was used. The chosen"
+        " `align_consistency` ran with seed 100 before its terms shared their pairs. Everything else in the study (weights of"
+        " other interventions, rates of adapters) is as the papers or the design have it.\n\n"
+        + Table(columns=columns, rows=rows).markdown()
     )
 
 
