@@ -153,6 +153,24 @@ def test_drift_takes_the_same_choice(encoder, measured):
     assert pairs.settled["correlations"] != bound.settled["correlations"]
 
 
+def test_l2_sp_takes_the_same_choice(encoder, measured):
+    keys = {"layers": "guided", "count": 2, "measurement": measured}
+    bound = bind(encoder, "l2_sp", **keys)
+    assert bound.settled == bind(encoder, "freeze", **keys).settled
+    pulled = torch.autograd.grad(bound.term(FakeStep(encoder)).total, [*encoder.model.parameters()], allow_unused=True)
+    names = [name for name, _ in encoder.model.named_parameters()]
+    assert {encoder.place(name) for name, one in zip(names, pulled, strict=True) if one is not None} == {2, 4}
+
+
+def test_a_key_that_came_later_leaves_the_ids_of_runs_as_they_were():
+    def keys(*overrides: str) -> dict:
+        return load_recipe("l2_sp", overrides).resolved(whole=False)["intervention"]["l2_sp"]
+
+    assert keys() == {"kind": "l2_sp", "weight": 0.1, "layers": "all"}
+    assert keys("intervention.l2_sp.layers=random", "intervention.l2_sp.count=2")["count"] == 2
+    assert load_recipe("l2_sp").resolved()["intervention"]["l2_sp"]["count"] == 0
+
+
 def test_a_language_with_too_few_sentences_has_no_say(encoder, tmp_path):
     path = write_run(tmp_path / "run")
     table = parquet.read_table(path).to_pylist()
@@ -269,7 +287,8 @@ def test_a_count_that_cannot_be_had_is_refused(encoder, measured):
         ("drift", {"text": "pairs", "batch_size": 3}, "greater than or equal to 4"),
         ("freeze", {"layers": "lower_hal"}, "Did you mean `lower_half`?"),
         ("freeze", {"layers": "giuded"}, "Did you mean `guided`?"),
-        ("l2_sp", {"layers": "guided"}, "is `guided`, but it should be a whole number"),
+        ("l2_sp", {"count": 2}, "`count` = `2` has no effect where `layers` is `all`. Set `layers` to `guided` or `random`"),
+        ("l2_sp", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is not `guided`."),
     ],
 )  # fmt: skip
 def test_keys_without_effect_are_refused(kind, keys, message):

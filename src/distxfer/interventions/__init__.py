@@ -1,5 +1,6 @@
 """Interventions: one file each, found by its name; the contract they keep, and how to find them."""
 
+from distxfer.interventions._contract import LATER as LATER
 from distxfer.interventions._contract import Bound as Bound
 from distxfer.interventions._contract import Change as Change
 from distxfer.interventions._contract import Intervention as Intervention

@@ -16,6 +16,7 @@ from distxfer.data import Batch, Example, Pair
 from distxfer.encoders import Encoded, Encoder
 from distxfer.languages import Distances
 
+LATER = {"later": True}  # metadata of a key that came after version 0.1: at its default, it does not change a run's id
 Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
 
 

@@ -81,6 +81,14 @@ def check_layer_keys(keys: LayerKeys) -> None:
             )
 
 
+def check_guiding_distance(keys: LayerKeys) -> None:
+    """Raise InputError for a distance where it has nothing to guide: for interventions that it does not weigh."""
+    if keys.distance and keys.layers != "guided":
+        raise InputError(
+            f"`distance` = `{keys.distance}` has no effect where `layers` is not `guided`. Set it so, or leave it out."
+        )
+
+
 def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerChoice:
     r"""Return the layers that an intervention acts on.
 

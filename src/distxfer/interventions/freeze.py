@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 
 from distxfer.encoders import Encoder
-from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
-from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
+from distxfer.interventions._layer_choice import (
+    ChosenLayers,
+    Count,
+    Measurement,
+    Sign,
+    check_guiding_distance,
+    check_layer_keys,
+    layer_choice,
+)
 from distxfer.languages import Distances
 
 
@@ -32,10 +39,7 @@ class Freeze:
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
         check_layer_keys(self)
-        if self.distance and self.layers != "guided":
-            raise InputError(
-                f"`distance` = `{self.distance}` has no effect where `layers` is not `guided`. Set it so, or leave it out."
-            )
+        check_guiding_distance(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which parameters may still train; no term is added."""

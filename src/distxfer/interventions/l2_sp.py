@@ -1,13 +1,22 @@
 """Hold the weights near the pretrained ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
-from distxfer.encoders import Encoder, Layers, layer_numbers
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.encoders import Encoder
+from distxfer.interventions._contract import LATER, Bound, Languages, Need, Step, Term
+from distxfer.interventions._layer_choice import (
+    ChosenLayers,
+    Count,
+    Measurement,
+    Sign,
+    check_guiding_distance,
+    check_layer_keys,
+    layer_choice,
+)
 from distxfer.languages import Distances
 
 
@@ -17,26 +26,37 @@ class L2SP:
 
     Not over the head, which nobody has pretrained, nor over the matrix of word embeddings where it does not train.
     `layers`: `all` is the whole encoder, embeddings included; otherwise these blocks alone. Every weight is pulled back
-    by `weight` times the way it has gone, so a value means the same for an encoder of any size.
+    by `weight` times the way it has gone, so a value means the same for an encoder of any size. `layers` can be chosen as
+    `freeze` has it: `guided` by the drift in the runs of `measurement`, or `random`.
 
     Reference: L2-SP, Li et al. 2018, section 3.2; `weight` is its alpha, and its beta, for the head, is weight decay.
     """
 
     weight: Annotated[float, Field(ge=0)] = 0.1
-    layers: Layers = "all"
+    layers: ChosenLayers = "all"
+    count: Count = field(default=0, metadata=LATER)
+    measurement: Measurement = field(default=(), metadata=LATER)
+    sign: Sign = field(default="positive", metadata=LATER)
+    distance: str = field(default="", metadata=LATER)
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would have no effect."""
+        check_layer_keys(self)
+        check_guiding_distance(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the pull as a term, with a copy of the weights as they are now; no parameter is kept from training."""
-        layers = layer_numbers(self.layers, encoder.layers, "layers")
+        choice = layer_choice(self, encoder, distances)
         anchored = [
             (parameter, parameter.detach().clone())
             for name, parameter in encoder.model.named_parameters()
             if (encoder.train_word_embeddings or not encoder.is_word_embedding(name))
-            and (encoder.place(name) in layers or (self.layers == "all" and encoder.place(name) != "head"))
+            and (encoder.place(name) in choice.layers or (self.layers == "all" and encoder.place(name) != "head"))
         ]
 
         def term(step: Step) -> Term:
             moved = [(now - start.to(now.device)).float().square().sum() for now, start in anchored]
             return Term(torch.stack(moved).sum() / 2, 1, "batch")
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"weights", "encoder"}))
+        needs: frozenset[Need] = frozenset({"weights", "encoder"})
+        return Bound(term=term, weight=self.weight, needs=needs, settled=choice.settled)

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -130,7 +130,8 @@ class Recipe:
         """Return every setting as plain JSON data, in the layout of a recipe file.
 
         Unless `whole`, without the settings that came later than version 0.1 where they are as if they were not there (the
-        fields that have a default in this file): a run keeps its id when recipes learn new keys.
+        fields that have a default in this file, those of interventions that are `LATER`): a run keeps its id when recipes learn
+        new keys.
         """
         kinds = {name: self.values[f"intervention.{name}.kind"].value for name in self.interventions}
         return {
@@ -140,8 +141,7 @@ class Recipe:
             **{key: _section(getattr(self, key), whole) for key in _SETTINGS},
             "phase": {name: _section(phase, whole) for name, phase in self.phases.items()},
             "intervention": {
-                name: {"kind": kinds[name], **{key: _plain(value) for key, value in asdict(cast(Any, one)).items()}}
-                for name, one in self.interventions.items()
+                name: {"kind": kinds[name], **_keys(one, whole)} for name, one in self.interventions.items()
             },
         }
 
@@ -377,6 +377,16 @@ def _section(section: BaseModel, whole: bool) -> dict[str, Any]:
     """Return the settings of a section; a table in it that is empty says nothing, in a recipe file as here."""
     settings = section.model_dump(mode="json", exclude_defaults=not whole)
     return {key: value for key, value in settings.items() if value != {}}
+
+
+def _keys(intervention: Intervention, whole: bool) -> dict[str, Any]:
+    """Return the keys of an intervention."""
+    values = ((field, getattr(intervention, field.name)) for field in fields(cast(Any, intervention)))
+    return {
+        one.name: _plain(value)
+        for one, value in values
+        if whole or not ("later" in one.metadata and value == one.default)
+    }
 
 
 def _plain(value: Any) -> Any:
