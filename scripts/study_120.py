@@ -1,8 +1,8 @@
 """The study of 120 languages: run what `recipes/study-120/_study.toml` lists and has not been run, write page and picture.
 
 `python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
-`results/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
---results results/reference-120` does; `make study-120` gets the file of Unicode CLDR that they need. Of a run, the small
+`results/emoji-with-flags/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
+--results results/emoji-with-flags/reference-120` does; `make study-120` gets the file of Unicode CLDR that they need. Of a run, the small
 files are kept, without the probabilities of the classes.
 """
 
@@ -27,8 +27,8 @@ from study_methods import EVIDENCE as EVIDENCE_13
 from study_tables import Array
 
 STUDY = ROOT / "recipes" / "study-120"
-RESULTS = ROOT / "results" / "reference-120"
-PAGE = ROOT / "results" / "study-120.md"
+RESULTS = ROOT / "results" / "emoji-with-flags" / "reference-120"
+PAGE = ROOT / "results" / "emoji-with-flags" / "study-120.md"
 EVIDENCE = EVIDENCE_13.with_name("evidence_120.toml")
 PARTS = ("all", "seen", "unseen")
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
@@ -169,7 +169,7 @@ def _targets(run: Result, seen: set[str]) -> tuple[Target, ...]:
 def page(found: Outcome | None) -> str:
     """Return the page in Markdown."""
     title = "# Gain against distance over 120 languages\n\nWritten by `make study-120` from the files in"
-    title += " `results/reference-120`; [docs/cldr.md](../docs/cldr.md) says what the languages are.\n"
+    title += " `results/emoji-with-flags/reference-120`; [docs/cldr.md](../../docs/cldr.md) says what the languages are.\n"
     if found is None:
         return f"{title}\n`{BASELINE}` has not been run yet, so there is nothing to show.\n"
     languages = len({one.language for one in found.targets})
@@ -225,7 +225,7 @@ def evidence(found: Outcome) -> str:
     """
     lines = [
         "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes",
-        "# it from the files in results/reference-120.",
+        "# it from the files in results/emoji-with-flags/reference-120.",
         "",
         'task = "cldr"',
     ]

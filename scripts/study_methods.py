@@ -12,8 +12,8 @@ from distxfer.experiments import Result, load_recipe, read_result
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
-RESULTS = ROOT / "results" / "reference"
-CHOICES = ROOT / "results" / "choices"
+RESULTS = ROOT / "results" / "emoji-with-flags" / "reference"
+CHOICES = ROOT / "results" / "emoji-with-flags" / "choices"
 EVIDENCE = ROOT / "src" / "distxfer" / "experiments" / "_new_language" / "evidence.toml"
 BASELINE = "plain"
 

@@ -21,13 +21,13 @@ START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
 
 def write_tables(methods: list[Method]) -> None:
     """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
-    proposes by into the package, and all methods into `results/study.md`.
+    proposes by into the package, and all methods into `results/emoji-with-flags/study.md`.
     """
     put(ROOT / "README.md", table(groups(methods)[0]))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
-    (ROOT / "results" / "study.md").write_text(study_page(methods), encoding="utf-8")
-    (ROOT / "results" / "choices.md").write_text(choices_table(), encoding="utf-8")
+    (ROOT / "results" / "emoji-with-flags" / "study.md").write_text(study_page(methods), encoding="utf-8")
+    (ROOT / "results" / "emoji-with-flags" / "choices.md").write_text(choices_table(), encoding="utf-8")
 
 
 def study_page(methods: Sequence[Method]) -> str:
@@ -35,7 +35,7 @@ def study_page(methods: Sequence[Method]) -> str:
     headline, rest = groups(methods)
     parts = [
         "# The reference study\n",
-        "Written by `make study` from the files in `results/reference`; docs/statistics.md says how to read it.\n",
+        "Written by `make study` from the files in `results/emoji-with-flags/reference`; docs/statistics.md says how to read it.\n",
         f"## The headline methods, with {len(headline[0].seeds)} seeds\n",
         table(headline),
         "\n## Does the distance help?\n",
@@ -98,7 +98,7 @@ def evidence(methods: list[Method]) -> str:
     plain = next(one for one in methods if one.name == BASELINE)
     lines = [
         "# What the reference study found of each recipe, in points of accuracy against `plain`: `make study` writes it from",
-        "# the files in results/reference.",
+        "# the files in results/emoji-with-flags/reference.",
         "",
         f'model = "{first.data["recipe"]["model"]["name"]}"',
         f'task = "{first.data["recipe"]["task"]["name"]}"',
@@ -222,7 +222,7 @@ def choices_table() -> str:
     columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
     return (
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
-        " `results/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
+        " `results/emoji-with-flags/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by these numbers"
         " alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
         " noise. `align_consistency` was chosen when all that align had one seed each, the weight of `drift_reg` with"
         " three; its weights of 0.5 and 2 and the measures `mse` and `relational` were run after that. Things to know, as"

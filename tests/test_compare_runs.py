@@ -14,7 +14,7 @@ from distxfer.reports import method_tables
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from distxfer.experiments import compare_runs
 from distxfer.reports import method_tables
 from fake_runs import compared, plain_and_align, runs, scores, write
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
 
 @pytest.fixture

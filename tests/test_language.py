@@ -17,7 +17,7 @@ from distxfer.errors import InputError
 from distxfer.experiments import read_result
 from distxfer.languages import distance
 
-REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from distxfer.experiments import Row, read_measurements, read_result
 from distxfer.reports import run_table
 from helpers import message
 
-PLAIN = next((Path(__file__).parents[1] / "results" / "reference" / "plain").glob("*-s0"))
+PLAIN = next((Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference" / "plain").glob("*-s0"))
 ROW = {"measure": "drift_cka", "layer": 1, "language": "nan", "value": 0.5, "n": 9, "moment": "after"}
 
 
