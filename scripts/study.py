@@ -3,8 +3,8 @@
 `python scripts/study.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
 what is there. `--choices` runs what `recipes/study/_choices.toml` lists in their place: the settings that were tried, with
 seeds of their own, before one was chosen on dev sets. Each run is what `distxfer train recipe=... seed=...
---results results/emoji-with-flags/reference` does; one that is done is skipped, one that was stopped goes on. The trained models are
-removed: the study keeps the small files.
+--results results/emoji-with-flags/reference` does; one that is done is skipped, one that was stopped goes on. The
+trained models are removed: the study keeps the small files.
 """
 
 import argparse

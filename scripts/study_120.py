@@ -1,9 +1,9 @@
 """The study of 120 languages: run what `recipes/study-120/_study.toml` lists and has not been run, write page and picture.
 
 `python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
-`results/emoji-with-flags/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
---results results/emoji-with-flags/reference-120` does; `make study-120` gets the file of Unicode CLDR that they need. Of a run, the small
-files are kept, without the probabilities of the classes.
+`results/emoji-with-flags/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train
+recipe=... seed=... --results results/emoji-with-flags/reference-120` does; `make study-120` gets the file of Unicode
+CLDR that they need. Of a run, the small files are kept, without the probabilities of the classes.
 """
 
 import argparse
