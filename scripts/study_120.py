@@ -169,7 +169,9 @@ def _targets(run: Result, seen: set[str]) -> tuple[Target, ...]:
 def page(found: Outcome | None) -> str:
     """Return the page in Markdown."""
     title = "# Gain against distance over 120 languages\n\nWritten by `make study-120` from the files in"
-    title += " `results/emoji-with-flags/reference-120`; [docs/cldr.md](../../docs/cldr.md) says what the languages are.\n"
+    title += (
+        " `results/emoji-with-flags/reference-120`; [docs/cldr.md](../../docs/cldr.md) says what the languages are.\n"
+    )
     if found is None:
         return f"{title}\n`{BASELINE}` has not been run yet, so there is nothing to show.\n"
     languages = len({one.language for one in found.targets})

@@ -224,7 +224,8 @@ def choices_table() -> str:
     return (
         "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/emoji-with-flags/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by"
-        " these numbers alone, and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
+        " these numbers alone,"
+        " and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
         " noise. `align_consistency` was chosen when all that align had one seed each, the weight of `drift_reg` with"
         " three; its weights of 0.5 and 2 and the measures `mse` and `relational` were run after that. Things to know, as"
         " `_choices.toml` says: before the first choice test scores of the two `dist_align` that differ in the learning rate"

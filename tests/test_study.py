@@ -161,8 +161,12 @@ def test_the_pages_say_what_the_result_files_say():
             else study_tables.intervention_table(methods)
         )
         assert shown == made
-    assert (ROOT / "results" / "emoji-with-flags" / "study.md").read_text(encoding="utf-8") == study_tables.study_page(methods)
-    assert (ROOT / "results" / "emoji-with-flags" / "choices.md").read_text(encoding="utf-8") == study_tables.choices_table()
+    assert (ROOT / "results" / "emoji-with-flags" / "study.md").read_text(encoding="utf-8") == study_tables.study_page(
+        methods
+    )
+    assert (ROOT / "results" / "emoji-with-flags" / "choices.md").read_text(
+        encoding="utf-8"
+    ) == study_tables.choices_table()
 
 
 def test_every_table_says_what_was_chosen_on_what():
