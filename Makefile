@@ -5,7 +5,7 @@ IN = .venv/bin/python
 PIP = $(IN) -m pip install --quiet --constraint constraints.txt
 CLDR = cldr-annotations-full-48.2.0
 
-.PHONY: demo test check study study-120 clean
+.PHONY: demo test torture check study study-120 clean
 .DELETE_ON_ERROR:
 
 demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
@@ -13,6 +13,9 @@ demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; pr
 
 test: .venv/dev.done  ## Run the whole test suite, two files at a time.
 	OMP_NUM_THREADS=1 $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+torture: .venv/dev.done  ## Damage, kill and fuzz in full: tests/torture and every test that is marked `torture` (an hour).
+	OMP_NUM_THREADS=1 $(IN) -m pytest --torture --numprocesses 2 --no-loadscope-reorder
 
 check: .venv/dev.done  ## Lint, types, import floors.
 	$(IN) -m ruff check

@@ -28,6 +28,7 @@ from stand_in import StandIn
 
 # The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("torture", derandomize=True, max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 # Words of three made-up "languages" that share nothing but the place of each word in its list.
@@ -55,6 +56,41 @@ ARCHITECTURES = {
     "qwen2": {**TINY, "num_key_value_heads": 2},
     "llama": {**TINY, "num_key_value_heads": 2},
 }
+
+
+FULL = False  # whether `--torture` asks for the long form of the tests
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--torture`."""
+    parser.addoption(
+        "--torture", action="store_true", help="Run the tests of tests/torture and those marked `torture`, in full."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the number of examples before any test module is imported."""
+    global FULL
+    FULL = config.getoption("--torture")
+    if FULL:
+        hypothesis.settings.load_profile("torture")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `torture`, or, with `--torture`, everything else but tests/torture."""
+    folder = Path(__file__).parent / "torture"
+    chosen, left_out = [], []
+    for item in items:
+        marked = item.get_closest_marker("torture") is not None
+        runs = marked or folder in item.path.parents if FULL else not marked
+        (chosen if runs else left_out).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = chosen
+
+
+def scaled(quick: int, full: int) -> int:
+    """Return a number of examples: `quick` in `make test`, `full` with `--torture`."""
+    return full if FULL else quick
 
 
 def number(tokens: list[str]) -> dict[str, int]:

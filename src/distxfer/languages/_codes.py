@@ -170,6 +170,8 @@ def _likely(tag: str) -> str | None:
 
 def _unknown(code: str) -> InputError:
     try:
+        if not code.isprintable():  # langcodes 3.5 fails on NUL and on bytes that are no text
+            raise LookupError
         hint = f" Did you mean `{canonical(langcodes.find(code).to_tag())}`?"
     except LookupError:
         hint = did_you_mean(code, {*_ALPHA3, *_ALPHA3.values(), *GLOTTOCODES.values()})
