@@ -1,27 +1,41 @@
 """Whether a method helps in a new language: few sentences and few seeds, both random."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pyarrow import Table, parquet
 
 from distxfer.data import Answer, Example
+from distxfer.experiments._new_language import Has, _plan
 from distxfer.experiments._new_language._evaluate import evaluate
 from distxfer.experiments._results._result import Result
 from distxfer.measure import crossed, smallest_gain, wilson
+from distxfer.reports import outcome_tables, recommendation
+
+HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 
 
-def fake_run(folder: Path, name: str, seed: int, right, status="done") -> Result:
-    """A run that was right on some of the sentences of a language, and nothing else of it."""
+def fake_run(folder: Path, name: str, seed: int, right, status="done", *, labels="a", source=0.9) -> Result:
+    """A run that was right on some of the sentences of a language, whose labels go round, and nothing else of it."""
     path = folder / name / f"00000000-s{seed}"
     path.mkdir(parents=True)
+    gold = [labels[n % len(labels)] for n in range(len(right))]
     rows = [
-        {"language": "cym", "example_id": str(n), "label": "a", "prediction": "a" if one else "b"}
-        for n, one in enumerate(right)
+        {
+            "language": "cym",
+            "example_id": str(n),
+            "label": label,
+            "prediction": label if one else ("b" if label != "b" else "c"),
+        }
+        for n, (one, label) in enumerate(zip(right, gold, strict=True))
     ]
     parquet.write_table(Table.from_pylist(rows), path / "predictions.parquet")
-    data = {"recipe": {"name": name}, "status": status, "summary": {"source": 0.9}, "cost": {"seconds": 10.0}}
+    data = {
+        "recipe": {"name": name}, "status": status, "cost": {"seconds": 10.0},
+        "summary": {"source": source, "metric": "accuracy"},
+    }  # fmt: skip
     return Result(path, data)
 
 
@@ -32,6 +46,24 @@ def judged(folder, before, after, questions=None, collapsed=()):
         for seed, row in enumerate(after)
     }
     return evaluate("cym", plain, method, questions)
+
+
+def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapsed=((), ()), has=HAS):
+    """What is recommended of two recipes, of what each gets right by seed; `collapsed` has the seeds that learnt nothing."""
+    runs = [
+        {
+            seed: fake_run(
+                folder, name, seed, row, "collapsed" if seed in without else "done", labels=labels, source=score
+            )
+            for seed, row in enumerate(table)
+        }
+        for name, table, without, score in zip(("plain", "own"), (before, after), collapsed, source, strict=True)
+    ]
+    plan = SimpleNamespace(
+        key="cym", name="Welsh", source="eng", seeds=len(before), has=has, proposal=SimpleNamespace(recipe="own")
+    )
+    found = evaluate("cym", *runs, classes=4)
+    return SimpleNamespace(plan=plan, baseline=runs[0], method=runs[1], evaluation=found)
 
 
 def draws(seed, share, seeds=3, n=100, noise=0.1):
@@ -88,6 +120,7 @@ def test_a_run_that_learnt_nothing_is_named_and_in_no_number(tmp_path):
     assert found.collapsed[0].endswith("own/00000000-s1")
     none = judged(tmp_path / "none", before, after, collapsed=range(4))
     assert (none.test, none.verdict, none.seeds) == (None, "open", ())
+    assert (none.baseline.seeds, none.method) == ((0, 1, 2, 3), None)  # the baseline's own score is there
 
 
 # Questions on texts
@@ -151,3 +184,176 @@ def test_an_answer_is_right_by_exact_match_with_any(tmp_path):
     rows = draws(1, 0.5, n=8)
     found = judged(tmp_path, rows, rows, on_texts(range(8), answers=("x", "The B!")))
     assert found.baseline.accuracy == pytest.approx(1 - rows.mean())  # `b` was predicted where the label `a` was not
+
+
+# What is recommended
+
+
+def test_a_gain_over_a_model_that_works_is_used(tmp_path):
+    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9))
+    test, method = found.evaluation.test, found.evaluation.method
+    assert found.evaluation.advice == "method"
+    assert recommendation(found) == (
+        f"Use `own`: {100 * test.effect:+.1f} points (95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f}) against"
+        f" `plain`, right in {100 * method.accuracy:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives"
+        " 25.0 %."
+    )
+    (table,) = outcome_tables(found)
+    assert [row[0] for row in table.rows] == ["always `a`", "plain", "own"]
+    assert table.notes[0].endswith("Chance is 25.0 %.")
+    assert "`plain` and `own`: shown to be right more often than the most frequent answer." in table.notes
+
+
+def test_below_the_commonest_label_nothing_is_used(tmp_path):
+    """12.9 % where always answering the commonest label gives 22 %, though the gain over `plain` is clear."""
+    labels = "a" * 22 + "bcdefghijklm" * 6 + "nopqrs"
+    right = np.zeros((3, 100), dtype=int)
+    right[:, 30:43] = 1
+    worse = np.zeros((3, 100), dtype=int)
+    worse[:, 30:32] = 1
+    worse[0, 33] = 1
+    found = advised(tmp_path, worse, right, labels=labels)
+    assert found.evaluation.verdict == "better"
+    assert found.evaluation.commonest.share == 0.22
+    assert found.evaluation.advice == "nothing"
+    assert recommendation(found) == (
+        "Nothing works yet: `plain` is right in 2.3 % of 100 sentences with 3 seeds and `own` is right in 13.0 %, where always"
+        " answering `a` gives 22.0 %; what may help: labelled sentences in Welsh to train on (`--few-shot`) or sentence pairs"
+        " (`--parallel`) or an encoder that was pretrained on Welsh (`model=`)."
+    )
+    having = Has(**{**vars(HAS), "shots": 9, "pairs": 99})
+    assert recommendation(advised(tmp_path / "has", worse, right, labels=labels, has=having)).endswith(
+        "what may help: an encoder that was pretrained on Welsh (`model=`)."
+    )
+
+
+def test_an_interval_with_0_in_it_is_the_baseline(tmp_path):
+    found = advised(tmp_path, draws(1, 0.6, n=60, noise=0.6), draws(2, 0.64, n=60, noise=0.6))
+    assert found.evaluation.advice == "baseline"
+    said = recommendation(found)
+    assert said.startswith(
+        "Not shown to differ: use `plain`, which is right in 53.9 % of 60 sentences with 3 seeds, where always"
+    )
+    assert ", and `own` has +" in said
+    assert said.endswith(") against it.")
+    assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(found)[0].notes)
+
+
+def test_a_method_that_is_worse(tmp_path):
+    said = recommendation(advised(tmp_path, draws(1, 0.8), draws(2, 0.5)))
+    assert said.startswith("Use `plain`: it is right in 72.7 % of")
+    assert ", and `own` is worse, -" in said
+
+
+def test_what_the_source_loses_is_in_the_sentence(tmp_path):
+    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), source=(0.9, 0.75))
+    assert found.evaluation.source_change == pytest.approx(-0.15)
+    assert recommendation(found).startswith("Use `own` for Welsh alone, not for English, where it loses 15.0 points: +")
+    assert outcome_tables(found)[0].rows[2][4] == "75.0 (-15.0)"
+    little = advised(tmp_path / "little", draws(1, 0.55), draws(2, 0.9), source=(0.9, 0.895))
+    assert recommendation(little).startswith("Use `own`: +")
+
+
+def test_fewer_than_3_seeds_are_the_baseline(tmp_path):
+    found = advised(tmp_path, draws(1, 0.6)[:2], draws(2, 0.9)[:2])
+    assert found.evaluation.advice == "baseline"
+    assert recommendation(found).startswith("Not shown to differ: use `plain`, which is right in 55.5 %")
+    assert recommendation(found).endswith("against it (2 seeds, and at least 3 are needed).")
+    nothing = advised(tmp_path / "low", draws(1, 0.2)[:2], draws(2, 0.9)[:2])
+    assert (
+        ", and fewer than 3 seeds are no claim for `own`; what may help: more seeds (`--seeds 3`) or "
+        in recommendation(nothing)
+    )
+
+
+def test_a_method_that_works_beside_a_baseline_that_may_not(tmp_path):
+    """It is above the commonest label, but no gain is shown over a baseline that is not: no claim for either."""
+    before = np.array([np.arange(60) % 10 < right for right in (1, 4, 8)]).astype(int)  # seeds differ much
+    found = advised(tmp_path, before, np.tile(np.arange(60) % 10 < 6, (3, 1)).astype(int))
+    assert (found.evaluation.baseline.works, found.evaluation.method.works) == (False, True)
+    assert (found.evaluation.verdict, found.evaluation.advice) == ("open", "nothing")
+    assert ", and no gain of `own` over `plain` is shown; what may help: " in recommendation(found)
+
+
+@pytest.mark.parametrize(
+    ("collapsed", "advice", "beginning"),
+    [
+        (
+            (range(3), range(3)), "nothing",
+            "Nothing works yet: no run learnt anything in English, the source; what may help: more steps"
+            " (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the source is learnt.",
+        ),
+        (
+            ((), range(3)), "baseline",
+            "Use `plain`: it is right in {share:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives 25.0 %,"
+            " and no run of `own` learnt anything; 3 of the 6 runs learnt nothing, and no number includes them.",
+        ),
+        (
+            (range(3), ()), "method",
+            "Use `own`: it is right in {share:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives 25.0 %,"
+            " and no run of `plain` learnt anything; 3 of the 6 runs learnt nothing, and no number includes them.",
+        ),
+        (
+            ((0,), (1, 2)), "baseline",
+            "Not shown to differ: use `plain`, which is right in {share:.1f} % of 100 sentences with 2 seeds, where always"
+            " answering `a` gives 25.0 %, and no seed is left with which `own` learnt anything too; 3 of the 6 runs learnt"
+            " nothing, and no number includes them.",
+        ),
+        (
+            ((), (1,)), "baseline", "Not shown to differ: use `plain`, ",
+        ),
+    ],
+)  # fmt: skip
+def test_runs_that_learnt_nothing(tmp_path, collapsed, advice, beginning):
+    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), collapsed=collapsed)
+    assert found.evaluation.advice == advice
+    score = found.evaluation.method if advice == "method" else found.evaluation.baseline
+    assert recommendation(found).startswith(beginning.format(share=100 * score.accuracy if score else 0))
+    (table,) = outcome_tables(found)
+    assert bool(table.rows) == (advice != "nothing")  # no advice over an empty table
+    assert sum(note.startswith("COLLAPSED") for note in table.notes) == sum(map(len, collapsed))
+
+
+def test_one_model_alone_with_fewer_than_3_seeds_is_no_claim(tmp_path):
+    found = advised(tmp_path, draws(1, 0.55)[:2], draws(2, 0.9)[:2], collapsed=(range(2), ()))
+    assert found.evaluation.advice == "nothing"
+    assert recommendation(found).startswith("Nothing works yet: `own` is right in 83.")
+    assert ", no run of `plain` learnt anything, where always answering `a` gives 25.0 %, and fewer" in recommendation(
+        found
+    )
+
+
+def test_the_commonest_answer_of_words_and_of_questions(tmp_path):
+    words = [fake_run(tmp_path / "words", name, 0, [1] * 6, labels=["O O", "O", "B-X O"]) for name in ("plain", "own")]
+    tokens = evaluate("cym", {0: words[0]}, {0: words[1]}, output="token")
+    assert (tokens.commonest.answer, tokens.commonest.share, tokens.commonest.chance) == (
+        "O",
+        pytest.approx(4 / 6),
+        None,
+    )
+    rows = draws(1, 0.5, n=8)
+    found = judged(tmp_path / "questions", rows, rows, on_texts(range(8), answers=("x", "The B!")))
+    assert (found.commonest.answer, found.commonest.share) == ("x", 1.0)  # right of all, so no model can be above it
+    assert found.advice == "nothing"
+
+
+def test_the_model_is_that_of_the_first_sound_seed_of_what_is_used(tmp_path, monkeypatch):
+    recipes = (tmp_path / "plain.toml", tmp_path / "own.toml")
+    plan = SimpleNamespace(
+        key="cym", source="eng", name="Welsh", seeds=4, recipes=recipes, folder=tmp_path,
+        contents=_plan.contents(tmp_path, recipes), has=HAS, proposal=SimpleNamespace(recipe="own"),
+    )  # fmt: skip
+    tables = {"plain": draws(1, 0.55, seeds=4), "own": draws(2, 0.9, seeds=4)}
+
+    def trained(recipe, *_, **__):
+        name, seed = recipe
+        return fake_run(tmp_path, name, seed, tables[name][seed], "collapsed" if seed == 0 else "done", labels="abcd")
+
+    monkeypatch.setattr(_plan, "train", trained)
+    monkeypatch.setattr(
+        _plan, "load_recipe", lambda path, words: (Path(path).stem, int(words[0].removeprefix("seed=")))
+    )
+    monkeypatch.setattr(_plan, "_test", lambda plan: (None, 4))
+    outcome = _plan.carry_out(plan)
+    assert (outcome.use, outcome.model) == ("own", tmp_path / "own" / "00000000-s1" / "model")
+    assert recommendation(outcome).endswith("; 2 of the 8 runs learnt nothing, and no number includes them.")

@@ -1,5 +1,6 @@
 """The verb that takes a language from what there is of it to a model: `new-language`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,37 +62,51 @@ def new_language(
 ) -> None:
     """Take a new language from a few test sentences to a model, a recommendation and a report."""
     from distxfer.experiments import Given, carry_out, estimate_language, plan_language
-    from distxfer.reports import plan_record, plan_tables
+    from distxfer.reports import plan_record, plan_tables, to_try
 
-    kin = tuple(one.strip() for one in relatives.split(",") if one.strip()) if relatives else ()
+    kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()
     given = Given(labelled, few_shot, text, parallel, dictionary, kin)
     plan = plan_language(code, given, overrides or [], results, seeds=seeds, recipe=recipe or "")
     estimate = estimate_language(plan, results)
-    if is_main() and not as_json:
-        for table in plan_tables(plan, estimate):
-            write(table.text(width()))
-        write(f"Recipes and data: {plan.folder}\n")
     if dry_run:
         if is_main() and as_json:
             write_json(plan_record(plan, estimate))
+        elif is_main():
+            write(f"{to_try(plan, estimate)}\n")
+            _show_plan(plan_tables(plan, estimate), plan.folder)
         return
+    notice(to_try(plan, estimate))
     with progress() as report:
         outcome = carry_out(plan, report=report, notice=notice)
     if is_main():
-        _show(outcome, plan_record(plan, estimate) if as_json else None)
+        _show(outcome, estimate, as_json)
 
 
-def _show(outcome: Any, planned: dict[str, Any] | None) -> None:
-    """Write the report, and print what came of a plan; as JSON, after what was planned, where there is that."""
-    from distxfer.reports import language_report, outcome_record, outcome_tables, recommendation
+def _show(outcome: Any, estimate: Any, as_json: bool) -> None:
+    """Write the report, and print what came of a plan, the recommendation first."""
+    from distxfer.reports import (
+        language_report,
+        outcome_record,
+        outcome_tables,
+        plan_record,
+        plan_tables,
+        recommendation,
+    )
 
     path = language_report(outcome)
-    if planned is not None:
-        write_json({**planned, **outcome_record(outcome), "report": str(path)})
+    if as_json:
+        write_json({**plan_record(outcome.plan, estimate), **outcome_record(outcome), "report": str(path)})
         return
+    write(f"{recommendation(outcome)}\n")
     for table in outcome_tables(outcome):
         write(table.text(width()))
-    write(f"{recommendation(outcome)}\n")
+    _show_plan(plan_tables(outcome.plan, estimate), outcome.plan.folder)
     if outcome.model is not None:
         write(f"Model: {outcome.model}\n")
     write(f"Report: {path}\n")
+
+
+def _show_plan(tables: Sequence[Any], folder: Path) -> None:
+    for table in tables:
+        write(table.text(width()))
+    write(f"Recipes and data: {folder}\n")

@@ -18,7 +18,8 @@ from distxfer.reports._new_language import outcome_record as outcome_record
 from distxfer.reports._new_language import outcome_tables as outcome_tables
 from distxfer.reports._new_language import plan_record as plan_record
 from distxfer.reports._new_language import plan_tables as plan_tables
-from distxfer.reports._new_language import recommendation as recommendation
+from distxfer.reports._recommendation import recommendation as recommendation
+from distxfer.reports._recommendation import to_try as to_try
 from distxfer.reports._report import Report as Report
 from distxfer.reports._report import report as report
 from distxfer.reports._run import run_table as run_table

@@ -5,16 +5,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distxfer.reports._language import fact_records, language_tables
+from distxfer.reports._recommendation import (
+    SENTENCE,
+    label_text,
+    percent,
+    recommendation,
+    seeds_text,
+    tested_text,
+    time_text,
+    to_try,
+)
 from distxfer.reports._tables import Table, markdown_text, p_phrase
 
 if TYPE_CHECKING:
     from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan, Proposal
-    from distxfer.experiments._new_language import Evidence, MethodScore
+    from distxfer.experiments._new_language import Commonest, Evaluation, Evidence, MethodScore
 
 _REPORT = "report.md"
-# By what a model says of a text of the task's kind: what is counted, how it is loaded (transformers has no pipeline for
-# answers), and when it is right.
-_SENTENCE: Mapping[str, str] = {"text": "sentence", "token": "sentence", "span": "question"}
+_SLOWER = 1.05  # times the seconds of `plain`, from which on it is worth a line
+# By what a model says of a text of the task's kind: how it is loaded (transformers has no pipeline for answers), and when
+# it is right.
 _PIPELINES: Mapping[str, str] = {"text": "text-classification", "token": "token-classification"}
 _RIGHT: Mapping[str, tuple[str, ...]] = {
     "token": ("A sentence is right where all its words are.",),
@@ -37,8 +47,9 @@ def language_report(outcome: "LanguageOutcome") -> Path:
     plan = outcome.plan
     head = f"# {plan.name} (`{plan.key}`) on `{plan.task}`\n\nWritten by `distxfer new-language`."
     parts = [
-        f"{head}\n\n{_in_the_way(plan)}\n",
-        f"## What came of it\n\n{recommendation(outcome)}\n",
+        f"{head}\n\n**{recommendation(outcome)}**\n",
+        f"{_in_the_way(plan)}\n",
+        "## What came of it\n",
         markdown_text(outcome_tables(outcome)),
         f"## What was tried, and why\n\n{markdown_text([_given_table(plan), _proposal_table(plan)])}",
         f"## How to go on\n\n{_next_steps(outcome)}",
@@ -49,36 +60,10 @@ def language_report(outcome: "LanguageOutcome") -> Path:
     return path
 
 
-def recommendation(outcome: "LanguageOutcome") -> str:
-    """Return what to use, and why, in a few sentences: a method only where the interval of its gain leaves out 0."""
-    plan, found = outcome.plan, outcome.evaluation
-    method = f"`{plan.proposal.recipe}`"
-    if found.test is None or found.baseline is None or found.method is None:
-        none = "no seed is left with which both have learnt anything in the source language."
-        if outcome.use == plan.proposal.recipe:
-            none = "`plain` learnt nothing in the source language with any seed, so that there is nothing to compare it with."
-        return f"Use none of these models: {none}" if outcome.use is None else f"Use `{outcome.use}`: {none}"
-    cost = found.method.seconds / found.baseline.seconds if found.baseline.seconds else 0.0
-    gain = f"{100 * found.test.effect:+.1f} points"
-    if found.test.low is not None and found.test.high is not None:
-        gain += f" (95 % interval {100 * found.test.low:+.1f} to {100 * found.test.high:+.1f})"
-    basis = f"on {_tested(outcome)} with {_seeds(len(found.seeds))}"
-    if found.test.low is None:
-        why = _reason(found.test.reason)
-        return f"No claim: {method} has {gain} against `plain` {basis}, but {why}. Until then, use `plain`."
-    if found.verdict == "better":
-        return f"Use {method}: {gain} against `plain` {basis}. It took {cost:.1f} times as long to train."
-    if found.verdict == "worse":
-        return f"Use `plain`: {method} is worse, {gain} {basis}."
-    return (
-        f"No difference is shown: {method} has {gain} against `plain` {basis}. Use `plain`, which is the simpler one"
-        f"{f' ({method} took {cost:.1f} times as long)' if cost > 1.05 else ''}. {_more(outcome)}"
-    )
-
-
 def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
     """Return a plan as JSON data; fractions where the tables have points."""
     return {
+        "recommendation": to_try(plan, estimate),
         "language": plan.key,
         "name": plan.name,
         "source": plan.source,
@@ -114,13 +99,16 @@ def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
             "texts": found.texts,
             "seeds": list(found.seeds),
             "collapsed": list(found.collapsed),
+            "commonest": vars(found.commonest) if found.commonest else None,
             "methods": [vars(one) for one in (found.baseline, found.method) if one is not None],
+            "source_change": found.source_change,
             "effect": test.effect if test else None,
             "low": test.low if test else None,
             "high": test.high if test else None,
             "p": test.p if test else None,
             "reason": test.reason if test else "no seed with which both learnt anything",
             "verdict": found.verdict,
+            "advice": found.advice,
             "smallest_gain": found.smallest,
             "sentences_needed": found.needed,
         },
@@ -142,7 +130,7 @@ def _in_the_way(plan: "LanguagePlan") -> str:
 
 def _given_table(plan: "LanguagePlan") -> Table:
     has = plan.has
-    one = _SENTENCE[has.output]
+    one = SENTENCE[has.output]
     rows: list[tuple[Any, ...]] = [
         (f"labelled {one}s to test on", has.tests),
         (f"labelled {one}s to train on", has.shots),
@@ -170,11 +158,9 @@ def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> T
 
 def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
     """Return what the runs will take, and what is to be expected of them."""
-    took = estimate.seconds
-    time = f"about {took / 60:.0f} min here" if took >= 90 else f"about {took:.0f} s here"
     runs = (
-        f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {_seeds(plan.seeds)} each;"
-        f" {estimate.runs} still to be done, {time}."
+        f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {seeds_text(plan.seeds)} each;"
+        f" {estimate.runs} still to be done, {time_text(estimate)}."
     )
     return [runs, _expectation(plan, estimate)]
 
@@ -188,7 +174,7 @@ def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
     if smallest is None:
         return f"{said}; which gain can be shown is not known before the runs."
     return (
-        f"{said}; with {plan.has.tests} {_SENTENCE[plan.has.output]}s and {_seeds(plan.seeds)}, gains from"
+        f"{said}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, gains from"
         f" {100 * smallest:.1f} points on can be shown (in 4 of 5 cases)."
     )
 
@@ -200,42 +186,75 @@ def _effect(evidence: "Evidence", subset: str) -> str:
 
 def _result_table(outcome: "LanguageOutcome") -> Table:
     plan, found = outcome.plan, outcome.evaluation
-    test = found.test
-    collapsed = tuple(f"COLLAPSED, and in no number here: {one}" for one in found.collapsed)
-    if test is None or found.baseline is None or found.method is None:
-        return Table(
-            ("recipe", _column(plan)), [], title=f"results in {plan.name}", notes=("There are none.", *collapsed)
-        )
-    rows = [_row(found.baseline, None), _row(found.method, _difference(test))]
-    metric = next(iter(outcome.baseline.values())).metric
+    collapsed = tuple(f"COLLAPSED, and in no number here: {folder}" for folder in found.collapsed)
+    if found.commonest is None:
+        return Table(("recipe", _column(plan)), [], title=f"results in {plan.name}", notes=("None.", *collapsed))
+    runs = outcome.method if found.baseline is None else outcome.baseline
+    metric = next(iter(runs.values())).metric
     # Of classes the score is what is right in the language too; of words it is not: there, a sentence is right as a whole.
     source = plan.source if (plan.has.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
     columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
+    rows = [(_always(found.commonest), f"{100 * found.commonest.share:.1f}", None, None, None, None)]
+    if found.baseline is not None:
+        rows.append(_row(found.baseline, None, None))
+    if found.method is not None:
+        rows.append(_row(found.method, _difference(found.test) if found.test else None, found.source_change))
     over = "sentences" if found.texts is None else "texts"
+    chance = "" if found.commonest.chance is None else f" Chance is {percent(found.commonest.chance)}."
+    seeds = seeds_text(len(found.seeds)) if found.seeds else "no seed in common"
     notes = [
-        f"{_tested(outcome)}, {_seeds(len(found.seeds))}. Intervals are 95 %: of a method over {over} (Wilson); of the gain over"
-        f" seeds and {over}, both random (docs/statistics.md). Do not compare the intervals of methods.",
+        f"{tested_text(outcome)}, {seeds}. Intervals are 95 %: of a method over {over} (Wilson); of the gain over seeds and"
+        f" {over}, both random (docs/statistics.md). Do not compare the intervals of methods.{chance}",
         *_RIGHT.get(plan.has.output, ()),
+        *_shown_to_work(found),
+        *(_details(outcome) if found.test is not None else ()),
     ]
-    if test.p is not None:
-        share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
-        notes.append(f"{p_phrase(test.p)}{share}.")
-    if found.smallest is not None:
-        notes.append(
-            f"The smallest gain that this many {_SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"
-            f" {100 * found.smallest:.1f} points."
-        )
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
 
 
-def _row(one: "MethodScore", gain: str | None) -> tuple[Any, ...]:
+def _shown_to_work(found: "Evaluation") -> list[str]:
+    scores = [score for score in (found.baseline, found.method) if score is not None]
+    names = {shown: [f"`{score.recipe}`" for score in scores if score.works == shown] for shown in (True, False)}
+    said = {True: "shown to be right more often than the most frequent answer", False: "not shown to be"}
+    return ["; ".join(f"{' and '.join(names[shown])}: {said[shown]}" for shown in names if names[shown]) + "."]
+
+
+def _details(outcome: "LanguageOutcome") -> list[str]:
+    """Return how sure the gain is, what it cost, and what more sentences would show."""
+    plan, found = outcome.plan, outcome.evaluation
+    test, baseline, method = found.test, found.baseline, found.method
+    assert test is not None
+    assert baseline is not None
+    assert method is not None
+    notes = []
+    if test.p is not None:
+        share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
+        notes.append(f"{p_phrase(test.p)}{share}.")
+    if baseline.seconds and method.seconds / baseline.seconds > _SLOWER:
+        notes.append(
+            f"`{method.recipe}` took {method.seconds / baseline.seconds:.1f} times as long to train as `plain`."
+        )
+    if found.smallest is not None:
+        notes.append(
+            f"The smallest gain that this many {SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"
+            f" {100 * found.smallest:.1f} points."
+        )
+    return [*notes, *([_more(outcome)] if found.verdict == "open" and test.low is not None else ())]
+
+
+def _always(commonest: "Commonest") -> str:
+    return f"always `{label_text(commonest)}`"
+
+
+def _row(score: "MethodScore", gain: str | None, source_change: float | None) -> tuple[Any, ...]:
+    change = "" if source_change is None else f" ({100 * source_change:+.1f})"
     return (
-        one.recipe,
-        f"{100 * one.accuracy:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]",
-        None if one.seed_sd is None else f"{100 * one.seed_sd:.1f}",
+        score.recipe,
+        f"{100 * score.accuracy:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]",
+        None if score.seed_sd is None else f"{100 * score.seed_sd:.1f}",
         gain,
-        f"{100 * one.source:.1f}",
-        round(one.seconds),
+        f"{100 * score.source:.1f}{change}",
+        round(score.seconds),
     )
 
 
@@ -245,13 +264,9 @@ def _difference(test: Any) -> str:
     return f"{100 * test.effect:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
 
 
-def _reason(reason: str | None) -> str:
-    return str(reason).removeprefix("no ranking: ")
-
-
 def _more(outcome: "LanguageOutcome") -> str:
     """Return what it would take to show a gain of the size that was found."""
-    found, more = outcome.evaluation, f"{_SENTENCE[outcome.plan.has.output]}s"
+    found, more = outcome.evaluation, f"{SENTENCE[outcome.plan.has.output]}s"
     if found.test is None or found.test.effect <= 0:
         return f"There is no gain that more test {more} could show."
     if found.needed is None:
@@ -260,16 +275,6 @@ def _more(outcome: "LanguageOutcome") -> str:
         f"If the gain is real, about {found.needed} test {more} with as many seeds would show it in 4 of 5 cases"
         f" (there are {found.sentences}{'' if found.texts is None else ', and as many a text'})."
     )
-
-
-def _tested(outcome: "LanguageOutcome") -> str:
-    """Return how much was tested on: sentences, or questions and the texts that they are on."""
-    found, one = outcome.evaluation, _SENTENCE[outcome.plan.has.output]
-    return f"{found.sentences} {one}s" + ("" if found.texts is None else f" on {found.texts} texts")
-
-
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _column(plan: "LanguagePlan") -> str:

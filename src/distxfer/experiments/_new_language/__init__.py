@@ -1,5 +1,6 @@
 """A new language from beginning to end."""
 
+from distxfer.experiments._new_language._evaluate import Commonest as Commonest
 from distxfer.experiments._new_language._evaluate import Evaluation as Evaluation
 from distxfer.experiments._new_language._evaluate import MethodScore as MethodScore
 from distxfer.experiments._new_language._given import Given as Given

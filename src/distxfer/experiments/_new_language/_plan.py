@@ -81,8 +81,8 @@ class LanguagePlan:
 class LanguageOutcome:
     """A plan that has been carried out: the runs of the baseline and of the method by seed, and how they compare.
 
-    `use` is the recipe to use, with the model of its first sound seed: chosen before any test label was looked at. The
-    method's where it is better, or the baseline learnt nothing with any seed; None where no run learnt anything.
+    `use` is the recipe that `evaluation.advice` says to use, None where it is nothing; `model` is that of its first sound
+    seed, chosen before any test label was looked at.
     """
 
     plan: LanguagePlan
@@ -173,12 +173,12 @@ def carry_out(
             _check_unchanged(plan)
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
             _check_unchanged(plan)
-    evaluation = evaluate(plan.key, *found, _questions(plan))
-    baseline, method = ([run for run in runs.values() if run.data["status"] == "done"] for runs in found)
-    use, sound = (BASELINE, baseline) if baseline and evaluation.verdict != "better" else (plan.proposal.recipe, method)
-    return LanguageOutcome(
-        plan, *found, evaluation, use if sound else None, sound[0].folder / "model" if sound else None
-    )
+    questions, classes = _test(plan)
+    evaluation = evaluate(plan.key, *found, questions, output=plan.has.output, classes=classes)
+    recipes = {"baseline": (BASELINE, found[0]), "method": (plan.proposal.recipe, found[1])}
+    use, runs = recipes.get(evaluation.advice, (None, {}))
+    sound = [run for run in runs.values() if run.data["status"] == "done"]
+    return LanguageOutcome(plan, *found, evaluation, use, sound[0].folder / "model" if sound else None)
 
 
 def _check_unchanged(plan: LanguagePlan) -> None:
@@ -189,12 +189,14 @@ def _check_unchanged(plan: LanguagePlan) -> None:
         )
 
 
-def _questions(plan: LanguagePlan) -> dict[str, Example] | None:
-    """Return the test of a task of answers, which says more than a run's predictions do: all answers, and on which text."""
-    if plan.has.output != "span":
-        return None
+def _test(plan: LanguagePlan) -> tuple[dict[str, Example] | None, int]:
+    """Return what the predictions of runs do not say: questions by id, with all answers and their text; how many classes."""
+    if plan.has.output == "token":
+        return None, 0
     task = load_task(load_recipe(str(plan.recipes[0])).task.data, plan.source, (plan.key,))
-    return {one.id: one for one in task.examples("test", plan.key)}
+    if plan.has.output == "text":
+        return None, len(task.labels)
+    return {example.id: example for example in task.examples("test", plan.key)}, 0
 
 
 def _proposed(recipe: str, has: Has, model: str) -> tuple[Proposal, tuple[Proposal, ...]]:

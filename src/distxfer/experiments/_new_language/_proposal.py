@@ -1,7 +1,8 @@
 """What to try for a new language: from what there is of it, by what the reference study found."""
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -166,6 +167,15 @@ def _proposal(name: str, file: Path, has: Has, model: str) -> Proposal:
     return Proposal(name, file, needs, why, evidence, tuple(_caveats(name, needs, evidence, has, model)))
 
 
+def _chosen_on(chosen: str, targets: Sequence[str]) -> str:
+    """Return what the settings were chosen on, and whether the study then tested in the same languages."""
+    said = f"What its settings were chosen on: {chosen}"
+    tested = [code for code in re.findall(r"\b[a-z]{3}(?:_[A-Z][a-z]{3})?\b", chosen) if code in targets]
+    if not tested:
+        return f"{said}."
+    return f"{said}; {', '.join(tested)} are among the languages the study tests in, so its effect there is too favourable."
+
+
 def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) -> list[str]:
     """Return in what the study is not this language."""
     found = study()
@@ -188,7 +198,7 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
             "They spoke of the same things in both languages; where texts do not, fewer mined pairs are true ones."
         )
     if not evidence.chosen.startswith("design"):
-        caveats.append(f"What its settings were chosen on: {evidence.chosen}.")
+        caveats.append(_chosen_on(evidence.chosen, found["targets"]))
     if evidence.source <= -1:
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
     if has.shots:

@@ -1,0 +1,164 @@
+"""What to use in a new language, in one sentence."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from distxfer.languages import language_name
+
+if TYPE_CHECKING:
+    from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan
+    from distxfer.experiments._new_language import Commonest, MethodScore
+
+SENTENCE: Mapping[str, str] = {
+    "text": "sentence",
+    "token": "sentence",
+    "span": "question",
+}  # by what a model says of a text
+_SOURCE_LOSS = -0.01  # of the method in the source language: from one point on, the recommendation names it
+_CLAIM = 3  # seeds: fewer are no claim
+_LONG = 40  # characters of an answer that a sentence has room for
+
+
+def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
+    """Return what is proposed, in one sentence; nothing is recommended before it has been tried."""
+    evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {time_text(estimate)}"
+    what = f"`{plan.proposal.recipe}` against `plain` ({runs})"
+    if evidence is None or not evidence.shown:
+        study = "has not run it" if evidence is None else "does not show that it helps"
+        return f"Nothing is known to help {plan.name} with what there is: to try, {what}, though the reference study {study}."
+    return f"To try: {what}; whether it helps {plan.name} is not known before."
+
+
+def recommendation(outcome: "LanguageOutcome") -> str:
+    """Return what to use, in one sentence: only a recipe that is shown to be right more often than the most frequent answer.
+
+    The proposed recipe only where the interval of its gain leaves out 0, too, or no run of `plain` learnt anything.
+    """
+    advice = outcome.evaluation.advice
+    if advice == "nothing":
+        return f"Nothing works yet: {_why_nothing(outcome)}; what may help: {_would_help(outcome)}."
+    return f"{_use_method(outcome) if advice == 'method' else _use_baseline(outcome)}{_left_out(outcome)}."
+
+
+def _use_method(outcome: "LanguageOutcome") -> str:
+    plan, found = outcome.plan, outcome.evaluation
+    method, baseline, change = found.method, found.baseline, found.source_change
+    assert method is not None
+    share = f"right in {percent(method.accuracy)} {_basis(outcome, method)}, {_beside(outcome)}"
+    if baseline is None:
+        return f"Use `{method.recipe}`: it is {share}, and no run of `plain` learnt anything"
+    gain = f"{_gain(outcome)} against `plain`"
+    if change is None or change > _SOURCE_LOSS:
+        return f"Use `{method.recipe}`: {gain}, {share}"
+    return (
+        f"Use `{method.recipe}` for {plan.name} alone, not for {language_name(plan.source)}, where it loses"
+        f" {-100 * change:.1f} points: {gain}, {share}"
+    )
+
+
+def _use_baseline(outcome: "LanguageOutcome") -> str:
+    found, method = outcome.evaluation, f"`{outcome.plan.proposal.recipe}`"
+    baseline = found.baseline
+    assert baseline is not None
+    share = f"right in {percent(baseline.accuracy)} {_basis(outcome, baseline)}, {_beside(outcome)}"
+    if found.method is None:
+        return f"Use `plain`: it is {share}, and no run of {method} learnt anything"
+    if found.test is None:
+        return f"Not shown to differ: use `plain`, which is {share}, and no seed is left with which {method} learnt anything too"
+    if found.verdict == "worse":
+        return f"Use `plain`: it is {share}, and {method} is worse, {_gain(outcome)}"
+    if found.verdict == "better":
+        return f"Use `plain`: it is {share}, and {method}, though {_gain(outcome)}, is not shown to be above that"
+    few = f" ({found.test.reason.removeprefix('no ranking: ')})" if found.test.reason else ""
+    return f"Not shown to differ: use `plain`, which is {share}, and {method} has {_gain(outcome)} against it{few}"
+
+
+def _why_nothing(outcome: "LanguageOutcome") -> str:
+    plan, found = outcome.plan, outcome.evaluation
+    scores = [score for score in (found.baseline, found.method) if score is not None]
+    if not scores:
+        return f"no run learnt anything in {language_name(plan.source)}, the source"
+    shares = " and ".join(
+        f"`{score.recipe}` is right in {percent(score.accuracy)}" + (f" {_basis(outcome, score)}" if not place else "")
+        for place, score in enumerate(scores)
+    )
+    if len(scores) == 1:
+        missing = plan.proposal.recipe if found.method is None else "plain"
+        shares += f", no run of `{missing}` learnt anything"
+    why = ""
+    if any(score.works for score in scores):  # but the baseline does not, and no difference from it is shown
+        why = f", and fewer than 3 seeds are no claim for `{plan.proposal.recipe}`" if not _enough(outcome) else (
+            f", and no gain of `{plan.proposal.recipe}` over `plain` is shown"
+        )  # fmt: skip
+    return f"{shares}, {_beside(outcome)}{why}"
+
+
+def _would_help(outcome: "LanguageOutcome") -> str:
+    """Return what to try next, from what the language lacks."""
+    plan, found = outcome.plan, outcome.evaluation
+    if found.baseline is None and found.method is None:
+        return (
+            "more steps (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the source is learnt"
+        )
+    ways = [] if _enough(outcome) else ["more seeds (`--seeds 3`)"]
+    if not plan.has.shots:
+        ways.append(f"labelled {SENTENCE[plan.has.output]}s in {plan.name} to train on (`--few-shot`)")
+    if not plan.has.pairs:
+        ways.append("sentence pairs (`--parallel`)")
+    return " or ".join([*ways, f"an encoder that was pretrained on {plan.name} (`model=`)"])
+
+
+def _enough(outcome: "LanguageOutcome") -> bool:
+    scores = (outcome.evaluation.baseline, outcome.evaluation.method)
+    return all(len(score.seeds) >= _CLAIM for score in scores if score is not None)
+
+
+def _beside(outcome: "LanguageOutcome") -> str:
+    """Return what the most frequent answer has."""
+    commonest = outcome.evaluation.commonest
+    assert commonest is not None
+    return f"where always answering `{label_text(commonest)}` gives {percent(commonest.share)}"
+
+
+def _left_out(outcome: "LanguageOutcome") -> str:
+    count = len(outcome.evaluation.collapsed)
+    runs = len(outcome.baseline) + len(outcome.method)
+    return f"; {count} of the {runs} runs learnt nothing, and no number includes them" if count else ""
+
+
+def _basis(outcome: "LanguageOutcome", score: "MethodScore") -> str:
+    return f"of {tested_text(outcome)} with {seeds_text(len(score.seeds))}"
+
+
+def _gain(outcome: "LanguageOutcome") -> str:
+    test = outcome.evaluation.test
+    assert test is not None
+    gain = f"{100 * test.effect:+.1f} points"
+    if test.low is None or test.high is None:
+        return gain
+    return f"{gain} (95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f})"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def label_text(commonest: "Commonest") -> str:
+    """Return the most frequent answer on one line of bounded length: an answer may be a whole sentence."""
+    text = " ".join(commonest.answer.split())
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+
+
+def time_text(estimate: "Estimate") -> str:
+    seconds = estimate.seconds
+    return f"about {seconds / 60:.0f} min here" if seconds >= 90 else f"about {seconds:.0f} s here"
+
+
+def tested_text(outcome: "LanguageOutcome") -> str:
+    """Return how much was tested on: sentences, or questions and the texts that they are on."""
+    found, one = outcome.evaluation, SENTENCE[outcome.plan.has.output]
+    return f"{found.sentences} {one}s" + ("" if found.texts is None else f" on {found.texts} texts")
+
+
+def seeds_text(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
