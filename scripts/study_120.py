@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 
-from distxfer.experiments import Result
+from distxfer.experiments import Items, Result, read_items
 from distxfer.languages import language_name, lineage
-from distxfer.measure import Correlation, correlate, crossed, holm
+from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 from study import train
@@ -55,12 +55,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is there of the study: test accuracy in percent by method, seed and language, and the targets."""
+    """What is there of the study: test accuracy in percent by method, seed and language, the targets, and what was right."""
 
     source: str
     accuracy: Mapping[str, Mapping[int, Mapping[str, float]]]
     collapsed: Mapping[str, int]
     targets: tuple[Target, ...]
+    items: Items | None
 
     def gain(self, method: str, language: str) -> float:
         """Return the mean over the seeds of a method's accuracy less that of the baseline with the same seed."""
@@ -131,11 +132,20 @@ def outcome() -> Outcome | None:
         for name, own in runs.items()
     }
     first = next(iter(runs[BASELINE].values()))
+    targets = _targets(first, _seen([run for own in runs.values() for run in own.values()]))
+    accuracy = {name: {seed: _accuracy(run) for seed, run in own.items()} for name, own in sound.items() if own}
+    folders = {
+        (name, str(seed)): {one.key: run.folder for one in targets}
+        for name, own in sound.items()
+        for seed, run in own.items()
+    }
+    scores = {name: {str(seed): values for seed, values in own.items()} for name, own in accuracy.items()}
     return Outcome(
         source=first.data["source"],
-        accuracy={name: {seed: _accuracy(run) for seed, run in own.items()} for name, own in sound.items() if own},
+        accuracy=accuracy,
         collapsed={name: len(own) - len(sound[name]) for name, own in runs.items()},
-        targets=_targets(first, _seen([run for own in runs.values() for run in own.values()])),
+        targets=targets,
+        items=read_items(folders, scores, unit=100),
     )
 
 
@@ -187,9 +197,7 @@ def page(found: Outcome | None) -> str:
 def methods_table(found: Outcome) -> str:
     """Return one row per method: means, and gains with the crossed test on seeds x languages."""
     tests = {
-        part: {name: crossed(_differences(found, name, part)) for name in found.methods()}
-        for part in PARTS
-        if _keys(found, part)
+        part: {name: _tested(found, name, part) for name in found.methods()} for part in PARTS if _keys(found, part)
     }
     adjusted = {part: _holm({name: one.p for name, one in own.items()}) for part, own in tests.items()}
     about = {one.name: one for one in read_study(STUDY)}
@@ -214,8 +222,9 @@ def methods_table(found: Outcome) -> str:
     )
     note = (
         "\nTest accuracy in percent on `cldr`, means over seeds and targets, last checkpoint. Gains are points against"
-        f" `{BASELINE}` with the same seed, with 95 % intervals, seed and language both random; p: Holm over the"
-        " methods. Seen are the targets whose parallel text the aligned recipes read: every second language by distance."
+        f" `{BASELINE}` with the same seed, with 95 % intervals; seeds, languages in families and test items random;"
+        " p: Holm over the methods. Seen are the targets whose parallel text the aligned recipes read: every second language"
+        " by distance."
         " `chosen on`: what the settings were chosen on, `design` where they were fixed beforehand.\n"
     )
     return Table(columns=columns, rows=rows).markdown() + note
@@ -234,7 +243,7 @@ def evidence(found: Outcome) -> str:
     reads = {one.name: one.text != "none" for one in read_study(STUDY)}
     for name in found.methods():
         part = "seen" if reads[name] else "all"
-        test = crossed(_differences(found, name, part))
+        test = _tested(found, name, part)
         if test.low is not None and test.high is not None:
             source = found.gain(name, found.source)
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "source": source}
@@ -366,6 +375,14 @@ def picture(found: Outcome) -> dict[str, Any]:
 
 def _keys(found: Outcome, part: str) -> list[str]:
     return [one.key for one in found.targets if one.belongs(part)]
+
+
+def _tested(found: Outcome, method: str, part: str) -> Crossed:
+    """Return the crossed test of a method: seeds, languages in their families, and test items, as far as they are known."""
+    keys = _keys(found, part)
+    seeds = {name: [str(seed) for seed in found.seeds(method)] for name in (method, BASELINE)}
+    items = found.items.differences({method: 1.0, BASELINE: -1.0}, keys, seeds) if found.items else None
+    return crossed(_differences(found, method, part), families=[lineage(key)[:1] for key in keys], items=items)
 
 
 def _differences(found: Outcome, method: str, part: str) -> Array:

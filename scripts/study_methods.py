@@ -20,8 +20,12 @@ BASELINE = "plain"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed of a method gave: test accuracy by language, in percent, and the forward passes it took."""
+    """What one seed of a method gave: test accuracy by language, in percent, and the forward passes it took.
 
+    `folders` has the run that a target's accuracy is of.
+    """
+
+    folders: Mapping[str, Path]
     accuracy: Mapping[str, float]
     forwards: float
     collapsed: bool
@@ -127,6 +131,7 @@ def _outcome(runs: Sequence[Result]) -> Outcome:
 
     languages = [runs[0].data["source"], *runs[0].summary["near"], *runs[0].summary["far"]]
     return Outcome(
+        folders={code: own[0].folder for code in languages[1:] if len(own := without_text(code)) == 1},
         accuracy={code: fmean(100 * one.score(code) for one in without_text(code)) for code in languages},
         forwards=sum(one.data["cost"]["forwards_per_step"] * one.data["cost"]["steps"] for one in runs),
         collapsed=any(one.data["status"] == "collapsed" for one in runs),

@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from distxfer.experiments import Comparison, Result, Score, compare
+from distxfer.experiments import Comparison, Items, Result, Score, compare, read_items
 from distxfer.measure import interval
 from distxfer.reports import Table, p_phrase
 from study_methods import BASELINE, EVIDENCE, ROOT, Method, Outcome, read_choices, results
@@ -146,7 +146,19 @@ def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], C
     ]
     if len({score.method for score in scores}) < 2:
         return {}
-    return {(one.method, one.subset): one for one in compare(scores, baseline, paired=True).comparisons}
+    found = compare(scores, baseline, paired=True, items=_items(methods))
+    return {(one.method, one.subset): one for one in found.comparisons}
+
+
+def _items(methods: Sequence[Method]) -> Items | None:
+    """Return which test items every sound run got right, in percent."""
+    sound = {
+        one.name: {str(seed): outcome for seed, outcome in one.outcomes().items() if not outcome.collapsed}
+        for one in methods
+    }
+    folders = {(name, seed): outcome.folders for name, own in sound.items() for seed, outcome in own.items()}
+    scores = {name: {seed: outcome.accuracy for seed, outcome in own.items()} for name, own in sound.items()}
+    return read_items(folders, scores, unit=100)
 
 
 def table(methods: list[Method]) -> str:
@@ -177,8 +189,9 @@ def table(methods: list[Method]) -> str:
     note = (
         f"\nTest accuracy in percent on `emoji`, {len(near) + len(far)} targets ({len(far)} far: {', '.join(far)}), last"
         " checkpoint; brackets are 95 % intervals (means: over seeds, languages fixed; effects: against `plain` with the"
-        " same seed, seed and language both random; p: Holm over the methods of the table). `text used`: besides the"
-        " labelled source. `chosen on`: what the settings were chosen on, `design` where they were fixed beforehand."
+        " same seed; seeds, languages in families and test items random; p: Holm over the methods of the table)."
+        " `text used`: besides the labelled source. `chosen on`: what the settings were chosen on, `design` where they were"
+        " fixed beforehand."
         " `forwards`: forward passes in all. The runs are of several commits and machines (`provenance` in each `result.json`).\n"
     )
     if any(len(one.recipes) > 1 for one in there):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from distxfer import measure
 from distxfer.experiments import collect, compare_methods
+from distxfer.languages import lineage
 from distxfer.reports import method_tables
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
@@ -46,7 +47,11 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
         tests = {}
         for name in names[1:]:
             difference = (wide.loc[name] - wide.loc["plain"]).dropna()[languages]
-            tests[name] = measure.crossed(difference.to_numpy())
+            families = [lineage(code) for code in languages]
+            seeds = sorted(difference.index)
+            right = np.stack([answered(name, seed, languages) - answered("plain", seed, languages) for seed in seeds])
+            tests[name] = measure.crossed(difference.loc[seeds].to_numpy(), families=families, items=right)
+            assert tests[name].n_items == 381
         own = {one.method: one for one in found.comparisons.comparisons if one.subset == subset}
         assert list(own) == names[1:]
         adjusted = measure.holm([one.p for one in tests.values()])
@@ -55,6 +60,15 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
             assert (test.effect, test.low, test.high) == pytest.approx((expected.effect, expected.low, expected.high))
             assert own[name].p_holm == pytest.approx(p)
             assert (test.n_seeds, test.n_languages) == (expected.n_seeds, len(languages))
+
+
+def answered(method, seed, languages):
+    """Which items a run got right, (languages, items), joined by hand from its predictions."""
+    (path,) = REFERENCE.glob(f"{method}/*-s{seed}/predictions.parquet")
+    rows = pandas.read_parquet(path)
+    rows["right"] = (rows.label == rows.prediction).astype(float)
+    wide = rows.pivot_table(index="language", columns="example_id", values="right", aggfunc="first")
+    return wide.loc[languages].to_numpy()
 
 
 def test_seeds_are_paired_by_number_and_the_rest_is_named(results):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from distxfer.experiments._comparisons._compare_methods import Part as Part
     from distxfer.experiments._comparisons._compare_methods import compare_methods as compare_methods
     from distxfer.experiments._comparisons._design import Effect as Effect
+    from distxfer.experiments._comparisons._items import Items as Items
+    from distxfer.experiments._comparisons._items import read_items as read_items
     from distxfer.experiments._comparisons._one_seed import TwoRuns as TwoRuns
     from distxfer.experiments._comparisons._one_seed import compare_runs as compare_runs
     from distxfer.experiments._language import Fact as Fact
@@ -81,6 +83,7 @@ _LAZY = {
     "_comparisons._compare": "Comparison Comparisons Transfer compare",
     "_comparisons._compare_methods": "MethodComparisons compare_methods Part",
     "_comparisons._design": "Effect",
+    "_comparisons._items": "Items read_items",
     "_comparisons._ablation": "Ablation ablate",
     "_comparisons._one_seed": "TwoRuns compare_runs",
     "_sweeps._grid": "MAX_RUNS PlannedRun SweepPlan plan_sweep",

@@ -5,7 +5,8 @@ Cells of one seed, and cells of one language, move together: a test that pools t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,17 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from distxfer.errors import InputError
+from distxfer.measure._clusters import (
+    Labels,
+    Part,
+    by_family,
+    check_items,
+    family_labels,
+    family_weights,
+    item_part,
+    languages_part,
+)
+from distxfer.measure._families import Groups
 
 Table = npt.NDArray[np.float64]
 
@@ -22,11 +34,13 @@ _LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Crossed:
-    """The mean difference between two methods, with its uncertainty over seeds and languages.
+    """The mean difference between two methods, with its uncertainty over seeds, languages and their families, and items.
 
     `effect`, `standard_error`, `low` and `high` (95 %) are in the unit of the differences, `p` is two-sided.
-    `seed_share`, in [0, 1], is the part of the error's variance that more seeds would reduce; the rest needs more
-    languages. All but the effect and the counts are None when `reason` says why there is no ranking.
+    `seed_share` and `item_share`, in [0, 1], are the parts of the error's variance that more seeds and more items would
+    reduce; the rest needs more languages. All but the effect and the counts are None when `reason` says why there is no
+    ranking. `n_families` and `by_family`, the mean over families with the families as units, are None where the families
+    were not given; `n_items` and `item_share` where the items were not. `note` says why families were not taken as random.
     """
 
     effect: float
@@ -38,66 +52,94 @@ class Crossed:
     n_seeds: int
     n_languages: int
     reason: str | None = None
+    n_families: int | None = None
+    n_items: int | None = None
+    item_share: float | None = None
+    by_family: "Crossed | None" = None
+    note: str | None = None
 
 
-@dataclass(frozen=True)
-class _Source:
-    """One source of uncertainty: its part of the variance of the mean, estimated on so many degrees of freedom."""
-
-    variance: float
-    df: float
-
-
-def crossed(differences: npt.ArrayLike) -> Crossed:
+def crossed(
+    differences: npt.ArrayLike, *, families: Groups | None = None, items: npt.ArrayLike | None = None
+) -> Crossed:
     r"""Return the mean difference and its test, with seeds and languages both random and crossed.
 
-    Model: d_sl = effect + seed_s + language_l + error_sl, all three random. With the mean squares MS_S = L sum_s
-    (d_s. - d..)^2 / (S-1), MS_L likewise and MS_E of the residuals, the variance of d.. is estimated in two parts,
+    Model: d_sl = effect + seed_s + family_f(l) + language_l + error_sl, all random, and with `items` an item_i that all
+    languages share. With the mean squares MS_S = L sum_s (d_s. - d..)^2 / (S-1) of the seeds and MS_E of the residuals,
+    the variance of d.. is estimated in up to three parts,
 
-        V_S = MS_S / (S L)  on S - 1 degrees of freedom,    V_L = max(MS_L - MS_E, 0) / (S L)  on L - 1,
+        V_S = MS_S / (S L)  on S - 1 degrees of freedom,    V_L = max(V_F - MS_E / (S L), 0)  on df_F,
+        V_I = `item_part`   on n - 1,
 
-    so that the noise, which is in both mean squares, counts once (it stays with the factor that has fewer levels: for
-    S > L, V_S is cut instead). With t = effect / sqrt(V_S + V_L) and the shares w_S = V_S / (V_S + V_L), w_L = 1 - w_S,
+    where V_F and df_F are those of `family_part` for the means d_.l: cluster-robust, with the families as the independent
+    units; where each language is its own family, or `families` is not given, the variance of the d_.l divided by L on
+    L - 1. The noise is in both V_S and V_F, and counts once: it stays with the part that has fewer degrees of freedom
+    (if df_F < S - 1, V_S is cut instead). With V their sum, t = effect / sqrt(V) and the shares w = V_x / V,
 
-        p = w_S P(|t_{S-1}| >= |t|) + w_L P(|t_{L-1}| >= |t|),
+        p = sum_x w_x P(|t_{df_x}| >= |t|),
 
-    the t tests of the two factors in the proportion in which they make up the error. The interval is its inverse: all
+    the t tests of the parts in the proportion in which they make up the error. The interval is its inverse: all
     effects with p > 0.05. The usual alternative, one t test with the degrees of freedom of Satterthwaite (1946, eq. 17),
-    finds too much with few seeds (up to 8 % at 3); this one finds, at a nominal 5 %, 2.5 to 5.5 % for 3 to 10 seeds by
-    8 to 34 languages and any proportion of the variances (`scripts/error_rates.py`).
+    finds too much with few seeds. False positives at a nominal 5 %, with the families of 13, 40 and 118 real
+    languages: docs/statistics.md, `scripts/error_rates.py`.
 
-    Shape: (n_seeds, n_languages), every cell filled: method less baseline, same seed and language. With one language,
-    the ordinary t test over the seeds: it speaks of that language alone. With fewer than 3 seeds there is no ranking,
-    nor when differences that are not 0 do not vary at all: only the effect and the reason are given. All differences 0
-    gives p = 1.
+    With fewer than 4 families of several languages, the test takes languages as independent, and `note` says so: it
+    then speaks of other languages of these families.
+
+    Shape: (n_seeds, n_languages), every cell filled: method less baseline, same seed and language. `families` has one
+    entry per language, as `correlate` takes them; of a path the family counts. `items` has the shape (n_seeds,
+    n_languages, n_items): the difference of each item, NaN where a language has not the item; its means are the table.
+    With one language, the ordinary t test over the seeds: it speaks of that language alone. With fewer than 3 seeds there
+    is no ranking, nor when differences that are not 0 do not vary at all: only the effect and the reason are given. All
+    differences 0 gives p = 1.
 
     Invariant under permutation of seeds or languages and, but for the unit, under scaling.
 
     Raises: InputError for another shape, or for a cell that is not finite.
 
     Reference: Searle, Casella and McCulloch 1992, chapter 4 (mean squares of the crossed random model); Cochran 1964,
-    "Approximate significance levels of the Behrens-Fisher test" (the weighting, there of the quantiles).
+    "Approximate significance levels of the Behrens-Fisher test" (the weighting, there of the quantiles); Bell and
+    McCaffrey 2002 (the families); Cameron, Gelbach and Miller 2011 (variances of crossed clusters add up).
     """
     table = _table(differences)
+    cube = None if items is None else check_items(items, table)
+    if families is None:
+        return _paired(table, None, None if cube is None else item_part(cube))
+    labels = family_labels(families, table.shape[1])
+    weights = family_weights(labels)
+    return replace(
+        _paired(table, labels, None if cube is None else item_part(cube)),
+        by_family=_paired(by_family(table, labels), None, None if cube is None else item_part(cube, weights)),
+    )
+
+
+def _paired(table: Table, labels: Labels | None, items: Part | None) -> Crossed:
+    """Return the test of `crossed` on a checked table, but for `by_family`."""
     seeds, languages = table.shape
     effect = float(table.mean())
+    over_languages, note = languages_part(table.mean(axis=0), labels)
+    about = _About(seeds, languages, None if labels is None else int(labels.max()) + 1, note, items)
     if seeds < MIN_SEEDS:
-        return _unranked(effect, _too_few(seeds), seeds, languages)
-    ms_seed, ms_language, ms_error = _mean_squares(table)
+        return _unranked(effect, _too_few(seeds), about)
+    ms_seed, ms_error = _mean_squares(table)
     cells = seeds * languages
-    by_seed, by_language = _noise_once((ms_seed / cells,), ms_language / cells, (ms_error / cells,), seeds <= languages)
-    sources = [_Source(by_seed[0], seeds - 1.0), _Source(by_language, languages - 1.0)]
-    return _tested(effect, sources, float(np.abs(table).max()), seeds, languages)
+    by_seed, by_language = _noise_once(
+        (ms_seed / cells,), over_languages.variance, (ms_error / cells,), seeds - 1 <= over_languages.df + 1e-9
+    )
+    sources = [Part(by_seed[0], seeds - 1.0, seeds), replace(over_languages, variance=by_language)]
+    return _tested(effect, sources, float(np.abs(table).max()), about)
 
 
-def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike) -> Crossed:
+def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike, *, families: Groups | None = None) -> Crossed:
     """Return the difference between two methods and its test, for runs that do not share their seeds.
 
     As `crossed`, where each method has seeds of its own and only the languages are shared: with y = effect_m +
     language_l + interaction_ml + seed_ms + error_msl, the seeds of each method add V_m = MS_S(m) / (S_m L) on S_m - 1
     degrees of freedom, and the two together have Welch's, (V_m + V_b)^2 / (V_m^2 / (S_m-1) + V_b^2 / (S_b-1)). The
-    languages add V_L = max(var_l(D_l) / L - noise, 0) on L - 1, with D_l the difference of the means of language l and
-    noise = sum_m MS_E(m) / (S_m L), which V_m has counted already. p and interval follow as for `crossed`.
+    languages add V_L = max(V_F - noise, 0), with V_F and its degrees of freedom those of `family_part` for the
+    differences D_l between the means of each language, and noise = sum_m MS_E(m) / (S_m L), which V_m has counted
+    already (where V_F has fewer degrees of freedom than the seeds of either method, V_m is cut instead). p and interval
+    follow as for `crossed`.
 
     Shapes: (S_m, L) and (S_b, L), the same languages in the same order; `n_seeds` is the smaller number of seeds. With
     one language it is Welch's t test. False positives at a nominal 5 %: 2.4 to 6 % for 3 to 10 seeds each
@@ -113,33 +155,63 @@ def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike) -> Crossed:
             f"The method has {a.shape[1]} languages and the baseline {b.shape[1]}; expected the same ones: "
             "keep the languages that both have."
         )
-    effect, languages = float(a.mean() - b.mean()), a.shape[1]
-    seeds = min(len(a), len(b))
+    if families is None:
+        return _unpaired(a, b, None)
+    labels = family_labels(families, a.shape[1])
+    grouped = _unpaired(by_family(a, labels), by_family(b, labels), None)
+    return replace(_unpaired(a, b, labels), by_family=grouped)
+
+
+def _unpaired(a: Table, b: Table, labels: Labels | None) -> Crossed:
+    """Return the test of `crossed_unpaired` on checked tables, but for `by_family`."""
+    effect, seeds = float(a.mean() - b.mean()), min(len(a), len(b))
+    over_languages, note = languages_part(a.mean(axis=0) - b.mean(axis=0), labels)
+    about = _About(seeds, a.shape[1], None if labels is None else int(labels.max()) + 1, note)
     if seeds < MIN_SEEDS:
-        return _unranked(effect, _too_few(seeds), seeds, languages)
+        return _unranked(effect, _too_few(seeds), about)
     squares = [(_mean_squares(one), one.size) for one in (a, b)]
-    by_seed = tuple(seed / cells for (seed, _, _), cells in squares)
-    noise = tuple(error / cells for (_, _, error), cells in squares)
-    means = a.mean(axis=0) - b.mean(axis=0)
-    by_language = float(means.var(ddof=1)) / languages if languages > 1 else 0.0
-    by_seed, by_language = _noise_once(by_seed, by_language, noise, seeds <= languages)
+    by_seed = tuple(seed / cells for (seed, _), cells in squares)
+    noise = tuple(error / cells for (_, error), cells in squares)
+    by_seed, by_language = _noise_once(by_seed, over_languages.variance, noise, seeds - 1 <= over_languages.df + 1e-9)
     spread = by_seed[0] ** 2 / (len(a) - 1) + by_seed[1] ** 2 / (len(b) - 1)
     welch = sum(by_seed) ** 2 / spread if spread else seeds - 1.0
-    sources = [_Source(sum(by_seed), welch), _Source(by_language, languages - 1.0)]
-    return _tested(effect, sources, max(float(np.abs(a).max()), float(np.abs(b).max())), seeds, languages)
+    sources = [Part(sum(by_seed), welch, seeds), replace(over_languages, variance=by_language)]
+    return _tested(effect, sources, max(float(np.abs(a).max()), float(np.abs(b).max())), about)
 
 
-def _mean_squares(table: Table) -> tuple[float, float, float]:
-    """Return the mean squares of seeds, languages and residuals; with one language, only seeds vary."""
+@dataclass(frozen=True)
+class _About:
+    """What a result says beside the test itself."""
+
+    n_seeds: int
+    n_languages: int
+    n_families: int | None
+    note: str | None
+    items: Part | None = None
+
+    def result(self, effect: float, **found: Any) -> Crossed:
+        """Return a result with these counts; what is not given is None."""
+        values = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p"), None) | found
+        return Crossed(
+            effect,
+            **values,
+            n_seeds=self.n_seeds,
+            n_languages=self.n_languages,
+            n_families=self.n_families,
+            n_items=self.items.n if self.items else None,
+            note=self.note,
+        )
+
+
+def _mean_squares(table: Table) -> tuple[float, float]:
+    """Return the mean squares of seeds and of residuals; with one language, only seeds vary."""
     seeds, languages = table.shape
     by_seed = table.mean(axis=1)
     if languages == 1:
-        return float(by_seed.var(ddof=1)), 0.0, 0.0
-    by_language = table.mean(axis=0)
-    residual = table - by_seed[:, None] - by_language + table.mean()
-    df_error = max(1, (seeds - 1) * (languages - 1))
-    ms_seed = languages * float(by_seed.var(ddof=1)) if seeds > 1 else 0.0
-    return ms_seed, seeds * float(by_language.var(ddof=1)), float((residual**2).sum()) / df_error
+        return float(by_seed.var(ddof=1)), 0.0
+    residual = table - by_seed[:, None] - table.mean(axis=0) + table.mean()
+    df_error = (seeds - 1) * (languages - 1)
+    return languages * float(by_seed.var(ddof=1)), float((residual**2).sum()) / df_error
 
 
 def _noise_once(
@@ -151,16 +223,15 @@ def _noise_once(
     return tuple(max(part - own, 0.0) for part, own in zip(by_seed, noise, strict=True)), by_language
 
 
-def _tested(effect: float, sources: Sequence[_Source], largest: float, seeds: int, languages: int) -> Crossed:
-    """Return the test of a mean whose error has these sources, the seeds first."""
+def _tested(effect: float, sources: Sequence[Part], largest: float, about: _About) -> Crossed:
+    """Return the test of a mean whose error has these sources, the seeds first, and the items that `about` has."""
+    sources = [*sources, *([about.items] if about.items else [])]
     variance = sum(one.variance for one in sources)
     error = float(np.sqrt(variance))
     if error <= 1e-12 * largest:
         if abs(effect) <= 1e-12 * largest:
-            return Crossed(0.0, 0.0, None, 0.0, 0.0, 1.0, seeds, languages)
-        return _unranked(
-            effect, "all differences are the same, so there is no noise to compare the effect with", seeds, languages
-        )
+            return about.result(0.0, standard_error=0.0, low=0.0, high=0.0, p=1.0)
+        return _unranked(effect, "all differences are the same, so there is no noise to compare the effect with", about)
     # A difference of mean squares that is only their rounding is no variance: it would leave no room between the quantiles.
     parts = [(one.variance / variance, one.df) for one in sources if one.variance > 1e-12 * variance]
 
@@ -171,15 +242,14 @@ def _tested(effect: float, sources: Sequence[_Source], largest: float, seeds: in
     low, high = min(quantiles), max(quantiles)
     critical = low if high - low < 1e-9 else float(brentq(lambda t: chance(t) - _LEVEL, low, high, xtol=1e-10))
     half = critical * error
-    return Crossed(
+    return about.result(
         effect,
-        error,
-        sources[0].variance / variance,
-        effect - half,
-        effect + half,
-        chance(effect / error),
-        seeds,
-        languages,
+        standard_error=error,
+        seed_share=sources[0].variance / variance,
+        low=effect - half,
+        high=effect + half,
+        p=chance(effect / error),
+        item_share=about.items.variance / variance if about.items else None,
     )
 
 
@@ -187,8 +257,8 @@ def _too_few(seeds: int) -> str:
     return f"{seeds} seed{'' if seeds == 1 else 's'}, and at least {MIN_SEEDS} are needed"
 
 
-def _unranked(effect: float, reason: str, seeds: int, languages: int) -> Crossed:
-    return Crossed(effect, None, None, None, None, None, seeds, languages, f"no ranking: {reason}")
+def _unranked(effect: float, reason: str, about: _About) -> Crossed:
+    return about.result(effect, reason=f"no ranking: {reason}")
 
 
 def two_way_bootstrap(

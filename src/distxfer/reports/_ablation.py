@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distxfer.experiments import setting_text
 from distxfer.reports._compare import counted, dropped_notes, effect_text, listed, p_text, starred
 from distxfer.reports._methods import left_out_notes
+from distxfer.reports._randomness import random_factors
 from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy
@@ -175,7 +176,8 @@ def _notes_of_unmatched(found: Ablation) -> list[str]:
 
 def _basis(found: Ablation) -> str:
     return (
-        f"{found.metric} of the targets, from {found.source}; paired by seed; seed and language both random. Checkpoint:"
+        f"{found.metric} of the targets, from {found.source}; paired by seed;"
+        f" {random_factors([one.test for one in found.effects])}. Checkpoint:"
         f" {_selection(found)}."
     )
 

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from distxfer.languages import language_name
+from distxfer.reports._randomness import family_notes, random_factors
 from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
@@ -140,9 +141,10 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     by = baseline.by_distance
     lines.append(
         f"{found.metric}; {'paired by seed' if found.paired else 'seeds not paired'}; {_range(sizes)} target languages, from"
-        f" {found.source}; seed and language both random; Holm over {counted(len(overall), 'method')}. Checkpoint:"
-        f" {found.selection}."
+        f" {found.source}; Holm over {counted(len(overall), 'method')}. Checkpoint: {found.selection}."
     )
+    lines.append(f"{random_factors([one.test for one in overall])}.")
+    lines += family_notes(here, 100.0 if found.fractions else 1.0)
     lines.append(
         f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
         f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} families"

@@ -17,6 +17,7 @@ from distxfer.reports._compare import (
     p_text,
     starred,
 )
+from distxfer.reports._randomness import few_families, random_factors
 from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy
@@ -123,7 +124,7 @@ def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> lis
         of = (
             "each language as it is: interval and p are over seeds, and say nothing of other languages"
             if by == "language"
-            else ("seed and language both random in a family of several languages; over seeds alone where it has one")
+            else "seeds and languages random in a family of several languages; over seeds alone where it has one"
         )
         second = "name" if by == "language" else "languages"
         columns = (by, second, "distance", found.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
@@ -170,8 +171,10 @@ def _by_distance(found: MethodComparisons) -> Table:
     tested: list[Comparison | Slope] = [*rests.comparisons, *found.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
-        f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; seed and language both"
-        f" random; Holm over the methods. {_basis(found)}",
+        f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; Holm over the methods."
+        f" {_basis(found)}",
+        f"{random_factors([one.test for one in rests.comparisons if one.subset != 'all'])}.",
+        *few_families(rests.comparisons),
         "slope: change of the gain per unit of distance, in points; its interval is over seeds, the languages being fixed.",
         "r: Spearman correlation of the gain with distance, over languages; p by permutations that keep families together"
         + (f"; the smallest |r| that so many independent languages show is {detectable:.2f}." if detectable else "."),

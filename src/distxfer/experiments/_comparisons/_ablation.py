@@ -105,7 +105,7 @@ def ablate(
     Raises InputError as `match` does, or where no two methods differ in one thing alone.
     """
     found = match(collection, baseline, metric, distance_name, imputed, matrix)
-    made = design(found.methods, found.baseline, found.group.runs)
+    made = design(found.methods, found.baseline, found.group.runs, found.group.items)
     single, unmatched = effects(made, 1)
     if not single:
         raise InputError(

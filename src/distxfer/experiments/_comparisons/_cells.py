@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from distxfer.experiments._comparisons._items import Items
+
 Array = npt.NDArray[np.float64]
 Cells = Mapping[str, Mapping[str, float]]  # the scores of one method by seed and language, only what is there
 _NAMED = 3  # methods without a seed that a line names
@@ -16,7 +18,8 @@ _NAMED = 3  # methods without a seed that a line names
 class Group:
     """All methods of one model and task, and how far their languages are from the source; `collapsed` counts by method.
 
-    Languages are near up to the distance `middle`: the median of the baseline's, whatever else is compared.
+    Languages are near up to the distance `middle`: the median of the baseline's, whatever else is compared. `items` has
+    what each run predicted, where that is known.
     """
 
     model: str
@@ -27,6 +30,7 @@ class Group:
     middle: float
     paired: bool
     collapsed: Mapping[str, int] | None = None
+    items: Items | None = None
 
     def belongs(self, language: str, subset: str) -> bool:
         """Return whether a language is in `all`, `near` (at most at the distance `middle`) or `far`."""
@@ -46,6 +50,7 @@ class Full:
     """Scores without gaps: (seeds, languages) for each method, all of the same languages; and what was left out for it."""
 
     languages: tuple[str, ...]
+    seeds: Mapping[str, tuple[str, ...]]
     scores: Mapping[str, Array]
     dropped: tuple[str, ...]
 
@@ -58,7 +63,7 @@ class Full:
         """Return the part of some of the languages."""
         places = [place for place, code in enumerate(self.languages) if belongs(code)]
         scores = {name: table[:, places] if table.size else table for name, table in self.scores.items()}
-        return Full(tuple(self.languages[place] for place in places), scores, self.dropped)
+        return Full(tuple(self.languages[place] for place in places), self.seeds, scores, self.dropped)
 
 
 def pair(group: Group, method: str, belongs: Callable[[str], bool] = lambda code: True) -> Full:
@@ -78,7 +83,8 @@ def full(methods: Mapping[str, Cells], belongs: Callable[[str], bool], *, paired
         for name, cells in methods.items()
     }
     never = [f"`{code}` (not tested by `{name}`)" for name in methods for code in sorted(every - tested[name])]
-    return Full(tuple(languages), scores, (*never, *dropped))
+    used = {name: tuple(own) for name, own in seeds.items()}
+    return Full(tuple(languages), used, scores, (*never, *dropped))
 
 
 def complete(

@@ -10,6 +10,7 @@ import numpy as np
 
 from distxfer.errors import InputError, unknown
 from distxfer.experiments._comparisons._cells import Cells, Full, Group, complete, middle_of, pair
+from distxfer.experiments._comparisons._items import Items
 from distxfer.experiments._results._scores import Score
 from distxfer.languages import canonical, check_distance, distance, lineage
 from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
@@ -96,11 +97,13 @@ def compare(
     matrix: Path | None = None,
     paired: bool = False,
     selection: str = "not known",
+    items: Items | None = None,
 ) -> Comparisons:
     """Compare every method with the baseline, for each model and task, on all, the near and the far target languages.
 
     `paired` says that runs of equal seed share data order and initial weights: then the test is `crossed` on their
-    differences, else `crossed_unpaired`. Near are the targets at most at the median distance from the source of those
+    differences, else `crossed_unpaired`; with `items` (what each run got right, see `read_items`) the test
+    items are random too. Near are the targets at most at the median distance from the source of those
     that the baseline has, whatever else is compared. Holm's
     correction is over the methods of one model, task and subset. Seeds or languages with missing scores are left out
     until the table of a method and the baseline is complete, as few scores as possible, and named; near and far are parts of
@@ -126,7 +129,7 @@ def compare(
         far_from, lacking = distances_of(start, languages, distance_name, imputed, matrix)
         notes += lacking
         middle = middle_of(runs[baseline], far_from)
-        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, middle, paired)
+        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, middle, paired, items=items)
         rows, left_out = compared(group)
         comparisons += rows
         notes += left_out
@@ -221,18 +224,32 @@ def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | st
         why = f" once this is: {', '.join(both.dropped)}" if both.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
     a, b = both.scores[method], both.scores[group.baseline]
+    families = families_of(both.languages)
     return Comparison(
         model=group.model,
         task=group.task,
         baseline=group.baseline,
         method=method,
         subset=subset,
-        test=crossed(a - b) if group.paired else crossed_unpaired(a, b),
+        test=paired_test(group, method, both) if group.paired else crossed_unpaired(a, b, families=families),
         p_holm=None,
         bootstrap=two_way_bootstrap(a - b) if group.paired else (None, None),
         collapsed=None if group.collapsed is None else group.collapsed[method],
         dropped=both.dropped,
     )
+
+
+def paired_test(group: Group, method: str, both: Full) -> Crossed:
+    """Return the crossed test of a method and the baseline: seeds, languages in families, and items where they are known."""
+    weights = {method: 1.0, group.baseline: -1.0}
+    items = None if group.items is None else group.items.differences(weights, both.languages, both.seeds)
+    difference = both.scores[method] - both.scores[group.baseline]
+    return crossed(difference, families=families_of(both.languages), items=items)
+
+
+def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the widest family of each language, empty for one that has none."""
+    return [lineage(code)[:1] for code in languages]
 
 
 def transfers_of(group: Group) -> list[Transfer]:
@@ -292,7 +309,16 @@ def test_record(test: Crossed) -> dict[str, object]:
         "n_languages": test.n_languages,
         "seed_share": test.seed_share,
         "reason": test.reason,
+        "note": test.note,
+        "n_families": test.n_families,
+        "by_family": None if test.by_family is None else _family_record(test.by_family),
+        "n_items": test.n_items,
+        "item_share": test.item_share,
     }
+
+
+def _family_record(test: Crossed) -> dict[str, object]:
+    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p, "reason": test.reason}
 
 
 def _record(one: Comparison) -> dict[str, object]:

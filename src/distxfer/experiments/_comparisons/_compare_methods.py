@@ -8,11 +8,18 @@ from typing import Any
 
 from distxfer.experiments._comparisons._cells import Group, pair
 from distxfer.experiments._comparisons._collect import Collection
-from distxfer.experiments._comparisons._compare import Comparisons, compared, holm_over, test_record, transfers_of
+from distxfer.experiments._comparisons._compare import (
+    Comparisons,
+    compared,
+    holm_over,
+    paired_test,
+    test_record,
+    transfers_of,
+)
 from distxfer.experiments._comparisons._matching import Difference, Matched, differences, match, nothing_left
 from distxfer.experiments._results._selection import selection_warnings
 from distxfer.languages import language_name, lineage
-from distxfer.measure import Crossed, crossed, slope_over_seeds
+from distxfer.measure import Crossed, slope_over_seeds
 
 
 @dataclass(frozen=True)
@@ -209,7 +216,7 @@ def _part(group: Group, method: str, part: str, languages: Container[str]) -> Pa
         distance=fmean(known) if known else None,
         mean_baseline=float(b.mean()),
         mean=float(a.mean()),
-        test=crossed(a - b),
+        test=paired_test(group, method, both),
         p_holm=None,
         dropped=both.dropped,
     )

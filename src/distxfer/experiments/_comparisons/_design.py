@@ -16,7 +16,8 @@ from distxfer.experiments._comparisons._collect import (
     sortable,
     stands_for_presence,
 )
-from distxfer.experiments._comparisons._compare import holm_over
+from distxfer.experiments._comparisons._compare import families_of, holm_over
+from distxfer.experiments._comparisons._items import Items
 from distxfer.measure import Crossed, contrast, crossed, interval
 
 ABSENT = None  # the value of an intervention's key in a method that has no such intervention
@@ -85,6 +86,7 @@ class Design:
     axes: tuple[Axis, ...]
     levels: tuple[tuple[Hashable | None, ...], ...]
     columns: Mapping[str, Sequence[Hashable | None]]
+    items: Items | None
 
     def along(self, axis: Axis, cells: Iterable[int]) -> tuple[str, ...]:
         """Return the keys that go along with an axis and are not the same in all of these cells."""
@@ -96,7 +98,9 @@ class Design:
         )
 
 
-def design(methods: Sequence[Method], baseline: Method, cells: Mapping[str, Cells]) -> Design:
+def design(
+    methods: Sequence[Method], baseline: Method, cells: Mapping[str, Cells], items: Items | None = None
+) -> Design:
     """Return the design that the settings of methods make; the baseline gives each axis its reference."""
     columns = _columns(methods)
     owners = {key: _owner(key, columns) for key in columns}
@@ -108,7 +112,7 @@ def design(methods: Sequence[Method], baseline: Method, cells: Mapping[str, Cell
         along = tuple(other for other, owner in owners.items() if owner == key != other)
         axes.append(Axis(key, along, _value(reference), tuple(values)))
     levels = tuple(tuple(columns[axis.key][cell] for axis in axes) for cell in range(len(methods)))
-    return Design(tuple(one.name for one in methods), cells, tuple(axes), levels, columns)
+    return Design(tuple(one.name for one in methods), cells, tuple(axes), levels, columns, items)
 
 
 def effects(found: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
@@ -203,11 +207,16 @@ def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | s
         for cell, name in enumerate(found.names)
         if cell not in used and all(found.levels[cell][axis] in pair for axis, pair in levels.items())
     ]
+    weights = {found.names[cell]: float(weighed.weights[cell]) for cell in used}
     return Effect(
         changes=tuple((found.axes[axis].key, *pair) for axis, pair in changes.items()),
         along=tuple(key for axis in changes for key in found.along(found.axes[axis], used)),
         matches=weighed.matches,
-        test=crossed(np.tensordot(weighed.weights[used], scores, axes=1)),
+        test=crossed(
+            np.tensordot(weighed.weights[used], scores, axes=1),
+            families=families_of(kept.languages),
+            items=None if found.items is None else found.items.differences(weights, kept.languages, kept.seeds),
+        ),
         p_holm=None,
         alone=tuple(alone),
         dropped=kept.dropped,

@@ -9,12 +9,14 @@ from distxfer.errors import InputError, unknown
 from distxfer.experiments._comparisons._cells import Cells, Group, middle_of
 from distxfer.experiments._comparisons._collect import Collection, Method
 from distxfer.experiments._comparisons._compare import distance_label, distances_of
+from distxfer.experiments._comparisons._items import read_items
 from distxfer.experiments._comparisons._one_seed import stored_answers
 from distxfer.experiments._results._result import Result
 from distxfer.experiments._results._selection import selection_of
 from distxfer.languages import check_distance
 
 _SPLIT = "test"
+_MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
 # What a method may read beside the task, and what its numbers may depend on beside its settings.
 _DATA = ("task", "parallel", "distances", "files")
 _MACHINE = ("device", "dtype", "processes", "cpu", "threads")
@@ -112,7 +114,15 @@ def match(
     recipe = base.runs[0].data["recipe"]
     collapsed = {one.name: sum(run.data["status"] == "collapsed" for run in one.runs) for one in methods}
     middle = middle_of(own[base.name], far_from)
-    group = Group(recipe["model"]["name"], recipe["task"]["name"], base.name, own, far_from, middle, True, collapsed)
+    folders = {
+        (one.name, str(run.data["seed"])): dict.fromkeys(own[one.name][str(run.data["seed"])], run.folder)
+        for one in methods
+        for run in one.runs
+        if str(run.data["seed"]) in own[one.name]
+    }
+    items = read_items(folders, own) if metric == _MEAN_OF_ITEMS else None
+    names = recipe["model"]["name"], recipe["task"]["name"]
+    group = Group(*names, base.name, own, far_from, middle, True, collapsed, items)
     return Matched(base, tuple(methods), group, metric, source, name, tuple(notes), tuple(left_out))
 
 

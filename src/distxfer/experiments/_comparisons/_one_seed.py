@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowException, parquet
+from pyarrow import ArrowException, Table, parquet
 
 from distxfer.data import Task
 from distxfer.errors import InputError
@@ -143,15 +143,19 @@ def _finished(folder: Path) -> Result:
 
 def stored_answers(folder: Path) -> Answers:
     """Return what a run answered to every test example; raises InputError where that cannot be read."""
-    path = folder / "predictions.parquet"
-    try:
-        rows = parquet.read_table(path, columns=_COLUMNS).to_pylist()
-    except (OSError, ArrowException, KeyError) as error:
-        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
     answers: dict[str, dict[str, tuple[str, str]]] = {}
-    for row in rows:
+    for row in stored_predictions(folder).to_pylist():
         answers.setdefault(row["language"], {})[row["example_id"]] = row["label"], row["prediction"]
     return answers
+
+
+def stored_predictions(folder: Path) -> Table:
+    """Return the table of a run's test predictions; raises InputError where it cannot be read."""
+    path = folder / "predictions.parquet"
+    try:
+        return parquet.read_table(path, columns=_COLUMNS)
+    except (OSError, ArrowException, KeyError) as error:
+        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
 
 
 def _check_same(first: Answers, second: Answers, baseline: Path, method: Path) -> None:

@@ -10,6 +10,7 @@ from distxfer.experiments import MethodComparisons
 from distxfer.measure import Crossed
 from distxfer.reports import Table, method_tables
 from distxfer.reports._compare import effect_text, p_text
+from distxfer.reports._randomness import random_factors
 from distxfer.reports._report._charts import (
     AXIS,
     NAME_AXIS,
@@ -63,8 +64,9 @@ def headline(facts: Facts) -> Section:
             f" languages and on the near and far ones (split at the median {facts.main_distance} distance from"
             f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
             " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
-            "Computed on the seed × language table of differences, runs of equal seed paired, seed and language both random"
-            " (the crossed test of docs/statistics.md). Seeds are never pooled with languages, and collapsed runs are"
+            "Computed on the seed × language table of differences, runs of equal seed paired, by the crossed test of"
+            f" docs/statistics.md; {random_factors([one.test for one in found.comparisons.comparisons])}."
+            " Seeds are never pooled with languages, and collapsed runs are"
             " counted but not averaged in.",
             *_unranked(facts, found),
         ),

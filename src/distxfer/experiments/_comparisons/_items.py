@@ -1,0 +1,81 @@
+"""Which test items each run got right: items that languages share are a source of uncertainty of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from distxfer.errors import InputError
+from distxfer.experiments._comparisons._one_seed import stored_predictions
+
+if TYPE_CHECKING:
+    from distxfer.experiments._comparisons._cells import Cells
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Whether each run is right (1) or wrong (0), by method and seed: (languages, items), NaN where there is no such item."""
+
+    languages: tuple[str, ...]
+    right: Mapping[tuple[str, str], Array]
+
+    def differences(
+        self, weights: Mapping[str, float], languages: Sequence[str], seeds: Mapping[str, Sequence[str]]
+    ) -> Array | None:
+        """Return the weighted sum over methods, (seeds, languages, items), each with its seeds in this order.
+
+        None where a run is not known here, or has other items than the rest.
+        """
+        if not all((name, seed) in self.right for name in weights for seed in seeds[name]):
+            return None
+        places = [self.languages.index(code) for code in languages]
+        tables = {name: np.stack([self.right[name, seed][places] for seed in seeds[name]]) for name in weights}
+        there = [np.isfinite(table) for table in tables.values()]
+        if not all((one == there[0][0]).all() for one in there):
+            return None
+        return np.asarray(sum(weight * tables[name] for name, weight in weights.items()), dtype=np.float64)
+
+
+def read_items(
+    folders: Mapping[tuple[str, str], Mapping[str, Path]], scores: Mapping[str, Cells], *, unit: float = 1.0
+) -> Items | None:
+    """Return which items the runs got right: `folders` has the run that each method and seed has a language's score from.
+
+    None where the predictions of a run cannot be read, or where their means, times `unit`, are not its scores.
+    """
+    languages = tuple(sorted({code for by_language in folders.values() for code in by_language}))
+    columns: dict[str, int] = {}
+    found: dict[tuple[str, str], list[tuple[int, Array, Array]]] = {}
+    for (method, seed), by_language in folders.items():
+        try:
+            answers = {folder: _right(folder) for folder in set(by_language.values())}
+        except InputError:
+            return None
+        own = found.setdefault((method, seed), [])
+        for code, folder in by_language.items():
+            names, right = answers[folder].get(code, (np.empty(0, dtype=object), np.empty(0)))
+            if not right.size or abs(unit * right.mean() - scores[method][seed][code]) > 1e-6 * unit:
+                return None
+            places = np.array([columns.setdefault(name, len(columns)) for name in names])
+            own.append((languages.index(code), places, unit * right))
+    tables = {key: np.full((len(languages), len(columns)), np.nan) for key in found}
+    for key, rows in found.items():
+        for row, places, right in rows:
+            tables[key][row, places] = right
+    return Items(languages, tables)
+
+
+def _right(folder: Path) -> dict[str, tuple[npt.NDArray[np.object_], Array]]:
+    """Return the items of each language that a run was tested in, and whether it was right."""
+    table = stored_predictions(folder)
+    codes, names, label, prediction = (table[name].to_numpy() for name in table.column_names)
+    right = (label == prediction).astype(np.float64)
+    kinds, rows = np.unique(codes.astype(str), return_inverse=True)
+    return {str(code): (names[rows == number], right[rows == number]) for number, code in enumerate(kinds)}
