@@ -32,7 +32,7 @@ def test_the_first_proposal(there, name):
     first, *others = proposals(has, E5)
     assert first.recipe == name
     assert first.evidence == study()["methods"][name]
-    assert first.evidence.shown
+    assert first.evidence.shown == (name != "drift_reg")  # its p is .058 with families as the units
     assert first.recipe not in {one.recipe for one in others}
     ranked = [(one.evidence.shown, one.evidence.all.low) for one in (first, *others) if one.evidence]
     assert ranked == sorted(ranked, reverse=True)
