@@ -6,8 +6,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+STDOUT = "standard output"  # as messages call it
 
 
 @contextmanager
@@ -88,18 +90,23 @@ def notice(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Write a line to stderr; where that is full or closed, nobody can be told."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:
-    """Write text to stdout as it is."""
-    sys.stdout.write(text)
+    """Write text to stdout as it is; raises OSError that names the standard output where it takes no more."""
+    try:
+        sys.stdout.write(text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, STDOUT) from error
 
 
 def write_json(data: Any) -> None:
-    """Write data as JSON to stdout."""
-    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    """Write data as JSON to stdout, with escapes where its encoding is not Unicode."""
+    unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    write(json.dumps(data, indent=1, ensure_ascii=not unicode) + "\n")
 
 
 def write_facts(facts: dict[str, Any], as_json: bool) -> None:

@@ -4,17 +4,22 @@ Tables go to stdout, progress and notices to stderr. Exit 0: done; 2: the input 
 interrupted, and the same command goes on; 1: anything else. What needs torch is imported inside the verbs.
 """
 
-import errno
 import functools
+import io
+import os
+import re
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from distxfer import __version__
-from distxfer._console import say, write
+from distxfer._console import STDOUT, say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
 from distxfer.cli._new_language import new_language
@@ -22,7 +27,9 @@ from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
 from distxfer.cli._sweep import sweep
-from distxfer.errors import InputError, RunError
+from distxfer.errors import InputError, RunError, brief, unreadable
+
+_DEBUG = "--debug"
 
 app = typer.Typer(
     help="Better cross-lingual transfer to typologically distant languages, measured honestly.",
@@ -33,8 +40,56 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line, with `--debug` anywhere in it; whatever no verb has a message for becomes one line."""
+    _open_streams()
+    try:
+        app([word for word in sys.argv[1:] if word != _DEBUG])
+    except KeyboardInterrupt:  # while the words are read, or something is imported
+        say("Interrupted.")
+        raise SystemExit(130) from None
+    except Exception as error:  # the edge: what arrives here is a fault of distxfer
+        if _DEBUG in sys.argv[1:]:
+            raise
+        say(_fault(error))
+        raise SystemExit(1) from None
+    finally:
+        _close_stdout()
+
+
+def _open_streams() -> None:
+    """Make every text printable in any encoding, and give a closed stream a place to write to."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115  as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_stdout() -> None:
+    """Write what is still in the buffer of stdout; what cannot take it is said here, and not by the interpreter."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader of a pipe has what it wants
+            error.filename = STDOUT
+            say(f"Error: {unreadable(error)[0]}")
+        raise SystemExit(1) from None
+
+
+def _fault(error: Exception) -> str:
+    """Return one line on an error that nothing foresaw: what it is, where, and how to report it."""
+    package = str(Path(__file__).parents[1])
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(package) and Path(frame.filename) != Path(__file__)]
+    last = (own or list(frames))[-1]
+    place = f"{Path(last.filename).relative_to(package) if own else last.filename}:{last.lineno}"
+    said = (str(error).splitlines() or [""])[0][:300]
+    return brief(
+        f"Error: {type(error).__name__}{': ' * bool(said)}{said} ({place}). This is a fault of distxfer {__version__}. Please"
+        " report it with this line and what the same command prints with `--debug`."
+    )
 
 
 @contextmanager
@@ -56,6 +111,7 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)  # keeps the signature, which typer reads
     def guarded(*arguments: Any, **options: Any) -> None:
         try:
+            _check_text([*arguments, *options.values()])
             with _stoppable():
                 verb(*arguments, **options)
         except InputError as error:
@@ -64,16 +120,31 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
         except RunError as error:
             say(f"Error: {error}")
             raise typer.Exit(1) from error
+        except BrokenPipeError as error:
+            raise typer.Exit(1) from error
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise
-            say(f"Error: `{str(error.filename)[:60]}...` is longer than a path can be. Give a shorter one.")
-            raise typer.Exit(2) from error
+            if _DEBUG in sys.argv[1:]:
+                traceback.print_exception(error)
+            message, full = unreadable(error)
+            say(f"Error: {brief(message)}")
+            raise typer.Exit(1 if full else 2) from error
         except KeyboardInterrupt:
             say("Interrupted. The same command goes on from the last checkpoint.")
             raise typer.Exit(130) from None
 
     return guarded
+
+
+def _check_text(values: Iterable[object]) -> None:
+    """Raise InputError for a word of the command line that is no text, or holds NUL, which no name may."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            _check_text(value)
+        elif isinstance(value, str | Path) and re.search("[\0\ud800-\udfff]", str(value)):
+            raise InputError(
+                f"`{value}` holds NUL or bytes that are no text in the encoding of this shell"
+                f" ({sys.getfilesystemencoding()}). Give text, in a UTF-8 locale where it is not ASCII."
+            )
 
 
 def _version(wanted: bool) -> None:
@@ -86,6 +157,9 @@ def _version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(_DEBUG, help="Show the traceback of an unexpected error; may stand after the verb, too.")
     ] = False,
 ) -> None:
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""

@@ -8,7 +8,7 @@ import typer
 
 from distxfer._complete import complete_override
 from distxfer._console import width, write, write_json
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 
 Overrides = Annotated[
     list[str] | None,
@@ -38,8 +38,8 @@ def recipe_of(overrides: list[str] | None) -> Any:
         word.split("=", 1)[1].strip() for word in words if word.split("=", 1)[0].strip() == "recipe" and "=" in word
     ]
     if len(names) != 1 or not names[0]:
-        said = "no recipe" if not names or not names[0] else f"{len(names)} recipes ({', '.join(names)})"
-        raise InputError(f"The command names {said}; expected one `recipe=NAME`. Recipes: {', '.join(recipe_files())}.")
+        said = "no recipe" if not names or not names[0] else f"{len(names)} recipes ({listed(names)})"
+        raise InputError(f"The command names {said}; expected one `recipe=NAME`. Recipes: {listed(recipe_files())}.")
     return load_recipe(names[0], [word for word in words if word.split("=", 1)[0].strip() != "recipe"])
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 from distxfer.data._cldr_files import Annotation, read_annotations
 from distxfer.data._emoji import load_emoji
 from distxfer.data._examples import Data
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 
 FEWEST = 1000  # names of a language that is listed without being asked for
@@ -82,7 +82,7 @@ def notes(data: Data, locales: Mapping[str, Locale]) -> tuple[str, ...]:
     if kinds:
         said.append(
             f"{kinds.total()} of the {len(every)} emoji have no {what} in `{data.folder}` in any of these languages: left out"
-            f" ({', '.join(f'{name} {count}' for name, count in kinds.most_common())})."
+            f" ({listed(f'{name} {count}' for name, count in kinds.most_common())})."
         )
     if missing:
         said.append(f"Emoji without {what}, left out: {_counts(missing)}.")
@@ -127,7 +127,7 @@ def _chosen(data: Data) -> Mapping[str, Locale]:
             having = [one.name for one in every.values() if one.texts]
             raise InputError(
                 f"`pattern` names the locale `{name}`, of which `{data.folder}` has no {_what(data)}."
-                f"{did_you_mean(name, having)} It has: {', '.join(sorted(having))}."
+                f"{did_you_mean(name, having)} It has: {listed(sorted(having))}."
             )
         if key in named:
             raise InputError(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from distxfer.data._examples import Answer, Label, Tags
 from distxfer.data._tables import Table
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 
 # Field -> column, where a format has names of its own.
 OWN_NAMES: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
@@ -45,7 +45,7 @@ class Row:
         column = self.column(name)
         if column not in self.record:
             raise InputError(
-                f"`{self.place}` has no `{column}`, only: {', '.join(self.record)}.{did_you_mean(column, self.record)}"
+                f"`{self.place}` has no `{column}`, only: {listed(self.record)}.{did_you_mean(column, self.record)}"
             )
         return self.record[column]
 
@@ -98,7 +98,7 @@ class Labels:
             if self._train is not None:
                 raise InputError(
                     f"`{row.place}` has the label `{_short(name)}`, which `{self._train.path}` does not have."
-                    f"{did_you_mean(name, self.names)} Expected one of: {', '.join(self.names)}."
+                    f"{did_you_mean(name, self.names)} Expected one of: {listed(self.names)}."
                 )
             row.whole(name)
             self._numbers[name] = len(self._numbers)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from distxfer.data._examples import Answer, Data, Example, Tags, Task
 from distxfer.data._tables import Table
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -59,7 +59,7 @@ class Row:
         """Return what a column holds; raises InputError where there is none."""
         if column not in self.record:
             raise InputError(
-                f"`{self.path}` has no column `{column}`, only: {', '.join(self.record)}."
+                f"`{self.path}` has no column `{column}`, only: {listed(self.record)}."
                 f"{did_you_mean(column, self.record)} Is it a file of another dataset?"
             )
         return self.record[column]
@@ -90,7 +90,7 @@ class Row:
         if type(value) is int and 0 <= value < len(labels):
             return value
         if value not in labels:
-            raise self.wrong(value, column, f"a label, 0 to {len(labels) - 1} or one of: {', '.join(labels)}")
+            raise self.wrong(value, column, f"a label, 0 to {len(labels) - 1} or one of: {listed(labels)}")
         return labels.index(cast(str, value))
 
     def wrong(self, value: object, column: str, expected: str) -> InputError:
@@ -258,7 +258,7 @@ def _are(kind: type, values: Any) -> bool:
 
 def said_of(name: str, what: str, left_out: Counter[str]) -> tuple[str, ...]:
     """Return what users are to be told of the pairs or sentences that were left out, by language."""
-    counts = ", ".join(f"{language} {count:,}" for language, count in left_out.items() if count)
+    counts = listed(f"{language} {count:,}" for language, count in left_out.items() if count)
     return (f"`{name}`: {what}, left out: {counts}.",) if counts else ()
 
 
@@ -283,7 +283,7 @@ def hub_task(
     trains = sorted({language for one in datasets if "train" in one.splits for language in one.codes})
     if trains and source not in trains:
         raise InputError(
-            f"The task `{data.name}` has no text to train on in `{source}`. Its source may be: {', '.join(trains)}."
+            f"The task `{data.name}` has no text to train on in `{source}`. Its source may be: {listed(trains)}."
         )
     languages = (source, *targets)
     parts: dict[tuple[str, str], Dataset] = {}
@@ -346,4 +346,4 @@ def _said(
         total = sum(counts.values())
         yield f"`{name}`: {total:,} {'rows were' if total > 1 else 'row was'} left out of {split} ({said}): {reason}."
     if splits["dev"] and (without := [language for language in languages if language not in splits["dev"]]):
-        yield f"`{name}` has no dev part in: {', '.join(without)}."
+        yield f"`{name}` has no dev part in: {listed(without)}."

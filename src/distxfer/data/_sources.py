@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from distxfer.data import parallel, tasks
 from distxfer.data._examples import About, Data, ParallelText, Task
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 
 TASKS, PARALLEL = "distxfer.tasks", "distxfer.parallel"  # the groups of entry points
 _PACKAGES = {TASKS: tasks, PARALLEL: parallel}
@@ -76,7 +76,7 @@ def load_task(data: str | Data, source: str, targets: tuple[str, ...], *, target
         if language not in known:
             raise InputError(
                 f"The task `{data.name}` has no data for the language `{language}`.{did_you_mean(language, known)}"
-                f" It has: {', '.join(known)}."
+                f" It has: {listed(known)}."
             )
     return cast(TaskSource, _find(TASKS, data)).load(data, source, targets, target_labels=target_labels)
 
@@ -90,7 +90,7 @@ def load_parallel(data: str | Data, source: str, targets: tuple[str, ...]) -> Pa
     if data.name in parallel_names() and source not in (known := parallel_languages(data)):
         raise InputError(
             f"The parallel text `{data.name}` has nothing in the source language `{source}`. Use a folder of your own, or"
-            f" one of its languages: {', '.join(known)}."
+            f" one of its languages: {listed(known)}."
         )
     return cast(ParallelSource, _find(PARALLEL, data)).load(data, source, targets)
 
@@ -106,7 +106,7 @@ def _find(group: str, data: Data) -> object:
     for name in (field.name for field in fields(Data) if field.name != "name"):
         if getattr(data, name) and name not in keys:
             section = _SECTIONS[group]
-            reads = ", ".join(f"`{section}.{key}`" for key in keys)
+            reads = listed(f"`{section}.{key}`" for key in keys)
             raise InputError(
                 f"`{section}.{name}` has no effect on the {_WHAT[group]} `{data.name}`. Leave it out"
                 f"{f'; of such keys, it reads {reads}' if keys else ''}."
@@ -131,7 +131,7 @@ def _source(group: str, data: Data) -> TaskSource | ParallelSource:
         return _shipped_source(group, _FOLDER)
     known = sorted({*shipped, *points})
     raise InputError(
-        f"The {_WHAT[group]} `{data.name}` is neither built in ({', '.join(known)}) nor a folder."
+        f"The {_WHAT[group]} `{data.name}` is neither built in ({listed(known)}) nor a folder."
         f"{did_you_mean(data.name, known)}"
     )
 

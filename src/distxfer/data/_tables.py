@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distxfer.data._files import decoded_lines, lines
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 
 Rows = Iterator[tuple[int, dict[str, object]]]
 _LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
@@ -106,7 +106,7 @@ def _header(table: Table, number: int, line: Sequence[str]) -> list[str]:
 def _record(table: Table, number: int, header: list[str], values: list[str]) -> dict[str, object]:
     if len(values) != len(header):
         raise InputError(
-            f"`{table.place(number)}` has {len(values)} columns, but the header has {len(header)}: {', '.join(header)}."
+            f"`{table.place(number)}` has {len(values)} columns, but the header has {len(header)}: {listed(header)}."
         )
     return dict(zip(header, values, strict=True))
 

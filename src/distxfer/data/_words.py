@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from distxfer.data._examples import Data, Example, Pair
 from distxfer.data._files import language_paths, lines
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -230,7 +230,7 @@ def _path_of(language: str, paths: Mapping[str, Path], folder: Path, ending: str
     if language not in paths:
         raise InputError(
             f"`{folder}` has no `{language}.{ending}`. Put it there, or keep to `languages` that have one:"
-            f" {', '.join(paths) or 'none'}."
+            f" {listed(paths) or 'none'}."
         )
     return paths[language]
 

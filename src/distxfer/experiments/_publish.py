@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from distxfer.errors import InputError, RunError
+from distxfer.errors import InputError, RunError, listed
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._runs._card_loading import PLACE
 
@@ -169,7 +169,7 @@ def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str,
     if data["provenance"].get("git_dirty"):
         yield "The code was changed since its last commit (`git_dirty`): others cannot make this run again."
     if paths := list(dict.fromkeys(_paths([data["recipe"], data["provenance"].get("command", [])]))):
-        yield f"`{_RESULT}` shows paths of this machine: {', '.join(f'`{path}`' for path in paths)}."
+        yield f"`{_RESULT}` shows paths of this machine: {listed(f'`{path}`' for path in paths)}."
 
 
 def _bases(model: Path, files: Mapping[str, object]) -> list[str]:

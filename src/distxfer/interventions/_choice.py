@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BeforeValidator
 
 from distxfer._lists import comma_separated
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.interventions._contract import Languages
 from distxfer.languages import Distances, canonical, weights
 
@@ -81,11 +81,11 @@ def language_choice(keys: Weighted, languages: Languages, distances: Distances) 
             if language not in languages.targets:
                 raise InputError(
                     f"The intervention is to use `{language}`, which is no target of this run."
-                    f"{did_you_mean(language, languages.targets)} Targets: {', '.join(languages.targets)}."
+                    f"{did_you_mean(language, languages.targets)} Targets: {listed(languages.targets)}."
                 )
         if len(set(chosen)) < len(chosen) or not chosen:
             raise InputError(
-                f"The intervention's `languages` are `{', '.join(keys.languages)}`; expected each once, and at least one."
+                f"The intervention's `languages` are `{listed(keys.languages)}`; expected each once, and at least one."
             )
     values = distances.by(keys.distance).values if keys.weighting != "uniform" else dict.fromkeys(distances.values, 1.0)
     return LanguageChoice(

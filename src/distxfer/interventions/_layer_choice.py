@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from distxfer._lists import comma_separated
 from distxfer.encoders import Encoder, Layers, layer_numbers
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.languages import Distances
 from distxfer.measure import correlate
 
@@ -127,8 +127,8 @@ def _guided(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerCho
     languages = [one for one in between.values if all(one in drift for drift in drifts)]
     if len(languages) < _FEWEST:
         raise InputError(
-            f"`measurement` has drift for {len(languages)} of this run's targets ({', '.join(languages) or 'none'}); expected"
-            f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {', '.join(between.values)}."
+            f"`measurement` has drift for {len(languages)} of this run's targets ({listed(languages) or 'none'}); expected"
+            f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {listed(between.values)}."
         )
     far = [between.values[one] for one in languages]
     found = {

@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.languages._codes import canonical
 from distxfer.languages._distances import Distance, between, check_name, distance
 from distxfer.languages._matrix import read_matrix
@@ -60,7 +60,7 @@ class Distances:
     def _shuffled(self) -> "Distances":
         if len(self.entries) < 2:
             raise InputError(
-                f"Distance `shuffled` needs at least 2 targets, and there is `{', '.join(self.entries)}`. Add targets."
+                f"Distance `shuffled` needs at least 2 targets, and there is `{listed(self.entries)}`. Add targets."
             )
         donors = _cycle(sorted(self.entries))
         entries = {

@@ -19,7 +19,7 @@ from accelerate.utils import (
 )
 from torch.torch_version import TorchVersion
 
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
@@ -201,7 +201,7 @@ def _check_tracker(name: str) -> None:
     known = [kind for kind in LoggerType.list() if kind != "all"]
     if name not in known:
         raise InputError(
-            f"`--log-with` has `{name}`, which Accelerate does not know.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            f"`--log-with` has `{name}`, which Accelerate does not know.{did_you_mean(name, known)} Known: {listed(known)}."
         )
     if name not in {str(kind.value) for kind in get_available_trackers()}:
         raise InputError(f"`--log-with` has `{name}`, which is not installed. Run: pip install {name}")

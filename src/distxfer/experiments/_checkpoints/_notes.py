@@ -5,6 +5,7 @@ from math import isnan
 
 from distxfer.data import ParallelText, Task, kind_of
 from distxfer.encoders import Encoder
+from distxfer.errors import listed
 from distxfer.experiments._runs._measurements import FEWEST, Moment, Row, Snapshot
 from distxfer.experiments._runs._predict import Scored
 from distxfer.measure import cka_reason, standardise
@@ -56,7 +57,7 @@ def _drift_notes(taken: Mapping[Moment, Snapshot], task: Task, rows: Iterable[Ro
     for (language, reason), numbers in layers.items():
         found.setdefault((reason, tuple(numbers)), []).append(language)
     return [
-        f"No drift for {', '.join(keys)} at layer {_spans(numbers)}: {reason}."
+        f"No drift for {listed(keys)} at layer {_spans(numbers)}: {reason}."
         for (reason, numbers), keys in found.items()
     ]
 
@@ -76,7 +77,7 @@ def _score_notes(scored: Scored | None, task: Task, source: str) -> list[str]:
     kind = kind_of(task)
     metric = kind.metrics[0].replace("_", " ")
     if scored is None:
-        what = f"exactly the labels of `{task.name}` ({', '.join(task.labels)})" if task.labels else f"`{task.name}`"
+        what = f"exactly the labels of `{task.name}` ({listed(task.labels)})" if task.labels else f"`{task.name}`"
         return [f"`after` has no head for {what}: no scores, no transfer."]
     if not scored.scores[source][kind.metrics[0]]:
         return [f"The source's {metric} is 0: relative transfer is not defined."]

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._recipe import DistanceSettings
 from distxfer.experiments._runs._measurements import Row
 from distxfer.interventions import Languages
@@ -88,7 +88,7 @@ def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dic
             raise next(iter(errors.values()))
         found[name] = values
         if errors:
-            notes.append(f"No {name} distance for {', '.join(errors)}: left out of its correlations.")
+            notes.append(f"No {name} distance for {listed(errors)}: left out of its correlations.")
     return found, notes
 
 
@@ -139,7 +139,7 @@ def relation_notes(relations: Sequence[Relation]) -> list[str]:
         if one.found.reason:
             name = one.measure.removeprefix("correlation_").replace("_", " and ", 1)
             reasons.setdefault(one.found.reason, []).append(name)
-    return [f"{', '.join(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
+    return [f"{listed(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
 
 
 def decomposed(
@@ -155,7 +155,7 @@ def decomposed(
     targets = [key for key in candidates if own and script(key)]
     unknown = [key for key in candidates if key not in targets]
     notes = (
-        [f"No usual script is known of {', '.join(unknown)}: left out of the decomposition."] if own and unknown else []
+        [f"No usual script is known of {listed(unknown)}: left out of the decomposition."] if own and unknown else []
     )
     if not targets:
         return None, notes

@@ -9,7 +9,7 @@ from os.path import expanduser, isdir, isfile  # those of `Path` raise where a n
 from pathlib import Path
 from typing import Any
 
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._results._scores import LARGEST
 from distxfer.languages import canonical
@@ -242,7 +242,7 @@ def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str |
             return f"`{key}` has {str(one['value'])[:20]} for `{one['language']}`"
         what = tuple(one[name] for name in kinds if name != "value")
         if what in seen:
-            return f"`{key}` has two values for {', '.join(f'`{name}`' for name in what)}"
+            return f"`{key}` has two values for {listed(f'`{name}`' for name in what)}"
         seen.add(what)
     return None
 
@@ -278,7 +278,7 @@ def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
         return f"`{name}` has no results in `{results}`, but in {where}. Say `--results {deeper[0]}`{other}."
     return (
         f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
-        f"{did_you_mean(name, known)} There: {', '.join(known) or 'nothing'}. Say where results are with `--results`."
+        f"{did_you_mean(name, known)} There: {listed(known) or 'nothing'}. Say where results are with `--results`."
     )
 
 

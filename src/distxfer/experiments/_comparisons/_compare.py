@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distxfer.errors import InputError, unknown
+from distxfer.errors import InputError, listed, unknown
 from distxfer.experiments._comparisons._cells import Cells, Full, Group, complete, middle_of, pair
 from distxfer.experiments._comparisons._items import Items
 from distxfer.experiments._results._scores import Score
@@ -136,7 +136,7 @@ def compare(
         transfers += transfers_of(group)
     if not comparisons:
         raise InputError(
-            f"Nothing is left to compare with `{baseline}`: {'; '.join(notes)}. Give scores of the same languages"
+            f"Nothing is left to compare with `{baseline}`: {listed(notes, '; ')}. Give scores of the same languages"
             " (paired: and seeds)."
         )
     fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
@@ -174,7 +174,7 @@ def _of_metric(scores: tuple[Score, ...], metric: str) -> tuple[tuple[Score, ...
     if metric and metric not in metrics:
         raise unknown("Metric", metric, metrics)
     if not metric and len(metrics) > 1:
-        raise InputError(f"The table has the metrics {', '.join(metrics)}. Choose one with `--metric`.")
+        raise InputError(f"The table has the metrics {listed(metrics)}. Choose one with `--metric`.")
     metric = metric or metrics[0]
     return tuple(one for one in scores if one.metric == metric), metric
 
@@ -221,7 +221,7 @@ def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | st
     """Return one comparison on the scores that both have in full, or why nothing is left of them."""
     both = whole.of(lambda code: group.belongs(code, subset))
     if both.empty:
-        why = f" once this is: {', '.join(both.dropped)}" if both.dropped else ""
+        why = f" once this is: {listed(both.dropped)}" if both.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
     a, b = both.scores[method], both.scores[group.baseline]
     families = families_of(both.languages)

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from distxfer.errors import listed
 from distxfer.experiments._comparisons._cells import Group, pair
 from distxfer.experiments._comparisons._collect import Collection
 from distxfer.experiments._comparisons._compare import (
@@ -199,7 +200,7 @@ def _parts(group: Group, part_of: Callable[[str], str]) -> tuple[tuple[Part, ...
         own.sort(key=lambda one: (one.distance is None, one.distance or 0.0, one.part))
         corrected = holm_over([one.test for one in own])
         rows += [replace(one, p_holm=p) for one, p in zip(own, corrected, strict=True)]
-        notes += [f"`{method}` and `{group.baseline}` have no seed in common on {', '.join(lost)}"] if lost else []
+        notes += [f"`{method}` and `{group.baseline}` have no seed in common on {listed(lost)}"] if lost else []
     return tuple(rows), tuple(notes)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from distxfer.errors import listed
 from distxfer.experiments._comparisons._cells import Cells, full
 from distxfer.experiments._comparisons._collect import (
     Method,
@@ -154,7 +155,7 @@ def responses(found: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
     for place, axis in enumerate(found.axes):
         along = found.along(axis, [cell for cell, own in enumerate(found.levels) if _is_number(own[place])])
         if sum(map(_is_number, axis.values)) > 1 and along:
-            notes.append(f"no response to {axis.key}, with which {', '.join(along)} changes")
+            notes.append(f"no response to {axis.key}, with which {listed(along)} changes")
         elif sum(map(_is_number, axis.values)) > 1:
             own, left = _response(found, place, axis)
             rows += own
@@ -242,8 +243,8 @@ def _response(found: Design, place: int, axis: Axis) -> tuple[list[Response], li
             seeds, languages = table.shape
             rows.append(Response(axis.key, value, *interval(table), seeds, languages, len(kept)))
     absent = [_text(value) for value in axis.values if value not in by_value]
-    notes = [f"{axis.key}: no mean for {', '.join(absent)}, which no setting has beside the others"] if absent else []
-    return rows, notes + ([f"means over {axis.key} without {', '.join(whole.dropped)}"] if whole.dropped else [])
+    notes = [f"{axis.key}: no mean for {listed(absent)}, which no setting has beside the others"] if absent else []
+    return rows, notes + ([f"means over {axis.key} without {listed(whole.dropped)}"] if whole.dropped else [])
 
 
 def _matched_without(found: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 
 
 def shipped_folder() -> Path:
@@ -43,12 +43,12 @@ def recipe_path(name: str) -> Path:
         path = Path(name)
         if not path.is_file():
             raise InputError(
-                f"The recipe file `{name}` does not exist. Check the path, or name one of: {', '.join(known)}."
+                f"The recipe file `{name}` does not exist. Check the path, or name one of: {listed(known)}."
             )
         return path
     if name not in known:
         raise InputError(
-            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {', '.join(known)};"
+            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {listed(known)};"
             " or give the path of a .toml file."
         )
     return known[name]

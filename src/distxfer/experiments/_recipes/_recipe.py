@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from distxfer._lists import comma_separated
 from distxfer.data import Data
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._recipes._dotted import flatten, nest
 from distxfer.experiments._recipes._families import family_of
 from distxfer.experiments._recipes._files import defaults_file, families_file, recipe_path
@@ -271,7 +271,7 @@ def _complaint(place: Sequence[str], errors: Sequence[Any]) -> str:
     if errors[0]["type"] == "extra_forbidden":
         known = _known_keys(place[:-1])
         full = [".".join([*place[:-1], one]) for one in known]
-        return f"`{key}` is no key.{did_you_mean(key, full)} Known here: {', '.join(known)}."
+        return f"`{key}` is no key.{did_you_mean(key, full)} Known here: {listed(known)}."
     return f"`{key}` {complaint(errors)}"
 
 
@@ -323,7 +323,7 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
         )
         if phase not in sections.phases and (phase != _INHERITED or ours):
             wrong.append(
-                f"`phase.{phase}` is not among `phases` = `{', '.join(sections.phases)}`."
+                f"`phase.{phase}` is not among `phases` = `{listed(sections.phases)}`."
                 f"{did_you_mean(phase, sections.phases)} Add it there."
             )
         chosen = sections.phase[phase].interventions
@@ -331,7 +331,7 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
             if one not in tables and phase in sections.phases:
                 wrong.append(
                     f"`phase.{phase}.interventions` has `{one}`, which the recipe does not define."
-                    f"{did_you_mean(one, tables)} It defines: {', '.join(tables) or 'none'}."
+                    f"{did_you_mean(one, tables)} It defines: {listed(tables) or 'none'}."
                 )
         wrong += _history_complaints(phase, sections)
         wrong += [
@@ -353,7 +353,7 @@ def _history_complaints(name: str, sections: _Sections) -> list[str]:
         return []
     earlier = sections.phases[: sections.phases.index(name)]
     if phase.rewind and phase.rewind not in earlier:
-        known = f"Earlier than `{name}`: {', '.join(earlier)}." if earlier else f"None is earlier than `{name}`."
+        known = f"Earlier than `{name}`: {listed(earlier)}." if earlier else f"None is earlier than `{name}`."
         wrong.append(f"`phase.{name}.rewind` is `{phase.rewind}`, which is no earlier phase. {known}")
     if phase.average and phase.steps:
         wrong.append(

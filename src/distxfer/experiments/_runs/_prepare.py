@@ -29,7 +29,7 @@ from distxfer.data import (
     task_languages,
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._files import defaults_file
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._runs._mining import mined_pairs
@@ -284,13 +284,11 @@ def languages_of(recipe: Recipe) -> Languages:
     else:
         targets = tuple(canonical(code) for code in recipe.task.targets)
     if not targets:
-        raise InputError(f"`task.targets` is empty. Name at least one of: {', '.join(known)}.")
+        raise InputError(f"`task.targets` is empty. Name at least one of: {listed(known)}.")
     for target in targets:
         if targets.count(target) > 1:
             spellings = [code for code in recipe.task.targets if canonical(code) == target]
-            raise InputError(
-                f"`task.targets` has the language `{target}` twice ({', '.join(spellings)}). Name it once."
-            )
+            raise InputError(f"`task.targets` has the language `{target}` twice ({listed(spellings)}). Name it once.")
     if source in targets:
         raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Take it out of one of them.")
     return Languages(source, targets)

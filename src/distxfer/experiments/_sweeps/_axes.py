@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._recipes._files import recipe_files
 from distxfer.interventions import complaint
 
@@ -56,9 +56,7 @@ def read_axes(words: Sequence[str], paired: Sequence[str]) -> tuple[str, list[Ax
     for text in paired:
         axes = _in_step(axes, text)
     if not any("recipe" in axis for axis in axes):
-        raise InputError(
-            f"The sweep names no recipe; expected `recipe=NAME,NAME`. Recipes: {', '.join(recipe_files())}."
-        )
+        raise InputError(f"The sweep names no recipe; expected `recipe=NAME,NAME`. Recipes: {listed(recipe_files())}.")
     return name, axes, recipes
 
 
@@ -117,7 +115,7 @@ def _in_step(axes: Sequence[Axis], text: str) -> list[Axis]:
     for key in keys:
         if key not in known:
             raise InputError(
-                f"`--paired {text}`: `{key}` is no axis of this sweep.{did_you_mean(key, known)} Axes: {', '.join(known)}."
+                f"`--paired {text}`: `{key}` is no axis of this sweep.{did_you_mean(key, known)} Axes: {listed(known)}."
             )
     together = [axis for axis in axes if any(key in axis for key in keys)]
     merged = {key: values for axis in together for key, values in axis.items()}
@@ -128,7 +126,7 @@ def _in_step(axes: Sequence[Axis], text: str) -> list[Axis]:
 def _unequal(axis: Axis) -> list[str]:
     if len({len(values) for values in axis.values()}) < 2:
         return []
-    lengths = ", ".join(f"`{key}` has {len(values)}" for key, values in axis.items())
+    lengths = listed(f"`{key}` has {len(values)}" for key, values in axis.items())
     return [f"Axes that go in step need as many values each, but {lengths}."]
 
 
@@ -167,7 +165,7 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
 def _complaint(key: str, errors: Sequence[Any]) -> str:
     known = list(_Study.model_fields)
     if errors[0]["type"] == "extra_forbidden":
-        return f"`{key}` is no key of a study.{did_you_mean(key, known)} Its keys: {', '.join(known)}."
+        return f"`{key}` is no key of a study.{did_you_mean(key, known)} Its keys: {listed(known)}."
     return f"`{key}` {complaint(errors)}"
 
 

@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._files import defaults_file, recipe_path
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
 from distxfer.experiments._runs._prepare import Prepared, prepare
@@ -199,7 +199,7 @@ def _about_lists(axes: Sequence[Axis], runs: Sequence[PlannedRun]) -> list[str]:
     """Return a notice for each key that takes a list, and whose values are single words: was one list meant?"""
     resolved = runs[0].recipe.resolved()
     return [
-        f"`{key}` is a list, and a comma separates runs here: each run has one of {', '.join(values)}."
+        f"`{key}` is a list, and a comma separates runs here: each run has one of {listed(values)}."
         f" One run with all of them is `{key}=[{','.join(values)}]`."
         for axis in axes
         for key, values in axis.items()

@@ -1,0 +1,116 @@
+"""The edge of the command line: what no verb has a message for, streams that take no more, words that are no text."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from distxfer import __version__, cli
+from distxfer.errors import InputError, brief, listed
+
+COMMAND = [sys.executable, "-m", "distxfer"]
+
+
+def run(*words, stdout=subprocess.PIPE, **environment):
+    """Run the command line in a process of its own."""
+    return subprocess.run(
+        [*COMMAND, *words], stdout=stdout, stderr=subprocess.PIPE, env={**os.environ, **environment}, timeout=120
+    )
+
+
+def test_a_fault_is_one_line_with_its_place(monkeypatch, capsys):
+    def broken(words):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["distxfer", "ls"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 1
+    assert said.count("\n") == 1
+    assert said.startswith("Error: IndexError: list index out of range (")
+    assert said.endswith(
+        f"This is a fault of distxfer {__version__}. Please report it with this line and what the same command prints with"
+        " `--debug`.\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["distxfer", "ls", "--debug"])
+    with pytest.raises(IndexError):
+        cli.main()
+
+
+def test_the_place_of_a_fault_is_in_the_package(monkeypatch):
+    monkeypatch.setattr("distxfer.experiments._recipes._recipe.recipe_path", None)
+    with pytest.raises(TypeError) as caught:
+        cli._recipes.recipe_of(["recipe=plain"])
+    assert " (experiments/_recipes/_recipe.py:" in cli._fault(caught.value)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_standard_output_that_is_full():
+    with open("/dev/full", "w") as full:
+        done = run("ls", "distances", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "Error: `standard output` cannot be written: No space left on device. Free some space, or choose another folder.\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["ls", "languages"], ["ls", "distances", "--json"]])
+def test_standard_output_that_nobody_reads(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run(*words, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_standard_output_that_is_closed():
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m distxfer ls distances >&- 2>&-"], timeout=120)
+    assert done.returncode == 0
+
+
+def test_a_narrow_encoding_escapes():
+    done = run("language", "tur", "--json", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    named = run("ls", "recipes", "--results", "Türkçe", PYTHONIOENCODING="ascii")
+    assert named.returncode == 0
+    wrong = run("show", "recipe=Türkçe", PYTHONIOENCODING="ascii")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(rb"Error: There is no recipe `T\xfcrk\xe7e`.")
+
+
+@pytest.mark.parametrize("word", [b"recipe=\xff", b"task.source=\xfe"])
+def test_bytes_that_are_no_text(word):
+    done = run("show", "recipe=plain", word, PYTHONUTF8="1")
+    shown = word.decode("utf-8", "surrogateescape").encode("ascii", "backslashreplace").decode()
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        f"Error: `{shown}` holds NUL or bytes that are no text in the encoding of this shell (utf-8). Give text, in a UTF-8"
+        " locale where it is not ASCII.\n"
+    )
+
+
+def test_nul_in_a_word(cli):
+    done = cli("show", "recipe=plain", "model=a\0b")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("Error: `model=a\\x00b` holds NUL or bytes")
+
+
+def test_messages_are_brief():
+    assert brief("`a` and `b`\nnext") == "`a` and `b`\nnext"
+    assert brief("The label `a\x1b[31m` is odd.") == "The label `a\\x1b[31m` is odd."
+    assert brief(f"`{'x' * 1000}` is no code.") == f"`{'x' * 300} ... (700 more characters)` is no code."
+    assert brief("y" * 10_000) == f"{'y' * 1900} ... (8,100 more characters)"
+    assert str(InputError("\ud800")) == "\\ud800"
+
+
+def test_lists_are_cut_with_a_count():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([]) == ""
+    numbers = listed(range(20_000))
+    assert numbers.startswith("0, 1, 2, ")
+    assert numbers.endswith(", ... (20,000 in all)")
+    assert len(numbers) < 750
+    assert listed(["x" * 5000, "y"]).endswith(" ... (4,700 more characters), ... (2 in all)")
