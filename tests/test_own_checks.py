@@ -100,8 +100,9 @@ def test_labels_that_are_never_tested(tmp_path):
     )
 
 
-def test_the_first_of_repeated_ids_is_named_whatever_else_repeats(tmp_path):
-    path = write(tmp_path, CLEAN) / "deu" / "test.jsonl"
+@pytest.mark.parametrize("part", ["eng/train", "eng/dev", "eng/test", "deu/test"])
+def test_the_first_of_repeated_ids_is_named_whatever_else_repeats(tmp_path, part):
+    path = write(tmp_path, {**CLEAN, "eng/dev": CLEAN["eng/test"]}) / f"{part}.jsonl"
     rows = [{"id": key, "text": text, "label": "x"} for key, text in (("1", "a"), ("2", "b"), ("2", "c"), (1, "d"))]
     path.write_text("\n\n".join(map(json.dumps, rows)))
     with pytest.raises(

@@ -146,9 +146,13 @@ class Stored(Lazy[T], Generic[T]):
 
     def item(self, place: int) -> T:
         """Return the item at a place."""
+        return self._make(*self.row(place))
+
+    def row(self, place: int) -> tuple[Any, ...]:
+        """Return the values of a row as they were written."""
         number, row = divmod(place, _BATCH)
         last, batch = self._last
         if number != last:
             batch = self._reader.get_batch(number)
             self._last = (number, batch)
-        return self._make(*(cast(Any, column)[row].as_py() for column in batch.columns))
+        return tuple(cast(Any, column)[row].as_py() for column in batch.columns)

@@ -144,8 +144,8 @@ def _no_id(row: Row, place: int) -> str:
 
 def _no_repeated_id(table: Table, examples: Stored[Example], prints: Prints) -> None:
     for again, first in zip(*repeats(prints.ids), strict=True):
-        key = examples.item(int(again)).id
-        if key == examples.item(int(first)).id:
+        key = examples.row(int(again))[0]  # the labels have no names yet
+        if key == examples.row(int(first))[0]:
             raise InputError(
                 f"`{table.place(prints.numbers[again])}` repeats the id `{key}`. Give each example of a file an id of its own."
             )
