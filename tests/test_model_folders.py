@@ -219,14 +219,19 @@ def test_a_tokenizer_without_padding_token(folder):
     complains(message, load, folder)
 
 
-def test_a_decoder_without_padding_token_pads_with_its_end_token(tmp_path):
+@pytest.mark.parametrize(("end", "padding"), [("[SEP]", "[MASK]"), ("[UNK]", "[UNK]")])
+def test_a_decoder_without_padding_token_pads_with_its_end_token_unless_that_ends_each_text(tmp_path, end, padding):
+    """Its head takes the last token that is not the padding token."""
     folder = save_tiny(tmp_path, "llama")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.pad_token, tokenizer.eos_token = None, end
     tokenizer.save_pretrained(folder)
-    encoder = load(folder)
-    assert encoder.tokenizer.pad_token == "[SEP]"
-    assert encoder.model.config.pad_token_id == encoder.tokenizer.pad_token_id == 3
+    encoder = load_encoder(str(folder), folder, ["a", "b"], seed=0, pooling="last")
+    assert encoder.tokenizer.pad_token == padding
+    assert encoder.model.config.pad_token_id == encoder.tokenizer.pad_token_id
+    with torch.no_grad():
+        found = encoder.classify(dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt")))
+        torch.testing.assert_close(found.logits, encoder.model.score(found.pooled(-1)))
     batch = dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt"))
     _, together = encoder.states([batch])
     _, alone = encoder.states([dict(encoder.tokenizer(["cat"], return_tensors="pt"))])

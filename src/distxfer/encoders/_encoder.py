@@ -66,6 +66,7 @@ class Encoder:
     fingerprint: str = ""  # of the checkpoint's files, where it was asked for
     frozen_in_bf16: bool = False  # whether linear maps that never train lie in bf16, and every pass computes in it
     dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
+    causal: bool = False  # whether a token's state depends on no later token
     adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -119,7 +120,7 @@ class Encoder:
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return what the head says of a batch (see `Encoded.logits`), without dropout and without a gradient."""
-        with _evaluating(self.model), torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             return cast(Tensor, self.classify(inputs).logits).float()
 
     def states(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor | None]:
@@ -129,10 +130,10 @@ class Encoder:
         something of each token.
         """
         if self.output in ("token", "span"):
-            with _evaluating(self.model), torch.inference_mode():
+            with evaluating(self.model), torch.inference_mode():
                 return torch.cat([self.encode(one).pooled_layers().float().cpu() for one in batches], dim=1), None
         pooled, logits = [], []
-        with _evaluating(self.model), torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             for inputs in batches:
                 encoded = self.classify(inputs)
                 pooled.append(encoded.pooled_layers().float().cpu())
@@ -164,7 +165,7 @@ class Encoder:
             inputs, places = tokens_of_words(self.tokenizer, batch, spans, max_length)
             found = {n: at for n, at in zip([n for text in batch for n in by_text[text]], places, strict=True) if at[1]}
             if found:
-                with _evaluating(self.model), torch.inference_mode():
+                with evaluating(self.model), torch.inference_mode():
                     encoded = self.encode({name: tensor.to(self.device) for name, tensor in inputs.items()})
                     layers = [encoded.words(layer, list(found.values())) for layer in range(self.layers + 1)]
                     states[:, list(found)] = torch.stack(layers).float().cpu()
@@ -377,7 +378,7 @@ def adapters_off(encoder: Encoder) -> Iterator[None]:
     model = cast(PeftModel, encoder.model)
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
-        with _evaluating(model), model.disable_adapter():
+        with evaluating(model), model.disable_adapter():
             yield
     finally:
         for parameter, requires_grad in trainable:
@@ -385,7 +386,7 @@ def adapters_off(encoder: Encoder) -> Iterator[None]:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Switch dropout off, and back on for the modules that had it on."""
     training = [module for module in model.modules() if module.training]
     model.eval()

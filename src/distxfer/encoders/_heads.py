@@ -56,6 +56,10 @@ def head_for(config: PreTrainedConfig, output: Output) -> Head | None:
     both = kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     tokens = _of_tokens(config, both=both)
     own = having[kind] if kind in having and not both else None
+    if output == "text" and getattr(config, "use_bidirectional_attention", None) in (True, "all") and tokens:
+        own = (
+            None  # it would classify the last token, though no token stands for a text that is read in both directions
+        )
     # Those of Qwen and Llama for answers call their encoder otherwise than the checkpoints do: nothing would load.
     if own is not None and (tokens is None or own.base_model_prefix == tokens[0]):
         return Head(auto.from_pretrained, auto.from_config, output == "token")

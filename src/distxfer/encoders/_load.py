@@ -8,8 +8,6 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -20,6 +18,7 @@ from transformers import (
 )
 
 from distxfer.encoders._bundled import BUNDLED, bundled_folder
+from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import Head, head_for
@@ -33,7 +32,7 @@ _NO_HEAD: dict[Output, str] = {
     "state": "a classification head",
 }
 _ENDS = ("start", "end")  # what the head scores of a token, where the output is a span
-_NOT_NEEDED = ["*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
+_NOT_NEEDED = ["[!1]*/*", "1*/*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
 
 
 def model_folder(name: str, revision: str = "") -> Path:
@@ -105,16 +104,20 @@ def load_encoder(
     head_class = _head_of(folder, output)
     model, head, kept = _whole_model(folder, labels, seed, head_class)
     base = cast(PreTrainedModel, model.base_model)
+    check_inputs(base, name)
     blocks = _blocks(base)
     _drop_last(model, base, blocks, drop_last_layers)
     if gradient_checkpointing:
         _checkpoint_gradients(model)
     tokenizer = load_tokenizer(folder)
+    fit_tokenizer(tokenizer, base, name)
+    if output == "text" and not head_class.of_tokens:
+        pad_apart(tokenizer, words_of(base))
     model.config.pad_token_id = tokenizer.pad_token_id
     if name != BUNDLED and not Path(name).expanduser().is_dir():
         model.name_or_path = name
     device = device or torch.device("cpu")
-    return Encoder(
+    encoder = Encoder(
         name=name,
         model=cast(nn.Module, model).to(device),
         tokenizer=tokenizer,
@@ -135,12 +138,14 @@ def load_encoder(
         dropped=drop_last_layers,
         device=device,
     )
+    encoder.causal = check_architecture(encoder)
+    return encoder
 
 
 def _head_of(folder: Path, output: Output) -> Head:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, StrictDataclassError) as error:
+    except Exception as error:  # whatever a configuration's own class raises over odd values; the cause is kept
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
     head = head_for(config, output)
     if head is None:
@@ -178,10 +183,15 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _blocks(base: PreTrainedModel) -> str:
     """Return the name of the list of transformer blocks, with a dot: `encoder.layer.`, `transformer.layer.`, `layers.`"""
     depth = getattr(base.config, "num_hidden_layers", 0)
-    for name, module in base.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return f"{name}."
-    raise InputError(f"`{base.config.model_type}` has no list of {depth} blocks, so its layers cannot be told apart.")
+    sizes = {
+        name: sum(one.numel() for one in module.parameters())
+        for name, module in base.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    }
+    if sizes:  # a list inside a block, or beside the blocks, holds less than they do
+        return f"{max(sizes, key=lambda name: sizes[name])}."
+    blocks = f"list of {depth} blocks" if isinstance(depth, int) and depth > 0 else "one list of blocks"
+    raise InputError(f"`{base.config.model_type}` has no {blocks}, so its layers cannot be told apart.")
 
 
 def _below(model: PreTrainedModel, blocks: str) -> frozenset[str]:
@@ -249,6 +259,7 @@ def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> t
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
+            check_size(folder, AutoConfig.from_pretrained(folder, trust_remote_code=False), head.fresh)
             model, info = head.load(
                 folder,
                 id2label=dict(enumerate(labels)),
@@ -260,15 +271,9 @@ def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> t
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-            ImportError,
-            SafetensorError,
-            StrictDataclassError,
-        ) as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever an architecture's own code raises over odd values; the cause is kept
             raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
     return model, info
 
@@ -305,7 +310,8 @@ def _renew_head(
 
 def _max_tokens(base: PreTrainedModel) -> int:
     """Return how many positions an encoder has; RoBERTa and its kin count theirs from behind the padding."""
-    positions = int(base.config.to_dict().get("max_position_embeddings", 2**31 - 1))
+    positions = int(getattr(base.config, "max_position_embeddings", None) or 0)
+    positions = positions if positions > 0 else 2**31 - 1  # XLNet says -1
     for name, module in base.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return positions - module.padding_idx - 1

@@ -34,7 +34,7 @@ from distxfer.experiments._runs._measurements import (
     texts_to_measure,
 )
 from distxfer.experiments._runs._predict import Scored, score
-from distxfer.experiments._runs._prepare import data_notes, languages_of, parallel_of
+from distxfer.experiments._runs._prepare import check_pooling, data_notes, languages_of, parallel_of
 from distxfer.interventions import Languages
 from distxfer.languages import check_distance
 from distxfer.measure import (
@@ -262,6 +262,8 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 pooling=recipe.model.pooling,
                 device=device,
             )
+            if moment == "before":
+                check_pooling(recipe, encoder, folder)
             if base != name:
                 encoder = merge_adapters(encoder, Path(name).expanduser())
         except InputError as error:

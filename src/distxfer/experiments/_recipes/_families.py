@@ -12,6 +12,9 @@ from typing import Any
 
 from distxfer.experiments._recipes._files import families_file
 
+# sentence-transformers' `pooling_mode_...`, and what it is here
+_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "last"}
+
 
 @dataclass(frozen=True)
 class Family:
@@ -45,6 +48,23 @@ def family_of(model: str) -> Family | None:
     return next((one for one in families() if any(fnmatch(name, pattern) for pattern in one.names)), None)
 
 
+def own_pooling(folder: Path) -> tuple[str, str] | None:
+    """Return the pooling that sentence-transformers' files in a model's folder name, and the file; None without one.
+
+    That is the module `...Pooling` of `modules.json`, with the `config.json` in its folder. A way of pooling that distxfer
+    does not know counts as none.
+    """
+    modules = _json(folder / "modules.json")
+    for module in modules if isinstance(modules, list) else []:
+        if isinstance(module, dict) and str(module.get("type")).endswith(".Pooling"):
+            file = Path(Path(str(module.get("path"))).name, "config.json")
+            config = _json(folder / file)
+            for key, pooling in _POOLINGS.items() if isinstance(config, dict) else ():
+                if config.get(f"pooling_mode_{key}") is True or config.get("pooling_mode") in (pooling, key):
+                    return pooling, str(file)
+    return None
+
+
 @cache
 def families() -> tuple[Family, ...]:
     """Return all families, in the order in which they are tried."""
@@ -61,8 +81,13 @@ def _fits(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 def _config(folder: Path) -> Mapping[str, Any]:
     """Return a folder's configuration; what is wrong with it is said when the model is loaded."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    config = _json(folder / "config.json")
     return config if isinstance(config, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    """Return what a JSON file holds; None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

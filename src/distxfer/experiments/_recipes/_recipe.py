@@ -1,5 +1,6 @@
 """Recipes: TOML files that differ from the defaults, overridden from the command line, validated whole."""
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +13,7 @@ from distxfer._lists import comma_separated
 from distxfer.data import Data
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._recipes._dotted import flatten, nest
-from distxfer.experiments._recipes._families import family_of
+from distxfer.experiments._recipes._families import family_of, own_pooling
 from distxfer.experiments._recipes._files import defaults_file, families_file, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
 from distxfer.training import Diagnostics, Phase
@@ -126,6 +127,11 @@ class Recipe:
     interventions: Mapping[str, Intervention]
     values: Mapping[str, Value]
 
+    @property
+    def chooses_pooling(self) -> bool:
+        """Whether the recipe or an override says `model.pooling`, which a default and a family only guess."""
+        return not self.values["model.pooling"].origin.startswith((_DEFAULTS, _FAMILIES))
+
     def resolved(self, *, whole: bool = True) -> dict[str, Any]:
         """Return every setting as plain JSON data, in the layout of a recipe file.
 
@@ -170,14 +176,16 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _family(values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return what the family of the recipe's model needs in place of the defaults."""
-    family = family_of(str(values["model.name"].value))
+    """Return what the recipe's model needs in place of the defaults: as its family does, and its own files say."""
+    model = str(values["model.name"].value)
+    family, own = family_of(model), own_pooling(Path(os.path.expanduser(model)))
+    pooling = {"model.pooling": Value(*own)} if own else {}
     if family is None:
-        return {}
+        return pooling
     labels = {key.split(".")[1] for key in values if key.startswith("intervention.") and key.count(".")}
     kinds = {str(values[key].value) if (key := f"intervention.{one}.kind") in values else one for one in labels}
     origin = f"{_FAMILIES}, {family.name}"
-    return {key: Value(value, origin) for table in family.tables(kinds) for key, value in _flat(table)}
+    return {key: Value(value, origin) for table in family.tables(kinds) for key, value in _flat(table)} | pooling
 
 
 def _read(path: Path) -> dict[str, Any]:

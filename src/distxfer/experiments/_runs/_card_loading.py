@@ -30,15 +30,17 @@ def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
         start = ["from peft import PeftConfig, PeftModel", f"{lines[0]}, AutoTokenizer", *lines[1:], PLACE]
         start += ["base = PeftConfig.from_pretrained(name).base_model_name_or_path"]
         start += [f"model = PeftModel.from_pretrained({name}.from_pretrained(base, num_labels={classes}), name)"]
+    # An adapter is saved without the model's configuration, in which a head looks the padding up.
+    ends = [end, "model.config.pad_token_id = tokenizer.pad_token_id"]
     if adapters == 1:
-        return [*start, end]
+        return [*start, *ends]
     others = [f"adapter_{number}" for number in range(2, adapters + 1)]
     names = ", ".join(f'"{one}"' for one in ["default", *others])
     return [
         *start,
         *(f'model.load_adapter(name, "{one}", subfolder="{one}")' for one in others),
         f"model.base_model.set_adapter([{names}], inference_mode=True)",
-        end,
+        *ends,
     ]
 
 

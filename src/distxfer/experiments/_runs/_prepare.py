@@ -30,6 +30,7 @@ from distxfer.data import (
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
+from distxfer.experiments._recipes._families import own_pooling
 from distxfer.experiments._recipes._files import defaults_file
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._runs._mining import mined_pairs
@@ -184,11 +185,34 @@ def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
         fingerprint=prepared.fingerprints["model"],
         device=torch.device("cpu") if halved else team.device,
     )
+    check_pooling(recipe, encoder, prepared.model_folder)
     if recipe.task.max_length > encoder.max_tokens:
         raise InputError(
             f"`task.max_length` is `{recipe.task.max_length}`, but this encoder reads at most {encoder.max_tokens} tokens."
         )
     return encoder
+
+
+def check_pooling(recipe: Recipe, encoder: Encoder, folder: Path) -> None:
+    """Raise InputError where a default or a family's name guessed a pooling that the model itself contradicts."""
+    pooling, own = recipe.model.pooling, own_pooling(folder)
+    if recipe.chooses_pooling or (own and own[0] == pooling):
+        return
+    if own:
+        fit, reason = own[0], f"the model's own `{own[1]}` says `{own[0]}`"
+    elif encoder.causal != (pooling == "last"):
+        fit = "last" if encoder.causal else "mean"
+        reason = (
+            "the encoder reads from left to right, so that only the last token has read the whole text"
+            if encoder.causal
+            else "the encoder reads in both directions, so that no token stands for the text"
+        )
+    else:
+        return
+    raise InputError(
+        f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
+        f" `model.pooling={fit}`, or `model.pooling={pooling}` to have it all the same."
+    )
 
 
 def data_notes(task: Task, parallel: ParallelText | None) -> tuple[str, ...]:

@@ -1,0 +1,308 @@
+"""What must hold of an architecture before its layers are numbered, pooled, frozen and trained: seen on two short texts.
+
+Transformers has no contract for any of it, so it is looked at: one forward pass of each text alone, one of both together,
+and one backward pass. No weight, gradient or random state is left changed.
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from distxfer.encoders._encoded import Encoded
+from distxfer.encoders._encoder import Encoder, evaluating
+from distxfer.encoders._quiet import quiet
+from distxfer.errors import InputError
+
+_TEXTS: tuple[tuple[str, str | None], ...] = (
+    ("The old boat has left.", None),
+    ("A bird sings in the tall green tree.", "Nobody reads 7 letters."),
+)
+_TOKENS = 24  # of a text at most
+_TOLERANCE = 1e-3  # relative, for one text alone and in a padded batch; rounding makes 1e-6 of it
+_LARGER = 2  # how many times as many numbers as the weights hold a configuration may ask for
+_LANGUAGE_INPUTS = ("lang_ids", "langs")
+_NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
+_INSTEAD = "Choose another encoder; docs/models.md lists those that are tested."
+
+
+class _Unfit(Exception):
+    """Something that distxfer relies on does not hold of this architecture."""
+
+
+def check_inputs(base: PreTrainedModel, name: str) -> None:
+    """Raise InputError for an encoder that reads no text, or needs the language of each text."""
+    config, reads = base.config, inspect.signature(base.forward).parameters
+    if "input_ids" not in reads or "attention_mask" not in reads:
+        raise refusal(name, config, "does not read token ids with an attention mask")
+    if not isinstance(getattr(config, "hidden_size", None), int):
+        raise refusal(name, config, "has no one `hidden_size`")
+    if not words_of(base):
+        raise refusal(name, config, "has no one matrix of word embeddings")
+    languages = next((key for key in _LANGUAGE_INPUTS if key in reads), "")
+    number = len(getattr(config, "languages", ())) or int(getattr(config, "n_langs", 1))
+    if languages and number > 1:
+        raise refusal(
+            name,
+            config,
+            f"asks for the language of each text (`{languages}`, {number} languages), which is not passed to it",
+        )
+
+
+def words_of(base: PreTrainedModel) -> int:
+    """Return how many tokens an encoder has embeddings for; 0 where it has no one matrix of them."""
+    try:
+        words = base.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return 0
+    return words.num_embeddings if isinstance(words, nn.Embedding) else 0
+
+
+def check_size(folder: Path, config: PreTrainedConfig, fresh: Callable[[PreTrainedConfig], PreTrainedModel]) -> None:
+    """Raise InputError for a configuration whose model would be far larger than the weights that are there."""
+    tensors, elements = 0, 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as stored:
+            for key in stored.keys():  # noqa: SIM118 - no mapping
+                tensors, elements = tensors + 1, elements + math.prod(stored.get_slice(key).get_shape())
+    layers = getattr(config, "num_hidden_layers", 0)
+    said = f"`{folder / 'config.json'}` and the weights beside it do not belong together: the configuration"
+    if isinstance(layers, int) and layers > tensors:
+        raise InputError(f"{said} has {layers} layers, and the weights {tensors} tensors. Save the model again.")
+    with torch.device("meta"), quiet():
+        needed = sum(one.numel() for one in fresh(config).base_model.parameters())
+    if needed > _LARGER * elements + 10**6:
+        raise InputError(f"{said} needs {needed} numbers, and the weights hold {elements}. Save the model again.")
+
+
+def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel, name: str) -> None:
+    """Let the tokenizer make the inputs that the encoder has: no token types where it has one type or none.
+
+    Raises InputError for a tokenizer that makes tokens which the encoder has no embedding for.
+    """
+    reads = {*inspect.signature(base.forward).parameters}
+    if int(getattr(base.config, "type_vocab_size", 0) or 0) < 2:
+        reads.discard("token_type_ids")
+    tokenizer.model_input_names = [key for key in tokenizer.model_input_names if key in reads]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved with it
+    rows = words_of(base)
+    rare = {key for key, token in tokenizer.added_tokens_decoder.items() if token.special}
+    made = {token for texts in _TEXTS for token in tokenizer(*texts)["input_ids"]} | {tokenizer.pad_token_id}
+    for token, number in sorted(tokenizer.get_vocab().items(), key=lambda entry: -entry[1]):
+        if number >= rows and (number not in rare or number in made):
+            raise InputError(
+                f"The tokenizer of `{name}` has the token `{token[:40]}` with the id {number}, and the encoder has embeddings"
+                f" for the ids 0 to {rows - 1} alone. Save the tokenizer that belongs to these weights."
+            )
+
+
+def pad_apart(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Pad with a token that ends no text: a decoder's head takes the last token that is not the padding token.
+
+    Where no other special token is there, the check of the architecture says what follows.
+    """
+    made = [tokenizer(*texts)["input_ids"] for texts in _TEXTS]
+    if all(ids and ids[-1] != tokenizer.pad_token_id for ids in made):
+        return
+    used = {token for ids in made for token in ids}
+    for token in tokenizer.all_special_tokens:
+        number = cast(int, tokenizer.convert_tokens_to_ids(token))
+        if number not in used and number < rows and number != tokenizer.unk_token_id:
+            tokenizer.pad_token = token
+            return
+
+
+def refusal(name: str, config: PreTrainedConfig, reason: str) -> InputError:
+    """Return the error for an architecture that cannot be used."""
+    return InputError(f"The model in `{name}` is a `{config.model_type}`, which {reason}. {_INSTEAD}")
+
+
+def check_architecture(encoder: Encoder) -> bool:
+    """Return whether the encoder is causal: whether a token's state depends on no later token.
+
+    With n blocks, two short texts (the second a pair) and every output pooled:
+
+    - Every parameter with a number in its name lies in the block of that number, and in no other.
+    - There are n + 1 hidden states, (texts, tokens, d); that of layer k is what block k returns, for k < n.
+    - Gradients reach every block, the head, and layer 0 from the output. All weights are finite.
+    - A text's states and logits are the same alone and beside a longer text, within 0.001 of their norm.
+    - The head for texts reads a token that has read the text; with `last`, the token that is pooled.
+
+    Raises InputError, in one line that names the architecture, where any of it does not hold.
+    """
+    with torch.random.fork_rng(), evaluating(encoder.model):
+        try:
+            _check_weights(encoder)
+            _check_places(encoder)
+            return _check_passes(encoder)
+        except _Unfit as error:
+            raise refusal(encoder.name, encoder.base.config, str(error)) from error
+
+
+def _check_weights(encoder: Encoder) -> None:
+    for name, weights in encoder.model.named_parameters():
+        if weights.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(weights.detach())):
+            raise InputError(
+                f"The weights of `{encoder.name}` are damaged: `{name}` holds NaN or infinity. Get the model again."
+            )
+
+
+def _check_places(encoder: Encoder) -> None:
+    """Raise _Unfit unless the names of parameters say in which block they are, as freezing by layers relies on."""
+    blocks = [{id(one) for one in block.parameters()} for block in encoder.block_modules()]
+    if len(blocks) != encoder.layers or sum(map(len, blocks)) != len(set().union(*blocks)):
+        raise _Unfit("shares weights between its layers, so that none of them can be frozen or measured apart")
+    for name, parameter in encoder.model.named_parameters():
+        place = encoder.place(name)
+        inside = [number for number, ids in enumerate(blocks, 1) if id(parameter) in ids]
+        if inside != ([place] if isinstance(place, int) else []):
+            raise _Unfit(f"has `{name}` in the blocks {inside or 'of none'}, where its name says `{place}`")
+        if place in ("embeddings", "final") and _NUMBERED.search(name):
+            raise _Unfit(f"has `{name}`, which carries a number and lies in none of the {encoder.layers} layers")
+
+
+def _check_passes(encoder: Encoder) -> bool:
+    alone = [_inputs(encoder, [text]) for text in _TEXTS]
+    with _returned(encoder.block_modules()) as returned:
+        together = _classified(encoder, _inputs(encoder, _TEXTS))
+    _check_hidden(encoder, together, returned)
+    mask = together.mask
+    for row, inputs in enumerate(alone):
+        found = _classified(encoder, inputs, gradient=False)
+        length = int(mask[row].sum())
+        if inputs["input_ids"].shape[1] != length:
+            raise _Unfit("has a tokenizer that does not mark its padding in the attention mask")
+        pairs = list(zip(found.pooled_layers()[:, 0], together.pooled_layers()[:, row], strict=True))
+        logits, theirs = cast(Tensor, found.logits)[0], cast(Tensor, together.logits)[row]
+        pairs.append((logits, theirs[:length] if encoder.output in ("token", "span") else theirs))
+        if not all(_close(one.detach(), other.detach()) for one, other in pairs):
+            raise _Unfit("gives a text other states beside a longer one, so that padding would change what is measured")
+    causal = not _reaches(together.hidden[-1][1, 0], together.hidden[0])[1, 1:].any()
+    _check_head(encoder, together, causal=causal)
+    _check_gradients(encoder, cast(Tensor, together.logits))
+    return causal
+
+
+def _inputs(encoder: Encoder, texts: Any) -> dict[str, Tensor]:
+    cut = {"truncation": True, "max_length": min(_TOKENS, encoder.max_tokens)}
+    rows = [encoder.tokenizer(*text, **cut) for text in texts]
+    encoded = encoder.tokenizer.pad({key: [row[key] for row in rows] for key in rows[0]}, return_tensors="pt")
+    if encoded["attention_mask"].sum(1).min() < 1:
+        raise InputError(f"The tokenizer of `{encoder.name}` makes no token of `{_TEXTS[0][0]}`.")
+    return {name: tensor.to(encoder.device) for name, tensor in encoded.items()}
+
+
+def _classified(encoder: Encoder, inputs: Mapping[str, Tensor], *, gradient: bool = True) -> Encoded:
+    try:
+        with torch.set_grad_enabled(gradient):
+            return encoder.classify(inputs)
+    except Exception as error:  # whatever the code of an architecture raises; the cause is kept
+        first = (str(error).strip() or type(error).__name__).split("\n")[0]
+        raise _Unfit(f"cannot read two short texts ({type(error).__name__}: {first[:200].rstrip('.')})") from error
+
+
+def _check_hidden(encoder: Encoder, encoded: Encoded, returned: Mapping[int, Tensor]) -> None:
+    shape = (*encoded.mask.shape, encoder.hidden_size)
+    if [tuple(one.shape) for one in encoded.hidden] != [shape] * (encoder.layers + 1):
+        raise _Unfit(f"does not give {encoder.layers + 1} hidden states of the shape (texts, tokens, {shape[-1]})")
+    for number in range(1, encoder.layers):
+        block = returned.get(number)
+        # A block may return more tokens, as Longformer's do, which work on whole windows.
+        block = None if block is None else block.detach()[:, : shape[1]]
+        if block is None or block.shape != shape or not _close(block, encoded.hidden[number].detach()):
+            raise _Unfit(f"has other hidden states at layer {number} than its block {number} returns")
+
+
+def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
+    """Raise _Unfit where a head for texts classifies a state that says nothing of the text, or not the one that is pooled."""
+    if encoder.output != "text":
+        return
+    lengths = encoded.mask.sum(1).tolist()
+    for row, length in enumerate(lengths):
+        read = _reaches(cast(Tensor, encoded.logits)[row], encoded.hidden[-1])[row].nonzero().flatten().tolist()
+        if not read:
+            raise _Unfit("has a head that does not read the states of the last layer")
+        if causal and read == [0]:
+            raise _Unfit("classifies the first token, which reads none of the others")
+        if encoder.pooling == "last" and read != [length - 1]:
+            tokens = f"token {read[0] + 1}" if len(read) == 1 else f"{len(read)} tokens"
+            raise _Unfit(
+                f"has a head that reads {tokens} of a text of {length}, where `model.pooling` = `last` pools the last, so"
+                " that what is held still would not be what is classified"
+            )
+    if causal and encoder.pooling == "cls":
+        raise _Unfit(
+            "reads from left to right, so that the first token, which `model.pooling` = `cls` pools, says nothing of the text"
+        )
+
+
+def _check_gradients(encoder: Encoder, logits: Tensor) -> None:
+    """Raise _Unfit unless the gradient of the output reaches every block and the head; each is looked at and dropped."""
+    reached: set[object] = set()
+    head = {name for name in encoder.head if encoder.output != "state"}
+    places = {id(one): encoder.place(name) for name, one in encoder.model.named_parameters()}
+
+    def look(parameter: Tensor) -> None:
+        gradient = cast(Tensor, parameter.grad)
+        if bool(gradient.isfinite().all()) and bool(gradient.any()):
+            reached.add(places[id(parameter)])
+        parameter.grad = None
+
+    weights: list[Any] = [one for one in encoder.model.parameters() if one.requires_grad]
+    hooks = [one.register_post_accumulate_grad_hook(look) for one in weights]
+    try:
+        _weighed(logits).backward()  # type: ignore[no-untyped-call]
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for parameter in weights:
+            parameter.grad = None
+    for place in (*range(1, encoder.layers + 1), *(["head"] if head else [])):
+        if place not in reached:
+            raise _Unfit(f"has no gradient of its output in {f'layer {place}' if place != 'head' else 'its head'}")
+
+
+def _reaches(output: Tensor, states: Tensor) -> Tensor:
+    """Return which tokens' states an output depends on, (texts, tokens)."""
+    (gradient,) = torch.autograd.grad(_weighed(output), states, retain_graph=True, allow_unused=True)
+    if gradient is None:
+        raise _Unfit("computes its output from other states than those that it returns")
+    return gradient.abs().sum(-1) > 0
+
+
+def _weighed(output: Tensor) -> Tensor:
+    """Return a sum that no norm makes constant."""
+    return (output * torch.linspace(-1, 1, output.shape[-1] + 1, device=output.device)[1:] ** 3).sum()
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return bool((one - other).norm() <= _TOLERANCE * other.norm() + 1e-6)
+
+
+@contextmanager
+def _returned(blocks: list[nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """Keep what each block returns, by its number from 1."""
+    found: dict[int, Tensor] = {}
+
+    def keep(number: int) -> Any:
+        def hook(_: nn.Module, __: object, output: Any) -> None:
+            first = output[0] if isinstance(output, tuple | list) else output
+            if isinstance(first, Tensor):
+                found[number] = first
+
+        return hook
+
+    hooks = [block.register_forward_hook(keep(number)) for number, block in enumerate(blocks, 1)]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
