@@ -115,7 +115,7 @@ def test_collapsed_runs_are_counted_and_in_no_mean(results):
     one = found.comparisons.comparisons[0]
     assert (one.collapsed, found.collapsed, found.runs) == (1, {"plain": (), "align": (3,)}, {"plain": 4, "align": 4})
     assert one.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
-    (main, _) = method_tables(found)
+    (main, _, _) = method_tables(found)
     assert main.rows[1][-1] == "1 of 4"
     assert "collapsed runs, in no mean or test: `align`: seed 3." in main.notes
 

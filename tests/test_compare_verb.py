@@ -33,7 +33,7 @@ def test_the_verb_writes_every_form(cli, results):
     markdown = cli(*words, "--format", "markdown").stdout
     assert markdown.startswith("**tiny · toy**\n\n| method | mean |")
     latex = cli(*words, "--format", "latex").stdout
-    assert (latex.count(r"\toprule"), latex.count(r"\end{table}")) == (2, 2)
+    assert (latex.count(r"\toprule"), latex.count(r"\end{table}")) == (3, 3)
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert [row["subset"] for row in rows] == ["all", "near", "far"]
     assert float(rows[0]["effect"]) == found.comparisons.comparisons[0].test.effect

@@ -12,7 +12,7 @@ from distxfer.cli._options import RESULTS, AsJson, Results
 from distxfer.errors import InputError
 
 Form = Literal["text", "markdown", "latex", "csv", "json"]
-By = Literal["language", "family", "distance"]
+By = Literal["language", "family", "distance", "class"]
 
 
 Names = Annotated[
@@ -27,7 +27,7 @@ Names = Annotated[
 Baseline = Annotated[str, typer.Option("--baseline", help="What the others are compared with, if not the first.")]
 ByPart = Annotated[
     By | None,
-    typer.Option("--by", help="Effects by language, by family, or near, far and slope.", show_default=False),
+    typer.Option("--by", help="Effects by language, family or class, or near, far and slope.", show_default=False),
 ]
 Ablation = Annotated[
     bool, typer.Option("--ablation", help="What each setting contributes in which the methods differ.")
@@ -143,7 +143,7 @@ def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: 
 
     found = compare_methods(collection, baseline, **asked)
     _show(form, found.records, lambda: method_tables(found, by), lambda: method_data(found, by))
-    _tell(form, (*found.comparisons.notes, *found.warnings, *found.left_out))
+    _tell(form, (*found.comparisons.notes, *found.warnings, *found.survival_warnings, *found.left_out))
 
 
 def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions: bool, form: Form) -> None:
@@ -185,7 +185,7 @@ def _compare_table(
 ) -> None:
     from distxfer.experiments import compare as run
     from distxfer.experiments import read_scores
-    from distxfer.reports import comparison_tables, table_of
+    from distxfer.reports import comparison_tables, flat_record, table_of
 
     found = run(
         read_scores(table),
@@ -200,10 +200,10 @@ def _compare_table(
 
     def data() -> Any:
         common = {"metric": found.metric, "selection": found.selection}
-        return table_of([{**common, **one} for one in found.records()["comparisons"]])
+        return table_of([{**common, **flat_record(one)} for one in found.records()["comparisons"]])
 
     _show(form, found.records, lambda: comparison_tables(found), data)
-    _tell(form, found.notes)
+    _tell(form, (*found.warnings, *found.notes))
 
 
 def _show(form: Form, records: Callable[[], Any], tables: Callable[[], Sequence[Any]], data: Callable[[], Any]) -> None:

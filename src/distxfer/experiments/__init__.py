@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from distxfer.experiments._comparisons._compare import Transfer as Transfer
     from distxfer.experiments._comparisons._compare import compare as compare
     from distxfer.experiments._comparisons._compare_methods import MethodComparisons as MethodComparisons
-    from distxfer.experiments._comparisons._compare_methods import Part as Part
     from distxfer.experiments._comparisons._compare_methods import compare_methods as compare_methods
     from distxfer.experiments._comparisons._design import Effect as Effect
     from distxfer.experiments._comparisons._items import Items as Items
     from distxfer.experiments._comparisons._items import read_items as read_items
     from distxfer.experiments._comparisons._one_seed import TwoRuns as TwoRuns
     from distxfer.experiments._comparisons._one_seed import compare_runs as compare_runs
+    from distxfer.experiments._comparisons._parts import Part as Part
+    from distxfer.experiments._comparisons._survival import ClassPart as ClassPart
+    from distxfer.experiments._comparisons._survival import LeaveOneOut as LeaveOneOut
+    from distxfer.experiments._comparisons._survival_warnings import survival_warnings as survival_warnings
     from distxfer.experiments._language import Fact as Fact
     from distxfer.experiments._language import language_facts as language_facts
     from distxfer.experiments._new_language import Estimate as Estimate
@@ -81,7 +84,10 @@ _LAZY = {
     "_checkpoints._measure": "Measured checkpoints measure",
     "_checkpoints._relations": "Relation",
     "_comparisons._compare": "Comparison Comparisons Transfer compare",
-    "_comparisons._compare_methods": "MethodComparisons compare_methods Part",
+    "_comparisons._compare_methods": "MethodComparisons compare_methods",
+    "_comparisons._parts": "Part",
+    "_comparisons._survival": "ClassPart LeaveOneOut",
+    "_comparisons._survival_warnings": "survival_warnings",
     "_comparisons._design": "Effect",
     "_comparisons._items": "Items read_items",
     "_comparisons._ablation": "Ablation ablate",

@@ -38,6 +38,7 @@ def families(key: str) -> tuple[str, ...]:
     return () if row is None else tuple(table.features[j] for j in np.flatnonzero(table.values[row]))
 
 
+@cache
 def lineage(key: str) -> tuple[str, ...]:
     """Return the family of a language and its branch of it, such as (`Indo-European`, `Germanic`) for `eng`.
 

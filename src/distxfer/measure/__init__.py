@@ -6,6 +6,7 @@ What works on tensors is imported from torch's side on first use, so that the re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from distxfer.measure._by_class import BY_CLASS, ClassRatios, carriers, class_counts, class_ratios, entity_counts
 from distxfer.measure._contrasts import Contrast, contrast, slope_over_seeds
 from distxfer.measure._correlation import (
     Correlation,
@@ -86,9 +87,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "BY_CLASS",
     "MEASURES",
     "BootstrapCKA",
     "CSLSRetrieval",
+    "ClassRatios",
     "Contrast",
     "Correlation",
     "Crossed",
@@ -109,8 +112,11 @@ __all__ = [
     "answer_f1",
     "aso",
     "bootstrap_cka",
+    "carriers",
     "cka",
     "cka_reason",
+    "class_counts",
+    "class_ratios",
     "contrast",
     "correlate",
     "cosine_drift",
@@ -121,6 +127,7 @@ __all__ = [
     "decompose",
     "detectable_correlation",
     "entities",
+    "entity_counts",
     "entity_scores",
     "exact_match",
     "expected_score",

@@ -23,6 +23,7 @@ from distxfer.reports._recommendation import to_try as to_try
 from distxfer.reports._report import Report as Report
 from distxfer.reports._report import report as report
 from distxfer.reports._run import run_table as run_table
+from distxfer.reports._survival import flat_record as flat_record
 from distxfer.reports._tables import Table as Table
 from distxfer.reports._tables import latex_text as latex_text
 from distxfer.reports._tables import markdown_text as markdown_text

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distxfer.experiments import setting_text
-from distxfer.reports._compare import counted, dropped_notes, effect_text, listed, p_text, starred
+from distxfer.reports._compare import counted, dropped_notes, listed, starred
 from distxfer.reports._methods import left_out_notes
 from distxfer.reports._randomness import random_factors
+from distxfer.reports._survival import effect_text, p_text
 from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy

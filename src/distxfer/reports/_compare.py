@@ -8,13 +8,14 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from distxfer.experiments import survival_warnings
 from distxfer.languages import language_name
 from distxfer.reports._randomness import family_notes, random_factors
+from distxfer.reports._survival import each_target_table, effect_text, p_text, survival_table
 from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
-    from distxfer.measure import Crossed
 
 _NAMED = 12  # things left out that a note names; JSON has all
 _NAMES = 3  # what they are left out of, by name
@@ -22,7 +23,10 @@ _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far",
 
 
 def comparison_tables(found: Comparisons) -> list[Table]:
-    """Return one table per model and task; scores and effects in percent where the scores are fractions."""
+    """Return two tables per model and task; scores and effects in percent where the scores are fractions.
+
+    The comparison, and what its effects survive; before them the effects on each language, where those are fewer than 4.
+    """
     scale = 100.0 if found.fractions else 1.0
     tables = []
     for key, group in groupby(found.comparisons, key=lambda one: (one.model, one.task)):
@@ -32,9 +36,10 @@ def comparison_tables(found: Comparisons) -> list[Table]:
         methods = sorted({one.method for one in here}, key=lambda name: -overall_effect(here, name))
         rows = [_row(baseline, [], transfers, scale)]
         rows += [_row(name, [one for one in here if one.method == name], transfers, scale) for name in methods]
-        tables.append(
-            Table(_COLUMNS, rows, title=" · ".join(key), notes=comparison_notes(found, here, transfers[baseline]))
-        )
+        lead = each_target_table(here, baseline, scale)
+        main = Table(_COLUMNS, rows, title=" · ".join(key), notes=comparison_notes(found, here, transfers[baseline]))
+        survive = survival_table(here, found.metric, found.selection, scale, survival_warnings(here, scale))
+        tables += [*([lead] if lead else []), main, survive]
     return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *found.notes))]
 
 
@@ -83,11 +88,6 @@ def one_seed_table(found: TwoRuns) -> Table:
     )
 
 
-def p_text(value: float | None) -> str | None:
-    """Return a p value as tables show it."""
-    return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 def overall_effect(comparisons: Sequence[Comparison], method: str) -> float:
     """Return a method's effect on all languages, minus infinity where there is none."""
     return next((one.test.effect for one in comparisons if (one.method, one.subset) == (method, "all")), -inf)
@@ -106,13 +106,6 @@ def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transf
         _r(transfer.by_distance.r),
         _r(transfer.gain_by_distance.r) if transfer.gain_by_distance else None,
     )
-
-
-def effect_text(test: Crossed, scale: float) -> str:
-    """Return an effect with its interval, where it has one."""
-    if test.low is None or test.high is None:
-        return f"{scale * test.effect:+.1f}"
-    return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
 
 
 def starred(one: Comparison | None, scale: float) -> str | None:

@@ -6,54 +6,82 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
+from distxfer.errors import InputError
 from distxfer.experiments import setting_text
 from distxfer.languages import language_name
 from distxfer.reports._compare import (
     comparison_notes,
     counted,
     dropped_notes,
-    effect_text,
     overall_effect,
-    p_text,
     starred,
 )
 from distxfer.reports._randomness import few_families, random_factors
+from distxfer.reports._survival import (
+    class_table,
+    each_target_table,
+    effect_text,
+    flat_record,
+    p_text,
+    survival_table,
+)
 from distxfer.reports._tables import Table, table_of
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Comparison, MethodComparisons, Part
+    from distxfer.experiments import ClassPart, Comparison, MethodComparisons, Part
     from distxfer.experiments._comparisons._compare_methods import Slope
 
-By = Literal["language", "family", "distance"]
-_MAIN = (
-    "method",
-    "mean",
-    "effect on all [95 %]",
-    "p (Holm)",
-    "near",
-    "far",
-    "slope",
-    "r gain",
-    "seeds × languages",
-    "collapsed",
-)
+By = Literal["language", "family", "distance", "class"]
 
 
 def method_tables(found: MethodComparisons, by: By | None = None) -> list[Table]:
-    """Return the main table, or one table a method by language or family, or one by distance; then how methods differ."""
+    """Return the main tables, or one table a method by language, family or class, or those by distance; then how methods differ.
+
+    The main tables are the comparison and what its effects survive; before them the effects on each language, where those
+    are fewer than 4.
+    """
     if by is None:
-        tables = [_main(found)]
+        lead = target_table(found)
+        tables = [*([lead] if lead else []), main_table(found), survival(found)]
     elif by == "distance":
-        tables = [_by_distance(found)]
+        tables = [_by_distance(found), survival(found, subsets=True)]
     else:
-        tables = _by_part(found, by)
-    return [*tables, *_differences(found)]
+        tables = class_tables(found) if by == "class" else _by_part(found, by)
+    return [*tables, *difference_tables(found)]
+
+
+def target_table(found: MethodComparisons) -> Table | None:
+    """Return the effect on each language, where there are too few to stand for others; None where there are enough."""
+    comparisons = found.comparisons.comparisons
+    parts = [part for one in comparisons for part in one.each]
+    after = (
+        _basis(found),
+        *_reasons(parts),
+        *dropped_notes((f"`{one.method}` on `{one.part}`", one.dropped) for one in parts),
+        *_ends(found),
+    )
+    return each_target_table(comparisons, found.baseline, _scale(found), found.warnings, after)
+
+
+def survival(found: MethodComparisons, *, subsets: bool = False) -> Table:
+    """Return what the effects on all targets survive, or those on near and far ones."""
+    rests = found.comparisons
+    warnings = found.warnings if subsets else (*found.warnings, *found.survival_warnings)
+    return survival_table(rests.comparisons, rests.metric, rests.selection, _scale(found), warnings, subsets=subsets)
 
 
 def method_data(found: MethodComparisons, by: By | None = None) -> Table:
     """Return the numbers behind `method_tables` in full, a row a test, for CSV."""
+    if by == "class":
+        _check_classes(found)
     records = found.records()
-    rows = {None: records["comparisons"], "language": records["by_language"], "family": records["by_family"]}
+    records["comparisons"] = [flat_record(one) for one in records["comparisons"]]
+    rows = {
+        None: records["comparisons"],
+        "language": records["by_language"],
+        "family": records["by_family"],
+        "class": records["by_class"],
+    }
     if by == "distance":
         near_far = [one for one in records["comparisons"] if one["subset"] != "all"]
         own = [*near_far, *({"subset": "slope", **one} for one in records["slopes"])]
@@ -68,7 +96,8 @@ def _scale(found: MethodComparisons) -> float:
     return 100.0 if found.comparisons.fractions else 1.0
 
 
-def _main(found: MethodComparisons) -> Table:
+def main_table(found: MethodComparisons) -> Table:
+    """Return the comparison of all methods with the baseline."""
     rests, scale = found.comparisons, _scale(found)
     slopes = {one.method: one.test for one in found.slopes}
     order = sorted(
@@ -76,6 +105,7 @@ def _main(found: MethodComparisons) -> Table:
         key=lambda name: -overall_effect(rests.comparisons, name),
     )
     transfers = {one.method: one for one in rests.transfers}
+    macro = any(one.survives.macro for one in rests.comparisons)
     rows = []
     for name in (found.baseline, *order):
         own = {one.subset: one for one in rests.comparisons if one.method == name}
@@ -88,6 +118,7 @@ def _main(found: MethodComparisons) -> Table:
                 None if mean is None else f"{scale * mean:.1f}",
                 None if test is None else effect_text(test, scale),
                 p_text(own["all"].p_holm) if "all" in own else None,
+                *([_macro(own.get("all"), scale)] if macro else []),
                 *(starred(own.get(subset), scale) for subset in ("near", "far")),
                 f"{scale * slopes[name].effect:+.1f}" if name in slopes else None,
                 None if gain is None or gain.r is None else f"{gain.r:+.2f}",
@@ -98,7 +129,21 @@ def _main(found: MethodComparisons) -> Table:
     first = rests.comparisons[0]
     notes = comparison_notes(rests, list(rests.comparisons), transfers[found.baseline])
     slope = "slope: change of the gain per unit of that distance, in points (`--by distance` has intervals)."
-    return Table(_MAIN, rows, f"{first.model} · {first.task}", (*found.warnings, *notes, slope, *_ends(found)))
+    of_macro = ("macro F1: effect on the mean F1 of all classes, * as for near and far.",) if macro else ()
+    columns = (
+        "method", "mean", "effect on all [95 %]", "p (Holm)", *(["macro F1"] if macro else []), "near", "far", "slope",
+        "r gain", "seeds × languages", "collapsed",
+    )  # fmt: skip
+    title = f"{first.model} · {first.task}"
+    return Table(columns, rows, title, (*found.warnings, *notes, *of_macro, slope, *_ends(found)))
+
+
+def _macro(one: Comparison | None, scale: float) -> str | None:
+    """Return the effect on the macro-averaged score, with a star where p <= 0.05 after Holm."""
+    if one is None or one.survives.macro is None:
+        return None
+    p = one.survives.macro_p_holm
+    return f"{scale * one.survives.macro.effect:+.1f}{'*' if p is not None and p <= 0.05 else ''}"
 
 
 def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
@@ -136,6 +181,33 @@ def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> lis
         title = f"{method} less {found.baseline}, by {by}"
         tables.append(Table(columns, rows, title, (*found.warnings, *notes, *_ends(found))))
     return tables
+
+
+def class_tables(found: MethodComparisons) -> list[Table]:
+    """Return a table of classes for each method; raises InputError where there are no classes."""
+    overall = {one.method: one for one in found.comparisons.comparisons if one.subset == "all"}
+    _check_classes(found)
+    score = "recall" if found.comparisons.metric == "accuracy" else "F1"
+    tables = []
+    for method, group in groupby(found.by_class, key=lambda one: one.method):
+        parts = list(group)
+        effect = f"{_scale(found) * overall[method].test.effect:+.1f}"
+        notes = (
+            *found.warnings,
+            f"{score} of each class, and items of it in a language; `effect without`: on the {found.comparisons.metric} of all"
+            f" other classes. Seed and language both random; Holm over {len(parts)} classes."
+            f" {_basis(found, method)}",
+            *_reasons(parts),
+            *_ends(found),
+        )
+        tables.append(class_table(parts, found.baseline, effect, _scale(found), notes))
+    return tables
+
+
+def _check_classes(found: MethodComparisons) -> None:
+    if not found.by_class:
+        reason = next(one.survives.left_out["class"] for one in found.comparisons.comparisons)
+        raise InputError(f"`--by class` has no classes to show: {reason}. Choose another view.")
 
 
 def _by_distance(found: MethodComparisons) -> Table:
@@ -195,7 +267,7 @@ def _basis(found: MethodComparisons, *methods: str) -> str:
     return f"{found.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(said))}."
 
 
-def _reasons(found: Sequence[Comparison | Part | Slope]) -> list[str]:
+def _reasons(found: Sequence[Comparison | Part | Slope | ClassPart]) -> list[str]:
     """Return why some of these have no interval, each reason once."""
     return list(dict.fromkeys(f"{one.test.reason}." for one in found if one.test.reason))
 
@@ -212,7 +284,7 @@ def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[st
     return lines + ([f"{len(left_out)} left out:", *(f"- {one}" for one in left_out)] if left_out else [])
 
 
-def _differences(found: MethodComparisons) -> list[Table]:
+def difference_tables(found: MethodComparisons) -> list[Table]:
     """Return the table of how the methods differ from the baseline; of an intervention that one has not, a single row."""
     rows = []
     for method, group in groupby(found.differences, key=lambda one: one.method):

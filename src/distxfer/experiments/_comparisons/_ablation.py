@@ -8,9 +8,10 @@ from typing import Any
 from distxfer.errors import InputError
 from distxfer.experiments._comparisons._cells import pair
 from distxfer.experiments._comparisons._collect import Collection, Method
-from distxfer.experiments._comparisons._compare import Comparison, compared, holm_over, test_record
+from distxfer.experiments._comparisons._compare import Comparison, compared
 from distxfer.experiments._comparisons._design import Axis, Effect, Response, design, effects, responses
 from distxfer.experiments._comparisons._matching import Matched, match
+from distxfer.experiments._comparisons._tests import holm_over, test_record
 from distxfer.experiments._results._selection import selection_warnings
 
 # A control, by the last part of its key and its value; with the keys beside it that are idle, or another's, under it:

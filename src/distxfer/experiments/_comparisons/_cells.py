@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from distxfer.experiments._comparisons._classes import Classes
 from distxfer.experiments._comparisons._items import Items
 
 Array = npt.NDArray[np.float64]
@@ -19,7 +20,8 @@ class Group:
     """All methods of one model and task, and how far their languages are from the source; `collapsed` counts by method.
 
     Languages are near up to the distance `middle`: the median of the baseline's, whatever else is compared. `items` has
-    what each run predicted, where that is known.
+    what each run predicted, where that is known, `macro` the macro-averaged scores of the same runs, and `classes` their
+    counts by class, or why there are none.
     """
 
     model: str
@@ -31,6 +33,8 @@ class Group:
     paired: bool
     collapsed: Mapping[str, int] | None = None
     items: Items | None = None
+    macro: Mapping[str, Cells] | None = None
+    classes: Classes | str = "a table of scores has no predictions"
 
     def belongs(self, language: str, subset: str) -> bool:
         """Return whether a language is in `all`, `near` (at most at the distance `middle`) or `far`."""
@@ -47,7 +51,10 @@ def middle_of(baseline: Cells, far_from: Mapping[str, float]) -> float:
 
 @dataclass(frozen=True)
 class Full:
-    """Scores without gaps: (seeds, languages) for each method, all of the same languages; and what was left out for it."""
+    """Scores without gaps: (seeds, languages) for each method, all of the same languages; and what was left out for it.
+
+    `seeds` are the rows of each method, by its name.
+    """
 
     languages: tuple[str, ...]
     seeds: Mapping[str, tuple[str, ...]]

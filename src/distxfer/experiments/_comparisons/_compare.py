@@ -11,9 +11,13 @@ import numpy as np
 from distxfer.errors import InputError, listed, unknown
 from distxfer.experiments._comparisons._cells import Cells, Full, Group, complete, middle_of, pair
 from distxfer.experiments._comparisons._items import Items
+from distxfer.experiments._comparisons._parts import Part, parts_of
+from distxfer.experiments._comparisons._survival import Survival, survival
+from distxfer.experiments._comparisons._survival_warnings import survival_warnings
+from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
 from distxfer.experiments._results._scores import Score
 from distxfer.languages import canonical, check_distance, distance, lineage
-from distxfer.measure import Correlation, Crossed, correlate, crossed, crossed_unpaired, holm, two_way_bootstrap
+from distxfer.measure import Correlation, Crossed, correlate, two_way_bootstrap
 
 _OBSERVED = ("genetic", "geographic")  # distances that are never imputed
 _DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
@@ -25,7 +29,11 @@ class Comparison:
 
     `test` has effect, interval, p and the numbers of seeds and languages; `p_holm` is corrected over the methods of the
     same model, task and subset. `bootstrap` is the interval of `two_way_bootstrap`, for comparison, where runs are paired.
-    `collapsed` counts failed runs, None where that cannot be known. `dropped` says what was left out and why.
+    `collapsed` counts failed runs, None where that cannot be known. `dropped` says what was left out and why. `survives` says
+    what is left of the effect without one class, language or family, and what it is on the macro-averaged score.
+
+    On fewer than 4 languages, `all` says nothing of others: with 2 or 3 of them it has no interval and no p, and `each` has
+    the effect on every language by itself, over seeds, with Holm over the languages of all such methods.
     """
 
     model: str
@@ -38,6 +46,8 @@ class Comparison:
     bootstrap: tuple[float | None, float | None]
     collapsed: int | None
     dropped: tuple[str, ...]
+    survives: Survival
+    each: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,11 @@ class Comparisons:
     transfers: tuple[Transfer, ...]
     notes: tuple[str, ...]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Which effects one class, language or family decides; empty where that is none."""
+        return survival_warnings(self.comparisons, 100.0 if self.fractions else 1.0)
+
     def records(self) -> dict[str, Any]:
         """Return the comparisons as JSON data; effects in the unit of the scores."""
         return {
@@ -82,6 +97,7 @@ class Comparisons:
             "paired": self.paired,
             "comparisons": [_record(one) for one in self.comparisons],
             "transfer": [_transfer_record(one) for one in self.transfers],
+            "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
 
@@ -207,14 +223,23 @@ def compared(group: Group) -> tuple[list[Comparison], list[str]]:
         answers = [_one(group, method, subset, both) for method, both in pairs.items()]
         found = [one for one in answers if isinstance(one, Comparison)]
         notes += [one for one in answers if isinstance(one, str)]
-        rows += [replace(one, p_holm=p) for one, p in zip(found, holm_over([one.test for one in found]), strict=True)]
-    return rows, notes
+        rows += _corrected(found)
+    few = [one.method for one in rows if one.subset == "all" and one.test.n_languages < MIN_TARGETS]
+    runs = {name: cells for name, cells in group.runs.items() if name in few or name == group.baseline}
+    each, _ = parts_of(replace(group, runs=runs), lambda code: code, together=True)
+    own = {name: tuple(one for one in each if one.method == name) for name in few}
+    return [replace(one, each=own.get(one.method, ())) if one.subset == "all" else one for one in rows], notes
 
 
-def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
-    """Return Holm's p for each of these tests, None for those that have no p."""
-    adjusted = iter(holm([one.p for one in tests if one.p is not None]))
-    return [None if one.p is None else next(adjusted) for one in tests]
+def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    """Return comparisons with Holm's p over them, and over their effects on the macro-averaged score."""
+    macro = [one for one in found if one.survives.macro]
+    of_macro = holm_over([one.survives.macro for one in macro if one.survives.macro])
+    corrected = {one.method: p for one, p in zip(macro, of_macro, strict=True)}
+    return [
+        replace(one, p_holm=p, survives=replace(one.survives, macro_p_holm=corrected.get(one.method)))
+        for one, p in zip(found, holm_over([one.test for one in found]), strict=True)
+    ]
 
 
 def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | str:
@@ -223,33 +248,29 @@ def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | st
     if both.empty:
         why = f" once this is: {listed(both.dropped)}" if both.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
-    a, b = both.scores[method], both.scores[group.baseline]
-    families = families_of(both.languages)
+    few = 1 < len(whole.languages) < MIN_TARGETS
+
+    def test_of(own: Group, table: Full) -> Crossed:
+        test = tested(own, method, table)
+        return without_ranking(test) if few and len(table.languages) > 1 else test
+
     return Comparison(
         model=group.model,
         task=group.task,
         baseline=group.baseline,
         method=method,
         subset=subset,
-        test=paired_test(group, method, both) if group.paired else crossed_unpaired(a, b, families=families),
+        test=test_of(group, both),
         p_holm=None,
-        bootstrap=two_way_bootstrap(a - b) if group.paired else (None, None),
+        bootstrap=(
+            two_way_bootstrap(both.scores[method] - both.scores[group.baseline])
+            if group.paired and not few
+            else (None, None)
+        ),
         collapsed=None if group.collapsed is None else group.collapsed[method],
         dropped=both.dropped,
+        survives=survival(group, method, both, test_of),
     )
-
-
-def paired_test(group: Group, method: str, both: Full) -> Crossed:
-    """Return the crossed test of a method and the baseline: seeds, languages in families, and items where they are known."""
-    weights = {method: 1.0, group.baseline: -1.0}
-    items = None if group.items is None else group.items.differences(weights, both.languages, both.seeds)
-    difference = both.scores[method] - both.scores[group.baseline]
-    return crossed(difference, families=families_of(both.languages), items=items)
-
-
-def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return the widest family of each language, empty for one that has none."""
-    return [lineage(code)[:1] for code in languages]
 
 
 def transfers_of(group: Group) -> list[Transfer]:
@@ -298,29 +319,6 @@ def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> C
     )
 
 
-def test_record(test: Crossed) -> dict[str, object]:
-    """Return a test as JSON data."""
-    return {
-        "effect": test.effect,
-        "low": test.low,
-        "high": test.high,
-        "p": test.p,
-        "n_seeds": test.n_seeds,
-        "n_languages": test.n_languages,
-        "seed_share": test.seed_share,
-        "reason": test.reason,
-        "note": test.note,
-        "n_families": test.n_families,
-        "by_family": None if test.by_family is None else _family_record(test.by_family),
-        "n_items": test.n_items,
-        "item_share": test.item_share,
-    }
-
-
-def _family_record(test: Crossed) -> dict[str, object]:
-    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p, "reason": test.reason}
-
-
 def _record(one: Comparison) -> dict[str, object]:
     return {
         "model": one.model,
@@ -334,6 +332,8 @@ def _record(one: Comparison) -> dict[str, object]:
         "bootstrap_high": one.bootstrap[1],
         "collapsed": one.collapsed,
         "dropped": list(one.dropped),
+        **one.survives.record(),
+        "each": [part.record() for part in one.each],
     }
 
 

@@ -1,46 +1,29 @@
 """Finished runs against each other: methods that share data, model and metric, paired by seed."""
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from distxfer.errors import listed
 from distxfer.experiments._comparisons._cells import Group, pair
+from distxfer.experiments._comparisons._classes import classes_of
 from distxfer.experiments._comparisons._collect import Collection
-from distxfer.experiments._comparisons._compare import (
-    Comparisons,
-    compared,
-    holm_over,
-    paired_test,
-    test_record,
-    transfers_of,
+from distxfer.experiments._comparisons._compare import Comparisons, compared, transfers_of
+from distxfer.experiments._comparisons._matching import (
+    Difference,
+    Matched,
+    differences,
+    match,
+    nothing_left,
+    sound_scores,
 )
-from distxfer.experiments._comparisons._matching import Difference, Matched, differences, match, nothing_left
+from distxfer.experiments._comparisons._parts import Part, parts_of
+from distxfer.experiments._comparisons._survival import ClassPart, class_parts, family
+from distxfer.experiments._comparisons._tests import test_record
 from distxfer.experiments._results._selection import selection_warnings
-from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, slope_over_seeds
 
-
-@dataclass(frozen=True)
-class Part:
-    """The effect of a method on one language, or on the languages of one family.
-
-    One language is taken as it is: interval and p are over seeds. Of a family with more, languages are random too.
-    `distance` is that of the language, or the mean over the family; `p_holm` is corrected over the parts of one method.
-    `dropped` says what was left out of this part, and why: each part is balanced over its own languages alone.
-    """
-
-    method: str
-    part: str
-    languages: tuple[str, ...]
-    distance: float | None
-    mean_baseline: float
-    mean: float
-    test: Crossed
-    p_holm: float | None
-    dropped: tuple[str, ...]
+MACRO = "macro_f1"  # the score that weighs all classes alike
 
 
 @dataclass(frozen=True)
@@ -71,6 +54,7 @@ class MethodComparisons:
     selection: Mapping[str, str]
     by_language: tuple[Part, ...]
     by_family: tuple[Part, ...]
+    by_class: tuple[ClassPart, ...]
     slopes: tuple[Slope, ...]
     differences: tuple[Difference, ...]
     left_out: tuple[str, ...]
@@ -80,17 +64,23 @@ class MethodComparisons:
         """What to know of how the checkpoints were chosen; empty where all are the last ones."""
         return selection_warnings(self.selection)
 
+    @property
+    def survival_warnings(self) -> tuple[str, ...]:
+        """Which effects one class, language or family decides; empty where that is none."""
+        return self.comparisons.warnings
+
     def records(self) -> dict[str, Any]:
         """Return all of it as JSON data; effects in the unit of the scores, which are fractions."""
         return {
             **self.comparisons.records(),
             "baseline": self.baseline,
             "selection_by_method": dict(self.selection),
-            "warnings": list(self.warnings),
+            "warnings": [*self.warnings, *self.survival_warnings],
             "runs": dict(self.runs),
             "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
-            "by_language": [_part_record(one) for one in self.by_language],
-            "by_family": [_part_record(one) for one in self.by_family],
+            "by_language": [one.record() for one in self.by_language],
+            "by_class": [one.record() for one in self.by_class],
+            "by_family": [one.record() for one in self.by_family],
             "slopes": [
                 {"method": one.method, **test_record(one.test), "dropped": list(one.dropped)} for one in self.slopes
             ],
@@ -116,11 +106,12 @@ def compare_methods(
 
     Raises InputError as `match` does, or where no scores are left that pair.
     """
-    found = _of_shared_seeds(match(collection, baseline, metric, distance_name, imputed, matrix))
+    found = _with_classes(_of_shared_seeds(match(collection, baseline, metric, distance_name, imputed, matrix)))
     rows, notes = compared(found.group)
     if not rows:
         raise nothing_left(found.baseline, (*found.left_out, *notes))
-    by_language, unpaired = _parts(found.group, lambda code: code)
+    parts, unpaired = parts_of(found.group, lambda code: code)
+    each = {(one.method, one.part): one for row in rows for one in row.each}
     comparisons = Comparisons(
         metric=found.metric,
         fractions=found.fractions,
@@ -138,8 +129,9 @@ def compare_methods(
         runs={one.name: len(one.runs) for one in found.methods},
         collapsed=found.collapsed,
         selection=found.selection,
-        by_language=by_language,
-        by_family=_parts(found.group, _family)[0],
+        by_language=tuple(each.get((one.method, one.part), one) for one in parts),
+        by_family=parts_of(found.group, family)[0],
+        by_class=class_parts(found.group),
         slopes=_slopes(found.group),
         differences=tuple(
             one
@@ -172,55 +164,18 @@ def _of_shared_seeds(found: Matched) -> Matched:
     return replace(found, methods=methods, group=group, left_out=left_out)
 
 
+def _with_classes(found: Matched) -> Matched:
+    """Return what was matched with the macro-averaged scores and the counts by class of its runs."""
+    runs = {
+        one.name: {seed: run for run in one.runs if (seed := str(run.data["seed"])) in found.group.runs[one.name]}
+        for one in found.methods
+    }
+    macro = {one.name: sound_scores(one, MACRO) for one in found.methods} if found.metric != MACRO else None
+    return replace(found, group=replace(found.group, macro=macro, classes=classes_of(runs, found.metric)))
+
+
 def _seeds(seeds: Iterable[str]) -> str:
     return ", ".join(sorted(seeds, key=int))
-
-
-def _family(code: str) -> str:
-    """Return the widest family of a language; one that has none is a family of its own."""
-    return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
-
-
-def _parts(group: Group, part_of: Callable[[str], str]) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-    """Return the effect of each method on each part of its languages, nearest first; and notes on parts without a pair."""
-    tested = {name: {code for row in cells.values() for code in row} for name, cells in group.runs.items()}
-    rows: list[Part] = []
-    notes = []
-    for method in (name for name in group.runs if name != group.baseline):
-        own, lost = [], []
-        parts: dict[str, set[str]] = {}
-        for code in sorted(tested[method] | tested[group.baseline]):
-            parts.setdefault(part_of(code), set()).add(code)
-        for part, languages in parts.items():
-            found = _part(group, method, part, languages)
-            if found:
-                own.append(found)
-            elif tested[method] & tested[group.baseline] & languages:
-                lost.append(f"`{part}`")
-        own.sort(key=lambda one: (one.distance is None, one.distance or 0.0, one.part))
-        corrected = holm_over([one.test for one in own])
-        rows += [replace(one, p_holm=p) for one, p in zip(own, corrected, strict=True)]
-        notes += [f"`{method}` and `{group.baseline}` have no seed in common on {listed(lost)}"] if lost else []
-    return tuple(rows), tuple(notes)
-
-
-def _part(group: Group, method: str, part: str, languages: Container[str]) -> Part | None:
-    both = pair(group, method, languages.__contains__)
-    if both.empty:
-        return None
-    known = [group.far_from[code] for code in both.languages if code in group.far_from]
-    a, b = both.scores[method], both.scores[group.baseline]
-    return Part(
-        method=method,
-        part=part,
-        languages=both.languages,
-        distance=fmean(known) if known else None,
-        mean_baseline=float(b.mean()),
-        mean=float(a.mean()),
-        test=paired_test(group, method, both),
-        p_holm=None,
-        dropped=both.dropped,
-    )
 
 
 def _slopes(group: Group) -> tuple[Slope, ...]:
@@ -231,17 +186,3 @@ def _slopes(group: Group) -> tuple[Slope, ...]:
         test = None if both.empty else slope_over_seeds(both.scores[method] - both.scores[group.baseline], far)
         rows += [] if test is None else [Slope(method, test, both.dropped)]
     return tuple(rows)
-
-
-def _part_record(one: Part) -> dict[str, Any]:
-    return {
-        "method": one.method,
-        "part": one.part,
-        "languages": list(one.languages),
-        "distance": one.distance,
-        "mean_baseline": one.mean_baseline,
-        "mean": one.mean,
-        **test_record(one.test),
-        "p_holm": one.p_holm,
-        "dropped": list(one.dropped),
-    }

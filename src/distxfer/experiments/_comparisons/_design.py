@@ -17,8 +17,8 @@ from distxfer.experiments._comparisons._collect import (
     sortable,
     stands_for_presence,
 )
-from distxfer.experiments._comparisons._compare import families_of, holm_over
 from distxfer.experiments._comparisons._items import Items
+from distxfer.experiments._comparisons._tests import MIN_TARGETS, families_of, holm_over, without_ranking
 from distxfer.measure import Crossed, contrast, crossed, interval
 
 ABSENT = None  # the value of an intervention's key in a method that has no such intervention
@@ -209,15 +209,16 @@ def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | s
         if cell not in used and all(found.levels[cell][axis] in pair for axis, pair in levels.items())
     ]
     weights = {found.names[cell]: float(weighed.weights[cell]) for cell in used}
+    test = crossed(
+        np.tensordot(weighed.weights[used], scores, axes=1),
+        families=families_of(kept.languages),
+        items=None if found.items is None else found.items.differences(weights, kept.languages, kept.seeds),
+    )
     return Effect(
         changes=tuple((found.axes[axis].key, *pair) for axis, pair in changes.items()),
         along=tuple(key for axis in changes for key in found.along(found.axes[axis], used)),
         matches=weighed.matches,
-        test=crossed(
-            np.tensordot(weighed.weights[used], scores, axes=1),
-            families=families_of(kept.languages),
-            items=None if found.items is None else found.items.differences(weights, kept.languages, kept.seeds),
-        ),
+        test=without_ranking(test) if 1 < test.n_languages < MIN_TARGETS else test,
         p_holm=None,
         alone=tuple(alone),
         dropped=kept.dropped,

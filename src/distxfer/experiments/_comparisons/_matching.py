@@ -92,7 +92,7 @@ def match(
     if metric not in known:
         raise unknown("Metric", metric, known)
     source = str(base.runs[0].data["source"])
-    cells = {one.name: _sound(one, metric) for one in collection.methods}
+    cells = {one.name: sound_scores(one, metric) for one in collection.methods}
     if not cells[base.name]:
         raise InputError(
             f"All {len(base.runs)} runs of the baseline `{base.name}` collapsed: they learnt nothing to compare with."
@@ -180,7 +180,7 @@ def _chosen(collection: Collection, name: str) -> Method:
     return found[0]
 
 
-def _sound(method: Method, metric: str) -> Cells:
+def sound_scores(method: Method, metric: str) -> Cells:
     """Return the test scores of the runs that did not collapse, by seed and target language."""
     found = {}
     for run in method.runs:

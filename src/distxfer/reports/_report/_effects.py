@@ -8,8 +8,8 @@ import altair as alt
 
 from distxfer.experiments import MethodComparisons
 from distxfer.measure import Crossed
-from distxfer.reports import Table, method_tables
-from distxfer.reports._compare import effect_text, p_text
+from distxfer.reports import Table
+from distxfer.reports._methods import class_tables, main_table, survival, target_table
 from distxfer.reports._randomness import random_factors
 from distxfer.reports._report._charts import (
     AXIS,
@@ -29,6 +29,7 @@ from distxfer.reports._report._charts import (
     tooltip,
 )
 from distxfer.reports._report._facts import Facts
+from distxfer.reports._survival import effect_text, p_text
 
 _SUBSETS = {"all": "all targets", "near": "near targets", "far": "far targets"}
 _SCALE = 100  # scores are fractions; effects are shown in percentage points
@@ -47,15 +48,16 @@ def headline(facts: Facts) -> Section:
             open_tables=1,
         )
     title = _axis_title(facts)
-    main = method_tables(found)[0]
+    main, each = main_table(found), target_table(found)
     order = [row[0] for row in main.rows if row[0] != found.baseline]
     names = {one.full_name: one.name for one in facts.methods}
     rows = [
         {"m": names[name], "s": one.subset, **_effect(one.test, one.p_holm)}
         for name in order
         for one in found.comparisons.comparisons
-        if one.method == name
+        if one.method == name and not any(other.each for other in found.comparisons.comparisons)
     ]
+    tables = [*([each] if each else []), main, survival(found)]
     return Section(
         "comparison",
         "Comparison",
@@ -68,6 +70,8 @@ def headline(facts: Facts) -> Section:
             f" docs/statistics.md; {random_factors([one.test for one in found.comparisons.comparisons])}."
             " Seeds are never pooled with languages, and collapsed runs are"
             " counted but not averaged in.",
+            "What the effects survive: each class, language and family is left out in turn, and the smallest and the largest"
+            " effect are shown. A warning names the one without which an effect loses its sign or more than half of its size.",
             *_unranked(facts, found),
         ),
         figures=(
@@ -80,10 +84,14 @@ def headline(facts: Facts) -> Section:
         )
         if rows
         else (),
-        tables=(_without_left_out(main), _scores(facts)),
-        commands=(compare_command(facts),),
-        open_tables=1,
+        tables=(*map(_without_left_out, tables), *_class_tables(found), _scores(facts)),
+        commands=(compare_command(facts), *([compare_command(facts, "--by", "class")] if found.by_class else [])),
+        open_tables=len(tables),
     )
+
+
+def _class_tables(found: MethodComparisons) -> list[Table]:
+    return [_without_left_out(one) for one in class_tables(found)] if found.by_class else []
 
 
 def by_language(facts: Facts) -> Section | None:

@@ -167,7 +167,7 @@ def facts_of(
         imputed=imputed,
         comparisons=comparisons,
         left_out=left_out,
-        notes=(*notes, *(comparisons.warnings if comparisons else ())),
+        notes=(*notes, *((*comparisons.warnings, *comparisons.survival_warnings) if comparisons else ())),
         names=tuple(names),
     )
 

@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from distxfer.experiments import Result
-from distxfer.reports import Table, method_tables
+from distxfer.reports import Table
+from distxfer.reports._methods import difference_tables
 from distxfer.reports._report._charts import Section
 from distxfer.reports._report._facts import Facts, Studied
 
@@ -19,7 +20,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 def configuration(facts: Facts) -> Section:
     """Return how the methods differ, and each one's whole recipe."""
-    differences = method_tables(facts.comparisons)[1:] if facts.comparisons else []
+    differences = difference_tables(facts.comparisons) if facts.comparisons else []
     return Section(
         "configuration",
         "Configuration",

@@ -1,0 +1,130 @@
+"""How often each class was right, in the labels, and predicted, from the predictions of finished runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import ArrowException, compute, parquet
+
+from distxfer.errors import InputError
+from distxfer.experiments._results._result import Result
+from distxfer.measure import class_counts, class_ratios, entity_counts
+
+Counts = npt.NDArray[np.int64]
+_COLUMNS = ["language", "label", "prediction"]
+# The kinds of tasks that have classes, each with the metrics that add up over them. A word's label is a class of `tokens`,
+# an entity's type one of `entities`; answers and the sentences of `retrieval` have none.
+_METRICS: Mapping[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "tokens": ("accuracy", "macro_f1"),
+    "entities": ("f1",),
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a task, and what runs did with them: `counts[method][seed][language]` is (classes, 3).
+
+    The three are: right, in the labels, predicted. `metric` is the score that they make up.
+    """
+
+    names: tuple[str, ...]
+    metric: str
+    counts: Mapping[str, Mapping[str, Mapping[str, Counts]]]
+
+    def table(self, method: str, seeds: Sequence[str], languages: Sequence[str]) -> Counts:
+        """Return the counts of one method, (seeds, languages, classes, 3)."""
+        return np.array([[self.counts[method][seed][code] for code in languages] for seed in seeds])
+
+
+def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
+    """Return the counts by class of runs, by method and seed, or why there are none.
+
+    There are none for a task without classes or a metric that is no sum over them, for predictions that cannot be read, and
+    for such as are not what the run's scores are of.
+    """
+    every = [run for own in runs.values() for run in own.values()]
+    kind = str(every[0].data.get("kind", "classification"))
+    if metric not in _METRICS.get(kind, ()):
+        return f"a task of the kind `{kind}` has no classes that its `{metric}` is made up of"
+    try:
+        stored = {id(run): _stored(run, kind, metric) for run in every}
+    except InputError as error:
+        return str(error)
+    names = tuple(sorted({name for found, _ in stored.values() for name in found}))
+    places = {name: place for place, name in enumerate(names)}
+
+    def aligned(run: Result) -> dict[str, Counts]:
+        own, by_language = stored[id(run)]
+        columns = [places[name] for name in own]
+        found = {}
+        for language, counts in by_language.items():
+            found[language] = np.zeros((len(names), 3), dtype=np.int64)
+            found[language][columns] = counts
+        return found
+
+    counts = {method: {seed: aligned(run) for seed, run in own.items()} for method, own in runs.items()}
+    return Classes(names, metric, counts)
+
+
+def _stored(run: Result, kind: str, metric: str) -> tuple[list[str], dict[str, Counts]]:
+    """Return the classes of a run and its counts by language, checked against its scores; raises InputError."""
+    path = run.folder / "predictions.parquet"
+    table = _table(path)
+    names, found = _of_entities(table) if kind == "entities" else _of_labels(table, path, words=kind == "tokens")
+    for one in run.scores:
+        if (one["split"], one["metric"]) == ("test", metric):
+            counts = found.get(str(one["language"]))
+            score = np.nan if counts is None else float(class_ratios(counts, metric).score)
+            if not abs((0.0 if np.isnan(score) and counts is not None else score) - one["value"]) < 1e-6:
+                raise InputError(
+                    f"`{path}` has the {metric} {score:.4f} in `{one['language']}`, and the run's `result.json`"
+                    f" {one['value']:.4f}: they are not of one run."
+                )
+    return names, found
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        with path.open("rb") as stream:
+            table = parquet.read_table(stream, columns=_COLUMNS)
+        table = pa.table({name: table[name].cast(pa.string()) for name in _COLUMNS})
+    except (OSError, ArrowException, KeyError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise InputError(f"`{path}` cannot be read: {why}") from error
+    return table.drop_null()
+
+
+def _of_labels(table: pa.Table, path: Path, *, words: bool) -> tuple[list[str], dict[str, Counts]]:
+    """Return the classes, and the counts by language, of one label a text or one a word."""
+    languages = table["language"].combine_chunks().dictionary_encode()
+    groups = languages.indices.to_numpy(zero_copy_only=False)
+    columns = [table[name].combine_chunks() for name in ("label", "prediction")]
+    if words:
+        split = [compute.split_pattern(column, " ") for column in columns]
+        lengths = [compute.list_value_length(lists).to_numpy(zero_copy_only=False) for lists in split]
+        if not np.array_equal(*lengths):
+            raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
+        groups = np.repeat(groups, lengths[0])
+        columns = [lists.flatten() for lists in split]
+    names = sorted(set(columns[0].unique().to_pylist()) | set(columns[1].unique().to_pylist()))
+    known = pa.array(names, pa.string())
+    labels, predictions = (compute.index_in(one, known).to_numpy(zero_copy_only=False) for one in columns)
+    codes = languages.dictionary.to_pylist()
+    counts = class_counts(labels, predictions, groups, (len(codes), len(names)))
+    return names, dict(zip(codes, counts, strict=True))
+
+
+def _of_entities(table: pa.Table) -> tuple[list[str], dict[str, Counts]]:
+    """Return the types of entities, and the counts by language."""
+    texts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
+    for language, label, prediction in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True):
+        of_language = texts.setdefault(language, ([], []))
+        of_language[0].append(label.split())
+        of_language[1].append(prediction.split())
+    tags = {tag for both in texts.values() for side in both for text in side for tag in text}
+    names = sorted({tag[2:] for tag in tags if tag[:2] in ("B-", "I-")})
+    return names, {language: entity_counts(*both, names) for language, both in texts.items()}

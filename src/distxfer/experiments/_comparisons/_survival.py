@@ -1,0 +1,245 @@
+"""What an effect survives: one class, one language or one family left out, and the macro-averaged score."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from distxfer.experiments._comparisons._cells import Array, Full, Group, pair
+from distxfer.experiments._comparisons._classes import Classes
+from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
+from distxfer.languages import language_name, lineage
+from distxfer.measure import ClassRatios, Crossed, carriers, class_ratios
+
+What = Literal["class", "language", "family"]
+Test = Callable[[Group, Full], Crossed]
+_MUCH = 1 / 3  # of an effect: what a note names, where half of it is a warning
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """An effect with each of `n` items left out in turn: the smallest and the largest, each with its item and its test.
+
+    `carriers` are the items without which the effect loses its sign or more than half of its size, `large` those without
+    which it loses more than a third; the largest loss first, with the effect that is left.
+    """
+
+    n: int
+    lowest: tuple[str, Crossed]
+    highest: tuple[str, Crossed]
+    carriers: Mapping[str, float]
+    large: Mapping[str, float]
+
+    def end(self, effect: float) -> tuple[str, Crossed]:
+        """Return the item without which least of an effect is left, and the test without it."""
+        return self.lowest if effect > 0 else self.highest
+
+
+@dataclass(frozen=True)
+class Survival:
+    """What one effect survives. `macro` is the effect on the macro-averaged score, None where runs have none.
+
+    Its `macro_p_holm` is corrected as the p of the effect itself. `left_out` says for class, language and family what is left
+    without one of them, or why that is not defined.
+    """
+
+    macro: Crossed | None
+    left_out: Mapping[What, LeaveOneOut | str]
+    macro_p_holm: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "macro": None if self.macro is None else {**_record(self.macro), "p_holm": self.macro_p_holm},
+            "leave_out": {
+                what: {"reason": one} if isinstance(one, str) else _left_out_record(one)
+                for what, one in self.left_out.items()
+            },
+        }
+
+
+def family(code: str) -> str:
+    """Return the widest family of a language; one that has none is a family of its own."""
+    return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
+
+
+def survival(group: Group, method: str, both: Full, test: Test) -> Survival:
+    """Return what the effect of a method survives, on the scores that it and the baseline have in full.
+
+    A language or family is left out with all its scores. A class is left out with all test items that have its label (for
+    entities: with all entities of that type), and every score is computed anew; a language of which nothing is left is then
+    in no mean. The macro-averaged score is that of the same seeds and languages. Tests of scores that are computed anew take
+    the test items as fixed.
+    """
+    anew = replace(group, items=None)
+    return Survival(
+        macro=_macro(anew, both, test),
+        left_out={
+            "class": _classes(anew, method, both, test),
+            "language": _languages(group, method, both, lambda code: code, "language", test),
+            "family": _languages(group, method, both, family, "family", test),
+        },
+    )
+
+
+def _macro(group: Group, both: Full, test: Test) -> Crossed | None:
+    if group.macro is None:
+        return None
+    try:
+        scores = {
+            name: np.array([[group.macro[name][seed][code] for code in both.languages] for seed in seeds])
+            for name, seeds in both.seeds.items()
+        }
+    except KeyError:  # some run has no such score
+        return None
+    return test(group, Full(both.languages, both.seeds, scores, both.dropped))
+
+
+def _languages(
+    group: Group, method: str, both: Full, part_of: Callable[[str], str], what: str, test: Test
+) -> LeaveOneOut | str:
+    parts = dict.fromkeys(map(part_of, both.languages))
+    if len(parts) < 2:
+        return f"there is one {what}"
+    tables = {part: both.of(lambda code, part=part: part_of(code) != part) for part in parts}  # type: ignore[misc]
+    return _left_out(group, method, both, tables, test)
+
+
+def _classes(group: Group, method: str, both: Full, test: Test) -> LeaveOneOut | str:
+    classes = group.classes
+    if isinstance(classes, str):
+        return classes
+    ratios = class_tables(classes, both)
+    if isinstance(ratios, str):
+        return ratios
+    there = np.any([one.b.sum(axis=(0, 1)) > 0 for one in ratios.values()], axis=0)
+    tables = {
+        name: _defined({key: one.without[:, :, place] for key, one in ratios.items()}, both)
+        for place, name in enumerate(classes.names)
+        if there[place]
+    }
+    tables = {name: one for name, one in tables.items() if one.languages}
+    return _left_out(group, method, both, tables, test) if len(tables) > 1 else "there is one class"
+
+
+def class_tables(classes: Classes, both: Full) -> dict[str, ClassRatios] | str:
+    """Return the scores of both methods as ratios of sums over classes, (seeds, languages, classes), or why there are none."""
+    try:
+        counts = {name: classes.table(name, seeds, both.languages) for name, seeds in both.seeds.items()}
+    except KeyError as error:
+        return f"there are no predictions for {error}"
+    labels = [one[..., 1] for one in counts.values()]
+    if any(not (one == labels[0][:1]).all() for one in labels):
+        return "the runs were not tested on the same items"
+    return {name: class_ratios(one, classes.metric) for name, one in counts.items()}
+
+
+@dataclass(frozen=True)
+class ClassPart:
+    """The effect of a method on one class: on its recall (of a run's accuracy), or else on its F1.
+
+    `items` are the fewest and the most items of a language that have it in their labels, over the `n_languages` that have
+    the class; `without` is the effect on the whole score with the class left out, None where nothing would be left. Seeds and
+    languages are random; `p_holm` is corrected over the classes of one method.
+    """
+
+    method: str
+    part: str
+    items: tuple[int, int]
+    mean_baseline: float
+    mean: float
+    without: float | None
+    test: Crossed
+    p_holm: float | None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "method": self.method,
+            "part": self.part,
+            "n_least": self.items[0],
+            "n_most": self.items[1],
+            "mean_baseline": self.mean_baseline,
+            "mean": self.mean,
+            "effect_without": self.without,
+            **test_record(self.test),
+            "p_holm": self.p_holm,
+        }
+
+
+def class_parts(group: Group) -> tuple[ClassPart, ...]:
+    """Return the effect of each method on each class, those first without which least of the whole effect is left."""
+    rows: list[ClassPart] = []
+    for method in (name for name in group.runs if name != group.baseline):
+        own = _class_parts(group, method)
+        corrected = holm_over([one.test for one in own])
+        rows += [replace(one, p_holm=p) for one, p in zip(own, corrected, strict=True)]
+    return tuple(rows)
+
+
+def _class_parts(group: Group, method: str) -> list[ClassPart]:
+    both, classes = pair(group, method), group.classes
+    ratios = "" if isinstance(classes, str) or both.empty else class_tables(classes, both)
+    if isinstance(classes, str) or isinstance(ratios, str):
+        return []
+    few = len(both.languages) < MIN_TARGETS
+    sign = 1 if both.scores[method].mean() >= both.scores[group.baseline].mean() else -1
+    labels = classes.table(method, both.seeds[method][:1], both.languages)[0, :, :, 1]
+    rows = []
+    for place, name in enumerate(classes.names):
+        tables = _defined({key: one.each[:, :, place] for key, one in ratios.items()}, both)
+        rest = _defined({key: one.without[:, :, place] for key, one in ratios.items()}, both)
+        if tables.languages:
+            items = [int(labels[both.languages.index(code), place]) for code in tables.languages]
+            test = tested(replace(group, items=None), method, tables)
+            rows.append(
+                ClassPart(
+                    method=method,
+                    part=name,
+                    items=(min(items), max(items)),
+                    mean_baseline=float(tables.scores[group.baseline].mean()),
+                    mean=float(tables.scores[method].mean()),
+                    without=_effect(rest, method, group.baseline) if rest.languages else None,
+                    test=without_ranking(test) if few and test.n_languages > 1 else test,
+                    p_holm=None,
+                )
+            )
+    return sorted(rows, key=lambda one: (one.without is None, sign * (one.without or 0.0)))
+
+
+def _defined(tables: Mapping[str, Array], both: Full) -> Full:
+    """Return scores, (seeds, languages) by method, without the languages that some run has no score in."""
+    kept = np.all([np.isfinite(one).all(axis=0) for one in tables.values()], axis=0)
+    languages = tuple(code for code, there in zip(both.languages, kept, strict=True) if there)
+    return Full(languages, both.seeds, {name: one[:, kept] for name, one in tables.items()}, ())
+
+
+def _effect(both: Full, method: str, baseline: str) -> float:
+    return float(both.scores[method].mean() - both.scores[baseline].mean())
+
+
+def _left_out(group: Group, method: str, both: Full, tables: Mapping[str, Full], test: Test) -> LeaveOneOut:
+    effect = _effect(both, method, group.baseline)
+    without = {item: _effect(one, method, group.baseline) for item, one in tables.items()}
+    lowest, highest = min(without, key=lambda item: without[item]), max(without, key=lambda item: without[item])
+    return LeaveOneOut(
+        n=len(without),
+        lowest=(lowest, test(group, tables[lowest])),
+        highest=(highest, test(group, tables[highest])),
+        carriers={item: without[item] for item in carriers(effect, without)},
+        large={item: without[item] for item in carriers(effect, without, _MUCH)},
+    )
+
+
+def _record(test: Crossed) -> dict[str, Any]:
+    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p}
+
+
+def _left_out_record(one: LeaveOneOut) -> dict[str, Any]:
+    return {
+        "n": one.n,
+        "lowest": {"without": one.lowest[0], **_record(one.lowest[1])},
+        "highest": {"without": one.highest[0], **_record(one.highest[1])},
+        "carriers": [{"without": item, "effect": effect} for item, effect in one.carriers.items()],
+    }

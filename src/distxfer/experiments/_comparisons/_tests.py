@@ -1,0 +1,72 @@
+"""The test of a method against the baseline on complete scores, Holm's correction, and tests as JSON data."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from distxfer.experiments._comparisons._cells import Full, Group
+from distxfer.languages import lineage
+from distxfer.measure import Crossed, crossed, crossed_unpaired, holm
+
+MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, each one is read by itself
+
+
+def tested(group: Group, method: str, both: Full) -> Crossed:
+    """Return the test of a method and the baseline: seeds, languages in families, and items where they are known."""
+    a, b = both.scores[method], both.scores[group.baseline]
+    families = families_of(both.languages)
+    if not group.paired:
+        return crossed_unpaired(a, b, families=families)
+    weights = {method: 1.0, group.baseline: -1.0}
+    items = None if group.items is None else group.items.differences(weights, both.languages, both.seeds)
+    return crossed(a - b, families=families, items=items)
+
+
+def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the widest family of each language, empty for one that has none."""
+    return [lineage(code)[:1] for code in languages]
+
+
+def without_ranking(test: Crossed) -> Crossed:
+    """Return the effect of a test on 2 or 3 languages, without interval and p, and with the reason."""
+    reason = f"no ranking over {test.n_languages} languages, at least {MIN_TARGETS} are needed: read each one by itself"
+    return replace(
+        test,
+        standard_error=None,
+        seed_share=None,
+        low=None,
+        high=None,
+        p=None,
+        item_share=None,
+        by_family=None,
+        note=None,
+        reason=test.reason or reason,
+    )
+
+
+def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
+    """Return Holm's p for each of these tests, None for those that have no p."""
+    adjusted = iter(holm([one.p for one in tests if one.p is not None]))
+    return [None if one.p is None else next(adjusted) for one in tests]
+
+
+def test_record(test: Crossed) -> dict[str, object]:
+    """Return a test as JSON data."""
+    return {
+        "effect": test.effect,
+        "low": test.low,
+        "high": test.high,
+        "p": test.p,
+        "n_seeds": test.n_seeds,
+        "n_languages": test.n_languages,
+        "seed_share": test.seed_share,
+        "reason": test.reason,
+        "note": test.note,
+        "n_families": test.n_families,
+        "by_family": None if test.by_family is None else _family_record(test.by_family),
+        "n_items": test.n_items,
+        "item_share": test.item_share,
+    }
+
+
+def _family_record(test: Crossed) -> dict[str, object]:
+    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p, "reason": test.reason}

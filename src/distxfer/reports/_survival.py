@@ -1,0 +1,140 @@
+"""What effects survive: one class, language or family left out, the macro-averaged score; and effects by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distxfer.languages import language_name
+from distxfer.reports._tables import Table
+
+if TYPE_CHECKING:  # it brings scipy
+    from distxfer.experiments import ClassPart, Comparison, LeaveOneOut
+    from distxfer.experiments._comparisons._survival import What
+    from distxfer.measure import Crossed
+
+_LEFT_OUT: tuple[What, ...] = ("class", "language", "family")
+
+
+def effect_text(test: Crossed, scale: float) -> str:
+    """Return an effect with its interval, where it has one."""
+    if test.low is None or test.high is None:
+        return f"{scale * test.effect:+.1f}"
+    return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
+
+
+def p_text(value: float | None) -> str | None:
+    """Return a p value as tables show it."""
+    return None if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def survival_table(
+    comparisons: Sequence[Comparison],
+    metric: str,
+    selection: str,
+    scale: float,
+    warnings: Sequence[str],
+    *,
+    subsets: bool = False,
+) -> Table:
+    """Return what each effect on all targets is without one class, language or family; or on near and far targets.
+
+    A row for each method and what is left out, methods in the order of their effects. What is not defined for any method has
+    no rows, and a note that says why.
+    """
+    chosen = sorted((one for one in comparisons if (one.subset != "all") == subsets), key=lambda one: -one.test.effect)
+    rows = [
+        (
+            one.method,
+            *([one.subset] if subsets else []),
+            f"{scale * one.test.effect:+.1f}",
+            what,
+            _range(left, scale),
+        )
+        for one in chosen
+        for what in _LEFT_OUT
+        if not isinstance(left := one.survives.left_out[what], str)
+    ]
+    reasons = dict.fromkeys(
+        f"no {what} is left out: {reason}."
+        for what in _LEFT_OUT
+        for one in chosen
+        if isinstance(reason := one.survives.left_out[what], str)
+    )
+    notes = (
+        *warnings,
+        f"effect on {metric} with each class, language or family left out in turn: the smallest and the largest, each with the"
+        f" one that is left out there. Checkpoint: {selection}.",
+        *reasons,
+    )
+    columns = ("method", *(["targets"] if subsets else []), "effect", "left out", "smallest to largest effect")
+    return Table(columns, rows, "what the effects survive", notes)
+
+
+def _range(one: LeaveOneOut, scale: float) -> str:
+    (lowest, low), (highest, high) = one.lowest, one.highest
+    return f"{scale * low.effect:+.1f} {lowest} to {scale * high.effect:+.1f} {highest}"
+
+
+def each_target_table(
+    comparisons: Sequence[Comparison],
+    baseline: str,
+    scale: float,
+    before: Sequence[str] = (),
+    after: Sequence[str] = (),
+) -> Table | None:
+    """Return the effect on each language, where there are too few to stand for others; None where there are enough.
+
+    Its notes have others `before` and `after` them.
+    """
+    parts = [part for one in comparisons for part in one.each]
+    rows = [
+        (
+            part.method,
+            f"{part.part} {language_name(part.part)}",
+            f"{scale * part.mean_baseline:.1f}",
+            f"{scale * part.mean:.1f}",
+            effect_text(part.test, scale),
+            p_text(part.p_holm),
+            part.test.n_seeds,
+        )
+        for part in parts
+    ]
+    notes = (
+        *before,
+        "each language as it is: interval and p are over seeds, and say nothing of other languages; Holm over all rows."
+        " Fewer than 4 targets cannot stand for others, so that no interval for all of them is given.",
+        *after,
+    )
+    columns = ("method", "language", baseline, "method's", "effect [95 %]", "p (Holm)", "seeds")
+    return Table(columns, rows, f"effect on each language, against {baseline}", notes) if rows else None
+
+
+def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: float, notes: Sequence[str]) -> Table:
+    """Return the effects of one method on every class, those that carry most first; `effect` is that on all classes."""
+    method = parts[0].method
+    rows = [
+        (
+            part.part,
+            f"{part.items[0]}" if part.items[0] == part.items[1] else f"{part.items[0]} to {part.items[1]}",
+            f"{scale * part.mean_baseline:.1f}",
+            f"{scale * part.mean:.1f}",
+            effect_text(part.test, scale),
+            p_text(part.p_holm),
+            None if part.without is None else f"{scale * part.without:+.1f}",
+        )
+        for part in parts
+    ]
+    columns = ("class", "items", baseline, method, "effect [95 %]", "p (Holm)", "effect without")
+    return Table(columns, rows, f"{method} less {baseline}, by class ({effect} on all)", tuple(notes))
+
+
+def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record of a comparison without tables in it, for CSV: `macro_effect`, `class_lowest_without` and so on."""
+    flat = {key: value for key, value in record.items() if key not in ("macro", "leave_out", "each")}
+    flat |= {f"macro_{key}": (record["macro"] or {}).get(key) for key in ("effect", "low", "high", "p", "p_holm")}
+    for what, one in record["leave_out"].items():
+        for end in ("lowest", "highest"):
+            flat |= {f"{what}_{end}_{key}": one.get(end, {}).get(key) for key in ("without", "effect", "low", "high")}
+        flat[f"{what}_carriers"] = [item["without"] for item in one.get("carriers", ())]
+    return flat
