@@ -126,7 +126,10 @@ INTERVENTIONS = [
     ("dist_align", ["intervention.align.layers=3", "intervention.align.distance=genetc"],
      "`intervention.align`: Distance `genetc` is not known. Did you mean `genetic`?"),
     ("dist_align", ["intervention.align.layers=3", "parallel="],
-     "The intervention `align` needs parallel text for `deu`, and there is none (no `parallel` in the recipe)."),
+     "The intervention `align` needs parallel text, and `parallel.name` is empty. Set `parallel.name` to a folder of your own,"
+     f" or to one of: {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."),
+    ("dist_align", ["intervention.align.layers=3", "parallel=auto"],
+     "The intervention `align` needs parallel text, and `parallel.name` is `auto`: the task `"),
     ("dist_align", ["intervention.align.layers=3", "parallel=one"],
      "The intervention `align` needs parallel text for `jpn`, and there is none (`parallel.name` = `one`)."
      " Give it with `parallel=FOLDER`, or keep to `intervention.align.languages=deu`."),

@@ -80,7 +80,7 @@ def test_what_is_left_out_is_counted(cli, results):
     place = lines.index("1 left out:")
     assert lines[place + 1].startswith(f"- `{folder / 'result.json'}` is no result of distxfer (")
     assert len(json.loads(cli(*words, "--json").stdout)["left_out"]) == 1
-    assert cli(*words, "--format", "csv").stderr.startswith(f"Note: `{folder / 'result.json'}` is no result")
+    assert f"\nNote: `{folder / 'result.json'}` is no result" in cli(*words, "--format", "csv").stderr
 
 
 def test_fewer_than_three_seeds_are_an_effect_and_no_ranking(cli, results):

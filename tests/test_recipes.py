@@ -60,7 +60,7 @@ def test_a_shipped_recipe_starts_with_what_it_is_for(name):
 
 def test_the_plain_recipe_is_the_defaults():
     said = flat(tomllib.loads(defaults_file().read_text(encoding="utf-8")))
-    assert flat(PLAIN) == {**said, "name": "plain"}
+    assert flat(PLAIN) == {**said, "name": "plain", "parallel.name": "emoji"}  # `auto`, of the task `emoji`
     assert load_recipe("plain").interventions == {}
 
 

@@ -80,6 +80,7 @@ def cp(
 
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe in every way that needs no training: keys, languages, data, encoder, layers."""
+    from distxfer.experiments import corpus_text
     from distxfer.experiments import validate as check
 
     prepared = check(recipe_of(overrides))
@@ -92,6 +93,7 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         "targets": ", ".join(prepared.languages.targets),
         "train examples": len(prepared.task.examples("train", prepared.languages.source)),
         "labels": len(prepared.task.labels),
+        "parallel text": corpus_text(prepared.corpus),
         "valid": True,
     }
     write_facts(facts, as_json)
@@ -145,7 +147,11 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
     from distxfer.experiments import outlook
 
     found = outlook(recipe, results)
-    facts: dict[str, Any] = {"folder": str(found.folder), "done already": found.done}
+    facts: dict[str, Any] = {
+        "folder": str(found.folder),
+        "done already": found.done,
+        "parallel text": found.parallel,
+    }
     for plan in found.plans:
         facts[f"{plan.phase}: steps"] = plan.steps
         facts[f"{plan.phase}: parameters that train"] = plan.trainable_parameters

@@ -12,6 +12,9 @@ from distxfer.experiments._recipes._files import defaults_file as defaults_file
 from distxfer.experiments._recipes._files import description as description
 from distxfer.experiments._recipes._files import recipe_files as recipe_files
 from distxfer.experiments._recipes._files import recipe_path as recipe_path
+from distxfer.experiments._results._corpus import corpora as corpora
+from distxfer.experiments._results._corpus import corpus_of as corpus_of
+from distxfer.experiments._results._corpus import corpus_text as corpus_text
 from distxfer.experiments._results._result import Result as Result
 from distxfer.experiments._results._result import package_versions as package_versions
 from distxfer.experiments._results._result import read_result as read_result

@@ -79,6 +79,7 @@ def one_seed_table(found: TwoRuns) -> Table:
             f"{_SHARES[found.metric]}; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired"
             f" bootstrap; all targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
             f"seeds: {found.seeds[0]} and {found.seeds[1]}.",
+            *found.corpora,
             *(
                 f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
                 for run in found.collapsed

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from distxfer.experiments import Result, read_measurements
+from distxfer.experiments import Result, corpus_of, read_measurements
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
@@ -50,6 +50,7 @@ def run_table(result: Result) -> Table:
             f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+            f"parallel text: {corpus_of(result.data)}.",
             *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
             *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]

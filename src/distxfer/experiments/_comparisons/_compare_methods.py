@@ -20,6 +20,7 @@ from distxfer.experiments._comparisons._matching import (
 from distxfer.experiments._comparisons._parts import Part, parts_of
 from distxfer.experiments._comparisons._survival import ClassPart, class_parts, family
 from distxfer.experiments._comparisons._tests import test_record
+from distxfer.experiments._results._corpus import corpora
 from distxfer.experiments._results._selection import selection_warnings
 from distxfer.measure import Crossed, slope_over_seeds
 
@@ -121,7 +122,12 @@ def compare_methods(
         paired=True,
         comparisons=tuple(rows),
         transfers=tuple(transfers_of(found.group)),
-        notes=(*found.notes, *dict.fromkeys(notes), *unpaired),
+        notes=(
+            *found.notes,
+            *dict.fromkeys(notes),
+            *unpaired,
+            *corpora({one.name: [run.data for run in one.runs] for one in found.methods}),
+        ),
     )
     return MethodComparisons(
         comparisons=comparisons,

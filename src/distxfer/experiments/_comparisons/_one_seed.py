@@ -9,6 +9,7 @@ from pyarrow import ArrowException, Table, parquet
 
 from distxfer.data import Task
 from distxfer.errors import InputError
+from distxfer.experiments._results._corpus import corpora
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._results._selection import selection_of, selection_warnings
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
@@ -39,7 +40,7 @@ class TwoRuns:
 
     `metric` is what is compared: `accuracy`, or where an example holds several words, or an answer, `whole_example`: the
     share of examples whose prediction is the (first) label as a whole. `selection` is what chose the checkpoints, and
-    `warnings` what to know of that; empty where both are the last ones.
+    `warnings` what to know of that; empty where both are the last ones. `corpora` say which parallel text they had.
     """
 
     baseline: str
@@ -50,6 +51,7 @@ class TwoRuns:
     warnings: tuple[str, ...]
     seeds: tuple[int, int]
     collapsed: tuple[str, ...]
+    corpora: tuple[str, ...]
     rows: tuple[OneLanguage, ...]
 
     def records(self) -> dict[str, Any]:
@@ -61,6 +63,7 @@ class TwoRuns:
             "source": self.source,
             "seeds": list(self.seeds),
             "collapsed": list(self.collapsed),
+            "corpora": list(self.corpora),
             "comparisons": [self._record(one) for one in self.rows],
         }
 
@@ -119,6 +122,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         warnings=selection_warnings(selection),
         seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
         collapsed=tuple(str(one.folder) for one in results if one.data["status"] == "collapsed"),
+        corpora=tuple(corpora({str(run.folder): [run.data] for run in results})),
         rows=(*rows, _of_all(targets, first, second)),
     )
 

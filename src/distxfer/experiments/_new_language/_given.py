@@ -271,9 +271,7 @@ def _pairs(folder: Path, key: str, source: str, recipe: Recipe, given: Given) ->
     if given.parallel is not None:
         _copy(given.parallel, path)
     else:
-        # The corpus of the defaults is of another kind than most tasks: it counts where it is the task's own, or asked for.
-        asked = recipe.parallel.name == recipe.task.name or recipe.values["parallel.name"].origin == "override"
-        found = parallel_of(recipe, Languages(source, (key,))) if asked else None
+        found = parallel_of(recipe, Languages(source, (key,)))
         pairs = [*found.train.get(key, ()), *found.held_out.get(key, ())] if found else []
         if not pairs:
             return None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from distxfer._lists import comma_separated
-from distxfer.data import Data
+from distxfer.data import Data, parallel_names
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._recipes._dotted import flatten, nest
 from distxfer.experiments._recipes._families import family_of, own_pooling
@@ -21,6 +21,7 @@ from distxfer.training import Diagnostics, Phase
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
 _INHERITED = "finetune"  # the phase of the defaults that every other phase starts as a copy of
+_AUTO = "auto"  # parallel text: the task's own, or none
 _TASK = "task"  # what training calls the loss on the labels, beside the names of the interventions
 
 
@@ -215,6 +216,9 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
     tables = nested.pop("intervention", {})
     sections, complaints = _sections(nested)
     wrong += complaints
+    if sections is not None and sections.parallel.name == _AUTO:
+        sections, own = _own_corpus(sections, values["parallel.name"].origin)
+        values |= own
     interventions: dict[str, Intervention] = {}
     for label, table in tables.items():
         made, complaints = _intervention(label, table)
@@ -272,6 +276,25 @@ def _sections(nested: dict[str, Any]) -> tuple[_Sections | None, list[str]]:
             place = (part for part in one["loc"] if isinstance(part, str) and not part.startswith(_UNION))
             groups.setdefault(tuple(place), []).append(one)
         return None, [_complaint(place, group) for place, group in groups.items()]
+
+
+def _own_corpus(sections: _Sections, origin: str) -> tuple[_Sections, dict[str, Value]]:
+    """Return the sections with the task's own parallel text in place of `auto`, and the values that this sets.
+
+    A task's own corpus is the built-in one of its name, if it needs nothing from the hub; where a copy of it lies, the task
+    says, if `parallel` does not. Other tasks have none.
+    """
+    task, about = sections.task, parallel_names().get(sections.task.name)
+    if about is None or about.source:
+        settings = {"name": ""}
+        origin = f"{origin}, auto: the task `{task.name}` has no parallel text of its own"
+    else:
+        keys = [key for key in ("folder", "pattern") if key in about.keys and not getattr(sections.parallel, key)]
+        settings = {"name": task.name, **{key: value for key in keys if (value := getattr(task, key))}}
+        origin = f"{origin}, auto: the task's own"
+    parallel = sections.parallel.model_copy(update=settings)
+    values = {f"parallel.{key}": Value(value, origin) for key, value in settings.items()}
+    return sections.model_copy(update={"parallel": parallel}), values
 
 
 def _complaint(place: Sequence[str], errors: Sequence[Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from distxfer.data import kind_of, parallel_names
 from distxfer.encoders import BUNDLED, Encoder
 from distxfer.experiments._recipes._files import defaults_file
+from distxfer.experiments._results._corpus import corpus_text
 from distxfer.experiments._runs._card_loading import loading, meaning
 from distxfer.experiments._runs._card_metadata import (
     about_task,
@@ -155,7 +156,11 @@ def _settings(prepared: Prepared) -> str:
     lines = []
     for key, value in _flat(prepared.recipe.resolved()):
         origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""
-        said = origin and value != default(key) and not origin.startswith("default of the intervention")
+        said = (
+            origin
+            and value != default(key)
+            and not origin.startswith(("default of the intervention", f"{defaults_file().name}, auto"))
+        )
         if said or (key.startswith("intervention.") and key.endswith(".kind")):
             name = ".".join(
                 part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split(".")
@@ -185,6 +190,7 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
         f"Measured: {metrics} on the test part of this task, in the languages above. Other tasks, domains and languages,"
         " and bias, were not.",
         f"Texts of at most {prepared.recipe.task.max_length} tokens were read at a time.",
+        f"Parallel text, to train on or to measure alignment on: {_corpus(prepared)}.",
     ]
     if min(sizes) < _SMALL:
         lines.append(
@@ -202,6 +208,10 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
         lines.append("Made with a distxfer whose code was changed since its last commit.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
     return [*lines, *(f"Of the data: {note}" for note in notes)]
+
+
+def _corpus(prepared: Prepared) -> str:
+    return corpus_text(prepared.corpus and {**prepared.corpus, "name": shown_path(prepared.corpus["name"])})
 
 
 def _span(sizes: Sequence[int]) -> str:

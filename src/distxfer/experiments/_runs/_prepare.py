@@ -13,7 +13,6 @@ import torch
 
 from distxfer.data import (
     Collator,
-    Data,
     Example,
     Joined,
     Kind,
@@ -26,13 +25,14 @@ from distxfer.data import (
     leaks,
     load_parallel,
     load_task,
+    parallel_names,
     task_languages,
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._families import own_pooling
-from distxfer.experiments._recipes._files import defaults_file
 from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._results._corpus import corpus_record
 from distxfer.experiments._runs._mining import mined_pairs
 from distxfer.interventions import Bound, Languages
 from distxfer.languages import Distances, canonical, distances
@@ -61,6 +61,11 @@ class Prepared:
         settled = {key: value for key, value in self.resolved.items() if key != "seed"}
         canonical_form = json.dumps({"recipe": settled, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical_form.encode()).hexdigest()[:8]
+
+    @property
+    def corpus(self) -> dict[str, Any] | None:
+        """The parallel text, as `result.json` has it."""
+        return corpus_record(self.recipe.parallel.name, self.recipe.task.name, self.parallel)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -319,7 +324,7 @@ def languages_of(recipe: Recipe) -> Languages:
 
 
 def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
-    """Return the recipe's parallel text; the one of the defaults only where it can be had, since nobody asked for it.
+    """Return the recipe's parallel text, None where it names none.
 
     Raises InputError where it cannot be had, or there are keys of it and no name.
     """
@@ -329,17 +334,18 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
             if getattr(chosen, key):
                 raise InputError(f"`parallel.{key}` has no effect without parallel text. Name it: `parallel=NAME`.")
         return None
-    try:
-        return load_parallel(chosen.data, languages.source, languages.targets)
-    except InputError:
-        asked = recipe.values["parallel.name"].origin != defaults_file().name or chosen.data != Data(chosen.name)
-        if asked or recipe.task.name == chosen.name:
-            raise
-        return None
+    return load_parallel(chosen.data, languages.source, languages.targets)
 
 
 def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
     """Refuse an intervention that draws text which is not there."""
+    if what == _PARALLEL and bound.languages and not recipe.parallel.name and not recipe.parallel.mined:
+        _, auto, reason = recipe.values["parallel.name"].origin.partition("auto: ")
+        raise InputError(
+            f"The intervention `{name}` needs parallel text, and `parallel.name` is"
+            f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
+            f" {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."
+        )
     for language in bound.languages:
         size = sizes.get(language, 0)
         if size < _FEWEST:
@@ -349,7 +355,7 @@ def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recip
                 if recipe.parallel.mined
                 else f"`parallel.name` = `{recipe.parallel.name}`"
                 if recipe.parallel.name
-                else "no `parallel` in the recipe"
+                else "`parallel.name` names none"
             )
             fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""
             raise InputError(

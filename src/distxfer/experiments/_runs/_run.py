@@ -24,6 +24,7 @@ from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError
 from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._results._corpus import corpus_text
 from distxfer.experiments._results._failure import forget_failure
 from distxfer.experiments._results._references import far_below
 from distxfer.experiments._results._result import (
@@ -65,7 +66,7 @@ _OF_THE_DISK = {
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run will be: its folder, whether it is done, the plan of each phase, and estimates of time and disk.
+    """What a run will be: its folder, whether it is done, its parallel text, the plan of each phase, and estimates.
 
     `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
     draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
@@ -75,6 +76,7 @@ class Outlook:
 
     folder: Path
     done: bool
+    parallel: str
     plans: Sequence[Plan]
     tokens: int
     training_seconds: float
@@ -115,6 +117,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     return Outlook(
         folder=folder,
         done=read_result(folder) is not None,
+        parallel=corpus_text(prepared.corpus),
         plans=plans,
         tokens=round(tokens * sum(plan.examples for plan in plans)),
         training_seconds=assembled.training.estimate(),
@@ -249,6 +252,7 @@ def _write(
         "source": prepared.languages.source,
         "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
+        "parallel": prepared.corpus,
         "settled": {name: dict(one) for name, one in assembled.settled.items()},
         "scores": scores,
         "summary": summary,

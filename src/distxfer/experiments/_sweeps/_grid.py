@@ -187,8 +187,7 @@ def _mistakes(wrong: Mapping[str, Sequence[str]], total: int) -> str:
 def _prepared(recipe: Recipe, known: dict[str, Prepared]) -> Prepared:
     """Return what `prepare` does; data that another recipe of the sweep has too is read once, and kept in `known`."""
     files = [one for one in recipe.interventions.values() if "Path(" in repr(one)]  # whose files are part of the id
-    origin = recipe.values["parallel.name"].origin
-    key = repr([*(getattr(recipe, section) for section in _SHARED), origin, recipe.task.shots, files])
+    key = repr([*(getattr(recipe, section) for section in _SHARED), recipe.task.shots, files])
     if key not in known:
         known[key] = prepare(recipe)
     there = known[key]

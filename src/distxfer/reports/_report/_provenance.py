@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from distxfer.experiments import Result
+from distxfer.experiments import Result, corpora
 from distxfer.reports import Table
 from distxfer.reports._methods import difference_tables
 from distxfer.reports._report._charts import Section
@@ -130,7 +130,10 @@ def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
         ),
         rows,
         title="Runs",
-        notes=("model, task, parallel: the first 8 digits of the fingerprints. minutes: from start to end, measuring included.",),
+        notes=(
+            "model, task, parallel: the first 8 digits of the fingerprints. minutes: from start to end, measuring included.",
+            *corpora({method.name: [one.data for other, one in runs if other is method] for method, _ in runs}),
+        ),
     )  # fmt: skip
 
 

@@ -1,0 +1,69 @@
+"""Which parallel text a run has: its name, how many pairs in which language, and whether they are of the task's domain."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from distxfer.data import ParallelText, parallel_names
+
+IN, OUT, UNKNOWN = "in-domain", "out-of-domain", "domain unknown"
+
+
+def corpus_record(name: str, task: str, parallel: ParallelText | None) -> dict[str, Any] | None:
+    """Return the key `parallel` of `result.json`: `name`, `domain`, and the pairs by language; None without parallel text.
+
+    `pairs` are those to train on, `held_out` those to measure on. The domain is the task's where the corpus is the task's own
+    (of one name); whether a folder of the user's own is, is unknown.
+    """
+    if parallel is None:
+        return None
+    domain = UNKNOWN if name not in parallel_names() else IN if name == task else OUT
+    return {
+        "name": name,
+        "domain": domain,
+        "pairs": {language: len(pairs) for language, pairs in parallel.train.items()},
+        "held_out": {language: len(pairs) for language, pairs in parallel.held_out.items()},
+    }
+
+
+def corpus_of(data: Mapping[str, Any]) -> str:
+    """Return what a result's data say of its parallel text, in a few words; older results have its name alone."""
+    record = data.get("parallel")
+    if record is None and "parallel" in data:
+        return corpus_text(None)
+    if isinstance(record, dict) and {"name", "domain"} <= record.keys() and _are_sizes(record.get("pairs")):
+        return corpus_text(record)
+    settings = data["recipe"].get("parallel")
+    name = settings.get("name") if isinstance(settings, dict) else None
+    return f"`{name}`, of unknown size" if name else "none"
+
+
+def _are_sizes(pairs: object) -> bool:
+    return isinstance(pairs, dict) and all(isinstance(size, int) for size in pairs.values())
+
+
+def corpora(methods: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[str]:
+    """Return a line for each parallel text that the runs of some methods have, by the results' data; methods that share one
+    stand in one line.
+    """
+    by_text: dict[str, list[str]] = {}
+    for name, results in methods.items():
+        for text in dict.fromkeys(map(corpus_of, results)):
+            by_text.setdefault(text, []).append(f"`{name}`")
+    if len(by_text) == 1:
+        return [f"parallel text: {text}." for text in by_text]
+    return [f"parallel text of {', '.join(names)}: {text}." for text, names in by_text.items()]
+
+
+def corpus_text(record: Mapping[str, Any] | None) -> str:
+    """Return a record in a few words: name, domain, and size by language."""
+    if record is None:
+        return "none"
+    sizes = record["pairs"]
+    if not sizes:
+        return f"`{record['name']}` ({record['domain']}), no pairs in these languages"
+    fewest, most = min(sizes.values()), max(sizes.values())
+    number = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    few = "" if len(sizes) > 1 else f" ({next(iter(sizes))})"
+    return (
+        f"`{record['name']}` ({record['domain']}), {number} pairs in {len(sizes)} language{'s' * (len(sizes) > 1)}{few}"
+    )
