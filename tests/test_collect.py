@@ -197,7 +197,7 @@ def test_nothing_to_collect_is_an_error(results, tmp_path, monkeypatch):
         f"`plain` has no results in `{tmp_path}`, but in `{results}`. Say `--results {results}`."
     )
     more = tmp_path / "more"
-    (more / "plain").mkdir(parents=True)
+    run(more, "plain", "aaaa0000", 0, SCORES)
     assert message(collect, ["plain"], tmp_path) == (
         f"`plain` has no results in `{tmp_path}`, but in `{more}` and `{results}`. Say `--results {more}`, or another."
     )
@@ -215,6 +215,34 @@ def test_nothing_to_collect_is_an_error(results, tmp_path, monkeypatch):
         f"`mine` has no finished run; 1 left out:\n  `{folder / 'result.json'}` is no result of distxfer"
     )
     assert message(collect, ["plain", "mine"], tmp_path / "r").startswith("`plain` is neither")
+
+
+def test_runs_deeper_than_a_recipe_and_an_id_belong_to_another_folder_of_runs(results):
+    old = results / "withdrawn" / "reference"
+    run(old, "plain", "ffff0000", 0, SCORES)
+    (plain,) = collect(["plain"], results).methods
+    assert plain.id == "aaaa0000"
+    assert {one.id for one in collect([], results).methods} == {
+        "aaaa0000",
+        "bbbb0000",
+        "cccc0000",
+        "dddd0000",
+        "eeee0000",
+    }
+    assert names(collect([str(results / "plain")], results)) == ["plain"]
+    assert [one.id for one in collect([], old).methods] == ["ffff0000"]
+    assert message(collect, [], results / "withdrawn").endswith(f"but in `{old}`. Say `--results {old}`.")
+    assert message(collect, ["plain"], results / "withdrawn") == (
+        f"`plain` has no results in `{results / 'withdrawn'}`, but in `{old}`. Say `--results {old}`."
+    )
+    deep = results.parent / "deep"
+    run(deep / "a" / "b", "plain", "ffff0000", 0, SCORES)
+    assert message(collect, [], deep) == (
+        f"There is no finished run in `{deep}`, but in `{deep / 'a' / 'b'}`. Say `--results {deep / 'a' / 'b'}`."
+    )
+    assert message(collect, ["a"], deep) == (
+        f"`a` has no runs of its own; there are some in `{deep / 'a' / 'b'}`. Say `--results {deep / 'a' / 'b'}`."
+    )
 
 
 def test_comparing_and_reporting_need_no_torch():

@@ -19,6 +19,7 @@ from distxfer.languages import (
     distances,
     families,
     language_name,
+    relation,
     script,
     weights,
 )
@@ -162,6 +163,29 @@ def test_distances_are_symmetric_in_the_unit_interval_and_0_at_home(a, b, name):
     assert there == back
     assert 0 <= there <= 1
     assert home == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "others", "expected"),
+    [
+        ("srp_Latn", ("srp",), "language"),
+        ("no", ("nor", "swe"), "language"),
+        ("swe", ("jpn", "deu"), "branch"),  # both Germanic
+        ("swa", ("zul",), "branch"),  # both Atlantic-Congo, Volta-Congo
+        ("tur", ("uzb",), "branch"),  # both Common Turkic
+        ("spa", ("deu", "jpn"), "family"),  # Indo-European: Italic and Germanic
+        ("hye", ("hin", "eng"), "family"),  # Armenian has no other branch
+        ("hun", ("fin",), "family"),  # URIEL has no branch of Uralic for Hungarian
+        ("tel", ("tam",), "family"),  # Central and South Dravidian
+        ("mya", ("zho",), "family"),  # Burmo-Qiangic and Sinitic
+        ("jpn", ("kor", "zho", "eng"), "none"),
+        ("eus", ("spa", "fra"), "none"),  # an isolate
+        ("epo", ("eng", "ido"), "none"),  # `Artificial Language` is no family
+        ("deu", (), "none"),
+    ],
+)
+def test_the_closest_relation_by_family_and_branch(key, others, expected):
+    assert relation(key, others) == expected
 
 
 def test_genetic_distance_counts_families():

@@ -20,7 +20,7 @@ SHORT = [
     "task.targets=deu,jpn,tur",
     "diagnostics.states=0",
 ]
-MAJORITY = 0.205  # "People & Body" among the test emoji
+MAJORITY = 0.235  # "People & Body" among the test emoji
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def test_result_json_keeps_the_contract(plain):
     assert plain.folder.parent.name == data["recipe"]["name"] == "plain"
     assert data["recipe"]["task"]["targets"] == ["deu", "jpn", "tur"]
     assert {tuple(score) for score in data["scores"]} == {("language", "split", "metric", "value", "n")}
-    assert {(score["split"], score["n"]) for score in data["scores"]} == {("dev", 189), ("test", 381)}
+    assert {(score["split"], score["n"]) for score in data["scores"]} == {("dev", 162), ("test", 327)}
     assert {
         "source", "target_mean", "near_mean", "far_mean", "gap", "distance_slope", "distance", "near", "far"
     } <= data["summary"].keys()  # fmt: skip
     assert {
         "seconds", "steps", "tokens", "forwards_per_step", "peak_memory_mb", "trainable_parameters"
     } <= data["cost"].keys()  # fmt: skip
-    assert data["cost"]["steps"] == 2 * 24
+    assert data["cost"]["steps"] == 2 * 21
     assert data["cost"]["forwards_per_step"] == 1
     assert {"packages", "fingerprints", "device", "dtype", "command", "started", "ended"} <= data["provenance"].keys()
     assert data["status"] == "done"
@@ -83,10 +83,10 @@ def test_predictions_agree_with_the_scores_and_are_the_same_emoji_everywhere(pla
     by_language: dict[str, dict[str, dict]] = {}
     for row in rows:
         by_language.setdefault(row["language"], {})[row["example_id"]] = row
-    assert len(rows) == 4 * 381
+    assert len(rows) == 4 * 327
     assert len({frozenset(found) for found in by_language.values()}) == 1
     for language, found in by_language.items():
-        assert sum(row["label"] == row["prediction"] for row in found.values()) / 381 == pytest.approx(
+        assert sum(row["label"] == row["prediction"] for row in found.values()) / 327 == pytest.approx(
             plain.score(language)
         )
         for row in list(found.values())[:20]:
@@ -109,7 +109,7 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     assert all(abs(row["value"]) < 1e-9 for row in drift if row["moment"] == "before")
     assert all(0 < row["value"] < 1.1 for row in drift if row["moment"] == "after" and row["layer"] > 0)
     retrieval = [row for row in rows if row["measure"] == "retrieval_weak_forward" and row["moment"] == "before"]
-    assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/381
+    assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/327
     assert all(0 <= row["value"] <= 1 and not math.isnan(row["value"]) for row in retrieval)
     assert len(rows) == 2 * 13 * (4 * 2 + 3 * 6)
 
@@ -134,7 +134,7 @@ def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
 
 def test_every_step_logs_every_term(results):
     lines = [json.loads(line) for line in (results["dist_align"].folder / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(2 * 24))
+    assert [line["step"] for line in lines] == list(range(2 * 21))
     assert all({"term/task", "term/align", "loss", "learning_rate", "gradient_norm"} <= line.keys() for line in lines)
     assert lines[0]["loss"] == pytest.approx(lines[0]["term/task"] + 0.5 * lines[0]["term/align"])
     assert lines[-1]["term/task"] < lines[0]["term/task"]

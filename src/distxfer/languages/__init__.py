@@ -2,7 +2,7 @@
 
 from distxfer.languages._codes import canonical, language_name, script, short_code
 from distxfer.languages._distances import DISTANCES, Distance, check_distance, coordinates, distance, relatives
-from distxfer.languages._kinship import Relative, families, lineage
+from distxfer.languages._kinship import Relation, Relative, families, lineage, relation
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
 from distxfer.languages._vectors import typological_features
 from distxfer.languages._weights import WEIGHTINGS, weights
@@ -13,6 +13,7 @@ __all__ = [
     "Distance",
     "DistanceMatrix",
     "Distances",
+    "Relation",
     "Relative",
     "canonical",
     "check_distance",
@@ -23,6 +24,7 @@ __all__ = [
     "families",
     "language_name",
     "lineage",
+    "relation",
     "relatives",
     "script",
     "short_code",

@@ -1,8 +1,9 @@
 """Which languages are related, and which of their codes URIEL knows them by."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ _NO_DESCENT = frozenset({
     "Artificial Language", "Mixed Language", "Pidgin", "Sign Language", "Speech Register", "Unattested",
     "Unclassifiable",
 })  # fmt: skip
+
+Relation = Literal["language", "branch", "family", "none"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,26 @@ def lineage(key: str) -> tuple[str, ...]:
     """
     tree = families(key)
     return () if tree[:1] and tree[0] in _NO_DESCENT else tree[:2]
+
+
+def relation(key: str, others: Iterable[str]) -> Relation:
+    """Return the closest relation of a language to any of the others, by the top two levels of Glottolog's classification.
+
+    - `language`: it is one of them, be it in another script.
+    - `branch`: one of them is in the same first branch of the same family (`swe` and `deu`: Germanic).
+    - `family`: one of them is in the same family, but none in the same branch (`spa` and `deu`: Indo-European), or the
+      family has no branches for one of both (`hun`).
+    - `none`: none of them is in the same family. That includes isolates, and languages that `lineage` has nothing on.
+
+    Raises InputError for an unknown code.
+    """
+    keys = [canonical(other) for other in others]
+    if canonical(key).partition("_")[0] in {other.partition("_")[0] for other in keys}:
+        return "language"
+    own, theirs = lineage(key), [lineage(other) for other in keys]
+    if len(own) > 1 and own in theirs:
+        return "branch"
+    return "family" if own and own[:1] in [other[:1] for other in theirs] else "none"
 
 
 def row_of(key: str, rows: Mapping[str, int], known: NDArray[np.generic]) -> int | None:

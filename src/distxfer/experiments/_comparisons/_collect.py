@@ -53,9 +53,10 @@ class Collection:
 
 
 def collect(names: Sequence[str], results: Path) -> Collection:
-    """Return the finished runs of these names, or all below `results` where none is given.
+    """Return the finished runs of these names, or all in `results` where none is given.
 
-    A name is that of a recipe (all ids in `results/NAME`), `NAME/ID`, a run's folder, or a folder of runs. Ids of one
+    A name is that of a recipe (all ids in `results/NAME`), `NAME/ID`, a run's folder, or a folder of runs. A folder of runs
+    holds `RECIPE/ID-sSEED` or `ID-sSEED`; what lies deeper belongs to another folder of runs, and is not read. Ids of one
     recipe come in the order of the settings that set them apart. What cannot be read as a result is left out and named.
 
     Raises InputError for a name of which there is nothing, or nothing that is finished.
@@ -171,11 +172,16 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield all folders of runs below a folder, those of one recipe and id by their seeds; none where there is no folder."""
+    """Yield the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by their seeds.
+
+    Deeper ones are not part of it: a folder that keeps other runs below a user's own must not mix with them.
+    """
     if not isdir(folder):
         return
-    finished = {path.parent for path in folder.rglob("result.json")}
-    begun = {path.parent for path in folder.rglob("log.jsonl") if _is_run(path.parent)}
+    finished = {path.parent for level in ("*", "*/*") for path in folder.glob(f"{level}/result.json")}
+    begun = {
+        path.parent for level in ("*", "*/*") for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)
+    }
     parents: dict[Path, list[Path]] = {}
     for path in finished | begun:
         parents.setdefault(path.parent, []).append(path)
@@ -268,18 +274,36 @@ def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
         what = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
         return f"{what}; {len(reasons)} left out:\n" + "\n".join(f"  {one}" for one in reasons)
     if name is None:
+        where = _choices(_run_folders(results))
+        if where:
+            return f"There is no finished run in `{results}`, but in {where}"
         return f"There is no finished run below `{results}`. Train one, or say where results are with `--results`."
     known = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
     single = len(Path(name).parts) == 1 and name.strip() and name != ".."
-    deeper = [results / one for one in known if isdir(results / one / name)] if single else []
-    if deeper:
-        *most, last = (f"`{one}`" for one in deeper)
-        where, other = (f"{', '.join(most)} and {last}", ", or another") if most else (last, "")
-        return f"`{name}` has no results in `{results}`, but in {where}. Say `--results {deeper[0]}`{other}."
+    where = _choices([path for path in _run_folders(results) if isdir(path / name)]) if single else ""
+    if where:
+        return f"`{name}` has no results in `{results}`, but in {where}"
+    where = _choices(_run_folders(results / name)) if single and name in known else ""
+    if where:
+        return f"`{name}` has no runs of its own; there are some in {where}"
     return (
         f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
         f"{did_you_mean(name, known)} There: {listed(known) or 'nothing'}. Say where results are with `--results`."
     )
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Return the folders somewhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
+    return sorted({path.parents[2] for path in folder.rglob("result.json")} - {folder, *folder.parents})
+
+
+def _choices(folders: Sequence[Path]) -> str:
+    """Return folders as the end of a message that tells to choose one of them; empty where there is none."""
+    if not folders:
+        return ""
+    *others, last = (f"`{path}`" for path in folders)
+    names, alternative = (f"{', '.join(others)} and {last}", ", or another") if others else (last, "")
+    return f"{names}. Say `--results {folders[0]}`{alternative}."
 
 
 def _add(runs: dict[int, Result], more: Sequence[Result]) -> list[str]:
