@@ -3,8 +3,8 @@
 `python scripts/study.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
 what is there. `--choices` runs what `recipes/study/_choices.toml` lists in their place: the settings that were tried, with
 seeds of their own, before one was chosen on dev sets. Each run is what `distxfer train recipe=... seed=...
---results results/emoji-with-flags/reference` does; one that is done is skipped, one that was stopped goes on. The
-trained models are removed: the study keeps the small files.
+--results results/reference` does; one that is done is skipped, one that was stopped goes on. The trained models are
+removed: the study keeps the small files. Which runs the tables are of is said in `study_methods.py`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study_methods import CHOICES, RESULTS, ROOT, read_choices, read_study, recipe_file
+from study_methods import ROOT, RUNS, TABLES, read_choices, read_study, recipe_file
 from study_tables import write_tables
 
 
@@ -35,14 +35,19 @@ def main() -> None:
         candidates = read_choices()[1]
         for seed in sorted({seed for one in candidates for seed in one.seeds}):
             for one in (one for one in candidates if seed in one.seeds):
-                sound = train(recipe_file(one.recipe), seed, CHOICES, one.settings)
+                sound = train(recipe_file(one.recipe), seed, RUNS / "choices", one.settings)
                 failed += [] if sound else [f"{one.recipe} {' '.join(one.settings)} with seed {seed}"]
     for headline in (True, False) if not (options.tables or options.choices) else ():
         group = [one for one in methods if one.headline == headline]
         for seed in sorted({seed for one in group for seed in one.seeds}):
             for recipe in (recipe for one in group if seed in one.seeds for recipe in one.recipes):
-                failed += [] if train(recipe_file(recipe), seed, RESULTS) else [f"{recipe} with seed {seed}"]
+                failed += [] if train(recipe_file(recipe), seed, RUNS / "reference") else [f"{recipe} with seed {seed}"]
     write_tables(study)
+    if RUNS != TABLES:
+        print(
+            f"The tables are of the runs in `{TABLES.relative_to(ROOT)}`. New runs are in `{RUNS.relative_to(ROOT)}/reference`:"
+            f" `distxfer compare NAMES --results {RUNS.relative_to(ROOT)}/reference`."
+        )
     if failed:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 

@@ -1,9 +1,10 @@
 """The study of 120 languages: run what `recipes/study-120/_study.toml` lists and has not been run, write page and picture.
 
 `python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
-`results/emoji-with-flags/study-120.md` and the picture beside it of what is there. Each run is what `distxfer train
-recipe=... seed=... --results results/emoji-with-flags/reference-120` does; `make study-120` gets the file of Unicode
-CLDR that they need. Of a run, the small files are kept, without the probabilities of the classes.
+the page and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
+--results results/reference-120` does; `make study-120` gets the file of Unicode
+CLDR that they need. Of a run, the small files are kept, without the probabilities of the classes. Which runs the page is of
+is said in `study_methods.py`.
 """
 
 import argparse
@@ -17,20 +18,27 @@ import numpy as np
 import pyarrow.parquet
 
 from distxfer.experiments import Items, Result, read_items
-from distxfer.languages import language_name, lineage
+from distxfer.languages import language_name, lineage, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 from study import train
-from study_methods import BASELINE, ROOT, read_study, results_in
+from study_methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
 from study_methods import EVIDENCE as EVIDENCE_13
-from study_tables import Array
+from study_tables import NOTE
 
 STUDY = ROOT / "recipes" / "study-120"
-RESULTS = ROOT / "results" / "emoji-with-flags" / "reference-120"
-PAGE = ROOT / "results" / "emoji-with-flags" / "study-120.md"
+RESULTS = TABLES / "reference-120"
+PAGE = TABLES / "study-120.md"
 EVIDENCE = EVIDENCE_13.with_name("evidence_120.toml")
 PARTS = ("all", "seen", "unseen")
+# By the closest language whose text was read: the source, or one of the targets that are seen.
+KIN = {
+    "language": "its own text is read",
+    "branch": "unseen, a relative of its branch is read",
+    "family": "unseen, a relative of its family is read, none of its branch",
+    "none": "unseen, and no language of its family is read",
+}
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
 
 
@@ -96,8 +104,8 @@ def main() -> None:
     for seed in sorted({seed for one in chosen for seed in one.seeds}) if not options.tables else ():
         for one in chosen:
             file = str((STUDY / f"{one.name}.toml").relative_to(ROOT))
-            failed += [] if train(file, seed, RESULTS) else [f"{one.name} with seed {seed}"]
-            for path in (RESULTS / one.name).glob(f"*-s{seed}/predictions.parquet"):
+            failed += [] if train(file, seed, RUNS / "reference-120") else [f"{one.name} with seed {seed}"]
+            for path in (RUNS / "reference-120" / one.name).glob(f"*-s{seed}/predictions.parquet"):
                 slim(path)
     write()
     if failed:
@@ -119,11 +127,11 @@ def write() -> None:
     if found is not None and found.methods():
         write_all_kinds(picture(found), PAGE.with_suffix(""))
         PAGE.with_suffix(".pdf").unlink()
-        EVIDENCE.write_text(evidence(found), encoding="utf-8")
+        EVIDENCE.write_text(evidence(outcome(WITHOUT) or found), encoding="utf-8")
 
 
-def outcome() -> Outcome | None:
-    """Return what the result files say; None where the baseline has not been run."""
+def outcome(without: str = "") -> Outcome | None:
+    """Return what the result files say of the examples that are not of the class `without`; None without the baseline."""
     runs = {one.name: results_in(RESULTS / one.name) for one in read_study(STUDY)}
     if not runs[BASELINE]:
         return None
@@ -133,25 +141,27 @@ def outcome() -> Outcome | None:
     }
     first = next(iter(runs[BASELINE].values()))
     targets = _targets(first, _seen([run for own in runs.values() for run in own.values()]))
-    accuracy = {name: {seed: _accuracy(run) for seed, run in own.items()} for name, own in sound.items() if own}
+    scores_of = {
+        name: {seed: _accuracy(run, without) for seed, run in own.items()} for name, own in sound.items() if own
+    }
     folders = {
         (name, str(seed)): {one.key: run.folder for one in targets}
         for name, own in sound.items()
         for seed, run in own.items()
     }
-    scores = {name: {str(seed): values for seed, values in own.items()} for name, own in accuracy.items()}
+    scores = {name: {str(seed): values for seed, values in own.items()} for name, own in scores_of.items()}
     return Outcome(
         source=first.data["source"],
-        accuracy=accuracy,
+        accuracy=scores_of,
         collapsed={name: len(own) - len(sound[name]) for name, own in runs.items()},
         targets=targets,
-        items=read_items(folders, scores, unit=100),
+        items=read_items(folders, scores, unit=100, without=without),
     )
 
 
-def _accuracy(run: Result) -> dict[str, float]:
+def _accuracy(run: Result, without: str) -> dict[str, float]:
     return {
-        one["language"]: 100 * one["value"]
+        one["language"]: accuracy(run, one["language"], without)
         for one in run.scores
         if (one["split"], one["metric"]) == ("test", "accuracy")
     }
@@ -187,7 +197,12 @@ def page(found: Outcome | None) -> str:
     languages = len({one.language for one in found.targets})
     title += f"\nFrom {language_name(found.source)} to {len(found.targets)} targets, {languages} languages: some are there in two"
     title += " scripts.\n"
-    parts = [title, "## Do the methods help?\n", methods_table(found), "\n## Does distance matter?\n"]
+    title += (
+        f"\nThese runs were trained and tested with the class `{WITHOUT}`: [without-flags.md](without-flags.md) has how many"
+        " names that is here, and the gains without them.\n"
+    )
+    parts = [title, "## Do the methods help?\n", methods_table(found), "\n## Is a relative's text enough?\n"]
+    parts += [kin_table(found), "\n## Does distance matter?\n"]
     parts += [distance_table(found), "\n## Every language\n", language_table(found)]
     if found.methods():
         parts.insert(1, f"![Gain against distance, one panel a method]({PAGE.stem}.svg)\n")
@@ -197,7 +212,9 @@ def page(found: Outcome | None) -> str:
 def methods_table(found: Outcome) -> str:
     """Return one row per method: means, and gains with the crossed test on seeds x languages."""
     tests = {
-        part: {name: _tested(found, name, part) for name in found.methods()} for part in PARTS if _keys(found, part)
+        part: {name: tested(found, name, _keys(found, part)) for name in found.methods()}
+        for part in PARTS
+        if _keys(found, part)
     }
     adjusted = {part: _holm({name: one.p for name, one in own.items()}) for part, own in tests.items()}
     about = {one.name: one for one in read_study(STUDY)}
@@ -230,20 +247,51 @@ def methods_table(found: Outcome) -> str:
     return Table(columns=columns, rows=rows).markdown() + note
 
 
+def kin(found: Outcome) -> dict[str, list[str]]:
+    """Return the keys of the targets by their closest relation to a language whose text is read: groups of `KIN`."""
+    read = [found.source, *_keys(found, "seen")]
+    groups: dict[str, list[str]] = {group: [] for group in KIN}
+    for one in found.targets:
+        groups[relation(one.key, read)].append(one.key)
+    return groups
+
+
+def kin_table(found: Outcome) -> str:
+    """Return the gains of the methods that read parallel text, by how close the closest language is whose text is read."""
+    text = {one.name: one.text for one in read_study(STUDY)}
+    methods = [name for name in found.methods() if text[name] != "none"]
+    groups = {group: keys for group, keys in kin(found).items() if keys}
+    rows: list[tuple[object, ...]] = [
+        (KIN[group], len(keys), *(plain_gain(tested(found, name, keys)) for name in methods))
+        for group, keys in groups.items()
+    ]
+    every = [one.key for one in found.targets]
+    rows.append(("all", len(every), *(plain_gain(tested(found, name, every)) for name in methods)))
+    note = (
+        "\nGains with 95 % intervals, as above, each by itself. A family is a top-level family of Glottolog, a branch its first"
+        " division, as URIEL has them (`distxfer.languages.relation`). A language without a family there counts as one whose"
+        " family is not read. Text that is read is parallel text, or that of the source."
+    )
+    if groups.get("none"):
+        note += f" No language of their family is read: {', '.join(language_name(key) for key in groups['none'])}."
+    return Table(columns=("text", "targets", *(f"`{name}`" for name in methods)), rows=rows).markdown() + f"{note}\n"
+
+
 def evidence(found: Outcome) -> str:
     """Return the effects as TOML, for `distxfer new-language`: in points, with intervals; of a method that reads text, on the
-    languages whose text it read.
+    languages whose text it read. They are without the examples of the class `WITHOUT`, which `note` says.
     """
     lines = [
         "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes",
         "# it from the files in results/emoji-with-flags/reference-120.",
         "",
+        f'note = "{NOTE}"',
         'task = "cldr"',
     ]
     reads = {one.name: one.text != "none" for one in read_study(STUDY)}
     for name in found.methods():
         part = "seen" if reads[name] else "all"
-        test = _tested(found, name, part)
+        test = tested(found, name, _keys(found, part))
         if test.low is not None and test.high is not None:
             source = found.gain(name, found.source)
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "source": source}
@@ -377,17 +425,13 @@ def _keys(found: Outcome, part: str) -> list[str]:
     return [one.key for one in found.targets if one.belongs(part)]
 
 
-def _tested(found: Outcome, method: str, part: str) -> Crossed:
+def tested(found: Outcome, method: str, keys: Sequence[str]) -> Crossed:
     """Return the crossed test of a method: seeds, languages in their families, and test items, as far as they are known."""
-    keys = _keys(found, part)
     seeds = {name: [str(seed) for seed in found.seeds(method)] for name in (method, BASELINE)}
     items = found.items.differences({method: 1.0, BASELINE: -1.0}, keys, seeds) if found.items else None
-    return crossed(_differences(found, method, part), families=[lineage(key)[:1] for key in keys], items=items)
-
-
-def _differences(found: Outcome, method: str, part: str) -> Array:
     own, base = found.accuracy[method], found.accuracy[BASELINE]
-    return np.array([[own[seed][key] - base[seed][key] for key in _keys(found, part)] for seed in found.seeds(method)])
+    table = [[own[seed][key] - base[seed][key] for key in keys] for seed in found.seeds(method)]
+    return crossed(table, families=[lineage(key)[:1] for key in keys], items=items)
 
 
 def _holm(values: Mapping[Any, float | None]) -> dict[Any, float]:
@@ -399,6 +443,13 @@ def _gain(test: Any, p: float | None) -> str:
     if p is None:
         return f"{test.effect:+.1f} ({test.reason})"
     return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(p)}"
+
+
+def plain_gain(test: Crossed) -> str:
+    """Return an effect with its interval, by itself."""
+    if test.low is None:
+        return f"{test.effect:+.1f} ({test.reason})"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}]"
 
 
 def _collapsed(count: int) -> str:

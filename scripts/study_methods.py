@@ -1,19 +1,29 @@
-"""What the reference study lists, in `recipes/study`, and what its runs gave, in `results`: data for its tables."""
+"""What the reference study lists, in `recipes/study`, and what its runs gave, in `results`: data for its tables.
+
+New runs go to `RUNS`, and the tables are of the runs in `TABLES`. These are two folders: the committed runs were trained with
+the class `WITHOUT`, which the task has no longer, and must not be mixed with new ones. When the study has been run anew, set
+`TABLES` to `RUNS` and `WITHOUT` to "".
+"""
 
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from distxfer.experiments import Result, load_recipe, read_result
+from distxfer.experiments._comparisons._one_seed import stored_answers
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
-RESULTS = ROOT / "results" / "emoji-with-flags" / "reference"
-CHOICES = ROOT / "results" / "emoji-with-flags" / "choices"
+RUNS = ROOT / "results"
+TABLES = RUNS / "emoji-with-flags"
+WITHOUT = "Flags"
+RESULTS = TABLES / "reference"
+CHOICES = TABLES / "choices"
 EVIDENCE = ROOT / "src" / "distxfer" / "experiments" / "_new_language" / "evidence.toml"
 BASELINE = "plain"
 
@@ -46,11 +56,11 @@ class Method:
     chosen: str
     headline: bool
 
-    def outcomes(self) -> dict[int, Outcome]:
-        """Return seed -> what it gave, for the seeds with which all recipes have been run."""
+    def outcomes(self, without: str = "") -> dict[int, Outcome]:
+        """Return seed -> what it gave on the examples that are not of the class `without`, by the seeds that all recipes have."""
         found = [results(recipe) for recipe in self.recipes]
         seeds = [seed for seed in self.seeds if all(seed in one for one in found)]
-        return {seed: _outcome([one[seed] for one in found]) for seed in seeds}
+        return {seed: _outcome([one[seed] for one in found], without) for seed in seeds}
 
 
 def read_study(folder: Path = STUDY) -> list[Method]:
@@ -124,7 +134,21 @@ def results_in(folder: Path) -> dict[int, Result]:
     return {one.data["seed"]: one for one in found}
 
 
-def _outcome(runs: Sequence[Result]) -> Outcome:
+def accuracy(run: Result, language: str, without: str = "") -> float:
+    """Return the test accuracy in percent on the examples of a language that are not of the class `without`."""
+    return 100 * (_accuracies(run.folder, without)[language] if without else run.score(language))
+
+
+@cache
+def _accuracies(folder: Path, without: str) -> Mapping[str, float]:
+    """Return language -> the share of right predictions in a run, over the examples that are not of the class `without`."""
+    return {
+        language: fmean(label == prediction for label, prediction in answers.values() if label != without)
+        for language, answers in stored_answers(folder).items()
+    }
+
+
+def _outcome(runs: Sequence[Result], without: str) -> Outcome:
     def without_text(language: str) -> list[Result]:
         used = [one.data["recipe"]["intervention"].get("align", {}).get("languages", ()) for one in runs]
         return [one for one, languages in zip(runs, used, strict=True) if len(runs) == 1 or language not in languages]
@@ -132,7 +156,7 @@ def _outcome(runs: Sequence[Result]) -> Outcome:
     languages = [runs[0].data["source"], *runs[0].summary["near"], *runs[0].summary["far"]]
     return Outcome(
         folders={code: own[0].folder for code in languages[1:] if len(own := without_text(code)) == 1},
-        accuracy={code: fmean(100 * one.score(code) for one in without_text(code)) for code in languages},
+        accuracy={code: fmean(accuracy(one, code, without) for one in without_text(code)) for code in languages},
         forwards=sum(one.data["cost"]["forwards_per_step"] * one.data["cost"]["steps"] for one in runs),
         collapsed=any(one.data["status"] == "collapsed" for one in runs),
     )

@@ -12,29 +12,52 @@ import numpy.typing as npt
 from distxfer.experiments import Comparison, Items, Result, Score, compare, read_items
 from distxfer.measure import interval
 from distxfer.reports import Table, p_phrase
-from study_methods import BASELINE, EVIDENCE, ROOT, Method, Outcome, read_choices, results
+from study_methods import (
+    BASELINE,
+    EVIDENCE,
+    ROOT,
+    TABLES,
+    WITHOUT,
+    Method,
+    Outcome,
+    read_choices,
+    results,
+)
 
+NOTE = f"runs trained with the class `{WITHOUT}`, scored without it; to be run anew"
 WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
 Array = npt.NDArray[np.float64]
+HEADED_BY = (
+    "drift_reg",
+    "drift_strong",
+    "freeze_lower",
+    "lora",
+    "mined_align",
+    "dist_align",
+    "align_consistency",
+    "oracle",
+)
 START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
 
 
 def write_tables(methods: list[Method]) -> None:
-    """Write the headline table into the README, what it says of each intervention into its docs, what `new-language`
-    proposes by into the package, and all methods into `results/emoji-with-flags/study.md`.
+    """Write the effects of some headline methods into the README, of every intervention into its docs, what `new-language`
+    proposes by into the package, and the pages of all methods and choices beside the runs.
     """
-    put(ROOT / "README.md", table(groups(methods)[0]))
+    put(ROOT / "README.md", short_table(methods))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
-    (ROOT / "results" / "emoji-with-flags" / "study.md").write_text(study_page(methods), encoding="utf-8")
-    (ROOT / "results" / "emoji-with-flags" / "choices.md").write_text(choices_table(), encoding="utf-8")
+    (TABLES / "study.md").write_text(study_page(methods), encoding="utf-8")
+    (TABLES / "choices.md").write_text(choices_table(), encoding="utf-8")
 
 
 def study_page(methods: Sequence[Method]) -> str:
     """Return all that the study found, in Markdown."""
     headline, rest = groups(methods)
     parts = [
-        "# The reference study\n",
+        "# The reference study, with the class `Flags`: withdrawn\n",
+        "**These numbers are no findings.** The class `Flags` decides many of them: [README.md](README.md) says why, and"
+        " [without-flags.md](without-flags.md) has the effects without it.\n",
         "Written by `make study` from the files in `results/emoji-with-flags/reference`; docs/statistics.md says how to"
         " read it.\n",
         f"## The headline methods, with {len(headline[0].seeds)} seeds\n",
@@ -56,12 +79,25 @@ def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
     return headline, [*(replace(one, seeds=rest[0].seeds) for one in headline if rest and one.name == BASELINE), *rest]
 
 
-def judged(methods: Sequence[Method]) -> dict[tuple[str, str], Comparison]:
+def judged(methods: Sequence[Method], without: str = "") -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, Holm over the methods of its group."""
     found: dict[tuple[str, str], Comparison] = {}
     for group in groups(methods):
-        found |= comparisons([one for one in group if one.outcomes()], BASELINE)
+        found |= comparisons([one for one in group if one.outcomes()], BASELINE, without)
     return found
+
+
+def short_table(methods: list[Method]) -> str:
+    """Return the effects of some headline methods with the class `WITHOUT` and without it, in Markdown."""
+    tests = [judged(methods, without) for without in ("", WITHOUT)]
+    rows = [
+        (f"`{one.name}`", one.text, one.chosen, *(_effect(found.get((one.name, "all"))) for found in tests))
+        for one in methods
+        if one.name in HEADED_BY
+    ]
+    return Table(
+        columns=("recipe", "text used", "chosen on", f"with `{WITHOUT}`", f"without `{WITHOUT}`"), rows=rows
+    ).markdown()
 
 
 def put(page: Path, text: str) -> None:
@@ -74,33 +110,37 @@ def put(page: Path, text: str) -> None:
 
 
 def intervention_table(methods: list[Method]) -> str:
-    """Return what the study found of every intervention: one row per recipe, with the interventions that it uses."""
+    """Return what the study found of every intervention: one row per recipe, with the interventions that it uses.
+
+    Without the examples of the class `WITHOUT`.
+    """
     there = [one for one in methods if one.outcomes()]
-    tests = judged(methods)
-    plain = next(one for one in methods if one.name == BASELINE).outcomes()
+    tests = judged(methods, WITHOUT)
     rows = []
     for one in there:
         runs = [run for recipe in one.recipes for run in results(recipe).values()]
         used = sorted({name for run in runs for name in _kinds(run)})
-        pairs = [(own, plain[seed]) for seed, own in one.outcomes().items() if seed in plain and not own.collapsed]
-        source = [[own.accuracy[runs[0].data["source"]] - base.accuracy[runs[0].data["source"]]] for own, base in pairs]
-        effects = _effect(tests.get((one.name, "far"))), _interval(np.array(source), "+.1f")
+        source = source_effects(one, methods, WITHOUT)
+        effects = *(_effect(tests.get((one.name, subset))) for subset in ("all", "far")), _interval(source, "+.1f")
         kinds = ", ".join(f"`{name}`" for name in used) or "–"
-        rows.append((kinds, f"`{one.name}`", len(pairs), one.chosen, *effects))
-    columns = ("interventions", "recipe", "seeds", "chosen on", "effect on far", "on English")
+        rows.append((kinds, f"`{one.name}`", len(source), one.chosen, *effects))
+    columns = ("interventions", "recipe", "seeds", "chosen on", "effect on all targets", "on far", "on English")
     return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
 
 
 def evidence(methods: list[Method]) -> str:
-    """Return the effects of the study as TOML, for `distxfer new-language`: in points, with intervals and Holm's p."""
+    """Return the effects of the study as TOML, for `distxfer new-language`: in points, with intervals and Holm's p.
+
+    Without the examples of the class `WITHOUT`, which `note` says.
+    """
     there = [one for one in methods if one.outcomes()]
-    tests = judged(methods)
+    tests = judged(methods, WITHOUT)
     first = next(iter(results(BASELINE).values()))
-    plain = next(one for one in methods if one.name == BASELINE)
     lines = [
         "# What the reference study found of each recipe, in points of accuracy against `plain`: `make study` writes it from",
         "# the files in results/emoji-with-flags/reference.",
         "",
+        f'note = "{NOTE}"',
         f'model = "{first.data["recipe"]["model"]["name"]}"',
         f'task = "{first.data["recipe"]["task"]["name"]}"',
         f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
@@ -111,7 +151,7 @@ def evidence(methods: list[Method]) -> str:
         if not found or any(each.p_holm is None for each in found.values()):
             continue
         lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"chosen = {json.dumps(one.chosen)}"]
-        lines += [f"source = {_on_source(one, plain):.4g}"]
+        lines += [f"source = {source_effects(one, methods, WITHOUT).mean():.4g}"]
         for subset, each in found.items():
             test = each.test
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": each.p_holm}
@@ -120,14 +160,12 @@ def evidence(methods: list[Method]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _on_source(one: Method, baseline: Method) -> float:
-    """Return the mean difference in the source language, over the seeds that both have."""
-    source, base = next(iter(results(BASELINE).values())).data["source"], baseline.outcomes()
-    return fmean(
-        own.accuracy[source] - base[seed].accuracy[source]
-        for seed, own in one.outcomes().items()
-        if seed in base and not own.collapsed
-    )
+def source_effects(one: Method, methods: Sequence[Method], without: str = "") -> Array:
+    """Return the difference from the baseline in the source language, of the seeds that both have: seeds x 1."""
+    source = next(iter(results(BASELINE).values())).data["source"]
+    base = next(each for each in methods if each.name == BASELINE).outcomes(without)
+    pairs = [(own, base[seed]) for seed, own in one.outcomes(without).items() if seed in base and not own.collapsed]
+    return np.array([[own.accuracy[source] - other.accuracy[source]] for own, other in pairs])
 
 
 def _kinds(run: Result) -> list[str]:
@@ -135,30 +173,30 @@ def _kinds(run: Result) -> list[str]:
     return [keys.get("kind") or name for name, keys in run.data["recipe"]["intervention"].items()]
 
 
-def comparisons(methods: list[Method], baseline: str) -> dict[tuple[str, str], Comparison]:
+def comparisons(methods: list[Method], baseline: str, without: str = "") -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, paired by seed, Holm over the methods."""
     scores = [
         Score("", "emoji", one.name, str(seed), language, "accuracy", value)
         for one in methods
-        for seed, outcome in one.outcomes().items()
+        for seed, outcome in one.outcomes(without).items()
         if not outcome.collapsed
         for language, value in outcome.accuracy.items()
     ]
     if len({score.method for score in scores}) < 2:
         return {}
-    found = compare(scores, baseline, paired=True, items=_items(methods))
+    found = compare(scores, baseline, paired=True, items=_items(methods, without))
     return {(one.method, one.subset): one for one in found.comparisons}
 
 
-def _items(methods: Sequence[Method]) -> Items | None:
+def _items(methods: Sequence[Method], without: str) -> Items | None:
     """Return which test items every sound run got right, in percent."""
     sound = {
-        one.name: {str(seed): outcome for seed, outcome in one.outcomes().items() if not outcome.collapsed}
+        one.name: {str(seed): outcome for seed, outcome in one.outcomes(without).items() if not outcome.collapsed}
         for one in methods
     }
     folders = {(name, seed): outcome.folders for name, own in sound.items() for seed, outcome in own.items()}
     scores = {name: {seed: outcome.accuracy for seed, outcome in own.items()} for name, own in sound.items()}
-    return read_items(folders, scores, unit=100)
+    return read_items(folders, scores, unit=100, without=without)
 
 
 def table(methods: list[Method]) -> str:
@@ -235,7 +273,10 @@ def choices_table() -> str:
         )
     columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
     return (
-        "# What settings were chosen from\n\nWritten by `make study` from `recipes/study/_choices.toml` and the files in"
+        "# What settings were chosen from\n\n**The class `Flags` is in these numbers**, as in the rest of this folder"
+        " ([README.md](README.md)). German, Japanese and Turkish, whose dev sets were looked at, are test languages of the"
+        " study.\n\n"
+        "Written by `make study` from `recipes/study/_choices.toml` and the files in"
         " `results/emoji-with-flags/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by"
         " these numbers alone,"
         " and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"

@@ -8,12 +8,16 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 import study
 import study_methods
 import study_tables
+import study_without
 from distxfer import load_recipe
+from distxfer.experiments import Result
 
 ROOT = Path(__file__).parents[1]
 FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")
@@ -156,17 +160,45 @@ def test_the_pages_say_what_the_result_files_say():
         assert start
         shown = rest.partition(study_tables.END)[0]
         made = (
-            study_tables.table([one for one in methods if one.headline])
-            if page.name == "README.md"
-            else study_tables.intervention_table(methods)
+            study_tables.short_table(methods) if page.name == "README.md" else study_tables.intervention_table(methods)
         )
         assert shown == made
-    assert (ROOT / "results" / "emoji-with-flags" / "study.md").read_text(encoding="utf-8") == study_tables.study_page(
-        methods
-    )
-    assert (ROOT / "results" / "emoji-with-flags" / "choices.md").read_text(
-        encoding="utf-8"
-    ) == study_tables.choices_table()
+    assert (study_methods.TABLES / "study.md").read_text(encoding="utf-8") == study_tables.study_page(methods)
+    assert (study_methods.TABLES / "choices.md").read_text(encoding="utf-8") == study_tables.choices_table()
+    assert study_without.PAGE.read_text(encoding="utf-8") == study_without.page()
+
+
+@pytest.mark.parametrize(
+    ("name", "with_class", "without"),
+    [
+        ("drift_reg", (5.0, 3.1, 7.0), (1.2, -0.1, 2.5)),
+        ("dist_align", (10.7, 7.8, 13.6), (5.9, 4.4, 7.4)),
+        ("mined_align", (9.6, 6.7, 12.4), (4.7, 3.2, 6.2)),
+        ("align_consistency", (12.5, 9.3, 15.8), (8.0, 6.3, 9.7)),
+        ("freeze_lower", (0.3, -1.1, 1.7), (-1.5, -2.2, -0.8)),
+    ],
+)
+def test_one_class_carries_half_of_the_effects(name, with_class, without):
+    """Of all targets, from the committed predictions: an audit has computed the same numbers by its own code."""
+    (method,) = [one for one in study_methods.read_study() if one.name == name]
+    for left_out, numbers in (("", with_class), ("Flags", without)):
+        test = study_without.independent(method, left_out)
+        assert (test.effect, test.low, test.high) == pytest.approx(numbers, abs=0.051)
+
+
+def test_without_a_class_means_of_the_other_examples_alone(tmp_path):
+    rows = [("1", "a", "a"), ("2", "a", "b"), ("3", "b", "b"), ("4", "c", "a")]
+    columns = {
+        "language": ["eng"] * 4, "example_id": [one[0] for one in rows], "label": [one[1] for one in rows],
+        "prediction": [one[2] for one in rows],
+    }  # fmt: skip
+    parquet.write_table(pyarrow.table(columns), tmp_path / "predictions.parquet")
+    score = {"language": "eng", "split": "test", "metric": "accuracy", "value": 0.5, "n": 4}
+    run = Result(tmp_path, {"scores": [score], "summary": {"metric": "accuracy"}, "source": "eng"})
+    assert study_methods.accuracy(run, "eng") == 50
+    assert study_methods.accuracy(run, "eng", "a") == 50
+    assert study_methods.accuracy(run, "eng", "b") == pytest.approx(100 / 3)
+    assert study_methods.accuracy(run, "eng", "c") == pytest.approx(200 / 3)
 
 
 def test_every_table_says_what_was_chosen_on_what():
@@ -202,8 +234,8 @@ def command(tmp_path, monkeypatch):
             (model.parent / "result.json").write_text("{}")
             return subprocess.CompletedProcess(line, (codes or {}).get(len(began), 0))
 
-        monkeypatch.setattr(study, "RESULTS", tmp_path)
-        monkeypatch.setattr(study, "CHOICES", tmp_path)
+        monkeypatch.setattr(study, "RUNS", tmp_path)
+        monkeypatch.setattr(study, "TABLES", tmp_path)
         monkeypatch.setattr(study, "ROOT", tmp_path)
         monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
         monkeypatch.setattr(study.subprocess, "run", train)

@@ -13,6 +13,7 @@ import study_methods
 from distxfer import load_recipe
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import distances
+from distxfer.measure import crossed
 
 ROOT = Path(__file__).parents[1]
 TARGETS = tuple(key for key in LANGUAGES if key != "eng")
@@ -97,6 +98,7 @@ def written(between, tmp_path_factory):
         patch.setattr(study, "RESULTS", folder)
         patch.setattr(study, "PAGE", folder / "study-120.md")
         patch.setattr(study, "EVIDENCE", folder / "evidence_120.toml")
+        patch.setattr(study, "WITHOUT", "")  # there are no predictions
         study.write()
     return folder, (folder / "study-120.md").read_text()
 
@@ -121,6 +123,31 @@ def test_the_page_is_of_the_results(written, between):
     assert row(text, "| `zho_Hant` |")[1] == "Chinese (Traditional)"
     assert row(text, "| `jpn` |")[8] == f"{30 * between.values['jpn']:+.1f}"
     assert sum(line.startswith("| `") for line in text.splitlines()) == 3 + len(TARGETS)
+
+
+def test_the_groups_of_kin_sum_to_all_targets():
+    """On the committed runs: what is unseen mostly has a relative whose text is read."""
+    found = study.outcome()
+    groups = study.kin(found)
+    assert {group: len(keys) for group, keys in groups.items()} == {
+        "language": 60,
+        "branch": 45,
+        "family": 5,
+        "none": 8,
+    }
+    assert sorted(key for keys in groups.values() for key in keys) == sorted(one.key for one in found.targets)
+    assert set(groups["language"]) == {one.key for one in found.targets if one.seen}
+    assert set(groups["family"]) == {"hun", "wol", "hye", "tel", "mya"}
+    assert set(groups["none"]) == {"quc", "eus", "kor", "que", "jpn", "mon", "kal", "chr"}
+    differences = [
+        [found.accuracy["align_consistency"][seed][key] - found.accuracy["plain"][seed][key] for key in groups["none"]]
+        for seed in range(3)
+    ]
+    test = crossed(differences)  # languages as independent: each is a family of its own here
+    assert (test.effect, test.low, test.high) == pytest.approx((5.4, 2.6, 8.3), abs=0.051)
+    shown = [row(study.page(found), f"| {name} |") for name in (*study.KIN.values(), "all")]
+    assert [cells[1] for cells in shown] == ["60", "45", "5", "8", "118"]
+    assert shown[3][3].startswith("+5.4 [+2.")
 
 
 def test_the_picture_lies_beside_the_page_and_has_a_panel_a_method(written):
@@ -155,6 +182,7 @@ def test_the_page_says_what_the_result_files_say():
     """`make study-120` was run after the last result was added."""
     found = study.outcome()
     assert study.PAGE.read_text(encoding="utf-8") == study.page(found)
-    assert study.EVIDENCE.read_text(encoding="utf-8") == study.evidence(found)  # what `new-language` says of it
+    without = study.outcome(study.WITHOUT)
+    assert study.EVIDENCE.read_text(encoding="utf-8") == study.evidence(without)  # what `new-language` says of it
     drawn = [study.PAGE.with_suffix(suffix).is_file() for suffix in (".svg", ".png")]
     assert drawn == [".svg)" in study.PAGE.read_text(encoding="utf-8")] * 2

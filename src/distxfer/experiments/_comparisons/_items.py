@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from pyarrow import compute
 
 from distxfer.errors import InputError
 from distxfer.experiments._comparisons._one_seed import stored_predictions
@@ -44,18 +45,23 @@ class Items:
 
 
 def read_items(
-    folders: Mapping[tuple[str, str], Mapping[str, Path]], scores: Mapping[str, Cells], *, unit: float = 1.0
+    folders: Mapping[tuple[str, str], Mapping[str, Path]],
+    scores: Mapping[str, Cells],
+    *,
+    unit: float = 1.0,
+    without: str = "",
 ) -> Items | None:
     """Return which items the runs got right: `folders` has the run that each method and seed has a language's score from.
 
-    None where the predictions of a run cannot be read, or where their means, times `unit`, are not its scores.
+    Items of the class `without` are left out, as they must be in the scores. None where the predictions of a run cannot be
+    read, or where their means, times `unit`, are not its scores.
     """
     languages = tuple(sorted({code for by_language in folders.values() for code in by_language}))
     columns: dict[str, int] = {}
     found: dict[tuple[str, str], list[tuple[int, Array, Array]]] = {}
     for (method, seed), by_language in folders.items():
         try:
-            answers = {folder: _right(folder) for folder in set(by_language.values())}
+            answers = {folder: _right(folder, without) for folder in set(by_language.values())}
         except InputError:
             return None
         own = found.setdefault((method, seed), [])
@@ -72,9 +78,11 @@ def read_items(
     return Items(languages, tables)
 
 
-def _right(folder: Path) -> dict[str, tuple[npt.NDArray[np.object_], Array]]:
-    """Return the items of each language that a run was tested in, and whether it was right."""
+def _right(folder: Path, without: str) -> dict[str, tuple[npt.NDArray[np.object_], Array]]:
+    """Return the items of each language that a run was tested in and that are not of a class, and whether it was right."""
     table = stored_predictions(folder)
+    if without:
+        table = table.filter(compute.field("label") != without)
     codes, names, label, prediction = (table[name].to_numpy() for name in table.column_names)
     right = (label == prediction).astype(np.float64)
     kinds, rows = np.unique(codes.astype(str), return_inverse=True)

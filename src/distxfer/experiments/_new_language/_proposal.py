@@ -119,7 +119,9 @@ def chosen(name: str, has: Has, model: str) -> Proposal:
 
 @cache
 def study() -> Mapping[str, Any]:
-    """Return what the reference study found: its `model`, `task`, `targets`, `far`, and `methods`, recipe -> Evidence."""
+    """Return what the reference study found: its `model`, `task`, `targets`, `far`, what is to know of its runs (`note`), and
+    `methods`, recipe -> Evidence.
+    """
     data = tomllib.loads(Path(__file__).with_name("evidence.toml").read_text(encoding="utf-8"))
     methods = {
         name: Evidence(
@@ -132,10 +134,10 @@ def study() -> Mapping[str, Any]:
 
 
 @cache
-def study_120() -> tuple[str, Mapping[str, Any]]:
-    """Return the task of the study of 120 languages, and what it found, recipe -> numbers."""
+def study_120() -> tuple[str, str, Mapping[str, Any]]:
+    """Return the task of the study of 120 languages, what is to know of its runs, and what it found, recipe -> numbers."""
     data = tomllib.loads(Path(__file__).with_name("evidence_120.toml").read_text(encoding="utf-8"))
-    return data.pop("task"), data
+    return data.pop("task"), data.pop("note"), data
 
 
 def _allowed(name: str, has: Has) -> bool:
@@ -181,7 +183,7 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
     found = study()
     others = f"The study is of one task (`{found['task']}`) and {len(found['targets'])} targets at a time"
     with_model = "" if model == found["model"] else f", with the model `{found['model']}`"
-    caveats = [f"{others}{with_model}; here is one language."]
+    caveats = [f"{others}{with_model}; here is one language.", f"What is to know of its effects: {found['note']}."]
     if needs in ("pairs", "texts") and has.count(needs) < _STUDIED:
         caveats.append(f"It had {_STUDIED} {needs} a language; here are {has.count(needs)}.")
     if needs in ("pairs", "texts"):
@@ -203,13 +205,13 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
     if has.shots:
         caveats.append("It trained on labels of the source alone; here are some of the language, for the baseline too.")
-    task, wide = study_120()
+    task, note, wide = study_120()
     ran = _STRONGER.get(name, name)
     if one := wide.get(ran):
         read = " whose text it read" if needs else ""
         what = f"`{name}`" if ran == name else f"`{ran}`, which is `{name}` at four times its weight"
         caveats.append(
             f"A larger study found of {what}, on {one['targets']} languages of `{task}`{read}: {one['effect']:+.1f} points"
-            f" [{one['low']:+.1f}, {one['high']:+.1f}], and {one['source']:+.1f} in the source language."
+            f" [{one['low']:+.1f}, {one['high']:+.1f}], and {one['source']:+.1f} in the source language ({note})."
         )
     return caveats
