@@ -7,6 +7,7 @@ from distxfer.data._examples import About as About
 from distxfer.data._examples import Answer as Answer
 from distxfer.data._examples import Data as Data
 from distxfer.data._examples import Example as Example
+from distxfer.data._examples import Issue as Issue
 from distxfer.data._examples import Pair as Pair
 from distxfer.data._examples import ParallelText as ParallelText
 from distxfer.data._examples import Tags as Tags
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from distxfer.data._batches import Collator as Collator
     from distxfer.data._batches import epoch_order as epoch_order
     from distxfer.data._checks import leaks as leaks
+    from distxfer.data._issues import issue_lines as issue_lines
+    from distxfer.data._issues import issues as issues
     from distxfer.data._kind import Batch as Batch
     from distxfer.data._kind import Kind as Kind
     from distxfer.data._kind import Output as Output
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from distxfer.data._rows import Lazy as Lazy
     from distxfer.data._rows import Parts as Parts
     from distxfer.data._rows import Picked as Picked
+    from distxfer.data._rows import Sides as Sides
     from distxfer.data._tables import SUFFIXES as SUFFIXES
 
 # What needs torch or pyarrow: imported when it is asked for, so that `distxfer ls` and completion stay quick.
@@ -53,7 +57,8 @@ _LAZY = {
     "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
     "_batches": "Collator epoch_order",
     "_checks": "leaks",
-    "_rows": "Joined Lazy Parts Picked",
+    "_issues": "issue_lines issues",
+    "_rows": "Joined Lazy Parts Picked Sides",
     "_tables": "SUFFIXES",
 }
 _HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}

@@ -50,6 +50,20 @@ class Pair:
     target: Example
 
 
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """What of the data is not read as it stands, or not at all: `n` of `of` texts, words or lines, as `what` says.
+
+    `split` is the part: `train`, `dev`, `test`, `unlabelled`, `parallel` (pairs to train on), `held_out` (pairs to measure on).
+    """
+
+    language: str
+    split: str
+    what: str
+    n: int
+    of: int
+
+
 @dataclass(frozen=True)
 class Data:
     """Which data, and how it lies: the `name` of a built-in task or corpus, or a folder of your own.
@@ -92,7 +106,8 @@ class Task:
 
     `splits[split][language]` holds the examples; `train` is there for the source at least, `test` for the source and
     every target. `unlabelled[language]` is text that may be read in training without its labels. `notes` say what was
-    found wrong with the data and left out, with counts, files and languages: users are shown them.
+    found wrong with the data and left out, with counts, files and languages: users are shown them. `issues` are the counts
+    of what was left out, or read although it is a placeholder, as numbers for `result.json`.
     """
 
     name: str
@@ -101,6 +116,7 @@ class Task:
     unlabelled: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     kind: str = "classification"
     notes: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
     def examples(self, split: str, language: str) -> Sequence[Example]:
         """Return the examples of one split and language; none if the task has no such part."""

@@ -18,6 +18,7 @@ from distxfer.errors import InputError, did_you_mean
 # the text's own pooled state.
 Output = Literal["text", "token", "span", "state"]
 Reading = Tensor | Sequence[tuple[float, str]]
+Counts = Mapping[str, tuple[int, int]]  # what -> how many, of how many
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ class Kind(ABC):
         """Return the example cut into texts of at most `max_length` tokens with their labels; itself, if it is cut off."""
         return (example,)
 
+    def unread(self, examples: Sequence[Example], encoding: BatchEncoding, max_length: int) -> Counts:
+        """Return what is not read of these texts once they are cut; `encoding` is what the tokenizer makes of them whole."""
+        return {"cut": texts_cut(encoding, max_length)}
+
     @abstractmethod
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return the labels of a batch as a tensor, n first, or None where one has no label.
@@ -107,6 +112,11 @@ class Kind(ABC):
     @abstractmethod
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
         """Return whether these predictions of the source's examples are those of a model that has learned nothing."""
+
+
+def texts_cut(encoding: BatchEncoding, max_length: int) -> tuple[int, int]:
+    """Return how many rows have more than `max_length` tokens, and how many rows there are."""
+    return sum(len(row) > max_length for row in encoding["input_ids"]), len(encoding["input_ids"])
 
 
 def kind_names() -> tuple[str, ...]:

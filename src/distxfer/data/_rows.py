@@ -7,13 +7,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, islice
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from distxfer._cache import cache_folder
+from distxfer.data._examples import Example, Pair
 from distxfer.errors import InputError
 
 T = TypeVar("T")
@@ -78,6 +79,20 @@ class Joined(Lazy[T]):
         """Return the item at a place."""
         part = bisect_right(self._starts, place) - 1
         return self._parts[part][place - self._starts[part]]
+
+
+class Sides(Lazy[Example]):
+    """One side, `source` or `target`, of each of these pairs."""
+
+    def __init__(self, pairs: Sequence[Pair], side: Literal["source", "target"]) -> None:
+        self._pairs, self._side = pairs, side
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def item(self, place: int) -> Example:
+        """Return that side of a pair."""
+        return cast(Example, getattr(self._pairs[place], self._side))
 
 
 class Parts(Lazy[T]):

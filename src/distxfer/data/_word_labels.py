@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import cast
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example, Tags, Task
-from distxfer.data._kind import Batch, Kind, Prediction, Reading
+from distxfer.data._kind import Batch, Counts, Kind, Prediction, Reading
 from distxfer.data._places import Place, length, places, read_whole
 from distxfer.errors import InputError
 from distxfer.measure import is_collapsed_over_texts
@@ -67,6 +68,20 @@ class WordLabels(Kind):
             replace(example, id=f"{example.id}/{number}", text=text, label=own)
             for number, (text, own) in enumerate(pieces, start=1)
         )
+
+    def unread(self, examples: Sequence[Example], encoding: BatchEncoding, max_length: int) -> Counts:
+        """Return how many words have no token of their own, so that they are not learnt, and how many are cut off."""
+        words = cut = without = 0
+        for row, example in enumerate(examples):
+            spans = cast(Tags, example.label).spans if example.label is not None else ()
+            tokens = places(encoding, row)
+            own, _ = _tokens(tokens, spans)
+            words += len(spans)
+            without += own.count(None)
+            if len(encoding["input_ids"][row]) > max_length:
+                room = max_length - sum(cast(Sequence[Any], encoding.encodings)[row].special_tokens_mask)
+                cut += sum(end - start > room for start, end in pairwise(_tokens_before(tokens, spans)))
+        return {"words_cut": (cut, words), "words_without_token": (without, words)}
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return the number of the label at the first sub-word of each word, (n, tokens), and -100 everywhere else."""

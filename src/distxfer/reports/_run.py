@@ -25,6 +25,8 @@ def run_table(result: Result) -> Table:
     distances = {one["language"]: one["value"] for one in result.data["distances"]}
     scores = {one["language"]: one for one in result.scores if (one["split"], one["metric"]) == ("test", result.metric)}
 
+    cut = cut_shares(result)
+
     def row(language: str) -> tuple[Any, ...]:
         drift = measured["drift_cka", language, "after"]
         found = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
@@ -36,6 +38,7 @@ def run_table(result: Result) -> Table:
             distances.get(language),
             scores[language]["value"],
             scores[language]["n"],
+            *([cut.get(language, "")] if cut else []),
             fmean(value for layer, value in drift.items() if layer > 0),
             *found,
         )
@@ -43,7 +46,11 @@ def run_table(result: Result) -> Table:
     order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
     pairs = sizes["retrieval_weak_forward"]
     return Table(
-        columns=("language", "name", "group", "distance", result.metric, "n", "drift", "retrieval before", "after"),
+        columns=(
+            *("language", "name", "group", "distance", result.metric, "n"),
+            *(["cut off"] if cut else []),
+            *("drift", "retrieval before", "after"),
+        ),
         rows=[row(language) for language in order],
         notes=(
             _summary_line(summary),
@@ -51,12 +58,22 @@ def run_table(result: Result) -> Table:
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
             f"parallel text: {corpus_of(result.data)}.",
+            *([f"cut off: test texts of more than {result.data['recipe']['task']['max_length']} tokens."] if cut else []),
             *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
             *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
               if result.data["status"] == "collapsed" else []),
         ),
     )  # fmt: skip
+
+
+def cut_shares(result: Result) -> dict[str, str]:
+    """Return language -> the share of its test texts that are cut off at `task.max_length`, of those that have any."""
+    return {
+        one["language"]: f"{one['n'] / one['of']:.0%}" if one["n"] / one["of"] >= 0.005 else "< 1%"
+        for one in result.data.get("data_issues", ())
+        if (one["split"], one["what"]) == ("test", "cut")
+    }
 
 
 def _summary_line(summary: Mapping[str, Any]) -> str:

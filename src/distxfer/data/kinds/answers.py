@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Answer, Example, Task
-from distxfer.data._kind import Batch, Kind, Prediction, Reading
+from distxfer.data._kind import Batch, Counts, Kind, Prediction, Reading
 from distxfer.data._places import Place, length, places, read_whole
 from distxfer.errors import InputError
 from distxfer.measure import answer_f1, exact_match, is_collapsed, normalised_answer
@@ -72,6 +72,11 @@ class Answers(Kind):
             found.append(window)
             first = max(first + 1, last - min(_OVERLAP, (last - first) // 2))
         return tuple(found) or (replace(example, text=question),)
+
+    def unread(self, examples: Sequence[Example], encoding: BatchEncoding, max_length: int) -> Counts:
+        """Return how many questions are cut off at half of `max_length` tokens."""
+        cut = sum(len(places(encoding, row)) > max_length // 2 for row in range(len(examples)))
+        return {"questions_cut": (cut, len(examples))}
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return (n, tokens, 2): 1 at the answer's first (and last) token, 0 at the others that it could be, -100 elsewhere."""

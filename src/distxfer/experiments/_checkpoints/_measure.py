@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from distxfer.data import Collator, Example, ParallelText, Task, kind_of, load_task
+from distxfer.data import Collator, Example, ParallelText, Task, issue_lines, issues, kind_of, load_task
 from distxfer.encoders import (
     Encoder,
     adapter_base,
@@ -24,6 +24,7 @@ from distxfer.experiments._checkpoints._notes import notes_of
 from distxfer.experiments._checkpoints._relations import Method, Relation, relate
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._runs._issues import measured_parts
 from distxfer.experiments._runs._measurements import (
     Moment,
     Row,
@@ -178,7 +179,9 @@ def measure(
     languages, task, parallel = _data(recipe)
     every = [languages.source, *languages.targets]
     encoders = _encoders(before, after, recipe, task, device=Team().device)
-    for note in data_notes(task, parallel):
+    tokenizer, max_length = encoders["after"][0].tokenizer, recipe.task.max_length
+    unread = issues(kind_of(task), measured_parts(task, parallel, every), tokenizer, max_length)
+    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length)):
         notice(note)
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]

@@ -14,6 +14,7 @@ import torch
 from distxfer.data import (
     Collator,
     Example,
+    Issue,
     Joined,
     Kind,
     Pair,
@@ -21,6 +22,7 @@ from distxfer.data import (
     Parts,
     Picked,
     Task,
+    issue_lines,
     kind_of,
     leaks,
     load_parallel,
@@ -54,6 +56,7 @@ class Prepared:
     parallel: ParallelText | None
     model_folder: Path
     fingerprints: Mapping[str, str]
+    issues: tuple[Issue, ...] = ()  # what of the data is not read, once the encoder's tokenizer has seen it
 
     @property
     def id(self) -> str:
@@ -70,7 +73,8 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What users are to know of the data."""
-        return data_notes(self.task, self.parallel)
+        counted = [one for one in self.issues if one not in self.task.issues]  # the task's own notes say the others
+        return (*data_notes(self.task, self.parallel), *issue_lines(counted, self.recipe.task.max_length))
 
     def folder(self, results: Path) -> Path:
         """Return where this run's result belongs: `results/<recipe>/<id>-s<seed>`."""

@@ -39,6 +39,7 @@ from distxfer.experiments._results._result import (
     write_result,
 )
 from distxfer.experiments._runs._card import model_card
+from distxfer.experiments._runs._issues import with_issues
 from distxfer.experiments._runs._measurements import (
     Row,
     Snapshot,
@@ -90,8 +91,7 @@ def validate(recipe: Recipe) -> Prepared:
     Raises InputError as `prepare` and `assemble` do.
     """
     prepared = prepare(recipe)
-    assemble(prepared, Team(precision=recipe.model.precision))
-    return prepared
+    return with_issues(prepared, assemble(prepared, Team(precision=recipe.model.precision)))
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
@@ -190,6 +190,8 @@ def _run(
     notice: Notice,
 ) -> Result:
     started = datetime.now(UTC)
+    if team.is_main:
+        prepared = with_issues(prepared, assembled)
     for note in prepared.notes:
         notice(note)
     languages = [prepared.languages.source, *prepared.languages.targets]
@@ -254,6 +256,7 @@ def _write(
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
         "settled": {name: dict(one) for name, one in assembled.settled.items()},
+        "data_issues": [asdict(one) for one in prepared.issues],
         "scores": scores,
         "summary": summary,
         "cost": {

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table, p_phrase
+from distxfer.reports import Table, cut_shares, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
     Choice,
@@ -234,6 +234,8 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
 def _languages(facts: Facts, labels: dict[str, str]) -> Table:
     """Return the points: one row per method and language."""
     rows = []
+    cut = {method.name: cut_shares(method.sound[0]) for method in facts.methods if method.sound}
+    cut_anywhere = any(cut.values())
     for method in facts.methods:
         columns = {measure: _values(facts, method, measure) for measure in labels}
         rows += [
@@ -245,9 +247,12 @@ def _languages(facts: Facts, labels: dict[str, str]) -> Table:
                 one.far.get(facts.main_distance),
                 *(None if (value := columns[measure].get(one.key)) is None else f"{value:.1f}" for measure in labels),
                 len(method.scores.get(one.key, {})),
+                *([cut.get(method.name, {}).get(one.key, "")] if cut_anywhere else []),
             )
             for one in facts.languages
         ]
-    return Table(
-        ("method", "language", "name", "group", facts.main_distance, *labels.values(), "seeds"), rows, title="Languages"
-    )
+    columns_shown = ("method", "language", "name", "group", facts.main_distance, *labels.values(), "seeds")
+    if not cut_anywhere:
+        return Table(columns_shown, rows, title="Languages")
+    note = "cut off: test texts longer than `task.max_length`, of which only the beginning is read."
+    return Table((*columns_shown, "cut off"), rows, title="Languages", notes=(note,))

@@ -1,0 +1,133 @@
+"""What of a task's texts an encoder never reads, or cannot tell apart: counted by language and part, with one tokenizer pass."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+from transformers import BatchEncoding, PreTrainedTokenizerBase
+
+from distxfer.data._examples import Example, Issue
+from distxfer.data._kind import Counts, Kind, texts_cut
+from distxfer.data._rows import Picked
+
+_BATCH = 1000
+_SAMPLE = 10_000  # texts of a part that is only trained on: enough for a share, some 2 seconds
+_LISTED = 8  # languages that a line names
+_SCORED = ("test", "dev")
+# What is counted -> how a line says it; `{}` is the longest text in tokens.
+_PHRASES = {
+    "cut": "Texts cut off at `task.max_length` = {} tokens",
+    "questions_cut": "Questions cut off at half of `task.max_length` = {} tokens",
+    "words_cut": "Words longer than `task.max_length` = {} tokens, cut off",
+    "words_without_token": "Words that have no token of their own",
+    "no_known_token": "Texts without a token that the encoder knows",
+    "same_tokens": "Different texts that are the same tokens as an earlier one",
+    "same_in_nfc": "Texts that differ from an earlier one in Unicode normalisation alone",
+    "cut_when_measured": "Texts whose states are measured on their first `task.max_length` = {} tokens",
+}
+
+_ADVICE = {"cut": " Raise it to read them whole, or shorten the texts."}
+
+
+def issues(
+    kind: Kind,
+    parts: Mapping[tuple[str, str], Sequence[Example]],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> tuple[Issue, ...]:
+    """Return what of each part (split, language) is not read, or cannot be told apart; only counts above 0.
+
+    Parts called `test` or `dev` are looked at as a whole, of others up to 10,000 texts, at random: `of` says how many.
+    Parts with labels (`train` too) are cut as `kind` cuts them, others as the collator does.
+    """
+    return tuple(
+        Issue(language, split, what, n, of)
+        for (split, language), examples in parts.items()
+        for what, (n, of) in _counts(kind, split, examples, tokenizer, max_length).items()
+        if n
+    )
+
+
+def issue_lines(found: Sequence[Issue], max_length: int) -> Iterator[str]:
+    """Yield a line for each kind of issue: the languages and parts that have it, the largest share first."""
+    for what, group in groupby(sorted(found, key=lambda one: one.what), key=lambda one: one.what):
+        issues_of_kind = sorted(group, key=lambda one: -one.n / one.of)
+        places = [f"{one.language} {one.split} {one.n:,} of {one.of:,}" for one in issues_of_kind[:_LISTED]]
+        hidden = len(issues_of_kind) - len(places)
+        more = f", and {hidden} more parts (`result.json`, `data_issues`)" if hidden else ""
+        phrase = _PHRASES.get(what, what.capitalize())
+        yield f"{phrase.format(max_length)}: {', '.join(places)}{more}.{_ADVICE.get(what, '')}"
+
+
+def _counts(
+    kind: Kind, split: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> Counts:
+    """Return what is counted in one part."""
+    if split not in _SCORED and len(examples) > _SAMPLE:
+        random = np.random.default_rng(0)  # at random: data often have a period, such as labels that take turns
+        examples = Picked(examples, np.sort(random.choice(len(examples), _SAMPLE, replace=False)))
+    totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    texts_of_tokens: dict[int, int] = {}  # hashes, as those below
+    texts_of_nfc: dict[int, int] = {}
+    special = {*tokenizer.all_special_ids, tokenizer.unk_token_id}
+    for batch in _batches(examples):
+        encoding = _encoding(tokenizer, batch)
+        rows = [tuple(row) for row in encoding["input_ids"]]
+        counts = dict(kind.unread(batch, encoding, max_length) if split in (*_SCORED, "train") else {})
+        cut = texts_cut(encoding, max_length)
+        if not counts or "cut" in counts:
+            counts["cut"] = cut
+            rows = _truncated(rows, batch, tokenizer, max_length)
+        elif split == "test":
+            counts["cut_when_measured"] = cut
+        texts = [(one.text, one.text_pair) for one in batch]
+        counts["no_known_token"] = sum(special.issuperset(row) for row in rows), len(batch)
+        counts["same_tokens"] = _conflicts(texts_of_tokens, rows, texts), len(batch)
+        counts["same_in_nfc"] = _conflicts(texts_of_nfc, [_nfc(*text) for text in texts], texts), len(batch)
+        for what, (n, of) in counts.items():
+            totals[what][0] += n
+            totals[what][1] += of
+    return {what: (n, of) for what, (n, of) in totals.items()}
+
+
+def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Yield batches of pairs or of single texts, never of both."""
+    batch: list[Example] = []
+    for example in examples:
+        if len(batch) == _BATCH or (batch and (batch[0].text_pair is None) != (example.text_pair is None)):
+            yield batch
+            batch = []
+        batch.append(example)
+    if batch:
+        yield batch
+
+
+def _encoding(tokenizer: PreTrainedTokenizerBase, batch: Sequence[Example], **settings: object) -> BatchEncoding:
+    texts = [one.text for one in batch]
+    pairs = None if batch[0].text_pair is None else [one.text_pair for one in batch]
+    found: BatchEncoding = tokenizer(texts, pairs, verbose=False, **settings)
+    return found
+
+
+def _truncated(
+    rows: list[tuple[int, ...]], batch: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[tuple[int, ...]]:
+    """Return the tokens of each text as the collator cuts them."""
+    places = [place for place, row in enumerate(rows) if len(row) > max_length]
+    if places:
+        long = [batch[place] for place in places]
+        cut = _encoding(tokenizer, long, truncation=True, max_length=max_length)["input_ids"]
+        for place, row in zip(places, cut, strict=True):
+            rows[place] = tuple(row)
+    return rows
+
+
+def _nfc(text: str, pair: str | None) -> tuple[str, str | None]:
+    return unicodedata.normalize("NFC", text), pair and unicodedata.normalize("NFC", pair)
+
+
+def _conflicts(seen: dict[int, int], keys: Iterable[object], texts: Iterable[object]) -> int:
+    """Return how many of the texts have the key of an earlier, different text; `seen` is key -> text, as hashes."""
+    return sum(seen.setdefault(hash(key), hash(text)) != hash(text) for key, text in zip(keys, texts, strict=True))

@@ -1,0 +1,159 @@
+"""What of the data an encoder does not read: counted by language and part, said, and kept in the result."""
+
+import json
+
+import pytest
+
+from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, kind_named, load_task
+from distxfer.encoders import load_tokenizer
+from distxfer.experiments import load_recipe, measure, train, validate
+from distxfer.reports import run_table
+
+LONG = "cat dog bird tree rose leaf red big old new"  # ten tokens, twelve with the special ones
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny):
+    return load_tokenizer(tiny)
+
+
+def count(kind, examples, tokenizer, max_length=6, split="test"):
+    found = issues(kind_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
+    return {one.what: (one.n, one.of) for one in found}
+
+
+def texts(*words, pair=None):
+    return [Example(str(place), "eng", text, pair, 0) for place, text in enumerate(words)]
+
+
+def test_texts_that_are_cut_are_counted_and_those_that_are_then_the_same(tokenizer):
+    assert count(
+        "classification", texts(f"{LONG} two", LONG, "cat dog bird tree", "cat dog bird tree the"), tokenizer
+    ) == {
+        "cut": (3, 4),
+        "same_tokens": (3, 4),
+    }
+
+
+def test_a_text_that_just_fits_is_not_cut(tokenizer):
+    assert count("classification", texts("cat dog bird tree"), tokenizer) == {}
+    assert count("classification", texts("cat dog bird tree rose"), tokenizer) == {"cut": (1, 1)}
+
+
+def test_a_pair_is_cut_with_both_its_texts(tokenizer):
+    assert count("classification", texts("cat dog", pair="bird tree"), tokenizer, 6) == {"cut": (1, 1)}
+    assert count("classification", texts("cat dog", pair="bird tree"), tokenizer, 7) == {}
+
+
+def test_texts_without_a_known_token_are_counted(tokenizer):
+    assert count("classification", texts("xyz", "cat xyz", "\u200b"), tokenizer)["no_known_token"] == (2, 3)
+
+
+def test_texts_that_differ_in_normalisation_alone_are_counted_and_exact_repeats_are_not(tokenizer):
+    composed, decomposed = "caf\u00e9 cat", "cafe\u0301 cat"
+    found = count("classification", texts(composed, decomposed, composed, "dog", "dog"), tokenizer)
+    assert found["same_in_nfc"] == (1, 5)
+
+
+def tagged(text, *spans):
+    return [Example("1", "eng", text, label=Tags(spans, (0,) * len(spans)))]
+
+
+def test_words_without_a_token_and_words_that_are_cut_are_counted(tokenizer):
+    found = count("tokens", tagged("cat \u3000 dog", (0, 3), (4, 5), (6, 9)), tokenizer)
+    assert found == {"words_without_token": (1, 3)}
+    # One word with blanks in it, of more tokens than a window has.
+    found = count("tokens", tagged(f"{LONG} the", (0, len(LONG)), (len(LONG) + 1, len(LONG) + 4)), tokenizer)
+    assert found == {"words_cut": (1, 2), "cut_when_measured": (1, 1)}
+
+
+def test_a_word_text_that_is_cut_into_windows_is_cut_for_the_measures_alone(tokenizer):
+    spans = [(place, place + 3) for place in range(0, 16, 4)]
+    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer) == {"cut_when_measured": (1, 1)}
+    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer, split="train") == {}
+    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer, split="unlabelled") == {"cut": (1, 1)}
+
+
+def test_questions_that_are_cut_are_counted(tokenizer):
+    rows = [Example("1", "eng", "cat dog bird tree", LONG, (Answer("cat", 0),))]
+    assert count("answers", rows, tokenizer, 6, "train") == {"questions_cut": (1, 1)}
+    assert count("answers", rows, tokenizer, 8, "train") == {}
+
+
+def test_a_part_that_is_trained_on_is_looked_at_by_samples(tokenizer):
+    rows = [Example(str(place), "eng", LONG if place % 2 else "cat", None, 0) for place in range(30_001)]
+    cut, of = count("classification", rows, tokenizer, split="train")["cut"]
+    assert of == 10_000
+    assert 4700 < cut < 5300
+    assert count("classification", rows, tokenizer, split="test")["cut"] == (15_000, 30_001)
+
+
+def test_lines_name_the_worst_parts_first_and_no_more_than_eight():
+    found = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
+    assert list(issue_lines(found, 32)) == [
+        "Texts cut off at `task.max_length` = 32 tokens: l10 test 10 of 10, l9 test 9 of 10, l8 test 8 of 10, l7 test 7 of 10,"
+        " l6 test 6 of 10, l5 test 5 of 10, l4 test 4 of 10, l3 test 3 of 10, and 2 more parts (`result.json`, `data_issues`)."
+        " Raise it to read them whole, or shorten the texts."
+    ]
+
+
+@pytest.fixture
+def long_texts(task_folder, parallel_folder, tmp_path):
+    """The task with German tests that are longer, and parallel text of which one Japanese side is."""
+    for language in ("eng", "deu", "jpn"):
+        for split in ("train", "test") if language == "eng" else ("test",):
+            rows = [json.loads(line) for line in (task_folder / language / f"{split}.jsonl").read_text().splitlines()]
+            for row in rows if language == "deu" else ():
+                row["text"] = f"{'katze hund vogel ' * 4}{row['text']}"
+            path = tmp_path / "task" / language / f"{split}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    for language in ("deu", "jpn"):
+        lines = (parallel_folder / f"{language}.tsv").read_text().splitlines()
+        if language == "jpn":
+            lines[0] += " neko" * 12
+        (pairs / f"{language}.tsv").write_text("".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+def test_a_run_says_and_keeps_what_was_cut(long_texts, tiny, tmp_path):
+    words = [f"model={tiny}", f"task={long_texts / 'task'}", f"parallel={long_texts / 'pairs'}", "task.targets=deu,jpn",
+             "task.max_length=10", "phase.finetune.epochs=1", "intervention.align.weight=0.1", "intervention.align.layers=4"]  # fmt: skip
+    prepared = validate(load_recipe("plain", words))
+    cut = {(one.language, one.split): (one.n, one.of) for one in prepared.issues if one.what == "cut"}
+    assert cut[("deu", "test")] == (24, 24)
+    assert sum(n for (language, split), (n, _) in cut.items() if split in ("parallel", "held_out")) == 1
+    line = next(note for note in prepared.notes if note.startswith("Texts cut off"))
+    assert line.startswith("Texts cut off at `task.max_length` = 10 tokens: deu test 24 of 24, jpn ")
+    said = []
+    result = train(load_recipe("plain", words), tmp_path / "results", notice=said.append)
+    assert line in said
+    assert {"language": "deu", "split": "test", "what": "cut", "n": 24, "of": 24} in result.data["data_issues"]
+    table = run_table(result)
+    assert [(row["language"], row["cut off"]) for row in table.records()] == [("eng", ""), ("deu", "100%"), ("jpn", "")]
+    assert "cut off: test texts of more than 10 tokens." in table.notes
+    assert f"Of the data: {line}" in (result.folder / "model" / "README.md").read_text()
+
+
+def test_a_run_that_cuts_nothing_has_no_column_for_it(tiny_settings, tmp_path):
+    said = []
+    words = [*tiny_settings, "task.targets=deu", "phase.finetune.epochs=1"]
+    result = train(load_recipe("plain", words), tmp_path, notice=said.append)
+    assert "cut off" not in run_table(result).columns
+    assert not [note for note in said if "cut off" in note]
+    assert [one for one in result.data["data_issues"] if one["what"] == "cut"] == []
+
+
+def test_measure_says_what_is_cut(tiny, tuned, seven):
+    said = []
+    measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "task.max_length=4"], notice=said.append)
+    assert any(note.startswith("Texts cut off at `task.max_length` = 4 tokens: ") for note in said)
+
+
+def test_counting_leaves_the_task_as_it_is(task_folder, tokenizer):
+    task = load_task(str(task_folder), "eng", ("deu",))
+    before = task.fingerprint()
+    issues(kind_named("classification"), {("test", "deu"): task.examples("test", "deu")}, tokenizer, 6)
+    assert task.fingerprint() == before
