@@ -119,8 +119,10 @@ def long_texts(task_folder, parallel_folder, tmp_path):
 
 
 def test_a_run_says_and_keeps_what_was_cut(long_texts, tiny, tmp_path):
-    words = [f"model={tiny}", f"task={long_texts / 'task'}", f"parallel={long_texts / 'pairs'}", "task.targets=deu,jpn",
-             "task.max_length=10", "phase.finetune.epochs=1", "intervention.align.weight=0.1", "intervention.align.layers=4"]  # fmt: skip
+    words = [
+        f"model={tiny}", f"task={long_texts / 'task'}", f"parallel={long_texts / 'pairs'}", "task.targets=deu,jpn",
+        "task.max_length=10", "phase.finetune.epochs=1", "intervention.align.weight=0.1", "intervention.align.layers=4",
+    ]  # fmt: skip
     prepared = validate(load_recipe("plain", words))
     cut = {(one.language, one.split): (one.n, one.of) for one in prepared.issues if one.what == "cut"}
     assert cut[("deu", "test")] == (24, 24)

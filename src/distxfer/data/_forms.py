@@ -1,7 +1,7 @@
 """How the rows of a user's files become the examples of each kind of task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, final
 
@@ -16,6 +16,7 @@ OWN_NAMES: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags
 
 
 _SHOWN = 60  # characters of a value in a message
+_WITHHELD = "`datasets` writes -1 where a label is withheld, as in a test without labels: use a part that has labels."
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,23 @@ def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
+def _is_number(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()
+
+
+def _unnamed(row: Row, label: str, names: Sequence[str]) -> str:
+    """Return the complaint about a label that is not among the names of its column."""
+    if label == "-1":
+        return f"`{row.place}` has the label `-1`. {_WITHHELD}"
+    if not names:
+        return (
+            f"`{row.place}` has the label `{label}`, whose name differs between the configurations of the dataset card, and"
+            " none of them is called as the file's language or folder. Write the names into the file."
+        )
+    there = f"names {len(names)} labels, from 0 on: {listed(names)}"
+    return f"`{row.place}` has the label `{_short(label)}`, but the file {there}."
+
+
 class Labels:
     """A label set in the making: those that the source's training rows have, numbered as they come, sorted at last."""
 
@@ -88,17 +106,20 @@ class Labels:
         self._sorted: list[int] = []
         self._train: Table | None = None
 
-    def code(self, row: Row, label: object) -> int:
+    def code(self, row: Row, label: object, column: str) -> int:
         """Return the number of a row's label, a new one only while the training rows are read.
 
-        Raises InputError for what is no label, and for one that training does not have.
+        Raises InputError for what is no label, a number that the names of its column lack, and a label that training does
+        not have.
         """
         name = row.name(label, "label")
         if name not in self._numbers:
+            if column in row.table.names and _is_number(name) and name not in row.table.names[column]:
+                raise InputError(_unnamed(row, name, row.table.names[column]))
             if self._train is not None:
                 raise InputError(
                     f"`{row.place}` has the label `{_short(name)}`, which `{self._train.path}` does not have."
-                    f"{did_you_mean(name, self.names)} Expected one of: {listed(self.names)}."
+                    f"{self._hint(row, name)} Expected one of: {listed(self.names)}."
                 )
             row.whole(name)
             self._numbers[name] = len(self._numbers)
@@ -115,6 +136,18 @@ class Labels:
         places = {name: place for place, name in enumerate(self.names)}
         self._sorted = [places[name] for name in self._numbers]
         self._train = train
+
+    def _hint(self, row: Row, name: str) -> str:
+        """Return why a label may be missing from training: withheld, a number where training has names, or misspelt."""
+        if name == "-1":
+            return f" {_WITHHELD}"
+        assert self._train is not None
+        numbers = {_is_number(label) for label in self.names}
+        if numbers == {not _is_number(name)}:
+            paths = (row.table.path, self._train.path)
+            named, numbered = paths[::-1] if _is_number(name) else paths
+            return f" `{named}` has names and `{numbered}` numbers, and nothing says which is which. Give both names."
+        return did_you_mean(name, self.names)
 
     def index(self, code: int) -> int:
         """Return the place in `names` of the label with this number."""
@@ -176,7 +209,7 @@ class Classed(Form):
 
     def label(self, row: Row, labels: Labels) -> int:
         """Return the number of `label`."""
-        return labels.code(row, row.value("label"))
+        return labels.code(row, row.value("label"), row.column("label"))
 
     def codes(self, kept: Any) -> tuple[int, ...]:
         """Return that number."""
@@ -201,15 +234,17 @@ class Tagged(Form):
 
     def label(self, row: Row, labels: Labels) -> tuple[int, ...]:
         """Return the tags of `tags` with the words' lengths."""
-        words, tags = _words(row), row.value("tags")
+        words, tags, column = _words(row), row.value("tags"), row.column("tags")
         if not isinstance(tags, list) or len(tags) != len(words):
             there = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
             raise InputError(
-                f"`{row.place}` has {len(words)} words in `{row.column('words')}`, but {there} in `{row.column('tags')}`."
+                f"`{row.place}` has {len(words)} words in `{row.column('words')}`, but {there} in `{column}`."
                 " Give each word one."
             )
         return tuple(
-            number for word, tag in zip(words, tags, strict=True) for number in (len(word), labels.code(row, tag))
+            number
+            for word, tag in zip(words, tags, strict=True)
+            for number in (len(word), labels.code(row, tag, column))
         )
 
     def codes(self, kept: Any) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from distxfer.data._examples import Answer, Data, Example, Tags, Task
+from distxfer.data._legends import CARDS, Names, read_card, with_names
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
@@ -54,6 +55,7 @@ class Row:
     number: int
     language: str
     record: Mapping[str, Any]
+    names: Names = field(default_factory=dict)  # of the labels that the file has as numbers, by column
 
     def value(self, column: str) -> Any:
         """Return what a column holds; raises InputError where there is none."""
@@ -86,9 +88,24 @@ class Row:
         return self.index(self.value(column), column, labels)
 
     def index(self, value: object, column: str, labels: Sequence[str]) -> int:
-        """Return the number of a label, which stands in `column`, from its number or its name."""
-        if type(value) is int and 0 <= value < len(labels):
+        """Return the number of a label, which stands in `column`, from its name, or from its number in a file without names.
+
+        A name that is a number (`"0"`) stands for that number. Raises InputError for anything else.
+        """
+        if type(value) is int and 0 <= value < len(labels) and column not in self.names:
             return value
+        if (
+            isinstance(value, str)
+            and value.isdecimal()
+            and value in self.names.get(column, ())
+            and int(value) < len(labels)
+        ):
+            return int(value)
+        if value == -1:
+            raise InputError(
+                f"`{self.path}:{self.line}` has -1 in `{column}`, which `datasets` writes where a label is withheld. Choose a"
+                " copy of the dataset whose labels are there."
+            )
         if value not in labels:
             raise self.wrong(value, column, f"a label, 0 to {len(labels) - 1} or one of: {listed(labels)}")
         return labels.index(cast(str, value))
@@ -109,10 +126,11 @@ class Copy:
     def rows(self, split: str, language: str) -> Iterator[Row]:
         """Yield the rows of a part, in order; none where it has no files. Files are read batch by batch."""
         files = (sorted(self.root.glob(pattern)) for pattern in self.dataset.patterns(split, language))
-        number = 0
+        number, card = 0, read_card(self.root)
         for path in next((found for found in files if found), ()):
-            for line, record in _records(path):
-                yield Row(path, line, number, language, record)
+            names = dict(card.names(self.dataset.codes[language], path)) if card else {}
+            for line, record in _records(path, names):
+                yield Row(path, line, number, language, record, names)
                 number += 1
 
     def missing(self, split: str, language: str, section: str) -> InputError:
@@ -160,7 +178,7 @@ def _snapshot(dataset: Dataset, revision: str, patterns: list[str], section: str
     try:
         return Path(
             snapshot_download(
-                dataset.repository, repo_type="dataset", revision=revision or None, allow_patterns=patterns
+                dataset.repository, repo_type="dataset", revision=revision or None, allow_patterns=[*patterns, *CARDS]
             )
         )
     except Exception as error:  # of the client, of what it sends through, of the disk: all say why in words
@@ -173,17 +191,17 @@ def _snapshot(dataset: Dataset, revision: str, patterns: list[str], section: str
         ) from error
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, record) for each row of a file of JSON lines or Parquet."""
+def _records(path: Path, names: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line, record) for each row of a file of JSON lines or Parquet; `names` are of the numbers, and a schema's added."""
     if path.suffix != ".gz":
-        yield from Table(path)
+        yield from Table(path, names=names)
         return
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield number, _record(path, number, line)
+                    yield number, with_names(_record(path, number, line), names)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"`{path}` cannot be read after line {number}: {error}. Get the file anew.") from error
 
@@ -299,10 +317,11 @@ def hub_task(
         if one in parts.values()
     }
     left_out: Counter[tuple[str, str, str]] = Counter()
+    renumbered: dict[str, None] = {}
     splits: dict[str, dict[str, tuple[Example, ...]]] = {split: {} for split in _SPLITS}
     for (split, language), holder in parts.items():
         copy = copies[holder.repository]
-        if examples := _examples(copy, split, language, read, left_out):
+        if examples := _examples(copy, split, language, read, left_out, labels, renumbered):
             splits[split][language] = examples
         elif split == "test" or (split == "train" and language == source):
             raise copy.missing(split, language, "task")
@@ -314,15 +333,27 @@ def hub_task(
     if not target_labels:
         splits["train"] = {language: those for language, those in splits["train"].items() if language == source}
     notes = [note for copy in copies.values() for note in copy.notes]
+    if renumbered:
+        notes.append(
+            f"`{data.name}`: the files of {', '.join(renumbered)} number their labels in another order; read by name."
+        )
     return Task(data.name, tuple(labels), splits, texts, kind, (*notes, *_said(data.name, left_out, splits, languages)))
 
 
 def _examples(
-    copy: Copy, split: str, language: str, read: Read, left_out: Counter[tuple[str, str, str]]
+    copy: Copy,
+    split: str,
+    language: str,
+    read: Read,
+    left_out: Counter[tuple[str, str, str]],
+    labels: Sequence[str],
+    renumbered: dict[str, None],
 ) -> tuple[Example, ...]:
-    """Return the examples of a part, each with an id of its own, and count what is left out."""
+    """Return the examples of a part, each with an id of its own; count what is left out, note other orders of the labels."""
     examples: dict[str, Example] = {}
     for row in copy.rows(split, language):
+        if any(set(names) == set(labels) and names != tuple(labels) for names in row.names.values()):
+            renumbered[language] = None
         example = read(row)
         if isinstance(example, str):
             left_out[split, example, language] += 1

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distxfer.data._files import decoded_lines, lines
+from distxfer.data._legends import schema_names, with_names
 from distxfer.errors import InputError, listed
 
 Rows = Iterator[tuple[int, dict[str, object]]]
@@ -26,17 +27,20 @@ class Table:
     """A file of rows, read again with each iteration; `left_out` counts what the format has and a row has not.
 
     Yields (number, record) with the number of the line on which the row starts, or, in Parquet, that of the row from 1
-    on. A record of CSV or TSV holds texts alone: nothing is taken for a number or for a missing value.
+    on. A record of CSV or TSV holds texts alone: nothing is taken for a number or for a missing value. Numbers of labels
+    that have `names` (of the file's schema, or those given) are replaced by these.
 
     Raises InputError, with file and line, for what is not UTF-8 or not of the format.
     """
 
     path: Path
     left_out: Counter[str] = field(default_factory=Counter)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
 
     def __iter__(self) -> Rows:
         self.left_out.clear()
-        return _READERS[self.path.suffix](self)
+        for number, record in _READERS[self.path.suffix](self):
+            yield number, with_names(record, self.names)
 
     def place(self, number: int) -> str:
         """Return how a message names a row."""
@@ -115,6 +119,7 @@ def _parquet(table: Table) -> Rows:
     number = 0
     try:
         with pq.ParquetFile(table.path) as file:
+            table.names.update(schema_names(table.path, file.schema_arrow.metadata))
             for batch in file.iter_batches(batch_size=1024):
                 for record in batch.to_pylist():
                     number += 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -9,6 +10,7 @@ from distxfer.data._checks import Prints, missing_labels, overlaps, repeated_tex
 from distxfer.data._examples import SPLITS, About, Data, Example, Task
 from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Form, Labels, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
+from distxfer.data._legends import Card, read_card
 from distxfer.data._rows import Stored
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, did_you_mean
@@ -18,6 +20,7 @@ ABOUT = About(
     keys=("kind", "pattern", "columns"),
 )
 _KIND = "classification"
+_LABELLED = ("label", "tags")  # the fields that are of a label set
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class _Part:
     prints: Prints
     codes: frozenset[int]
     left_out: Mapping[str, int]
+    names: tuple[str, ...]  # of labels that the file has as numbers, in the order of these
 
 
 def languages(data: Data) -> tuple[str, ...]:
@@ -51,11 +55,11 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     """
     kind, lies = data.kind or _KIND, layout(data)
     form = _form(data, kind)
-    labels = Labels()
+    labels, card = Labels(), read_card(lies.folder)
     parts: dict[tuple[str, str], _Part] = {}
     train = lies.path(source, "train")
     if (source, "train") in lies.paths:
-        parts[source, "train"] = _part(Table(train), source, form, labels, data.columns, lies)
+        parts[source, "train"] = _part(_table(train, source, card), source, form, labels, data.columns, lies)
         if form.classed:
             labels.settle(Table(train), kind)
     elif form.labelled:
@@ -65,7 +69,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
             part = (language, split)
             if part in lies.paths and part not in parts and (split != "train" or target_labels):
                 of = PLAIN if split == UNLABELLED else form
-                parts[part] = _part(Table(lies.paths[part]), language, of, labels, data.columns, lies)
+                table = _table(lies.paths[part], language, card)
+                parts[part] = _part(table, language, of, labels, data.columns, lies)
         if not (test := parts.get((language, "test"))) or not len(test.examples):
             raise InputError(f"`{lies.path(language, 'test')}` is missing or empty, but `{language}` is to be scored.")
     notes = (*lies.notes, *_notes(parts, source, form, labels))
@@ -77,6 +82,10 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         kind=kind,
         notes=notes,
     )
+
+
+def _table(path: Path, language: str, card: Card | None) -> Table:
+    return Table(path, names=dict(card.names(language, path)) if card else {})
 
 
 def _form(data: Data, kind: str) -> Form:
@@ -129,7 +138,10 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     examples = Stored(rows(), schema, example)
     if own_ids:
         _no_repeated_id(table, examples, prints)
-    return _Part(examples, prints, frozenset(codes), dict(table.left_out))
+    names = next(
+        (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), ()
+    )
+    return _Part(examples, prints, frozenset(codes), dict(table.left_out), names if form.classed else ())
 
 
 def _no_id(row: Row, place: int) -> str:
@@ -159,6 +171,10 @@ def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labe
         if split in ("train", UNLABELLED)
     ]
     scored = {key: part for key, part in parts.items() if key[1] in ("dev", "test")}
+    first = next((part for part in parts.values() if part.names), None)
+    for part in parts.values():
+        if first and part.names and part.names != first.names:
+            yield f"`{part.prints.name}` numbers its labels unlike `{first.prints.name}`; both are read by name."
     for part in parts.values():
         for what, count in sorted(part.left_out.items()):
             yield f"`{part.prints.name}`: {count} {what} left out."

@@ -1,0 +1,347 @@
+"""Labels that files give as numbers: read by the names in the file's schema or in the dataset card, never by position."""
+
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from distxfer.data import Data, load_task
+from distxfer.errors import InputError
+
+TEXT = {"dtype": "string", "_type": "Value"}
+SENTENCES = [("the sea is calm", "good"), ("the sea is wild", "bad"), ("a fine boat", "good"), ("a broken boat", "bad")]
+WORDS = [(["Kofi", "lives", "in", "Accra"], ["B-PER", "O", "O", "B-LOC"]), (["Ama", "sings"], ["B-PER", "O"])]
+TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+OTHER_TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
+
+
+def class_label(names):
+    return {"names": list(names), "_type": "ClassLabel"}
+
+
+def write_parquet(path, columns, features=None):
+    """Write a table as `datasets` does: the features as JSON under `huggingface` in the metadata of the schema."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns)
+    if features is not None:
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+    return path
+
+
+def classified(folder, orders):
+    """Write the four sentences for each language with its labels as numbers in its own order; None: without names."""
+    for language, names in orders.items():
+        for split in ("train", "test"):
+            numbers = [(names or ("good", "bad")).index(label) for _, label in SENTENCES]
+            columns = {"text": [text for text, _ in SENTENCES], "label": numbers}
+            features = {"text": TEXT, "label": class_label(names)} if names else None
+            write_parquet(folder / language / f"{split}.parquet", columns, features)
+    return folder
+
+
+def tagged(folder, orders, wrap):
+    for language, names in orders.items():
+        for split in ("train", "test"):
+            columns = {
+                "words": [words for words, _ in WORDS],
+                "tags": [[names.index(tag) for tag in tags] for _, tags in WORDS],
+            }
+            features = {"words": {"feature": TEXT, "_type": "Sequence"}, "tags": wrap(class_label(names))}
+            write_parquet(folder / language / f"{split}.parquet", columns, features)
+    return folder
+
+
+def labels_of(task, language):
+    return [task.labels[one.label] for one in task.examples("test", language)]
+
+
+def read(folder, **settings):
+    return load_task(Data(str(folder), **settings), "eng", ("deu",))
+
+
+def complains(said, folder, **settings):
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        read(folder, **settings)
+
+
+def test_classes_are_read_by_their_names_whatever_their_order(tmp_path):
+    task = read(classified(tmp_path, {"eng": ("good", "bad"), "deu": ("bad", "good")}))
+    assert task.labels == ("bad", "good")
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
+    said = "`deu/test.parquet` numbers its labels unlike `eng/train.parquet`; both are read by name."
+    assert [note for note in task.notes if "numbers" in note] == [said]
+
+
+def test_the_same_order_is_no_news(tmp_path):
+    task = read(classified(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")}))
+    assert not any("numbers its labels" in note for note in task.notes)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda label: {"feature": label, "length": -1, "_type": "Sequence"},
+        lambda label: {"feature": label, "_type": "List"},
+        lambda label: {"feature": label, "_type": "LargeList"},
+        lambda label: [label],
+    ],
+)
+def test_tags_are_read_by_their_names(tmp_path, wrap):
+    task = read(tagged(tmp_path, {"eng": TAGS, "deu": OTHER_TAGS}, wrap), kind="entities")
+    for language in ("eng", "deu"):
+        tags = [[task.labels[tag] for tag in one.label.tags] for one in task.examples("test", language)]
+        assert tags == [tags for _, tags in WORDS]
+
+
+def test_names_that_are_numbers_are_names(tmp_path):
+    """Stars from 1 to 2, which `datasets` numbers from 0."""
+    columns = {"text": ["a", "b"], "label": [0, 1]}
+    for language in ("eng", "deu"):
+        for split in ("train", "test"):
+            write_parquet(
+                tmp_path / language / f"{split}.parquet", columns, {"text": TEXT, "label": class_label(["1", "2"])}
+            )
+    task = read(tmp_path)
+    assert task.labels == ("1", "2")
+    assert labels_of(task, "deu") == ["1", "2"]
+
+
+def test_dictionaries_of_arrow_are_read_by_their_values(tmp_path):
+    for language, values in (("eng", ["good", "bad"]), ("deu", ["bad", "good"])):
+        for split in ("train", "test"):
+            numbers = pa.array([values.index(label) for _, label in SENTENCES], pa.int32())
+            labels = pa.DictionaryArray.from_arrays(numbers, pa.array(values))
+            write_parquet(
+                tmp_path / language / f"{split}.parquet", {"text": [text for text, _ in SENTENCES], "label": labels}
+            )
+    task = read(tmp_path)
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
+
+
+def test_names_in_one_language_and_numbers_in_another_are_refused(tmp_path):
+    folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": None})
+    train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
+    complains(
+        f"`{test}:1` has the label `0`, which `{train}` does not have. `{train}` has names and `{test}` numbers, and nothing says"
+        " which is which. Give both names. Expected one of: bad, good.",
+        folder,
+    )
+
+
+def test_numbers_in_the_source_and_names_in_another_are_refused(tmp_path):
+    folder = classified(tmp_path, {"eng": None, "deu": ("good", "bad")})
+    train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
+    complains(
+        f"`{test}:1` has the label `good`, which `{train}` does not have. `{test}` has names and `{train}` numbers, and nothing"
+        " says which is which. Give both names. Expected one of: 0, 1.",
+        folder,
+    )
+
+
+@pytest.mark.parametrize("number", [2, -2])
+def test_a_number_without_a_name_is_refused(tmp_path, number):
+    folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    features = {"text": TEXT, "label": class_label(["good", "bad"])}
+    path = write_parquet(folder / "deu" / "test.parquet", {"text": ["a", "b"], "label": [0, number]}, features)
+    complains(f"`{path}:2` has the label `{number}`, but the file names 2 labels, from 0 on: good, bad.", folder)
+
+
+@pytest.mark.parametrize("features", [None, {"text": TEXT, "label": class_label(["good", "bad"])}])
+def test_withheld_labels_are_said_to_be_withheld(tmp_path, features):
+    names = None if features is None else ("good", "bad")
+    folder = classified(tmp_path, {"eng": names, "deu": names})
+    path = write_parquet(folder / "deu" / "test.parquet", {"text": ["a", "b"], "label": [-1, -1]}, features)
+    with pytest.raises(InputError, match=re.escape(f"`{path}:1` has the label `-1`")) as caught:
+        read(folder)
+    assert "`datasets` writes -1 where a label is withheld, as in a test without labels" in str(caught.value)
+
+
+def test_withheld_tags_are_said_to_be_withheld(tmp_path):
+    folder = tagged(tmp_path, {"eng": TAGS, "deu": TAGS}, lambda label: {"feature": label, "_type": "List"})
+    features = {"words": [TEXT], "tags": [class_label(TAGS)]}
+    path = write_parquet(folder / "deu" / "test.parquet", {"words": [["Ama", "sings"]], "tags": [[-1, -1]]}, features)
+    complains(
+        f"`{path}:1` has the label `-1`. `datasets` writes -1 where a label is withheld, as in a test without labels: use a"
+        " part that has labels.",
+        folder,
+        kind="entities",
+    )
+
+
+def test_a_label_of_minus_one_is_a_label_where_training_has_it(tmp_path):
+    for path in ("eng/train", "eng/test", "deu/test"):
+        write_parquet(tmp_path / f"{path}.parquet", {"text": ["a", "b", "c"], "label": [-1, 0, 1]})
+    assert labels_of(read(tmp_path), "deu") == ["-1", "0", "1"]
+
+
+def test_a_schema_that_cannot_be_read_is_refused(tmp_path):
+    folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    path = folder / "deu" / "test.parquet"
+    pq.write_table(pa.table({"text": ["a"], "label": [0]}).replace_schema_metadata({"huggingface": "{"}), path)
+    with pytest.raises(
+        InputError, match=re.escape(f"`{path}` has names of labels in its schema that cannot be read (")
+    ):
+        read(folder)
+
+
+CARD = """\
+---
+language: [en, de]
+dataset_info:
+- config_name: en
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': good
+          '1': bad
+- config_name: de
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': bad
+          '1': good
+---
+# A task
+"""
+
+
+def numbered(folder, suffix, orders):
+    for language, names in orders.items():
+        for split in ("train", "test"):
+            path = folder / language / f"{split}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [(text, names.index(label)) for text, label in SENTENCES]
+            if suffix == "jsonl":
+                path.write_text("".join(json.dumps({"text": text, "label": number}) + "\n" for text, number in rows))
+            else:
+                path.write_text("text,label\n" + "".join(f"{text},{number}\n" for text, number in rows))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_the_names_in_a_card_are_those_of_the_configuration_of_a_language(tmp_path, suffix):
+    folder = numbered(tmp_path, suffix, {"eng": ("good", "bad"), "deu": ("bad", "good")})
+    (folder / "README.md").write_text(CARD)
+    task = read(folder)
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
+
+
+def test_names_that_configurations_do_not_agree_on_are_refused(tmp_path):
+    folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("bad", "good")})
+    (folder / "README.md").write_text(CARD.replace("config_name: de", "config_name: fr"))
+    complains(
+        f"`{folder / 'deu' / 'test.jsonl'}:1` has the label `1`, whose name differs between the configurations of the dataset"
+        " card, and none of them is called as the file's language or folder. Write the names into the file.",
+        folder,
+    )
+
+
+def test_the_names_of_tags_in_dataset_infos(tmp_path):
+    for path in ("eng/train", "eng/test", "deu/test"):
+        file = tmp_path / f"{path}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        rows = [{"words": words, "tags": [OTHER_TAGS.index(tag) for tag in tags]} for words, tags in WORDS]
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    features = {"words": [TEXT], "tags": {"feature": class_label(OTHER_TAGS), "_type": "Sequence"}}
+    (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": features}}))
+    task = read(tmp_path, kind="entities")
+    assert [task.labels[tag] for tag in task.examples("test", "deu")[0].label.tags] == ["B-PER", "O", "O", "B-LOC"]
+
+
+@pytest.mark.parametrize(
+    "card", ["# A task\n", "---\nlicense: mit\n---\n", "---\ndataset_info:\n  features: []\n---\n", ""]
+)
+def test_a_card_without_names_changes_nothing(tmp_path, card):
+    folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    (folder / "README.md").write_text(card)
+    assert read(folder).labels == ("0", "1")
+
+
+def test_a_broken_card_is_refused_by_name(tmp_path):
+    folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    (folder / "README.md").write_text("---\ndataset_info: [\n---\n")
+    with pytest.raises(InputError, match=re.escape(f"The dataset card `{folder / 'README.md'}` cannot be read: ")):
+        read(folder)
+
+
+def hub_copy(folder, repository_path, names, column="ner_tags"):
+    """Write parts of a dataset in the layout of `wikiann`, with the tags in this order."""
+    for split in ("train", "validation", "test"):
+        columns = {
+            "tokens": [words for words, _ in WORDS],
+            column: [[names.index(tag) for tag in tags] for _, tags in WORDS],
+        }
+        features = {"tokens": [TEXT], column: {"feature": class_label(names), "_type": "Sequence"}}
+        write_parquet(folder / repository_path / f"{split}-00000-of-00001.parquet", columns, features)
+
+
+def test_the_hub_s_tags_are_read_by_their_names(tmp_path):
+    hub_copy(tmp_path, "en", ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"))
+    hub_copy(tmp_path, "sw", ("O", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-PER", "I-PER"))
+    task = load_task(Data("wikiann", folder=str(tmp_path)), "eng", ("swa",))
+    for language in ("eng", "swa"):
+        assert [task.labels[tag] for tag in task.examples("test", language)[0].label.tags] == [
+            "B-PER",
+            "O",
+            "O",
+            "B-LOC",
+        ]
+    assert "`wikiann`: the files of swa number their labels in another order; read by name." in task.notes
+
+
+def nli_copy(folder, code, names, labels, features=True):
+    for split in ("train", "validation", "test"):
+        columns = {"premise": ["a", "b"], "hypothesis": ["c", "d"], "label": labels}
+        schema = {"premise": TEXT, "hypothesis": TEXT, "label": class_label(names)} if features else None
+        write_parquet(folder / code / f"{split}-00000-of-00001.parquet", columns, schema)
+
+
+def test_the_hub_s_classes_are_read_by_their_names(tmp_path):
+    nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
+    nli_copy(tmp_path, "de", ("contradiction", "neutral", "entailment"), [2, 0])
+    task = load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["entailment", "contradiction"]
+
+
+def test_names_that_the_task_does_not_know_are_refused(tmp_path):
+    nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
+    nli_copy(tmp_path, "de", ("yes", "perhaps", "no"), [0, 2])
+    with pytest.raises(
+        InputError, match=r"has 'yes' in `label`, but expected a label, 0 to 2 or one of: entailment, neutral"
+    ):
+        load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
+
+
+def test_the_hub_s_withheld_labels_are_said_to_be_withheld(tmp_path):
+    nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
+    nli_copy(tmp_path, "de", ("entailment", "neutral", "contradiction"), [-1, -1])
+    with pytest.raises(InputError, match="has -1 in `label`, which `datasets` writes where a label is withheld"):
+        load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
+
+
+def test_numbers_without_names_are_in_the_order_of_the_task(tmp_path):
+    nli_copy(tmp_path, "en", (), [0, 2], features=False)
+    nli_copy(tmp_path, "de", (), [1, 0], features=False)
+    task = load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
+    assert labels_of(task, "deu") == ["neutral", "entailment"]
+
+
+def test_numbers_as_names_are_those_numbers(tmp_path):
+    """PAWS-X names its classes `0` and `1`; another order of these is one, too."""
+    for code, names, labels in (("en", ("0", "1"), [0, 1]), ("de", ("1", "0"), [1, 0])):
+        for split in ("train", "validation", "test"):
+            columns = {"id": [1, 2], "sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": labels}
+            write_parquet(tmp_path / code / f"{split}-0.parquet", columns, {"label": class_label(names)})
+    task = load_task(Data("pawsx", folder=str(tmp_path)), "eng", ("deu",))
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["different", "paraphrase"]
