@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer.encoders import load_encoder
-from distxfer.encoders._encoder import adapters_off
+from distxfer.encoders._reference import adapters_off
 from helpers import message
 
 LABELS = ["animal", "mineral", "plant"]

@@ -85,7 +85,10 @@ def test_a_stopped_run_resumes(number, cli, tiny_settings, tmp_path, uninterrupt
     assert resumed.exit_code == 0
     assert steps(folder) == list(range(STEPS))
     assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
-    assert json.loads((folder / "result.json").read_text())["cost"]["steps"] == STEPS
+    costs = [json.loads((one / "result.json").read_text())["cost"] for one in (folder, uninterrupted)]
+    for key in ("steps", "tokens", "forwards_per_step"):
+        assert costs[0][key] == costs[1][key]
+    assert costs[0]["steps"] == STEPS
     predictions = [parquet.read_table(one / "predictions.parquet").to_pylist() for one in (folder, uninterrupted)]
     assert predictions[0] == predictions[1]
     for name in ("log.jsonl", "model/model.safetensors"):

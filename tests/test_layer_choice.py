@@ -373,6 +373,9 @@ def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
     for row in (changed := parquet.read_table(path).to_pylist()):
         row["n"] += 1
     parquet.write_table(pyarrow.Table.from_pylist(changed), path)
+    data = json.loads((plain.folder / "result.json").read_text())
+    del data["digests"], data["provenance"]["digests"]  # as of an earlier version, whose tables nobody can check
+    (plain.folder / "result.json").write_text(json.dumps(data))
     assert validate(recipe).id != guided.data["id"]  # what is in the file is part of the experiment
 
 

@@ -15,6 +15,10 @@ from helpers import message
 from hub_stub import TOKEN, running_hub
 
 NAME = "me/plain-emoji"
+UNVERIFIED = (
+    "Unverified: 1 of 1 results, of an earlier version, have no digests, so that damage to their files would not be"
+    " noticed."
+)
 CARD = """---
 license: mit
 ---
@@ -100,7 +104,7 @@ def test_as_json(cli, run, hub):
     plan = json.loads(cli("publish", str(run), "--to", NAME, "--json").stdout)
     sizes = {one["path"]: one["bytes"] for one in plan.pop("files")}
     assert sizes == {name: len(content) for name, content in contents(run).items()}
-    assert plan == {"repository": NAME, "private": True, "warnings": [], "commit": None}
+    assert plan == {"repository": NAME, "private": True, "warnings": [UNVERIFIED], "commit": None}
     done = json.loads(cli("publish", str(run), "--to", NAME, "--public", "--push", "--json").stdout)
     assert (done["private"], done["commit"]) == (False, f"{hub.address}/{NAME}/commit/{'1' * 40}")
     assert hub.private == {NAME: False}
@@ -139,7 +143,7 @@ def test_the_warnings(cli, run):
         data["status"] = "collapsed"
         data["provenance"] |= {"git_dirty": True, "command": ["distxfer", "train", "task=/mnt/somebody/task"]}
 
-    assert publication(run, NAME).warnings == ()
+    assert publication(run, NAME).warnings == (UNVERIFIED,)
     edit(run, change)
     (run / "model" / "README.md").write_text(CARD.replace("license: mit", "tags: []"), encoding="utf-8")
     (run / "model" / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
@@ -149,6 +153,7 @@ def test_the_warnings(cli, run):
         "The model is an adapter on `org/base`, which whoever loads it needs, too.",
         "The code was changed since its last commit (`git_dirty`): others cannot make this run again.",
         "`result.json` shows paths of this machine: `/mnt/somebody/task`.",
+        UNVERIFIED,
     )
     assert "Warning: The run collapsed" in cli("publish", str(run), "--to", NAME).stderr
     (run / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(run)}))

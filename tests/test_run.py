@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 import threading
 
 import pytest
@@ -11,7 +10,6 @@ from pyarrow import parquet
 
 from distxfer import InputError, load_recipe, read_result, train
 from distxfer.encoders import load_encoder
-from distxfer.experiments._runs._run import _clear
 
 # An eighth of the demo, at six times its rate: enough to learn, short enough for a test.
 SHORT = [
@@ -138,18 +136,6 @@ def test_every_step_logs_every_term(results):
     assert all({"term/task", "term/align", "loss", "learning_rate", "gradient_norm"} <= line.keys() for line in lines)
     assert lines[0]["loss"] == pytest.approx(lines[0]["term/task"] + 0.5 * lines[0]["term/align"])
     assert lines[-1]["term/task"] < lines[0]["term/task"]
-
-
-def test_a_run_that_is_to_be_made_anew_is_none_from_the_first_file_that_goes(plain, tmp_path, monkeypatch):
-    folder = shutil.copytree(plain.folder, tmp_path / "run")
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("distxfer.experiments._runs._run.shutil.rmtree", stop)
-    with pytest.raises(KeyboardInterrupt):
-        _clear(folder)
-    assert not (folder / "result.json").exists()
 
 
 def test_a_run_that_exists_is_not_run_again(results, plain):

@@ -121,8 +121,8 @@ def test_the_first_use_leaves_no_trace_outside_the_cache(first_use):
     value, logging_is_untouched, imported = json.loads(out)
     assert err == ""
     assert (round(value, 4), logging_is_untouched, imported) == (0.62, True, [])
-    assert [path.name for path in (cache / "distances").iterdir() if path.is_dir()] == ["urielplus-1.3.2-1"]
-    assert [path.name for path in (cache / "distances/urielplus-1.3.2-1").iterdir()] == ["tables.npz"]
+    assert [path.name for path in (cache / "distances").iterdir() if path.is_dir()] == ["urielplus-1.3.2-2"]
+    assert {path.name for path in (cache / "distances/urielplus-1.3.2-2").iterdir()} == {"tables.npz", "manifest.json"}
 
 
 @needs_package

@@ -1,14 +1,19 @@
 """Where what is computed once is kept, and how it gets there whole or not at all."""
 
+import json
+import logging
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from distxfer._durable import atomic_folder, file_digests
 from distxfer.errors import InputError
+
+_MANIFEST = "manifest.json"  # in each folder of the cache: the SHA-256 of every other file, by its path
+_log = logging.getLogger("distxfer")
 
 
 def cache_folder() -> Path:
@@ -17,24 +22,36 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else user_cache_path("distxfer", appauthor=False)
 
 
-def publish(target: Path, build: Callable[[Path], None], complete: Callable[[Path], bool]) -> Path:
-    """Return the folder `target`, built first if it is not complete.
+def publish(
+    target: Path,
+    build: Callable[[Path], None],
+    serves: Callable[[Path], bool] = lambda folder: True,
+    notice: Callable[[str], None] = _log.warning,
+) -> Path:
+    """Return the folder `target`, built first unless it is there as it was written, and `serves`.
 
-    `build` fills an empty folder beside `target`, which is then renamed: nobody ever sees half a folder. One process
-    builds at a time; the others wait, look again, and find it done. What an interrupted process left is removed.
+    `build` fills an empty folder beside `target`, which then takes its place: nobody ever sees half a folder. One process
+    builds at a time; the others wait, look again, and find it done. What an interrupted process left is removed. `notice`
+    is told of a folder that is damaged, and built anew.
 
     Raises:
         InputError: if the cache cannot be written. Any `OSError` of `build` counts as that: it turns those that are not
             about the cache into errors of its own.
 
     """
-    if complete(target):
+    if is_whole(target) and serves(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f"{target.name}.lock")):
-            if not complete(target):
-                _build_and_swap(target, build)
+            whole = is_whole(target)
+            if not whole and target.exists():
+                notice(f"`{target}` in the cache is damaged, and is made anew.")
+            if not (whole and serves(target)):
+                with atomic_folder(target) as fresh:
+                    build(fresh)
+                    manifest = json.dumps({"files": _digests(fresh)}, indent=2)
+                    (fresh / _MANIFEST).write_text(f"{manifest}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"The cache folder `{target.parent}` cannot be written: {error.strerror or error}. "
@@ -44,16 +61,14 @@ def publish(target: Path, build: Callable[[Path], None], complete: Callable[[Pat
     return target
 
 
-def _build_and_swap(target: Path, build: Callable[[Path], None]) -> None:
-    """Build beside `target` and swap the result in; the caller holds the lock, so the scratch folder is ours alone."""
-    scratch = target.with_name(f"{target.name}.part")
-    shutil.rmtree(scratch, ignore_errors=True)
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder of the cache is there and holds what was written, file by file; reads all of it, once."""
     try:
-        fresh = scratch / "new"
-        fresh.mkdir(parents=True)
-        build(fresh)
-        if target.exists():
-            target.rename(scratch / "old")
-        fresh.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        return bool(manifest["files"] == _digests(folder))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return file_digests(folder, (path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST))

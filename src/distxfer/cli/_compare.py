@@ -1,6 +1,6 @@
 """The verb `compare`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os.path import isfile  # that of `Path` raises where a name is too long
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +104,14 @@ def compare(
             _ablate(collection, baseline, asked, interactions, form)
         else:
             _compare_methods(collection, baseline, asked, by, form)
+        _say_unverified(run for method in collection.methods for run in method.runs)
+
+
+def _say_unverified(results: Iterable[Any]) -> None:
+    from distxfer.experiments import unverified
+
+    for line in unverified(results):
+        say(line)
 
 
 def _single_run(word: str, results: Path) -> Path | None:
@@ -156,7 +164,7 @@ def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions:
 
 
 def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:
-    from distxfer.experiments import compare_runs
+    from distxfer.experiments import compare_runs, read_result
     from distxfer.reports import one_seed_table, table_of
 
     if options:
@@ -170,6 +178,7 @@ def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:
         return table_of([{"selection": found.selection, **one} for one in found.records()["comparisons"]])
 
     _show(form, found.records, lambda: [one_seed_table(found)], data)
+    _say_unverified(result for folder in folders if (result := read_result(folder)))
 
 
 def _compare_table(

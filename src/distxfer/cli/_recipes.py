@@ -112,6 +112,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune with a recipe, score every language, measure, and leave one complete result."""
+    from distxfer.experiments import end_with_parent
+
+    end_with_parent()
     recipe = recipe_of(overrides)
     if dry_run:
         _outlook(recipe, results, as_json)

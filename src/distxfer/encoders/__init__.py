@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from distxfer.encoders._encoded import Pooling as Pooling
     from distxfer.encoders._encoder import Encoder as Encoder
     from distxfer.encoders._encoder import Output as Output
-    from distxfer.encoders._encoder import Reference as Reference
     from distxfer.encoders._heads import class_to_load as class_to_load
     from distxfer.encoders._load import fingerprint as fingerprint
     from distxfer.encoders._load import load_encoder as load_encoder
     from distxfer.encoders._load import load_tokenizer as load_tokenizer
     from distxfer.encoders._load import model_folder as model_folder
+    from distxfer.encoders._reference import Reference as Reference
     from distxfer.encoders._states import StateCache as StateCache
     from distxfer.encoders._states import States as States
     from distxfer.encoders._states import state_cache as state_cache
+    from distxfer.encoders._states import tensor_digest as tensor_digest
 
 
 def __getattr__(name: str) -> Any:
@@ -46,7 +47,7 @@ def __getattr__(name: str) -> Any:
         from distxfer.encoders import _adapters
 
         return getattr(_adapters, name)
-    if name in {"StateCache", "States", "state_cache"}:
+    if name in {"StateCache", "States", "state_cache", "tensor_digest"}:
         from distxfer.encoders import _states
 
         return getattr(_states, name)

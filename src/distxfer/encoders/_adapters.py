@@ -12,7 +12,9 @@ from peft.utils import ModulesToSaveWrapper
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
+from distxfer._durable import check_folder
 from distxfer.encoders._encoder import Encoder
+from distxfer.encoders._load import check_inside
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._stack import FIRST, adapter_name, let_act, without_peft_warnings
 from distxfer.errors import InputError
@@ -29,8 +31,8 @@ def adapter_base(name: str) -> str:
     path = folder / _CONFIG
     if not path.is_file() or (folder / "config.json").is_file():
         return name
-    if not (folder / _WEIGHTS).is_file():
-        raise InputError(f"The adapters in `{folder}` have no `{_WEIGHTS}`. Save them again with `save_pretrained`.")
+    _check_weights(folder)
+    check_folder(folder)
     try:
         base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (ValueError, AttributeError) as error:
@@ -38,6 +40,14 @@ def adapter_base(name: str) -> str:
     if not isinstance(base, str) or not base:
         raise InputError(f"`{path}` names no `base_model_name_or_path`. Write there which model the adapters are for.")
     return base
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse adapters without safetensors in their own folder: PEFT would look for a pickle, or on the hub."""
+    path = folder / _WEIGHTS
+    if not path.is_file():
+        raise InputError(f"The adapters in `{folder}` have no `{_WEIGHTS}`. Save them again with `save_pretrained`.")
+    check_inside(path, folder)
 
 
 def merge_adapters(encoder: Encoder, folder: Path) -> Encoder:
@@ -52,6 +62,8 @@ def merge_adapters(encoder: Encoder, folder: Path) -> Encoder:
         folder / name
         for name in takewhile(lambda name: (folder / name / _CONFIG).is_file(), map(adapter_name, count(2)))
     ]
+    for one in (folder, *more):
+        _check_weights(one)
     with quiet(), without_peft_warnings():
         # What PEFT leaves out is an error below.
         warnings.filterwarnings("ignore", "Found missing adapter keys|Some weights of PeftModel", UserWarning)

@@ -18,18 +18,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from distxfer._cache import cache_folder, publish
 from distxfer.errors import InputError
 
 BUNDLED = "bundled/multilingual-e5-small"
 
-_FORMAT = 1  # of the converted folder: raise it when the conversion changes, and every cache is converted anew
+_FORMAT = 2  # of the converted folder: raise it when the conversion changes, and every cache is converted anew
 _MAGIC, _VERSION, _BLOCK = b"E5S1", 1, 32
 _BLOCKS = np.dtype([("d", "<f2"), ("q", "u1", (_BLOCK // 2,))])
 _CHUNK = 1 << 16  # blocks dequantised at a time: 8 MiB of float32
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md")
 
 _README = """\
 ---
@@ -161,7 +159,7 @@ def bundled_folder() -> Path:
     versions = {asset.package: f"{asset.version()} ({path.stat().st_size} bytes)" for asset, path in sources.items()}
     key = sha256(json.dumps([_FORMAT, versions]).encode()).hexdigest()[:8]
     target = cache_folder() / "models" / f"multilingual-e5-small-q4-{key}"
-    return publish(target, lambda folder: _convert(sources[_WEIGHTS], sources[_TOKENIZER], folder), _complete)
+    return publish(target, lambda folder: _convert(sources[_WEIGHTS], sources[_TOKENIZER], folder))
 
 
 def dequantise(blocks: NDArray[np.void]) -> NDArray[np.float32]:
@@ -185,20 +183,8 @@ def dequantise(blocks: NDArray[np.void]) -> NDArray[np.float32]:
     return values
 
 
-def _complete(folder: Path) -> bool:
-    """Whether the folder holds every file in the size that its manifest records, and weights with a sound header."""
-    try:
-        sizes = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
-        if sizes != {name: (folder / name).stat().st_size for name in _FILES}:
-            return False
-        with safe_open(str(folder / "model.safetensors"), framework="numpy"):  # checks header against length
-            return True
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return False
-
-
 def _convert(weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Write the encoder, its tokenizer, where they come from and, last, the manifest."""
+    """Write the encoder, its tokenizer and where they come from."""
     model = _read_model(weights)
     _check_tokenizer(tokenizer, model)
     _write_safetensors(folder / "model.safetensors", model.tensors, weights)
@@ -207,8 +193,6 @@ def _convert(weights: Path, tokenizer: Path, folder: Path) -> None:
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(model))
     versions = {"weights": _WEIGHTS.version(), "tokenizer": _TOKENIZER.version()}
     (folder / "README.md").write_text(_README.format_map(versions), "utf-8")
-    sizes = {name: (folder / name).stat().st_size for name in _FILES}
-    _write_json(folder / "manifest.json", {"format": _FORMAT, "sources": versions, "files": sizes})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

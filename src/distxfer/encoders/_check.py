@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from distxfer.encoders._encoded import Encoded
-from distxfer.encoders._encoder import Encoder, evaluating
+from distxfer.encoders._encoder import Encoder
 from distxfer.encoders._quiet import quiet
+from distxfer.encoders._reference import evaluating
 from distxfer.errors import InputError
 
 _TEXTS: tuple[tuple[str, str | None], ...] = (

@@ -1,10 +1,9 @@
 """A multilingual encoder with a classification head: its layers by number, its hidden states, its pretrained self."""
 
-import copy
 import errno
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -17,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_bottlenecks_taken_up
 from distxfer.encoders._encoded import Encoded, Pooling
 from distxfer.encoders._quiet import quiet
+from distxfer.encoders._reference import Reference, evaluating
 from distxfer.encoders._stack import add_adapters
 from distxfer.encoders._word_tokens import tokens_of_words
 from distxfer.errors import InputError
@@ -35,7 +35,6 @@ _TASK_TYPES: Mapping[Output, TaskType] = {  # in which class PEFT loads adapters
     "span": TaskType.QUESTION_ANS,
     "state": TaskType.SEQ_CLS,
 }
-_MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
 
 
 @dataclass
@@ -289,7 +288,7 @@ class Encoder:
         path = self.blocks.removeprefix(f"{self.base_name}.").rstrip(".")
         return list(cast(nn.ModuleList, self.base.get_submodule(path)))
 
-    def reference(self, moves: Callable[[str], bool]) -> "Reference":
+    def reference(self, moves: Callable[[str], bool]) -> Reference:
         """Return the pretrained encoder as it is now; `moves` says which parameters training will ever change."""
         return Reference(self, moves)
 
@@ -308,50 +307,6 @@ class Encoder:
                 raise
 
 
-class Reference:
-    """The pretrained encoder, frozen, in evaluation mode: what drift is measured from.
-
-    With PEFT's adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
-    and which shares the parameters that never move. Its states are remembered: each text is encoded once.
-    """
-
-    def __init__(self, encoder: Encoder, moves: Callable[[str], bool]) -> None:
-        self.forwards = 0
-        self._encoder = encoder
-        self._memo: dict[Hashable, Tensor] = {}
-        self._bytes = 0
-        self._copy: nn.Module | None = None
-        if not isinstance(encoder.model, PeftModel):
-            prefix = encoder.base_name
-            shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
-            self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
-            for parameter in self._copy.parameters():
-                if id(parameter) not in shared:
-                    parameter.requires_grad_(False)
-
-    def states(self, keys: Sequence[Hashable], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the pooled states (layers + 1, n, d) of `n` texts, without a gradient; `keys` name the texts."""
-        if all(key in self._memo for key in keys):
-            return torch.stack([self._memo[key] for key in keys], dim=1)
-        pooled = self.encode(inputs).pooled_layers()
-        for key, state in zip(keys, pooled.unbind(dim=1), strict=True):
-            size = state.numel() * state.element_size()
-            if key not in self._memo and self._bytes + size <= _MEMO_BYTES:
-                self._memo[key] = state.clone()
-                self._bytes += size
-        return pooled
-
-    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Return the states of every token, computed anew, without a gradient."""
-        self.forwards += 1
-        with torch.no_grad():
-            if self._copy is None:
-                with adapters_off(self._encoder):
-                    return self._encoder.encode(inputs)
-            output = self._copy(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
-
-
 def _check_words(encoder: Encoder, words: Sequence[tuple[str, tuple[int, int]]], max_length: int) -> None:
     if not encoder.tokenizer.is_fast:
         raise InputError(
@@ -366,32 +321,3 @@ def _check_words(encoder: Encoder, words: Sequence[tuple[str, tuple[int, int]]],
                 f"`words[{number}]` is the characters {start} to {end} of a text of {len(text)}; expected "
                 "0 <= start < end <= length: give the place of a word in its own text."
             )
-
-
-@contextmanager
-def adapters_off(encoder: Encoder) -> Iterator[None]:
-    """Run the pretrained weights alone, in evaluation mode, and leave every parameter as trainable as it was.
-
-    PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would
-    undo a freeze; so what may train is noted before and restored after.
-    """
-    model = cast(PeftModel, encoder.model)
-    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        with evaluating(model), model.disable_adapter():
-            yield
-    finally:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off, and back on for the modules that had it on."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -1,6 +1,7 @@
 """Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from distxfer._durable import check_folder, file_digest
 from distxfer.encoders._bundled import BUNDLED, bundled_folder
 from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
 from distxfer.encoders._encoded import Pooling
@@ -43,7 +45,9 @@ def model_folder(name: str, revision: str = "") -> Path:
     if name == BUNDLED:
         return bundled_folder()
     folder = Path(name).expanduser()
-    if not folder.is_dir():
+    if folder.is_dir():
+        check_folder(folder)
+    else:
         if name.startswith((".", "/", "~", "bundled/")) or name.count("/") > 1:
             raise InputError(
                 f"The model `{name}` does not exist.{did_you_mean(name, [BUNDLED])} Give a folder,"
@@ -61,18 +65,60 @@ def model_folder(name: str, revision: str = "") -> Path:
             f"The model folder `{folder}` has {found}; expected `model.safetensors`."
             " Save the model again with `save_pretrained`, which writes safetensors."
         )
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"The model folder `{folder}` has a `config.json` and an `adapter_config.json`, so that its weights would come from"
+            " somewhere else. Keep a whole model and adapters in folders of their own."
+        )
+    _shards(folder)
     return folder
 
 
 def fingerprint(folder: Path) -> str:
     """Return the SHA-256 of an encoder's files (weights, configuration, tokenizer), by name and content."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".model", ".txt"}):
+    top = {path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".model", ".txt"}}
+    for path in sorted(top | _shards(folder)):
         if path.name != "manifest.json":
-            digest.update(path.name.encode())
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()
+
+
+def _shards(folder: Path) -> set[Path]:
+    """Return the files of the weights in a model's folder, those that its indexes name included.
+
+    Raises InputError for weights outside of the folder, of which its fingerprint would say nothing.
+    """
+    shards = {*folder.glob("*.safetensors")}
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(
+                f"`{index}` is no index of a model's weights. Save the model again with `save_pretrained`."
+            ) from error
+        shards |= {folder / name for name in names}
+    for path in sorted(shards):
+        check_inside(path, folder)
+        if not path.is_file():
+            raise InputError(f"The model folder `{folder}` does not load: No such file or directory: {path}.")
+    return shards
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise InputError for a file of a model's folder that lies outside of it.
+
+    The links of the hub's cache, whose `snapshots/COMMIT` point into its `blobs`, are inside.
+    """
+    places = [folder.resolve()]
+    if folder.absolute().parent.name == "snapshots":
+        places.append((folder.absolute().parent.parent / "blobs").resolve())
+    if not any(path.resolve().is_relative_to(place) for place in places):
+        raise InputError(
+            f"The weights `{path}` lie outside of the model folder `{folder}`, at `{path.resolve()}`. Put the file itself into"
+            " the folder."
+        )
 
 
 def load_encoder(

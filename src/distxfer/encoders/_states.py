@@ -11,18 +11,18 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distxfer._cache import cache_folder, publish
+from distxfer._cache import cache_folder, is_whole, publish
 from distxfer.encoders._encoder import Encoder
 from distxfer.errors import InputError
 
 Text = tuple[str, str | None]  # a sentence, and the second one of a pair
 _FILE = "states.safetensors"
 _ROWS, _ABOUT = "states.npy", "about.json"
-_LAYOUT = 1  # of the file; another number is another cache
+_LAYOUT = 2  # of the file; another number is another cache
 _PACKAGES = ("torch", "transformers", "tokenizers")
 
 
@@ -62,17 +62,17 @@ class StateCache:
         if states.logits is not None:
             tensors["logits"] = states.logits.contiguous()
         about = {"name": self.name, **{name: str(value) for name, value in self.identity.items()}}
-        metadata = {**about, "texts": str(len(texts)), "content": _digest(tensors)}
+        metadata = {**about, "texts": str(len(texts))}
 
         def build(folder: Path) -> None:
             (folder / _FILE).write_bytes(save(tensors, metadata))  # a full disk is no `OSError` to `save_file`
 
-        def complete(folder: Path) -> bool:
-            there = _read(folder)
-            return there is not None and (states.logits is None or there.logits is not None)
+        def serves(folder: Path) -> bool:
+            stored = _read(folder)
+            return stored is not None and (states.logits is None or stored.logits is not None)
 
         try:
-            publish(self._place(texts), build, complete)
+            publish(self._place(texts), build, serves, self.notice)
         except InputError as error:
             self.notice(f"Hidden states are not kept for the next time. {error}")
             return False
@@ -80,7 +80,7 @@ class StateCache:
 
     def has_rows(self, key: str) -> bool:
         """Return whether the rows that `key` names, with what else they depend on, are there, as they were written."""
-        return _has_rows(self._place(key))
+        return is_whole(self._place(key))
 
     def rows(self, key: str) -> npt.NDArray[np.float32]:
         """Return these rows, which stay on the disk. Raises InputError where they are not there."""
@@ -100,18 +100,15 @@ class StateCache:
         """
 
         def build(folder: Path) -> None:
-            digest = hashlib.sha256()
             with (folder / _ROWS).open("wb") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 for part in parts:
-                    content = part.contiguous().numpy().tobytes()
-                    digest.update(content)
-                    file.write(content)
-            about = {"name": self.name, **self.identity, "content": digest.hexdigest()}
+                    file.write(part.contiguous().numpy().tobytes())
+            about = {"name": self.name, **self.identity}
             (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
-        publish(self._place(key), build, _has_rows)
+        publish(self._place(key), build, notice=self.notice)
 
     def _place(self, texts: Sequence[Text] | str) -> Path:
         key = json.dumps([dict(self.identity), texts], sort_keys=True, ensure_ascii=True)
@@ -139,7 +136,7 @@ def state_cache(
         identity={
             "layout": _LAYOUT,
             "model": fingerprint,
-            "weights": _digest(weights),
+            "weights": tensor_digest(sorted(weights.items())),
             "pooling": encoder.pooling,
             "max_length": max_length,
             "device": encoder.device.type,
@@ -151,36 +148,19 @@ def state_cache(
     )
 
 
-def _has_rows(folder: Path) -> bool:
-    """Return whether a folder holds rows, as they were written; reads them all."""
-    try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        rows = np.load(folder / _ROWS, mmap_mode="r")
-    except (OSError, ValueError):
-        return False
-    return bool(hashlib.sha256(rows.reshape(-1).view(np.uint8)).hexdigest() == about["content"])
-
-
 def _read(folder: Path) -> States | None:
     """Return what a folder holds; None where there is nothing, or not what was written there."""
-    path = folder / _FILE
-    if not path.is_file():
+    if not is_whole(folder):
         return None
-    try:
-        with safe_open(path, framework="pt") as stored:
-            names = list(stored.keys())
-            tensors = {name: stored.get_tensor(name) for name in names}
-            content = (stored.metadata() or {}).get("content")
-    except (SafetensorError, OSError):  # damaged is as good as not there: it is built anew
-        return None
-    if content != _digest(tensors) or "pooled" not in tensors:
-        return None
+    with safe_open(folder / _FILE, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
     return States(tensors["pooled"], tensors.get("logits"))
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def tensor_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 of names, shapes, types and values, in the order in which they come."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name, tensor in tensors:
         digest.update(repr((name, tuple(tensor.shape), str(tensor.dtype))).encode())
         content: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         digest.update(content)

@@ -18,6 +18,7 @@ from distxfer.experiments._results._corpus import corpus_text as corpus_text
 from distxfer.experiments._results._result import Result as Result
 from distxfer.experiments._results._result import package_versions as package_versions
 from distxfer.experiments._results._result import read_result as read_result
+from distxfer.experiments._results._result import unverified as unverified
 from distxfer.experiments._results._rows import Row as Row
 from distxfer.experiments._results._rows import read_measurements as read_measurements
 from distxfer.experiments._results._scores import Score as Score
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from distxfer.experiments._runs._run import validate as validate
     from distxfer.experiments._sweeps._engines import Engine as Engine
     from distxfer.experiments._sweeps._engines import LocalEngine as LocalEngine
+    from distxfer.experiments._sweeps._engines import end_with_parent as end_with_parent
     from distxfer.experiments._sweeps._grid import MAX_RUNS as MAX_RUNS
     from distxfer.experiments._sweeps._grid import PlannedRun as PlannedRun
     from distxfer.experiments._sweeps._grid import SweepPlan as SweepPlan
@@ -96,7 +98,7 @@ _LAZY = {
     "_comparisons._ablation": "Ablation ablate",
     "_comparisons._one_seed": "TwoRuns compare_runs",
     "_sweeps._grid": "MAX_RUNS PlannedRun SweepPlan plan_sweep",
-    "_sweeps._engines": "Engine LocalEngine",
+    "_sweeps._engines": "Engine LocalEngine end_with_parent",
     "_sweeps._ray": "RayEngine",
     "_sweeps._sweep": "Forecast Outcome Progress forecast sweep",
     "_publish": "Publication Pushed publication push",

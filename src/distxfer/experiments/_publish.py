@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from distxfer._durable import check_file, check_folder
 from distxfer.errors import InputError, RunError, listed
-from distxfer.experiments._results._result import Result, read_result
+from distxfer.experiments._results._result import Result, read_result, unverified
 from distxfer.experiments._runs._card_loading import PLACE
 
 _MODEL, _CARD, _RESULT, _MEASUREMENTS, _PREDICTIONS = (
@@ -63,7 +64,7 @@ def publication(run: Path, repository: str, *, private: bool = True, predictions
     for name in (_RESULT, _MEASUREMENTS, *([_PREDICTIONS] if predictions else [])):
         if not (run / name).is_file():
             raise InputError(f"The run `{run}` has no `{name}`. Run it again with `--again`, or publish another.")
-        files[name] = run / name
+        files[name] = check_file(_no_link(run / name))
     card = ""
     if _CARD in files:
         card = _text(run / _MODEL / _CARD)
@@ -140,9 +141,10 @@ def _model_files(folder: Path) -> dict[str, Path]:
             f"The run `{folder.parent}` has no `model/`, as the runs that distxfer ships its scores of. Train it anew with"
             " `distxfer train`, which leaves one."
         )
+    check_folder(_no_link(folder))
     found = {
         path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
+        for path in map(_no_link, sorted(folder.rglob("*")))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
     for name, path in found.items():
@@ -151,6 +153,15 @@ def _model_files(folder: Path) -> dict[str, Path]:
                 f"`{path}` may be a pickle, which can run code when it is loaded. Publish safetensors alone: take `{name}` out."
             )
     return found
+
+
+def _no_link(path: Path) -> Path:
+    """Return a path of the run, unless it is a link: what that leads to was not made by the run, and may be private."""
+    if path.is_symlink():
+        raise InputError(
+            f"`{path}` is a link to `{path.resolve()}`, and no file of the run. Take it away, or copy the file there."
+        )
+    return path
 
 
 def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str, object]) -> Iterator[str]:
@@ -170,6 +181,7 @@ def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str,
         yield "The code was changed since its last commit (`git_dirty`): others cannot make this run again."
     if paths := list(dict.fromkeys(_paths([data["recipe"], data["provenance"].get("command", [])]))):
         yield f"`{_RESULT}` shows paths of this machine: {listed(f'`{path}`' for path in paths)}."
+    yield from unverified([Result(run, data)])
 
 
 def _bases(model: Path, files: Mapping[str, object]) -> list[str]:

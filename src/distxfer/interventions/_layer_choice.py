@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Protocol
 
 import pyarrow
 import torch
-from pyarrow import parquet
 from pydantic import BeforeValidator, Field
 
+from distxfer._durable import read_table
 from distxfer._lists import comma_separated
 from distxfer.encoders import Encoder, Layers, layer_numbers
 from distxfer.errors import InputError, listed
@@ -158,8 +158,7 @@ def _check_count(keys: LayerKeys, encoder: Encoder) -> None:
 def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, float]]:
     """Return language -> layer -> drift after training, of a run that has this encoder and source."""
     try:
-        with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
-            rows = parquet.read_table(stream).to_pylist()
+        rows = read_table(path).to_pylist()
         rows = [row for row in rows if (row["measure"], row["moment"]) == ("drift_cka", "after")]
         for row in rows:
             _check_kinds(path, row)

@@ -28,7 +28,7 @@ SUFFIX = "@uriel+"
 # All that the package can merge in, but for APiCS and eWAVE, which describe creoles and dialects of English by features
 # of their own, and for Glottolog's dialects, which come without features.
 _DATABASES = ("UPDATED_SAPHON", "BDPROTO", "GRAMBANK")
-_FORMAT = 1  # of the file in the cache
+_FORMAT = 2  # of the file in the cache
 
 
 def provenance() -> str:
@@ -106,7 +106,7 @@ def _built() -> Path:
         shutil.rmtree(copy)
 
     target = cache_folder() / "distances" / f"urielplus-{version}-{_FORMAT}"
-    return publish(target, build, lambda folder: (folder / "tables.npz").is_file()) / "tables.npz"
+    return publish(target, build) / "tables.npz"
 
 
 def _run(copy: Path, out: Path, version: str) -> None:

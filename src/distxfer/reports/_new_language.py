@@ -1,9 +1,13 @@
 """What there is of a new language, what is proposed for it, and what came of that."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from distxfer._durable import atomic_file
+from distxfer._markdown import markdown, markdown_code
 from distxfer.reports._language import fact_records, language_tables
 from distxfer.reports._recommendation import (
     SENTENCE,
@@ -45,10 +49,12 @@ def outcome_tables(outcome: "LanguageOutcome") -> list[Table]:
 def language_report(outcome: "LanguageOutcome") -> Path:
     """Write what was found into `report.md` in the language's folder, and return where it is."""
     plan = outcome.plan
-    head = f"# {plan.name} (`{plan.key}`) on `{plan.task}`\n\nWritten by `distxfer new-language`."
+    head = (
+        f"# {markdown(plan.name)} (`{plan.key}`) on {markdown_code(plan.task)}\n\nWritten by `distxfer new-language`."
+    )
     parts = [
-        f"{head}\n\n**{recommendation(outcome)}**\n",
-        f"{_in_the_way(plan)}\n",
+        f"{head}\n\n**{markdown(recommendation(outcome))}**\n",
+        f"{markdown(_in_the_way(plan))}\n",
         "## What came of it\n",
         markdown_text(outcome_tables(outcome)),
         f"## What was tried, and why\n\n{markdown_text([_given_table(plan), _proposal_table(plan)])}",
@@ -56,7 +62,8 @@ def language_report(outcome: "LanguageOutcome") -> Path:
         f"## The check of the language\n\n{markdown_text(language_tables(plan.facts))}",
     ]
     path = plan.folder / _REPORT
-    path.write_text("\n".join(parts), encoding="utf-8", newline="\n")
+    with atomic_file(path) as aside:
+        aside.write_text("\n".join(parts), encoding="utf-8", newline="\n")
     return path
 
 
@@ -289,19 +296,19 @@ def _with_article(metric: str) -> str:
 def _next_steps(outcome: "LanguageOutcome") -> str:
     plan = outcome.plan
     plain, method = plan.recipes
-    lines = []
+    folder, lines = quote(str(plan.folder)), []
     if outcome.model is not None:
         seed = outcome.model.parent.name.rpartition("-s")[2]
         lines += [
-            f"The model of seed {seed}, chosen by its number and not by its score: `{outcome.model}`.",
+            f"The model of seed {seed}, chosen by its number and not by its score: {markdown_code(str(outcome.model))}.",
             f"\n```python\n{_loading(outcome)}\n```\n",
         ]
     lines += [
         "Recipes and data are plain files; the same command goes on, or says again what was found. With a larger `--seeds` it"
         " runs more.\n",
-        f"```sh\ndistxfer train recipe={method} --results {plan.folder}\ndistxfer cp {method} mine.toml"
+        f"```sh\ndistxfer train {quote(f'recipe={method}')} --results {folder}\ndistxfer cp {quote(str(method))} mine.toml"
         f"  # change it, then: distxfer train recipe=mine.toml\n"
-        f"distxfer compare {plain.stem} {method.stem} --results {plan.folder}\n```\n",
+        f"distxfer compare {quote(plain.stem)} {quote(method.stem)} --results {folder}\n```\n",
     ]
     return "\n".join(lines)
 
@@ -311,7 +318,8 @@ def _loading(outcome: "LanguageOutcome") -> str:
     task = _PIPELINES.get(outcome.plan.has.output)
     if adapters or task is None:
         return f"# {outcome.model}/README.md says how to load {'the adapters' if adapters else 'it'}"
-    return f'from transformers import pipeline\n\nmodel = pipeline("{task}", "{outcome.model}")'
+    place = json.dumps(str(outcome.model), ensure_ascii=False)
+    return f'from transformers import pipeline\n\nmodel = pipeline("{task}", {place})'
 
 
 def _proposal_record(one: "Proposal") -> dict[str, Any]:

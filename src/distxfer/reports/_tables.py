@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distxfer._markdown import markdown
+
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "–": "--", "×": r"$\times$",
@@ -51,10 +53,10 @@ class Table:
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
     def markdown(self) -> str:
-        """Return the table in Markdown; bars, and what would be read as HTML, are escaped."""
+        """Return the table in Markdown; what would be read as markup or HTML is escaped."""
 
         def line(cells: Sequence[str]) -> str:
-            return "| " + " | ".join(_no_html(cell).replace("|", "\\|") for cell in cells) + " |"
+            return "| " + " | ".join(markdown(cell, cell=True) for cell in cells) + " |"
 
         body = [line([shown(value) for value in row]) for row in self.rows]
         return "\n".join([line([shown(one) for one in self.columns]), "|" + "---|" * len(self.columns), *body]) + "\n"
@@ -107,15 +109,15 @@ def markdown_text(tables: Sequence[Table]) -> str:
     """Return tables in Markdown with their titles and notes, for a document."""
     parts = []
     for table in tables:
-        parts += [f"**{_no_html(shown(table.title))}**\n"] if table.title else []
-        notes = (_no_html(shown(note)).replace("*", "\\*") for note in table.notes)
-        parts += [table.markdown(), *(f"{note}\n" for note in notes)]
+        parts += [f"**{markdown(table.title)}**\n"] if table.title else []
+        parts += [table.markdown(), *(f"{markdown(note)}\n" for note in table.notes)]
     return "\n".join(parts)
 
 
 def latex_text(text: str) -> str:
     """Return text as LaTeX that prints it: special characters escaped, `words` in typewriter, minus signs before numbers."""
-    parts = re.split(r"`([^`]*)`", text)  # every second part was between two of them
+    line = "".join(one if one.isprintable() else "\ufffd" for one in re.sub(r"\s+", " ", text))
+    parts = re.split(r"`([^`]*)`", line)  # every second part was between two of them
     return "".join(
         rf"\texttt{{{_escaped(part)}}}" if place % 2 else _MINUS.sub("$-$", _escaped(part))
         for place, part in enumerate(parts)
@@ -145,14 +147,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _no_html(text: str) -> str:
-    """Return Markdown in which no `<` begins a tag; between backticks none does."""
-    parts = text.split("`")
-    return "`".join(
-        part if place % 2 else re.sub(r"<(?=[A-Za-z/!?])", r"\\<", part) for place, part in enumerate(parts)
-    )
 
 
 def shown(value: Any) -> str:

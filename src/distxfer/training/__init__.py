@@ -7,6 +7,7 @@ from distxfer.training._settings import Diagnostics as Diagnostics
 from distxfer.training._settings import Phase as Phase
 
 if TYPE_CHECKING:
+    from distxfer.training._checkpoint import remove_checkpoint as remove_checkpoint
     from distxfer.training._loop import Report as Report
     from distxfer.training._loop import Watch as Watch
     from distxfer.training._objective import Diverged as Diverged
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Diverged": "_objective", "Material": "_objective", "Plan": "_training", "Report": "_loop", "Team": "_team",
     "Training": "_training", "Watch": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
+    "remove_checkpoint": "_checkpoint",
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """One file that holds all that a run needs to go on after a kill: safetensors, written aside and renamed."""
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -11,11 +11,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from distxfer._durable import atomic_file, sync
+from distxfer.encoders import tensor_digest
 from distxfer.training._settings import Cost
 from distxfer.training._weights import like, whole
 
+LOG = "log.jsonl"  # a line for each step
 _NAME = "checkpoint.safetensors"
-_POSITION = "position"
+_POSITION, _LOG_SIZE, _LOG_DIGEST, _DIGEST = "position", "log_size", "log_sha256", "sha256"  # in the metadata
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,50 @@ def write_checkpoint(
             found[name] = (entire if entire is tensor else entire.cpu()).contiguous()
     if not writes:
         return
-    aside = folder / f"{_NAME}.part"
-    save_file(found, aside, metadata={_POSITION: json.dumps(asdict(position))})
-    os.replace(aside, folder / _NAME)
+    sync(folder / LOG)
+    log = (folder / LOG).read_bytes()
+    about = {
+        _POSITION: json.dumps(asdict(position)),
+        _LOG_SIZE: str(len(log)),
+        _LOG_DIGEST: sha256(log).hexdigest(),
+    }
+    digest = _digest(about, tensor_digest(sorted(found.items())))
+    with atomic_file(folder / _NAME) as aside:
+        save_file(found, aside, metadata={**about, _DIGEST: digest})
 
 
-def read_position(folder: Path) -> Position | None:
-    """Return how far the run in `folder` has come, or None where there is no checkpoint that can be read."""
-    try:
-        with safe_open(folder / _NAME, framework="pt") as stored:
-            position = json.loads(stored.metadata()[_POSITION])
-    except (FileNotFoundError, SafetensorError):
+def _digest(about: Mapping[str, str], tensors: str) -> str:
+    return sha256(
+        json.dumps([[about[key] for key in (_POSITION, _LOG_SIZE, _LOG_DIGEST)], tensors]).encode()
+    ).hexdigest()
+
+
+def read_position(folder: Path, notice: Callable[[str], None]) -> Position | None:
+    """Return how far the run in `folder` has come, and cut its log back to there; None where it has no checkpoint.
+
+    A checkpoint or a log that is not what was written counts as none, and `notice` is told. Reads all of it.
+    """
+    path = folder / _NAME
+    if not path.is_file():
+        (folder / LOG).unlink(missing_ok=True)
         return None
-    return Position(position["phase"], position["step"], Cost(**position["cost"]))
+    try:
+        with safe_open(path, framework="pt") as stored:
+            about = stored.metadata() or {}
+            tensors = tensor_digest((name, stored.get_tensor(name)) for name in sorted(stored.keys()))
+        if about[_DIGEST] == _digest(about, tensors):
+            log = (folder / LOG).read_bytes()[: int(about[_LOG_SIZE])]
+            if sha256(log).hexdigest() == about[_LOG_DIGEST]:
+                with atomic_file(folder / LOG) as aside:
+                    aside.write_bytes(log)
+                position = json.loads(about[_POSITION])
+                return Position(position["phase"], position["step"], Cost(**position["cost"]))
+    except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+        pass
+    notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
+    remove_checkpoint(folder)
+    (folder / LOG).unlink(missing_ok=True)
+    return None
 
 
 def read_checkpoint(
@@ -96,21 +130,4 @@ def read_checkpoint(
 def remove_checkpoint(folder: Path) -> None:
     """Remove the checkpoint of a run that is done, and what a killed process may have left beside it."""
     for path in folder.glob(f"{_NAME}*"):
-        path.unlink()
-
-
-def truncate_log(path: Path, keep: Mapping[int, int]) -> None:
-    """Drop from `log.jsonl` what lies after the checkpoint: per phase number, the steps below `keep` stay."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # the line that a kill cut off
-        if entry["step"] < keep.get(entry["phase_number"], 0):
-            kept.append(line)
-    aside = path.with_suffix(".part")
-    aside.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    os.replace(aside, path)
+        path.unlink(missing_ok=True)

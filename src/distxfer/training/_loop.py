@@ -14,21 +14,22 @@ import torch
 from torch import Tensor
 
 from distxfer.data import epoch_order
-from distxfer.encoders import Encoder
+from distxfer.encoders import Encoder, Reference
 from distxfer.errors import RunError
 from distxfer.interventions import Bound, Term
-from distxfer.training._checkpoint import Position, read_checkpoint, write_checkpoint
+from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
 from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, Pretrained, diverged
 from distxfer.training._settings import Cost, Diagnostics, Phase
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
-from distxfer.training._weights import DividedWeights, Weights, WholeWeights, whole
+from distxfer.training._weights import DividedWeights, Weights, WholeWeights, local, whole
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
 Watch = Callable[[], Mapping[str, float]]  # what is measured of the encoder as it is now, by its name in the log
 
+_REFERENCE = "reference"  # among what a checkpoint keeps: RANK -> what that process has asked the reference for
 _MOVED = 2  # optimiser steps after which the weights have surely moved
 _PATIENCE = 10  # steps with something to sum over, within which a term must have had an effect
 
@@ -104,16 +105,17 @@ class PhaseLoop:
         self.shared.team.accelerator.free_memory()  # what hangs in circles, too, as hooks of divided weights do
         self.shared.encoder.move_to(self.shared.team.device)
 
-    def run(self, first: int, cost: Cost, folder: Path, log: Path, report: Report, watch: Watch) -> Cost:
+    def run(self, first: int, cost: Cost, folder: Path, report: Report, watch: Watch) -> Cost:
         """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
         team = self.shared.team
         if first:
-            self.shared.history.kept = read_checkpoint(folder, self._moving, self.plain_optimizer)
+            memory = self.shared.history.kept = read_checkpoint(folder, self._moving, self.plain_optimizer)
+            if isinstance(self.shared.reference, Reference):
+                self.shared.reference.restore(bytes(memory.pop(f"{_REFERENCE}/{team.rank}", torch.empty(0)).tolist()))
         else:
             self._begin()
-        every = max(1, self.steps // self.phase.epochs)
-        ends = [done for done in range(1, self.steps + 1) if done % every == 0 or done == self.steps]
-        with log.open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
+        ends = sorted({*range(0, self.steps, max(1, self.steps // self.phase.epochs)), self.steps} - {0})
+        with (folder / LOG).open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
                 entry = self._step(number)
@@ -130,8 +132,8 @@ class PhaseLoop:
                 team.accelerator.log({key: value for key, value in entry.items() if key != "phase"}, step=cost.steps)
                 if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
-        turns = 2 if self.phase.alternate else 1
-        if self._unproven() and self.steps >= _MOVED + turns:  # every term has had a turn to be seen to act
+        # Every term has had a turn to be seen to act.
+        if self._unproven() and self.steps >= _MOVED + 1 + self.phase.alternate:
             self._no_effect(self._unproven()[0], self.steps)
         later = [*self.shared.returns]
         if self._back:
@@ -167,10 +169,7 @@ class PhaseLoop:
         self._judge(number, totals, counts)
         norm = float(whole(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
         if not math.isfinite(norm):
-            raise Diverged(
-                f"The gradient at step {number} of the phase `{self.name}` is {norm}. Lower"
-                f" `phase.{self.name}.learning_rate` or an intervention's `weight`. The last checkpoint is kept."
-            )
+            raise self._diverged(f"The gradient at step {number} of the phase `{self.name}` is {norm}.")
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
         for group in self.plain_optimizer.param_groups:
             group["lr"] = rate
@@ -350,15 +349,28 @@ class PhaseLoop:
             steps=cost.steps + 1,
             tokens=cost.tokens + int(tokens),
             forwards=cost.forwards + forwards / self.shared.team.size,
+            peak_memory_mb=max(cost.peak_memory_mb, self.shared.team.peak_memory_mb()),
             trainable_parameters=max(cost.trainable_parameters, sum(one.numel() for one in self.parameters)),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
-        team, position = self.shared.team, Position(self.number, step, cost)
+        """Keep all that the run needs to go on from here; raises Diverged where the weights are not worth keeping."""
+        team, position, reference = self.shared.team, Position(self.number, step, cost), self.shared.reference
+        finite = all(local(weights.detach()).isfinite().all() for weights in self._moving.values())
+        if team.sum(torch.tensor([float(not finite)])) > 0:
+            raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
+        memory = dict(self.shared.history.kept)
+        if isinstance(reference, Reference):
+            for rank, seen in enumerate(team.gather([reference.seen()])):
+                memory[f"{_REFERENCE}/{rank}"] = torch.tensor([*seen], dtype=torch.uint8)
         if team.is_main or team.divides:  # a process that has only its part gives it to the one that writes
-            kept = self.shared.history.kept
-            write_checkpoint(folder, position, self._moving, self.plain_optimizer, kept, writes=team.is_main)
+            write_checkpoint(folder, position, self._moving, self.plain_optimizer, memory, writes=team.is_main)
         team.wait()
+
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
+            f"{what} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`. The last checkpoint is kept."
+        )
 
 
 def _is_due(every: int, number: int) -> bool:

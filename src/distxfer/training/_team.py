@@ -1,6 +1,8 @@
 """The processes that share one run, through Accelerate: one process on a laptop, many under `accelerate launch`."""
 
 import os
+import resource
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -112,6 +114,13 @@ class Team:
     def precision(self) -> str:
         """The precision of the forward passes of training, `bf16` or `float32`."""
         return "bf16" if self._bf16 else "float32"
+
+    def peak_memory_mb(self) -> float:
+        """Return the most memory this process has held so far: on the GPU if there is one, else resident."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
     def autocast(self) -> AbstractContextManager[object]:
         """Compute forward passes inside it in the run's precision.

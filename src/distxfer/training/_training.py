@@ -1,19 +1,16 @@
 """A run's training: what each phase trains, the phases one after the other, and going on after a stop."""
 
-import resource
-import sys
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, every
-from distxfer.training._checkpoint import Position, read_position, remove_checkpoint, truncate_log
+from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, Shared, Watch, examples_of, steps_of
 from distxfer.training._objective import Material, Pretrained
@@ -114,33 +111,35 @@ class Training:
             loop.close()
         return total
 
-    def run(self, folder: Path, report: Report, watch: Watch) -> Cost:
+    def run(
+        self, folder: Path, report: Report, watch: Watch, notice: Callable[[str], None] = lambda text: None
+    ) -> Cost:
         """Train through all phases, or on from the checkpoint in `folder`; return what it cost in all.
 
         `log.jsonl` gets one line a step, with what `watch` returns in those in which states are to be looked at. A
-        checkpoint is written about once an epoch.
+        checkpoint is written about once an epoch; `notice` is told of one that is damaged, and not gone on from.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
-        start = self.team.broadcast(read_position(folder)) or Position(0, 0, Cost())
-        log = folder / "log.jsonl"
-        if self.team.is_main:
-            truncate_log(
-                log, {number: start.step if number == start.phase else 2**62 for number in range(start.phase + 1)}
-            )
+        resumed = self.team.broadcast(read_position(folder, notice) if self.team.is_main else None)
+        start, reference = resumed or Position(0, 0, Cost()), self._shared.reference
         started = time.perf_counter()
-        if isinstance(self._shared.reference, CachedReference):
-            self._shared.reference.fill()
+        if isinstance(reference, CachedReference):
+            reference.fill()
         self._check_reference()
-        cost = replace(start.cost, seconds=start.cost.seconds + time.perf_counter() - started)
+        cost = start.cost
+        if not resumed:
+            cost = replace(cost, seconds=time.perf_counter() - started)
+        elif reference is not None:
+            reference.forwards = 0  # the checkpoint's cost has these passes
         for number, name in enumerate(self.phases):
             if number < start.phase:
                 continue
             loop = self._loop(number, name)
             first = start.step if number == start.phase else 0
-            cost = loop.run(first, cost, folder, log, report, watch)
+            cost = loop.run(first, cost, folder, report, watch)
             loop.close()
-        return replace(cost, peak_memory_mb=_peak_memory_mb(self.team.device))
+        return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.team.peak_memory_mb()))
 
     def own_weights(self) -> dict[str, Tensor]:
         """Return the weights that interventions have of their own, as `NAME.PARAMETER`, to be saved with the result."""
@@ -150,10 +149,6 @@ class Training:
             if bound.module is not None
             for key, value in bound.module.state_dict().items()
         }
-
-    def remove_checkpoint(self, folder: Path) -> None:
-        """Remove what a finished run needs no more."""
-        remove_checkpoint(folder)
 
     def active(self, phase: Phase) -> dict[str, Bound]:
         """Return the interventions that a phase uses."""
@@ -334,11 +329,3 @@ def _own(bounds: Mapping[str, Bound]) -> list[Tensor]:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors)
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory this process has held: on the GPU if there is one, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

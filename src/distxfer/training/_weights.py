@@ -137,7 +137,7 @@ class DividedWeights:
         for one in parameters:
             one.grad = None
         loss.backward(retain_graph=True)  # type: ignore[no-untyped-call]
-        found = [None if one.grad is None else _local(one.grad) for one in parameters]
+        found = [None if one.grad is None else local(one.grad) for one in parameters]
         for one, gradient in zip(parameters, before, strict=True):
             one.grad = gradient
         return found
@@ -203,7 +203,8 @@ def like(value: Tensor, model: Tensor) -> Tensor:
     return distribute_tensor(value, model.device_mesh, model.placements, src_data_rank=None)
 
 
-def _local(tensor: Tensor) -> Tensor:
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor, or all of it where it is not divided."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 

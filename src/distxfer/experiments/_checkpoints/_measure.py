@@ -24,6 +24,7 @@ from distxfer.experiments._checkpoints._notes import notes_of
 from distxfer.experiments._checkpoints._relations import Method, Relation, relate
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._results._result import result_of_model, unverified
 from distxfer.experiments._runs._issues import measured_parts
 from distxfer.experiments._runs._measurements import (
     Moment,
@@ -181,7 +182,9 @@ def measure(
     encoders = _encoders(before, after, recipe, task, device=Team().device)
     tokenizer, max_length = encoders["after"][0].tokenizer, recipe.task.max_length
     unread = issues(kind_of(task), measured_parts(task, parallel, every), tokenizer, max_length)
-    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length)):
+    of_runs = (result_of_model(Path(name).expanduser()) for name in (before, after))
+    unchecked = unverified(result for result in of_runs if result)
+    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unchecked):
         notice(note)
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]

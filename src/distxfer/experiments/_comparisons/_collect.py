@@ -15,6 +15,7 @@ from distxfer.experiments._results._scores import LARGEST
 from distxfer.languages import canonical
 
 _RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
+_LEVELS = ("[!.]*", "*/[!.]*")  # where they lie in a folder of runs; a hidden one is a run that is being made again
 _MISSING = object()
 # What comparisons and reports read of a result, by dotted keys: each after the table that it is in.
 _KINDS: Mapping[str, Any] = {
@@ -178,10 +179,8 @@ def _below(folder: Path) -> Iterator[Path]:
     """
     if not isdir(folder):
         return
-    finished = {path.parent for level in ("*", "*/*") for path in folder.glob(f"{level}/result.json")}
-    begun = {
-        path.parent for level in ("*", "*/*") for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)
-    }
+    finished = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/result.json")}
+    begun = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)}
     parents: dict[Path, list[Path]] = {}
     for path in finished | begun:
         parents.setdefault(path.parent, []).append(path)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowException, Table, parquet
+from pyarrow import ArrowException, Table
 
+from distxfer._durable import read_table
 from distxfer.data import Task
 from distxfer.errors import InputError
 from distxfer.experiments._results._corpus import corpora
@@ -157,7 +158,7 @@ def stored_predictions(folder: Path) -> Table:
     """Return the table of a run's test predictions; raises InputError where it cannot be read."""
     path = folder / "predictions.parquet"
     try:
-        return parquet.read_table(path, columns=_COLUMNS)
+        return read_table(path, _COLUMNS)
     except (OSError, ArrowException, KeyError) as error:
         raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
 

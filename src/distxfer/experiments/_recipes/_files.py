@@ -54,6 +54,20 @@ def recipe_path(name: str) -> Path:
     return known[name]
 
 
+def recipe_name(path: Path) -> str:
+    """Return the name of the recipe in a file, which is that of the folder of its runs.
+
+    Raises InputError for a name that would put them elsewhere (`..`), hide them, or that no terminal shows.
+    """
+    name = path.stem
+    if name.startswith(".") or "\\" in name or not name.isprintable():
+        raise InputError(
+            f"The recipe file {str(path)!a} has the name {name!a}, which cannot be that of the folder of its runs."
+            " Rename the file: no dot at the front, no backslash, and nothing that does not print."
+        )
+    return name
+
+
 def description(path: Path) -> str:
     """Return the comment that a recipe's file starts with, on one line."""
     comment = []

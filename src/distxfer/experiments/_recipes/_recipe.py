@@ -14,7 +14,7 @@ from distxfer.data import Data, parallel_names
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.experiments._recipes._dotted import flatten, nest
 from distxfer.experiments._recipes._families import family_of, own_pooling
-from distxfer.experiments._recipes._files import defaults_file, families_file, recipe_path
+from distxfer.experiments._recipes._files import defaults_file, families_file, recipe_name, recipe_path
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
 from distxfer.training import Diagnostics, Phase
 
@@ -162,6 +162,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises InputError with every mistake at once, each with its key, what it may be, and the nearest known key.
     """
     path = recipe_path(name)
+    recipe = recipe_name(path)
     defaults = {key: Value(value, _DEFAULTS) for key, value in _flat(_read(defaults_file()))}
     said = {key: Value(value, path.name) for key, value in _flat(_read(path))}
     wrong = []
@@ -173,7 +174,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             wrong.append(f"`{text}` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.")
     defaults |= _family({**defaults, **said})
     values = defaults | said
-    return _validated(path.stem, {**_inherited(defaults, values), **values}, wrong)
+    return _validated(recipe, {**_inherited(defaults, values), **values}, wrong)
 
 
 def _family(values: Mapping[str, Value]) -> dict[str, Value]:

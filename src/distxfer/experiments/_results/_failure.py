@@ -1,12 +1,13 @@
 """What is left of a run that failed: `failed.json` in its folder, until it succeeds."""
 
 import json
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from distxfer._durable import atomic_file
 
 _FILE = "failed.json"
 
@@ -34,9 +35,8 @@ def write_failure(folder: Path, reason: str, exit_code: int, command: Sequence[s
     """Write that the run in this folder failed, here and now, aside and renamed: it is there whole, or not at all."""
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
     failure = Failure(reason, exit_code, list(command), ended, socket.gethostname())
-    aside = folder / f"{_FILE}.part"
-    aside.write_text(json.dumps(asdict(failure), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, folder / _FILE)
+    with atomic_file(folder / _FILE) as aside:
+        aside.write_text(json.dumps(asdict(failure), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def forget_failure(folder: Path) -> None:

@@ -1,22 +1,23 @@
 """The result of a run on disk: written last and atomically, so that its presence means that the run is done."""
 
 import json
-import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distxfer._durable import RESULT, atomic_file, check_sealed, file_digests, sealed
 from distxfer.errors import InputError
 
 SCHEMA = 1
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
 SWEEP_LOCK = ".sweep.lock"  # there too, held by the sweep that starts it
-_FILE = "result.json"
+_TABLES = ("measurements.parquet", "predictions.parquet", "log.jsonl", "interventions.safetensors")
+_MODEL, _CARD = "model", "README.md"  # the card is for people, who may write into it
 _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
 _KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
 _PACKAGES = (
@@ -60,9 +61,10 @@ class Result:
 def read_result(folder: Path) -> Result | None:
     """Return the result in a run's folder, or None where the run is not done.
 
-    Raises InputError for a file that is no result, or one of a newer schema than this version knows.
+    Raises InputError for a file that is no result, or not the one that the run wrote, or one of a newer schema than this
+    version knows.
     """
-    path = folder / _FILE
+    path = folder / RESULT
     if not path.is_file():
         return None
     try:
@@ -82,18 +84,36 @@ def read_result(folder: Path) -> Result | None:
         raise InputError(
             f"`{path}` lacks `{missing[0]}`, so it is no whole result. Move it away, or run with `--again`."
         )
+    check_sealed(path, data)
     return Result(folder, data)
 
 
 def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
-    """Write `result.json` aside and rename it: it is there whole, or not at all."""
-    aside = folder / f"{_FILE}.part"
-    with aside.open("w", encoding="utf-8") as stream:
+    """Write `result.json` with the SHA-256 of itself and of all that the run has left beside it: whole, or not at all."""
+    files = [folder / name for name in _TABLES] + [path for path in (folder / _MODEL).rglob("*") if path.name != _CARD]
+    data = sealed(data, file_digests(folder, (path for path in files if path.is_file())))
+    with atomic_file(folder / RESULT) as aside, aside.open("w", encoding="utf-8") as stream:
         json.dump(data, stream, indent=1, ensure_ascii=False, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, folder / _FILE)
     return Result(folder, data)
+
+
+def unverified(results: Iterable[Result]) -> list[str]:
+    """Return one line on the results whose files nobody can check, or none where there are none."""
+    digests = ["digests" in result.data for result in results]
+    if all(digests):
+        return []
+    return [
+        f"Unverified: {digests.count(False)} of {len(digests)} results, of an earlier version, have no digests, so that damage to"
+        " their files would not be noticed."
+    ]
+
+
+def result_of_model(folder: Path) -> Result | None:
+    """Return the result of the run that a model's folder belongs to, or None where it belongs to none."""
+    try:
+        return read_result(folder.absolute().parent) if folder.name == _MODEL else None
+    except InputError:
+        return None
 
 
 def package_versions() -> dict[str, str]:

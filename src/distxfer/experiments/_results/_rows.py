@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from distxfer._durable import read_table
 from distxfer.errors import InputError
 
 Moment = Literal["before", "after"]
@@ -36,11 +37,10 @@ def read_measurements(path: Path) -> tuple[Row, ...]:
     Raises InputError for what cannot be read, a column that is missing, or a cell of another kind than its column holds; the
     message names file, row and column.
     """
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException
 
     try:
-        with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
-            records = parquet.read_table(stream).to_pylist()
+        records = read_table(path).to_pylist()
     except (OSError, ArrowException) as error:
         raise InputError(
             f"`{path}` cannot be read as measurements: {str(error).splitlines()[0]}. Run the recipe again with `--again`."

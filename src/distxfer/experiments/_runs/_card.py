@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from distxfer._markdown import markdown, markdown_code
 from distxfer.data import kind_of, parallel_names
 from distxfer.encoders import BUNDLED, Encoder
 from distxfer.experiments._recipes._files import defaults_file
@@ -42,7 +43,7 @@ def model_card(
     The same run gives the same card.
     """
     recipe = prepared.recipe
-    task = shown_path(prepared.task.name)
+    task, model = shown_path(prepared.task.name), shown_path(recipe.model.name)
     collapsed = (
         "> **Collapsed:** in the source language this model scores as one that has learned nothing. It is a failed run, not"
         " a model to use.\n"
@@ -51,10 +52,11 @@ def model_card(
     )
     parts = [
         front_matter(data, prepared, adapters),
-        f"# {recipe.name} on {task}\n",
+        f"# {markdown(recipe.name)} on {markdown(task)}\n",
         collapsed,
-        f"`{shown_path(recipe.model.name)}`, fine-tuned with distxfer on `{task}`{_labels(prepared)}\n",
-        f"The task: {about_task(prepared).description}. Recipe `{recipe.name}`, id `{data['id']}`, seed {data['seed']}.\n",
+        f"{markdown_code(model)}, fine-tuned with distxfer on {markdown_code(task)}{_labels(prepared)}\n",
+        f"The task: {about_task(prepared).description}. Recipe {markdown_code(recipe.name)}, id `{data['id']}`, seed"
+        f" {data['seed']}.\n",
         "```python\n"
         + "\n".join(loading(encoder, len(prepared.task.labels), adapters))
         + f"\n```\n\n{meaning(encoder, prepared.task.labels)}\n",
@@ -124,7 +126,7 @@ def _scores(
     rows = [
         [
             language,
-            language_name(language),
+            markdown(language_name(language), cell=True),
             "–" if language not in distances else f"{distances[language]:.3f}",
             ", ".join(read) or "nothing",
             *(cell(language, split) for split in splits),
@@ -207,7 +209,7 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
     if data["provenance"].get("git_dirty"):
         lines.append("Made with a distxfer whose code was changed since its last commit.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
-    return [*lines, *(f"Of the data: {note}" for note in notes)]
+    return [*lines, *(markdown(f"Of the data: {note}") for note in notes)]
 
 
 def _corpus(prepared: Prepared) -> str:
@@ -221,11 +223,11 @@ def _span(sizes: Sequence[int]) -> str:
 def _licences(prepared: Prepared, bounds: Mapping[str, Bound]) -> str:
     """Return whose licences apply; those that nobody has stated are not guessed."""
     base, parallel = base_licence(prepared.model_folder), prepared.recipe.parallel
-    stated = {f"the base model `{shown_path(prepared.recipe.model.name)}`": base or ""}
-    stated[f"the task's data `{shown_path(prepared.task.name)}`"] = about_task(prepared).licence
+    stated = {f"the base model {markdown_code(shown_path(prepared.recipe.model.name))}": base or ""}
+    stated[f"the task's data {markdown_code(shown_path(prepared.task.name))}"] = about_task(prepared).licence
     if any("pairs" in one.needs for one in bounds.values()) and not parallel.mined:
         about = parallel_names().get(parallel.name)
-        stated[f"the parallel text `{shown_path(parallel.name)}`"] = about.licence if about else ""
+        stated[f"the parallel text {markdown_code(shown_path(parallel.name))}"] = about.licence if about else ""
     lines = [f"- {what}: {licence or 'not stated; ask its source'}\n" for what, licence in stated.items()]
     return "## Licence\n\nWhat the model was made of has licences of its own, which apply to it:\n\n" + "".join(lines)
 
@@ -235,6 +237,6 @@ def _citation(prepared: Prepared) -> str:
     model = prepared.recipe.model.name
     lines = [f"The task: {task}.\n"] if task else []
     if model != BUNDLED and not is_path(model):
-        lines.append(f"The base model: see the card of `{model}`.\n")
+        lines.append(f"The base model: see the card of {markdown_code(model)}.\n")
     entries = "\n\n".join(bibtex(prepared.resolved))
     return "\n".join(["## Citation\n", *lines, f"The methods:\n\n```bibtex\n{entries}\n```\n"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from distxfer._markdown import markdown
 from distxfer.encoders import Encoder, class_to_load
 
 PLACE = 'name = "model"'  # the line that says where the model is
@@ -56,4 +57,4 @@ def meaning(encoder: Encoder, labels: Sequence[str]) -> str:
             how = f" The model says it of each token; of a text, take {_POOLED[encoder.pooling]}."
         case _:
             how = ""
-    return f"Labels, in order: {', '.join(labels)}.{how}"
+    return f"Labels, in order: {', '.join(map(markdown, labels))}.{how}"

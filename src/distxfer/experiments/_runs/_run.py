@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,11 +14,11 @@ import pyarrow
 import torch
 from filelock import FileLock, Timeout
 from peft import PeftModel
-from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from distxfer._durable import atomic_file, atomic_folder, check_file, write_table
 from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError
@@ -30,14 +29,15 @@ from distxfer.experiments._results._references import far_below
 from distxfer.experiments._results._result import (
     RUN_LOCK,
     SCHEMA,
-    SWEEP_LOCK,
     Result,
     diagnosed,
     provenance,
     read_result,
     score_rows,
+    unverified,
     write_result,
 )
+from distxfer.experiments._runs._again import replace_result, settle, work_folder
 from distxfer.experiments._runs._card import model_card
 from distxfer.experiments._runs._issues import with_issues
 from distxfer.experiments._runs._measurements import (
@@ -53,7 +53,7 @@ from distxfer.experiments._runs._measurements import (
 from distxfer.experiments._runs._predict import Scored, score
 from distxfer.experiments._runs._prepare import Assembled, Prepared, assemble, prepare
 from distxfer.measure import transfer_summary
-from distxfer.training import Cost, Plan, Report, Team
+from distxfer.training import Cost, Plan, Report, Team, remove_checkpoint
 
 Notice = Callable[[str], None]
 
@@ -159,12 +159,17 @@ def train(
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, notice) if team.is_main else nullcontext():
-            if again and team.is_main:
-                _clear(folder)
-            done = team.broadcast(read_result(folder) if team.is_main else None)
+            if team.is_main:
+                settle(folder)
+            done = team.broadcast(read_result(folder) if team.is_main and not again else None)
             if done is not None:
                 return _told(done, notice)
-            return _run(prepared, assembled, folder, team, trackers, report, notice)
+            place = work_folder(folder) if again else folder
+            _run(prepared, assembled, place, team, trackers, report, notice)
+            if again and team.is_main:
+                replace_result(folder)
+            team.wait()
+        return _read_back(folder, notice)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
             raise
@@ -175,8 +180,25 @@ def train(
         ) from error
 
 
+def _read_back(folder: Path, notice: Notice) -> Result:
+    result = read_result(folder)
+    assert result is not None
+    for line in far_below(result):
+        notice(line)
+    return result
+
+
 def _told(done: Result, notice: Notice) -> Result:
+    """Say that a run is done, having made sure that its files are as it left them, and cleaned up after a kill."""
+    for path in done.folder.rglob("*"):
+        if path.is_file():
+            check_file(path)
+    remove_checkpoint(done.folder)
     notice(f"This run is done already: {done.folder}. Use `--again` to do it anew.")
+    for line in unverified([done]):
+        notice(line)
+    if work_folder(done.folder).is_dir():
+        notice(f"It was begun again in {work_folder(done.folder)}; `--again` goes on with that.")
     return done
 
 
@@ -188,10 +210,11 @@ def _run(
     trackers: Sequence[object],
     report: Report,
     notice: Notice,
-) -> Result:
+) -> None:
     started = datetime.now(UTC)
     if team.is_main:
         prepared = with_issues(prepared, assembled)
+        folder.mkdir(exist_ok=True)
     for note in prepared.notes:
         notice(note)
     languages = [prepared.languages.source, *prepared.languages.targets]
@@ -204,10 +227,11 @@ def _run(
     before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
     if trackers:
         team.start_trackers(
-            f"{prepared.recipe.name}-{folder.name}", {key: one.value for key, one in prepared.recipe.values.items()}
+            f"{prepared.recipe.name}-{prepared.id}-s{prepared.recipe.seed}",
+            {key: one.value for key, one in prepared.recipe.values.items()},
         )
     watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, team)
-    cost = assembled.training.run(folder, report, watch)
+    cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
     # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
     whole = _SCORED if encoder.output in ("text", "state") else ("test",)
@@ -221,11 +245,6 @@ def _run(
     if team.is_main:
         _write(prepared, assembled, folder, scored, rows, cost, started, team)
     team.wait()
-    done = read_result(folder)
-    assert done is not None
-    for line in far_below(done):
-        notice(line)
-    return done
 
 
 def _measure(prepared: Prepared, before: Snapshot, now: Snapshot, moment: Any) -> list[Row]:
@@ -284,15 +303,17 @@ def _write(
     }
     _table(folder / "measurements.parquet", [asdict(row) for row in rows])
     _table(folder / "predictions.parquet", _predictions(scored["test"]))
-    assembled.encoder.save(folder / "model")
-    adapters = len([*(folder / "model").rglob("adapter_config.json")])
-    card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
-    (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+    with atomic_folder(folder / "model") as model:
+        assembled.encoder.save(model)
+        adapters = len([*model.rglob("adapter_config.json")])
+        card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
+        (model / "README.md").write_text(card, encoding="utf-8")
     if own := assembled.training.own_weights():
-        save_file(own, folder / "interventions.safetensors")
+        with atomic_file(folder / "interventions.safetensors") as aside:
+            save_file(own, aside)
     write_result(folder, data)
     forget_failure(folder)
-    assembled.training.remove_checkpoint(folder)
+    remove_checkpoint(folder)
 
 
 def _distances(prepared: Prepared) -> list[dict[str, Any]]:
@@ -352,7 +373,7 @@ def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table = pyarrow.Table.from_pylist(list(rows))
     chances = {name: pyarrow.float32() for name in table.column_names if name.startswith("probability_")}
     schema = pyarrow.schema([(field.name, chances.get(field.name, field.type)) for field in table.schema])
-    parquet.write_table(table.cast(schema), path, compression="zstd")
+    write_table(table.cast(schema), path)
 
 
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
@@ -373,12 +394,3 @@ def _alone(folder: Path, notice: Notice) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _clear(folder: Path) -> None:
-    """Remove a result that is to be made anew; a run that is not done goes on from its checkpoint all the same."""
-    if (folder / "result.json").exists():
-        (folder / "result.json").unlink()  # first: from then on the run is not done, whatever stops us
-        for path in folder.iterdir():
-            if path.name not in (RUN_LOCK, SWEEP_LOCK):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()

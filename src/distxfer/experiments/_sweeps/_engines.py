@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Thread
 from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
@@ -27,6 +27,7 @@ LOG = "train.log"  # in a run's folder: what its processes said, one after the o
 GRACE = 10  # seconds that a process has to stop, before it is killed; it goes on from its checkpoint all the same
 # How a process ends that somebody asked to stop (a batch system asks all of a job's processes): that is no failure.
 _ASKED_TO_STOP = (130, *(-number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
+_PARENT = "DISTXFER_PARENT"  # in the environment of what a sweep starts: the process that waits for it
 _TICK = 0.2  # seconds between two looks at a process
 _LONGEST = 2000  # characters of a reason
 
@@ -170,10 +171,27 @@ def _processed(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
     return Ended("failed", reason, seconds)
 
 
+def end_with_parent() -> None:
+    """End this process, as by Ctrl-C, when the sweep that started it is gone; does nothing in a process that no sweep started.
+
+    A sweep that is killed cannot stop what it started, which would hold the run's lock, and a processor, unseen.
+    """
+    parent = os.environ.pop(_PARENT, "")
+    if not parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(_TICK)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], bool], log: int) -> int:
     """Start the process, wait for it, and return its exit code; whatever happens here, it does not outlive this."""
     process = subprocess.Popen(
-        [sys.executable, *job.command], cwd=job.start_in, env={**os.environ, **environment},
+        [sys.executable, *job.command], cwd=job.start_in, env={**os.environ, **environment, _PARENT: str(os.getpid())},
         stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         start_new_session=True,  # a Ctrl-C at the terminal reaches it through us, once
     )  # fmt: skip

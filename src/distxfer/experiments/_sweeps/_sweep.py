@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+from distxfer._durable import atomic_file
 from distxfer.errors import InputError
 from distxfer.experiments._results._failure import read_failure, write_failure
 from distxfer.experiments._runs._run import outlook
@@ -254,9 +255,8 @@ def _write_plan(plan: SweepPlan, results: Path) -> None:
                 for run in plan.whole
             ]  # fmt: skip
             text = json.dumps({"schema": 1, "name": plan.name, "runs": runs}, indent=1, ensure_ascii=False)
-            aside = path.with_name(f"{plan.name}.{uuid4().hex}.part")  # all shards of an array write it at once
-            aside.write_text(f"{text}\n", encoding="utf-8")
-            os.replace(aside, path)
+            with atomic_file(path, uuid4().hex) as aside:  # all shards of an array write it at once
+                aside.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"The result folder `{results}` cannot be written: {error.strerror}. Choose another with `--results`."

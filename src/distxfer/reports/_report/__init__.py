@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distxfer._durable import atomic_file
 from distxfer.errors import InputError
 from distxfer.reports._vega import check_packages
 
@@ -53,7 +53,7 @@ def report(
     that cannot be written, or packages that are missing.
     """
     check_report(out, figures)
-    from distxfer.experiments import collect_against
+    from distxfer.experiments import collect_against, unverified
     from distxfer.reports._report._facts import facts_of
     from distxfer.reports._report._page import page_text
     from distxfer.reports._report._paper import write_figures
@@ -62,20 +62,18 @@ def report(
     words = [*names, *(["--results", str(results)] if results != Path("results") else [])]
     facts = facts_of(collection, baseline, distances, words)
     sections = sections_of(facts)
-    aside = out.with_name(f"{out.name}.part")
     try:
         drawn = tuple(one for section in sections for one in section.figures)
         written = write_figures(drawn, facts.baseline.name, figures) if figures else []
-        aside.write_text(
-            page_text(facts, sections), encoding="utf-8", errors="replace"
-        )  # JSON may have lone surrogates
-        os.replace(aside, out)
+        with atomic_file(out) as aside:
+            aside.write_text(
+                page_text(facts, sections), encoding="utf-8", errors="replace"
+            )  # JSON may have lone surrogates
     except OSError as error:
         raise InputError(f"`{error.filename or out}` cannot be written: {error.strerror}. Choose another.") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    runs = sum(len(one.method.runs) for one in facts.methods)
-    return Report(out, out.stat().st_size, tuple(written), len(facts.methods), runs, facts.left_out, facts.notes)
+    runs = [run for one in facts.methods for run in one.method.runs]
+    notes = (*facts.notes, *unverified(runs))
+    return Report(out, out.stat().st_size, tuple(written), len(facts.methods), len(runs), facts.left_out, notes)
 
 
 def check_report(out: Path, figures: Path | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distxfer._durable import check_file
 from distxfer.errors import InputError
 from distxfer.experiments import Result, read_measurements
 
@@ -76,8 +77,11 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
         if not path.is_file():
             continue
         try:
+            check_file(path)
             for name, points in _points(_entries(path), ("loss", "term/")).items():
                 found[_curve_name(name)].append(_binned(points))
+        except InputError as error:
+            left_out.append(str(error))
         except _UNREADABLE as error:
             left_out.append(f"`{path}` cannot be read ({_first_line(error)}).")
     return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out

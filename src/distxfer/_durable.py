@@ -1,0 +1,205 @@
+"""Files that are there whole or not at all, and that are what was written: atomic writes, and digests that are checked."""
+
+import ctypes
+import errno
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import file_digest as hash_stream
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distxfer.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+RESULT = "result.json"
+_DIGESTS = "digests"  # its key for relative path -> SHA-256; that of the file itself stands under its own name
+_DEPTH = 3  # levels below a run's folder at which its files lie, at most: model/adapter_2/adapter_model.safetensors
+_SETTLED = 2.0  # seconds after which a change of a file surely changes its modification time
+_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # by file systems that cannot do it
+_hashed: dict[tuple[str, int, int], str] = {}
+
+
+@contextmanager
+def atomic_file(path: Path, suffix: str = "part") -> Iterator[Path]:
+    """Yield where to write what shall stand in `path`: afterwards it does, on the disk, or, after an error, nothing changed.
+
+    Two processes that write the same path at once need different suffixes.
+    """
+    aside = path.with_name(f"{path.name}.{suffix}")
+    try:
+        yield aside
+        sync(aside)
+        os.replace(aside, path)
+        sync(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its place afterwards, on the disk, or, after an error, never was.
+
+    One process at a time may do this; what a killed one has left beside is removed.
+    """
+    aside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        put_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_folder(fresh: Path, folder: Path) -> None:
+    """Let `fresh` take the place of `folder`; what stood there before, if anything, then stands in `fresh`.
+
+    In one step on Linux: whenever the process is killed, one of the two is whole in its place.
+    """
+    for path in (*fresh.rglob("*"), fresh):
+        if not path.is_symlink():
+            sync(path)
+    if folder.exists():
+        _exchange(fresh, folder)
+    else:
+        fresh.rename(folder)
+    sync(folder.parent)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Let two folders of one file system take each other's place."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if rename is not None:
+        if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
+            return
+        if (number := ctypes.get_errno()) not in _NO_EXCHANGE:
+            raise OSError(number, os.strerror(number), str(second))
+    aside = first.with_name(f"{first.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    second.rename(aside)
+    first.rename(second)
+    aside.rename(first)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal; computed once for a process, path, size and time of modification."""
+    stat = path.stat()
+    key = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
+    if key not in _hashed:
+        with path.open("rb") as stream:
+            digest = hash_stream(stream, "sha256").hexdigest()
+        if abs(time.time() - stat.st_mtime) < _SETTLED:  # another change might leave the same time
+            return digest
+        _hashed[key] = digest
+    return _hashed[key]
+
+
+def file_digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Return path relative to `folder` -> SHA-256, sorted by path."""
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(paths)}
+
+
+def sealed(data: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of a `result.json` with `digests` of the run's other files, and of this content itself."""
+    provenance = {**data["provenance"], _DIGESTS: "SHA-256"}  # so that it shows where `digests` is missing
+    plain = json.loads(json.dumps({**data, "provenance": provenance, _DIGESTS: digests}, allow_nan=False))
+    plain[_DIGESTS][RESULT] = _content_digest(plain)
+    return dict(plain)
+
+
+def check_sealed(path: Path, data: Mapping[str, Any]) -> None:
+    """Raise InputError where the content of a `result.json` is not what the run wrote; without digests, nobody can tell."""
+    digests, provenance = data.get(_DIGESTS), data.get("provenance")
+    if digests is None and not (isinstance(provenance, dict) and _DIGESTS in provenance):
+        return
+    if not isinstance(digests, dict) or digests.get(RESULT) != _content_digest(data):
+        raise _damaged(path)
+
+
+def _content_digest(data: Mapping[str, Any]) -> str:
+    others = {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
+    content = json.dumps({**data, _DIGESTS: others}, sort_keys=True)
+    return sha256(content.encode()).hexdigest()
+
+
+def check_file(path: Path) -> Path:
+    """Return `path`, unless it is a file of a finished run and not what the run wrote: then raise InputError.
+
+    A file of no run, or of one without digests, cannot be checked.
+    """
+    for run, digests in _digests_above(path):
+        name = path.absolute().relative_to(run).as_posix()
+        if name in digests and file_digest(path) != digests[name]:
+            raise _damaged(path)
+    return path
+
+
+def check_folder(folder: Path) -> Path:
+    """Return `folder`, unless it is one of a finished run and a file in it is missing or not what the run wrote."""
+    for run, digests in _digests_above(folder):
+        for path, digest in ((run / name, digest) for name, digest in digests.items()):
+            if path.is_relative_to(folder.absolute()) and not (path.is_file() and file_digest(path) == digest):
+                raise _damaged(path)
+    return folder
+
+
+def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yield the folder of the finished run that a path lies in, with the run's digests; nothing where it lies in none."""
+    for run in [*path.absolute().parents][:_DEPTH]:
+        if not (run / RESULT).is_file():
+            continue
+        try:
+            data = json.loads((run / RESULT).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return  # not a result that can be read, which is said where results are read
+        if isinstance(data, dict) and data.get(_DIGESTS) is not None:
+            check_sealed(run / RESULT, data)
+            yield run, {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
+        return
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(
+        f"`{path}` is not what the run wrote: its SHA-256 differs from the one in `{RESULT}`. The file was damaged or changed;"
+        " copy it anew from an intact place, or run the recipe again with `--again`."
+    )
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":
+    """Return a table of a run, from Parquet whose checksums, and whose digest where the run has one, are right.
+
+    Raises InputError for a file that is not what the run wrote, OSError or ArrowException for one that cannot be read.
+    """
+    from pyarrow import parquet
+
+    check_file(path)
+    with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
+        return parquet.read_table(
+            stream, columns=None if columns is None else list(columns), page_checksum_verification=True
+        )
+
+
+def write_table(table: "pyarrow.Table", path: Path) -> None:
+    """Write a table as Parquet with checksums, whole or not at all."""
+    from pyarrow import parquet
+
+    with atomic_file(path) as aside:
+        parquet.write_table(table, aside, compression="zstd", write_page_checksum=True)

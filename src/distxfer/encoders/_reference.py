@@ -1,0 +1,104 @@
+"""The pretrained encoder that drift is measured from: frozen, with the states that it has given remembered."""
+
+import copy
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import TYPE_CHECKING, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from distxfer.encoders._encoded import Encoded
+
+if TYPE_CHECKING:
+    from distxfer.encoders._encoder import Encoder
+
+_SEEN_BYTES = 16  # of a digest
+_MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
+
+
+class Reference:
+    """The pretrained encoder, frozen, in evaluation mode: what drift is measured from.
+
+    With PEFT's adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
+    and which shares the parameters that never move. Its states are remembered: each text is encoded once. `forwards` counts
+    its passes; those that a resumed run makes for a second time, since its memory is empty, are not counted.
+    """
+
+    def __init__(self, encoder: "Encoder", moves: Callable[[str], bool]) -> None:
+        self.forwards = 0
+        self._encoder = encoder
+        self._memo: dict[Hashable, Tensor] = {}
+        self._seen: dict[bytes, None] = {}  # digests of the texts that are, or before a stop were, remembered
+        self._copy: nn.Module | None = None
+        if not isinstance(encoder.model, PeftModel):
+            prefix = encoder.base_name
+            shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
+            self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
+            for parameter in self._copy.parameters():
+                if id(parameter) not in shared:
+                    parameter.requires_grad_(False)
+
+    def states(self, keys: Sequence[Hashable], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the pooled states (layers + 1, n, d) of `n` texts, without a gradient; `keys` name the texts."""
+        if all(key in self._memo for key in keys):
+            return torch.stack([self._memo[key] for key in keys], dim=1)
+        digests = [blake2b(repr(key).encode(), digest_size=_SEEN_BYTES).digest() for key in keys]
+        pooled = self.encode(inputs).pooled_layers()
+        if all(digest in self._seen for digest in digests):
+            self.forwards -= 1
+        for key, digest, state in zip(keys, digests, pooled.unbind(dim=1), strict=True):
+            if digest not in self._seen and (len(self._seen) + 1) * state.numel() * state.element_size() <= _MEMO_BYTES:
+                self._seen[digest] = None
+            if digest in self._seen:
+                self._memo[key] = state.clone()
+        return pooled
+
+    def seen(self) -> bytes:
+        """Return which texts are remembered, for `restore`."""
+        return b"".join(self._seen)
+
+    def restore(self, seen: bytes) -> None:
+        """Count passes as a process does that has remembered these texts."""
+        self._seen = dict.fromkeys(seen[low : low + _SEEN_BYTES] for low in range(0, len(seen), _SEEN_BYTES))
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
+        """Return the states of every token, computed anew, without a gradient."""
+        self.forwards += 1
+        with torch.no_grad():
+            if self._copy is None:
+                with adapters_off(self._encoder):
+                    return self._encoder.encode(inputs)
+            output = self._copy(**inputs, output_hidden_states=True)
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
+
+
+@contextmanager
+def adapters_off(encoder: "Encoder") -> Iterator[None]:
+    """Run the pretrained weights alone, in evaluation mode, and leave every parameter as trainable as it was.
+
+    PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would
+    undo a freeze; so what may train is noted before and restored after.
+    """
+    model = cast(PeftModel, encoder.model)
+    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        with evaluating(model), model.disable_adapter():
+            yield
+    finally:
+        for parameter, requires_grad in trainable:
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off, and back on for the modules that had it on."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

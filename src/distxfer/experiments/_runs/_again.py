@@ -1,0 +1,42 @@
+"""A run made again: in a folder of its own, beside the result that it replaces, which stays until the new one is whole."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from distxfer._durable import RESULT, put_folder
+from distxfer.experiments._results._result import RUN_LOCK, SWEEP_LOCK
+
+
+def work_folder(folder: Path) -> Path:
+    """Return where the run of a folder is made again; it is hidden, so that it counts as no run of its own."""
+    return folder.with_name(f".{folder.name}.again")
+
+
+def replace_result(folder: Path) -> None:
+    """Let what was made again take the place of the run's folder, in one step, and remove what stood there."""
+    fresh = work_folder(folder)
+    for lock in (RUN_LOCK, SWEEP_LOCK):  # the same file, so that who waits for it and who comes later wait for the same
+        (fresh / lock).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.link(folder / lock, fresh / lock)
+    put_folder(fresh, folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Finish what a killed process left between the end of a run made again and its last clean-up."""
+    fresh = work_folder(folder)
+    shutil.rmtree(fresh.with_name(f"{fresh.name}.old"), ignore_errors=True)
+    if not (fresh / RESULT).is_file():
+        return
+    if _written(fresh) > _written(folder):
+        replace_result(folder)
+    else:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _written(folder: Path) -> int:
+    path = folder / RESULT
+    return path.stat().st_mtime_ns if path.is_file() else -1

@@ -1,0 +1,262 @@
+"""Damage is noticed and nothing is lost: flips in every file that a run leaves, and stops at every point of its end."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from distxfer import InputError, load_recipe, read_result, train
+from distxfer._durable import check_file, check_folder, put_folder, read_table
+from distxfer.experiments._runs import _again, _run
+from distxfer.training._checkpoint import read_position
+from helpers import message, same, stop_at, weights
+
+TINY = ["task.targets=deu", "diagnostics.states=4"]
+FLIPS = 12  # positions in each file
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_settings):
+    return load_recipe("drift_reg", [*tiny_settings, *TINY])
+
+
+@pytest.fixture(scope="module")
+def finished(recipe, tmp_path_factory):
+    """A finished run of drift_reg."""
+    return train(recipe, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    """A copy of it, where `train` with `results=tmp_path` finds it."""
+    return shutil.copytree(finished.folder, tmp_path / "drift_reg" / finished.folder.name)
+
+
+def flipped(path: Path, positions: int = FLIPS):
+    """Flip one bit of a file at each of so many positions, one after the other; in the end the file is as it was."""
+    content = path.read_bytes()
+    for number in range(positions):
+        damaged = bytearray(content)
+        place = number * (len(content) - 1) // max(1, positions - 1)
+        damaged[place] ^= 1 << number % 8
+        path.write_bytes(damaged)
+        yield place
+    path.write_bytes(content)
+
+
+def damaged_message(path: Path) -> str:
+    return (
+        f"`{path}` is not what the run wrote: its SHA-256 differs from the one in `result.json`. The file was damaged or"
+        " changed; copy it anew from an intact place, or run the recipe again with `--again`."
+    )
+
+
+# Damage
+
+
+def test_a_result_has_digests_of_all_its_files_but_the_card(finished):
+    names = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*") if path.is_file()}
+    assert {*finished.data["digests"]} == names - {".lock", "model/README.md"}
+    assert {
+        "result.json",
+        "measurements.parquet",
+        "predictions.parquet",
+        "log.jsonl",
+        "model/model.safetensors",
+    } <= names
+
+
+def test_a_flip_in_any_file_of_a_run_is_noticed_before_it_is_used(run, finished):
+    for name in finished.data["digests"]:
+        if name != "result.json":
+            for _ in flipped(run / name):
+                assert message(check_file, run / name) == damaged_message(run / name)
+    for _ in flipped(run / "predictions.parquet", 1):
+        assert message(read_table, run / "predictions.parquet") == damaged_message(run / "predictions.parquet")
+    for _ in flipped(run / "model" / "config.json", 1):
+        assert message(check_folder, run / "model") == damaged_message(run / "model" / "config.json")
+    (run / "model" / "config.json").unlink()
+    assert message(check_folder, run / "model") == damaged_message(run / "model" / "config.json")
+
+
+def test_no_flip_in_a_result_file_is_read_as_another_value(run, finished):
+    refused = 0
+    for _ in flipped(run / "result.json", 300):
+        try:
+            assert read_result(run).data == finished.data
+        except InputError:
+            refused += 1
+    assert refused == 300
+
+
+def test_a_damaged_result_is_not_done_and_says_what_to_do(run, recipe, tmp_path):
+    for _ in flipped(run / "measurements.parquet", 1):
+        assert message(train, recipe, tmp_path) == damaged_message(run / "measurements.parquet")
+        again = train(recipe, tmp_path, again=True)
+    assert check_file(again.folder / "measurements.parquet").is_file()
+
+
+def test_page_checksums_find_damage_in_tables_without_digests(run, tmp_path):
+    table = tmp_path / "measurements.parquet"
+    shutil.copy(run / table.name, table)
+    whole = read_table(table).to_pylist()
+    read = 0
+    for _ in flipped(table, 60):
+        try:
+            assert str(read_table(table).to_pylist()) == str(whole)  # a text: NaN is NaN
+            read += 1
+        except (OSError, ValueError):
+            continue
+    assert read < 40  # of what the checksums do not cover, nothing changes a value
+
+
+@pytest.fixture
+def stopped(recipe, tmp_path):
+    """The folder of the run, interrupted in its second epoch."""
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, report=stop_at(8))
+    (path,) = tmp_path.glob("*/*/checkpoint.safetensors")
+    return path.parent
+
+
+def test_a_flip_anywhere_in_a_checkpoint_or_its_log_counts_as_no_checkpoint(stopped):
+    beside = stopped.with_name("whole")
+    shutil.copytree(stopped, beside)
+    for name in ("checkpoint.safetensors", "log.jsonl"):
+        content = (stopped / name).read_bytes()
+        size = len(content) if name != "log.jsonl" else content.rindex(b"\n", 0, len(content) * 6 // 8)
+        for number in range(40):
+            place = number * (size - 1) // 39
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << number % 8
+            (stopped / name).write_bytes(damaged)
+            told = []
+            assert read_position(stopped, told.append) is None
+            assert told == [
+                f"The checkpoint `{stopped / 'checkpoint.safetensors'}`, or the log beside it, is damaged. The run starts anew."
+            ]
+            shutil.copytree(beside, stopped, dirs_exist_ok=True)
+    assert read_position(stopped, pytest.fail).step == 6
+
+
+def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
+    path = stopped / "checkpoint.safetensors"
+    with safe_open(path, framework="pt") as stored:
+        about = stored.metadata()
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    save_file(tensors, path, {**about, "position": about["position"].replace('"step": 6', '"step": 999')})
+    told = []
+    assert read_position(stopped, told.append) is None
+    assert len(told) == 1
+
+
+def test_a_run_with_a_damaged_checkpoint_is_made_anew(stopped, recipe, tmp_path, finished):
+    for _ in flipped(stopped / "checkpoint.safetensors", 1):
+        told = []
+        result = train(recipe, tmp_path, notice=told.append)
+        assert [one for one in told if "damaged" in one]
+    assert same(weights(result), weights(finished))
+
+
+# Nothing is lost
+
+
+def test_a_stopped_and_resumed_run_cost_what_an_uninterrupted_one_costs(stopped, recipe, tmp_path, finished):
+    resumed = train(recipe, tmp_path).data["cost"]
+    for key in ("steps", "tokens", "forwards_per_step", "trainable_parameters"):
+        assert resumed[key] == finished.data["cost"][key]
+    assert resumed["seconds"] > 0
+
+
+def complete(folder: Path, like=None) -> bool:
+    """Whether a folder holds a whole result (that of the run `like`)."""
+    result = read_result(folder)
+    for name in result.data["digests"]:
+        if name != "result.json":
+            check_file(folder / name)
+    return like is None or result.data["provenance"]["ended"] == like.data["provenance"]["ended"]
+
+
+def test_again_keeps_the_old_result_until_the_new_one_is_whole(run, recipe, tmp_path, finished):
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, again=True, report=stop_at(8))
+    assert complete(run, finished)
+    told = []
+    train(recipe, tmp_path, notice=told.append)
+    assert told == [
+        f"This run is done already: {run}. Use `--again` to do it anew.",
+        f"It was begun again in {_again.work_folder(run)}; `--again` goes on with that.",
+    ]
+    steps = []
+    new = train(recipe, tmp_path, again=True, report=lambda *one: steps.append(one[1]))
+    assert steps[0] == 7  # from its checkpoint
+    assert new.folder == run
+    assert complete(run)
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert new.scores == finished.scores
+
+
+@pytest.mark.parametrize("point", ["before the swap", "after the swap"])
+def test_a_kill_around_the_swap_leaves_one_of_the_two_complete(run, recipe, tmp_path, monkeypatch, point):
+    (run / "old").touch()
+
+    def killed(*arguments):
+        if point == "after the swap":
+            put_folder(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_again, "put_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, again=True)
+    monkeypatch.undo()
+    assert complete(run)
+    assert (run / "old").exists() == (point == "before the swap")
+    read_result(run)
+    _again.settle(run)
+    assert complete(run)
+    assert not (run / "old").exists()
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+
+
+@pytest.mark.parametrize("point", ["write_table", "atomic_folder", "model_card", "write_result", "remove_checkpoint"])
+def test_a_kill_at_any_point_of_the_end_loses_nothing(stopped, recipe, tmp_path, monkeypatch, finished, point):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_run, point, killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path)
+    monkeypatch.undo()
+    assert (stopped / "result.json").exists() == (point == "remove_checkpoint")
+    result = train(recipe, tmp_path, report=lambda *_: pytest.fail("trained again"))
+    assert complete(stopped)
+    assert same(weights(result), weights(finished))
+    assert not [*stopped.glob("checkpoint*"), *stopped.glob("*.part")]
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tiny_settings, tmp_path):
+    words = [*tiny_settings, *TINY, "phase.finetune.steps=1", "phase.finetune.warmup=0"]
+    said = (
+        "The weights after step 0 of the phase `finetune` are not finite. Lower `phase.finetune.learning_rate` or an"
+        " intervention's `weight`. The last checkpoint is kept."
+    )
+    for again in (False, True, False):
+        recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e39"])
+        assert message(train, recipe, tmp_path, again=again) == said
+    assert not [*tmp_path.rglob("checkpoint*")]
+    assert train(load_recipe("plain", words), tmp_path).data["cost"]["steps"] == 1
+
+
+def test_results_without_digests_are_read(run):
+    data = json.loads((run / "result.json").read_text())
+    del data["digests"]
+    (run / "result.json").write_text(json.dumps(data))
+    assert message(read_result, run) == damaged_message(run / "result.json")
+    del data["provenance"]["digests"]
+    (run / "result.json").write_text(json.dumps(data))
+    assert read_result(run).data == data
+    for _ in flipped(run / "model" / "config.json", 1):
+        assert check_folder(run / "model") == run / "model"
