@@ -1,0 +1,223 @@
+"""Families and shared items in the crossed test: against matrices, sums over pairs, and the simulation of its error rates."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from scipy import linalg
+
+from distxfer import measure
+from distxfer.measure._clusters import by_family, family_labels, family_part, family_weights, item_part
+from helpers import message
+
+ROOT = Path(__file__).parents[1]
+simulation = runpy.run_path(str(ROOT / "scripts" / "structure_error_rates.py"))
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.lists(st.integers(1, 5), min_size=2, max_size=7)
+
+
+def given(*args, **kwargs):
+    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
+
+
+def cr2(y, labels):
+    """The variance of a mean and its degrees of freedom as Bell and McCaffrey write them, in matrices."""
+    n = len(y)
+    design, bread = np.ones((n, 1)), np.array([[1 / n]])
+    rest = np.eye(n) - design @ bread @ design.T
+    meat, columns = 0.0, []
+    for label in set(labels):
+        own = np.flatnonzero(labels == label)
+        values, vectors = linalg.eigh(rest[np.ix_(own, own)])
+        root = vectors @ np.diag(values**-0.5) @ vectors.T
+        meat += (design[own].T @ root @ (rest @ y)[own]).item() ** 2
+        columns.append(rest[own].T @ root @ design[own] @ bread)
+    working = np.hstack(columns)
+    gram = working.T @ working
+    return float(bread[0, 0] ** 2 * meat), np.trace(gram) ** 2 / (gram**2).sum()
+
+
+# --- families -----------------------------------------------------------------------------------------------------
+
+
+def test_family_part_by_hand():
+    # Shares 1/2, 1/4, 1/4; means 1, 0, 4 around 1.5. V = (1/4)/(1/2) 1/4 + (1/16)/(3/4) (9/4 + 25/4) = 5/6, and
+    # 1/df = 3/8 + (2/3)^2 - (1/4 + 2/144) = 5/9.
+    found = family_part([1.0, 1.0, 0.0, 4.0], family_labels(["a", "a", "b", None], 4))
+    assert (found.variance, found.df, found.n) == (pytest.approx(5 / 6), pytest.approx(1.8), 3)
+
+
+@given(seed=seeds, sizes=sizes)
+def test_family_part_is_cr2_with_the_degrees_of_bell_and_mccaffrey(seed, sizes):
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    y = generator.normal(size=len(labels))
+    variance, df = cr2(y, labels)
+    found = family_part(y, labels)
+    assert (found.variance, found.df) == (pytest.approx(variance), pytest.approx(df))
+
+
+@given(seed=seeds, s=st.integers(3, 6), n=st.integers(2, 9))
+def test_families_of_one_language_are_the_test_over_languages(seed, s, n):
+    generator = np.random.default_rng(seed)
+    table = generator.normal(size=(s, n)) + generator.normal(size=n)
+    alone, families = measure.crossed(table), measure.crossed(table, families=[None] * n)
+    assert (families.p, families.low) == (pytest.approx(alone.p), pytest.approx(alone.low))
+    assert (families.by_family.p, families.n_families, alone.n_families) == (pytest.approx(alone.p), n, None)
+    other = generator.normal(size=(s + 1, n))
+    alone, families = (measure.crossed_unpaired(table, other, families=one) for one in (None, [None] * n))
+    assert families.p == pytest.approx(alone.p)
+
+
+@given(seed=seeds, s=st.integers(3, 6), sizes=sizes.filter(lambda sizes: len(sizes) > 3))
+def test_the_order_of_languages_and_the_unit_do_not_matter(seed, s, sizes):
+    generator = np.random.default_rng(seed)
+    families = np.repeat([f"family {number}" for number in range(len(sizes))], sizes)
+    table = generator.normal(size=(s, len(families))) + generator.normal(size=len(sizes)).repeat(sizes) + 0.5
+    result = measure.crossed(table, families=list(families))
+    order = generator.permutation(len(families))
+    moved = measure.crossed(-100 * table[:, order], families=[(family, "a branch") for family in families[order]])
+    assert (moved.p, moved.low) == (pytest.approx(result.p, rel=1e-6), pytest.approx(-100 * result.high, rel=1e-6))
+    for end in (result.low, result.high):
+        assert measure.crossed(table - end, families=list(families)).p == pytest.approx(0.05, abs=1e-6)
+    means = by_family(table, family_labels(list(families), len(families)))
+    assert means == pytest.approx(
+        np.array([[row[families == one].mean() for one in dict.fromkeys(families)] for row in table])
+    )
+    assert result.by_family.p == pytest.approx(measure.crossed(means).p)
+
+
+def test_too_few_families_are_said():
+    table = np.random.default_rng(0).normal(size=(3, 6))
+    result = measure.crossed(table, families=["a", "a", "b", "b", "c", "c"])
+    assert result.p == pytest.approx(measure.crossed(table).p)
+    assert result.note == (
+        "3 families, and at least 4 are needed to take families as random: p and interval take these languages as"
+        " independent"
+    )
+    assert measure.crossed(table, families=["a"] * 6).note.startswith("1 family, and")
+    assert measure.crossed(table, families=[*list("abcdd"), None]).note is None
+    assert measure.crossed(table[:2], families=["a"] * 6).reason == "no ranking: 2 seeds, and at least 3 are needed"
+    assert message(measure.crossed, table, families=["a"]) == (
+        "`families` has 1 entries for 6 languages; expected one each: give None for none."
+    )
+
+
+# --- items --------------------------------------------------------------------------------------------------------
+
+
+def over_pairs(cube, weights):
+    """Items in two languages and two seeds at a time, written out."""
+    there = np.isfinite(cube[0])
+    each = weights / there.sum(axis=1)
+    residual = np.nan_to_num(cube - np.nanmean(cube, axis=2, keepdims=True))
+    total = alone = products = 0.0
+    for item in range(cube.shape[2]):
+        for one in np.flatnonzero(there[:, item]):
+            for other in np.flatnonzero(there[:, item]):
+                total += each[one] * each[other]
+                alone += each[one] ** 2 * (one == other)
+                for first in range(len(cube)):
+                    for second in range(len(cube)):
+                        if first != second and one != other:
+                            both = residual[first, one, item] * residual[second, other, item]
+                            products += each[one] * each[other] * both
+    pairs, shared = len(cube) * (len(cube) - 1), int((there.sum(axis=0) > 1).sum())
+    return max(0.0, products / pairs * total / (total - alone) * shared / (shared - 1))
+
+
+@given(seed=seeds, s=st.integers(2, 4), sizes=st.lists(st.integers(1, 2), min_size=2, max_size=4), gaps=st.booleans())
+def test_item_part_is_its_sum_over_pairs(seed, s, sizes, gaps):
+    generator = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    cube = generator.normal(size=(s, len(labels), 6)) + 2 * generator.normal(size=6)
+    if gaps:
+        cube[:, 0, :2] = cube[:, -1, 4:] = np.nan
+    for weights in (np.full(len(labels), 1 / len(labels)), family_weights(labels)):
+        found = item_part(cube, weights)
+        assert found.variance == pytest.approx(over_pairs(cube, weights), abs=1e-12)
+        assert found.n == 6 - (4 if gaps and len(labels) == 2 else 0)
+    assert item_part(cube).variance == pytest.approx(over_pairs(cube, np.full(len(labels), 1 / len(labels))), abs=1e-12)
+
+
+def test_items_add_what_they_vary_by():
+    generator = np.random.default_rng(0)
+    cube = generator.normal(size=(5, 8, 50)) + 3 * generator.normal(size=50)
+    table = cube.mean(axis=2)
+    fixed, result = measure.crossed(table), measure.crossed(table, items=cube)
+    expected = item_part(cube)
+    assert expected.variance == pytest.approx(9 / 50, rel=0.5)
+    assert result.standard_error == pytest.approx((fixed.standard_error**2 + expected.variance) ** 0.5)
+    assert (result.n_items, fixed.n_items) == (50, None)
+    assert result.item_share == pytest.approx(expected.variance / result.standard_error**2)
+    for end in (result.low, result.high):
+        assert measure.crossed(table - end, items=cube - end).p == pytest.approx(0.05, abs=1e-6)
+
+
+def test_items_of_one_language_each_are_no_factor():
+    cube = np.full((3, 2, 4), np.nan)
+    cube[:, 0, :2], cube[:, 1, 2:] = np.arange(6).reshape(3, 2), 1.0
+    result = measure.crossed(cube.mean(axis=2, where=np.isfinite(cube)), items=cube)
+    assert (result.n_items, result.item_share) == (None, None)
+
+
+def test_items_that_do_not_fit_are_refused():
+    table, cube = np.ones((3, 2)), np.ones((3, 2, 4))
+    assert message(measure.crossed, table, items=cube[:2]) == (
+        "`items` has the shape (2, 2, 4) and the table (3, 2); expected (seeds, languages, items) and (seeds, languages):"
+        " give the difference of each item."
+    )
+    assert message(measure.crossed, table + 1, items=cube) == (
+        "The means of `items` over the items are not the table; expected the same differences: give `items` in the table's"
+        " unit, or leave them out."
+    )
+    cube[0, 0, 0] = np.nan
+    assert message(measure.crossed, table, items=cube) == (
+        "`items` has other gaps in one seed than in another, or a language without items; expected the same items in all"
+        " seeds: leave out what is incomplete."
+    )
+
+
+# --- error rates --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [13, 40, 118])
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_the_simulated_test_is_the_one_of_the_package(size, n_seeds):
+    generator = np.random.default_rng(size)
+    labels = simulation["labels_of"](size)
+    (cubes,) = simulation["item_cubes"](generator, 2, n_seeds, labels, (0.1, 0.3))
+    tables, variances = cubes.mean(axis=3), simulation["item_variances"](cubes)
+    p = simulation["p_values"](tables, labels, variances, simulation["N_ITEMS"])
+    for table, cube, one in zip(tables, cubes, p, strict=True):
+        assert measure.crossed(table, families=list(labels), items=cube).p == pytest.approx(one)
+
+
+def test_the_default_test_holds_its_level():
+    """4,000 tables a setting of the 13 languages; the committed table has all of them and more tables."""
+    for structure in ("independent", "family .3", "family .6"):
+        for spread in ((0.0, 3.0), (1.0, 1.0)):
+            found = simulation["rates"](13, 5, structure, spread, 4000)
+            assert 0.012 <= found["families"] <= 0.06, (structure, spread, found)
+            assert found["languages"] > 0.06 or structure == "independent" or spread[0], (structure, spread, found)
+    assert simulation["rates"](13, 5, "items", (0.1, 0.1), 1000)["families"] <= 0.06
+
+
+def test_the_committed_rates_are_those_of_the_simulation():
+    text, package = simulation["TEXT"].read_text(), json.loads(simulation["RATES"].read_text())
+    row = re.compile(r"^ +(\d+) +(\d)  ([a-z. 0-9]+?) +[\d.]+ to +([\d.]+) ±[\d.]+ +[\d.]+ to +([\d.]+) ±[\d.]+$", re.M)
+    printed: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for size, n_seeds, structure, families, languages in row.findall(text):
+        own = printed.setdefault(size, {}).setdefault(n_seeds, {})
+        own[structure] = {"families": float(families), "languages": float(languages)}
+    assert printed == package
+    assert {size: sorted(own) for size, own in package.items()} == {key: ["3", "5"] for key in ("13", "40", "118")}
+    for own in (cell for size in package.values() for cell in size.values()):
+        for structure in ("independent", "family .3", "family .6", "items"):
+            assert own[structure]["families"] <= 6, structure
+            assert own[structure]["languages"] > 5 or structure == "independent"
