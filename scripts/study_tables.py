@@ -240,12 +240,12 @@ def table(methods: list[Method]) -> str:
     return Table(columns=columns, rows=rows).markdown() + note
 
 
-def weighting_table(methods: list[Method]) -> str:
-    """Return the comparison of distance-weighted alignment with the two controls."""
+def weighting_table(methods: list[Method], without: str = "") -> str:
+    """Return the comparison of distance-weighted alignment with the two controls, without the examples of a class."""
     kinds = [one for one in methods if one.name in WEIGHTINGS and one.outcomes()]
     if len(kinds) < len(WEIGHTINGS):
         return f"Not all of {', '.join(WEIGHTINGS)} have been run yet.\n"
-    tests = comparisons(kinds, WEIGHTINGS[0])
+    tests = comparisons(kinds, WEIGHTINGS[0], without)
     rows = [
         (f"`{name}` less `{WEIGHTINGS[0]}`", *(_effect(tests.get((name, subset))) for subset in ("far", "near", "all")))
         for name in WEIGHTINGS[1:]

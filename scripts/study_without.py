@@ -16,7 +16,7 @@ from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports import Table, p_phrase
 from study_methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
-from study_tables import judged
+from study_tables import judged, weighting_table
 
 PAGE = TABLES / "without-flags.md"
 BOTH = ("", WITHOUT)
@@ -41,6 +41,8 @@ def page() -> str:
             _effects_table(methods),
             "\n## The same with languages as independent\n",
             _independent_table(methods),
+            f"\n## Does the distance help, without `{WITHOUT}`?\n",
+            weighting_table(methods, WITHOUT),
             f"\n## Drift of `{BASELINE}` and transfer\n",
             _drift_table(),
             "\n## The study of 120 languages\n",
