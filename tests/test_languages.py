@@ -5,9 +5,11 @@ import sys
 from dataclasses import FrozenInstanceError
 from hashlib import sha256
 
+import langcodes
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from language_data.registry_parser import parse_registry
 
 from distxfer.errors import InputError
 from distxfer.languages import (
@@ -23,6 +25,8 @@ from distxfer.languages import (
     script,
     weights,
 )
+from distxfer.languages._codes import macrolanguage
+from distxfer.languages._tags import whole_tags
 from helpers import message
 
 TARGETS = ["ara", "deu", "fas", "fra", "ind", "ita", "jpn", "kor", "por", "rus", "spa", "tur", "zho"]
@@ -71,6 +75,7 @@ def test_macrolanguages_share_the_key_of_their_usual_member():
     assert [canonical(code) for code in codes[::2]] == codes[1::2] == [canonical(code) for code in codes[1::2]]
 
 
+@settings(deadline=None)  # the first call reads the registry
 @given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=3))
 def test_canonical_is_idempotent(code):
     try:
@@ -101,7 +106,7 @@ def test_what_is_no_language_is_an_error(code, text):
     assert message(canonical, code) == text
 
 
-@pytest.mark.parametrize("code", ["", "und", "mul", "zxx", "mis", "sgn", "zzz", "x-foo", "i-klingon", "a"])
+@pytest.mark.parametrize("code", ["", "und", "mul", "zxx", "mis", "sgn", "zzz", "x-foo", "i-mingo", "a"])
 def test_special_codes_are_errors(code):
     with pytest.raises(InputError):
         canonical(code)
@@ -120,6 +125,111 @@ def test_a_language_without_a_code_has_one_of_private_use():
         f"`qaa` (private use) has no syntactic data in {URIEL}, and no families by which to name its relatives."
         " Give your own table as `distance.matrix`."
     )
+
+
+# MediaWiki, includes/language/LanguageCode.php; WikiANN's configurations have these codes.
+WIKIPEDIA = {
+    "bat-smg": "sgs", "be-x-old": "bel", "be-tarask": "bel", "cbk-zam": "cbk", "fiu-vro": "vro", "map-bms": "jav",
+    "nds-nl": "nds", "no": "nor", "roa-rup": "rup", "roa-tara": "nap", "simple": "eng", "zh-classical": "lzh",
+    "zh-min-nan": "nan", "zh-yue": "yue", "mo": "ron", "sh": "hbs", "als": "sqi", "nrm": "nrm",
+}  # fmt: skip
+# FLORES-200, NLLB, Tatoeba, OPUS, and the withdrawn two-letter codes of Java.
+ELSEWHERE = {
+    "zho_Hans": "zho", "arb_Latn": "ara_Latn", "ace_Arab": "ace_Arab", "est": "est", "azj": "aze", "npi": "nep",
+    "twi_Latn_asan1239": "twi", "apc_Arab_nort3139": "apc", "cmn": "zho", "zh_CN": "zho", "pt_BR": "por", "bn_IN": "ben",
+    "zh_TW": "zho_Hant", "nb_NO": "nor", "iw": "heb", "in": "ind", "ji": "yid", "jw": "jav",
+}  # fmt: skip
+# The registry's own examples of whole tags, and extended languages behind their prefix.
+REGISTERED = {
+    "i-klingon": "tlh", "art-lojban": "jbo", "sgn-BE-FR": "sfb", "sgn-DE": "gsg", "en-GB-oed": "eng", "no-bok": "nor",
+    "zh-guoyu": "zho", "zh-hakka": "hak", "zh-cmn-Hant": "zho_Hant", "ar-arz": "arz", "zho-yue": "yue", "sgn-ase": "ase",
+    "de-1996": "deu", "sl-rozaj-biske": "slv", "zh-Latn-pinyin": "zho_Latn", "es-419": "spa", "en-US-u-hc-h12": "eng",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("codes", [WIKIPEDIA, ELSEWHERE, REGISTERED])
+def test_codes_of_other_lists_and_whole_tags(codes):
+    assert {code: canonical(code) for code in codes} == codes
+    assert {code: canonical(code.upper().replace("-", "_")) for code in codes} == codes
+
+
+@pytest.mark.parametrize(
+    ("code", "parts"),
+    [
+        ("deu-eng", "`eng` may not stand behind `deu`. `deu` is German and `eng` is English."),
+        ("cmn-yue", "`yue` may not stand behind `cmn`. `cmn` is Chinese and `yue` is Cantonese."),
+        ("de-en", "`EN` may not stand behind `de`. `de` is German and `EN` is English."),
+        ("deu-english", "`english` may not stand behind `deu`. `deu` is German."),
+        ("deu_Latn_nucl1643", "`nucl1643` may not stand behind `deu`. `deu` is German and `nucl1643` is Japanese."),
+        ("de-x-swiss", "`x-swiss` may not stand behind `de`. `de` is German."),
+    ],
+)  # fmt: skip
+def test_two_languages_are_no_code(code, parts):
+    said = (
+        f"Language code `{code}` is no registered tag: {parts} Give the ISO 639-3 code of one language, such as `jpn`."
+    )
+    assert message(canonical, code) == said
+
+
+@pytest.mark.parametrize("code", ["ze_zh", "ze-en", "zh-min", "i-default", "i-mingo", "cel-gaulish"])
+def test_whole_tags_without_a_language_are_errors(code):
+    assert message(canonical, code) == f"Language code `{code}` names no single language of ISO 639-3.{ONE}"
+
+
+@pytest.mark.parametrize("code", ["eng\0", "en\udcff", "\u0435ng", "x" * 10_000, "eng-" * 50, "🦆", "eng ", "\n"])
+def test_what_is_no_text_or_too_long_is_one_line(code):
+    said = message(canonical, code)
+    assert said.startswith("Language code `")
+    assert "is not known" in said
+    assert "\n" not in said
+
+
+SUBTAGS = [entry for entry in parse_registry() if entry["Type"] == "language" and ".." not in entry["Subtag"]]
+
+
+def meaning(code):
+    """The key of a code, or None where it is refused."""
+    try:
+        return canonical(code)
+    except InputError:
+        return None
+
+
+def test_every_code_of_the_registry_is_itself_its_preferred_value_or_refused():
+    """And never anything else but the macrolanguage whose key it shares."""
+    for entry in SUBTAGS:
+        code = entry["Subtag"]
+        key = meaning(code)
+        current = entry.get("Preferred-Value", code)
+        alpha3 = langcodes.Language.get(current, normalize=False).to_alpha3() if len(current) == 2 else current
+        assert key is None or key.partition("_")[0] in (alpha3, macrolanguage(alpha3)), code
+        assert (key is None) == (entry.get("Scope") in ("collection", "special")), code
+
+
+EXTENDED = {
+    (prefix, entry["Subtag"]) for entry in parse_registry() if entry["Type"] == "extlang" for prefix in entry["Prefix"]
+}
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(SUBTAGS), st.sampled_from(SUBTAGS), st.sampled_from("-_"), st.booleans())
+def test_a_pair_of_codes_is_never_its_second_language(first, second, mark, upper):
+    """A pair is refused, or a registered tag, or its first language in a region whose code the second one shares."""
+    one, other = first["Subtag"], second["Subtag"]
+    code = f"{one}{mark}{other}"
+    key = meaning(code.upper() if upper else code)
+    if f"{one}-{other}" in whole_tags() or (one, other) in EXTENDED:
+        return
+    assert key is None or len(other) == 2
+    if key is not None:
+        assert key.partition("_")[0] == meaning(one).partition("_")[0]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_a_key_or_one_line(code):
+    key = meaning(code)
+    assert key is None or canonical(key) == key
 
 
 def test_names():
@@ -157,6 +267,7 @@ def test_an_answer_says_what_it_rests_on():
         answer.value = 0.0
 
 
+@settings(deadline=None)  # the first call loads the tables
 @given(KEYS, KEYS, st.sampled_from(DISTANCES))
 def test_distances_are_symmetric_in_the_unit_interval_and_0_at_home(a, b, name):
     there, back, home = (distance(*pair, name, imputed=True).value for pair in ((a, b), (b, a), (a, a)))

@@ -1,6 +1,7 @@
 """Language codes in, one language key out."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,11 +13,11 @@ from langcodes.data_dicts import (
     LIKELY_SUBTAGS,
 )
 from langcodes.tag_parser import LanguageTagError
-from language_data.registry_parser import parse_registry
 
 from distxfer.errors import InputError, did_you_mean
 from distxfer.languages import _uriel
 from distxfer.languages._glottocodes import GLOTTOCODES
+from distxfer.languages._tags import LONGEST, registry, whole_tags, wrong_part
 
 # The individual language that data sets mean when they name the macrolanguage (FLORES, CLDR). Pairs that FLORES keeps
 # as two languages (`aka`/`twi`, `srp`/`hbs`) and macrolanguages without a usual member (`que`, `ful`) are left apart.
@@ -29,6 +30,7 @@ _MACROLANGUAGE = {
 _ALPHA3 = {short: long for short, long in LANGUAGE_ALPHA3.items() if len(short) == 2}  # not `fil`, `sr-Latn`
 _GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")
 _PRIVATE_USE = re.compile(r"q[a-t][a-z]")
+_ONE = " Give the code of one language, such as `jpn`."
 _SAME_SCRIPT = {"Hang": "Kore"}  # FLORES writes Hangul where CLDR writes Korean
 
 
@@ -36,12 +38,14 @@ def canonical(code: str) -> str:
     """Return the language key of a code: ISO 639-3, with a script where it is not the language's usual one.
 
     Accepts ISO 639-1 (`ja`), ISO 639-2 and 639-3 (`ger`, `jpn`), BCP-47 (`zh-Hant`; a region counts only where it
-    implies a script, as in `zh-TW`), FLORES (`jpn_Jpan`) and the Glottocodes of some 230 languages (`nucl1643`). A
+    implies a script, as in `zh-TW`), with extended languages only behind their registered prefixes (`zh-yue`), tags that are
+    registered as a whole (`zh-min-nan`), Wikipedia's (`bat-smg`), FLORES (`jpn_Jpan`) and the Glottocodes of some 230
+    languages (`nucl1643`). A code of ISO 639 has its meaning there: `als` is Tosk Albanian, though Wikipedia's Alemannic. A
     macrolanguage and its usual individual language share the macrolanguage's key (`swh` is `swa`, `cmn` is `zho`).
     The usual script is CLDR's likely one. Idempotent. `no`, `nan` and `yes` are Norwegian, Min Nan and Nyankpa. A
     language without a code may have one of those that ISO 639 leaves to private use, `qaa` to `qtz`.
 
-    Raises InputError if the code is unknown, or names no single language (`mul`, `nah`).
+    Raises InputError if the code is unknown, names no single language (`mul`, `nah`), or two (`deu-eng`).
     """
     if not isinstance(code, str):
         raise InputError(
@@ -53,11 +57,13 @@ def canonical(code: str) -> str:
                 f"Glottocode `{code}` is not in the table of this package. Give the ISO 639-3 code instead."
             )
         return canonical(GLOTTOCODES[code.lower()])
-    try:
-        tag = langcodes.Language.get(code, normalize=False)
-    except LanguageTagError:
-        raise _unknown(code) from None
-    base = _base(code, tag.extlangs[0] if tag.extlangs else tag.language or "und")
+    if len(code) > LONGEST or not code.isascii():
+        raise _unknown(code)
+    if (plain := code.lower().replace("_", "-")) in whole_tags():
+        if (meaning := whole_tags()[plain]) is None:
+            raise InputError(f"Language code `{code}` names no single language of ISO 639-3.{_ONE}")
+        return canonical(meaning)
+    tag, base = _parsed(code)
     script = _script(code, base, tag.script, tag.territory)
     return f"{base}_{script}" if script else base
 
@@ -107,10 +113,26 @@ def macrolanguage(code: str) -> str:
     return _MACROLANGUAGE.get(code, code)
 
 
+def _parsed(code: str) -> tuple[langcodes.Language, str]:
+    """Return the parts of a tag, and the key of its language; raises InputError where they do not belong together."""
+    try:
+        tag = langcodes.Language.get(code, normalize=False)
+    except LanguageTagError:
+        raise _unknown(code) from None
+    language = tag.language or "und"
+    if part := wrong_part(tag, _short(language)):
+        raise _wrong(code, [language, part])
+    base = _base(code, tag.extlangs[0] if tag.extlangs else language)
+    for variety in (one for one in tag.variants or () if one in GLOTTOCODES):
+        if canonical(GLOTTOCODES[variety]).partition("_")[0] != base:
+            raise _wrong(code, [base, variety])
+    return tag, base
+
+
 @cache
 def _registry() -> dict[str, dict[str, Any]]:
     """Return the languages of the IANA registry by their shortest code: ISO 639-3 with its scopes and retirements."""
-    return {entry["Subtag"]: entry for entry in parse_registry() if entry["Type"] == "language"}
+    return {entry["Subtag"]: entry for entry in registry() if entry["Type"] == "language"}
 
 
 @cache
@@ -136,10 +158,7 @@ def _base(code: str, language: str) -> str:
             return short
         raise _unknown(code)
     if entry.get("Scope") in {"collection", "special"}:
-        raise InputError(
-            f"Language code `{code}` names no single language ({entry['Description'][0]}). "
-            "Give the code of one language, such as `jpn`."
-        )
+        raise InputError(f"Language code `{code}` names no single language ({entry['Description'][0]}).{_ONE}")
     current = str(entry.get("Preferred-Value", short))
     return macrolanguage(_ALPHA3.get(current, current))
 
@@ -168,15 +187,31 @@ def _likely(tag: str) -> str | None:
     return langcodes.Language.get(LIKELY_SUBTAGS[tag], normalize=False).script if tag in LIKELY_SUBTAGS else None
 
 
+def _wrong(code: str, parts: Sequence[str]) -> InputError:
+    """Return the complaint about a tag whose second part may not stand behind its first: two languages, most often."""
+    meanings = []
+    for part in parts:
+        try:
+            meanings.append(f"`{part}` is {language_name(part)}")
+        except InputError:
+            continue
+    hint = f" {' and '.join(meanings)}." if meanings else ""
+    return InputError(
+        f"Language code `{code}` is no registered tag: `{parts[1]}` may not stand behind `{parts[0]}`.{hint} Give the ISO 639-3"
+        " code of one language, such as `jpn`."
+    )
+
+
 def _unknown(code: str) -> InputError:
     try:
-        if not code.isprintable():  # langcodes 3.5 fails on NUL and on bytes that are no text
+        if not code.isprintable() or len(code) > LONGEST:  # langcodes 3.5 fails on NUL and on bytes that are no text
             raise LookupError
         hint = f" Did you mean `{canonical(langcodes.find(code).to_tag())}`?"
     except LookupError:
         hint = did_you_mean(code, {*_ALPHA3, *_ALPHA3.values(), *GLOTTOCODES.values()})
+    shown = code if code.isprintable() else repr(code)[1:-1]
     return InputError(
-        f"Language code `{code}` is not known.{hint} Give an ISO 639 code, a BCP-47 tag, a FLORES code or a "
+        f"Language code `{shown}` is not known.{hint} Give an ISO 639 code, a BCP-47 tag, a FLORES code or a "
         "Glottocode, such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`; a language without a code may use `qaa` to"
         " `qtz`."
     )
