@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from distxfer import InputError, load_recipe, read_result, train
+from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
 from distxfer.experiments._runs import _again, _run
 from distxfer.training._checkpoint import read_position
@@ -214,8 +214,34 @@ def test_a_kill_around_the_swap_leaves_one_of_the_two_complete(run, recipe, tmp_
     monkeypatch.undo()
     assert complete(run)
     assert (run / "old").exists() == (point == "before the swap")
-    read_result(run)
-    _again.settle(run)
+    train(recipe, tmp_path, report=lambda *_: pytest.fail("trained again"))
+    assert complete(run)
+    assert not (run / "old").exists()
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_between_renames_where_no_exchange_is_possible_loses_no_result(
+    run, recipe, tmp_path, monkeypatch, renames
+):
+    """As on a file system without `RENAME_EXCHANGE`: three renames take its place."""
+    (run / "old").touch()
+    rename, seen = Path.rename, []
+
+    def killed(self, target):
+        if ".again" in f"{self.name}{Path(target).name}":
+            seen.append(self)
+            if len(seen) > renames:
+                raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(_durable.sys, "platform", "other")
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path, again=True)
+    monkeypatch.undo()
+    assert run.exists() == (renames == 2)
+    train(recipe, tmp_path, report=lambda *_: pytest.fail("trained again"))
     assert complete(run)
     assert not (run / "old").exists()
     assert [path.name for path in run.parent.iterdir()] == [run.name]
@@ -247,6 +273,12 @@ def test_weights_that_are_not_finite_are_no_checkpoint(tiny_settings, tmp_path):
         recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e39"])
         assert message(train, recipe, tmp_path, again=again) == said
     assert not [*tmp_path.rglob("checkpoint*")]
+    for again in (False, True):
+        recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e30"])
+        assert message(train, recipe, tmp_path, again=again) == (
+            "After the last step of the phase `finetune`, states or outputs of the encoder are not finite. Lower"
+            " `phase.finetune.learning_rate` or an intervention's `weight`."
+        )
     assert train(load_recipe("plain", words), tmp_path).data["cost"]["steps"] == 1
 
 

@@ -21,6 +21,7 @@ from distxfer import load_recipe
 from distxfer._markdown import markdown, markdown_code
 from distxfer.encoders import fingerprint, load_encoder, model_folder
 from distxfer.experiments import measure, publication
+from distxfer.experiments._sweeps._engines import Job, carry_out
 from distxfer.reports import Table, latex_text, markdown_text
 from finished_runs import write_run
 from helpers import message
@@ -235,3 +236,10 @@ def test_a_run_ends_with_the_sweep_that_started_it():
         os.kill(process.pid, signal.SIGKILL)
         assert process.stdout.read() == ""  # ends when nobody is left who could write
         assert time.monotonic() - started < 50
+
+
+def test_what_a_sweep_starts_knows_whose_it_is(tmp_path):
+    program = "import os; print(os.environ['DISTXFER_PARENT'], os.getppid())"
+    carry_out(Job(("-c", program), tmp_path, tmp_path / "run"), {})
+    parent, real = (tmp_path / "run" / "train.log").read_text().splitlines()[1].split()
+    assert parent == real == str(os.getpid())

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from distxfer.data import epoch_order
 from distxfer.encoders import Encoder, Reference
-from distxfer.errors import RunError
+from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
 from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, Pretrained, diverged
-from distxfer.training._settings import Cost, Diagnostics, Phase
+from distxfer.training._settings import Cost, Diagnostics, Phase, steps_of
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
 from distxfer.training._weights import DividedWeights, Weights, WholeWeights, local, whole
@@ -123,8 +123,7 @@ class PhaseLoop:
                 if number + 1 in ends:
                     self._average(ends, number + 1)
                 if _is_due(self.shared.diagnostics.states, number):
-                    with self._weights.gathered():
-                        entry |= watch()
+                    entry |= self._watched(number, watch)
                 if stream is not None:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
@@ -143,8 +142,7 @@ class PhaseLoop:
 
     def _begin(self) -> None:
         """Select entries, set weights back and keep them, as the phases ask for it, before the first step."""
-        named = self._weights.encoder.model.named_parameters()
-        weights = {key: one for key, one in named if key in self._moving}
+        weights = {key: one for key, one in self._weights.encoder.model.named_parameters() if key in self._moving}
         if self._back:
             trained = {key: one for key, one in weights.items() if one.requires_grad}
             self.shared.history.choose_entries(self._back, trained, self._bounds.values())
@@ -338,8 +336,7 @@ class PhaseLoop:
         """Return the cost with one more step in it, summed over the processes."""
         encoders = torch.tensor([self.module.forwards, self.module.tokens], dtype=torch.float64)
         self.module.forwards = self.module.tokens = 0
-        reference = self.shared.reference
-        if reference is not None:
+        if (reference := self.shared.reference) is not None:
             encoders[0] += reference.forwards
             reference.forwards = 0
         forwards, tokens = self.shared.team.sum(encoders).tolist()
@@ -367,6 +364,15 @@ class PhaseLoop:
             write_checkpoint(folder, position, self._moving, self.plain_optimizer, memory, writes=team.is_main)
         team.wait()
 
+    def _watched(self, number: int, watch: Watch) -> Mapping[str, float]:
+        try:
+            with self._weights.gathered():
+                return watch()
+        except InputError as error:  # of numbers that are not finite: there is no other input by now
+            raise self._diverged(
+                f"At step {number} of the phase `{self.name}` nothing can be measured: {error}"
+            ) from error
+
     def _diverged(self, what: str) -> Diverged:
         return Diverged(
             f"{what} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`. The last checkpoint is kept."
@@ -375,19 +381,6 @@ class PhaseLoop:
 
 def _is_due(every: int, number: int) -> bool:
     return every > 0 and (number + 1) % every == 0
-
-
-def steps_of(phase: Phase, examples: int) -> int:
-    """Return how many optimiser steps a phase takes over this many examples."""
-    return phase.steps or phase.epochs * -(-examples // (phase.batch_size * phase.accumulation))
-
-
-def examples_of(phase: Phase, examples: int) -> int:
-    """Return how many examples the loss on the labels goes over in a phase, each counted as often as that happens."""
-    steps = steps_of(phase, examples) if phase.task else 0
-    size = phase.batch_size * phase.accumulation
-    epochs, more = divmod(-(-steps // 2) if phase.alternate else steps, -(-examples // size))
-    return epochs * examples + more * size  # the batch that may be short is the last of its epoch
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

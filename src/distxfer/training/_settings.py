@@ -33,6 +33,19 @@ class Phase(BaseModel):
     average: Annotated[int, Field(ge=0)]  # the phase ends at the mean of the weights at its last so many epochs' ends
 
 
+def steps_of(phase: Phase, examples: int) -> int:
+    """Return how many optimiser steps a phase takes over this many examples."""
+    return phase.steps or phase.epochs * -(-examples // (phase.batch_size * phase.accumulation))
+
+
+def examples_of(phase: Phase, examples: int) -> int:
+    """Return how many examples the loss on the labels goes over in a phase, each counted as often as that happens."""
+    steps = steps_of(phase, examples) if phase.task else 0
+    size = phase.batch_size * phase.accumulation
+    epochs, more = divmod(-(-steps // 2) if phase.alternate else steps, -(-examples // size))
+    return epochs * examples + more * size  # the batch that may be short is the last of its epoch
+
+
 class Diagnostics(BaseModel):
     """What is looked at while training, every so many steps (0: never), and written to `log.jsonl`.
 

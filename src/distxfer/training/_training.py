@@ -12,10 +12,10 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
-from distxfer.training._loop import PhaseLoop, Report, Shared, Watch, examples_of, steps_of
+from distxfer.training._loop import PhaseLoop, Report, Shared, Watch
 from distxfer.training._objective import Material, Pretrained
 from distxfer.training._reference import CachedReference
-from distxfer.training._settings import Cost, Diagnostics, Phase
+from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, steps_of
 from distxfer.training._team import Team
 
 _TIMED = 5  # steps of a phase that an estimate of its time is made from

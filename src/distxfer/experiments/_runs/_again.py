@@ -5,6 +5,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from distxfer._durable import RESULT, put_folder
 from distxfer.experiments._results._result import RUN_LOCK, SWEEP_LOCK
 
@@ -26,15 +28,18 @@ def replace_result(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Finish what a killed process left between the end of a run made again and its last clean-up."""
+    """Finish what a killed process left between the end of a run made again and its last clean-up, unless one is at work."""
     fresh = work_folder(folder)
-    shutil.rmtree(fresh.with_name(f"{fresh.name}.old"), ignore_errors=True)
-    if not (fresh / RESULT).is_file():
+    aside = fresh.with_name(f"{fresh.name}.old")
+    if not (fresh / RESULT).is_file() and not aside.exists():
         return
-    if _written(fresh) > _written(folder):
-        replace_result(folder)
-    else:
-        shutil.rmtree(fresh, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(Timeout), FileLock(folder / RUN_LOCK, timeout=0):
+        if _written(fresh) > _written(folder):
+            replace_result(folder)
+        elif (fresh / RESULT).is_file():
+            shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _written(folder: Path) -> int:

@@ -15,7 +15,7 @@ from distxfer.errors import RunError
 from distxfer.experiments._results._rows import Moment as Moment
 from distxfer.experiments._results._rows import Row as Row
 from distxfer.measure import cka, csls_retrieval, retrieval, standardise
-from distxfer.training import Team, Watch
+from distxfer.training import Diverged, Team, Watch
 
 _BATCH = 64
 _SAMPLE = 64  # texts of a language that are looked at while training
@@ -41,6 +41,15 @@ class Snapshot:
     def outputs(self, examples: Sequence[Example]) -> Tensor | None:
         """Return what the head said of these texts, (n, classes), if the snapshot has it."""
         return None if self.logits is None else self.logits[[self.index[bare(example)] for example in examples]]
+
+
+def check_finite(trained: Snapshot, phase: str) -> None:
+    """Raise Diverged where what a trained encoder makes of some text is not finite; `phase` is the last one."""
+    if not all(one.isfinite().all() for one in (trained.pooled, trained.logits) if one is not None):
+        raise Diverged(
+            f"After the last step of the phase `{phase}`, states or outputs of the encoder are not finite. Lower"
+            f" `phase.{phase}.learning_rate` or an intervention's `weight`."
+        )
 
 
 def texts_to_measure(

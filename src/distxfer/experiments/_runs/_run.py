@@ -44,6 +44,7 @@ from distxfer.experiments._runs._measurements import (
     Row,
     Snapshot,
     alignment_rows,
+    check_finite,
     drift_rows,
     snapshot,
     snapshots,
@@ -150,6 +151,8 @@ def train(
     prepared = prepare(recipe)
     folder = prepared.folder(results)
     try:
+        if team.is_main:
+            settle(folder)
         done = team.broadcast(read_result(folder) if team.is_main and not again else None)
         if done is not None:
             return _told(done, notice)
@@ -159,8 +162,6 @@ def train(
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder, notice) if team.is_main else nullcontext():
-            if team.is_main:
-                settle(folder)
             done = team.broadcast(read_result(folder) if team.is_main and not again else None)
             if done is not None:
                 return _told(done, notice)
@@ -236,6 +237,7 @@ def _run(
     # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
     whole = _SCORED if encoder.output in ("text", "state") else ("test",)
     after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
+    check_finite(after, [*prepared.recipe.phases][-1])
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
     if trackers:
         team.stop_trackers()
