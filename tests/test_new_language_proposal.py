@@ -101,9 +101,21 @@ def test_a_recipe_that_was_tuned_on_targets_says_so():
     assert not any("chosen on:" in one for one in chosen("lora", HAS, E5).caveats)
 
 
+def test_what_the_evidence_rests_on_is_said():
+    drift, *_ = proposals(HAS, E5)
+    assert (
+        drift.why
+        == "it needs nothing of the language; the reference study (5 seeds) does not show a gain on its targets"
+    )
+    assert "Its effects are of runs trained with the class `Flags`, scored without it; to be run anew." in drift.caveats
+    assert drift.evidence.all.low < 0 < drift.evidence.all.high
+    pairs, *_ = proposals(Has(**{**vars(HAS), "pairs": 500}), E5)
+    assert pairs.why == "there are 500 sentence pairs; the reference study (5 seeds) shows a gain on its targets"
+
+
 def test_a_dictionary_is_said_to_be_of_another_kind_than_the_studys():
     words = chosen("code_switch", Has(**{**vars(HAS), "words": 9}), E5)
-    assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) shows")
+    assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) does not")
     assert any(
         one.startswith("Its dictionaries were made from parallel text of the task's own kind") for one in words.caveats
     )

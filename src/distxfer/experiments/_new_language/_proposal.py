@@ -164,8 +164,8 @@ def _proposal(name: str, file: Path, has: Has, model: str) -> Proposal:
     }[needs]
     if evidence is None:
         return Proposal(name, file, needs, f"{there}; the reference study has not run it", None, ())
-    gain = "a gain on its targets" if evidence.shown else "no gain on its targets"
-    why = f"{there}; the reference study ({evidence.seeds} seeds) shows {gain}"
+    gain = "shows a gain" if evidence.shown else "does not show a gain"
+    why = f"{there}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
     return Proposal(name, file, needs, why, evidence, tuple(_caveats(name, needs, evidence, has, model)))
 
 
@@ -183,7 +183,7 @@ def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) ->
     found = study()
     others = f"The study is of one task (`{found['task']}`) and {len(found['targets'])} targets at a time"
     with_model = "" if model == found["model"] else f", with the model `{found['model']}`"
-    caveats = [f"{others}{with_model}; here is one language.", f"What is to know of its effects: {found['note']}."]
+    caveats = [f"{others}{with_model}; here is one language.", f"Its effects are of {found['note']}."]
     if needs in ("pairs", "texts") and has.count(needs) < _STUDIED:
         caveats.append(f"It had {_STUDIED} {needs} a language; here are {has.count(needs)}.")
     if needs in ("pairs", "texts"):
