@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+from distxfer._cache import is_whole
 from distxfer.encoders import _bundled
 from distxfer.encoders._bundled import BUNDLED, bundled_folder, dequantise
 from distxfer.errors import InputError
@@ -341,24 +342,32 @@ def test_unusable_tokenizer(cache, monkeypatch, tmp_path, content, why):
 # What can go wrong: the cache
 
 
-@pytest.mark.parametrize("damage", ["truncated", "header", "deleted", "no-manifest"])
+@pytest.mark.parametrize("damage", ["a bit", "truncated", "header", "deleted", "no-manifest"])
 def test_damage_is_noticed(folder, cache, damage):
     copy = cache / "models" / folder.name
     copy.mkdir(parents=True)
     for file in folder.iterdir():
         (copy / file.name).hardlink_to(file)
-    assert _bundled._complete(copy)
+    assert is_whole(copy)
     weights = copy / "model.safetensors"
     size = weights.stat().st_size
     if damage == "no-manifest":
         (copy / "manifest.json").unlink()
     elif damage == "deleted":
         (copy / "tokenizer.json").unlink()
+    elif damage == "a bit":
+        weights.unlink()
+        shutil.copyfile(folder / "model.safetensors", weights)
+        with weights.open("r+b") as file:
+            file.seek(size // 2)
+            byte = file.read(1)[0]
+            file.seek(size // 2)
+            file.write(bytes([byte ^ 1]))
     else:
         weights.unlink()  # a link: the original stays
         with weights.open("wb") as file:  # as long as recorded, but sparse zeros; or cut
             file.truncate(size if damage == "header" else size // 2)
-    assert not _bundled._complete(copy)
+    assert not is_whole(copy)
 
 
 def convert(cache):
@@ -372,7 +381,7 @@ def test_truncated_cache_is_rebuilt_by_two_processes_at_once(folder, cache):
     (target / "model.safetensors").write_bytes(b"half a file")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(convert, [str(cache)] * 2, chunksize=1) == [str(target)] * 2
-    assert _bundled._complete(target)
+    assert is_whole(target)
     assert {entry.name for entry in target.parent.iterdir()} <= {target.name, f"{target.name}.lock"}
     for name in json.loads((target / "manifest.json").read_text("utf-8"))["files"]:
         assert (target / name).read_bytes() == (folder / name).read_bytes()
