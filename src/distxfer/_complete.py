@@ -59,7 +59,7 @@ def _keys() -> Iterator[str]:
     for path in (defaults_file(), *_recipes().values()):
         try:
             yield from _flat(tomllib.loads(path.read_text(encoding="utf-8-sig")), "")
-        except (OSError, ValueError):  # a recipe of the user's that is no TOML: `show` says so, the shell must not
+        except (OSError, ValueError, RecursionError):  # a recipe that is no TOML: `show` says so, the shell must not
             continue
 
 

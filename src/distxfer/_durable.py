@@ -184,17 +184,16 @@ def _damaged(path: Path) -> InputError:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":
-    """Return a table of a run, from Parquet whose checksums, and whose digest where the run has one, are right.
+    """Return a run's table, or those `columns` that it has; checks the checksums, and the digest where the run has one.
 
     Raises InputError for a file that is not what the run wrote, OSError or ArrowException for one that cannot be read.
     """
     from pyarrow import parquet
 
     check_file(path)
-    with path.open("rb") as stream:  # of a folder, `read_table` would read all tables that are in it as one
-        return parquet.read_table(
-            stream, columns=None if columns is None else list(columns), page_checksum_verification=True
-        )
+    with path.open("rb") as stream, parquet.ParquetFile(stream, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        return file.read(columns=None if columns is None else [name for name in columns if name in names])
 
 
 def write_table(table: "pyarrow.Table", path: Path) -> None:

@@ -59,6 +59,11 @@ def listed(values: Iterable[object], separator: str = ", ") -> str:
     return f"{start}{separator}... ({len(texts):,} in all)"
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of what an error says, without a full stop, or what it is called."""
+    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+
+
 def unreadable(error: OSError) -> tuple[str, bool]:
     """Return a message for what the system refuses, and whether it is about room or a device rather than about a name."""
     said = error.strerror or str(error) or type(error).__name__

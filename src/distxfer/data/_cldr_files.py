@@ -8,14 +8,23 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Self
 from xml.etree import ElementTree
 
 from distxfer.errors import InputError
 
 # What reading an archive raises that is cut off, damaged, encrypted or packed in a way that Python does not know.
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 _LARGEST = 2**25  # bytes of a file: those of CLDR have far less, and an archive of a few kB can hold gigabytes
+_MOST = 100_000  # files in an archive: a release of CLDR has some 10,000, and a million fit into a megabyte
+_LONGEST_NAME = 2**16  # bytes of what a tarball says of a file
 _FOLDER = "annotations"  # the JSON: annotations/LOCALE/annotations.json; the XML: annotations/LOCALE.xml
 
 
@@ -67,16 +76,38 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield str(place), _whole(f"{path}:{place}", stream)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
+            for number, name in enumerate(archive.namelist()):
+                _count(path, number)
                 if _locale(PurePosixPath(name)):
                     with archive.open(name) as stream:
                         yield name, _whole(f"{path}:{name}", stream)
     else:
-        with tarfile.open(path) as archive:
-            for member in archive:
+        with tarfile.open(path, tarinfo=_Member) as archive:
+            for number, member in enumerate(archive):
+                _count(path, number)
                 wanted = member.isfile() and _locale(PurePosixPath(member.name))
                 if wanted and (content := archive.extractfile(member)) is not None:
                     yield member.name, _whole(f"{path}:{member.name}", content)
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tarball, whose extended header (a long name) is bounded: it would be read into memory at once."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return the member of a header; raises ReadError where it announces an extended header beyond all names."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENDED and member.size > _LONGEST_NAME:
+            raise tarfile.ReadError(f"a header of {member.size} bytes")
+        return member
+
+
+def _count(path: Path, number: int) -> None:
+    if number >= _MOST:
+        raise InputError(
+            f"`{path}` has more than {_MOST:,} files, and no release of CLDR has nearly as many. Get the tarball of the npm"
+            " package `cldr-annotations-full`, or a release of CLDR, anew."
+        )
 
 
 def _whole(place: str, stream: IO[bytes]) -> bytes:

@@ -6,6 +6,8 @@ from pathlib import Path
 from distxfer.errors import InputError
 from distxfer.languages import canonical
 
+_LONGEST = 2**26  # bytes of a line: what is longer is no line of text, and would fill the memory
+
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line number, text) as `decoded_lines`, without the line ends; blank lines are passed over."""
@@ -21,7 +23,9 @@ def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     try:
         with path.open("rb") as stream:
-            for number, raw in enumerate(stream, 1):
+            for number, raw in enumerate(iter(lambda: stream.readline(_LONGEST), b""), 1):
+                if len(raw) == _LONGEST:
+                    raise InputError(f"`{path}:{number}` is longer than {_LONGEST:,} bytes. Give texts line by line.")
                 yield number, _decoded(raw, path, number)
     except OSError as error:
         raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error

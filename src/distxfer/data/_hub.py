@@ -191,7 +191,7 @@ def _snapshot(dataset: Dataset, revision: str, patterns: list[str], section: str
         ) from error
 
 
-def _records(path: Path, names: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path, names: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield (line, record) for each row of a file of JSON lines or Parquet; `names` are of the numbers, and a schema's added."""
     if path.suffix != ".gz":
         yield from Table(path, names=names)

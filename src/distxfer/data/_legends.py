@@ -1,10 +1,11 @@
 """The names of labels that files give as numbers: `ClassLabel` of the library `datasets`, in a Parquet schema or a card."""
 
 import json
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml  # type: ignore[import-untyped]  # a dependency of transformers
 
@@ -72,11 +73,10 @@ def read_card(folder: Path) -> Card | None:
     return None
 
 
-def with_names(record: dict[str, Any], names: Names) -> dict[str, Any]:
-    """Return a record with the numbers of its labels replaced by their names."""
-    if not names:
-        return record
-    return record | {column: _named(record[column], own) for column, own in names.items() if column in record}
+def with_names(record: Mapping[str, Any], names: Names) -> Mapping[str, Any]:
+    """Return a record with the numbers of its labels replaced by their names; other cells are not looked up."""
+    named = {column: _named(record[column], own) for column, own in names.items() if column in record}
+    return ChainMap(named, cast(dict[str, Any], record)) if named else record
 
 
 def _named(value: object, names: tuple[str, ...]) -> object:

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from distxfer.data._files import decoded_lines, lines
-from distxfer.errors import InputError
+from distxfer.errors import InputError, reason
 from distxfer.languages import canonical
 
 Pairs = Iterator[tuple[str, str, str]]
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_LARGEST = 2**24  # bytes of a unit of TMX
+# An encoding that is unknown or has several bytes a character; elements inside each other beyond what Python can follow.
+_UNREADABLE = (LookupError, ValueError, RecursionError)
 _CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})  # elements of TMX that hold markup of the text's own format
 
 
@@ -79,9 +83,8 @@ def _tmx(corpus: Corpus) -> Pairs:
     """Read the units of a TMX file that have both languages; a DTD or an entity from elsewhere is never fetched."""
     number = 0
     try:
-        events = ElementTree.iterparse(corpus.path, events=("start", "end"))
         body = None
-        for event, element in events:
+        for event, element in _events(corpus.path):
             if event == "start" and _tag(element) == "body":
                 body = element
             elif event == "end" and _tag(element) == "tu":
@@ -95,14 +98,37 @@ def _tmx(corpus: Corpus) -> Pairs:
         line, column = error.position
         said = re.sub(r": line .*", "", str(error))
         raise InputError(f"`{corpus.path}:{line}` is not XML: {said} at column {column + 1}.") from error
-    except (LookupError, ValueError) as error:  # an encoding that is unknown, or has several bytes a character
+    except _UNREADABLE as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"`{corpus.path}` is in an encoding that cannot be read: {error}. Save it as UTF-8."
+            f"`{corpus.path}` cannot be read in unit {number or 1}: {reason(error)}. Save it as UTF-8."
         ) from error
     except OSError as error:
         raise InputError(
             f"`{corpus.path}` cannot be read: {error.strerror}. Check the path and its permissions."
         ) from error
+
+
+def _events(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the starts and ends of elements; raises InputError for a unit, or what is before the first, beyond 16 MiB."""
+    parser: Any = ElementTree.XMLPullParser(events=("start", "end"))
+    since = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(2**16):
+            since += len(chunk)
+            parser.feed(chunk)
+            for event, element in parser.read_events():
+                if event == "end" and _tag(element) == "tu":
+                    since = 0
+                yield event, element
+            if since > _LARGEST:
+                raise InputError(
+                    f"`{path}` has more than {_LARGEST // 2**20} MiB without the end of a unit (`</tu>`), and no sentence is as"
+                    " long. Check what made the file."
+                )
+    parser.close()
+    yield from parser.read_events()
 
 
 def _unit(corpus: Corpus, unit: ElementTree.Element) -> tuple[str, str] | None:

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from distxfer.data._files import decoded_lines, lines
 from distxfer.data._legends import schema_names, with_names
-from distxfer.errors import InputError, listed
+from distxfer.errors import InputError, listed, reason
 
-Rows = Iterator[tuple[int, dict[str, object]]]
+Rows = Iterator[tuple[int, Mapping[str, object]]]
 _LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
 _CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _COMMENTS = {"sent_id": "id", "text": "text"}  # the comments of CoNLL-U that are fields
@@ -27,8 +27,9 @@ class Table:
     """A file of rows, read again with each iteration; `left_out` counts what the format has and a row has not.
 
     Yields (number, record) with the number of the line on which the row starts, or, in Parquet, that of the row from 1
-    on. A record of CSV or TSV holds texts alone: nothing is taken for a number or for a missing value. Numbers of labels
-    that have `names` (of the file's schema, or those given) are replaced by these.
+    on; cells of Parquet are converted when they are looked up. A record of CSV or TSV holds texts alone: nothing is
+    taken for a number or for a missing value. Numbers of labels that have `names` (of the file's schema, or those given)
+    are replaced by these.
 
     Raises InputError, with file and line, for what is not UTF-8 or not of the format.
     """
@@ -36,6 +37,7 @@ class Table:
     path: Path
     left_out: Counter[str] = field(default_factory=Counter)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
+    fields: Collection[str] = ()  # the columns of Parquet that are read; all if none is named
 
     def __iter__(self) -> Rows:
         self.left_out.clear()
@@ -115,20 +117,51 @@ def _record(table: Table, number: int, header: list[str], values: list[str]) -> 
     return dict(zip(header, values, strict=True))
 
 
+@dataclass(frozen=True)
+class _Cells(Mapping[str, object]):
+    """A row of a Parquet file by the names of all its columns; a cell is read and converted when it is looked up."""
+
+    place: str
+    names: tuple[str, ...]
+    batch: pa.RecordBatch
+    row: int
+
+    def __getitem__(self, name: str) -> object:
+        if name not in self.names:
+            raise KeyError(name)
+        try:
+            return self.batch.column(name)[self.row].as_py()
+        except (KeyError, ValueError, OverflowError, pa.ArrowException) as error:
+            raise InputError(f"`{self.place}` has a cell in `{name}` that cannot be read: {reason(error)}.") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 def _parquet(table: Table) -> Rows:
     number = 0
     try:
         with pq.ParquetFile(table.path) as file:
             table.names.update(schema_names(table.path, file.schema_arrow.metadata))
-            for batch in file.iter_batches(batch_size=1024):
-                for record in batch.to_pylist():
+            names = tuple(file.schema_arrow.names)
+            if twice := [
+                name for name, times in Counter(names).items() if times > 1 and name in (table.fields or names)
+            ]:
+                raise InputError(f"`{table.path}` has the column `{twice[0]}` twice. Give each a name of its own.")
+            columns = [name for name in names if name in table.fields] if table.fields else None
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for row in range(batch.num_rows):
                     number += 1
-                    yield number, record
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError) as error:
-        said = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"`{table.path}` cannot be read as Parquet after row {number}: {said}.") from error
+                    yield number, _Cells(table.place(number), names, batch, row)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"`{table.path}` cannot be read as Parquet after row {number}: {reason(error)}.") from error
     except OSError as error:
-        raise InputError(f"`{table.path}` cannot be read: {error}. Check the path and its permissions.") from error
+        raise InputError(
+            f"`{table.path}` cannot be read: {reason(error)}. Check the path and its permissions."
+        ) from error
 
 
 def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:

@@ -35,7 +35,7 @@ def adapter_base(name: str) -> str:
     check_folder(folder)
     try:
         base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"`{path}` is not the configuration of adapters. Save them with `save_pretrained`.") from error
     if not isinstance(base, str) or not base:
         raise InputError(f"`{path}` names no `base_model_name_or_path`. Write there which model the adapters are for.")

@@ -198,7 +198,7 @@ def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
         data = json.loads(beside.read_text(encoding="utf-8"))
         model, measured_source = str(data["recipe"]["model"]["name"]), data["source"]
         print_of_model = data["provenance"]["fingerprints"]["model"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"`measurement` = `{path}` has no whole `result.json` beside it, which says of which model it is ({error})."
             " Leave the file in the folder of its run."

@@ -1,7 +1,7 @@
 """A task of your own: files of rows, one for each language and split, of any kind of task."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,6 +112,7 @@ def _of(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequenc
 def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapping[str, str], lies: Layout) -> _Part:
     """Return the rows of a file; raises InputError where two have one id."""
     columns = {**OWN_NAMES.get(table.path.suffix, {}), **columns}
+    table = replace(table, fields={columns.get(name, name) for name in form.fields})
     prints = Prints(lies.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
     codes: set[int] = set()
     own_ids = False

@@ -195,6 +195,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"`{path}` is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"`{path}` nests arrays or tables too deep to be a recipe.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"`{path}` cannot be read: {error}.") from error
 

@@ -27,7 +27,7 @@ def read_failure(folder: Path) -> Failure | None:
     """Return how the run in this folder failed, or None where it did not; a file that cannot be read says nothing."""
     try:
         return Failure(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from distxfer._durable import read_table
-from distxfer.errors import InputError
+from distxfer.errors import InputError, reason
 
+DEEPEST = 10_000  # no encoder has as many layers; tables have a place for each
 Moment = Literal["before", "after"]
 # What each column holds, and how to say so; a number is read into a float, a language is a text whatever it spells.
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -40,10 +41,12 @@ def read_measurements(path: Path) -> tuple[Row, ...]:
     from pyarrow import ArrowException
 
     try:
-        records = read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
+        records = read_table(path, columns=list(_KINDS)).to_pylist()
+    except InputError:
+        raise
+    except (OSError, ArrowException, ValueError, OverflowError) as error:
         raise InputError(
-            f"`{path}` cannot be read as measurements: {str(error).splitlines()[0]}. Run the recipe again with `--again`."
+            f"`{path}` cannot be read as measurements: {reason(error)}. Run the recipe again with `--again`."
         ) from error
     return tuple(_row(path, number, one) for number, one in enumerate(records))
 
@@ -61,5 +64,10 @@ def _row(path: Path, number: int, record: dict[str, Any]) -> Row:
                 f"`{path}` has `{value}` in row {number} of the column `{column}`; expected {expected}. Give the"
                 " `measurements.parquet` of a run."
             )
+    if not 0 <= record["layer"] <= DEEPEST:
+        raise InputError(
+            f"`{path}` has the layer {record['layer']} in row {number}; expected 0 to {DEEPEST:,}. Run the recipe again with"
+            " `--again`."
+        )
     moment = cast(Moment, record["moment"])
     return Row(record["measure"], record["layer"], record["language"], float(record["value"]), record["n"], moment)

@@ -137,6 +137,8 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
         study = _Study.model_validate(data)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"The study file `{path}` is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"The study file `{path}` nests arrays or tables too deep to be read.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The study file `{path}` cannot be read: {error}. Give the path of a .toml file.") from error
     except ValidationError as error:

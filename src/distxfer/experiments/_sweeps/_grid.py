@@ -144,7 +144,7 @@ def _tables(recipe: str) -> set[str]:
         for path in (defaults_file(), recipe_path(recipe)):
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             found |= {f"{kind}.{name}" for kind in _MAY_LACK for name in dict(data.get(kind, {}))}
-    except (InputError, OSError, ValueError, TypeError):
+    except (InputError, OSError, ValueError, TypeError, RecursionError):
         pass
     return found
 
