@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from distxfer._complete import complete_override
-from distxfer._console import is_main, notice, width
+from distxfer._console import is_main, notice, width, write
 from distxfer.cli._options import RESULTS, AsJson, Results, show_tables
 
 
@@ -63,7 +63,9 @@ def language(
 ) -> None:
     """Say whether a language can be worked on: data, distances, tokenizer, expected score, what can be shown."""
     from distxfer.experiments import language_facts, load_recipe
-    from distxfer.reports import fact_records, language_tables
+    from distxfer.reports import fact_records, language_answer, language_tables
 
     facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
+    if is_main() and not as_json:
+        write(f"{language_answer(facts)}\n")
     show_tables(as_json, lambda: fact_records(facts), lambda: language_tables(facts))

@@ -15,6 +15,8 @@ from distxfer.experiments._recipes._files import recipe_path as recipe_path
 from distxfer.experiments._results._corpus import corpora as corpora
 from distxfer.experiments._results._corpus import corpus_of as corpus_of
 from distxfer.experiments._results._corpus import corpus_text as corpus_text
+from distxfer.experiments._results._distances import stored_distances as stored_distances
+from distxfer.experiments._results._distances import stored_warnings as stored_warnings
 from distxfer.experiments._results._result import Result as Result
 from distxfer.experiments._results._result import package_versions as package_versions
 from distxfer.experiments._results._result import read_result as read_result

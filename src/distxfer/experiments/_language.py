@@ -23,10 +23,12 @@ from distxfer.experiments._comparisons._known_scores import KnownScores, known_s
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.languages import (
     DISTANCES,
+    Distance,
     canonical,
     check_distance,
     coordinates,
     distance,
+    distance_warnings,
     families,
     language_name,
     relatives,
@@ -85,8 +87,7 @@ def language_facts(
         *expected,
         *_gains(key, measured, expected[0]),
     ]
-    chosen = "matrix" if recipe.distance.matrix else recipe.distance.name
-    return [_verdict(key, source, chosen, facts), *facts]
+    return [*_verdict(key, source, recipe, facts), *facts]
 
 
 def seed_spread(recipe: Recipe, results: Path) -> float | None:
@@ -94,27 +95,48 @@ def seed_spread(recipe: Recipe, results: Path) -> float | None:
     return known_scores(recipe, results, canonical(recipe.task.source)).seed_sd
 
 
-def _verdict(key: str, source: str, name: str, facts: Sequence[Fact]) -> Fact:
-    """Return what stands in the way of work on this language, of what the other facts say."""
+def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> list[Fact]:
+    """Return whether this language can be worked on, and what stands in the way, of what the other facts say."""
+    name = "matrix" if recipe.distance.matrix else recipe.distance.name
     found = {(fact.measure, fact.language): fact.value for fact in facts}
-    shared = {fact.measure: fact.n for fact in facts if fact.section == "distance"}
     pairs = [fact.value for fact in facts if fact.section == "parallel"]
     unknown, tokens = found.get(("unknown_rate", key)), found.get(("tokens_per_character", key))
     beside = found.get(("tokens_per_character", source))
-    against = []
+    unreadable, missing, doubtful = [], [], []
     if tokens is None:
-        against.append("no text at hand to try the tokenizer on (`--text`)")
+        missing.append("no text at hand to try the tokenizer on (`--text`)")
     if isinstance(unknown, float) and unknown > _UNKNOWN:
-        against.append(f"the tokenizer does not know {100 * unknown:.0f} % of the text")
+        unreadable.append(f"the tokenizer does not know {100 * unknown:.0f} % of the text")
     if isinstance(tokens, float) and isinstance(beside, float) and tokens > _TORN and tokens > 2 * beside:
-        against.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
+        unreadable.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
     if not any(pairs):
-        against.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
+        missing.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
     if found.get((f"distance_{name}", key), 0.0) is None:
-        against.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
-    elif name not in {"genetic", "geographic", "matrix"} and shared.get(f"distance_{name}") == 0:
-        against.append(f"its {name} distance rests on predicted features alone")
-    return Fact("language", "in_the_way", key, "; ".join(against) or "nothing")
+        missing.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
+    for fact in facts:
+        if fact.measure == "doubtful" and fact.note.startswith(f"The {name} distance"):
+            rests = "rests on predicted features alone" if "`n_shared`" in fact.note else "is exactly 0"
+            doubtful.append(f"its {name} distance {rests}")
+    against = "; ".join([*unreadable, *missing, *doubtful]) or "nothing"
+    answer = _answer(key, source, recipe, unreadable, missing, doubtful)
+    return [Fact("language", "answer", key, answer), Fact("language", "in_the_way", key, against)]
+
+
+def _answer(
+    key: str, source: str, recipe: Recipe, unreadable: list[str], missing: list[str], doubtful: list[str]
+) -> str:
+    """Return yes, no or what is missing, in one sentence."""
+    task, model, name = recipe.task.name, recipe.model.name, language_name(key)
+    doubts = "".join(f", but {doubt}" for doubt in doubtful)
+    if unreadable:
+        return f"No, not {name} with `{model}`: {'; '.join(unreadable)}. Choose another encoder (`model=`)."
+    if key == source:
+        return f"No: {name} is the source itself, which needs no transfer."
+    if key not in task_languages(recipe.task.data):
+        missing = [f"no labelled test in `{task}` (`distxfer new-language {key} --labelled FILE`)", *missing]
+    if missing:
+        return f"Missing for {name} on `{task}`: {'; '.join(missing)}{doubts}."
+    return f"Yes: `{task}` tests {name}, the tokenizer of `{model}` reads it, and there is parallel text{doubts}."
 
 
 def _identity(key: str) -> Iterator[Fact]:
@@ -133,14 +155,18 @@ def _identity(key: str) -> Iterator[Fact]:
 
 def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
     matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
+    entries: list[Distance] = []
     for name in (*DISTANCES, *(["matrix"] if matrix else [])):
         try:
             own = matrix if name == "matrix" else None
-            one = distance(source, key, name, imputed=recipe.distance.imputed, matrix=own)
-            note = f"{'imputed, ' if one.imputed else ''}{one.provenance}"
-            yield Fact("distance", f"distance_{name}", key, one.value, one.n_shared, note=note)
+            entry = distance(source, key, name, imputed=recipe.distance.imputed, matrix=own)
+            note = f"{'imputed, ' if entry.imputed else ''}{entry.provenance}"
+            yield Fact("distance", f"distance_{name}", key, entry.value, entry.n_shared, note=note)
+            entries.append(entry)
         except InputError as error:
             yield Fact("distance", f"distance_{name}", key, None, note=str(error))
+    for warning in distance_warnings(entries) if key != source else ():
+        yield Fact("distance", "doubtful", key, None, note=warning)
     kin = relatives(key)
     names = ", ".join(f"{one.key} ({language_name(one.key)}, {one.n_shared} families shared)" for one in kin)
     yield Fact("distance", "nearest_relatives", key, names or None, note="" if kin else "none has syntactic data")

@@ -1,7 +1,15 @@
 """Languages: codes and names, typological distances with their provenance, and weights from distances."""
 
 from distxfer.languages._codes import canonical, language_name, script, short_code
-from distxfer.languages._distances import DISTANCES, Distance, check_distance, coordinates, distance, relatives
+from distxfer.languages._distances import (
+    DISTANCES,
+    Distance,
+    check_distance,
+    coordinates,
+    distance,
+    distance_warnings,
+    relatives,
+)
 from distxfer.languages._kinship import Relation, Relative, families, lineage, relation
 from distxfer.languages._many import DistanceMatrix, Distances, distance_matrix, distances
 from distxfer.languages._vectors import typological_features
@@ -20,6 +28,7 @@ __all__ = [
     "coordinates",
     "distance",
     "distance_matrix",
+    "distance_warnings",
     "distances",
     "families",
     "language_name",

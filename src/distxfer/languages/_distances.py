@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from distxfer.errors import InputError, unknown
+from distxfer.errors import InputError, listed, unknown
 from distxfer.languages import _uriel, _urielplus
-from distxfer.languages._codes import canonical
+from distxfer.languages._codes import canonical, language_name
 from distxfer.languages._kinship import Relative, covered, nearest, no_data, row_of
 from distxfer.languages._matrix import Matrix, read_matrix
 from distxfer.languages._vectors import cosine_distance
@@ -35,6 +35,40 @@ class Distance:
     imputed: bool
     provenance: str
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against relying on the value: see `distance_warnings`."""
+        return distance_warnings([self])
+
+
+def distance_warnings(entries: Iterable[Distance]) -> tuple[str, ...]:
+    """Return a warning for each kind of distance that means nothing, with the languages it is of.
+
+    - Imputed, with `n_shared` = 0: no feature is known of both languages, so that all that is compared is predicted.
+    - Exactly 0 between different languages (not scripts of one): the data do not tell them apart.
+    """
+    predicted: dict[str, list[str]] = {}
+    equal: dict[str, list[str]] = {}
+    for entry in entries:
+        pair = f"`{entry.source}` and `{entry.target}` ({language_name(entry.target)})"
+        if entry.imputed and entry.n_shared == 0:
+            predicted.setdefault(entry.name, []).append(pair)
+        elif entry.value == 0 and entry.source.partition("_")[0] != entry.target.partition("_")[0]:
+            equal.setdefault(entry.name, []).append(pair)
+    advice = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."
+    return (
+        *(
+            f"The {name} distance rests on nothing for {listed(pairs, '; ')}: no feature is known of both, all are predicted"
+            f" (`n_shared` = 0). {advice}"
+            for name, pairs in predicted.items()
+        ),
+        *(
+            f"The {name} distance is exactly 0 for {listed(pairs, '; ')}, which are different languages: the data do not tell"
+            f" them apart. {advice}"
+            for name, pairs in equal.items()
+        ),
+    )
+
 
 def distance(
     source: str, target: str, name: str = "syntactic", *, imputed: bool = False, matrix: Path | None = None
@@ -56,6 +90,7 @@ def distance(
 
     Values are in [0, 1], 0 between a language and itself, symmetric (a matrix need not be). A language's data are those
     of whichever of its codes has the most; its script does not matter. `genetic` and `geographic` are never imputed.
+    `Distance.warnings` says where the value means nothing.
 
     Raises InputError for an unknown code or name, a language without data, fewer than 2 shared features, a vector that
     is all 0, or a package that is missing; RunError if URIEL+ cannot be read.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distxfer.errors import InputError, listed
 from distxfer.languages._codes import canonical
-from distxfer.languages._distances import Distance, between, check_name, distance
+from distxfer.languages._distances import Distance, between, check_name, distance, distance_warnings
 from distxfer.languages._matrix import read_matrix
 
 
@@ -29,6 +29,11 @@ class Distances:
     def values(self) -> dict[str, float]:
         """The distance of every target."""
         return {target: entry.value for target, entry in self.entries.items()}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against relying on some of the distances: see `distance_warnings`."""
+        return distance_warnings(self.entries.values())
 
     @property
     def near(self) -> tuple[str, ...]:
@@ -105,7 +110,8 @@ class DistanceMatrix:
     """The distances between all pairs of languages.
 
     `values[i, j]` is the distance from `keys[i]` to `keys[j]`, of shape (n, n) and 0 on the diagonal; `n_shared[i, j]`
-    is what it rests on, as in `Distance`. Symmetric, unless the user's own table is not. Both arrays are read-only.
+    is what it rests on, as in `Distance`. Symmetric, unless the user's own table is not. Both arrays are read-only. `warnings`
+    are those of `distance_warnings`.
     """
 
     keys: tuple[str, ...]
@@ -114,6 +120,7 @@ class DistanceMatrix:
     name: str
     imputed: bool
     provenance: str
+    warnings: tuple[str, ...] = ()
 
     def csv(self) -> str:
         """Return the values as the CSV that `matrix=` reads, with the same numbers when read back; write it in UTF-8."""
@@ -135,6 +142,7 @@ def distance_matrix(
     own = None if matrix is None else read_matrix(matrix)
     values, n_shared = np.zeros((len(keys),) * 2), np.ones((len(keys),) * 2, dtype=np.int64)
     errors: dict[str, None] = {}
+    entries: list[Distance] = []
     for (i, source), (j, target) in combinations(enumerate(keys), 2):
         try:
             there = between(source, target, name, imputed, own)
@@ -143,6 +151,7 @@ def distance_matrix(
             errors[str(error)] = None
             continue
         values[i, j], values[j, i] = there.value, back.value
+        entries.append(there)
         n_shared[i, j] = n_shared[j, i] = there.n_shared
     if errors:
         raise InputError("\n".join(errors))
@@ -150,7 +159,8 @@ def distance_matrix(
         np.fill_diagonal(n_shared, [between(key, key, name, imputed, own).n_shared for key in keys])
     values.setflags(write=False)
     n_shared.setflags(write=False)
-    return DistanceMatrix(keys, values, n_shared, there.name, there.imputed, there.provenance)
+    warnings = distance_warnings(entries)
+    return DistanceMatrix(keys, values, n_shared, there.name, there.imputed, there.provenance, warnings)
 
 
 def _distinct(languages: Iterable[str]) -> tuple[str, ...]:

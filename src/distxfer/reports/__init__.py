@@ -7,6 +7,7 @@ from distxfer.reports._compare import one_seed_table as one_seed_table
 from distxfer.reports._figures import check_figure as check_figure
 from distxfer.reports._figures import measure_figure as measure_figure
 from distxfer.reports._language import fact_records as fact_records
+from distxfer.reports._language import language_answer as language_answer
 from distxfer.reports._language import language_tables as language_tables
 from distxfer.reports._listing import facts as facts
 from distxfer.reports._listing import listing as listing

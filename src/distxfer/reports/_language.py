@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 _LONG = 60  # characters of a remark that a row has room for
 
 
+def language_answer(facts: Sequence["Fact"]) -> str:
+    """Return the sentence that says whether the language can be worked on: yes, no, or what is missing."""
+    return next(str(fact.value) for fact in facts if fact.measure == "answer")
+
+
 def language_tables(facts: Sequence["Fact"]) -> list[Table]:
     """Return one table per section: what is known, its value (with its interval), what it rests on.
 
-    A long remark stands below its table.
+    A long remark stands below its table. The answer (`language_answer`) is in none.
     """
     tables = []
-    for section, group in groupby(facts, key=lambda fact: fact.section):
+    shown = (fact for fact in facts if fact.measure != "answer")
+    for section, group in groupby(shown, key=lambda fact: fact.section):
         here = list(group)
         several = len({fact.language for fact in here}) > 1
         rows: list[tuple[Any, ...]] = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from distxfer.experiments import Result, corpus_of, read_measurements
+from distxfer.experiments import Result, corpus_of, read_measurements, stored_warnings
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
@@ -57,6 +57,7 @@ def run_table(result: Result) -> Table:
             f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+            *stored_warnings([result.data]),
             f"parallel text: {corpus_of(result.data)}.",
             *([f"cut off: test texts of more than {result.data['recipe']['task']['max_length']} tokens."] if cut else []),
             *_gradient_lines(result),

@@ -11,7 +11,7 @@ from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._recipe import DistanceSettings
 from distxfer.experiments._runs._measurements import Row
 from distxfer.interventions import Languages
-from distxfer.languages import DISTANCES, distance, lineage, script
+from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, script
 from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
 
 Method = Literal["spearman", "pearson"]
@@ -73,20 +73,21 @@ def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dic
     """
     own = own_distance(settings)
     found: dict[str, dict[str, float]] = {}
-    notes = []
+    notes: list[str] = []
     for name in dict.fromkeys([*DISTANCES, own]):
         matrix = Path(settings.matrix) if name == "matrix" else None
-        values, errors = {languages.source: 0.0}, {}
+        entries: list[Distance] = []
+        errors = {}
         for target in languages.targets:
             try:
                 asked = settings.name if matrix else name
-                found_one = distance(languages.source, target, asked, imputed=settings.imputed, matrix=matrix)
-                values[target] = found_one.value
+                entries.append(distance(languages.source, target, asked, imputed=settings.imputed, matrix=matrix))
             except InputError as error:
                 errors[target] = error
         if len(errors) == len(languages.targets) and name == own:
             raise next(iter(errors.values()))
-        found[name] = values
+        found[name] = {languages.source: 0.0, **{entry.target: entry.value for entry in entries}}
+        notes += distance_warnings(entries)
         if errors:
             notes.append(f"No {name} distance for {listed(errors)}: left out of its correlations.")
     return found, notes

@@ -16,7 +16,7 @@ from distxfer.experiments._comparisons._survival import Survival, survival
 from distxfer.experiments._comparisons._survival_warnings import survival_warnings
 from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
 from distxfer.experiments._results._scores import Score
-from distxfer.languages import canonical, check_distance, distance, lineage
+from distxfer.languages import Distance, canonical, check_distance, distance, distance_warnings, lineage
 from distxfer.measure import Correlation, Crossed, correlate, two_way_bootstrap
 
 _OBSERVED = ("genetic", "geographic")  # distances that are never imputed
@@ -203,15 +203,15 @@ def distance_label(name: str, imputed: bool) -> str:
 def distances_of(
     source: str, languages: Iterable[str], name: str, imputed: bool, matrix: Path | None
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the distance of every language that has one, and a note for every other."""
-    found: dict[str, float] = {}
+    """Return the distance of every language that has one, and notes: on every other, and on distances that mean nothing."""
+    found: dict[str, Distance] = {}
     notes = []
     for language in sorted(languages):
         try:
-            found[language] = distance(source, language, name, imputed=imputed, matrix=matrix).value
+            found[language] = distance(source, language, name, imputed=imputed, matrix=matrix)
         except InputError as error:
             notes.append(f"`{language}` is neither near nor far: {error}")
-    return found, notes
+    return {language: entry.value for language, entry in found.items()}, [*notes, *distance_warnings(found.values())]
 
 
 def compared(group: Group) -> tuple[list[Comparison], list[str]]:

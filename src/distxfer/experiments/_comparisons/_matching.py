@@ -11,6 +11,7 @@ from distxfer.experiments._comparisons._collect import Collection, Method
 from distxfer.experiments._comparisons._compare import distance_label, distances_of
 from distxfer.experiments._comparisons._items import read_items
 from distxfer.experiments._comparisons._one_seed import stored_answers
+from distxfer.experiments._results._distances import stored_warnings
 from distxfer.experiments._results._result import Result
 from distxfer.experiments._results._selection import selection_of
 from distxfer.languages import check_distance
@@ -281,4 +282,5 @@ def _distances(
     missing = sorted(languages - set(stored))
     notes = [f"`{code}` is neither near nor far: the runs have no distance for it" for code in missing]
     kept = {code: stored[code] for code in languages & set(stored)}
-    return distance_label(label, bool(summary.get("imputed"))), kept, notes
+    same = [one.runs[0].data for one in (baseline, *methods) if str(one.runs[0].summary.get("distance", "")) == label]
+    return distance_label(label, bool(summary.get("imputed"))), kept, [*notes, *stored_warnings(same, kept)]

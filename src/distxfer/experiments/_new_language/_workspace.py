@@ -20,7 +20,7 @@ from distxfer.experiments._new_language._proposal import Proposal
 from distxfer.experiments._recipes._files import defaults_file
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
 from distxfer.experiments._results._result import RUN_LOCK
-from distxfer.languages import Relative, canonical, distance, language_name, relatives
+from distxfer.languages import Relative, canonical, distance, distance_warnings, language_name, relatives
 
 _PARTS = ("data", "parallel", "dictionary")
 _NO_DISTANCE = 0.5  # any number does: with one target, every weight is 1
@@ -69,11 +69,13 @@ def distance_note(key: str, source: str, recipe: Recipe, given: Given) -> Distan
         raise InputError(
             f"`--relatives` are {', '.join(keys)}; expected other languages than `{key}` and `{source}`, each once."
         )
-    from_source = {one: distance(source, one, name, imputed=imputed).value for one in keys}
+    entries = {one: distance(source, one, name, imputed=imputed) for one in keys}
+    from_source = {one: entry.value for one, entry in entries.items()}
     rows = {key: fmean(from_source.values()), **_others(key, source, recipe)}
     csv = "".join([f",{source}\n", *(f"{one},{value!r}\n" for one, value in rows.items())])
     each = ", ".join(f"{one} ({language_name(one)}) {value:.3f}" for one, value in from_source.items())
     text = f"{rows[key]:.3f}, the mean of the {name} distances of {each}; not measured of the language itself"
+    text = " ".join([text, *distance_warnings(entries.values())])
     return DistanceNote(f"{name.replace('@', '-')}-mean-of-{'-'.join(keys)}.csv", csv, text, True)
 
 

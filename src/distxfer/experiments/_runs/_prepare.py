@@ -27,7 +27,6 @@ from distxfer.data import (
     leaks,
     load_parallel,
     load_task,
-    parallel_names,
     task_languages,
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
@@ -36,12 +35,10 @@ from distxfer.experiments._recipes._families import own_pooling
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._results._corpus import corpus_record
 from distxfer.experiments._runs._mining import mined_pairs
+from distxfer.experiments._runs._needs import PARALLEL, require
 from distxfer.interventions import Bound, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.training import Material, Team, Training, stream_seed, torch_stream
-
-_PARALLEL = "parallel text"
-_FEWEST = 4  # sentences of a language that a term can do something with: unbiased CKA needs as many
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,11 @@ class Prepared:
     def notes(self) -> tuple[str, ...]:
         """What users are to know of the data."""
         counted = [one for one in self.issues if one not in self.task.issues]  # the task's own notes say the others
-        return (*data_notes(self.task, self.parallel), *issue_lines(counted, self.recipe.task.max_length))
+        return (
+            *data_notes(self.task, self.parallel),
+            *issue_lines(counted, self.recipe.task.max_length),
+            *_distance_notes(self.recipe, self.distances),
+        )
 
     def folder(self, results: Path) -> Path:
         """Return where this run's result belongs: `results/<recipe>/<id>-s<seed>`."""
@@ -130,6 +131,20 @@ def prepare(recipe: Recipe) -> Prepared:
     )
 
 
+def _distance_notes(recipe: Recipe, between: Distances) -> list[str]:
+    """Return the warnings on the distances of the recipe and of its interventions, with what they decide."""
+    notes = list(between.warnings)
+    weighed: dict[str, list[str]] = {}
+    for name, intervention in recipe.interventions.items():
+        if getattr(intervention, "weighting", "uniform") != "uniform":
+            by = between.by(getattr(intervention, "distance", ""))
+            for warning in () if by.name == "shuffled" else by.warnings:
+                weighed.setdefault(warning, []).append(f"`intervention.{name}.weighting`")
+    decides = "It decides the weights of these languages in"
+    notes += [f"{warning} {decides} {', '.join(keys)}." for warning, keys in weighed.items()]
+    return [note for note in notes if not any(other != note and other.startswith(note) for other in notes)]
+
+
 def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lambda text: None) -> Assembled:
     """Load the encoder and bind the interventions to it.
 
@@ -159,9 +174,9 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
     }
     for name, bound in bounds.items():
         if "pairs" in bound.needs:
-            _require(name, _PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
+            require(name, PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
         if "target_text" in bound.needs:
-            _require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
+            require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
         if bound.checks is not None:
             with _blaming(name):
                 bound.checks(pairs)
@@ -339,48 +354,6 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
                 raise InputError(f"`parallel.{key}` has no effect without parallel text. Name it: `parallel=NAME`.")
         return None
     return load_parallel(chosen.data, languages.source, languages.targets)
-
-
-def _require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
-    """Refuse an intervention that draws text which is not there."""
-    if what == _PARALLEL and bound.languages and not recipe.parallel.name and not recipe.parallel.mined:
-        _, auto, reason = recipe.values["parallel.name"].origin.partition("auto: ")
-        raise InputError(
-            f"The intervention `{name}` needs parallel text, and `parallel.name` is"
-            f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
-            f" {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."
-        )
-    for language in bound.languages:
-        size = sizes.get(language, 0)
-        if size < _FEWEST:
-            have = [key for key, there in sizes.items() if there >= _FEWEST]
-            where = (
-                "`parallel.mined` = `true`"
-                if recipe.parallel.mined
-                else f"`parallel.name` = `{recipe.parallel.name}`"
-                if recipe.parallel.name
-                else "`parallel.name` names none"
-            )
-            fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""
-            raise InputError(
-                f"The intervention `{name}` needs {what} for `{language}`, and there is"
-                f" {f'too little: {size}, expected at least {_FEWEST}' if size else 'none'} ({where})."
-                f" Give {_more(what, language, size, mined=recipe.parallel.mined)}{fewer}."
-            )
-
-
-def _more(what: str, language: str, size: int, *, mined: bool) -> str:
-    """Return how more text of a language comes to a run that has `size` of it."""
-    if what == _PARALLEL and mined:
-        return (
-            f"more text to mine in, as `unlabelled.jsonl` of the source and of `{language}`, or parallel text with"
-            " `parallel=FOLDER parallel.mined=false`"
-        )
-    it = "more" if size else "it"
-    if what == _PARALLEL:
-        return f"{it} with `parallel=FOLDER`"
-    # Unlabelled text that is there is what counts, whatever the parallel text holds.
-    return f"{it} as `unlabelled.jsonl` in the task's folder" + ("" if size else ", or with `parallel=FOLDER`")
 
 
 def _files_digest(recipe: Recipe) -> str:

@@ -8,8 +8,25 @@ from statistics import fmean
 import numpy as np
 
 from distxfer.errors import InputError
-from distxfer.experiments import Collection, Method, MethodComparisons, Part, Result, compare_methods
-from distxfer.languages import DISTANCES, canonical, check_distance, distance, language_name, lineage
+from distxfer.experiments import (
+    Collection,
+    Method,
+    MethodComparisons,
+    Part,
+    Result,
+    compare_methods,
+    stored_distances,
+)
+from distxfer.languages import (
+    DISTANCES,
+    Distance,
+    canonical,
+    check_distance,
+    distance,
+    distance_warnings,
+    language_name,
+    lineage,
+)
 from distxfer.measure import relative_transfer
 from distxfer.reports._report._runs import Array, Curve, Layers, curves_of, diagnostics_of, huge_costs, layers_of
 
@@ -236,20 +253,22 @@ def _languages(
 
     Near are those at most at the median distance of the baseline's.
     """
-    stored: dict[tuple[str, str], float] = {}
+    stored: dict[tuple[str, str], Distance] = {}
     for method in methods:
-        for one in method.runs[0].data["distances"]:
-            stored.setdefault((str(one.get("name")), str(one["language"])), float(one["value"]))
-    notes = []
+        for entry in stored_distances(method.runs[0].data):
+            stored.setdefault((entry.name, entry.target), entry)
+    notes: list[str] = []
     found: dict[str, dict[str, float]] = {code: {} for code in targets}
     for name in names:
-        missing = []
+        missing, entries = [], []
         for code in targets:
-            value = stored.get((name, code), _looked_up(source, code, name, imputed))
-            if value is None:
+            known = stored.get((name, code)) or _looked_up(source, code, name, imputed)
+            if known is None:
                 missing.append(code)
             else:
-                found[code][name] = value
+                found[code][name] = known.value
+                entries.append(known)
+        notes += distance_warnings(entries)
         if missing:
             notes.append(f"No {name} distance is known for {', '.join(missing)}: left out of what goes by it.")
     main = names[0]
@@ -263,11 +282,11 @@ def _languages(
     return tuple(languages), notes
 
 
-def _looked_up(source: str, target: str, name: str, imputed: bool) -> float | None:
+def _looked_up(source: str, target: str, name: str, imputed: bool) -> Distance | None:
     if name == "matrix":
         return None
     try:
-        return distance(source, target, name, imputed=imputed and not name.endswith("@uriel+")).value
+        return distance(source, target, name, imputed=imputed and not name.endswith("@uriel+"))
     except InputError:
         return None
 

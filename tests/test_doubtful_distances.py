@@ -1,0 +1,144 @@
+"""Distances that mean nothing: predicted alone, or exactly 0 between different languages; said wherever they are used."""
+
+import pytest
+
+from distxfer.experiments import collect, compare_methods, stored_warnings
+from distxfer.experiments._comparisons._compare import distances_of
+from distxfer.languages import distance, distance_matrix, distance_warnings, distances
+from fake_runs import FAR, run
+
+ADVICE = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."
+SIGN = (
+    "The syntactic distance rests on nothing for `eng` and `bfi` (British Sign Language): no feature is known of both, all are"
+    f" predicted (`n_shared` = 0). {ADVICE}"
+)
+
+
+def test_a_distance_that_is_predicted_alone():
+    sign, klingon = (distance("eng", code, imputed=True) for code in ("bfi", "tlh"))
+    assert (sign.n_shared, klingon.n_shared) == (0, 0)
+    assert (round(sign.value, 3), round(klingon.value, 3)) == (0.131, 0.512)
+    assert sign.warnings == (SIGN,)
+    assert distances("eng", ["deu", "bfi", "tlh"], imputed=True).warnings == (
+        SIGN.replace("Language): ", "Language); `eng` and `tlh` (Klingon): "),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"), [(("hrv", "srp"), "genetic"), (("ind", "msa"), "phonological"), (("eng", "pih"), "genetic")]
+)
+def test_exactly_0_between_different_languages(pair, name):
+    found = distance(*pair, name, imputed=True)
+    assert found.value == 0
+    (warning,) = found.warnings
+    assert warning.startswith(f"The {name} distance is exactly 0 for `{pair[0]}` and `{pair[1]}` (")
+    assert warning.endswith(f"which are different languages: the data do not tell them apart. {ADVICE}")
+
+
+@pytest.mark.parametrize(
+    ("pair", "name"),
+    [
+        (("eng", "deu"), "syntactic"),
+        (("eng", "eng"), "syntactic"),
+        (("zho", "zho_Hant"), "syntactic"),  # scripts of one language
+        (("eng", "bfi"), "genetic"),  # no family in common is no lack of data
+        (("eng", "bfi"), "geographic"),
+    ],
+)
+def test_sound_distances_have_no_warning(pair, name):
+    assert distance(*pair, name, imputed=True).warnings == ()
+
+
+def test_what_is_observed_is_not_predicted():
+    assert distance("eng", "deu").warnings == ()
+    assert distance_warnings([]) == ()
+
+
+def test_a_matrix_of_distances_carries_them(tmp_path):
+    assert (
+        distance_matrix(["eng", "bfi", "deu"], imputed=True)
+        .warnings[0]
+        .startswith(
+            "The syntactic distance rests on nothing for `eng` and `bfi` (British Sign Language); `bfi` and `deu` (German): "
+        )
+    )
+    own = tmp_path / "own.csv"
+    own.write_text(",eng\ndeu,0\njpn,0.5\n")
+    (warning,) = distances("eng", ["deu", "jpn"], matrix=own).warnings
+    assert warning.startswith("The matrix distance is exactly 0 for `eng` and `deu` (German), which are different")
+
+
+def stored(**changes):
+    """The distances of the fake runs; that of Japanese is predicted alone."""
+    rows = [
+        {"language": key, "name": "syntactic", "value": value, "n_shared": 9, "imputed": True}
+        for key, value in FAR.items()
+    ]
+    return [{**row, **changes} if row["language"] == "jpn" else row for row in rows]
+
+
+def test_compare_names_the_languages(tmp_path):
+    for name, identity in (("plain", "aaaa0000"), ("align", "bbbb0000")):
+        for seed in range(3):
+            scores = dict.fromkeys(FAR, 0.5 + seed / 100)
+            run(tmp_path, name, identity, seed, scores, distances=stored(n_shared=0))
+    notes = compare_methods(collect((), tmp_path), "plain").comparisons.notes
+    assert (
+        sum(
+            note.startswith("The syntactic distance rests on nothing for `eng` and `jpn` (Japanese): ")
+            for note in notes
+        )
+        == 1
+    )
+    assert distances_of("eng", ["bfi", "deu"], "syntactic", True, None)[1] == [SIGN]
+
+
+@pytest.mark.parametrize("changes", [{"n_shared": None}, {"imputed": "yes"}, {"n_shared": 1}])
+def test_old_or_damaged_rows_are_taken_as_sound(changes):
+    assert stored_warnings([{"source": "eng", "distances": stored(**changes)}]) == ()
+
+
+def test_only_the_languages_asked_for():
+    data = {"source": "eng", "distances": stored(n_shared=0)}
+    assert len(stored_warnings([data, data])) == 1
+    assert stored_warnings([data], ["deu"]) == ()
+
+
+def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder, parallel_folder, tmp_path):
+    for source, target in ((task_folder, tmp_path / "task"), (parallel_folder, tmp_path / "parallel")):
+        target.mkdir()
+        for path in source.iterdir():
+            name = path.name.replace("jpn", "bfi")
+            (target / name).symlink_to(path)
+    words = [
+        "recipe=dist_align", f"model={tiny}", f"task={tmp_path / 'task'}", f"parallel={tmp_path / 'parallel'}",
+        "task.max_length=32", "intervention.align.layers=2", "phase.finetune.steps=2", "phase.finetune.batch_size=8",
+    ]  # fmt: skip
+    answer = cli("validate", *words)
+    assert answer.exit_code == 0, answer.output
+    assert f"{SIGN} It decides the weights of these languages in `intervention.align.weighting`." in answer.stderr
+    uniform = cli("validate", *words, "intervention.align.weighting=uniform", "intervention.align.distance=")
+    assert SIGN in uniform.stderr.splitlines()
+    trained = cli("train", *words, "diagnostics.gradients=0", "diagnostics.states=0")
+    assert trained.exit_code == 0, trained.output
+    assert "The syntactic distance rests on nothing for `eng` and `bfi`" in " ".join(trained.stdout.split())
+
+
+def test_language_says_it_in_its_first_line_and_below_its_table(cli):
+    shown = cli("language", "bfi").stdout
+    assert shown.startswith("Missing for British Sign Language on `emoji`: no labelled test in `emoji`")
+    assert "but its syntactic distance rests on predicted features alone." in " ".join(shown.splitlines()[:8])
+    assert "doubtful: The syntactic distance rests on nothing for `eng` and `bfi`" in " ".join(shown.split())
+
+
+def test_language_begins_with_yes_no_or_what_is_missing(cli, tmp_path):
+    assert cli("language", "deu").stdout.startswith("Yes: `emoji` tests German, the tokenizer of `")
+    assert cli("language", "eng").stdout.startswith("No: English is the source itself, which needs no transfer.")
+    welsh = cli("language", "cym", "parallel=").stdout
+    assert welsh.startswith(
+        "Missing for Welsh on `emoji`: no labelled test in `emoji` (`distxfer new-language cym --labelled FILE`)."
+    )
+    text = tmp_path / "text.txt"
+    text.write_text("\U00013000\U00013001 \U00013002\n" * 5)  # hieroglyphs
+    unreadable = cli("language", "cym", "--text", str(text)).stdout
+    assert unreadable.startswith("No, not Welsh with `bundled/multilingual-e5-small`: the tokenizer does not know ")
