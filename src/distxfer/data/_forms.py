@@ -241,6 +241,8 @@ class Tagged(Form):
                 f"`{row.place}` has {len(words)} words in `{row.column('words')}`, but {there} in `{column}`."
                 " Give each word one."
             )
+        if row.table.path.suffix in (".conllu", ".conll") and (unspecified := tags.count("_")):
+            row.table.placeholders["words with the tag `_` (not specified), read as a label"] += unspecified
         return tuple(
             number
             for word, tag in zip(words, tags, strict=True)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,9 +17,12 @@ from distxfer.data._legends import schema_names, with_names
 from distxfer.errors import InputError, listed, reason
 
 Rows = Iterator[tuple[int, Mapping[str, object]]]
+Block = Sequence[tuple[int, str]]  # the lines of a sentence with their numbers
 _LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
 _CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _COMMENTS = {"sent_id": "id", "text": "text"}  # the comments of CoNLL-U that are fields
+_BLANK = "_"  # a word whose text a treebank may not give, or whose tag is not specified
+_KEY_VALUE = re.compile(r"#\s*(begin|end) document\b|#\s+[\w.:-]+\s*=|#[\w.:-]+\s+=\s")
 _WORD_ID = re.compile(r"([0-9]+)|[0-9]+-[0-9]+|[0-9]+\.[0-9]+")
 
 
@@ -36,11 +40,13 @@ class Table:
 
     path: Path
     left_out: Counter[str] = field(default_factory=Counter)
+    placeholders: Counter[str] = field(default_factory=Counter)  # read as they stand, though they stand for nothing
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
     fields: Collection[str] = ()  # the columns of Parquet that are read; all if none is named
 
     def __iter__(self) -> Rows:
         self.left_out.clear()
+        self.placeholders.clear()
         for number, record in _READERS[self.path.suffix](self):
             yield number, with_names(record, self.names)
 
@@ -180,7 +186,7 @@ def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
 def _conllu(table: Table) -> Rows:
     """Read CoNLL-U: its comments `sent_id` and `text` are `id` and `text`, its columns are lists over the words.
 
-    Ranges of words and empty nodes are left out.
+    Ranges of words and empty nodes are left out, and so are sentences whose words are all blanked (`_`).
     """
     for block in _sentences(table.path):
         record: dict[str, object] = {}
@@ -203,24 +209,31 @@ def _conllu(table: Table) -> Rows:
                 words.append(columns[1:])
             else:
                 table.left_out["ranges of words" if "-" in columns[0] else "empty nodes"] += 1
-        if words:
-            yield (
-                first,
-                {
-                    **record,
-                    **{name: list(those) for name, those in zip(_CONLLU, zip(*words, strict=True), strict=True)},
-                },
-            )
-        elif any(not line.startswith("#") for _, line in block):
+        if words and _readable(table, [columns[0] for columns in words]):
+            columns_by_name = zip(_CONLLU, map(list, zip(*words, strict=True)), strict=True)
+            yield first, {**record, **dict(columns_by_name)}
+        elif any(not line.startswith("#") for _, line in block) and not words:
             table.left_out["sentences without words"] += 1
 
 
 def _conll(table: Table) -> Rows:
-    """Read a word, (other columns,) and its tag a line, tabs or blanks between; a blank line ends a sentence."""
+    """Read a word, (other columns,) and its tag a line, tabs or blanks between; a blank line ends a sentence.
+
+    Comments, before the first word of a sentence, are left out, and so are sentences whose words are all blanked (`_`).
+    """
+
+    @cache
+    def certain_tags() -> frozenset[str]:
+        return frozenset(_columns(line)[-1].strip() for line in _certain_words(table.path))
+
     for block in _sentences(table.path):
-        words, tags = [], []
+        words: list[str] = []
+        tags: list[str] = []
         for number, line in block:
-            columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+            if line.startswith("#") and _is_comment(table, block, number, line, certain_tags, inside=bool(words)):
+                table.left_out["comment lines"] += 1
+                continue
+            columns = _columns(line)
             if columns[0] == "-DOCSTART-":
                 table.left_out["marks of documents"] += 1
                 continue
@@ -228,8 +241,57 @@ def _conll(table: Table) -> Rows:
                 raise InputError(f"`{table.place(number)}` holds {line[:40]!r}, but expected a word and its tag.")
             words.append(columns[0])
             tags.append(columns[-1].strip())
-        if words:
+        if words and _readable(table, words):
             yield block[0][0], {"words": words, "tags": tags}
+
+
+def _columns(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+
+
+def _is_comment(
+    table: Table, block: Block, number: int, line: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
+) -> bool:
+    """Return whether a line of a CoNLL file that begins with `#` is a comment, and not a word such as `#` or `#hashtag`.
+
+    A comment stands before the first word of a sentence. It is `# key = value` or `#begin document`, or begins with `# ` and
+    has other columns than the sentence's words, or as many but a tag that no other word of the file has.
+
+    Raises InputError for a line that is neither a comment nor like the other words.
+    """
+    others = (text for _, text in block if not text.startswith("#"))
+    like = next(others, "") or next(_certain_words(table.path), "")
+    columns = line.split("\t") if "\t" in like else re.split("[ \t]+", line.strip())
+    as_a_word = not like or len(columns) == len(_columns(like))
+    apart = line[1:2].isspace() or len(line) == 1
+    if not inside and _KEY_VALUE.match(line):
+        return True
+    if as_a_word:
+        if inside or not apart or not like:
+            return False
+        return columns[-1] not in certain_tags()
+    if apart and not inside:
+        return True
+    raise InputError(
+        f"`{table.place(number)}` begins with `#` and has {len(columns)} columns, where words have {len(_columns(like))}: it is"
+        " neither such a word nor a comment, which stands before a sentence as `# key = value`. Mend or remove the line."
+    )
+
+
+def _certain_words(path: Path) -> Iterator[str]:
+    """Yield the lines of a CoNLL file that are words for certain."""
+    return (line for _, line in lines(path) if not line.startswith(("#", "-DOCSTART-")))
+
+
+def _readable(table: Table, words: Sequence[str]) -> bool:
+    """Return whether a sentence has words, and count those that are blanked, as in treebanks without their text."""
+    blank = words.count(_BLANK)
+    if blank == len(words) > 1:
+        table.left_out["sentences whose words are all blanked (`_`)"] += 1
+        return False
+    if blank:
+        table.placeholders["blanked words (`_`), read as they stand"] += blank
+    return True
 
 
 _READERS: dict[str, Callable[[Table], Rows]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from distxfer.data._checks import Prints, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
-from distxfer.data._examples import SPLITS, About, Data, Example, Task
+from distxfer.data._examples import SPLITS, About, Data, Example, Issue, Task
 from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Form, Labels, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
 from distxfer.data._legends import Card, read_card
@@ -31,6 +31,8 @@ class _Part:
     prints: Prints
     codes: frozenset[int]
     left_out: Mapping[str, int]
+    placeholders: Mapping[str, int]
+    words: int  # of tagged texts
     names: tuple[str, ...]  # of labels that the file has as numbers, in the order of these
 
 
@@ -81,6 +83,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         unlabelled=_of(parts, UNLABELLED),
         kind=kind,
         notes=notes,
+        issues=tuple(_issues(parts)),
     )
 
 
@@ -115,10 +118,11 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     table = replace(table, fields={columns.get(name, name) for name in form.fields})
     prints = Prints(lies.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
     codes: set[int] = set()
+    words = 0
     own_ids = False
 
     def rows() -> Iterator[tuple[object, ...]]:
-        nonlocal own_ids
+        nonlocal own_ids, words
         for place, (number, record) in enumerate(table, 1):
             row = Row(table, number, record, columns)
             if place == 1:
@@ -129,6 +133,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
             label = form.label(row, labels)
             if form.classed:
                 codes.update(form.codes(label))
+                words += len(form.codes(label))
             prints.add(key, (text, pair), label, number)
             yield key, text, pair, label
 
@@ -142,7 +147,20 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     names = next(
         (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), ()
     )
-    return _Part(examples, prints, frozenset(codes), dict(table.left_out), names if form.classed else ())
+    if not examples and table.left_out:
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(table.left_out.items()))
+        raise InputError(
+            f"`{table.path}` has nothing to read but what is left out: {counts}. Give a file with its text."
+        )
+    return _Part(
+        examples,
+        prints,
+        frozenset(codes),
+        dict(table.left_out),
+        dict(table.placeholders),
+        words,
+        names if form.classed else (),
+    )
 
 
 def _no_id(row: Row, place: int) -> str:
@@ -179,6 +197,8 @@ def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labe
     for part in parts.values():
         for what, count in sorted(part.left_out.items()):
             yield f"`{part.prints.name}`: {count} {what} left out."
+        for what, count in sorted(part.placeholders.items()):
+            yield f"`{part.prints.name}`: {count} {what}."
         yield from repeated_texts(part.prints)
     yield from overlaps([part.prints for part in scored.values()], read)
     for (language, split), part in scored.items():
@@ -188,6 +208,16 @@ def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labe
             yield from missing_labels(part.prints.name, there, labels.names, train)
         if not form.labelled and language != source:
             yield from _unpaired(part.prints, scored.get((source, split)))
+
+
+def _issues(parts: Mapping[tuple[str, str], _Part]) -> Iterator[Issue]:
+    """Yield the counts of what a format has and a task has not, of so many lines, and of placeholders, of so many words."""
+    for (language, split), part in parts.items():
+        lines = part.words + sum(part.left_out.values())
+        yield from (Issue(language, split, what, count, lines) for what, count in sorted(part.left_out.items()))
+        yield from (
+            Issue(language, split, what, count, part.words) for what, count in sorted(part.placeholders.items())
+        )
 
 
 def _unpaired(target: Prints, source: _Part | None) -> Iterator[str]:
