@@ -130,7 +130,7 @@ def test_words_are_scored_over_all_texts_and_entities_whole():
     readings = {"eng": [[torch.tensor([1, 2, 0])], [torch.tensor([1])]]}
     for kind, expected in {
         "tokens": {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3},
-        "entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4},
+        "entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4, "macro_f1": 2 / 3},
     }.items():
         one = task(kind, labels, eng=texts)
         found = predicted(kind, one, readings)["eng"]

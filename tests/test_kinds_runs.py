@@ -78,7 +78,7 @@ def predictions(result):
 
 
 METRICS = {
-    "entities": ["f1", "precision", "recall", "accuracy"],
+    "entities": ["f1", "precision", "recall", "accuracy", "macro_f1"],
     "tokens": ["accuracy", "macro_f1"],
     "answers": ["f1", "exact_match"],
     "retrieval": ["accuracy"],

@@ -13,8 +13,11 @@ from pyarrow import parquet
 from sklearn.metrics import f1_score
 
 from distxfer import measure
-from distxfer.experiments import collect, compare, compare_methods, read_scores
+from distxfer.experiments import Result, collect, compare, compare_methods, read_scores
+from distxfer.experiments._comparisons._classes import classes_of
 from distxfer.reports import method_data, method_tables
+from distxfer.reports._report._effects import headline
+from distxfer.reports._report._facts import facts_of
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
 
@@ -157,9 +160,9 @@ def test_the_flags_carry_the_reference_runs():
         assert item == "Flags"
         assert (round(100 * one.test.effect, 1), round(100 * test.effect, 1)) == numbers
     assert re.sub(r" \[[^]]*\]", "", found.survival_warnings[0]) == (
-        "WARNING: without the class `Flags`, more than half of the effect is lost, or its sign: `drift_reg` +1.2"
-        " instead of +5.0; `mined_align` +4.7 instead of +9.6; `freeze_lower` -1.5 instead of +0.3."
-        " More than a third: `dist_align` +5.9 instead of +10.7; `align_consistency` +8.0 instead of +12.5."
+        "WARNING: without the class `Flags`, more than half of the effect is lost, or its sign: `mined_align` +4.7"
+        " instead of +9.6; `drift_reg` +1.2 instead of +5.0; `freeze_lower` -1.5 instead of +0.3."
+        " More than a third: `align_consistency` +8.0 instead of +12.5; `dist_align` +5.9 instead of +10.7."
     )
 
 
@@ -216,6 +219,17 @@ def test_without_predictions_there_are_no_classes_and_a_note_says_why(tmp_path, 
     assert answer.stderr == f"Error: `--by class` has no classes to show: {reason}. Choose another view.\n"
 
 
+def test_one_method_without_predictions_takes_none_from_the_others(tmp_path):
+    two_methods(tmp_path, lambda one, language: 12 * (one == "dog"))
+    for seed in range(3):
+        (make_run(tmp_path, "other", seed, lambda one, language: 20) / "predictions.parquet").unlink()
+    found = compare_methods(collect(["plain", "align", "other"], tmp_path))
+    assert overall(found).survives.left_out["class"].lowest[0] == "dog"
+    assert "cannot be read" in overall(found, "other").survives.left_out["class"]
+    assert {part.method for part in found.by_class} == {"align"}
+    assert any(note.startswith("no class is left out of `other`: ") for note in method_tables(found)[1].notes)
+
+
 def test_predictions_of_another_run_are_not_taken(tmp_path):
     two_methods(tmp_path, lambda one, language: 8)
     (folder,) = (tmp_path / "align").glob("*-s1")
@@ -235,6 +249,35 @@ def test_entities_are_counted_by_type():
     assert found.without == pytest.approx([2 / 3, 2 / 3])
     assert message(measure.class_ratios, counts, "bleu") == (
         "`bleu` is no score that adds up over classes; expected accuracy, macro_f1, f1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "names", "without"),
+    [
+        ("tokens", "accuracy", ("B-LOC", "B-PER", "O"), [4 / 5, 4 / 5, 2 / 4]),
+        ("tokens", "macro_f1", ("B-LOC", "B-PER", "O"), [(2 / 3 + 3 / 4) / 2, (2 / 3 + 3 / 4) / 2, 2 / 3]),
+        ("entities", "f1", ("LOC", "PER"), [2 / 3, 2 / 3]),
+    ],
+)
+def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path, kind, metric, names, without):
+    rows = [("O B-PER O B-PER B-LOC", "O O O B-PER B-LOC"), ("B-LOC O", "O O")]
+    texts = [{"language": "deu", "example_id": str(place), "label": label, "prediction": prediction}
+             for place, (label, prediction) in enumerate(rows)]  # fmt: skip
+    parquet.write_table(pa.Table.from_pylist(texts), tmp_path / "predictions.parquet")
+    right = {"accuracy": 5 / 7, "f1": 4 / 6, "macro_f1": (2 / 3 + 2 / 3 + 3 / 4) / 3}
+    run = Result(tmp_path, {"kind": kind, "scores": [
+        {"language": "deu", "split": "test", "metric": metric, "value": right[metric]}
+    ]})  # fmt: skip
+    found = classes_of({"plain": {"0": run}}, metric)
+    assert found.names == names
+    assert measure.class_ratios(found.table("plain", ["0"], ["deu"]), metric).without[0, 0] == pytest.approx(without)
+
+
+def test_a_task_without_classes_says_so(tmp_path):
+    run = Result(tmp_path, {"kind": "retrieval", "scores": []})
+    assert classes_of({"plain": {"0": run}}, "accuracy") == (
+        "a task of the kind `retrieval` has no classes that its `accuracy` is made up of"
     )
 
 
@@ -335,3 +378,16 @@ def test_one_target_is_itself_and_four_are_a_sample(tmp_path):
     assert one.survives.left_out["language"] == "there is one language"
     four = overall(two_methods(tmp_path / "four", lambda one, language: 6, targets=TARGETS[:4]))
     assert (four.each, four.test.low is None) == ((), False)
+
+
+def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_of_all(tmp_path):
+    for name, targets, leads in (("many", TARGETS, False), ("few", ["deu", "jpn"], True)):
+        two_methods(tmp_path / name, lambda one, language: 12 * (one == "dog"), targets=targets)
+        facts = facts_of(collect(["plain", "align"], tmp_path / name))
+        section = headline(facts)
+        titles = [table.title for table in section.tables]
+        assert ("effect on each language, against plain" in titles[: section.open_tables]) == leads
+        assert "what the effects survive" in titles[: section.open_tables]
+        assert "align less plain, by class" in " ".join(titles)
+        assert bool(section.figures) != leads
+        assert any(note.startswith("WARNING: without the class `dog`") for note in facts.notes)

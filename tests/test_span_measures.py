@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distxfer.measure import answer_f1, entities, entity_scores, exact_match, normalised_answer
+from distxfer.measure import (
+    answer_f1,
+    class_ratios,
+    entities,
+    entity_counts,
+    entity_scores,
+    exact_match,
+    normalised_answer,
+)
 from helpers import message
 
 with warnings.catch_warnings():
@@ -37,7 +45,12 @@ def test_entities_and_their_scores_are_those_of_seqeval(both):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of denominators of 0
         expected = [score(labels, predictions) for score in (precision_score, recall_score, f1_score)]
+        macro = f1_score(labels, predictions, average="macro", zero_division=0)
     assert [found.precision, found.recall, found.f1] == pytest.approx(expected)
+    types = sorted({kind for text in (*labels, *predictions) for kind, _, _ in entities(text)})
+    if types:
+        counts = entity_counts(labels, predictions, types)
+        assert class_ratios(counts, "macro_f1").score == pytest.approx(macro)
 
 
 def test_an_entity_counts_whole():

@@ -136,3 +136,13 @@ def test_markdown_of_a_document_has_titles_and_notes():
 
 def test_a_p_value_is_never_said_to_be_nothing():
     assert [p_phrase(p) for p in (0.0, 0.00099, 0.001, 0.0456)] == ["p < 0.001", "p < 0.001", "p = 0.001", "p = 0.046"]
+
+
+def test_a_table_that_is_too_wide_comes_in_parts_with_the_first_column():
+    names = ("method", *(f"column {number}" for number in range(8)))
+    table = Table(names, [("plain", *range(8)), ("align", *range(8, 16))], "title", ("a note",))
+    assert table.text(400).count("plain") == 1
+    narrow = table.text(60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert (narrow.count("plain"), narrow.count("title"), narrow.count("a note")) == (2, 1, 1)
+    assert all(narrow.count(name) == 1 for name in names[1:])

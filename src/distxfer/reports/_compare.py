@@ -137,7 +137,8 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
         f"{found.metric}; {'paired by seed' if found.paired else 'seeds not paired'}; {_range(sizes)} target languages, from"
         f" {found.source}; Holm over {counted(len(overall), 'method')}. Checkpoint: {found.selection}."
     )
-    lines.append(f"{random_factors([one.test for one in overall])}.")
+    ranked = [one.test for one in overall if one.test.p is not None]
+    lines += [f"{random_factors(ranked)}."] if ranked else []
     lines += family_notes(here, 100.0 if found.fractions else 1.0)
     lines.append(
         f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distxfer.errors import listed
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
@@ -55,20 +56,27 @@ def survival_table(
         for what in _LEFT_OUT
         if not isinstance(left := one.survives.left_out[what], str)
     ]
-    reasons = dict.fromkeys(
-        f"no {what} is left out: {reason}."
-        for what in _LEFT_OUT
-        for one in chosen
-        if isinstance(reason := one.survives.left_out[what], str)
-    )
     notes = (
         *warnings,
         f"effect on {metric} with each class, language or family left out in turn: the smallest and the largest, each with the"
         f" one that is left out there. Checkpoint: {selection}.",
-        *reasons,
+        *_reasons(chosen),
     )
     columns = ("method", *(["targets"] if subsets else []), "effect", "left out", "smallest to largest effect")
     return Table(columns, rows, "what the effects survive", notes)
+
+
+def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return why no class, language or family is left out, and of which methods where others have one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in comparisons:
+        for what, left in one.survives.left_out.items():
+            if isinstance(left, str):
+                found.setdefault((what, left), []).append(f"`{one.method}`")
+    return [
+        f"no {what} is left out{'' if len(names) == len(comparisons) else f' of {listed(names)}'}: {reason}."
+        for (what, reason), names in found.items()
+    ]
 
 
 def _range(one: LeaveOneOut, scale: float) -> str:
@@ -96,17 +104,18 @@ def each_target_table(
             f"{scale * part.mean:.1f}",
             effect_text(part.test, scale),
             p_text(part.p_holm),
-            part.test.n_seeds,
         )
         for part in parts
     ]
+    seeds = sorted({part.test.n_seeds for part in parts})
     notes = (
         *before,
-        "each language as it is: interval and p are over seeds, and say nothing of other languages; Holm over all rows."
+        f"each language as it is: interval and p are over {' or '.join(map(str, seeds))} seeds, and say nothing of other"
+        " languages; Holm over all rows."
         " Fewer than 4 targets cannot stand for others, so that no interval for all of them is given.",
         *after,
     )
-    columns = ("method", "language", baseline, "method's", "effect [95 %]", "p (Holm)", "seeds")
+    columns = ("method", "language", baseline, "method's", "effect [95 %]", "p (Holm)")
     return Table(columns, rows, f"effect on each language, against {baseline}", notes) if rows else None
 
 

@@ -33,24 +33,48 @@ class Table:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def text(self, width: int | None = None) -> str:
-        """Return the table for a terminal of `width` columns (None: as wide as it needs to be)."""
+        """Return the table for a terminal of `width` columns (None: as wide as it needs to be).
+
+        A table that is too wide comes in several parts below each other, each with the first column.
+        """
         from rich import box
         from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=box.SIMPLE_HEAD, title=Text(self.title) if self.title else None, title_justify="left")
-        for index, column in enumerate(self.columns):
-            numbers = any(isinstance(row[index], int | float) for row in self.rows)
-            table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*(Text(shown(value)) for value in row))
         stream = io.StringIO()
         console = Console(file=stream, width=width or 400, color_system=None)
-        console.print(table)
+        title = Text(self.title) if self.title else None
+        for places in self._parts(width or 400):
+            table = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+            for place in places:
+                numbers = any(isinstance(row[place], int | float) for row in self.rows)
+                table.add_column(Text(self.columns[place]), justify="right" if numbers else "left", overflow="fold")
+            for row in self.rows:
+                table.add_row(*(Text(shown(row[place])) for place in places))
+            console.print(table)
+            title = None
         for note in self.notes:
             console.print(Text(f"  {note}"))
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+    def _parts(self, width: int) -> list[list[int]]:
+        """Return the columns of each part of the text; what is wider than half of it may be folded."""
+        from rich.cells import cell_len
+
+        parts: list[list[int]] = [[]]
+        room = 0
+        for place, column in enumerate(self.columns):
+            cells = [column, *(shown(row[place]) for row in self.rows)]
+            needed = 3 + min(width // 2, max(map(cell_len, cells)))  # three blanks part two columns
+            if place == 0:
+                room = first = width - needed - 1
+            elif needed > room and len(parts[-1]) > 1:
+                parts.append([0])
+                room = first
+            parts[-1].append(place)
+            room -= needed if place else 0
+        return parts
 
     def markdown(self) -> str:
         """Return the table in Markdown; what would be read as markup or HTML is escaped."""

@@ -7,14 +7,17 @@ from distxfer.data._examples import Example, Task
 from distxfer.data._kind import Prediction
 from distxfer.data._word_labels import WordLabels, words_of
 from distxfer.errors import InputError
-from distxfer.measure import accuracy, entity_scores
+from distxfer.measure import accuracy, class_ratios, entities, entity_counts, entity_scores
 
 
 @final
 class Entities(WordLabels):
-    """Named entities and other chunks: F1, precision and recall over whole entities (see `entity_scores`), accuracy of tags."""
+    """Named entities and other chunks: F1, precision and recall over whole entities (see `entity_scores`), accuracy of tags.
 
-    metrics = ("f1", "precision", "recall", "accuracy")
+    `macro_f1` is the mean of the F1 of the types of entities that occur among labels or predictions, 0 where none does.
+    """
+
+    metrics = ("f1", "precision", "recall", "accuracy", "macro_f1")
 
     def check(self, task: Task, source: str) -> None:
         """Raise InputError for a label that is no IOB2 tag."""
@@ -27,12 +30,18 @@ class Entities(WordLabels):
                 )
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return F1, precision and recall of the entities of all texts together, and accuracy over their words."""
-        found = entity_scores(
-            [(one.label or "").split() for one in predictions], [one.prediction.split() for one in predictions]
-        )
-        words = accuracy(*words_of(predictions))
-        return {"f1": found.f1, "precision": found.precision, "recall": found.recall, "accuracy": words}
+        """Return F1, precision and recall of the entities of all texts together, accuracy over their words, and macro F1."""
+        tags = [(one.label or "").split() for one in predictions], [one.prediction.split() for one in predictions]
+        found = entity_scores(*tags)
+        types = sorted({name for side in tags for text in side for name, _, _ in entities(text)})
+        macro = class_ratios(entity_counts(*tags, types), "macro_f1").score
+        return {
+            "f1": found.f1,
+            "precision": found.precision,
+            "recall": found.recall,
+            "accuracy": accuracy(*words_of(predictions)),
+            "macro_f1": float(macro) if types else 0.0,
+        }
 
 
 KIND = Entities()

@@ -20,7 +20,7 @@ _COLUMNS = ["language", "label", "prediction"]
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "tokens": ("accuracy", "macro_f1"),
-    "entities": ("f1",),
+    "entities": ("f1", "macro_f1"),
 }
 
 
@@ -28,12 +28,14 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
 class Classes:
     """The classes of a task, and what runs did with them: `counts[method][seed][language]` is (classes, 3).
 
-    The three are: right, in the labels, predicted. `metric` is the score that they make up.
+    The three are: right, in the labels, predicted. `metric` is the score that they make up. `reasons` says of methods without
+    counts why there are none.
     """
 
     names: tuple[str, ...]
     metric: str
     counts: Mapping[str, Mapping[str, Mapping[str, Counts]]]
+    reasons: Mapping[str, str]
 
     def table(self, method: str, seeds: Sequence[str], languages: Sequence[str]) -> Counts:
         """Return the counts of one method, (seeds, languages, classes, 3)."""
@@ -41,33 +43,32 @@ class Classes:
 
 
 def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
-    """Return the counts by class of runs, by method and seed, or why there are none.
+    """Return the counts by class of runs, by method and seed, or why there are none: a task without classes, or another metric.
 
-    There are none for a task without classes or a metric that is no sum over them, for predictions that cannot be read, and
-    for such as are not what the run's scores are of.
+    A method has none where the predictions of a run cannot be read, or are not what its scores are of.
     """
-    every = [run for own in runs.values() for run in own.values()]
-    kind = str(every[0].data.get("kind", "classification"))
+    kind = str(next(run for own in runs.values() for run in own.values()).data.get("kind", "classification"))
     if metric not in _METRICS.get(kind, ()):
         return f"a task of the kind `{kind}` has no classes that its `{metric}` is made up of"
-    try:
-        stored = {id(run): _stored(run, kind, metric) for run in every}
-    except InputError as error:
-        return str(error)
-    names = tuple(sorted({name for found, _ in stored.values() for name in found}))
-    places = {name: place for place, name in enumerate(names)}
+    stored: dict[str, dict[str, tuple[list[str], dict[str, Counts]]]] = {}
+    reasons = {}
+    for method, own in runs.items():
+        try:
+            stored[method] = {seed: _stored(run, kind, metric) for seed, run in own.items()}
+        except InputError as error:
+            reasons[method] = str(error)
+    names = tuple(sorted({name for own in stored.values() for found, _ in own.values() for name in found}))
+    counts = {method: {seed: _aligned(names, *found) for seed, found in own.items()} for method, own in stored.items()}
+    return Classes(names, metric, counts, reasons)
 
-    def aligned(run: Result) -> dict[str, Counts]:
-        own, by_language = stored[id(run)]
-        columns = [places[name] for name in own]
-        found = {}
-        for language, counts in by_language.items():
-            found[language] = np.zeros((len(names), 3), dtype=np.int64)
-            found[language][columns] = counts
-        return found
 
-    counts = {method: {seed: aligned(run) for seed, run in own.items()} for method, own in runs.items()}
-    return Classes(names, metric, counts)
+def _aligned(names: Sequence[str], own: Sequence[str], by_language: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Return the counts of a run by language for all `names`, of which it has its `own`."""
+    columns = [names.index(name) for name in own]
+    found = {language: np.zeros((len(names), 3), dtype=np.int64) for language in by_language}
+    for language, counts in by_language.items():
+        found[language][columns] = counts
+    return found
 
 
 def _stored(run: Result, kind: str, metric: str) -> tuple[list[str], dict[str, Counts]]:

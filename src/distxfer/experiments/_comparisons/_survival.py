@@ -125,6 +125,9 @@ def _classes(group: Group, method: str, both: Full, test: Test) -> LeaveOneOut |
 
 def class_tables(classes: Classes, both: Full) -> dict[str, ClassRatios] | str:
     """Return the scores of both methods as ratios of sums over classes, (seeds, languages, classes), or why there are none."""
+    reasons = [classes.reasons[name] for name in both.seeds if name in classes.reasons]
+    if reasons:
+        return reasons[0]
     try:
         counts = {name: classes.table(name, seeds, both.languages) for name, seeds in both.seeds.items()}
     except KeyError as error:

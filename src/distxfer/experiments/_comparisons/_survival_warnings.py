@@ -18,24 +18,25 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
     """Return a line for every class, language or family that carries an effect on all targets, and one for weak effects.
 
     An item carries an effect that loses its sign, or more than half of its size, without it. Of the items that an effect
-    depends on, the one without which least is left is named. Effects that neither with nor without that item are shown to
-    differ from 0 have one line together. `scale` makes scores into the points that the lines are in.
+    depends on, the one without which least is left is named; a class also where more than a third is lost. Effects that
+    neither with nor without that item have p <= 0.05 (before Holm) have one line together. `scale` makes scores into the
+    points that the lines are in.
     """
     strong: dict[tuple[What, str], list[str]] = {}
     large: dict[tuple[What, str], list[str]] = {}
     weak: list[str] = []
-    for one in comparisons:
+    for one in sorted(comparisons, key=lambda one: -abs(one.test.effect)):
         of_weak = []
         for what, left in one.survives.left_out.items() if one.subset == "all" else ():
             if isinstance(left, str) or not left.large:
                 continue
             item, test = left.end(one.test.effect)
             name = f"`{one.method}` {_with(test, scale)} instead of {scale * one.test.effect:+.1f}"
-            if item not in left.carriers:
+            if item not in left.carriers and what == "class":
                 large.setdefault((what, item), []).append(name)
-            elif _shown(one, left):
+            elif item in left.carriers and _shown(one, left):
                 strong.setdefault((what, item), []).append(name)
-            else:
+            elif item in left.carriers:
                 of_weak.append(f"{scale * test.effect:+.1f} without the {what} `{item}`")
         weak += [f"`{one.method}` {scale * one.test.effect:+.1f} ({', '.join(of_weak)})"] if of_weak else []
     lines = [
@@ -58,7 +59,7 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
 def _shown(one: Comparison, left: LeaveOneOut) -> bool:
     """Return whether an effect is shown, with or without the item that it depends on most; or no test says that it is not."""
     without = left.end(one.test.effect)[1]
-    return one.p_holm is None or one.p_holm <= 0.05 or without.p is None or without.p <= 0.05
+    return any(test.p is None or test.p <= 0.05 for test in (one.test, without))
 
 
 def _with(test: Crossed, scale: float) -> str:

@@ -62,14 +62,7 @@ def headline(facts: Facts) -> Section:
         "comparison",
         "Comparison",
         (
-            f"What each method adds to {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
-            f" languages and on the near and far ones (split at the median {facts.main_distance} distance from"
-            f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
-            " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
-            "Computed on the seed × language table of differences, runs of equal seed paired, by the crossed test of"
-            f" docs/statistics.md; {random_factors([one.test for one in found.comparisons.comparisons])}."
-            " Seeds are never pooled with languages, and collapsed runs are"
-            " counted but not averaged in.",
+            *(_each_text(facts) if each else _overall_text(facts, found)),
             "What the effects survive: each class, language and family is left out in turn, and the smallest and the largest"
             " effect are shown. A warning names the one without which an effect loses its sign or more than half of its size.",
             *_unranked(facts, found),
@@ -87,6 +80,29 @@ def headline(facts: Facts) -> Section:
         tables=(*map(_without_left_out, tables), *_class_tables(found), _scores(facts)),
         commands=(compare_command(facts), *([compare_command(facts, "--by", "class")] if found.by_class else [])),
         open_tables=len(tables),
+    )
+
+
+def _overall_text(facts: Facts, found: MethodComparisons) -> tuple[str, ...]:
+    """Return what the effects on all, near and far targets are."""
+    return (
+        f"What each method adds to {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
+        f" languages and on the near and far ones (split at the median {facts.main_distance} distance from"
+        f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
+        " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
+        "Computed on the seed × language table of differences, runs of equal seed paired, by the crossed test of"
+        f" docs/statistics.md; {random_factors([one.test for one in found.comparisons.comparisons])}."
+        " Seeds are never pooled with languages, and collapsed runs are counted but not averaged in.",
+    )
+
+
+def _each_text(facts: Facts) -> tuple[str, ...]:
+    """Return what the effects are where the targets are too few to stand for others."""
+    return (
+        f"What each method adds to {facts.baseline.name} on each target language, in percentage points of test"
+        f" {facts.metric}. Fewer than 4 languages cannot stand for others, so each is read by itself.",
+        "Computed on the differences between runs of equal seed: a t test over seeds for each language. Collapsed runs are"
+        " counted but not averaged in.",
     )
 
 
