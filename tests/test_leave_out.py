@@ -39,7 +39,7 @@ def make_run(results, name, seed, right, settings=(), targets=TARGETS):
     """Write a run with predictions; `right(class, language)` says how many of N items it gets right."""
     rows, scores = [], []
     for language in ("eng", *targets):
-        labels, predictions = predicted({one: right(one, language) for one in CLASSES})
+        labels, predictions = predicted({entry: right(entry, language) for entry in CLASSES})
         named = [[CLASSES[place] for place in each] for each in (labels, predictions)]
         rows += [
             {"language": language, "example_id": f"e{place}", "label": label, "prediction": prediction}
@@ -53,12 +53,12 @@ def make_run(results, name, seed, right, settings=(), targets=TARGETS):
             {"language": language, "split": "test", "metric": metric, "value": value, "n": len(labels)}
             for metric, value in values.items()
         ]
-    made = result(name, {"plain": "aaaa0000"}.get(name, "bbbb0000"), seed, {}, settings)
-    made["recipe"]["task"]["targets"] = list(targets)
-    made["distances"] = [
-        {"language": one, "name": "syntactic", "value": place / 10} for place, one in enumerate(targets)
+    data = result(name, {"plain": "aaaa0000"}.get(name, "bbbb0000"), seed, {}, settings)
+    data["recipe"]["task"]["targets"] = list(targets)
+    data["distances"] = [
+        {"language": entry, "name": "syntactic", "value": place / 10} for place, entry in enumerate(targets)
     ]
-    folder = write(results / name / f"{made['id']}-s{seed}", {**made, "scores": scores})
+    folder = write(results / name / f"{data['id']}-s{seed}", {**data, "scores": scores})
     parquet.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
     return folder
 
@@ -67,16 +67,16 @@ def two_methods(results, gain, seeds=3, targets=TARGETS):
     """Write `plain` and `align`, which gets `gain(class, language)` more items right of N; seeds differ by an item or two."""
     generator = np.random.default_rng(0)
     for seed in range(seeds):
-        noise = {(one, language): int(generator.integers(3)) for one in CLASSES for language in ("eng", *targets)}
-        make_run(results, "plain", seed, lambda one, language: 20 + noise[one, language] + seed, targets=targets)  # noqa: B023
-        more = {key: int(generator.integers(3)) - 1 for key in noise}
-        make_run(results, "align", seed, lambda one, language: 20 + noise[one, language] + seed + more[one, language]  # noqa: B023
-                 + gain(one, language), WITH_ALIGN, targets)  # fmt: skip
+        noise = {(entry, language): int(generator.integers(3)) for entry in CLASSES for language in ("eng", *targets)}
+        make_run(results, "plain", seed, lambda entry, language: 20 + noise[entry, language] + seed, targets=targets)  # noqa: B023
+        extra = {key: int(generator.integers(3)) - 1 for key in noise}
+        make_run(results, "align", seed, lambda entry, language: 20 + noise[entry, language] + seed + extra[entry, language]  # noqa: B023
+                 + gain(entry, language), WITH_ALIGN, targets)  # fmt: skip
     return compare_methods(collect(["plain", "align"], results))
 
 
-def overall(found, method="align"):
-    return next(one for one in found.comparisons.comparisons if (one.method, one.subset) == (method, "all"))
+def overall(compared, method="align"):
+    return next(entry for entry in compared.comparisons.comparisons if (entry.method, entry.subset) == (method, "all"))
 
 
 # --- which class, language or family carries an effect ---------------------------------------------------------------
@@ -85,28 +85,30 @@ def overall(found, method="align"):
 @pytest.mark.parametrize(
     ("gain", "carried"),
     [
-        (lambda one, language: 12 * (one == "dog"), {"class": "dog"}),
-        (lambda one, language: 12 * (language == "fin"), {"language": "fin", "family": "Uralic"}),
-        (lambda one, language: 12 * (language in ("deu", "fra", "nld")), {"family": "Indo-European"}),
-        (lambda one, language: 8, {}),
-        (lambda one, language: -8, {}),
-        (lambda one, language: -12 * (one == "sun"), {"class": "sun"}),
+        (lambda entry, language: 12 * (entry == "dog"), {"class": "dog"}),
+        (lambda entry, language: 12 * (language == "fin"), {"language": "fin", "family": "Uralic"}),
+        (lambda entry, language: 12 * (language in ("deu", "fra", "nld")), {"family": "Indo-European"}),
+        (lambda entry, language: 8, {}),
+        (lambda entry, language: -8, {}),
+        (lambda entry, language: -12 * (entry == "sun"), {"class": "sun"}),
     ],
 )
 def test_what_carries_an_effect_is_named(tmp_path, gain, carried):
     """One class, one language, one family that has all of the effect; and nothing, where all have their part."""
-    found = two_methods(tmp_path, gain)
-    one = overall(found)
-    assert {what: next(iter(left.carriers)) for what, left in one.survives.left_out.items() if left.carriers} == carried
-    warnings = [line for line in found.survival_warnings if line.startswith("WARNING: ")]
+    compared = two_methods(tmp_path, gain)
+    entry = overall(compared)
+    assert {
+        kind: next(iter(ranges.carriers)) for kind, ranges in entry.survives.left_out.items() if ranges.carriers
+    } == carried
+    warnings = [line for line in compared.survival_warnings if line.startswith("WARNING: ")]
     assert bool(warnings) == bool(carried)
-    assert all(any(f"without the {what} `{item}`" in line for line in warnings) for what, item in carried.items())
-    assert found.records()["warnings"] == list(found.survival_warnings)
+    assert all(any(f"without the {kind} `{item}`" in line for line in warnings) for kind, item in carried.items())
+    assert compared.records()["warnings"] == list(compared.survival_warnings)
 
 
 def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
-    found = two_methods(tmp_path, lambda one, language: 12 * (one == "dog") + 3 * (language == "jpn"))
-    one = overall(found)
+    compared = two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog") + 3 * (language == "jpn"))
+    entry = overall(compared)
     tables = {}
     for name in ("plain", "align"):
         for seed in range(3):
@@ -124,7 +126,7 @@ def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
 
     families = {"deu": "Indo-European", "fra": "Indo-European", "nld": "Indo-European", "fin": "Uralic", "est": "Uralic",
                 "jpn": "Japonic"}  # fmt: skip
-    assert one.test.effect == pytest.approx(effect(lambda table: table.label != ""))
+    assert entry.test.effect == pytest.approx(effect(lambda table: table.label != ""))
     expected = {
         "class": {item: effect(lambda table: table.label != item) for item in CLASSES},  # noqa: B023
         "language": {item: effect(lambda table: table.language != item) for item in TARGETS},  # noqa: B023
@@ -133,14 +135,14 @@ def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
             for item in ("Indo-European", "Uralic", "Japonic")
         },
     }
-    for what, values in expected.items():
-        left = one.survives.left_out[what]
-        assert left.n == len(values)
-        assert (left.lowest[0], left.highest[0]) == (min(values, key=values.get), max(values, key=values.get))
-        assert (left.lowest[1].effect, left.highest[1].effect) == pytest.approx(
+    for kind, values in expected.items():
+        ranges = entry.survives.left_out[kind]
+        assert ranges.n == len(values)
+        assert (ranges.lowest[0], ranges.highest[0]) == (min(values, key=values.get), max(values, key=values.get))
+        assert (ranges.lowest[1].effect, ranges.highest[1].effect) == pytest.approx(
             (min(values.values()), max(values.values()))
         )
-    by_class = {part.part: part for part in found.by_class}
+    by_class = {part.part: part for part in compared.by_class}
     assert {item: part.without for item, part in by_class.items()} == pytest.approx(expected["class"])
     assert by_class["dog"].test.effect == pytest.approx(effect(lambda table: table.label == "dog"))
     assert by_class["dog"].items == (N, N)
@@ -149,17 +151,17 @@ def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
 def test_the_flags_carry_the_reference_runs():
     """The figures of the audit: five effects with the class `Flags` and without it."""
     names = ["plain", "drift_reg", "dist_align", "mined_align", "align_consistency", "freeze_lower"]
-    found = compare_methods(collect(names, REFERENCE))
+    compared = compare_methods(collect(names, REFERENCE))
     expected = {
         "drift_reg": (5.0, 1.2), "dist_align": (10.7, 5.9), "mined_align": (9.6, 4.7), "align_consistency": (12.5, 8.0),
         "freeze_lower": (0.3, -1.5),
     }  # fmt: skip
     for name, numbers in expected.items():
-        one = overall(found, name)
-        item, test = one.survives.left_out["class"].lowest
+        entry = overall(compared, name)
+        item, test = entry.survives.left_out["class"].lowest
         assert item == "Flags"
-        assert (round(100 * one.test.effect, 1), round(100 * test.effect, 1)) == numbers
-    assert re.sub(r" \[[^]]*\]", "", found.survival_warnings[0]) == (
+        assert (round(100 * entry.test.effect, 1), round(100 * test.effect, 1)) == numbers
+    assert re.sub(r" \[[^]]*\]", "", compared.survival_warnings[0]) == (
         "WARNING: without the class `Flags`, more than half of the effect is lost, or its sign: `mined_align` +4.7"
         " instead of +9.6; `drift_reg` +1.2 instead of +5.0; `freeze_lower` -1.5 instead of +0.3."
         " More than a third: `align_consistency` +8.0 instead of +12.5; `dist_align` +5.9 instead of +10.7."
@@ -167,9 +169,9 @@ def test_the_flags_carry_the_reference_runs():
 
 
 def test_runs_on_118_languages_without_probabilities():
-    found = compare_methods(collect(["plain", "dist_align"], REFERENCE_120))
-    left = overall(found, "dist_align").survives.left_out
-    assert {what: one.n for what, one in left.items()} == {"class": 9, "language": 118, "family": 19}
+    compared = compare_methods(collect(["plain", "dist_align"], REFERENCE_120))
+    ranges = overall(compared, "dist_align").survives.left_out
+    assert {kind: entry.n for kind, entry in ranges.items()} == {"class": 9, "language": 118, "family": 19}
 
 
 # --- the macro-averaged score ------------------------------------------------------------------------------------------
@@ -184,16 +186,16 @@ def test_macro_f1_is_that_of_scikit_learn(seed):
     expected = f1_score(labels, predictions, average="macro", zero_division=0.0)
     assert measure.macro_f1(labels, predictions, 9) == pytest.approx(expected)
     counts = measure.class_counts(labels, predictions, np.zeros(30, dtype=int), (1, 9))
-    found = measure.class_ratios(counts, "macro_f1")
-    assert found.score == pytest.approx([expected])
+    compared = measure.class_ratios(counts, "macro_f1")
+    assert compared.score == pytest.approx([expected])
     each = f1_score(labels, predictions, average=None, labels=range(9), zero_division=np.nan)
-    assert found.each[0] == pytest.approx(each, nan_ok=True)
+    assert compared.each[0] == pytest.approx(each, nan_ok=True)
 
 
 def test_the_macro_effect_is_that_of_the_macro_scores(tmp_path):
-    found = two_methods(tmp_path, lambda one, language: 12 * (one == "dog"))
+    compared = two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
     macro = compare_methods(collect(["plain", "align"], tmp_path), metric="macro_f1")
-    survives = overall(found).survives
+    survives = overall(compared).survives
     test = overall(macro).test
     assert (survives.macro.effect, survives.macro.low, survives.macro.high, survives.macro_p_holm) == pytest.approx(
         (test.effect, test.low, test.high, overall(macro).p_holm)
@@ -206,37 +208,38 @@ def test_the_macro_effect_is_that_of_the_macro_scores(tmp_path):
 
 
 def test_without_predictions_there_are_no_classes_and_a_note_says_why(tmp_path, cli):
-    found = two_methods(tmp_path, lambda one, language: 8)
+    compared = two_methods(tmp_path, lambda entry, language: 8)
     (folder,) = (tmp_path / "align").glob("*-s1")
     (folder / "predictions.parquet").unlink()
-    found = compare_methods(collect(["plain", "align"], tmp_path))
-    reason = f"`{folder / 'predictions.parquet'}` cannot be read: No such file or directory"
-    assert overall(found).survives.left_out["class"] == reason
-    assert overall(found).survives.left_out["language"].n == len(TARGETS)
-    assert f"no class is left out: {reason}." in method_tables(found)[1].notes
+    compared = compare_methods(collect(["plain", "align"], tmp_path))
+    reason = overall(compared).survives.left_out["class"]
+    assert reason.startswith(f"`{folder / 'predictions.parquet'}` cannot be read (")
+    assert reason.endswith("Run the recipe again with `--again`")
+    assert overall(compared).survives.left_out["language"].n == len(TARGETS)
+    assert f"no class is left out: {reason}." in method_tables(compared)[1].notes
     answer = cli("compare", "plain", "align", "--results", str(tmp_path), "--by", "class")
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert answer.stderr == f"Error: `--by class` has no classes to show: {reason}. Choose another view.\n"
 
 
 def test_one_method_without_predictions_takes_none_from_the_others(tmp_path):
-    two_methods(tmp_path, lambda one, language: 12 * (one == "dog"))
+    two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
     for seed in range(3):
-        (make_run(tmp_path, "other", seed, lambda one, language: 20) / "predictions.parquet").unlink()
-    found = compare_methods(collect(["plain", "align", "other"], tmp_path))
-    assert overall(found).survives.left_out["class"].lowest[0] == "dog"
-    assert "cannot be read" in overall(found, "other").survives.left_out["class"]
-    assert {part.method for part in found.by_class} == {"align"}
-    assert any(note.startswith("no class is left out of `other`: ") for note in method_tables(found)[1].notes)
+        (make_run(tmp_path, "other", seed, lambda entry, language: 20) / "predictions.parquet").unlink()
+    compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
+    assert overall(compared).survives.left_out["class"].lowest[0] == "dog"
+    assert "cannot be read" in overall(compared, "other").survives.left_out["class"]
+    assert {part.method for part in compared.by_class} == {"align"}
+    assert any(note.startswith("no class is left out of `other`: ") for note in method_tables(compared)[1].notes)
 
 
 def test_predictions_of_another_run_are_not_taken(tmp_path):
-    two_methods(tmp_path, lambda one, language: 8)
+    two_methods(tmp_path, lambda entry, language: 8)
     (folder,) = (tmp_path / "align").glob("*-s1")
-    (other,) = (tmp_path / "plain").glob("*-s1")
-    (folder / "predictions.parquet").write_bytes((other / "predictions.parquet").read_bytes())
-    found = compare_methods(collect(["plain", "align"], tmp_path))
-    assert overall(found).survives.left_out["class"].endswith("they are not of one run.")
+    (foreign,) = (tmp_path / "plain").glob("*-s1")
+    (folder / "predictions.parquet").write_bytes((foreign / "predictions.parquet").read_bytes())
+    compared = compare_methods(collect(["plain", "align"], tmp_path))
+    assert overall(compared).survives.left_out["class"].endswith("they are not of one run")
 
 
 def test_entities_are_counted_by_type():
@@ -244,9 +247,9 @@ def test_entities_are_counted_by_type():
     predictions = [["B-LOC", "I-LOC", "O", "O"], ["B-LOC", "B-PER"]]
     counts = measure.entity_counts(labels, predictions, ["LOC", "PER"])
     assert counts.tolist() == [[1, 1, 2], [1, 2, 1]]
-    found = measure.class_ratios(counts, "f1")
-    assert found.score == pytest.approx(measure.entity_scores(labels, predictions).f1)
-    assert found.without == pytest.approx([2 / 3, 2 / 3])
+    compared = measure.class_ratios(counts, "f1")
+    assert compared.score == pytest.approx(measure.entity_scores(labels, predictions).f1)
+    assert compared.without == pytest.approx([2 / 3, 2 / 3])
     assert message(measure.class_ratios, counts, "bleu") == (
         "`bleu` is no score that adds up over classes; expected accuracy, macro_f1, f1."
     )
@@ -269,9 +272,9 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
     run = Result(tmp_path, {"kind": kind, "scores": [
         {"language": "deu", "split": "test", "metric": metric, "value": right[metric]}
     ]})  # fmt: skip
-    found = classes_of({"plain": {"0": run}}, metric)
-    assert found.names == names
-    assert measure.class_ratios(found.table("plain", ["0"], ["deu"]), metric).without[0, 0] == pytest.approx(without)
+    compared = classes_of({"plain": {"0": run}}, metric)
+    assert compared.names == names
+    assert measure.class_ratios(compared.table("plain", ["0"], ["deu"]), metric).without[0, 0] == pytest.approx(without)
 
 
 def test_a_task_without_classes_says_so(tmp_path):
@@ -292,19 +295,19 @@ def test_carriers_lose_more_than_half_or_the_sign():
 
 
 def test_every_form_has_what_the_effects_survive(tmp_path, cli):
-    two_methods(tmp_path, lambda one, language: 12 * (one == "dog"))
+    two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
     words = ("compare", "plain", "align", "--results", str(tmp_path))
     text = cli(*words).stdout
     assert "what the effects survive" in text
     assert "WARNING: without the class `dog`" in text
     data = json.loads(cli(*words, "--json").stdout)
-    left = data["comparisons"][0]["leave_out"]
-    assert left["class"]["lowest"]["without"] == left["class"]["carriers"][0]["without"] == "dog"
+    ranges = data["comparisons"][0]["leave_out"]
+    assert ranges["class"]["lowest"]["without"] == ranges["class"]["carriers"][0]["without"] == "dog"
     assert {"effect", "low", "high", "p", "p_holm"} == set(data["comparisons"][0]["macro"])
-    assert {one["part"] for one in data["by_class"]} == set(CLASSES)
+    assert {entry["part"] for entry in data["by_class"]} == set(CLASSES)
     (row, *_) = csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout))
     assert (row["class_lowest_without"], row["class_carriers"], row["language_carriers"]) == ("dog", "dog", "")
-    assert float(row["class_lowest_effect"]) == left["class"]["lowest"]["effect"]
+    assert float(row["class_lowest_effect"]) == ranges["class"]["lowest"]["effect"]
     assert "WARNING: without the class `dog`" in cli(*words, "--format", "csv").stderr
     by_class = cli(*words, "--by", "class", "--format", "csv").stdout
     assert next(csv.DictReader(io.StringIO(by_class)))["part"] == "dog"
@@ -313,76 +316,76 @@ def test_every_form_has_what_the_effects_survive(tmp_path, cli):
 
 
 def test_a_table_of_scores_has_languages_and_families(tmp_path, cli):
-    found = two_methods(tmp_path / "runs", lambda one, language: 12 * (language == "fin"))
+    compared = two_methods(tmp_path / "runs", lambda entry, language: 12 * (language == "fin"))
     lines = ["model,task,method,seed,language,metric,value"]
     for path in (tmp_path / "runs").rglob("result.json"):
         data = json.loads(path.read_text())
-        lines += [f"m,t,{data['recipe']['name']},{data['seed']},{one['language']},accuracy,{one['value']}"
-                  for one in data["scores"] if one["metric"] == "accuracy"]  # fmt: skip
+        lines += [f"m,t,{data['recipe']['name']},{data['seed']},{entry['language']},accuracy,{entry['value']}"
+                  for entry in data["scores"] if entry["metric"] == "accuracy"]  # fmt: skip
     table = tmp_path / "scores.csv"
     table.write_text("\n".join(lines))
     scored = compare(read_scores(table), "plain", paired=True)
-    left, own = (overall(one).survives.left_out for one in (found, scored_as(scored)))
-    for what in ("language", "family"):
-        assert own[what].carriers == pytest.approx(left[what].carriers)
-        assert own[what].lowest[0] == left[what].lowest[0] == {"language": "fin", "family": "Uralic"}[what]
-    assert own["class"] == "a table of scores has no predictions"
+    ranges, of_table = (overall(entry).survives.left_out for entry in (compared, scored_as(scored)))
+    for kind in ("language", "family"):
+        assert of_table[kind].carriers == pytest.approx(ranges[kind].carriers)
+        assert of_table[kind].lowest[0] == ranges[kind].lowest[0] == {"language": "fin", "family": "Uralic"}[kind]
+    assert of_table["class"] == "a table of scores has no predictions"
     assert "WARNING: " in cli("compare", "--table", str(table), "--baseline", "plain").stdout
 
 
-def scored_as(found):
+def scored_as(compared):
     """A comparison of a table under the name that `overall` looks for."""
-    return type("Found", (), {"comparisons": found})
+    return type("Found", (), {"comparisons": compared})
 
 
 # --- fewer than four targets --------------------------------------------------------------------------------------------
 
 
 def test_few_targets_lead_with_each_language(tmp_path, cli):
-    found = two_methods(tmp_path, lambda one, language: 6 + 8 * (language == "deu"), targets=["deu", "jpn"])
-    one = overall(found)
-    assert (one.test.low, one.test.high, one.test.p, one.p_holm, one.bootstrap) == (
+    compared = two_methods(tmp_path, lambda entry, language: 6 + 8 * (language == "deu"), targets=["deu", "jpn"])
+    entry = overall(compared)
+    assert (entry.test.low, entry.test.high, entry.test.p, entry.p_holm, entry.bootstrap) == (
         None,
         None,
         None,
         None,
         (None, None),
     )
-    assert one.test.reason == "no ranking over 2 languages, at least 4 are needed: read each one by itself"
-    assert [part.part for part in one.each] == ["deu", "jpn"]
-    assert one.each == found.by_language
-    assert [part.p_holm for part in one.each] == pytest.approx(measure.holm([part.test.p for part in one.each]))
-    first, main, *_ = method_tables(found)
+    assert entry.test.reason == "no ranking over 2 languages, at least 4 are needed: read each one by itself"
+    assert [part.part for part in entry.each] == ["deu", "jpn"]
+    assert entry.each == compared.by_language
+    assert [part.p_holm for part in entry.each] == pytest.approx(measure.holm([part.test.p for part in entry.each]))
+    first, main, *_ = method_tables(compared)
     assert [row[:2] for row in first.rows] == [("align", "deu German"), ("align", "jpn Japanese")]
     assert all("[" in row[4] for row in first.rows)
     assert "[" not in main.rows[1][2]
     data = json.loads(cli("compare", "plain", "align", "--results", str(tmp_path), "--json").stdout)
     assert [part["part"] for part in data["comparisons"][0]["each"]] == ["deu", "jpn"]
-    assert "each" not in method_data(found).columns
+    assert "each" not in method_data(compared).columns
 
 
 def test_holm_is_over_all_languages_and_methods_where_targets_are_few(tmp_path):
-    two_methods(tmp_path, lambda one, language: 6, targets=["deu", "jpn"])
+    two_methods(tmp_path, lambda entry, language: 6, targets=["deu", "jpn"])
     for seed in range(3):
-        make_run(tmp_path, "other", seed, lambda one, language: 25 + 5 * seed % 3, targets=["deu", "jpn"])  # noqa: B023
-    found = compare_methods(collect(["plain", "align", "other"], tmp_path))
-    parts = [part for name in ("align", "other") for part in overall(found, name).each]
+        make_run(tmp_path, "other", seed, lambda entry, language: 25 + 5 * seed % 3, targets=["deu", "jpn"])  # noqa: B023
+    compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
+    parts = [part for name in ("align", "other") for part in overall(compared, name).each]
     assert len(parts) == 4
     assert [part.p_holm for part in parts] == pytest.approx(measure.holm([part.test.p for part in parts]))
 
 
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):
-    one = overall(two_methods(tmp_path / "one", lambda one, language: 6, targets=["deu"]))
-    assert one.test == one.each[0].test
-    assert set(one.survives.left_out) == {"class", "language", "family"}
-    assert one.survives.left_out["language"] == "there is one language"
-    four = overall(two_methods(tmp_path / "four", lambda one, language: 6, targets=TARGETS[:4]))
+    entry = overall(two_methods(tmp_path / "one", lambda entry, language: 6, targets=["deu"]))
+    assert entry.test == entry.each[0].test
+    assert set(entry.survives.left_out) == {"class", "language", "family"}
+    assert entry.survives.left_out["language"] == "there is one language"
+    four = overall(two_methods(tmp_path / "four", lambda entry, language: 6, targets=TARGETS[:4]))
     assert (four.each, four.test.low is None) == ((), False)
 
 
 def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_of_all(tmp_path):
     for name, targets, leads in (("many", TARGETS, False), ("few", ["deu", "jpn"], True)):
-        two_methods(tmp_path / name, lambda one, language: 12 * (one == "dog"), targets=targets)
+        two_methods(tmp_path / name, lambda entry, language: 12 * (entry == "dog"), targets=targets)
         facts = facts_of(collect(["plain", "align"], tmp_path / name))
         section = headline(facts)
         titles = [table.title for table in section.tables]

@@ -24,8 +24,8 @@ def class_counts(labels: Integers, predictions: Integers, groups: Integers, shap
     n_groups, n_classes = shape
 
     def counted(classes: Integers, of: Integers) -> Integers:
-        found: Integers = np.bincount(of * n_classes + classes, minlength=n_groups * n_classes)
-        return found.reshape(n_groups, n_classes)
+        counts: Integers = np.bincount(of * n_classes + classes, minlength=n_groups * n_classes)
+        return counts.reshape(n_groups, n_classes)
 
     right = labels == predictions
     return np.stack([counted(labels[right], groups[right]), counted(labels, groups), counted(predictions, groups)], -1)
@@ -39,13 +39,13 @@ def entity_counts(
     Texts are the IOB2 tags of their words, entities as in `entities`; right is one of the same type, first and last word.
     """
     places = {name: place for place, name in enumerate(types)}
-    found = np.zeros((len(types), 3), dtype=np.int64)
-    for one, other in zip(labels, predictions, strict=True):
-        gold, predicted = entities(one), entities(other)
+    counts = np.zeros((len(types), 3), dtype=np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        gold, predicted = entities(label), entities(prediction)
         for column, spans in enumerate((gold & predicted, gold, predicted)):
             for kind, _, _ in spans:
-                found[places[kind], column] += 1
-    return found
+                counts[places[kind], column] += 1
+    return counts
 
 
 @dataclass(frozen=True)

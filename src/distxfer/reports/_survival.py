@@ -43,18 +43,21 @@ def survival_table(
     A row for each method and what is left out, methods in the order of their effects. What is not defined for any method has
     no rows, and a note that says why.
     """
-    chosen = sorted((one for one in comparisons if (one.subset != "all") == subsets), key=lambda one: -one.test.effect)
+    chosen = sorted(
+        (row for row in comparisons if (row.subset != "all") == subsets),
+        key=lambda row: -row.test.effect,
+    )
     rows = [
         (
-            one.method,
-            *([one.subset] if subsets else []),
-            f"{scale * one.test.effect:+.1f}",
-            what,
-            _range(left, scale),
+            comparison.method,
+            *([comparison.subset] if subsets else []),
+            f"{scale * comparison.test.effect:+.1f}",
+            kind,
+            _range(result, scale),
         )
-        for one in chosen
-        for what in _LEFT_OUT
-        if not isinstance(left := one.survives.left_out[what], str)
+        for comparison in chosen
+        for kind in _LEFT_OUT
+        if not isinstance(result := comparison.survives.left_out[kind], str)
     ]
     notes = (
         *warnings,
@@ -68,19 +71,19 @@ def survival_table(
 
 def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
     """Return why no class, language or family is left out, and of which methods where others have one."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for one in comparisons:
-        for what, left in one.survives.left_out.items():
-            if isinstance(left, str):
-                found.setdefault((what, left), []).append(f"`{one.method}`")
+    methods: dict[tuple[str, str], list[str]] = {}
+    for comparison in comparisons:
+        for kind, result in comparison.survives.left_out.items():
+            if isinstance(result, str):
+                methods.setdefault((kind, result), []).append(f"`{comparison.method}`")
     return [
-        f"no {what} is left out{'' if len(names) == len(comparisons) else f' of {listed(names)}'}: {reason}."
-        for (what, reason), names in found.items()
+        f"no {kind} is left out{'' if len(names) == len(comparisons) else f' of {listed(names)}'}: {reason}."
+        for (kind, reason), names in methods.items()
     ]
 
 
-def _range(one: LeaveOneOut, scale: float) -> str:
-    (lowest, low), (highest, high) = one.lowest, one.highest
+def _range(result: LeaveOneOut, scale: float) -> str:
+    (lowest, low), (highest, high) = result.lowest, result.highest
     return f"{scale * low.effect:+.1f} {lowest} to {scale * high.effect:+.1f} {highest}"
 
 
@@ -95,7 +98,7 @@ def each_target_table(
 
     Its notes have others `before` and `after` them.
     """
-    parts = [part for one in comparisons for part in one.each]
+    parts = [part for comparison in comparisons for part in comparison.each]
     rows = [
         (
             part.method,
@@ -142,8 +145,10 @@ def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a comparison without tables in it, for CSV: `macro_effect`, `class_lowest_without` and so on."""
     flat = {key: value for key, value in record.items() if key not in ("macro", "leave_out", "each")}
     flat |= {f"macro_{key}": (record["macro"] or {}).get(key) for key in ("effect", "low", "high", "p", "p_holm")}
-    for what, one in record["leave_out"].items():
+    for kind, result in record["leave_out"].items():
         for end in ("lowest", "highest"):
-            flat |= {f"{what}_{end}_{key}": one.get(end, {}).get(key) for key in ("without", "effect", "low", "high")}
-        flat[f"{what}_carriers"] = [item["without"] for item in one.get("carriers", ())]
+            flat |= {
+                f"{kind}_{end}_{key}": result.get(end, {}).get(key) for key in ("without", "effect", "low", "high")
+            }
+        flat[f"{kind}_carriers"] = [item["without"] for item in result.get("carriers", ())]
     return flat

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import ArrowException, compute, parquet
+from pyarrow import ArrowException, compute
 
 from distxfer.errors import InputError
+from distxfer.experiments._comparisons._one_seed import stored_predictions
 from distxfer.experiments._results._result import Result
 from distxfer.measure import class_counts, class_ratios, entity_counts
 
@@ -47,56 +48,64 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
 
     A method has none where the predictions of a run cannot be read, or are not what its scores are of.
     """
-    kind = str(next(run for own in runs.values() for run in own.values()).data.get("kind", "classification"))
+    kind = str(
+        next(run for of_method in runs.values() for run in of_method.values()).data.get("kind", "classification")
+    )
     if metric not in _METRICS.get(kind, ()):
         return f"a task of the kind `{kind}` has no classes that its `{metric}` is made up of"
     stored: dict[str, dict[str, tuple[list[str], dict[str, Counts]]]] = {}
     reasons = {}
-    for method, own in runs.items():
+    for method, of_method in runs.items():
         try:
-            stored[method] = {seed: _stored(run, kind, metric) for seed, run in own.items()}
+            stored[method] = {seed: _stored(run, kind, metric) for seed, run in of_method.items()}
         except InputError as error:
-            reasons[method] = str(error)
-    names = tuple(sorted({name for own in stored.values() for found, _ in own.values() for name in found}))
-    counts = {method: {seed: _aligned(names, *found) for seed, found in own.items()} for method, own in stored.items()}
-    return Classes(names, metric, counts, reasons)
+            reasons[method] = str(error).rstrip(".")
+    runs_read = [run for of_method in stored.values() for run in of_method.values()]
+    names = tuple(sorted({name for classes, _ in runs_read for name in classes}))
+    aligned = {
+        method: {seed: _aligned(names, *counts) for seed, counts in of_method.items()}
+        for method, of_method in stored.items()
+    }
+    return Classes(names, metric, aligned, reasons)
 
 
-def _aligned(names: Sequence[str], own: Sequence[str], by_language: Mapping[str, Counts]) -> dict[str, Counts]:
+def _aligned(names: Sequence[str], run_names: Sequence[str], by_language: Mapping[str, Counts]) -> dict[str, Counts]:
     """Return the counts of a run by language for all `names`, of which it has its `own`."""
-    columns = [names.index(name) for name in own]
-    found = {language: np.zeros((len(names), 3), dtype=np.int64) for language in by_language}
+    columns = [names.index(name) for name in run_names]
+    aligned = {language: np.zeros((len(names), 3), dtype=np.int64) for language in by_language}
     for language, counts in by_language.items():
-        found[language][columns] = counts
-    return found
+        aligned[language][columns] = counts
+    return aligned
 
 
 def _stored(run: Result, kind: str, metric: str) -> tuple[list[str], dict[str, Counts]]:
     """Return the classes of a run and its counts by language, checked against its scores; raises InputError."""
     path = run.folder / "predictions.parquet"
-    table = _table(path)
-    names, found = _of_entities(table) if kind == "entities" else _of_labels(table, path, words=kind == "tokens")
-    for one in run.scores:
-        if (one["split"], one["metric"]) == ("test", metric):
-            counts = found.get(str(one["language"]))
+    table = _table(run.folder)
+    names, counts_by_language = (
+        _of_entities(table) if kind == "entities" else _of_labels(table, path, words=kind == "tokens")
+    )
+    for row in run.scores:
+        if (row["split"], row["metric"]) == ("test", metric):
+            counts = counts_by_language.get(str(row["language"]))
             score = np.nan if counts is None else float(class_ratios(counts, metric).score)
-            if not abs((0.0 if np.isnan(score) and counts is not None else score) - one["value"]) < 1e-6:
+            if np.isnan(score) and counts is not None:
+                score = 0.0  # what an F1 without entities is
+            if not abs(score - row["value"]) < 1e-6:
                 raise InputError(
-                    f"`{path}` has the {metric} {score:.4f} in `{one['language']}`, and the run's `result.json`"
-                    f" {one['value']:.4f}: they are not of one run."
+                    f"`{path}` has the {metric} {score:.4f} in `{row['language']}`, and the run's `result.json`"
+                    f" {row['value']:.4f}: they are not of one run."
                 )
-    return names, found
+    return names, counts_by_language
 
 
-def _table(path: Path) -> pa.Table:
+def _table(folder: Path) -> pa.Table:
+    """Return the labels and predictions of a run as text, without examples that have no label; raises InputError."""
+    table = stored_predictions(folder)
     try:
-        with path.open("rb") as stream:
-            table = parquet.read_table(stream, columns=_COLUMNS)
-        table = pa.table({name: table[name].cast(pa.string()) for name in _COLUMNS})
-    except (OSError, ArrowException, KeyError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise InputError(f"`{path}` cannot be read: {why}") from error
-    return table.drop_null()
+        return pa.table({name: table[name].cast(pa.string()) for name in _COLUMNS}).drop_null()
+    except (ArrowException, KeyError) as error:
+        raise InputError(f"`{folder / 'predictions.parquet'}` is no table of texts: {error}") from error
 
 
 def _of_labels(table: pa.Table, path: Path, *, words: bool) -> tuple[list[str], dict[str, Counts]]:
@@ -112,8 +121,8 @@ def _of_labels(table: pa.Table, path: Path, *, words: bool) -> tuple[list[str], 
         groups = np.repeat(groups, lengths[0])
         columns = [lists.flatten() for lists in split]
     names = sorted(set(columns[0].unique().to_pylist()) | set(columns[1].unique().to_pylist()))
-    known = pa.array(names, pa.string())
-    labels, predictions = (compute.index_in(one, known).to_numpy(zero_copy_only=False) for one in columns)
+    values = pa.array(names, pa.string())
+    labels, predictions = (compute.index_in(column, values).to_numpy(zero_copy_only=False) for column in columns)
     codes = languages.dictionary.to_pylist()
     counts = class_counts(labels, predictions, groups, (len(codes), len(names)))
     return names, dict(zip(codes, counts, strict=True))
@@ -126,6 +135,6 @@ def _of_entities(table: pa.Table) -> tuple[list[str], dict[str, Counts]]:
         of_language = texts.setdefault(language, ([], []))
         of_language[0].append(label.split())
         of_language[1].append(prediction.split())
-    tags = {tag for both in texts.values() for side in both for text in side for tag in text}
+    tags = {tag for sides in texts.values() for side in sides for text in side for tag in text}
     names = sorted({tag[2:] for tag in tags if tag[:2] in ("B-", "I-")})
-    return names, {language: entity_counts(*both, names) for language, both in texts.items()}
+    return names, {language: entity_counts(*sides, names) for language, sides in texts.items()}

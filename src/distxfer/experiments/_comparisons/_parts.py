@@ -57,40 +57,40 @@ def parts_of(
     rows: list[Part] = []
     notes = []
     for method in (name for name in group.runs if name != group.baseline):
-        own, lost = [], []
+        rows_of_method, lost = [], []
         parts: dict[str, set[str]] = {}
         for code in sorted(tests[method] | tests[group.baseline]):
             parts.setdefault(part_of(code), set()).add(code)
         for part, languages in parts.items():
-            found = _part(group, method, part, languages)
-            if found:
-                own.append(found)
+            row = _part(group, method, part, languages)
+            if row:
+                rows_of_method.append(row)
             elif tests[method] & tests[group.baseline] & languages:
                 lost.append(f"`{part}`")
-        own.sort(key=lambda one: (one.distance is None, one.distance or 0.0, one.part))
-        rows += own if together else _corrected(own)
+        rows_of_method.sort(key=lambda row: (row.distance is None, row.distance or 0.0, row.part))
+        rows += rows_of_method if together else _corrected(rows_of_method)
         notes += [f"`{method}` and `{group.baseline}` have no seed in common on {listed(lost)}"] if lost else []
     return tuple(_corrected(rows) if together else rows), tuple(notes)
 
 
 def _corrected(parts: list[Part]) -> list[Part]:
-    corrected = holm_over([one.test for one in parts])
-    return [replace(one, p_holm=p) for one, p in zip(parts, corrected, strict=True)]
+    corrected = holm_over([part.test for part in parts])
+    return [replace(part, p_holm=p) for part, p in zip(parts, corrected, strict=True)]
 
 
 def _part(group: Group, method: str, part: str, languages: Container[str]) -> Part | None:
-    both = pair(group, method, languages.__contains__)
-    if both.empty:
+    full = pair(group, method, languages.__contains__)
+    if full.empty:
         return None
-    known = [group.far_from[code] for code in both.languages if code in group.far_from]
+    distances = [group.far_from[code] for code in full.languages if code in group.far_from]
     return Part(
         method=method,
         part=part,
-        languages=both.languages,
-        distance=fmean(known) if known else None,
-        mean_baseline=float(both.scores[group.baseline].mean()),
-        mean=float(both.scores[method].mean()),
-        test=tested(group, method, both),
+        languages=full.languages,
+        distance=fmean(distances) if distances else None,
+        mean_baseline=float(full.scores[group.baseline].mean()),
+        mean=float(full.scores[method].mean()),
+        test=tested(group, method, full),
         p_holm=None,
-        dropped=both.dropped,
+        dropped=full.dropped,
     )

@@ -53,8 +53,8 @@ class Survival:
         return {
             "macro": None if self.macro is None else {**_record(self.macro), "p_holm": self.macro_p_holm},
             "leave_out": {
-                what: {"reason": one} if isinstance(one, str) else _left_out_record(one)
-                for what, one in self.left_out.items()
+                kind: {"reason": result} if isinstance(result, str) else _left_out_record(result)
+                for kind, result in self.left_out.items()
             },
         }
 
@@ -64,7 +64,7 @@ def family(code: str) -> str:
     return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
 
 
-def survival(group: Group, method: str, both: Full, test: Test) -> Survival:
+def survival(group: Group, method: str, full: Full, test: Test) -> Survival:
     """Return what the effect of a method survives, on the scores that it and the baseline have in full.
 
     A language or family is left out with all its scores. A class is left out with all test items that have its label (for
@@ -74,68 +74,68 @@ def survival(group: Group, method: str, both: Full, test: Test) -> Survival:
     """
     anew = replace(group, items=None)
     return Survival(
-        macro=_macro(anew, both, test),
+        macro=_macro(anew, full, test),
         left_out={
-            "class": _classes(anew, method, both, test),
-            "language": _languages(group, method, both, lambda code: code, "language", test),
-            "family": _languages(group, method, both, family, "family", test),
+            "class": _classes(anew, method, full, test),
+            "language": _languages(group, method, full, lambda code: code, "language", test),
+            "family": _languages(group, method, full, family, "family", test),
         },
     )
 
 
-def _macro(group: Group, both: Full, test: Test) -> Crossed | None:
+def _macro(group: Group, full: Full, test: Test) -> Crossed | None:
     if group.macro is None:
         return None
     try:
         scores = {
-            name: np.array([[group.macro[name][seed][code] for code in both.languages] for seed in seeds])
-            for name, seeds in both.seeds.items()
+            name: np.array([[group.macro[name][seed][code] for code in full.languages] for seed in seeds])
+            for name, seeds in full.seeds.items()
         }
     except KeyError:  # some run has no such score
         return None
-    return test(group, Full(both.languages, both.seeds, scores, both.dropped))
+    return test(group, Full(full.languages, full.seeds, scores, full.dropped))
 
 
 def _languages(
-    group: Group, method: str, both: Full, part_of: Callable[[str], str], what: str, test: Test
+    group: Group, method: str, full: Full, part_of: Callable[[str], str], kind: str, test: Test
 ) -> LeaveOneOut | str:
-    parts = dict.fromkeys(map(part_of, both.languages))
+    parts = dict.fromkeys(map(part_of, full.languages))
     if len(parts) < 2:
-        return f"there is one {what}"
-    tables = {part: both.of(lambda code, part=part: part_of(code) != part) for part in parts}  # type: ignore[misc]
-    return _left_out(group, method, both, tables, test)
+        return f"there is one {kind}"
+    tables = {part: full.of(lambda code, part=part: part_of(code) != part) for part in parts}  # type: ignore[misc]
+    return _left_out(group, method, full, tables, test)
 
 
-def _classes(group: Group, method: str, both: Full, test: Test) -> LeaveOneOut | str:
+def _classes(group: Group, method: str, full: Full, test: Test) -> LeaveOneOut | str:
     classes = group.classes
     if isinstance(classes, str):
         return classes
-    ratios = class_tables(classes, both)
+    ratios = class_tables(classes, full)
     if isinstance(ratios, str):
         return ratios
-    there = np.any([one.b.sum(axis=(0, 1)) > 0 for one in ratios.values()], axis=0)
+    occurs = np.any([ratio.b.sum(axis=(0, 1)) > 0 for ratio in ratios.values()], axis=0)
     tables = {
-        name: _defined({key: one.without[:, :, place] for key, one in ratios.items()}, both)
+        name: _defined({key: ratio.without[:, :, place] for key, ratio in ratios.items()}, full)
         for place, name in enumerate(classes.names)
-        if there[place]
+        if occurs[place]
     }
-    tables = {name: one for name, one in tables.items() if one.languages}
-    return _left_out(group, method, both, tables, test) if len(tables) > 1 else "there is one class"
+    tables = {name: table for name, table in tables.items() if table.languages}
+    return _left_out(group, method, full, tables, test) if len(tables) > 1 else "there is one class"
 
 
-def class_tables(classes: Classes, both: Full) -> dict[str, ClassRatios] | str:
+def class_tables(classes: Classes, full: Full) -> dict[str, ClassRatios] | str:
     """Return the scores of both methods as ratios of sums over classes, (seeds, languages, classes), or why there are none."""
-    reasons = [classes.reasons[name] for name in both.seeds if name in classes.reasons]
+    reasons = [classes.reasons[name] for name in full.seeds if name in classes.reasons]
     if reasons:
         return reasons[0]
     try:
-        counts = {name: classes.table(name, seeds, both.languages) for name, seeds in both.seeds.items()}
+        counts = {name: classes.table(name, seeds, full.languages) for name, seeds in full.seeds.items()}
     except KeyError as error:
         return f"there are no predictions for {error}"
-    labels = [one[..., 1] for one in counts.values()]
-    if any(not (one == labels[0][:1]).all() for one in labels):
+    labels = [count[..., 1] for count in counts.values()]
+    if any(not (count == labels[0][:1]).all() for count in labels):
         return "the runs were not tested on the same items"
-    return {name: class_ratios(one, classes.metric) for name, one in counts.items()}
+    return {name: class_ratios(count, classes.metric) for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -175,26 +175,26 @@ def class_parts(group: Group) -> tuple[ClassPart, ...]:
     """Return the effect of each method on each class, those first without which least of the whole effect is left."""
     rows: list[ClassPart] = []
     for method in (name for name in group.runs if name != group.baseline):
-        own = _class_parts(group, method)
-        corrected = holm_over([one.test for one in own])
-        rows += [replace(one, p_holm=p) for one, p in zip(own, corrected, strict=True)]
+        parts = _class_parts(group, method)
+        corrected = holm_over([part.test for part in parts])
+        rows += [replace(part, p_holm=p) for part, p in zip(parts, corrected, strict=True)]
     return tuple(rows)
 
 
 def _class_parts(group: Group, method: str) -> list[ClassPart]:
-    both, classes = pair(group, method), group.classes
-    ratios = "" if isinstance(classes, str) or both.empty else class_tables(classes, both)
+    full, classes = pair(group, method), group.classes
+    ratios = "" if isinstance(classes, str) or full.empty else class_tables(classes, full)
     if isinstance(classes, str) or isinstance(ratios, str):
         return []
-    few = len(both.languages) < MIN_TARGETS
-    sign = 1 if both.scores[method].mean() >= both.scores[group.baseline].mean() else -1
-    labels = classes.table(method, both.seeds[method][:1], both.languages)[0, :, :, 1]
+    few = len(full.languages) < MIN_TARGETS
+    sign = 1 if full.scores[method].mean() >= full.scores[group.baseline].mean() else -1
+    labels = classes.table(method, full.seeds[method][:1], full.languages)[0, :, :, 1]
     rows = []
     for place, name in enumerate(classes.names):
-        tables = _defined({key: one.each[:, :, place] for key, one in ratios.items()}, both)
-        rest = _defined({key: one.without[:, :, place] for key, one in ratios.items()}, both)
+        tables = _defined({key: ratio.each[:, :, place] for key, ratio in ratios.items()}, full)
+        without = _defined({key: ratio.without[:, :, place] for key, ratio in ratios.items()}, full)
         if tables.languages:
-            items = [int(labels[both.languages.index(code), place]) for code in tables.languages]
+            items = [int(labels[full.languages.index(code), place]) for code in tables.languages]
             test = tested(replace(group, items=None), method, tables)
             rows.append(
                 ClassPart(
@@ -203,28 +203,28 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
                     items=(min(items), max(items)),
                     mean_baseline=float(tables.scores[group.baseline].mean()),
                     mean=float(tables.scores[method].mean()),
-                    without=_effect(rest, method, group.baseline) if rest.languages else None,
+                    without=_effect(without, method, group.baseline) if without.languages else None,
                     test=without_ranking(test) if few and test.n_languages > 1 else test,
                     p_holm=None,
                 )
             )
-    return sorted(rows, key=lambda one: (one.without is None, sign * (one.without or 0.0)))
+    return sorted(rows, key=lambda row: (row.without is None, sign * (row.without or 0.0)))
 
 
-def _defined(tables: Mapping[str, Array], both: Full) -> Full:
+def _defined(tables: Mapping[str, Array], full: Full) -> Full:
     """Return scores, (seeds, languages) by method, without the languages that some run has no score in."""
-    kept = np.all([np.isfinite(one).all(axis=0) for one in tables.values()], axis=0)
-    languages = tuple(code for code, there in zip(both.languages, kept, strict=True) if there)
-    return Full(languages, both.seeds, {name: one[:, kept] for name, one in tables.items()}, ())
+    columns = np.all([np.isfinite(table).all(axis=0) for table in tables.values()], axis=0)
+    languages = tuple(code for code, complete in zip(full.languages, columns, strict=True) if complete)
+    return Full(languages, full.seeds, {name: table[:, columns] for name, table in tables.items()}, ())
 
 
-def _effect(both: Full, method: str, baseline: str) -> float:
-    return float(both.scores[method].mean() - both.scores[baseline].mean())
+def _effect(full: Full, method: str, baseline: str) -> float:
+    return float(full.scores[method].mean() - full.scores[baseline].mean())
 
 
-def _left_out(group: Group, method: str, both: Full, tables: Mapping[str, Full], test: Test) -> LeaveOneOut:
-    effect = _effect(both, method, group.baseline)
-    without = {item: _effect(one, method, group.baseline) for item, one in tables.items()}
+def _left_out(group: Group, method: str, full: Full, tables: Mapping[str, Full], test: Test) -> LeaveOneOut:
+    effect = _effect(full, method, group.baseline)
+    without = {item: _effect(table, method, group.baseline) for item, table in tables.items()}
     lowest, highest = min(without, key=lambda item: without[item]), max(without, key=lambda item: without[item])
     return LeaveOneOut(
         n=len(without),
@@ -239,10 +239,10 @@ def _record(test: Crossed) -> dict[str, Any]:
     return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p}
 
 
-def _left_out_record(one: LeaveOneOut) -> dict[str, Any]:
+def _left_out_record(result: LeaveOneOut) -> dict[str, Any]:
     return {
-        "n": one.n,
-        "lowest": {"without": one.lowest[0], **_record(one.lowest[1])},
-        "highest": {"without": one.highest[0], **_record(one.highest[1])},
-        "carriers": [{"without": item, "effect": effect} for item, effect in one.carriers.items()],
+        "n": result.n,
+        "lowest": {"without": result.lowest[0], **_record(result.lowest[1])},
+        "highest": {"without": result.highest[0], **_record(result.highest[1])},
+        "carriers": [{"without": item, "effect": effect} for item, effect in result.carriers.items()],
     }

@@ -25,28 +25,30 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
     strong: dict[tuple[What, str], list[str]] = {}
     large: dict[tuple[What, str], list[str]] = {}
     weak: list[str] = []
-    for one in sorted(comparisons, key=lambda one: -abs(one.test.effect)):
+    for comparison in sorted(comparisons, key=lambda comparison: -abs(comparison.test.effect)):
         of_weak = []
-        for what, left in one.survives.left_out.items() if one.subset == "all" else ():
-            if isinstance(left, str) or not left.large:
+        for kind, result in comparison.survives.left_out.items() if comparison.subset == "all" else ():
+            if isinstance(result, str) or not result.large:
                 continue
-            item, test = left.end(one.test.effect)
-            name = f"`{one.method}` {_with(test, scale)} instead of {scale * one.test.effect:+.1f}"
-            if item not in left.carriers and what == "class":
-                large.setdefault((what, item), []).append(name)
-            elif item in left.carriers and _shown(one, left):
-                strong.setdefault((what, item), []).append(name)
-            elif item in left.carriers:
-                of_weak.append(f"{scale * test.effect:+.1f} without the {what} `{item}`")
-        weak += [f"`{one.method}` {scale * one.test.effect:+.1f} ({', '.join(of_weak)})"] if of_weak else []
+            item, test = result.end(comparison.test.effect)
+            name = f"`{comparison.method}` {_with(test, scale)} instead of {scale * comparison.test.effect:+.1f}"
+            if item not in result.carriers and kind == "class":
+                large.setdefault((kind, item), []).append(name)
+            elif item in result.carriers and _shown(comparison, result):
+                strong.setdefault((kind, item), []).append(name)
+            elif item in result.carriers:
+                of_weak.append(f"{scale * test.effect:+.1f} without the {kind} `{item}`")
+        weak += (
+            [f"`{comparison.method}` {scale * comparison.test.effect:+.1f} ({', '.join(of_weak)})"] if of_weak else []
+        )
     lines = [
-        f"WARNING: without the {what} `{item}`, more than half of the effect is lost, or its sign: {_named(names)}."
-        + (f" More than a third: {_named(large.pop((what, item)))}." if (what, item) in large else "")
-        for (what, item), names in strong.items()
+        f"WARNING: without the {kind} `{item}`, more than half of the effect is lost, or its sign: {_named(names)}."
+        + (f" More than a third: {_named(large.pop((kind, item)))}." if (kind, item) in large else "")
+        for (kind, item), names in strong.items()
     ]
     lines += [
-        f"Note: without the {what} `{item}`, more than a third of the effect is lost: {_named(names)}."
-        for (what, item), names in large.items()
+        f"Note: without the {kind} `{item}`, more than a third of the effect is lost: {_named(names)}."
+        for (kind, item), names in large.items()
     ]
     if weak:
         lines.append(
@@ -56,10 +58,10 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
     return tuple(lines)
 
 
-def _shown(one: Comparison, left: LeaveOneOut) -> bool:
+def _shown(comparison: Comparison, result: LeaveOneOut) -> bool:
     """Return whether an effect is shown, with or without the item that it depends on most; or no test says that it is not."""
-    without = left.end(one.test.effect)[1]
-    return any(test.p is None or test.p <= 0.05 for test in (one.test, without))
+    without = result.end(comparison.test.effect)[1]
+    return any(test.p is None or test.p <= 0.05 for test in (comparison.test, without))
 
 
 def _with(test: Crossed, scale: float) -> str:
@@ -68,5 +70,5 @@ def _with(test: Crossed, scale: float) -> str:
 
 
 def _named(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return "; ".join(names[:_NAMED]) + (f"; and {more} more, which JSON has" if more > 0 else "")
+    cut = len(names) - _NAMED
+    return "; ".join(names[:_NAMED]) + (f"; and {cut} more, which JSON has" if cut > 0 else "")

@@ -10,14 +10,14 @@ from distxfer.measure import Crossed, crossed, crossed_unpaired, holm
 MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, each one is read by itself
 
 
-def tested(group: Group, method: str, both: Full) -> Crossed:
+def tested(group: Group, method: str, full: Full) -> Crossed:
     """Return the test of a method and the baseline: seeds, languages in families, and items where they are known."""
-    a, b = both.scores[method], both.scores[group.baseline]
-    families = families_of(both.languages)
+    a, b = full.scores[method], full.scores[group.baseline]
+    families = families_of(full.languages)
     if not group.paired:
         return crossed_unpaired(a, b, families=families)
     weights = {method: 1.0, group.baseline: -1.0}
-    items = None if group.items is None else group.items.differences(weights, both.languages, both.seeds)
+    items = None if group.items is None else group.items.differences(weights, full.languages, full.seeds)
     return crossed(a - b, families=families, items=items)
 
 
@@ -45,8 +45,8 @@ def without_ranking(test: Crossed) -> Crossed:
 
 def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
     """Return Holm's p for each of these tests, None for those that have no p."""
-    adjusted = iter(holm([one.p for one in tests if one.p is not None]))
-    return [None if one.p is None else next(adjusted) for one in tests]
+    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
+    return [None if test.p is None else next(adjusted) for test in tests]
 
 
 def test_record(test: Crossed) -> dict[str, object]:
