@@ -227,10 +227,11 @@ def test_ls_of_runs(cli, trained, tmp_path):
     del earlier["digests"]
     (plain / "89abcdef-s4" / "result.json").write_text(json.dumps({**earlier, "summary": "x"}))
     rows, summary = json.loads(cli("ls", "runs", "--json").stdout), data["summary"]
-    nothing = {"source": None, "targets": None, "far": None}
+    nothing = {"source": None, "targets": None, "far": None, "differs in": None}
     assert rows == [
         {"recipe": "drift_reg", "id": folder.name.split("-")[0], "seed": 0, "status": rows[0]["status"],
-         "source": summary["source"], "targets": summary["target_mean"], "far": summary["far_mean"]},
+         "source": summary["source"], "targets": summary["target_mean"], "far": summary["far_mean"],
+         "differs in": None},
         {"recipe": "plain", "id": "0123abcd", "seed": 12, "status": "not done", **nothing},
         {"recipe": "plain", "id": "4567abcd", "seed": 3, "status": "unreadable", **nothing},
         {"recipe": "plain", "id": "89abcdef", "seed": 4, "status": "unreadable", **nothing},

@@ -38,12 +38,14 @@ def results(tmp_path):
         ),
         ({"provenance__fingerprints__task": "x"}, "its task has other data, by the fingerprints"),
         ({"scores": []}, "its runs have no `accuracy` of targets"),
-        ({"status": "collapsed"}, "all its 3 runs collapsed"),
+        ({"status": "collapsed"}, "all its 3 runs collapsed ({runs})"),
     ],
 )
 def test_what_cannot_be_compared_says_why(results, changes, expected):
     runs(results, "other", "cccc0000", scores(seeds=3), **changes)
     found = compared(results, "plain", "align", "other")
+    folders = ", ".join(f"`{results / 'other' / f'cccc0000-s{seed}'}`" for seed in range(3))
+    expected = expected.replace("{runs}", folders)
     assert found.left_out == (f"`other` cannot be compared with `plain`: {expected}.",)
     assert {one.method for one in found.comparisons.comparisons} == {"align"}
     assert message(compared, results, "plain", "other") == (

@@ -6,8 +6,10 @@ from distxfer.experiments._comparisons._collect import Collection as Collection
 from distxfer.experiments._comparisons._collect import Method as Method
 from distxfer.experiments._comparisons._collect import collect as collect
 from distxfer.experiments._comparisons._collect import collect_against as collect_against
+from distxfer.experiments._comparisons._collect import differing as differing
 from distxfer.experiments._comparisons._collect import read_run as read_run
 from distxfer.experiments._comparisons._collect import setting_text as setting_text
+from distxfer.experiments._comparisons._collect import settings_of as settings_of
 from distxfer.experiments._recipes._files import defaults_file as defaults_file
 from distxfer.experiments._recipes._files import description as description
 from distxfer.experiments._recipes._files import recipe_files as recipe_files

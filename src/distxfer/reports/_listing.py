@@ -8,8 +8,16 @@ from typing import Any
 
 from distxfer.data import About, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.encoders import BUNDLED
-from distxfer.errors import InputError, did_you_mean
-from distxfer.experiments import Result, description, read_run, recipe_files
+from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.experiments import (
+    Result,
+    description,
+    differing,
+    read_run,
+    recipe_files,
+    setting_text,
+    settings_of,
+)
 from distxfer.languages import DISTANCES, distances, language_name
 from distxfer.reports._tables import Table
 
@@ -142,7 +150,9 @@ def _languages() -> Table:
 
 def _runs(results: Path) -> Table:
     """Return the runs below `results`; one whose result cannot be read is listed too, and a note says why."""
-    rows, notes = [], []
+    rows: list[tuple[Any, ...]] = []
+    notes = []
+    settings: dict[tuple[str, str], dict[str, Any]] = {}
     for folder in sorted(path for path in results.glob("*/*-s*") if path.is_dir()):
         identity, _, seed = folder.name.rpartition("-s")
         if not seed.isdecimal():
@@ -152,6 +162,25 @@ def _runs(results: Path) -> Table:
         notes += [found] if isinstance(found, str) else []
         summary = found.summary if isinstance(found, Result) else {}
         means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
+        if isinstance(found, Result):
+            settings[folder.parent.name, identity] = settings_of(found.data)
         rows.append((folder.parent.name, identity, int(seed), status, *means))
-    columns = ("recipe", "id", "seed", "status", "source", "targets", "far")
+    apart = _apart(settings)
+    columns = ("recipe", "id", "seed", "status", "source", "targets", "far", "differs in")
+    rows = [(*row, apart.get((row[0], row[1]))) for row in rows]
     return Table(columns=columns, rows=rows, title=f"runs in {results}", notes=tuple(notes))
+
+
+def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """Return in what the ids of one recipe differ, by recipe and id: settings, each by the end of its key that tells it."""
+    texts = {}
+    for recipe in dict.fromkeys(name for name, _ in settings):
+        ids = {identity: own for (name, identity), own in settings.items() if name == recipe}
+        keys = differing(list(ids.values()))
+        ends = [key.rpartition(".")[2] for key in keys]
+        short = {
+            key: end if ends.count(end) == 1 and end != "name" else key for key, end in zip(keys, ends, strict=True)
+        }
+        for identity, own in ids.items():
+            texts[recipe, identity] = listed(f"{short[key]}={setting_text(own.get(key))}" for key in keys) or None
+    return {key: text for key, text in texts.items() if text}

@@ -44,6 +44,18 @@ class Method:
     settings: Mapping[str, Any]
     runs: tuple[Result, ...]
 
+    @property
+    def collapsed(self) -> str:
+        """Which runs collapsed, in a few words, where all of them did; empty where one is sound."""
+        if any(run.data["status"] != "collapsed" for run in self.runs):
+            return ""
+        folders = listed(f"`{run.folder}`" for run in self.runs)
+        return (
+            f"its run {folders} collapsed"
+            if len(self.runs) == 1
+            else f"all its {len(self.runs)} runs collapsed ({folders})"
+        )
+
 
 @dataclass(frozen=True)
 class Collection:

@@ -168,11 +168,14 @@ def _commit(made: Mapping[str, Any]) -> str:
 
 def _chosen(collection: Collection, name: str) -> Method:
     """Return the method that a name means: its own, its recipe's or `NAME/ID`; the first where there is no name."""
-    if not name:
-        return collection.methods[0]
     recipes = [(one, str(one.runs[0].data["recipe"]["name"])) for one in collection.methods]
+    if not name:
+        first, own = recipes[0]
+        return next((method for method, recipe in recipes if recipe == own and not method.collapsed), first)
     found = [one for one, recipe in recipes if name in (one.name, f"{recipe}/{one.id}")]
     found = found or [one for one, recipe in recipes if name == recipe]
+    if len(found) > 1:  # an abandoned trial does not stand in the way of the settings that learnt something
+        found = [method for method in found if not method.collapsed] or found
     if len(found) > 1:
         several = "; ".join(f"`{name}/{one.id}` is {one.name}" for one in found)
         raise InputError(f"Baseline `{name}` is {len(found)} methods. Say which: {several}.")
@@ -211,8 +214,8 @@ def _obstacle(baseline: Method, method: Method, cells: Mapping[str, Cells], metr
         if not all(prints):
             return f"whether its model `{models[1]}` is the baseline's cannot be checked: there is no fingerprint of it"
         return f"its model `{models[1]}` is of other files than the baseline's, by their fingerprints"
-    if all(run.data["status"] == "collapsed" for run in method.runs):
-        return f"all its {len(method.runs)} runs collapsed"
+    if method.collapsed:
+        return method.collapsed
     if not cells[method.name]:
         return f"its runs have no `{metric}` of targets"
     shared = _languages(cells[baseline.name]) & _languages(cells[method.name])

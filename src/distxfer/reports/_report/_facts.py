@@ -147,7 +147,7 @@ def facts_of(
 
     Raises InputError for a baseline or distance that is not known, or where nothing can be compared or is left.
     """
-    collection = _understood(collection)
+    collection = _without_collapsed(_understood(collection))
     comparisons = compare_methods(collection, baseline) if len(collection.methods) > 1 else None
     there = comparisons.runs if comparisons else [collection.methods[0].name]
     chosen = [one for one in collection.methods if one.name in there]
@@ -222,8 +222,15 @@ def _understood(collection: Collection) -> Collection:
     return Collection(tuple(methods), tuple(left_out))
 
 
+def _without_collapsed(collection: Collection) -> Collection:
+    """Return the methods that learnt anything, the others among what is left out, with their runs; all where none did."""
+    sound = tuple(method for method in collection.methods if not method.collapsed)
+    aside = [f"`{method.name}` is left out: {method.collapsed}." for method in collection.methods if method.collapsed]
+    return replace(collection, methods=sound, left_out=(*collection.left_out, *aside)) if sound else collection
+
+
 def _check_sound(method: Method) -> None:
-    if all(run.data["status"] == "collapsed" for run in method.runs):
+    if method.collapsed:
         raise InputError(
             f"All {len(method.runs)} runs of `{method.name}` collapsed: they learnt nothing to report. Choose other runs, or"
             " train it with other settings."

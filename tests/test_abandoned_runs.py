@@ -1,0 +1,73 @@
+"""One abandoned trial that learnt nothing blocks neither `compare` nor `report`: it is named, and the good runs go on."""
+
+import json
+
+import pytest
+
+from distxfer.experiments import ablate, collect, collect_against, compare_methods
+from distxfer.reports import listing
+from distxfer.reports._report._facts import facts_of
+from fake_runs import FAR, WITH_ALIGN, run
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Three seeds of two recipes, and for each a trial with a huge learning rate, first by its settings' order."""
+    for name, identity, own in (("plain", "bbbb0000", {}), ("align", "cccc0000", WITH_ALIGN)):
+        for seed in range(3):
+            run(tmp_path, name, identity, seed, dict.fromkeys(FAR, 0.5 + seed / 100), own)
+        trial = {"phase.finetune.learning_rate": 1e-9, **own}
+        run(tmp_path, name, "aaaa0000", 7, dict.fromkeys(FAR, 0.1), trial, status="collapsed")
+    return tmp_path
+
+
+@pytest.mark.parametrize("baseline", ["", "plain"])
+def test_compare_goes_on_with_the_good_runs(results, baseline):
+    collection, chosen = collect_against(["plain", "align"], baseline, results)
+    found = compare_methods(collection, chosen)
+    assert found.baseline == "plain (phase.finetune.learning_rate=5e-05)"
+    assert {one.method for one in found.comparisons.comparisons} == {"align (phase.finetune.learning_rate=5e-05)"}
+    for name in ("plain", "align"):
+        assert any(f"its run `{results / name / 'aaaa0000-s7'}` collapsed." in line for line in found.left_out)
+    assert ablate(collection, chosen).left_out == found.left_out
+
+
+def test_a_baseline_that_collapsed_is_used_where_it_is_named_alone(cli, results):
+    answer = cli("compare", "--baseline", "plain/aaaa0000", "--results", str(results))
+    assert answer.exit_code == 2
+    assert "collapsed: they learnt nothing to compare with." in answer.stderr
+
+
+def test_report_goes_on_with_the_one_that_is_left(results):
+    facts = facts_of(collect(["align"], results))
+    assert [one.method.id for one in facts.methods] == ["cccc0000"]
+    assert f"its run `{results / 'align' / 'aaaa0000-s7'}` collapsed." in " ".join(facts.left_out)
+
+
+def test_a_method_that_collapsed_with_every_seed_names_its_runs(results):
+    for seed in range(3):
+        run(results, "bad", "dddd0000", seed, dict.fromkeys(FAR, 0.1), status="collapsed")
+    bad = next(one for one in collect((), results).methods if one.name == "bad")
+    folders = ", ".join(f"`{results / 'bad' / f'dddd0000-s{seed}'}`" for seed in range(3))
+    assert bad.collapsed == f"all its 3 runs collapsed ({folders})"
+
+
+def test_ls_runs_says_in_what_the_ids_of_a_recipe_differ(cli, results):
+    run(results, "align", "eeee0000", 0, dict.fromkeys(FAR, 0.5), {**WITH_ALIGN, "intervention.align.weight": 2.0})
+    rows = {(row["recipe"], row["id"]): row["differs in"] for row in listing("runs", results).records()}
+    assert rows == {
+        ("plain", "aaaa0000"): "learning_rate=1e-09",
+        ("plain", "bbbb0000"): "learning_rate=5e-05",
+        ("align", "aaaa0000"): "learning_rate=1e-09, weight=0.5",
+        ("align", "cccc0000"): "learning_rate=5e-05, weight=0.5",
+        ("align", "eeee0000"): "learning_rate=5e-05, weight=2.0",
+    }
+    assert "weight=2.0" in "".join(cli("ls", "runs", "--results", str(results)).stdout.split())
+
+
+def test_one_id_of_a_recipe_differs_in_nothing(tmp_path):
+    run(tmp_path, "plain", "bbbb0000", 0, dict.fromkeys(FAR, 0.5))
+    broken = tmp_path / "plain" / "cccc0000-s0"
+    broken.mkdir()
+    (broken / "result.json").write_text(json.dumps({"schema": 1}))
+    assert [row["differs in"] for row in listing("runs", tmp_path).records()] == [None, None]
