@@ -133,9 +133,9 @@ def test_a_flip_anywhere_in_a_checkpoint_or_its_log_counts_as_no_checkpoint(stop
             damaged = bytearray(content)
             damaged[place] ^= 1 << number % 8
             (stopped / name).write_bytes(damaged)
-            told = []
-            assert read_position(stopped, told.append) is None
-            assert told == [
+            notices = []
+            assert read_position(stopped, notices.append) is None
+            assert notices == [
                 f"The checkpoint `{stopped / 'checkpoint.safetensors'}`, or the log beside it, is damaged. The run starts anew."
             ]
             shutil.copytree(beside, stopped, dirs_exist_ok=True)
@@ -148,16 +148,16 @@ def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
         about = stored.metadata()
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
     save_file(tensors, path, {**about, "position": about["position"].replace('"step": 6', '"step": 999')})
-    told = []
-    assert read_position(stopped, told.append) is None
-    assert len(told) == 1
+    notices = []
+    assert read_position(stopped, notices.append) is None
+    assert len(notices) == 1
 
 
 def test_a_run_with_a_damaged_checkpoint_is_made_anew(stopped, recipe, tmp_path, finished):
     for _ in flipped(stopped / "checkpoint.safetensors", 1):
-        told = []
-        result = train(recipe, tmp_path, notice=told.append)
-        assert [one for one in told if "damaged" in one]
+        notices = []
+        result = train(recipe, tmp_path, notice=notices.append)
+        assert [text for text in notices if "damaged" in text]
     assert same(weights(result), weights(finished))
 
 
@@ -184,14 +184,14 @@ def test_again_keeps_the_old_result_until_the_new_one_is_whole(run, recipe, tmp_
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path, again=True, report=stop_at(8))
     assert complete(run, finished)
-    told = []
-    train(recipe, tmp_path, notice=told.append)
-    assert told == [
+    notices = []
+    train(recipe, tmp_path, notice=notices.append)
+    assert notices == [
         f"This run is done already: {run}. Use `--again` to do it anew.",
         f"It was begun again in {_again.work_folder(run)}; `--again` goes on with that.",
     ]
     steps = []
-    new = train(recipe, tmp_path, again=True, report=lambda *one: steps.append(one[1]))
+    new = train(recipe, tmp_path, again=True, report=lambda phase, step, *_: steps.append(step))
     assert steps[0] == 7  # from its checkpoint
     assert new.folder == run
     assert complete(run)
@@ -265,13 +265,13 @@ def test_a_kill_at_any_point_of_the_end_loses_nothing(stopped, recipe, tmp_path,
 
 def test_weights_that_are_not_finite_are_no_checkpoint(tiny_settings, tmp_path):
     words = [*tiny_settings, *TINY, "phase.finetune.steps=1", "phase.finetune.warmup=0"]
-    said = (
+    refusal = (
         "The weights after step 0 of the phase `finetune` are not finite. Lower `phase.finetune.learning_rate` or an"
         " intervention's `weight`. The last checkpoint is kept."
     )
     for again in (False, True, False):
         recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e39"])
-        assert message(train, recipe, tmp_path, again=again) == said
+        assert message(train, recipe, tmp_path, again=again) == refusal
     assert not [*tmp_path.rglob("checkpoint*")]
     for again in (False, True):
         recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e30"])

@@ -62,8 +62,8 @@ def merge_adapters(encoder: Encoder, folder: Path) -> Encoder:
         folder / name
         for name in takewhile(lambda name: (folder / name / _CONFIG).is_file(), map(adapter_name, count(2)))
     ]
-    for one in (folder, *more):
-        _check_weights(one)
+    for adapters in (folder, *more):
+        _check_weights(adapters)
     with quiet(), without_peft_warnings():
         # What PEFT leaves out is an error below.
         warnings.filterwarnings("ignore", "Found missing adapter keys|Some weights of PeftModel", UserWarning)

@@ -140,7 +140,7 @@ def markdown_text(tables: Sequence[Table]) -> str:
 
 def latex_text(text: str) -> str:
     """Return text as LaTeX that prints it: special characters escaped, `words` in typewriter, minus signs before numbers."""
-    line = "".join(one if one.isprintable() else "\ufffd" for one in re.sub(r"\s+", " ", text))
+    line = "".join(mark if mark.isprintable() else "\ufffd" for mark in re.sub(r"\s+", " ", text))
     parts = re.split(r"`([^`]*)`", line)  # every second part was between two of them
     return "".join(
         rf"\texttt{{{_escaped(part)}}}" if place % 2 else _MINUS.sub("$-$", _escaped(part))
