@@ -73,3 +73,24 @@ def test_publish_leaves_nothing_of_a_failure(tmp_path, error, seen):
     assert {file.name for file in tmp_path.iterdir()} <= {"target.lock"}
     if seen is InputError:
         assert f"`{tmp_path}` cannot be written: No space left on device." in str(caught.value)
+
+
+def test_publish_builds_anew_what_is_damaged_and_says_so(tmp_path):
+    def build(folder):
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_bytes(bytes(range(200)))
+        (folder / "about.json").write_text('{"layers": 4}')
+
+    target = _cache.publish(tmp_path / "target", build)
+    for name in ("deep/weights", "about.json", "manifest.json"):
+        content = (target / name).read_bytes()
+        for place in range(0, len(content), 7):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << place % 8
+            (target / name).write_bytes(damaged)
+            notices = []
+            _cache.publish(target, build, notice=notices.append)
+            assert (target / name).read_bytes() == content
+            assert notices == [f"`{target}` in the cache is damaged, and is made anew."]
+    (target / "more").touch()
+    assert not _cache.is_whole(target)
