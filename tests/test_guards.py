@@ -172,7 +172,8 @@ def test_trains_must_not_match_all_parameters(run):
 
 def test_what_is_needed_must_be_there(run):
     with pytest.raises(
-        InputError, match=r"The intervention `centre` needs parallel text for `deu`, and there is none \(no `par"
+        InputError,
+        match=r"The intervention `centre` needs parallel text, and `parallel\.name` is empty\. Set `parallel\.name`",
     ):
         run("intervention.centre.how=needy", "parallel=")
 
