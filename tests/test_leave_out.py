@@ -300,6 +300,7 @@ def test_every_form_has_what_the_effects_survive(tmp_path, cli):
     text = cli(*words).stdout
     assert "what the effects survive" in text
     assert "WARNING: without the class `dog`" in text
+    assert "of these, carried by one class, language or family (see what the effects survive): align." in text
     data = json.loads(cli(*words, "--json").stdout)
     ranges = data["comparisons"][0]["leave_out"]
     assert ranges["class"]["lowest"]["without"] == ranges["class"]["carriers"][0]["without"] == "dog"

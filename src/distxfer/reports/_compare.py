@@ -130,6 +130,11 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
         "not shown to differ from": [one.method for one in overall if one not in sure and one.test.p is not None],
     }
     lines = [f"{what} `{baseline.method}`: {', '.join(names)}." for what, names in groups.items() if names]
+    carried = [comparison.method for comparison in sure if comparison.survives.carried]
+    if carried:
+        lines.append(
+            f"of these, carried by one class, language or family (see what the effects survive): {', '.join(carried)}."
+        )
     lines += dict.fromkeys(f"`{one.method}`: {one.test.reason}." for one in overall if one.test.reason)
     sizes = sorted({one.test.n_languages for one in overall})
     by = baseline.by_distance

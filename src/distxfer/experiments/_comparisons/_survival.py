@@ -48,6 +48,11 @@ class Survival:
     left_out: Mapping[What, LeaveOneOut | str]
     macro_p_holm: float | None = None
 
+    @property
+    def carried(self) -> bool:
+        """Whether the effect loses its sign or more than half of its size without one class, language or family."""
+        return any(not isinstance(result, str) and result.carriers for result in self.left_out.values())
+
     def record(self) -> dict[str, Any]:
         """Return it as JSON data."""
         return {
