@@ -1,9 +1,13 @@
 """What a run will take, said before it: counted again from the batches, the files and the weights themselves."""
 
+import json
+
 import pytest
 
 from distxfer import load_recipe, train
+from distxfer.data import Example
 from distxfer.experiments import outlook
+from distxfer.experiments._runs import _measurements
 from distxfer.experiments._runs._prepare import assemble, prepare
 from distxfer.training import Team
 
@@ -54,6 +58,44 @@ def test_the_tokens_are_those_that_a_run_reads(tiny_settings, tmp_path):
     assert found.tokens == train(plain, tmp_path).data["cost"]["tokens"]
     turns = ["phase.finetune.alternate=true", "phase.finetune.epochs=6"]
     assert outlook(load_recipe("dist_align", [*tiny_settings, *ALIGN, *turns]), tmp_path).tokens == found.tokens
+
+
+def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkeypatch):
+    """A pass takes a second here, and the first one 100: what warms up is not extrapolated."""
+    clock, passes = [0.0], []
+
+    def snapshot(encoder, collate, examples, team):
+        passes.append(len(examples))
+        clock[0] += 100.0 if len(passes) == 1 else 1.0
+
+    monkeypatch.setattr(_measurements, "snapshot", snapshot)
+    monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
+    found = outlook(load_recipe("plain", tiny_settings), tmp_path)
+    prepared = prepare(load_recipe("plain", tiny_settings))
+    # Each language's test in one batch before training, its test and dev in one after it.
+    assert len(prepared.languages.targets) == 2
+    assert found.measuring_seconds == pytest.approx(6.0)
+    assert found.basis == "5 warm step(s) of training and 3 warm encoding pass(es) on this machine"
+    assert len(passes) == 4
+
+
+def test_slow_passes_are_timed_once(monkeypatch):
+    clock, texts = [0.0], [Example(str(n), "deu", "x" * n) for n in range(1000)]
+
+    def snapshot(encoder, collate, examples, team):
+        clock[0] += 60.0
+
+    monkeypatch.setattr(_measurements, "snapshot", snapshot)
+    monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
+    seconds, timed = _measurements.encoding_seconds(None, None, [texts, texts[:64]], Team())
+    assert (seconds, timed) == (17 * 60.0, 1)  # 16 batches of 64 and 1
+
+
+def test_a_dry_run_says_what_the_time_is_estimated_from(cli, tiny_settings):
+    answer = cli("train", "recipe=plain", *tiny_settings, "--dry-run", "--json")
+    facts = json.loads(answer.stdout)
+    assert facts["estimated from"].endswith("warm encoding pass(es) on this machine")
+    assert facts["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
 
 
 @pytest.mark.parametrize("more", [[], ["phase.finetune.interventions=sparse,freeze", "intervention.freeze.layers=1,2"]])

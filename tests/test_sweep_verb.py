@@ -47,7 +47,7 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
     assert [(row[0], row[1]) for row in rows] == [("plain", "0"), ("drift_reg", "0")]
     assert "  2 runs, 0 done. The others: about " in shown.stdout
     assert shown.stderr.splitlines() == [
-        "Timing two steps of plain (1 of 2).", "Timing two steps of drift_reg (2 of 2).",
+        "Timing a few steps of plain (1 of 2).", "Timing a few steps of drift_reg (2 of 2).",
     ]  # fmt: skip
 
     plan = plan_sweep(words, tmp_path / "results")

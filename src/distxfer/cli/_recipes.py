@@ -163,6 +163,7 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
         "task tokens": found.tokens,
         "disk (MB)": round(found.megabytes),
         "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
+        "estimated from": found.basis,
     }
     write_facts(facts, as_json)
 

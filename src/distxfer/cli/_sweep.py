@@ -145,6 +145,7 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
             "status": one.status,
             "seconds": None if one.seconds is None else round(one.seconds),
             "disk (MB)": None if one.megabytes is None else round(one.megabytes),
+            "estimated from": one.basis or None,
         }
         for one in forecast(plan, results, notice, retry_failed=retry_failed)
     ]
@@ -159,6 +160,9 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
         notes=(
             f"{len(records)} runs, {done} done{alone}. The others: about {span(seconds)} here, one after the other, and at most"
             f" {disk:,} MB.",
+            *dict.fromkeys(
+                f"seconds: estimated, for each id, from {one['estimated from']}." for one in records if one["seconds"]
+            ),
         ),
     )
     show_tables(as_json, lambda: records, lambda: [table])

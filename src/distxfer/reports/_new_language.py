@@ -87,6 +87,7 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
         "estimate": {
             "runs": estimate.runs,
             "seconds": estimate.seconds,
+            "basis": estimate.basis,
             "metric": estimate.expected.measure,
             "score": estimate.expected.value,
             "low": estimate.expected.low,
@@ -167,7 +168,8 @@ def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
     """Return what the runs will take, and what is to be expected of them."""
     runs = (
         f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {seeds_text(plan.seeds)} each;"
-        f" {estimate.runs} still to be done, {time_text(estimate)}."
+        f" {estimate.runs} still to be done, {time_text(estimate)} (estimated, for each recipe, from"
+        f" {estimate.basis})."
     )
     return [runs, _expectation(plan, estimate)]
 

@@ -90,13 +90,13 @@ class Training:
             for name, phase in self.phases.items()
         ]
 
-    def estimate(self) -> float:
-        """Return the seconds that all phases will take, from a few steps of each, which change nothing.
+    def estimate(self) -> tuple[float, int]:
+        """Return the seconds that all phases will take, and from how many steps of theirs, which change nothing.
 
         The steps lie evenly over the phase, since batches and drawn languages differ, with both steps of a turn; one before
         them warms up.
         """
-        total = 0.0
+        total, steps = 0.0, 0
         for number, name in enumerate(self.phases):
             loop = self._loop(number, name)
             timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
@@ -108,8 +108,9 @@ class Training:
                 loop.module.zero_grad()
                 loop.gradients(step, None)
             total += (time.perf_counter() - started) / len(timed) * loop.steps
+            steps += len(timed)
             loop.close()
-        return total
+        return total, steps
 
     def run(
         self, folder: Path, report: Report, watch: Watch, notice: Callable[[str], None] = lambda text: None

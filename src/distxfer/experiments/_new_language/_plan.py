@@ -37,12 +37,15 @@ FOLDER = "new-language"
 class Estimate:
     """What to expect of the runs: how many are to be done, the seconds they take here, the smallest gain they can show.
 
+    `basis` says what the seconds of each recipe are estimated from.
+
     `expected` is the fact of the check that says which score plain fine-tuning may have; `smallest` is None where it says
     nothing.
     """
 
     runs: int
     seconds: float
+    basis: str
     expected: Fact
     smallest: float | None
 
@@ -139,19 +142,20 @@ def estimate_language(plan: LanguagePlan, results: Path) -> Estimate:
     `results` is where finished runs of `plain` on the same task are looked for, which say what score to expect and how seeds
     differ. Raises InputError for what only the encoder can tell of a recipe, such as a layer that it does not have.
     """
-    runs, seconds = 0, 0.0
+    runs, seconds, basis = 0, 0.0, ""
     for path in plan.recipes:
         one = outlook(load_recipe(str(path)), plan.folder)
         folders = [one.folder.with_name(_with_seed(one.folder, seed)) for seed in range(plan.seeds)]
         left = sum(read_result(folder) is None for folder in folders)
         runs += left
         seconds += left * (one.training_seconds + one.measuring_seconds)
+        basis = one.basis
     expected = next(one for one in plan.facts if one.section == "expected")
     can_be_shown = any(one.measure == "smallest_gain" and one.value is not None for one in plan.facts)
     spread, smallest = seed_spread(plan.base, results), None
     if can_be_shown and isinstance(expected.value, float) and spread is not None:
         smallest = smallest_gain(plan.has.tests, plan.seeds, accuracy=expected.value, seed_sd=spread)
-    return Estimate(runs, seconds, expected, smallest)
+    return Estimate(runs, seconds, basis, expected, smallest)
 
 
 def carry_out(

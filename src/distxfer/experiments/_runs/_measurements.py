@@ -1,6 +1,7 @@
 """What is measured of an encoder before and after training: one forward pass a text serves it all."""
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -19,6 +20,7 @@ from distxfer.training import Diverged, Team, Watch
 
 _BATCH = 64
 _SAMPLE = 64  # texts of a language that are looked at while training
+_TIMED, _ENOUGH = 5, 10.0  # batches that an estimate of the time is made from, at most; seconds after which no more are
 _NEIGHBOURS = 10  # of CSLS, as in its paper
 FEWEST = 4  # sentences that unbiased CKA needs
 
@@ -117,9 +119,7 @@ def snapshot(
 
     Raises RunError unless each text came back exactly once.
     """
-    groups: dict[str, list[Example]] = {}
-    for example in sorted(examples, key=_by_length):  # sorted by length, a batch holds little padding
-        groups.setdefault(example.language, []).append(example)
+    groups = _by_language(examples)
     texts = {language: [(one.text, one.text_pair) for one in group] for language, group in groups.items()}
     kept = cache if team.is_main else None
     read = {language: kept.read(texts[language], logits=logits) for language in groups} if kept else {}
@@ -139,11 +139,42 @@ def snapshot(
     )
 
 
+def encoding_seconds(
+    encoder: Encoder, collate: Collator, passes: Sequence[Sequence[Example]], team: Team
+) -> tuple[float, int]:
+    """Return the seconds that encoding all texts of some passes will take, and how many batches of them were timed.
+
+    At most 5 batches, evenly over those that a snapshot makes, after one that warms up; no further one after 10 seconds.
+    """
+    batches = [batch for examples in passes for batch in _in_batches(_by_language(examples))]
+    sample = batches[:: -(-len(batches) // _TIMED)]
+    snapshot(encoder, collate, sample[0], team)
+    seconds, timed = 0.0, 0
+    for batch in sample:
+        started = time.perf_counter()
+        snapshot(encoder, collate, batch, team)
+        seconds, timed = seconds + time.perf_counter() - started, timed + 1
+        if team.broadcast(seconds > _ENOUGH):
+            break
+    return seconds / timed * len(batches) / team.size, timed
+
+
+def _by_language(examples: Sequence[Example]) -> dict[str, list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for example in sorted(examples, key=_by_length):  # sorted by length, a batch holds little padding
+        groups.setdefault(example.language, []).append(example)
+    return groups
+
+
+def _in_batches(groups: Mapping[str, Sequence[Example]]) -> list[Sequence[Example]]:
+    return [group[low : low + _BATCH] for group in groups.values() for low in range(0, len(group), _BATCH)]
+
+
 def _encoded(
     encoder: Encoder, collate: Collator, groups: Mapping[str, Sequence[Example]], team: Team
 ) -> dict[str, States]:
     """Return the states of the texts of each language, in the order given, from one forward pass each."""
-    batches = [group[low : low + _BATCH] for group in groups.values() for low in range(0, len(group), _BATCH)]
+    batches = _in_batches(groups)
     parts = team.gather([(batch, *encoder.states([collate(batch).inputs])) for batch in team.share(batches)])
     order = [example for batch, _, _ in parts for example in batch]
     expected = [example for group in groups.values() for example in group]

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -46,7 +45,7 @@ from distxfer.experiments._runs._measurements import (
     alignment_rows,
     check_finite,
     drift_rows,
-    snapshot,
+    encoding_seconds,
     snapshots,
     texts_to_measure,
     watcher,
@@ -73,7 +72,7 @@ class Outlook:
     `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
     draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
     one takes the place of the other, or one and the model; not the tables. The seconds leave out what `[diagnostics]` asks
-    for, and mining.
+    for, and mining; `basis` says what they are estimated from.
     """
 
     folder: Path
@@ -83,6 +82,7 @@ class Outlook:
     tokens: int
     training_seconds: float
     measuring_seconds: float
+    basis: str
     megabytes: float
 
 
@@ -96,15 +96,15 @@ def validate(recipe: Recipe) -> Prepared:
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
-    """Return what `train` would do, having timed two steps and one batch of measuring; nothing is written."""
+    """Return what `train` would do, having timed a few steps and batches of measuring; nothing is written."""
     prepared, team = prepare(recipe), Team(precision=recipe.model.precision)
     folder = prepared.folder(results)
     assembled = assemble(prepared, team)
-    texts = [one for part in _texts(prepared, _SCORED) for one in part]
-    sample = texts[:: max(1, len(texts) // 128)]
-    started = time.perf_counter()
-    snapshot(assembled.encoder, assembled.collate, sample, team)
-    measuring = 2 * (time.perf_counter() - started) * len(texts) / len(sample)
+    # The test before and after training, after it with dev; where windows are scored, the test once more.
+    splits = ("test",), _SCORED, *(() if assembled.encoder.output in ("text", "state") else (("test",),))
+    passes = [[text for part in _texts(prepared, chosen) for text in part] for chosen in splits]
+    measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, team)
+    training, steps = assembled.training.estimate()
     plans = assembled.training.plan()
     examples = assembled.training.material.examples
     read = examples[:: max(1, len(examples) // 200)]
@@ -121,8 +121,9 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         parallel=corpus_text(prepared.corpus),
         plans=plans,
         tokens=round(tokens * sum(plan.examples for plan in plans)),
-        training_seconds=assembled.training.estimate(),
+        training_seconds=training,
         measuring_seconds=measuring,
+        basis=f"{steps} warm step(s) of training and {encoded} warm encoding pass(es) on this machine",
         megabytes=(checkpoint + max(checkpoint, model)) / 2**20,
     )
 

@@ -67,12 +67,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take; `status` is what it would be now, and the numbers are None where there is nothing to do."""
+    """What a run will take; `status` is what it would be now, and the numbers are None where there is nothing to do.
+
+    `basis` says what the seconds are estimated from.
+    """
 
     run: PlannedRun
     status: Status
     seconds: float | None
     megabytes: float | None
+    basis: str = ""
 
 
 def sweep(
@@ -131,13 +135,15 @@ def forecast(
     now = {run: standing_of(run) for run in plan.runs}
     left = ("done before",) if retry_failed else ("done before", "failed before")
     ids = list(dict.fromkeys(run.id for run, one in now.items() if one.status not in left))
-    known: dict[str, tuple[float, float]] = {}
+    known: dict[str, tuple[float, float, str]] = {}
     for run in plan.runs:
         if run.id in ids and run.id not in known:
-            notice(f"Timing two steps of {' '.join((run.recipe.name, *run.varied))} ({len(known) + 1} of {len(ids)}).")
+            notice(
+                f"Timing a few steps of {' '.join((run.recipe.name, *run.varied))} ({len(known) + 1} of {len(ids)})."
+            )
             found = outlook(run.recipe, results)
-            known[run.id] = (found.training_seconds + found.measuring_seconds, found.megabytes)
-    none = (None, None)
+            known[run.id] = (found.training_seconds + found.measuring_seconds, found.megabytes, found.basis)
+    none = (None, None, "")
     return [Forecast(run, one.status, *(none if one.status in left else known[run.id])) for run, one in now.items()]
 
 
