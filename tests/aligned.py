@@ -15,6 +15,9 @@ from distxfer.languages import distances
 LANGUAGES = Languages("eng", ("deu", "jpn"))
 DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
 SAID = [[0, 10], [3, 6, 11], [1, 12, 14], [4, 2], [5, 7, 8, 13], [9, 0, 6]]  # words by their number, 2 to 4 of them
+MANY = [  # enough pairs, and words, for CKA
+    *SAID, [1, 5], [2, 6], [3, 7, 0], [4, 8], [5, 9], [6, 10], [7, 11], [8, 12], [9, 13], [10, 14], [11, 2], [12, 3]
+]  # fmt: skip
 
 
 def translations(language="deu", said=SAID) -> list[Pair]:

@@ -181,7 +181,7 @@ def say(words: list[int], language: str) -> str:
 def task_folder(tmp_path_factory) -> Path:
     """A task of your own: is it about an animal or a plant? English labels, German and Japanese tests."""
     folder = tmp_path_factory.mktemp("task")
-    for seed, (split, n) in enumerate({"train": 48, "dev": 12, "test": 24}.items()):
+    for seed, (split, n) in enumerate({"train": 144, "dev": 12, "test": 24}.items()):
         for language in WORDS if split != "train" else ["eng"]:
             path = folder / language / f"{split}.jsonl"
             path.parent.mkdir(exist_ok=True)
@@ -208,7 +208,7 @@ def tiny_settings(tiny, task_folder, parallel_folder) -> list[str]:
     """The overrides that make any shipped recipe a matter of seconds."""
     return [
         f"model={tiny}", f"task={task_folder}", f"parallel={parallel_folder}",
-        "phase.finetune.epochs=3", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-3", "task.max_length=32",
+        "phase.finetune.epochs=3", "phase.finetune.batch_size=24", "phase.finetune.learning_rate=1e-3", "task.max_length=32",
     ]  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def runs(tmp_path_factory, tiny_settings):
     """Run the recipe of a language adapter, once for each set of overrides."""
     results, done = tmp_path_factory.mktemp("runs"), {}
     settings = [
-        *tiny_settings, "phase.realign.batch_size=8", "phase.realign.epochs=1", "phase.realign.learning_rate=3e-2",
+        *tiny_settings, "phase.realign.batch_size=24", "phase.realign.epochs=1", "phase.realign.learning_rate=3e-2",
         "phase.finetune.epochs=1", "phase.finetune.learning_rate=1e-2", "intervention.align.layers=3",
         "intervention.language.r=3", "diagnostics.gradients=0", "diagnostics.states=0",
     ]  # fmt: skip

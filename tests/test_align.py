@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from aligned import (
+    MANY,
     FakeStep,
     bind,
     naive_info_nce,
     pooled,
     states,
     term,
+    translations,
 )
 from conftest import WORDS
 from distxfer import InputError
@@ -46,12 +48,37 @@ def test_l2_is_the_mean_over_a_band_of_layers(encoder):
 
 
 def test_cka_is_one_minus_the_reported_number(encoder):
-    step = FakeStep(encoder)
+    step = FakeStep(encoder, translations(said=MANY))
     found = term(step, layers=2, loss="cka")
     assert (found.count, found.per) == (1, "batch")
     assert found.total.item() == pytest.approx(1 - cka(*pooled(encoder, 2, step.given)).item(), rel=1e-4)
-    few = term(FakeStep(encoder, step.given[:3]), layers=2, loss="cka")
+    few = term(FakeStep(encoder, step.given[:15]), layers=2, loss="cka")
     assert (few.count, few.total.item()) == (0, 0.0)
+    again = term(FakeStep(encoder, [*step.given, *step.given[:7]]), layers=2, loss="cka")
+    assert again.total.item() == pytest.approx(found.total.item(), rel=1e-4)
+    equal = term(FakeStep(encoder, step.given[:1] * 20), layers=2, loss="cka")
+    assert (equal.count, equal.total.item()) == (0, 0.0)
+    one_target = [Pair(pair.source, step.given[0].target) for pair in step.given]
+    assert term(FakeStep(encoder, one_target), layers=2, loss="cka").count == 0
+
+
+@pytest.mark.parametrize("negatives", ["weak", "strong"])
+def test_pairs_that_share_a_text_are_no_negatives(encoder, negatives):
+    """Each of them has the loss that it has without the others that share a text with it."""
+    given = translations()
+    shared = [*given, given[0], Pair(given[1].source, given[2].target)]
+    found = term(FakeStep(encoder, shared), layers=2, negatives=negatives)
+    expected = 0.0
+    for pair in shared:
+        others = [one for one in shared if one.source.text != pair.source.text and one.target.text != pair.target.text]
+        source, target = pooled(encoder, 2, [pair, *others])
+        rows = [(source, target), (target, source)]
+        for mine, theirs in rows:
+            rivals = torch.cat([theirs, mine[1:]]) if negatives == "strong" else theirs
+            scores = torch.cosine_similarity(mine[:1], rivals) / 0.1
+            expected -= scores.log_softmax(0)[0].item() / 2
+    assert (found.count, found.per) == (len(shared), "pair")
+    assert found.total.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_tokens_are_clouds_without_padding_and_special_tokens(encoder):
@@ -102,7 +129,7 @@ def test_stop_gradient_moves_the_target_only(encoder, keys):
 
     def moved(**more):
         encoder.model.zero_grad()
-        term(FakeStep(encoder), layers=2, **keys, **more).total.backward()
+        term(FakeStep(encoder, translations(said=MANY)), layers=2, **keys, **more).total.backward()
         gradient = encoder.base.get_input_embeddings().weight.grad
         ids = {
             key: encoder.tokenizer(WORDS[key], add_special_tokens=False)["input_ids"] for key in ("eng", "deu", "jpn")
@@ -170,7 +197,10 @@ def test_cosines_near_one_are_told_apart_in_mixed_precision_too(strong):
         ({"dictionary": "x"}, "`dictionary` has no effect where `unit` is `sentence`. Set `unit = word`, or leave it out."),
         ({"unit": "token", "loss": "sinkhorn", "alignments": "x"}, "`alignments` has no effect where `unit` is `token`."),
         ({"unit": "word", "dictionary": "x", "alignments": "x"}, "`dictionary` and `alignments` both say which words"),
-        ({"loss": "cka", "batch_size": 3}, "`batch_size` = `3` is too small for the loss `cka`. Give at least 4 pairs."),
+        (
+            {"loss": "cka", "batch_size": 15},
+            "`batch_size` = `15` is too small for the loss `cka`, which counts nothing below 16 pairs. Give at least 16.",
+        ),
         ({"negatives": "hard"}, "is `hard`, but it should be 'weak' or 'strong'."),
         ({"projection": -1}, "is `-1`, but it should be greater than or equal to 0."),
         ({"layer": 3}, "is no key of the intervention `align`. Did you mean `layers`?"),

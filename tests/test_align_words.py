@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from aligned import SAID, FakeStep, bind, naive_info_nce, states, term, translations, word, write_dictionary
+from aligned import MANY, SAID, FakeStep, bind, naive_info_nce, states, term, translations, word, write_dictionary
 from conftest import WORDS
 from distxfer.data import read_aligned_folder, word_spans
 from distxfer.encoders import Encoder, load_encoder
@@ -41,11 +41,12 @@ def word_sides(encoder, layer, pairs):
 @pytest.mark.parametrize("keys", [{"loss": "l2"}, {"negatives": "strong"}, {"loss": "cka"}])
 def test_words_of_a_dictionary(encoder, dictionary, keys):
     """A word pair is an item, wherever its sentence stands in the batch; words that are no entry are left out."""
-    step = FakeStep(encoder)
+    said = MANY if keys == {"loss": "cka"} else SAID
+    step = FakeStep(encoder, translations(said=said))
     found = term(step, layers=[3], unit="word", dictionary=dictionary, **keys)
     pairs = [
         (pair, WORDS["eng"][number], WORDS["deu"][number])
-        for pair, words in zip(step.given, SAID, strict=True)
+        for pair, words in zip(step.given, said, strict=True)
         for number in words
         if number != 0
     ]
@@ -53,6 +54,8 @@ def test_words_of_a_dictionary(encoder, dictionary, keys):
     if keys == {"loss": "cka"}:
         assert (found.count, found.per) == (1, "batch")
         assert found.total.item() == pytest.approx(1 - cka(source, target).item(), rel=1e-4)
+        few = FakeStep(encoder)
+        assert term(few, layers=[3], unit="word", dictionary=dictionary, **keys).count == 0  # 15 words
         return
     expected = (
         (source - target).square().mean(dim=1).sum().item()

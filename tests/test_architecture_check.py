@@ -162,10 +162,12 @@ def test_the_models_own_pooling_goes_before_its_familys(tmp_path, config, poolin
 
 
 def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradicts(
-    tmp_path, task_folder, parallel_folder
+    tmp_path, task_folder, parallel_folder, monkeypatch
 ):
     """As for a model on the hub, of which the recipe knows but the name."""
     folder = save_tiny(tmp_path, "gpt2", n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    assert load_recipe("plain", [f"model={folder}"]).model.pooling == "last"
+    monkeypatch.setattr("distxfer.experiments._recipes._recipe.family_of", lambda model: None)
     words = [f"model={folder}", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
     assert message(validate, load_recipe("plain", words)) == (
         "`model.pooling` = `mean` is a default (_defaults.toml), and the encoder reads from left to right, so that only the last"

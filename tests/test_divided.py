@@ -40,7 +40,7 @@ UNEVEN = {
         "word_align",
         [
             "intervention.align.layers=3", "intervention.align.dictionary=WORDS", "intervention.align.batch_size=3",
-            "intervention.align.projection=0", "intervention.drift.weight=4", CACHED, "phase.finetune.batch_size=7",
+            "intervention.align.projection=0", "intervention.drift.weight=4", CACHED, "phase.finetune.batch_size=34",
         ],
     ),
     "passes": (  # two terms that draw the same pairs now and then, and one that has nothing to change in some texts

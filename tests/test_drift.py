@@ -11,6 +11,7 @@ import fakes
 from conftest import TARGETS
 from distxfer import InputError
 from distxfer.data import Batch
+from distxfer.interventions import make_intervention
 from distxfer.measure import cka, relational_drift
 from fakes import FakeStep, between, noise
 
@@ -75,18 +76,18 @@ def test_a_penalty_on_relations_is_one_item_a_batch_averaged_over_layers(encoder
 
 def test_drift_of_pairs_is_that_of_both_sides_as_one_set_of_rows(encoder):
     step = FakeStep(encoder)
-    found = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn")
-    sides = step.of("eng", 5), step.of("jpn", 5)
+    found = term(step, "drift", text="pairs", layers=[2], batch_size=8, languages="jpn")
+    sides = step.of("eng", 8), step.of("jpn", 8)
     now = torch.cat([step.encode(side).pooled(2) for side in sides])
     before = noise(
         step.encode(step.collate([*sides[0].examples, *sides[1].examples])).pooled_layers().detach(), sides[0]
     )[2]
-    assert step.drawn == [("jpn", 5)]
+    assert step.drawn == [("jpn", 8)]
     assert (found.count, found.per) == (1, "batch")
     assert found.total.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
-    each = term(step, "drift", text="pairs", layers=[2], batch_size=5, languages="jpn", measure="mse")
+    each = term(step, "drift", text="pairs", layers=[2], batch_size=8, languages="jpn", measure="mse")
     moved = (now - before).square().sum(1) / before.square().sum(1)
-    assert (each.count, each.per) == (10, "example")
+    assert (each.count, each.per) == (16, "example")
     assert each.total.item() == pytest.approx(moved.sum().item(), rel=1e-4)
 
 
@@ -98,14 +99,14 @@ def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_al
         return states + 2 * target[None, :, None] * torch.randn(16, generator=torch.Generator().manual_seed(0))
 
     step = FakeStep(encoder, away=away)
-    alone = term(step, "drift", text="target", languages="jpn", batch_size=8)
+    alone = term(step, "drift", text="target", languages="jpn", batch_size=16)
     assert alone.total.item() == pytest.approx(0, abs=1e-6)
     assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).total.item() > 0.05
 
 
 def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
     for text, need in (("pairs", "pairs"), ("target", "target_text")):
-        bound = bind(encoder, "drift", text=text, languages="jpn,deu", weighting="linear", batch_size=4)
+        bound = bind(encoder, "drift", text=text, languages="jpn,deu", weighting="linear", batch_size=16)
         assert bound.needs == {"reference", need}
         assert bound.languages == ("jpn", "deu")
         step, seen = FakeStep(encoder), {}
@@ -113,9 +114,54 @@ def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
             total = bound.term(step).total.item()
             seen[step.drawn[-1][0]] = total
         plain = {
-            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=4).total.item() for one in seen
+            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=16).total.item() for one in seen
         }
         mean = (DISTANCES.values["deu"] + DISTANCES.values["jpn"]) / 2
         expected = {one: DISTANCES.values[one] / mean for one in ("deu", "jpn")}
         assert {one: seen[one] / plain[one] for one in seen} == pytest.approx(expected, rel=1e-6)
     assert bind(encoder, "drift").needs == {"reference"}
+
+
+# Too few rows
+
+
+@pytest.mark.parametrize("n", [1, 4, 15])
+def test_a_penalty_by_cka_counts_nothing_below_16_texts(encoder, n):
+    found = term(FakeStep(encoder, n=n), "drift")
+    assert (found.count, found.per, found.total.item()) == (0, "batch", 0.0)
+    assert term(FakeStep(encoder, n=n), "drift", measure="mse").count == n
+
+
+def test_texts_that_are_equal_are_one_row(encoder):
+    """Were they all rows, they would be evidence of each other; of equal texts alone CKA is not defined."""
+
+    class Repeated(FakeStep):
+        def of(self, language: str, n: int) -> Batch:
+            return self.collate([*super().of(language, n).examples, *super().of(language, n - 3).examples])
+
+    step = Repeated(encoder, n=16)
+    found = term(step, "drift", layers=[2])
+    now, before = step.encoded().pooled(2), step.reference(step.batch)[2]
+    assert found.total.item() == pytest.approx(1 - cka(before[:16], now[:16]).item(), rel=1e-6)
+    assert term(Repeated(encoder, n=15), "drift").count == 0
+
+    class Equal(FakeStep):
+        def of(self, language: str, n: int) -> Batch:
+            return self.collate(list(super().of(language, 1).examples) * n)
+
+    equal = term(Equal(encoder, n=32), "drift")
+    assert (equal.count, equal.total.item()) == (0, 0.0)
+
+
+@pytest.mark.parametrize(("text", "size", "least"), [("target", 15, 16), ("pairs", 7, 8)])
+def test_a_batch_size_that_can_only_give_too_few_texts_is_refused(encoder, text, size, least):
+    _, complaints = make_intervention("drift", {"text": text, "batch_size": size})
+    assert complaints == [
+        (
+            "",
+            f"is refused: `batch_size` = `{size}` is too small for the measure `cka` on `{text}`, which counts nothing below 16"
+            f" texts a batch. Give at least {least}.",
+        )
+    ]
+    bind(encoder, "drift", text=text, batch_size=least)
+    bind(encoder, "drift", text=text, batch_size=size, measure="relational")

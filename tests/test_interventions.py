@@ -18,7 +18,7 @@ DISTANCES = between()
 
 
 def test_cka_drift_is_the_reported_number(encoder):
-    step = FakeStep(encoder)
+    step = FakeStep(encoder, n=16)
     found = term(step, "drift", layers=[1, 3])
     now, before = step.encoded().pooled_layers(), step.reference(step.batch)
     expected = sum(1 - cka(before[layer], now[layer]).item() for layer in (1, 3)) / 2

@@ -37,7 +37,7 @@ def frozen_layers(encoder: Encoder, bound) -> set:
 def test_halves_of_the_layers(encoder):
     assert frozen_layers(encoder, bind(encoder, "freeze", layers="lower_half", embeddings=False)) == {1, 2}
     assert frozen_layers(encoder, bind(encoder, "freeze", layers="upper_half", embeddings=False)) == {3, 4}
-    step = FakeStep(encoder)
+    step = FakeStep(encoder, n=16)
     half, same = (term(step, "drift", layers=layers).total.item() for layers in ("upper_half", [3, 4]))
     assert half == same != term(step, "drift", layers="lower_half").total.item()
 

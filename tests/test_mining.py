@@ -106,7 +106,7 @@ def test_too_little_unlabelled_text_asks_for_more_of_it(tmp_path, tiny_settings,
     keep_two(unlabelled_task / "jpn" / "unlabelled.jsonl")
     settings = [*tiny_settings, f"task={unlabelled_task}", "intervention.drift.text=target"]
     assert message(lambda: train(load_recipe("drift_reg", settings), tmp_path)) == (
-        "The intervention `drift` needs unlabelled text for `jpn`, and there is too little: 2, expected at least 4"
+        "The intervention `drift` needs unlabelled text for `jpn`, and there is too little: 2, expected at least 16 that differ"
         f" (`parallel.name` = `{parallel_folder}`). Give more as `unlabelled.jsonl` in the task's folder, or keep to"
         " `intervention.drift.languages=deu`."
     )

@@ -42,7 +42,7 @@ def settings(tiny_without_dropout, task_folder):
     """Overrides that make a run a matter of a second, after which a tiny encoder has learnt something."""
     return [
         f"model={tiny_without_dropout}", "model.train_word_embeddings=true", f"task={task_folder}", "task.max_length=32",
-        "phase.finetune.steps=40", "phase.finetune.batch_size=16", "phase.finetune.learning_rate=5e-3",
+        "phase.finetune.steps=40", "phase.finetune.batch_size=24", "phase.finetune.learning_rate=5e-3",
         "diagnostics.gradients=0", "diagnostics.states=0",
     ]  # fmt: skip
 

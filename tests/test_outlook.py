@@ -39,7 +39,7 @@ def training(tiny_settings):
     ],
 )
 def test_the_examples_are_those_of_the_batches_that_the_task_reads(training, recipe, overrides):
-    """48 of them: short batches at the ends of epochs, turns, and a phase without the task."""
+    """144 of them: short batches at the ends of epochs, turns, and a phase without the task."""
     made = training(recipe, *overrides)
     loop, (plan,) = made._loop(0, "finetune"), made.plan()
     counted = [

@@ -292,7 +292,7 @@ def test_the_next_phase_begins_at_the_mean(run):
 
 ALL = [
     *ALIGN, "phases=dense,finetune,more", "phase.dense.interventions=align", "phase.dense.alternate=true", "phase.dense.epochs=2",
-    "phase.dense.batch_size=8", "phase.finetune.average=2", "phase.more.steps=3", "phase.more.interventions=",
+    "phase.dense.batch_size=24", "phase.finetune.average=2", "phase.more.steps=3", "phase.more.interventions=",
     "diagnostics.gradients=2", "diagnostics.states=5",
 ]  # fmt: skip
 

@@ -87,7 +87,14 @@ def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_setting
 
 def test_they_count_among_the_steps_of_an_epoch(run, labelled):
     """24 + 2 * 4 examples in batches of 8."""
-    result = run("few_shot", f"task={labelled}", "parallel=", "task.shots=4", "phase.finetune.epochs=2")
+    result = run(
+        "few_shot",
+        f"task={labelled}",
+        "parallel=",
+        "task.shots=4",
+        "phase.finetune.epochs=2",
+        "phase.finetune.batch_size=8",
+    )
     assert result.data["cost"]["steps"] == 2 * 4
 
 

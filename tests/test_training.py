@@ -208,7 +208,8 @@ def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tin
 
 
 def test_a_process_with_nothing_to_add_does_not_stop_the_others(tmp_path, tiny_settings):
-    """First 4 and 3 rows, of which 3 are too few for CKA; then so with a term before it that nobody has anything for.
+    """First 17 rows each, of which some are equal and then too few for CKA; then so with a term before it that nobody has
+    anything for.
 
     Then one row a micro-batch, so that one process has none.
     """
@@ -218,9 +219,9 @@ def test_a_process_with_nothing_to_add_does_not_stop_the_others(tmp_path, tiny_s
     settings = [
         *tiny_settings, f"intervention.align.dictionary={tmp_path}/words", "intervention.align.layers=3",
         "intervention.drift.weight=4", "phases=hold,words,finetune",
-        "phase.hold.task=false", "phase.hold.batch_size=7", "phase.hold.steps=16", "phase.hold.learning_rate=1e-3",
+        "phase.hold.task=false", "phase.hold.batch_size=34", "phase.hold.steps=16", "phase.hold.learning_rate=1e-3",
         "phase.hold.interventions=drift",
-        "phase.words.task=false", "phase.words.batch_size=7", "phase.words.steps=2", "phase.words.interventions=align,drift",
+        "phase.words.task=false", "phase.words.batch_size=34", "phase.words.steps=2", "phase.words.interventions=align,drift",
         "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=",
         "phase.finetune.steps=16", "model.reference=cached",
     ]  # fmt: skip

@@ -187,6 +187,8 @@ def _check_passes(encoder: Encoder) -> bool:
         if not all(_close(one.detach(), other.detach()) for one, other in pairs):
             raise _Unfit("gives a text other states beside a longer one, so that padding would change what is measured")
     causal = not _reaches(together.hidden[-1][1, 0], together.hidden[0])[1, 1:].any()
+    if not _reaches(together.hidden[-1][1, -1], together.hidden[0])[1, :-1].any():  # it is the longer text
+        raise _Unfit("has a last token that reads none of the others")
     _check_head(encoder, together, causal=causal)
     _check_gradients(encoder, cast(Tensor, together.logits))
     return causal

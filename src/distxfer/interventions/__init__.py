@@ -1,5 +1,6 @@
 """Interventions: one file each, found by its name; the contract they keep, and how to find them."""
 
+from distxfer.interventions._contract import CKA_ROWS as CKA_ROWS
 from distxfer.interventions._contract import LATER as LATER
 from distxfer.interventions._contract import Bound as Bound
 from distxfer.interventions._contract import Change as Change
@@ -8,6 +9,7 @@ from distxfer.interventions._contract import Languages as Languages
 from distxfer.interventions._contract import Need as Need
 from distxfer.interventions._contract import Step as Step
 from distxfer.interventions._contract import Term as Term
+from distxfer.interventions._contract import distinct_texts as distinct_texts
 from distxfer.interventions._contract import every as every
 from distxfer.interventions._contract import nothing as nothing
 from distxfer.interventions._find import complaint as complaint

@@ -7,11 +7,14 @@ from torch.nn.functional import cross_entropy, normalize
 _BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
 
 
-def info_nce(source: Tensor, target: Tensor, temperature: float, *, strong: bool = False) -> Tensor:
+def info_nce(
+    source: Tensor, target: Tensor, temperature: float, *, strong: bool = False, same: Tensor | None = None
+) -> Tensor:
     """Return -1/2 [log p(t_i | s_i) + log p(s_i | t_i)], summed over the n pairs of two sides (n, d) and (n, d).
 
     With c the cosine: p(t_i | s_i) = exp(c(s_i, t_i) / temperature) / Z_i, where Z_i = sum_j exp(c(s_i, t_j) /
     temperature), and if `strong` also + sum_{j != i} exp(c(s_i, s_j) / temperature); p(s_i | t_i) with s and t swapped.
+    Where `same`, (n, n), says that the pairs i and j != i share a text, j is no negative of i: it is left out of Z_i.
 
     Range: [0, inf). Invariant under positive scaling of each row and under one orthogonal map of both sides.
     Reference: van den Oord et al. 2018, eq. 4; the strong form is the contrastive loss of Gaschi et al. 2023.
@@ -25,6 +28,10 @@ def info_nce(source: Tensor, target: Tensor, temperature: float, *, strong: bool
         if strong:
             forward = torch.cat([forward, _others(source) / temperature], dim=1)
             backward = torch.cat([backward, _others(target) / temperature], dim=1)
+        if same is not None:
+            positives = same & ~torch.eye(len(source), dtype=torch.bool, device=source.device)
+            positives = positives.repeat(1, forward.shape[1] // len(source))
+            forward, backward = (one.masked_fill(positives, -torch.inf) for one in (forward, backward))
         return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
 
 

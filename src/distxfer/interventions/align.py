@@ -16,14 +16,13 @@ from distxfer.data import Batch
 from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
 from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Need, Step, Term, nothing
+from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
 from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
 from distxfer.interventions._word_pairs import Check, Find, by_aligner, by_dictionary, by_encoder, find_places
 from distxfer.languages import Distances
 from distxfer.measure import cka
 
 _TEMPERATURE = 0.1
-_FEWEST = 4  # rows that unbiased CKA needs
 Sides = tuple[Tensor, Tensor]  # the states of what is aligned, the source's and the target's
 
 
@@ -36,9 +35,11 @@ class Align:
     the sum over its sub-words; or, without word pairs, the tokens of each sentence pair. Of n pairs (s_i, t_i):
 
     `infonce`: -1/2 [log exp(cos(s_i, t_i) / temperature) / Z_i + the same with s and t swapped], per pair. Z_i sums
-    exp(cos(s_i, .) / temperature) over all t_j (`negatives = weak`), and over the other s_j too (`strong`).
+    exp(cos(s_i, .) / temperature) over all t_j (`negatives = weak`), and over the other s_j too (`strong`); of whole sentences,
+    without those of other pairs that have the same source or the same target, since they are no negatives.
     `l2`: |s_i - t_i|^2 / d, per pair.
-    `cka`: 1 - CKA of the s_i and the t_i, unbiased and linear, per batch; fewer than 4 pairs count nothing.
+    `cka`: 1 - CKA of the s_i and the t_i, unbiased and linear, per batch; fewer than 16 pairs count nothing, and of sentences
+    only those count whose source and target both stand in the batch for the first time.
     `sinkhorn`: the Sinkhorn divergence (p = 2, blur 0.05) of two clouds of unit vectors, which needs no knowledge of
     what translates what: the sentences' clouds, per batch, or the tokens' of a sentence and its translation, per pair.
 
@@ -104,9 +105,10 @@ class Align:
             )
         if self.dictionary and self.alignments:
             raise InputError("`dictionary` and `alignments` both say which words translate each other. Keep one.")
-        if self.loss == "cka" and self.unit == "sentence" and self.batch_size < _FEWEST:
+        if self.loss == "cka" and self.unit == "sentence" and self.batch_size < CKA_ROWS:
             raise InputError(
-                f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`. Give at least {_FEWEST} pairs."
+                f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`, which counts nothing below {CKA_ROWS}"
+                f" pairs. Give at least {CKA_ROWS}."
             )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
@@ -131,7 +133,11 @@ class Align:
                     places.states(first, second, layer) if places else (first.pooled(layer), second.pooled(layer))
                     for layer in layers
                 ]
-                summed = self._of_pairs(step, rows, head)
+                if self.loss == "cka" and not places:
+                    pairs = sorted({*distinct_texts(source)} & {*distinct_texts(target)})
+                    rows = [(one[pairs], other[pairs]) for one, other in rows]
+                same = same_texts(source) | same_texts(target) if self.loss == "infonce" and not places else None
+                summed = self._of_pairs(step, rows, head, same)
             return replace(summed, total=factor * summed.total)
 
         needs: set[Need] = {"pairs"}
@@ -144,6 +150,7 @@ class Align:
             needs=frozenset(needs),
             languages=choice.languages,
             checks=check,
+            distinct=CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1,
         )
 
     def _finder(
@@ -158,11 +165,11 @@ class Align:
             return by_aligner(self.alignments.expanduser(), source, targets)
         return by_encoder(encoder, layers), None
 
-    def _of_pairs(self, step: Step, rows: Sequence[Sides], head: nn.Module | None) -> Term:
-        """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d)."""
+    def _of_pairs(self, step: Step, rows: Sequence[Sides], head: nn.Module | None, same: Tensor | None = None) -> Term:
+        """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `same`: see `info_nce`."""
         n = len(rows[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
-        if n < (_FEWEST if self.loss == "cka" else 1):
+        if n < (CKA_ROWS if self.loss == "cka" else 1):
             return nothing(step, chain(*rows), per)
         cosines = [cosine_similarity(one.detach(), other.detach()).mean().item() for one, other in rows]
         if head is not None:
@@ -172,13 +179,13 @@ class Align:
                     " head. Choose `layers` above one that trains."
                 )
             rows = [(head(one), head(other)) for one, other in rows]
-        total = torch.stack([self._sum(one, other) for one, other in rows]).mean()
+        total = torch.stack([self._sum(one, other, same) for one, other in rows]).mean()
         return Term(total, n if per == "pair" else 1, per, {"cosine": sum(cosines) / len(cosines)})
 
-    def _sum(self, source: Tensor, target: Tensor) -> Tensor:
+    def _sum(self, source: Tensor, target: Tensor, same: Tensor | None) -> Tensor:
         """Return the loss of one layer, summed over what it is counted in."""
         if self.loss == "infonce":
-            return info_nce(source, target, self.temperature, strong=self.negatives == "strong")
+            return info_nce(source, target, self.temperature, strong=self.negatives == "strong", same=same)
         if self.loss == "l2":
             return squared_distance(source, target)
         if self.loss == "cka":
@@ -203,6 +210,12 @@ class Align:
 def projection_head(width: int, projection: int) -> nn.Module:
     """Return the map width -> width -> `projection` with a ReLU between, as in Gaschi et al. (2023)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
+
+
+def same_texts(batch: Batch) -> Tensor:
+    """Return which texts of a batch are equal, (n, n), compared as tokens."""
+    ids = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)
+    return (ids[:, None] == ids).all(dim=-1)
 
 
 def token_weights(encoder: Encoder, batch: Batch) -> Tensor:

@@ -12,12 +12,12 @@ from distxfer.data import Batch
 from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Need, Step, Term, nothing
+from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
 from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
 from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
 
-_FEWEST = {"cka": 4, "relational": 2, "cosine": 1, "mse": 1}  # rows that a measure needs
+_FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts that a measure needs
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Drift:
     """Add `weight` times the mean over `layers` of how far the pooled states H_l have moved from the pretrained H0_l.
 
     Of all rows of a batch, per batch: `cka`: 1 - CKA(H0_l, H_l), unbiased and linear (the number the report prints as
-    drift); `relational`: the mean over pairs of rows of (cos(h_i, h_j) - cos(h0_i, h0_j))^2. Of each row, per sentence:
+    drift), over the texts that differ, and nothing for a batch of fewer than 16 of them; `relational`: the mean over pairs
+    of rows of (cos(h_i, h_j) - cos(h0_i, h0_j))^2. Of each row, per sentence:
     `cosine`: 1 - cos(h0, h); `mse`: |h - h0|^2 / |h0|^2.
 
     `text` is what is held still: the task's own inputs (no extra forward pass of the trained encoder); or, of one target
@@ -66,6 +67,17 @@ class Drift:
                 f"`{unused[0]}` = `{getattr(self, unused[0])}` has no effect on the task's inputs, which are all in the"
                 " source language. Set `text` to `target` or `pairs`, or leave it out."
             )
+        if self.text != "task" and self._rows < _FEWEST[self.measure]:
+            least = -(-_FEWEST[self.measure] // (self._rows // self.batch_size))
+            raise InputError(
+                f"`batch_size` = `{self.batch_size}` is too small for the measure `{self.measure}` on `{self.text}`, which"
+                f" counts nothing below {_FEWEST[self.measure]} texts a batch. Give at least {least}."
+            )
+
+    @property
+    def _rows(self) -> int:
+        """The texts of a batch that is drawn."""
+        return self.batch_size * (2 if self.text == "pairs" else 1)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the penalty as a term; no parameter is kept from training."""
@@ -76,7 +88,8 @@ class Drift:
                 return self._term(step, step.batch, step.encoded(), chosen.layers)
 
             needs: frozenset[Need] = frozenset({"reference"})
-            return Bound(term=task_term, weight=self.weight, needs=needs, settled=chosen.settled)
+            fewest = _FEWEST[self.measure]
+            return Bound(term=task_term, weight=self.weight, needs=needs, settled=chosen.settled, distinct=fewest)
 
         guides_only = self.layers == "guided" and self.weighting == "uniform"  # then `distance` weighs no language
         choice = language_choice(replace(self, distance="") if guides_only else self, languages, distances)
@@ -93,6 +106,7 @@ class Drift:
             needs=frozenset({"reference", text}),
             languages=choice.languages,
             settled=chosen.settled,
+            distinct=_FEWEST[self.measure] // (self._rows // self.batch_size),
         )
 
     def _batch(self, step: Step, language: str) -> Batch:
@@ -105,10 +119,12 @@ class Drift:
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
         """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
-        if len(batch) < _FEWEST[self.measure]:
+        # Equal texts would count as evidence of each other in what is an average over independent rows.
+        rows = distinct_texts(batch) if self.measure == "cka" else list(range(len(batch)))
+        if len(rows) < _FEWEST[self.measure]:
             return nothing(step, [encoded.pooled(layer) for layer in layers], per)
-        now = torch.stack([encoded.pooled(layer) for layer in layers])
-        before = step.reference(batch)[list(layers)].to(now)
+        now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
+        before = step.reference(batch)[list(layers)][:, rows].to(now)
         moved = self._moved(now, before).mean(dim=0)
         return Term(factor * moved.sum(), 1 if per == "batch" else len(batch), per)
 

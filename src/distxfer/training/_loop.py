@@ -97,6 +97,7 @@ class PhaseLoop:
         self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
         self._logs: dict[str, float] = {}
         self._diagnosed: dict[str, float] = {}
+        self._empty: dict[str, int] = {}  # micro-batches of a step, of all processes, in which a term counted nothing
 
     def close(self) -> None:
         """Leave the weights with the run's own encoder, whole on the device, and drop this phase's model and optimiser."""
@@ -188,6 +189,7 @@ class PhaseLoop:
             "gradient_norm": norm,
             "loss": loss,
             **{f"term/{key}": value for key, value in values.items() if value is not None},
+            **{f"empty/{key}": number for key, number in self._empty.items()},
             **self._logs,
             **self._diagnosed,
         }
@@ -214,7 +216,7 @@ class PhaseLoop:
     def _accumulate(self, micros: Sequence[Micro], expected: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         team, weights = self.shared.team, self.module.weights
         size = len(self.module.turn(micros[0].number))
-        totals, counts = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
+        totals, counts, empty = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
         alone = len(micros) * team.size == 1
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
@@ -243,7 +245,10 @@ class PhaseLoop:
                     team.accelerator.backward(loss)
             totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
             counts += these
+            empty += (these == 0) & (not micro.void)
         assert expected is not None
+        numbers = zip(self.module.turn(micros[0].number), map(int, team.sum(empty).tolist()), strict=True)
+        self._empty = {name: number for name, number in numbers if number}
         return team.sum(totals), team.sum(counts), expected
 
     def _diagnose(self, micro: Micro, losses: Mapping[str, Tensor], micros: int) -> None:

@@ -39,6 +39,11 @@ class CachedReference:
         self._rows: dict[bytes, int] = {}
         self._states: npt.NDArray[np.float32] | None = None
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether the states have been computed or found."""
+        return self._pretrained is None
+
     def fill(self) -> None:
         """Compute the states of all texts, or find those of an earlier run; the processes share the work.
 

@@ -1,8 +1,9 @@
 """A run's training: what each phase trains, the phases one after the other, and going on after a stop."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -127,7 +128,7 @@ class Training:
         started = time.perf_counter()
         if isinstance(reference, CachedReference):
             reference.fill()
-        self._check_reference()
+        self.check_reference()
         cost = start.cost
         if not resumed:
             cost = replace(cost, seconds=time.perf_counter() - started)
@@ -141,6 +142,25 @@ class Training:
             cost = loop.run(first, cost, folder, report, watch)
             loop.close()
         return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.team.peak_memory_mb()))
+
+    def check_reference(self) -> None:
+        """Raise RunError unless the reference is the encoder as it is before the first step, so that drift starts at 0.
+
+        What has not been computed yet, as before training with `model.reference = "cached"`, is not looked at.
+        """
+        reference = self._shared.reference
+        if reference is None or (isinstance(reference, CachedReference) and not reference.is_filled):
+            return
+        batch = self.material.collate(list(self.material.examples[:8]))
+        with self.team.autocast():
+            now, _ = self.encoder.states([batch.inputs])
+            before = reference.states(batch.examples, batch.inputs).cpu()
+        difference = float((now - before).norm() / before.norm())
+        if not difference <= _AT_REST[self.team.precision]:
+            raise RunError(
+                f"The reference encoder differs from the encoder before the first step by {difference:.2g} of its norm;"
+                " expected 0. Drift would be measured from the wrong place."
+            )
 
     def own_weights(self) -> dict[str, Tensor]:
         """Return the weights that interventions have of their own, as `NAME.PARAMETER`, to be saved with the result."""
@@ -226,8 +246,30 @@ class Training:
             + masks * sum(one.numel() for one in trained)  # a byte for each entry
         )
 
+    def _check_batches(self, name: str, phase: Phase) -> None:
+        """Refuse a phase in which a term looks at the task's batches, and none of them can hold as many texts as it needs."""
+        for intervention, bound in self.active(phase).items():
+            if bound.distinct <= 1 or bound.needs & {"pairs", "target_text"}:
+                continue
+            texts = islice(_unique((one.text, one.text_pair) for one in self.material.examples), bound.distinct)
+            rows = min(phase.batch_size, len(self.material.examples)) // self.team.size
+            if rows < bound.distinct:
+                shared = f" shared by {self.team.size} processes" if self.team.size > 1 else ""
+                raise InputError(
+                    f"The intervention `{intervention}` counts nothing in a batch of fewer than {bound.distinct} texts, and"
+                    f" `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
+                    f" {bound.distinct * self.team.size}, or another `intervention.{intervention}.measure`."
+                )
+            if (found := sum(1 for _ in texts)) < bound.distinct:
+                raise InputError(
+                    f"The intervention `{intervention}` counts nothing in a batch of fewer than {bound.distinct} texts that"
+                    f" differ, and the training data has {found} in all. Give more, or set another"
+                    f" `intervention.{intervention}.measure`."
+                )
+
     def _check_settings(self, name: str, phase: Phase) -> None:
         """Refuse what would have no effect, or is asked of the wrong weights."""
+        self._check_batches(name, phase)
         terms = [one for one, bound in self.active(phase).items() if bound.term and bound.weight > 0]
         if phase.alternate and not (phase.task and terms):
             raise InputError(
@@ -307,20 +349,14 @@ class Training:
                 )
         return CachedReference(self.encoder, self.material, self.bounds, self.team, states)
 
-    def _check_reference(self) -> None:
-        """Make sure that the reference is the encoder as it is before the first step: drift starts at 0."""
-        if self._shared.reference is None:
-            return
-        batch = self.material.collate(list(self.material.examples[:8]))
-        with self.team.autocast():
-            now, _ = self.encoder.states([batch.inputs])
-            before = self._shared.reference.states(batch.examples, batch.inputs).cpu()
-        difference = float((now - before).norm() / before.norm())
-        if not difference <= _AT_REST[self.team.precision]:
-            raise RunError(
-                f"The reference encoder differs from the encoder before the first step by {difference:.2g} of its norm;"
-                " expected 0. Drift would be measured from the wrong place."
-            )
+
+def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:
+    """Yield each item once."""
+    seen: set[Hashable] = set()
+    for item in items:
+        if item not in seen:
+            seen.add(item)
+            yield item
 
 
 def _own(bounds: Mapping[str, Bound]) -> list[Tensor]:

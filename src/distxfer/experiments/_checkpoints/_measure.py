@@ -25,6 +25,7 @@ from distxfer.experiments._checkpoints._relations import Method, Relation, relat
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
 from distxfer.experiments._results._result import result_of_model, unverified
+from distxfer.experiments._runs._checks import check_pooling
 from distxfer.experiments._runs._issues import measured_parts
 from distxfer.experiments._runs._measurements import (
     Moment,
@@ -36,7 +37,7 @@ from distxfer.experiments._runs._measurements import (
     texts_to_measure,
 )
 from distxfer.experiments._runs._predict import Scored, score
-from distxfer.experiments._runs._prepare import check_pooling, data_notes, languages_of, parallel_of
+from distxfer.experiments._runs._prepare import data_notes, languages_of, parallel_of
 from distxfer.interventions import Languages
 from distxfer.languages import check_distance
 from distxfer.measure import (

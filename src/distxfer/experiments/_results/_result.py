@@ -12,6 +12,7 @@ from typing import Any
 
 from distxfer._durable import RESULT, atomic_file, check_sealed, file_digests, sealed
 from distxfer.errors import InputError
+from distxfer.interventions import CKA_ROWS
 
 SCHEMA = 1
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
@@ -174,6 +175,26 @@ def diagnosed(log: Path) -> list[dict[str, Any]]:
         if found:
             entries.append({"phase": entry["phase"], "step": entry["step"], **found})
     return entries
+
+
+def empty_batches(log: Path) -> dict[str, dict[str, int]]:
+    """Return the terms that counted nothing at times: in how many `micro_batches`, in how many `steps`, `of` its steps."""
+    found: dict[str, dict[str, int]] = {}
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    for name in sorted({key.removeprefix("empty/") for entry in entries for key in entry if key.startswith("empty/")}):
+        numbers = [entry[f"empty/{name}"] for entry in entries if f"empty/{name}" in entry]
+        steps = sum(1 for entry in entries if f"empty/{name}" in entry or f"term/{name}" in entry)
+        found[name] = {"micro_batches": sum(numbers), "steps": len(numbers), "of": steps}
+    return found
+
+
+def empty_notes(empty: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what users are told of `empty_batches`."""
+    return [
+        f"The term `{name}` counted nothing in {one['micro_batches']} micro-batches, in {one['steps']} of its {one['of']} steps:"
+        f" they held too little for it, such as fewer than {CKA_ROWS} different texts for CKA."
+        for name, one in empty.items()
+    ]
 
 
 def score_rows(language: str, split: str, metrics: Mapping[str, float], n: int) -> Sequence[dict[str, Any]]:

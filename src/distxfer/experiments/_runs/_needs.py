@@ -20,10 +20,12 @@ def require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe
             f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
             f" {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."
         )
+    fewest = max(_FEWEST, bound.distinct)
     for language in bound.languages:
         size = sizes.get(language, 0)
-        if size < _FEWEST:
-            have = [key for key, there in sizes.items() if there >= _FEWEST]
+        if size < fewest:
+            have = [key for key, there in sizes.items() if there >= fewest]
+            differ = " that differ" if bound.distinct > 1 else ""
             where = (
                 "`parallel.mined` = `true`"
                 if recipe.parallel.mined
@@ -34,7 +36,7 @@ def require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe
             fewer = f", or keep to `intervention.{name}.languages={','.join(have)}`" if have else ""
             raise InputError(
                 f"The intervention `{name}` needs {what} for `{language}`, and there is"
-                f" {f'too little: {size}, expected at least {_FEWEST}' if size else 'none'} ({where})."
+                f" {f'too little: {size}, expected at least {fewest}{differ}' if size else 'none'} ({where})."
                 f" Give {_more(what, language, size, mined=recipe.parallel.mined)}{fewer}."
             )
 

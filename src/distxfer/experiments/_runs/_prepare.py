@@ -31,9 +31,9 @@ from distxfer.data import (
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
-from distxfer.experiments._recipes._families import own_pooling
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._results._corpus import corpus_record
+from distxfer.experiments._runs._checks import check_pooling, few_texts, pairs_that_differ, texts_that_differ
 from distxfer.experiments._runs._mining import mined_pairs
 from distxfer.experiments._runs._needs import PARALLEL, require
 from distxfer.interventions import Bound, Languages
@@ -174,9 +174,12 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
     }
     for name, bound in bounds.items():
         if "pairs" in bound.needs:
-            require(name, PARALLEL, bound, {key: len(value) for key, value in pairs.items()}, recipe)
+            require(
+                name, PARALLEL, bound, {key: pairs_that_differ(group, bound) for key, group in pairs.items()}, recipe
+            )
         if "target_text" in bound.needs:
-            require(name, "unlabelled text", bound, {key: len(value) for key, value in texts.items()}, recipe)
+            sizes = {key: texts_that_differ(group, bound.distinct) for key, group in texts.items()}
+            require(name, "unlabelled text", bound, sizes, recipe)
         if bound.checks is not None:
             with _blaming(name):
                 bound.checks(pairs)
@@ -217,31 +220,9 @@ def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
     return encoder
 
 
-def check_pooling(recipe: Recipe, encoder: Encoder, folder: Path) -> None:
-    """Raise InputError where a default or a family's name guessed a pooling that the model itself contradicts."""
-    pooling, own = recipe.model.pooling, own_pooling(folder)
-    if recipe.chooses_pooling or (own and own[0] == pooling):
-        return
-    if own:
-        fit, reason = own[0], f"the model's own `{own[1]}` says `{own[0]}`"
-    elif encoder.causal != (pooling == "last"):
-        fit = "last" if encoder.causal else "mean"
-        reason = (
-            "the encoder reads from left to right, so that only the last token has read the whole text"
-            if encoder.causal
-            else "the encoder reads in both directions, so that no token stands for the text"
-        )
-    else:
-        return
-    raise InputError(
-        f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
-        f" `model.pooling={fit}`, or `model.pooling={pooling}` to have it all the same."
-    )
-
-
 def data_notes(task: Task, parallel: ParallelText | None) -> tuple[str, ...]:
     """Return what users are to know of a task and its parallel text."""
-    return tuple(dict.fromkeys((*task.notes, *(parallel.notes if parallel else ()))))
+    return tuple(dict.fromkeys((*task.notes, *(parallel.notes if parallel else ()), *few_texts(task))))
 
 
 @contextmanager

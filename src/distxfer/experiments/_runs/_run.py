@@ -30,6 +30,8 @@ from distxfer.experiments._results._result import (
     SCHEMA,
     Result,
     diagnosed,
+    empty_batches,
+    empty_notes,
     provenance,
     read_result,
     score_rows,
@@ -92,7 +94,9 @@ def validate(recipe: Recipe) -> Prepared:
     Raises InputError as `prepare` and `assemble` do.
     """
     prepared = prepare(recipe)
-    return with_issues(prepared, assemble(prepared, Team(precision=recipe.model.precision)))
+    assembled = assemble(prepared, Team(precision=recipe.model.precision))
+    assembled.training.check_reference()
+    return with_issues(prepared, assembled)
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
@@ -185,7 +189,7 @@ def train(
 def _read_back(folder: Path, notice: Notice) -> Result:
     result = read_result(folder)
     assert result is not None
-    for line in far_below(result):
+    for line in (*empty_notes(result.data["empty"]), *far_below(result)):
         notice(line)
     return result
 
@@ -277,6 +281,7 @@ def _write(
         "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
+        "empty": empty_batches(folder / "log.jsonl"),
         "settled": {name: dict(one) for name, one in assembled.settled.items()},
         "data_issues": [asdict(one) for one in prepared.issues],
         "scores": scores,
