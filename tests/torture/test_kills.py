@@ -96,7 +96,7 @@ def leftovers(results: Path) -> list[str]:
 def test_a_killed_run(tiny_settings, tmp_path, whole, again):
     expected, seconds = whole
     kills, resumed = 0, 0
-    for seed in range(scaled(2, 25)):
+    for seed in range(scaled(1, 25)):
         draw = random.Random(f"kill {again} {seed}")
         results, log = tmp_path / f"r{seed}", tmp_path / "log"
         words = command(tiny_settings, results, *["--again"] * again)
