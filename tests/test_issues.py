@@ -159,3 +159,31 @@ def test_counting_leaves_the_task_as_it_is(task_folder, tokenizer):
     before = task.fingerprint()
     issues(kind_named("classification"), {("test", "deu"): task.examples("test", "deu")}, tokenizer, 6)
     assert task.fingerprint() == before
+
+
+def test_what_was_left_out_is_counted_in_the_task_and_in_the_run(task_folder, tiny, tmp_path):
+    """By the readers of files: pairs of Moses that are blank on one side."""
+    pairs = tmp_path / "pairs"
+    pairs.mkdir()
+    (pairs / "a.en-de.en").write_text("cat\n\ndog\nbird\ntree\n")
+    (pairs / "a.en-de.de").write_text("katze\nhund\nhund\nvogel\nbaum\n")
+    words = [f"model={tiny}", f"task={task_folder}", f"parallel={pairs}", "task.targets=deu"]
+    prepared = validate(load_recipe("plain", words))
+    assert Issue("deu", "parallel", "lines that are blank on one side or both", 1, 5) in prepared.issues
+    assert [note for note in prepared.notes if "blank on one side" in note] == [
+        "`a.en-de.de`: 1 lines that are blank on one side or both left out."
+    ]
+
+
+def test_repeats_are_found_in_nfc(tmp_path):
+    for path, texts_of_part in (
+        ("eng/train", ["caf\u00e9", "dog"]),
+        ("eng/test", ["cafe\u0301"]),
+        ("deu/test", ["hund"]),
+    ):
+        file = tmp_path / f"{path}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        rows = [{"text": text, "label": str(place)} for place, text in enumerate(texts_of_part)]
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    notes = load_task(str(tmp_path), "eng", ("deu",)).notes
+    assert "`eng/test.jsonl` repeats 1 training text of `eng/train.jsonl` (first: line 1)." in notes

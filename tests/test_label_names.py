@@ -6,8 +6,12 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
+from conftest import save_tiny
 from distxfer.data import Data, load_task
+from distxfer.encoders import load_encoder
 from distxfer.errors import InputError
 
 TEXT = {"dtype": "string", "_type": "Value"}
@@ -345,3 +349,27 @@ def test_numbers_as_names_are_those_numbers(tmp_path):
             write_parquet(tmp_path / code / f"{split}-0.parquet", columns, {"label": class_label(names)})
     task = load_task(Data("pawsx", folder=str(tmp_path)), "eng", ("deu",))
     assert labels_of(task, "eng") == labels_of(task, "deu") == ["different", "paraphrase"]
+
+
+@pytest.mark.parametrize("output", ["text", "token"])
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "modernbert", "llama"])
+def test_a_checkpoint_s_head_goes_by_the_names_of_its_labels(tmp_path, architecture, output):
+    auto = {"text": AutoModelForSequenceClassification, "token": AutoModelForTokenClassification}[output]
+    folder = save_tiny(tmp_path / "base", architecture)
+    names = {"id2label": dict(enumerate("cab")), "label2id": {name: place for place, name in enumerate("cab")}}
+    model = auto.from_pretrained(folder, num_labels=3, **names)
+    model.save_pretrained(tmp_path / "tuned")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "tuned")
+
+    def outputs(*labels):
+        encoder = load_encoder("tuned", tmp_path / "tuned", labels, seed=0, output=output)
+        return encoder, encoder.outputs(
+            dict(encoder.tokenizer(["cat dog", "the old tree"], return_tensors="pt", padding=True))
+        )
+
+    (as_saved, expected), (sorted_by_name, found) = outputs("c", "a", "b"), outputs("a", "b", "c")
+    assert as_saved.head_is_loaded
+    assert sorted_by_name.head_is_loaded
+    assert torch.equal(found, expected[..., [1, 2, 0]])
+    for others in (("a", "b", "d"), ("a", "b"), ("a", "a", "b")):
+        assert not outputs(*others)[0].head_is_loaded

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distxfer.data._batches import Collator as Collator
     from distxfer.data._batches import epoch_order as epoch_order
     from distxfer.data._checks import leaks as leaks
+    from distxfer.data._issues import COUNTED as COUNTED
     from distxfer.data._issues import issue_lines as issue_lines
     from distxfer.data._issues import issues as issues
     from distxfer.data._kind import Batch as Batch
@@ -57,7 +58,7 @@ _LAZY = {
     "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
     "_batches": "Collator epoch_order",
     "_checks": "leaks",
-    "_issues": "issue_lines issues",
+    "_issues": "COUNTED issue_lines issues",
     "_rows": "Joined Lazy Parts Picked Sides",
     "_tables": "SUFFIXES",
 }

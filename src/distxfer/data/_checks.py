@@ -4,6 +4,7 @@ from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ class Prints:
     def add(self, key: str, texts: tuple[str, str | None], label: object, number: int) -> None:
         """Take in one row."""
         self.ids.append(hash(key))
-        self.texts.append(hash(texts))
+        self.texts.append(hash(tuple(text and normalize("NFC", text) for text in texts)))
         self.labels.append(hash(label))
         self.numbers.append(number)
 
@@ -125,7 +126,9 @@ def leaks(task: Task, parallel: ParallelText) -> tuple[str, ...]:
             if not wanted:
                 continue
             sides = ((pair.source, pair.target) for pair in pairs)
-            there = {one.text for one in chain.from_iterable(sides) if one.language == language} & wanted
+            there = {
+                normalize("NFC", one.text) for one in chain.from_iterable(sides) if one.language == language
+            } & wanted
             count = sum(not there.isdisjoint(_all(example)) for example in tests[language]) if there else 0
             if count:
                 notes.append(
@@ -137,7 +140,7 @@ def leaks(task: Task, parallel: ParallelText) -> tuple[str, ...]:
 
 
 def _all(example: Example) -> tuple[str, ...]:
-    return (example.text,) if example.text_pair is None else (example.text, example.text_pair)
+    return tuple(normalize("NFC", text) for text in (example.text, example.text_pair) if text is not None)
 
 
 def _texts(count: int) -> str:

@@ -137,13 +137,14 @@ class Task:
 class ParallelText:
     """Sentence pairs from the source into each target: `train` for the terms that align, `held_out` for measuring.
 
-    `notes` say what was left out, as those of a Task.
+    `notes` say what was left out, as those of a Task; `left_out` counts it: (language, what) -> pairs, units or lines.
     """
 
     name: str
     train: Mapping[str, Sequence[Pair]]
     held_out: Mapping[str, Sequence[Pair]]
     notes: tuple[str, ...] = ()
+    left_out: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of every pair, in order."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from distxfer.data._examples import Answer, Data, Example, Tags, Task
+from distxfer.data._examples import Answer, Data, Example, Issue, Tags, Task
 from distxfer.data._legends import CARDS, Names, read_card, with_names
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, did_you_mean, listed
@@ -330,6 +330,10 @@ def hub_task(
         for language, examples in splits["train"].items()
         if unlabelled
     }
+    issues = tuple(
+        Issue(language, split, reason, count, count + len(splits[split].get(language, ())))
+        for (split, reason, language), count in left_out.items()
+    )
     if not target_labels:
         splits["train"] = {language: those for language, those in splits["train"].items() if language == source}
     notes = [note for copy in copies.values() for note in copy.notes]
@@ -337,7 +341,8 @@ def hub_task(
         notes.append(
             f"`{data.name}`: the files of {', '.join(renumbered)} number their labels in another order; read by name."
         )
-    return Task(data.name, tuple(labels), splits, texts, kind, (*notes, *_said(data.name, left_out, splits, languages)))
+    notes += _said(data.name, left_out, splits, languages)
+    return Task(data.name, tuple(labels), splits, texts, kind, tuple(notes), issues)
 
 
 def _examples(

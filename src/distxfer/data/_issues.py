@@ -17,7 +17,7 @@ _SAMPLE = 10_000  # texts of a part that is only trained on: enough for a share,
 _LISTED = 8  # languages that a line names
 _SCORED = ("test", "dev")
 # What is counted -> how a line says it; `{}` is the longest text in tokens.
-_PHRASES = {
+COUNTED = {
     "cut": "Texts cut off at `task.max_length` = {} tokens",
     "questions_cut": "Questions cut off at half of `task.max_length` = {} tokens",
     "words_cut": "Words longer than `task.max_length` = {} tokens, cut off",
@@ -57,7 +57,7 @@ def issue_lines(found: Sequence[Issue], max_length: int) -> Iterator[str]:
         places = [f"{one.language} {one.split} {one.n:,} of {one.of:,}" for one in issues_of_kind[:_LISTED]]
         hidden = len(issues_of_kind) - len(places)
         more = f", and {hidden} more parts (`result.json`, `data_issues`)" if hidden else ""
-        phrase = _PHRASES.get(what, what.capitalize())
+        phrase = COUNTED.get(what, what.capitalize())
         yield f"{phrase.format(max_length)}: {', '.join(places)}{more}.{_ADVICE.get(what, '')}"
 
 

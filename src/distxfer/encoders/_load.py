@@ -333,8 +333,9 @@ def _new(info: dict[str, Any]) -> set[str]:
 def _renew_head(
     model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, head: Head
 ) -> bool:
-    """Replace a head that the checkpoint brought, unless it is one for these very labels in this order, or for answers.
+    """Replace a head that the checkpoint brought, unless it is one for these very labels, or for answers.
 
+    The labels go by their names: of a head for the same ones in another order, the output's rows are put in this order.
     Returns whether the model now has the checkpoint's head, whole.
     """
     new = _new(info)
@@ -344,7 +345,8 @@ def _renew_head(
         return False
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     answers = labels is _ENDS and not head.of_tokens  # whatever its two scores are called
-    if answers or [str(config.id2label[key]) for key in sorted(config.id2label)] == list(labels):
+    known = [str(config.id2label[key]) for key in sorted(config.id2label)]
+    if answers or known == list(labels) or (not new and _reorder(model, brought[-1], known, labels)):
         return not new
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
@@ -352,6 +354,21 @@ def _renew_head(
         for name in brought:
             model.get_parameter(name).copy_(fresh[name])
     return False
+
+
+def _reorder(model: PreTrainedModel, last: str, known: Sequence[str], labels: Sequence[str]) -> bool:
+    """Put the rows of a head's output, which has the parameter `last`, from the order `known` into that of `labels`.
+
+    Returns False, with nothing changed, where these are not the same labels, each once, or the rows are not theirs.
+    """
+    output = model.get_submodule(last.rpartition(".")[0])
+    rows = list(output.parameters(recurse=False))
+    if sorted(known) != sorted(labels) or len({*known}) < len(known) or any(len(one) != len(known) for one in rows):
+        return False
+    with torch.no_grad():
+        for one in rows:
+            one.copy_(one[[known.index(label) for label in labels]].clone())
+    return True
 
 
 def _max_tokens(base: PreTrainedModel) -> int:

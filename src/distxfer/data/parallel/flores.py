@@ -7,6 +7,7 @@ from distxfer.data._hub import Copy, copy_of, said_of
 from distxfer.data.tasks import flores
 from distxfer.data.tasks.flores import DATASET
 
+_LEFT_OUT = "sentences without text, a translation or an id of their own"
 ABOUT = About(
     "sentences of Wikimedia in over 200 languages, all of them parallel; the task `flores` tests on those held out",
     kind="parallel",
@@ -48,8 +49,10 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         }
 
     train, held_out = pairs("dev"), pairs("test")
-    said = said_of(data.name, "sentences without text, a translation or an id of their own", left_out)
-    return ParallelText(data.name, train, held_out, (*copy.notes, *said))
+    notes = (*copy.notes, *said_of(data.name, _LEFT_OUT, left_out))
+    return ParallelText(
+        data.name, train, held_out, notes, {(language, _LEFT_OUT): n for language, n in left_out.items()}
+    )
 
 
 def _sentences(copy: Copy, split: str, language: str, left_out: Counter[str]) -> dict[str, Example]:

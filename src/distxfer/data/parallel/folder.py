@@ -61,7 +61,8 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     notes: list[str] = []
     for target in (target for target in targets if target in corpora):
         train[target], held[target] = _parts(corpora[target], notes)
-    return ParallelText(name=data.name, train=train, held_out=held, notes=tuple(notes))
+    left_out = {(target, what): n for target in train for what, n in corpora[target].left_out.items()}
+    return ParallelText(name=data.name, train=train, held_out=held, notes=tuple(notes), left_out=left_out)
 
 
 def _files(data: Data) -> list[_File]:

@@ -35,6 +35,7 @@ ABOUT = About(
     revision=DATASET.revision,
     keys=("folder", "revision"),
 )
+_LEFT_OUT = "pairs with a blank side, or twice the same one"
 _SCHEMA = pa.schema([("number", pa.int32()), ("source", pa.string()), ("target", pa.string())])
 
 
@@ -64,8 +65,8 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         if not held[target]:
             held[target] = tuple(pair for pair in train[target] if held_out(pair.source.id))
             train[target] = tuple(pair for pair in train[target] if not held_out(pair.source.id))
-    said = said_of(data.name, "pairs with a blank side, or twice the same one", left_out)
-    return ParallelText(data.name, train, held, (*copy.notes, *said))
+    notes = (*copy.notes, *said_of(data.name, _LEFT_OUT, left_out))
+    return ParallelText(data.name, train, held, notes, {(language, _LEFT_OUT): n for language, n in left_out.items()})
 
 
 def _pairs(copy: Copy, split: str, target: str, left_out: Counter[str]) -> Sequence[Pair]:

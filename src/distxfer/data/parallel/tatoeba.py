@@ -39,4 +39,5 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         },
         held_out={target: tuple(pair for pair in those if held_out(pair.source.id)) for target, those in found.items()},
         notes=(*copy.notes, *said_of(data.name, tatoeba.BLANK, left_out)),
+        left_out={(language, tatoeba.BLANK): n for language, n in left_out.items()},
     )

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from distxfer.data._examples import About, Data, Example, Pair, Task
+from distxfer.data._examples import About, Data, Example, Issue, Pair, Task
 from distxfer.data._hub import Copy, Dataset, Row, by_key, copy_of, said_of
 from distxfer.errors import InputError
 
@@ -53,7 +53,9 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     test = {target: tuple(pair.target for pair in those) for target, those in sides.items()}
     english = tuple(pair.source for those in sides.values() for pair in those)
     splits = {"train": {}, "test": {source: english, **test}}
-    return Task(data.name, (), splits, kind=ABOUT.kind, notes=(*copy.notes, *said_of(data.name, BLANK, left_out)))
+    notes = (*copy.notes, *said_of(data.name, BLANK, left_out))
+    issues = (Issue(key, "test", BLANK, n, n + len(test[key])) for key, n in left_out.items() if n)
+    return Task(data.name, (), splits, kind=ABOUT.kind, notes=notes, issues=tuple(issues))
 
 
 def needs_english(data: Data, source: str, section: str) -> None:

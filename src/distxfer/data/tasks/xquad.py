@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from distxfer.data._examples import About, Data, Task
+from distxfer.data._examples import About, Data, Issue, Task
 from distxfer.data._hub import Dataset, answers, by_key, hub_task
 
 # Parquet, xquad.{code}/validation-00000-of-00001; the commit that mteb pins.
@@ -52,5 +52,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     tested = {one.text_pair for one in test} | {one.text_pair for one in dev if one.id in ids}
     kept = tuple(one for one in dev if one.text_pair not in tested)
     note = f"`{data.name}`: {len(dev) - len(kept):,} questions were left out of dev: they are test questions, or on their texts."
-    notes = (*task.notes, note) if len(kept) < len(dev) else task.notes
-    return replace(task, splits={**task.splits, "dev": {source: kept} if kept else {}}, notes=notes)
+    splits = {**task.splits, "dev": {source: kept} if kept else {}}
+    if len(kept) == len(dev):
+        return replace(task, splits=splits)
+    issue = Issue(source, "dev", "test questions, or on their texts", len(dev) - len(kept), len(dev))
+    return replace(task, splits=splits, notes=(*task.notes, note), issues=(*task.issues, issue))

@@ -1,9 +1,9 @@
 """What of a run's data its encoder does not read: which parts are looked at, and the counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from distxfer.data import SPLITS, Example, Joined, Pair, ParallelText, Sides, Task, issues
+from distxfer.data import SPLITS, Example, Issue, Joined, Pair, ParallelText, Sides, Task, issues
 from distxfer.experiments._runs._prepare import Assembled, Prepared
 
 Parts = dict[tuple[str, str], Sequence[Example]]  # (split, language) -> its texts
@@ -21,7 +21,15 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
         parts |= _sides("parallel", assembled.training.material.pairs)
     collate = assembled.collate
     found = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
-    return replace(prepared, issues=(*task.issues, *found))
+    return replace(prepared, issues=(*task.issues, *found, *_pairs_left_out(prepared.parallel)))
+
+
+def _pairs_left_out(parallel: ParallelText | None) -> Iterator[Issue]:
+    """Yield the counts of what was left out of parallel text as it was read, of so many pairs, units or lines."""
+    for (language, what), n in parallel.left_out.items() if parallel else ():
+        if parallel and n:
+            read = len(parallel.train.get(language, ())) + len(parallel.held_out.get(language, ()))
+            yield Issue(language, "parallel", what, n, n + read)
 
 
 def measured_parts(task: Task, parallel: ParallelText | None, languages: Sequence[str]) -> Parts:

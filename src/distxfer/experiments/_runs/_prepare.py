@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from distxfer.data import (
+    COUNTED,
     Collator,
     Example,
     Issue,
@@ -70,7 +71,7 @@ class Prepared:
     @property
     def notes(self) -> tuple[str, ...]:
         """What users are to know of the data."""
-        counted = [one for one in self.issues if one not in self.task.issues]  # the task's own notes say the others
+        counted = [one for one in self.issues if one.what in COUNTED]  # the notes of the data say the others
         return (
             *data_notes(self.task, self.parallel),
             *issue_lines(counted, self.recipe.task.max_length),
