@@ -10,7 +10,9 @@ A share of the language variance is common to the languages of a family. Structu
 - `skewed`: one language in ten gains (language_l is (b - .1) / .3 with P(b = 1) = .1), no families;
 - `peeking`: independent, p <= 0.05 with the first 3 seeds or with all 5;
 - `items`: 100 test items shared by all languages, right or wrong at random with P = 1 / (1 + exp(-logit)), where each item
-  has its own effect on the difference between the methods (standard deviation 1 in the logit), and families share .3;
+  has its own effect on the difference between the methods (standard deviation .3 in the logit), and families share .3. The
+  effects of seeds, languages and items vary by as much as those of the committed runs on `emoji` do, whose 381 items add to
+  the variance of the mean what these 100 add;
 - `items fixed`: the same, with a test that does not know the items.
 
 A cell has the smallest and the largest rate over the spreads of seeds and languages, in percent, and the Monte Carlo
@@ -42,7 +44,8 @@ TARGETS = tuple(key for key in LANGUAGES if key != "eng")
 SIZES = {13: EMOJI, 40: tuple(sorted(np.random.default_rng(40).choice(TARGETS, 40, replace=False))), 118: TARGETS}
 SEEDS = (3, 5)
 SPREADS = ((0.0, 1.0), (0.0, 3.0), (0.3, 1.0), (1.0, 1.0), (1.0, 3.0))
-LOGITS = ((0.02, 0.1), (0.1, 0.1), (0.1, 0.3))  # seeds and languages, on the logit scale
+LOGITS = ((0.03, 0.15), (0.06, 0.2), (0.03, 0.3))  # seeds and languages, on the logit scale
+ITEM_SD = 0.3
 SHARES = {"independent": 0.0, "family .3": 0.3, "family .6": 0.6, "family .9": 0.9}
 STRUCTURES = (*SHARES, "skewed", "items", "items fixed", "peeking")
 ITEMS = ("items", "items fixed")
@@ -128,7 +131,7 @@ def item_cubes(
         effect = (
             spread[0] * generator.standard_normal((count, seeds, 1, 1))
             + spread[1] * language_values(generator, count, labels, "items")[:, None, :, None]
-            + generator.standard_normal((count, 1, 1, N_ITEMS))
+            + ITEM_SD * generator.standard_normal((count, 1, 1, N_ITEMS))
         ).astype(np.float32)
         shape = (count, seeds, languages, N_ITEMS)
         right = [

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet
 
 from distxfer.experiments import Items, Result, read_items
-from distxfer.languages import language_name, lineage, relation
+from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
@@ -328,9 +328,9 @@ def distance_table(found: Outcome) -> str:
     columns = ("of", "targets", "languages", "groups", "ρ", "p", "p, Holm", "detectable ρ", "points per 0.1")
     note = (
         "\nSpearman's correlation with the syntactic distance from the source (URIEL, imputed), over languages, means over the"
-        " seeds; two scripts of a language are one, their mean. p: permutations that keep families and their branches together"
-        " (`groups`). Detectable: the smallest |ρ| that so many languages, were they independent, show with 80 % power;"
-        " relatives raise it. The last column is the slope of a straight line.\n"
+        " seeds; two scripts of a language are one, their mean. p: permutations within areas at most 2,000 km across (`groups`),"
+        " and the families and branches in them. Detectable: the smallest |ρ| that so many languages, were they independent,"
+        " show with 80 % power; relatives raise it. The last column is the slope of a straight line.\n"
     )
     if left:
         note += (
@@ -369,7 +369,7 @@ def observations(found: Outcome, method: str, part: str) -> tuple[list[float], l
     return (
         [fmean(one.distance for one in own) for own in by_language.values()],
         [fmean(value(method, one.key) for one in own) for own in by_language.values()],
-        [lineage(language) for language in by_language],
+        permutation_groups(list(by_language)),
     )
 
 

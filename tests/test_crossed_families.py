@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from distxfer import measure
+from distxfer.experiments import false_positives
 from distxfer.measure._clusters import by_family, family_labels, family_part, family_weights, item_part
 from helpers import message
 
@@ -221,3 +222,49 @@ def test_the_committed_rates_are_those_of_the_simulation():
         for structure in ("independent", "family .3", "family .6", "items"):
             assert own[structure]["families"] <= 6, structure
             assert own[structure]["languages"] > 5 or structure == "independent"
+
+
+def test_the_unpaired_test_holds_its_level_with_families():
+    generator = np.random.default_rng(0)
+    labels = simulation["labels_of"](13)
+    hits = []
+    for structure in ("independent", "family .6"):
+        shared = simulation["language_values"](generator, 1500, labels, structure)
+        method, baseline = generator.normal(size=(2, 1500, 3, 13)) + generator.normal(size=(2, 1500, 3, 1))
+        tests = [
+            measure.crossed_unpaired(a + 2 * own, b, families=list(labels))
+            for a, b, own in zip(method, baseline, shared, strict=True)
+        ]
+        hits.append(np.mean([one.p <= 0.05 for one in tests]))
+    assert max(hits) <= 0.06
+
+
+# --- what is printed beside a p value -----------------------------------------------------------------------------
+
+
+def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
+    package = json.loads(simulation["RATES"].read_text())
+    generator = np.random.default_rng(0)
+    families = [f"family {number % 7}" for number in range(21)]
+    found = false_positives(measure.crossed(generator.normal(size=(3, 21)), families=families))
+    assert (found.n_languages, found.n_seeds) == (13, 3)
+    assert found.rates == {
+        "families share 90 % of the language variance": package["13"]["3"]["family .9"]["families"] / 100,
+        "one language in ten gains much more than the rest": package["13"]["3"]["skewed"]["families"] / 100,
+        "one looks after 3 seeds and again after 5": package["13"]["5"]["peeking"]["families"] / 100,
+        "all languages share the test items, which are not in this test": package["13"]["3"]["items fixed"]["families"]
+        / 100,
+    }
+    cube = generator.normal(size=(4, 200, 5))
+    found = false_positives(measure.crossed(cube.mean(axis=2), items=cube))
+    assert (found.n_languages, found.n_seeds) == (118, 5)  # 4 is nearer to 5 than to 3, by their ratio
+    assert list(found.rates) == [
+        "families share 30 % of the language variance",
+        "families share 60 % of the language variance",
+        "families share 90 % of the language variance",
+        "one language in ten gains much more than the rest",
+        "one looks after 3 seeds and again after 5",
+    ]
+    assert found.rates["families share 60 % of the language variance"] > 0.3
+    assert false_positives(measure.crossed(generator.normal(size=(3, 1)))) is None
+    assert false_positives(measure.crossed(generator.normal(size=(2, 5)))) is None

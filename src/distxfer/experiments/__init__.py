@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from distxfer.experiments._comparisons._compare_methods import MethodComparisons as MethodComparisons
     from distxfer.experiments._comparisons._compare_methods import compare_methods as compare_methods
     from distxfer.experiments._comparisons._design import Effect as Effect
+    from distxfer.experiments._comparisons._error_rates import FalsePositives as FalsePositives
+    from distxfer.experiments._comparisons._error_rates import false_positives as false_positives
     from distxfer.experiments._comparisons._items import Items as Items
     from distxfer.experiments._comparisons._items import read_items as read_items
     from distxfer.experiments._comparisons._one_seed import TwoRuns as TwoRuns
@@ -99,6 +101,7 @@ _LAZY = {
     "_comparisons._survival_warnings": "survival_warnings",
     "_comparisons._design": "Effect",
     "_comparisons._items": "Items read_items",
+    "_comparisons._error_rates": "FalsePositives false_positives",
     "_comparisons._ablation": "Ablation ablate",
     "_comparisons._one_seed": "TwoRuns compare_runs",
     "_sweeps._grid": "MAX_RUNS PlannedRun SweepPlan plan_sweep",

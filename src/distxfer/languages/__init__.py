@@ -1,5 +1,6 @@
 """Languages: codes and names, typological distances with their provenance, and weights from distances."""
 
+from distxfer.languages._areas import areas, group_kind, permutation_groups, permuted_within
 from distxfer.languages._codes import canonical, language_name, script, short_code
 from distxfer.languages._distances import (
     DISTANCES,
@@ -23,6 +24,7 @@ __all__ = [
     "Distances",
     "Relation",
     "Relative",
+    "areas",
     "canonical",
     "check_distance",
     "coordinates",
@@ -31,8 +33,11 @@ __all__ = [
     "distance_warnings",
     "distances",
     "families",
+    "group_kind",
     "language_name",
     "lineage",
+    "permutation_groups",
+    "permuted_within",
     "relation",
     "relatives",
     "script",

@@ -267,7 +267,8 @@ def two_way_bootstrap(
     """Return the 95 % percentile interval (low, high) of the mean, resampling seeds and languages independently.
 
     Each draw takes S seeds and L languages with replacement and averages the S x L cells where they cross. It assumes
-    no normality, and is narrow for few seeds (about 10 % errors at 3, 7 % at 5): a companion of `crossed`, not a test.
+    no normality, and is far too narrow for few seeds. The nominal 5 % are 16 to 22 % at 3 seeds and 10 to 15 % at 5, for 13 to
+    118 languages (`scripts/structure_error_rates.py`): a companion of `crossed`, not a test.
 
     Shape: (n_seeds, n_languages); the unit is that of the differences; (None, None) for fewer than 3 seeds. The same
     `seed` gives the same interval. Raises: InputError for another shape, a cell that is not finite, or draws < 100.

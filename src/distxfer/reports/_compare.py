@@ -9,8 +9,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from distxfer.experiments import survival_warnings
-from distxfer.languages import language_name
-from distxfer.reports._randomness import family_notes, random_factors
+from distxfer.languages import group_kind, language_name, permuted_within
+from distxfer.reports._randomness import family_notes, random_factors, rate_notes
 from distxfer.reports._survival import each_target_table, effect_text, p_text, survival_table
 from distxfer.reports._tables import Table, p_phrase
 
@@ -145,9 +145,11 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     ranked = [one.test for one in overall if one.test.p is not None]
     lines += [f"{random_factors(ranked)}."] if ranked else []
     lines += family_notes(here, 100.0 if found.fractions else 1.0)
+    lines += rate_notes([one.test for one in overall])
     lines.append(
         f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
-        f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} families"
+        f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} {group_kind(by.n)};"
+        f" p by permutations within {permuted_within(by.n)}"
         + (f" (`{baseline.method}`: {p_phrase(by.p)}" if by.p is not None else f" (p not given: {by.reason}")
         + (
             f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."

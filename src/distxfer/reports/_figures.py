@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distxfer.errors import InputError
-from distxfer.languages import language_name
+from distxfer.languages import group_kind, language_name
 from distxfer.reports._vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_static
 
 if TYPE_CHECKING:  # it brings torch
@@ -175,7 +175,7 @@ def _subtitle(measured: Measured) -> list[str]:
     n, groups = max(one.n for one in used), max(one.n_groups for one in used)
     return [
         f"{measured.pooling} pooling; languages by {_short(measured.distance)} distance from"
-        f" {language_name(measured.source)}. Correlations over {n} languages in {groups} families,"
+        f" {language_name(measured.source)}. Correlations over {n} languages in {groups} {group_kind(n)},"
         f" {language_name(measured.source)} {'included' if measured.diagonal else 'left out'}.",
         "*: p ≤ .05 after Holm. Dotted: the smallest correlation that so many languages can show.",
     ]

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from distxfer.encoders import layer_numbers
-from distxfer.languages import language_name
+from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings torch
@@ -144,12 +144,14 @@ def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
     """Return what the correlations are over, how they were tested, and how large one would have to be."""
     sizes = sorted({one.found.n for one in used})
     groups = sorted({one.found.n_groups for one in used})
+    kinds = " or ".join(dict.fromkeys(map(group_kind, sizes)))
+    within = " or ".join(dict.fromkeys(map(permuted_within, sizes)))
     smallest = [one.found.detectable for one in used if one.found.detectable is not None]
     source = f"the source `{measured.source}` (the diagonal) is {'in' if measured.diagonal else 'left out'}"
     lines = [
-        f"n = {_range(sizes)} languages in {_range(groups)} families; {source}; {_bias(measured)} CKA, {measured.pooling}"
+        f"n = {_range(sizes)} languages in {_range(groups)} {kinds}; {source}; {_bias(measured)} CKA, {measured.pooling}"
         f" pooling; distances from `{measured.source}`{', gaps imputed' if measured.imputed else ''}.",
-        f"*: p ≤ {_LEVEL} by a permutation that keeps families together, Holm-corrected over all layers and distances"
+        f"*: p ≤ {_LEVEL} by permutations within {within}; Holm-corrected over all layers and distances"
         f" ({_count(used, 'correlation_drift_', 'transfer')} tests)"
         + (
             f", over the layers for drift with transfer ({_count(used, 'correlation_drift_transfer')}), over the distances"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distxfer.errors import InputError
 from distxfer.experiments import setting_text
-from distxfer.languages import language_name
+from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._compare import (
     comparison_notes,
     counted,
@@ -225,7 +225,7 @@ def _by_distance(found: MethodComparisons) -> Table:
                 effect_text(slopes[name], scale) if name in slopes else None,
                 None if gain is None or gain.r is None else f"{gain.r:+.2f}",
                 None if gain is None else p_text(gain.p),
-                None if gain is None else f"{gain.n} in {gain.n_groups}",
+                None if gain is None else f"{gain.n} in {gain.n_groups} {group_kind(gain.n)}",
             )
         )
     columns = (
@@ -237,7 +237,7 @@ def _by_distance(found: MethodComparisons) -> Table:
         "slope [95 %]",
         "r gain",
         "p (r)",
-        "languages in families",
+        "languages",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
     tested: list[Comparison | Slope] = [*rests.comparisons, *found.slopes]
@@ -248,7 +248,8 @@ def _by_distance(found: MethodComparisons) -> Table:
         f"{random_factors([one.test for one in rests.comparisons if one.subset != 'all'])}.",
         *few_families(rests.comparisons),
         "slope: change of the gain per unit of distance, in points; its interval is over seeds, the languages being fixed.",
-        "r: Spearman correlation of the gain with distance, over languages; p by permutations that keep families together"
+        "r: Spearman correlation of the gain with distance, over languages; p by permutations within"
+        f" {' or '.join(dict.fromkeys(permuted_within(gain.n) for gain in gains.values() if gain)) or 'families'}"
         + (f"; the smallest |r| that so many independent languages show is {detectable:.2f}." if detectable else "."),
         *(f"no p of r: {reason}." for reason in reasons),
         *_reasons(tested),

@@ -39,6 +39,22 @@ def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
     return lines + few_families(comparisons)
 
 
+def rate_notes(tests: Sequence[Crossed]) -> list[str]:
+    """Return how often tests like these call noise a finding where their assumptions do not hold."""
+    from distxfer.experiments import false_positives
+
+    lines: dict[str, None] = {}
+    for test in tests:
+        found = false_positives(test)
+        if found is not None:
+            rates = "; ".join(f"{100 * rate:.1f} % where {structure}" for structure, rate in found.rates.items())
+            lines[
+                f"p <= 0.05 without any effect, as simulated (nearest setting: {found.n_languages} languages, {found.n_seeds}"
+                f" seeds): {rates} (docs/statistics.md)."
+            ] = None
+    return list(lines)
+
+
 def few_families(comparisons: Sequence[Comparison]) -> list[str]:
     """Return a note for each subset of the targets that has too few families to take them as random."""
     few = dict.fromkeys((one.subset, one.test.note) for one in comparisons if one.test.note)

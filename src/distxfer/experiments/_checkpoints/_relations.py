@@ -11,7 +11,7 @@ from distxfer.errors import InputError, listed
 from distxfer.experiments._recipes._recipe import DistanceSettings
 from distxfer.experiments._runs._measurements import Row
 from distxfer.interventions import Languages
-from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, script
+from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, permutation_groups, script
 from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
 
 Method = Literal["spearman", "pearson"]
@@ -117,13 +117,12 @@ def all_relations(
         [("drift_transfer", layer, column, carried) for layer, column in columns.items()] if carried else [],
         [(f"transfer_{name}", None, carried, values) for name, values in distances.items()] if carried else [],
     ]
-    lineages = {key: lineage(key) for key in languages}
     relations = []
     for table in tables:
         found = []
         for _, _, x, y in table:
             keys = [key for key in languages if key in x and key in y and not isnan(x[key]) and not isnan(y[key])]
-            groups = [lineages[key] for key in keys]
+            groups = permutation_groups(keys)
             found.append(correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method))
         adjusted = iter(holm([one.p for one in found if one.p is not None]))
         relations += [

@@ -16,7 +16,15 @@ from distxfer.experiments._comparisons._survival import Survival, survival
 from distxfer.experiments._comparisons._survival_warnings import survival_warnings
 from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
 from distxfer.experiments._results._scores import Score
-from distxfer.languages import Distance, canonical, check_distance, distance, distance_warnings, lineage
+from distxfer.languages import (
+    Distance,
+    canonical,
+    check_distance,
+    distance,
+    distance_warnings,
+    permutation_groups,
+    permuted_within,
+)
 from distxfer.measure import Correlation, Crossed, correlate, two_way_bootstrap
 
 _OBSERVED = ("genetic", "geographic")  # distances that are never imputed
@@ -124,7 +132,7 @@ def compare(
     correction is over the methods of one model, task and subset. Seeds or languages with missing scores are left out
     until the table of a method and the baseline is complete, as few scores as possible, and named; near and far are parts of
     that table. Correlations with distance are over languages
-    (Spearman, permutations that keep families together).
+    (Spearman, permutations within `languages.permutation_groups`).
 
     Raises InputError for a baseline or metric that the table does not have, or no method to compare.
     """
@@ -314,7 +322,7 @@ def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> C
     return correlate(
         [far_from[code] for code in codes],
         [values[code] for code in codes],
-        groups=[lineage(code) for code in codes],
+        groups=permutation_groups(codes),
         draws=_DRAWS,
     )
 
@@ -341,7 +349,7 @@ def _transfer_record(one: Transfer) -> dict[str, object]:
     def shown(found: Correlation | None) -> dict[str, object] | None:
         return None if found is None else {
             "r": found.r, "p": found.p, "n": found.n, "n_groups": found.n_groups,
-            "detectable": found.detectable, "reason": found.reason,
+            "permuted_within": permuted_within(found.n), "detectable": found.detectable, "reason": found.reason,
         }  # fmt: skip
 
     return {

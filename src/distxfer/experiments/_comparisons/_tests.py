@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from distxfer.experiments._comparisons._cells import Full, Group
+from distxfer.experiments._comparisons._error_rates import false_positives
 from distxfer.languages import lineage
 from distxfer.measure import Crossed, crossed, crossed_unpaired, holm
 
@@ -65,6 +66,7 @@ def test_record(test: Crossed) -> dict[str, object]:
         "by_family": None if test.by_family is None else _family_record(test.by_family),
         "n_items": test.n_items,
         "item_share": test.item_share,
+        "false_positive_rates": None if (rates := false_positives(test)) is None else rates.record(),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 
+from distxfer.languages import group_kind, permuted_within
 from distxfer.reports import Table
 from distxfer.reports._report._charts import (
     AXIS,
@@ -108,9 +109,9 @@ def drift_against(facts: Facts) -> Section | None:
             "First, at every layer, Spearman's correlation over the target languages of drift with each distance and with"
             " relative transfer (the analysis of Philippy et al. 2023): with distance, positive where distant languages move"
             " more; with transfer, negative where languages that move more transfer worse. Then the points of one layer.",
-            "*: p ≤ 0.05 by permutations that keep families together, after Holm over all layers and distances of a method"
-            " (for transfer: over the layers). Dotted: the smallest correlation that so many independent languages show with"
-            " 80 % power. The source is left out.",
+            f"*: p ≤ 0.05 by permutations within {permuted_within(len(facts.languages))}, after Holm over all layers and"
+            " distances of a method (for transfer: over the layers). Dotted: the smallest correlation that so many independent"
+            " languages show with 80 % power. The source is left out.",
         ),
         figures=(
             Figure(
@@ -347,7 +348,7 @@ def _relation_table(facts: Facts, related: Mapping[str, Mapping[tuple[str, int |
             first = next((one.found for one in cells if one is not None), None)
             rows.append((method, name, *map(_cell, cells), first and first.n, first and first.n_groups))
     return Table(
-        ("method", "drift with", _MEAN, *map(str, range(1, depth + 1)), "languages", "families"),
+        ("method", "drift with", _MEAN, *map(str, range(1, depth + 1)), "languages", group_kind(len(facts.languages))),
         rows,
         title="Spearman correlation of drift, by layer",
         notes=("*: p ≤ 0.05 after Holm.",),

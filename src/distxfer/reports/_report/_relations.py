@@ -7,13 +7,15 @@ from typing import TypeVar
 import numpy as np
 from scipy.special import stdtrit
 
+from distxfer.errors import InputError
+from distxfer.languages import permutation_groups
 from distxfer.measure import Correlation, correlate, holm
-from distxfer.reports._report._facts import Facts, Studied, known
+from distxfer.reports._report._facts import Facts, Language, Studied, known
 
 _DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
 
 Name = TypeVar("Name", bound=Hashable)
-_Pairs = tuple[list[float], list[float], list[tuple[str, ...]]]  # x, y and lineage, one each per language
+_Pairs = tuple[list[float], list[float], list[tuple[str, ...]]]  # x, y and groups, one each per language
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, R
         pairs[name] = (
             [one.far[name] for one in languages],
             [there[one.key] for one in languages],
-            [one.lineage for one in languages],
+            _groups(languages),
         )
     return _related(pairs, fit=True)
 
@@ -134,11 +136,19 @@ def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None
                 found[name, layer] = (
                     [other[one.key] for one in languages],
                     [column[one.key] for one in languages],
-                    [one.lineage for one in languages],
+                    _groups(languages),
                 )
         return found
 
     return _related(pairs(far), fit=False) | _related(pairs({"transfer": transfer}), fit=False)
+
+
+def _groups(languages: Sequence[Language]) -> list[tuple[str, ...]]:
+    """Return what keeps languages together in permutations; of codes that nobody knows, what is known of their families."""
+    try:
+        return permutation_groups([one.key for one in languages])
+    except InputError:
+        return [one.lineage for one in languages]
 
 
 def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import altair as alt
 
+from distxfer.languages import permuted_within
 from distxfer.reports import Table, cut_shares, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
@@ -62,9 +63,9 @@ def transfer(facts: Facts) -> Section:
         (
             "Each point is a target language, the mean over seeds; hover or tap for its name. The line is the least-squares"
             " fit over languages and the band the 95 % interval of its mean.",
-            "ρ is Spearman's correlation over languages, its p from permutations that keep language families together, after"
-            f" Holm over the {len(facts.distances)} distances offered. The band takes languages as independent, so where"
-            " families matter trust p, not the band. Distances are from"
+            f"ρ is Spearman's correlation over languages, its p from permutations within"
+            f" {permuted_within(len(facts.languages))}, after Holm over the {len(facts.distances)} distances offered. The band"
+            " takes languages as independent, so where families matter trust p, not the band. Distances are from"
             f" {facts.source_name}{', gaps in the features filled by prediction' if facts.imputed else ''}.",
             *_without(left_out),
             *_weak(related),
@@ -224,7 +225,7 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
     ]
     reasons = dict.fromkeys(one.found.reason for by in related.values() for one in by.values() if one.found.reason)
     return Table(
-        ("method", "what", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "families"),
+        ("method", "what", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "groups"),
         rows,
         title="Fits and correlations over languages",
         notes=tuple(f"{reason}." for reason in reasons),

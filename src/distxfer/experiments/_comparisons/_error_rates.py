@@ -1,0 +1,63 @@
+"""How often the crossed test errs where its assumptions do not hold, as simulated: what is printed beside a p value."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import log
+from pathlib import Path
+
+from distxfer.measure import Crossed
+
+_FILE = Path(__file__).with_name("error_rates.json")  # written by scripts/structure_error_rates.py
+# What the structures of the simulation are, in words. The test of languages as independent is warned of families as well.
+_ALWAYS = {
+    "family .9": "families share 90 % of the language variance",
+    "skewed": "one language in ten gains much more than the rest",
+    "peeking": "one looks after 3 seeds and again after 5",
+}
+_INDEPENDENT = {
+    "family .3": "families share 30 % of the language variance",
+    "family .6": "families share 60 % of the language variance",
+}
+_FIXED_ITEMS = {"items fixed": "all languages share the test items, which are not in this test"}
+
+
+@dataclass(frozen=True)
+class FalsePositives:
+    """False positives at a nominal 5 % in the nearest simulated setting: `rates`, as fractions, by structure in words."""
+
+    n_languages: int
+    n_seeds: int
+    rates: Mapping[str, float]
+
+    def record(self) -> dict[str, object]:
+        """Return it as JSON data."""
+        return {"n_languages": self.n_languages, "n_seeds": self.n_seeds, "rates": dict(self.rates)}
+
+
+def false_positives(test: Crossed) -> FalsePositives | None:
+    """Return the simulated rates of a test like this one, None where it has no p or speaks of one language alone.
+
+    The setting is the nearest simulated one, by the ratio of the numbers of languages, then of seeds; adding seeds was
+    simulated for 3 and then 5.
+    """
+    if test.p is None or test.n_languages < 2:
+        return None
+    simulated = _rates()
+    size = min(simulated, key=lambda one: abs(log(int(one) / test.n_languages)))
+    seeds = min(simulated[size], key=lambda one: abs(log(int(one) / test.n_seeds)))
+    independent = test.n_families is None or test.note is not None
+    names = {**(_INDEPENDENT if independent else {}), **_ALWAYS, **({} if test.n_items else _FIXED_ITEMS)}
+    column = "languages" if independent else "families"
+    rates = {}
+    for structure, words in names.items():
+        own = simulated[size][seeds] if structure in simulated[size][seeds] else simulated[size]["5"]
+        rates[words] = round(own[structure][column] / 100, 4)
+    return FalsePositives(int(size), int(seeds), rates)
+
+
+@cache
+def _rates() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:
+    found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = json.loads(_FILE.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,71 @@
+"""Areas of neighbouring languages, and the groups within which languages change places in a permutation test."""
+
+import numpy as np
+import pytest
+
+from distxfer.data._cldr import LANGUAGES
+from distxfer.experiments import Score, compare
+from distxfer.languages import areas, coordinates, distance, group_kind, lineage, permutation_groups, permuted_within
+from distxfer.measure import correlate
+from helpers import message
+
+TARGETS = [key for key in LANGUAGES if key != "eng"]
+
+
+def test_no_two_languages_of_an_area_are_far_apart():
+    found = areas(TARGETS)
+    assert len(set(found)) > 15
+    assert list(dict.fromkeys(found)) == list(range(len(set(found))))
+    members = {number: [key for key, own in zip(TARGETS, found, strict=True) if own == number] for number in set(found)}
+    for own in members.values():
+        for one in own:
+            for other in own:
+                assert distance(one, other, "geographic").value * np.pi * 6371 <= 2000 + 1
+    assert {frozenset(own) for own in members.values()} == {
+        frozenset(TARGETS[::-1][place] for place in np.flatnonzero(np.array(areas(TARGETS[::-1])) == number))
+        for number in set(areas(TARGETS[::-1]))
+    }
+    assert areas(["deu", "jpn", "nld"]) == (0, 1, 0)
+    assert areas(["deu", "nld", "jpn"], km=20_100) == (0, 0, 0)
+
+
+def test_a_language_without_a_place_is_in_no_area(monkeypatch):
+    def nowhere(key):
+        if key == "jpn":
+            return coordinates("no such language")
+        return coordinates(key)
+
+    monkeypatch.setattr("distxfer.languages._areas.coordinates", nowhere)
+    assert areas(["jpn", "deu", "nld"]) == (None, 0, 0)
+    assert areas(["jpn", "deu"]) == (None, 0)
+    assert permutation_groups(["jpn", *TARGETS])[0] == lineage("jpn")
+    assert message(areas, ["no such language"]).startswith("Language code")
+
+
+def test_areas_come_before_families_from_thirty_languages_on():
+    assert permutation_groups(TARGETS[:29]) == [lineage(key) for key in TARGETS[:29]]
+    groups = permutation_groups(TARGETS)
+    assert [group[1:] for group in groups] == [lineage(key) for key in TARGETS]
+    assert {group[0] for group in groups} == {f"area {number}" for number in areas(TARGETS)}
+    assert (group_kind(29), group_kind(30)) == ("families", "areas")
+    assert permuted_within(29) == "families and their branches"
+    assert permuted_within(30) == "areas at most 2,000 km across, and the families and branches in them"
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_comparisons_say_within_what_they_permute(n):
+    generator = np.random.default_rng(0)
+    scores = [
+        Score("m", "t", method, str(seed), key, "accuracy", float(generator.random()))
+        for method in ("plain", "better")
+        for seed in range(3)
+        for key in TARGETS[:n]
+    ]
+    found = compare(scores, "plain", paired=True)
+    record = found.records()["transfer"][0]["score_by_distance"]
+    assert record["permuted_within"] == permuted_within(n)
+    keys = sorted(TARGETS[:n])
+    means = [np.mean([one.value for one in scores if (one.method, one.language) == ("better", key)]) for key in keys]
+    far = [distance("eng", key, imputed=True).value for key in keys]
+    expected = correlate(far, means, groups=permutation_groups(keys), draws=1999)
+    assert (record["r"], record["p"]) == (pytest.approx(expected.r), pytest.approx(expected.p))
