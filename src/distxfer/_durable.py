@@ -28,6 +28,10 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # by file systems th
 _hashed: dict[tuple[str, int, int], str] = {}
 
 
+class Damaged(InputError):
+    """A file of a finished run is not what the run wrote: nothing may go on as if the file were not there."""
+
+
 @contextmanager
 def atomic_file(path: Path, suffix: str = "part") -> Iterator[Path]:
     """Yield where to write what shall stand in `path`: afterwards it does, on the disk, or, after an error, nothing changed.
@@ -126,7 +130,7 @@ def sealed(data: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any
 
 
 def check_sealed(path: Path, data: Mapping[str, Any]) -> None:
-    """Raise InputError where the content of a `result.json` is not what the run wrote; without digests, nobody can tell."""
+    """Raise Damaged where the content of a `result.json` is not what the run wrote; without digests, nobody can tell."""
     digests, provenance = data.get(_DIGESTS), data.get("provenance")
     if digests is None and not (isinstance(provenance, dict) and _DIGESTS in provenance):
         return
@@ -141,7 +145,7 @@ def _content_digest(data: Mapping[str, Any]) -> str:
 
 
 def check_file(path: Path) -> Path:
-    """Return `path`, unless it is a file of a finished run and not what the run wrote: then raise InputError.
+    """Return `path`, unless it is a file of a finished run and not what the run wrote: then raise Damaged.
 
     A file of no run, or of one without digests, cannot be checked.
     """
@@ -176,8 +180,8 @@ def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         return
 
 
-def _damaged(path: Path) -> InputError:
-    return InputError(
+def _damaged(path: Path) -> Damaged:
+    return Damaged(
         f"`{path}` is not what the run wrote: its SHA-256 differs from the one in `{RESULT}`. The file was damaged or changed;"
         " copy it anew from an intact place, or run the recipe again with `--again`."
     )
@@ -186,7 +190,7 @@ def _damaged(path: Path) -> InputError:
 def read_table(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":
     """Return a run's table, or those `columns` that it has; checks the checksums, and the digest where the run has one.
 
-    Raises InputError for a file that is not what the run wrote, OSError or ArrowException for one that cannot be read.
+    Raises Damaged for a file that is not what the run wrote, OSError or ArrowException for one that cannot be read.
     """
     from pyarrow import parquet
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pyarrow import compute
 
+from distxfer._durable import Damaged
 from distxfer.errors import InputError
 from distxfer.experiments._comparisons._one_seed import stored_predictions
 
@@ -54,7 +55,7 @@ def read_items(
     """Return which items the runs got right: `folders` has the run that each method and seed has a language's score from.
 
     Items of the class `without` are left out, as they must be in the scores. None where the predictions of a run cannot be
-    read, or where their means, times `unit`, are not its scores.
+    read, or where their means, times `unit`, are not its scores. Raises Damaged for predictions that the run did not write.
     """
     languages = tuple(sorted({code for by_language in folders.values() for code in by_language}))
     columns: dict[str, int] = {}
@@ -62,6 +63,8 @@ def read_items(
     for (method, seed), by_language in folders.items():
         try:
             answers = {folder: _right(folder, without) for folder in set(by_language.values())}
+        except Damaged:  # without its items the test would be another one, and nobody would know why
+            raise
         except InputError:
             return None
         own = found.setdefault((method, seed), [])
