@@ -219,7 +219,7 @@ def test_a_tokenizer_without_padding_token(folder):
     complains(message, load, folder)
 
 
-@pytest.mark.parametrize(("end", "padding"), [("[SEP]", "[MASK]"), ("[UNK]", "[UNK]")])
+@pytest.mark.parametrize(("end", "padding"), [("[SEP]", "[MASK]"), ("[UNK]", "[MASK]"), ("[MASK]", "[MASK]")])
 def test_a_decoder_without_padding_token_pads_with_its_end_token_unless_that_ends_each_text(tmp_path, end, padding):
     """Its head takes the last token that is not the padding token."""
     folder = save_tiny(tmp_path, "llama")
@@ -232,7 +232,7 @@ def test_a_decoder_without_padding_token_pads_with_its_end_token_unless_that_end
     with torch.no_grad():
         found = encoder.classify(dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt")))
         torch.testing.assert_close(found.logits, encoder.model.score(found.pooled(-1)))
-    batch = dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt"))
+    batch = dict(encoder.tokenizer(["cat", "the big unheard"], padding=True, return_tensors="pt"))
     _, together = encoder.states([batch])
     _, alone = encoder.states([dict(encoder.tokenizer(["cat"], return_tensors="pt"))])
     torch.testing.assert_close(together[:1], alone)

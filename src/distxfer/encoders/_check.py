@@ -111,7 +111,8 @@ def pad_apart(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     Where no other special token is there, the check of the architecture says what follows.
     """
     made = [tokenizer(*texts)["input_ids"] for texts in _TEXTS]
-    if all(ids and ids[-1] != tokenizer.pad_token_id for ids in made):
+    unknown = tokenizer.pad_token_id == tokenizer.unk_token_id  # which may end a text as well
+    if not unknown and all(ids and ids[-1] != tokenizer.pad_token_id for ids in made):
         return
     used = {token for ids in made for token in ids}
     for token in tokenizer.all_special_tokens:
