@@ -187,3 +187,12 @@ def test_repeats_are_found_in_nfc(tmp_path):
         file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     notes = load_task(str(tmp_path), "eng", ("deu",)).notes
     assert "`eng/test.jsonl` repeats 1 training text of `eng/train.jsonl` (first: line 1)." in notes
+
+
+def test_validate_has_the_counts_as_json(cli, tiny_settings):
+    shown = cli("validate", "--json", "recipe=plain", *tiny_settings, "task.targets=deu", "task.max_length=4")
+    issues_shown = json.loads(shown.stdout)["data_issues"]
+    assert {(one["language"], one["split"]) for one in issues_shown if one["what"] == "cut"} >= {
+        ("eng", "train"),
+        ("deu", "test"),
+    }

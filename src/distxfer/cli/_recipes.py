@@ -1,5 +1,6 @@
 """The verbs around a recipe: `ls`, `show`, `cp`, `validate`, `train`, `env`."""
 
+import dataclasses
 import functools
 import shutil
 from pathlib import Path
@@ -86,7 +87,7 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     prepared = check(recipe_of(overrides))
     for note in prepared.notes:
         notice(note)
-    facts = {
+    facts: dict[str, Any] = {
         "recipe": prepared.recipe.name,
         "id": prepared.id,
         "source": prepared.languages.source,
@@ -96,6 +97,8 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         "parallel text": corpus_text(prepared.corpus),
         "valid": True,
     }
+    if as_json:
+        facts["data_issues"] = [dataclasses.asdict(one) for one in prepared.issues]
     write_facts(facts, as_json)
 
 

@@ -6,11 +6,12 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from distxfer.data._examples import Answer, Data, Example, Issue, Tags, Task
-from distxfer.data._legends import CARDS, Names, read_card, with_names
+from distxfer.data._legends import CARDS, Card, Names, read_card, with_names
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
@@ -123,10 +124,15 @@ class Copy:
     root: Path
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def card(self) -> Card | None:
+        """The names of labels in its dataset card, which may take seconds to read."""
+        return read_card(self.root)
+
     def rows(self, split: str, language: str) -> Iterator[Row]:
         """Yield the rows of a part, in order; none where it has no files. Files are read batch by batch."""
         files = (sorted(self.root.glob(pattern)) for pattern in self.dataset.patterns(split, language))
-        number, card = 0, read_card(self.root)
+        number, card = 0, self.card
         for path in next((found for found in files if found), ()):
             names = dict(card.names(self.dataset.codes[language], path)) if card else {}
             for line, record in _records(path, names):
