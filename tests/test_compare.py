@@ -12,6 +12,7 @@ from scipy import stats
 from distxfer import measure
 from distxfer.experiments import compare, read_scores
 from distxfer.languages import distance, lineage
+from distxfer.reports import comparison_tables
 from helpers import message
 
 PUBLISHED = Path(__file__).parents[1] / "examples" / "alignfreeze" / "udpos.csv"
@@ -345,3 +346,22 @@ def test_nothing_to_compare(tmp_path, cli):
     answer = cli("compare", "--table", str(tmp_path / "t.csv"), "--baseline", "plane", "--metric", "f1")
     assert answer.exit_code == 2
     assert answer.stderr == "Error: Baseline `plane` is not known. Did you mean `plain`? Choose from: better, plain.\n"
+
+
+def test_the_notes_say_what_is_random_and_how_often_the_test_errs(tmp_path):
+    found = compare(read_scores(write(tmp_path / "t.csv", table())), "plain", paired=True)
+    notes = comparison_tables(found)[0].notes
+    assert "random: seeds and languages in 4 families (families are the independent units); test items fixed." in notes
+    (one,) = (one for one in found.comparisons if one.subset == "all")
+    mean = one.test.by_family
+    assert (one.test.n_families, mean.n_languages) == (4, 4)
+    (by_family,) = (note for note in notes if note.startswith("by family (mean over families"))
+    assert f"`better` {100 * mean.effect:+.1f} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]" in by_family
+    (rates,) = (note for note in notes if note.startswith("p <= 0.05 without any effect, as simulated"))
+    measured = found.records()["comparisons"][0]["false_positive_rates"]
+    assert (measured["n_languages"], measured["n_seeds"]) == (13, 5)
+    for structure, rate in measured["rates"].items():
+        assert f"{100 * rate:.1f} % where {structure}" in rates
+    record = found.records()["comparisons"][0]
+    assert record["by_family"]["effect"] == pytest.approx(mean.effect)
+    assert record["n_families"] == 4

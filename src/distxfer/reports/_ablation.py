@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distxfer.experiments import setting_text
 from distxfer.reports._compare import counted, dropped_notes, listed, starred
 from distxfer.reports._methods import left_out_notes
-from distxfer.reports._randomness import random_factors
+from distxfer.reports._randomness import random_factors, rate_notes
 from distxfer.reports._survival import effect_text, p_text
 from distxfer.reports._tables import Table, table_of
 
@@ -66,6 +66,8 @@ def _effects(found: Ablation) -> Table:
         f"effect: what the value changes against the other, all else being equal; the mean over all matches. {_basis(found)}"
         f" Holm over {counted(_with_p(found.effects), 'effect')}.",
         *(["a + b: b changes with a in every match, so that their parts cannot be told."] if joint else []),
+        *dict.fromkeys(f"{one.test.note}." for one in found.effects if one.test.note),
+        *rate_notes([one.test for one in found.effects]),
         *_notes_of_dropped(found.effects),
         *_notes_of_unmatched(found),
         *([f"no effect of: {listed(found.unmatched)}."] if found.unmatched else []),
