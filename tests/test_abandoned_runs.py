@@ -65,6 +65,12 @@ def test_ls_runs_says_in_what_the_ids_of_a_recipe_differ(cli, results):
     assert "weight=2.0" in "".join(cli("ls", "runs", "--results", str(results)).stdout.split())
 
 
+def test_ids_with_the_same_settings_differ_in_their_data(tmp_path):
+    for identity, data in (("bbbb0000", "t" * 64), ("cccc0000", "u" * 64)):
+        run(tmp_path, "plain", identity, 0, dict.fromkeys(FAR, 0.5), provenance__fingerprints__task=data)
+    assert [row["differs in"] for row in listing("runs", tmp_path).records()] == ["task=tttttttt", "task=uuuuuuuu"]
+
+
 def test_one_id_of_a_recipe_differs_in_nothing(tmp_path):
     run(tmp_path, "plain", "bbbb0000", 0, dict.fromkeys(FAR, 0.5))
     broken = tmp_path / "plain" / "cccc0000-s0"

@@ -8,6 +8,7 @@ import pytest
 from pyarrow import Table, parquet
 
 from distxfer.data import Answer, Example
+from distxfer.experiments import Fact
 from distxfer.experiments._new_language import Has, _plan
 from distxfer.experiments._new_language._evaluate import evaluate
 from distxfer.experiments._results._result import Result
@@ -48,7 +49,7 @@ def judged(folder, before, after, questions=None, collapsed=()):
     return evaluate("cym", plain, method, questions)
 
 
-def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapsed=((), ()), has=HAS):
+def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapsed=((), ()), has=HAS, facts=()):
     """What is recommended of two recipes, of what each gets right by seed; `collapsed` has the seeds that learnt nothing."""
     runs = [
         {
@@ -60,7 +61,13 @@ def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapse
         for name, table, without, score in zip(("plain", "own"), (before, after), collapsed, source, strict=True)
     ]
     plan = SimpleNamespace(
-        key="cym", name="Welsh", source="eng", seeds=len(before), has=has, proposal=SimpleNamespace(recipe="own")
+        key="cym",
+        name="Welsh",
+        source="eng",
+        seeds=len(before),
+        has=has,
+        facts=facts,
+        proposal=SimpleNamespace(recipe="own"),
     )
     found = evaluate("cym", *runs, classes=4)
     return SimpleNamespace(plan=plan, baseline=runs[0], method=runs[1], evaluation=found)
@@ -220,6 +227,11 @@ def test_below_the_commonest_label_nothing_is_used(tmp_path):
         "Nothing works yet: `plain` is right in 2.3 % of 100 sentences with 3 seeds and `own` is right in 13.0 %, where always"
         " answering `a` gives 22.0 %; what may help: labelled sentences in Welsh to train on (`--few-shot`) or sentence pairs"
         " (`--parallel`) or an encoder that was pretrained on Welsh (`model=`)."
+    )
+    torn = Fact("language", "answer", "cym", "No", note="the tokenizer does not know 26 % of the text")
+    assert (
+        "; what may help: an encoder that was pretrained on Welsh (`model=`), for the tokenizer does not know 26 % of the text or"
+        in (recommendation(advised(tmp_path / "torn", worse, right, labels=labels, facts=[torn])))
     )
     having = Has(**{**vars(HAS), "shots": 9, "pairs": 99})
     assert recommendation(advised(tmp_path / "has", worse, right, labels=labels, has=having)).endswith(

@@ -119,7 +119,10 @@ def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> li
             doubtful.append(f"its {name} distance {rests}")
     against = "; ".join([*unreadable, *missing, *doubtful]) or "nothing"
     answer = _answer(key, source, recipe, unreadable, missing, doubtful)
-    return [Fact("language", "answer", key, answer), Fact("language", "in_the_way", key, against)]
+    return [
+        Fact("language", "answer", key, answer, note="; ".join(unreadable)),
+        Fact("language", "in_the_way", key, against),
+    ]
 
 
 def _answer(

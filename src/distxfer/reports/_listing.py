@@ -163,7 +163,9 @@ def _runs(results: Path) -> Table:
         summary = found.summary if isinstance(found, Result) else {}
         means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
         if isinstance(found, Result):
-            settings[folder.parent.name, identity] = settings_of(found.data)
+            prints = found.data["provenance"]["fingerprints"]
+            data = {f"data.{key}": str(value)[:8] for key, value in prints.items()}
+            settings[folder.parent.name, identity] = settings_of(found.data) | data
         rows.append((folder.parent.name, identity, int(seed), status, *means))
     apart = _apart(settings)
     columns = ("recipe", "id", "seed", "status", "source", "targets", "far", "differs in")
@@ -172,11 +174,17 @@ def _runs(results: Path) -> Table:
 
 
 def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Return in what the ids of one recipe differ, by recipe and id: settings, each by the end of its key that tells it."""
+    """Return in what the ids of one recipe differ, by recipe and id: settings, or else fingerprints of data.
+
+    A setting is called by the end of its key where that tells it from the others.
+    """
     texts = {}
     for recipe in dict.fromkeys(name for name, _ in settings):
         ids = {identity: own for (name, identity), own in settings.items() if name == recipe}
-        keys = differing(list(ids.values()))
+        every = differing(list(ids.values()))
+        keys = [
+            key for key in every if not key.startswith("data.")
+        ] or every  # data differ with settings, as targets do
         ends = [key.rpartition(".")[2] for key in keys]
         short = {
             key: end if ends.count(end) == 1 and end != "name" else key for key, end in zip(keys, ends, strict=True)

@@ -105,7 +105,9 @@ def _would_help(outcome: "LanguageOutcome") -> str:
         ways.append(f"labelled {SENTENCE[plan.has.output]}s in {plan.name} to train on (`--few-shot`)")
     if not plan.has.pairs:
         ways.append("sentence pairs (`--parallel`)")
-    return " or ".join([*ways, f"an encoder that was pretrained on {plan.name} (`model=`)"])
+    unreadable = next((fact.note for fact in plan.facts if fact.measure == "answer"), "")
+    encoder = f"an encoder that was pretrained on {plan.name} (`model=`)"
+    return " or ".join([f"{encoder}, for {unreadable}", *ways] if unreadable else [*ways, encoder])
 
 
 def _enough(outcome: "LanguageOutcome") -> bool:
