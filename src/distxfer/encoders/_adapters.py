@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from distxfer._durable import check_folder
 from distxfer.encoders._encoder import Encoder
-from distxfer.encoders._load import check_inside
 from distxfer.encoders._quiet import quiet
+from distxfer.encoders._shards import check_inside
 from distxfer.encoders._stack import FIRST, adapter_name, let_act, without_peft_warnings
 from distxfer.errors import InputError
 

@@ -1,7 +1,6 @@
 """Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
 
 import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import Head, head_for
 from distxfer.encoders._quiet import quiet
+from distxfer.encoders._shards import shards_of
 from distxfer.errors import InputError, did_you_mean
 
 _NO_HEAD: dict[Output, str] = {
@@ -70,7 +70,7 @@ def model_folder(name: str, revision: str = "") -> Path:
             f"The model folder `{folder}` has a `config.json` and an `adapter_config.json`, so that its weights would come from"
             " somewhere else. Keep a whole model and adapters in folders of their own."
         )
-    _shards(folder)
+    shards_of(folder)
     return folder
 
 
@@ -78,47 +78,11 @@ def fingerprint(folder: Path) -> str:
     """Return the SHA-256 of an encoder's files (weights, configuration, tokenizer), by name and content."""
     digest = hashlib.sha256()
     top = {path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".model", ".txt"}}
-    for path in sorted(top | _shards(folder)):
+    for path in sorted(top | shards_of(folder)):
         if path.name != "manifest.json":
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()
-
-
-def _shards(folder: Path) -> set[Path]:
-    """Return the files of the weights in a model's folder, those that its indexes name included.
-
-    Raises InputError for weights outside of the folder, of which its fingerprint would say nothing.
-    """
-    shards = {*folder.glob("*.safetensors")}
-    for index in folder.glob("*.safetensors.index.json"):
-        try:
-            names = {str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(
-                f"`{index}` is no index of a model's weights. Save the model again with `save_pretrained`."
-            ) from error
-        shards |= {folder / name for name in names}
-    for path in sorted(shards):
-        check_inside(path, folder)
-        if not path.is_file():
-            raise InputError(f"The model folder `{folder}` does not load: No such file or directory: {path}.")
-    return shards
-
-
-def check_inside(path: Path, folder: Path) -> None:
-    """Raise InputError for a file of a model's folder that lies outside of it.
-
-    The links of the hub's cache, whose `snapshots/COMMIT` point into its `blobs`, are inside.
-    """
-    places = [folder.resolve()]
-    if folder.absolute().parent.name == "snapshots":
-        places.append((folder.absolute().parent.parent / "blobs").resolve())
-    if not any(path.resolve().is_relative_to(place) for place in places):
-        raise InputError(
-            f"The weights `{path}` lie outside of the model folder `{folder}`, at `{path.resolve()}`. Put the file itself into"
-            " the folder."
-        )
 
 
 def load_encoder(

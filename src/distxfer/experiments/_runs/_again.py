@@ -1,8 +1,9 @@
-"""A run made again: in a folder of its own, beside the result that it replaces, which stays until the new one is whole."""
+"""A run's folder: one process at a time, and a run made again beside the result that it replaces, until it is whole."""
 
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -45,3 +46,18 @@ def settle(folder: Path) -> None:
 def _written(folder: Path) -> int:
     path = folder / RESULT
     return path.stat().st_mtime_ns if path.is_file() else -1
+
+
+@contextmanager
+def alone(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock of a run's folder; says so first if another process has it, and waits."""
+    lock = FileLock(folder / RUN_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow
 import torch
-from filelock import FileLock, Timeout
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -26,7 +25,6 @@ from distxfer.experiments._results._corpus import corpus_text
 from distxfer.experiments._results._failure import forget_failure
 from distxfer.experiments._results._references import far_below
 from distxfer.experiments._results._result import (
-    RUN_LOCK,
     SCHEMA,
     Result,
     diagnosed,
@@ -38,7 +36,7 @@ from distxfer.experiments._results._result import (
     unverified,
     write_result,
 )
-from distxfer.experiments._runs._again import replace_result, settle, work_folder
+from distxfer.experiments._runs._again import alone, replace_result, settle, work_folder
 from distxfer.experiments._runs._card import model_card
 from distxfer.experiments._runs._issues import with_issues
 from distxfer.experiments._runs._measurements import (
@@ -166,7 +164,7 @@ def train(
         )  # before anything is written: it may still find a mistake in the recipe
         if team.is_main:
             folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, notice) if team.is_main else nullcontext():
+        with alone(folder, notice) if team.is_main else nullcontext():
             done = team.broadcast(read_result(folder) if team.is_main and not again else None)
             if done is not None:
                 return _told(done, notice)
@@ -387,18 +385,3 @@ def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
     languages = [prepared.languages.source, *prepared.languages.targets]
     return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
-
-
-@contextmanager
-def _alone(folder: Path, notice: Notice) -> Iterator[None]:
-    """Hold the lock of a run's folder; says so first if another process has it, and waits."""
-    lock = FileLock(folder / RUN_LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
