@@ -12,7 +12,6 @@ from typing import Any
 
 from distxfer._durable import RESULT, atomic_file, check_sealed, file_digests, sealed
 from distxfer.errors import InputError
-from distxfer.interventions import CKA_ROWS
 
 SCHEMA = 1
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
@@ -190,6 +189,8 @@ def empty_batches(log: Path) -> dict[str, dict[str, int]]:
 
 def empty_notes(empty: Mapping[str, Mapping[str, int]]) -> list[str]:
     """Return what users are told of `empty_batches`."""
+    from distxfer.interventions import CKA_ROWS  # needs torch, which comparing and reporting otherwise do not
+
     return [
         f"The term `{name}` counted nothing in {one['micro_batches']} micro-batches, in {one['steps']} of its {one['of']} steps:"
         f" they held too little for it, such as fewer than {CKA_ROWS} different texts for CKA."
