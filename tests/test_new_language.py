@@ -190,7 +190,7 @@ def test_the_data_lie_as_files_that_the_task_is_read_from(plan, files):
     lines = (made.folder / "data" / "cym" / "unlabelled.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == texts
     train = [json.loads(line) for line in (made.folder / "data" / "eng" / "train.jsonl").read_text().splitlines()]
-    assert len(train) == 48
+    assert len(train) == 144
     unlabelled = (made.folder / "data" / "eng" / "unlabelled.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in unlabelled] == [  # each once
         {"id": str(n), "text": text} for n, text in enumerate(dict.fromkeys(one["text"] for one in train))
