@@ -6,6 +6,7 @@ import random
 import shutil
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
@@ -58,6 +59,7 @@ ARCHITECTURES = {
 }
 
 
+T = TypeVar("T")
 FULL = False  # whether `--torture` asks for the long form of the tests
 
 
@@ -88,8 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chosen
 
 
-def scaled(quick: int, full: int) -> int:
-    """Return a number of examples: `quick` in `make test`, `full` with `--torture`."""
+def scaled(quick: T, full: T) -> T:
+    """Return a number or list of examples: `quick` in `make test`, `full` with `--torture`."""
     return full if FULL else quick
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from conftest import scaled
 from distxfer import load_recipe, read_result, train
-from distxfer._durable import check_folder, read_table
+from distxfer._durable import check_file, check_folder, read_table
 from distxfer.cli import app
 from distxfer.experiments._results._result import diagnosed
 from distxfer.experiments._results._rows import read_measurements
@@ -53,7 +53,7 @@ def readings(run: Path) -> str:
             read_result(run).data,
             read_measurements(run / "measurements.parquet"),
             read_table(run / "predictions.parquet").to_pylist(),
-            diagnosed(run / "log.jsonl"),
+            diagnosed(check_file(run / "log.jsonl")),
             sorted(load_file(check_folder(run / "model") / "model.safetensors")),
         ]
     )
@@ -134,6 +134,9 @@ def test_a_damaged_checkpoint(tiny_settings, tmp_path):
         found = []
         said = answer(lambda: found.append(train(recipe, folder)))  # noqa: B023
         assert said != "read" or (same(end(run), end(whole.folder)) and found[0].scores == whole.scores), f"draw {seed}"
+        if said == "read":
+            logs = [(one / "log.jsonl").read_bytes() for one in (run, whole.folder)]
+            assert logs[0] == logs[1], f"draw {seed}: {path.name}"
         assert not [one for one in files(run) if "checkpoint" in one.name] or said != "read"
         tally(counts, said)
         shutil.rmtree(folder)

@@ -83,7 +83,8 @@ def _named(value: object, names: tuple[str, ...]) -> object:
     """Return a value, or a list of values, with each number that has a name replaced by it; anything else as it is."""
     if isinstance(value, list):
         return [_named(one, names) for one in value]
-    if isinstance(value, str) and value.isdecimal() and value not in names and int(value) < len(names):
+    number = isinstance(value, str) and len(value) < 10 and value.isdecimal()
+    if isinstance(value, str) and number and value not in names and int(value) < len(names):
         return names[int(value)]  # CSV has texts alone
     if type(value) is int and 0 <= value < len(names):
         return names[value]

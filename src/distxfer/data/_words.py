@@ -32,7 +32,7 @@ _INVISIBLE = re.compile("[\u00ad\u200e\u200f\u2060\ufeff]")  # soft hyphens, mar
 # On the kinds of the characters: a word (w) with its marks (m) and joiners (j), white space (s), one character of an
 # unspaced script (u) with its marks and what is stacked on it (v), any other character.
 _ATOM = re.compile("w(?:[wm]|jw)*|s+|u(?:m|vu?)*|.m*")
-_LINK = re.compile(r"([0-9]+)-([0-9]+)")
+_LINK = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)

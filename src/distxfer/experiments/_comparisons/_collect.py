@@ -305,7 +305,7 @@ def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
 
 def _run_folders(folder: Path) -> list[Path]:
     """Return the folders somewhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
-    return sorted({path.parents[2] for path in folder.rglob("result.json")} - {folder, *folder.parents})
+    return sorted({path.parents[2] for path in folder.rglob("*/*/result.json")} - {folder, *folder.parents})
 
 
 def _choices(folders: Sequence[Path]) -> str:

@@ -32,6 +32,8 @@ from distxfer.training import Report
 Notice = Callable[[str], None]
 FOLDER = "new-language"
 
+_MOST_SEEDS = 1000  # as a sweep refuses more runs
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -105,6 +107,8 @@ def plan_language(
 
     Raises InputError for an unknown language, files that cannot be read, a recipe that cannot be used.
     """
+    if seeds > _MOST_SEEDS:
+        raise InputError(f"`--seeds` is {seeds}; expected at most {_MOST_SEEDS:,}, and 3 for a claim.")
     if seeds < 1:
         raise InputError(f"`--seeds` is {seeds}; expected at least 1, and 3 for a claim.")
     key = canonical(code)

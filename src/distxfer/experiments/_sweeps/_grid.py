@@ -1,6 +1,7 @@
 """From the words of a sweep to the runs that it means: which recipes, with what, with which seeds, in which folders."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -217,8 +218,8 @@ def _part(runs: Sequence[PlannedRun], shard: str) -> Sequence[PlannedRun]:
     """Return the part `I/N` of the runs: neighbours, so that each part has all recipes; parts differ by one run at most."""
     if not shard:
         return runs
-    number, separator, count = shard.partition("/")
-    if not (separator and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+    number, _, count = shard.partition("/")
+    if not (re.fullmatch("[0-9]{1,9}/[0-9]{1,9}", shard) and 1 <= int(number) <= int(count)):
         raise InputError(f"`--shard` is `{shard}`; expected I/N with I from 1 to N, such as `--shard 1/4`.")
     start, stop = (len(runs) * part // int(count) for part in (int(number) - 1, int(number)))
     return runs[start:stop]
