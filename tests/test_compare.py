@@ -351,7 +351,7 @@ def test_nothing_to_compare(tmp_path, cli):
 def test_the_notes_say_what_is_random_and_how_often_the_test_errs(tmp_path):
     found = compare(read_scores(write(tmp_path / "t.csv", table())), "plain", paired=True)
     notes = comparison_tables(found)[0].notes
-    assert "random: seeds and languages in 4 families (families are the independent units); test items fixed." in notes
+    assert "random: seeds and languages in 4 families (the independent units); test items fixed." in notes
     (one,) = (one for one in found.comparisons if one.subset == "all")
     mean = one.test.by_family
     assert (one.test.n_families, mean.n_languages) == (4, 4)

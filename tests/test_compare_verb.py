@@ -25,8 +25,8 @@ def test_the_verb_writes_every_form(cli, results):
     text = cli(*words)
     assert (text.exit_code, text.stderr) == (
         0,
-        "Unverified: 7 of 7 results, of an earlier version, have no digests, so that damage to their files would not be"
-        " noticed.\n",
+        "Unverified: 7 of 7 results have no digests (an earlier version wrote them). Damage to their files would go"
+        " unnoticed.\n",
     )
     assert "better than `plain`: align." in text.stdout
     data = json.loads(cli(*words, "--json").stdout)

@@ -16,8 +16,8 @@ from hub_stub import TOKEN, running_hub
 
 NAME = "me/plain-emoji"
 UNVERIFIED = (
-    "Unverified: 1 of 1 results, of an earlier version, have no digests, so that damage to their files would not be"
-    " noticed."
+    "Unverified: 1 of 1 results have no digests (an earlier version wrote them). Damage to their files would go"
+    " unnoticed."
 )
 CARD = """---
 license: mit

@@ -40,8 +40,8 @@ def test_json_says_it_too(cli, runs):
     assert made == {
         "page": "report.html", "size": Path("report.html").stat().st_size, "figures": [], "methods": 2, "runs": 6,
         "left_out": [], "notes": [
-            "Unverified: 6 of 6 results, of an earlier version, have no digests, so that damage to their files would not be"
-            " noticed."
+            "Unverified: 6 of 6 results have no digests (an earlier version wrote them). Damage to their files would go"
+        " unnoticed."
         ],
     }  # fmt: skip
 

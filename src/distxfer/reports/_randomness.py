@@ -18,7 +18,8 @@ def random_factors(tests: Sequence[Crossed]) -> str:
     """Return what the tests take as random: seeds, languages in families, and the test items where they are known."""
     families = _counts([one.n_families for one in tests if one.note is None])
     items = _counts([one.n_items for one in tests])
-    languages = f"languages in {families} families (families are the independent units)" if families else "languages"
+    units = "family (the independent unit)" if families == "1" else "families (the independent units)"
+    languages = f"languages in {families} {units}" if families else "languages"
     if items:
         return f"random: seeds, {languages} and {items} test items that languages share"
     return f"random: seeds and {languages}; test items fixed"

@@ -103,8 +103,8 @@ def unverified(results: Iterable[Result]) -> list[str]:
     if all(digests):
         return []
     return [
-        f"Unverified: {digests.count(False)} of {len(digests)} results, of an earlier version, have no digests, so that damage to"
-        " their files would not be noticed."
+        f"Unverified: {digests.count(False)} of {len(digests)} results have no digests (an earlier version wrote them). Damage to"
+        " their files would go unnoticed."
     ]
 
 
