@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 
@@ -12,7 +13,9 @@ from pyarrow import parquet
 
 from distxfer.data import load_parallel, load_task
 from distxfer.data._cldr_files import read_annotations
+from distxfer.experiments import load_recipe
 from distxfer.experiments._results._rows import read_measurements
+from distxfer.experiments._sweeps._axes import _read_study
 from helpers import message
 
 CLDR = "Get the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, anew."
@@ -136,3 +139,28 @@ def test_a_text_of_many_megabytes_is_read(tmp_path):
     rows = [{"id": str(n), "text": "x" * 2**22, "label": "ab"[n]} for n in range(2)]
     (tmp_path / "eng" / "test.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     assert answer(lambda: load_task(str(tmp_path), "eng", ("deu",))) == "read"
+
+
+def test_a_number_of_more_digits_than_python_reads(tmp_path):
+    recipe, study = tmp_path / "mine.toml", tmp_path / "study.toml"
+    for path in (recipe, study):
+        path.write_text(f"seed = {'9' * 5000}")
+    said = "cannot be read: Exceeds the limit (4300 digits) for integer string conversion"
+    assert message(load_recipe, str(recipe), []).startswith(f"`{recipe}` {said}")
+    assert message(_read_study, study).startswith(f"The study file `{study}` {said}")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_file_of_a_model_that_its_library_refuses_in_any_way(cli, tiny, task_folder, tmp_path, name):
+    model = shutil.copytree(tiny, tmp_path / "model")
+    for text in (
+        '{"model": {"type": "WordLevel", "vocab": {}, "unk_token": 3}}',
+        "[]",
+        "{",
+        "[" * 5000,
+        '{"model_type": []}',
+    ):
+        (model / name).write_text(text)
+        done = cli("validate", "recipe=plain", f"model={model}", f"task={task_folder}", "parallel=")
+        assert done.exit_code == 2, done.output
+        assert done.stderr.count("Error: ") == 1

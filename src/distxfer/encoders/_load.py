@@ -170,7 +170,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a folder, padding on the right; raises InputError where there is none that knows a word."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that loads: {_first_line(error)}"
             " Save it there with `tokenizer.save_pretrained`."

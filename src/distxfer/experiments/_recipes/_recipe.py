@@ -197,7 +197,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"`{path}` is not TOML: {error}.") from error
     except RecursionError as error:
         raise InputError(f"`{path}` nests arrays or tables too deep to be a recipe.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or a number of more digits than Python reads
         raise InputError(f"`{path}` cannot be read: {error}.") from error
 
 

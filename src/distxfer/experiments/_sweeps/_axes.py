@@ -139,13 +139,13 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
         raise InputError(f"The study file `{path}` is not TOML: {error}.") from error
     except RecursionError as error:
         raise InputError(f"The study file `{path}` nests arrays or tables too deep to be read.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The study file `{path}` cannot be read: {error}. Give the path of a .toml file.") from error
     except ValidationError as error:
         groups: dict[str, list[Any]] = {}
         for one in error.errors():
             groups.setdefault(str(one["loc"][0]), []).append(one)
         raise _wrong(path, [_complaint(key, group) for key, group in groups.items()]) from error
+    except (OSError, ValueError) as error:  # no text, or a number of more digits than Python reads
+        raise InputError(f"The study file `{path}` cannot be read: {error}. Give the path of a .toml file.") from error
     wrong: list[str] = []
     axes: list[Axis] = [{"recipe": study.recipes}] if study.recipes else []
     axes += [{"seed": tuple(map(str, study.seeds))}] if study.seeds else []
