@@ -3,9 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from distxfer.errors import InputError
+
+_DEEPEST = 20  # tables inside each other; a key of a recipe has three
+
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with their values; an empty table is its own value, since `[intervention.lora]` says enough."""
+    """Yield dotted keys with their values; an empty table is its own value, since `[intervention.lora]` says enough.
+
+    Raises InputError for tables inside each other beyond all that a recipe or a study has.
+    """
+    if prefix.count(".") > _DEEPEST:
+        raise InputError(f"`{prefix[:60]}...` names more than {_DEEPEST} tables inside each other. No key is as deep.")
     for key, value in table.items():
         if isinstance(value, dict) and value:
             yield from flatten(value, f"{prefix}{key}.")
