@@ -158,7 +158,7 @@ def test_validate_checks_and_writes_nothing(cli, tiny_settings):
     assert facts == {
         "recipe": "dist_align", "source": "eng", "targets": "deu, jpn", "train examples": 144, "labels": 2,
         "parallel text": f"`{tiny_settings[2].removeprefix('parallel=')}` (domain unknown), 64 pairs in 2 languages",
-        "valid": True,
+        "valid": True, "data_issues": [],
     }  # fmt: skip
     assert not list(Path().iterdir())
 
