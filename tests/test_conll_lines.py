@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from distxfer.data import Data, Issue, load_task
+from distxfer.data import Data, Issue, _tables, load_task
 from distxfer.errors import InputError
 from own_files import text_file
 
@@ -90,6 +90,16 @@ def test_what_is_a_word(tmp_path, mark):
 
 def test_a_word_of_a_file_without_any_others(tmp_path):
     assert sentences(read(write(tmp_path, "#a\tX\n\n#b\tY\n")))[0] == [("#a", "X")]
+
+
+def test_comments_without_words_do_not_read_the_file_once_each(tmp_path, monkeypatch):
+    passes = []
+    read_lines = _tables.lines
+    monkeypatch.setattr(_tables, "lines", lambda path: passes.append(path) or read_lines(path))
+    table = _tables.Table(text_file(tmp_path / "a.conll", "# note\n\n" * 50 + "a O\n"))
+    assert [record for _, record in table] == [{"words": ["a"], "tags": ["O"]}]
+    assert table.left_out == {"comment lines": 50}
+    assert len(passes) <= 2  # for a word that is certain, and for the tags of all of them
 
 
 @pytest.mark.parametrize(("line", "columns"), [("#Ama B-PER", 2), ("#a b c d e", 5)])

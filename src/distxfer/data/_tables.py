@@ -17,7 +17,6 @@ from distxfer.data._legends import schema_names, with_names
 from distxfer.errors import InputError, listed, reason
 
 Rows = Iterator[tuple[int, Mapping[str, object]]]
-Block = Sequence[tuple[int, str]]  # the lines of a sentence with their numbers
 _LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
 _CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _COMMENTS = {"sent_id": "id", "text": "text"}  # the comments of CoNLL-U that are fields
@@ -226,13 +225,20 @@ def _conll(table: Table) -> Rows:
     def certain_tags() -> frozenset[str]:
         return frozenset(_columns(line)[-1].strip() for line in _certain_words(table.path))
 
+    @cache
+    def certain_word() -> str:
+        return next(_certain_words(table.path), "")
+
     for block in _sentences(table.path):
         words: list[str] = []
         tags: list[str] = []
+        word_line = next((text for _, text in block if not text.startswith("#")), "")
         for number, line in block:
-            if line.startswith("#") and _is_comment(table, block, number, line, certain_tags, inside=bool(words)):
-                table.left_out["comment lines"] += 1
-                continue
+            if line.startswith("#"):
+                like = word_line or certain_word()
+                if _is_comment(table, number, line, like, certain_tags, inside=bool(words)):
+                    table.left_out["comment lines"] += 1
+                    continue
             columns = _columns(line)
             if columns[0] == "-DOCSTART-":
                 table.left_out["marks of documents"] += 1
@@ -250,17 +256,16 @@ def _columns(line: str) -> list[str]:
 
 
 def _is_comment(
-    table: Table, block: Block, number: int, line: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
+    table: Table, number: int, line: str, like: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
 ) -> bool:
     """Return whether a line of a CoNLL file that begins with `#` is a comment, and not a word such as `#` or `#hashtag`.
 
-    A comment stands before the first word of a sentence. It is `# key = value` or `#begin document`, or begins with `# ` and
-    has other columns than the sentence's words, or as many but a tag that no other word of the file has.
+    `like` is a line with a word, of the same sentence if it has one; empty where the file has none. A comment stands before
+    the first word of a sentence. It is `# key = value` or `#begin document`, or begins with `# ` and has other columns than
+    the sentence's words, or as many but a tag that no other word of the file has.
 
     Raises InputError for a line that is neither a comment nor like the other words.
     """
-    others = (text for _, text in block if not text.startswith("#"))
-    like = next(others, "") or next(_certain_words(table.path), "")
     columns = line.split("\t") if "\t" in like else re.split("[ \t]+", line.strip())
     as_a_word = not like or len(columns) == len(_columns(like))
     apart = line[1:2].isspace() or len(line) == 1
