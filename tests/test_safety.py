@@ -15,6 +15,7 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 from conftest import LABELS
 from distxfer import load_recipe
@@ -139,8 +140,11 @@ def test_the_links_of_the_hubs_cache_are_inside(copy, tmp_path):
     shutil.copytree(copy, snapshot)
     (snapshot / "model.safetensors").rename(blob)
     (snapshot / "model.safetensors").symlink_to("../../blobs/4567")
-    assert model_folder(str(snapshot)) == snapshot
-    assert fingerprint(snapshot) == fingerprint(copy)
+    link = tmp_path / "mine"
+    link.symlink_to(snapshot)
+    for folder in (snapshot, link):
+        assert model_folder(str(folder)) == folder
+        assert fingerprint(folder) == fingerprint(copy)
 
 
 def test_every_shard_is_in_the_fingerprint(copy):
@@ -156,6 +160,17 @@ def test_every_shard_is_in_the_fingerprint(copy):
     assert message(model_folder, str(copy)) == (
         f"The model folder `{copy}` does not load: No such file or directory: {shard}."
     )
+
+
+def test_a_model_whose_shards_lie_in_a_folder_of_its_own_loads(copy):
+    (copy / "parts").mkdir()
+    names = load_file(copy / "model.safetensors")
+    moved_away(copy, copy / "parts" / "1.safetensors", "parts/1.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "parts/1.safetensors")}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    encoder = load_encoder(str(copy), model_folder(str(copy)), LABELS, seed=0)
+    stored = names[next(name for name in names if name.endswith("word_embeddings.weight"))]
+    assert torch.equal(encoder.base.get_input_embeddings().weight, stored)
 
 
 def test_a_model_with_an_adapters_configuration_is_refused(copy):

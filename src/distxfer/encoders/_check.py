@@ -21,6 +21,7 @@ from distxfer.encoders._encoded import Encoded
 from distxfer.encoders._encoder import Encoder
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._reference import evaluating
+from distxfer.encoders._shards import shards_of
 from distxfer.errors import InputError
 
 _TEXTS: tuple[tuple[str, str | None], ...] = (
@@ -70,7 +71,7 @@ def words_of(base: PreTrainedModel) -> int:
 def check_size(folder: Path, config: PreTrainedConfig, fresh: Callable[[PreTrainedConfig], PreTrainedModel]) -> None:
     """Raise InputError for a configuration whose model would be far larger than the weights that are there."""
     tensors, elements = 0, 0
-    for path in folder.glob("*.safetensors"):
+    for path in shards_of(folder):
         with safe_open(path, framework="pt") as stored:
             for key in stored.keys():  # noqa: SIM118 - no mapping
                 tensors, elements = tensors + 1, elements + math.prod(stored.get_slice(key).get_shape())

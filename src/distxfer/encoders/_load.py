@@ -58,7 +58,7 @@ def model_folder(name: str, revision: str = "") -> Path:
         raise InputError(
             f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`."
         )
-    if not any(folder.glob("*.safetensors")):
+    if not shards_of(folder):
         pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         found = f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
         raise InputError(
@@ -70,7 +70,6 @@ def model_folder(name: str, revision: str = "") -> Path:
             f"The model folder `{folder}` has a `config.json` and an `adapter_config.json`, so that its weights would come from"
             " somewhere else. Keep a whole model and adapters in folders of their own."
         )
-    shards_of(folder)
     return folder
 
 

@@ -30,11 +30,12 @@ def shards_of(folder: Path) -> set[Path]:
 def check_inside(path: Path, folder: Path) -> None:
     """Raise InputError for a file of a model's folder that lies outside of it.
 
-    The links of the hub's cache, whose `snapshots/COMMIT` point into its `blobs`, are inside.
+    The links of the hub's cache, whose `snapshots/COMMIT` point into its `blobs`, are inside, also where `folder` is a link to
+    such a snapshot.
     """
     places = [folder.resolve()]
-    if folder.absolute().parent.name == "snapshots":
-        places.append((folder.absolute().parent.parent / "blobs").resolve())
+    if places[0].parent.name == "snapshots":
+        places.append((places[0].parent.parent / "blobs").resolve())
     if not any(path.resolve().is_relative_to(place) for place in places):
         raise InputError(
             f"The weights `{path}` lie outside of the model folder `{folder}`, at `{path.resolve()}`. Put the file itself into"
