@@ -29,9 +29,10 @@ N = 40  # items of a class in a language
 
 
 def predicted(right):
-    """Labels and predictions in which `right[class]` of N items are right, and the others are of the next class."""
-    labels = np.repeat(np.arange(len(CLASSES)), N)
-    wrong = np.concatenate([np.arange(N) >= right[name] for name in CLASSES])
+    """Labels and predictions in which `right[class]` of N items are right, and the others of the next class; None: no items."""
+    present = [place for place, name in enumerate(CLASSES) if right[name] is not None]
+    labels = np.repeat(present, N)
+    wrong = np.concatenate([np.arange(N) >= right[CLASSES[place]] for place in present])
     return labels, np.where(wrong, (labels + 1) % len(CLASSES), labels)
 
 
@@ -373,6 +374,35 @@ def test_holm_is_over_all_languages_and_methods_where_targets_are_few(tmp_path):
     parts = [part for name in ("align", "other") for part in overall(compared, name).each]
     assert len(parts) == 4
     assert [part.p_holm for part in parts] == pytest.approx(measure.holm([part.test.p for part in parts]))
+
+
+def test_two_or_three_languages_have_no_interval_in_any_subset_family_or_class(tmp_path):
+    """Five targets, the two farthest of them far; a class in three of them alone: the interval would span hundreds of points."""
+    targets = TARGETS[:5]
+
+    def right(entry, language):
+        return None if entry == "sun" and language in targets[3:] else 20 + int(generator.integers(3))
+
+    generator = np.random.default_rng(0)
+    for seed in range(3):
+        make_run(tmp_path, "plain", seed, right, targets=targets)
+        make_run(tmp_path, "align", seed, right, WITH_ALIGN, targets)
+    compared = compare_methods(collect(["plain", "align"], tmp_path))
+    subsets = {entry.subset: entry for entry in compared.comparisons.comparisons}
+    tests = {
+        **{name: entry.test for name, entry in subsets.items()},
+        **{part.part: part.test for part in (*compared.by_family, *compared.by_class)},
+    }
+    languages = {name: test.n_languages for name, test in tests.items()}
+    assert languages == {
+        "all": 5, "near": 3, "far": 2, "Indo-European": 3, "Uralic": 2, "cat": 5, "dog": 5, "sun": 3
+    }  # fmt: skip
+    for name, test in tests.items():
+        few = languages[name] < 4
+        assert (test.low is None, test.high is None, test.p is None) == (few, few, few), name
+        expected = f"no ranking over {languages[name]} languages, at least 4 are needed: read each one by itself"
+        assert test.reason == (expected if few else None)
+    assert (subsets["far"].p_holm, subsets["far"].bootstrap, subsets["far"].each) == (None, (None, None), ())
 
 
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):

@@ -14,7 +14,7 @@ from distxfer.experiments._comparisons._items import Items
 from distxfer.experiments._comparisons._parts import Part, parts_of
 from distxfer.experiments._comparisons._survival import Survival, survival
 from distxfer.experiments._comparisons._survival_warnings import survival_warnings
-from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
+from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested
 from distxfer.experiments._results._scores import Score
 from distxfer.languages import (
     Distance,
@@ -40,8 +40,8 @@ class Comparison:
     `collapsed` counts failed runs, None where that cannot be known. `dropped` says what was left out and why. `survives` says
     what is left of the effect without one class, language or family, and what it is on the macro-averaged score.
 
-    On fewer than 4 languages, `all` says nothing of others: with 2 or 3 of them it has no interval and no p, and `each` has
-    the effect on every language by itself, over seeds, with Holm over the languages of all such methods.
+    Fewer than 4 languages say nothing of others: a subset of 2 or 3 has no interval and no p. Where `all` is so small, `each`
+    has the effect on every language by itself, over seeds, with Holm over the languages of all such methods.
     """
 
     model: str
@@ -256,28 +256,23 @@ def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | st
     if both.empty:
         why = f" once this is: {listed(both.dropped)}" if both.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
-    few = 1 < len(whole.languages) < MIN_TARGETS
-
-    def test_of(own: Group, table: Full) -> Crossed:
-        test = tested(own, method, table)
-        return without_ranking(test) if few and len(table.languages) > 1 else test
-
+    sample = len(both.languages) == 1 or len(both.languages) >= MIN_TARGETS
     return Comparison(
         model=group.model,
         task=group.task,
         baseline=group.baseline,
         method=method,
         subset=subset,
-        test=test_of(group, both),
+        test=tested(group, method, both),
         p_holm=None,
         bootstrap=(
             two_way_bootstrap(both.scores[method] - both.scores[group.baseline])
-            if group.paired and not few
+            if group.paired and sample
             else (None, None)
         ),
         collapsed=None if group.collapsed is None else group.collapsed[method],
         dropped=both.dropped,
-        survives=survival(group, method, both, test_of),
+        survives=survival(group, method, both),
     )
 
 

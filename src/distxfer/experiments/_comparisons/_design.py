@@ -18,7 +18,7 @@ from distxfer.experiments._comparisons._collect import (
     stands_for_presence,
 )
 from distxfer.experiments._comparisons._items import Items
-from distxfer.experiments._comparisons._tests import MIN_TARGETS, families_of, holm_over, without_ranking
+from distxfer.experiments._comparisons._tests import families_of, holm_over, ranked
 from distxfer.measure import Crossed, contrast, crossed, interval
 
 ABSENT = None  # the value of an intervention's key in a method that has no such intervention
@@ -218,7 +218,7 @@ def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | s
         changes=tuple((found.axes[axis].key, *pair) for axis, pair in changes.items()),
         along=tuple(key for axis in changes for key in found.along(found.axes[axis], used)),
         matches=weighed.matches,
-        test=without_ranking(test) if 1 < test.n_languages < MIN_TARGETS else test,
+        test=ranked(test),
         p_holm=None,
         alone=tuple(alone),
         dropped=kept.dropped,

@@ -15,7 +15,8 @@ from distxfer.measure import Crossed
 class Part:
     """The effect of a method on one language, or on the languages of one family.
 
-    One language is taken as it is: interval and p are over seeds. Of a family with more, languages are random too.
+    One language is taken as it is: interval and p are over seeds. Of a family with more, languages are random too, and 2 or 3
+    of them have no interval and no p.
     `distance` is that of the language, or the mean over the family; `p_holm` is corrected over the parts of one method, and
     where the targets are too few to stand for others, over those of all methods. `dropped` says what was left out of this
     part, and why: each part is balanced over its own languages alone.

@@ -8,12 +8,11 @@ import numpy as np
 
 from distxfer.experiments._comparisons._cells import Array, Full, Group, pair
 from distxfer.experiments._comparisons._classes import Classes
-from distxfer.experiments._comparisons._tests import MIN_TARGETS, holm_over, test_record, tested, without_ranking
+from distxfer.experiments._comparisons._tests import holm_over, test_record, tested
 from distxfer.languages import language_name, lineage
 from distxfer.measure import ClassRatios, Crossed, carriers, class_ratios
 
 What = Literal["class", "language", "family"]
-Test = Callable[[Group, Full], Crossed]
 _MUCH = 1 / 3  # of an effect: what a note names, where half of it is a warning
 
 
@@ -69,7 +68,7 @@ def family(code: str) -> str:
     return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
 
 
-def survival(group: Group, method: str, full: Full, test: Test) -> Survival:
+def survival(group: Group, method: str, full: Full) -> Survival:
     """Return what the effect of a method survives, on the scores that it and the baseline have in full.
 
     A language or family is left out with all its scores. A class is left out with all test items that have its label (for
@@ -79,16 +78,16 @@ def survival(group: Group, method: str, full: Full, test: Test) -> Survival:
     """
     anew = replace(group, items=None)
     return Survival(
-        macro=_macro(anew, full, test),
+        macro=_macro(anew, method, full),
         left_out={
-            "class": _classes(anew, method, full, test),
-            "language": _languages(group, method, full, lambda code: code, "language", test),
-            "family": _languages(group, method, full, family, "family", test),
+            "class": _classes(anew, method, full),
+            "language": _languages(group, method, full, lambda code: code, "language"),
+            "family": _languages(group, method, full, family, "family"),
         },
     )
 
 
-def _macro(group: Group, full: Full, test: Test) -> Crossed | None:
+def _macro(group: Group, method: str, full: Full) -> Crossed | None:
     if group.macro is None:
         return None
     try:
@@ -98,20 +97,18 @@ def _macro(group: Group, full: Full, test: Test) -> Crossed | None:
         }
     except KeyError:  # some run has no such score
         return None
-    return test(group, Full(full.languages, full.seeds, scores, full.dropped))
+    return tested(group, method, Full(full.languages, full.seeds, scores, full.dropped))
 
 
-def _languages(
-    group: Group, method: str, full: Full, part_of: Callable[[str], str], kind: str, test: Test
-) -> LeaveOneOut | str:
+def _languages(group: Group, method: str, full: Full, part_of: Callable[[str], str], kind: str) -> LeaveOneOut | str:
     parts = dict.fromkeys(map(part_of, full.languages))
     if len(parts) < 2:
         return f"there is one {kind}"
     tables = {part: full.of(lambda code, part=part: part_of(code) != part) for part in parts}  # type: ignore[misc]
-    return _left_out(group, method, full, tables, test)
+    return _left_out(group, method, full, tables)
 
 
-def _classes(group: Group, method: str, full: Full, test: Test) -> LeaveOneOut | str:
+def _classes(group: Group, method: str, full: Full) -> LeaveOneOut | str:
     classes = group.classes
     if isinstance(classes, str):
         return classes
@@ -125,7 +122,7 @@ def _classes(group: Group, method: str, full: Full, test: Test) -> LeaveOneOut |
         if occurs[place]
     }
     tables = {name: table for name, table in tables.items() if table.languages}
-    return _left_out(group, method, full, tables, test) if len(tables) > 1 else "there is one class"
+    return _left_out(group, method, full, tables) if len(tables) > 1 else "there is one class"
 
 
 def class_tables(classes: Classes, full: Full) -> dict[str, ClassRatios] | str:
@@ -191,7 +188,6 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
     ratios = "" if isinstance(classes, str) or full.empty else class_tables(classes, full)
     if isinstance(classes, str) or isinstance(ratios, str):
         return []
-    few = len(full.languages) < MIN_TARGETS
     sign = 1 if full.scores[method].mean() >= full.scores[group.baseline].mean() else -1
     labels = classes.table(method, full.seeds[method][:1], full.languages)[0, :, :, 1]
     rows = []
@@ -200,7 +196,6 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
         without = _defined({key: ratio.without[:, :, place] for key, ratio in ratios.items()}, full)
         if tables.languages:
             items = [int(labels[full.languages.index(code), place]) for code in tables.languages]
-            test = tested(replace(group, items=None), method, tables)
             rows.append(
                 ClassPart(
                     method=method,
@@ -209,7 +204,7 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
                     mean_baseline=float(tables.scores[group.baseline].mean()),
                     mean=float(tables.scores[method].mean()),
                     without=_effect(without, method, group.baseline) if without.languages else None,
-                    test=without_ranking(test) if few and test.n_languages > 1 else test,
+                    test=tested(replace(group, items=None), method, tables),
                     p_holm=None,
                 )
             )
@@ -227,14 +222,14 @@ def _effect(full: Full, method: str, baseline: str) -> float:
     return float(full.scores[method].mean() - full.scores[baseline].mean())
 
 
-def _left_out(group: Group, method: str, full: Full, tables: Mapping[str, Full], test: Test) -> LeaveOneOut:
+def _left_out(group: Group, method: str, full: Full, tables: Mapping[str, Full]) -> LeaveOneOut:
     effect = _effect(full, method, group.baseline)
     without = {item: _effect(table, method, group.baseline) for item, table in tables.items()}
     lowest, highest = min(without, key=lambda item: without[item]), max(without, key=lambda item: without[item])
     return LeaveOneOut(
         n=len(without),
-        lowest=(lowest, test(group, tables[lowest])),
-        highest=(highest, test(group, tables[highest])),
+        lowest=(lowest, tested(group, method, tables[lowest])),
+        highest=(highest, tested(group, method, tables[highest])),
         carriers={item: without[item] for item in carriers(effect, without)},
         large={item: without[item] for item in carriers(effect, without, _MUCH)},
     )

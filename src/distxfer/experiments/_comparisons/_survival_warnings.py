@@ -59,9 +59,9 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
 
 
 def _shown(comparison: Comparison, result: LeaveOneOut) -> bool:
-    """Return whether an effect is shown, with or without the item that it depends on most; or no test says that it is not."""
-    without = result.end(comparison.test.effect)[1]
-    return any(test.p is None or test.p <= 0.05 for test in (comparison.test, without))
+    """Return whether an effect is shown, with or without the item that it depends on most; or neither test has a p."""
+    values = [test.p for test in (comparison.test, result.end(comparison.test.effect)[1]) if test.p is not None]
+    return not values or min(values) <= 0.05
 
 
 def _with(test: Crossed, scale: float) -> str:

@@ -12,14 +12,17 @@ MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, eac
 
 
 def tested(group: Group, method: str, full: Full) -> Crossed:
-    """Return the test of a method and the baseline: seeds, languages in families, and items where they are known."""
+    """Return the test of a method and the baseline: seeds, languages in families, and items where they are known.
+
+    On 2 or 3 languages it has no interval and no p (see `ranked`).
+    """
     a, b = full.scores[method], full.scores[group.baseline]
     families = families_of(full.languages)
     if not group.paired:
-        return crossed_unpaired(a, b, families=families)
+        return ranked(crossed_unpaired(a, b, families=families))
     weights = {method: 1.0, group.baseline: -1.0}
     items = None if group.items is None else group.items.differences(weights, full.languages, full.seeds)
-    return crossed(a - b, families=families, items=items)
+    return ranked(crossed(a - b, families=families, items=items))
 
 
 def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
@@ -27,8 +30,10 @@ def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
     return [lineage(code)[:1] for code in languages]
 
 
-def without_ranking(test: Crossed) -> Crossed:
-    """Return the effect of a test on 2 or 3 languages, without interval and p, and with the reason."""
+def ranked(test: Crossed) -> Crossed:
+    """Return a test; one on 2 or 3 languages without interval and p, and with the reason: so few stand for no others."""
+    if not 1 < test.n_languages < MIN_TARGETS:
+        return test
     reason = f"no ranking over {test.n_languages} languages, at least {MIN_TARGETS} are needed: read each one by itself"
     return replace(
         test,
