@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
+from distxfer._durable import read_table, write_table
 from distxfer.experiments import Items, Result, read_items
+from distxfer.experiments._results._result import reseal
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
@@ -39,6 +40,7 @@ KIN = {
     "family": "unseen, a relative of its family is read, none of its branch",
     "none": "unseen, and no language of its family is read",
 }
+_PREDICTIONS = "predictions.parquet"
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
 
 
@@ -105,19 +107,19 @@ def main() -> None:
         for one in chosen:
             file = str((STUDY / f"{one.name}.toml").relative_to(ROOT))
             failed += [] if train(file, seed, RUNS / "reference-120") else [f"{one.name} with seed {seed}"]
-            for path in (RUNS / "reference-120" / one.name).glob(f"*-s{seed}/predictions.parquet"):
-                slim(path)
+            for path in (RUNS / "reference-120" / one.name).glob(f"*-s{seed}/result.json"):
+                slim(path.parent)
     write()
     if failed:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 
 
-def slim(path: Path) -> None:
-    """Rewrite predictions without the probabilities of the classes, which are most of the file."""
-    table = pyarrow.parquet.read_table(path)
-    kept = [name for name in table.column_names if not name.startswith("probability_")]
-    if kept != table.column_names:
-        pyarrow.parquet.write_table(table.select(kept), path, compression="zstd")
+def slim(run: Path) -> None:
+    """Drop the probabilities of the classes, which are most of the file, from a finished run's predictions."""
+    table = read_table(run / _PREDICTIONS)
+    columns = [name for name in table.column_names if not name.startswith("probability_")]
+    if columns != table.column_names:
+        reseal(run, lambda folder: write_table(table.select(columns), folder / _PREDICTIONS))
 
 
 def write() -> None:

@@ -8,8 +8,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import study_120
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
+from distxfer.encoders import model_folder
 from distxfer.experiments._comparisons._items import read_items
 from distxfer.experiments._runs import _again, _run
 from distxfer.training._checkpoint import read_position
@@ -55,6 +57,13 @@ def damaged_message(path: Path) -> str:
     )
 
 
+def missing_message(path: Path) -> str:
+    return (
+        f"`{path}` is missing, and the run wrote it. Copy it anew from an intact place, or run the recipe again with"
+        " `--again`."
+    )
+
+
 # Damage
 
 
@@ -80,7 +89,7 @@ def test_a_flip_in_any_file_of_a_run_is_noticed_before_it_is_used(run, finished)
     for _ in flipped(run / "model" / "config.json", 1):
         assert message(check_folder, run / "model") == damaged_message(run / "model" / "config.json")
     (run / "model" / "config.json").unlink()
-    assert message(check_folder, run / "model") == damaged_message(run / "model" / "config.json")
+    assert message(check_folder, run / "model") == missing_message(run / "model" / "config.json")
 
 
 def test_a_comparison_does_not_go_on_without_predictions_that_are_damaged(run):
@@ -105,6 +114,41 @@ def test_a_damaged_result_is_not_done_and_says_what_to_do(run, recipe, tmp_path)
         assert message(train, recipe, tmp_path) == damaged_message(run / "measurements.parquet")
         again = train(recipe, tmp_path, again=True)
     assert check_file(again.folder / "measurements.parquet").is_file()
+
+
+@pytest.mark.parametrize("name", ["measurements.parquet", "predictions.parquet", "model/model.safetensors"])
+def test_a_missing_file_is_damage(run, recipe, tmp_path, name):
+    (run / name).unlink()
+    assert message(train, recipe, tmp_path) == missing_message(run / name)
+
+
+def test_a_log_and_a_model_may_be_removed(run, recipe, tmp_path):
+    (run / "log.jsonl").unlink()
+    shutil.rmtree(run / "model")
+    notices = []
+    assert train(recipe, tmp_path, notice=notices.append).folder == run
+    assert notices == [
+        f"This run is done already: {run}. Use `--again` to do it anew.",
+        "Its model has been removed. `--again` trains it anew.",
+    ]
+    assert message(model_folder, str(run / "model")) == (
+        f"The model `{run / 'model'}` does not exist: it was removed from its run. Train the run anew with `--again`, or give"
+        " another model."
+    )
+
+
+def test_a_run_that_the_study_makes_smaller_is_read_as_before(run, recipe, tmp_path, finished):
+    shutil.rmtree(run / "model")  # as `scripts/study.py` does
+    table = read_table(run / "predictions.parquet")
+    for _ in range(2):
+        study_120.slim(run)
+        assert read_table(run / "predictions.parquet").column_names == ["language", "example_id", "label", "prediction"]
+        assert read_result(run).scores == finished.scores
+        train(recipe, tmp_path, report=lambda *_: pytest.fail("trained again"))
+    assert read_table(run / "predictions.parquet").equals(table.select(range(4)))
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    for _ in flipped(run / "predictions.parquet", 1):
+        assert message(study_120.slim, run) == damaged_message(run / "predictions.parquet")
 
 
 def test_page_checksums_find_damage_in_tables_without_digests(run, tmp_path):
@@ -161,6 +205,44 @@ def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
     assert len(notices) == 1
 
 
+def without_digests(path: Path, position: str = "") -> None:
+    """Write a checkpoint as versions did that had no digests."""
+    with safe_open(path, framework="pt") as stored:
+        position = position or stored.metadata()["position"]
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    save_file(tensors, path, {"position": position})
+
+
+def test_a_checkpoint_of_a_version_without_digests_is_used_and_said_to_be_unverified(
+    stopped, recipe, tmp_path, finished
+):
+    path = stopped / "checkpoint.safetensors"
+    without_digests(path)
+    with (stopped / "log.jsonl").open("a") as stream:
+        stream.write('{"phase": "finetu')
+    notices, steps = [], []
+    result = train(recipe, tmp_path, report=lambda phase, step, *_: steps.append(step), notice=notices.append)
+    assert steps[0] == 7
+    assert [text for text in notices if "checkpoint" in text] == [
+        f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
+        " from it."
+    ]
+    assert same(weights(result), weights(finished))
+    assert (stopped / "log.jsonl").read_bytes() == (finished.folder / "log.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("position", ["{}", '{"phase": 0, "step": 6, "cost": {"hours": 1}}', "no JSON"])
+def test_an_earlier_checkpoint_in_another_format_is_refused_and_kept(stopped, recipe, tmp_path, position):
+    path = stopped / "checkpoint.safetensors"
+    without_digests(path, position)
+    content = path.read_bytes()
+    assert message(train, recipe, tmp_path) == (
+        f"The checkpoint `{path}` is from an earlier version, in a format that this version does not read. Finish the run with"
+        " that version, or remove the file to start anew."
+    )
+    assert path.read_bytes() == content
+
+
 def test_a_run_with_a_damaged_checkpoint_is_made_anew(stopped, recipe, tmp_path, finished):
     for _ in flipped(stopped / "checkpoint.safetensors", 1):
         notices = []
@@ -196,7 +278,7 @@ def test_again_keeps_the_old_result_until_the_new_one_is_whole(run, recipe, tmp_
     train(recipe, tmp_path, notice=notices.append)
     assert notices == [
         f"This run is done already: {run}. Use `--again` to do it anew.",
-        f"It was begun again in {_again.work_folder(run)}; `--again` goes on with that.",
+        f"A repeat was started in {_again.work_folder(run)}; `--again` continues it.",
     ]
     steps = []
     new = train(recipe, tmp_path, again=True, report=lambda phase, step, *_: steps.append(step))

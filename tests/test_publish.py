@@ -191,7 +191,10 @@ def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
     assert "has no `measurements.parquet`" in message(publication, run, NAME)
     (tmp_path / "aside").rename(run / "measurements.parquet")
     shutil.rmtree(run / "model")
-    assert "has no `model/`" in message(publication, run, NAME)
+    assert message(publication, run, NAME) == (
+        f"The run `{run}` has no `model/`: it was removed, as of the runs that distxfer ships its scores of. Train it anew"
+        " with `distxfer train ... --again`."
+    )
     (run / "result.json").unlink()
     assert "is not finished" in message(publication, run, NAME)
     done = cli("publish", str(run), "--to", NAME)

@@ -227,7 +227,7 @@ def test_publish_follows_no_link(tmp_path, tiny, name):
         secret.mkdir() if name == "model/more" else secret.write_text("{}")
     path.symlink_to(secret)
     assert message(publication, run, "me/model") == (
-        f"`{path}` is a link to `{secret}`, and no file of the run. Take it away, or copy the file there."
+        f"`{path}` is a link to `{secret}`, and no file of the run. Remove the link, or put a copy of the file in its place."
     )
 
 

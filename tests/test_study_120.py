@@ -169,12 +169,14 @@ def test_runs_that_read_the_text_of_other_languages_are_refused(between, tmp_pat
         study.outcome()
 
 
-def test_predictions_are_kept_without_probabilities(tmp_path):
-    path = tmp_path / "predictions.parquet"
+def test_predictions_are_kept_without_probabilities(between, tmp_path):
+    fake(tmp_path, "plain", 0, between, abs)
+    (run,) = (tmp_path / "plain").iterdir()
+    path = run / "predictions.parquet"
     rows = {"language": ["eng"], "example_id": ["1F600"], "label": ["a"], "prediction": ["b"], "probability_a": [0.25]}
     parquet.write_table(pyarrow.table(rows), path)
     for _ in range(2):
-        study.slim(path)
+        study.slim(run)
         assert parquet.read_table(path).column_names == ["language", "example_id", "label", "prediction"]
 
 

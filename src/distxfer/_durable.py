@@ -7,12 +7,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import file_digest as hash_stream
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distxfer.errors import InputError
 
@@ -25,7 +25,10 @@ _DEPTH = 3  # levels below a run's folder at which its files lie, at most: model
 _SETTLED = 2.0  # seconds after which a change of a file surely changes its modification time
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # by file systems that cannot do it
-_hashed: dict[tuple[str, int, int], str] = {}
+_Value = TypeVar("_Value")
+_Key = tuple[str, int, int]  # path, time of modification, size
+_hashed: dict[_Key, str] = {}
+_listed: dict[_Key, dict[str, str]] = {}  # the digests in a `result.json`
 
 
 class Damaged(InputError):
@@ -105,15 +108,24 @@ def sync(path: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal; computed once for a process, path, size and time of modification."""
+    return _once(_hashed, path, _hash)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hash_stream(stream, "sha256").hexdigest()
+
+
+def _once(cache: dict[_Key, _Value], path: Path, read: Callable[[Path], _Value]) -> _Value:
+    """Return what `read` makes of a file, from `cache` unless the file has changed since."""
     stat = path.stat()
     key = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
-    if key not in _hashed:
-        with path.open("rb") as stream:
-            digest = hash_stream(stream, "sha256").hexdigest()
-        if abs(time.time() - stat.st_mtime) < _SETTLED:  # another change might leave the same time
-            return digest
-        _hashed[key] = digest
-    return _hashed[key]
+    if key in cache:
+        return cache[key]
+    value = read(path)
+    if abs(time.time() - stat.st_mtime) >= _SETTLED:  # else another change might leave the same time
+        cache[key] = value
+    return value
 
 
 def file_digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
@@ -160,9 +172,27 @@ def check_folder(folder: Path) -> Path:
     """Return `folder`, unless it is one of a finished run and a file in it is missing or not what the run wrote."""
     for run, digests in _digests_above(folder):
         for path, digest in ((run / name, digest) for name, digest in digests.items()):
-            if path.is_relative_to(folder.absolute()) and not (path.is_file() and file_digest(path) == digest):
-                raise _damaged(path)
+            if path.is_relative_to(folder.absolute()):
+                if not path.is_file():
+                    raise _missing(path)
+                if file_digest(path) != digest:
+                    raise _damaged(path)
     return folder
+
+
+def check_run(run: Path, digests: Mapping[str, str]) -> None:
+    """Raise Damaged where a file of a finished run is not what the run wrote, or a table of it is missing.
+
+    A log, or a model as a whole, may have been removed to save space.
+    """
+    for path in run.rglob("*"):
+        if path.is_file():
+            check_file(path)
+        elif path.is_dir():
+            check_folder(path)
+    for name in digests:
+        if name.endswith(".parquet") and not (run / name).is_file():
+            raise _missing(run / name)
 
 
 def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -170,14 +200,28 @@ def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     for run in [*path.absolute().parents][:_DEPTH]:
         if not (run / RESULT).is_file():
             continue
-        try:
-            data = json.loads((run / RESULT).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return  # not a result that can be read, which is said where results are read
-        if isinstance(data, dict) and data.get(_DIGESTS) is not None:
-            check_sealed(run / RESULT, data)
-            yield run, {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
+        digests = _once(_listed, run / RESULT, _digests_in)
+        if digests:
+            yield run, digests
         return
+
+
+def _digests_in(path: Path) -> dict[str, str]:
+    """Return the digests that a `result.json` has of the other files; none where it has none, or cannot be read."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}  # not a result that can be read, which is said where results are read
+    if not isinstance(data, dict) or data.get(_DIGESTS) is None:
+        return {}
+    check_sealed(path, data)
+    return {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
+
+
+def _missing(path: Path) -> Damaged:
+    return Damaged(
+        f"`{path}` is missing, and the run wrote it. Copy it anew from an intact place, or run the recipe again with `--again`."
+    )
 
 
 def _damaged(path: Path) -> Damaged:

@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distxfer._durable import check_folder, file_digest
+from distxfer._durable import RESULT, check_folder, file_digest
 from distxfer.encoders._bundled import BUNDLED, bundled_folder
 from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
 from distxfer.encoders._encoded import Pooling
@@ -48,6 +48,11 @@ def model_folder(name: str, revision: str = "") -> Path:
     if folder.is_dir():
         check_folder(folder)
     else:
+        if (folder.parent / RESULT).is_file():
+            raise InputError(
+                f"The model `{name}` does not exist: it was removed from its run. Train the run anew with `--again`, or give"
+                " another model."
+            )
         if name.startswith((".", "/", "~", "bundled/")) or name.count("/") > 1:
             raise InputError(
                 f"The model `{name}` does not exist.{did_you_mean(name, [BUNDLED])} Give a folder,"

@@ -56,7 +56,7 @@ class StateCache:
     def keep(self, texts: Sequence[Text], states: States) -> bool:
         """Write the states of these texts, unless they are there already; returns whether they are there now.
 
-        A cache that cannot be written stops nobody: `notice` is told why, and the states are computed anew next time.
+        A cache that cannot be written does not stop a run: `notice` is told why, and the states are computed anew next time.
         """
         tensors = {"pooled": states.pooled.contiguous()}
         if states.logits is not None:

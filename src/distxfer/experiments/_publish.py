@@ -138,8 +138,8 @@ def _model_files(folder: Path) -> dict[str, Path]:
     """Return the files of a run's model by their path in its folder; hidden ones are none."""
     if not (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file():
         raise InputError(
-            f"The run `{folder.parent}` has no `model/`, as the runs that distxfer ships its scores of. Train it anew with"
-            " `distxfer train`, which leaves one."
+            f"The run `{folder.parent}` has no `model/`: it was removed, as of the runs that distxfer ships its scores of."
+            " Train it anew with `distxfer train ... --again`."
         )
     check_folder(_no_link(folder))
     found = {
@@ -159,7 +159,8 @@ def _no_link(path: Path) -> Path:
     """Return a path of the run, unless it is a link: what that leads to was not made by the run, and may be private."""
     if path.is_symlink():
         raise InputError(
-            f"`{path}` is a link to `{path.resolve()}`, and no file of the run. Take it away, or copy the file there."
+            f"`{path}` is a link to `{path.resolve()}`, and no file of the run. Remove the link, or put a copy of the file in"
+            " its place."
         )
     return path
 

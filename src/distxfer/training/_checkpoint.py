@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distxfer._durable import atomic_file, sync
 from distxfer.encoders import tensor_digest
+from distxfer.errors import InputError
 from distxfer.training._settings import Cost
 from distxfer.training._weights import like, whole
 
@@ -76,7 +77,10 @@ def _digest(about: Mapping[str, str], tensors: str) -> str:
 def read_position(folder: Path, notice: Callable[[str], None]) -> Position | None:
     """Return how far the run in `folder` has come, and cut its log back to there; None where it has no checkpoint.
 
-    A checkpoint or a log that is not what was written counts as none, and `notice` is told. Reads all of it.
+    A checkpoint or a log that is not what was written counts as none, and `notice` is told. Reads all of it. A checkpoint
+    of a version that wrote no digests cannot be checked: it is used, and `notice` is told.
+
+    Raises InputError where such a checkpoint does not say how far the run has come.
     """
     path = folder / _NAME
     if not path.is_file():
@@ -86,19 +90,53 @@ def read_position(folder: Path, notice: Callable[[str], None]) -> Position | Non
         with safe_open(path, framework="pt") as stored:
             about = stored.metadata() or {}
             tensors = tensor_digest((name, stored.get_tensor(name)) for name in sorted(stored.keys()))
-        if about[_DIGEST] == _digest(about, tensors):
+        without_digest = {*about} == {_POSITION}  # all that earlier versions wrote
+        if not without_digest and about[_DIGEST] == _digest(about, tensors):
             log = (folder / LOG).read_bytes()[: int(about[_LOG_SIZE])]
             if sha256(log).hexdigest() == about[_LOG_DIGEST]:
                 with atomic_file(folder / LOG) as aside:
                     aside.write_bytes(log)
-                position = json.loads(about[_POSITION])
-                return Position(position["phase"], position["step"], Cost(**position["cost"]))
+                return _position(about)
     except (FileNotFoundError, SafetensorError, KeyError, ValueError):
-        pass
+        without_digest = False
+    if without_digest:
+        return _unverified_position(folder, about, notice)
     notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
     remove_checkpoint(folder)
     (folder / LOG).unlink(missing_ok=True)
     return None
+
+
+def _position(about: Mapping[str, str]) -> Position:
+    position = json.loads(about[_POSITION])
+    return Position(position["phase"], position["step"], Cost(**position["cost"]))
+
+
+def _unverified_position(folder: Path, about: Mapping[str, str], notice: Callable[[str], None]) -> Position:
+    """Return the position of a checkpoint without digests, and drop from the log the steps that follow it."""
+    path = folder / _NAME
+    try:
+        position = _position(about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The checkpoint `{path}` is from an earlier version, in a format that this version does not read. Finish the run"
+            " with that version, or remove the file to start anew."
+        ) from error
+    lines = []
+    for line in (folder / LOG).read_text(encoding="utf-8").splitlines() if (folder / LOG).is_file() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a kill cut the line off
+        if (entry["phase_number"], entry["step"]) < (position.phase, position.step):
+            lines.append(f"{line}\n")
+    with atomic_file(folder / LOG) as aside:
+        aside.write_text("".join(lines), encoding="utf-8")
+    notice(
+        f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
+        " from it."
+    )
+    return position
 
 
 def read_checkpoint(

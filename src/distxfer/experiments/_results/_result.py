@@ -2,15 +2,16 @@
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from distxfer._durable import RESULT, atomic_file, check_sealed, file_digests, sealed
+from distxfer._durable import RESULT, atomic_file, atomic_folder, check_run, check_sealed, file_digests, sealed
 from distxfer.errors import InputError
 
 SCHEMA = 1
@@ -95,6 +96,21 @@ def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
     with atomic_file(folder / RESULT) as aside, aside.open("w", encoding="utf-8") as stream:
         json.dump(data, stream, indent=1, ensure_ascii=False, allow_nan=False)
     return Result(folder, data)
+
+
+def reseal(folder: Path, change: Callable[[Path], None]) -> None:
+    """Let `change` rewrite files of a finished run, and write their new digests: both, or, after an error, nothing.
+
+    Raises Damaged where a file is not what the run wrote. A run without digests stays without.
+    """
+    result = read_result(folder)
+    assert result is not None
+    check_run(folder, result.data.get("digests", {}))
+    with atomic_folder(folder) as aside:
+        shutil.copytree(folder, aside, dirs_exist_ok=True)
+        change(aside)
+        if "digests" in result.data:
+            write_result(aside, result.data)
 
 
 def unverified(results: Iterable[Result]) -> list[str]:

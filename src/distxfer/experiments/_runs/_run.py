@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distxfer._durable import atomic_file, atomic_folder, check_file, write_table
+from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError
@@ -194,15 +194,16 @@ def _read_back(folder: Path, notice: Notice) -> Result:
 
 def _told(done: Result, notice: Notice) -> Result:
     """Say that a run is done, having made sure that its files are as it left them, and cleaned up after a kill."""
-    for path in done.folder.rglob("*"):
-        if path.is_file():
-            check_file(path)
+    digests = done.data.get("digests", {})
+    check_run(done.folder, digests)
     remove_checkpoint(done.folder)
     notice(f"This run is done already: {done.folder}. Use `--again` to do it anew.")
     for line in unverified([done]):
         notice(line)
+    if not (done.folder / "model").is_dir() and any(name.startswith("model/") for name in digests):
+        notice("Its model has been removed. `--again` trains it anew.")
     if work_folder(done.folder).is_dir():
-        notice(f"It was begun again in {work_folder(done.folder)}; `--again` goes on with that.")
+        notice(f"A repeat was started in {work_folder(done.folder)}; `--again` continues it.")
     return done
 
 
