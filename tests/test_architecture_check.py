@@ -143,22 +143,44 @@ def test_a_gemma_is_a_decoder(tmp_path):
         ({"pooling_mode_lasttoken": True}, "last"),
         ({"pooling_mode": "lasttoken"}, "last"),
         ({"pooling_mode": "cls"}, "cls"),
+        ({"pooling_mode": "mean", "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, None),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, None),
         ({"pooling_mode_max_tokens": True}, None),
         ([], None),
     ],
 )
 def test_the_models_own_pooling_goes_before_its_familys(tmp_path, config, pooling):
     folder = save_tiny(tmp_path, "qwen2")
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
-    module = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
-    (folder / "modules.json").write_text(json.dumps([module]))
+    name_pooling(folder, config)
     assert own_pooling(folder) == (pooling and (pooling, "1_Pooling/config.json"))
     value = load_recipe("plain", [f"model={folder}"]).values["model.pooling"]
     assert (value.value, value.origin) == (
         (pooling, "1_Pooling/config.json") if pooling else ("last", "_families.toml, decoder")
     )
     assert load_recipe("plain", [f"model={folder}", "model.pooling=mean"]).model.pooling == "mean"
+
+
+def name_pooling(folder, config):
+    """Write sentence-transformers' files into a model's folder."""
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    module = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+    (folder / "modules.json").write_text(json.dumps([module]))
+
+
+def test_a_model_on_the_hub_is_pooled_as_its_own_files_say(tmp_path, task_folder, parallel_folder, monkeypatch):
+    folder = save_tiny(tmp_path, "bert")
+    name_pooling(folder, {"pooling_mode_cls_token": True})
+    monkeypatch.setattr("distxfer.encoders._load._snapshot", lambda name, revision: folder)
+    words = ["model=org/name", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
+    prepared = {
+        pooling: validate(load_recipe("plain", [*words, *([f"model.pooling={pooling}"] if pooling else [])]))
+        for pooling in ("", "cls", "mean")
+    }
+    assert {key: one.recipe.model.pooling for key, one in prepared.items()} == {"": "cls", "cls": "cls", "mean": "mean"}
+    assert prepared[""].id == prepared["cls"].id != prepared["mean"].id
+    assert prepared[""].recipe.values["model.pooling"].origin == "1_Pooling/config.json"
 
 
 def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradicts(
@@ -171,7 +193,7 @@ def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradic
     words = [f"model={folder}", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
     assert message(validate, load_recipe("plain", words)) == (
         "`model.pooling` = `mean` is a default (_defaults.toml), and the encoder reads from left to right, so that only the last"
-        " token has read the whole text. Set `model.pooling=last`, or `model.pooling=mean` to have it all the same."
+        " token has read the whole text. Set `model.pooling=last`, or `model.pooling=mean` to keep it anyway."
     )
     validate(load_recipe("plain", [*words, "model.pooling=mean"]))
     validate(load_recipe("plain", [*words, "model.pooling=last"]))

@@ -76,7 +76,8 @@ def language_facts(
     sentences = text_lines(text) if text else []
     pairs = _pairs(parallel) if parallel else []
     own = sentences or [target for _, target in pairs]
-    tokenizer = load_tokenizer(model_folder(recipe.model.name, recipe.model.revision))
+    folder = model_folder(recipe.model.name, recipe.model.revision)
+    recipe, tokenizer = recipe.pooled_as(folder), load_tokenizer(folder)
     measured = known_scores(recipe, results, source)
     expected = _expected(key, source, recipe, measured)
     facts = [

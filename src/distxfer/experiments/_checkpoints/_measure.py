@@ -201,7 +201,7 @@ def measure(
         task=task.name,
         source=languages.source,
         layers=tuned.layers,
-        pooling=recipe.model.pooling,
+        pooling=tuned.pooling,
         unbiased=unbiased,
         method=method,
         diagonal=diagonal,
@@ -260,6 +260,7 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
         try:
             base = adapter_base(name)
             folder = model_folder(base)
+            recipe = recipe.pooled_as(folder) if moment == "before" else recipe
             encoder = load_encoder(
                 base,
                 folder,
@@ -270,7 +271,7 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 device=device,
             )
             if moment == "before":
-                check_pooling(recipe, encoder, folder)
+                check_pooling(recipe, encoder)
             if base != name:
                 encoder = merge_adapters(encoder, Path(name).expanduser())
         except InputError as error:

@@ -12,8 +12,16 @@ from typing import Any
 
 from distxfer.experiments._recipes._files import families_file
 
-# sentence-transformers' `pooling_mode_...`, and what it is here
-_POOLINGS = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "last"}
+# sentence-transformers' `pooling_mode` or `pooling_mode_...`, and what it is here
+_POOLINGS = {
+    "cls": "cls",
+    "cls_token": "cls",
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "lasttoken": "last",
+    "last": "last",
+}
+_MODE = "pooling_mode"
 
 
 @dataclass(frozen=True)
@@ -52,17 +60,26 @@ def own_pooling(folder: Path) -> tuple[str, str] | None:
     """Return the pooling that sentence-transformers' files in a model's folder name, and the file; None without one.
 
     That is the module `...Pooling` of `modules.json`, with the `config.json` in its folder. A way of pooling that distxfer
-    does not know counts as none.
+    does not know counts as none, and so do several, whose vectors sentence-transformers concatenates.
     """
     modules = _json(folder / "modules.json")
     for module in modules if isinstance(modules, list) else []:
         if isinstance(module, dict) and str(module.get("type")).endswith(".Pooling"):
             file = Path(Path(str(module.get("path"))).name, "config.json")
-            config = _json(folder / file)
-            for key, pooling in _POOLINGS.items() if isinstance(config, dict) else ():
-                if config.get(f"pooling_mode_{key}") is True or config.get("pooling_mode") in (pooling, key):
-                    return pooling, str(file)
+            pooling = _only_pooling(_json(folder / file))
+            return (pooling, str(file)) if pooling else None
     return None
+
+
+def _only_pooling(config: Any) -> str | None:
+    """Return the pooling that a module's configuration names; None unless it names one alone, and distxfer has it."""
+    if not isinstance(config, dict):
+        return None
+    modes = {key.removeprefix(f"{_MODE}_") for key, on in config.items() if key.startswith(f"{_MODE}_") and on is True}
+    if isinstance(config.get(_MODE), str):
+        modes.add(config[_MODE])
+    poolings = {_POOLINGS.get(mode) for mode in modes}
+    return poolings.pop() if len(poolings) == 1 else None
 
 
 @cache

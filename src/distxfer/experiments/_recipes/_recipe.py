@@ -3,7 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -132,6 +132,17 @@ class Recipe:
     def chooses_pooling(self) -> bool:
         """Whether the recipe or an override says `model.pooling`, which a default and a family only guess."""
         return not self.values["model.pooling"].origin.startswith((_DEFAULTS, _FAMILIES))
+
+    def pooled_as(self, folder: Path) -> "Recipe":
+        """Return the recipe with the pooling that the files of its model name, unless the recipe or an override says one.
+
+        For models on the hub, whose files are there only after the recipe is loaded.
+        """
+        own = own_pooling(folder)
+        if own is None or self.chooses_pooling:
+            return self
+        model = self.model.model_copy(update={"pooling": own[0]})
+        return replace(self, model=model, values={**self.values, "model.pooling": Value(*own)})
 
     def resolved(self, *, whole: bool = True) -> dict[str, Any]:
         """Return every setting as plain JSON data, in the layout of a recipe file.

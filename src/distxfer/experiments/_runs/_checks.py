@@ -1,35 +1,28 @@
 """What is refused or said of a run before training, once its data and its encoder are known."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from distxfer.data import Example, Pair, Task
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError, listed
-from distxfer.experiments._recipes._families import own_pooling
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.interventions import CKA_ROWS, Bound
 
 
-def check_pooling(recipe: Recipe, encoder: Encoder, folder: Path) -> None:
-    """Raise InputError where a default or a family's name guessed a pooling that the model itself contradicts."""
-    pooling, own = recipe.model.pooling, own_pooling(folder)
-    if recipe.chooses_pooling or (own and own[0] == pooling):
+def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
+    """Raise InputError where a default or a family's name guessed a pooling that the encoder contradicts."""
+    pooling = recipe.model.pooling
+    if recipe.chooses_pooling or encoder.causal == (pooling == "last"):
         return
-    if own:
-        fit, reason = own[0], f"the model's own `{own[1]}` says `{own[0]}`"
-    elif encoder.causal != (pooling == "last"):
-        fit = "last" if encoder.causal else "mean"
-        reason = (
-            "the encoder reads from left to right, so that only the last token has read the whole text"
-            if encoder.causal
-            else "the encoder reads in both directions, so that no token stands for the text"
-        )
-    else:
-        return
+    fit = "last" if encoder.causal else "mean"
+    reason = (
+        "the encoder reads from left to right, so that only the last token has read the whole text"
+        if encoder.causal
+        else "the encoder reads in both directions, so that no token stands for the text"
+    )
     raise InputError(
         f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
-        f" `model.pooling={fit}`, or `model.pooling={pooling}` to have it all the same."
+        f" `model.pooling={fit}`, or `model.pooling={pooling}` to keep it anyway."
     )
 
 

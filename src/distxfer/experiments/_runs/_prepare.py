@@ -112,6 +112,7 @@ def prepare(recipe: Recipe) -> Prepared:
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
+    recipe = recipe.pooled_as(folder)
     resolved = recipe.resolved(whole=False)
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
     return Prepared(
@@ -213,7 +214,7 @@ def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
         fingerprint=prepared.fingerprints["model"],
         device=torch.device("cpu") if halved else team.device,
     )
-    check_pooling(recipe, encoder, prepared.model_folder)
+    check_pooling(recipe, encoder)
     if recipe.task.max_length > encoder.max_tokens:
         raise InputError(
             f"`task.max_length` is `{recipe.task.max_length}`, but this encoder reads at most {encoder.max_tokens} tokens."

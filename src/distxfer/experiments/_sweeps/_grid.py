@@ -192,6 +192,7 @@ def _prepared(recipe: Recipe, known: dict[str, Prepared]) -> Prepared:
     if key not in known:
         known[key] = prepare(recipe)
     there = known[key]
+    recipe = recipe.pooled_as(there.model_folder)
     return replace(there, recipe=recipe, resolved={**recipe.resolved(whole=False), "task": there.resolved["task"]})
 
 
