@@ -138,7 +138,7 @@ def test_blanked_sentences_are_left_out_and_counted(tmp_path, suffix):
     text = conllu(WORDS, blanked, WORDS) if suffix == "conllu" else "Kofi P\nsings V\n\n_ P\n_ V\n\nKofi P\nsings V\n"
     task = read(write(tmp_path, text, suffix))
     assert len(task.examples("train", "eng")) == 2
-    assert f"`deu/test.{suffix}`: 1 sentences whose words are all blanked (`_`) left out." in task.notes
+    assert f"`deu/test.{suffix}`: 1 sentence whose words are all blanked (`_`) left out." in task.notes
     assert Issue("deu", "test", "sentences whose words are all blanked (`_`)", 1, 5) in task.issues
 
 
@@ -155,8 +155,8 @@ def test_a_treebank_without_its_text_is_refused(tmp_path):
 
 def test_single_blanked_words_and_unspecified_tags_are_counted(tmp_path):
     task = read(write(tmp_path, conllu(WORDS, [("_", "PROPN"), ("sings", "_")]), "conllu"))
-    assert "`eng/test.conllu`: 1 blanked words (`_`), read as they stand." in task.notes
-    assert "`eng/test.conllu`: 1 words with the tag `_` (not specified), read as a label." in task.notes
+    assert "`eng/test.conllu`: 1 blanked word (`_`), read as it stands." in task.notes
+    assert "`eng/test.conllu`: 1 word with the tag `_` (not specified), read as a label." in task.notes
     assert Issue("deu", "test", "blanked words (`_`), read as they stand", 1, 4) in task.issues
 
 

@@ -116,7 +116,7 @@ def test_dev_of_xquad_has_no_question_on_a_text_that_is_tested_on(tmp_path):
     assert task.examples("train", "eng")[0].label == (Answer("Rome", 0),)
     assert len(task.examples("test", "deu")) == 1
     assert task.notes[0].endswith("(deu 1): an answer that does not stand in the text where it should.")
-    assert task.notes[-1] == "`xquad`: 2 questions were left out of dev: they are test questions, or on their texts."
+    assert task.notes[-1] == "`xquad`: 2 questions left out of dev, which the test asks too, or on the same text."
 
 
 def test_dev_of_xquad_leaves_a_tested_text_out_by_its_questions_too(tmp_path):

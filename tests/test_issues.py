@@ -171,7 +171,7 @@ def test_what_was_left_out_is_counted_in_the_task_and_in_the_run(task_folder, ti
     prepared = validate(load_recipe("plain", words))
     assert Issue("deu", "parallel", "lines that are blank on one side or both", 1, 5) in prepared.issues
     assert [note for note in prepared.notes if "blank on one side" in note] == [
-        "`a.en-de.de`: 1 lines that are blank on one side or both left out."
+        "`a.en-de.de`: 1 line that is blank on one side or both left out."
     ]
 
 

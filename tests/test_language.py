@@ -160,7 +160,7 @@ def test_your_own_text_and_pairs(facts, tmp_path):
     assert value(records, "in_the_way")["value"] == "nothing"
     assert value(records, "tokens_per_word", "amh")["n"] == 4
     one = value(records, "pairs")
-    assert (one["value"], one["note"]) == (3, f"{pairs}; 1 lines are repeated")
+    assert (one["value"], one["note"]) == (3, f"{pairs}; 1 repeated line")
     assert value(facts("amh", "--parallel", str(pairs)), "tokens_per_word", "amh")["n"] == 3
 
 

@@ -244,10 +244,10 @@ def test_an_interval_with_0_in_it_is_the_baseline(tmp_path):
     assert found.evaluation.advice == "baseline"
     said = recommendation(found)
     assert said.startswith(
-        "Not shown to differ: use `plain`, which is right in 53.9 % of 60 sentences with 3 seeds, where always"
+        "Not shown to differ: use `plain`. It is right in 53.9 % of 60 sentences with 3 seeds, where always"
     )
-    assert ", and `own` has +" in said
-    assert said.endswith(") against it.")
+    assert "; the gain of `own` is +" in said
+    assert said.endswith(").")
     assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(found)[0].notes)
 
 
@@ -269,11 +269,11 @@ def test_what_the_source_loses_is_in_the_sentence(tmp_path):
 def test_fewer_than_3_seeds_are_the_baseline(tmp_path):
     found = advised(tmp_path, draws(1, 0.6)[:2], draws(2, 0.9)[:2])
     assert found.evaluation.advice == "baseline"
-    assert recommendation(found).startswith("Not shown to differ: use `plain`, which is right in 55.5 %")
-    assert recommendation(found).endswith("against it (2 seeds, and at least 3 are needed).")
+    assert recommendation(found).startswith("Not shown to differ: use `plain`. It is right in 55.5 %")
+    assert recommendation(found).endswith(" (2 seeds, and at least 3 are needed).")
     nothing = advised(tmp_path / "low", draws(1, 0.2)[:2], draws(2, 0.9)[:2])
     assert (
-        ", and fewer than 3 seeds are no claim for `own`; what may help: more seeds (`--seeds 3`) or "
+        ", and with fewer than 3 seeds nothing can be claimed for `own`; what may help: more seeds (`--seeds 3`) or "
         in recommendation(nothing)
     )
 
@@ -307,12 +307,12 @@ def test_a_method_that_works_beside_a_baseline_that_may_not(tmp_path):
         ),
         (
             ((0,), (1, 2)), "baseline",
-            "Not shown to differ: use `plain`, which is right in {share:.1f} % of 100 sentences with 2 seeds, where always"
-            " answering `a` gives 25.0 %, and no seed is left with which `own` learnt anything too; 3 of the 6 runs learnt"
+            "Not shown to differ: use `plain`. It is right in {share:.1f} % of 100 sentences with 2 seeds, where always"
+            " answering `a` gives 25.0 %; there is no seed with which `own` learnt anything too; 3 of the 6 runs learnt"
             " nothing, and no number includes them.",
         ),
         (
-            ((), (1,)), "baseline", "Not shown to differ: use `plain`, ",
+            ((), (1,)), "baseline", "Not shown to differ: use `plain`. ",
         ),
     ],
 )  # fmt: skip
@@ -330,8 +330,9 @@ def test_one_model_alone_with_fewer_than_3_seeds_is_no_claim(tmp_path):
     found = advised(tmp_path, draws(1, 0.55)[:2], draws(2, 0.9)[:2], collapsed=(range(2), ()))
     assert found.evaluation.advice == "nothing"
     assert recommendation(found).startswith("Nothing works yet: `own` is right in 83.")
-    assert ", no run of `plain` learnt anything, where always answering `a` gives 25.0 %, and fewer" in recommendation(
-        found
+    assert (
+        ", no run of `plain` learnt anything, where always answering `a` gives 25.0 %, and with fewer"
+        in recommendation(found)
     )
 
 

@@ -75,7 +75,7 @@ def _check_advice(found, report):
     """With one seed never the method, and only a model that is shown to be above the most frequent answer."""
     works = found["results"]["methods"][0]["works"]
     assert (found["use"], found["results"]["advice"]) == (("plain", "baseline") if works else (None, "nothing"))
-    assert found["recommendation"].startswith("Not shown to differ: use `plain`, " if works else "Nothing works yet: ")
+    assert found["recommendation"].startswith("Not shown to differ: use `plain`. " if works else "Nothing works yet: ")
     assert f"**{found['recommendation']}**" in report
     assert (found["model"] is None) != works
 

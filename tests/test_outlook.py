@@ -75,7 +75,7 @@ def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkey
     # Each language's test in one batch before training, its test and dev in one after it.
     assert len(prepared.languages.targets) == 2
     assert found.measuring_seconds == pytest.approx(6.0)
-    assert found.basis == "5 warm step(s) of training and 3 warm encoding pass(es) on this machine"
+    assert found.basis == "5 warm steps of training and 3 warm encodings on this machine"
     assert len(passes) == 4
 
 
@@ -94,7 +94,7 @@ def test_slow_passes_are_timed_once(monkeypatch):
 def test_a_dry_run_says_what_the_time_is_estimated_from(cli, tiny_settings):
     answer = cli("train", "recipe=plain", *tiny_settings, "--dry-run", "--json")
     facts = json.loads(answer.stdout)
-    assert facts["estimated from"].endswith("warm encoding pass(es) on this machine")
+    assert facts["estimated from"].endswith("warm encodings on this machine")
     assert facts["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
 
 

@@ -40,7 +40,7 @@ def test_words_with_tags(tags, suffix):
     ("row", "said"),
     [
         ({"words": ["a", "b"], "tags": ["DET"]}, "has 2 words in `words`, but 1 tags in `tags`. Give each word one."),
-        ({"words": ["a"], "tags": "D"}, "has 1 words in `words`, but no list of tags in `tags`. Give each word one."),
+        ({"words": ["a"], "tags": "D"}, "has 1 word in `words`, but no list of tags in `tags`. Give each word one."),
         ({"words": "a b", "tags": ["DET"]}, "has no list of words in `words`."),
         ({"words": [], "tags": []}, "has no list of words in `words`."),
         ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has ' ' as word 2 in `words`: that is no word."),
@@ -72,7 +72,7 @@ def test_universal_dependencies(tmp_path):
     assert counted == [
         f"`{name}`: {count} {what} left out."
         for name in ("eng/train.conllu", "eng/test.conllu", "deu/test.conllu")
-        for count, what in ((1, "empty nodes"), (2, "ranges of words"))
+        for count, what in ((1, "empty node"), (2, "ranges of words"))
     ]
     assert universal(tmp_path, tags="xpos").labels == ("D", "N", "P", "R", "S", "V")
 
@@ -99,7 +99,7 @@ def test_words_and_tags_in_two_columns(tmp_path):
     assert [(one.text, [found.labels[tag] for tag in one.label.tags]) for one in found.examples("test", "deu")] == [
         ("# EU", ["O", "B-ORG"]), ("Jack", ["B-PER"]), ("10\u00a0000", ["O"]),
     ]  # fmt: skip
-    assert "`deu/test.conll`: 1 marks of documents left out." in found.notes
+    assert "`deu/test.conll`: 1 mark of documents left out." in found.notes
     path = text_file(tmp_path / "deu" / "test.conll", "a O\nb\n")
     complains(f"`{path}:2` holds 'b', but expected a word and its tag.", tmp_path, kind="entities")
 

@@ -156,8 +156,8 @@ def test_what_stands_in_a_unit(tmp_path):
     found = load(tmp_path)
     assert texts(found) == [("a & bold word!", "b"), ("d", "e"), ("no", "nan")]
     assert found.notes == (
-        "`sw.tmx`: 1 further sentences in `swa` of units that have several left out.",
-        "`sw.tmx`: 1 units that are blank on one side or both left out.",
+        "`sw.tmx`: 1 further sentence in `swa` of units that have several left out.",
+        "`sw.tmx`: 1 unit that is blank on one side or both left out.",
         "`sw.tmx`: 2 units without one of the languages left out.",
     )
 

@@ -59,6 +59,14 @@ def listed(values: Iterable[object], separator: str = ", ") -> str:
     return f"{start}{separator}... ({len(texts):,} in all)"
 
 
+def counted(count: int, nouns: str) -> str:
+    """Return a count with what it is of, given in the plural: `2 lines that are blank`, `1 line that is blank`."""
+    if count == 1:
+        nouns = re.sub(r"s\b", "", nouns, count=1)  # the noun is the first word that ends in s
+        nouns = nouns.replace(" that are ", " that is ").replace(" as they stand", " as it stands")
+    return f"{count:,} {nouns}"
+
+
 def reason(error: BaseException) -> str:
     """Return the first line of what an error says, without a full stop, or what it is called."""
     return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__

@@ -41,7 +41,7 @@ ARecipe = Annotated[
     str | None,
     typer.Option("--recipe", help="A recipe in place of the proposed one.", autocompletion=complete_recipe),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", help="Runs of each recipe; fewer than 3 are no claim.")]
+Seeds = Annotated[int, typer.Option("--seeds", help="Runs of each recipe; fewer than 3 support no claim.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check, lay the data down and propose.")]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distxfer.data._examples import Example, ParallelText, Task
+from distxfer.errors import counted
 
 Hashes = npt.NDArray[np.int64]
 
@@ -144,4 +145,4 @@ def _all(example: Example) -> tuple[str, ...]:
 
 
 def _texts(count: int) -> str:
-    return f"{count} text{'s' * (count != 1)}"
+    return counted(count, "texts")

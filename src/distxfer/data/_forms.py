@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from distxfer.data._examples import Answer, Label, Tags
 from distxfer.data._tables import Table
-from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.errors import InputError, counted, did_you_mean, listed
 
 # Field -> column, where a format has names of its own.
 OWN_NAMES: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
@@ -238,7 +238,7 @@ class Tagged(Form):
         if not isinstance(tags, list) or len(tags) != len(words):
             there = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
             raise InputError(
-                f"`{row.place}` has {len(words)} words in `{row.column('words')}`, but {there} in `{column}`."
+                f"`{row.place}` has {counted(len(words), 'words')} in `{row.column('words')}`, but {there} in `{column}`."
                 " Give each word one."
             )
         if row.table.path.suffix in (".conllu", ".conll") and (unspecified := tags.count("_")):

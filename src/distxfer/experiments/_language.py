@@ -18,7 +18,7 @@ from distxfer.data import (
     task_languages,
 )
 from distxfer.encoders import load_tokenizer, model_folder
-from distxfer.errors import InputError
+from distxfer.errors import InputError, counted
 from distxfer.experiments._comparisons._known_scores import KnownScores, known_scores
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.languages import (
@@ -235,7 +235,7 @@ def _parallel_text(
 ) -> Iterator[Fact]:
     if path:
         repeated = len(pairs) - len(set(pairs))
-        note = f"{path}{f'; {repeated} lines are repeated' if repeated else ''}"
+        note = f"{path}; {counted(repeated, 'repeated lines')}" if repeated else str(path)
         yield Fact("parallel", "pairs", key, float(len(pairs)), len(pairs), note=note)
     for name, about in parallel_names().items():
         data = _corpus(name, recipe)
@@ -285,7 +285,8 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
     outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
     better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
     which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
-    note = f"a line on the {name} over the languages of {where}, {measured.seeds} seeds{which}.{outside}{better}"
+    seeds = counted(measured.seeds, "seeds")
+    note = f"a line on the {name} over the languages of {where}, {seeds}{which}.{outside}{better}"
     return [
         Fact(section, measured.metric, key, guess.value, guess.n, guess.low, guess.high, note),
         Fact(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from distxfer.errors import counted
 from distxfer.languages import language_name
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ SENTENCE: Mapping[str, str] = {
     "span": "question",
 }  # by what a model says of a text
 _SOURCE_LOSS = -0.01  # of the method in the source language: from one point on, the recommendation names it
-_CLAIM = 3  # seeds: fewer are no claim
+_CLAIM = 3  # seeds: with fewer nothing can be claimed
 _LONG = 40  # characters of an answer that a sentence has room for
 
 
@@ -30,7 +31,7 @@ def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
 
 
 def recommendation(outcome: "LanguageOutcome") -> str:
-    """Return what to use, in one sentence: only a recipe that is shown to be right more often than the most frequent answer.
+    """Return what to use, first and in one sentence: only a recipe that is shown to beat the most frequent answer.
 
     The proposed recipe only where the interval of its gain leaves out 0, too, or no run of `plain` learnt anything.
     """
@@ -64,13 +65,15 @@ def _use_baseline(outcome: "LanguageOutcome") -> str:
     if found.method is None:
         return f"Use `plain`: it is {share}, and no run of {method} learnt anything"
     if found.test is None:
-        return f"Not shown to differ: use `plain`, which is {share}, and no seed is left with which {method} learnt anything too"
+        return (
+            f"Not shown to differ: use `plain`. It is {share}; there is no seed with which {method} learnt anything too"
+        )
     if found.verdict == "worse":
         return f"Use `plain`: it is {share}, and {method} is worse, {_gain(outcome)}"
     if found.verdict == "better":
         return f"Use `plain`: it is {share}, and {method}, though {_gain(outcome)}, is not shown to be above that"
     few = f" ({found.test.reason.removeprefix('no ranking: ')})" if found.test.reason else ""
-    return f"Not shown to differ: use `plain`, which is {share}, and {method} has {_gain(outcome)} against it{few}"
+    return f"Not shown to differ: use `plain`. It is {share}; the gain of {method} is {_gain(outcome)}{few}"
 
 
 def _why_nothing(outcome: "LanguageOutcome") -> str:
@@ -87,7 +90,7 @@ def _why_nothing(outcome: "LanguageOutcome") -> str:
         shares += f", no run of `{missing}` learnt anything"
     why = ""
     if any(score.works for score in scores):  # but the baseline does not, and no difference from it is shown
-        why = f", and fewer than 3 seeds are no claim for `{plan.proposal.recipe}`" if not _enough(outcome) else (
+        why = f", and with fewer than 3 seeds nothing can be claimed for `{plan.proposal.recipe}`" if not _enough(outcome) else (
             f", and no gain of `{plan.proposal.recipe}` over `plain` is shown"
         )  # fmt: skip
     return f"{shares}, {_beside(outcome)}{why}"
@@ -159,8 +162,8 @@ def time_text(estimate: "Estimate") -> str:
 def tested_text(outcome: "LanguageOutcome") -> str:
     """Return how much was tested on: sentences, or questions and the texts that they are on."""
     found, one = outcome.evaluation, SENTENCE[outcome.plan.has.output]
-    return f"{found.sentences} {one}s" + ("" if found.texts is None else f" on {found.texts} texts")
+    return counted(found.sentences, f"{one}s") + ("" if found.texts is None else f" on {counted(found.texts, 'texts')}")
 
 
 def seeds_text(count: int) -> str:
-    return f"{count} seed{'s' * (count > 1)}"
+    return counted(count, "seeds")

@@ -14,7 +14,7 @@ from distxfer.data._examples import About, Data, Example, Pair, ParallelText, he
 from distxfer.data._layout import matches
 from distxfer.data._pairs import Corpus
 from distxfer.data._rows import Picked, Stored
-from distxfer.errors import InputError
+from distxfer.errors import InputError, counted
 from distxfer.languages import canonical
 
 ABOUT = About(
@@ -147,7 +147,9 @@ def _parts(corpus: Corpus, notes: list[str]) -> tuple[Sequence[Pair], Sequence[P
         return Pair(Example(number, corpus.source, source), Example(number, corpus.target, target))
 
     pairs = Stored(rows(), _SCHEMA, pair)
-    notes += [f"`{corpus.path.name}`: {count} {what} left out." for what, count in sorted(corpus.left_out.items())]
+    notes += [
+        f"`{corpus.path.name}`: {counted(count, what)} left out." for what, count in sorted(corpus.left_out.items())
+    ]
     if not pairs:
         what = (
             "Put a source sentence, a tab and its translation on each line."

@@ -13,7 +13,7 @@ from distxfer.data._layout import UNLABELLED, Layout, layout
 from distxfer.data._legends import Card, read_card
 from distxfer.data._rows import Stored
 from distxfer.data._tables import Table
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, counted, did_you_mean
 
 ABOUT = About(
     "your own: FOLDER/{language}/{train,dev,test}.jsonl (.csv .tsv .parquet .conllu) with id, text (text_pair), label",
@@ -148,7 +148,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
         (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), ()
     )
     if not examples and table.left_out:
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(table.left_out.items()))
+        counts = ", ".join(counted(count, what) for what, count in sorted(table.left_out.items()))
         raise InputError(
             f"`{table.path}` has nothing to read but what is left out: {counts}. Give a file with its text."
         )
@@ -196,9 +196,9 @@ def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labe
             yield f"`{part.prints.name}` numbers its labels unlike `{first.prints.name}`; both are read by name."
     for part in parts.values():
         for what, count in sorted(part.left_out.items()):
-            yield f"`{part.prints.name}`: {count} {what} left out."
+            yield f"`{part.prints.name}`: {counted(count, what)} left out."
         for what, count in sorted(part.placeholders.items()):
-            yield f"`{part.prints.name}`: {count} {what}."
+            yield f"`{part.prints.name}`: {counted(count, what)}."
         yield from repeated_texts(part.prints)
     yield from overlaps([part.prints for part in scored.values()], read)
     for (language, split), part in scored.items():

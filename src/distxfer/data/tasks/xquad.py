@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from distxfer.data._examples import About, Data, Issue, Task
 from distxfer.data._hub import Dataset, answers, by_key, hub_task
+from distxfer.errors import counted
 
 # Parquet, xquad.{code}/validation-00000-of-00001; the commit that mteb pins.
 DATASET = Dataset(
@@ -51,7 +52,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     # By ids as well: a blank more or less in a copy of a text must not hide that it is tested on.
     tested = {one.text_pair for one in test} | {one.text_pair for one in dev if one.id in ids}
     kept = tuple(one for one in dev if one.text_pair not in tested)
-    note = f"`{data.name}`: {len(dev) - len(kept):,} questions were left out of dev: they are test questions, or on their texts."
+    questions = counted(len(dev) - len(kept), "questions")
+    note = f"`{data.name}`: {questions} left out of dev, which the test asks too, or on the same text."
     splits = {**task.splits, "dev": {source: kept} if kept else {}}
     if len(kept) == len(dev):
         return replace(task, splits=splits)

@@ -113,7 +113,7 @@ def evaluate(
     """Return how a method does against the baseline in a language, from the predictions of their runs by seed.
 
     The table of (method is right) - (baseline is right), seeds by sentences, is what `crossed` tests, sentences in the place
-    of languages: what other sentences and other seeds would give. Fewer than 3 seeds are no claim.
+    of languages: what other sentences and other seeds would give. With fewer than 3 seeds nothing can be claimed.
 
     Right is what is predicted as the label, all words of it. `questions`, by their ids, are the test of a task of answers:
     there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from distxfer.data import ParallelText, parallel_names
+from distxfer.errors import counted
 
 IN, OUT, UNKNOWN = "in-domain", "out-of-domain", "domain unknown"
 
@@ -62,8 +63,6 @@ def corpus_text(record: Mapping[str, Any] | None) -> str:
     if not sizes:
         return f"`{record['name']}` ({record['domain']}), no pairs in these languages"
     fewest, most = min(sizes.values()), max(sizes.values())
-    number = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    pairs = counted(most, "pairs") if fewest == most else f"{fewest:,} to {most:,} pairs"
     few = "" if len(sizes) > 1 else f" ({next(iter(sizes))})"
-    return (
-        f"`{record['name']}` ({record['domain']}), {number} pairs in {len(sizes)} language{'s' * (len(sizes) > 1)}{few}"
-    )
+    return f"`{record['name']}` ({record['domain']}), {pairs} in {counted(len(sizes), 'languages')}{few}"

@@ -19,7 +19,7 @@ from torch import Tensor
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
-from distxfer.errors import InputError
+from distxfer.errors import InputError, counted
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._results._corpus import corpus_text
 from distxfer.experiments._results._failure import forget_failure
@@ -125,7 +125,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         tokens=round(tokens * sum(plan.examples for plan in plans)),
         training_seconds=training,
         measuring_seconds=measuring,
-        basis=f"{steps} warm step(s) of training and {encoded} warm encoding pass(es) on this machine",
+        basis=f"{counted(steps, 'warm steps')} of training and {counted(encoded, 'warm encodings')} on this machine",
         megabytes=(checkpoint + max(checkpoint, model)) / 2**20,
     )
 
