@@ -211,6 +211,36 @@ def test_a_damaged_tokenizer(folder):
     complains(message, load, folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("special_tokens_map.json", "[1]"),
+        ("tokenizer_config.json", '{"tokenizer_class": 5}'),
+        ("tokenizer_config.json", "[" * 100_000),
+    ],
+)
+def test_a_damaged_configuration_of_the_tokenizer(folder, name, content):
+    (folder / name).write_text(content)
+    start = f"The model folder `{folder}` has no tokenizer that loads: "
+    with pytest.raises(InputError, match=f"^{re.escape(start)}"):
+        load(folder)
+
+
+def test_a_vocabulary_without_a_token_for_unknown_words(tmp_path):
+    folder = save_tiny(tmp_path, "bert")
+    path = folder / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    stored["model"] = {"type": "WordPiece", "vocab": {"the": 0}, "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                       "max_input_chars_per_word": 100}  # fmt: skip
+    path.write_text(json.dumps(stored | {"added_tokens": [], "post_processor": None, "normalizer": None}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "the"}')
+    message = (
+        f"The model folder `{folder}` has no tokenizer that loads: WordPiece error: Missing [UNK] token from the vocabulary."
+        " Save it there with `tokenizer.save_pretrained`."
+    )
+    complains(message, load, folder)
+
+
 def test_a_tokenizer_without_padding_token(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.unk_token = None

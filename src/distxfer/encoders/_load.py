@@ -33,6 +33,7 @@ _NO_HEAD: dict[Output, str] = {
     "span": "a head for answers",
     "state": "a classification head",
 }
+_UNKNOWN = "\U000f0000"  # for private use: no tokenizer knows it as a word
 _ENDS = ("start", "end")  # what the head scores of a token, where the output is a span
 _NOT_NEEDED = ["[!1]*/*", "1*/*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
 
@@ -174,12 +175,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a folder, padding on the right; raises InputError where there is none that knows a word."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+        tokenizer(_UNKNOWN)  # without a token for what is unknown, some tokenizers raise
     except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that loads: {_first_line(error)}"
             " Save it there with `tokenizer.save_pretrained`."
         ) from error
-    if tokenizer.get_vocab().keys() <= set(tokenizer.all_special_tokens):  # Transformers makes one up without files
+    if not words:  # Transformers makes one up without files
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that knows any word."
             " Save it there with `tokenizer.save_pretrained`."
