@@ -68,7 +68,7 @@ def results(settings, tmp_path_factory):
             "dist_align",
             settings("retrieval", "intervention.align.batch_size=8", "intervention.align.layers=3"),
         ),
-        "adapters": (str(both), settings("entities", "phase.finetune.steps=8")),
+        "adapters": (str(both), settings("entities", "phase.finetune.steps=8", "phase.finetune.batch_size=24")),
     }
     return {name: train(load_recipe(recipe, overrides), folder) for name, (recipe, overrides) in runs.items()}
 
