@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
 from distxfer import __version__, cli
 from distxfer.errors import InputError, brief, listed
@@ -45,6 +47,61 @@ def test_the_place_of_a_fault_is_in_the_package(monkeypatch):
     with pytest.raises(TypeError) as caught:
         cli._recipes.recipe_of(["recipe=plain"])
     assert " (experiments/_recipes/_recipe.py:" in cli._fault(caught.value)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As `torch.OutOfMemoryError`, which the edge knows by its name."""
+
+
+def allocate_too_much(*_, **__):
+    torch.empty(2**50)
+
+
+def run_out_on_a_device(*_, **__):
+    raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+
+STEP = "Lower `phase.finetune.batch_size` and raise `phase.finetune.accumulation`, or set `model.gradient_checkpointing=true`."
+
+
+@pytest.mark.parametrize("fails", [allocate_too_much, run_out_on_a_device])
+@pytest.mark.parametrize(
+    ("place", "what", "advice"),
+    [
+        ("training._loop.PhaseLoop._step", " in step 0 of the phase `finetune`", STEP),
+        (
+            "experiments._runs._run.snapshots",
+            " in measuring before training",
+            "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model.",
+        ),
+        (
+            "experiments._runs._run.prepare",
+            "",
+            "Lower `task.max_length`, or `phase.NAME.batch_size` (and raise `phase.NAME.accumulation`), set"
+            " `model.gradient_checkpointing=true`, or use a smaller model.",
+        ),
+    ],
+)
+def test_memory_that_runs_out_is_one_line_with_what_to_set(
+    tiny_settings, tmp_path, monkeypatch, fails, place, what, advice
+):
+    monkeypatch.setattr(f"distxfer.{place}", fails)
+    words = ["train", "recipe=plain", *tiny_settings, "task.targets=deu", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert done.exit_code == 1
+    said = done.stderr[done.stderr.find("Error: ") :]
+    assert said.startswith(f"Error: Memory ran out{what} (")
+    assert said.endswith(f"). {advice}\n")
+    assert said.count("\n") == 1
+    assert ("CUDA out of memory. Tried to allocate 2.00 GiB)" if fails is run_out_on_a_device else "allocate") in said
+
+
+def test_a_dry_run_that_runs_out_of_memory_says_so(tiny_settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("distxfer.training._loop.PhaseLoop.gradients", allocate_too_much)
+    words = ["train", "recipe=plain", *tiny_settings, "--dry-run", "--results", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    assert done.exit_code == 1
+    assert done.stderr.endswith(f"). {STEP}\n")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -6,7 +6,8 @@ A message names the value in backticks, says what was expected, and what to do a
 import errno
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 _LONGEST_VALUE = 300  # characters of a value in backticks
@@ -28,6 +29,35 @@ class RunError(RuntimeError):
 
     def __init__(self, message: str) -> None:
         super().__init__(brief(message))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out: that of Python, of PyTorch on a device, or of PyTorch on the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or any(base.__name__ == "OutOfMemoryError" for base in type(error).__mro__)  # of torch, which is slow to import
+        or "can't allocate memory" in str(error)
+    )
+
+
+def out_of_memory(error: BaseException, what: str = "", advice: str = "") -> str:
+    """Return the message for memory that ran out: `what` ran, and what to set."""
+    advice = advice or (
+        "Lower `task.max_length`, or `phase.NAME.batch_size` (and raise `phase.NAME.accumulation`), set"
+        " `model.gradient_checkpointing=true`, or use a smaller model."
+    )
+    return f"Memory ran out{f' in {what}' if what else ''} ({reason(error)}). {advice}"
+
+
+@contextmanager
+def enough_memory(what: str, advice: str = "") -> Iterator[None]:
+    """Raise RunError with `out_of_memory` where memory runs out inside."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(out_of_memory(error, what, advice)) from error
 
 
 def brief(message: str) -> str:

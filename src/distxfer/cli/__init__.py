@@ -27,7 +27,7 @@ from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
 from distxfer.cli._sweep import sweep
-from distxfer.errors import InputError, RunError, brief, unreadable
+from distxfer.errors import InputError, RunError, brief, is_out_of_memory, out_of_memory, unreadable
 
 _DEBUG = "--debug"
 
@@ -128,6 +128,11 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
             message, full = unreadable(error)
             say(f"Error: {brief(message)}")
             raise typer.Exit(1 if full else 2) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or _DEBUG in sys.argv[1:]:
+                raise
+            say(f"Error: {brief(out_of_memory(error))}")
+            raise typer.Exit(1) from error
         except KeyboardInterrupt:
             say("Interrupted. The same command goes on from the last checkpoint.")
             raise typer.Exit(130) from None

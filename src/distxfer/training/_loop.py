@@ -21,7 +21,7 @@ from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
 from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, Pretrained, diverged
-from distxfer.training._settings import Cost, Diagnostics, Phase, steps_of
+from distxfer.training._settings import Cost, Diagnostics, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
 from distxfer.training._team import Team
 from distxfer.training._weights import DividedWeights, Weights, WholeWeights, local, whole
@@ -119,7 +119,8 @@ class PhaseLoop:
         with (folder / LOG).open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
-                entry = self._step(number)
+                with memory_for_step(self.name, number):
+                    entry = self._step(number)
                 cost = self._add(cost, time.perf_counter() - started)
                 if number + 1 in ends:
                     self._average(ends, number + 1)

@@ -1,11 +1,13 @@
 """What a phase of training is told, and what training reports back."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from distxfer._lists import comma_separated
+from distxfer.errors import enough_memory
 
 
 class Phase(BaseModel):
@@ -36,6 +38,14 @@ class Phase(BaseModel):
 def steps_of(phase: Phase, examples: int) -> int:
     """Return how many optimiser steps a phase takes over this many examples."""
     return phase.steps or phase.epochs * -(-examples // (phase.batch_size * phase.accumulation))
+
+
+def memory_for_step(phase: str, step: int) -> AbstractContextManager[None]:
+    """Raise RunError that says what to set where a step of a phase runs out of memory."""
+    return enough_memory(
+        f"step {step} of the phase `{phase}`",
+        f"Lower `phase.{phase}.batch_size` and raise `phase.{phase}.accumulation`, or set `model.gradient_checkpointing=true`.",
+    )
 
 
 def examples_of(phase: Phase, examples: int) -> int:

@@ -16,7 +16,7 @@ from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, Shared, Watch
 from distxfer.training._objective import Material, Pretrained
 from distxfer.training._reference import CachedReference
-from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, steps_of
+from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, memory_for_step, steps_of
 from distxfer.training._team import Team
 
 _TIMED = 5  # steps of a phase that an estimate of its time is made from
@@ -103,11 +103,13 @@ class Training:
             timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
             if loop.phase.alternate:
                 timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
-            loop.gradients(0, None)
+            with memory_for_step(name, 0):
+                loop.gradients(0, None)
             started = time.perf_counter()
             for step in sorted(timed):
                 loop.module.zero_grad()
-                loop.gradients(step, None)
+                with memory_for_step(name, step):
+                    loop.gradients(step, None)
             total += (time.perf_counter() - started) / len(timed) * loop.steps
             steps += len(timed)
             loop.close()

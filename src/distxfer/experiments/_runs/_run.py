@@ -19,7 +19,7 @@ from torch import Tensor
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.data import Example, kind_of
 from distxfer.encoders import state_cache
-from distxfer.errors import InputError, counted
+from distxfer.errors import InputError, counted, enough_memory
 from distxfer.experiments._recipes._recipe import Recipe
 from distxfer.experiments._results._corpus import corpus_text
 from distxfer.experiments._results._failure import forget_failure
@@ -58,6 +58,7 @@ from distxfer.training import Cost, Plan, Report, Team, remove_checkpoint
 Notice = Callable[[str], None]
 
 _SCORED = ("dev", "test")
+_LESS_MEMORY = "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model."
 # What a folder or its disk is to blame for; of any other trouble with files, the folder knows nothing.
 _OF_THE_DISK = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR,
@@ -229,7 +230,8 @@ def _run(
     cache = None if encoder.adapters else state_cache(
         encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
     )  # fmt: skip
-    before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
+    with enough_memory("measuring before training", _LESS_MEMORY):
+        before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
     if trackers:
         team.start_trackers(
             f"{prepared.recipe.name}-{prepared.id}-s{prepared.recipe.seed}",
@@ -240,7 +242,8 @@ def _run(
     notice("Scoring and measuring after training.")
     # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
     whole = _SCORED if encoder.output in ("text", "state") else ("test",)
-    after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
+    with enough_memory("measuring after training", _LESS_MEMORY):
+        after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
     check_finite(after, [*prepared.recipe.phases][-1])
     rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
     if trackers:
