@@ -111,7 +111,7 @@ def test_a_measured_language_has_its_score(facts):
     runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
     one = value(records, "accuracy")
     assert one["value"] == pytest.approx(fmean(run.score("jpn") for run in runs))
-    assert one["note"] == "measured, the mean over seeds"
+    assert one["note"] == "measured, the mean over seeds, on other data than `emoji` has now"
 
 
 def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
@@ -132,7 +132,7 @@ def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
     (damaged / "result.json").write_text(json.dumps({**data, "recipe": {}}))
     beside = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
     one, other = (value(records, "accuracy") for records in (alone, beside))
-    assert other["note"] == one["note"].replace("5 seeds.", "5 seeds of `plain/0d6ba955`, one of several settings.")
+    assert other["note"] == one["note"].replace("5 seeds,", "5 seeds of `plain/0d6ba955`, one of several settings,")
     assert [row for row in beside if row["measure"] != "accuracy"] == [
         row for row in alone if row["measure"] != "accuracy"
     ]
@@ -145,6 +145,22 @@ def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
     )  # of these, one setting
     fewer = json.loads(cli("language", "nld", *words, "--results", str(results), "--json").stdout)
     assert "3 seeds of `plain/11111111`" in value(fewer, "accuracy")["note"]
+
+
+def test_runs_on_the_data_of_now_come_before_older_ones(tmp_path, cli):
+    """One run of now stands before five of the same settings on other data, and they are in no mean together."""
+    results = tmp_path / "results"
+    shutil.copytree(REFERENCE / "plain", results / "plain")
+    new = shutil.copytree(results / "plain" / "0d6ba955-s0", results / "plain" / "33333333-s0")
+    data = json.loads((new / "result.json").read_text())
+    task = load_task("emoji", "eng", tuple(data["recipe"]["task"]["targets"]), target_labels=False)
+    data["provenance"]["fingerprints"]["task"] = task.fingerprint()
+    data |= {"id": "33333333", "scores": [{**score, "value": 0.25} for score in data["scores"]]}
+    (new / "result.json").write_text(json.dumps(data))
+    found = json.loads(cli("language", "jpn", "--results", str(results), "--json").stdout)
+    one = value(found, "accuracy")
+    assert (one["value"], one["n"]) == (0.25, 1)
+    assert one["note"] == "measured, the mean over seeds of `plain/33333333`, one of several settings"
 
 
 def test_your_own_text_and_pairs(facts, tmp_path):

@@ -262,8 +262,7 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
     """Return the score to expect, and how good such a guess is; the measured score where there is one."""
     section, name = "expected", f"{recipe.distance.name} distance"
     if key in measured.scores:
-        which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
-        note = f"measured, the mean over seeds{which}"
+        note = f"measured, the mean over seeds{_which_runs(measured)}"
         return [Fact(section, measured.metric, key, measured.scores[key], measured.seeds, note=note)]
     targets = [code for code in measured.scores if code != source]
     where = f"`{recipe.name}` on `{recipe.task.name}` with `{recipe.model.name}`"
@@ -284,9 +283,8 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
     assert guess.error_of_mean is not None
     outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
     better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
-    which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
-    seeds = counted(measured.seeds, "seeds")
-    note = f"a line on the {name} over the languages of {where}, {seeds}{which}.{outside}{better}"
+    runs = counted(measured.seeds, "seeds") + _which_runs(measured)
+    note = f"a line on the {name} over the languages of {where}, {runs}.{outside}{better}"
     return [
         Fact(section, measured.metric, key, guess.value, guess.n, guess.low, guess.high, note),
         Fact(
@@ -304,6 +302,12 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
             note="share inside the 95 % interval of the others",
         ),
     ]
+
+
+def _which_runs(measured: KnownScores) -> str:
+    """Return which of several ids the scores are of, and whether the task has other data now."""
+    which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
+    return which + (f", {measured.data}" if measured.data else "")
 
 
 def _gains(key: str, measured: KnownScores, expected: Fact) -> Iterator[Fact]:

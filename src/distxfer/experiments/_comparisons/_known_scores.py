@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from distxfer.data import About, Task, kind_named, task_names
+from distxfer.data import About, Task, kind_named, load_task, task_names
 from distxfer.errors import InputError
 from distxfer.experiments._comparisons._collect import Method, collect, settings_of
 from distxfer.experiments._recipes._recipe import Recipe
@@ -17,7 +17,8 @@ from distxfer.experiments._results._result import Result
 class KnownScores:
     """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
 
-    `settings` names the id that they are of, where there are runs with several.
+    `settings` names the id that they are of, where there are runs with several; `data` says where the task now has other
+    data than these runs had.
     """
 
     metric: str
@@ -27,13 +28,14 @@ class KnownScores:
     seed_sd: float | None
     test_size: int
     settings: str = ""
+    data: str = ""
 
 
 def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
 
-    Of runs with several settings, those with the recipe's own, or else those with the most seeds. Targets, distance and
-    parallel text are no settings of plain fine-tuning.
+    Runs of several ids never mix: first those of the data that the task has now count, then those with the recipe's own
+    settings, then those with the most seeds. Targets, distance and parallel text are no settings of plain fine-tuning.
     """
     try:
         methods = collect((), results).methods
@@ -46,8 +48,11 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
     asked = _own(settings_of({"recipe": recipe.resolved(whole=False)}))
 
-    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, int]:
-        return _own(item[0].settings) == asked, len(item[1])
+    same_data = {method.id: _has_same_data(runs[0], recipe, source) for method, runs in found}
+
+    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, bool, int]:
+        method, runs = item
+        return same_data[method.id] is True, _own(method.settings) == asked, len(runs)
 
     method, runs = max(found, key=rank)
     metric = runs[0].metric
@@ -66,7 +71,24 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         seed_sd=fmean(spreads) ** 0.5 if spreads else None,
         test_size=round(fmean(sizes)) if sizes else 0,
         settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
+        data={
+            True: "",
+            False: f"on other data than `{recipe.task.name}` has now",
+            None: f"and whether `{recipe.task.name}` has changed since is not known",
+        }[same_data[method.id]],
     )
+
+
+def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
+    """Return whether a run had the data that the recipe's task has now, by the fingerprints; None where it cannot be read."""
+    settings = run.data["recipe"]["task"]
+    try:
+        task = load_task(
+            recipe.task.data, source, tuple(settings["targets"]), target_labels=settings.get("shots", 0) != 0
+        )
+    except InputError:
+        return None
+    return bool(task.fingerprint() == run.data["provenance"]["fingerprints"].get("task"))
 
 
 def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
