@@ -1,6 +1,7 @@
 """Damage is noticed and nothing is lost: flips in every file that a run leaves, and stops at every point of its end."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -97,6 +98,19 @@ def test_a_comparison_does_not_go_on_without_predictions_that_are_damaged(run):
         assert message(read_items, {("plain", 0): {"deu": run}}, {"plain": {0: {"deu": 0.5}}}) == damaged_message(
             run / "predictions.parquet"
         )
+
+
+def test_a_result_file_is_parsed_once_until_it_changes(run, monkeypatch):
+    path = run / "result.json"
+    os.utime(path, (1e9, 1e9))
+    parsed, parse = [], _durable._digests_in
+    monkeypatch.setattr(_durable, "_digests_in", lambda path: parsed.append(path) or parse(path))
+    for name in ("measurements.parquet", "predictions.parquet", "log.jsonl"):
+        check_file(run / name)
+        check_folder(run / "model")
+    assert parsed == [path]
+    path.write_text(path.read_text().replace('"status": "', '"status": "not '))
+    assert message(check_file, run / "log.jsonl") == damaged_message(path)
 
 
 def test_no_flip_in_a_result_file_is_read_as_another_value(run, finished):
