@@ -13,7 +13,9 @@ import study_120
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
 from distxfer.encoders import model_folder
+from distxfer.experiments._comparisons._collect import _folders
 from distxfer.experiments._comparisons._items import read_items
+from distxfer.experiments._results import _result
 from distxfer.experiments._runs import _again, _run
 from distxfer.training._checkpoint import read_position
 from helpers import message, same, stop_at, weights
@@ -163,6 +165,25 @@ def test_a_run_that_the_study_makes_smaller_is_read_as_before(run, recipe, tmp_p
     assert [path.name for path in run.parent.iterdir()] == [run.name]
     for _ in flipped(run / "predictions.parquet", 1):
         assert message(study_120.slim, run) == damaged_message(run / "predictions.parquet")
+
+
+@pytest.mark.parametrize("point", ["before the swap", "after the swap"])
+def test_a_kill_while_a_run_is_made_smaller_leaves_one_run_and_it_is_whole(run, tmp_path, monkeypatch, point):
+    def killed(*arguments, **_):
+        if point == "after the swap":
+            put_folder(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_result, "put_folder", killed)
+    monkeypatch.setattr(_result.shutil, "rmtree", lambda *_, **__: None)  # a killed process cleans nothing up
+    with pytest.raises(KeyboardInterrupt):
+        study_120.slim(run)
+    monkeypatch.undo()
+    assert complete(run)
+    assert _folders(None, tmp_path) == [run]
+    study_120.slim(run)
+    assert complete(run)
+    assert read_table(run / "predictions.parquet").num_columns == 4
 
 
 def test_page_checksums_find_damage_in_tables_without_digests(run, tmp_path):

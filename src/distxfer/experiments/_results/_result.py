@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from distxfer._durable import RESULT, atomic_file, atomic_folder, check_run, check_sealed, file_digests, sealed
+from distxfer._durable import RESULT, atomic_file, check_run, check_sealed, file_digests, put_folder, sealed
 from distxfer.errors import InputError
 
 SCHEMA = 1
@@ -106,11 +106,16 @@ def reseal(folder: Path, change: Callable[[Path], None]) -> None:
     result = read_result(folder)
     assert result is not None
     check_run(folder, result.data.get("digests", {}))
-    with atomic_folder(folder) as aside:
-        shutil.copytree(folder, aside, dirs_exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.resealed")  # hidden, so that it counts as no run of its own
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.copytree(folder, aside)
         change(aside)
         if "digests" in result.data:
             write_result(aside, result.data)
+        put_folder(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def unverified(results: Iterable[Result]) -> list[str]:
