@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from distxfer import __version__, cli
-from distxfer.errors import InputError, brief, listed
+from distxfer.errors import InputError, brief, listed, reason
 
 COMMAND = [sys.executable, "-m", "distxfer"]
 
@@ -161,6 +161,19 @@ def test_messages_are_brief():
     assert brief(f"`{'x' * 1000}` is no code.") == f"`{'x' * 300} ... (700 more characters)` is no code."
     assert brief("y" * 10_000) == f"{'y' * 1900} ... (8,100 more characters)"
     assert str(InputError("\ud800")) == "\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("", "ValueError"),
+        ("\n", "ValueError"),
+        ("It fails.\nHere.", "It fails"),
+        ("Expected one of:\n a, b\n c", "Expected one of: a, b"),
+    ],
+)
+def test_the_reason_of_an_error_is_its_first_line_or_its_name(message, expected):
+    assert reason(ValueError(message)) == expected
 
 
 def test_lists_are_cut_with_a_count():

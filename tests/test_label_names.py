@@ -279,6 +279,32 @@ def test_a_broken_card_is_refused_by_name(tmp_path):
         read(folder)
 
 
+@pytest.mark.parametrize(
+    "card", ["---\nA task\n---\n", "---\n- a\n---\n", "---\na: b: c\n---\n", "---\na: [\n---\ndataset_info: 1\n"]
+)
+def test_a_readme_that_is_not_a_card_gives_no_names(tmp_path, card):
+    folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    (folder / "README.md").write_text(card)
+    task = read(folder)
+    assert task.labels == ("0", "1")
+    start = f"`{folder / 'README.md'}` is not a dataset card that can be read ("
+    assert sum(note.startswith(start) for note in task.notes) == 1
+    (folder / "dataset_infos.json").write_text(
+        json.dumps({"default": {"features": {"label": class_label(("good", "bad"))}}})
+    )
+    assert labels_of(read(folder), "deu") == ["good", "bad", "good", "bad"]
+
+
+@pytest.mark.parametrize(
+    "info", ["dataset_info: [", "dataset_info: soon", "a: [\n'dataset_info': 1", "dataset_info: [{features: [1]}]"]
+)
+def test_names_in_a_card_that_cannot_be_read_are_refused(tmp_path, info):
+    folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    (folder / "README.md").write_text(f"---\n{info}\n---\n# A task\n")
+    with pytest.raises(InputError, match=re.escape(f"The dataset card `{folder / 'README.md'}` cannot be read: ")):
+        read(folder)
+
+
 def hub_copy(folder, repository_path, names, column="ner_tags"):
     """Write parts of a dataset in the layout of `wikiann`, with the tags in this order."""
     for split in ("train", "validation", "test"):

@@ -156,18 +156,16 @@ def test_codes_of_other_lists_and_whole_tags(codes):
 @pytest.mark.parametrize(
     ("code", "parts"),
     [
-        ("deu-eng", "`eng` may not stand behind `deu`. `deu` is German and `eng` is English."),
-        ("cmn-yue", "`yue` may not stand behind `cmn`. `cmn` is Chinese and `yue` is Cantonese."),
-        ("de-en", "`EN` may not stand behind `de`. `de` is German and `EN` is English."),
-        ("deu-english", "`english` may not stand behind `deu`. `deu` is German."),
-        ("deu_Latn_nucl1643", "`nucl1643` may not stand behind `deu`. `deu` is German and `nucl1643` is Japanese."),
-        ("de-x-swiss", "`x-swiss` may not stand behind `de`. `de` is German."),
+        ("deu-eng", "`eng` cannot follow `deu`. `deu` is German and `eng` is English."),
+        ("cmn-yue", "`yue` cannot follow `cmn`. `cmn` is Chinese and `yue` is Cantonese."),
+        ("de-en", "`EN` cannot follow `de`. `de` is German and `EN` is English."),
+        ("deu-english", "`english` cannot follow `deu`. `deu` is German."),
+        ("deu_Latn_nucl1643", "`nucl1643` cannot follow `deu`. `deu` is German and `nucl1643` is Japanese."),
+        ("de-x-swiss", "`x-swiss` cannot follow `de`. `de` is German."),
     ],
 )  # fmt: skip
 def test_two_languages_are_no_code(code, parts):
-    said = (
-        f"Language code `{code}` is no registered tag: {parts} Give the ISO 639-3 code of one language, such as `jpn`."
-    )
+    said = f"Language code `{code}` is not a registered tag: {parts} Give the ISO 639-3 code of one language, such as `jpn`."
     assert message(canonical, code) == said
 
 

@@ -98,8 +98,13 @@ def counted(count: int, nouns: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the first line of what an error says, without a full stop, or what it is called."""
-    return (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    """Return the first line of what an error says, without a full stop, or what it is called.
+
+    Where the first line ends with a colon, the second one follows it.
+    """
+    first, *rest = str(error).strip().splitlines() or [""]
+    line = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
+    return line.rstrip(" .") or type(error).__name__
 
 
 def unreadable(error: OSError) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from distxfer.data._examples import Answer, Data, Example, Issue, Tags, Task
 from distxfer.data._legends import CARDS, Card, Names, read_card, with_names
 from distxfer.data._tables import Table
-from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.errors import InputError, did_you_mean, listed, reason
 from distxfer.languages import canonical
 
 _SPLITS = {"train": "train", "dev": "validation", "test": "test"}
@@ -188,11 +188,10 @@ def _snapshot(dataset: Dataset, revision: str, patterns: list[str], section: str
             )
         )
     except Exception as error:  # of the client, of what it sends through, of the disk: all say why in words
-        said = str(error).strip() or type(error).__name__
         terms = " Accept its terms on its page, and log in: `hf auth login`." * isinstance(error, GatedRepoError)
         raise InputError(
             f"`{dataset.repository}`, revision `{revision or 'main'}`, cannot be had from the Hugging Face hub:"
-            f" {said.splitlines()[0].rstrip('.')}.{terms} Without the hub, give a copy of the repository as"
+            f" {reason(error)}.{terms} Without the hub, give a copy of the repository as"
             f" `{section}.folder=DIR`, or a cache that has it, HF_HOME."
         ) from error
 
@@ -342,7 +341,7 @@ def hub_task(
     )
     if not target_labels:
         splits["train"] = {language: those for language, those in splits["train"].items() if language == source}
-    notes = [note for copy in copies.values() for note in copy.notes]
+    notes = [note for copy in copies.values() for note in (*copy.notes, *(copy.card.notes if copy.card else ()))]
     if renumbered:
         notes.append(
             f"`{data.name}`: the files of {', '.join(renumbered)} number their labels in another order; read by name."
@@ -382,10 +381,10 @@ def _said(
     languages: Sequence[str],
 ) -> Iterator[str]:
     """Yield what users are to be told of a task: what was left out of which part and why, and where there is no dev part."""
-    for split, reason in dict.fromkeys((split, reason) for split, reason, _ in left_out):
-        counts = {language: left_out[split, reason, language] for language in languages}
+    for split, why in dict.fromkeys((split, why) for split, why, _ in left_out):
+        counts = {language: left_out[split, why, language] for language in languages}
         said = ", ".join(f"{language} {count}" for language, count in counts.items() if count)
         total = sum(counts.values())
-        yield f"`{name}`: {total:,} {'rows were' if total > 1 else 'row was'} left out of {split} ({said}): {reason}."
+        yield f"`{name}`: {total:,} {'rows were' if total > 1 else 'row was'} left out of {split} ({said}): {why}."
     if splits["dev"] and (without := [language for language in languages if language not in splits["dev"]]):
         yield f"`{name}` has no dev part in: {listed(without)}."

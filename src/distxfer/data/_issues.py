@@ -25,7 +25,7 @@ COUNTED = {
     "no_known_token": "Texts without a token that the encoder knows",
     "same_tokens": "Different texts that are the same tokens as an earlier one",
     "same_in_nfc": "Texts that differ from an earlier one in Unicode normalisation alone",
-    "cut_when_measured": "Texts whose states are measured on their first `task.max_length` = {} tokens",
+    "cut_when_measured": "Texts measured on their first {} tokens only (`task.max_length`)",
 }
 
 _ADVICE = {"cut": " Raise it to read them whole, or shorten the texts."}

@@ -1,6 +1,7 @@
 """The names of labels that files give as numbers: `ClassLabel` of the library `datasets`, in a Parquet schema or a card."""
 
 import json
+import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from typing import Any, cast
 
 import yaml  # type: ignore[import-untyped]  # a dependency of transformers
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, reason
 from distxfer.languages import canonical
 
 Names = Mapping[str, tuple[str, ...]]  # column -> the names of its numbers, from 0 on
 _KEY = b"huggingface"  # of the schema's metadata
 CARDS = ("README.md", "dataset_infos.json")
+_INFO = re.compile(rb"^[\"']?dataset_info[\"']?\s*:", re.MULTILINE)
 
 
 def schema_names(path: Path, metadata: Mapping[bytes, bytes] | None) -> Names:
@@ -34,10 +36,11 @@ def schema_names(path: Path, metadata: Mapping[bytes, bytes] | None) -> Names:
 
 @dataclass(frozen=True)
 class Card:
-    """The names of labels in a dataset card (`README.md`, or `dataset_infos.json`), by configuration."""
+    """The names of labels in a dataset card (`README.md`, or `dataset_infos.json`), by configuration; `notes` on the card."""
 
     path: Path
     configurations: Mapping[str, Names]
+    notes: tuple[str, ...] = ()
 
     def names(self, language: str, file: Path) -> Names:
         """Return the names for a file: those of the configuration called as its language or its folder, or of all.
@@ -58,19 +61,34 @@ class Card:
 
 
 def read_card(folder: Path) -> Card | None:
-    """Return the names in a folder's dataset card, or None without any; raises InputError for a card that cannot be read."""
+    """Return the names in a folder's dataset card, or None without any.
+
+    A `README.md` that is no dataset card gives no names, and a note where it looks like one: it begins with `---`.
+
+    Raises InputError for a card with names that cannot be read: `dataset_infos.json`, or the key `dataset_info` of a README.
+    """
+    card: Card | None = None
     for path in (folder / name for name in CARDS):
-        if path.is_file():
-            try:
-                configurations = dict(_configurations(path))
-            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
-                said = str(error).splitlines()[0]
+        if not path.is_file():
+            continue
+        try:
+            configurations = dict(_configurations(path))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            if isinstance(error, OSError) or path.suffix == ".json" or _has_info(path):
                 raise InputError(
-                    f"The dataset card `{path}` cannot be read: {said}. Repair it, or move it away."
+                    f"The dataset card `{path}` cannot be read: {reason(error)}. Repair it, or move it away."
                 ) from error
+            note = f"`{path}` is not a dataset card that can be read ({reason(error)}), so no names of labels come from it."
+            card = Card(path, {}, (note,))
+        else:
             if any(configurations.values()):
-                return Card(path, configurations)
-    return None
+                return Card(path, configurations, card.notes if card else ())
+    return card
+
+
+def _has_info(path: Path) -> bool:
+    """Return whether the YAML at the start of a README has the key `dataset_info`, well-formed or not."""
+    return bool(_INFO.search(path.read_bytes().lstrip().split(b"\n---", 1)[0]))
 
 
 def with_names(record: Mapping[str, Any], names: Names) -> Mapping[str, Any]:

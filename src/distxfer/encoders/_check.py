@@ -22,7 +22,7 @@ from distxfer.encoders._encoder import Encoder
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._reference import evaluating
 from distxfer.encoders._shards import shards_of
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed, reason
 
 _TEXTS: tuple[tuple[str, str | None], ...] = (
     ("The old boat has left.", None),
@@ -46,9 +46,9 @@ def check_inputs(base: PreTrainedModel, name: str) -> None:
     if "input_ids" not in reads or "attention_mask" not in reads:
         raise refusal(name, config, "does not read token ids with an attention mask")
     if not isinstance(getattr(config, "hidden_size", None), int):
-        raise refusal(name, config, "has no one `hidden_size`")
+        raise refusal(name, config, "has no single `hidden_size`")
     if not words_of(base):
-        raise refusal(name, config, "has no one matrix of word embeddings")
+        raise refusal(name, config, "has no single matrix of word embeddings")
     languages = next((key for key in _LANGUAGE_INPUTS if key in reads), "")
     number = len(getattr(config, "languages", ())) or int(getattr(config, "n_langs", 1))
     if languages and number > 1:
@@ -60,7 +60,7 @@ def check_inputs(base: PreTrainedModel, name: str) -> None:
 
 
 def words_of(base: PreTrainedModel) -> int:
-    """Return how many tokens an encoder has embeddings for; 0 where it has no one matrix of them."""
+    """Return how many tokens an encoder has embeddings for; 0 where it has no single matrix of them."""
     try:
         words = base.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -123,9 +123,9 @@ def pad_apart(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
             return
 
 
-def refusal(name: str, config: PreTrainedConfig, reason: str) -> InputError:
+def refusal(name: str, config: PreTrainedConfig, why: str) -> InputError:
     """Return the error for an architecture that cannot be used."""
-    return InputError(f"The model in `{name}` is a `{config.model_type}`, which {reason}. {_INSTEAD}")
+    return InputError(f"The model in `{name}` is a `{config.model_type}`, which {why}. {_INSTEAD}")
 
 
 def check_architecture(encoder: Encoder) -> bool:
@@ -167,7 +167,9 @@ def _check_places(encoder: Encoder) -> None:
         place = encoder.place(name)
         inside = [number for number, ids in enumerate(blocks, 1) if id(parameter) in ids]
         if inside != ([place] if isinstance(place, int) else []):
-            raise _Unfit(f"has `{name}` in the blocks {inside or 'of none'}, where its name says `{place}`")
+            where = f"block {listed(inside)}" if inside else "no block"
+            said = f"block {place}" if isinstance(place, int) else f"`{place}`"
+            raise _Unfit(f"has `{name}` in {where}, though its name says {said}")
         if place in ("embeddings", "final") and _NUMBERED.search(name):
             raise _Unfit(f"has `{name}`, which carries a number and lies in none of the {encoder.layers} layers")
 
@@ -210,8 +212,7 @@ def _classified(encoder: Encoder, inputs: Mapping[str, Tensor], *, gradient: boo
         with torch.set_grad_enabled(gradient):
             return encoder.classify(inputs)
     except Exception as error:  # whatever the code of an architecture raises; the cause is kept
-        first = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise _Unfit(f"cannot read two short texts ({type(error).__name__}: {first[:200].rstrip('.')})") from error
+        raise _Unfit(f"cannot read two short texts ({type(error).__name__}: {reason(error)[:200]})") from error
 
 
 def _check_hidden(encoder: Encoder, encoded: Encoded, returned: Mapping[int, Tensor]) -> None:

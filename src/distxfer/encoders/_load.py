@@ -25,7 +25,7 @@ from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import Head, head_for
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._shards import shards_of
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, did_you_mean, reason
 
 _NO_HEAD: dict[Output, str] = {
     "text": "a classification head",
@@ -161,7 +161,7 @@ def _head_of(folder: Path, output: Output) -> Head:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever a configuration's own class raises over odd values; the cause is kept
-        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {_first_line(error)}") from error
+        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
     head = head_for(config, output)
     if head is None:
         raise InputError(
@@ -179,7 +179,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer(_UNKNOWN)  # without a token for what is unknown, some tokenizers raise
     except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
-            f"The model folder `{folder}` has no tokenizer that loads: {_first_line(error)}"
+            f"The model folder `{folder}` has no tokenizer that loads: {reason(error)}."
             " Save it there with `tokenizer.save_pretrained`."
         ) from error
     if not words:  # Transformers makes one up without files
@@ -207,7 +207,7 @@ def _blocks(base: PreTrainedModel) -> str:
     }
     if sizes:  # a list inside a block, or beside the blocks, holds less than they do
         return f"{max(sizes, key=lambda name: sizes[name])}."
-    blocks = f"list of {depth} blocks" if isinstance(depth, int) and depth > 0 else "one list of blocks"
+    blocks = f"list of {depth} blocks" if isinstance(depth, int) and depth > 0 else "single list of blocks"
     raise InputError(f"`{base.config.model_type}` has no {blocks}, so its layers cannot be told apart.")
 
 
@@ -291,7 +291,7 @@ def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> t
         except InputError:
             raise
         except Exception as error:  # whatever an architecture's own code raises over odd values; the cause is kept
-            raise InputError(f"The model folder `{folder}` does not load: {_first_line(error)}") from error
+            raise InputError(f"The model folder `{folder}` does not load: {reason(error)}.") from error
     return model, info
 
 
@@ -377,12 +377,6 @@ def _snapshot(name: str, revision: str) -> Path:
         return Path(snapshot_download(name, revision=revision or None, ignore_patterns=_NOT_NEEDED))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
-            f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({_first_line(error)})."
+            f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({reason(error)}.)."
             f"{did_you_mean(name, [BUNDLED])} Check the name and the connection, or use `{BUNDLED}`."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    first, *rest = str(error).strip().split("\n")
-    text = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
-    return f"{text.rstrip(' .')}."

@@ -188,7 +188,7 @@ def _likely(tag: str) -> str | None:
 
 
 def _wrong(code: str, parts: Sequence[str]) -> InputError:
-    """Return the complaint about a tag whose second part may not stand behind its first: two languages, most often."""
+    """Return the complaint about a tag whose second part cannot follow its first: two languages, most often."""
     meanings = []
     for part in parts:
         try:
@@ -197,7 +197,7 @@ def _wrong(code: str, parts: Sequence[str]) -> InputError:
             continue
     hint = f" {' and '.join(meanings)}." if meanings else ""
     return InputError(
-        f"Language code `{code}` is no registered tag: `{parts[1]}` may not stand behind `{parts[0]}`.{hint} Give the ISO 639-3"
+        f"Language code `{code}` is not a registered tag: `{parts[1]}` cannot follow `{parts[0]}`.{hint} Give the ISO 639-3"
         " code of one language, such as `jpn`."
     )
 

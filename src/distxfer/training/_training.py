@@ -258,14 +258,14 @@ class Training:
             if rows < bound.distinct:
                 shared = f" shared by {self.team.size} processes" if self.team.size > 1 else ""
                 raise InputError(
-                    f"The intervention `{intervention}` counts nothing in a batch of fewer than {bound.distinct} texts, and"
-                    f" `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
+                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct} texts,"
+                    f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
                     f" {bound.distinct * self.team.size}, or another `intervention.{intervention}.measure`."
                 )
             if (found := sum(1 for _ in texts)) < bound.distinct:
                 raise InputError(
-                    f"The intervention `{intervention}` counts nothing in a batch of fewer than {bound.distinct} texts that"
-                    f" differ, and the training data has {found} in all. Give more, or set another"
+                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct}"
+                    f" different texts, and the training data has {found} in all. Give more, or set another"
                     f" `intervention.{intervention}.measure`."
                 )
 

@@ -75,7 +75,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
                 parts[part] = _part(table, language, of, labels, data.columns, lies)
         if not (test := parts.get((language, "test"))) or not len(test.examples):
             raise InputError(f"`{lies.path(language, 'test')}` is missing or empty, but `{language}` is to be scored.")
-    notes = (*lies.notes, *_notes(parts, source, form, labels))
+    notes = (*lies.notes, *(card.notes if card else ()), *_notes(parts, source, form, labels))
     return Task(
         name=data.name,
         labels=labels.names,

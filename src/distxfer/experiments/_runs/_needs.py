@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from distxfer.data import parallel_names
 from distxfer.errors import InputError
 from distxfer.experiments._recipes._recipe import Recipe
+from distxfer.experiments._runs._measurements import FEWEST
 from distxfer.interventions import Bound
 
 PARALLEL = "parallel text"
-_FEWEST = 4  # sentences of a language that a term can do something with: unbiased CKA needs as many
 
 
 def require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
@@ -20,7 +20,7 @@ def require(name: str, what: str, bound: Bound, sizes: Mapping[str, int], recipe
             f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
             f" {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."
         )
-    fewest = max(_FEWEST, bound.distinct)
+    fewest = max(FEWEST, bound.distinct)
     for language in bound.languages:
         size = sizes.get(language, 0)
         if size < fewest:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distxfer._durable import check_file
-from distxfer.errors import InputError
+from distxfer.errors import InputError, reason
 from distxfer.experiments import Result, read_measurements
 
 Array = npt.NDArray[np.float64]
@@ -83,7 +83,7 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
         except InputError as error:
             left_out.append(str(error))
         except _UNREADABLE as error:
-            left_out.append(f"`{path}` cannot be read ({_first_line(error)}).")
+            left_out.append(f"`{path}` cannot be read ({reason(error)}).")
     return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
 
 
@@ -101,7 +101,7 @@ def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list
         try:
             own = _diagnostics(run, targets)
         except _UNREADABLE as error:
-            left_out.append(f"`diagnostics` of `{run.folder / 'result.json'}` cannot be read ({_first_line(error)}).")
+            left_out.append(f"`diagnostics` of `{run.folder / 'result.json'}` cannot be read ({reason(error)}).")
             continue
         for name, points in own.items():
             found[name].append(points)
@@ -205,7 +205,3 @@ def _over_seeds(name: str, runs: Sequence[tuple[Array, Array]]) -> Curve:
 
 def _floats(values: Array) -> tuple[float, ...]:
     return tuple(map(float, values))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
