@@ -171,7 +171,7 @@ def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
     answer = cli("compare", "--table", str(path), "--baseline", "plain")
     assert answer.exit_code == 0
     assert "tiny, toy: `far` on all is left out, for no scores are left that pair once this is: " in answer.stdout
-    assert "better than `plain`: better." in answer.stdout
+    assert "better than `plain` only if languages of one family are independent: better." in answer.stdout
     apart = [[*row[:3], str(int(row[3]) + 10 * (row[2] == "better")), *row[4:]] for row in table()]
     answer = cli("compare", "--table", str(write(path, apart)), "--baseline", "plain", "--paired")
     assert (answer.exit_code, answer.stdout) == (2, "")
@@ -357,9 +357,13 @@ def test_the_notes_say_what_is_random_and_how_often_the_test_errs(tmp_path):
     assert (one.test.n_families, mean.n_languages) == (4, 4)
     (by_family,) = (note for note in notes if note.startswith("by family (mean over families"))
     assert f"`better` {100 * mean.effect:+.1f} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]" in by_family
-    (rates,) = (note for note in notes if note.startswith("p <= 0.05 without any effect, as simulated"))
+    (rates,) = (note for note in notes if note.startswith("False positives in simulation"))
+    assert rates.startswith(
+        "False positives in simulation at p <= 0.05 (nearest setting: 13 languages in 7 families, 5 seeds): "
+    )
     measured = found.records()["comparisons"][0]["false_positive_rates"]
     assert (measured["n_languages"], measured["n_seeds"]) == (13, 5)
+    assert measured["n_families"] == 7
     for structure, rate in measured["rates"].items():
         assert f"{100 * rate:.1f} % where {structure}" in rates
     record = found.records()["comparisons"][0]

@@ -98,10 +98,9 @@ def test_too_few_families_are_said():
     result = measure.crossed(table, families=["a", "a", "b", "b", "c", "c"])
     assert result.p == pytest.approx(measure.crossed(table).p)
     assert result.note == (
-        "3 families, and at least 4 are needed to take families as random: p and interval take these languages as"
-        " independent"
+        "only 3 families. Families count as random from 4 on, so p and interval treat these languages as independent"
     )
-    assert measure.crossed(table, families=["a"] * 6).note.startswith("1 family, and")
+    assert measure.crossed(table, families=["a"] * 6).note.startswith("only 1 family. Families")
     assert measure.crossed(table, families=[*list("abcdd"), None]).note is None
     assert measure.crossed(table[:2], families=["a"] * 6).reason == "no ranking: 2 seeds, and at least 3 are needed"
     assert message(measure.crossed, table, families=["a"]) == (
@@ -187,7 +186,7 @@ def test_items_that_do_not_fit_are_refused():
 # --- error rates --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [13, 40, 118])
+@pytest.mark.parametrize("size", [7, 13, 40, 118])
 @pytest.mark.parametrize("n_seeds", [3, 5])
 def test_the_simulated_test_is_the_one_of_the_package(size, n_seeds):
     generator = np.random.default_rng(size)
@@ -216,9 +215,10 @@ def test_the_committed_rates_are_those_of_the_simulation():
     for size, n_seeds, structure, families, languages in row.findall(text):
         own = printed.setdefault(size, {}).setdefault(n_seeds, {})
         own[structure] = {"families": float(families), "languages": float(languages)}
-    assert printed == package
-    assert {size: sorted(own) for size, own in package.items()} == {key: ["3", "5"] for key in ("13", "40", "118")}
-    for own in (cell for size in package.values() for cell in size.values()):
+    assert printed == package["rates"]
+    assert package["families"] == {"7": 2, "13": 7, "40": 14, "118": 19}
+    assert {size: sorted(own) for size, own in printed.items()} == {size: ["3", "5"] for size in package["families"]}
+    for own in (cell for size in ("13", "40", "118") for cell in printed[size].values()):
         for structure in ("independent", "family .3", "family .6", "items"):
             assert own[structure]["families"] <= 6, structure
             assert own[structure]["languages"] > 5 or structure == "independent"
@@ -243,11 +243,11 @@ def test_the_unpaired_test_holds_its_level_with_families():
 
 
 def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
-    package = json.loads(simulation["RATES"].read_text())
+    package = json.loads(simulation["RATES"].read_text())["rates"]
     generator = np.random.default_rng(0)
     families = [f"family {number % 7}" for number in range(21)]
     found = false_positives(measure.crossed(generator.normal(size=(3, 21)), families=families))
-    assert (found.n_languages, found.n_seeds) == (13, 3)
+    assert (found.n_languages, found.n_families, found.n_seeds) == (13, 7, 3)
     assert found.rates == {
         "families share 90 % of the language variance": package["13"]["3"]["family .9"]["families"] / 100,
         "one language in ten gains much more than the rest": package["13"]["3"]["skewed"]["families"] / 100,
@@ -268,3 +268,15 @@ def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
     assert found.rates["families share 60 % of the language variance"] > 0.3
     assert false_positives(measure.crossed(generator.normal(size=(3, 1)))) is None
     assert false_positives(measure.crossed(generator.normal(size=(2, 5)))) is None
+
+
+def test_too_few_families_have_the_rates_of_a_simulation_with_too_few():
+    package = json.loads(simulation["RATES"].read_text())["rates"]
+    table = np.random.default_rng(0).normal(size=(5, 12))
+    found = false_positives(measure.crossed(table, families=["a"] * 11 + ["b"]))
+    assert (found.n_languages, found.n_families, found.n_seeds) == (7, 2, 5)
+    assert (
+        found.rates["families share 90 % of the language variance"] == package["7"]["5"]["family .9"]["families"] / 100
+    )
+    assert found.rates["families share 30 % of the language variance"] > 0.15
+    assert false_positives(measure.crossed(table, families=list("aaabbbcccddd"))).n_languages == 13

@@ -16,7 +16,7 @@ from distxfer import measure
 from distxfer.experiments import Result, collect, compare, compare_methods, read_scores
 from distxfer.experiments._comparisons._classes import classes_of
 from distxfer.reports import method_data, method_tables
-from distxfer.reports._report._effects import headline
+from distxfer.reports._report._effects import by_language, headline
 from distxfer.reports._report._facts import facts_of
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
@@ -403,6 +403,39 @@ def test_two_or_three_languages_have_no_interval_in_any_subset_family_or_class(t
         expected = f"no ranking over {languages[name]} languages, at least 4 are needed: read each one by itself"
         assert test.reason == (expected if few else None)
     assert (subsets["far"].p_holm, subsets["far"].bootstrap, subsets["far"].each) == (None, (None, None), ())
+
+
+def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_families(tmp_path):
+    """Near and far are two families each; all targets are four, so that the effect on these keeps its star."""
+    targets = ["deu", "fra", "nld", "fin", "jpn", "kor", "kir", "tur"]
+    compared = two_methods(tmp_path, lambda entry, language: 9, targets=targets)
+    near, far = (one for one in compared.comparisons.comparisons if one.subset != "all")
+    assert (near.test.n_families, far.test.n_families) == (2, 3)
+    assert max(near.p_holm, far.p_holm, near.survives.macro_p_holm, overall(compared).p_holm) <= 0.05
+    assert compared.records()["comparisons"][1]["p_holm"] == near.p_holm
+    main = method_tables(compared)[0]
+    near_far = [main.rows[1][main.columns.index(name)] for name in ("near", "far")]
+    assert ([text[-1] == "*" for text in near_far], main.rows[1][4][-1]) == ([False, False], "*")
+    assert "better than `plain`: align." in main.notes
+    assert (
+        "near: only 2 families. Families count as random from 4 on, so p and interval treat these languages as independent."
+        in main.notes
+    )
+    by_distance = method_tables(compared, "distance")[0].notes
+    for notes in (main.notes, by_distance):
+        (rates,) = (note for note in notes if "nearest setting: 7 languages in 2 families, 3 seeds" in note)
+        assert "51.8 % where families share 90 % of the language variance" in rates
+        for subset, test in (("near", near.test), ("far", far.test)):
+            (line,) = (note for note in notes if note.startswith(f"by family, {subset}"))
+            assert f"`align` {100 * test.by_family.effect:+.1f}." in line
+            assert test.by_family.p is None
+    marks = [row for figure in by_language(facts_of(collect(["plain", "align"], tmp_path))).figures
+             for row in figure.data["parts"] if row["kind"] == "summary"]  # fmt: skip
+    assert {row["l"]: row["sure"] for row in marks} == {
+        "near targets": False,
+        "far targets": False,
+        "all targets": True,
+    }
 
 
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):

@@ -6,12 +6,13 @@ A message names the value in backticks, says what was expected, and what to do a
 import errno
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
 _LONGEST_VALUE = 300  # characters of a value in backticks
 _LONGEST_LIST = 700  # characters of the values that a message lists
+_MOST_ENTRIES = 12  # entries that a note lists
 _LONGEST = 1900  # characters of a message
 _VALUE = re.compile("`([^`]*)`")
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -95,6 +96,12 @@ def counted(count: int, nouns: str) -> str:
         nouns = re.sub(r"s\b", "", nouns, count=1)  # the noun is the first word that ends in s
         nouns = nouns.replace(" that are ", " that is ").replace(" as they stand", " as it stands")
     return f"{count:,} {nouns}"
+
+
+def shortened(entries: Sequence[str]) -> str:
+    """Return the first 12 entries of a note, and the number of the others: `a; b; and 3 more, which JSON has`."""
+    cut = len(entries) - _MOST_ENTRIES
+    return "; ".join(entries[:_MOST_ENTRIES]) + (f"; and {cut} more, which JSON has" if cut > 0 else "")
 
 
 def reason(error: BaseException) -> str:

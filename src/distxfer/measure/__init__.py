@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from distxfer.measure._by_class import BY_CLASS, ClassRatios, carriers, class_counts, class_ratios, entity_counts
+from distxfer.measure._clusters import MIN_FAMILIES
 from distxfer.measure._contrasts import Contrast, contrast, slope_over_seeds
 from distxfer.measure._correlation import (
     Correlation,
@@ -89,6 +90,7 @@ _HOMES = {
 __all__ = [
     "BY_CLASS",
     "MEASURES",
+    "MIN_FAMILIES",
     "BootstrapCKA",
     "CSLSRetrieval",
     "ClassRatios",

@@ -135,8 +135,8 @@ def languages_part(values: npt.ArrayLike, labels: Labels | None) -> tuple[Part, 
         return family_part(values, each if labels is None else labels), None
     families = int(labels.max()) + 1
     note = (
-        f"{families} {'family' if families == 1 else 'families'}, and at least {MIN_FAMILIES} are needed to take families"
-        " as random: p and interval take these languages as independent"
+        f"only {families} {'family' if families == 1 else 'families'}. Families count as random from {MIN_FAMILIES} on, so p and"
+        " interval treat these languages as independent"
     )
     return family_part(values, each), note
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from distxfer.errors import shortened
 from distxfer.experiments import setting_text
-from distxfer.reports._compare import counted, dropped_notes, listed, starred
+from distxfer.reports._compare import counted, dropped_notes, starred
 from distxfer.reports._methods import left_out_notes
 from distxfer.reports._randomness import random_factors, rate_notes
 from distxfer.reports._survival import effect_text, p_text
@@ -70,7 +71,7 @@ def _effects(found: Ablation) -> Table:
         *rate_notes([one.test for one in found.effects]),
         *_notes_of_dropped(found.effects),
         *_notes_of_unmatched(found),
-        *([f"no effect of: {listed(found.unmatched)}."] if found.unmatched else []),
+        *([f"no effect of: {shortened(found.unmatched)}."] if found.unmatched else []),
         *found.notes,
         *left_out_notes(found.collapsed, found.left_out),
     )

@@ -8,16 +8,16 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from distxfer.errors import shortened
 from distxfer.experiments import survival_warnings
 from distxfer.languages import group_kind, language_name, permuted_within
-from distxfer.reports._randomness import family_notes, random_factors, rate_notes
+from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
 from distxfer.reports._survival import each_target_table, effect_text, p_text, survival_table
 from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
 
-_NAMED = 12  # things left out that a note names; JSON has all
 _NAMES = 3  # what they are left out of, by name
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
@@ -110,10 +110,10 @@ def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transf
 
 
 def starred(one: Comparison | None, scale: float) -> str | None:
-    """Return the effect of a comparison, with a star where p <= 0.05 after Holm."""
+    """Return the effect of a comparison, with a star where p <= 0.05 after Holm, if families are enough (`significant`)."""
     if one is None:
         return None
-    return f"{scale * one.test.effect:+.1f}{'*' if one.p_holm is not None and one.p_holm <= 0.05 else ''}"
+    return f"{scale * one.test.effect:+.1f}{'*' if significant(one.test, one.p_holm) else ''}"
 
 
 def _r(value: float | None) -> str | None:
@@ -124,12 +124,15 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     """Return what the comparisons of one model and task say in words, and what they rest on."""
     overall = [one for one in here if one.subset == "all"]
     sure = [one for one in overall if one.p_holm is not None and one.p_holm <= 0.05]
-    groups = {
-        "better than": [one.method for one in sure if one.test.effect > 0],
-        "worse than": [one.method for one in sure if one.test.effect < 0],
-        "not shown to differ from": [one.method for one in overall if one not in sure and one.test.p is not None],
-    }
-    lines = [f"{what} `{baseline.method}`: {', '.join(names)}." for what, names in groups.items() if names]
+    groups: dict[str, list[str]] = {}
+    for sign, verdict in ((1, "better"), (-1, "worse")):
+        for comparison in (comparison for comparison in sure if sign * comparison.test.effect > 0):
+            condition = " only if languages of one family are independent" if comparison.test.note else ""
+            groups.setdefault(f"{verdict} than `{baseline.method}`{condition}", []).append(comparison.method)
+    groups[f"not shown to differ from `{baseline.method}`"] = [
+        one.method for one in overall if one not in sure and one.test.p is not None
+    ]
+    lines = [f"{what}: {', '.join(names)}." for what, names in groups.items() if names]
     carried = [comparison.method for comparison in sure if comparison.survives.carried]
     if carried:
         lines.append(
@@ -145,11 +148,11 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     ranked = [one.test for one in overall if one.test.p is not None]
     lines += [f"{random_factors(ranked)}."] if ranked else []
     lines += family_notes(here, 100.0 if found.fractions else 1.0)
-    lines += rate_notes([one.test for one in overall])
+    lines += rate_notes([one.test for one in here if one.subset == "all" or one.test.note])
     lines.append(
-        f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm. r: Spearman correlation"
-        f" of the mean score, and of the gain, with that distance, over {by.n} languages in {by.n_groups} {group_kind(by.n)};"
-        f" p by permutations within {permuted_within(by.n)}"
+        f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm, with 4 families or more."
+        f" r: Spearman correlation of the mean score, and of the gain, with that distance, over {by.n} languages in"
+        f" {by.n_groups} {group_kind(by.n)}; p by permutations within {permuted_within(by.n)}"
         + (f" (`{baseline.method}`: {p_phrase(by.p)}" if by.p is not None else f" (p not given: {by.reason}")
         + (
             f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."
@@ -161,7 +164,7 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     of_means = sorted(set(baseline.dropped))
     if set(of_means) != {drop for one in overall for drop in one.dropped}:
         lines.append(
-            f"mean and r leave out, for all methods alike: {listed(of_means)}."
+            f"mean and r leave out, for all methods alike: {shortened(of_means)}."
             if of_means
             else "mean and r are over all runs and languages, these too."
         )
@@ -180,13 +183,7 @@ def dropped_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     for one, without in of.items():
         some = ", ".join(without) if len(without) <= _NAMES else f"{len(without)} of {len(names)}"
         left.append(one if len(without) == len(names) else f"{one} from {some}")
-    return [f"left out: {listed(left)}."] if left else []
-
-
-def listed(things: Sequence[str]) -> str:
-    """Return things one after the other, and the number of those that are too many to name."""
-    more = len(things) - _NAMED
-    return "; ".join(things[:_NAMED]) + (f"; and {more} more, which JSON has" if more > 0 else "")
+    return [f"left out: {shortened(left)}."] if left else []
 
 
 def counted(number: int, noun: str) -> str:

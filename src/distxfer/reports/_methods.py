@@ -16,7 +16,7 @@ from distxfer.reports._compare import (
     overall_effect,
     starred,
 )
-from distxfer.reports._randomness import few_families, random_factors
+from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
 from distxfer.reports._survival import (
     class_table,
     each_target_table,
@@ -142,8 +142,8 @@ def _macro(one: Comparison | None, scale: float) -> str | None:
     """Return the effect on the macro-averaged score, with a star where p <= 0.05 after Holm."""
     if one is None or one.survives.macro is None:
         return None
-    p = one.survives.macro_p_holm
-    return f"{scale * one.survives.macro.effect:+.1f}{'*' if p is not None and p <= 0.05 else ''}"
+    macro = one.survives.macro
+    return f"{scale * macro.effect:+.1f}{'*' if significant(macro, one.survives.macro_p_holm) else ''}"
 
 
 def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
@@ -240,13 +240,15 @@ def _by_distance(found: MethodComparisons) -> Table:
         "languages",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
+    apart = [one for one in rests.comparisons if one.subset != "all"]
     tested: list[Comparison | Slope] = [*rests.comparisons, *found.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
         f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; Holm over the methods."
         f" {_basis(found)}",
-        f"{random_factors([one.test for one in rests.comparisons if one.subset != 'all'])}.",
-        *few_families(rests.comparisons),
+        f"{random_factors([one.test for one in apart])}.",
+        *family_notes(apart, scale),
+        *rate_notes([one.test for one in apart if one.test.note]),
         "slope: change of the gain per unit of distance, in points; its interval is over seeds, the languages being fixed.",
         "r: Spearman correlation of the gain with distance, over languages; p by permutations within"
         f" {' or '.join(dict.fromkeys(permuted_within(gain.n) for gain in gains.values() if gain)) or 'families'}"

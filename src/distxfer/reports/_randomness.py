@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from distxfer.errors import shortened
 from distxfer.reports._tables import p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.experiments import Comparison
     from distxfer.measure import Crossed
-
-_NAMED = 12  # methods that a note names; JSON has all
 
 
 def random_factors(tests: Sequence[Crossed]) -> str:
@@ -25,18 +24,29 @@ def random_factors(tests: Sequence[Crossed]) -> str:
     return f"random: seeds and {languages}; test items fixed"
 
 
+def significant(test: Crossed, p: float | None) -> bool:
+    """Return whether p, corrected or not, is at most 0.05 in a test that can be trusted with that.
+
+    One that treats related languages as independent cannot: docs/statistics.md has its false positives.
+    """
+    return p is not None and p <= 0.05 and test.note is None
+
+
 def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
-    """Return the mean effects over families, and where there are too few families to take them as random."""
-    means = [
-        f"`{one.method}` {_effect(one.test.by_family, scale)}"
-        for one in comparisons
-        if one.subset == "all" and one.test.by_family is not None and one.test.by_family.n_languages > 1
-    ]
-    more = len(means) - _NAMED
-    lines = [
-        f"by family (mean over families, each counts once; families are the units, no Holm): {'; '.join(means[:_NAMED])}"
-        + (f"; and {more} more, which JSON has." if more > 0 else ".")
-    ] * bool(means)
+    """Return the mean effects over families in every subset, and where families are too few to take them as random."""
+    lines: list[str] = []
+    for subset in dict.fromkeys(comparison.subset for comparison in comparisons):
+        means = [
+            f"`{comparison.method}` {_effect(comparison.test.by_family, scale)}"
+            for comparison in comparisons
+            if comparison.subset == subset
+            and comparison.test.by_family is not None
+            and comparison.test.by_family.n_languages > 1
+        ]
+        if means:
+            where = "" if subset == "all" else f", {subset}"
+            how = " (mean over families, each counts once; families are the units, no Holm)" if not lines else ""
+            lines.append(f"by family{where}{how}: {shortened(means)}.")
     return lines + few_families(comparisons)
 
 
@@ -50,8 +60,8 @@ def rate_notes(tests: Sequence[Crossed]) -> list[str]:
         if found is not None:
             rates = "; ".join(f"{100 * rate:.1f} % where {structure}" for structure, rate in found.rates.items())
             lines[
-                f"p <= 0.05 without any effect, as simulated (nearest setting: {found.n_languages} languages, {found.n_seeds}"
-                f" seeds): {rates} (docs/statistics.md)."
+                f"False positives in simulation at p <= 0.05 (nearest setting: {found.n_languages} languages in"
+                f" {found.n_families} families, {found.n_seeds} seeds): {rates} (docs/statistics.md)."
             ] = None
     return list(lines)
 

@@ -70,7 +70,7 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
 
 
 def _aligned(names: Sequence[str], run_names: Sequence[str], by_language: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Return the counts of a run by language for all `names`, of which it has its `own`."""
+    """Return the counts of a run by language for all `names`; the run has counts for `run_names` alone."""
     columns = [names.index(name) for name in run_names]
     aligned = {language: np.zeros((len(names), 3), dtype=np.int64) for language in by_language}
     for language, counts in by_language.items():

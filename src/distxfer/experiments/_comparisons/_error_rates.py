@@ -7,8 +7,9 @@ from functools import cache
 from math import log
 from pathlib import Path
 
-from distxfer.measure import Crossed
+from distxfer.measure import MIN_FAMILIES, Crossed
 
+_Rates = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 _FILE = Path(__file__).with_name("error_rates.json")  # written by scripts/structure_error_rates.py
 # What the structures of the simulation are, in words. The test of languages as independent is warned of families as well.
 _ALWAYS = {
@@ -28,24 +29,26 @@ class FalsePositives:
     """False positives at a nominal 5 % in the nearest simulated setting: `rates`, as fractions, by structure in words."""
 
     n_languages: int
+    n_families: int
     n_seeds: int
     rates: Mapping[str, float]
 
     def record(self) -> dict[str, object]:
         """Return it as JSON data."""
-        return {"n_languages": self.n_languages, "n_seeds": self.n_seeds, "rates": dict(self.rates)}
+        return {**vars(self), "rates": dict(self.rates)}
 
 
 def false_positives(test: Crossed) -> FalsePositives | None:
     """Return the simulated rates of a test like this one, None where it has no p or speaks of one language alone.
 
     The setting is the nearest simulated one, by the ratio of the numbers of languages, then of seeds; adding seeds was
-    simulated for 3 and then 5.
+    simulated for 3 and then 5. For a test with too few families to take them as random, it is one that has too few as well.
     """
     if test.p is None or test.n_languages < 2:
         return None
-    simulated = _rates()
-    size = min(simulated, key=lambda one: abs(log(int(one) / test.n_languages)))
+    simulated, families = _simulation()
+    sizes = [size for size in simulated if (families[size] < MIN_FAMILIES) == (test.note is not None)]
+    size = min(sizes, key=lambda size: abs(log(int(size) / test.n_languages)))
     seeds = min(simulated[size], key=lambda one: abs(log(int(one) / test.n_seeds)))
     independent = test.n_families is None or test.note is not None
     names = {**(_INDEPENDENT if independent else {}), **_ALWAYS, **({} if test.n_items else _FIXED_ITEMS)}
@@ -54,10 +57,11 @@ def false_positives(test: Crossed) -> FalsePositives | None:
     for structure, words in names.items():
         own = simulated[size][seeds] if structure in simulated[size][seeds] else simulated[size]["5"]
         rates[words] = round(own[structure][column] / 100, 4)
-    return FalsePositives(int(size), int(seeds), rates)
+    return FalsePositives(int(size), families[size], int(seeds), rates)
 
 
 @cache
-def _rates() -> Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]:
-    found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]] = json.loads(_FILE.read_text(encoding="utf-8"))
-    return found
+def _simulation() -> tuple[_Rates, Mapping[str, int]]:
+    """Return the rates in percent, by numbers of languages and seeds, structure and test; and the numbers of families."""
+    content = json.loads(_FILE.read_text(encoding="utf-8"))
+    return content["rates"], content["families"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from distxfer.errors import shortened
 from distxfer.experiments._comparisons._survival import LeaveOneOut, What
 from distxfer.measure import Crossed
 
 if TYPE_CHECKING:
     from distxfer.experiments._comparisons._compare import Comparison
-
-_NAMED = 12  # effects that a line names
 
 
 def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[str, ...]:
@@ -42,18 +41,18 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
             [f"`{comparison.method}` {scale * comparison.test.effect:+.1f} ({', '.join(of_weak)})"] if of_weak else []
         )
     lines = [
-        f"WARNING: without the {kind} `{item}`, more than half of the effect is lost, or its sign: {_named(names)}."
-        + (f" More than a third: {_named(large.pop((kind, item)))}." if (kind, item) in large else "")
+        f"WARNING: without the {kind} `{item}`, more than half of the effect is lost, or its sign: {shortened(names)}."
+        + (f" More than a third: {shortened(large.pop((kind, item)))}." if (kind, item) in large else "")
         for (kind, item), names in strong.items()
     ]
     lines += [
-        f"Note: without the {kind} `{item}`, more than a third of the effect is lost: {_named(names)}."
+        f"Note: without the {kind} `{item}`, more than a third of the effect is lost: {shortened(names)}."
         for (kind, item), names in large.items()
     ]
     if weak:
         lines.append(
             "WARNING: not shown to differ from 0, and one item decides the sign or more than half of the effect:"
-            f" {_named(weak)}."
+            f" {shortened(weak)}."
         )
     return tuple(lines)
 
@@ -67,8 +66,3 @@ def _shown(comparison: Comparison, result: LeaveOneOut) -> bool:
 def _with(test: Crossed, scale: float) -> str:
     between = "" if test.low is None or test.high is None else f" [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
     return f"{scale * test.effect:+.1f}{between}"
-
-
-def _named(names: Sequence[str]) -> str:
-    cut = len(names) - _NAMED
-    return "; ".join(names[:_NAMED]) + (f"; and {cut} more, which JSON has" if cut > 0 else "")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from distxfer.experiments._comparisons._cells import Full, Group
 from distxfer.experiments._comparisons._error_rates import false_positives
 from distxfer.languages import lineage
-from distxfer.measure import Crossed, crossed, crossed_unpaired, holm
+from distxfer.measure import MIN_FAMILIES, Crossed, crossed, crossed_unpaired, holm
 
 MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, each one is read by itself
 
@@ -31,22 +31,23 @@ def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def ranked(test: Crossed) -> Crossed:
-    """Return a test; one on 2 or 3 languages without interval and p, and with the reason: so few stand for no others."""
+    """Return a test; one on 2 or 3 languages without interval and p, and with the reason: so few stand for no others.
+
+    The same holds for 2 or 3 families in the test over families.
+    """
+    families = test.by_family
+    if families is not None and 1 < families.n_languages < MIN_FAMILIES:
+        reason = f"no ranking over {families.n_languages} families, at least {MIN_FAMILIES} are needed"
+        test = replace(test, by_family=_without_ranking(families, reason))
     if not 1 < test.n_languages < MIN_TARGETS:
         return test
     reason = f"no ranking over {test.n_languages} languages, at least {MIN_TARGETS} are needed: read each one by itself"
-    return replace(
-        test,
-        standard_error=None,
-        seed_share=None,
-        low=None,
-        high=None,
-        p=None,
-        item_share=None,
-        by_family=None,
-        note=None,
-        reason=test.reason or reason,
-    )
+    return _without_ranking(replace(test, by_family=None, note=None), reason)
+
+
+def _without_ranking(test: Crossed, reason: str) -> Crossed:
+    gone = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p", "item_share"))
+    return replace(test, **gone, reason=test.reason or reason)  # type: ignore[arg-type]
 
 
 def holm_over(tests: Sequence[Crossed]) -> list[float | None]:

@@ -10,7 +10,7 @@ from distxfer.experiments import MethodComparisons
 from distxfer.measure import Crossed
 from distxfer.reports import Table
 from distxfer.reports._methods import class_tables, main_table, survival, target_table
-from distxfer.reports._randomness import random_factors
+from distxfer.reports._randomness import random_factors, significant
 from distxfer.reports._report._charts import (
     AXIS,
     NAME_AXIS,
@@ -147,7 +147,8 @@ def by_language(facts: Facts) -> Section | None:
             f"The difference from {facts.baseline.name} on each target, from the nearest (top) to the farthest by"
             f" {facts.main_distance} distance (in brackets), and below it on near, far and all targets (diamonds).",
             "A language's interval is over seeds and speaks of that language alone; those of the diamonds take the languages"
-            " as random too. Filled marks: p ≤ 0.05 after Holm, over the languages of one method, or over the methods.",
+            " as random too. Filled marks: p ≤ 0.05 after Holm, over the languages of one method, or over the methods; a test"
+            " on languages of fewer than 4 families is never filled.",
         ),
         figures=(
             Figure(
@@ -225,7 +226,7 @@ def _forest_chart(pick: Pick, title: str, height: int) -> Drawn:
         base.mark_point(size=70, strokeWidth=2, opacity=1, fill="var(--paper)").encode(
             x=x, stroke=colour, shape=shape, tooltip=shown
         ),
-        base.transform_filter("isValid(datum.p) && datum.p <= 0.05")
+        base.transform_filter("datum.sure")
         .mark_point(size=70, filled=True, opacity=1, aria=False)
         .encode(x=x, color=colour, shape=shape, tooltip=shown),
     ).properties(height=height)
@@ -234,7 +235,8 @@ def _forest_chart(pick: Pick, title: str, height: int) -> Drawn:
 def _effect(test: Crossed, p: float | None) -> Row:
     scaled = {name: None if value is None else _SCALE * value for name, value in
               (("e", test.effect), ("lo", test.low), ("hi", test.high))}  # fmt: skip
-    return {**{name: number(value) for name, value in scaled.items()}, "p": number(p), "n": test.n_seeds}
+    return {**{name: number(value) for name, value in scaled.items()}, "p": number(p), "sure": significant(test, p),
+            "n": test.n_seeds}  # fmt: skip
 
 
 def _axis_title(facts: Facts) -> str:
