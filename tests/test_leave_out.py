@@ -438,6 +438,30 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
     }
 
 
+def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_path):
+    two_methods(tmp_path, lambda entry, language: 6)
+    for seed in range(3):
+        make_run(tmp_path, "other", seed, lambda entry, language: 25 + 5 * seed % 3)  # noqa: B023
+    path = next((tmp_path / "other").glob("*-s1")) / "predictions.parquet"
+    table = parquet.read_table(path)
+    for damage, reason in (
+        (
+            lambda: parquet.write_table(table.drop_columns(["prediction"]), path),
+            f"`{path}` has no column `prediction`; expected `language`, `example_id`, `label`, `prediction`. Run the recipe"
+            " again with `--again`",
+        ),
+        (path.unlink, f"`{path}` cannot be read"),
+    ):
+        damage()
+        compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
+        assert overall(compared).test.n_items == 3 * N
+        assert overall(compared, "other").test.n_items is None
+        notes = compared.comparisons.notes
+        assert any(
+            note.startswith(f"test items are fixed where seed `1` of `other` is compared: {reason}") for note in notes
+        )
+
+
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):
     entry = overall(two_methods(tmp_path / "one", lambda entry, language: 6, targets=["deu"]))
     assert entry.test == entry.each[0].test

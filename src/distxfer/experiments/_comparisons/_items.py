@@ -23,10 +23,14 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Items:
-    """Whether each run is right (1) or wrong (0), by method and seed: (languages, items), NaN where there is no such item."""
+    """Whether each run is right (1) or wrong (0), by method and seed: (languages, items), NaN where there is no such item.
+
+    `missing` says of runs that are not here why; empty where none is here.
+    """
 
     languages: tuple[str, ...]
     right: Mapping[tuple[str, str], Array]
+    missing: tuple[str, ...] = ()
 
     def differences(
         self, weights: Mapping[str, float], languages: Sequence[str], seeds: Mapping[str, Sequence[str]]
@@ -51,34 +55,45 @@ def read_items(
     *,
     unit: float = 1.0,
     without: str = "",
-) -> Items | None:
+) -> Items:
     """Return which items the runs got right: `folders` has the run that each method and seed has a language's score from.
 
-    Items of the class `without` are left out, as they must be in the scores. None where the predictions of a run cannot be
-    read, or where their means, times `unit`, are not its scores. Raises Damaged for predictions that the run did not write.
+    Items of the class `without` are left out, as they must be in the scores. A run is missing whose predictions cannot
+    be read, or whose means, times `unit`, are not its scores: only what is compared with it is then tested without items.
+    Raises Damaged for predictions that the run did not write.
     """
     languages = tuple(sorted({code for by_language in folders.values() for code in by_language}))
     columns: dict[str, int] = {}
     found: dict[tuple[str, str], list[tuple[int, Array, Array]]] = {}
+    missing = []
     for (method, seed), by_language in folders.items():
         try:
             answers = {folder: _right(folder, without) for folder in set(by_language.values())}
         except Damaged:  # without its items the test would be another one, and nobody would know why
             raise
-        except InputError:
-            return None
-        own = found.setdefault((method, seed), [])
+        except InputError as error:
+            missing.append(_without_items(method, seed, str(error).rstrip(".")))
+            continue
+        rows = []
         for code, folder in by_language.items():
             names, right = answers[folder].get(code, (np.empty(0, dtype=object), np.empty(0)))
             if not right.size or abs(unit * right.mean() - scores[method][seed][code]) > 1e-6 * unit:
-                return None
+                reason = f"`{folder / 'predictions.parquet'}` does not have the run's accuracy in `{code}`"
+                missing.append(_without_items(method, seed, reason))
+                break
             places = np.array([columns.setdefault(name, len(columns)) for name in names])
-            own.append((languages.index(code), places, unit * right))
+            rows.append((languages.index(code), places, unit * right))
+        else:
+            found[method, seed] = rows
     tables = {key: np.full((len(languages), len(columns)), np.nan) for key in found}
     for key, rows in found.items():
         for row, places, right in rows:
             tables[key][row, places] = right
-    return Items(languages, tables)
+    return Items(languages, tables, tuple(missing) if found else ())
+
+
+def _without_items(method: str, seed: str, reason: str) -> str:
+    return f"test items are fixed where seed `{seed}` of `{method}` is compared: {reason}"
 
 
 def _right(folder: Path, without: str) -> dict[str, tuple[npt.NDArray[np.object_], Array]]:
@@ -86,7 +101,9 @@ def _right(folder: Path, without: str) -> dict[str, tuple[npt.NDArray[np.object_
     table = stored_predictions(folder)
     if without:
         table = table.filter(compute.field("label") != without)
-    codes, names, label, prediction = (table[name].to_numpy() for name in table.column_names)
+    codes, names, label, prediction = (
+        table[name].to_numpy() for name in ("language", "example_id", "label", "prediction")
+    )
     right = (label == prediction).astype(np.float64)
     kinds, rows = np.unique(codes.astype(str), return_inverse=True)
     return {str(code): (names[rows == number], right[rows == number]) for number, code in enumerate(kinds)}

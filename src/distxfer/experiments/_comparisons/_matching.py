@@ -122,6 +122,7 @@ def match(
         if str(run.data["seed"]) in own[one.name]
     }
     items = read_items(folders, own) if metric == _MEAN_OF_ITEMS else None
+    notes = [*notes, *(items.missing if items else ())]
     names = recipe["model"]["name"], recipe["task"]["name"]
     group = Group(*names, base.name, own, far_from, middle, True, collapsed, items)
     return Matched(base, tuple(methods), group, metric, source, name, tuple(notes), tuple(left_out))

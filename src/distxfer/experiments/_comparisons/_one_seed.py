@@ -9,7 +9,7 @@ from pyarrow import ArrowException, Table
 
 from distxfer._durable import read_table
 from distxfer.data import Task
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.experiments._results._corpus import corpora
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._results._selection import selection_of, selection_warnings
@@ -155,12 +155,19 @@ def stored_answers(folder: Path) -> Answers:
 
 
 def stored_predictions(folder: Path) -> Table:
-    """Return the table of a run's test predictions; raises InputError where it cannot be read."""
+    """Return the table of a run's test predictions; raises InputError where it cannot be read or lacks a column."""
     path = folder / "predictions.parquet"
     try:
-        return read_table(path, _COLUMNS)
+        table = read_table(path, _COLUMNS)
     except (OSError, ArrowException, KeyError) as error:
         raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
+    missing = [name for name in _COLUMNS if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"`{path}` has no column {listed(f'`{name}`' for name in missing)}; expected"
+            f" {listed(f'`{name}`' for name in _COLUMNS)}. Run the recipe again with `--again`."
+        )
+    return table
 
 
 def _check_same(first: Answers, second: Answers, baseline: Path, method: Path) -> None:
