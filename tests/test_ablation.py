@@ -155,6 +155,13 @@ def test_a_single_change_is_what_compare_says(results):
     assert effect.test == compared.test
 
 
+def test_the_parallel_text_is_named(results):
+    found = ablated(results)
+    assert found.corpora == ("parallel text: `toy`, of unknown size.",)
+    assert found.corpora[0] in ablation_tables(found)[0].notes
+    assert found.records()["corpora"] == list(found.corpora)
+
+
 def test_what_has_no_match_is_named(results):
     found = ablated(results)
     rate = changes_of(found)[("phase.finetune.learning_rate", 1e-4, 5e-5),]

@@ -169,6 +169,7 @@ def test_retrieval_and_drift_are_what_a_run_finds(tmp_path, tiny, tiny_settings,
         (ours,) = [one for one in got.rows if [one.measure, one.layer, one.language, one.moment] == place]
         assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6), row["n"])
     assert got.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
+    assert any(note.startswith("parallel text: ") and "(domain unknown), " in note for note in got.notes)
     table = measure_tables(got)[1]
     assert table.title.startswith("Translations found, last layer")
     kinds = [f"retrieval_{kind}_forward" for kind in ("weak", "strong", "csls")]

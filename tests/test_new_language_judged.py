@@ -249,6 +249,7 @@ def test_an_interval_with_0_in_it_is_the_baseline(tmp_path):
     assert "; the gain of `own` is +" in said
     assert said.endswith(").")
     assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(found)[0].notes)
+    assert any(note.startswith("parallel text: ") for note in outcome_tables(found)[0].notes)
 
 
 def test_a_method_that_is_worse(tmp_path):

@@ -92,10 +92,14 @@ def test_slow_passes_are_timed_once(monkeypatch):
 
 
 def test_a_dry_run_says_what_the_time_is_estimated_from(cli, tiny_settings):
-    answer = cli("train", "recipe=plain", *tiny_settings, "--dry-run", "--json")
+    words = ["recipe=plain", *tiny_settings, "task.max_length=4", "--json"]
+    answer = cli("train", *words, "--dry-run")
     facts = json.loads(answer.stdout)
     assert facts["estimated from"].endswith("warm encodings on this machine")
     assert facts["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
+    assert any(one["what"] == "cut" for one in facts["data_issues"])
+    assert facts["data_issues"] == json.loads(cli("validate", *words).stdout)["data_issues"]
+    assert "Texts cut off at `task.max_length` = 4 tokens: " in answer.stderr
 
 
 @pytest.mark.parametrize("more", [[], ["phase.finetune.interventions=sparse,freeze", "intervention.freeze.layers=1,2"]])

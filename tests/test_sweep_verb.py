@@ -46,6 +46,7 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
     rows = [line.split() for line in shown.stdout.splitlines() if "waiting" in line]
     assert [(row[0], row[1]) for row in rows] == [("plain", "0"), ("drift_reg", "0")]
     assert "  2 runs, 0 done. The others: about " in shown.stdout
+    assert "(domain unknown), 64 pairs in 2 languages." in " ".join(shown.stdout.split())
     assert shown.stderr.splitlines() == [
         "Timing a few steps of plain (1 of 2).", "Timing a few steps of drift_reg (2 of 2).",
     ]  # fmt: skip
@@ -61,6 +62,8 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
     ]  # fmt: skip
     assert [one["id"] for one in found] == [run.id for run in plan.runs]
     assert [one["seconds"] is None for one in found] == [True, False, False, False]
+    assert [one["parallel text"] is None for one in found] == [True, False, False, False]
+    assert found[1]["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions:
 
     found = ablate(collection, baseline, interactions=interactions, **asked)
     _show(form, found.records, lambda: ablation_tables(found), lambda: ablation_data(found))
-    _tell(form, (*found.warnings, *found.notes, *found.left_out))
+    _tell(form, (*found.warnings, *found.notes, *found.corpora, *found.left_out))
 
 
 def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:

@@ -153,6 +153,8 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
     from distxfer.experiments import outlook
 
     found = outlook(recipe, results)
+    for note in found.notes:
+        notice(note)
     facts: dict[str, Any] = {
         "folder": str(found.folder),
         "done already": found.done,
@@ -168,6 +170,8 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
         "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
         "estimated from": found.basis,
     }
+    if as_json:
+        facts["data_issues"] = [dataclasses.asdict(one) for one in found.issues]
     write_facts(facts, as_json)
 
 

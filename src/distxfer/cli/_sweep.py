@@ -131,7 +131,7 @@ def _common(records: list[dict[str, Any]]) -> str:
 
 
 def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> None:
-    from distxfer.experiments import forecast
+    from distxfer.experiments import corpus_lines, forecast
     from distxfer.reports import Table
 
     for text in plan.notices:
@@ -146,6 +146,7 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
             "seconds": None if one.seconds is None else round(one.seconds),
             "disk (MB)": None if one.megabytes is None else round(one.megabytes),
             "estimated from": one.basis or None,
+            "parallel text": one.parallel or None,
         }
         for one in forecast(plan, results, notice, retry_failed=retry_failed)
     ]
@@ -153,6 +154,7 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
     alone = f", {left} failed and left alone" if left and not retry_failed else ""
     seconds, disk = (sum(one[key] or 0 for one in records) for key in ("seconds", "disk (MB)"))
     columns = ("recipe", "overrides", "seed", "id", "status", "seconds", "disk (MB)")
+    texts = {f"{one['recipe']}/{one['id']}": [one["parallel text"]] for one in records if one["parallel text"]}
     table = Table(
         columns,
         [tuple(one[key] for key in columns) for one in records],
@@ -163,6 +165,7 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
             *dict.fromkeys(
                 f"seconds: estimated, for each id, from {one['estimated from']}." for one in records if one["seconds"]
             ),
+            *corpus_lines(texts),
         ),
     )
     show_tables(as_json, lambda: records, lambda: [table])

@@ -15,6 +15,7 @@ from distxfer.experiments._recipes._files import description as description
 from distxfer.experiments._recipes._files import recipe_files as recipe_files
 from distxfer.experiments._recipes._files import recipe_path as recipe_path
 from distxfer.experiments._results._corpus import corpora as corpora
+from distxfer.experiments._results._corpus import corpus_lines as corpus_lines
 from distxfer.experiments._results._corpus import corpus_of as corpus_of
 from distxfer.experiments._results._corpus import corpus_text as corpus_text
 from distxfer.experiments._results._distances import stored_distances as stored_distances

@@ -73,6 +73,7 @@ def _effects(found: Ablation) -> Table:
         *_notes_of_unmatched(found),
         *([f"no effect of: {shortened(found.unmatched)}."] if found.unmatched else []),
         *found.notes,
+        *found.corpora,
         *left_out_notes(found.collapsed, found.left_out),
     )
     return Table(("setting", "value", "against", *_TESTED), rows, "what each setting contributes", notes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distxfer._durable import atomic_file
 from distxfer._markdown import markdown, markdown_code
+from distxfer.experiments import corpora
 from distxfer.reports._language import fact_records, language_tables
 from distxfer.reports._recommendation import (
     SENTENCE,
@@ -93,6 +94,7 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
             "low": estimate.expected.low,
             "high": estimate.expected.high,
             "smallest_gain": estimate.smallest,
+            "corpora": list(estimate.corpora),
         },
     }
 
@@ -171,7 +173,7 @@ def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
         f" {estimate.runs} still to be done, {time_text(estimate)} (estimated, for each recipe, from"
         f" {estimate.basis})."
     )
-    return [runs, _expectation(plan, estimate)]
+    return [runs, _expectation(plan, estimate), *estimate.corpora]
 
 
 def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
@@ -217,6 +219,9 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
         *_RIGHT.get(plan.has.output, ()),
         *_shown_to_work(found),
         *(_details(outcome) if found.test is not None else ()),
+        *corpora(
+            {one.data["recipe"]["name"]: [one.data] for one in (*outcome.baseline.values(), *outcome.method.values())}
+        ),
     ]
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
 

@@ -24,6 +24,7 @@ from distxfer.experiments._checkpoints._notes import notes_of
 from distxfer.experiments._checkpoints._relations import Method, Relation, relate
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._results._corpus import corpus_record, corpus_text
 from distxfer.experiments._results._result import result_of_model, unverified
 from distxfer.experiments._runs._checks import check_pooling
 from distxfer.experiments._runs._issues import measured_parts
@@ -192,6 +193,7 @@ def measure(
     rows = _rows(taken, task, parallel, every, unbiased)
     scored = _scored(tuned, recipe.task.max_length, task, every, taken["after"])
     metric = kind_of(task).metrics[0]
+    corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
     transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, every)
     found = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
@@ -216,7 +218,11 @@ def measure(
         transfer=transfer,
         relations=found.relations,
         decomposition=found.decomposition,
-        notes=(*notes_of(encoders, taken, task, parallel, rows, scored, languages.source, unbiased), *found.notes),
+        notes=(
+            *notes_of(encoders, taken, task, parallel, rows, scored, languages.source, unbiased),
+            *([f"parallel text: {corpus_text(corpus)}."] if corpus else []),
+            *found.notes,
+        ),
     )
 
 

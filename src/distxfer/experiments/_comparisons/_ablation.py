@@ -12,6 +12,7 @@ from distxfer.experiments._comparisons._compare import Comparison, compared
 from distxfer.experiments._comparisons._design import Axis, Effect, Response, design, effects, responses
 from distxfer.experiments._comparisons._matching import Matched, match
 from distxfer.experiments._comparisons._tests import holm_over, test_record
+from distxfer.experiments._results._corpus import corpora
 from distxfer.experiments._results._selection import selection_warnings
 
 # A control, by the last part of its key and its value; with the keys beside it that are idle, or another's, under it:
@@ -57,6 +58,7 @@ class Ablation:
     controls: tuple[Control, ...]
     unmatched: tuple[str, ...]
     notes: tuple[str, ...]
+    corpora: tuple[str, ...]
     left_out: tuple[str, ...]
 
     @property
@@ -83,6 +85,7 @@ class Ablation:
             "controls": [record for one in self.controls for record in _control_records(one)],
             "unmatched": list(self.unmatched),
             "notes": list(self.notes),
+            "corpora": list(self.corpora),
             "left_out": list(self.left_out),
         }
 
@@ -132,6 +135,7 @@ def ablate(
         controls=controls,
         unmatched=unmatched,
         notes=(*found.notes, *incomplete, *unpaired, *(_no_interaction(pairs, alone) if interactions else ())),
+        corpora=tuple(corpora({one.name: [run.data for run in one.runs] for one in found.methods})),
         left_out=found.left_out,
     )
 

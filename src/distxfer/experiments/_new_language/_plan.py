@@ -23,6 +23,7 @@ from distxfer.experiments._new_language._workspace import (
 )
 from distxfer.experiments._recipes._files import shipped_folder
 from distxfer.experiments._recipes._recipe import Recipe, load_recipe
+from distxfer.experiments._results._corpus import corpus_lines
 from distxfer.experiments._results._result import Result, read_result
 from distxfer.experiments._runs._run import outlook, train
 from distxfer.languages import canonical, language_name
@@ -39,7 +40,7 @@ _MOST_SEEDS = 1000  # as a sweep refuses more runs
 class Estimate:
     """What to expect of the runs: how many are to be done, the seconds they take here, the smallest gain they can show.
 
-    `basis` says what the seconds of each recipe are estimated from.
+    `basis` says what the seconds of each recipe are estimated from, `corpora` which parallel text the recipes have.
 
     `expected` is the fact of the check that says which score plain fine-tuning may have; `smallest` is None where it says
     nothing.
@@ -50,6 +51,7 @@ class Estimate:
     basis: str
     expected: Fact
     smallest: float | None
+    corpora: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def estimate_language(plan: LanguagePlan, results: Path) -> Estimate:
     `results` is where finished runs of `plain` on the same task are looked for, which say what score to expect and how seeds
     differ. Raises InputError for what only the encoder can tell of a recipe, such as a layer that it does not have.
     """
-    runs, seconds, basis = 0, 0.0, ""
+    runs, seconds, basis, texts = 0, 0.0, "", {}
     for path in plan.recipes:
         one = outlook(load_recipe(str(path)), plan.folder)
         folders = [one.folder.with_name(_with_seed(one.folder, seed)) for seed in range(plan.seeds)]
@@ -154,12 +156,13 @@ def estimate_language(plan: LanguagePlan, results: Path) -> Estimate:
         runs += left
         seconds += left * (one.training_seconds + one.measuring_seconds)
         basis = one.basis
+        texts[path.stem] = [one.parallel]
     expected = next(one for one in plan.facts if one.section == "expected")
     can_be_shown = any(one.measure == "smallest_gain" and one.value is not None for one in plan.facts)
     spread, smallest = seed_spread(plan.base, results), None
     if can_be_shown and isinstance(expected.value, float) and spread is not None:
         smallest = smallest_gain(plan.has.tests, plan.seeds, accuracy=expected.value, seed_sd=spread)
-    return Estimate(runs, seconds, basis, expected, smallest)
+    return Estimate(runs, seconds, basis, expected, smallest, tuple(corpus_lines(texts)))
 
 
 def carry_out(

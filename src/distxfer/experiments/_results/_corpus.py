@@ -43,12 +43,15 @@ def _are_sizes(pairs: object) -> bool:
 
 
 def corpora(methods: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[str]:
-    """Return a line for each parallel text that the runs of some methods have, by the results' data; methods that share one
-    stand in one line.
-    """
+    """Return a line for each parallel text that the runs of some methods have, by the results' data."""
+    return corpus_lines({name: map(corpus_of, results) for name, results in methods.items()})
+
+
+def corpus_lines(methods: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a line for each parallel text of some methods, given in words; methods that share one stand in one line."""
     by_text: dict[str, list[str]] = {}
-    for name, results in methods.items():
-        for text in dict.fromkeys(map(corpus_of, results)):
+    for name, texts in methods.items():
+        for text in dict.fromkeys(texts):
             by_text.setdefault(text, []).append(f"`{name}`")
     if len(by_text) == 1:
         return [f"parallel text: {text}." for text in by_text]

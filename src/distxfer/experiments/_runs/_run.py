@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
-from distxfer.data import Example, kind_of
+from distxfer.data import Example, Issue, kind_of
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError, counted, enough_memory
 from distxfer.experiments._recipes._recipe import Recipe
@@ -73,7 +73,7 @@ class Outlook:
     `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
     draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
     one takes the place of the other, or one and the model; not the tables. The seconds leave out what `[diagnostics]` asks
-    for, and mining; `basis` says what they are estimated from.
+    for, and mining; `basis` says what they are estimated from. `notes` and `issues` are those of `validate`.
     """
 
     folder: Path
@@ -85,6 +85,8 @@ class Outlook:
     measuring_seconds: float
     basis: str
     megabytes: float
+    notes: tuple[str, ...]
+    issues: tuple[Issue, ...]
 
 
 def validate(recipe: Recipe) -> Prepared:
@@ -103,6 +105,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     prepared, team = prepare(recipe), Team(precision=recipe.model.precision)
     folder = prepared.folder(results)
     assembled = assemble(prepared, team)
+    prepared = with_issues(prepared, assembled)
     # The test before and after training, after it with dev; where windows are scored, the test once more.
     splits = ("test",), _SCORED, *(() if assembled.encoder.output in ("text", "state") else (("test",),))
     passes = [[text for part in _texts(prepared, chosen) for text in part] for chosen in splits]
@@ -128,6 +131,8 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         measuring_seconds=measuring,
         basis=f"{counted(steps, 'warm steps')} of training and {counted(encoded, 'warm encodings')} on this machine",
         megabytes=(checkpoint + max(checkpoint, model)) / 2**20,
+        notes=prepared.notes,
+        issues=prepared.issues,
     )
 
 

@@ -69,7 +69,7 @@ class Progress:
 class Forecast:
     """What a run will take; `status` is what it would be now, and the numbers are None where there is nothing to do.
 
-    `basis` says what the seconds are estimated from.
+    `basis` says what the seconds are estimated from, `parallel` which parallel text the run has.
     """
 
     run: PlannedRun
@@ -77,6 +77,7 @@ class Forecast:
     seconds: float | None
     megabytes: float | None
     basis: str = ""
+    parallel: str = ""
 
 
 def sweep(
@@ -135,15 +136,16 @@ def forecast(
     now = {run: standing_of(run) for run in plan.runs}
     left = ("done before",) if retry_failed else ("done before", "failed before")
     ids = list(dict.fromkeys(run.id for run, one in now.items() if one.status not in left))
-    known: dict[str, tuple[float, float, str]] = {}
+    known: dict[str, tuple[float, float, str, str]] = {}
     for run in plan.runs:
         if run.id in ids and run.id not in known:
             notice(
                 f"Timing a few steps of {' '.join((run.recipe.name, *run.varied))} ({len(known) + 1} of {len(ids)})."
             )
             found = outlook(run.recipe, results)
-            known[run.id] = (found.training_seconds + found.measuring_seconds, found.megabytes, found.basis)
-    none = (None, None, "")
+            seconds = found.training_seconds + found.measuring_seconds
+            known[run.id] = (seconds, found.megabytes, found.basis, found.parallel)
+    none = (None, None, "", "")
     return [Forecast(run, one.status, *(none if one.status in left else known[run.id])) for run, one in now.items()]
 
 
