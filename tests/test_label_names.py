@@ -305,6 +305,176 @@ def test_names_in_a_card_that_cannot_be_read_are_refused(tmp_path, info):
         read(folder)
 
 
+def card_of(legends):
+    """Return a dataset card with the legend of `label` in each configuration."""
+    lines = ["---", "dataset_info:"]
+    for configuration, legend in legends.items():
+        lines += [
+            f"- config_name: {configuration}",
+            "  features:",
+            "  - name: label",
+            "    dtype:",
+            "      class_label:",
+        ]
+        lines += ["        names:", *(f"          '{number}': {name}" for number, name in legend.items())]
+    return "\n".join([*lines, "---", ""])
+
+
+def own_csv(folder, train, test, legends):
+    """Write CSV of these labels for training in English and tests in English and German, and a card."""
+    (folder / "README.md").write_text(card_of(legends))
+    for path, labels in (("eng/train", train), ("eng/test", train), ("deu/test", test)):
+        (folder / path).parent.mkdir(exist_ok=True)
+        rows = "".join(f"text {number},{label}\n" for number, label in enumerate(labels))
+        (folder / f"{path}.csv").write_text("text,label\n" + rows)
+    return folder
+
+
+STARS = {"default": dict(enumerate("12345"))}
+POLAR = {"default": {0: "'-1'", 1: "'0'", 2: "'1'"}}
+ORDERS = {"eng": {0: "good", 1: "bad"}, "deu": {0: "bad", 1: "good"}}
+
+
+@pytest.mark.parametrize(
+    ("legends", "train", "test", "names"),
+    [
+        (STARS, "01234", "01234", "12345"),
+        (STARS, "01234", "123", "234"),  # the file of the source can only be read as numbers
+        (STARS, "12345", "123", "123"),  # and here as names
+        (POLAR, "012", "01", ["-1", "0"]),
+        (POLAR, ["-1", "0", "1"], "01", "01"),
+        (ORDERS, ["0.0", "1.0"], ["0.0", "1.0"], ["bad", "good"]),
+        (ORDERS, [" 0 ", "+1"], [" 0 ", "+1"], ["bad", "good"]),
+        (ORDERS, [" good ", "bad"], ["bad", " good"], ["bad", "good"]),
+        ({"default": {1: "good", 2: "bad", 3: "ugly"}}, "12", "12", ["good", "bad"]),
+        ({"default": {0: "no", 1: "yes"}}, "01", "01", ["no", "yes"]),  # YAML 1.1 has these as False and True
+    ],
+)
+def test_a_column_of_csv_holds_numbers_or_names(tmp_path, legends, train, test, names):
+    assert labels_of(read(own_csv(tmp_path, train, test, legends)), "deu") == list(names)
+
+
+def test_a_column_that_can_be_read_in_both_ways_is_refused(tmp_path):
+    folder = own_csv(tmp_path, "01", "01", {"eng": {0: 1, 1: 0}, "deu": {0: 0, 1: 1}})
+    complains(
+        f"`{folder / 'eng' / 'train.csv'}` has `0` in `label`, which is the name `0` of a label or the number of the label `1`:"
+        ' the dataset card fits both. Write the file as JSON lines, where 0 is a number and "0" a name.',
+        folder,
+    )
+
+
+def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(tmp_path):
+    folder = own_csv(tmp_path, "01234", "12345", STARS)
+    complains(
+        f"`label` holds numbers of the labels in `{folder / 'eng' / 'train.csv'}`, but names in"
+        f" `{folder / 'deu' / 'test.csv'}`. Write the labels of all files as names, or of all as numbers.",
+        folder,
+    )
+
+
+def test_a_column_of_numbers_and_names_is_refused(tmp_path):
+    folder = own_csv(tmp_path, ["0", "bad"], "01", {"default": {0: "good", 1: "bad"}})
+    complains(
+        f"`{folder / 'eng' / 'train.csv'}` has names of labels in `label`, such as `bad`, but also `0`, which is none of them:"
+        " good, bad. Write all labels as names, or all as numbers.",
+        folder,
+    )
+
+
+@pytest.mark.parametrize("label", ["7.0", "+7", "ugly", "9" * 5000])
+def test_what_is_no_number_of_the_legend_is_refused(tmp_path, label):
+    folder = own_csv(tmp_path, ["0", "1", label], "01", {"default": {0: "good", 1: "bad"}})
+    shown = label if len(label) < 60 else f"{label[:60]} ..."
+    complains(
+        f"`{folder / 'eng' / 'train.csv'}:4` has the label `{shown}`, but the file names 2 labels, from 0 on: good, bad.",
+        folder,
+    )
+
+
+def test_a_number_that_is_no_key_of_the_legend_is_refused(tmp_path):
+    folder = own_csv(tmp_path, "012", "12", {"default": {1: "good", 2: "bad"}})
+    complains(
+        f"`{folder / 'eng' / 'train.csv'}:2` has the label `0`, but the file names 2 labels: 1 is good, 2 is bad.",
+        folder,
+    )
+
+
+@pytest.mark.parametrize(("labels", "names"), [([0, 1], ["1", "0"]), (["0", "1"], ["0", "1"])])
+def test_json_tells_numbers_from_names(tmp_path, labels, names):
+    (tmp_path / "README.md").write_text(card_of({"default": {0: 1, 1: 0}}))
+    write_rows(tmp_path, {path: [{"text": "a", "label": label} for label in labels] for path in PATHS})
+    assert labels_of(read(tmp_path), "deu") == names
+
+
+PATHS = ("eng/train", "eng/test", "deu/test")
+
+
+def write_rows(folder, files):
+    for path, rows in files.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / f"{path}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def companied(folder, orders):
+    """Write the four sentences with numbers under `label` and their names under `label_text`."""
+    rows = {
+        path: [{"text": text, "label": orders[path[:3]].index(name), "label_text": name} for text, name in SENTENCES]
+        for path in PATHS
+    }
+    write_rows(folder, rows)
+    return folder
+
+
+def test_names_beside_numbers_that_differ_between_files_are_refused(tmp_path):
+    folder = companied(tmp_path, {"eng": ("good", "bad"), "deu": ("bad", "good")})
+    complains(
+        f"`{folder / 'deu' / 'test.jsonl'}` has the number `1` in `label` for the label that `label_text` calls `good`, but"
+        f" `{folder / 'eng' / 'train.jsonl'}` has `0`. Set `task.columns.label` to `label_text`.",
+        folder,
+    )
+    task = read(folder, columns={"label": "label_text"})
+    assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
+
+
+def test_names_beside_numbers_that_agree_change_nothing(tmp_path):
+    assert read(companied(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})).labels == ("0", "1")
+
+
+def test_a_key_that_repeats_in_a_row_is_refused(tmp_path):
+    folder = companied(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    path = folder / "deu" / "test.jsonl"
+    path.write_text('{"text": "a", "label": 0}\n{"text": "b", "label": 0, "label": 1}\n')
+    complains(f"`{path}:2` is not JSON that can be read: the key `label` is there twice in one object.", folder)
+
+
+def test_the_names_of_another_language_s_configuration_are_said(tmp_path):
+    task = read(own_csv(tmp_path, "01", "01", {"eng": {0: "good", 1: "bad"}}))
+    said = (
+        "`deu/test.csv`: the names of its labels are those of the configuration `eng` in `README.md`,"
+        " which has none for `deu`."
+    )
+    assert [note for note in task.notes if "configuration" in note] == [said]
+
+
+def test_one_name_of_two_numbers_is_refused(tmp_path):
+    folder = own_csv(tmp_path, "01", "01", {"default": {0: "good", 1: "good"}})
+    with pytest.raises(
+        InputError, match="cannot be read: two numbers of labels have one name, or two names one number"
+    ):
+        read(folder)
+
+
+def test_a_list_is_no_dataset_infos(tmp_path):
+    folder = companied(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
+    path = folder / "dataset_infos.json"
+    path.write_text("[1, 2]")
+    complains(
+        f"The dataset card `{path}` cannot be read: expected an object with a key for each configuration. Repair it, or move it"
+        " away.",
+        folder,
+    )
+
+
 def hub_copy(folder, repository_path, names, column="ner_tags"):
     """Write parts of a dataset in the layout of `wikiann`, with the tags in this order."""
     for split in ("train", "validation", "test"):

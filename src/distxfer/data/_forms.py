@@ -1,13 +1,14 @@
 """How the rows of a user's files become the examples of each kind of task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast, final
 
 import pyarrow as pa
 
 from distxfer.data._examples import Answer, Label, Tags
+from distxfer.data._legends import Legend
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, counted, did_you_mean, listed
 
@@ -84,7 +85,7 @@ def _is_number(label: str) -> bool:
     return label.removeprefix("-").isdecimal()
 
 
-def _unnamed(row: Row, label: str, names: Sequence[str]) -> str:
+def _unnamed(row: Row, label: str, names: Legend) -> str:
     """Return the complaint about a label that is not among the names of its column."""
     if label == "-1":
         return f"`{row.place}` has the label `-1`. {_WITHHELD}"
@@ -93,7 +94,10 @@ def _unnamed(row: Row, label: str, names: Sequence[str]) -> str:
             f"`{row.place}` has the label `{label}`, whose name differs between the configurations of the dataset card, and"
             " none of them is called as the file's language or folder. Write the names into the file."
         )
-    there = f"names {len(names)} labels, from 0 on: {listed(names)}"
+    if list(names) == list(range(len(names))):
+        there = f"names {len(names)} labels, from 0 on: {listed(names.values())}"
+    else:
+        there = f"names {len(names)} labels: {listed(f'{number} is {name}' for number, name in names.items())}"
     return f"`{row.place}` has the label `{_short(label)}`, but the file {there}."
 
 
@@ -114,8 +118,9 @@ class Labels:
         """
         name = row.name(label, "label")
         if name not in self._numbers:
-            if column in row.table.names and _is_number(name) and name not in row.table.names[column]:
-                raise InputError(_unnamed(row, name, row.table.names[column]))
+            legend, numbered = row.table.names.get(column), _is_number(name) or column in row.table.readings
+            if legend is not None and numbered and name not in legend.values():
+                raise InputError(_unnamed(row, name, legend))
             if self._train is not None:
                 raise InputError(
                     f"`{row.place}` has the label `{_short(name)}`, which `{self._train.path}` does not have."

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from distxfer.data._examples import Answer, Data, Example, Issue, Tags, Task
-from distxfer.data._legends import CARDS, Card, Names, read_card, with_names
-from distxfer.data._tables import Table
+from distxfer.data._legends import CARDS, Card, Legend, Names, read_card, with_names
+from distxfer.data._tables import Table, unrepeated
 from distxfer.errors import InputError, did_you_mean, listed, reason
 from distxfer.languages import canonical
 
@@ -98,7 +98,7 @@ class Row:
         if (
             isinstance(value, str)
             and value.isdecimal()
-            and value in self.names.get(column, ())
+            and value in self.names.get(column, {}).values()
             and int(value) < len(labels)
         ):
             return int(value)
@@ -196,7 +196,7 @@ def _snapshot(dataset: Dataset, revision: str, patterns: list[str], section: str
         ) from error
 
 
-def _records(path: Path, names: dict[str, tuple[str, ...]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _records(path: Path, names: dict[str, Legend]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield (line, record) for each row of a file of JSON lines or Parquet; `names` are of the numbers, and a schema's added."""
     if path.suffix != ".gz":
         yield from Table(path, names=names)
@@ -213,7 +213,7 @@ def _records(path: Path, names: dict[str, tuple[str, ...]]) -> Iterator[tuple[in
 
 def _record(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, object_pairs_hook=unrepeated)
     except (ValueError, RecursionError) as error:
         raise InputError(f"`{path}:{number}` is not JSON that can be read: {error}. Get the file anew.") from error
     if not isinstance(record, dict):
@@ -361,8 +361,9 @@ def _examples(
 ) -> tuple[Example, ...]:
     """Return the examples of a part, each with an id of its own; count what is left out, note other orders of the labels."""
     examples: dict[str, Example] = {}
+    in_order = dict(enumerate(labels))
     for row in copy.rows(split, language):
-        if any(set(names) == set(labels) and names != tuple(labels) for names in row.names.values()):
+        if any(set(legend.values()) == set(labels) and legend != in_order for legend in row.names.values()):
             renumbered[language] = None
         example = read(row)
         if isinstance(example, str):

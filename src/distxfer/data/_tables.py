@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distxfer.data._files import decoded_lines, lines
-from distxfer.data._legends import schema_names, with_names
+from distxfer.data._legends import LabelTexts, Legend, Reading, readings_of, schema_names, with_names
 from distxfer.errors import InputError, listed, reason
 
 Rows = Iterator[tuple[int, Mapping[str, object]]]
@@ -32,7 +32,7 @@ class Table:
     Yields (number, record) with the number of the line on which the row starts, or, in Parquet, that of the row from 1
     on; cells of Parquet are converted when they are looked up. A record of CSV or TSV holds texts alone: nothing is
     taken for a number or for a missing value. Numbers of labels that have `names` (of the file's schema, or those given)
-    are replaced by these.
+    are replaced by these, and texts that stand for them by their `readings`.
 
     Raises InputError, with file and line, for what is not UTF-8 or not of the format.
     """
@@ -40,25 +40,69 @@ class Table:
     path: Path
     left_out: Counter[str] = field(default_factory=Counter)
     placeholders: Counter[str] = field(default_factory=Counter)  # read as they stand, though they stand for nothing
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
+    names: dict[str, Legend] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
+    readings: dict[str, Reading] = field(default_factory=dict)  # of the texts in a column that has names and texts
     fields: Collection[str] = ()  # the columns of Parquet that are read; all if none is named
 
     def __iter__(self) -> Rows:
         self.left_out.clear()
         self.placeholders.clear()
         for number, record in _READERS[self.path.suffix](self):
-            yield number, with_names(record, self.names)
+            yield number, with_names(record, self.names, self.readings)
 
     def place(self, number: int) -> str:
         """Return how a message names a row."""
         return f"{self.path}:{number}"
 
 
+def read_labels(tables: Sequence[Table], column: str) -> None:
+    """Decide how the texts in the label column of all files of a task are read, where the files have names for its numbers.
+
+    Raises InputError as `readings_of` does, and for a file that cannot be read.
+    """
+    named = [table for table in tables if column in table.names]
+    columns = [
+        LabelTexts(
+            table.path,
+            column,
+            frozenset(
+                text
+                for _, record in _READERS[table.path.suffix](Table(table.path, fields={column}))
+                if column in record
+                for text in _texts(record[column])
+            ),
+            table.names[column],
+            typed=table.path.suffix in (".jsonl", ".parquet"),
+        )
+        for table in named
+    ]
+    for table, texts, reading in zip(named, columns, readings_of(columns), strict=True):
+        if reading or texts.has_numbers:
+            table.readings[column] = reading
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts, blank ones apart, in a cell or in the list that it holds."""
+    if isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))
+    elif isinstance(value, str) and value.strip():
+        yield value
+
+
+def unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object of these pairs; raises ValueError for a key that repeats: the last value would win unseen."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key `{key}` is there twice in one object")
+    return record
+
+
 def _jsonl(table: Table) -> Rows:
     """Read one JSON object a line."""
     for number, line in lines(table.path):
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=unrepeated)
         except json.JSONDecodeError as error:
             raise InputError(f"`{table.place(number)}` is not JSON: {error.msg} at column {error.colno}.") from error
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets

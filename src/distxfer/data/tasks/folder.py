@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from distxfer.data._checks import Prints, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
 from distxfer.data._examples import SPLITS, About, Data, Example, Issue, Task
-from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Form, Labels, Row
+from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Classed, Form, Labels, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
-from distxfer.data._legends import Card, read_card
+from distxfer.data._legends import Card, Legend, read_card
 from distxfer.data._rows import Stored
-from distxfer.data._tables import Table
+from distxfer.data._tables import Table, read_labels
 from distxfer.errors import InputError, counted, did_you_mean
 
 ABOUT = About(
@@ -21,6 +21,7 @@ ABOUT = About(
 )
 _KIND = "classification"
 _LABELLED = ("label", "tags")  # the fields that are of a label set
+_COMPANIONS = ("{}_text", "{}_name", "{}s_text")  # columns with the name of a label that stands beside it as a number
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class _Part:
     left_out: Mapping[str, int]
     placeholders: Mapping[str, int]
     words: int  # of tagged texts
-    names: tuple[str, ...]  # of labels that the file has as numbers, in the order of these
+    names: Legend  # of labels that the file has as numbers
+    companions: Mapping[
+        str, Mapping[str, str]
+    ]  # column -> name in it -> the number beside it, where names have one each
 
 
 def languages(data: Data) -> tuple[str, ...]:
@@ -57,11 +61,18 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     """
     kind, lies = data.kind or _KIND, layout(data)
     form = _form(data, kind)
-    labels, card = Labels(), read_card(lies.folder)
+    labels = Labels()
     parts: dict[tuple[str, str], _Part] = {}
     train = lies.path(source, "train")
+    wanted = [(source, "train"), *((one, split) for one in (source, *targets) for split in (*SPLITS, UNLABELLED))]
+    keys = [key for key in dict.fromkeys(wanted) if key in lies.paths]
+    keys = [key for key in keys if key[1] != "train" or key[0] == source or target_labels]
+    card = read_card(lies.folder)
+    tables = {key: _table(lies.paths[key], key[0], card) for key in keys}
+    if form.classed:
+        _read_labels(tables, form, data.columns)
     if (source, "train") in lies.paths:
-        parts[source, "train"] = _part(_table(train, source, card), source, form, labels, data.columns, lies)
+        parts[source, "train"] = _part(tables[source, "train"], source, form, labels, data.columns, lies)
         if form.classed:
             labels.settle(Table(train), kind)
     elif form.labelled:
@@ -69,13 +80,18 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     for language in (source, *targets):
         for split in (*SPLITS, UNLABELLED):
             part = (language, split)
-            if part in lies.paths and part not in parts and (split != "train" or target_labels):
+            if part in tables and part not in parts:
                 of = PLAIN if split == UNLABELLED else form
-                table = _table(lies.paths[part], language, card)
-                parts[part] = _part(table, language, of, labels, data.columns, lies)
+                parts[part] = _part(tables[part], language, of, labels, data.columns, lies)
         if not (test := parts.get((language, "test"))) or not len(test.examples):
             raise InputError(f"`{lies.path(language, 'test')}` is missing or empty, but `{language}` is to be scored.")
-    notes = (*lies.notes, *(card.notes if card else ()), *_notes(parts, source, form, labels))
+    _same_numbers(parts, lies, form, data.columns)
+    notes = (
+        *lies.notes,
+        *(card.notes if card else ()),
+        *_card_notes(tables, card, form, data.columns, lies),
+        *_notes(parts, source, form, labels),
+    )
     return Task(
         name=data.name,
         labels=labels.names,
@@ -89,6 +105,35 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
 
 def _table(path: Path, language: str, card: Card | None) -> Table:
     return Table(path, names=dict(card.names(language, path)) if card else {})
+
+
+def _label_column(path: Path, form: Form, columns: Mapping[str, str]) -> str:
+    """Return the column with the labels of a file of this kind; "" for a kind without a label set."""
+    field = next((field for field in _LABELLED if form.classed and field in form.fields), "")
+    return {**OWN_NAMES.get(path.suffix, {}), **columns}.get(field, field)
+
+
+def _read_labels(tables: Mapping[tuple[str, str], Table], form: Form, columns: Mapping[str, str]) -> None:
+    """Decide how the labels of all files are read, by their names or numbers in the dataset card."""
+    by_column: dict[str, list[Table]] = {}
+    for (_, split), table in tables.items():
+        if split != UNLABELLED:
+            by_column.setdefault(_label_column(table.path, form, columns), []).append(table)
+    for column, group in by_column.items():
+        read_labels(group, column)
+
+
+def _card_notes(
+    tables: Mapping[tuple[str, str], Table], card: Card | None, form: Form, columns: Mapping[str, str], lies: Layout
+) -> Iterator[str]:
+    """Yield which files take the names of their labels from another language's configuration of the card."""
+    for (language, split), table in tables.items():
+        column = _label_column(table.path, form, columns)
+        legend = card.names(language, table.path).get(column) if card else None
+        # A schema's own names replace those of the card while the file is read.
+        used = legend and split != UNLABELLED and table.names[column] is legend
+        if card and used and (note := card.note(language, table.path, lies.name(table.path))):
+            yield note
 
 
 def _form(data: Data, kind: str) -> Form:
@@ -116,6 +161,13 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     """Return the rows of a file; raises InputError where two have one id."""
     columns = {**OWN_NAMES.get(table.path.suffix, {}), **columns}
     table = replace(table, fields={columns.get(name, name) for name in form.fields})
+    label_column = _label_column(table.path, form, columns)
+    companions: dict[str, dict[str, str] | None] = {
+        name.format(label_column): {} for name in _COMPANIONS if label_column
+    }
+    if label_column in table.names or not isinstance(form, Classed):
+        companions.clear()
+    table = replace(table, fields={*table.fields, *companions})
     prints = Prints(lies.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
     codes: set[int] = set()
     words = 0
@@ -134,6 +186,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
             if form.classed:
                 codes.update(form.codes(label))
                 words += len(form.codes(label))
+            _number_names(companions, record, label_column)
             prints.add(key, (text, pair), label, number)
             yield key, text, pair, label
 
@@ -145,7 +198,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     if own_ids:
         _no_repeated_id(table, examples, prints)
     names = next(
-        (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), ()
+        (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), {}
     )
     if not examples and table.left_out:
         counts = ", ".join(counted(count, what) for what, count in sorted(table.left_out.items()))
@@ -159,8 +212,39 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
         dict(table.left_out),
         dict(table.placeholders),
         words,
-        names if form.classed else (),
+        names if form.classed else {},
+        {companion: numbers for companion, numbers in companions.items() if numbers},
     )
+
+
+def _number_names(
+    companions: dict[str, dict[str, str] | None], record: Mapping[str, object], label_column: str
+) -> None:
+    """Add the number of a row's label to the name in each companion column; None for one that is no such column."""
+    for companion, numbers in companions.items():
+        name = record.get(companion)
+        if numbers is None or not name:
+            continue
+        number = str(record[label_column])
+        is_number = number.removeprefix("-").isdecimal()
+        if not isinstance(name, str) or not is_number or numbers.setdefault(name, number) != number:
+            companions[companion] = None
+
+
+def _same_numbers(parts: Mapping[tuple[str, str], _Part], lies: Layout, form: Form, columns: Mapping[str, str]) -> None:
+    """Raise InputError where a name in a companion of the label column has one number in a file and another in the next."""
+    seen: dict[tuple[str, str], tuple[str, Path]] = {}
+    for key, part in parts.items():
+        path = lies.paths[key]
+        for companion, numbers in part.companions.items():
+            for name, number in numbers.items():
+                first, where = seen.setdefault((companion, name), (number, path))
+                if first != number:
+                    column = _label_column(path, form, columns)
+                    raise InputError(
+                        f"`{path}` has the number `{number}` in `{column}` for the label that `{companion}` calls `{name}`, but"
+                        f" `{where}` has `{first}`. Set `task.columns.label` to `{companion}`."
+                    )
 
 
 def _no_id(row: Row, place: int) -> str:
