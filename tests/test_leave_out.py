@@ -15,9 +15,12 @@ from sklearn.metrics import f1_score
 from distxfer import measure
 from distxfer.experiments import Result, collect, compare, compare_methods, read_scores
 from distxfer.experiments._comparisons._classes import classes_of
+from distxfer.languages import permuted_within
+from distxfer.measure import Correlation
 from distxfer.reports import method_data, method_tables
 from distxfer.reports._report._effects import by_language, headline
 from distxfer.reports._report._facts import facts_of
+from distxfer.reports._report._relations import Related, permutations
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
 
@@ -482,3 +485,14 @@ def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_o
         assert "align less plain, by class" in " ".join(titles)
         assert bool(section.figures) != leads
         assert any(note.startswith("WARNING: without the class `dog`") for note in facts.notes)
+
+
+def test_the_page_names_the_permutations_of_the_correlations_that_it_shows():
+    """Thirty languages of which one has no value: its correlation, over 29, is permuted within families and not within areas."""
+
+    def over(n):
+        found = Correlation(r=0.5, p=0.01, n=n, n_groups=n, method="spearman", detectable=None)
+        return {"syntactic": Related(found, 0.02, None)}
+
+    assert permutations([over(29)]) == permuted_within(29) != permuted_within(30)
+    assert permutations([over(30), over(29), over(30)]) == f"{permuted_within(29)} or {permuted_within(30)}"

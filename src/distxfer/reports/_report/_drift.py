@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 
-from distxfer.languages import group_kind, permuted_within
+from distxfer.languages import group_kind
 from distxfer.reports import Table
 from distxfer.reports._report._charts import (
     AXIS,
@@ -38,7 +38,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied
-from distxfer.reports._report._relations import Related, drift_relations
+from distxfer.reports._report._relations import Related, drift_relations, permutations
 
 _FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # what `drift_cka` is followed by
 _MOMENTS = {"after": "after training", "before": "before training"}
@@ -109,7 +109,7 @@ def drift_against(facts: Facts) -> Section | None:
             "First, at every layer, Spearman's correlation over the target languages of drift with each distance and with"
             " relative transfer (the analysis of Philippy et al. 2023): with distance, positive where distant languages move"
             " more; with transfer, negative where languages that move more transfer worse. Then the points of one layer.",
-            f"*: p ≤ 0.05 by permutations within {permuted_within(len(facts.languages))}, after Holm over all layers and"
+            f"*: p ≤ 0.05 by permutations within {permutations(related.values())}, after Holm over all layers and"
             " distances of a method (for transfer: over the layers). Dotted: the smallest correlation that so many independent"
             " languages show with 80 % power. The source is left out.",
         ),

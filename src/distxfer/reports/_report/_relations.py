@@ -1,14 +1,14 @@
 """How transfer and drift go with distance, over languages: fitted lines, and correlations that families do not fool."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.special import stdtrit
 
 from distxfer.errors import InputError
-from distxfer.languages import permutation_groups
+from distxfer.languages import permutation_groups, permuted_within
 from distxfer.measure import Correlation, correlate, holm
 from distxfer.reports._report._facts import Facts, Language, Studied, known
 
@@ -162,3 +162,9 @@ def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:
         )
         for name, one in found.items()
     }
+
+
+def permutations(related: Iterable[Mapping[Any, Related]]) -> str:
+    """Return within what languages changed places, by the number of languages that each correlation is over."""
+    sizes = sorted({one.found.n for by in related for one in by.values() if one.found.p is not None})
+    return " or ".join(dict.fromkeys(map(permuted_within, sizes))) or permuted_within(0)

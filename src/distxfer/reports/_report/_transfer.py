@@ -8,7 +8,6 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.languages import permuted_within
 from distxfer.reports import Table, cut_shares, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
@@ -31,7 +30,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied
-from distxfer.reports._report._relations import Related, by_distance, without_gaps
+from distxfer.reports._report._relations import Related, by_distance, permutations, without_gaps
 
 _MEASURES = {
     "transfer": "relative transfer, (target − source) / source, %",
@@ -64,7 +63,7 @@ def transfer(facts: Facts) -> Section:
             "Each point is a target language, the mean over seeds; hover or tap for its name. The line is the least-squares"
             " fit over languages and the band the 95 % interval of its mean.",
             f"ρ is Spearman's correlation over languages, its p from permutations within"
-            f" {permuted_within(len(facts.languages))}, after Holm over the {len(facts.distances)} distances offered. The band"
+            f" {permutations(related.values())}, after Holm over the {len(facts.distances)} distances offered. The band"
             " takes languages as independent, so where families matter trust p, not the band. Distances are from"
             f" {facts.source_name}{', gaps in the features filled by prediction' if facts.imputed else ''}.",
             *_without(left_out),
