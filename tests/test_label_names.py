@@ -464,15 +464,18 @@ def test_one_name_of_two_numbers_is_refused(tmp_path):
         read(folder)
 
 
-def test_a_list_is_no_dataset_infos(tmp_path):
+@pytest.mark.parametrize(
+    ("infos", "why"),
+    [
+        ("[1, 2]", "expected an object with a key for each configuration"),
+        ('{"a": 1}', "the names of labels are not laid out as `datasets` writes them"),
+    ],
+)
+def test_dataset_infos_of_another_layout_are_refused(tmp_path, infos, why):
     folder = companied(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
     path = folder / "dataset_infos.json"
-    path.write_text("[1, 2]")
-    complains(
-        f"The dataset card `{path}` cannot be read: expected an object with a key for each configuration. Repair it, or move it"
-        " away.",
-        folder,
-    )
+    path.write_text(infos)
+    complains(f"The dataset card `{path}` cannot be read: {why}. Repair it, or move it away.", folder)
 
 
 def hub_copy(folder, repository_path, names, column="ner_tags"):

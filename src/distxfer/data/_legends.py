@@ -91,11 +91,13 @@ def read_card(folder: Path) -> Card | None:
         try:
             configurations = dict(_configurations(path))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            odd = isinstance(error, AttributeError | KeyError)
+            why = "the names of labels are not laid out as `datasets` writes them" if odd else reason(error)
             if isinstance(error, OSError) or path.suffix == ".json" or _has_info(path):
                 raise InputError(
-                    f"The dataset card `{path}` cannot be read: {reason(error)}. Repair it, or move it away."
+                    f"The dataset card `{path}` cannot be read: {why}. Repair it, or move it away."
                 ) from error
-            note = f"`{path}` is not a dataset card that can be read ({reason(error)}), so no names of labels come from it."
+            note = f"`{path}` is not a dataset card that can be read ({why}), so no names of labels come from it."
             card = Card(path, {}, (note,))
         else:
             if any(configurations.values()):
