@@ -23,6 +23,7 @@ from distxfer.reports._recommendation import recommendation as recommendation
 from distxfer.reports._recommendation import to_try as to_try
 from distxfer.reports._report import Report as Report
 from distxfer.reports._report import report as report
+from distxfer.reports._run import cut_notes as cut_notes
 from distxfer.reports._run import cut_shares as cut_shares
 from distxfer.reports._run import run_table as run_table
 from distxfer.reports._survival import flat_record as flat_record

@@ -2,12 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from math import isfinite
 from statistics import fmean
 from typing import Any
 
+from distxfer.errors import listed
 from distxfer.experiments import Result, corpus_of, read_measurements, stored_warnings
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
+
+# What the column `cut off` counts, by what a kind of task counts, and the note below it; `{}` is `task.max_length`.
+_CUT = {
+    "cut": "cut off: test texts of more than {} tokens.",
+    "questions_cut": "cut off: questions of the test of more than half of {} tokens.",
+    "words_cut": "cut off: words of the test of more than {} tokens.",
+}
 
 
 def run_table(result: Result) -> Table:
@@ -27,8 +36,11 @@ def run_table(result: Result) -> Table:
 
     cut = cut_shares(result)
 
+    def mean_drift(language: str) -> float | None:
+        drift = fmean(value for layer, value in measured["drift_cka", language, "after"].items() if layer > 0)
+        return drift if isfinite(drift) else None
+
     def row(language: str) -> tuple[Any, ...]:
-        drift = measured["drift_cka", language, "after"]
         found = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
         group = "source" if language == source else "far" if language in summary["far"] else "near"
         return (
@@ -39,7 +51,7 @@ def run_table(result: Result) -> Table:
             scores[language]["value"],
             scores[language]["n"],
             *([cut.get(language, "")] if cut else []),
-            fmean(value for layer, value in drift.items() if layer > 0),
+            mean_drift(language),
             *found,
         )
 
@@ -57,9 +69,10 @@ def run_table(result: Result) -> Table:
             f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
             f" near and far: split at its median. Checkpoint: {summary['selection']}.",
             "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+            *result.data.get("undefined", ()),
             *stored_warnings([result.data]),
             f"parallel text: {corpus_of(result.data)}.",
-            *([f"cut off: test texts of more than {result.data['recipe']['task']['max_length']} tokens."] if cut else []),
+            *cut_notes(result),
             *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
             *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
@@ -69,12 +82,29 @@ def run_table(result: Result) -> Table:
 
 
 def cut_shares(result: Result) -> dict[str, str]:
-    """Return language -> the share of its test texts that are cut off at `task.max_length`, of those that have any."""
-    return {
-        one["language"]: f"{one['n'] / one['of']:.0%}" if one["n"] / one["of"] >= 0.005 else "< 1%"
-        for one in result.data.get("data_issues", ())
-        if (one["split"], one["what"]) == ("test", "cut")
-    }
+    """Return language -> the share of its test texts, questions or words that are cut off, of languages that have any."""
+    return {issue["language"]: _share(issue) for issue in _test_issues(result) if issue["what"] in _CUT}
+
+
+def cut_notes(result: Result) -> list[str]:
+    """Return what `cut_shares` counts, and the share of each language's test texts of which drift is not of the whole."""
+    if not (issues := _test_issues(result)):
+        return []
+    length = result.data["recipe"]["task"]["max_length"]
+    notes = [note.format(length) for what, note in _CUT.items() if what in {issue["what"] for issue in issues}]
+    parts = [f"{issue['language']} {_share(issue)}" for issue in issues if issue["what"] == "cut_when_measured"]
+    if parts:
+        notes.append(f"drift is of the first {length} tokens alone in these shares of the test texts: {listed(parts)}.")
+    return notes
+
+
+def _test_issues(result: Result) -> list[Mapping[str, Any]]:
+    return [issue for issue in result.data.get("data_issues", ()) if issue["split"] == "test"]
+
+
+def _share(issue: Mapping[str, Any]) -> str:
+    share = issue["n"] / issue["of"]
+    return f"{share:.0%}" if share >= 0.005 else "< 1%"
 
 
 def _summary_line(summary: Mapping[str, Any]) -> str:

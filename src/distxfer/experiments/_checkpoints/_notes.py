@@ -1,14 +1,13 @@
 """What could not be measured between two checkpoints, or not alike, and why."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import isnan
+from collections.abc import Iterable, Mapping
 
 from distxfer.data import ParallelText, Task, kind_of
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
-from distxfer.experiments._runs._measurements import FEWEST, Moment, Row, Snapshot
+from distxfer.experiments._runs._measurements import Moment, Row, Snapshot
 from distxfer.experiments._runs._predict import Scored
-from distxfer.measure import cka_reason, standardise
+from distxfer.experiments._runs._undefined import drift_notes
 
 
 def notes_of(
@@ -25,7 +24,7 @@ def notes_of(
     retrieval = [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
     return [
         *_tokenizer_note(encoders),
-        *_drift_notes(taken, task, rows, unbiased),
+        *drift_notes(taken["before"], taken["after"], task, rows, unbiased=unbiased),
         *retrieval,
         *_score_notes(scored, task, source),
     ]
@@ -36,41 +35,6 @@ def _tokenizer_note(encoders: Mapping[Moment, tuple[Encoder, str]]) -> list[str]
     if before.tokenizer.get_vocab() == after.tokenizer.get_vocab():
         return []
     return ["The two checkpoints have different tokenizers: each read the same sentences with its own."]
-
-
-def _drift_notes(taken: Mapping[Moment, Snapshot], task: Task, rows: Iterable[Row], unbiased: bool) -> list[str]:
-    """Say for every drift that is NaN why it is; languages and layers of one reason share a line."""
-    layers: dict[tuple[str, str], dict[int, None]] = {}
-    for row in rows:
-        if not row.measure.startswith("drift_") or not isnan(row.value):
-            continue
-        examples = task.examples("test", row.language)
-        if row.n < FEWEST:
-            reason = f"fewer than {FEWEST} test sentences"
-        else:
-            old, new = (one.states(examples)[row.layer] for one in (taken["before"], taken["after"]))
-            if row.measure == "drift_cka_standardised":
-                old, new = standardise(old), standardise(new)
-            reason = str(cka_reason(old, new, unbiased=unbiased))
-        layers.setdefault((row.language, reason), {})[row.layer] = None
-    found: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for (language, reason), numbers in layers.items():
-        found.setdefault((reason, tuple(numbers)), []).append(language)
-    return [
-        f"No drift for {listed(keys)} at layer {_spans(numbers)}: {reason}."
-        for (reason, numbers), keys in found.items()
-    ]
-
-
-def _spans(numbers: Sequence[int]) -> str:
-    """Return whole numbers, ascending, as text: `0, 2-4`."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][-1] == number - 1:
-            spans[-1][1:] = [number]
-        else:
-            spans.append([number])
-    return ", ".join("-".join(map(str, span)) for span in spans)
 
 
 def _score_notes(scored: Scored | None, task: Task, source: str) -> list[str]:

@@ -52,6 +52,7 @@ from distxfer.experiments._runs._measurements import (
 )
 from distxfer.experiments._runs._predict import Scored, score
 from distxfer.experiments._runs._prepare import Assembled, Prepared, assemble, prepare
+from distxfer.experiments._runs._undefined import drift_notes
 from distxfer.measure import transfer_summary
 from distxfer.training import Cost, Plan, Report, Team, remove_checkpoint
 
@@ -250,14 +251,16 @@ def _run(
     with enough_memory("measuring after training", _LESS_MEMORY):
         after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
     check_finite(after, [*prepared.recipe.phases][-1])
-    rows = _measure(prepared, before, before, "before") + _measure(prepared, before, after, "after")
+    rows_after = _measure(prepared, before, after, "after")
+    rows = _measure(prepared, before, before, "before") + rows_after
+    undefined = drift_notes(before, after, prepared.task, rows_after)
     if trackers:
         team.stop_trackers()
     scored = {
         split: score(encoder, assembled.collate, prepared.task, split, languages, after, team) for split in _SCORED
     }
     if team.is_main:
-        _write(prepared, assembled, folder, scored, rows, cost, started, team)
+        _write(prepared, assembled, folder, scored, rows, undefined, cost, started, team)
     team.wait()
 
 
@@ -272,6 +275,7 @@ def _write(
     folder: Path,
     scored: Mapping[str, Scored],
     rows: Sequence[Row],
+    undefined: Sequence[str],
     cost: Cost,
     started: datetime,
     team: Team,
@@ -291,6 +295,7 @@ def _write(
         "empty": empty_batches(folder / "log.jsonl"),
         "settled": {name: dict(one) for name, one in assembled.settled.items()},
         "data_issues": [asdict(one) for one in prepared.issues],
+        "undefined": [*undefined],
         "scores": scores,
         "summary": summary,
         "cost": {

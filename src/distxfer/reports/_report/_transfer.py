@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table, cut_shares, p_phrase
+from distxfer.reports import Table, cut_notes, cut_shares, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
     Choice,
@@ -252,7 +252,5 @@ def _languages(facts: Facts, labels: dict[str, str]) -> Table:
             for one in facts.languages
         ]
     columns_shown = ("method", "language", "name", "group", facts.main_distance, *labels.values(), "seeds")
-    if not cut_anywhere:
-        return Table(columns_shown, rows, title="Languages")
-    note = "cut off: test texts longer than `task.max_length`, of which only the beginning is read."
-    return Table((*columns_shown, "cut off"), rows, title="Languages", notes=(note,))
+    notes = dict.fromkeys(note for method in facts.methods if method.sound for note in cut_notes(method.sound[0]))
+    return Table((*columns_shown, *(["cut off"] if cut_anywhere else [])), rows, title="Languages", notes=tuple(notes))
