@@ -1,7 +1,9 @@
 """Fuzzed files and words: every reader returns a value, or refuses with one brief message."""
 
+import functools
 import json
 import random
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,7 @@ from pyarrow import parquet
 
 from conftest import scaled
 from distxfer.data import load_parallel, load_task
+from distxfer.data._examples import Data
 from distxfer.experiments import load_recipe, read_result
 from distxfer.experiments._results._rows import read_measurements
 from distxfer.experiments._results._scores import read_scores
@@ -18,25 +21,40 @@ from distxfer.languages import canonical, distance
 
 ROWS = [{"id": str(n), "text": f"text {n} \N{DOG FACE}", "label": "ab"[n % 2]} for n in range(6)]
 TAGGED = [{"id": str(n), "words": ["one", "two"], "tags": ["B-PER", "O"]} for n in range(4)]
-ASKED = [
+QUESTIONS = [
     {"id": str(n), "question": "who", "context": "he did", "answers": {"text": ["he"], "answer_start": [0]}}
     for n in range(4)
 ]
-JSONL = {
-    "classification": "".join(f"{json.dumps(row)}\n" for row in ROWS),
-    "entities": "".join(f"{json.dumps(row)}\n" for row in TAGGED),
-    "answers": "".join(f"{json.dumps(row)}\n" for row in ASKED),
-}
+PAIRS = [{"id": str(n), "text": f"text {n}"} for n in range(4)]
 CONLLU = (
     "# sent_id = 1\n# text = he did\n1\the\the\tPRON\t_\t_\t2\tnsubj\t_\t_\n2\tdid\tdo\tVERB\t_\t_\t0\troot\t_\t_\n\n"
-    "1-2\tdu\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\tde\tADP\t_\t_\t2\tcase\t_\t_\n2\tle\tle\tDET\t_\t_\t0\troot\t_\t_\n\n"
+    "# sent_id = 2\n1-2\tdu\t_\t_\t_\t_\t_\t_\t_\t_\n1\tde\tde\tADP\t_\t_\t2\tcase\t_\t_\n2\tle\tle\tDET\t_\t_\t0\troot\t_\t_\n\n"
 )
-TEXTS = {
-    ".jsonl": JSONL["classification"],
-    ".csv": "id,text,label\n" + "".join(f'{row["id"]},"{row["text"]}",{row["label"]}\n' for row in ROWS),
-    ".tsv": "id\ttext\tlabel\n" + "".join(f"{row['id']}\t{row['text']}\t{row['label']}\n" for row in ROWS),
-    ".conllu": CONLLU,
-    ".conll": "he PRON\ndid VERB\n\nshe PRON\nran VERB\n\n",
+
+
+def lines(rows: list[dict]) -> str:
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+# What is in each file of a task: the suffix, the kind of task and the text.
+TASKS = {
+    "rows.jsonl": (".jsonl", "classification", lines(ROWS)),
+    "rows.csv": (
+        ".csv",
+        "classification",
+        "id,text,label\n" + "".join(f'{row["id"]},"{row["text"]}",{row["label"]}\n' for row in ROWS),
+    ),
+    "rows.tsv": (
+        ".tsv",
+        "classification",
+        "id\ttext\tlabel\n" + "".join(f"{row['id']}\t{row['text']}\t{row['label']}\n" for row in ROWS),
+    ),
+    "words.conllu": (".conllu", "tokens", CONLLU),
+    "words.conll": (".conll", "tokens", "he PRON\ndid VERB\n\nshe PRON\nran VERB\n\n"),
+    "entities.conll": (".conll", "entities", "he B-PER\ndid O\n\nshe B-PER\nran O\n\n"),
+    "entities.jsonl": (".jsonl", "entities", lines(TAGGED)),
+    "answers.jsonl": (".jsonl", "answers", lines(QUESTIONS)),
+    "retrieval.jsonl": (".jsonl", "retrieval", lines(PAIRS)),
 }
 TMX = """<?xml version="1.0"?><!DOCTYPE tmx [<!ENTITY e "e">]><tmx version="1.4"><header/><body>
 <tu><tuv xml:lang="en"><seg>one &e; <ph>x</ph></seg></tuv><tuv xml:lang="de"><seg>eins</seg></tuv></tu>
@@ -65,13 +83,23 @@ layers = [1, 2]
 OVERRIDES = [
     "seed=1", "task.targets=deu,jpn", "intervention.drift.weight=0.5", "intervention.align.layers=1,2", "phases=a,b",
     "phase.finetune.learning_rate=1e-3", "phase.finetune.epochs=2", "model=x", "distance=genetic", "task.columns.text=t",
-    "intervention.lora.rank=4", "parallel=", "diagnostics.gradients=1", "phase.finetune.batch_size=8", "task.shots=2",
+    "intervention.lora.r=4", "parallel=", "diagnostics.gradients=1", "phase.finetune.batch_size=8", "task.shots=2",
 ]  # fmt: skip
 
 
-def fuzz(name: str, count: int, one) -> None:
-    """Call `one` with `count` draws, each of a number that the message of a failure names."""
+@pytest.fixture(autouse=True)
+def installed_once(monkeypatch):
+    """Ask only once which plug-ins are installed: this takes longer than to read a file."""
+    monkeypatch.setattr(metadata, "entry_points", functools.cache(metadata.entry_points))
+
+
+def fuzz(name: str, count: int, one, *, share: float = 0.05) -> None:
+    """Call `one` with `count` draws, each of a number that the message of a failure names.
+
+    The draw None stands for the unchanged input, which is read; so is at least this share of the others.
+    """
     counts: dict[str, int] = {}
+    assert one(None) == "read"
     for seed in range(count):
         try:
             tally(counts, one(random.Random(f"{name} {seed}")))
@@ -79,38 +107,36 @@ def fuzz(name: str, count: int, one) -> None:
             raise AssertionError(f"{name}: draw {seed}") from error
     report(name, counts)
     assert counts.get("refused", 0) > 0
+    assert counts.get("read", 0) >= share * count, counts
 
 
-def task_of(folder: Path, suffix: str, data: bytes) -> None:
-    """Load a task whose training file holds these bytes, and read all of it."""
-    for part in ("eng/train", "eng/test", "deu/test"):
+def fuzzed(data: bytes, draw: random.Random | None) -> bytes:
+    """Return the data with mutations, or as they are for the draw None."""
+    return data if draw is None else mutated(data, draw)
+
+
+def read_task(folder: Path, suffix: str, kind: str, files: list[bytes]) -> None:
+    """Load a task with these files of training and test data of the source, and test data of the target."""
+    for part, data in zip(("eng/train", "eng/test", "deu/test"), files, strict=True):
         path = folder / f"{part}{suffix}"
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(data)
-    task = load_task(str(folder), "eng", ("deu",))
-    for split in ("train", "test"):
-        list(task.examples(split, "eng"))
+    task = load_task(Data(str(folder), kind=kind), "eng", ("deu",))
+    assert all(task.splits[split]["eng"] for split in ("train", "test"))
 
 
-@pytest.mark.parametrize("suffix", TEXTS)
-def test_rows_of_texts(tmp_path, suffix):
-    data = TEXTS[suffix].encode()
-    folder = tmp_path / "task"
-    fuzz(suffix, scaled(40, 6000), lambda draw: answer(lambda: task_of(folder, suffix, mutated(data, draw))))
-
-
-@pytest.mark.parametrize("kind", ["entities", "answers"])
-def test_rows_of_other_kinds(tmp_path, kind):
-    from distxfer.data._examples import Data
+@pytest.mark.parametrize("name", TASKS)
+def test_files_of_a_task(tmp_path, name):
+    suffix, kind, text = TASKS[name]
 
     def one(draw):
-        for part in ("eng/train", "eng/test", "deu/test"):
-            path = tmp_path / f"{part}.jsonl"
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(mutated(JSONL[kind].encode(), draw))
-        return answer(lambda: load_task(Data(str(tmp_path), kind=kind), "eng", ("deu",)))
+        files = [text.encode()] * 3
+        if draw is not None:
+            place = draw.randrange(3)
+            files[place] = mutated(files[place], draw)
+        return answer(lambda: read_task(tmp_path, suffix, kind, files))
 
-    fuzz(kind, scaled(40, 6000), one)
+    fuzz(name, scaled(40, 6000), one)
 
 
 ODD_COLUMNS = [
@@ -138,35 +164,40 @@ def parquet_of(draw: random.Random) -> pa.Table:
 
 
 def test_rows_of_parquet(tmp_path):
-    def one(draw):
-        path = tmp_path / "made.parquet"
-        parquet.write_table(parquet_of(draw), path)
-        data = path.read_bytes()
-        return answer(
-            lambda: task_of(tmp_path / "task", ".parquet", mutated(data, draw) if draw.random() < 0.6 else data)
-        )
+    path = tmp_path / "made.parquet"
+    parquet.write_table(pa.Table.from_pylist(ROWS), path)
+    whole = path.read_bytes()
 
-    fuzz(".parquet", scaled(40, 8000), one)
+    def one(draw):
+        files = [whole] * 3
+        if draw is not None:
+            parquet.write_table(parquet_of(draw), path)
+            data = path.read_bytes()
+            files[draw.randrange(3)] = mutated(data, draw) if draw.random() < 0.6 else data
+        return answer(lambda: read_task(tmp_path / "task", ".parquet", "classification", files))
+
+    fuzz("rows.parquet", scaled(40, 6000), one)
 
 
 @pytest.mark.parametrize(("name", "data"), [("en-de.tmx", TMX), ("deu.tsv", "one\teins\ntwo\tzwei\n" * 5)])
 def test_parallel_text(tmp_path, name, data):
+    def read():
+        text = load_parallel(str(tmp_path), "eng", ("deu",))
+        assert list(text.train["deu"])
+
     def one(draw):
-        (tmp_path / name).write_bytes(mutated(data.encode(), draw))
-
-        def read():
-            text = load_parallel(str(tmp_path), "eng", ("deu",))
-            list(text.train["deu"])
-
+        (tmp_path / name).write_bytes(fuzzed(data.encode(), draw))
         return answer(read)
 
-    fuzz(name, scaled(40, 8000), one)
+    fuzz(name, scaled(40, 6000), one)
 
 
 def test_moses(tmp_path):
     def one(draw):
-        for side in ("en", "de"):
-            (tmp_path / f"a.en-de.{side}").write_bytes(mutated(b"one\ntwo\n\nthree\n", draw))
+        sides = {"en": b"one\ntwo\nthree\n", "de": b"eins\nzwei\ndrei\n"}
+        changed = draw and draw.choice(sorted(sides))
+        for side, data in sides.items():
+            (tmp_path / f"a.en-de.{side}").write_bytes(fuzzed(data, draw if side == changed else None))
         return answer(lambda: load_parallel(str(tmp_path), "eng", ("deu",)))
 
     fuzz("moses", scaled(40, 4000), one)
@@ -184,7 +215,7 @@ def test_tables_and_recipes(tmp_path, name, data, read):
     path = tmp_path / name
 
     def one(draw):
-        path.write_bytes(mutated(data.encode(), draw))
+        path.write_bytes(fuzzed(data.encode(), draw))
         return answer(lambda: read(path))
 
     fuzz(name, scaled(60, 10_000), one)
@@ -192,10 +223,10 @@ def test_tables_and_recipes(tmp_path, name, data, read):
 
 def test_overrides():
     def one(draw):
-        words = [
-            mutated(draw.choice(OVERRIDES).encode(), draw).decode("utf-8", "surrogateescape")
-            for _ in range(draw.randint(1, 3))
-        ]
+        if draw is None:
+            return answer(lambda: load_recipe("drift_reg", OVERRIDES[:3]))
+        changed, *others = draw.sample(OVERRIDES, draw.randint(1, 2))
+        words = [fuzzed(changed.encode(), draw).decode("utf-8", "surrogateescape"), *others]
         return answer(lambda: load_recipe(draw.choice(["plain", "drift_reg", "lora"]), words))
 
     fuzz("overrides", scaled(60, 15_000), one)
@@ -216,7 +247,8 @@ def test_language_codes():
     ]
 
     def one(draw):
-        return answer(lambda: canonical(mutated(draw.choice(codes).encode(), draw).decode("utf-8", "surrogateescape")))
+        code = (draw.choice(codes) if draw else "zho_Hans").encode()
+        return answer(lambda: canonical(fuzzed(code, draw).decode("utf-8", "surrogateescape")))
 
     fuzz("codes", scaled(100, 10_000), one)
 
@@ -230,7 +262,7 @@ def test_results(tmp_path):
     ).encode()  # fmt: skip
 
     def one(draw):
-        (tmp_path / "result.json").write_bytes(mutated(data, draw))
+        (tmp_path / "result.json").write_bytes(fuzzed(data, draw))
         return answer(lambda: read_result(tmp_path))
 
     fuzz("result.json", scaled(60, 6000), one)
@@ -244,11 +276,11 @@ def test_measurements(tmp_path):
 
     def one(draw):
         table = pa.Table.from_pylist(rows)
-        if draw.random() < 0.5:
+        if draw and draw.random() < 0.5:
             place = draw.randrange(6)
             table = table.set_column(place, table.column_names[place], draw.choice(ODD_COLUMNS))
         parquet.write_table(table, path)
-        if draw.random() < 0.6:
+        if draw and draw.random() < 0.6:
             path.write_bytes(mutated(path.read_bytes(), draw))
         return answer(lambda: read_measurements(path))
 
