@@ -183,7 +183,7 @@ def test_rows_of_parquet(tmp_path):
 def test_parallel_text(tmp_path, name, data):
     def read():
         text = load_parallel(str(tmp_path), "eng", ("deu",))
-        assert list(text.train["deu"])
+        assert [*text.train["deu"], *text.held_out["deu"]]
 
     def one(draw):
         (tmp_path / name).write_bytes(fuzzed(data.encode(), draw))

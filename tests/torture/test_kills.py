@@ -141,36 +141,3 @@ def test_a_killed_sweep(tiny_settings, tmp_path):
         assert not leftovers(results), f"draw {seed}"
     report("kills: sweep", {"kills": kills})
     assert kills
-
-
-@pytest.mark.torture
-def test_a_killed_new_language(tiny_settings, task_folder, tmp_path):
-    def words(results: Path) -> list[str]:
-        labelled = str(task_folder / "jpn" / "test.jsonl")
-        return [
-            "new-language",
-            "cym",
-            "--labelled",
-            labelled,
-            "--seeds",
-            "2",
-            *tiny_settings,
-            "--results",
-            str(results),
-        ]
-
-    expected, log = tmp_path / "whole", tmp_path / "log"
-    seconds = timed(words(expected), log)
-    models = {path.relative_to(expected): path.read_bytes() for path in expected.rglob("model.safetensors")}
-    assert len(models) == 4
-    kills = 0
-    for seed in range(2):
-        results = tmp_path / f"r{seed}"
-        kills += kill(words(results), log, random.Random(f"new-language {seed}").uniform(0.2, 0.9) * seconds)
-        timed(words(results), log)
-        found = {path.relative_to(results): path.read_bytes() for path in results.rglob("model.safetensors")}
-        assert found == models, f"draw {seed}"
-        assert (results / "new-language" / "cym" / "report.md").is_file(), f"draw {seed}"
-        assert not leftovers(results), f"draw {seed}"
-    report("kills: new-language", {"kills": kills})
-    assert kills
