@@ -496,3 +496,18 @@ def test_the_page_names_the_permutations_of_the_correlations_that_it_shows():
 
     assert permutations([over(29)]) == permuted_within(29) != permuted_within(30)
     assert permutations([over(30), over(29), over(30)]) == f"{permuted_within(29)} or {permuted_within(30)}"
+
+
+def test_row_numbers_are_no_shared_items_unless_the_task_is_parallel(tmp_path):
+    two_methods(tmp_path, lambda entry, language: 6)
+    paths = list(tmp_path.glob("*/*/predictions.parquet"))
+    for path in paths:
+        table = parquet.read_table(path)
+        numbers = pa.array([name.removeprefix("e") for name in table["example_id"].to_pylist()])
+        parquet.write_table(table.set_column(1, "example_id", numbers), path)
+    for task, shared in (("mine", None), ("udpos", None), ("xnli", 3 * N)):
+        for path in paths:
+            data = json.loads((path.parent / "result.json").read_text())
+            data["recipe"]["task"]["name"] = task
+            (path.parent / "result.json").write_text(json.dumps(data))
+        assert overall(compare_methods(collect(["plain", "align"], tmp_path))).test.n_items == shared

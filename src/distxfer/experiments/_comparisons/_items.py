@@ -14,11 +14,16 @@ from pyarrow import compute
 from distxfer._durable import Damaged
 from distxfer.errors import InputError
 from distxfer.experiments._comparisons._one_seed import stored_predictions
+from distxfer.experiments._results._result import read_result
 
 if TYPE_CHECKING:
     from distxfer.experiments._comparisons._cells import Cells
 
 Array = npt.NDArray[np.float64]
+
+# Tasks whose test sets are translations of each other: there, the same number of a row is the same item. Elsewhere an id
+# that is a bare number may be the number of a row, which says nothing of the row of that number in another language.
+_PARALLEL_TASKS = frozenset({"americasnli", "cldr", "emoji", "flores", "massive", "pawsx", "sib200", "xnli", "xquad"})
 
 
 @dataclass(frozen=True)
@@ -105,5 +110,14 @@ def _right(folder: Path, without: str) -> dict[str, tuple[npt.NDArray[np.object_
         table[name].to_numpy() for name in ("language", "example_id", "label", "prediction")
     )
     right = (label == prediction).astype(np.float64)
+    if not _shared_ids(folder, names):
+        names = np.array([f"{code} {name}" for code, name in zip(codes, names, strict=True)], dtype=object)
     kinds, rows = np.unique(codes.astype(str), return_inverse=True)
     return {str(code): (names[rows == number], right[rows == number]) for number, code in enumerate(kinds)}
+
+
+def _shared_ids(folder: Path, names: npt.NDArray[np.object_]) -> bool:
+    """Return whether one id means one item in all languages: in a parallel task, or where ids are more than row numbers."""
+    result = read_result(folder)
+    task = result.data["recipe"].get("task", {}).get("name") if result else None
+    return task in _PARALLEL_TASKS or not any(str(name).isdecimal() for name in names)
