@@ -269,6 +269,8 @@ def test_tables_of_nothing_but_the_source_or_without_a_method(tmp_path):
     )
     path = write(tmp_path / "t.csv", [["tiny", "toy", "", *row[3:]] for row in table()])
     assert message(read_scores, path) == f"`{path}:2` has no method. Name the method that the score is of."
+    path = write(tmp_path / "t.csv", [[*row[:3], "9" * 5000, *row[4:]] for row in table()])
+    assert message(read_scores, path) == f"`{path}:2` has a seed of 5,000 characters; expected 20 at most."
 
 
 # --- the command line --------------------------------------------------------------------------------------------

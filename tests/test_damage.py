@@ -392,7 +392,7 @@ def test_weights_that_are_not_finite_are_no_checkpoint(tiny_settings, tmp_path):
     words = [*tiny_settings, *TINY, "phase.finetune.steps=1", "phase.finetune.warmup=0"]
     refusal = (
         "The weights after step 0 of the phase `finetune` are not finite. Lower `phase.finetune.learning_rate` or an"
-        " intervention's `weight`. The last checkpoint is kept."
+        " intervention's `weight`. The last checkpoint, if there is one, is kept."
     )
     for again in (False, True, False):
         recipe = load_recipe("plain", [*words, "phase.finetune.learning_rate=1e39"])

@@ -42,7 +42,8 @@ def test_a_language_that_nobody_has_measured(facts):
     assert value(records, "name")["value"] == "Swahili"
     assert value(records, "script")["value"] == "Latn"
     assert value(records, "families")["value"].startswith("Atlantic-Congo > ")
-    assert value(records, "in_the_way")["value"] == "nothing"
+    unlabelled = "no labelled test in `emoji` (`distxfer new-language swa --labelled FILE`)"
+    assert value(records, "in_the_way")["value"] == unlabelled
     for name in ("syntactic", "phonological", "inventory", "genetic", "geographic", "featural"):
         one, expected = value(records, f"distance_{name}"), distance("eng", "swa", name, imputed=True)
         assert (one["value"], one["n"]) == (pytest.approx(expected.value), expected.n_shared)
@@ -169,11 +170,14 @@ def test_your_own_text_and_pairs(facts, tmp_path):
     pairs.write_text("Hello\tሰላም\nThanks\tአመሰግናለሁ\nHello\tሰላም\n", encoding="utf-8")
     without = facts("amh")
     assert value(without, "in_the_way")["value"] == (
+        "no labelled test in `emoji` (`distxfer new-language amh --labelled FILE`); "
         "no text at hand to try the tokenizer on (`--text`); no parallel text (`--parallel`): no alignment, "
         "but drift penalties, freezing and adapters"
     )
     records = facts("amh", "--text", str(text), "--parallel", str(pairs))
-    assert value(records, "in_the_way")["value"] == "nothing"
+    assert value(records, "in_the_way")["value"] == (
+        "no labelled test in `emoji` (`distxfer new-language amh --labelled FILE`)"
+    )
     assert value(records, "tokens_per_word", "amh")["n"] == 4
     one = value(records, "pairs")
     assert (one["value"], one["note"]) == (3, f"{pairs}; 1 repeated line")

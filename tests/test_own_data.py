@@ -1,6 +1,7 @@
 """A task and parallel text of your own, from files: what is read, and each complaint with its file and line."""
 
 import json
+import os
 import re
 
 import pytest
@@ -158,6 +159,14 @@ def test_a_target_without_tests(task):
 
 
 NAMES = "are texts or whole numbers, and not empty."
+
+
+@pytest.mark.parametrize("make", ["mkdir", "fifo"])
+def test_a_part_that_is_no_file(task, make):
+    path = task / "deu" / "test.jsonl"
+    path.unlink()
+    path.mkdir() if make == "mkdir" else os.mkfifo(path)
+    complains(f"`{path}` is not a regular file. Put a file with the test data of `deu` there.", load, task)
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,10 @@ def test_markdown_shows_a_name_as_it_is(name):
     assert letters.count(re.sub(r"[\s`]", "", name)) == 4
 
 
+def test_no_dollar_begins_a_formula():
+    assert markdown(r"$\input{x}$ and 5$") == r"\$\\input{x}\$ and 5\$"
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_latex_has_no_special_character_of_a_name(name):
     text = latex_text(f"{name}\n\n{name}\x07")

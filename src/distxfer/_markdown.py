@@ -5,7 +5,7 @@ import re
 # A code span, by CommonMark: between two runs of equally many backticks.
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 # What begins or ends markup: an underscore within a word, a bracket around an interval and a `<` before a number do not.
-_MARKUP = re.compile(r"[\\`*~|]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
+_MARKUP = re.compile(r"[\\`*~|$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
 _LINE_START = re.compile(r"^(?=[#>+=-]+(?:\s|$))")  # a heading, a quotation, a list, or the underline of a heading
 
 

@@ -61,7 +61,7 @@ def layout(data: Data) -> Layout:
         (path, language, path.stem)
         for language, below in folders.items()
         for path in sorted(below.iterdir())
-        if path.is_file() and not path.name.startswith(".")
+        if not path.name.startswith(".") and (path.is_file() or (path.stem in _PARTS and path.suffix in SUFFIXES))
     ]
     paths, notes = _parts(folder, found)
     return Layout(folder, paths, notes, folders=folders)
@@ -130,6 +130,10 @@ def _parts(folder: Path, found: Sequence[tuple[Path, str, str]]) -> tuple[dict[t
             notes.append(f"`{path.relative_to(folder).as_posix()}` is not read: {why}.")
             continue
         part = (language, _PARTS[stem])
+        if not path.is_file():
+            raise InputError(
+                f"`{path}` is not a regular file. Put a file with the {part[1]} data of `{language}` there."
+            )
         if part in paths:
             raise InputError(f"`{paths[part]}` and `{path}` are both {part[1]} of the language `{language}`. Keep one.")
         paths[part] = path

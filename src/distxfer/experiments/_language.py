@@ -104,6 +104,8 @@ def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> li
     unknown, tokens = found.get(("unknown_rate", key)), found.get(("tokens_per_character", key))
     beside = found.get(("tokens_per_character", source))
     unreadable, missing, doubtful = [], [], []
+    if key != source and key not in task_languages(recipe.task.data):
+        missing.append(f"no labelled test in `{recipe.task.name}` (`distxfer new-language {key} --labelled FILE`)")
     if tokens is None:
         missing.append("no text at hand to try the tokenizer on (`--text`)")
     if isinstance(unknown, float) and unknown > _UNKNOWN:
@@ -136,8 +138,6 @@ def _answer(
         return f"No, not {name} with `{model}`: {'; '.join(unreadable)}. Choose another encoder (`model=`)."
     if key == source:
         return f"No: {name} is the source itself, which needs no transfer."
-    if key not in task_languages(recipe.task.data):
-        missing = [f"no labelled test in `{task}` (`distxfer new-language {key} --labelled FILE`)", *missing]
     if missing:
         return f"Missing for {name} on `{task}`: {'; '.join(missing)}{doubts}."
     return f"Yes: `{task}` tests {name}, the tokenizer of `{model}` reads it, and there is parallel text{doubts}."

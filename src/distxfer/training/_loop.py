@@ -381,7 +381,8 @@ class PhaseLoop:
 
     def _diverged(self, what: str) -> Diverged:
         return Diverged(
-            f"{what} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`. The last checkpoint is kept."
+            f"{what} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`."
+            " The last checkpoint, if there is one, is kept."
         )
 
 

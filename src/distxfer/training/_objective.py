@@ -29,7 +29,7 @@ def diverged(name: str, what: str, phase: str, step: int) -> Diverged:
     weight = "" if name == TASK else f" or `intervention.{name}.weight`"
     return Diverged(
         f"The term `{name}` at step {step} of the phase `{phase}` {what.rstrip('.')}."
-        f" Lower `phase.{phase}.learning_rate`{weight}. The last checkpoint is kept."
+        f" Lower `phase.{phase}.learning_rate`{weight}. The last checkpoint, if there is one, is kept."
     )
 
 

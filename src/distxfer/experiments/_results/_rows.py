@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 from distxfer._durable import read_table
 from distxfer.errors import InputError, reason
 
-DEEPEST = 10_000  # no encoder has as many layers; tables have a place for each
+DEEPEST = 1_000  # no encoder has as many layers; tables have a place for each
 Moment = Literal["before", "after"]
 # What each column holds, and how to say so; a number is read into a float, a language is a text whatever it spells.
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {

@@ -12,6 +12,7 @@ from distxfer.errors import InputError, did_you_mean
 from distxfer.languages import canonical
 
 LARGEST = 1e100  # beyond this a number is none that was measured, and its square none at all
+_LONGEST_SEED = 20  # characters; seeds have at most 64 bits
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def _score(place: str, texts: Sequence[str], keys: dict[str, str]) -> Score:
     model, task, method, seed, language, metric = names
     if not method:
         raise InputError(f"`{place}` has no method. Name the method that the score is of.")
+    if len(seed) > _LONGEST_SEED:
+        raise InputError(f"`{place}` has a seed of {len(seed):,} characters; expected {_LONGEST_SEED} at most.")
     if language not in keys:
         try:
             keys[language] = canonical(language)
