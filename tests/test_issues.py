@@ -1,6 +1,8 @@
 """What of the data an encoder does not read: counted by language and part, said, and kept in the result."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -137,6 +139,33 @@ def test_a_run_says_and_keeps_what_was_cut(long_texts, tiny, tmp_path):
     assert [(row["language"], row["cut off"]) for row in table.records()] == [("eng", ""), ("deu", "100%"), ("jpn", "")]
     assert "cut off: test texts of more than 10 tokens." in table.notes
     assert f"Of the data: {line}" in (result.folder / "model" / "README.md").read_text()
+
+
+def test_the_table_of_a_run_has_dashes_with_reasons_and_says_what_is_cut(tiny_settings, task_folder, tmp_path):
+    task = shutil.copytree(task_folder, tmp_path / "task")
+    path = task / "deu" / "test.jsonl"
+    rows = [json.loads(line) | {"text": "hund"} for line in path.read_text().splitlines()]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    words = [*tiny_settings, f"task={task}", "task.targets=deu", "phase.finetune.steps=2"]
+    result = train(load_recipe("plain", words), tmp_path / "results")
+    table = run_table(result)
+    assert [row["drift"] is None for row in table.records()] == [False, True]
+    note = result.data["undefined"][0]
+    assert note.startswith("No drift for deu at layer 0-4: the self-similarity of `x` is 0: its rows are all the same")
+    assert note in table.notes
+    length = result.data["recipe"]["task"]["max_length"]
+    for what, note in {
+        "questions_cut": f"cut off: questions of the test of more than half of {length} tokens.",
+        "words_cut": f"cut off: words of the test of more than {length} tokens.",
+    }.items():
+        cut = {"language": "deu", "split": "test", "what": what, "n": 6, "of": 24}
+        first = cut | {"what": "cut_when_measured", "n": 24}
+        table = run_table(replace(result, data=result.data | {"data_issues": [cut, cut | {"split": "dev"}, first]}))
+        assert [row["cut off"] for row in table.records()] == ["", "25%"]
+        assert note in table.notes
+        assert (
+            f"drift is of the first {length} tokens alone in these shares of the test texts: deu 100%." in table.notes
+        )
 
 
 def test_a_run_that_cuts_nothing_has_no_column_for_it(tiny_settings, tmp_path):
