@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -103,7 +104,12 @@ def test_a_killed_run(tiny_settings, tmp_path, whole, again):
         if again:
             timed(command(tiny_settings, results), log)
         for _ in range(draw.choice([1, 1, 2])):
-            kills += kill(words, log, draw.uniform(0, 1.1 * seconds))
+            moment = draw.uniform(0, 1.1 * seconds)
+            while not kill(words, log, moment):  # it was done before: the machine was slower when it was timed
+                moment /= 2
+                if not again:
+                    shutil.rmtree(results)
+            kills += 1
             runs = list(results.glob("*/*"))
             if again:
                 assert read_result(runs[0]) is not None, f"draw {seed}: the result is lost"
@@ -116,7 +122,6 @@ def test_a_killed_run(tiny_settings, tmp_path, whole, again):
         assert not [name for name in found if found[name] != expected[name] and name != ".lock"], f"draw {seed}"
         assert not leftovers(results), f"draw {seed}"
     report(f"kills: {'train --again' if again else 'train'}", {"kills": kills, "with a checkpoint": resumed})
-    assert kills
 
 
 @pytest.mark.torture
