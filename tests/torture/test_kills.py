@@ -146,3 +146,31 @@ def test_a_killed_sweep(tiny_settings, tmp_path):
         assert not leftovers(results), f"draw {seed}"
     report("kills: sweep", {"kills": kills})
     assert kills
+
+
+@pytest.mark.torture
+def test_a_killed_new_language(tiny_settings, task_folder, tmp_path):
+    labelled = str(task_folder / "jpn" / "test.jsonl")
+
+    def words(results: Path) -> list[str]:
+        arguments = ["new-language", "cym", "--labelled", labelled, "--seeds", "2"]
+        return [*arguments, *tiny_settings, "--results", str(results)]
+
+    def models(results: Path) -> dict[str, bytes]:  # by recipe and seed: the id has the path of the language's data
+        runs = {path.parents[1]: path.read_bytes() for path in results.rglob("model.safetensors")}
+        return {f"{run.parent.name} {run.name.partition('-')[2]}": content for run, content in runs.items()}
+
+    log = tmp_path / "log"
+    seconds = timed(words(tmp_path / "whole"), log)
+    expected = models(tmp_path / "whole")
+    assert len(expected) == 4
+    kills = 0
+    for seed in range(3):
+        results = tmp_path / f"r{seed}"
+        kills += kill(words(results), log, random.Random(f"new-language {seed}").uniform(0.2, 0.9) * seconds)
+        timed(words(results), log)
+        assert models(results) == expected, f"draw {seed}"
+        assert (results / "new-language" / "cym" / "report.md").is_file(), f"draw {seed}"
+        assert not leftovers(results), f"draw {seed}"
+    report("kills: new-language", {"kills": kills})
+    assert kills
