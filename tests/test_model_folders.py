@@ -249,6 +249,15 @@ def test_a_tokenizer_without_padding_token(folder):
     complains(message, load, folder)
 
 
+def test_a_tokenizer_without_attention_mask(folder):
+    AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids"]).save_pretrained(folder)
+    message = (
+        f"The tokenizer in `{folder}` returns no `attention_mask`. Set `model_input_names` in `tokenizer_config.json` to"
+        ' `["input_ids", "attention_mask"]`.'
+    )
+    complains(message, load, folder)
+
+
 @pytest.mark.parametrize(("end", "padding"), [("[SEP]", "[MASK]"), ("[UNK]", "[MASK]"), ("[MASK]", "[MASK]")])
 def test_a_decoder_without_padding_token_pads_with_its_end_token_unless_that_ends_each_text(tmp_path, end, padding):
     """Its head takes the last token that is not the padding token."""

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from distxfer.data import load_parallel, load_task, parallel_languages, parallel_names, task_languages, task_names
+from distxfer.data import Data, load_parallel, load_task, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.errors import InputError
 
 TRAIN = [{"id": "a", "text": "one", "label": "yes"}, {"id": "b", "text": "two", "label": "no"}]
@@ -144,6 +144,13 @@ def test_a_source_without_training_data(task):
     (task / "eng" / "train.jsonl").unlink()
     message = f"`{task}/eng/train.jsonl` does not exist, but the source `eng` needs labelled text to train on."
     complains(message, load, task)
+
+
+@pytest.mark.parametrize("kind", ["classification", "retrieval"])
+def test_a_source_with_an_empty_training_file(task, kind):
+    (task / "eng" / "train.jsonl").write_text("\n")
+    message = f"`{task}/eng/train.jsonl` has no rows, but the source `eng` trains on them. Put rows into it."
+    complains(message, load_task, Data(str(task), kind=kind), "eng", ("deu",))
 
 
 def test_a_target_without_tests(task):

@@ -176,7 +176,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
-        tokenizer(_UNKNOWN)  # without a token for what is unknown, some tokenizers raise
+        inputs = tokenizer(_UNKNOWN)  # without a token for what is unknown, some tokenizers raise
     except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that loads: {reason(error)}."
@@ -186,6 +186,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that knows any word."
             " Save it there with `tokenizer.save_pretrained`."
+        )
+    if missing := {"input_ids", "attention_mask"} - inputs.keys():
+        raise InputError(
+            f"The tokenizer in `{folder}` returns no `{min(missing)}`. Set `model_input_names` in `tokenizer_config.json` to"
+            ' `["input_ids", "attention_mask"]`.'
         )
     tokenizer.padding_side = "right"  # the first token is a token, and positions do not depend on the padding
     if tokenizer.pad_token is None:

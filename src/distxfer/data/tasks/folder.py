@@ -73,6 +73,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         _read_labels(tables, form, data.columns)
     if (source, "train") in lies.paths:
         parts[source, "train"] = _part(tables[source, "train"], source, form, labels, data.columns, lies)
+        if not len(parts[source, "train"].examples):
+            raise InputError(f"`{train}` has no rows, but the source `{source}` trains on them. Put rows into it.")
         if form.classed:
             labels.settle(Table(train), kind)
     elif form.labelled:
