@@ -17,7 +17,7 @@ test: .venv/dev.done  ## Run the whole test suite, two files at a time.
 torture: .venv/dev.done  ## Damage, kill and fuzz in full: tests/torture and every test that is marked `torture` (an hour).
 	OMP_NUM_THREADS=1 $(IN) -m pytest --torture --numprocesses 2 --no-loadscope-reorder
 
-check: .venv/dev.done  ## Lint, types, import floors.
+check: .venv/dev.done  ## Lint, types, import layers.
 	$(IN) -m ruff check
 	$(IN) -m ruff format --check
 	$(IN) -m mypy

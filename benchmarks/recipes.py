@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from distxfer.experiments import load_recipe, outlook, recipe_files
+from distxfer.config.files import recipe_files
+from distxfer.config.recipe import load_recipe
 from distxfer.reports import Table
+from distxfer.runs.run import outlook
 
 
 def main(rounds: int) -> None:

@@ -39,7 +39,7 @@ from distxfer.measure._clusters import MIN_FAMILIES, family_labels
 
 ROOT = Path(__file__).parents[1]
 TEXT = ROOT / "results" / "simulations" / "structure_error_rates.txt"
-RATES = ROOT / "src" / "distxfer" / "experiments" / "_comparisons" / "error_rates.json"
+RATES = ROOT / "src" / "distxfer" / "analysis" / "error_rates.json"
 EMOJI = ("deu", "fra", "ind", "ita", "por", "rus", "spa", "ara", "fas", "jpn", "kor", "tur", "zho")
 NEAR = ("deu", "ita", "por", "spa", "fra", "rus", "ind")  # by syntactic distance from English
 TARGETS = tuple(key for key in LANGUAGES if key != "eng")

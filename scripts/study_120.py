@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from distxfer._durable import read_table, write_table
-from distxfer.experiments import Items, Result, read_items
-from distxfer.experiments._results._result import reseal
+from distxfer.analysis.items import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
+from distxfer.results.result import Result, reseal
 from study import train
 from study_methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
 from study_methods import EVIDENCE as EVIDENCE_13

@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distxfer.experiments import Result, load_recipe, read_result
-from distxfer.experiments._comparisons._one_seed import stored_answers
+from distxfer.analysis.one_seed import stored_answers
+from distxfer.config.recipe import load_recipe
+from distxfer.results.result import Result, read_result
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
@@ -24,7 +25,7 @@ TABLES = RUNS / "emoji-with-flags"
 WITHOUT = "Flags"
 RESULTS = TABLES / "reference"
 CHOICES = TABLES / "choices"
-EVIDENCE = ROOT / "src" / "distxfer" / "experiments" / "_new_language" / "evidence.toml"
+EVIDENCE = ROOT / "src" / "distxfer" / "new_language" / "evidence.toml"
 BASELINE = "plain"
 
 

@@ -9,9 +9,12 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from distxfer.experiments import Comparison, Items, Result, Score, compare, read_items
+from distxfer.analysis.compare import Comparison, compare
+from distxfer.analysis.items import Items, read_items
 from distxfer.measure import interval
 from distxfer.reports import Table, p_phrase
+from distxfer.results.result import Result
+from distxfer.results.score_tables import Score
 from study_methods import (
     BASELINE,
     EVIDENCE,

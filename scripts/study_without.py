@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import fmean
 
 import study_120
-from distxfer.experiments import Comparison, read_measurements
-from distxfer.experiments._comparisons._one_seed import stored_answers
+from distxfer.analysis.compare import Comparison
+from distxfer.analysis.one_seed import stored_answers
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports import Table, p_phrase
+from distxfer.results.measurements import read_measurements
 from study_methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
 from study_tables import judged, weighting_table
 

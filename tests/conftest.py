@@ -22,9 +22,9 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from distxfer.checkpoints.measure import Measured, measure
 from distxfer.cli import app
 from distxfer.encoders import Encoder, load_encoder
-from distxfer.experiments import Measured, measure
 from stand_in import StandIn
 
 # The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.

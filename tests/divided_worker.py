@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import distxfer.training._loop as loop
+from distxfer.config.recipe import load_recipe
 from distxfer.errors import InputError
-from distxfer.experiments import load_recipe, outlook, train
+from distxfer.runs.run import outlook, train
 from distxfer.training import Team
 
 

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from distxfer.experiments import plan_sweep
+from distxfer.sweeps.grid import plan_sweep
 
 PATIENCE = 240  # seconds until a machine that is busy with other work gets there
 KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")

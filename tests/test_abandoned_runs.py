@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from distxfer.experiments import ablate, collect, collect_against, compare_methods
+from distxfer.analysis.ablation import ablate
+from distxfer.analysis.methods import compare_methods
 from distxfer.reports import listing
 from distxfer.reports._report._facts import facts_of
+from distxfer.results.collect import collect, collect_against
 from fake_runs import FAR, WITH_ALIGN, run
 
 

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distxfer import measure
-from distxfer.experiments import ablate, collect, compare_methods
+from distxfer.analysis.ablation import ablate
+from distxfer.analysis.methods import compare_methods
 from distxfer.reports import ablation_tables
+from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, run, runs
 from helpers import message
 

@@ -14,7 +14,7 @@ from adapted import LABELS, TEXTS, bind, close, load, logits_of, shake, states
 from conftest import ARCHITECTURES, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 
 

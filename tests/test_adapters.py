@@ -12,7 +12,7 @@ from adapted import TEXTS, bind, close, load, logits_of, shake, states
 from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 from helpers import message
 

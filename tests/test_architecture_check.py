@@ -20,13 +20,13 @@ from transformers import (
 
 from conftest import save_tiny
 from distxfer import load_recipe
+from distxfer.config.families import own_pooling
 from distxfer.data import Collator, Example
 from distxfer.encoders import load_encoder, model_folder
 from distxfer.encoders._check import check_architecture
-from distxfer.experiments import validate
-from distxfer.experiments._recipes._families import own_pooling
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
+from distxfer.runs.run import validate
 from helpers import message
 
 _GEMMA = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8,
@@ -189,7 +189,7 @@ def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradic
     """As for a model on the hub, of which the recipe knows but the name."""
     folder = save_tiny(tmp_path, "gpt2", n_embd=16, n_layer=2, n_head=2, n_positions=64)
     assert load_recipe("plain", [f"model={folder}"]).model.pooling == "last"
-    monkeypatch.setattr("distxfer.experiments._recipes._recipe.family_of", lambda model: None)
+    monkeypatch.setattr("distxfer.config.recipe.family_of", lambda model: None)
     words = [f"model={folder}", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
     assert message(validate, load_recipe("plain", words)) == (
         "`model.pooling` = `mean` is a default (_defaults.toml), and the encoder reads from left to right, so that only the last"

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from distxfer.analysis.compare import compare
 from distxfer.data._cldr import LANGUAGES
-from distxfer.experiments import Score, compare
 from distxfer.languages import areas, coordinates, distance, group_kind, lineage, permutation_groups, permuted_within
 from distxfer.measure import correlate
+from distxfer.results.score_tables import Score
 from helpers import message
 
 TARGETS = [key for key in LANGUAGES if key != "eng"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from distxfer.config.files import recipe_files
 from distxfer.data import parallel_names, task_names
-from distxfer.experiments import recipe_files
 
 NOTHING = {".lock"}  # the lock of a run's folder, which is taken before the encoder is loaded
 

@@ -17,12 +17,14 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.proportion import proportion_confint
 
 from conftest import WORDS, say, sentences
+from distxfer.config.files import recipe_files
+from distxfer.config.recipe import load_recipe
 from distxfer.data import Example, Prediction, Task
 from distxfer.encoders import BUNDLED
-from distxfer.experiments import load_recipe, recipe_files, train
-from distxfer.experiments._runs._card_metadata import base_licence
-from distxfer.experiments._runs._citations import bibtex
-from distxfer.experiments._runs._intervals import score_interval
+from distxfer.runs.card_metadata import base_licence
+from distxfer.runs.citations import bibtex
+from distxfer.runs.intervals import score_interval
+from distxfer.runs.run import train
 
 ADAPTERS = {"plain": 0, "lora": 1, "language_adapter": 2}
 LICENCE = "---\nlicense: apache-2.0\n---\n# A base model\n"
@@ -285,7 +287,7 @@ def test_the_interval_of_many_examples_is_that_of_few_but_cheaper(monkeypatch):
     """Of 4,000 and more, each group is scored alone."""
     labels, predicted = drawn(3, 4000)
     low, high = interval(labels, predicted, "macro_f1")
-    monkeypatch.setattr("distxfer.experiments._runs._intervals._MANY", 10**9)
+    monkeypatch.setattr("distxfer.runs.intervals._MANY", 10**9)
     other = interval(labels, predicted, "macro_f1")
     assert low + high == pytest.approx(sum(other))
     assert 0.6 < (high - low) / (other[1] - other[0]) < 1.6

@@ -5,9 +5,9 @@ import torch
 
 from conftest import save_tiny
 from distxfer.encoders import load_encoder
-from distxfer.experiments._runs._card_loading import loading, meaning
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
+from distxfer.runs.card_loading import loading, meaning
 from test_architectures import LABELS, SETTINGS, TEXTS
 
 

@@ -11,8 +11,8 @@ import pytest
 from filelock import FileLock
 
 from distxfer import __version__, load_recipe
+from distxfer.config.files import recipe_files, recipe_path
 from distxfer.data import parallel_names, task_names
-from distxfer.experiments import recipe_files, recipe_path
 from distxfer.interventions import intervention_names
 
 VERBS = ("train", "show", "validate", "ls", "cp", "env")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from distxfer.experiments import collect
+from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, changed, result, run, write
 from helpers import message
 
@@ -250,7 +250,12 @@ def test_runs_deeper_than_a_recipe_and_an_id_belong_to_another_folder_of_runs(re
 def test_comparing_and_reporting_need_no_torch():
     code = (
         "import sys\n"
-        "from distxfer.experiments import ablate, collect, compare, compare_methods, compare_runs, read_measurements\n"
+        "from distxfer.analysis.ablation import ablate\n"
+        "from distxfer.analysis.compare import compare\n"
+        "from distxfer.analysis.methods import compare_methods\n"
+        "from distxfer.analysis.one_seed import compare_runs\n"
+        "from distxfer.results.collect import collect\n"
+        "from distxfer.results.measurements import read_measurements\n"
         "from distxfer.measure import contrast, correlate, crossed, holm, interval, slope_over_seeds, two_way_bootstrap\n"
         "from distxfer.reports import ablation_tables, comparison_tables, method_tables, one_seed_table\n"
         "print({'torch', 'transformers', 'peft'} & set(sys.modules))\n"

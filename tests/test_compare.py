@@ -10,9 +10,10 @@ import pytest
 from scipy import stats
 
 from distxfer import measure
-from distxfer.experiments import compare, read_scores
+from distxfer.analysis.compare import compare
 from distxfer.languages import distance, lineage
 from distxfer.reports import comparison_tables
+from distxfer.results.score_tables import read_scores
 from helpers import message
 
 PUBLISHED = Path(__file__).parents[1] / "examples" / "alignfreeze" / "udpos.csv"

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from distxfer import measure
-from distxfer.experiments import collect, compare_methods
+from distxfer.analysis.methods import compare_methods
 from distxfer.languages import lineage
 from distxfer.reports import method_tables
 from distxfer.reports._methods import main_table
+from distxfer.results.collect import collect
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distxfer.experiments import compare_runs
+from distxfer.analysis.one_seed import compare_runs
 from distxfer.reports import method_tables
 from fake_runs import compared, plain_and_align, runs, scores, write
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from distxfer import measure
-from distxfer.experiments import false_positives
+from distxfer.analysis.error_rates import false_positives
 from distxfer.measure._clusters import by_family, family_labels, family_part, family_weights, item_part
 from helpers import message
 

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 import study_120
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
+from distxfer.analysis.items import read_items
 from distxfer.encoders import model_folder
-from distxfer.experiments._comparisons._collect import _folders
-from distxfer.experiments._comparisons._items import read_items
-from distxfer.experiments._results import _result
-from distxfer.experiments._runs import _again, _run
+from distxfer.results import result as _result
+from distxfer.results.collect import _folders
+from distxfer.runs import interrupted as _again
+from distxfer.runs import run as _run
 from distxfer.training._checkpoint import read_position
 from helpers import message, same, stop_at, weights
 

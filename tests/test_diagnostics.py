@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from distxfer import load_recipe, train
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 from distxfer.training._diagnostics import gradient_diagnostics
 from helpers import log

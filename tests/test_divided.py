@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from distxfer.experiments import load_recipe, read_result, train
+from distxfer.config.recipe import load_recipe
+from distxfer.results.result import read_result
+from distxfer.runs.run import train
 from distxfer.training import Team
 from helpers import message
 

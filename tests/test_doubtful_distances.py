@@ -2,9 +2,11 @@
 
 import pytest
 
-from distxfer.experiments import collect, compare_methods, stored_warnings
-from distxfer.experiments._comparisons._compare import distances_of
+from distxfer.analysis.compare import distances_of
+from distxfer.analysis.methods import compare_methods
 from distxfer.languages import distance, distance_matrix, distance_warnings, distances
+from distxfer.results.collect import collect
+from distxfer.results.distances import stored_warnings
 from fake_runs import FAR, run
 
 ADVICE = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."

@@ -43,10 +43,10 @@ def test_a_fault_is_one_line_with_its_place(monkeypatch, capsys):
 
 
 def test_the_place_of_a_fault_is_in_the_package(monkeypatch):
-    monkeypatch.setattr("distxfer.experiments._recipes._recipe.recipe_path", None)
+    monkeypatch.setattr("distxfer.config.recipe.recipe_path", None)
     with pytest.raises(TypeError) as caught:
         cli._recipes.recipe_of(["recipe=plain"])
-    assert " (experiments/_recipes/_recipe.py:" in cli._fault(caught.value)
+    assert " (config/recipe.py:" in cli._fault(caught.value)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -70,12 +70,12 @@ STEP = "Lower `phase.finetune.batch_size` and raise `phase.finetune.accumulation
     [
         ("training._loop.PhaseLoop._step", " in step 0 of the phase `finetune`", STEP),
         (
-            "experiments._runs._run.snapshots",
+            "runs.run.snapshots",
             " in measuring before training",
             "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model.",
         ),
         (
-            "experiments._runs._run.prepare",
+            "runs.run.prepare",
             "",
             "Lower `task.max_length`, or `phase.NAME.batch_size` (and raise `phase.NAME.accumulation`), set"
             " `model.gradient_checkpointing=true`, or use a smaller model.",

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from distxfer import load_recipe
+from distxfer.config.families import families, family_of
+from distxfer.config.files import recipe_files
 from distxfer.encoders import BUNDLED
-from distxfer.experiments import recipe_files
-from distxfer.experiments._recipes._families import families, family_of
-from distxfer.experiments._runs._prepare import prepare
+from distxfer.runs.prepare import prepare
 
 FAMILIES = {one.name: one for one in families()}
 

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import WORDS
 from distxfer import load_recipe, train
-from distxfer.experiments import validate
+from distxfer.runs.run import validate
 from helpers import log, message
 
 SHORT = ["parallel=", "phase.finetune.steps=8", "phase.finetune.learning_rate=1e-3", "task.targets=deu"]

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distxfer import load_recipe
-from distxfer.experiments import PlannedRun, SweepPlan, plan_sweep, recipe_files
-from distxfer.experiments._runs._prepare import prepare
-from distxfer.experiments._sweeps._axes import read_axes, split_values
+from distxfer.config.files import recipe_files
 from distxfer.interventions import intervention_class
+from distxfer.runs.prepare import prepare
+from distxfer.sweeps.axes import read_axes, split_values
+from distxfer.sweeps.grid import PlannedRun, SweepPlan, plan_sweep
 from helpers import message
 
 RESULTS = Path("results")

@@ -8,10 +8,10 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-import distxfer.experiments._runs._measurements as measurements
+import distxfer.runs.snapshots as measurements
 from distxfer import InputError, RunError, load_recipe, read_result, train
 from distxfer.encoders import Reference
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 
 # An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
@@ -202,7 +202,7 @@ def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
 
 
 def _snapshot_arguments(folder: Path, settings: list[str]):
-    from distxfer.experiments._runs._prepare import assemble, prepare
+    from distxfer.runs.prepare import assemble, prepare
 
     team = Team()
     prepared = prepare(load_recipe("plain", settings))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import say, sentences
+from distxfer.config.recipe import load_recipe
 from distxfer.data import (
     Answer,
     Data,
@@ -20,8 +21,8 @@ from distxfer.data import (
     task_languages,
     task_names,
 )
-from distxfer.experiments import load_recipe, train
 from distxfer.languages import canonical
+from distxfer.runs.run import train
 from helpers import message
 from hub_layouts import FILES, HUB, PART, XNLI, nli, squad, topic, write
 

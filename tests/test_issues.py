@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from distxfer.checkpoints.measure import measure
+from distxfer.config.recipe import load_recipe
 from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, kind_named, load_task
 from distxfer.encoders import load_tokenizer
-from distxfer.experiments import load_recipe, measure, train, validate
 from distxfer.reports import run_table
+from distxfer.runs.run import train, validate
 
 LONG = "cat dog bird tree rose leaf red big old new"  # ten tokens, twelve with the special ones
 

@@ -11,11 +11,13 @@ from transformers import AutoModelForQuestionAnswering, AutoModelForTokenClassif
 
 from conftest import WORDS, sentences
 from distxfer import load_recipe, train
+from distxfer.analysis.one_seed import compare_runs
+from distxfer.checkpoints.measure import measure
 from distxfer.data import Collator, kind_named, load_task
 from distxfer.data import Data as Where
 from distxfer.encoders import load_encoder, load_tokenizer
-from distxfer.experiments import collect, compare_runs, measure
 from distxfer.reports import run_table
+from distxfer.results.collect import collect
 from helpers import log, message, same, stop_at, weights
 from own_tasks import row_of_answer, row_of_text, row_of_words, write
 

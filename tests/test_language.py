@@ -14,8 +14,8 @@ from distxfer import measure
 from distxfer.data import load_parallel, load_task
 from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
 from distxfer.errors import InputError
-from distxfer.experiments import read_result
 from distxfer.languages import distance
+from distxfer.results.result import read_result
 
 REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 

@@ -17,9 +17,9 @@ import fakes
 from conftest import TARGETS
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import Encoder, layer_numbers
-from distxfer.experiments import validate
 from distxfer.interventions import Languages, make_intervention
 from distxfer.languages import distances
+from distxfer.runs.run import validate
 from fakes import FakeStep, between
 from helpers import gone, message
 

@@ -13,14 +13,18 @@ from pyarrow import parquet
 from sklearn.metrics import f1_score
 
 from distxfer import measure
-from distxfer.experiments import Result, collect, compare, compare_methods, read_scores
-from distxfer.experiments._comparisons._classes import classes_of
+from distxfer.analysis.classes import classes_of
+from distxfer.analysis.compare import compare
+from distxfer.analysis.methods import compare_methods
 from distxfer.languages import permuted_within
 from distxfer.measure import Correlation
 from distxfer.reports import method_data, method_tables
 from distxfer.reports._report._effects import by_language, headline
 from distxfer.reports._report._facts import facts_of
 from distxfer.reports._report._relations import Related, permutations
+from distxfer.results.collect import collect
+from distxfer.results.result import Result
+from distxfer.results.score_tables import read_scores
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
 

@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from conftest import LABELS, LAYERS, TARGETS, WORDS, perturbed, save_tiny, texts_of
 from distxfer import InputError, distance, load_recipe, train
+from distxfer.checkpoints.measure import measure
 from distxfer.encoders import Encoder, load_encoder
-from distxfer.experiments import measure
 from distxfer.languages import DISTANCES, lineage
 from distxfer.measure import cka, decompose, holm
 from distxfer.reports import measure_tables

@@ -7,8 +7,9 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from distxfer.experiments import Row, read_measurements, read_result
 from distxfer.reports import run_table
+from distxfer.results.measurements import Row, read_measurements
+from distxfer.results.result import read_result
 from helpers import message
 
 PLAIN = next((Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference" / "plain").glob("*-s0"))

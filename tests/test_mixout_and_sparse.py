@@ -10,8 +10,8 @@ from torch.func import functional_call
 from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
 from distxfer.encoders import load_encoder
-from distxfer.experiments._runs._prepare import assemble, prepare
 from distxfer.interventions import Change, make_intervention
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 from fakes import bind
 from helpers import log, message, same, stop_at, weights

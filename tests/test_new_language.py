@@ -13,10 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from conftest import WORDS, say, sentences
+from distxfer.config.recipe import load_recipe
 from distxfer.data._emoji import load_emoji
-from distxfer.experiments import Given, carry_out, load_recipe, plan_language
 from distxfer.languages import distance
 from distxfer.measure import crossed, wilson
+from distxfer.new_language.language_data import Given
+from distxfer.new_language.plan import carry_out, plan_language
 from helpers import message
 
 ROOT = Path(__file__).parents[1]
@@ -225,7 +227,7 @@ def test_data_that_change_while_runs_are_made_are_told(plan, files, monkeypatch,
             shots.write_text("".join(shots.read_text().splitlines(keepends=True)[1:]))
         return SimpleNamespace(data={"id": "a", "status": "done"})
 
-    monkeypatch.setattr("distxfer.experiments._new_language._plan.train", train)
+    monkeypatch.setattr("distxfer.new_language.plan.train", train)
     assert message(carry_out, made) == (
         f"The data or recipes in `{made.folder}` are not those that this call has laid down: another one has put its own"
         " there. Run this one again, and the other one with another `--results`."

@@ -8,12 +8,13 @@ import pytest
 from pyarrow import Table, parquet
 
 from distxfer.data import Answer, Example
-from distxfer.experiments import Fact
-from distxfer.experiments._new_language import Has, _plan
-from distxfer.experiments._new_language._evaluate import evaluate
-from distxfer.experiments._results._result import Result
+from distxfer.language_facts import Fact
 from distxfer.measure import crossed, smallest_gain, wilson
+from distxfer.new_language import plan as _plan
+from distxfer.new_language.evaluate import evaluate
+from distxfer.new_language.language_data import Has
 from distxfer.reports import outcome_tables, recommendation
+from distxfer.results.result import Result
 
 HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 

@@ -10,9 +10,12 @@ from pyarrow import parquet
 
 import fake_runs
 from conftest import WORDS, say, sentences
+from distxfer.config.recipe import load_recipe
 from distxfer.data import task_languages
-from distxfer.experiments import Given, language_facts, load_recipe, plan_language
+from distxfer.language_facts import language_facts
 from distxfer.measure import exact_match
+from distxfer.new_language.language_data import Given
+from distxfer.new_language.plan import plan_language
 from distxfer.reports._new_language import _loading
 from helpers import message
 from own_tasks import row_of_answer, row_of_text, row_of_words, write

@@ -6,10 +6,10 @@ import pytest
 
 import study_methods
 import study_tables
-from distxfer.experiments import load_recipe
-from distxfer.experiments._new_language import Has, proposals
-from distxfer.experiments._new_language._proposal import chosen, study
-from distxfer.experiments._new_language._workspace import recipe_text
+from distxfer.config.recipe import load_recipe
+from distxfer.new_language.language_data import Has
+from distxfer.new_language.proposal import chosen, proposals, study
+from distxfer.new_language.workspace import recipe_text
 from helpers import message
 
 HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())

@@ -9,7 +9,7 @@ import pytest
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from distxfer.experiments import compare_runs
+from distxfer.analysis.one_seed import compare_runs
 from distxfer.reports import one_seed_table
 
 REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"

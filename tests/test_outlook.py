@@ -6,9 +6,9 @@ import pytest
 
 from distxfer import load_recipe, train
 from distxfer.data import Example
-from distxfer.experiments import outlook
-from distxfer.experiments._runs import _measurements
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs import snapshots as _measurements
+from distxfer.runs.prepare import assemble, prepare
+from distxfer.runs.run import outlook
 from distxfer.training import Team
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]

@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from distxfer.analysis.methods import compare_methods
+from distxfer.config.recipe import load_recipe
 from distxfer.data import ParallelText
-from distxfer.experiments import collect, compare_methods, corpora, corpus_of, load_recipe
-from distxfer.experiments._results._corpus import corpus_record, corpus_text
+from distxfer.results.collect import collect
+from distxfer.results.corpus import corpora, corpus_of, corpus_text
+from distxfer.runs.corpus import corpus_record
 from fake_runs import RECIPE, result, run
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import distxfer.experiments._runs._run as run_file
+import distxfer.runs.run as run_file
 from distxfer import RunError, load_recipe, train
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 from helpers import log, message, same, stop_at, weights
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModel
 
 from distxfer.errors import InputError, RunError
-from distxfer.experiments import publication, push
+from distxfer.publishing import publication, push
 from finished_runs import edit, write_run
 from helpers import message
 from hub_stub import TOKEN, running_hub

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from distxfer import InputError, load_recipe
-from distxfer.experiments import recipe_files
+from distxfer.config.files import recipe_files
 from distxfer.interventions import intervention_names
 
 TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, intervention"

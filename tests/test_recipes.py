@@ -8,7 +8,7 @@ import pytest
 
 import distxfer.interventions
 from distxfer import load_recipe
-from distxfer.experiments import defaults_file, description, recipe_files, recipe_path
+from distxfer.config.files import defaults_file, description, recipe_files, recipe_path
 from distxfer.interventions import intervention_class, intervention_names
 from distxfer.reports import settings_text
 

@@ -3,10 +3,10 @@
 import pytest
 
 from distxfer import load_recipe, train
-from distxfer.experiments._results import _references
-from distxfer.experiments._results._references import Reference, far_below, references
-from distxfer.experiments._results._result import Result
 from distxfer.languages import canonical
+from distxfer.results.result import Result
+from distxfer.runs import published as _references
+from distxfer.runs.published import Reference, far_below, references
 from fake_runs import result
 
 XNLI = {"eng": 0.858, "deu": 0.787, "ara": 0.738, "tha": 0.746, "hin": 0.724, "urd": 0.683, "swa": 0.665}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from distxfer.experiments import collect
 from distxfer.languages import language_name
 from distxfer.reports._report import sections_of
 from distxfer.reports._report._facts import facts_of
 from distxfer.reports._report._page import page_text
+from distxfer.results.collect import collect
 from finished_runs import TARGETS, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -9,13 +9,13 @@ import pytest
 from scipy.stats import spearmanr
 from statsmodels.api import OLS, add_constant
 
-from distxfer.experiments import collect
 from distxfer.languages import distance
 from distxfer.measure import crossed
 from distxfer.reports._report import sections_of
 from distxfer.reports._report._facts import facts_of
 from distxfer.reports._report._page import page_text
 from distxfer.reports._report._relations import by_distance, drift_relations, fit_line
+from distxfer.results.collect import collect
 from finished_runs import LAYERS, METHODS, STEPS, TARGETS, three_methods, write_run
 
 

@@ -13,13 +13,14 @@ import pytest
 import vl_convert
 
 import distxfer
-from distxfer.experiments import collect, load_recipe
+from distxfer.config.recipe import load_recipe
 from distxfer.languages import language_name
 from distxfer.reports._report import sections_of
 from distxfer.reports._report._facts import facts_of
 from distxfer.reports._report._page import page_text
 from distxfer.reports._report._paper import paper_spec
 from distxfer.reports._report._provenance import recipe_text
+from distxfer.results.collect import collect
 from finished_runs import HOSTILE, METHODS, TARGETS, three_methods, write_run
 from helpers import Elements
 

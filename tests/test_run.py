@@ -167,7 +167,7 @@ def test_two_at_once_do_one_run(tmp_path, tiny_settings):
 
 def test_the_id_is_the_recipe_and_the_data_without_the_seed(tmp_path, tiny_settings, task_folder):
     def folder(*overrides):
-        from distxfer.experiments._runs._prepare import prepare
+        from distxfer.runs.prepare import prepare
 
         return prepare(load_recipe("plain", [*tiny_settings, *overrides])).folder(tmp_path)
 
@@ -187,7 +187,7 @@ def test_the_id_is_the_recipe_and_the_data_without_the_seed(tmp_path, tiny_setti
 
 
 def test_a_full_disk_keeps_what_was_written(tmp_path, tiny_settings, monkeypatch):
-    import distxfer.experiments._runs._run as home
+    import distxfer.runs.run as home
 
     def full(*_):
         raise OSError(28, os.strerror(28))

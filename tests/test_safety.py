@@ -20,10 +20,11 @@ from safetensors.torch import load_file
 from conftest import LABELS
 from distxfer import load_recipe
 from distxfer._markdown import markdown, markdown_code
+from distxfer.checkpoints.measure import measure
 from distxfer.encoders import fingerprint, load_encoder, model_folder
-from distxfer.experiments import measure, publication
-from distxfer.experiments._sweeps._engines import Job, carry_out
+from distxfer.publishing import publication
 from distxfer.reports import Table, latex_text, markdown_text
+from distxfer.sweeps.engines import Job, carry_out
 from finished_runs import write_run
 from helpers import message
 
@@ -241,7 +242,7 @@ def test_publish_follows_no_link(tmp_path, tiny, name):
 def test_a_run_ends_with_the_sweep_that_started_it():
     """The process that stands for a sweep is killed; the one that it started ends by itself."""
     child = (
-        "from distxfer.experiments import end_with_parent; import time;"
+        "from distxfer.sweeps.engines import end_with_parent; import time;"
         " end_with_parent(); print('on', flush=True); time.sleep(60)"
     )
     parent = (

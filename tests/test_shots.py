@@ -8,7 +8,7 @@ import pytest
 
 from conftest import WORDS, say, sentences
 from distxfer import InputError, load_recipe, train
-from distxfer.experiments._runs._prepare import assemble, prepare
+from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Team
 from helpers import message
 

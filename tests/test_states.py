@@ -11,7 +11,7 @@ from conftest import LAYERS, say, sentences
 from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
 from distxfer.encoders import Encoder, StateCache, States, fingerprint, load_encoder, state_cache
-from distxfer.experiments._runs._measurements import snapshot, snapshots
+from distxfer.runs.snapshots import snapshot, snapshots
 from distxfer.training import Team
 
 TEXTS = [("cat", None), ("dog runs", None), ("tree", "red")]

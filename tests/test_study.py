@@ -17,7 +17,7 @@ import study_methods
 import study_tables
 import study_without
 from distxfer import load_recipe
-from distxfer.experiments import Result
+from distxfer.results.result import Result
 
 ROOT = Path(__file__).parents[1]
 FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")

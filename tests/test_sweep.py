@@ -14,8 +14,8 @@ from filelock import FileLock
 from pyarrow import parquet
 
 from distxfer import load_recipe, sweep, train
-from distxfer.experiments import LocalEngine, plan_sweep
-from distxfer.experiments._sweeps._engines import Job
+from distxfer.sweeps.engines import Job, LocalEngine
+from distxfer.sweeps.grid import plan_sweep
 from stand_in import PATIENCE, statuses, until
 
 # Each run once

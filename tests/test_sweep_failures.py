@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from distxfer import sweep
-from distxfer.experiments._sweeps._engines import Job, carry_out
+from distxfer.sweeps.engines import Job, carry_out
 from helpers import message
 from stand_in import RESULT, statuses
 

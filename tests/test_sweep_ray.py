@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from distxfer import sweep
-from distxfer.experiments import RayEngine
-from distxfer.experiments._sweeps._engines import Job
+from distxfer.sweeps.engines import Job
+from distxfer.sweeps.ray_engine import RayEngine
 from helpers import message
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported: tests tell nobody of themselves
@@ -140,6 +140,6 @@ def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch, address, re
 
 def test_neither_ray_nor_torch_is_imported_before_it_is_needed():
     """Nor torch: what a worker of Ray imports to carry out a run is little."""
-    code = "import sys, distxfer.experiments._sweeps._ray; sys.exit(str({'ray', 'torch'} & set(sys.modules)))"
+    code = "import sys, distxfer.sweeps.ray_engine; sys.exit(str({'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == "set()\n"

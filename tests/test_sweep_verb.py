@@ -6,7 +6,7 @@ from inspect import signature
 import pytest
 
 from distxfer.cli import _sweep as cli_sweep
-from distxfer.experiments import MAX_RUNS, plan_sweep
+from distxfer.sweeps.grid import MAX_RUNS, plan_sweep
 from stand_in import RESULT
 
 

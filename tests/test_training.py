@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, whole, stop):
 
 
 def test_a_kill_between_training_and_result_loses_no_training(run, monkeypatch):
-    import distxfer.experiments._runs._run as home
+    import distxfer.runs.run as home
 
     whole = run("plain", folder="whole")
     write = home._write

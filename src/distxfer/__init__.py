@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from distxfer.analysis.compare import compare as compare
+    from distxfer.config.recipe import load_recipe as load_recipe
     from distxfer.errors import InputError as InputError
     from distxfer.errors import RunError as RunError
-    from distxfer.experiments import Result as Result
-    from distxfer.experiments import compare as compare
-    from distxfer.experiments import load_recipe as load_recipe
-    from distxfer.experiments import read_result as read_result
-    from distxfer.experiments import read_scores as read_scores
-    from distxfer.experiments import sweep as sweep
-    from distxfer.experiments import train as train
     from distxfer.languages import distance as distance
     from distxfer.measure import cka as cka
     from distxfer.reports import report as report
+    from distxfer.results.result import Result as Result
+    from distxfer.results.result import read_result as read_result
+    from distxfer.results.score_tables import read_scores as read_scores
+    from distxfer.runs.run import train as train
+    from distxfer.sweeps.sweep import sweep as sweep
 
 _HOMES = {
-    "InputError": "errors", "RunError": "errors", "Result": "experiments", "compare": "experiments",
-    "load_recipe": "experiments", "read_result": "experiments", "read_scores": "experiments",
-    "sweep": "experiments", "train": "experiments", "distance": "languages", "cka": "measure", "report": "reports",
+    "InputError": "errors", "RunError": "errors", "Result": "results.result", "compare": "analysis.compare",
+    "load_recipe": "config.recipe", "read_result": "results.result", "read_scores": "results.score_tables",
+    "sweep": "sweeps.sweep", "train": "runs.run", "distance": "languages", "cka": "measure", "report": "reports",
 }  # fmt: skip
 
 

@@ -48,13 +48,13 @@ def _words(incomplete: str) -> list[str]:
 
 
 def _recipes() -> dict[str, Path]:
-    from distxfer.experiments import recipe_files
+    from distxfer.config.files import recipe_files
 
     return recipe_files()
 
 
 def _keys() -> Iterator[str]:
-    from distxfer.experiments import defaults_file
+    from distxfer.config.files import defaults_file
 
     for path in (defaults_file(), *_recipes().values()):
         try:

@@ -11,11 +11,11 @@ import pytest
 from mutations import answer
 from pyarrow import parquet
 
+from distxfer.config.recipe import load_recipe
 from distxfer.data import load_parallel, load_task
 from distxfer.data._cldr_files import read_annotations
-from distxfer.experiments import load_recipe
-from distxfer.experiments._results._rows import read_measurements
-from distxfer.experiments._sweeps._axes import _read_study
+from distxfer.results.measurements import read_measurements
+from distxfer.sweeps.axes import _read_study
 from helpers import message
 
 CLDR = "Get the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, anew."

@@ -12,12 +12,13 @@ from mutations import answer, mutated, report, tally
 from pyarrow import parquet
 
 from conftest import scaled
+from distxfer.config.recipe import load_recipe
 from distxfer.data import load_parallel, load_task
 from distxfer.data._examples import Data
-from distxfer.experiments import load_recipe, read_result
-from distxfer.experiments._results._rows import read_measurements
-from distxfer.experiments._results._scores import read_scores
 from distxfer.languages import canonical, distance
+from distxfer.results.measurements import read_measurements
+from distxfer.results.result import read_result
+from distxfer.results.score_tables import read_scores
 
 ROWS = [{"id": str(n), "text": f"text {n} \N{DOG FACE}", "label": "ab"[n % 2]} for n in range(6)]
 TAGGED = [{"id": str(n), "words": ["one", "two"], "tags": ["B-PER", "O"]} for n in range(4)]

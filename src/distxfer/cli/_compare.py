@@ -93,7 +93,7 @@ def compare(
     elif len(words) == len(single) == 2:
         _compare_two(single, options, form)
     else:
-        from distxfer.experiments import collect_against
+        from distxfer.results.collect import collect_against
 
         _check_methods(options)
         collection, baseline = collect_against(words, baseline, results)
@@ -108,7 +108,7 @@ def compare(
 
 
 def _say_unverified(results: Iterable[Any]) -> None:
-    from distxfer.experiments import unverified
+    from distxfer.results.result import unverified
 
     for line in unverified(results):
         say(line)
@@ -146,7 +146,7 @@ def _check_methods(options: list[str]) -> None:
 
 
 def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: By | None, form: Form) -> None:
-    from distxfer.experiments import compare_methods
+    from distxfer.analysis.methods import compare_methods
     from distxfer.reports import method_data, method_tables
 
     found = compare_methods(collection, baseline, **asked)
@@ -155,7 +155,7 @@ def _compare_methods(collection: Any, baseline: str, asked: dict[str, Any], by: 
 
 
 def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions: bool, form: Form) -> None:
-    from distxfer.experiments import ablate
+    from distxfer.analysis.ablation import ablate
     from distxfer.reports import ablation_data, ablation_tables
 
     found = ablate(collection, baseline, interactions=interactions, **asked)
@@ -164,8 +164,9 @@ def _ablate(collection: Any, baseline: str, asked: dict[str, Any], interactions:
 
 
 def _compare_two(folders: list[Path], options: list[str], form: Form) -> None:
-    from distxfer.experiments import compare_runs, read_result
+    from distxfer.analysis.one_seed import compare_runs
     from distxfer.reports import one_seed_table, table_of
+    from distxfer.results.result import read_result
 
     if options:
         raise InputError(
@@ -192,9 +193,9 @@ def _compare_table(
     paired: bool,
     form: Form,
 ) -> None:
-    from distxfer.experiments import compare as run
-    from distxfer.experiments import read_scores
+    from distxfer.analysis.compare import compare as run
     from distxfer.reports import comparison_tables, flat_record, table_of
+    from distxfer.results.score_tables import read_scores
 
     found = run(
         read_scores(table),

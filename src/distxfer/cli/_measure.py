@@ -27,8 +27,8 @@ def measure(
     as_json: AsJson = False,
 ) -> None:
     """Measure what lies between two checkpoints: drift, alignment, transfer, and how they go with distance."""
-    from distxfer.experiments import checkpoints
-    from distxfer.experiments import measure as run
+    from distxfer.checkpoints.measure import checkpoints
+    from distxfer.checkpoints.measure import measure as run
     from distxfer.reports import check_figure, measure_figure, measure_tables
 
     if figure is not None:
@@ -62,7 +62,8 @@ def language(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a language can be worked on: data, distances, tokenizer, expected score, what can be shown."""
-    from distxfer.experiments import language_facts, load_recipe
+    from distxfer.config.recipe import load_recipe
+    from distxfer.language_facts import language_facts
     from distxfer.reports import fact_records, language_answer, language_tables
 
     facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)

@@ -61,7 +61,8 @@ def new_language(
     as_json: AsJson = False,
 ) -> None:
     """Take a new language from a few test sentences to a model, a recommendation and a report."""
-    from distxfer.experiments import Given, carry_out, estimate_language, plan_language
+    from distxfer.new_language.language_data import Given
+    from distxfer.new_language.plan import carry_out, estimate_language, plan_language
     from distxfer.reports import plan_record, plan_tables, to_try
 
     kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()

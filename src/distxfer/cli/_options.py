@@ -31,7 +31,8 @@ RESULTS = Path("results")
 
 def recipe_of(overrides: list[str] | None) -> Any:
     """Return the recipe that the words of the command line mean; `recipe=NAME` may stand anywhere among them."""
-    from distxfer.experiments import load_recipe, recipe_files
+    from distxfer.config.files import recipe_files
+    from distxfer.config.recipe import load_recipe
 
     words = overrides or []
     names = [

@@ -20,8 +20,8 @@ def publish(
     as_json: AsJson = False,
 ) -> None:
     """Put a run's model with its card and result on the Hugging Face hub; without --push, say what would be pushed."""
-    from distxfer.experiments import publication
-    from distxfer.experiments import push as send
+    from distxfer.publishing import publication
+    from distxfer.publishing import push as send
     from distxfer.reports import Table
 
     plan = publication(run, to, private=not public, predictions=predictions)

@@ -65,7 +65,7 @@ def cp(
     file: Annotated[Path, typer.Argument(help="Where to, a .toml file that does not exist yet.")],
 ) -> None:
     """Copy a recipe's file, to change it: `distxfer cp drift_reg mine.toml`, then `distxfer train recipe=mine.toml`."""
-    from distxfer.experiments import recipe_path
+    from distxfer.config.files import recipe_path
 
     source = recipe_path(recipe)
     if file.suffix != ".toml":
@@ -81,8 +81,8 @@ def cp(
 
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe in every way that needs no training: keys, languages, data, encoder, layers."""
-    from distxfer.experiments import corpus_text
-    from distxfer.experiments import validate as check
+    from distxfer.results.corpus import corpus_text
+    from distxfer.runs.run import validate as check
 
     prepared = check(recipe_of(overrides))
     for note in prepared.notes:
@@ -115,14 +115,14 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune with a recipe, score every language, measure, and leave one complete result."""
-    from distxfer.experiments import end_with_parent
+    from distxfer.sweeps.engines import end_with_parent
 
     end_with_parent()
     recipe = recipe_of(overrides)
     if dry_run:
         _outlook(recipe, results, as_json)
         return
-    from distxfer.experiments import train as run
+    from distxfer.runs.run import train as run
 
     with progress() as report:
         result = run(recipe, results, again=again, trackers=log_with or (), report=report, notice=notice)
@@ -142,7 +142,7 @@ def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
     import torch
 
     from distxfer._cache import cache_folder
-    from distxfer.experiments import package_versions
+    from distxfer.results.result import package_versions
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
     facts = {"device": device, "cache": str(cache_folder()), "results": str(results.absolute()), **package_versions()}
@@ -150,7 +150,7 @@ def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
 
 
 def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
-    from distxfer.experiments import outlook
+    from distxfer.runs.run import outlook
 
     found = outlook(recipe, results)
     for note in found.notes:

@@ -76,13 +76,13 @@ def sweep(
     chosen = _engine(engine, workers, threads, gpus, address)
     words = axes or []
     if dry_run:
-        from distxfer.experiments import plan_sweep
+        from distxfer.sweeps.grid import plan_sweep
 
         plan = plan_sweep(words, results, paired=paired or [], shard=shard, max_runs=max_runs)
         _forecast(plan, results, retry_failed, as_json)
         return
-    from distxfer.experiments import Progress
-    from distxfer.experiments import sweep as run
+    from distxfer.sweeps.sweep import Progress
+    from distxfer.sweeps.sweep import sweep as run
 
     with run_progress() as report:
 
@@ -131,8 +131,9 @@ def _common(records: list[dict[str, Any]]) -> str:
 
 
 def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> None:
-    from distxfer.experiments import corpus_lines, forecast
     from distxfer.reports import Table
+    from distxfer.results.corpus import corpus_lines
+    from distxfer.sweeps.sweep import forecast
 
     for text in plan.notices:
         notice(text)
@@ -173,7 +174,8 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool) -> No
 
 def _engine(name: str, workers: int | None, threads: int | None, gpus: float | None, address: str) -> Any:
     """Return the engine with its settings; raises InputError for one that another engine alone has."""
-    from distxfer.experiments import LocalEngine, RayEngine
+    from distxfer.sweeps.engines import LocalEngine
+    from distxfer.sweeps.ray_engine import RayEngine
 
     if name not in _ENGINES:
         raise unknown("The engine", name, _ENGINES)

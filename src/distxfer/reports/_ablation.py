@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distxfer.errors import shortened
-from distxfer.experiments import setting_text
 from distxfer.reports._compare import counted, dropped_notes, starred
 from distxfer.reports._methods import left_out_notes
 from distxfer.reports._randomness import random_factors, rate_notes
 from distxfer.reports._survival import effect_text, p_text
 from distxfer.reports._tables import Table, table_of
+from distxfer.results.collect import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Ablation, Comparison, Effect
+    from distxfer.analysis.ablation import Ablation
+    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.design import Effect
 
 _NAMED = 12  # methods without a match that a note names
 _TESTED = ("effect [95 %]", "p (Holm)", "matches", "seeds × languages")

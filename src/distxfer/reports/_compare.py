@@ -8,15 +8,16 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from distxfer.analysis.survival_warnings import survival_warnings
 from distxfer.errors import shortened
-from distxfer.experiments import survival_warnings
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
 from distxfer.reports._survival import each_target_table, effect_text, p_text, survival_table
 from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Comparison, Comparisons, Transfer, TwoRuns
+    from distxfer.analysis.compare import Comparison, Comparisons, Transfer
+    from distxfer.analysis.one_seed import TwoRuns
 
 _NAMES = 3  # what they are left out of, by name
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")

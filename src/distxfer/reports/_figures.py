@@ -11,7 +11,7 @@ from distxfer.languages import group_kind, language_name
 from distxfer.reports._vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_static
 
 if TYPE_CHECKING:  # it brings torch
-    from distxfer.experiments import Measured
+    from distxfer.checkpoints.measure import Measured
 
 _SUFFIXES = (".png", ".svg", ".pdf", ".html")
 _TRANSFER = ("transfer", "#000000", [1, 0], "triangle-left")

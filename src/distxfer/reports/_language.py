@@ -8,7 +8,7 @@ from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:
-    from distxfer.experiments import Fact
+    from distxfer.language_facts import Fact
 
 
 _LONG = 60  # characters of a remark that a row has room for

@@ -6,20 +6,14 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
+from distxfer.config.files import description, recipe_files
 from distxfer.data import About, parallel_languages, parallel_names, task_languages, task_names
 from distxfer.encoders import BUNDLED
 from distxfer.errors import InputError, did_you_mean, listed
-from distxfer.experiments import (
-    Result,
-    description,
-    differing,
-    read_run,
-    recipe_files,
-    setting_text,
-    settings_of,
-)
 from distxfer.languages import DISTANCES, distances, language_name
 from distxfer.reports._tables import Table
+from distxfer.results.collect import differing, read_run, setting_text, settings_of
+from distxfer.results.result import Result
 
 _ABOUT_DISTANCES = {
     "syntactic": "cosine of URIEL's syntactic features",

@@ -12,7 +12,8 @@ from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings torch
-    from distxfer.experiments import Measured, Relation
+    from distxfer.analysis.relations import Relation
+    from distxfer.checkpoints.measure import Measured
     from distxfer.measure import Decomposition
 
 _BANDS = ("lower", "middle", "upper")

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from distxfer.errors import InputError
-from distxfer.experiments import setting_text
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._compare import (
     comparison_notes,
@@ -26,10 +25,13 @@ from distxfer.reports._survival import (
     survival_table,
 )
 from distxfer.reports._tables import Table, table_of
+from distxfer.results.collect import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import ClassPart, Comparison, MethodComparisons, Part
-    from distxfer.experiments._comparisons._compare_methods import Slope
+    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.methods import MethodComparisons, Slope
+    from distxfer.analysis.parts import Part
+    from distxfer.analysis.survival import ClassPart
 
 By = Literal["language", "family", "distance", "class"]
 

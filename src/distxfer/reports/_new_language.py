@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from distxfer._durable import atomic_file
 from distxfer._markdown import markdown, markdown_code
-from distxfer.experiments import corpora
 from distxfer.reports._language import fact_records, language_tables
 from distxfer.reports._recommendation import (
     SENTENCE,
@@ -21,10 +20,12 @@ from distxfer.reports._recommendation import (
     to_try,
 )
 from distxfer.reports._tables import Table, markdown_text, p_phrase
+from distxfer.results.corpus import corpora
 
 if TYPE_CHECKING:
-    from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan, Proposal
-    from distxfer.experiments._new_language import Commonest, Evaluation, Evidence, MethodScore
+    from distxfer.new_language.evaluate import Commonest, Evaluation, MethodScore
+    from distxfer.new_language.plan import Estimate, LanguageOutcome, LanguagePlan
+    from distxfer.new_language.proposal import Evidence, Proposal
 
 _REPORT = "report.md"
 _SLOWER = 1.05  # times the seconds of `plain`, from which on it is worth a line

@@ -9,7 +9,7 @@ from distxfer.errors import shortened
 from distxfer.reports._tables import p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import Comparison
+    from distxfer.analysis.compare import Comparison
     from distxfer.measure import Crossed
 
 
@@ -52,7 +52,7 @@ def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
 
 def rate_notes(tests: Sequence[Crossed]) -> list[str]:
     """Return how often tests like these call noise a finding where their assumptions do not hold."""
-    from distxfer.experiments import false_positives
+    from distxfer.analysis.error_rates import false_positives
 
     lines: dict[str, None] = {}
     for test in tests:

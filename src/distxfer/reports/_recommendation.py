@@ -7,8 +7,8 @@ from distxfer.errors import counted
 from distxfer.languages import language_name
 
 if TYPE_CHECKING:
-    from distxfer.experiments import Estimate, LanguageOutcome, LanguagePlan
-    from distxfer.experiments._new_language import Commonest, MethodScore
+    from distxfer.new_language.evaluate import Commonest, MethodScore
+    from distxfer.new_language.plan import Estimate, LanguageOutcome, LanguagePlan
 
 SENTENCE: Mapping[str, str] = {
     "text": "sentence",

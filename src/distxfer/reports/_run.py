@@ -7,9 +7,12 @@ from statistics import fmean
 from typing import Any
 
 from distxfer.errors import listed
-from distxfer.experiments import Result, corpus_of, read_measurements, stored_warnings
 from distxfer.languages import language_name
 from distxfer.reports._tables import Table
+from distxfer.results.corpus import corpus_of
+from distxfer.results.distances import stored_warnings
+from distxfer.results.measurements import read_measurements
+from distxfer.results.result import Result
 
 # What the column `cut off` counts, by what a kind of task counts, and the note below it; `{}` is `task.max_length`.
 _CUT = {

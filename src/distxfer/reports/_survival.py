@@ -10,8 +10,8 @@ from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.experiments import ClassPart, Comparison, LeaveOneOut
-    from distxfer.experiments._comparisons._survival import What
+    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.survival import ClassPart, LeaveOneOut, What
     from distxfer.measure import Crossed
 
 _LEFT_OUT: tuple[What, ...] = ("class", "language", "family")

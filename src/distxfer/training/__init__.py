@@ -1,4 +1,4 @@
-"""Training: phases, one loop, checkpoints; the only room that imports Accelerate."""
+"""Training: phases, one loop, checkpoints; the only package that imports Accelerate."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -35,7 +35,7 @@ _FSDP_OPTIONS = {  # what else an FSDP launch may ask for -> what there is in it
 
 
 class Team:
-    """All processes of one run; `accelerator` is theirs, and this the only room that knows of it."""
+    """All processes of one run; `accelerator` is theirs, and this the only package that imports Accelerate."""
 
     def __init__(
         self, trackers: Sequence[object] = (), folder: Path | None = None, precision: Precision = "auto"

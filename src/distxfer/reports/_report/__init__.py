@@ -53,10 +53,11 @@ def report(
     that cannot be written, or packages that are missing.
     """
     check_report(out, figures)
-    from distxfer.experiments import collect_against, unverified
     from distxfer.reports._report._facts import facts_of
     from distxfer.reports._report._page import page_text
     from distxfer.reports._report._paper import write_figures
+    from distxfer.results.collect import collect_against
+    from distxfer.results.result import unverified
 
     collection, baseline = collect_against(names, baseline, results)
     words = [*names, *(["--results", str(results)] if results != Path("results") else [])]

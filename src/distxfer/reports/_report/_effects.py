@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import altair as alt
 
-from distxfer.experiments import MethodComparisons
+from distxfer.analysis.methods import MethodComparisons
 from distxfer.measure import Crossed
 from distxfer.reports import Table
 from distxfer.reports._methods import class_tables, main_table, survival, target_table

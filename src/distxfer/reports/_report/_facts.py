@@ -7,16 +7,9 @@ from statistics import fmean
 
 import numpy as np
 
+from distxfer.analysis.methods import MethodComparisons, compare_methods
+from distxfer.analysis.parts import Part
 from distxfer.errors import InputError
-from distxfer.experiments import (
-    Collection,
-    Method,
-    MethodComparisons,
-    Part,
-    Result,
-    compare_methods,
-    stored_distances,
-)
 from distxfer.languages import (
     DISTANCES,
     Distance,
@@ -29,6 +22,9 @@ from distxfer.languages import (
 )
 from distxfer.measure import relative_transfer
 from distxfer.reports._report._runs import Array, Curve, Layers, curves_of, diagnostics_of, huge_costs, layers_of
+from distxfer.results.collect import Collection, Method
+from distxfer.results.distances import stored_distances
+from distxfer.results.result import Result
 
 SPLIT = "test"
 

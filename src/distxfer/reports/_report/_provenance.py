@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from distxfer.experiments import Result, corpora
 from distxfer.reports import Table
 from distxfer.reports._methods import difference_tables
 from distxfer.reports._report._charts import Section
 from distxfer.reports._report._facts import Facts, Studied
+from distxfer.results.corpus import corpora
+from distxfer.results.result import Result
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from distxfer._durable import check_file
 from distxfer.errors import InputError, reason
-from distxfer.experiments import Result, read_measurements
+from distxfer.results.measurements import read_measurements
+from distxfer.results.result import Result
 
 Array = npt.NDArray[np.float64]
 Key = tuple[str, str, str]  # measure, moment, language

@@ -1,0 +1,284 @@
+"""Methods as the cells of a design: the axes on which their settings differ, and the effects that can be read off it."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from distxfer.analysis.cells import Cells, full
+from distxfer.analysis.items import Items
+from distxfer.analysis.significance import families_of, holm_over, ranked
+from distxfer.errors import listed
+from distxfer.measure import Crossed, contrast, crossed, interval
+from distxfer.results.collect import (
+    Method,
+    differing,
+    has_table,
+    setting_text,
+    sortable,
+    stands_for_presence,
+)
+
+ABSENT = None  # the value of an intervention's key in a method that has no such intervention
+_NO = "no such intervention"  # the same among the levels of a design, where None is an axis that does not apply
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting in which methods differ; `along` are keys that never change without it, and so have no effect of their own.
+
+    `reference` is the baseline's value, or the first method's that has the setting. None: no such intervention.
+    """
+
+    key: str
+    along: tuple[str, ...]
+    reference: Any
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean difference that one change makes, or how two changes depend on each other, all else being equal.
+
+    `changes` has (axis, value v, reference r), once for a main effect, y(v) - y(r), and twice for an interaction,
+    [y(v,v) - y(r,v)] - [y(v,r) - y(r,r)]; `along` are the keys that change with them. `matches` counts the comparisons, each
+    with all other axes held, that it is the mean of; `alone` are the methods with one of the values that have no match, and
+    `dropped` the seeds and languages that not all of the others have. `p_holm` is corrected over all main effects, or over
+    all interactions.
+    """
+
+    changes: tuple[tuple[str, Any, Any], ...]
+    along: tuple[str, ...]
+    matches: int
+    test: Crossed
+    p_holm: float | None
+    alone: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Response:
+    """The mean target score at one value of a numeric axis, with its interval over seeds, the languages being fixed.
+
+    It is the mean over `settings` settings of the other axes, the same ones for each value of the axis.
+    """
+
+    axis: str
+    value: Any
+    mean: float
+    low: float | None
+    high: float | None
+    n_seeds: int
+    n_languages: int
+    settings: int
+
+
+@dataclass(frozen=True)
+class Design:
+    """`levels[c][k]` is the level of method c on axis k, None where the axis does not apply to it.
+
+    `columns[key][c]` is the same for every key in which methods differ, those that go along with an axis too.
+    """
+
+    names: tuple[str, ...]
+    cells: Mapping[str, Cells]
+    axes: tuple[Axis, ...]
+    levels: tuple[tuple[Hashable | None, ...], ...]
+    columns: Mapping[str, Sequence[Hashable | None]]
+    items: Items | None
+
+    def along(self, axis: Axis, cells: Iterable[int]) -> tuple[str, ...]:
+        """Return the keys that go along with an axis and are not the same in all of these cells."""
+        own = list(cells)
+        return tuple(
+            key
+            for key in axis.along
+            if len({level for cell in own if (level := self.columns[key][cell]) is not None}) > 1
+        )
+
+
+def design(
+    methods: Sequence[Method], baseline: Method, cells: Mapping[str, Cells], items: Items | None = None
+) -> Design:
+    """Return the design that the settings of methods make; the baseline gives each axis its reference."""
+    columns = _columns(methods)
+    owners = {key: _owner(key, columns) for key in columns}
+    first, axes = list(methods).index(baseline), []
+    for key in (key for key, owner in owners.items() if key == owner):
+        known = [level for level in columns[key] if level is not None]
+        reference = known[0] if columns[key][first] is None else columns[key][first]
+        values = sorted(dict.fromkeys(map(_value, known)), key=sortable)
+        along = tuple(other for other, owner in owners.items() if owner == key != other)
+        axes.append(Axis(key, along, _value(reference), tuple(values)))
+    levels = tuple(tuple(columns[axis.key][cell] for axis in axes) for cell in range(len(methods)))
+    return Design(tuple(one.name for one in methods), cells, tuple(axes), levels, columns, items)
+
+
+def effects(found: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
+    """Return the effects of changing `size` axes at once, and a line for each change that no methods match in.
+
+    Only scores that all methods of an effect have count; what is left out for it is in `dropped`.
+    """
+    rows, unmatched = [], []
+    for chosen in combinations(range(len(found.axes)), size):
+        options = [
+            [
+                (value, found.axes[axis].reference)
+                for value in found.axes[axis].values
+                if value != found.axes[axis].reference
+            ]
+            for axis in chosen
+        ]
+        for pairs in product(*options):
+            effect = _effect(found, dict(zip(chosen, pairs, strict=True)))
+            if isinstance(effect, str):
+                said = [
+                    f"{found.axes[axis].key} {_text(value)} against {_text(reference)}"
+                    for axis, (value, reference) in zip(chosen, pairs, strict=True)
+                ]
+                unmatched.append(f"{' and '.join(said)} ({effect})")
+            else:
+                rows.append(effect)
+    corrected = holm_over([one.test for one in rows])
+    return tuple(replace(one, p_holm=p) for one, p in zip(rows, corrected, strict=True)), tuple(unmatched)
+
+
+def responses(found: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
+    """Return the mean score at every value of each numeric axis, and lines for what is left out of it.
+
+    Over the settings of the other axes that have all its values, or as many as any has.
+    """
+    rows: list[Response] = []
+    notes: list[str] = []
+    for place, axis in enumerate(found.axes):
+        along = found.along(axis, [cell for cell, own in enumerate(found.levels) if _is_number(own[place])])
+        if sum(map(_is_number, axis.values)) > 1 and along:
+            notes.append(f"no response to {axis.key}, with which {listed(along)} changes")
+        elif sum(map(_is_number, axis.values)) > 1:
+            own, left = _response(found, place, axis)
+            rows += own
+            notes += left
+    return tuple(rows), tuple(notes)
+
+
+def _columns(methods: Sequence[Method]) -> dict[str, list[Hashable | None]]:
+    """Return the levels of all methods for every key in which they differ."""
+    settings = [one.settings for one in methods]
+    columns: dict[str, list[Hashable | None]] = {}
+    for key in differing(settings):
+        missing = _NO if stands_for_presence(key, settings) else None
+        columns[key] = [one.get(key, _NO) if has_table(one, key) else missing for one in settings]
+    return columns
+
+
+def _owner(key: str, columns: Mapping[str, Sequence[Hashable | None]]) -> str:
+    """Return the key that a key goes along with in the end, or the key itself.
+
+    A key goes along with another that applies wherever it does and there tells its value: no two methods differ in it that
+    do not differ in the other. Of two that tell each other's value wherever they apply, the first is the axis.
+    """
+    keys = list(columns)
+    applies = {one: {cell for cell, level in enumerate(column) if level is not None} for one, column in columns.items()}
+
+    def tells(one: str, other: str) -> bool:
+        pairs = {(columns[one][cell], columns[other][cell]) for cell in applies[other]}
+        return applies[other] <= applies[one] and len(pairs) == len({level for level, _ in pairs})
+
+    for one in sorted(keys, key=lambda one: (-len(applies[one]), keys.index(one))):
+        if one != key and tells(one, key) and (not tells(key, one) or keys.index(one) < keys.index(key)):
+            return _owner(one, columns)
+    return key
+
+
+def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | str:
+    """Return the effect of some changes, or why there is none."""
+    levels = {axis: (_level(value), _level(reference)) for axis, (value, reference) in changes.items()}
+    weighed = contrast(found.levels, levels)
+    used = [cell for cell, weight in enumerate(weighed.weights) if weight]
+    if not used:
+        return "no methods differ in nothing else"
+    kept = full({found.names[cell]: found.cells[found.names[cell]] for cell in used}, lambda code: True, paired=True)
+    scores = np.array([kept.scores[found.names[cell]] for cell in used])
+    if not scores.size:
+        return "the methods have no seed or no language in common"
+    alone = [
+        name
+        for cell, name in enumerate(found.names)
+        if cell not in used and all(found.levels[cell][axis] in pair for axis, pair in levels.items())
+    ]
+    weights = {found.names[cell]: float(weighed.weights[cell]) for cell in used}
+    test = crossed(
+        np.tensordot(weighed.weights[used], scores, axes=1),
+        families=families_of(kept.languages),
+        items=None if found.items is None else found.items.differences(weights, kept.languages, kept.seeds),
+    )
+    return Effect(
+        changes=tuple((found.axes[axis].key, *pair) for axis, pair in changes.items()),
+        along=tuple(key for axis in changes for key in found.along(found.axes[axis], used)),
+        matches=weighed.matches,
+        test=ranked(test),
+        p_holm=None,
+        alone=tuple(alone),
+        dropped=kept.dropped,
+    )
+
+
+def _response(found: Design, place: int, axis: Axis) -> tuple[list[Response], list[str]]:
+    settings: dict[tuple[Hashable | None, ...], dict[Any, int]] = {}
+    for cell, own in enumerate(found.levels):
+        if _is_number(own[place]):
+            settings.setdefault(_others(own, place), {})[own[place]] = cell
+    fullest = max(settings.values(), key=len)
+    kept = {others: cells for others, cells in settings.items() if fullest.keys() <= cells.keys()}
+    rows_of = {value: [cells[value] for cells in kept.values()] for value in sorted(fullest, key=sortable)}
+    without = _matched_without(found, place, kept)
+    by_value: dict[Any, list[int]] = {**({ABSENT: without} if without else {}), **rows_of}
+    used = {found.names[cell] for cells in by_value.values() for cell in cells}
+    whole = full({name: found.cells[name] for name in found.names if name in used}, lambda code: True, paired=True)
+    rows = []
+    for value, cells in by_value.items():
+        table = np.mean([whole.scores[found.names[cell]] for cell in cells], axis=0)
+        if table.size:
+            seeds, languages = table.shape
+            rows.append(Response(axis.key, value, *interval(table), seeds, languages, len(kept)))
+    absent = [_text(value) for value in axis.values if value not in by_value]
+    notes = [f"{axis.key}: no mean for {listed(absent)}, which no setting has beside the others"] if absent else []
+    return rows, notes + ([f"means over {axis.key} without {listed(whole.dropped)}"] if whole.dropped else [])
+
+
+def _matched_without(found: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:
+    """Return the methods without the intervention of an axis, one a setting; none at all where one setting has none."""
+    cells = []
+    for others in settings:
+        fitting = [
+            cell
+            for cell, own in enumerate(found.levels)
+            if own[place] == _NO
+            and all(a == b or a is None or b is None for a, b in zip(_others(own, place), others, strict=True))
+        ]
+        if not fitting:
+            return []
+        cells.append(fitting[0])
+    return cells
+
+
+def _text(value: Any) -> str:
+    return "absent" if value is ABSENT else setting_text(value)
+
+
+def _others(levels: tuple[Hashable | None, ...], place: int) -> tuple[Hashable | None, ...]:
+    return (*levels[:place], *levels[place + 1 :])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _level(value: Any) -> Hashable:
+    return _NO if value is ABSENT else value
+
+
+def _value(level: Any) -> Any:
+    return ABSENT if level == _NO else level

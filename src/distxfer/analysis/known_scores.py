@@ -1,0 +1,113 @@
+"""The scores that finished runs have of a recipe's languages, and how seeds differ: what is known before anything trains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from distxfer.config.recipe import Recipe
+from distxfer.data import About, Task, kind_named, load_task, task_names
+from distxfer.errors import InputError
+from distxfer.results.collect import Method, collect, settings_of
+from distxfer.results.result import Result
+
+
+@dataclass(frozen=True)
+class KnownScores:
+    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
+
+    `settings` names the id that they are of, where there are runs with several; `data` says where the task now has other
+    data than these runs had.
+    """
+
+    metric: str
+    kind: str
+    scores: Mapping[str, float]
+    seeds: int
+    seed_sd: float | None
+    test_size: int
+    settings: str = ""
+    data: str = ""
+
+
+def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
+    """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
+
+    Runs of several ids never mix: first those of the data that the task has now count, then those with the recipe's own
+    settings, then those with the most seeds. Targets, distance and parallel text are no settings of plain fine-tuning.
+    """
+    try:
+        methods = collect((), results).methods
+    except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
+        methods = ()
+    found = [(one, [run for run in one.runs if _alike(run, recipe, source)]) for one in methods]
+    found = [(one, runs) for one, runs in found if runs]
+    if not found:
+        kind = task_kind(recipe)
+        return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
+    asked = _own(settings_of({"recipe": recipe.resolved(whole=False)}))
+
+    same_data = {method.id: _has_same_data(runs[0], recipe, source) for method, runs in found}
+
+    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, bool, int]:
+        method, runs = item
+        return same_data[method.id] is True, _own(method.settings) == asked, len(runs)
+
+    method, runs = max(found, key=rank)
+    metric = runs[0].metric
+    tests = [
+        {one["language"]: one for one in run.scores if (one["split"], one["metric"]) == ("test", metric)}
+        for run in runs
+    ]
+    scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
+    spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
+    sizes = [n for one in tests for code in scores if isinstance(n := one[code].get("n"), int)]
+    return KnownScores(
+        metric=metric,
+        kind=runs[0].data.get("kind", Task.kind),
+        scores=scores,
+        seeds=len(runs),
+        seed_sd=fmean(spreads) ** 0.5 if spreads else None,
+        test_size=round(fmean(sizes)) if sizes else 0,
+        settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
+        data={
+            True: "",
+            False: f"on other data than `{recipe.task.name}` has now",
+            None: f"and whether `{recipe.task.name}` has changed since is not known",
+        }[same_data[method.id]],
+    )
+
+
+def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
+    """Return whether a run had the data that the recipe's task has now, by the fingerprints; None where it cannot be read."""
+    settings = run.data["recipe"]["task"]
+    try:
+        task = load_task(
+            recipe.task.data, source, tuple(settings["targets"]), target_labels=settings.get("shots", 0) != 0
+        )
+    except InputError:
+        return None
+    return bool(task.fingerprint() == run.data["provenance"]["fingerprints"].get("task"))
+
+
+def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    others = ("task.targets", "task.source", "distance.", "parallel.")
+    return {key: value for key, value in settings.items() if not key.startswith(others)}
+
+
+def task_kind(recipe: Recipe) -> str:
+    """Return the kind of a recipe's task, without reading it."""
+    about = task_names().get(recipe.task.name)
+    return recipe.task.kind or (about.kind if about else About.kind)
+
+
+def _alike(result: Result, recipe: Recipe, source: str) -> bool:
+    settings = result.data["recipe"]
+    return bool(
+        result.data["status"] == "done"
+        and settings["name"] == recipe.name
+        and settings["model"]["name"] == recipe.model.name
+        and settings["task"]["name"] == recipe.task.name
+        and result.data["source"] == source
+    )

@@ -1,0 +1,179 @@
+"""How drift, transfer and typological distance go together over languages, and which of it cannot be said."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from distxfer.config.recipe import DistanceSettings
+from distxfer.errors import InputError, listed
+from distxfer.interventions import Languages
+from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, permutation_groups, script
+from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
+from distxfer.results.measurements import Row
+
+Method = Literal["spearman", "pearson"]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One correlation over languages; `layer` is None for the mean over the layers, or where there are no layers.
+
+    `measure` says of what: `correlation_drift_syntactic`, `correlation_drift_transfer`, `correlation_transfer_syntactic`.
+    """
+
+    measure: str
+    layer: int | None
+    found: Correlation
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class Relations:
+    """All distances from the source by name, the name of the recipe's own, and all that was found to go with them."""
+
+    distance: str
+    distances: Mapping[str, Mapping[str, float]]
+    relations: tuple[Relation, ...]
+    decomposition: Decomposition | None
+    notes: tuple[str, ...]
+
+
+def relate(
+    rows: Sequence[Row],
+    transfer: Mapping[str, float],
+    tokens: Mapping[str, float],
+    settings: DistanceSettings,
+    languages: Languages,
+    layers: int,
+    method: Method,
+    diagonal: bool,
+) -> Relations:
+    """Return how drift and transfer go with every distance and each other, and what transfer divides over."""
+    own = own_distance(settings)
+    distances, missing = all_distances(settings, languages)
+    over = [languages.source, *languages.targets] if diagonal else languages.targets
+    relations = all_relations(rows, transfer, distances, over, layers, method)
+    parts, undivided = decomposed(transfer, distances[own], tokens, languages)
+    notes = (*missing, *relation_notes(relations), *undivided)
+    return Relations(own, distances, tuple(relations), parts, notes)
+
+
+def own_distance(settings: DistanceSettings) -> str:
+    """Return the name of the distance that the recipe chose."""
+    return "matrix" if settings.matrix else settings.name
+
+
+def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Return the distances of all languages from the source (itself at 0) by name, and a note on each that is missing.
+
+    All of URIEL's, and the recipe's own where it is another. Raises InputError where that one is known for no target.
+    """
+    own = own_distance(settings)
+    found: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
+    for name in dict.fromkeys([*DISTANCES, own]):
+        matrix = Path(settings.matrix) if name == "matrix" else None
+        entries: list[Distance] = []
+        errors = {}
+        for target in languages.targets:
+            try:
+                asked = settings.name if matrix else name
+                entries.append(distance(languages.source, target, asked, imputed=settings.imputed, matrix=matrix))
+            except InputError as error:
+                errors[target] = error
+        if len(errors) == len(languages.targets) and name == own:
+            raise next(iter(errors.values()))
+        found[name] = {languages.source: 0.0, **{entry.target: entry.value for entry in entries}}
+        notes += distance_warnings(entries)
+        if errors:
+            notes.append(f"No {name} distance for {listed(errors)}: left out of its correlations.")
+    return found, notes
+
+
+def all_relations(
+    rows: Sequence[Row],
+    transfer: Mapping[str, float],
+    distances: Mapping[str, Mapping[str, float]],
+    languages: Sequence[str],
+    layers: int,
+    method: Method,
+) -> list[Relation]:
+    """Return all correlations; Holm corrects over drift and distance, drift and transfer, transfer and distance."""
+    drift = {(row.layer, row.language): row.value for row in rows if row.measure == "drift_cka"}
+    columns: dict[int | None, dict[str, float]] = {
+        layer: {key: drift[layer, key] for key in languages} for layer in range(1, layers + 1)
+    }
+    columns[None] = {key: fmean(columns[layer][key] for layer in range(1, layers + 1)) for key in languages}
+    carried = {key: value for key, value in transfer.items() if key in languages}
+    tables: list[list[tuple[str, int | None, Mapping[str, float], Mapping[str, float]]]] = [
+        [
+            (f"drift_{name}", layer, column, values)
+            for name, values in distances.items()
+            for layer, column in columns.items()
+        ],
+        [("drift_transfer", layer, column, carried) for layer, column in columns.items()] if carried else [],
+        [(f"transfer_{name}", None, carried, values) for name, values in distances.items()] if carried else [],
+    ]
+    relations = []
+    for table in tables:
+        found = []
+        for _, _, x, y in table:
+            keys = [key for key in languages if key in x and key in y and not isnan(x[key]) and not isnan(y[key])]
+            groups = permutation_groups(keys)
+            found.append(correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method))
+        adjusted = iter(holm([one.p for one in found if one.p is not None]))
+        relations += [
+            Relation(f"correlation_{name}", layer, one, None if one.p is None else next(adjusted))
+            for (name, layer, _, _), one in zip(table, found, strict=True)
+        ]
+    return relations
+
+
+def relation_notes(relations: Sequence[Relation]) -> list[str]:
+    """Say why correlations are missing, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for one in relations:
+        if one.found.reason:
+            name = one.measure.removeprefix("correlation_").replace("_", " and ", 1)
+            reasons.setdefault(one.found.reason, []).append(name)
+    return [f"{listed(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
+
+
+def decomposed(
+    transfer: Mapping[str, float], between: Mapping[str, float], tokens: Mapping[str, float], languages: Languages
+) -> tuple[Decomposition | None, list[str]]:
+    """Return how transfer divides over distance, another script and tokens per text, and a note on what is missing.
+
+    Over the targets that have all of them. A script is 1 where it is not the source's, else 0. What is the same in all
+    languages cannot explain how they differ, and is left out.
+    """
+    own = script(languages.source)
+    candidates = [key for key in languages.targets if key in transfer and key in between]
+    targets = [key for key in candidates if own and script(key)]
+    unknown = [key for key in candidates if key not in targets]
+    notes = (
+        [f"No usual script is known of {listed(unknown)}: left out of the decomposition."] if own and unknown else []
+    )
+    if not targets:
+        return None, notes
+    covariates = {
+        "distance": {key: between[key] for key in targets},
+        "script": {key: float(script(key) != own) for key in targets},
+        "tokens": {key: tokens[key] for key in targets},
+    }
+    varying = {name: values for name, values in covariates.items() if len(set(values.values())) > 1}
+    notes += [
+        f"`{name}` is the same for all targets: no part of the decomposition."
+        for name in covariates
+        if name not in varying
+    ]
+    if not varying:
+        return None, notes
+    try:
+        groups = {key: lineage(key) for key in targets}
+        return decompose({key: transfer[key] for key in targets}, varying, groups=groups), notes
+    except InputError as error:
+        return None, [*notes, f"No decomposition of transfer: {error}"]

@@ -1,0 +1,1 @@
+"""`distxfer measure`: two checkpoints, compared without a run."""

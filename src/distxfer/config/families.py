@@ -1,0 +1,110 @@
+"""What a family of models needs in place of the defaults: data of `recipes/_families.toml`, found by name or by folder."""
+
+import json
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from distxfer.config.files import families_file
+
+# sentence-transformers' `pooling_mode` or `pooling_mode_...`, and what it is here
+_POOLINGS = {
+    "cls": "cls",
+    "cls_token": "cls",
+    "mean": "mean",
+    "mean_tokens": "mean",
+    "lasttoken": "last",
+    "last": "last",
+}
+_MODE = "pooling_mode"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: how one of them is known, and its settings, as tables of a recipe.
+
+    `kinds` holds more settings for recipes that have an intervention of a kind; `source` says where the learning rate is
+    from.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    config: Mapping[str, Any]
+    source: str
+    settings: Mapping[str, Any]
+    kinds: Mapping[str, Mapping[str, Any]]
+
+    def tables(self, kinds: Collection[str]) -> list[Mapping[str, Any]]:
+        """Return the settings for a recipe with interventions of these kinds; a later table goes before an earlier one."""
+        return [self.settings, *(table for kind, table in self.kinds.items() if kind in kinds)]
+
+
+def family_of(model: str) -> Family | None:
+    """Return the family of a model: of a folder by its `config.json`, else by the last part of its name; None if unknown."""
+    folder = Path(os.path.expanduser(model))  # unlike Path's own, silent about a user that there is not
+    if folder.is_dir():
+        config = _config(folder)
+        return next((one for one in families() if one.config and _fits(one.config, config)), None)
+    name = model.rstrip("/").rsplit("/", 1)[-1].lower()
+    if model.startswith("bundled/"):
+        return None
+    return next((one for one in families() if any(fnmatch(name, pattern) for pattern in one.names)), None)
+
+
+def own_pooling(folder: Path) -> tuple[str, str] | None:
+    """Return the pooling that sentence-transformers' files in a model's folder name, and the file; None without one.
+
+    That is the module `...Pooling` of `modules.json`, with the `config.json` in its folder. A way of pooling that distxfer
+    does not know counts as none, and so do several, whose vectors sentence-transformers concatenates.
+    """
+    modules = _json(folder / "modules.json")
+    for module in modules if isinstance(modules, list) else []:
+        if isinstance(module, dict) and str(module.get("type")).endswith(".Pooling"):
+            file = Path(Path(str(module.get("path"))).name, "config.json")
+            pooling = _only_pooling(_json(folder / file))
+            return (pooling, str(file)) if pooling else None
+    return None
+
+
+def _only_pooling(config: Any) -> str | None:
+    """Return the pooling that a module's configuration names; None unless it names one alone, and distxfer has it."""
+    if not isinstance(config, dict):
+        return None
+    modes = {key.removeprefix(f"{_MODE}_") for key, on in config.items() if key.startswith(f"{_MODE}_") and on is True}
+    if isinstance(config.get(_MODE), str):
+        modes.add(config[_MODE])
+    poolings = {_POOLINGS.get(mode) for mode in modes}
+    return poolings.pop() if len(poolings) == 1 else None
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Return all families, in the order in which they are tried."""
+    tables = tomllib.loads(families_file().read_text(encoding="utf-8"))
+    return tuple(
+        Family(name, tuple(one["names"]), one["config"], one["source"], one["settings"], one.get("with", {}))
+        for name, one in tables.items()
+    )
+
+
+def _fits(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    return all(config.get(key) in (value if isinstance(value, list) else [value]) for key, value in wanted.items())
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    """Return a folder's configuration; what is wrong with it is said when the model is loaded."""
+    config = _json(folder / "config.json")
+    return config if isinstance(config, dict) else {}
+
+
+def _json(path: Path) -> Any:
+    """Return what a JSON file holds; None where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

@@ -1,1 +1,0 @@
-"""Two checkpoints: what fine-tuning moved, and what the movement goes with."""

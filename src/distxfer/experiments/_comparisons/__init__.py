@@ -1,1 +1,0 @@
-"""Finished runs against each other: which may be compared, how they differ, what a setting contributes."""

@@ -1,1 +1,0 @@
-"""Recipes: files and overrides to settings that are checked as a whole."""

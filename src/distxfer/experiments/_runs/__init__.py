@@ -1,1 +1,0 @@
-"""One run: from a recipe to its result, model and card."""

@@ -1,0 +1,313 @@
+"""Does it help? A method against the baseline in one language, with few sentences and few seeds."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from distxfer.analysis.one_seed import stored_answers
+from distxfer.data import Answer, Example, Output
+from distxfer.measure import Crossed, crossed, exact_match, normalised_answer, smallest_gain, wilson
+from distxfer.results.result import Result
+
+_MOST = 100_000  # test sentences: nobody labels more to find a small gain
+_FEWEST_SEEDS = 3  # with fewer, nothing is claimed
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Commonest:
+    """What always gives the most frequent answer: that answer, the share of sentences that it gets right, and chance.
+
+    Classes: the most frequent class. Words: the most frequent label on every word, right where a whole sentence has it.
+    Answers: the answer that is right most often. `chance` is 1 / number of classes, None where there are no classes.
+    """
+
+    answer: str
+    share: float
+    chance: float | None
+
+
+@dataclass(frozen=True)
+class MethodScore:
+    """What the sound runs of one recipe have in the language: the mean over seeds of the share that is right.
+
+    `low` and `high` are its 95 % interval over sentences (Wilson), `seed_sd` says how seeds differ. `works`: it is shown to
+    be right more often than the most frequent answer. `source` is the mean of the task's own score in the source language,
+    `seconds` that of a run.
+    """
+
+    recipe: str
+    seeds: tuple[int, ...]
+    accuracy: float
+    low: float
+    high: float
+    seed_sd: float | None
+    works: bool
+    source: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A method less the baseline, over seeds that both have, with seeds and test sentences both random.
+
+    Without such a seed, `test` is None, and each recipe's score is that of its own sound runs: None where no run learnt
+    anything. `texts` says how many texts the sentences are on, where they are questions: those on one text go together.
+    `smallest` is the smallest gain that so many sentences and seeds show in 4 of 5 cases, `needed` how many sentences would
+    show the observed gain; None where that cannot be. `collapsed` names runs that learnt nothing, which no number includes.
+    """
+
+    sentences: int
+    texts: int | None
+    seeds: tuple[int, ...]
+    commonest: Commonest | None
+    baseline: MethodScore | None
+    method: MethodScore | None
+    test: Crossed | None
+    smallest: float | None
+    needed: int | None
+    collapsed: tuple[str, ...]
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` where the interval says so, else `open`."""
+        if self.test is None or self.test.low is None or self.test.high is None:
+            return "open"
+        return "better" if self.test.low > 0 else "worse" if self.test.high < 0 else "open"
+
+    @property
+    def advice(self) -> Literal["method", "baseline", "nothing"]:
+        """What to use. Only a recipe that `works`: the method where it is better, or no run of the baseline learnt anything.
+
+        With fewer than 3 seeds, never the method.
+        """
+        if self.method is not None and self.method.works:
+            alone = self.baseline is None and len(self.method.seeds) >= _FEWEST_SEEDS
+            if alone or self.verdict == "better":
+                return "method"
+        return "baseline" if self.baseline is not None and self.baseline.works else "nothing"
+
+    @property
+    def source_change(self) -> float | None:
+        """The method's score in the source language less the baseline's, a fraction."""
+        if self.method is None or self.baseline is None:
+            return None
+        return self.method.source - self.baseline.source
+
+
+def evaluate(
+    key: str,
+    baseline: Mapping[int, Result],
+    method: Mapping[int, Result],
+    questions: Mapping[str, Example] | None = None,
+    *,
+    output: Output = "text",
+    classes: int = 0,
+) -> Evaluation:
+    """Return how a method does against the baseline in a language, from the predictions of their runs by seed.
+
+    The table of (method is right) - (baseline is right), seeds by sentences, is what `crossed` tests, sentences in the place
+    of languages: what other sentences and other seeds would give. With fewer than 3 seeds nothing can be claimed.
+
+    Right is what is predicted as the label, all words of it. `questions`, by their ids, are the test of a task of answers:
+    there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of
+    languages (see `_by_text`). `output` is the head's of the kind of task, `classes` how many classes it has, where it has.
+    """
+    collapsed = [run for runs in (baseline, method) for run in runs.values() if run.data["status"] != "done"]
+    sound = [{seed: run for seed, run in runs.items() if run.data["status"] == "done"} for runs in (baseline, method)]
+    seeds = tuple(seed for seed in sound[0] if seed in sound[1])
+    chosen = [[runs[seed] for seed in seeds or runs] for runs in sound]
+    named = tuple(str(run.folder) for run in collapsed)
+    if not any(chosen):
+        return Evaluation(0, None, (), None, None, None, None, None, None, named)
+    stored = [[stored_answers(run.folder)[key] for run in runs] for runs in chosen]
+    first = next(answers for runs in stored for answers in runs)
+    examples = list(first)
+    texts = [str(questions[example].text_pair) for example in examples] if questions else examples
+    tables = [np.array([_right(answers, examples, questions or {}) for answers in runs]) for runs in stored]
+    commonest, always = _commonest([first[example][0] for example in examples], examples, questions, output, classes)
+    before, after = (
+        _score(table, always, texts, runs, list(seeds or own)) if runs else None
+        for table, runs, own in zip(tables, chosen, sound, strict=True)
+    )
+    count = len(set(texts)) if questions else None
+    if not seeds or before is None or after is None:
+        return Evaluation(len(examples), count, (), commonest, before, after, None, None, None, named)
+    differences = tables[1] - tables[0]
+    by_text, sentences = _by_text(differences, texts), differences.shape[1]
+    test = crossed(by_text)
+    design = _Design(
+        before.accuracy,
+        float(np.abs(differences).mean()),
+        _seed_sd(by_text),
+        len(seeds),
+        _independent(differences, texts) / sentences,
+    )
+    needed = None if test.effect <= 0 else design.sentences(test.effect, sentences)
+    smallest = design.smallest(sentences)
+    return Evaluation(sentences, count, seeds, commonest, before, after, test, smallest, needed, named)
+
+
+def _commonest(
+    labels: Sequence[str],
+    examples: Sequence[str],
+    questions: Mapping[str, Example] | None,
+    output: Output,
+    classes: int,
+) -> tuple[Commonest, Array]:
+    """Return what always giving the most frequent answer is, and on which sentences (n,) it is right (1 or 0)."""
+    if questions:
+        answers = [_answers(questions[example]) or [""] for example in examples]
+        normalised = [dict.fromkeys(map(normalised_answer, right)) for right in answers]
+        frequent = Counter(text for right in normalised for text in right)
+        answer = frequent.most_common(1)[0][0]
+        always = np.array([exact_match(right, answer) for right in answers])
+    elif output == "token":
+        words = [label.split() for label in labels]
+        answer = Counter(tag for tags in words for tag in tags).most_common(1)[0][0]
+        always = np.array([float(set(tags) <= {answer}) for tags in words])
+    else:
+        answer = Counter(labels).most_common(1)[0][0]
+        always = np.array([float(label == answer) for label in labels])
+    return Commonest(answer, float(always.mean()), 1 / classes if classes else None), always
+
+
+def _right(
+    answers: Mapping[str, tuple[str, str]], examples: Sequence[str], questions: Mapping[str, Example]
+) -> list[float]:
+    """Return whether a run is right (1) or wrong (0) on each test sentence."""
+    right = []
+    for example in examples:
+        label, prediction = answers[example]
+        texts = _answers(questions[example]) if example in questions else None
+        right.append(float(label == prediction) if texts is None else exact_match(texts, prediction))
+    return right
+
+
+def _answers(question: Example) -> list[str] | None:
+    """Return the right answers of a question, None where its label is none of that kind."""
+    label = question.label
+    if not isinstance(label, tuple):
+        return None
+    return [answer.text for answer in label if isinstance(answer, Answer)]
+
+
+def _by_text(table: Array, texts: Sequence[str]) -> Array:
+    """Return (seeds, texts) for (seeds, sentences), with the same mean of each seed; the table itself, one sentence a text.
+
+    Text t with n_t sentences, whose values sum to S_t, and the mean m of all n sentences on T texts, of each seed its own:
+
+        m + (S_t - m n_t) T / n
+
+    A mean over sentences is a ratio of two sums over texts: these are the values whose mean it is to first order. What a seed
+    adds to all sentences alike, it adds to all texts alike.
+
+    Reference: Cochran 1977, chapter 9A (clusters of unequal sizes, the ratio to size).
+    """
+    counts = Counter(texts)
+    if len(counts) == len(texts):
+        return table
+    places = {text: place for place, text in enumerate(counts)}
+    members = np.zeros((len(texts), len(counts)))
+    members[range(len(texts)), [places[text] for text in texts]] = len(counts) / len(texts)
+    mean = table.mean(axis=1, keepdims=True)
+    found: Array = mean + (table - mean) @ members
+    return found
+
+
+def _independent(table: Array, texts: Sequence[str]) -> float:
+    """Return how many independent sentences these are worth: n by the design effect (Kish 1965).
+
+    At most all; at least n^2 / sum n_t^2 with n_t of them on text t, as if those on a text were all alike: one a text where
+    all have as many. The least, too, where no two sentences differ, and nothing says how alike those on a text are.
+    """
+    counts = Counter(texts)
+    sentences = len(texts)
+    if len(counts) == sentences:
+        return sentences
+    least = sentences**2 / sum(one**2 for one in counts.values())
+    if not np.ptp(table.mean(axis=0)):
+        return least
+    alone, together = (one.mean(axis=0).var(ddof=1) / one.shape[1] for one in (table, _by_text(table, texts)))
+    return float(max(least, sentences * alone / together)) if together > alone else sentences
+
+
+def _score(
+    table: Array, always: Array, texts: Sequence[str], runs: Sequence[Result], seeds: Sequence[int]
+) -> MethodScore:
+    by_seed, accuracy = table.mean(axis=1), float(table.mean())
+    low, high = wilson(accuracy, round(_independent(table, texts)))
+    above = crossed(_by_text(table - always, texts))
+    return MethodScore(
+        recipe=str(runs[0].data["recipe"]["name"]),
+        seeds=tuple(seeds),
+        accuracy=accuracy,
+        low=low,
+        high=high,
+        seed_sd=stdev(by_seed.tolist()) if len(runs) > 1 else None,
+        works=low > float(always.mean()) if above.low is None else above.low > 0,
+        source=fmean(float(run.summary["source"]) for run in runs),
+        seconds=fmean(float(run.data["cost"]["seconds"]) for run in runs),
+    )
+
+
+def _seed_sd(differences: Array) -> float:
+    """Return the standard deviation over seeds of one method's accuracy, beyond what sentences explain.
+
+    That of the seeds' mean differences, less the noise of a mean over n sentences, divided by sqrt 2: two methods.
+    """
+    seeds, sentences = differences.shape
+    if seeds < 2:
+        return 0.0
+    by_seed = differences.mean(axis=1)
+    residual = differences - by_seed[:, None] - differences.mean(axis=0) + differences.mean()
+    noise = float((residual**2).sum()) / ((seeds - 1) * (sentences - 1))
+    return math.sqrt(max(0.0, float(by_seed.var(ddof=1)) - noise / sentences) / 2)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """What decides which gain can be shown; `discordant` is the share of sentences that one method alone gets right.
+
+    `worth` is how many independent ones a sentence is: 1, or less for questions on one text.
+    """
+
+    accuracy: float
+    discordant: float
+    seed_sd: float
+    seeds: int
+    worth: float
+
+    def smallest(self, sentences: int) -> float | None:
+        """Return the smallest gain that so many sentences show; None where there is none."""
+        independent = round(self.worth * sentences)
+        if independent < 2 or not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
+            return None
+        return smallest_gain(
+            independent, self.seeds, accuracy=self.accuracy, discordant=self.discordant, seed_sd=self.seed_sd
+        )
+
+    def sentences(self, gain: float, at_least: int) -> int | None:
+        """Return how many sentences show such a gain: more than there are, and at most 100,000."""
+
+        def enough(number: int) -> bool:
+            found = self.smallest(number)
+            return found is not None and found <= gain
+
+        if at_least >= _MOST:
+            return None
+        low, high = at_least, 2 * at_least
+        while high <= _MOST and not enough(high):
+            low, high = high, 2 * high
+        if high > _MOST and not enough(high := _MOST):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle, high)
+        return high

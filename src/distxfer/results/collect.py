@@ -1,0 +1,404 @@
+"""Finished runs, gathered from the result folder into methods: the seeds of one recipe, on one data set and model."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from glob import escape
+from os.path import expanduser, isdir, isfile  # those of `Path` raise where a name is too long, or has no such user
+from pathlib import Path
+from typing import Any
+
+from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.languages import canonical
+from distxfer.results.result import Result, read_result
+from distxfer.results.score_tables import LARGEST
+
+_RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
+_LEVELS = ("[!.]*", "*/[!.]*")  # where they lie in a folder of runs; a hidden one is a run that is being made again
+_MISSING = object()
+# What comparisons and reports read of a result, by dotted keys: each after the table that it is in.
+_KINDS: Mapping[str, Any] = {
+    "id": str, "seed": int, "source": str, "status": str, "scores": list, "distances": list, "summary": dict, "cost": dict,
+    "recipe": dict, "recipe.name": str, "recipe.model": dict, "recipe.model.name": str, "recipe.task": dict,
+    "recipe.task.name": str, "recipe.task.targets": list, "provenance": dict, "provenance.fingerprints": dict,
+    "provenance.packages": dict,
+}  # fmt: skip
+_SCORE: Mapping[str, Any] = {"language": str, "split": str, "metric": str, "value": (int, float)}
+_DISTANCE: Mapping[str, Any] = {"language": str, "value": (int, float)}
+_STATUS = ("done", "collapsed")
+_FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
+
+
+@dataclass(frozen=True)
+class Method:
+    """The runs of one id, by seed, and what they were run with.
+
+    `name` is the recipe's name; where several ids share it, followed by the settings that set this one apart:
+    `dist_align (intervention.align.distance=shuffled)`. No two methods of a collection have the same. `settings` is the
+    resolved recipe with dotted keys, `intervention.align.weight` -> 0.5, without seed and name; lists are tuples.
+    """
+
+    name: str
+    id: str
+    settings: Mapping[str, Any]
+    runs: tuple[Result, ...]
+
+    @property
+    def collapsed(self) -> str:
+        """Which runs collapsed, in a few words, where all of them did; empty where one is sound."""
+        if any(run.data["status"] != "collapsed" for run in self.runs):
+            return ""
+        folders = listed(f"`{run.folder}`" for run in self.runs)
+        return (
+            f"its run {folders} collapsed"
+            if len(self.runs) == 1
+            else f"all its {len(self.runs)} runs collapsed ({folders})"
+        )
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Methods, in the order asked for; `left_out` has one line for each result that is none, or not there yet."""
+
+    methods: tuple[Method, ...]
+    left_out: tuple[str, ...]
+
+
+def collect(names: Sequence[str], results: Path) -> Collection:
+    """Return the finished runs of these names, or all in `results` where none is given.
+
+    A name is that of a recipe (all ids in `results/NAME`), `NAME/ID`, a run's folder, or a folder of runs. A folder of runs
+    holds `RECIPE/ID-sSEED` or `ID-sSEED`; what lies deeper belongs to another folder of runs, and is not read. Ids of one
+    recipe come in the order of the settings that set them apart. What cannot be read as a result is left out and named.
+
+    Raises InputError for a name of which there is nothing, or nothing that is finished.
+    """
+    found: dict[tuple[str, str], dict[int, Result]] = {}
+    left_out: dict[str, None] = {}
+    for name in names or (None,):
+        groups: dict[tuple[str, str], list[Result]] = {}
+        reasons = []
+        for folder in _folders(name, results):
+            result = read_run(folder)
+            if isinstance(result, str):
+                reasons.append(result)
+            else:
+                groups.setdefault((result.data["recipe"]["name"], result.data["id"]), []).append(result)
+        if not groups:
+            raise InputError(_nothing(name, results, reasons))
+        for key in _in_order(groups):
+            reasons += _add(found.setdefault(key, {}), groups[key])
+        left_out |= dict.fromkeys(reasons)
+    return Collection(_named(found), tuple(left_out))
+
+
+def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple[Collection, str]:
+    """Return the finished runs of these names and of the baseline, and its name.
+
+    Where neither is given it is the recipe `plain`, if there are runs of it.
+    """
+    if baseline and names and baseline not in names and isdir(results / baseline.partition("/")[0]):
+        names = [baseline, *names]
+    found = collect(names, results)
+    if not names and not baseline and any(one.runs[0].data["recipe"]["name"] == "plain" for one in found.methods):
+        baseline = "plain"
+    return found, baseline
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the keys whose values are not all the same, in the order of their appearance.
+
+    Of an intervention or phase that some lack, only what differs among those that have it; and for an intervention, that
+    it is there or not: its `weight` stands for that, or its `kind` where it has none.
+    """
+    keys = []
+    for key in dict.fromkeys(key for one in settings for key in one):
+        having = [one for one in settings if has_table(one, key)]
+        if len({one.get(key) for one in having}) > 1 or (
+            len(having) < len(settings) and key == _stands_for(key, having[0])
+        ):
+            keys.append(key)
+    return tuple(keys)
+
+
+def has_table(settings: Mapping[str, Any], key: str) -> bool:
+    """Return whether the intervention or phase that a key belongs to is there; other keys always belong."""
+    table = _table(key)
+    return not table or any(_table(one) == table for one in settings)
+
+
+def stands_for_presence(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether some settings lack the intervention of this key, and the key is the one that stands for it."""
+    having = [one for one in settings if has_table(one, key)]
+    return len(having) < len(settings) and key == _stands_for(key, having[0])
+
+
+def setting_text(value: Any) -> str:
+    """Return a setting's value as an override would say it; `""` where it is empty, a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (",".join(map(setting_text, value)) if isinstance(value, tuple) else _printable(str(value))) or '""'
+
+
+def _printable(text: str) -> str:
+    """Return text with what a terminal would act on written out, as Python writes it in a literal."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def _table(key: str) -> str:
+    parts = key.split(".")
+    return ".".join(parts[:2]) if parts[0] in ("intervention", "phase") and len(parts) > 2 else ""
+
+
+def _stands_for(key: str, settings: Mapping[str, Any]) -> str:
+    table = _table(key)
+    if not table.startswith("intervention."):
+        return ""  # of a phase that is there or not, `phases` tells
+    return f"{table}.weight" if f"{table}.weight" in settings else f"{table}.kind"
+
+
+def _folders(name: str | None, results: Path) -> list[Path]:
+    """Return the folders of all runs that a name means, finished or not; none where it means nothing."""
+    if name is None:
+        return list(_below(results))
+    if not name.strip():
+        return []  # the folder of that name would be the one that we are in
+    inside = Path(name).parts
+    below = results / name
+    if ".." not in inside and len(inside) == 1 and isdir(below):
+        return list(_below(below))
+    if ".." not in inside and len(inside) == 2:
+        if _holds_run(below):
+            return [below]
+        of_id = [path for path in (results / inside[0]).glob(f"{escape(inside[1])}-s*") if _is_run(path)]
+        if of_id:
+            return _by_seed(of_id)
+    folder = Path(expanduser(name))
+    return [folder] if _holds_run(folder) else list(_below(folder))
+
+
+def _holds_run(folder: Path) -> bool:
+    return isfile(folder / "result.json") or _is_run(folder)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by their seeds.
+
+    Deeper ones are not part of it: a folder that keeps other runs below a user's own must not mix with them.
+    """
+    if not isdir(folder):
+        return
+    finished = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/result.json")}
+    begun = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)}
+    parents: dict[Path, list[Path]] = {}
+    for path in finished | begun:
+        parents.setdefault(path.parent, []).append(path)
+    for parent in sorted(parents):
+        yield from _by_seed(parents[parent])
+
+
+def _is_run(path: Path) -> bool:
+    return isdir(path) and _RUN.fullmatch(path.name) is not None
+
+
+def _by_seed(folders: Sequence[Path]) -> list[Path]:
+    def key(path: Path) -> tuple[str, int, str]:
+        identity, _, seed = path.name.rpartition("-s")
+        return identity, int(seed) if seed.isdecimal() else 0, path.name
+
+    return sorted(folders, key=key)
+
+
+def read_run(folder: Path) -> Result | str:
+    """Return the result in a run's folder, of the form that results have, or one line that says why there is none."""
+    path = folder / "result.json"
+    try:
+        result = read_result(folder)
+    except InputError as error:
+        return str(error)
+    except OSError as error:
+        return f"`{path}` cannot be read: {error.strerror}."
+    if result is None:
+        return f"`{folder}` is not finished: it has no `result.json` yet."
+    try:
+        wrong = _complaint(result.data)
+    except RecursionError:
+        wrong = "its tables are nested too deep"
+    return f"`{path}` is no result of distxfer: {wrong}." if wrong else result
+
+
+def _complaint(data: Mapping[str, Any]) -> str | None:
+    """Return what in a result file is not of the form that results have, None where all is."""
+    for key, kind in _KINDS.items():
+        value: Any = data
+        for part in key.split("."):
+            value = value.get(part, _MISSING)
+        if not _fits(value, kind):
+            return f"`{key}` is {'missing' if value is _MISSING else f'`{_printable(str(value)[:40])}`'}"
+    if data["status"] not in _STATUS:
+        return f"`status` is `{data['status'][:40]}`"
+    for key in settings_of(data):
+        if not key.isprintable():
+            return f"`recipe` has the key `{_printable(key)}`"
+    return _wrong_row("scores", data["scores"], _SCORE) or _wrong_row("distances", data["distances"], _DISTANCE)
+
+
+def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with a list of values: kinds, unknown languages, numbers out of range, or two for the same."""
+    seen = set()
+    for one in rows:
+        if not isinstance(one, dict) or not all(_fits(one.get(name), kind) for name, kind in kinds.items()):
+            return f"`{key}` has `{_printable(str(one)[:80])}`"
+        if not _is_key(one["language"]):
+            return f"`{key}` has the language `{one['language'][:40]}`"
+        low, high = (0, 1) if one.get("metric") in _FRACTIONS else (-LARGEST, LARGEST)
+        if not low <= one["value"] <= high:
+            return f"`{key}` has {str(one['value'])[:20]} for `{one['language']}`"
+        what = tuple(one[name] for name in kinds if name != "value")
+        if what in seen:
+            return f"`{key}` has two values for {listed(f'`{name}`' for name in what)}"
+        seen.add(what)
+    return None
+
+
+def _is_key(language: str) -> bool:
+    """Return whether a language is under the one code that it has in results."""
+    try:
+        return canonical(language) == language
+    except InputError:
+        return False
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Return whether a value is of a kind: no boolean is a number, and a text has nothing that a terminal would act on."""
+    return (
+        isinstance(value, kind) and not isinstance(value, bool) and (not isinstance(value, str) or value.isprintable())
+    )
+
+
+def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
+    """Return the message for a name that means no finished run."""
+    if reasons:
+        what = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
+        return f"{what}; {len(reasons)} left out:\n" + "\n".join(f"  {one}" for one in reasons)
+    if name is None:
+        where = _choices(_run_folders(results))
+        if where:
+            return f"There is no finished run in `{results}`, but in {where}"
+        return f"There is no finished run below `{results}`. Train one, or say where results are with `--results`."
+    known = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
+    single = len(Path(name).parts) == 1 and name.strip() and name != ".."
+    where = _choices([path for path in _run_folders(results) if isdir(path / name)]) if single else ""
+    if where:
+        return f"`{name}` has no results in `{results}`, but in {where}"
+    where = _choices(_run_folders(results / name)) if single and name in known else ""
+    if where:
+        return f"`{name}` has no runs of its own; there are some in {where}"
+    return (
+        f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
+        f"{did_you_mean(name, known)} There: {listed(known) or 'nothing'}. Say where results are with `--results`."
+    )
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Return the folders somewhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
+    return sorted({path.parents[2] for path in folder.rglob("*/*/result.json")} - {folder, *folder.parents})
+
+
+def _choices(folders: Sequence[Path]) -> str:
+    """Return folders as the end of a message that tells to choose one of them; empty where there is none."""
+    if not folders:
+        return ""
+    *others, last = (f"`{path}`" for path in folders)
+    names, alternative = (f"{', '.join(others)} and {last}", ", or another") if others else (last, "")
+    return f"{names}. Say `--results {folders[0]}`{alternative}."
+
+
+def _add(runs: dict[int, Result], more: Sequence[Result]) -> list[str]:
+    """Add runs to those of a method, by seed; return a line for each that is there, or not of the same recipe and data."""
+    left_out = []
+    for one in more:
+        first = next(iter(runs.values()), one)
+        other = _unlike(first, one)
+        if other:
+            left_out.append(f"`{one.folder}` has the id of `{first.folder}`, but another {other}.")
+            continue
+        there = runs.setdefault(one.data["seed"], one)
+        if there.folder.resolve() == one.folder.resolve():
+            continue
+        left_out.append(
+            f"`{one.folder}` is the run in `{there.folder}` once more."
+            if there.scores == one.scores
+            else f"`{one.folder}` has the id and seed of `{there.folder}`, but other scores (another version or machine?)."
+        )
+    return left_out
+
+
+def _unlike(first: Result, second: Result) -> str | None:
+    """Return in what two runs of one id differ that they must not differ in, None where it is nothing."""
+    recipes = [settings_of(one.data) for one in (first, second)]
+    if recipes[0] != recipes[1]:
+        return f"`{differing(recipes)[0]}`" if differing(recipes) else "recipe"
+    prints = [one.data["provenance"]["fingerprints"] for one in (first, second)]
+    unlike = [key for key in dict.fromkeys([*prints[0], *prints[1]]) if prints[0].get(key) != prints[1].get(key)]
+    if unlike:
+        return f"fingerprint of `{_printable(unlike[0])}`"
+    return "source" if first.data["source"] != second.data["source"] else None
+
+
+def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[str, str]]:
+    """Return the recipes in the order of their appearance, the ids of each by the settings that set them apart."""
+    names = list(dict.fromkeys(name for name, _ in groups))
+    settings = {key: settings_of(runs[0].data) for key, runs in groups.items()}
+    apart = {name: differing([one for (own, _), one in settings.items() if own == name]) for name in names}
+
+    def place(key: tuple[str, str]) -> tuple[Any, ...]:
+        values = (settings[key].get(one) for one in apart[key[0]])
+        return names.index(key[0]), [sortable(value) for value in values], key[1]
+
+    return sorted(groups, key=place)
+
+
+def sortable(value: Any) -> tuple[int, float, str]:
+    """Return what values of any kind are sorted by: what is not there, then numbers, then words."""
+    if isinstance(value, int | float):
+        return 1, float(value), ""
+    return (0, 0.0, "") if value is None else (2, 0.0, setting_text(value))
+
+
+def _named(found: Mapping[tuple[str, str], Mapping[int, Result]]) -> tuple[Method, ...]:
+    """Return the methods under names that tell them apart."""
+    methods = [
+        Method(name, identity, settings_of(next(iter(runs.values())).data), tuple(runs[seed] for seed in sorted(runs)))
+        for (name, identity), runs in found.items()
+    ]
+    named = []
+    for one in methods:
+        same = [other.settings for other in methods if other.name == one.name]
+        own = [f"{key}={setting_text(one.settings[key])}" for key in differing(same) if key in one.settings]
+        named.append(replace(one, name=f"{one.name} ({', '.join(own)})" if own else one.name))
+    times = Counter(one.name for one in named)
+    return tuple(replace(one, name=f"{one.name} ({one.id})") if times[one.name] > 1 else one for one in named)
+
+
+def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a result's data with dotted keys, without its seed and name."""
+    return {key: value for key, value in _flat(data["recipe"], "") if key not in ("seed", "name")}
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _fixed(value)
+
+
+def _fixed(value: Any) -> Any:
+    """Return a value of JSON in a form that can be compared and counted."""
+    if isinstance(value, dict):
+        return tuple((key, _fixed(one)) for key, one in sorted(value.items()))
+    return tuple(map(_fixed, value)) if isinstance(value, list) else value

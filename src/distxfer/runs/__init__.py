@@ -1,0 +1,1 @@
+"""One run, from a recipe to its result: prepare, train, score, measure, write."""

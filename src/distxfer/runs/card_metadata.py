@@ -1,0 +1,89 @@
+"""The part of a model card that the hub reads: YAML before the text."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from distxfer.data import About, kind_of, task_names
+from distxfer.encoders import BUNDLED
+from distxfer.languages import short_code
+from distxfer.runs.prepare import Prepared
+
+_PIPELINES = {
+    "text": "text-classification", "token": "token-classification", "span": "question-answering",
+    "state": "feature-extraction",
+}  # fmt: skip
+_BUNDLED_FROM = "intfloat/multilingual-e5-small"
+
+
+def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
+    """Return the metadata, between its two lines of dashes."""
+    summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
+    pipeline = _PIPELINES[kind_of(prepared.task).output]
+    base = _BUNDLED_FROM if name == BUNDLED else None if is_path(name) else name
+    relation = None if base is None else "adapter" if adapters else "finetune"
+    repositories = about.source.split(", ") if about.source else []
+    alone = len(repositories) == 1  # which of two a score is of depends on its language and split
+    results = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=about.source if alone else re.sub(r"[^\w.-]+", "-", shown_path(prepared.task.name)),
+            dataset_name=f"{shown_path(prepared.task.name)}, {one['language']}",
+            dataset_config=one["language"],
+            dataset_split=one["split"],
+            dataset_revision=(prepared.recipe.task.revision or about.revision) if alone else None,
+            metric_type=one["metric"],
+            metric_value=round(one["value"], 4),
+        )
+        for one in data["scores"]
+        if one["metric"] == summary["metric"] and not by_definition(prepared, one["language"])
+    ]
+    metadata = ModelCardData(
+        language=list(dict.fromkeys(short_code(one) for one in (data["source"], *prepared.languages.targets))),
+        license=base_licence(prepared.model_folder),
+        base_model=base,
+        base_model_relation=relation,
+        library_name="peft" if adapters else "transformers",
+        pipeline_tag=pipeline,
+        tags=["distxfer", "cross-lingual-transfer", "multilingual"],
+        datasets=repositories or None,
+        metrics=[summary["metric"]],
+        model_name=f"{prepared.recipe.name}-{data['id']}-s{data['seed']}",
+        eval_results=results,
+    )
+    # `no` has its quotes from the library; some readers take a bare `nan` for a number.
+    quoted = re.sub(r"(?m)^( *(?:- |config: ))nan$", r"\1'nan'", metadata.to_yaml())
+    return f"---\n{quoted}\n---\n"
+
+
+def by_definition(prepared: Prepared, language: str) -> bool:
+    """Return whether a language's score is 1 whatever the model: that of the source where translations are looked for."""
+    return kind_of(prepared.task).output == "state" and language == prepared.languages.source
+
+
+def about_task(prepared: Prepared) -> About:
+    """Return what there is to know of the task; of a folder of the user's own, next to nothing."""
+    return task_names().get(prepared.recipe.task.name, About("data of their author's own"))
+
+
+def base_licence(folder: Path) -> str | None:
+    """Return the licence that the base model's own card states in its metadata, or None where there is no such thing."""
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    metadata = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    licence = re.search(r"(?m)^license: *[\"']?([\w.-]+)[\"']? *$", metadata[1]) if metadata else None
+    return licence[1] if licence else None
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is that of a folder or file here, which means nothing to others."""
+    return name.startswith(("~", ".")) or os.path.isabs(name) or os.path.exists(name)
+
+
+def shown_path(name: str) -> str:
+    """Return a name as it is, or the last part of one that is a path: a card is for others."""
+    return Path(name).name if is_path(name) else name

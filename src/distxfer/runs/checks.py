@@ -1,0 +1,56 @@
+"""What is refused or said of a run before training, once its data and its encoder are known."""
+
+from collections.abc import Sequence
+
+from distxfer.config.recipe import Recipe
+from distxfer.data import Example, Pair, Task
+from distxfer.encoders import Encoder
+from distxfer.errors import InputError, listed
+from distxfer.interventions import CKA_ROWS, Bound
+
+
+def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
+    """Raise InputError where a default or a family's name guessed a pooling that the encoder contradicts."""
+    pooling = recipe.model.pooling
+    if recipe.chooses_pooling or encoder.causal == (pooling == "last"):
+        return
+    fit = "last" if encoder.causal else "mean"
+    reason = (
+        "the encoder reads from left to right, so that only the last token has read the whole text"
+        if encoder.causal
+        else "the encoder reads in both directions, so that no token stands for the text"
+    )
+    raise InputError(
+        f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
+        f" `model.pooling={fit}`, or `model.pooling={pooling}` to keep it anyway."
+    )
+
+
+def few_texts(task: Task) -> list[str]:
+    """Return a note on the languages whose test has too few different texts for drift to be a good estimate."""
+    numbers = {key: texts_that_differ(group, CKA_ROWS) for key, group in task.splits.get("test", {}).items()}
+    few = [f"`{key}` ({number})" for key, number in numbers.items() if number < CKA_ROWS]
+    if not few:
+        return []
+    return [
+        f"The test has fewer than {CKA_ROWS} different texts in {listed(few)}. Drift there (1 - CKA) is a poor estimate: at"
+        " 4 texts CKA is biased by half."
+    ]
+
+
+def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
+    """Return how many texts there are, or, where a batch needs `fewest` that differ, how many of those, counted to that."""
+    if fewest <= 1:
+        return len(examples)
+    seen: set[tuple[str, str | None]] = set()
+    for example in examples:
+        seen.add((example.text, example.text_pair))
+        if len(seen) == fewest:
+            break
+    return len(seen)
+
+
+def pairs_that_differ(pairs: Sequence[Pair], bound: Bound) -> int:
+    """Return the same of pairs, on the side that has fewer."""
+    sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
+    return min(texts_that_differ(side, bound.distinct) for side in sides)

@@ -1,0 +1,48 @@
+"""What of a run's data its encoder does not read: which parts are looked at, and the counts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from distxfer.data import SPLITS, Example, Issue, Joined, Pair, ParallelText, Sides, Task, issues
+from distxfer.runs.prepare import Assembled, Prepared
+
+Parts = dict[tuple[str, str], Sequence[Example]]  # (split, language) -> its texts
+
+
+def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
+    """Return what was prepared with the counts of what the encoder does not read of it, from one tokenizer pass."""
+    task, targets = prepared.task, prepared.languages.targets
+    parts = measured_parts(task, prepared.parallel, (prepared.languages.source, *targets))
+    parts |= {(split, key): examples for split in SPLITS for key, examples in task.splits.get(split, {}).items()}
+    needs = frozenset().union(*(bound.needs for bound in assembled.bounds.values()))
+    if "target_text" in needs:
+        parts |= {("unlabelled", key): task.unlabelled.get(key, ()) for key in targets}
+    if "pairs" in needs:
+        parts |= _sides("parallel", assembled.training.material.pairs)
+    collate = assembled.collate
+    found = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
+    return replace(prepared, issues=(*task.issues, *found, *_pairs_left_out(prepared.parallel)))
+
+
+def _pairs_left_out(parallel: ParallelText | None) -> Iterator[Issue]:
+    """Yield the counts of what was left out of parallel text as it was read, of so many pairs, units or lines."""
+    for (language, what), n in parallel.left_out.items() if parallel else ():
+        if parallel and n:
+            read = len(parallel.train.get(language, ())) + len(parallel.held_out.get(language, ()))
+            yield Issue(language, "parallel", what, n, n + read)
+
+
+def measured_parts(task: Task, parallel: ParallelText | None, languages: Sequence[str]) -> Parts:
+    """Return the texts whose states are measured: the test texts and the held-out pairs."""
+    parts: Parts = {("test", key): task.examples("test", key) for key in languages}
+    return parts | _sides("held_out", parallel.held_out if parallel else {})
+
+
+def _sides(split: str, pairs: Mapping[str, Sequence[Pair]]) -> Parts:
+    """Return both sides of the pairs of each target, those of the source together."""
+    parts: Parts = {}
+    for group in pairs.values():
+        for side in (Sides(group, "source"), Sides(group, "target")) if group else ():
+            key = (split, side[0].language)
+            parts[key] = Joined([parts[key], side]) if key in parts else side
+    return parts

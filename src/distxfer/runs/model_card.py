@@ -1,0 +1,242 @@
+"""The model card that stands beside a run's model: what the hub reads of it, and what its readers should know."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from distxfer._markdown import markdown, markdown_code
+from distxfer.config.files import defaults_file
+from distxfer.data import kind_of, parallel_names
+from distxfer.encoders import BUNDLED, Encoder
+from distxfer.interventions import Bound
+from distxfer.languages import language_name
+from distxfer.results.corpus import corpus_text
+from distxfer.runs.card_loading import loading, meaning
+from distxfer.runs.card_metadata import (
+    about_task,
+    base_licence,
+    by_definition,
+    front_matter,
+    is_path,
+    shown_path,
+)
+from distxfer.runs.citations import bibtex
+from distxfer.runs.intervals import is_share, score_interval
+from distxfer.runs.prediction import Scored
+from distxfer.runs.prepare import Prepared
+
+_SMALL = 500  # test examples, of which an accuracy of a half is known to within 4.4 points
+
+
+def model_card(
+    data: Mapping[str, Any],
+    prepared: Prepared,
+    bounds: Mapping[str, Bound],
+    scored: Mapping[str, Scored],
+    encoder: Encoder,
+    adapters: int,
+) -> str:
+    """Return the card, in Markdown, of the model that gave the result `data`: `encoder`, saved as so many `adapters`, or whole.
+
+    The same run gives the same card.
+    """
+    recipe = prepared.recipe
+    task, model = shown_path(prepared.task.name), shown_path(recipe.model.name)
+    collapsed = (
+        "> **Collapsed:** in the source language this model scores as one that has learned nothing. It is a failed run, not"
+        " a model to use.\n"
+        if data["status"] == "collapsed"
+        else ""
+    )
+    parts = [
+        front_matter(data, prepared, adapters),
+        f"# {markdown(recipe.name)} on {markdown(task)}\n",
+        collapsed,
+        f"{markdown_code(model)}, fine-tuned with distxfer on {markdown_code(task)}{_labels(prepared)}\n",
+        f"The task: {about_task(prepared).description}. Recipe {markdown_code(recipe.name)}, id `{data['id']}`, seed"
+        f" {data['seed']}.\n",
+        "```python\n"
+        + "\n".join(loading(encoder, len(prepared.task.labels), adapters))
+        + f"\n```\n\n{meaning(encoder, prepared.task.labels)}\n",
+        _scores(data, prepared, bounds, scored),
+        "## Recipe\n\nThe settings that differ from distxfer's defaults; all of them are in `result.json`, with the versions of"
+        f" packages. Of paths, only the last part is shown.\n\n```toml\n{_settings(prepared)}```\n",
+        "## Limits\n\n" + "".join(f"- {line}\n" for line in _limits(data, prepared, scored)),
+        _licences(prepared, bounds),
+        _citation(prepared),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _labels(prepared: Prepared) -> str:
+    """Return in which languages the model has seen labels, and so what kind of transfer its scores are of."""
+    source, targets = prepared.languages.source, ", ".join(prepared.languages.targets)
+    if not any(phase.task for phase in prepared.recipe.phases.values()):
+        head = "it has no head" if kind_of(prepared.task).output == "state" else "its head is untrained"
+        return f" without any labels (source `{source}`; targets {targets}): {head}."
+    match prepared.recipe.task.shots:
+        case 0:
+            return f" in `{source}`, for zero-shot transfer to {targets}."
+        case "all":
+            return f" in `{source}` and on all labelled training examples of {targets}: no zero-shot transfer."
+        case shots:
+            return f" in `{source}` and on {shots} labelled examples each of {targets}: few-shot transfer."
+
+
+def _read(prepared: Prepared, bounds: Mapping[str, Bound]) -> dict[str, list[str]]:
+    """Return what training has read of each language."""
+    recipe, source = prepared.recipe, prepared.languages.source
+    found: dict[str, list[str]] = {language: [] for language in (source, *prepared.languages.targets)}
+    if any(phase.task for phase in recipe.phases.values()):
+        found[source].append("labels")
+        for language in prepared.languages.targets if recipe.task.shots else ():
+            found[language].append("labels" if recipe.task.shots == "all" else f"{recipe.task.shots} labels")
+    pairs = {language for one in bounds.values() if "pairs" in one.needs for language in one.languages}
+    texts = {language for one in bounds.values() if "target_text" in one.needs for language in one.languages}
+    what = "mined pairs" if recipe.parallel.mined else "parallel text"
+    for language, read in found.items():
+        if language in pairs or (language == source and pairs):
+            read.append(what)
+        if language in texts:
+            read.append("unlabelled text" if prepared.task.unlabelled.get(language) else f"its side of {what}")
+    return found
+
+
+def _scores(
+    data: Mapping[str, Any], prepared: Prepared, bounds: Mapping[str, Bound], scored: Mapping[str, Scored]
+) -> str:
+    """Return the table of scores: a row for each language, the source first."""
+    metric, distances = data["summary"]["metric"], {one["language"]: one["value"] for one in data["distances"]}
+    splits = [split for split in ("test", "dev") if scored[split].scores]
+    header = ["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)]
+
+    def cell(language: str, split: str) -> str:
+        ours = scored[split]
+        if language not in ours.scores:
+            return "– | 0"
+        examples, predictions = ours.examples[language], ours.predictions[language]
+        if by_definition(prepared, language):
+            return f"1 by definition | {len(examples)}"
+        within = score_interval(prepared.task, examples, predictions, metric)
+        shown = f" [{within[0]:.3f}, {within[1]:.3f}]" if within else ""
+        return f"{ours.scores[language][metric]:.3f}{shown} | {len(examples)}"
+
+    rows = [
+        [
+            language,
+            markdown(language_name(language), cell=True),
+            "–" if language not in distances else f"{distances[language]:.3f}",
+            ", ".join(read) or "nothing",
+            *(cell(language, split) for split in splits),
+        ]
+        for language, read in _read(prepared, bounds).items()
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in [header, *rows]]
+    lines.insert(1, "|---" * (4 + 2 * len(splits)) + "|")
+    between = prepared.distances
+    how = "Wilson's" if is_share(prepared.task, metric) else "the jackknife's, over groups of examples"
+    return (
+        "## Scores\n\n"
+        + "\n".join(lines)
+        + f"\n\nIn brackets: the 95 % interval ({how}) over other examples of the same kind, "
+        "for this one trained model; none where there are too few. Distance: "
+        f"{between.name}{' (gaps imputed)' if between.imputed else ''}, from `{data['source']}`. One seed: no ranking of methods,"
+        " and other seeds can differ by more than these intervals. The weights are those at the end of training; no score"
+        " chose them.\n"
+    )
+
+
+def _settings(prepared: Prepared) -> str:
+    """Return the settings that differ from the defaults as TOML, one dotted key a line."""
+    defaults = dict(_flat(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
+
+    def default(key: str) -> Any:
+        return defaults.get(re.sub(r"^phase\.[^.]+\.", "phase.finetune.", key))
+
+    lines = []
+    for key, value in _flat(prepared.recipe.resolved()):
+        origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""
+        said = (
+            origin
+            and value != default(key)
+            and not origin.startswith(("default of the intervention", f"{defaults_file().name}, auto"))
+        )
+        if said or (key.startswith("intervention.") and key.endswith(".kind")):
+            name = ".".join(
+                part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split(".")
+            )
+            lines.append(f"{name} = {_toml(value)}\n")
+    return "".join(lines)
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(shown_path(value) if isinstance(value, str) and value else value, ensure_ascii=False)
+
+
+def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Scored]) -> list[str]:
+    sizes = [len(examples) for examples in scored["test"].examples.values()]
+    metrics = " and ".join(one.replace("_", " ") for one in kind_of(prepared.task).metrics)
+    lines = [
+        f"Measured: {metrics} on the test part of this task, in the languages above. Other tasks, domains and languages,"
+        " and bias, were not.",
+        f"Texts of at most {prepared.recipe.task.max_length} tokens were read at a time.",
+        f"Parallel text, to train on or to measure alignment on: {_corpus(prepared)}.",
+    ]
+    if min(sizes) < _SMALL:
+        lines.append(
+            f"The test sets are small, {_span(sizes)} examples a language: see the intervals before any difference."
+        )
+    if by_definition(prepared, prepared.languages.source):
+        lines.append(
+            "In the source each sentence is its own translation, so its score is 1 by definition and says nothing."
+        )
+    elif not any(phase.task for phase in prepared.recipe.phases.values()):
+        lines.append("The head is untrained: what it predicts means nothing.")
+    if prepared.recipe.model.name == BUNDLED:
+        lines.append("The encoder's pretrained weights are 4-bit weights dequantised, not the original ones.")
+    if data["provenance"].get("git_dirty"):
+        lines.append("Made with a distxfer whose code was changed since its last commit.")
+    notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
+    return [*lines, *(markdown(f"Of the data: {note}") for note in notes)]
+
+
+def _corpus(prepared: Prepared) -> str:
+    return corpus_text(prepared.corpus and {**prepared.corpus, "name": shown_path(prepared.corpus["name"])})
+
+
+def _span(sizes: Sequence[int]) -> str:
+    return str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+
+
+def _licences(prepared: Prepared, bounds: Mapping[str, Bound]) -> str:
+    """Return whose licences apply; those that nobody has stated are not guessed."""
+    base, parallel = base_licence(prepared.model_folder), prepared.recipe.parallel
+    stated = {f"the base model {markdown_code(shown_path(prepared.recipe.model.name))}": base or ""}
+    stated[f"the task's data {markdown_code(shown_path(prepared.task.name))}"] = about_task(prepared).licence
+    if any("pairs" in one.needs for one in bounds.values()) and not parallel.mined:
+        about = parallel_names().get(parallel.name)
+        stated[f"the parallel text {markdown_code(shown_path(parallel.name))}"] = about.licence if about else ""
+    lines = [f"- {what}: {licence or 'not stated; ask its source'}\n" for what, licence in stated.items()]
+    return "## Licence\n\nWhat the model was made of has licences of its own, which apply to it:\n\n" + "".join(lines)
+
+
+def _citation(prepared: Prepared) -> str:
+    task = about_task(prepared).citation
+    model = prepared.recipe.model.name
+    lines = [f"The task: {task}.\n"] if task else []
+    if model != BUNDLED and not is_path(model):
+        lines.append(f"The base model: see the card of {markdown_code(model)}.\n")
+    entries = "\n\n".join(bibtex(prepared.resolved))
+    return "\n".join(["## Citation\n", *lines, f"The methods:\n\n```bibtex\n{entries}\n```\n"])
