@@ -14,7 +14,7 @@ demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; pr
 test: .venv/dev.done  ## Run the whole test suite, two files at a time.
 	OMP_NUM_THREADS=1 $(IN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-torture: .venv/dev.done  ## Damage, kill and fuzz in full: tests/torture and every test that is marked `torture` (an hour).
+torture: .venv/dev.done  ## Damage, kill and fuzz in full: tests/torture and every test that is marked `torture` (ten minutes).
 	OMP_NUM_THREADS=1 $(IN) -m pytest --torture --numprocesses 2 --no-loadscope-reorder
 
 check: .venv/dev.done  ## Lint, types, import layers.
