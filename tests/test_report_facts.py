@@ -154,16 +154,16 @@ def test_transfer_goes_with_distance_as_the_scores_say(runs, facts):
     values = {one.key: facts.baseline.score(one.key) for one in facts.languages}
     related = by_distance(facts, values)
     far = [one.far["geographic"] for one in facts.languages]
-    assert related["geographic"].found.r == pytest.approx(spearmanr(far, list(values.values())).statistic)
+    assert related["geographic"].correlation.r == pytest.approx(spearmanr(far, list(values.values())).statistic)
     assert set(related) == set(facts.distances)
-    assert all(one.p_holm is None or one.p_holm >= one.found.p for one in related.values())
+    assert all(one.p_holm is None or one.p_holm >= one.correlation.p for one in related.values())
 
 
 def test_drift_that_is_a_function_of_distance_correlates_perfectly_at_every_layer(facts):
     related = drift_relations(facts, facts.baseline)
     for layer in (None, *range(1, LAYERS + 1)):
-        assert related["syntactic", layer].found.r == pytest.approx(1)
-        assert related["transfer", layer].found.r < -0.8
+        assert related["syntactic", layer].correlation.r == pytest.approx(1)
+        assert related["transfer", layer].correlation.r < -0.8
     assert ("syntactic", 0) not in related
 
 
@@ -173,7 +173,7 @@ def test_a_drift_that_is_not_defined_is_left_out_of_its_layer_alone(facts):
     holes[key] = np.where(np.arange(LAYERS + 1) == 2, np.nan, holes[key])
     method = replace(facts.baseline, layers=replace(facts.baseline.layers, values=holes))
     related = drift_relations(facts, method)
-    assert [related["syntactic", layer].found.n for layer in (1, 2, 3, None)] == [6, 5, 6, 5]
+    assert [related["syntactic", layer].correlation.n for layer in (1, 2, 3, None)] == [6, 5, 6, 5]
 
 
 def test_correlations_with_distance_are_over_the_languages_that_all_methods_have(tmp_path):

@@ -23,137 +23,166 @@ _NAMES = 3  # what they are left out of, by name
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
 
-def comparison_tables(found: Comparisons) -> list[Table]:
+def comparison_tables(comparisons: Comparisons) -> list[Table]:
     """Return two tables per model and task; scores and effects in percent where the scores are fractions.
 
     The comparison, and what its effects survive; before them the effects on each language, where those are fewer than 4.
     """
-    scale = 100.0 if found.fractions else 1.0
+    scale = 100.0 if comparisons.fractions else 1.0
     tables = []
-    for key, group in groupby(found.comparisons, key=lambda one: (one.model, one.task)):
-        here = list(group)
-        transfers = {one.method: one for one in found.transfers if (one.model, one.task) == key}
-        baseline = here[0].baseline
-        methods = sorted({one.method for one in here}, key=lambda name: -overall_effect(here, name))
+    for key, group in groupby(comparisons.comparisons, key=lambda comparison: (comparison.model, comparison.task)):
+        group_comparisons = list(group)
+        transfers = {
+            transfer.method: transfer for transfer in comparisons.transfers if (transfer.model, transfer.task) == key
+        }
+        baseline = group_comparisons[0].baseline
+        methods = sorted(
+            {comparison.method for comparison in group_comparisons},
+            key=lambda name: -overall_effect(group_comparisons, name),
+        )
         rows = [_row(baseline, [], transfers, scale)]
-        rows += [_row(name, [one for one in here if one.method == name], transfers, scale) for name in methods]
-        lead = each_target_table(here, baseline, scale)
-        main = Table(_COLUMNS, rows, title=" · ".join(key), notes=comparison_notes(found, here, transfers[baseline]))
-        survive = survival_table(here, found.metric, found.selection, scale, survival_warnings(here, scale))
+        rows += [
+            _row(name, [comparison for comparison in group_comparisons if comparison.method == name], transfers, scale)
+            for name in methods
+        ]
+        lead = each_target_table(group_comparisons, baseline, scale)
+        main = Table(
+            _COLUMNS,
+            rows,
+            title=" · ".join(key),
+            notes=comparison_notes(comparisons, group_comparisons, transfers[baseline]),
+        )
+        survive = survival_table(
+            group_comparisons,
+            comparisons.metric,
+            comparisons.selection,
+            scale,
+            survival_warnings(group_comparisons, scale),
+        )
         tables += [*([lead] if lead else []), main, survive]
-    return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *found.notes))]
+    return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *comparisons.notes))]
 
 
 _SHARES = {"accuracy": "accuracy", "whole_example": "share of examples predicted exactly as their (first) label"}
 
 
-def one_seed_table(found: TwoRuns) -> Table:
+def one_seed_table(pair: TwoRuns) -> Table:
     """Return one row per language, the source first and all targets last; shares and effects in percent."""
     rows = []
-    for one in found.rows:
-        drawn, exact = one.bootstrap, one.exact
+    for row in pair.rows:
+        drawn, exact = row.bootstrap, row.exact
         between = (
             "" if drawn.low is None or drawn.high is None else f" [{100 * drawn.low:+.1f}, {100 * drawn.high:+.1f}]"
         )
         rows.append(
             (
-                one.language or "all targets",
-                "" if one.language is None else language_name(one.language),
+                row.language or "all targets",
+                "" if row.language is None else language_name(row.language),
                 drawn.n,
-                f"{100 * one.accuracy_baseline:.1f}",
-                f"{100 * one.accuracy:.1f}",
+                f"{100 * row.accuracy_baseline:.1f}",
+                f"{100 * row.accuracy:.1f}",
                 f"{100 * drawn.difference:+.1f}{between}",
                 None if exact is None else f"{exact.only_a} / {exact.only_b}",
                 p_text(drawn.p if exact is None else exact.p),
-                p_text(one.p_holm),
+                p_text(row.p_holm),
             )
         )
-    whole = found.rows[-1].bootstrap
+    all_targets = pair.rows[-1].bootstrap
     return Table(
         ("language", "name", "n", "first", "second", "effect [95 %]", "only 2nd / 1st right", "p", "p (Holm)"),
         rows,
-        title=f"first: {found.baseline}, second: {found.method}",
+        title=f"first: {pair.baseline}, second: {pair.method}",
         notes=(
-            *found.warnings,
+            *pair.warnings,
             "ONE seed: p and interval say what other test sentences would, of these two trained models. They say nothing about"
             " other seeds of either method; for that, compare at least 3 seeds of each.",
-            f"{_SHARES[found.metric]}; languages: exact McNemar, Holm over {len(found.rows) - 2} targets, interval by paired"
-            f" bootstrap; all targets: bootstrap of {whole.n_blocks} whole items. Checkpoint: {found.selection}.",
-            f"seeds: {found.seeds[0]} and {found.seeds[1]}.",
-            *found.corpora,
+            f"{_SHARES[pair.metric]}; languages: exact McNemar, Holm over {len(pair.rows) - 2} targets, interval by paired"
+            f" bootstrap; all targets: bootstrap of {all_targets.n_blocks} whole items. Checkpoint: {pair.selection}.",
+            f"seeds: {pair.seeds[0]} and {pair.seeds[1]}.",
+            *pair.corpora,
             *(
                 f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
-                for run in found.collapsed
+                for run in pair.collapsed
             ),
-            *([whole.reason] if whole.reason else []),
+            *([all_targets.reason] if all_targets.reason else []),
         ),
     )
 
 
 def overall_effect(comparisons: Sequence[Comparison], method: str) -> float:
     """Return a method's effect on all languages, minus infinity where there is none."""
-    return next((one.test.effect for one in comparisons if (one.method, one.subset) == (method, "all")), -inf)
+    return next(
+        (
+            comparison.test.effect
+            for comparison in comparisons
+            if (comparison.method, comparison.subset) == (method, "all")
+        ),
+        -inf,
+    )
 
 
 def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transfer], scale: float) -> tuple[Any, ...]:
-    own = {one.subset: one for one in comparisons}
-    transfer, overall = transfers[method], own.get("all")
+    by_subset = {comparison.subset: comparison for comparison in comparisons}
+    transfer, overall = transfers[method], by_subset.get("all")
     return (
         method,
         None if transfer.mean is None else f"{scale * transfer.mean:.1f}",
         None if overall is None else effect_text(overall.test, scale),
         None if overall is None else p_text(overall.p_holm),
-        *(starred(own.get(subset), scale) for subset in ("near", "far")),
+        *(starred(by_subset.get(subset), scale) for subset in ("near", "far")),
         None if overall is None else overall.test.n_seeds,
         _r(transfer.by_distance.r),
         _r(transfer.gain_by_distance.r) if transfer.gain_by_distance else None,
     )
 
 
-def starred(one: Comparison | None, scale: float) -> str | None:
+def starred(comparison: Comparison | None, scale: float) -> str | None:
     """Return the effect of a comparison, with a star where p <= 0.05 after Holm, if families are enough (`significant`)."""
-    if one is None:
+    if comparison is None:
         return None
-    return f"{scale * one.test.effect:+.1f}{'*' if significant(one.test, one.p_holm) else ''}"
+    return f"{scale * comparison.test.effect:+.1f}{'*' if significant(comparison.test, comparison.p_holm) else ''}"
 
 
 def _r(value: float | None) -> str | None:
     return None if value is None else f"{value:+.2f}"
 
 
-def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: Transfer) -> tuple[str, ...]:
+def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], baseline: Transfer) -> tuple[str, ...]:
     """Return what the comparisons of one model and task say in words, and what they rest on."""
-    overall = [one for one in here if one.subset == "all"]
-    sure = [one for one in overall if one.p_holm is not None and one.p_holm <= 0.05]
+    overall = [comparison for comparison in group if comparison.subset == "all"]
+    sure = [comparison for comparison in overall if comparison.p_holm is not None and comparison.p_holm <= 0.05]
     groups: dict[str, list[str]] = {}
     for sign, verdict in ((1, "better"), (-1, "worse")):
         for comparison in (comparison for comparison in sure if sign * comparison.test.effect > 0):
             condition = " only if languages of one family are independent" if comparison.test.note else ""
             groups.setdefault(f"{verdict} than `{baseline.method}`{condition}", []).append(comparison.method)
     groups[f"not shown to differ from `{baseline.method}`"] = [
-        one.method for one in overall if one not in sure and one.test.p is not None
+        comparison.method for comparison in overall if comparison not in sure and comparison.test.p is not None
     ]
-    lines = [f"{what}: {', '.join(names)}." for what, names in groups.items() if names]
+    lines = [f"{verdict}: {', '.join(names)}." for verdict, names in groups.items() if names]
     carried = [comparison.method for comparison in sure if comparison.survives.carried]
     if carried:
         lines.append(
             f"of these, carried by one class, language or family (see what the effects survive): {', '.join(carried)}."
         )
-    lines += dict.fromkeys(f"`{one.method}`: {one.test.reason}." for one in overall if one.test.reason)
-    sizes = sorted({one.test.n_languages for one in overall})
+    lines += dict.fromkeys(
+        f"`{comparison.method}`: {comparison.test.reason}." for comparison in overall if comparison.test.reason
+    )
+    sizes = sorted({comparison.test.n_languages for comparison in overall})
     by = baseline.by_distance
     lines.append(
-        f"{found.metric}; {'paired by seed' if found.paired else 'seeds not paired'}; {_range(sizes)} target languages, from"
-        f" {found.source}; Holm over {counted(len(overall), 'method')}. Checkpoint: {found.selection}."
+        f"{comparisons.metric}; {'paired by seed' if comparisons.paired else 'seeds not paired'}; {_range(sizes)}"
+        f" target languages, from {comparisons.source}; Holm over {counted(len(overall), 'method')}."
+        f" Checkpoint: {comparisons.selection}."
     )
-    ranked = [one.test for one in overall if one.test.p is not None]
+    ranked = [comparison.test for comparison in overall if comparison.test.p is not None]
     lines += [f"{random_factors(ranked)}."] if ranked else []
-    lines += family_notes(here, 100.0 if found.fractions else 1.0)
-    lines += rate_notes([one.test for one in here if one.subset == "all" or one.test.note])
+    lines += family_notes(group, 100.0 if comparisons.fractions else 1.0)
+    lines += rate_notes([comparison.test for comparison in group if comparison.subset == "all" or comparison.test.note])
     lines.append(
-        f"near and far: split at the median of the {found.distance} distance, * p <= 0.05 after Holm, with 4 families or more."
-        f" r: Spearman correlation of the mean score, and of the gain, with that distance, over {by.n} languages in"
-        f" {by.n_groups} {group_kind(by.n)}; p by permutations within {permuted_within(by.n)}"
+        f"near and far: split at the median of the {comparisons.distance} distance, * p <= 0.05 after Holm, with"
+        f" 4 families or more. r: Spearman correlation of the mean score, and of the gain, with that distance, over {by.n}"
+        f" languages in {by.n_groups} {group_kind(by.n)}; p by permutations within {permuted_within(by.n)}"
         + (f" (`{baseline.method}`: {p_phrase(by.p)}" if by.p is not None else f" (p not given: {by.reason}")
         + (
             f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."
@@ -161,9 +190,9 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
             else ")."
         )
     )
-    lines += dropped_notes((f"`{one.method}`", one.dropped) for one in overall)
+    lines += dropped_notes((f"`{comparison.method}`", comparison.dropped) for comparison in overall)
     of_means = sorted(set(baseline.dropped))
-    if set(of_means) != {drop for one in overall for drop in one.dropped}:
+    if set(of_means) != {drop for comparison in overall for drop in comparison.dropped}:
         lines.append(
             f"mean and r leave out, for all methods alike: {shortened(of_means)}."
             if of_means
@@ -172,19 +201,19 @@ def comparison_notes(found: Comparisons, here: Sequence[Comparison], baseline: T
     return tuple(lines)
 
 
-def dropped_notes(found: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+def dropped_notes(dropped_by_name: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
     """Return a note on what was left out, of what: each with its name, which is not said of what is left out of all."""
     names: dict[str, None] = {}
     of: dict[str, dict[str, None]] = {}
-    for name, dropped in found:
+    for name, dropped in dropped_by_name:
         names[name] = None
-        for one in dropped:
-            of.setdefault(one, {})[name] = None
-    left = []
-    for one, without in of.items():
+        for reason in dropped:
+            of.setdefault(reason, {})[name] = None
+    parts = []
+    for reason, without in of.items():
         some = ", ".join(without) if len(without) <= _NAMES else f"{len(without)} of {len(names)}"
-        left.append(one if len(without) == len(names) else f"{one} from {some}")
-    return [f"left out: {shortened(left)}."] if left else []
+        parts.append(reason if len(without) == len(names) else f"{reason} from {some}")
+    return [f"left out: {shortened(parts)}."] if parts else []
 
 
 def counted(number: int, noun: str) -> str:

@@ -116,25 +116,27 @@ def _relations(measured: Measured) -> Any:
     names = list(measured.distances)
     style = list(zip(names, COLOURS, DASHES, SHAPES, strict=False))
     style += [_TRANSFER] if measured.transfer else []
-    found = [
-        one
-        for one in measured.relations
-        if one.layer is not None and one.measure.startswith("correlation_drift_") and one.found.r is not None
+    relations = [
+        relation
+        for relation in measured.relations
+        if relation.layer is not None
+        and relation.measure.startswith("correlation_drift_")
+        and relation.found.r is not None
     ]
     data = [
         {
-            "layer": one.layer,
-            "with": one.measure.removeprefix("correlation_drift_"),
-            "r": one.found.r,
-            "p (Holm)": one.p_holm,
-            "sure": one.p_holm is not None and one.p_holm <= 0.05,
+            "layer": relation.layer,
+            "with": relation.measure.removeprefix("correlation_drift_"),
+            "r": relation.found.r,
+            "p (Holm)": relation.p_holm,
+            "sure": relation.p_holm is not None and relation.p_holm <= 0.05,
         }
-        for one in found
+        for relation in relations
     ]
     domain = [name for name, *_ in style]
 
     def scale(place: int) -> Any:
-        return altair.Scale(domain=domain, range=[one[place] for one in style])
+        return altair.Scale(domain=domain, range=[series[place] for series in style])
 
     layers = list(range(1, measured.layers + 1))
     x = altair.X("layer:O", title="layer", axis=altair.Axis(labelAngle=0), scale=altair.Scale(domain=layers))
@@ -155,7 +157,7 @@ def _relations(measured: Measured) -> Any:
     )
     stars = base.transform_filter("datum.sure").mark_text(text="*", dx=9, dy=1, fontSize=22, fontWeight="bold")
     rules = [_rule(0.0, "#444", [1, 0])]
-    limits = [one.found.detectable for one in found if one.found.detectable is not None]
+    limits = [relation.found.detectable for relation in relations if relation.found.detectable is not None]
     if limits:
         rules += [_rule(sign * max(limits), "#999", [2, 3]) for sign in (1, -1)]
     return altair.layer(*rules, drawn, points, stars).properties(
@@ -171,8 +173,8 @@ def _rule(height: float, colour: str, dash: list[int]) -> Any:
 
 
 def _subtitle(measured: Measured) -> list[str]:
-    used = [one.found for one in measured.relations if one.measure.startswith("correlation_drift_")]
-    n, groups = max(one.n for one in used), max(one.n_groups for one in used)
+    used = [relation.found for relation in measured.relations if relation.measure.startswith("correlation_drift_")]
+    n, groups = max(relation.n for relation in used), max(relation.n_groups for relation in used)
     return [
         f"{measured.pooling} pooling; languages by {_short(measured.distance)} distance from"
         f" {language_name(measured.source)}. Correlations over {n} languages in {groups} {group_kind(n)},"

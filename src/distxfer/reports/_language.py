@@ -27,15 +27,17 @@ def language_tables(facts: Sequence["Fact"]) -> list[Table]:
     tables = []
     shown = (fact for fact in facts if fact.measure != "answer")
     for section, group in groupby(shown, key=lambda fact: fact.section):
-        here = list(group)
-        several = len({fact.language for fact in here}) > 1
+        section_facts = list(group)
+        several = len({fact.language for fact in section_facts}) > 1
         rows: list[tuple[Any, ...]] = []
-        for fact in here:
-            what = fact.measure.replace("_", " ")
+        for fact in section_facts:
+            measure = fact.measure.replace("_", " ")
             name = (f"{fact.language} ({language_name(fact.language)})",) if several else ()
-            rows.append((what, *name, _value(fact), fact.n, fact.note if len(fact.note) <= _LONG else ""))
+            rows.append((measure, *name, _value(fact), fact.n, fact.note if len(fact.note) <= _LONG else ""))
         columns = ("what", *(("language",) if several else ()), "value", "n", "")
-        notes = tuple(f"{fact.measure.replace('_', ' ')}: {fact.note}" for fact in here if len(fact.note) > _LONG)
+        notes = tuple(
+            f"{fact.measure.replace('_', ' ')}: {fact.note}" for fact in section_facts if len(fact.note) > _LONG
+        )
         tables.append(Table(columns, rows, title=section, notes=notes))
     return tables
 

@@ -35,11 +35,11 @@ _FOLDER = {
 class _Data(Table):
     """Tasks or corpora: a terminal has room for the short of it, JSON for all."""
 
-    whole: tuple[Mapping[str, Any], ...] = ()
+    entries: tuple[Mapping[str, Any], ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
         """Return all that is known of each."""
-        return [dict(one) for one in self.whole]
+        return [dict(entry) for entry in self.entries]
 
 
 def listing(kind: str, results: Path, *, short: bool = False) -> Table:
@@ -71,42 +71,44 @@ def facts(kind: str, name: str) -> dict[str, Any]:
     """Return all that is known of a task or a parallel corpus; raises InputError for one that is not listed."""
     if kind not in _NAMES:
         raise InputError(f"`{kind} {name}`: only tasks and parallel have more to say of one. Leave `{name}` out.")
-    known = _NAMES[kind]()
-    if name not in known:
-        raise InputError(f"`{name}` is not among {kind}.{did_you_mean(name, known)} Choose from: {', '.join(known)}.")
-    return _facts(kind, name, known[name])
+    available = _NAMES[kind]()
+    if name not in available:
+        raise InputError(
+            f"`{name}` is not among {kind}.{did_you_mean(name, available)} Choose from: {', '.join(available)}."
+        )
+    return _facts(kind, name, available[name])
 
 
 def _facts(kind: str, name: str, about: About) -> dict[str, Any]:
-    said = {"what it is" if key == "description" else key: value for key, value in asdict(about).items()}
+    fields = {"what it is" if key == "description" else key: value for key, value in asdict(about).items()}
     try:
         languages = sorted(_LANGUAGES[kind](name))
     except InputError:
         languages = []  # it needs a file to say, and `needs` says which
-    return {"name": name, **said, "languages": languages}
+    return {"name": name, **fields, "languages": languages}
 
 
 def _data(kind: str, short: bool) -> Table:
     """Return the tasks or the corpora, each in one row or in a few."""
-    whole = [_facts(kind, name, about) for name, about in _NAMES[kind]().items()]
-    own = {"name": "FOLDER", "what it is": _FOLDER[kind]}
-    rows = [row for one in whole for row in _rows(one, short)]
+    entries = [_facts(kind, name, about) for name, about in _NAMES[kind]().items()]
+    folder = {"name": "FOLDER", "what it is": _FOLDER[kind]}
+    rows = [row for entry in entries for row in _rows(entry, short)]
     return _Data(
         columns=("name", "kind", "languages", "what it is"),
-        rows=[*rows, (own["name"], None, None, own["what it is"])],
+        rows=[*rows, (folder["name"], None, None, folder["what it is"])],
         title=kind,
         notes=(
             f"`distxfer ls {kind}{'' if short else ' NAME'}` says more{'' if short else ': its languages and source'}.",
         ),
-        whole=(*whole, own),
+        entries=(*entries, folder),
     )
 
 
-def _rows(one: Mapping[str, Any], short: bool) -> Iterator[tuple[Any, ...]]:
-    yield one["name"], one["kind"], len(one["languages"]) or None, one["what it is"]
+def _rows(entry: Mapping[str, Any], short: bool) -> Iterator[tuple[Any, ...]]:
+    yield entry["name"], entry["kind"], len(entry["languages"]) or None, entry["what it is"]
     for keys in () if short else (("needs", "size"), ("licence",), ("citation",)):
-        if said := "; ".join(f"{key}: {one[key]}" for key in keys if one[key]):
-            yield "", "", "", said
+        if details := "; ".join(f"{key}: {entry[key]}" for key in keys if entry[key]):
+            yield "", "", "", details
 
 
 def _interventions() -> dict[str, str]:
@@ -121,19 +123,21 @@ def _languages() -> Table:
     Which of those that need no hub have a language, one by one; of the others, how many.
     """
     have = {(kind, name): _facts(kind, name, about) for kind in _NAMES for name, about in _NAMES[kind]().items()}
-    embedded = {key: set(one["languages"]) for key, one in have.items() if not one["source"] and one["languages"]}
+    embedded = {
+        key: set(entry["languages"]) for key, entry in have.items() if not entry["source"] and entry["languages"]
+    }
     hub = {
-        kind: [one["languages"] for (group, _), one in have.items() if group == kind and one["source"]]
+        kind: [entry["languages"] for (group, _), entry in have.items() if group == kind and entry["source"]]
         for kind in _NAMES
     }
     rows = []
-    for key in sorted({key for one in have.values() for key in one["languages"]}):
+    for key in sorted({key for entry in have.values() for key in entry["languages"]}):
         try:
             far = distances("eng", [key], "syntactic", imputed=True).values[key]
         except InputError:
             far = None  # URIEL has no data for it; `distxfer train` would say so and name its relatives
-        counts = (sum(key in those for those in hub[kind]) for kind in _NAMES)
-        rows.append((key, language_name(key), far, *(key in those for those in embedded.values()), *counts))
+        counts = (sum(key in languages for languages in hub[kind]) for kind in _NAMES)
+        rows.append((key, language_name(key), far, *(key in languages for languages in embedded.values()), *counts))
     columns = [f"{kind.removesuffix('s')} {name}" for kind, name in embedded]
     return Table(
         columns=("language", "name", "syntactic from eng", *columns, "tasks on the hub", "parallel on the hub"),
@@ -151,15 +155,15 @@ def _runs(results: Path) -> Table:
         identity, _, seed = folder.name.rpartition("-s")
         if not seed.isdecimal():
             continue
-        found = read_run(folder) if isfile(folder / "result.json") else None
-        status = "not done" if found is None else "unreadable" if isinstance(found, str) else found.data["status"]
-        notes += [found] if isinstance(found, str) else []
-        summary = found.summary if isinstance(found, Result) else {}
+        result = read_run(folder) if isfile(folder / "result.json") else None
+        status = "not done" if result is None else "unreadable" if isinstance(result, str) else result.data["status"]
+        notes += [result] if isinstance(result, str) else []
+        summary = result.summary if isinstance(result, Result) else {}
         means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
-        if isinstance(found, Result):
-            prints = found.data["provenance"]["fingerprints"]
+        if isinstance(result, Result):
+            prints = result.data["provenance"]["fingerprints"]
             data = {f"data.{key}": str(value)[:8] for key, value in prints.items()}
-            settings[folder.parent.name, identity] = settings_of(found.data) | data
+            settings[folder.parent.name, identity] = settings_of(result.data) | data
         rows.append((folder.parent.name, identity, int(seed), status, *means))
     apart = _apart(settings)
     columns = ("recipe", "id", "seed", "status", "source", "targets", "far", "differs in")
@@ -174,7 +178,7 @@ def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[
     """
     texts = {}
     for recipe in dict.fromkeys(name for name, _ in settings):
-        ids = {identity: own for (name, identity), own in settings.items() if name == recipe}
+        ids = {identity: values for (name, identity), values in settings.items() if name == recipe}
         every = differing(list(ids.values()))
         keys = [
             key for key in every if not key.startswith("data.")
@@ -183,6 +187,6 @@ def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[
         short = {
             key: end if ends.count(end) == 1 and end != "name" else key for key, end in zip(keys, ends, strict=True)
         }
-        for identity, own in ids.items():
-            texts[recipe, identity] = listed(f"{short[key]}={setting_text(own.get(key))}" for key in keys) or None
+        for identity, values in ids.items():
+            texts[recipe, identity] = listed(f"{short[key]}={setting_text(values.get(key))}" for key in keys) or None
     return {key: text for key, text in texts.items() if text}

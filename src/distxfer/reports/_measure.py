@@ -64,7 +64,7 @@ def _languages(measured: Measured, width: int | None) -> Table:
 def _alignment(measured: Measured) -> Table:
     """Return one row per target: how often the nearest neighbour is the translation, at the last layer."""
     kinds = ("weak", "strong", "csls")
-    found = {
+    by_key = {
         (row.measure, row.language, row.moment): row
         for row in measured.rows
         if row.layer == measured.layers and row.measure.startswith("retrieval")
@@ -72,11 +72,11 @@ def _alignment(measured: Measured) -> Table:
     rows = []
     for language in measured.ordered:
         names = [f"retrieval_{kind}_forward" for kind in kinds]
-        cells = [found.get((name, language, moment)) for name in names for moment in ("before", "after")]
-        here = [one for one in cells if one is not None]
-        if here:
-            values = (None if one is None else one.value for one in cells)
-            rows.append((language, language_name(language), here[0].n, 1 / here[0].n, *values))
+        cells = [by_key.get((name, language, moment)) for name in names for moment in ("before", "after")]
+        measured_cells = [cell for cell in cells if cell is not None]
+        if measured_cells:
+            values = (None if cell is None else cell.value for cell in cells)
+            rows.append((language, language_name(language), measured_cells[0].n, 1 / measured_cells[0].n, *values))
     return Table(
         columns=("language", "name", "n", "chance", *(f"{kind}{then}" for kind in kinds for then in ("", " →"))),
         rows=rows,
@@ -88,21 +88,21 @@ def _alignment(measured: Measured) -> Table:
     )
 
 
-def _decomposition(measured: Measured, found: Decomposition) -> Table:
+def _decomposition(measured: Measured, decomposition: Decomposition) -> Table:
     """Return one row per covariate of transfer, the largest share first."""
     rows = [
         (part.covariate, part.share, part.coefficient, part.r, part.p, part.partial_r, part.partial_p)
-        for part in sorted(found.parts, key=lambda part: -part.share)
+        for part in sorted(decomposition.parts, key=lambda part: -part.share)
     ]
     return Table(
         columns=("covariate", "share of R²", "coefficient", "r", "p", "partial r", "p given the others"),
         rows=rows,
-        title=f"What transfer goes with: R² = {found.r_squared:.2f} (adjusted {found.adjusted_r_squared:.2f})",
+        title=f"What transfer goes with: R² = {decomposition.r_squared:.2f} (adjusted {decomposition.adjusted_r_squared:.2f})",
         notes=(
-            f"n = {found.n} targets; distance: {measured.distance}; script: another one than the source's; tokens: of a test"
-            " text, which tells of the tokenizer where the texts are translations. Coefficients in standard deviations; p by"
-            " permutations that keep families together, not corrected. It says what goes together, not why.",
-            *found.notes,
+            f"n = {decomposition.n} targets; distance: {measured.distance}; script: another one than the source's; tokens: of"
+            " a test text, which tells of the tokenizer where the texts are translations. Coefficients in standard deviations;"
+            " p by permutations that keep families together, not corrected. It says what goes together, not why.",
+            *decomposition.notes,
         ),
     )
 
@@ -119,35 +119,37 @@ def _correlations(measured: Measured, width: int | None) -> Table:
         heads.insert(0, "transfer")
         for name in names:
             by_name[name].insert(0, None if name == "transfer" else measured.relation(f"correlation_transfer_{name}"))
-    cells = {name: [_cell(one) for one in relations] for name, relations in by_name.items()}
+    cells = {name: [_cell(relation) for relation in relations] for name, relations in by_name.items()}
     if width is None or 16 + _A_CELL * len(heads) <= width:
         columns, rows = ("drift with", *heads), [(name, *cells[name]) for name in names]
     else:
         columns, rows = ("drift at", *names), [(head, *row) for head, *row in zip(heads, *cells.values(), strict=True)]
-    used = [one for relations in by_name.values() for one in relations if one is not None]
-    what = "of drift with each distance" + (" and with transfer; `transfer`: of transfer" if measured.transfer else "")
+    used = [relation for relations in by_name.values() for relation in relations if relation is not None]
+    subject = "of drift with each distance" + (
+        " and with transfer; `transfer`: of transfer" if measured.transfer else ""
+    )
     return Table(
         columns=tuple(columns),
         rows=rows,
-        title=f"{measured.method.capitalize()} correlation {what}",
+        title=f"{measured.method.capitalize()} correlation {subject}",
         notes=tuple(_about(measured, used)),
     )
 
 
-def _cell(one: Relation | None) -> str | None:
-    if one is None or one.found.r is None:
+def _cell(relation: Relation | None) -> str | None:
+    if relation is None or relation.found.r is None:
         return None
-    star = "*" if one.p_holm is not None and one.p_holm <= _LEVEL else ""
-    return f"{one.found.r:+.2f}{star}"
+    star = "*" if relation.p_holm is not None and relation.p_holm <= _LEVEL else ""
+    return f"{relation.found.r:+.2f}{star}"
 
 
 def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
     """Return what the correlations are over, how they were tested, and how large one would have to be."""
-    sizes = sorted({one.found.n for one in used})
-    groups = sorted({one.found.n_groups for one in used})
+    sizes = sorted({relation.found.n for relation in used})
+    groups = sorted({relation.found.n_groups for relation in used})
     kinds = " or ".join(dict.fromkeys(map(group_kind, sizes)))
     within = " or ".join(dict.fromkeys(map(permuted_within, sizes)))
-    smallest = [one.found.detectable for one in used if one.found.detectable is not None]
+    smallest = [relation.found.detectable for relation in used if relation.found.detectable is not None]
     source = f"the source `{measured.source}` (the diagonal) is {'in' if measured.diagonal else 'left out'}"
     lines = [
         f"n = {_range(sizes)} languages in {_range(groups)} {kinds}; {source}; {_bias(measured)} CKA, {measured.pooling}"
@@ -168,7 +170,8 @@ def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
 
 def _count(used: Sequence[Relation], start: str, but: str = "-") -> int:
     return sum(
-        one.measure.startswith(start) and not one.measure.endswith(but) and one.p_holm is not None for one in used
+        relation.measure.startswith(start) and not relation.measure.endswith(but) and relation.p_holm is not None
+        for relation in used
     )
 
 

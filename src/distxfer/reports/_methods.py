@@ -36,48 +36,48 @@ if TYPE_CHECKING:  # it brings scipy
 By = Literal["language", "family", "distance", "class"]
 
 
-def method_tables(found: MethodComparisons, by: By | None = None) -> list[Table]:
+def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Table]:
     """Return the main tables, or one table a method by language, family or class, or those by distance; then how methods differ.
 
     The main tables are the comparison and what its effects survive; before them the effects on each language, where those
     are fewer than 4.
     """
     if by is None:
-        lead = target_table(found)
-        tables = [*([lead] if lead else []), main_table(found), survival(found)]
+        lead = target_table(analysis)
+        tables = [*([lead] if lead else []), main_table(analysis), survival(analysis)]
     elif by == "distance":
-        tables = [_by_distance(found), survival(found, subsets=True)]
+        tables = [_by_distance(analysis), survival(analysis, subsets=True)]
     else:
-        tables = class_tables(found) if by == "class" else _by_part(found, by)
-    return [*tables, *difference_tables(found)]
+        tables = class_tables(analysis) if by == "class" else _by_part(analysis, by)
+    return [*tables, *difference_tables(analysis)]
 
 
-def target_table(found: MethodComparisons) -> Table | None:
+def target_table(analysis: MethodComparisons) -> Table | None:
     """Return the effect on each language, where there are too few to stand for others; None where there are enough."""
-    comparisons = found.comparisons.comparisons
-    parts = [part for one in comparisons for part in one.each]
+    comparisons = analysis.comparisons.comparisons
+    parts = [part for comparison in comparisons for part in comparison.each]
     after = (
-        _basis(found),
+        _basis(analysis),
         *_reasons(parts),
-        *dropped_notes((f"`{one.method}` on `{one.part}`", one.dropped) for one in parts),
-        *_ends(found),
+        *dropped_notes((f"`{part.method}` on `{part.part}`", part.dropped) for part in parts),
+        *_ends(analysis),
     )
-    return each_target_table(comparisons, found.baseline, _scale(found), found.warnings, after)
+    return each_target_table(comparisons, analysis.baseline, _scale(analysis), analysis.warnings, after)
 
 
-def survival(found: MethodComparisons, *, subsets: bool = False) -> Table:
+def survival(analysis: MethodComparisons, *, subsets: bool = False) -> Table:
     """Return what the effects on all targets survive, or those on near and far ones."""
-    rests = found.comparisons
-    warnings = found.warnings if subsets else (*found.warnings, *found.survival_warnings)
-    return survival_table(rests.comparisons, rests.metric, rests.selection, _scale(found), warnings, subsets=subsets)
+    rests = analysis.comparisons
+    warnings = analysis.warnings if subsets else (*analysis.warnings, *analysis.survival_warnings)
+    return survival_table(rests.comparisons, rests.metric, rests.selection, _scale(analysis), warnings, subsets=subsets)
 
 
-def method_data(found: MethodComparisons, by: By | None = None) -> Table:
+def method_data(analysis: MethodComparisons, by: By | None = None) -> Table:
     """Return the numbers behind `method_tables` in full, a row a test, for CSV."""
     if by == "class":
-        _check_classes(found)
-    records = found.records()
-    records["comparisons"] = [flat_record(one) for one in records["comparisons"]]
+        _check_classes(analysis)
+    records = analysis.records()
+    records["comparisons"] = [flat_record(record) for record in records["comparisons"]]
     rows = {
         None: records["comparisons"],
         "language": records["by_language"],
@@ -85,33 +85,33 @@ def method_data(found: MethodComparisons, by: By | None = None) -> Table:
         "class": records["by_class"],
     }
     if by == "distance":
-        near_far = [one for one in records["comparisons"] if one["subset"] != "all"]
-        own = [*near_far, *({"subset": "slope", **one} for one in records["slopes"])]
+        near_far = [record for record in records["comparisons"] if record["subset"] != "all"]
+        selected = [*near_far, *({"subset": "slope", **slope} for slope in records["slopes"])]
     else:
-        own = rows[by]
+        selected = rows[by]
     common = {"metric": records["metric"], "baseline": records["baseline"]}
     selection = records["selection_by_method"]
-    return table_of([{**common, "selection": selection[one["method"]], **one} for one in own])
+    return table_of([{**common, "selection": selection[record["method"]], **record} for record in selected])
 
 
-def _scale(found: MethodComparisons) -> float:
-    return 100.0 if found.comparisons.fractions else 1.0
+def _scale(analysis: MethodComparisons) -> float:
+    return 100.0 if analysis.comparisons.fractions else 1.0
 
 
-def main_table(found: MethodComparisons) -> Table:
+def main_table(analysis: MethodComparisons) -> Table:
     """Return the comparison of all methods with the baseline."""
-    rests, scale = found.comparisons, _scale(found)
-    slopes = {one.method: one.test for one in found.slopes}
+    rests, scale = analysis.comparisons, _scale(analysis)
+    slopes = {slope.method: slope.test for slope in analysis.slopes}
     order = sorted(
-        (one.method for one in rests.transfers if one.method != found.baseline),
+        (transfer.method for transfer in rests.transfers if transfer.method != analysis.baseline),
         key=lambda name: -overall_effect(rests.comparisons, name),
     )
-    transfers = {one.method: one for one in rests.transfers}
-    macro = any(one.survives.macro for one in rests.comparisons)
+    transfers = {transfer.method: transfer for transfer in rests.transfers}
+    macro = any(comparison.survives.macro for comparison in rests.comparisons)
     rows = []
-    for name in (found.baseline, *order):
-        own = {one.subset: one for one in rests.comparisons if one.method == name}
-        test = own["all"].test if "all" in own else None
+    for name in (analysis.baseline, *order):
+        by_subset = {comparison.subset: comparison for comparison in rests.comparisons if comparison.method == name}
+        test = by_subset["all"].test if "all" in by_subset else None
         gain = transfers[name].gain_by_distance
         mean = transfers[name].mean
         rows.append(
@@ -119,17 +119,17 @@ def main_table(found: MethodComparisons) -> Table:
                 name,
                 None if mean is None else f"{scale * mean:.1f}",
                 None if test is None else effect_text(test, scale),
-                p_text(own["all"].p_holm) if "all" in own else None,
-                *([_macro(own.get("all"), scale)] if macro else []),
-                *(starred(own.get(subset), scale) for subset in ("near", "far")),
+                p_text(by_subset["all"].p_holm) if "all" in by_subset else None,
+                *([_macro(by_subset.get("all"), scale)] if macro else []),
+                *(starred(by_subset.get(subset), scale) for subset in ("near", "far")),
                 f"{scale * slopes[name].effect:+.1f}" if name in slopes else None,
                 None if gain is None or gain.r is None else f"{gain.r:+.2f}",
                 f"{test.n_seeds} × {test.n_languages}" if test else None,
-                f"{len(found.collapsed[name])} of {found.runs[name]}",
+                f"{len(analysis.collapsed[name])} of {analysis.runs[name]}",
             )
         )
     first = rests.comparisons[0]
-    notes = comparison_notes(rests, list(rests.comparisons), transfers[found.baseline])
+    notes = comparison_notes(rests, list(rests.comparisons), transfers[analysis.baseline])
     slope = "slope: change of the gain per unit of that distance, in points (`--by distance` has intervals)."
     of_macro = ("macro F1: effect on the mean F1 of all classes, * as for near and far.",) if macro else ()
     columns = (
@@ -137,36 +137,36 @@ def main_table(found: MethodComparisons) -> Table:
         "r gain", "seeds × languages", "collapsed",
     )  # fmt: skip
     title = f"{first.model} · {first.task}"
-    return Table(columns, rows, title, (*found.warnings, *notes, *of_macro, slope, *_ends(found)))
+    return Table(columns, rows, title, (*analysis.warnings, *notes, *of_macro, slope, *_ends(analysis)))
 
 
-def _macro(one: Comparison | None, scale: float) -> str | None:
+def _macro(comparison: Comparison | None, scale: float) -> str | None:
     """Return the effect on the macro-averaged score, with a star where p <= 0.05 after Holm."""
-    if one is None or one.survives.macro is None:
+    if comparison is None or comparison.survives.macro is None:
         return None
-    macro = one.survives.macro
-    return f"{scale * macro.effect:+.1f}{'*' if significant(macro, one.survives.macro_p_holm) else ''}"
+    macro = comparison.survives.macro
+    return f"{scale * macro.effect:+.1f}{'*' if significant(macro, comparison.survives.macro_p_holm) else ''}"
 
 
-def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
-    scale = _scale(found)
+def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
+    scale = _scale(analysis)
     tables = []
     for method, group in groupby(
-        found.by_language if by == "language" else found.by_family, key=lambda one: one.method
+        analysis.by_language if by == "language" else analysis.by_family, key=lambda part: part.method
     ):
         parts = list(group)
         rows = [
             (
-                one.part,
-                language_name(one.part) if by == "language" else ", ".join(one.languages),
-                None if one.distance is None else f"{one.distance:.3f}",
-                f"{scale * one.mean_baseline:.1f}",
-                f"{scale * one.mean:.1f}",
-                effect_text(one.test, scale),
-                p_text(one.p_holm),
-                one.test.n_seeds,
+                part.part,
+                language_name(part.part) if by == "language" else ", ".join(part.languages),
+                None if part.distance is None else f"{part.distance:.3f}",
+                f"{scale * part.mean_baseline:.1f}",
+                f"{scale * part.mean:.1f}",
+                effect_text(part.test, scale),
+                p_text(part.p_holm),
+                part.test.n_seeds,
             )
-            for one in parts
+            for part in parts
         ]
         of = (
             "each language as it is: interval and p are over seeds, and say nothing of other languages"
@@ -174,56 +174,58 @@ def _by_part(found: MethodComparisons, by: Literal["language", "family"]) -> lis
             else "seeds and languages random in a family of several languages; over seeds alone where it has one"
         )
         second = "name" if by == "language" else "languages"
-        columns = (by, second, "distance", found.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
+        columns = (by, second, "distance", analysis.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
         notes = (
-            f"{of}; Holm over {counted(sum(one.test.p is not None for one in parts), 'row')}. {_basis(found, method)}",
+            f"{of}; Holm over {counted(sum(part.test.p is not None for part in parts), 'row')}. {_basis(analysis, method)}",
             *_reasons(parts),
-            *dropped_notes((f"`{one.part}`", one.dropped) for one in parts),
+            *dropped_notes((f"`{part.part}`", part.dropped) for part in parts),
         )
-        title = f"{method} less {found.baseline}, by {by}"
-        tables.append(Table(columns, rows, title, (*found.warnings, *notes, *_ends(found))))
+        title = f"{method} less {analysis.baseline}, by {by}"
+        tables.append(Table(columns, rows, title, (*analysis.warnings, *notes, *_ends(analysis))))
     return tables
 
 
-def class_tables(found: MethodComparisons) -> list[Table]:
+def class_tables(analysis: MethodComparisons) -> list[Table]:
     """Return a table of classes for each method; raises InputError where there are no classes."""
-    overall = {one.method: one for one in found.comparisons.comparisons if one.subset == "all"}
-    _check_classes(found)
-    score = "recall" if found.comparisons.metric == "accuracy" else "F1"
+    overall = {
+        comparison.method: comparison for comparison in analysis.comparisons.comparisons if comparison.subset == "all"
+    }
+    _check_classes(analysis)
+    score = "recall" if analysis.comparisons.metric == "accuracy" else "F1"
     tables = []
-    for method, group in groupby(found.by_class, key=lambda one: one.method):
+    for method, group in groupby(analysis.by_class, key=lambda part: part.method):
         parts = list(group)
-        effect = f"{_scale(found) * overall[method].test.effect:+.1f}"
+        effect = f"{_scale(analysis) * overall[method].test.effect:+.1f}"
         notes = (
-            *found.warnings,
-            f"{score} of each class, and items of it in a language; `effect without`: on the {found.comparisons.metric} of all"
+            *analysis.warnings,
+            f"{score} of each class, and items of it in a language; `effect without`: on the {analysis.comparisons.metric} of all"
             f" other classes. Seed and language both random; Holm over {len(parts)} classes."
-            f" {_basis(found, method)}",
+            f" {_basis(analysis, method)}",
             *_reasons(parts),
-            *_ends(found),
+            *_ends(analysis),
         )
-        tables.append(class_table(parts, found.baseline, effect, _scale(found), notes))
+        tables.append(class_table(parts, analysis.baseline, effect, _scale(analysis), notes))
     return tables
 
 
-def _check_classes(found: MethodComparisons) -> None:
-    if not found.by_class:
-        reason = next(one.survives.left_out["class"] for one in found.comparisons.comparisons)
+def _check_classes(analysis: MethodComparisons) -> None:
+    if not analysis.by_class:
+        reason = next(comparison.survives.left_out["class"] for comparison in analysis.comparisons.comparisons)
         raise InputError(f"`--by class` has no classes to show: {reason}. Choose another view.")
 
 
-def _by_distance(found: MethodComparisons) -> Table:
-    rests, scale = found.comparisons, _scale(found)
-    gains = {one.method: one.gain_by_distance for one in rests.transfers}
-    slopes = {one.method: one.test for one in found.slopes}
+def _by_distance(analysis: MethodComparisons) -> Table:
+    rests, scale = analysis.comparisons, _scale(analysis)
+    gains = {transfer.method: transfer.gain_by_distance for transfer in rests.transfers}
+    slopes = {slope.method: slope.test for slope in analysis.slopes}
     rows = []
-    for name in dict.fromkeys(one.method for one in rests.comparisons):
-        own = {one.subset: one for one in rests.comparisons if one.method == name}
+    for name in dict.fromkeys(comparison.method for comparison in rests.comparisons):
+        by_subset = {comparison.subset: comparison for comparison in rests.comparisons if comparison.method == name}
         gain = gains[name]
         rows.append(
             (
                 name,
-                *(cell for subset in ("near", "far") for cell in _with_p(own.get(subset), scale)),
+                *(cell for subset in ("near", "far") for cell in _with_p(by_subset.get(subset), scale)),
                 effect_text(slopes[name], scale) if name in slopes else None,
                 None if gain is None or gain.r is None else f"{gain.r:+.2f}",
                 None if gain is None else p_text(gain.p),
@@ -242,86 +244,97 @@ def _by_distance(found: MethodComparisons) -> Table:
         "languages",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
-    apart = [one for one in rests.comparisons if one.subset != "all"]
-    tested: list[Comparison | Slope] = [*rests.comparisons, *found.slopes]
+    apart = [comparison for comparison in rests.comparisons if comparison.subset != "all"]
+    tested: list[Comparison | Slope] = [*rests.comparisons, *analysis.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
         f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; Holm over the methods."
-        f" {_basis(found)}",
-        f"{random_factors([one.test for one in apart])}.",
+        f" {_basis(analysis)}",
+        f"{random_factors([comparison.test for comparison in apart])}.",
         *family_notes(apart, scale),
-        *rate_notes([one.test for one in apart if one.test.note]),
+        *rate_notes([comparison.test for comparison in apart if comparison.test.note]),
         "slope: change of the gain per unit of distance, in points; its interval is over seeds, the languages being fixed.",
         "r: Spearman correlation of the gain with distance, over languages; p by permutations within"
         f" {' or '.join(dict.fromkeys(permuted_within(gain.n) for gain in gains.values() if gain)) or 'families'}"
         + (f"; the smallest |r| that so many independent languages show is {detectable:.2f}." if detectable else "."),
         *(f"no p of r: {reason}." for reason in reasons),
         *_reasons(tested),
-        *dropped_notes((f"`{one.method}`", one.dropped) for one in tested),
+        *dropped_notes((f"`{result.method}`", result.dropped) for result in tested),
     )
-    return Table(columns, rows, f"gain on {found.baseline}, by distance", (*found.warnings, *notes, *_ends(found)))
+    return Table(
+        columns, rows, f"gain on {analysis.baseline}, by distance", (*analysis.warnings, *notes, *_ends(analysis))
+    )
 
 
-def _with_p(one: Comparison | None, scale: float) -> tuple[str | None, str | None]:
-    return (None, None) if one is None else (effect_text(one.test, scale), p_text(one.p_holm))
+def _with_p(comparison: Comparison | None, scale: float) -> tuple[str | None, str | None]:
+    return (None, None) if comparison is None else (effect_text(comparison.test, scale), p_text(comparison.p_holm))
 
 
-def _basis(found: MethodComparisons, *methods: str) -> str:
+def _basis(analysis: MethodComparisons, *methods: str) -> str:
     """Return what the numbers are, and how the checkpoints of the methods (and the baseline) were chosen."""
-    said = [found.selection[name] for name in (found.baseline, *(methods or found.selection))]
-    return f"{found.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(said))}."
+    selections = [analysis.selection[name] for name in (analysis.baseline, *(methods or analysis.selection))]
+    return f"{analysis.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(selections))}."
 
 
-def _reasons(found: Sequence[Comparison | Part | Slope | ClassPart]) -> list[str]:
+def _reasons(results: Sequence[Comparison | Part | Slope | ClassPart]) -> list[str]:
     """Return why some of these have no interval, each reason once."""
-    return list(dict.fromkeys(f"{one.test.reason}." for one in found if one.test.reason))
+    return list(dict.fromkeys(f"{result.test.reason}." for result in results if result.test.reason))
 
 
-def _ends(found: MethodComparisons) -> list[str]:
+def _ends(analysis: MethodComparisons) -> list[str]:
     """Return the notes that every table ends with: on distances and what does not pair, then all that was left out."""
-    return [*found.comparisons.notes, *left_out_notes(found.collapsed, found.left_out)]
+    return [*analysis.comparisons.notes, *left_out_notes(analysis.collapsed, analysis.left_out)]
 
 
 def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[str]) -> list[str]:
     """Return a note on collapsed runs, where there are any, and one on all that was left out, with the count."""
     failed = [f"`{name}`: seed {', '.join(map(str, seeds))}" for name, seeds in collapsed.items() if seeds]
     lines = [f"collapsed runs, in no mean or test: {'; '.join(failed)}."] if failed else []
-    return lines + ([f"{len(left_out)} left out:", *(f"- {one}" for one in left_out)] if left_out else [])
+    return lines + ([f"{len(left_out)} left out:", *(f"- {reason}" for reason in left_out)] if left_out else [])
 
 
-def difference_tables(found: MethodComparisons) -> list[Table]:
+def difference_tables(analysis: MethodComparisons) -> list[Table]:
     """Return the table of how the methods differ from the baseline; of an intervention that one has not, a single row."""
     rows = []
-    for method, group in groupby(found.differences, key=lambda one: one.method):
+    for method, group in groupby(analysis.differences, key=lambda difference: difference.method):
         settings: dict[str, list[Any]] = {}
-        for one in group:
-            parts = one.key.split(".")
-            whole = ".".join(parts[:2]) if parts[0] == "intervention" and None in (one.baseline, one.value) else one.key
-            settings.setdefault(whole, []).append(one)
-        for key, own in settings.items():
+        for difference in group:
+            parts = difference.key.split(".")
+            setting = (
+                ".".join(parts[:2])
+                if parts[0] == "intervention" and None in (difference.baseline, difference.value)
+                else difference.key
+            )
+            settings.setdefault(setting, []).append(difference)
+        for key, setting_differences in settings.items():
             rows.append(
                 (
                     method,
                     key,
-                    *(_side(key, [(one.key, getattr(one, side)) for one in own]) for side in ("baseline", "value")),
+                    *(
+                        _side(key, [(difference.key, getattr(difference, side)) for difference in setting_differences])
+                        for side in ("baseline", "value")
+                    ),
                 )
             )
-    same = [name for name in found.selection if name != found.baseline and not any(row[0] == name for row in rows)]
-    notes = tuple(f"`{name}` has the settings of `{found.baseline}`." for name in same)
-    columns = ("method", "setting", f"in {found.baseline}", "in the method")
-    return [Table(columns, rows, f"how the methods differ from {found.baseline}", notes)] if rows or notes else []
+    identical = [
+        name for name in analysis.selection if name != analysis.baseline and not any(row[0] == name for row in rows)
+    ]
+    notes = tuple(f"`{name}` has the settings of `{analysis.baseline}`." for name in identical)
+    columns = ("method", "setting", f"in {analysis.baseline}", "in the method")
+    return [Table(columns, rows, f"how the methods differ from {analysis.baseline}", notes)] if rows or notes else []
 
 
 def _side(key: str, values: Sequence[tuple[str, Any]]) -> str | None:
     """Return what one of the two has: a value, or all settings of an intervention."""
-    there = {own: value for own, value in values if value is not None}
-    if not there:
+    present = {name: value for name, value in values if value is not None}
+    if not present:
         return None
-    if list(there) == [key]:
-        return setting_text(there[key])
-    own = {name.removeprefix(f"{key}."): value for name, value in there.items()}
+    if list(present) == [key]:
+        return setting_text(present[key])
+    short = {name.removeprefix(f"{key}."): value for name, value in present.items()}
     return ", ".join(
         f"{name}={setting_text(value)}"
-        for name, value in own.items()
+        for name, value in short.items()
         if value not in ("", ()) and (name, value) != ("kind", key.rpartition(".")[2])
     )

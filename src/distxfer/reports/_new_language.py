@@ -83,7 +83,7 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
         "notes": list(plan.has.notes),
         "distance": plan.distance.text if plan.distance else None,
         "proposal": _proposal_record(plan.proposal),
-        "others": [_proposal_record(one) for one in plan.others],
+        "others": [_proposal_record(proposal) for proposal in plan.others],
         "recipes": [str(path) for path in plan.recipes],
         "seeds": plan.seeds,
         "estimate": {
@@ -102,26 +102,26 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
 
 def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
     """Return what came of a plan as JSON data."""
-    found = outcome.evaluation
-    test = found.test
+    evaluation = outcome.evaluation
+    test = evaluation.test
     return {
         "results": {
-            "sentences": found.sentences,
-            "texts": found.texts,
-            "seeds": list(found.seeds),
-            "collapsed": list(found.collapsed),
-            "commonest": vars(found.commonest) if found.commonest else None,
-            "methods": [vars(one) for one in (found.baseline, found.method) if one is not None],
-            "source_change": found.source_change,
+            "sentences": evaluation.sentences,
+            "texts": evaluation.texts,
+            "seeds": list(evaluation.seeds),
+            "collapsed": list(evaluation.collapsed),
+            "commonest": vars(evaluation.commonest) if evaluation.commonest else None,
+            "methods": [vars(score) for score in (evaluation.baseline, evaluation.method) if score is not None],
+            "source_change": evaluation.source_change,
             "effect": test.effect if test else None,
             "low": test.low if test else None,
             "high": test.high if test else None,
             "p": test.p if test else None,
             "reason": test.reason if test else "no seed with which both learnt anything",
-            "verdict": found.verdict,
-            "advice": found.advice,
-            "smallest_gain": found.smallest,
-            "sentences_needed": found.needed,
+            "verdict": evaluation.verdict,
+            "advice": evaluation.advice,
+            "smallest_gain": evaluation.smallest,
+            "sentences_needed": evaluation.needed,
         },
         "runs": [
             {"recipe": run.data["recipe"]["name"], "seed": seed, "folder": str(run.folder)}
@@ -135,30 +135,30 @@ def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
 
 
 def _in_the_way(plan: "LanguagePlan") -> str:
-    found = next((one.value for one in plan.facts if one.measure == "in_the_way"), None)
-    return f"In the way: {found}."
+    obstacle = next((fact.value for fact in plan.facts if fact.measure == "in_the_way"), None)
+    return f"In the way: {obstacle}."
 
 
 def _given_table(plan: "LanguagePlan") -> Table:
-    has = plan.has
-    one = SENTENCE[has.output]
+    data = plan.has
+    unit = SENTENCE[data.output]
     rows: list[tuple[Any, ...]] = [
-        (f"labelled {one}s to test on", has.tests),
-        (f"labelled {one}s to train on", has.shots),
-        ("sentence pairs", has.pairs),
-        ("unlabelled texts", has.texts),
-        ("words of the dictionary", has.words),
+        (f"labelled {unit}s to test on", data.tests),
+        (f"labelled {unit}s to train on", data.shots),
+        ("sentence pairs", data.pairs),
+        ("unlabelled texts", data.texts),
+        ("words of the dictionary", data.words),
     ]
     notes = [f"distance: {plan.distance.text}"] if plan.distance else []
-    return Table(("what there is", "n"), rows, title="given", notes=(*notes, *has.notes))
+    return Table(("what there is", "n"), rows, title="given", notes=(*notes, *data.notes))
 
 
 def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> Table:
     rows = []
-    for place, one in enumerate((plan.proposal, *plan.others)):
-        evidence = one.evidence
+    for place, proposal in enumerate((plan.proposal, *plan.others)):
+        evidence = proposal.evidence
         effects = [_effect(evidence, subset) for subset in ("all", "far")] if evidence else [None, None]
-        rows.append(("this one" if place == 0 else "", one.recipe, *effects, evidence.seeds if evidence else None))
+        rows.append(("this one" if place == 0 else "", proposal.recipe, *effects, evidence.seeds if evidence else None))
     notes = [f"{plan.proposal.recipe}: {plan.proposal.why}.", *plan.proposal.caveats]
     if plan.others:
         notes.append("Another one: `--recipe NAME`.")
@@ -178,66 +178,74 @@ def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
 
 
 def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
-    one, smallest = estimate.expected, estimate.smallest
-    if not isinstance(one.value, float):
-        return f"What `plain` will have is not known: {one.note}."
-    inside = "" if one.low is None or one.high is None else f" [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-    said = f"`plain` may have {_with_article(one.measure)} of {100 * one.value:.1f} %{inside} in this language"
+    expected, smallest = estimate.expected, estimate.smallest
+    if not isinstance(expected.value, float):
+        return f"What `plain` will have is not known: {expected.note}."
+    inside = (
+        ""
+        if expected.low is None or expected.high is None
+        else f" [{100 * expected.low:.1f}, {100 * expected.high:.1f}]"
+    )
+    expectation = (
+        f"`plain` may have {_with_article(expected.measure)} of {100 * expected.value:.1f} %{inside} in this language"
+    )
     if smallest is None:
-        return f"{said}; which gain can be shown is not known before the runs."
+        return f"{expectation}; which gain can be shown is not known before the runs."
     return (
-        f"{said}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, gains from"
+        f"{expectation}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, gains from"
         f" {100 * smallest:.1f} points on can be shown (in 4 of 5 cases)."
     )
 
 
 def _effect(evidence: "Evidence", subset: str) -> str:
-    one = evidence.all if subset == "all" else evidence.far
-    return f"{one.effect:+.1f} [{one.low:+.1f}, {one.high:+.1f}], {p_phrase(one.p)}"
+    effect = evidence.all if subset == "all" else evidence.far
+    return f"{effect.effect:+.1f} [{effect.low:+.1f}, {effect.high:+.1f}], {p_phrase(effect.p)}"
 
 
 def _result_table(outcome: "LanguageOutcome") -> Table:
-    plan, found = outcome.plan, outcome.evaluation
-    collapsed = tuple(f"COLLAPSED, and in no number here: {folder}" for folder in found.collapsed)
-    if found.commonest is None:
+    plan, evaluation = outcome.plan, outcome.evaluation
+    collapsed = tuple(f"COLLAPSED, and in no number here: {folder}" for folder in evaluation.collapsed)
+    if evaluation.commonest is None:
         return Table(("recipe", _column(plan)), [], title=f"results in {plan.name}", notes=("None.", *collapsed))
-    runs = outcome.method if found.baseline is None else outcome.baseline
+    runs = outcome.method if evaluation.baseline is None else outcome.baseline
     metric = next(iter(runs.values())).metric
     # Of classes the score is what is right in the language too; of words it is not: there, a sentence is right as a whole.
     source = plan.source if (plan.has.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
     columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
-    rows = [(_always(found.commonest), f"{100 * found.commonest.share:.1f}", None, None, None, None)]
-    if found.baseline is not None:
-        rows.append(_row(found.baseline, None, None))
-    if found.method is not None:
-        rows.append(_row(found.method, _difference(found.test) if found.test else None, found.source_change))
-    over = "sentences" if found.texts is None else "texts"
-    chance = "" if found.commonest.chance is None else f" Chance is {percent(found.commonest.chance)}."
-    seeds = seeds_text(len(found.seeds)) if found.seeds else "no seed in common"
+    rows = [(_always(evaluation.commonest), f"{100 * evaluation.commonest.share:.1f}", None, None, None, None)]
+    if evaluation.baseline is not None:
+        rows.append(_row(evaluation.baseline, None, None))
+    if evaluation.method is not None:
+        rows.append(
+            _row(evaluation.method, _difference(evaluation.test) if evaluation.test else None, evaluation.source_change)
+        )
+    over = "sentences" if evaluation.texts is None else "texts"
+    chance = "" if evaluation.commonest.chance is None else f" Chance is {percent(evaluation.commonest.chance)}."
+    seeds = seeds_text(len(evaluation.seeds)) if evaluation.seeds else "no seed in common"
     notes = [
         f"{tested_text(outcome)}, {seeds}. Intervals are 95 %: of a method over {over} (Wilson); of the gain over seeds and"
         f" {over}, both random (docs/statistics.md). Do not compare the intervals of methods.{chance}",
         *_RIGHT.get(plan.has.output, ()),
-        *_shown_to_work(found),
-        *(_details(outcome) if found.test is not None else ()),
+        *_shown_to_work(evaluation),
+        *(_details(outcome) if evaluation.test is not None else ()),
         *corpora(
-            {one.data["recipe"]["name"]: [one.data] for one in (*outcome.baseline.values(), *outcome.method.values())}
+            {run.data["recipe"]["name"]: [run.data] for run in (*outcome.baseline.values(), *outcome.method.values())}
         ),
     ]
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
 
 
-def _shown_to_work(found: "Evaluation") -> list[str]:
-    scores = [score for score in (found.baseline, found.method) if score is not None]
+def _shown_to_work(evaluation: "Evaluation") -> list[str]:
+    scores = [score for score in (evaluation.baseline, evaluation.method) if score is not None]
     names = {shown: [f"`{score.recipe}`" for score in scores if score.works == shown] for shown in (True, False)}
-    said = {True: "shown to be right more often than the most frequent answer", False: "not shown to be"}
-    return ["; ".join(f"{' and '.join(names[shown])}: {said[shown]}" for shown in names if names[shown]) + "."]
+    claims = {True: "shown to be right more often than the most frequent answer", False: "not shown to be"}
+    return ["; ".join(f"{' and '.join(names[shown])}: {claims[shown]}" for shown in names if names[shown]) + "."]
 
 
 def _details(outcome: "LanguageOutcome") -> list[str]:
     """Return how sure the gain is, what it cost, and what more sentences would show."""
-    plan, found = outcome.plan, outcome.evaluation
-    test, baseline, method = found.test, found.baseline, found.method
+    plan, evaluation = outcome.plan, outcome.evaluation
+    test, baseline, method = evaluation.test, evaluation.baseline, evaluation.method
     assert test is not None
     assert baseline is not None
     assert method is not None
@@ -249,12 +257,12 @@ def _details(outcome: "LanguageOutcome") -> list[str]:
         notes.append(
             f"`{method.recipe}` took {method.seconds / baseline.seconds:.1f} times as long to train as `plain`."
         )
-    if found.smallest is not None:
+    if evaluation.smallest is not None:
         notes.append(
             f"The smallest gain that this many {SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"
-            f" {100 * found.smallest:.1f} points."
+            f" {100 * evaluation.smallest:.1f} points."
         )
-    return [*notes, *([_more(outcome)] if found.verdict == "open" and test.low is not None else ())]
+    return [*notes, *([_more(outcome)] if evaluation.verdict == "open" and test.low is not None else ())]
 
 
 def _always(commonest: "Commonest") -> str:
@@ -281,20 +289,22 @@ def _difference(test: Any) -> str:
 
 def _more(outcome: "LanguageOutcome") -> str:
     """Return what it would take to show a gain of the size that was found."""
-    found, more = outcome.evaluation, f"{SENTENCE[outcome.plan.has.output]}s"
-    if found.test is None or found.test.effect <= 0:
-        return f"There is no gain that more test {more} could show."
-    if found.needed is None:
-        return f"More {more} alone would not show a gain of this size: run more seeds (`--seeds`)."
+    evaluation, units = outcome.evaluation, f"{SENTENCE[outcome.plan.has.output]}s"
+    if evaluation.test is None or evaluation.test.effect <= 0:
+        return f"There is no gain that more test {units} could show."
+    if evaluation.needed is None:
+        return f"More {units} alone would not show a gain of this size: run more seeds (`--seeds`)."
     return (
-        f"If the gain is real, about {found.needed} test {more} with as many seeds would show it in 4 of 5 cases"
-        f" (there are {found.sentences}{'' if found.texts is None else ', and as many a text'})."
+        f"If the gain is real, about {evaluation.needed} test {units} with as many seeds would show it in 4 of 5 cases"
+        f" (there are {evaluation.sentences}{'' if evaluation.texts is None else ', and as many a text'})."
     )
 
 
 def _column(plan: "LanguagePlan") -> str:
-    what = "right" if plan.has.output == "text" else "wholly right" if plan.has.output == "token" else "exact match"
-    return f"{what} in {plan.key} (%)"
+    criterion = (
+        "right" if plan.has.output == "text" else "wholly right" if plan.has.output == "token" else "exact match"
+    )
+    return f"{criterion} in {plan.key} (%)"
 
 
 def _with_article(metric: str) -> str:
@@ -330,12 +340,12 @@ def _loading(outcome: "LanguageOutcome") -> str:
     return f'from transformers import pipeline\n\nmodel = pipeline("{task}", {place})'
 
 
-def _proposal_record(one: "Proposal") -> dict[str, Any]:
-    evidence = one.evidence
+def _proposal_record(proposal: "Proposal") -> dict[str, Any]:
+    evidence = proposal.evidence
     return {
-        "recipe": one.recipe,
-        "why": one.why,
-        "caveats": list(one.caveats),
+        "recipe": proposal.recipe,
+        "why": proposal.why,
+        "caveats": list(proposal.caveats),
         "evidence": None
         if evidence is None
         else {

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # it brings scipy
 
 def random_factors(tests: Sequence[Crossed]) -> str:
     """Return what the tests take as random: seeds, languages in families, and the test items where they are known."""
-    families = _counts([one.n_families for one in tests if one.note is None])
-    items = _counts([one.n_items for one in tests])
+    families = _counts([test.n_families for test in tests if test.note is None])
+    items = _counts([test.n_items for test in tests])
     units = "family (the independent unit)" if families == "1" else "families (the independent units)"
     languages = f"languages in {families} {units}" if families else "languages"
     if items:
@@ -56,19 +56,19 @@ def rate_notes(tests: Sequence[Crossed]) -> list[str]:
 
     lines: dict[str, None] = {}
     for test in tests:
-        found = false_positives(test)
-        if found is not None:
-            rates = "; ".join(f"{100 * rate:.1f} % where {structure}" for structure, rate in found.rates.items())
+        simulated = false_positives(test)
+        if simulated is not None:
+            rates = "; ".join(f"{100 * rate:.1f} % where {structure}" for structure, rate in simulated.rates.items())
             lines[
-                f"False positives in simulation at p <= 0.05 (nearest setting: {found.n_languages} languages in"
-                f" {found.n_families} families, {found.n_seeds} seeds): {rates} (docs/statistics.md)."
+                f"False positives in simulation at p <= 0.05 (nearest setting: {simulated.n_languages} languages in"
+                f" {simulated.n_families} families, {simulated.n_seeds} seeds): {rates} (docs/statistics.md)."
             ] = None
     return list(lines)
 
 
 def few_families(comparisons: Sequence[Comparison]) -> list[str]:
     """Return a note for each subset of the targets that has too few families to take them as random."""
-    few = dict.fromkeys((one.subset, one.test.note) for one in comparisons if one.test.note)
+    few = dict.fromkeys((comparison.subset, comparison.test.note) for comparison in comparisons if comparison.test.note)
     return [f"{subset}: {note}." for subset, note in few]
 
 
@@ -79,5 +79,5 @@ def _effect(test: Crossed, scale: float) -> str:
 
 
 def _counts(numbers: Sequence[int | None]) -> str:
-    there = sorted({number for number in numbers if number is not None})
-    return "" if not there else str(there[0]) if len(there) == 1 else f"{there[0]} to {there[-1]}"
+    present = sorted({number for number in numbers if number is not None})
+    return "" if not present else str(present[0]) if len(present) == 1 else f"{present[0]} to {present[-1]}"

@@ -23,11 +23,11 @@ _LONG = 40  # characters of an answer that a sentence has room for
 def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
     """Return what is proposed, in one sentence; nothing is recommended before it has been tried."""
     evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {time_text(estimate)}"
-    what = f"`{plan.proposal.recipe}` against `plain` ({runs})"
+    trial = f"`{plan.proposal.recipe}` against `plain` ({runs})"
     if evidence is None or not evidence.shown:
         study = "has not run it" if evidence is None else "does not show that it helps"
-        return f"Nothing is known to help {plan.name} with what there is: to try, {what}, though the reference study {study}."
-    return f"To try: {what}; whether it helps {plan.name} is not known before."
+        return f"Nothing is known to help {plan.name} with what there is: to try, {trial}, though the reference study {study}."
+    return f"To try: {trial}; whether it helps {plan.name} is not known before."
 
 
 def recommendation(outcome: "LanguageOutcome") -> str:
@@ -42,8 +42,8 @@ def recommendation(outcome: "LanguageOutcome") -> str:
 
 
 def _use_method(outcome: "LanguageOutcome") -> str:
-    plan, found = outcome.plan, outcome.evaluation
-    method, baseline, change = found.method, found.baseline, found.source_change
+    plan, evaluation = outcome.plan, outcome.evaluation
+    method, baseline, change = evaluation.method, evaluation.baseline, evaluation.source_change
     assert method is not None
     share = f"right in {percent(method.accuracy)} {_basis(outcome, method)}, {_beside(outcome)}"
     if baseline is None:
@@ -58,27 +58,27 @@ def _use_method(outcome: "LanguageOutcome") -> str:
 
 
 def _use_baseline(outcome: "LanguageOutcome") -> str:
-    found, method = outcome.evaluation, f"`{outcome.plan.proposal.recipe}`"
-    baseline = found.baseline
+    evaluation, method = outcome.evaluation, f"`{outcome.plan.proposal.recipe}`"
+    baseline = evaluation.baseline
     assert baseline is not None
     share = f"right in {percent(baseline.accuracy)} {_basis(outcome, baseline)}, {_beside(outcome)}"
-    if found.method is None:
+    if evaluation.method is None:
         return f"Use `plain`: it is {share}, and no run of {method} learnt anything"
-    if found.test is None:
+    if evaluation.test is None:
         return (
             f"Not shown to differ: use `plain`. It is {share}; there is no seed with which {method} learnt anything too"
         )
-    if found.verdict == "worse":
+    if evaluation.verdict == "worse":
         return f"Use `plain`: it is {share}, and {method} is worse, {_gain(outcome)}"
-    if found.verdict == "better":
+    if evaluation.verdict == "better":
         return f"Use `plain`: it is {share}, and {method}, though {_gain(outcome)}, is not shown to be above that"
-    few = f" ({found.test.reason.removeprefix('no ranking: ')})" if found.test.reason else ""
+    few = f" ({evaluation.test.reason.removeprefix('no ranking: ')})" if evaluation.test.reason else ""
     return f"Not shown to differ: use `plain`. It is {share}; the gain of {method} is {_gain(outcome)}{few}"
 
 
 def _why_nothing(outcome: "LanguageOutcome") -> str:
-    plan, found = outcome.plan, outcome.evaluation
-    scores = [score for score in (found.baseline, found.method) if score is not None]
+    plan, evaluation = outcome.plan, outcome.evaluation
+    scores = [score for score in (evaluation.baseline, evaluation.method) if score is not None]
     if not scores:
         return f"no run learnt anything in {language_name(plan.source)}, the source"
     shares = " and ".join(
@@ -86,7 +86,7 @@ def _why_nothing(outcome: "LanguageOutcome") -> str:
         for place, score in enumerate(scores)
     )
     if len(scores) == 1:
-        missing = plan.proposal.recipe if found.method is None else "plain"
+        missing = plan.proposal.recipe if evaluation.method is None else "plain"
         shares += f", no run of `{missing}` learnt anything"
     why = ""
     if any(score.works for score in scores):  # but the baseline does not, and no difference from it is shown
@@ -98,8 +98,8 @@ def _why_nothing(outcome: "LanguageOutcome") -> str:
 
 def _would_help(outcome: "LanguageOutcome") -> str:
     """Return what to try next, from what the language lacks."""
-    plan, found = outcome.plan, outcome.evaluation
-    if found.baseline is None and found.method is None:
+    plan, evaluation = outcome.plan, outcome.evaluation
+    if evaluation.baseline is None and evaluation.method is None:
         return (
             "more steps (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the source is learnt"
         )
@@ -161,8 +161,10 @@ def time_text(estimate: "Estimate") -> str:
 
 def tested_text(outcome: "LanguageOutcome") -> str:
     """Return how much was tested on: sentences, or questions and the texts that they are on."""
-    found, one = outcome.evaluation, SENTENCE[outcome.plan.has.output]
-    return counted(found.sentences, f"{one}s") + ("" if found.texts is None else f" on {counted(found.texts, 'texts')}")
+    evaluation, unit = outcome.evaluation, SENTENCE[outcome.plan.has.output]
+    return counted(evaluation.sentences, f"{unit}s") + (
+        "" if evaluation.texts is None else f" on {counted(evaluation.texts, 'texts')}"
+    )
 
 
 def seeds_text(count: int) -> str:

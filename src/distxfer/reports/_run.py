@@ -30,12 +30,16 @@ def run_table(result: Result) -> Table:
     """
     measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     sizes: dict[str, set[int]] = defaultdict(set)
-    for one in read_measurements(result.folder / "measurements.parquet"):
-        measured[one.measure, one.language, one.moment][one.layer] = one.value
-        sizes[one.measure].add(one.n)
+    for measurement in read_measurements(result.folder / "measurements.parquet"):
+        measured[measurement.measure, measurement.language, measurement.moment][measurement.layer] = measurement.value
+        sizes[measurement.measure].add(measurement.n)
     summary, source = result.summary, result.data["source"]
-    distances = {one["language"]: one["value"] for one in result.data["distances"]}
-    scores = {one["language"]: one for one in result.scores if (one["split"], one["metric"]) == ("test", result.metric)}
+    distances = {distance["language"]: distance["value"] for distance in result.data["distances"]}
+    scores = {
+        score["language"]: score
+        for score in result.scores
+        if (score["split"], score["metric"]) == ("test", result.metric)
+    }
 
     cut = cut_shares(result)
 
@@ -44,7 +48,7 @@ def run_table(result: Result) -> Table:
         return drift if isfinite(drift) else None
 
     def row(language: str) -> tuple[Any, ...]:
-        found = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
+        retrieval = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
         group = "source" if language == source else "far" if language in summary["far"] else "near"
         return (
             language,
@@ -55,7 +59,7 @@ def run_table(result: Result) -> Table:
             scores[language]["n"],
             *([cut.get(language, "")] if cut else []),
             mean_drift(language),
-            *found,
+            *retrieval,
         )
 
     order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
@@ -94,7 +98,9 @@ def cut_notes(result: Result) -> list[str]:
     if not (issues := _test_issues(result)):
         return []
     length = result.data["recipe"]["task"]["max_length"]
-    notes = [note.format(length) for what, note in _CUT.items() if what in {issue["what"] for issue in issues}]
+    notes = [
+        note.format(length) for issue_kind, note in _CUT.items() if issue_kind in {issue["what"] for issue in issues}
+    ]
     parts = [f"{issue['language']} {_share(issue)}" for issue in issues if issue["what"] == "cut_when_measured"]
     if parts:
         notes.append(f"drift is of the first {length} tokens alone in these shares of the test texts: {listed(parts)}.")
@@ -128,14 +134,14 @@ def _summary_line(summary: Mapping[str, Any]) -> str:
 
 def _gradient_lines(result: Result) -> list[str]:
     """Return what the gradients of each phase's terms said, averaged over the steps that were looked at."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_term: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for entry in result.data.get("diagnostics", []):
         for key, value in entry.items():
             if key.startswith("gradient/"):
-                name, what = key.removeprefix("gradient/").rsplit("/", 1)
-                found[entry["phase"], name][what].append(value)
+                name, quantity = key.removeprefix("gradient/").rsplit("/", 1)
+                by_term[entry["phase"], name][quantity].append(value)
     lines = []
-    for (phase, name), numbers in found.items():
+    for (phase, name), numbers in by_term.items():
         if name == "task":
             continue
         steps = len(numbers["share"] or numbers["cosine"])
@@ -145,10 +151,10 @@ def _gradient_lines(result: Result) -> list[str]:
     return lines
 
 
-def _pairs(fewest: int, most: int) -> str:
-    if fewest == most:
-        return f"n = {most}, chance = {1 / most:.4f}"
-    return f"n = {fewest} to {most}, chance = {1 / most:.4f} to {1 / fewest:.4f}"
+def _pairs(smallest: int, largest: int) -> str:
+    if smallest == largest:
+        return f"n = {largest}, chance = {1 / largest:.4f}"
+    return f"n = {smallest} to {largest}, chance = {1 / largest:.4f} to {1 / smallest:.4f}"
 
 
 def _last(by_layer: Mapping[int, float]) -> float | None:

@@ -83,7 +83,10 @@ class Table:
             return "| " + " | ".join(markdown(cell, cell=True) for cell in cells) + " |"
 
         body = [line([shown(value) for value in row]) for row in self.rows]
-        return "\n".join([line([shown(one) for one in self.columns]), "|" + "---|" * len(self.columns), *body]) + "\n"
+        return (
+            "\n".join([line([shown(column) for column in self.columns]), "|" + "---|" * len(self.columns), *body])
+            + "\n"
+        )
 
     def csv(self) -> str:
         """Return columns and rows as CSV (RFC 4180): numbers in full, nothing for None, several values joined by `; `.
@@ -93,7 +96,7 @@ class Table:
         """
         stream = io.StringIO()
         writer = csv.writer(stream)
-        writer.writerow([_plain(one) for one in self.columns])
+        writer.writerow([_plain(column) for column in self.columns])
         writer.writerows([[_plain(value) for value in row] for row in self.rows])
         return stream.getvalue()
 
@@ -125,8 +128,8 @@ class Table:
 
 def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
     """Return records as a table, its columns in the order of their appearance; None where a record has no such key."""
-    columns = tuple(dict.fromkeys(key for one in records for key in one))
-    return Table(columns, [tuple(one.get(key) for key in columns) for one in records])
+    columns = tuple(dict.fromkeys(key for record in records for key in record))
+    return Table(columns, [tuple(record.get(key) for key in columns) for record in records])
 
 
 def markdown_text(tables: Sequence[Table]) -> str:
@@ -161,7 +164,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        value = "; ".join(str(one).lower() if isinstance(one, bool) else str(one) for one in value)
+        value = "; ".join(str(part).lower() if isinstance(part, bool) else str(part) for part in value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _is_number(value) else value
 
 

@@ -15,14 +15,14 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 
 
-def check_packages(what: str) -> None:
+def check_packages(feature: str) -> None:
     """Raise InputError where the packages that draw are missing."""
     try:
         import altair  # noqa: F401
         import vl_convert  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(
-            f'{what} needs the package `{error.name}`, which is not installed. Run: pip install "distxfer[figures]"'
+            f'{feature} needs the package `{error.name}`, which is not installed. Run: pip install "distxfer[figures]"'
         ) from error
 
 

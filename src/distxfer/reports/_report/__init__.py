@@ -64,7 +64,7 @@ def report(
     facts = facts_of(collection, baseline, distances, words)
     sections = sections_of(facts)
     try:
-        drawn = tuple(one for section in sections for one in section.figures)
+        drawn = tuple(figure for section in sections for figure in section.figures)
         written = write_figures(drawn, facts.baseline.name, figures) if figures else []
         with atomic_file(out) as aside:
             aside.write_text(
@@ -72,7 +72,7 @@ def report(
             )  # JSON may have lone surrogates
     except OSError as error:
         raise InputError(f"`{error.filename or out}` cannot be written: {error.strerror}. Choose another.") from error
-    runs = [run for one in facts.methods for run in one.method.runs]
+    runs = [run for method in facts.methods for run in method.method.runs]
     notes = (*facts.notes, *unverified(runs))
     return Report(out, out.stat().st_size, tuple(written), len(facts.methods), len(runs), facts.left_out, notes)
 
@@ -93,7 +93,7 @@ def sections_of(facts: Facts) -> list[Section]:
     """Return all parts of the report, in their order, those of which there is something."""
     from distxfer.reports._report import _alignment, _drift, _effects, _provenance, _training, _transfer
 
-    found = (
+    sections = (
         _effects.headline(facts),
         _transfer.transfer(facts),
         _effects.by_language(facts),
@@ -106,4 +106,4 @@ def sections_of(facts: Facts) -> list[Section]:
         _provenance.configuration(facts),
         _provenance.provenance(facts),
     )
-    return [one for one in found if one is not None]
+    return [section for section in sections if section is not None]

@@ -32,13 +32,15 @@ _GROUPS = ("near", "far")
 
 def alignment(facts: Facts) -> Section | None:
     """Return retrieval by layer for near and far targets, None where nothing was measured."""
-    kinds = list(dict.fromkeys(name for one in facts.methods for name in one.layers.sizes if name.startswith(_START)))
+    kinds = list(
+        dict.fromkeys(name for method in facts.methods for name in method.layers.sizes if name.startswith(_START))
+    )
     rows = [row for method in facts.methods for kind in kinds for row in _rows(facts, method, kind)]
     if not rows:
         return None
     labels = {kind: kind.removeprefix(_START).replace("_", ", ") for kind in kinds}
-    sizes = [one.layers.sizes[kind] for one in facts.methods for kind in kinds if kind in one.layers.sizes]
-    fewest, most = min(low for low, _ in sizes), max(high for _, high in sizes)
+    sizes = [method.layers.sizes[kind] for method in facts.methods for kind in kinds if kind in method.layers.sizes]
+    smallest, largest = min(low for low, _ in sizes), max(high for _, high in sizes)
     return Section(
         "alignment",
         "Alignment by layer",
@@ -47,8 +49,9 @@ def alignment(facts: Facts) -> Section | None:
             " near and over the far targets, before training (dashed) and after (solid). The bands span the languages of a"
             " group after training.",
             "weak: among the sentences of the other language; strong: and those of its own; csls: weak, with hubs held back;"
-            f" forward: from {facts.source_name}. n = {fewest if fewest == most else f'{fewest} to {most}'} pairs, so guessing"
-            f" finds {100 / most:.1f} %{'' if fewest == most else f' to {100 / fewest:.1f} %'} of them (strong: half of that)."
+            f" forward: from {facts.source_name}. n = {smallest if smallest == largest else f'{smallest} to {largest}'} pairs,"
+            f" so guessing finds {100 / largest:.1f} %{'' if smallest == largest else f' to {100 / smallest:.1f} %'} of them"
+            " (strong: half of that)."
             " Means over seeds, then over languages.",
         ),
         figures=(
@@ -77,19 +80,19 @@ def _rows(facts: Facts, method: Studied, kind: str) -> list[Row]:
     rows = []
     for moment in ("before", "after"):
         for group in _GROUPS:
-            found = [
+            by_language = [
                 values
-                for one in facts.languages
-                if one.group == group and (values := method.measured(kind, moment, one.key)) is not None
+                for language in facts.languages
+                if language.group == group and (values := method.measured(kind, moment, language.key)) is not None
             ]
-            whole = [values for values in found if len(values) == max(map(len, found))]
-            if whole:
-                table = np.array(whole)
+            complete = [values for values in by_language if len(values) == max(map(len, by_language))]
+            if complete:
+                table = np.array(complete)
                 spans = {"v": table.mean(axis=0)}
                 if moment == "after":
                     spans |= {"lo": table.min(axis=0), "hi": table.max(axis=0)}
                 rows.append(
-                    {"m": method.name, "t": kind, "w": moment, "g": group, "n": len(whole)}
+                    {"m": method.name, "t": kind, "w": moment, "g": group, "n": len(complete)}
                     | {name: numbers(values) for name, values in spans.items()}
                 )
     return rows

@@ -71,10 +71,12 @@ class Figure:
 
     def spec(self, fixed: Mapping[str, str], free: Sequence[Choice]) -> dict[str, Any]:
         """Return the chart with some choices fixed, and the others as parameters that can be set."""
-        pick = {name: json.dumps(value) for name, value in fixed.items()} | {one.name: one.name for one in free}
+        pick = {name: json.dumps(value) for name, value in fixed.items()} | {
+            choice.name: choice.name for choice in free
+        }
         chart = self.draw(pick)
         if free:
-            chart = chart.add_params(*(alt.param(name=one.name, value=one.value) for one in free))
+            chart = chart.add_params(*(alt.param(name=choice.name, value=choice.value) for choice in free))
         return dict(chart.to_dict(validate=False))
 
 
@@ -98,7 +100,7 @@ class Section:
 
 def name_lines(facts: Facts) -> int:
     """Return how many lines the longest name of a method takes on an axis."""
-    return max(one.name.count(", ") + 1 for one in facts.methods)
+    return max(method.name.count(", ") + 1 for method in facts.methods)
 
 
 def number(value: float | None, digits: int = 4) -> float | None:
@@ -129,14 +131,14 @@ def of_pair(data: str, pick: Pick) -> alt.Chart:
     )
 
 
-def pair_colour(pick: Pick, said: str = "") -> alt.Color:
+def pair_colour(pick: Pick, details: str = "") -> alt.Color:
     """Return the colour of `series`, and its legend: the names, each followed by what the expression `said` gives."""
-    return alt.Color("series:N", scale=_of_pair(["var(--quiet)", "var(--accent)"]), legend=_pair_legend(pick, said))
+    return alt.Color("series:N", scale=_of_pair(["var(--quiet)", "var(--accent)"]), legend=_pair_legend(pick, details))
 
 
-def pair_shape(pick: Pick, said: str = "") -> alt.Shape:
+def pair_shape(pick: Pick, details: str = "") -> alt.Shape:
     """Return the shape of `series`; its legend is one with that of the colour."""
-    return alt.Shape("series:N", scale=_of_pair(["circle", "square"]), legend=_pair_legend(pick, said))
+    return alt.Shape("series:N", scale=_of_pair(["circle", "square"]), legend=_pair_legend(pick, details))
 
 
 def pair_dash() -> Any:
@@ -148,16 +150,18 @@ def _of_pair(values: list[Any]) -> alt.Scale:
     return alt.Scale(domain=["baseline", "method"], range=values)
 
 
-def _pair_legend(pick: Pick, said: str) -> alt.Legend:
+def _pair_legend(pick: Pick, details: str) -> alt.Legend:
     method, baseline = pick["method"], pick["baseline"]
     name = f"[{method}, {baseline}][datum.value === 'baseline' ? 1 : 0]"
     full = f"({name} + (datum.value === 'baseline' ? ' (baseline)' : ''))"
-    more = said.replace("NAME", name)
+    named_details = details.replace("NAME", name)
     return alt.Legend(
         title=None,
         columns=1,
         values=alt.ExprRef(f"{method} === {baseline} ? ['baseline'] : ['baseline', 'method']"),
-        labelExpr=full if not said else f"length({name}) > 28 ? {more} + ' · ' + {full} : {full} + ': ' + {more}",
+        labelExpr=full
+        if not details
+        else f"length({name}) > 28 ? {named_details} + ' · ' + {full} : {full} + ': ' + {named_details}",
     )
 
 
@@ -190,22 +194,30 @@ def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip
     return shown
 
 
-def compare_command(facts: Facts, *more: str) -> str:
+def compare_command(facts: Facts, *options: str) -> str:
     """Return the command that compares these runs in the same way."""
     by = ("--distance", facts.main_distance) if facts.main_distance != "matrix" else ()
-    words = ("distxfer", "compare", *facts.names, "--baseline", facts.baseline.full_name, *by, *more, "--json")
+    words = ("distxfer", "compare", *facts.names, "--baseline", facts.baseline.full_name, *by, *options, "--json")
     return shlex.join(words)
 
 
-def measure_command(facts: Facts, *more: str) -> str:
+def measure_command(facts: Facts, *options: str) -> str:
     """Return the command that measures one of these runs anew, from its saved model."""
-    words = ("distxfer", "measure", f"before={facts.model}", "after=RUN/model", f"task={facts.task}", *more, "--json")
+    words = (
+        "distxfer",
+        "measure",
+        f"before={facts.model}",
+        "after=RUN/model",
+        f"task={facts.task}",
+        *options,
+        "--json",
+    )
     return f"{shlex.join(words)}  # RUN: the folder of a run whose model was kept"
 
 
 def method_choice(facts: Facts) -> Choice:
     """Return the choice of a method beside the baseline; of the baseline where it is alone."""
-    return Choice("method", "Method", {one.name: one.name for one in facts.methods[1:] or facts.methods})
+    return Choice("method", "Method", {method.name: method.name for method in facts.methods[1:] or facts.methods})
 
 
 def distance_choice(facts: Facts) -> Choice:
@@ -222,6 +234,11 @@ def side_by_side(facts: Facts) -> tuple[View, ...]:
 def language_rows(facts: Facts) -> list[Row]:
     """Return the targets, for `with_language`."""
     return [
-        {"k": one.key, "name": one.name, "g": one.group, "far": {name: number(far) for name, far in one.far.items()}}
-        for one in facts.languages
+        {
+            "k": language.key,
+            "name": language.name,
+            "g": language.group,
+            "far": {name: number(far) for name, far in language.far.items()},
+        }
+        for language in facts.languages
     ]

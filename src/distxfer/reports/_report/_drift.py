@@ -96,10 +96,10 @@ def drift(facts: Facts) -> Section | None:
 
 def drift_against(facts: Facts) -> Section | None:
     """Return how drift goes with distance and transfer at each layer, None where nothing was measured."""
-    related = {one.name: drift_relations(facts, one) for one in facts.methods if one.depth}
-    if not any(one.found.r is not None for by in related.values() for one in by.values()):
+    related = {method.name: drift_relations(facts, method) for method in facts.methods if method.depth}
+    if not any(relation.correlation.r is not None for by in related.values() for relation in by.values()):
         return None
-    depth = max(one.depth for one in facts.methods)
+    depth = max(method.depth for method in facts.methods)
     against = {**{name: f"{name} distance" for name in facts.distances}, "transfer": "relative transfer, %"}
     layers = {_MEAN: "mean of the layers", **{str(layer): f"layer {layer}" for layer in range(1, depth + 1)}}
     return Section(
@@ -140,7 +140,10 @@ def drift_against(facts: Facts) -> Section | None:
 def _labels(facts: Facts) -> dict[str, str]:
     """Return how the rows are called, in their order."""
     main = facts.main_distance
-    labels = {one.key: f"{one.name} ({one.far[main]:.2f})" if main in one.far else one.name for one in facts.languages}
+    labels = {
+        language.key: f"{language.name} ({language.far[main]:.2f})" if main in language.far else language.name
+        for language in facts.languages
+    }
     return {facts.source: f"{facts.source_name} (source)", **labels}
 
 
@@ -148,8 +151,8 @@ def _rows(facts: Facts) -> list[Row]:
     """Return a row per method and language, its drift by layer under `v`, by form and moment: charts choose among them."""
     rows = []
     for method in facts.methods:
-        for key in (facts.source, *(one.key for one in facts.languages)):
-            found = {
+        for key in (facts.source, *(language.key for language in facts.languages)):
+            values_by_form = {
                 form: {
                     moment: numbers(values)
                     for moment in _MOMENTS
@@ -157,18 +160,22 @@ def _rows(facts: Facts) -> list[Row]:
                 }
                 for form in _FORMS
             }
-            if any(found.values()):
+            if any(values_by_form.values()):
                 after = method.drift(key)
                 mean = None if after is None else _mean(after)
-                rows.append({"m": method.name, "k": key, "v": found, "a": mean})
+                rows.append({"m": method.name, "k": key, "v": values_by_form, "a": mean})
     return rows
 
 
 def _transfers(facts: Facts) -> list[Row]:
-    found = {(method.name, one.key): method.transfer(one.key) for method in facts.methods for one in facts.languages}
+    transfers = {
+        (method.name, language.key): method.transfer(language.key)
+        for method in facts.methods
+        for language in facts.languages
+    }
     return [
         {"id": f"{name}\n{key}", "t": None if value is None else number(100 * value)}
-        for (name, key), value in found.items()
+        for (name, key), value in transfers.items()
     ]
 
 
@@ -203,22 +210,29 @@ def _relation_rows(related: Mapping[str, Mapping[tuple[str, int | None], Related
     rows = []
     for method, by in related.items():
         for name in dict.fromkeys(name for name, _ in by):
-            own = [one for (other, layer), one in by.items() if other == name and layer is not None]
+            layer_relations = [
+                relation for (distance, layer), relation in by.items() if distance == name and layer is not None
+            ]
             rows.append(
                 {
                     "m": method,
                     "d": name,
-                    "r": numbers(one.found.r for one in own),
-                    "p": numbers(one.p_holm for one in own),
-                    "sure": [one.is_sure for one in own],
+                    "r": numbers(relation.correlation.r for relation in layer_relations),
+                    "p": numbers(relation.p_holm for relation in layer_relations),
+                    "sure": [relation.is_sure for relation in layer_relations],
                 }
             )
     return rows
 
 
 def _detectable(related: Mapping[str, Mapping[tuple[str, int | None], Related]]) -> float | None:
-    found = [one.found.detectable for by in related.values() for one in by.values() if one.found.detectable is not None]
-    return max(found, default=None)
+    detectable = [
+        relation.correlation.detectable
+        for by in related.values()
+        for relation in by.values()
+        if relation.correlation.detectable is not None
+    ]
+    return max(detectable, default=None)
 
 
 def _lines(pick: Pick, distances: Sequence[str], depth: int, detectable: float | None) -> Drawn:
@@ -269,7 +283,7 @@ def _lines(pick: Pick, distances: Sequence[str], depth: int, detectable: float |
 
 
 def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) -> Drawn:
-    layer, other = pick["layer"], pick["against"]
+    layer, against_name = pick["layer"], pick["against"]
     points = (
         with_language(of_pair("drift", pick))
         .transform_filter("isValid(datum.far)")  # not the source
@@ -278,7 +292,7 @@ def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) 
             lookup="id", from_=alt.LookupData(data=alt.NamedData(name="transfers"), key="id", fields=["t"])
         )
         .transform_calculate(
-            x=f"{other} === 'transfer' ? datum.t : datum.far[{other}]",
+            x=f"{against_name} === 'transfer' ? datum.t : datum.far[{against_name}]",
             y=f"{layer} === '{_MEAN}' ? datum.a : (datum.v[''].after || [])[toNumber({layer})]",
         )
         .transform_filter("isValid(datum.x) && isValid(datum.y)")
@@ -299,7 +313,7 @@ def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) 
         height=320,
         title=alt.TitleParams(
             text=alt.ExprRef(
-                f"['Drift, ' + {json.dumps(dict(layers))}[{layer}], 'against ' + {json.dumps(dict(against))}[{other}]]"
+                f"['Drift, ' + {json.dumps(dict(layers))}[{layer}], 'against ' + {json.dumps(dict(against))}[{against_name}]]"
             ),
             anchor="start",
         ),
@@ -308,14 +322,14 @@ def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) 
 
 def _table(facts: Facts) -> Table:
     """Return drift after training, a row per method and language: the mean over the layers, and each of them."""
-    depth = max(one.depth for one in facts.methods)
+    depth = max(method.depth for method in facts.methods)
     rows = []
     for method in facts.methods:
         for key, label in _labels(facts).items():
-            for form, said in _FORMS.items():
+            for form, form_label in _FORMS.items():
                 values = method.measured(f"drift_cka{form}", "after", key)
                 if values is not None:
-                    rows.append((method.name, label, said, _mean(values), *_padded(values, depth + 1)))
+                    rows.append((method.name, label, form_label, _mean(values), *_padded(values, depth + 1)))
     return Table(
         ("method", "language", "drift", "mean", *map(str, range(depth + 1))),
         rows,
@@ -333,11 +347,11 @@ def _padded(values: np.ndarray, length: int) -> list[float | None]:
 
 
 def _sizes(methods: Sequence[Studied]) -> list[str]:
-    found = [one.layers.sizes["drift_cka"] for one in methods if "drift_cka" in one.layers.sizes]
-    if not found:
+    sizes = [method.layers.sizes["drift_cka"] for method in methods if "drift_cka" in method.layers.sizes]
+    if not sizes:
         return []
-    fewest, most = min(low for low, _ in found), max(high for _, high in found)
-    return [f"n = {fewest if fewest == most else f'{fewest} to {most}'} test sentences per language."]
+    smallest, largest = min(low for low, _ in sizes), max(high for _, high in sizes)
+    return [f"n = {smallest if smallest == largest else f'{smallest} to {largest}'} test sentences per language."]
 
 
 def _relation_table(facts: Facts, related: Mapping[str, Mapping[tuple[str, int | None], Related]], depth: int) -> Table:
@@ -345,7 +359,7 @@ def _relation_table(facts: Facts, related: Mapping[str, Mapping[tuple[str, int |
     for method, by in related.items():
         for name in (*facts.distances, "transfer"):
             cells = [by.get((name, layer)) for layer in (None, *range(1, depth + 1))]
-            first = next((one.found for one in cells if one is not None), None)
+            first = next((relation.correlation for relation in cells if relation is not None), None)
             rows.append((method, name, *map(_cell, cells), first and first.n, first and first.n_groups))
     return Table(
         ("method", "drift with", _MEAN, *map(str, range(1, depth + 1)), "languages", group_kind(len(facts.languages))),
@@ -355,7 +369,7 @@ def _relation_table(facts: Facts, related: Mapping[str, Mapping[tuple[str, int |
     )
 
 
-def _cell(one: Related | None) -> str | None:
-    if one is None or one.found.r is None:
+def _cell(relation: Related | None) -> str | None:
+    if relation is None or relation.correlation.r is None:
         return None
-    return f"{one.found.r:+.2f}{'*' if one.is_sure else ''}"
+    return f"{relation.correlation.r:+.2f}{'*' if relation.is_sure else ''}"

@@ -38,8 +38,8 @@ _BAR = 15  # pixels of a row
 
 def headline(facts: Facts) -> Section:
     """Return the comparison of all methods with the baseline: the report's answer."""
-    found = facts.comparisons
-    if found is None:
+    analysis = facts.comparisons
+    if analysis is None:
         return Section(
             "comparison",
             "Comparison",
@@ -48,24 +48,24 @@ def headline(facts: Facts) -> Section:
             open_tables=1,
         )
     title = _axis_title(facts)
-    main, each = main_table(found), target_table(found)
-    order = [row[0] for row in main.rows if row[0] != found.baseline]
-    names = {one.full_name: one.name for one in facts.methods}
+    main, each = main_table(analysis), target_table(analysis)
+    order = [row[0] for row in main.rows if row[0] != analysis.baseline]
+    names = {method.full_name: method.name for method in facts.methods}
     rows = [
-        {"m": names[name], "s": one.subset, **_effect(one.test, one.p_holm)}
+        {"m": names[name], "s": comparison.subset, **_effect(comparison.test, comparison.p_holm)}
         for name in order
-        for one in found.comparisons.comparisons
-        if one.method == name and not any(other.each for other in found.comparisons.comparisons)
+        for comparison in analysis.comparisons.comparisons
+        if comparison.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
     ]
-    tables = [*([each] if each else []), main, survival(found)]
+    tables = [*([each] if each else []), main, survival(analysis)]
     return Section(
         "comparison",
         "Comparison",
         (
-            *(_each_text(facts) if each else _overall_text(facts, found)),
+            *(_each_text(facts) if each else _overall_text(facts, analysis)),
             "What the effects survive: each class, language and family is left out in turn, and the smallest and the largest"
             " effect are shown. A warning names the one without which an effect loses its sign or more than half of its size.",
-            *_unranked(facts, found),
+            *_unranked(facts, analysis),
         ),
         figures=(
             Figure(
@@ -77,13 +77,13 @@ def headline(facts: Facts) -> Section:
         )
         if rows
         else (),
-        tables=(*map(_without_left_out, tables), *_class_tables(found), _scores(facts)),
-        commands=(compare_command(facts), *([compare_command(facts, "--by", "class")] if found.by_class else [])),
+        tables=(*map(_without_left_out, tables), *_class_tables(analysis), _scores(facts)),
+        commands=(compare_command(facts), *([compare_command(facts, "--by", "class")] if analysis.by_class else [])),
         open_tables=len(tables),
     )
 
 
-def _overall_text(facts: Facts, found: MethodComparisons) -> tuple[str, ...]:
+def _overall_text(facts: Facts, analysis: MethodComparisons) -> tuple[str, ...]:
     """Return what the effects on all, near and far targets are."""
     return (
         f"What each method adds to {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
@@ -91,7 +91,7 @@ def _overall_text(facts: Facts, found: MethodComparisons) -> tuple[str, ...]:
         f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
         " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
         "Computed on the seed × language table of differences, runs of equal seed paired, by the crossed test of"
-        f" docs/statistics.md; {random_factors([one.test for one in found.comparisons.comparisons])}."
+        f" docs/statistics.md; {random_factors([comparison.test for comparison in analysis.comparisons.comparisons])}."
         " Seeds are never pooled with languages, and collapsed runs are counted but not averaged in.",
     )
 
@@ -106,15 +106,15 @@ def _each_text(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def _class_tables(found: MethodComparisons) -> list[Table]:
-    return [_without_left_out(one) for one in class_tables(found)] if found.by_class else []
+def _class_tables(analysis: MethodComparisons) -> list[Table]:
+    return [_without_left_out(table) for table in class_tables(analysis)] if analysis.by_class else []
 
 
 def by_language(facts: Facts) -> Section | None:
     """Return the effect of each method on every language, None where nothing is compared."""
-    found = facts.comparisons
-    methods = [one.name for one in facts.methods if one.effects]
-    if found is None or not methods:
+    analysis = facts.comparisons
+    methods = [method.name for method in facts.methods if method.effects]
+    if analysis is None or not methods:
         return None
     rows: list[Row] = []
     for method in facts.methods:
@@ -129,14 +129,14 @@ def by_language(facts: Facts) -> Section | None:
         rows += [
             {
                 "m": method.name,
-                "l": _SUBSETS[one.subset],
+                "l": _SUBSETS[comparison.subset],
                 "o": 1000 + place,
                 "kind": "summary",
-                **_effect(one.test, one.p_holm),
+                **_effect(comparison.test, comparison.p_holm),
             }
             for place, subset in enumerate(("near", "far", "all"))
-            for one in found.comparisons.comparisons
-            if (one.method, one.subset) == (method.full_name, subset)
+            for comparison in analysis.comparisons.comparisons
+            if (comparison.method, comparison.subset) == (method.full_name, subset)
         ]
     title = _axis_title(facts)
     height = _BAR * (len(facts.languages) + 3) + 20
@@ -245,17 +245,17 @@ def _axis_title(facts: Facts) -> str:
 
 def _without_left_out(table: Table) -> Table:
     """Return the table without its notes on what was left out, which the page has at its top."""
-    kept = [note for note in table.notes if not note.endswith(" left out:") and not note.startswith("- ")]
-    return replace(table, notes=tuple(kept))
+    notes = [note for note in table.notes if not note.endswith(" left out:") and not note.startswith("- ")]
+    return replace(table, notes=tuple(notes))
 
 
-def _unranked(facts: Facts, found: MethodComparisons) -> list[str]:
+def _unranked(facts: Facts, analysis: MethodComparisons) -> list[str]:
     """Return one line for each reason that there is no ranking, with the methods it is about."""
-    names = {one.full_name: one.name for one in facts.methods}
+    names = {method.full_name: method.name for method in facts.methods}
     by_reason: dict[str, list[str]] = {}
-    for one in found.comparisons.comparisons:
-        if one.subset == "all" and one.test.reason:
-            by_reason.setdefault(one.test.reason, []).append(names[one.method])
+    for comparison in analysis.comparisons.comparisons:
+        if comparison.subset == "all" and comparison.test.reason:
+            by_reason.setdefault(comparison.test.reason, []).append(names[comparison.method])
     return [
         f"{'; '.join(methods)}: {reason}. Effects are shown without intervals." for reason, methods in by_reason.items()
     ]
@@ -263,14 +263,14 @@ def _unranked(facts: Facts, found: MethodComparisons) -> list[str]:
 
 def _scores(facts: Facts) -> Table:
     """Return the mean score of every method in every language, in percent."""
-    columns = ("method", "seeds", facts.source, *(one.key for one in facts.languages))
+    columns = ("method", "seeds", facts.source, *(language.key for language in facts.languages))
     rows = [
         (
             method.name,
             len(method.sound),
             *(
                 None if (value := method.score(code)) is None else f"{_SCALE * value:.1f}"
-                for code in (facts.source, *(one.key for one in facts.languages))
+                for code in (facts.source, *(language.key for language in facts.languages))
             ),
         )
         for method in facts.methods
@@ -291,9 +291,9 @@ def _parts(facts: Facts) -> Table:
     rows = [
         (
             method.name,
-            one.key,
-            one.name,
-            one.far.get(facts.main_distance),
+            language.key,
+            language.name,
+            language.far.get(facts.main_distance),
             f"{_SCALE * part.mean_baseline:.1f}",
             f"{_SCALE * part.mean:.1f}",
             effect_text(part.test, _SCALE),
@@ -301,8 +301,8 @@ def _parts(facts: Facts) -> Table:
             part.test.n_seeds,
         )
         for method in facts.methods
-        for one in facts.languages
-        if (part := method.effects.get(one.key)) is not None
+        for language in facts.languages
+        if (part := method.effects.get(language.key)) is not None
     ]
     return Table(
         (

@@ -70,7 +70,7 @@ class Studied:
     @property
     def depth(self) -> int:
         """The number of the last layer that was measured."""
-        return max((len(one) - 1 for one in self.layers.values.values()), default=0)
+        return max((len(values) - 1 for values in self.layers.values.values()), default=0)
 
     def score(self, language: str) -> float | None:
         """Return the mean test score over seeds, a fraction; None where no run has it."""
@@ -78,13 +78,13 @@ class Studied:
 
     def transfer(self, language: str) -> float | None:
         """Return the mean over seeds of (target - source) / source; None where no run has both."""
-        found = [
+        transfers = [
             relative_transfer(value, self.scores[self.source][seed])
             for seed, value in self.scores.get(language, {}).items()
             if seed in self.scores.get(self.source, {})
         ]
-        known = [one for one in found if one is not None]
-        return fmean(known) if known else None
+        defined = [transfer for transfer in transfers if transfer is not None]
+        return fmean(defined) if defined else None
 
     def measured(self, measure: str, moment: str, language: str) -> Array | None:
         """Return a measure by layer, the mean over seeds, not a number where it is not defined; None without any."""
@@ -145,15 +145,15 @@ def facts_of(
     """
     collection = _without_collapsed(_understood(collection))
     comparisons = compare_methods(collection, baseline) if len(collection.methods) > 1 else None
-    there = comparisons.runs if comparisons else [collection.methods[0].name]
-    chosen = [one for one in collection.methods if one.name in there]
-    chosen.sort(key=lambda one: comparisons is not None and one.name != comparisons.baseline)
+    included = comparisons.runs if comparisons else [collection.methods[0].name]
+    chosen = [method for method in collection.methods if method.name in included]
+    chosen.sort(key=lambda method: comparisons is not None and method.name != comparisons.baseline)
     first = chosen[0].runs[0]
-    own, imputed = str(first.summary.get("distance", "syntactic")), bool(first.summary.get("imputed", True))
+    run_distance, imputed = str(first.summary.get("distance", "syntactic")), bool(first.summary.get("imputed", True))
     for name in distances:
-        if name != own:
+        if name != run_distance:
             check_distance(name)
-    if comparisons and distances and distances[0] != own:
+    if comparisons and distances and distances[0] != run_distance:
         comparisons = compare_methods(collection, baseline, distance_name=distances[0], imputed=imputed)
     if comparisons is None:
         _check_sound(chosen[0])
@@ -161,11 +161,11 @@ def facts_of(
     source = str(first.data["source"])
     metric = comparisons.comparisons.metric if comparisons else first.metric
     targets = _targets(chosen, source, metric)
-    offered = tuple(dict.fromkeys(distances or [own, *DISTANCES]))
+    offered = tuple(dict.fromkeys(distances or [run_distance, *DISTANCES]))
     languages, notes = _languages(chosen, source, targets, offered, imputed, _targets(chosen[:1], source, metric))
     studied = []
-    for one, short in zip(chosen, _short_names(chosen), strict=True):
-        method, broken = _studied(one, short, source, metric, targets, comparisons)
+    for chosen_method, short in zip(chosen, _short_names(chosen), strict=True):
+        method, broken = _studied(chosen_method, short, source, metric, targets, comparisons)
         studied.append(method)
         left_out = (*left_out, *broken)
     return Facts(
@@ -176,7 +176,7 @@ def facts_of(
         task=str(first.data["recipe"]["task"]["name"]),
         metric=metric,
         selection=comparisons.comparisons.selection if comparisons else str(first.summary.get("selection", "last")),
-        distances=tuple(name for name in offered if any(name in one.far for one in languages)) or offered[:1],
+        distances=tuple(name for name in offered if any(name in language.far for language in languages)) or offered[:1],
         imputed=imputed,
         comparisons=comparisons,
         left_out=left_out,
@@ -206,14 +206,14 @@ def _understood(collection: Collection) -> Collection:
         runs = []
         for run in method.runs:
             try:
-                for language in (run.data["source"], *(one["language"] for one in run.scores)):
+                for language in (run.data["source"], *(score["language"] for score in run.scores)):
                     canonical(language)
                 runs.append(run)
             except InputError as error:
                 left_out.append(f"`{run.folder / 'result.json'}` is left out: {error}")
         methods += [replace(method, runs=tuple(runs))] if runs else []
     if not methods:
-        reasons = "\n".join(f"  {one}" for one in left_out)
+        reasons = "\n".join(f"  {reason}" for reason in left_out)
         raise InputError(f"Nothing is left to report; {len(left_out)} left out:\n{reasons}")
     return Collection(tuple(methods), tuple(left_out))
 
@@ -235,11 +235,11 @@ def _check_sound(method: Method) -> None:
 
 def _targets(methods: Sequence[Method], source: str, metric: str) -> list[str]:
     codes = {
-        str(one["language"])
+        str(score["language"])
         for method in methods
         for run in method.runs
-        for one in run.scores
-        if (one["split"], one["metric"]) == (SPLIT, metric)
+        for score in run.scores
+        if (score["split"], score["metric"]) == (SPLIT, metric)
     }
     return sorted(codes - {source})
 
@@ -261,27 +261,27 @@ def _languages(
         for entry in stored_distances(method.runs[0].data):
             stored.setdefault((entry.name, entry.target), entry)
     notes: list[str] = []
-    found: dict[str, dict[str, float]] = {code: {} for code in targets}
+    distances: dict[str, dict[str, float]] = {code: {} for code in targets}
     for name in names:
         missing, entries = [], []
         for code in targets:
-            known = stored.get((name, code)) or _looked_up(source, code, name, imputed)
-            if known is None:
+            stored_distance = stored.get((name, code)) or _looked_up(source, code, name, imputed)
+            if stored_distance is None:
                 missing.append(code)
             else:
-                found[code][name] = known.value
-                entries.append(known)
+                distances[code][name] = stored_distance.value
+                entries.append(stored_distance)
         notes += distance_warnings(entries)
         if missing:
             notes.append(f"No {name} distance is known for {', '.join(missing)}: left out of what goes by it.")
     main = names[0]
-    middle = float(np.median([found[code][main] for code in of_baseline if main in found[code]] or [0.0]))
+    middle = float(np.median([distances[code][main] for code in of_baseline if main in distances[code]] or [0.0]))
 
     def group(code: str) -> str:
-        return ("far" if found[code][main] > middle else "near") if main in found[code] else ""
+        return ("far" if distances[code][main] > middle else "near") if main in distances[code] else ""
 
-    languages = [Language(code, name_of(code), group(code), found[code], _lineage(code)) for code in targets]
-    languages.sort(key=lambda one: (main not in one.far, one.far.get(main, 0.0), one.key))
+    languages = [Language(code, name_of(code), group(code), distances[code], _lineage(code)) for code in targets]
+    languages.sort(key=lambda language: (main not in language.far, language.far.get(main, 0.0), language.key))
     return tuple(languages), notes
 
 
@@ -303,19 +303,21 @@ def _lineage(code: str) -> tuple[str, ...]:
 
 def _short_names(methods: Sequence[Method]) -> list[str]:
     """Return names in which the keys of settings are as short as tells them apart: `dist_align (pooling=cls, layers=12)`."""
-    said = {key for one in methods for key in one.settings if f"({key}=" in one.name or f", {key}=" in one.name}
+    keys = {
+        key for method in methods for key in method.settings if f"({key}=" in method.name or f", {key}=" in method.name
+    }
     ends: dict[str, str] = {}
-    for key in said:
+    for key in keys:
         parts = key.split(".")
         tails = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
-        ends[key] = next(one for one in tails if sum(f".{other}".endswith(f".{one}") for other in said) == 1)
+        ends[key] = next(tail for tail in tails if sum(f".{key2}".endswith(f".{tail}") for key2 in keys) == 1)
     names = []
-    for one in methods:
-        name = one.name
+    for method in methods:
+        name = method.name
         for key, end in ends.items():
             name = name.replace(f"({key}=", f"({end}=").replace(f", {key}=", f", {end}=")
         names.append(name)
-    return names if len(set(names)) == len(names) else [one.name for one in methods]
+    return names if len(set(names)) == len(names) else [method.name for method in methods]
 
 
 def _studied(
@@ -325,9 +327,9 @@ def _studied(
     sound = tuple(run for run in method.runs if run.data["status"] != "collapsed")
     scores: dict[str, dict[int, float]] = {}
     for run in sound:
-        for one in run.scores:
-            if (one["split"], one["metric"]) == (SPLIT, metric):
-                scores.setdefault(str(one["language"]), {})[int(run.data["seed"])] = float(one["value"])
+        for score in run.scores:
+            if (score["split"], score["metric"]) == (SPLIT, metric):
+                scores.setdefault(str(score["language"]), {})[int(run.data["seed"])] = float(score["value"])
     layers, unread = layers_of(sound)
     curves, broken = curves_of(sound)
     diagnostics, odd = diagnostics_of(sound, targets)
@@ -339,7 +341,7 @@ def _studied(
         collapsed=tuple(run.data["seed"] for run in method.runs if run.data["status"] == "collapsed"),
         scores=scores,
         source=source,
-        effects={one.part: one for one in parts if one.method == method.name},
+        effects={part.part: part for part in parts if part.method == method.name},
         layers=layers,
         curves=tuple(curves),
         diagnostics=tuple(diagnostics),

@@ -41,7 +41,7 @@ def page_text(facts: Facts, sections: Sequence[Section]) -> str:
     """
     charts: list[dict[str, Any]] = []
     data: dict[str, Sequence[Row]] = {}
-    drawings = {figure.name: _drawn(figure, facts, charts, data) for one in sections for figure in one.figures}
+    drawings = {figure.name: _drawn(figure, facts, charts, data) for section in sections for figure in section.figures}
     script = f"{library()}\n{(_HERE / 'page.js').read_text(encoding='utf-8')}"
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -50,15 +50,17 @@ def page_text(facts: Facts, sections: Sequence[Section]) -> str:
     environment.filters["code"] = _with_code
     return environment.get_template("page.html.jinja").render(
         facts=facts,
-        runs=sum(len(one.method.runs) for one in facts.methods),
-        near=", ".join(one.name for one in facts.languages if one.group == "near"),
-        far=", ".join(one.name for one in facts.languages if one.group == "far"),
+        runs=sum(len(method.method.runs) for method in facts.methods),
+        near=", ".join(language.name for language in facts.languages if language.group == "near"),
+        far=", ".join(language.name for language in facts.languages if language.group == "far"),
         sections=sections,
         drawings=drawings,
         numbers={name: place for place, name in enumerate(drawings, start=1)},
-        shared=[one for one in _choices(sections) if one.name in _SHARED and len(one.options) > 1],
-        own=lambda figure: [one for one in figure.choices if one.name not in _SHARED and len(one.options) > 1],
-        label=lambda name: next(one for one in _choices(sections) if one.name == name),
+        shared=[choice for choice in _choices(sections) if choice.name in _SHARED and len(choice.options) > 1],
+        own=lambda figure: [
+            choice for choice in figure.choices if choice.name not in _SHARED and len(choice.options) > 1
+        ],
+        label=lambda name: next(choice for choice in _choices(sections) if choice.name == name),
         version=__version__,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -85,12 +87,12 @@ def _with_code(text: str) -> Markup:
 
 def _choices(sections: Sequence[Section]) -> list[Choice]:
     """Return the choices of all figures, each once."""
-    found: dict[str, Choice] = {}
+    choices: dict[str, Choice] = {}
     for section in sections:
         for figure in section.figures:
             for choice in figure.choices:
-                found.setdefault(choice.name, choice)
-    return list(found.values())
+                choices.setdefault(choice.name, choice)
+    return list(choices.values())
 
 
 def _drawn(

@@ -60,10 +60,10 @@ def write_figures(figures: tuple[Figure, ...], baseline: str, folder: Path) -> l
 
 def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
     """Return a figure for paper: the default of each choice, but for its panels, of which there is one per value."""
-    fixed = {"baseline": baseline, **{one.name: one.value for one in figure.choices}}
-    panels = [_panel(figure, {**fixed, **one}, title) for one, title in _panels(figure)]
+    fixed = {"baseline": baseline, **{choice.name: choice.value for choice in figure.choices}}
+    panels = [_panel(figure, {**fixed, **values}, title) for values, title in _panels(figure)]
     params = {param["name"]: param for panel in panels for param in panel.pop("params", [])}
-    whole = {
+    chart = {
         "$schema": alt.SCHEMA_URL,
         "params": list(params.values()),
         "concat": panels,
@@ -75,13 +75,13 @@ def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
         },
         "config": {**config(), "background": "white", "font": "Helvetica, Arial, sans-serif"},
     }
-    coloured: dict[str, Any] = _coloured(whole)
+    coloured: dict[str, Any] = _coloured(chart)
     return {**coloured, "datasets": dict(figure.data)}
 
 
 def _panels(figure: Figure) -> list[tuple[Mapping[str, str], str]]:
     """Return what is fixed in each panel, and its title: first what the page always shows, then what can be chosen."""
-    choice = next((one for one in figure.choices if one.name == figure.panels), None)
+    choice = next((choice for choice in figure.choices if choice.name == figure.panels), None)
     if choice is None:
         return [({}, "")]
     fixed = [(view.fixed, view.title) for view in figure.views if choice.name in view.fixed]

@@ -42,7 +42,7 @@ def configuration(facts: Facts) -> Section:
 def provenance(facts: Facts) -> Section:
     """Return what made every run, and how to make it again."""
     runs = [(method, run) for method in facts.methods for run in method.method.runs]
-    same, differing = _packages([run for _, run in runs])
+    shared, differing = _packages([run for _, run in runs])
     return Section(
         "provenance",
         "Provenance, and how to reproduce it",
@@ -53,11 +53,11 @@ def provenance(facts: Facts) -> Section:
             " anew by the first command of the list; no model or GPU is needed.",
             "To make a run anew, save its recipe (above) under its name and train it with its seed, as the list says. With the"
             " same packages, data and device the numbers are the same; the fingerprints tell whether model and data are.",
-            f"Packages of all runs: {', '.join(same)}." if same else "",
+            f"Packages of all runs: {', '.join(shared)}." if shared else "",
         ),
         tables=(_runs(runs), *([_versions(runs, differing)] if differing else [])),
         listings={
-            "Commands": "\n".join([_report_command(facts), *(_train_command(facts, *one) for one in runs)]) + "\n"
+            "Commands": "\n".join([_report_command(facts), *(_train_command(facts, *run) for run in runs)]) + "\n"
         },
     )
 
@@ -82,8 +82,10 @@ def _flat(table: Mapping[str, Any], before: tuple[str, ...]) -> Iterator[tuple[t
 
 def _recipe_file(facts: Facts, method: Studied) -> str:
     """Return where to save a method's recipe: its name is that of the file, so methods of one name need folders."""
-    name, *others = (str(one.method.runs[0].data["recipe"]["name"]) for one in (method, *facts.methods))
-    return f"recipes/{method.method.id}/{name}.toml" if others.count(name) > 1 else f"recipes/{name}.toml"
+    name, *other_names = (
+        str(each_method.method.runs[0].data["recipe"]["name"]) for each_method in (method, *facts.methods)
+    )
+    return f"recipes/{method.method.id}/{name}.toml" if other_names.count(name) > 1 else f"recipes/{name}.toml"
 
 
 def _report_command(facts: Facts) -> str:
@@ -97,28 +99,28 @@ def _train_command(facts: Facts, method: Studied, run: Result) -> str:
     command = shlex.join(["distxfer", "train", f"recipe={_recipe_file(facts, method)}", f"seed={run.data['seed']}"])
     stored = run.data["provenance"].get("command")
     original = shlex.join(map(str, stored)) if isinstance(stored, list) else ""
-    said = "" if original in ("", command) else f"  # it was: {original}"
-    return command + said.replace("\n", " ")
+    comment = "" if original in ("", command) else f"  # it was: {original}"
+    return command + comment.replace("\n", " ")
 
 
 def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
     rows = []
     for method, run in runs:
-        made = run.data["provenance"]
-        prints = made.get("fingerprints") if isinstance(made.get("fingerprints"), dict) else {}
-        commit = made.get("git_commit")
+        origin = run.data["provenance"]
+        prints = origin.get("fingerprints") if isinstance(origin.get("fingerprints"), dict) else {}
+        commit = origin.get("git_commit")
         rows.append(
             (
                 method.name,
                 run.data["seed"],
                 run.data["status"],
                 str(run.folder),
-                made.get("started"),
-                _minutes(made),
-                made.get("device"),
-                made.get("dtype"),
-                made.get("processes"),
-                None if commit is None else f"{str(commit)[:10]}{' (changed)' if made.get('git_dirty') else ''}",
+                origin.get("started"),
+                _minutes(origin),
+                origin.get("device"),
+                origin.get("dtype"),
+                origin.get("processes"),
+                None if commit is None else f"{str(commit)[:10]}{' (changed)' if origin.get('git_dirty') else ''}",
                 str(prints.get("model", ""))[:8] or None,
                 str(prints.get("task", ""))[:8] or None,
                 str(prints.get("parallel", ""))[:8] or None,
@@ -133,14 +135,14 @@ def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
         title="Runs",
         notes=(
             "model, task, parallel: the first 8 digits of the fingerprints. minutes: from start to end, measuring included.",
-            *corpora({method.name: [one.data for other, one in runs if other is method] for method, _ in runs}),
+            *corpora({method.name: [run.data for run_method, run in runs if run_method is method] for method, _ in runs}),
         ),
     )  # fmt: skip
 
 
-def _minutes(made: Mapping[str, Any]) -> str | None:
+def _minutes(origin: Mapping[str, Any]) -> str | None:
     try:
-        seconds = (datetime.fromisoformat(made["ended"]) - datetime.fromisoformat(made["started"])).total_seconds()
+        seconds = (datetime.fromisoformat(origin["ended"]) - datetime.fromisoformat(origin["started"])).total_seconds()
     except (KeyError, TypeError, ValueError):
         return None
     return f"{seconds / 60:.1f}"
@@ -150,19 +152,19 @@ def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
     """Return the packages that all runs have in one version, with it and Python's, and the names of the others."""
     versions: dict[str, set[str]] = {}
     for run in runs:
-        made = run.data["provenance"]
-        stored = made.get("packages")
-        own = {**(stored if isinstance(stored, dict) else {}), "python": made.get("python", "")}
-        for name, version in own.items():
+        origin = run.data["provenance"]
+        stored = origin.get("packages")
+        packages = {**(stored if isinstance(stored, dict) else {}), "python": origin.get("python", "")}
+        for name, version in packages.items():
             versions.setdefault(str(name), set()).add(str(version))
-    same = [f"{name} {next(iter(found))}" for name, found in versions.items() if len(found) == 1]
-    return same, [name for name, found in versions.items() if len(found) > 1]
+    shared = [f"{name} {next(iter(numbers))}" for name, numbers in versions.items() if len(numbers) == 1]
+    return shared, [name for name, numbers in versions.items() if len(numbers) > 1]
 
 
 def _versions(runs: Sequence[tuple[Studied, Result]], names: Sequence[str]) -> Table:
     rows = []
     for method, run in runs:
-        made = run.data["provenance"]
-        own = {**made.get("packages", {}), "python": made.get("python")}
-        rows.append((method.name, run.data["seed"], *(own.get(name) for name in names)))
+        origin = run.data["provenance"]
+        packages = {**origin.get("packages", {}), "python": origin.get("python")}
+        rows.append((method.name, run.data["seed"], *(packages.get(name) for name in names)))
     return Table(("method", "seed", *names), rows, title="Packages that differ between runs")

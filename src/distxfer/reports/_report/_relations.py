@@ -45,7 +45,7 @@ class Fit:
 class Related:
     """How one quantity goes with another over languages; `p_holm` is corrected over what it was tested together with."""
 
-    found: Correlation
+    correlation: Correlation
     p_holm: float | None
     fit: Fit | None
 
@@ -77,8 +77,11 @@ def without_gaps(facts: Facts) -> tuple[tuple[Studied, ...], tuple[str, ...]]:
 
     As in `compare`, a run that lacks more than half of the targets goes, rather than these.
     """
-    targets = [one.key for one in facts.languages]
-    seeds = {one.name: sorted({seed for own in one.scores.values() for seed in own}) for one in facts.methods}
+    targets = [language.key for language in facts.languages]
+    seeds = {
+        method.name: sorted({seed for by_seed in method.scores.values() for seed in by_seed})
+        for method in facts.methods
+    }
     lacking = {
         (method.name, seed): [code for code in targets if seed not in method.scores.get(code, {})]
         for method in facts.methods
@@ -87,28 +90,28 @@ def without_gaps(facts: Facts) -> tuple[tuple[Studied, ...], tuple[str, ...]]:
     sparse = {run for run, codes in lacking.items() if len(codes) > len(targets) / 2}
     gaps = {code for run, codes in lacking.items() if run not in sparse for code in codes}
     methods = []
-    for one in facts.methods:
-        kept = {seed for seed in seeds[one.name] if (one.name, seed) not in sparse}
+    for method in facts.methods:
+        full_seeds = {seed for seed in seeds[method.name] if (method.name, seed) not in sparse}
         scores = {
-            code: {seed: value for seed, value in own.items() if seed in kept}
-            for code, own in one.scores.items()
+            code: {seed: value for seed, value in by_seed.items() if seed in full_seeds}
+            for code, by_seed in method.scores.items()
             if code not in gaps
         }
-        effects = {code: effect for code, effect in one.effects.items() if kept and code not in gaps}
-        methods.append(replace(one, scores=scores, effects=effects))
+        effects = {code: effect for code, effect in method.effects.items() if full_seeds and code not in gaps}
+        methods.append(replace(method, scores=scores, effects=effects))
     runs = [f"seed {seed} of {name}" for name, seed in sorted(sparse)]
-    return tuple(methods), (*(one.name for one in facts.languages if one.key in gaps), *runs)
+    return tuple(methods), (*(language.name for language in facts.languages if language.key in gaps), *runs)
 
 
 def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, Related]:
     """Return how a value per target goes with each offered distance; Holm is over the distances."""
-    there = known(values)
+    defined = known(values)
     pairs = {}
     for name in facts.distances:
-        languages = [one for one in facts.languages if one.key in there and name in one.far]
+        languages = [language for language in facts.languages if language.key in defined and name in language.far]
         pairs[name] = (
-            [one.far[name] for one in languages],
-            [there[one.key] for one in languages],
+            [language.far[name] for language in languages],
+            [defined[language.key] for language in languages],
             _groups(languages),
         )
     return _related(pairs, fit=True)
@@ -119,26 +122,31 @@ def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None
 
     Holm is over all layers and distances, and for transfer over the layers: the figure of Philippy et al. 2023.
     """
-    drift = {one.key: found for one in facts.languages if (found := method.drift(one.key)) is not None}
-    transfer = known({one.key: method.transfer(one.key) for one in facts.languages})
+    drift = {language.key: layers for language in facts.languages if (layers := method.drift(language.key)) is not None}
+    transfer = known({language.key: method.transfer(language.key) for language in facts.languages})
     columns: dict[int | None, dict[str, float]] = {
         layer: known({key: float(values[layer]) for key, values in drift.items() if layer < len(values)})
         for layer in range(1, method.depth + 1)
     }
     columns[None] = known({key: float(values[1:].mean()) for key, values in drift.items() if len(values) > 1})
-    far = {name: {one.key: one.far[name] for one in facts.languages if name in one.far} for name in facts.distances}
+    far = {
+        name: {language.key: language.far[name] for language in facts.languages if name in language.far}
+        for name in facts.distances
+    }
 
-    def pairs(others: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, int | None], _Pairs]:
-        found = {}
-        for name, other in others.items():
+    def pairs(quantities: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, int | None], _Pairs]:
+        by_name = {}
+        for name, quantity in quantities.items():
             for layer, column in columns.items():
-                languages = [one for one in facts.languages if one.key in column and one.key in other]
-                found[name, layer] = (
-                    [other[one.key] for one in languages],
-                    [column[one.key] for one in languages],
+                languages = [
+                    language for language in facts.languages if language.key in column and language.key in quantity
+                ]
+                by_name[name, layer] = (
+                    [quantity[language.key] for language in languages],
+                    [column[language.key] for language in languages],
                     _groups(languages),
                 )
-        return found
+        return by_name
 
     return _related(pairs(far), fit=False) | _related(pairs({"transfer": transfer}), fit=False)
 
@@ -146,25 +154,27 @@ def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None
 def _groups(languages: Sequence[Language]) -> list[tuple[str, ...]]:
     """Return what keeps languages together in permutations; of codes that nobody knows, what is known of their families."""
     try:
-        return permutation_groups([one.key for one in languages])
+        return permutation_groups([language.key for language in languages])
     except InputError:
-        return [one.lineage for one in languages]
+        return [language.lineage for language in languages]
 
 
 def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:
-    found = {name: correlate(x, y, groups=groups, draws=_DRAWS) for name, (x, y, groups) in pairs.items()}
-    adjusted = iter(holm([one.p for one in found.values() if one.p is not None]))
+    correlations = {name: correlate(x, y, groups=groups, draws=_DRAWS) for name, (x, y, groups) in pairs.items()}
+    adjusted = iter(holm([correlation.p for correlation in correlations.values() if correlation.p is not None]))
     return {
         name: Related(
-            one,
-            None if one.p is None else next(adjusted),
+            correlation,
+            None if correlation.p is None else next(adjusted),
             fit_line(pairs[name][0], pairs[name][1]) if fit else None,
         )
-        for name, one in found.items()
+        for name, correlation in correlations.items()
     }
 
 
 def permutations(related: Iterable[Mapping[Any, Related]]) -> str:
     """Return within what languages changed places, by the number of languages that each correlation is over."""
-    sizes = sorted({one.found.n for by in related for one in by.values() if one.found.p is not None})
+    sizes = sorted(
+        {relation.correlation.n for by in related for relation in by.values() if relation.correlation.p is not None}
+    )
     return " or ".join(dict.fromkeys(map(permuted_within, sizes))) or permuted_within(0)

@@ -45,7 +45,7 @@ class Layers:
 
 def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
     """Return the measurements of a method's runs, and one line for each run without any that can be read."""
-    found: dict[Key, list[Array]] = defaultdict(list)
+    by_key: dict[Key, list[Array]] = defaultdict(list)
     sizes: dict[str, set[int]] = defaultdict(set)
     left_out = []
     for run in runs:
@@ -58,10 +58,12 @@ def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
         for row in rows:
             by_layer[row.measure, row.moment, row.language][row.layer] = row.value
             sizes[row.measure].add(row.n)
-        for key, own in by_layer.items():
-            found[key].append(np.array([own.get(layer, np.nan) for layer in range(max(own) + 1)]))
-    depth = {key: max(len(one) for one in arrays) for key, arrays in found.items()}
-    means = {key: np.mean([one for one in arrays if len(one) == depth[key]], axis=0) for key, arrays in found.items()}
+        for key, values in by_layer.items():
+            by_key[key].append(np.array([values.get(layer, np.nan) for layer in range(max(values) + 1)]))
+    depth = {key: max(len(array) for array in arrays) for key, arrays in by_key.items()}
+    means = {
+        key: np.mean([array for array in arrays if len(array) == depth[key]], axis=0) for key, arrays in by_key.items()
+    }
     return Layers(means, {name: (min(all_of), max(all_of)) for name, all_of in sizes.items()}), left_out
 
 
@@ -71,7 +73,7 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
     A point is the mean over one of 25 equal parts of the training. A run without a log (they are large, and not needed
     for anything else) is simply not there; steps count on from phase to phase.
     """
-    found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    by_name: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
     left_out = []
     for run in runs:
         path = run.folder / "log.jsonl"
@@ -80,12 +82,12 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
         try:
             check_file(path)
             for name, points in _points(_entries(path), ("loss", "term/")).items():
-                found[_curve_name(name)].append(_binned(points))
+                by_name[_curve_name(name)].append(_binned(points))
         except InputError as error:
             left_out.append(str(error))
         except _UNREADABLE as error:
             left_out.append(f"`{path}` cannot be read ({reason(error)}).")
-    return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
+    return [_over_seeds(name, of_runs) for name, of_runs in by_name.items()], left_out
 
 
 def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list[Curve], list[str]]:
@@ -96,17 +98,17 @@ def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list
     Named `gradient/TERM/cosine`, `gradient/TERM/share`, `sample/drift` and `sample/retrieval`, with ` in PHASE` where a run
     has several phases, each of which counts its steps from 0.
     """
-    found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    by_name: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
     left_out = []
     for run in runs:
         try:
-            own = _diagnostics(run, targets)
+            diagnostics = _diagnostics(run, targets)
         except _UNREADABLE as error:
             left_out.append(f"`diagnostics` of `{run.folder / 'result.json'}` cannot be read ({reason(error)}).")
             continue
-        for name, points in own.items():
-            found[name].append(points)
-    return [_over_seeds(name, of_runs) for name, of_runs in found.items()], left_out
+        for name, points in diagnostics.items():
+            by_name[name].append(points)
+    return [_over_seeds(name, of_runs) for name, of_runs in by_name.items()], left_out
 
 
 def huge_costs(runs: Sequence[Result]) -> list[str]:
@@ -129,17 +131,17 @@ def as_float(value: object) -> float | None:
 
 def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, tuple[Array, Array]]:
     """Return the steps and values of what was looked at in one run."""
-    found = {}
+    by_name = {}
     stored = run.data.get("diagnostics")
-    entries = [one for one in stored if isinstance(one, dict)] if isinstance(stored, list) else []
-    phases = list(dict.fromkeys(str(one.get("phase")) for one in entries))
+    entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
+    phases = list(dict.fromkeys(str(entry.get("phase")) for entry in entries))
     for phase in phases:
-        own = [{**one, **_means(one, targets)} for one in entries if str(one.get("phase")) == phase]
-        for name, points in _points(own, ("gradient/", "sample/")).items():
+        phase_entries = [{**entry, **_means(entry, targets)} for entry in entries if str(entry.get("phase")) == phase]
+        for name, points in _points(phase_entries, ("gradient/", "sample/")).items():
             steps, values = zip(*points, strict=True)
             named = f"{name} in {phase}" if len(phases) > 1 else name
-            found[named] = np.array(steps, dtype=float), np.array(values)
-    return found
+            by_name[named] = np.array(steps, dtype=float), np.array(values)
+    return by_name
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
@@ -155,35 +157,37 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 def _points(entries: Iterable[dict[str, Any]], starts: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
     """Return the (step, value) pairs of every number whose name starts so."""
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for entry in entries:
         for key, value in entry.items():
-            known = isinstance(value, int | float) and isfinite(value) and "step" in entry
-            if known and key.startswith(starts):
-                found[key].append((float(entry["step"]), float(value)))
-    return found
+            finite = isinstance(value, int | float) and isfinite(value) and "step" in entry
+            if finite and key.startswith(starts):
+                points[key].append((float(entry["step"]), float(value)))
+    return points
 
 
 def _means(entry: Mapping[str, Any], targets: Sequence[str]) -> dict[str, float]:
     """Return the mean over the targets of the drift and the retrieval that an entry has."""
-    found = {}
-    for what in ("drift", "retrieval"):
-        values = [entry[f"{what}/{code}"] for code in targets if isinstance(entry.get(f"{what}/{code}"), int | float)]
+    means = {}
+    for measure in ("drift", "retrieval"):
+        values = [
+            entry[f"{measure}/{code}"] for code in targets if isinstance(entry.get(f"{measure}/{code}"), int | float)
+        ]
         if values:
-            found[f"sample/{what}"] = fmean(values)
-    return found
+            means[f"sample/{measure}"] = fmean(values)
+    return means
 
 
 def _curve_name(key: str) -> str:
     """Return how a number of the log is called: `term/align/cosine` is `align: cosine`."""
     if not key.startswith("term/"):
         return "objective"
-    name, _, what = key.removeprefix("term/").rpartition("/")
-    return f"{name}: {what}" if name else what
+    name, _, quantity = key.removeprefix("term/").rpartition("/")
+    return f"{name}: {quantity}" if name else quantity
 
 
 def _binned(points: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
-    steps, values = (np.array(one) for one in zip(*points, strict=True))
+    steps, values = (np.array(axis) for axis in zip(*points, strict=True))
     parts = np.array_split(np.arange(len(steps)), min(_BINS, len(steps)))
     return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
 
@@ -191,16 +195,16 @@ def _binned(points: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
 def _over_seeds(name: str, runs: Sequence[tuple[Array, Array]]) -> Curve:
     """Return the curve of the runs that have as many points as the longest one."""
     longest = max(len(steps) for steps, _ in runs)
-    whole = [one for one in runs if len(one[0]) == longest]
-    steps = np.mean([one for one, _ in whole], axis=0)
-    values = np.array([one for _, one in whole])
+    complete = [run for run in runs if len(run[0]) == longest]
+    steps = np.mean([steps for steps, _ in complete], axis=0)
+    values = np.array([values for _, values in complete])
     return Curve(
         name,
         _floats(steps),
         mean=_floats(values.mean(axis=0)),
         low=_floats(values.min(axis=0)),
         high=_floats(values.max(axis=0)),
-        n_seeds=len(whole),
+        n_seeds=len(complete),
     )
 
 

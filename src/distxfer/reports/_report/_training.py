@@ -63,11 +63,12 @@ _COLOURS = (
 
 def curves(facts: Facts) -> Section:
     """Return the objective and every term over the steps, from the logs that are there."""
-    found = {
-        one.name: {curve.name: curve for curve in (*one.curves, *_sampled(one.diagnostics))} for one in facts.methods
+    by_method = {
+        method.name: {curve.name: curve for curve in (*method.curves, *_sampled(method.diagnostics))}
+        for method in facts.methods
     }
-    names = list(dict.fromkeys(name for own in found.values() for name in own))
-    missing = [one.name for one in facts.methods if not one.curves]
+    names = list(dict.fromkeys(name for by_name in by_method.values() for name in by_name))
+    missing = [method.name for method in facts.methods if not method.curves]
     notes = [
         f"No log.jsonl is beside the results of {', '.join(missing)}: their objective and terms cannot be drawn. Copy the"
         " run folders with their logs to see them."
@@ -83,8 +84,8 @@ def curves(facts: Facts) -> Section:
         return Section("curves", "Learning curves", tuple(notes) or ("Nothing was logged.",))
     rows = [
         {"m": method, "t": name, **_points(curve), "n": curve.n_seeds}
-        for method, own in found.items()
-        for name, curve in own.items()
+        for method, by_name in by_method.items()
+        for name, curve in by_name.items()
     ]
     return Section(
         "curves",
@@ -100,14 +101,14 @@ def curves(facts: Facts) -> Section:
                 panels="term",
             ),
         ),
-        tables=(_curve_table(found),),
+        tables=(_curve_table(by_method),),
         commands=("cat RUN/log.jsonl  # one line per step; `diagnostics` in RUN/result.json has what was sampled",),
     )
 
 
 def gradients(facts: Facts) -> Section | None:
     """Return the cosine of every term's gradient with the task's, None where none was looked at."""
-    found = {
+    by_method = {
         method.name: {
             curve.name.removeprefix("gradient/").replace("/cosine", ""): curve
             for curve in method.diagnostics
@@ -115,13 +116,13 @@ def gradients(facts: Facts) -> Section | None:
         }
         for method in facts.methods
     }
-    with_any = [name for name, own in found.items() if own]
+    with_any = [name for name, by_term in by_method.items() if by_term]
     if not with_any:
         return None
     rows = [
         {"m": method, "t": term, **_points(curve), "n": curve.n_seeds}
-        for method, own in found.items()
-        for term, curve in own.items()
+        for method, by_term in by_method.items()
+        for term, curve in by_term.items()
     ]
     choice = Choice("gradients", "Method", {name: name for name in with_any})
     return Section(
@@ -138,14 +139,14 @@ def gradients(facts: Facts) -> Section | None:
             Figure(
                 "gradient-cosines",
                 "Lines of the cosine of each term's gradient with the task's, over the steps.",
-                lambda pick: _cosine_chart(pick, {name: list(own) for name, own in found.items()}),
+                lambda pick: _cosine_chart(pick, {name: list(by_term) for name, by_term in by_method.items()}),
                 {"cosines": rows},
                 choices=(choice,),
                 views=(View(title_of="gradients"),),
                 panels="gradients",
             ),
         ),
-        tables=(_gradient_table(facts, found),),
+        tables=(_gradient_table(facts, by_method),),
         commands=("cat RUN/result.json  # `diagnostics`: gradient/TERM/cosine and gradient/TERM/share by step",),
     )
 
@@ -186,10 +187,10 @@ def cost(facts: Facts) -> Section:
 def _sampled(diagnostics: Sequence[Curve]) -> list[Curve]:
     """Return what was sampled while training, under names that say what it is."""
     return [
-        Curve(label + one.name.removeprefix(start), one.steps, one.mean, one.low, one.high, one.n_seeds)
-        for one in diagnostics
+        Curve(label + curve.name.removeprefix(start), curve.steps, curve.mean, curve.low, curve.high, curve.n_seeds)
+        for curve in diagnostics
         for start, label in _SAMPLED.items()
-        if one.name.startswith(start)
+        if curve.name.startswith(start)
     ]
 
 
@@ -206,7 +207,7 @@ def _curve_chart(pick: Pick) -> Drawn:
     shown = tooltip(("m", "method"), ("x", "step", ".0f"), ("v", "mean", ".3~g"), ("n", "seeds"))
     band, line = _band_and_line(chosen, "", colour)
     points = line.mark_point(size=25, filled=True, opacity=1).encode(shape=pair_shape(pick), tooltip=shown)
-    others = (
+    other_lines = (
         chart("curves")
         .transform_filter(
             f"datum.t === {pick['term']} && datum.m !== {pick['method']} && datum.m !== {pick['baseline']}"
@@ -216,16 +217,16 @@ def _curve_chart(pick: Pick) -> Drawn:
         .encode(x="x:Q", y=alt.Y("v:Q", title=None), detail="m:N", tooltip=tooltip(("m", "method")))
     )
     return alt.layer(
-        others, band, line.mark_line(strokeWidth=2, aria=False).encode(strokeDash=pair_dash()), points
+        other_lines, band, line.mark_line(strokeWidth=2, aria=False).encode(strokeDash=pair_dash()), points
     ).properties(height=300, title=alt.TitleParams(text=alt.ExprRef(pick["term"]), anchor="start"))
 
 
 def _cosine_chart(pick: Pick, by_method: Mapping[str, Sequence[str]]) -> Drawn:
     chosen = chart("cosines").transform_filter(f"datum.m === {pick['gradients']}")
-    terms = list(dict.fromkeys(term for own in by_method.values() for term in own))
+    terms = list(dict.fromkeys(term for method_terms in by_method.values() for term in method_terms))
     places = range(len(terms))
-    there = alt.ExprRef(f"{json.dumps(by_method)}[{pick['gradients']}]")
-    legend = alt.Legend(title=None, values=there)
+    method_terms = alt.ExprRef(f"{json.dumps(by_method)}[{pick['gradients']}]")
+    legend = alt.Legend(title=None, values=method_terms)
     colours, shapes = ([kinds[place % 7] for place in places] for kinds in (_COLOURS, SHAPES))
     colour = alt.Color("t:N", scale=alt.Scale(domain=terms, range=colours), legend=legend)
     shape = alt.Shape("t:N", scale=alt.Scale(domain=terms, range=shapes), legend=legend)
@@ -285,19 +286,19 @@ def _title(quantity: str) -> Any:
 
 def _costs(stored: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a run's cost, with the forward passes in all."""
-    found = {name: value for name in stored if name in _COST and (value := as_float(stored[name])) is not None}
+    costs = {name: value for name in stored if name in _COST and (value := as_float(stored[name])) is not None}
     per_step = as_float(stored.get("forwards_per_step"))
-    if per_step is not None and "steps" in found:
-        found["forwards"] = per_step * found["steps"]
-    return found
+    if per_step is not None and "steps" in costs:
+        costs["forwards"] = per_step * costs["steps"]
+    return costs
 
 
-def _curve_table(found: Mapping[str, Mapping[str, Curve]]) -> Table:
-    longest = max(len(curve.mean) for own in found.values() for curve in own.values())
+def _curve_table(by_method: Mapping[str, Mapping[str, Curve]]) -> Table:
+    longest = max(len(curve.mean) for by_name in by_method.values() for curve in by_name.values())
     rows = [
         (method, name, curve.n_seeds, *numbers(curve.mean), *[None] * (longest - len(curve.mean)))
-        for method, own in found.items()
-        for name, curve in own.items()
+        for method, by_name in by_method.items()
+        for name, curve in by_name.items()
     ]
     return Table(
         ("method", "quantity", "seeds", *(f"{place}" for place in range(1, longest + 1))),
@@ -309,11 +310,11 @@ def _curve_table(found: Mapping[str, Mapping[str, Curve]]) -> Table:
     )
 
 
-def _gradient_table(facts: Facts, found: Mapping[str, Mapping[str, Curve]]) -> Table:
+def _gradient_table(facts: Facts, by_method: Mapping[str, Mapping[str, Curve]]) -> Table:
     rows = []
     for method in facts.methods:
-        shares = {one.name: one for one in method.diagnostics if "/share" in one.name}
-        for term, curve in found[method.name].items():
+        shares = {curve.name: curve for curve in method.diagnostics if "/share" in curve.name}
+        for term, curve in by_method[method.name].items():
             name, separator, phase = term.partition(" in ")
             share = shares.get(f"gradient/{name}/share{separator}{phase}")
             rows.append(
@@ -338,10 +339,10 @@ def _gradient_table(facts: Facts, found: Mapping[str, Mapping[str, Curve]]) -> T
 def _cost_table(facts: Facts) -> Table:
     rows = []
     for method in facts.methods:
-        own = [_costs(run.data["cost"]) for run in method.sound]
+        costs = [_costs(run.data["cost"]) for run in method.sound]
         cells = []
         for name in _COST:
-            values = [one[name] for one in own if name in one]
+            values = [run_costs[name] for run_costs in costs if name in run_costs]
             cells.append(f"{fmean(values):,.0f}" if values else None)
-        rows.append((method.name, len(own), *cells))
+        rows.append((method.name, len(costs), *cells))
     return Table(("method", "runs", *_COST.values()), rows, title="Mean cost of a run")

@@ -91,10 +91,11 @@ def _values(facts: Facts, method: Studied, measure: str) -> dict[str, float | No
     """Return a value per target, in percent or points."""
     if measure == "gain":
         return {code: 100 * part.test.effect for code, part in method.effects.items()}
-    found = {
-        one.key: method.transfer(one.key) if measure == "transfer" else method.score(one.key) for one in facts.languages
+    fractions = {
+        language.key: method.transfer(language.key) if measure == "transfer" else method.score(language.key)
+        for language in facts.languages
     }
-    return {code: None if value is None else 100 * value for code, value in found.items()}
+    return {code: None if value is None else 100 * value for code, value in fractions.items()}
 
 
 def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
@@ -116,34 +117,37 @@ def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
 
 def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]:
     return [
-        {"m": method, "w": measure, "d": distance} | {name: number(value, 5) for name, value in vars(one.fit).items()}
+        {"m": method, "w": measure, "d": distance}
+        | {name: number(value, 5) for name, value in vars(relation.fit).items()}
         for (method, measure), by in related.items()
-        for distance, one in by.items()
-        if one.fit is not None
+        for distance, relation in by.items()
+        if relation.fit is not None
     ]
 
 
 def _said(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> dict[str, dict[str, dict[str, str]]]:
     """Return what the legend says of each method: its correlation by measure and distance."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    by_method: dict[str, dict[str, dict[str, str]]] = {}
     for (method, measure), by in related.items():
-        found.setdefault(method, {})[measure] = {distance: _correlation(one) for distance, one in by.items()}
-    return found
+        by_method.setdefault(method, {})[measure] = {
+            distance: _correlation(relation) for distance, relation in by.items()
+        }
+    return by_method
 
 
-def _correlation(one: Related) -> str:
-    if one.found.r is None:
+def _correlation(relation: Related) -> str:
+    if relation.correlation.r is None:
         return "no correlation"
-    p = "no p" if one.p_holm is None else p_phrase(one.p_holm)
-    return f"ρ = {one.found.r:+.2f}, {p}".replace("-", "−")
+    p = "no p" if relation.p_holm is None else p_phrase(relation.p_holm)
+    return f"ρ = {relation.correlation.r:+.2f}, {p}".replace("-", "−")
 
 
-def _chart(pick: Pick, labels: Mapping[str, str], said: Mapping[str, Any]) -> Drawn:
+def _chart(pick: Pick, labels: Mapping[str, str], correlations: Mapping[str, Any]) -> Drawn:
     measure, distance = pick["measure"], pick["distance"]
-    more = f"(((said[NAME] || {{}})[{measure}] || {{}})[{distance}] || '–')"
+    correlation = f"(((said[NAME] || {{}})[{measure}] || {{}})[{distance}] || '–')"
     x = alt.X("x:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False, padding=12))
-    colour = pair_colour(pick, more)
+    colour = pair_colour(pick, correlation)
     lines = (
         of_pair("fits", pick)
         .transform_filter(f"datum.w === {measure} && datum.d === {distance}")
@@ -176,7 +180,7 @@ def _chart(pick: Pick, labels: Mapping[str, str], said: Mapping[str, Any]) -> Dr
         lines.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=colour, strokeDash=pair_dash()),
         points.mark_text(dx=7, dy=-7, align="left", fontSize=10, aria=False).encode(x=x, y=y, text="k:N", color=colour),
         points.mark_point(size=60, filled=True, opacity=1).encode(
-            x=x, y=y, color=colour, shape=pair_shape(pick, more), tooltip=shown
+            x=x, y=y, color=colour, shape=pair_shape(pick, correlation), tooltip=shown
         ),
     ).properties(
         height=_HEIGHT,
@@ -185,7 +189,7 @@ def _chart(pick: Pick, labels: Mapping[str, str], said: Mapping[str, Any]) -> Dr
             anchor="start",
         ),
     )
-    return layers.add_params(alt.param(name="said", value=dict(said)))
+    return layers.add_params(alt.param(name="said", value=dict(correlations)))
 
 
 def _without(left_out: Sequence[str]) -> list[str]:
@@ -196,10 +200,15 @@ def _without(left_out: Sequence[str]) -> list[str]:
 
 def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]:
     """Say how large a correlation would have to be."""
-    found = [one.found for by in related.values() for one in by.values() if one.found.detectable is not None]
-    if not found:
+    correlations = [
+        relation.correlation
+        for by in related.values()
+        for relation in by.values()
+        if relation.correlation.detectable is not None
+    ]
+    if not correlations:
         return []
-    weakest = max(found, key=lambda one: one.detectable or 0.0)
+    weakest = max(correlations, key=lambda correlation: correlation.detectable or 0.0)
     return [
         f"With {weakest.n} independent languages the smallest |ρ| that is found with 80 % power is"
         f" {weakest.detectable:.2f}; families raise it. A smaller one that is not significant says little."
@@ -212,17 +221,22 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
             method,
             labels[measure],
             distance,
-            None if one.fit is None else f"{one.fit.slope:+.2f}",
-            one.found.r,
-            one.found.p,
-            one.p_holm,
-            one.found.n,
-            one.found.n_groups,
+            None if relation.fit is None else f"{relation.fit.slope:+.2f}",
+            relation.correlation.r,
+            relation.correlation.p,
+            relation.p_holm,
+            relation.correlation.n,
+            relation.correlation.n_groups,
         )
         for (method, measure), by in related.items()
-        for distance, one in by.items()
+        for distance, relation in by.items()
     ]
-    reasons = dict.fromkeys(one.found.reason for by in related.values() for one in by.values() if one.found.reason)
+    reasons = dict.fromkeys(
+        relation.correlation.reason
+        for by in related.values()
+        for relation in by.values()
+        if relation.correlation.reason
+    )
     return Table(
         ("method", "what", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "groups"),
         rows,
@@ -241,15 +255,18 @@ def _languages(facts: Facts, labels: dict[str, str]) -> Table:
         rows += [
             (
                 method.name,
-                one.key,
-                one.name,
-                one.group or None,
-                one.far.get(facts.main_distance),
-                *(None if (value := columns[measure].get(one.key)) is None else f"{value:.1f}" for measure in labels),
-                len(method.scores.get(one.key, {})),
-                *([cut.get(method.name, {}).get(one.key, "")] if cut_anywhere else []),
+                language.key,
+                language.name,
+                language.group or None,
+                language.far.get(facts.main_distance),
+                *(
+                    None if (value := columns[measure].get(language.key)) is None else f"{value:.1f}"
+                    for measure in labels
+                ),
+                len(method.scores.get(language.key, {})),
+                *([cut.get(method.name, {}).get(language.key, "")] if cut_anywhere else []),
             )
-            for one in facts.languages
+            for language in facts.languages
         ]
     columns_shown = ("method", "language", "name", "group", facts.main_distance, *labels.values(), "seeds")
     notes = dict.fromkeys(note for method in facts.methods if method.sound for note in cut_notes(method.sound[0]))
