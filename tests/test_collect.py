@@ -1,15 +1,20 @@
 """Finished runs gathered into methods: by which names, in which order, under which labels, and what is left out."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pandas
 import pytest
 
+from distxfer import load_results
 from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, changed, result, run, write
 from helpers import message
 
+REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 SCORES = dict.fromkeys(FAR, 0.5)
 
 
@@ -245,6 +250,49 @@ def test_runs_deeper_than_a_recipe_and_an_id_belong_to_another_folder_of_runs(re
     assert message(collect, ["a"], deep) == (
         f"`a` has no runs of its own; there are some in `{deep / 'a' / 'b'}`. Say `--results {deep / 'a' / 'b'}`."
     )
+
+
+def test_all_scores_are_one_tidy_table(results):
+    runs = load_results(str(results), "plain", "align/bbbb0000")
+    rows = runs.scores.query("run.str.endswith('aaaa0000-s10') and metric == 'accuracy'")
+    assert rows.to_dict("records")[:2] == [
+        {
+            "run": str(results / "plain" / "aaaa0000-s10"), "method": "plain", "recipe": "plain", "id": "aaaa0000", "seed": 10,
+            "source": "eng", "model": "tiny", "task": "toy", "status": "done", "language": "eng", "split": "test",
+            "metric": "accuracy", "value": 0.9, "n": 100, "distance": 0.0, "near_or_far": "source",
+        },
+        {
+            "run": str(results / "plain" / "aaaa0000-s10"), "method": "plain", "recipe": "plain", "id": "aaaa0000", "seed": 10,
+            "source": "eng", "model": "tiny", "task": "toy", "status": "done", "language": "deu", "split": "test",
+            "metric": "accuracy", "value": 0.5, "n": 100, "distance": FAR["deu"], "near_or_far": "near",
+        },
+    ]  # fmt: skip
+    assert dict(zip(rows["language"], rows["near_or_far"], strict=True)) == {
+        "eng": "source", "deu": "near", "fra": "near", "tur": "far", "jpn": "far",
+    }  # fmt: skip
+    assert runs.scores.groupby(["recipe", "id", "seed"]).size().to_dict() == {
+        ("plain", "aaaa0000", 2): 10, ("plain", "aaaa0000", 10): 10, ("align", "bbbb0000", 0): 10,
+    }  # fmt: skip
+
+
+def test_measurements_and_predictions_have_the_columns_of_their_run(tmp_path):
+    for seed in (0, 1):
+        shutil.copytree(next((REFERENCE / "plain").glob(f"*-s{seed}")), tmp_path / "plain" / f"0d6ba955-s{seed}")
+    runs = load_results(tmp_path)
+    for table, name in ((runs.measurements, "measurements"), (runs.predictions, "predictions")):
+        assert list(table)[:9] == list(runs.scores)[:9]
+        for folder, rows in table.groupby("run"):
+            columns = list(table)[9:]
+            stored = pandas.read_parquet(Path(folder) / f"{name}.parquet", columns=columns).astype(
+                table.dtypes[columns]
+            )
+            pandas.testing.assert_frame_equal(rows[columns].reset_index(drop=True), stored)
+            assert {str(seed) for seed in rows["seed"]} == {folder[-1]}
+    right = runs.predictions.eval("label == prediction").groupby(
+        [runs.predictions["run"], runs.predictions["language"]]
+    )
+    accuracy = runs.scores.query("split == 'test' and metric == 'accuracy'").set_index(["run", "language"])["value"]
+    assert right.mean().to_dict() == pytest.approx(accuracy.to_dict())
 
 
 def test_comparing_and_reporting_need_no_torch():

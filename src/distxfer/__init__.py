@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distxfer.languages import distance as distance
     from distxfer.measure import cka as cka
     from distxfer.reports import report as report
+    from distxfer.results.collect import load_results as load_results
     from distxfer.results.result import Result as Result
     from distxfer.results.result import read_result as read_result
     from distxfer.results.score_tables import read_scores as read_scores
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "InputError": "errors", "RunError": "errors", "Result": "results.result", "compare": "analysis.compare",
-    "load_recipe": "config.recipe", "read_result": "results.result", "read_scores": "results.score_tables",
-    "sweep": "sweeps.sweep", "train": "runs.run", "distance": "languages", "cka": "measure", "report": "reports",
+    "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
+    "read_scores": "results.score_tables", "sweep": "sweeps.sweep", "train": "runs.run", "distance": "languages",
+    "cka": "measure", "report": "reports",
 }  # fmt: skip
 
 

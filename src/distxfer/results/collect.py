@@ -4,15 +4,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from glob import escape
 from os.path import expanduser, isdir, isfile  # those of `Path` raise where a name is too long, or has no such user
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 from distxfer.results.result import Result, read_result
 from distxfer.results.score_tables import LARGEST
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
 _LEVELS = ("[!.]*", "*/[!.]*")  # where they lie in a folder of runs; a hidden one is a run that is being made again
@@ -59,10 +63,54 @@ class Method:
 
 @dataclass(frozen=True)
 class Collection:
-    """Methods, in the order asked for; `left_out` has one line for each result that is none, or not there yet."""
+    """Finished runs as methods, in the order asked for, and as tidy tables.
+
+    `left_out` has one line for each folder that holds no finished or no readable result. Every table has the columns of the
+    run: `run` (its folder), `method` (unique; see `Method.name`), `recipe`, `id`, `seed`, `source`, `model`, `task` and
+    `status` (`done` or `collapsed`).
+    """
 
     methods: tuple[Method, ...]
     left_out: tuple[str, ...]
+
+    @cached_property
+    def scores(self) -> "pd.DataFrame":
+        """One row per run, `language`, `split` and `metric`: `value` (a fraction), `n`, `distance` and `near_or_far`.
+
+        `distance` is the language's from the source, as stored in the run (0 for the source, NaN where it is unknown);
+        `near_or_far` is `near` up to the median over the run's targets, else `far`, and `source` for the source.
+        """
+        from distxfer.results.tables import score_table
+
+        return score_table(self.methods)
+
+    @cached_property
+    def measurements(self) -> "pd.DataFrame":
+        """One row per run, `measure`, `layer`, `language` and `moment` (`before` or `after` training): `value` and `n`."""
+        from distxfer.results.tables import measurement_table
+
+        return measurement_table(self.methods)
+
+    @cached_property
+    def predictions(self) -> "pd.DataFrame":
+        """One row per run and test example: `language`, `example_id`, `label`, `prediction`."""
+        from distxfer.results.tables import prediction_table
+
+        return prediction_table(self.methods)
+
+
+def load_results(results: str | Path = "results", *names: str) -> Collection:
+    """Return the finished runs below a folder, or those that the names select, as tidy pandas tables.
+
+    The tables are `scores`, `measurements` and `predictions` (see `Collection`). Names are as in `distxfer compare`.
+
+        runs = distxfer.load_results("results")
+        test = runs.scores.query("split == 'test' and metric == 'accuracy' and status == 'done'")
+        test.pivot_table(index="method", columns="near_or_far", values="value")
+
+    Raises InputError if a name selects nothing, or nothing that is finished.
+    """
+    return collect(names, Path(results))
 
 
 def collect(names: Sequence[str], results: Path) -> Collection:
