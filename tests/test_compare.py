@@ -246,9 +246,12 @@ def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance(tmp_path):
     [
         (
             ["--distance", "syntactic", "--matrix", "m.csv"],
-            "`--distance` and `--matrix` both say what is near. Keep one of them.",
+            "`--distance` and `--matrix` both define the distance. Keep one of them.",
         ),
-        (["--observed", "--matrix", "m.csv"], "`--observed` and `--matrix` both say what is near. Keep one of them."),
+        (
+            ["--observed", "--matrix", "m.csv"],
+            "`--observed` and `--matrix` both define the distance. Keep one of them.",
+        ),
         (["--distance", "syn"], "Distance `syn` is not known."),
         (["--matrix", "none.csv"], "Distance table `none.csv` is not a file."),
         (["--source", "tur"], None),

@@ -108,16 +108,15 @@ def test_two_single_runs_are_still_compared_on_their_predictions(cli):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--by", "language", "--table", "x.csv"], "`--by` goes with recipes and runs, whose settings are known; a table has"
-         " none. Leave it out."),
-        (["plain", "--table", "x.csv", "--baseline", "plain"], "`compare` was given a table and `plain`; expected one of the two."
-         " Leave the other out."),
-        (["plain", "align", "--paired"], "`--paired` goes with `--table`; runs say of themselves what it says. Leave it out."),
-        (["plain", "align", "--interactions"], "`--interactions` goes with `--ablation`. Add that, or leave it out."),
-        (["plain", "align", "--ablation", "--by", "family"], "`--by` and `--ablation` are two views of the same runs. Ask for one"
-         " at a time."),
-        (["plain", "align", "--json", "--format", "csv"], "`--json` and `--format csv` are two forms of the same tables. Ask for"
-         " one at a time."),
+        (["--by", "language", "--table", "x.csv"], "`--by` needs the settings of runs, which a table of scores"
+         " does not have. Leave it out."),
+        (["plain", "--table", "x.csv", "--baseline", "plain"], "`compare` takes names of runs or `--table`, not both."
+         " Leave out `plain` or the table."),
+        (["plain", "align", "--paired"], "`--paired` is for `--table`; runs record it themselves. Leave it out."),
+        (["plain", "align", "--interactions"], "`--interactions` needs `--ablation`. Add it, or leave `--interactions` out."),
+        (["plain", "align", "--ablation", "--by", "family"], "`--by` and `--ablation` are two views of the same runs. Choose"
+         " one."),
+        (["plain", "align", "--json", "--format", "csv"], "`--json` and `--format csv` name two formats. Choose one."),
         (["~nouser", "plain"], None),
         (["a" * 5000, "plain"], None),
         (["plain", "align", "--distance", "syn"], None),

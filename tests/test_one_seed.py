@@ -194,10 +194,9 @@ def test_what_is_no_run_is_refused(cli, tmp_path):
     wrong = {
         (str(PLAIN),): "Nothing is left to compare with `plain`. Name methods that have runs of the same task, data, model and"
         " source.",
-        (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` does not go with two single runs, which are compared on their"
-        " predictions as they are. Leave it out, or name recipes.",
-        ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method of the table that the others are compared"
-        " with.",
+        (str(PLAIN), str(ALIGN), "--metric", "f1"): "`--metric` does not apply to two single runs, which are compared on their"
+        " predictions. Leave it out, or name recipes.",
+        ("--table", "x.csv"): "`--table` needs `--baseline NAME`: the method in the table that the others are compared with.",
     }  # fmt: skip
     for words, expected in wrong.items():
         shown = cli("compare", *words)

@@ -67,7 +67,7 @@ def test_it_only_says_what_it_would_do(cli, run, hub):
     done = cli("publish", str(run), "--to", NAME)
     assert done.exit_code == 0
     assert not hub.asked
-    assert f"Nothing was pushed. With --push this goes to {NAME}, private, in one commit." in done.stdout
+    assert f"Nothing was pushed. `--push` pushes this to {NAME}, private, in one commit." in done.stdout
     for name, content in contents(run).items():
         assert name in done.stdout
         assert str(len(content)) in done.stdout

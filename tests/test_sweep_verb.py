@@ -21,8 +21,8 @@ def test_the_command_line_ends_with_a_table_of_failures(fake, cli):
     assert lines[2].startswith("2 of 3 runs, 1 failed, about ")
     assert lines[2].partition(" left: ")[2].startswith("plain seed=1 failed: The encoder has 4 layers, (")
     assert lines[-1] == (
-        "Error: 1 of 3 runs are not done; the table says why, and `train.log` in a run's folder has all. `--retry-failed`"
-        " tries those that failed again."
+        "Error: 1 of 3 runs are not done. The table gives the reasons; each run's folder has the full output in `train.log`."
+        " `--retry-failed` retries failed runs."
     )
     found = json.loads(cli("sweep", *words, f"--results={fake.results}", "--json").stdout)
     assert [(one["seed"], one["status"]) for one in found] == [
@@ -45,7 +45,7 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
     assert list(tmp_path.iterdir()) == []
     rows = [line.split() for line in shown.stdout.splitlines() if "waiting" in line]
     assert [(row[0], row[1]) for row in rows] == [("plain", "0"), ("drift_reg", "0")]
-    assert "  2 runs, 0 done. The others: about " in shown.stdout
+    assert "  2 runs, 0 done. The others take about " in shown.stdout
     assert "(domain unknown), 64 pairs in 2 languages." in " ".join(shown.stdout.split())
     assert shown.stderr.splitlines() == [
         "Timing a few steps of plain (1 of 2).", "Timing a few steps of drift_reg (2 of 2).",
@@ -72,10 +72,10 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
         (["--engine=rya"], "The engine `rya` is not known. Did you mean `ray`? Choose from: local, ray."),
         (["--workers=0"], "`--workers` is `0`; expected 1 or more."),
         (["--threads=0"], "`--threads` is `0`; expected 1 or more."),
-        (["--gpus=1"], "`--gpus` is for `--engine ray`. Say so, or leave it out."),
-        (["--address=auto"], "`--address` is for `--engine ray`. Say so, or leave it out."),
+        (["--gpus=1"], "`--gpus` needs `--engine ray`. Add it, or leave `--gpus` out."),
+        (["--address=auto"], "`--address` needs `--engine ray`. Add it, or leave `--address` out."),
         (["--engine=ray", "--workers=2"],
-         "`--workers` is for `--engine local`. Ray starts as many runs as `--threads` and `--gpus` leave room for."),
+         "`--workers` needs `--engine local`. With Ray, `--threads` and `--gpus` determine how many runs start at once."),
         (["--engine=ray", "--threads=0"], "A run is to have 0 threads and 0 GPUs; expected 1 or more, and 0 or more."),
         (["--engine=ray", "--gpus=-1"], "A run is to have 1 threads and -1.0 GPUs; expected 1 or more, and 0 or more."),
     ],

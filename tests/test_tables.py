@@ -138,6 +138,28 @@ def test_a_p_value_is_never_said_to_be_nothing():
     assert [p_phrase(p) for p in (0.0, 0.00099, 0.001, 0.0456)] == ["p < 0.001", "p < 0.001", "p = 0.001", "p = 0.046"]
 
 
+def test_a_narrow_terminal_drops_optional_columns_and_cuts_no_name():
+    row = (
+        "drift_regularisation",
+        "Yucatec Maya",
+        "a meaning of several words that wraps",
+        0.5,
+        "weight=0.1",
+        "0123abcd",
+    )
+    names = ("method", "language", "meaning", "score", "settings", "id")
+    table = Table(names, [row], optional=("id", "score"), details=("settings",))
+    wide, narrow, whole = table.text(120), table.text(68), table.text(68, verbose=True)
+    assert "Not shown: settings. `--verbose` shows all columns." in wide
+    assert "Not shown: score, settings, id. `--verbose` shows all columns." in narrow
+    assert all(name in whole for name in names)
+    assert "Not shown" not in whole
+    for text in (narrow, whole):
+        assert "drift_regularisation   Yucatec Maya" in text
+        assert max(map(len, text.splitlines())) <= 68
+    assert table.records() == [dict(zip(names, row, strict=True))]
+
+
 def test_a_table_that_is_too_wide_comes_in_parts_with_the_first_column():
     names = ("method", *(f"column {number}" for number in range(8)))
     table = Table(names, [("plain", *range(8)), ("align", *range(8, 16))], "title", ("a note",))

@@ -7,26 +7,31 @@ import typer
 
 from distxfer._complete import complete_override
 from distxfer._console import is_main, notice, width, write
-from distxfer.cli._options import RESULTS, AsJson, Results, show_tables
+from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, show_tables
 
 
 def measure(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="The two checkpoints, and what of a recipe says where: task=emoji task.targets=jpn model.pooling=cls ...",
+            help="The two checkpoints, and settings of a recipe: task=emoji task.targets=jpn model.pooling=cls ...",
             metavar="before=MODEL after=MODEL [KEY=VALUE]...",
             autocompletion=complete_override,
             show_default=False,
         ),
     ] = None,
-    biased: Annotated[bool, typer.Option("--biased", help="Biased CKA, as Philippy et al. (2023).")] = False,
-    pearson: Annotated[bool, typer.Option("--pearson", help="Pearson's correlations in place of Spearman's.")] = False,
-    diagonal: Annotated[bool, typer.Option("--diagonal", help="Correlate over the source too.")] = False,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw it: a .png, .svg, .pdf or .html file.")] = None,
+    biased: Annotated[
+        bool, typer.Option("--biased", help="Use the biased estimate of CKA, as Philippy et al. (2023) do.")
+    ] = False,
+    pearson: Annotated[bool, typer.Option("--pearson", help="Use Pearson's correlation, not Spearman's.")] = False,
+    diagonal: Annotated[bool, typer.Option("--diagonal", help="Include the source language in correlations.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Draw a figure: a .png, .svg, .pdf or .html file.")
+    ] = None,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Measure what lies between two checkpoints: drift, alignment, transfer, and how they go with distance."""
+    """Compare two checkpoints: drift, alignment, transfer, and how these correlate with distance."""
     from distxfer.checkpoints.measure import checkpoints
     from distxfer.checkpoints.measure import measure as run
     from distxfer.reports import check_figure, measure_figure, measure_tables
@@ -35,12 +40,12 @@ def measure(
         check_figure(figure)
     before, after, settings = checkpoints(overrides or [])
     method: Any = "pearson" if pearson else "spearman"
-    found = run(before, after, settings, unbiased=not biased, method=method, diagonal=diagonal, notice=notice)
+    measured = run(before, after, settings, unbiased=not biased, method=method, diagonal=diagonal, notice=notice)
     if not is_main():
         return
     if figure is not None:
-        measure_figure(found, figure)
-    show_tables(as_json, found.records, lambda: measure_tables(found, width()))
+        measure_figure(measured, figure)
+    show_tables(as_json, measured.records, lambda: measure_tables(measured, width()), verbose)
 
 
 def language(
@@ -48,20 +53,21 @@ def language(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            help="What of a recipe says for what: model=MODEL task=NAME task.source=eng distance.name=genetic ...",
+            help="Settings of a recipe: model=MODEL task=NAME task.source=eng distance.name=genetic ...",
             metavar="[KEY=VALUE]...",
             autocompletion=complete_override,
             show_default=False,
         ),
     ] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, a sentence a line.")] = None,
+    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, one sentence per line.")] = None,
     parallel: Annotated[
-        Path | None, typer.Option("--parallel", help="Pairs: a source sentence, a tab, its translation a line.")
+        Path | None, typer.Option("--parallel", help="Sentence pairs, one per line: source, tab, translation.")
     ] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Say whether a language can be worked on: data, distances, tokenizer, expected score, what can be shown."""
+    """Report what is known about a language: data, distances, tokenizer, expected score, detectable effects."""
     from distxfer.config.recipe import load_recipe
     from distxfer.language_facts import language_facts
     from distxfer.reports import fact_records, language_answer, language_tables
@@ -69,4 +75,4 @@ def language(
     facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
     if is_main() and not as_json:
         write(f"{language_answer(facts)}\n")
-    show_tables(as_json, lambda: fact_records(facts), lambda: language_tables(facts))
+    show_tables(as_json, lambda: fact_records(facts), lambda: language_tables(facts), verbose)

@@ -20,6 +20,9 @@ Overrides = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show all columns, in several parts if they do not fit.")
+]
 Results = Annotated[
     Path,
     typer.Option(
@@ -44,10 +47,17 @@ def recipe_of(overrides: list[str] | None) -> Any:
     return load_recipe(names[0], [word for word in words if word.split("=", 1)[0].strip() != "recipe"])
 
 
-def show_tables(as_json: bool, records: Callable[[], Any], tables: Callable[[], Iterable[Any]]) -> None:
-    """Write tables, or their records as JSON; only what is asked for is made."""
+def show_tables(
+    as_json: bool, records: Callable[[], Any], tables: Callable[[], Iterable[Any]], verbose: bool = False
+) -> None:
+    """Write tables, or their records as JSON; only the form that is printed is computed."""
     if as_json:
         write_json(records())
-        return
-    for table in tables():
-        write(table.text(width()))
+    else:
+        write_tables(tables(), verbose)
+
+
+def write_tables(tables: Iterable[Any], verbose: bool = False) -> None:
+    """Write tables to stdout, as wide as the terminal is."""
+    for table in tables:
+        write(table.text(width(), verbose=verbose))

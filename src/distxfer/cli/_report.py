@@ -13,45 +13,45 @@ def report(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="What to report on, the baseline first: recipes that have results, RECIPE/ID, runs, folders of runs; all"
-            " results if none is named.",
+            help="What to report on, the baseline first: recipes with results, RECIPE/ID, runs, or folders of runs. Default: all"
+            " results.",
             metavar="NAME",
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="The page, a .html file that opens offline.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="The page: an .html file that works offline.")] = Path(
         "report.html"
     ),
     baseline: Annotated[
-        str, typer.Option("--baseline", help="What the others are compared with, if not the first.")
+        str, typer.Option("--baseline", help="The method that the others are compared with. Default: the first.")
     ] = "",
     distance: Annotated[
         list[str] | None,
         typer.Option(
             "--distance",
-            help="A distance that the page offers; may be given several times, the first sorts the languages. By default that"
-            " of the runs, and all others.",
+            help="A distance that the page offers; repeatable, the first one sorts the languages. Default: that of the runs,"
+            " then all others.",
             show_default=False,
         ),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option("--figures", help="A folder for all figures as PNG, SVG and PDF, for a paper.")
+        Path | None, typer.Option("--figures", help="A folder for all figures as PNG, SVG and PDF.")
     ] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
 ) -> None:
-    """Write one page with all that finished runs say: comparison, transfer, drift, alignment, training, provenance."""
+    """Write one page about finished runs: comparison, transfer, drift, alignment, training, provenance."""
     from distxfer.reports import report as run
 
-    made = run(names or [], out, results=results, baseline=baseline, distances=distance or [], figures=figures)
+    page = run(names or [], out, results=results, baseline=baseline, distances=distance or [], figures=figures)
     if as_json:
-        write_json(made.record())
+        write_json(page.record())
         return
-    for note in made.notes:
+    for note in page.notes:
         say(f"Note: {note}")
-    if made.left_out:
-        say(f"{len(made.left_out)} left out:")
-        for one in made.left_out:
-            say(f"- {one}")
-    figures_said = f", {len(made.figures)} figure files in {figures}" if figures else ""
-    write(f"{out}  ({made.methods} methods, {made.runs} runs, {made.size / 1e6:.1f} MB){figures_said}\n")
+    if page.left_out:
+        say(f"{len(page.left_out)} left out:")
+        for reason in page.left_out:
+            say(f"- {reason}")
+    drawn = f", {len(page.figures)} figure files in {figures}" if figures else ""
+    write(f"{out}  ({page.methods} methods, {page.runs} runs, {page.size / 1e6:.1f} MB){drawn}\n")

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from distxfer._markdown import markdown
 
@@ -14,6 +14,7 @@ _LATEX = {
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "–": "--", "×": r"$\times$",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
 }  # fmt: skip
+_WRAPPED = 24  # the narrowest column in which text is wrapped
 _NUMBER = re.compile(r"(?:< )?[+-]?\d")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 _MINUS = re.compile(r"(?<!\w)-(?=\d)")  # a hyphen that is one, as in 2-3 or e5-small, stays
@@ -21,60 +22,67 @@ _MINUS = re.compile(r"(?<!\w)-(?=\d)")  # a hyphen that is one, as in 2-3 or e5-
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns; numbers stay numbers until they are shown. None is shown as a dash."""
+    """Rows under named columns; numbers stay numbers until they are shown. None is shown as a dash.
+
+    Only the form for a terminal leaves columns out: `optional` names those that a narrow terminal drops, the first one first;
+    `details` those that are shown on request alone (`--verbose`).
+    """
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[Any, ...]]
     title: str = ""
     notes: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
         """Return one object per row, for JSON."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
-    def text(self, width: int | None = None) -> str:
-        """Return the table for a terminal of `width` columns (None: as wide as it needs to be).
+    def text(self, width: int | None = None, *, verbose: bool = False) -> str:
+        """Return the table for a terminal of `width` columns (None: 400).
 
-        A table that is too wide comes in several parts below each other, each with the first column.
+        Where the columns do not fit, those named in `optional` are dropped, the first one first. If the others still do not
+        fit, they come in parts below each other, each with the first column. Cells wrap between words; only a word that is
+        wider than the terminal is cut. `verbose` shows every column, including `details`.
         """
         from rich import box
         from rich.console import Console
+        from rich.padding import Padding
         from rich.table import Table as RichTable
         from rich.text import Text
 
         stream = io.StringIO()
-        console = Console(file=stream, width=width or 400, color_system=None)
+        limit = width or 400
+        console = Console(file=stream, width=limit, color_system=None)
+        columns = [_Column.of(name, [row[place] for row in self.rows]) for place, name in enumerate(self.columns)]
+        hidden = [] if verbose else self._hidden(columns, limit)
         title = Text(self.title) if self.title else None
-        for places in self._parts(width or 400):
+        for part in _parts([column for column in columns if column.name not in hidden], limit):
             table = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-            for place in places:
-                numbers = any(isinstance(row[place], int | float) for row in self.rows)
-                table.add_column(Text(self.columns[place]), justify="right" if numbers else "left", overflow="fold")
-            for row in self.rows:
-                table.add_row(*(Text(shown(row[place])) for place in places))
+            for column, room in zip(part, _widths(part, limit), strict=True):
+                justify: Literal["left", "right"] = "right" if column.is_number else "left"
+                table.add_column(Text(column.name), justify=justify, overflow="fold", width=room)
+            for cells in zip(*(column.cells for column in part), strict=True):
+                table.add_row(*map(Text, cells))
             console.print(table)
             title = None
+        if hidden:
+            console.print(
+                Padding(Text(f"Not shown: {', '.join(hidden)}. `--verbose` shows all columns."), (0, 0, 0, 2))
+            )
         for note in self.notes:
-            console.print(Text(f"  {note}"))
+            console.print(Padding(Text(note), (0, 0, 0, 2)))
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
-    def _parts(self, width: int) -> list[list[int]]:
-        """Return the columns of each part of the text; what is wider than half of it may be folded."""
-        from rich.cells import cell_len
-
-        parts: list[list[int]] = [[]]
-        room = 0
-        for place, column in enumerate(self.columns):
-            cells = [column, *(shown(row[place]) for row in self.rows)]
-            needed = 3 + min(width // 2, max(map(cell_len, cells)))  # three blanks part two columns
-            if place == 0:
-                room = first = width - needed - 1
-            elif needed > room and len(parts[-1]) > 1:
-                parts.append([0])
-                room = first
-            parts[-1].append(place)
-            room -= needed if place else 0
-        return parts
+    def _hidden(self, columns: Sequence["_Column"], width: int) -> list[str]:
+        """Return the names of the columns that are not shown: the details, and as many optional ones as do not fit."""
+        hidden = list(self.details)
+        for name in self.optional:
+            if _room([column for column in columns if column.name not in hidden], width) >= 0:
+                break
+            hidden.append(name)
+        return [name for name in self.columns if name in hidden]
 
     def markdown(self) -> str:
         """Return the table in Markdown; what would be read as markup or HTML is escaped."""
@@ -124,6 +132,56 @@ class Table:
                 "",
             ]
         )
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table on a terminal: its cells as text, and the least and the greatest width that it can use."""
+
+    name: str
+    cells: tuple[str, ...]
+    is_number: bool
+    least: int
+    greatest: int
+
+    @classmethod
+    def of(cls, name: str, values: Sequence[Any]) -> "_Column":
+        from rich.cells import cell_len
+
+        cells = tuple(map(shown, values))
+        body = max(map(cell_len, cells), default=0)
+        words = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+        heading = max(map(cell_len, name.split()), default=0)
+        is_number = any(isinstance(value, int | float) for value in values)
+        least = max(heading, min(body, max(words, _WRAPPED)))
+        whole = cell_len(name)
+        return cls(name, cells, is_number, max(least, whole) if whole <= least + 2 else least, max(body, whole))
+
+
+def _room(columns: Sequence[_Column], width: int) -> int:
+    """Return how many characters are left where every column has its least width; three blanks separate two columns."""
+    return width - 1 - sum(3 + column.least for column in columns)
+
+
+def _widths(columns: Sequence[_Column], width: int) -> list[int]:
+    """Return the width of each column: the least, and what is left for those that can use it, the narrowest first."""
+    widths = [min(column.least, width - 4) for column in columns]
+    room = max(0, _room(columns, width))
+    for place in sorted(range(len(columns)), key=lambda place: columns[place].greatest):
+        extra = min(room, max(0, columns[place].greatest - widths[place]))
+        widths[place] += extra
+        room -= extra
+    return widths
+
+
+def _parts(columns: Sequence[_Column], width: int) -> list[list[_Column]]:
+    """Return the columns of each part of the text, each part with the first column."""
+    parts: list[list[_Column]] = [list(columns[:1])]
+    for column in columns[1:]:
+        if _room([*parts[-1], column], width) < 0 and len(parts[-1]) > 1:
+            parts.append([columns[0]])
+        parts[-1].append(column)
+    return parts
 
 
 def table_of(records: Sequence[Mapping[str, Any]]) -> Table:
