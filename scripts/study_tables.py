@@ -32,9 +32,7 @@ WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
 Array = npt.NDArray[np.float64]
 HEADED_BY = (
     "drift_reg",
-    "drift_strong",
     "freeze_lower",
-    "lora",
     "mined_align",
     "dist_align",
     "align_consistency",

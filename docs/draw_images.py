@@ -1,0 +1,190 @@
+"""Draw the pictures of README.md into `docs/images`, from the committed study of 120 languages.
+
+`python docs/draw_images.py` needs the extra `figures`, and playwright with Chromium for the report page.
+"""
+
+import contextlib
+import io
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from distxfer import read_result, report
+from distxfer.languages import language_name
+from distxfer.reports._vega import COLOURS, SHAPES, write_static
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+STUDY_120 = ROOT / "results" / "emoji-with-flags" / "reference-120"
+TEXT = "#1f2328"
+METHODS = ("plain", "align_consistency")
+COMPARE = "compare plain dist_align align_consistency --results results/emoji-with-flags/reference-120"
+NAMED = ("deu", "jpn", "kor", "hin", "swa", "tur", "zho", "ara", "chr")
+COLUMNS, LINES = 88, 17  # of the terminal, and how much of the output is shown
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def main() -> None:
+    """Draw all four."""
+    IMAGES.mkdir(exist_ok=True)
+    (IMAGES / "intervention.svg").write_text(diagram(), encoding="utf-8")
+    write_static(gain_by_language(), IMAGES / "gain.svg")
+    (IMAGES / "terminal.svg").write_text(terminal(), encoding="utf-8")
+    screenshot(IMAGES / "report.png")
+
+
+def diagram() -> str:
+    """Return one training step with interventions, as SVG."""
+    parts: list[str] = []
+
+    def box(x: int, y: int, width: int, height: int, colour: str, *lines: str, dashed: bool = False) -> None:
+        dash = ' stroke-dasharray="6 4"' if dashed else ""
+        parts.append(
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{colour}" fill-opacity="0.13"'
+            f' stroke="{colour}" stroke-width="1.6"{dash}/>'
+        )
+        for place, line in enumerate(lines):
+            weight = ' font-weight="600"' if place == 0 else ""
+            baseline = y + height / 2 + 5 + 18 * (place - (len(lines) - 1) / 2)
+            parts.append(f'<text x="{x + width / 2}" y="{baseline}" text-anchor="middle"{weight}>{line}</text>')
+
+    def arrow(x1: int, y1: int, x2: int, y2: int, colour: str) -> None:
+        parts.append(
+            f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" stroke-width="2"'
+            f' marker-end="url(#{"grey" if colour == GREY else colour[1:]})"/>'
+        )
+
+    blue, orange, green = COLOURS[:3]
+    GREY = "#57606a"
+    box(20, 24, 210, 62, GREY, "English text", "with labels")
+    box(20, 124, 210, 80, orange, "translation pairs", "more of distant languages")
+    box(20, 242, 210, 62, blue, "pretrained encoder", "frozen", dashed=True)
+    box(310, 24, 190, 280, GREY, "encoder", "being fine-tuned", "layers 1 to 12")
+    box(322, 236, 166, 58, green, "freeze, lora", "choose what trains")
+    box(580, 24, 230, 62, GREY, "task loss", "cross-entropy")
+    box(580, 124, 230, 80, orange, "+ 0.5 × align", "translations close together", "at layer 8")
+    box(580, 242, 230, 62, blue, "+ 1.0 × drift", "1 − CKA(pretrained, now)")
+    box(890, 124, 120, 80, GREY, "sum", "one step", "of AdamW")
+    arrow(230, 55, 306, 55, GREY)
+    arrow(230, 164, 306, 164, orange)
+    arrow(500, 55, 576, 55, GREY)
+    arrow(500, 164, 576, 164, orange)
+    arrow(500, 264, 576, 264, blue)
+    parts.append(
+        f'<path d="M125 304 V338 H695 V310" fill="none" stroke="{blue}" stroke-width="2" marker-end="url(#{blue[1:]})"/>'
+    )
+    arrow(810, 55, 912, 119, GREY)
+    arrow(810, 164, 886, 164, orange)
+    arrow(810, 273, 912, 209, blue)
+    parts.append(
+        '<text x="515" y="372" text-anchor="middle">'
+        "Before and after training, the same code measures drift, alignment and accuracy in every language.</text>"
+    )
+    markers = "".join(
+        f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" markerHeight="5" orient="auto">'
+        f'<path d="M0 0 L8 4 L0 8 z" fill="{colour}"/></marker>'
+        for name, colour in (("grey", GREY), (blue[1:], blue), (orange[1:], orange), (green[1:], green))
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1030 392" width="1030" height="392"'
+        f' font-family="Helvetica, Arial, sans-serif" font-size="15" fill="{TEXT}">'
+        f"<title>One training step with the interventions align, drift and freeze</title><defs>{markers}</defs>"
+        f'<rect width="1030" height="392" fill="white"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def gain_by_language() -> dict[str, Any]:
+    """Return the chart of the gain of `align_consistency` over `plain` in each of 118 languages, means over seeds."""
+    import altair
+
+    plain, aligned = (
+        [read_result(path.parent).data for path in sorted(STUDY_120.glob(f"{name}/*/result.json"))] for name in METHODS
+    )
+    seen = set(aligned[0]["recipe"]["intervention"]["align"]["languages"])
+    distance = {row["language"]: row["value"] for row in aligned[0]["distances"]}
+    gain = {language: _accuracy(aligned, language) - _accuracy(plain, language) for language in distance}
+    ranked = sorted(gain, key=gain.__getitem__)
+    rows = [
+        {
+            "distance": distance[language],
+            "gain": gain[language],
+            "text": "read" if language in seen else "not read",
+            "name": language_name(language) if language in {*ranked[:3], *ranked[-5:], *NAMED} else "",
+        }
+        for language in gain
+    ]
+    x = altair.X("distance:Q", title="syntactic distance from English", scale=altair.Scale(domain=[0, 0.75]))
+    y = altair.Y("gain:Q", title="points of accuracy gained over plain", scale=altair.Scale(domain=[0, 17]))
+    colour = altair.Color("text:N", title="its parallel text", scale=altair.Scale(range=[*COLOURS[:2]]))
+    shape = altair.Shape("text:N", title="its parallel text", scale=altair.Scale(range=[*SHAPES[:2]]))
+    dots = altair.Chart(altair.InlineData(values=rows)).mark_point(filled=True, size=55, opacity=0.8)
+    names = altair.Chart(altair.InlineData(values=rows)).mark_text(align="left", dx=7, fontSize=11, color=TEXT)
+    zero = altair.Chart(altair.InlineData(values=[{"gain": 0}])).mark_rule(color="#999")
+    chart = altair.layer(
+        zero.encode(y=y), dots.encode(x=x, y=y, color=colour, shape=shape), names.encode(x=x, y=y, text="name:N")
+    ).properties(width=720, height=360, background="white")
+    return chart.configure_axis(labelFontSize=12, titleFontSize=13).configure_legend(orient="top").to_dict()
+
+
+def _accuracy(runs: list[dict[str, Any]], language: str) -> float:
+    """Return the test accuracy in percent, mean over seeds."""
+    return 100 * fmean(
+        score["value"]
+        for data in runs
+        for score in data["scores"]
+        if (score["language"], score["split"], score["metric"]) == (language, "test", "accuracy")
+    )
+
+
+def terminal() -> str:
+    """Return the first lines of what `distxfer compare` prints, as an SVG of a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, COLUMNS))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distxfer", *COMPARE.split()], cwd=ROOT, stdout=theirs, stderr=subprocess.DEVNULL
+    )
+    os.close(theirs)
+    printed = b""
+    with contextlib.suppress(OSError):  # how a pseudo-terminal ends on Linux
+        while part := os.read(ours, 4096):
+            printed += part
+    if process.wait() != 0:
+        raise SystemExit(f"`distxfer {COMPARE}` failed.")
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console.print(Text(f"$ distxfer {COMPARE}", style="bold"))
+    console.print(Text.from_ansi("\n".join(printed.decode().splitlines()[:LINES])))
+    svg = console.export_svg(title="distxfer", unique_id="terminal")
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # nothing is fetched
+
+
+def screenshot(image: Path) -> None:
+    """Write the top of the report page."""
+    from playwright.sync_api import sync_playwright
+
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page_file = Path(folder) / "report.html"
+        report(METHODS, page_file, results=STUDY_120)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1000, "height": 1100})
+        page.goto(page_file.as_uri())
+        page.wait_for_selector("canvas, svg")
+        page.locator("h2").first.evaluate("heading => heading.scrollIntoView()")
+        page.screenshot(path=image)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
