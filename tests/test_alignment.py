@@ -1,4 +1,4 @@
-"""Alignment: retrieval and the probe against brute force, other people's code, and answers known beforehand."""
+"""Alignment: retrieval against brute force, other people's code, and answers known beforehand."""
 
 import dataclasses
 
@@ -8,13 +8,9 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from distxfer import measure
-from distxfer.errors import RunError
-from distxfer.measure import _probe
 from helpers import message, normal, orthogonal
 
 seeds = st.integers(0, 10**6)
@@ -210,160 +206,7 @@ def test_wilson_refuses():
     )
 
 
-# The probe
-
-
-def clouds(seed, sizes, d=8, spread=1.0, centres=5):
-    """Rows of several classes around centres of their own, shuffled, with their labels."""
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    labels = labels[np.random.default_rng(seed).permutation(len(labels))]
-    return normal(centres, len(sizes), d)[labels] + spread * normal(seed, len(labels), d), labels
-
-
-@pytest.mark.parametrize("penalty", [0.1, 1.0, 30.0])
-@pytest.mark.parametrize("sizes", [(40, 60), (30, 20, 50), (10, 10, 10, 10, 200)])
-def test_the_probe_has_scikit_learns_weights(sizes, penalty):
-    x, labels = clouds(1, sizes, spread=2)
-    z = StandardScaler().fit_transform(x.numpy())
-    ours = _probe._fit(z, labels, len(sizes), penalty)
-    # With two classes scikit-learn has one vector of weights w for our w/2 and -w/2, whose penalty is half of |w|^2.
-    theirs = LogisticRegression(C=(2 if len(sizes) == 2 else 1) / penalty, tol=1e-10, max_iter=10_000).fit(z, labels)
-    weights = np.vstack([theirs.coef_.T, theirs.intercept_])
-    if len(sizes) == 2:
-        weights = np.hstack([-weights / 2, weights / 2])
-    # A slope of 1e-6 in the mean loss leaves 1e-6 n / penalty of doubt in a weight, at most; scikit-learn's is as small.
-    np.testing.assert_allclose(ours - ours.mean(axis=1, keepdims=True), weights, atol=1e-4)
-
-
-@given(seed=seeds, held_out=st.floats(0.1, 0.6))
-def test_the_probe_is_scikit_learns_pipeline(seed, held_out):
-    x, x_labels = clouds(seed, (30, 20, 12), spread=2)
-    y, y_labels = clouds(seed + 1, (9, 5, 25), spread=3)
-    result = measure.alignment_probe(x + 5, x_labels, 2 * y + 5, y_labels, held_out=held_out, penalty=2, seed=seed)
-    first = list(dict.fromkeys(x_labels))  # the classes are numbered as they appear
-    tested = _probe._stratified(
-        np.array([first.index(label) for label in x_labels]), 3, held_out, np.random.default_rng(seed)
-    )
-    assert np.bincount(x_labels[tested]).tolist() == [round(held_out * n) for n in (30, 20, 12)]
-    scale = StandardScaler().fit((x + 5).numpy()[~tested])
-    z, z_target = scale.transform((x + 5).numpy()), scale.transform((2 * y + 5).numpy())
-    theirs = LogisticRegression(C=1 / 2, tol=1e-10, max_iter=10_000).fit(z[~tested], x_labels[~tested])
-    assert result == measure.Probe(
-        source=theirs.score(z[tested], x_labels[tested]),
-        target=theirs.score(z_target, y_labels),
-        majority=25 / 39,
-        n_source=int(tested.sum()),
-        n_target=39,
-        n_classes=3,
-    )
-
-
-def test_the_probe_tells_aligned_languages_from_others():
-    x, x_labels = clouds(1, (60, 60, 60), spread=0.3)
-    y, y_labels = clouds(2, (50, 40, 30), spread=0.3)
-    aligned = measure.alignment_probe(x, x_labels, y, y_labels)
-    assert (aligned.source, aligned.target, aligned.majority) == (1, 1, 50 / 120)
-    assert (aligned.n_source, aligned.n_target, aligned.n_classes) == (36, 120, 3)
-    assert measure.alignment_probe(x, x_labels, y, (y_labels + 1) % 3).target == 0
-    # Told apart as well as ever by a probe of their own, but not by the source's:
-    away = y + 100 * normal(5, 3, 8)[1]  # far out on the second class's side
-    assert measure.alignment_probe(away, y_labels, away, y_labels).target == 1
-    moved = measure.alignment_probe(x, x_labels, away, y_labels)
-    assert (moved.source, moved.target) == (1, 40 / 120)
-
-
-def test_translations_of_training_rows_do_not_count_when_paired():
-    """Labels at random, more dimensions than rows: there is nothing to learn, only to remember."""
-    x = normal(0, 300, 400)
-    labels = np.random.default_rng(0).integers(0, 2, 300)
-    leaking = measure.alignment_probe(x, labels, x.clone(), labels)
-    paired = measure.alignment_probe(x, labels, x.clone(), labels, paired=True)
-    assert leaking.target > 0.8  # the four fifths that were trained on
-    assert paired.target == paired.source == leaking.source
-    assert 0.3 < paired.target < 0.7
-    assert paired.n_target == paired.n_source == 60
-    assert paired.majority == pytest.approx(0.5, abs=0.1)
-
-
-def test_the_probe_does_not_care_what_labels_are_or_how_columns_are_scaled():
-    x, x_labels = clouds(1, (20, 30, 10), spread=2)
-    y, y_labels = clouds(2, (20, 30, 10), spread=2)
-    expected = measure.alignment_probe(x, x_labels, y, y_labels, seed=4)
-    names = [["noun", "verb", "other"][label] for label in x_labels], [["noun", "verb", "other"][n] for n in y_labels]
-    assert measure.alignment_probe(x, names[0], y, names[1], seed=4) == expected
-    assert measure.alignment_probe(x, torch.tensor(x_labels), y, torch.tensor(y_labels), seed=4) == expected
-    scale, shift = normal(3, 8).exp(), 3 * normal(4, 8)
-    assert measure.alignment_probe(x * scale + shift, x_labels, y * scale + shift, y_labels, seed=4) == expected
-    constant = torch.full((60, 1), 0.1)
-    wider = [torch.cat([z, column], dim=1) for z, column in ((x, constant), (y, constant + 9))]
-    assert measure.alignment_probe(wider[0], x_labels, wider[1], y_labels, seed=4) == expected
-    sources = {measure.alignment_probe(x, x_labels, y, y_labels, seed=seed).source for seed in range(8)}
-    assert len(sources) > 1
-
-
-def test_the_smallest_classes_are_trained_on_and_tested():
-    x, labels = clouds(0, (2, 2), spread=0.01)
-    result = measure.alignment_probe(x, labels, x, labels, held_out=0.9)
-    assert (result.source, result.target, result.n_source) == (1, 1, 2)
-
-
-def test_the_probe_refuses():
-    x, labels = clouds(1, (4, 4))
-    x_labels = labels.tolist()
-
-    def refused(source=x, source_labels=x_labels, target=x, target_labels=x_labels, **settings):
-        return message(measure.alignment_probe, source, source_labels, target, target_labels, **settings)
-
-    assert refused(source_labels=[1] * 8) == (
-        "`source_labels` holds one class, 1; expected at least 2: there is nothing to tell apart."
-    )
-    assert refused(source_labels=["a"] * 7 + ["b"]) == (
-        "`source_labels` holds 'b' once; expected each class twice at least, to train on and to hold out: "
-        "leave the class out, or give more rows of it."
-    )
-    assert refused(target_labels=[*x_labels[:7], 5]) == (
-        "`target_labels` holds 5, which `source_labels` does not; expected the source's classes: "
-        "leave out target rows that no classifier of the source can get right."
-    )
-    assert refused(source_labels=x_labels[:7]) == (
-        "`source_labels` has 7 labels and `source` 8 rows; expected as many: give one label per row."
-    )
-    assert refused(target=x[:5]) == (
-        "`target_labels` has 8 labels and `target` 5 rows; expected as many: give one label per row."
-    )
-    assert refused(target_labels=[None, None, *x_labels[2:]]) == (
-        "`target_labels` has 2 labels that are None: leave out unlabelled rows."
-    )
-    assert refused(target=x[:5], target_labels=x_labels[:5], paired=True) == (
-        "`source` has 8 rows and `target` 5; expected as many with `paired`: row i of one translates row i of the other."
-    )
-    assert refused(target=x[None]) == (
-        "`target` has the shape (1, 8, 8); expected (rows, dimensions): give one layer at a time."
-    )
-    assert refused(target=x[:, :3]).startswith(
-        "`source` has 8 dimensions per row and `target` has 3; expected the same"
-    )
-    assert refused(source=x * torch.nan).startswith("`source` holds 64 values that are NaN or infinite;")
-    for penalty in (0, -1, float("nan"), float("inf")):
-        assert refused(penalty=penalty) == (
-            f"`penalty` is {penalty}; expected more than 0: without it the best weights may be infinite."
-        )
-    for share in (0, 1, float("nan")):
-        assert refused(held_out=share) == (
-            f"`held_out` is {share}; expected a share between 0 and 1: give 0.2 for a fifth."
-        )
-
-
-def test_a_probe_that_did_not_converge_is_no_probe(monkeypatch):
-    x, labels = clouds(1, (20, 20))
-    monkeypatch.setattr(_probe, "_CONVERGED", 0.0)
-    with pytest.raises(
-        RunError, match=r"^The probe did not converge: after \d+ steps the slope is \S+\. Raise `penalty`\.$"
-    ):
-        measure.alignment_probe(x, labels, x, labels)
-
-
-@pytest.mark.parametrize("kind", [measure.Retrieval, measure.CSLSRetrieval, measure.Probe])
+@pytest.mark.parametrize("kind", [measure.Retrieval, measure.CSLSRetrieval])
 def test_results_are_frozen(kind):
     result = kind(*[1] * len(dataclasses.fields(kind)))
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -16,7 +16,7 @@ from distxfer.sweeps.grid import PlannedRun, SweepPlan, plan_sweep
 from helpers import message
 
 RESULTS = Path("results")
-TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, intervention"
+TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, measure, intervention"
 
 
 @pytest.fixture(scope="module")

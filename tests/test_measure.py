@@ -157,17 +157,27 @@ def test_the_largest_dimensions_share_before_and_after(found, tiny, seven):
     assert shares["after"] != shares["before"]
 
 
-def test_retrieval_and_drift_are_what_a_run_finds(tmp_path, tiny, tiny_settings, task_folder, parallel_folder):
+def test_similarity_retrieval_and_drift_are_what_a_run_finds(
+    tmp_path, tiny, tiny_settings, task_folder, parallel_folder
+):
     """The model of a run, measured against the one it started from, gives the rows of the run."""
-    result = train(load_recipe("plain", tiny_settings), tmp_path)
-    settings = [f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=32"]
+    similarity = "measure.similarity=cka,procrustes,svcca"
+    result = train(load_recipe("plain", [*tiny_settings, similarity]), tmp_path)
+    settings = [f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=32", similarity]
     got = measure(str(tiny), str(result.folder / "model"), settings)
     for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
         if row["measure"].startswith("drift") and row["moment"] == "before":
             continue
         place = [row[key] for key in ("measure", "layer", "language", "moment")]
         (ours,) = [one for one in got.rows if [one.measure, one.layer, one.language, one.moment] == place]
-        assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6), row["n"])
+        assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6, nan_ok=True), row["n"])
+    values = {(one.measure, one.layer, one.language): one for one in got.rows if one.moment == "after"}
+    assert values["similarity_cka", 2, "jpn"].value == 1 - got.drift("jpn")[2]
+    assert 0 < values["similarity_procrustes", 2, "jpn"].value < 1
+    assert len([one for one in got.rows if one.measure == "similarity_svcca"]) == 3 * (LAYERS + 1)
+    directions = [one for one in got.notes if one.startswith("No `similarity_svcca` for ")]
+    assert [one in result.data["undefined"] for one in directions] == [True] * len(directions) != []
+    assert measure_tables(got)[2].columns == ("language", "name", "n", "cka", "procrustes", "svcca")
     assert got.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
     assert any(note.startswith("parallel text: ") and "(domain unknown), " in note for note in got.notes)
     table = measure_tables(got)[1]

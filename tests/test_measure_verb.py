@@ -18,7 +18,7 @@ EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/p
 COUNTS = (
     "model.pooling, task.name, task.source, task.targets, task.max_length, task.folder, task.revision, task.kind,"
     " task.pattern, task.columns, distance.name, distance.imputed, distance.matrix, parallel.name, parallel.folder,"
-    " parallel.revision, parallel.pattern"
+    " parallel.revision, parallel.pattern, measure.similarity"
 )
 
 

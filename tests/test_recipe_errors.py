@@ -13,7 +13,7 @@ from distxfer import InputError, load_recipe
 from distxfer.config.files import recipe_files
 from distxfer.interventions import intervention_names
 
-TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, intervention"
+TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, measure, intervention"
 PHASE = (
     "task, interventions, epochs, steps, batch_size, accumulation, learning_rate, warmup, weight_decay, clip,"
     " alternate, rewind, average"
@@ -88,6 +88,8 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
          f" {BANDS}. Did you mean `lower`?"),
         ("intervention.drift.layers=1,x", f"`intervention.drift.layers` is `x`, but it should be a whole number, or {BANDS}."),
         ("intervention.align.batch_size=upper", "`intervention.align.batch_size` is `upper`, but it should be a whole number."),
+        ("measure.similarity=ckka", "`measure.similarity` is `ckka`, but it should be 'cka', 'cka_biased', 'cka_standardised',"
+         " 'rbf_cka', 'procrustes', 'rsa', 'svcca', 'pwcca' or 'neighbour_overlap'. Did you mean `cka`?"),
         # phases and what acts in them
         ("phases=", "`phases` is empty, but a run has at least one phase. Say `phases=finetune`."),
         ("phases=a,b,a", "`phases` has `a` twice. Name each phase once."),

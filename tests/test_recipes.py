@@ -1,5 +1,6 @@
 """Recipes: what is shipped, what goes before what, where each value came from, and what may be written how."""
 
+import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -277,3 +278,25 @@ def test_an_intervention_of_another_package_is_found_by_its_entry_point():
         "twice": {"kind": "quiet", "strength": 2.0},
     }
     assert origins(recipe)["intervention.twice.strength"] == "default of the intervention quiet"
+
+
+@pytest.mark.parametrize(("name", "identity"), [("plain", "0d6ba955"), ("drift_reg", "d848094f")])
+def test_keys_that_recipes_learned_later_change_no_id_where_they_are_not_set(name, identity):
+    """The ids of two committed runs, whose data has been changed since, from the fingerprints in their `result.json`."""
+    fingerprints = {
+        "task": "6910c720bf370b5b5f8e19d4cd74d3ca0a0fca0fac8a2f21df2e0d4067bc6ae1",
+        "parallel": "56b9623da1aa7bf31c1f584c5bb13a8b2ed71ed49d8e1aa8ebf48977e1f11bd1",
+        "distances": "b271cfbfb421dfe1e86cd1f4a538a92cba00ff4e2a9ed98114bdfd21c241e07c",
+        "files": "",
+        "model": "33a4015330ad84e6e19ea7b4592be9e773cc42c3fc5728c07e94763eaa5ba2cf",
+    }
+    targets = "ara,deu,fas,fra,ind,ita,jpn,kor,por,rus,spa,tur,zho"
+
+    def found(*overrides):
+        recipe = load_recipe(name, [f"task.targets={targets}", *overrides]).resolved(whole=False)
+        del recipe["seed"]
+        text = json.dumps({"recipe": recipe, **fingerprints}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    assert found() == found("measure.similarity=") == identity
+    assert found("measure.similarity=cka") != identity

@@ -1,12 +1,10 @@
-"""Single runs, almost stochastic order and what a design can show: oracles, definitions, simulations."""
-
-from itertools import pairwise
+"""Single runs and what a design can show: oracles, definitions, simulations."""
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from distxfer import measure
@@ -127,75 +125,6 @@ def test_error_rates_of_single_runs():
     mcnemar, bootstrap = np.mean(np.array(p) <= 0.05, axis=0)
     assert 0.01 < mcnemar < 0.06
     assert 0.02 < bootstrap < 0.08
-
-
-# --- almost stochastic order ---------------------------------------------------------------------------------------
-
-
-@given(seeds, st.integers(3, 7), st.integers(3, 7))
-def test_violation_is_its_definition(seed, n, m):
-    """By numerical integration of the quantile functions, split at their steps."""
-    generator = np.random.default_rng(seed)
-    a, b = np.sort(generator.standard_normal(n)), np.sort(generator.standard_normal(m))
-
-    def gap(t):
-        return a[int(np.ceil(t * n)) - 1] - b[int(np.ceil(t * m)) - 1]
-
-    steps = sorted({i / n for i in range(n + 1)} | {i / m for i in range(m + 1)})
-    parts = [(low, high) for low, high in pairwise(steps) if high - low > 1e-9]
-    whole = sum(integrate.fixed_quad(np.vectorize(lambda t: gap(t) ** 2), low, high, n=2)[0] for low, high in parts)
-    below = sum(
-        integrate.fixed_quad(np.vectorize(lambda t: min(gap(t), 0.0) ** 2), low, high, n=2)[0] for low, high in parts
-    )
-    found = measure.aso(generator.permutation(a), b, draws=100)
-    assert found.violation == pytest.approx(below / whole)
-    assert measure.aso(b, a, draws=100).violation == pytest.approx(1 - below / whole)
-    assert found.violation <= found.epsilon <= 1
-    assert measure.aso(2 * a + 5, 2 * b + 5, draws=100).epsilon == pytest.approx(measure.aso(a, b, draws=100).epsilon)
-
-
-def test_aso_bound_written_out():
-    a, b = np.random.default_rng(0).normal([[0.5], [0]], 1, (2, 6))
-    generator, ratios = np.random.default_rng(1), []
-    for _ in range(3000):
-        gap = np.sort(generator.choice(a, 6)) - np.sort(generator.choice(b, 6))
-        ratios.append((gap[gap < 0] ** 2).sum() / (gap**2).sum())
-    found = measure.aso(a, b, draws=5000)
-    assert found.epsilon == pytest.approx(found.violation + 1.6449 * np.std(ratios), abs=0.03)
-    assert measure.aso(a, b) == measure.aso(a, b)
-    assert measure.aso(a, b, confidence=0.8).epsilon < measure.aso(a, b).epsilon
-
-
-def test_aso_limits():
-    low, high = [0.5, 0.6, 0.55], [0.7, 0.9, 0.8, 0.75]
-    above, below = measure.aso(high, low), measure.aso(low, high)
-    assert (above.violation, above.epsilon) == (0, 0)
-    assert (below.violation, below.epsilon, below.n_a, below.n_b) == (1, 1, 3, 4)
-    same = measure.aso(low, low * 2)
-    assert (same.violation, same.epsilon, same.reason) == (None, None, "no order: both have the same scores")
-
-
-def test_aso_finds_too_much_at_half():
-    """Two methods that do not differ, 5 seeds each: why the docstring asks for 0.2."""
-    generator = np.random.default_rng(3)
-    found = np.array([measure.aso(*generator.standard_normal((2, 5)), draws=200).epsilon for _ in range(500)])
-    assert 0.1 < np.mean(found < 0.5) < 0.25
-    assert np.mean(found < 0.2) < 0.08
-
-
-def test_aso_refuses():
-    assert message(measure.aso, [8], [5, 5, 8]) == (
-        "`a` has the shape (1,); expected at least 3 scores, one per seed: run more seeds."
-    )
-    assert message(measure.aso, [1, 2, 3], [1, np.nan, 2]) == (
-        "`b` holds a score that is not finite; expected finite numbers: leave that seed out."
-    )
-    assert message(measure.aso, [1, 2, 3], [1, 2, 4], confidence=95) == (
-        "`confidence` is 95; expected a number between 0 and 1: give one such as 0.95."
-    )
-    assert message(measure.aso, [1, 2, 3], [1, 2, 4], draws=9) == (
-        "`draws` is 9; expected at least 100: the bound needs that many."
-    )
 
 
 # --- what a design can show ----------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from distxfer.runs.snapshots import (
     Snapshot,
     alignment_rows,
     drift_rows,
+    similarity_rows,
     snapshots,
     texts_to_measure,
 )
@@ -55,7 +56,7 @@ _EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/
 # What of a recipe says what is measured; the rest is about training.
 _READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_length", "task.folder", "task.revision",
          "task.kind", "task.pattern", "task.columns", "distance.name", "distance.imputed", "distance.matrix",
-         "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern")  # fmt: skip
+         "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern", "measure.similarity")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,12 @@ def measure(
     """Measure what lies between two checkpoints of as many layers: folders, hub names or the bundled encoder.
 
     For the source and every target, on the task's test sentences: drift 1 - CKA(before, after) per layer, raw and
-    standardised; the largest dimension's share of the variance; retrieval on the held-out pairs; the score of `after`,
-    where its head is for exactly the task's labels. Over the targets: drift against each typological distance, drift
-    against relative transfer, transfer against distance, with permutation tests that keep families together and Holm's
-    correction over all cells of each of the three (the source is left out unless `diagonal`); transfer decomposed. `settings`
-    are words of a recipe, such as `task=emoji` or `model.pooling=cls`. One forward pass a model and text, cached.
+    standardised; the similarity measures of `measure.similarity`; the share of the variance in the largest dimension;
+    retrieval on the held-out pairs; the score of `after`, where its head is for exactly the task's labels. Over the
+    targets: correlations of drift with each typological distance, of drift with relative transfer, and of transfer with
+    distance, with permutation tests that keep families together and Holm's correction over all cells of each of the three
+    (the source is left out unless `diagonal`); the decomposition of transfer. `settings` are overrides of a recipe, such
+    as `task=emoji` or `model.pooling=cls`. One forward pass a model and text, cached.
 
     Raises InputError for settings that are unknown or about training, and models that do not load or differ in depth.
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
@@ -192,6 +194,7 @@ def measure(
     taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]
     rows = _rows(taken, task, parallel, every, unbiased)
+    rows += similarity_rows(taken["before"], taken["after"], task, every, recipe.measure.similarity)
     scored = _scored(tuned, recipe.task.max_length, task, every, taken["after"])
     metric = kind_of(task).metrics[0]
     corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)

@@ -7,7 +7,7 @@ from distxfer.encoders import Encoder
 from distxfer.errors import listed
 from distxfer.runs.prediction import Scored
 from distxfer.runs.snapshots import Moment, Row, Snapshot
-from distxfer.runs.undefined import drift_notes
+from distxfer.runs.undefined import undefined_notes
 
 
 def notes_of(
@@ -20,11 +20,11 @@ def notes_of(
     source: str,
     unbiased: bool,
 ) -> list[str]:
-    """Return what is to be said of the tokenizers, of every drift that is NaN, of retrieval and of the scores."""
+    """Return what is to be said of the tokenizers, of every drift and similarity that is NaN, of retrieval and of the scores."""
     retrieval = [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
     return [
         *_tokenizer_note(encoders),
-        *drift_notes(taken["before"], taken["after"], task, rows, unbiased=unbiased),
+        *undefined_notes(taken["before"], taken["after"], task, rows, unbiased=unbiased),
         *retrieval,
         *_score_notes(scored, task, source),
     ]

@@ -177,5 +177,16 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
 
 def _place(key: str) -> tuple[int, str]:
     """Return where a key stands in `show`: single keys first, then tables in the order of the defaults."""
-    order = ("seed", "phases", "model", "task", "distance", "parallel", "diagnostics", "phase", "intervention")
+    order = (
+        "seed",
+        "phases",
+        "model",
+        "task",
+        "distance",
+        "parallel",
+        "diagnostics",
+        "measure",
+        "phase",
+        "intervention",
+    )
     return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])

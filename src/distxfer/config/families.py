@@ -46,9 +46,9 @@ class Family:
 
 def family_of(model: str) -> Family | None:
     """Return the family of a model: of a folder by its `config.json`, else by the last part of its name; None if unknown."""
-    folder = Path(os.path.expanduser(model))  # unlike Path's own, silent about a user that there is not
-    if folder.is_dir():
-        config = _config(folder)
+    folder = os.path.expanduser(model)  # the functions of `Path` raise for an unknown user or a name that is too long
+    if os.path.isdir(folder):
+        config = _config(Path(folder))
         return next((one for one in families() if one.config and _fits(one.config, config)), None)
     name = model.rstrip("/").rsplit("/", 1)[-1].lower()
     if model.startswith("bundled/"):

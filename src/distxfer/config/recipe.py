@@ -16,6 +16,7 @@ from distxfer.config.files import defaults_file, families_file, recipe_name, rec
 from distxfer.data import Data, parallel_names
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
+from distxfer.measure import SimilarityName
 from distxfer.training import Diagnostics, Phase
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -86,6 +87,13 @@ class ParallelSettings(BaseModel):
         return Data(self.name, self.folder, self.revision, pattern=self.pattern)
 
 
+class MeasureSettings(BaseModel):
+    """What is measured beside drift and alignment: similarity measures between before and after training, by name."""
+
+    model_config = _STRICT
+    similarity: Annotated[tuple[SimilarityName, ...], BeforeValidator(comma_separated())] = ()
+
+
 class _Sections(BaseModel):
     model_config = _STRICT
     seed: Annotated[int, Field(ge=0)]
@@ -96,12 +104,13 @@ class _Sections(BaseModel):
     parallel: ParallelSettings
     phase: dict[str, Phase]
     diagnostics: Diagnostics
+    measure: MeasureSettings
 
 
 # A scalar in the place of one of these tables means its `name`: `task=emoji`, `model=xlm-roberta-base`.
 _NAMED = ("model", "task", "distance", "parallel")
 _UNION = ("tuple[", "literal[", "constrained-")
-_SETTINGS = ("model", "task", "distance", "parallel", "diagnostics")
+_SETTINGS = ("model", "task", "distance", "parallel", "diagnostics", "measure")
 _SECTIONS = (*_Sections.model_fields, "intervention")
 
 
@@ -124,6 +133,7 @@ class Recipe:
     distance: DistanceSettings
     parallel: ParallelSettings
     diagnostics: Diagnostics
+    measure: MeasureSettings
     phases: Mapping[str, Phase]
     interventions: Mapping[str, Intervention]
     values: Mapping[str, Value]
@@ -151,12 +161,13 @@ class Recipe:
         fields that have a default in this file, those of interventions that are `LATER`): a run keeps its id when recipes learn
         new keys.
         """
+        sections = {key: _section(getattr(self, key), whole) for key in _SETTINGS}
         kinds = {name: self.values[f"intervention.{name}.kind"].value for name in self.interventions}
         return {
             "name": self.name,
             "seed": self.seed,
             "phases": list(self.phases),
-            **{key: _section(getattr(self, key), whole) for key in _SETTINGS},
+            **{key: section for key, section in sections.items() if section},
             "phase": {name: _section(phase, whole) for name, phase in self.phases.items()},
             "intervention": {
                 name: {"kind": kinds[name], **_keys(one, whole)} for name, one in self.interventions.items()
@@ -261,6 +272,7 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
         distance=sections.distance,
         parallel=sections.parallel,
         diagnostics=sections.diagnostics,
+        measure=sections.measure,
         phases=used,
         interventions=interventions,
         values=values,

@@ -1,170 +1,101 @@
 """Similarity, alignment, transfer and statistics: pure functions, data in and data out.
 
-What works on tensors is imported from torch's side on first use, so that the rest stays cheap to import.
+A module is imported when one of its names is first used: some need torch or scipy, which are slow to import.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from distxfer.measure._by_class import BY_CLASS, ClassRatios, carriers, class_counts, class_ratios, entity_counts
-from distxfer.measure._clusters import MIN_FAMILIES
-from distxfer.measure._contrasts import Contrast, contrast, slope_over_seeds
-from distxfer.measure._correlation import (
-    Correlation,
-    Mantel,
-    correlate,
-    critical_correlation,
-    detectable_correlation,
-    mantel,
-    partial_correlation,
-)
-from distxfer.measure._decomposition import Decomposition, decompose
-from distxfer.measure._order import StochasticOrder, aso
-from distxfer.measure._prediction import Prediction, expected_score
-from distxfer.measure._single import McNemar, PairedBootstrap, mcnemar, paired_bootstrap, smallest_gain
-from distxfer.measure._spans import EntityScores, answer_f1, entities, entity_scores, exact_match, normalised_answer
-from distxfer.measure._statistics import Crossed, crossed, crossed_unpaired, holm, interval, two_way_bootstrap
-from distxfer.measure._transfer import (
-    accuracy,
-    is_collapsed,
-    is_collapsed_over_texts,
-    macro_f1,
-    relative_transfer,
-    transfer_summary,
-)
-
 if TYPE_CHECKING:
-    from distxfer.measure._alignment import CSLSRetrieval, Retrieval, csls_retrieval, retrieval, wilson
-    from distxfer.measure._canonical import pwcca, svcca
-    from distxfer.measure._geometry import neighbour_overlap, procrustes, rsa, transport_distance
-    from distxfer.measure._kernels import minibatch_cka, rbf_cka
-    from distxfer.measure._measures import MEASURES, Measure
-    from distxfer.measure._mining import mutual_neighbours
-    from distxfer.measure._moments import Moments
-    from distxfer.measure._probe import Probe, alignment_probe
-    from distxfer.measure._relational import relational_drift
-    from distxfer.measure._similarity import (
-        cka,
-        cka_reason,
-        cosine_drift,
-        normalised_mse,
-        standardise,
-        top_dimension_share,
-    )
-    from distxfer.measure._uncertainty import BootstrapCKA, PermutationNull, bootstrap_cka, permutation_null
+    from distxfer.measure._alignment import CSLSRetrieval as CSLSRetrieval
+    from distxfer.measure._alignment import Retrieval as Retrieval
+    from distxfer.measure._alignment import csls_retrieval as csls_retrieval
+    from distxfer.measure._alignment import retrieval as retrieval
+    from distxfer.measure._alignment import wilson as wilson
+    from distxfer.measure._by_class import BY_CLASS as BY_CLASS
+    from distxfer.measure._by_class import ClassRatios as ClassRatios
+    from distxfer.measure._by_class import carriers as carriers
+    from distxfer.measure._by_class import class_counts as class_counts
+    from distxfer.measure._by_class import class_ratios as class_ratios
+    from distxfer.measure._by_class import entity_counts as entity_counts
+    from distxfer.measure._canonical import pwcca as pwcca
+    from distxfer.measure._canonical import svcca as svcca
+    from distxfer.measure._clusters import MIN_FAMILIES as MIN_FAMILIES
+    from distxfer.measure._contrasts import Contrast as Contrast
+    from distxfer.measure._contrasts import contrast as contrast
+    from distxfer.measure._contrasts import slope_over_seeds as slope_over_seeds
+    from distxfer.measure._correlation import Correlation as Correlation
+    from distxfer.measure._correlation import correlate as correlate
+    from distxfer.measure._correlation import critical_correlation as critical_correlation
+    from distxfer.measure._correlation import detectable_correlation as detectable_correlation
+    from distxfer.measure._correlation import partial_correlation as partial_correlation
+    from distxfer.measure._decomposition import Decomposition as Decomposition
+    from distxfer.measure._decomposition import decompose as decompose
+    from distxfer.measure._geometry import neighbour_overlap as neighbour_overlap
+    from distxfer.measure._geometry import procrustes as procrustes
+    from distxfer.measure._geometry import rsa as rsa
+    from distxfer.measure._kernels import rbf_cka as rbf_cka
+    from distxfer.measure._measures import MEASURES as MEASURES
+    from distxfer.measure._measures import Measure as Measure
+    from distxfer.measure._mining import mutual_neighbours as mutual_neighbours
+    from distxfer.measure._moments import Moments as Moments
+    from distxfer.measure._prediction import Prediction as Prediction
+    from distxfer.measure._prediction import expected_score as expected_score
+    from distxfer.measure._relational import relational_drift as relational_drift
+    from distxfer.measure._similarity import cka as cka
+    from distxfer.measure._similarity import cka_reason as cka_reason
+    from distxfer.measure._similarity import cosine_drift as cosine_drift
+    from distxfer.measure._similarity import normalised_mse as normalised_mse
+    from distxfer.measure._similarity import standardise as standardise
+    from distxfer.measure._similarity import top_dimension_share as top_dimension_share
+    from distxfer.measure._similarity_names import SimilarityName as SimilarityName
+    from distxfer.measure._single import McNemar as McNemar
+    from distxfer.measure._single import PairedBootstrap as PairedBootstrap
+    from distxfer.measure._single import mcnemar as mcnemar
+    from distxfer.measure._single import paired_bootstrap as paired_bootstrap
+    from distxfer.measure._single import smallest_gain as smallest_gain
+    from distxfer.measure._spans import EntityScores as EntityScores
+    from distxfer.measure._spans import answer_f1 as answer_f1
+    from distxfer.measure._spans import entities as entities
+    from distxfer.measure._spans import entity_scores as entity_scores
+    from distxfer.measure._spans import exact_match as exact_match
+    from distxfer.measure._spans import normalised_answer as normalised_answer
+    from distxfer.measure._statistics import Crossed as Crossed
+    from distxfer.measure._statistics import crossed as crossed
+    from distxfer.measure._statistics import crossed_unpaired as crossed_unpaired
+    from distxfer.measure._statistics import holm as holm
+    from distxfer.measure._statistics import interval as interval
+    from distxfer.measure._statistics import two_way_bootstrap as two_way_bootstrap
+    from distxfer.measure._transfer import accuracy as accuracy
+    from distxfer.measure._transfer import is_collapsed as is_collapsed
+    from distxfer.measure._transfer import is_collapsed_over_texts as is_collapsed_over_texts
+    from distxfer.measure._transfer import macro_f1 as macro_f1
+    from distxfer.measure._transfer import relative_transfer as relative_transfer
+    from distxfer.measure._transfer import transfer_summary as transfer_summary
 
-# Where the names of torch's side live.
-_HOMES = {
-    "BootstrapCKA": "_uncertainty",
-    "CSLSRetrieval": "_alignment",
-    "MEASURES": "_measures",
-    "Measure": "_measures",
-    "Moments": "_moments",
-    "PermutationNull": "_uncertainty",
-    "Probe": "_probe",
-    "Retrieval": "_alignment",
-    "alignment_probe": "_probe",
-    "bootstrap_cka": "_uncertainty",
-    "cka": "_similarity",
-    "cka_reason": "_similarity",
-    "cosine_drift": "_similarity",
-    "csls_retrieval": "_alignment",
-    "minibatch_cka": "_kernels",
-    "mutual_neighbours": "_mining",
-    "neighbour_overlap": "_geometry",
-    "normalised_mse": "_similarity",
-    "permutation_null": "_uncertainty",
-    "procrustes": "_geometry",
-    "pwcca": "_canonical",
-    "rbf_cka": "_kernels",
-    "relational_drift": "_relational",
-    "retrieval": "_alignment",
-    "rsa": "_geometry",
-    "standardise": "_similarity",
-    "svcca": "_canonical",
-    "top_dimension_share": "_similarity",
-    "transport_distance": "_geometry",
-    "wilson": "_alignment",
+_MODULES = {
+    "_alignment": "CSLSRetrieval Retrieval csls_retrieval retrieval wilson",
+    "_by_class": "BY_CLASS ClassRatios carriers class_counts class_ratios entity_counts",
+    "_canonical": "pwcca svcca",
+    "_clusters": "MIN_FAMILIES",
+    "_contrasts": "Contrast contrast slope_over_seeds",
+    "_correlation": "Correlation correlate critical_correlation detectable_correlation partial_correlation",
+    "_decomposition": "Decomposition decompose",
+    "_geometry": "neighbour_overlap procrustes rsa",
+    "_kernels": "rbf_cka",
+    "_measures": "MEASURES Measure",
+    "_mining": "mutual_neighbours",
+    "_moments": "Moments",
+    "_prediction": "Prediction expected_score",
+    "_relational": "relational_drift",
+    "_similarity": "cka cka_reason cosine_drift normalised_mse standardise top_dimension_share",
+    "_similarity_names": "SimilarityName",
+    "_single": "McNemar PairedBootstrap mcnemar paired_bootstrap smallest_gain",
+    "_spans": "EntityScores answer_f1 entities entity_scores exact_match normalised_answer",
+    "_statistics": "Crossed crossed crossed_unpaired holm interval two_way_bootstrap",
+    "_transfer": "accuracy is_collapsed is_collapsed_over_texts macro_f1 relative_transfer transfer_summary",
 }
-
-__all__ = [
-    "BY_CLASS",
-    "MEASURES",
-    "MIN_FAMILIES",
-    "BootstrapCKA",
-    "CSLSRetrieval",
-    "ClassRatios",
-    "Contrast",
-    "Correlation",
-    "Crossed",
-    "Decomposition",
-    "EntityScores",
-    "Mantel",
-    "McNemar",
-    "Measure",
-    "Moments",
-    "PairedBootstrap",
-    "PermutationNull",
-    "Prediction",
-    "Probe",
-    "Retrieval",
-    "StochasticOrder",
-    "accuracy",
-    "alignment_probe",
-    "answer_f1",
-    "aso",
-    "bootstrap_cka",
-    "carriers",
-    "cka",
-    "cka_reason",
-    "class_counts",
-    "class_ratios",
-    "contrast",
-    "correlate",
-    "cosine_drift",
-    "critical_correlation",
-    "crossed",
-    "crossed_unpaired",
-    "csls_retrieval",
-    "decompose",
-    "detectable_correlation",
-    "entities",
-    "entity_counts",
-    "entity_scores",
-    "exact_match",
-    "expected_score",
-    "holm",
-    "interval",
-    "is_collapsed",
-    "is_collapsed_over_texts",
-    "macro_f1",
-    "mantel",
-    "mcnemar",
-    "minibatch_cka",
-    "mutual_neighbours",
-    "neighbour_overlap",
-    "normalised_answer",
-    "normalised_mse",
-    "paired_bootstrap",
-    "partial_correlation",
-    "permutation_null",
-    "procrustes",
-    "pwcca",
-    "rbf_cka",
-    "relational_drift",
-    "relative_transfer",
-    "retrieval",
-    "rsa",
-    "slope_over_seeds",
-    "smallest_gain",
-    "standardise",
-    "svcca",
-    "top_dimension_share",
-    "transfer_summary",
-    "transport_distance",
-    "two_way_bootstrap",
-    "wilson",
-]
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
@@ -175,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})

@@ -39,25 +39,6 @@ class Correlation:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Mantel:
-    """The correlation of two matrices over the same languages; fields as in `Correlation`.
-
-    `cells` says how many cells it is over: of the upper triangle where both are symmetric (`symmetric`), with the
-    diagonal or without (`diagonal`).
-    """
-
-    r: float | None
-    p: float | None
-    n: int
-    n_groups: int
-    method: Method
-    cells: int
-    symmetric: bool
-    diagonal: bool
-    reason: str | None = None
-
-
 def correlate(
     x: npt.ArrayLike,
     y: npt.ArrayLike,
@@ -202,89 +183,9 @@ def ranks(values: Array) -> Array:
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[where], dtype=np.float64)
 
 
-def mantel(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    *,
-    groups: Groups | None = None,
-    method: Method = "spearman",
-    diagonal: bool = False,
-    draws: int = 9999,
-    seed: int = 0,
-) -> Mantel:
-    """Return the correlation of two matrices over the same languages, such as drift and distance of source and target.
-
-    r is over the cells i < j where both matrices are symmetric, else over all cells i != j; with `diagonal` the cells
-    i = i count too, where a source meets itself: they are near 0 in any distance and inflate |r|, so they are left out
-    by default. The p value rearranges the rows and columns of b together, b[p][:, p], as `correlate` says; the cells
-    of one language move together, so that n is the number of languages and not of cells.
-
-    Shapes: (n, n) and (n, n), in the same order of languages. Range, None and reasons: as `correlate`. Invariant under
-    one permutation of the languages of both, but for the draws. Cost: draws x n^2.
-
-    Raises: InputError for other shapes, cells that are not finite (the diagonal too), and as `correlate`.
-
-    Reference: Mantel 1967; Legendre and Legendre 2012, section 10.5.
-    """
-    first, second = _matrices(a, b)
-    _check_method(method)
-    n = len(first)
-    symmetric = bool(np.array_equal(first, first.T) and np.array_equal(second, second.T))
-    used = np.triu(np.ones((n, n), dtype=bool)) if symmetric else np.ones((n, n), dtype=bool)
-    used &= diagonal | ~np.eye(n, dtype=bool)
-    moves = rearrangements(n, groups, draws, seed)
-
-    def answer(r: float | None, p: float | None, reason: str | None) -> Mantel:
-        return Mantel(r, p, n, moves.n_groups, method, int(used.sum()), symmetric, diagonal, reason)
-
-    if n < MIN_LANGUAGES:
-        return answer(None, None, f"no correlation: {n} languages, and at least {MIN_LANGUAGES} languages are needed")
-    left, right = (_standard(matrix, used, method) for matrix in (first, second))
-    for name, one in (("a", left), ("b", right)):
-        if not one.any():
-            return answer(None, None, f"no correlation: `{name}` is the same in all cells")
-    if symmetric:  # a permutation brings cells from below the diagonal into the upper triangle
-        right = np.triu(right) + np.triu(right, 1).T
-    r = float((left * right).sum())
-    if moves.reason:
-        return answer(r, None, moves.reason)
-    step = max(1, CHUNK // n**2)
-    starts = range(0, len(moves.orders), step)
-    chunks = (moves.orders[start : start + step] for start in starts)
-    found = [right[order[:, :, None], order[:, None, :]].reshape(len(order), -1) @ left.ravel() for order in chunks]
-    return answer(r, moves.p(np.concatenate(found), r), None)
-
-
 def _check_method(method: str) -> None:
     if method not in ("spearman", "pearson"):
         raise unknown("Method", method, ("spearman", "pearson"))
-
-
-def _matrices(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Array, Array]:
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.ndim != 2 or first.shape != second.shape or first.shape[0] != first.shape[1]:
-        raise InputError(
-            f"`a` has the shape {first.shape} and `b` {second.shape}; expected two square matrices of one size: "
-            "give one row and one column per language."
-        )
-    for name, matrix in (("a", first), ("b", second)):
-        if not np.isfinite(matrix).all():
-            row, column = np.argwhere(~np.isfinite(matrix))[0]
-            raise InputError(
-                f"`{name}` is not finite in row {row}, column {column}; expected a finite number in every cell: "
-                "leave out the language that is incomplete."
-            )
-    return first, second
-
-
-def _standard(matrix: Array, used: npt.NDArray[np.bool_], method: Method) -> Array:
-    """Return the used cells, or their ranks, centred and of norm 1, and 0 elsewhere; all 0 if they are constant."""
-    values = ranks(matrix[used]) if method == "spearman" else matrix[used]
-    centred = values - values.mean()
-    found = np.zeros_like(matrix)
-    if np.abs(centred).max() > 1e-12 * np.abs(values).max():
-        found[used] = centred / np.linalg.norm(centred)
-    return found
 
 
 def critical_correlation(n: int, *, alpha: float = 0.05) -> float | None:

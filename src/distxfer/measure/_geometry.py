@@ -1,4 +1,4 @@
-"""Similarity of shape: up to rotation, by distances, by neighbours, and as two clouds."""
+"""Similarity of shape: up to rotation, by distances between rows, and by nearest neighbours."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from distxfer.errors import InputError
 from distxfer.measure._hsic import unit_scale
 from distxfer.measure._layers import each_layer, paired_rows
-from distxfer.measure._tensors import centre, check_same_width, row_norms
+from distxfer.measure._tensors import centre, row_norms
 
 _ROWS = 1024  # worked on at a time
 
@@ -133,78 +133,3 @@ def _neighbours(x: Tensor, start: int, k: int) -> Tensor:
     row = torch.arange(len(cosines), device=x.device)
     cosines[row, start + row] = -torch.inf
     return cosines >= cosines.topk(k, dim=1).values[:, -1:] - 64 * torch.finfo(x.dtype).eps
-
-
-def transport_distance(x: Tensor, y: Tensor, *, blur: float = 0.05) -> Tensor:
-    """Return how far the rows of `x` must travel to become the rows of `y`, as two clouds of points.
-
-    The Sinkhorn divergence S of the two clouds of n points each, with cost |x - y|^2 / 2, both divided beforehand by s,
-    s^2 the mean of their mean squared distances from their own means; so about W_2^2 / (2 s^2) for a small `blur`, which
-    is a length in units of s. **The rows are not pairs**: any order of either gives the same number, so it says whether
-    two clouds lie in the same place and have the same shape, not whether translations meet.
-
-    Shapes: x and y (..., n, d), one width; result (...). Range: [0, inf), 0 for x = y; the iteration leaves it up to some
-    4 % below the converged value, or a negative number near 0. Two samples of one distribution are not at 0: in many
-    dimensions even the nearest points are far. Differentiable. Time and memory O(n^2) a layer: some thousand rows.
-
-    NaN where neither cloud varies, see `transport_reason`. Invariant under one orthogonal map, one isotropic scaling and
-    one translation of both, and under any permutations of the rows of either.
-
-    Raises: InputError for fewer than 2 rows, blur <= 0, unequal shapes, NaN or infinity.
-
-    Reference: Feydy et al. 2019, eq. 3, by geomloss.
-    """
-    if not blur > 0:
-        raise InputError(f"`blur` is {blur:g}; expected more than 0: give it in units of the spread of the clouds.")
-    return each_layer(lambda a, b: _transport(a, b, blur), *_clouds(x, y))
-
-
-@torch.no_grad()
-def transport_reason(x: Tensor, y: Tensor, *, blur: float = 0.05) -> str | None:
-    """Return why `transport_distance` of the same arguments is NaN (anywhere in the batch), or None for a number."""
-    a, b = _clouds(x, y)
-    if bool(((centre(a).square() + centre(b).square()).sum(dim=(-2, -1)) == 0).any()):
-        return "neither the rows of `x` nor those of `y` vary, so there is no spread to measure distances in"
-    return None
-
-
-def _clouds(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    first, second = paired_rows(x, y, least=2, what="the transport distance")
-    check_same_width(x, y)
-    return first, second
-
-
-def _transport(x: Tensor, y: Tensor, blur: float) -> Tensor:
-    middle = ((x.mean(dim=0) + y.mean(dim=0)) / 2).detach()  # distances are sums of products: keep these small
-    a, b = centre(x), centre(y)
-    largest = torch.maximum(a.detach().abs().max(), b.detach().abs().max())  # squares of extreme numbers overflow
-    if largest == 0:
-        return x.new_tensor(torch.nan)
-    spread = (((a / largest).square().sum() + (b / largest).square().sum()) / (2 * x.shape[0])).sqrt() * largest
-    a, b = (x - middle) / spread, (y - middle) / spread
-    # What geomloss takes without a diameter depends on the axes, and with it what the iteration leaves.
-    diameter = 2 * max(float(torch.linalg.vector_norm(side.detach(), dim=-1).max()) for side in (a, b))
-    return sinkhorn_divergence(a, b, blur=blur, scaling=0.9, diameter=diameter)
-
-
-def sinkhorn_divergence(
-    x: Tensor, y: Tensor, *, blur: float, scaling: float = 0.5, diameter: float | None = None
-) -> Tensor:
-    """Return the debiased Sinkhorn divergence of two clouds of points, (n, d) and (m, d), with cost |x - y|^2 / 2.
-
-    The blur goes down from `diameter`, at least the largest distance of two points, by the factor `scaling` a step: 0.9
-    ends up to some 4 % below the converged divergence, 0.5 up to 15 % in a seventh of the time. The diameter is found
-    where it is not given; it must be given where all points may be one (jeanfeydy/geomloss#51). Range: [0, inf) up to
-    what the iteration leaves (jeanfeydy/geomloss#24), 0 for equal clouds.
-    Reference: Feydy et al. 2019, eq. 3, by geomloss.
-    """
-    from geomloss import SamplesLoss
-
-    # geomloss switches autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
-    enabled = torch.is_grad_enabled()
-    try:
-        loss = SamplesLoss("sinkhorn", p=2, blur=blur, diameter=diameter, scaling=scaling, backend="tensorized")
-        divergence: Tensor = loss(x, y)
-    finally:
-        torch.set_grad_enabled(enabled)
-    return divergence if enabled else divergence.detach()

@@ -1,10 +1,10 @@
-"""Two relatives of linear CKA: with a Gaussian kernel, and as the mean over batches that others report."""
+"""Centred kernel alignment with a Gaussian kernel."""
 
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._hsic import Similarities, feature_similarities, no_structure, ratio, unit_scale
+from distxfer.measure._hsic import Similarities, no_structure, ratio, unit_scale
 from distxfer.measure._layers import each_layer, paired_rows
 from distxfer.measure._tensors import centre
 
@@ -43,50 +43,6 @@ def rbf_cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: fl
     layers = zip(first.reshape(-1, *first.shape[-2:]), second.reshape(-1, *second.shape[-2:]), strict=True)
     reasons = (no_structure(_kernel_similarities(a, b, unbiased=unbiased, bandwidth=bandwidth)) for a, b in layers)
     return next((reason for reason in reasons if reason), None)
-
-
-def minibatch_cka(x: Tensor, y: Tensor, batch_size: int, *, unbiased: bool = True) -> Tensor:
-    """Return the linear CKA of mean similarities over batches of rows, for comparison with those who report it.
-
-    The ratio in `cka` of mean HSIC(X_b, Y_b), mean HSIC(X_b, X_b) and mean HSIC(Y_b, Y_b) over the batches b of
-    `batch_size` rows each, in order; what is left of the rows after the last full batch is left out, for a smaller batch
-    would have another bias. It is not the CKA of all rows, and it changes with the order of the rows and with the batch
-    size: for one exact number in the same memory take `Moments`.
-
-    Shapes: x (..., n, d1), y (..., n, d2); result (...). Range and NaN as of `cka`. Differentiable. Invariant under
-    orthogonal maps, isotropic scaling and translation of either argument; not under permutation of the rows.
-
-    Raises: InputError for batches of fewer than 4 rows (biased: 2), fewer rows than one batch, unequal numbers of rows,
-    NaN or infinity.
-
-    Reference: Nguyen et al. 2021, eq. 2 and 3.
-    """
-    return ratio(_batch_similarities(x, y, batch_size, unbiased=unbiased))
-
-
-@torch.no_grad()
-def minibatch_cka_reason(x: Tensor, y: Tensor, batch_size: int, *, unbiased: bool = True) -> str | None:
-    """Return why `minibatch_cka` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
-    return no_structure(_batch_similarities(x, y, batch_size, unbiased=unbiased))
-
-
-def _batch_similarities(x: Tensor, y: Tensor, batch_size: int, *, unbiased: bool) -> Similarities:
-    """Return the three mean similarities, each (...)."""
-    least, what = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
-    if batch_size < least:
-        raise InputError(f"`batch_size` is {batch_size}; {what} needs at least {least} rows: give larger batches.")
-    first, second = paired_rows(x, y, least=batch_size, what=f"minibatch CKA in batches of {batch_size}")
-    batches = first.shape[-2] // batch_size
-    with torch.autocast(first.device.type, enabled=False):
-        # One scale for all batches: each by its own would weight them.
-        a, b = (centre(_batched(unit_scale(centre(side)), batches, batch_size)) for side in (first, second))
-        cross, own_x, own_y = feature_similarities(a, b, unbiased=unbiased)
-    return cross.mean(dim=-1), own_x.mean(dim=-1), own_y.mean(dim=-1)
-
-
-def _batched(x: Tensor, batches: int, batch_size: int) -> Tensor:
-    """Return the first rows of (..., n, d) as (..., batches, batch_size, d)."""
-    return x[..., : batches * batch_size, :].reshape(*x.shape[:-2], batches, batch_size, x.shape[-1])
 
 
 def _checked(x: Tensor, y: Tensor, *, unbiased: bool, bandwidth: float) -> tuple[Tensor, Tensor]:

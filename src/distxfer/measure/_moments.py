@@ -173,7 +173,7 @@ class Moments:
     """Sums over rows that give the similarity of two representations, of all layers at once, batch by batch.
 
     z z^T summed over the rows, z_i = (x_i, y_i, |x_i|^2, |y_i|^2, 1) about an origin near the mean: exact, for the similarity of
-    all rows is a function of these sums. It is not a mean over batches, as in `minibatch_cka`, which is another number.
+    all rows is a function of these sums. A mean of CKA over batches is another number.
 
     Shapes: batches x (..., n, d1) and y (..., n, d2), n free, the rest as in the first; results (...). Memory:
     (d1 + d2 + 3)^2 numbers per layer, however many rows. Agrees with `cka` of all rows to about 1e-12, for any split and

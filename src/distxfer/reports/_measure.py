@@ -22,11 +22,13 @@ _AROUND, _A_LAYER, _A_CELL = 62, 7, 8  # columns of text: the rest of the first 
 
 
 def measure_tables(measured: Measured, width: int | None = None) -> list[Table]:
-    """Return the tables of languages, of alignment, of correlations and of the decomposition, those that there are.
+    """Return the tables of languages, alignment, similarity, correlations and the decomposition, those that there are.
 
-    As they fit in `width` columns (None: all layers).
+    They fit in `width` columns (None: all layers).
     """
     tables = [_languages(measured, width), _correlations(measured, width)]
+    if any(row.measure.startswith("similarity_") for row in measured.rows):
+        tables.insert(1, _similarity(measured))
     if any(row.measure.startswith("retrieval") for row in measured.rows):
         tables.insert(1, _alignment(measured))
     return tables if measured.decomposition is None else [*tables, _decomposition(measured, measured.decomposition)]
@@ -58,6 +60,29 @@ def _languages(measured: Measured, width: int | None) -> Table:
             *_outlier(measured),
             *measured.notes,
         ),
+    )
+
+
+def _similarity(measured: Measured) -> Table:
+    """Return one row per language: each measure of `measure.similarity`, the mean over the layers."""
+    by_language: dict[tuple[str, str], list[float]] = {}
+    for row in measured.rows:
+        if row.measure.startswith("similarity_") and row.layer > 0:
+            by_language.setdefault((row.language, row.measure.removeprefix("similarity_")), []).append(row.value)
+    names = list(dict.fromkeys(name for _, name in by_language))
+    return Table(
+        columns=("language", "name", "n", *names),
+        rows=[
+            (
+                language,
+                language_name(language),
+                measured.sizes[language],
+                *(_mean(by_language[language, name]) for name in names),
+            )
+            for language in measured.ordered
+        ],
+        title="Similarity of the test sentences before and after, mean over the layers",
+        notes=("By layer: --json.",),
     )
 
 

@@ -49,11 +49,12 @@ from distxfer.runs.snapshots import (
     check_finite,
     drift_rows,
     encoding_seconds,
+    similarity_rows,
     snapshots,
     texts_to_measure,
     watcher,
 )
-from distxfer.runs.undefined import drift_notes
+from distxfer.runs.undefined import undefined_notes
 from distxfer.training import Cost, Plan, Report, Team, remove_checkpoint
 
 Notice = Callable[[str], None]
@@ -252,8 +253,9 @@ def _run(
         after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
     check_finite(after, [*prepared.recipe.phases][-1])
     rows_after = _measure(prepared, before, after, "after")
+    rows_after += similarity_rows(before, after, prepared.task, languages, prepared.recipe.measure.similarity)
     rows = _measure(prepared, before, before, "before") + rows_after
-    undefined = drift_notes(before, after, prepared.task, rows_after)
+    undefined = undefined_notes(before, after, prepared.task, rows_after)
     if trackers:
         team.stop_trackers()
     scored = {

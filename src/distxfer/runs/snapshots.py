@@ -13,7 +13,7 @@ from torch import Tensor
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder, StateCache, States
 from distxfer.errors import RunError
-from distxfer.measure import cka, csls_retrieval, retrieval, standardise
+from distxfer.measure import MEASURES, SimilarityName, cka, csls_retrieval, retrieval, standardise
 from distxfer.results.measurements import Moment as Moment
 from distxfer.results.measurements import Row as Row
 from distxfer.training import Diverged, Team, Watch
@@ -220,6 +220,30 @@ def drift_rows(
         for name, per_layer in values.items():
             rows += [
                 Row(name, layer, language, float(value), len(examples), moment) for layer, value in enumerate(per_layer)
+            ]
+    return rows
+
+
+def similarity_rows(
+    before: Snapshot, after: Snapshot, task: Task, languages: Iterable[str], names: Sequence[SimilarityName]
+) -> list[Row]:
+    """Return `similarity_NAME` of the test sentences, before and after training, for every layer, language and measure.
+
+    NaN where a language has fewer test sentences than the measure needs, and where the measure is undefined.
+    """
+    rows = []
+    for language in languages if names else ():
+        examples = task.examples("test", language)
+        pooled_before, pooled_after = before.states(examples), after.states(examples)
+        for name in dict.fromkeys(names):
+            measure = MEASURES[name]
+            if len(examples) < measure.least_rows:
+                values = torch.full((len(pooled_after),), torch.nan)
+            else:
+                values = measure.function(pooled_before, pooled_after)
+            rows += [
+                Row(f"similarity_{name}", layer, language, value, len(examples), "after")
+                for layer, value in enumerate(values.tolist())
             ]
     return rows
 
