@@ -5,7 +5,7 @@ IN = .venv/bin/python
 PIP = $(IN) -m pip install --quiet --constraint constraints.txt
 CLDR = cldr-annotations-full-48.2.0
 
-.PHONY: demo test torture check study study-120 clean
+.PHONY: demo test torture check docs study study-120 clean
 .DELETE_ON_ERROR:
 
 demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
@@ -22,6 +22,9 @@ check: .venv/dev.done  ## Lint, types, import layers.
 	$(IN) -m ruff format --check
 	$(IN) -m mypy
 	.venv/bin/lint-imports
+
+docs: .venv/docs.done  ## Build the site from docs/ into build/site; execute the tutorial; a broken link is an error.
+	PYDEVD_DISABLE_FILE_VALIDATION=1 $(IN) -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 
 study: .venv/offline.done  ## Run what the reference study has not run yet (hours; can be stopped at any time), and write its tables.
 	$(IN) scripts/study.py
@@ -46,6 +49,10 @@ clean:  ## Remove the virtual environment and the caches of the tools.
 .venv/figures.done: .venv/pip.done
 	$(PIP) --editable '.[offline,figures]'
 	touch .venv/figures.done
+
+.venv/docs.done: .venv/pip.done
+	$(PIP) --editable '.[offline,docs]'
+	touch .venv/docs.done
 
 .venv/dev.done: .venv/pip.done
 	$(PIP) --editable '.[offline,dev]'
