@@ -3,8 +3,8 @@
 `python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
 the page and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
 --results results/reference-120` does; `make study-120` gets the file of Unicode
-CLDR that they need. Of a run, the small files are kept, without the probabilities of the classes. Which runs the page is of
-is said in `study_methods.py`.
+CLDR that they need. Of a run, the small files are kept. Which runs the page is of is said in
+`study_methods.py`.
 """
 
 import argparse
@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from distxfer._durable import read_table, write_table
 from distxfer.analysis.items import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
-from distxfer.results.result import Result, reseal
+from distxfer.results.result import Result
 from study import train
 from study_methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
 from study_methods import EVIDENCE as EVIDENCE_13
@@ -40,7 +39,6 @@ KIN = {
     "family": "unseen, a relative of its family is read, none of its branch",
     "none": "unseen, and no language of its family is read",
 }
-_PREDICTIONS = "predictions.parquet"
 FEWEST_SHARED = 2  # features observed in both languages, below which a distance is a prediction through and through
 
 
@@ -107,19 +105,9 @@ def main() -> None:
         for one in chosen:
             file = str((STUDY / f"{one.name}.toml").relative_to(ROOT))
             failed += [] if train(file, seed, RUNS / "reference-120") else [f"{one.name} with seed {seed}"]
-            for path in (RUNS / "reference-120" / one.name).glob(f"*-s{seed}/result.json"):
-                slim(path.parent)
     write()
     if failed:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
-
-
-def slim(run: Path) -> None:
-    """Drop the probabilities of the classes, which are most of the file, from a finished run's predictions."""
-    table = read_table(run / _PREDICTIONS)
-    columns = [name for name in table.column_names if not name.startswith("probability_")]
-    if columns != table.column_names:
-        reseal(run, lambda folder: write_table(table.select(columns), folder / _PREDICTIONS))
 
 
 def write() -> None:
@@ -128,7 +116,8 @@ def write() -> None:
     PAGE.write_text(page(found), encoding="utf-8")
     if found is not None and found.methods():
         write_all_kinds(picture(found), PAGE.with_suffix(""))
-        PAGE.with_suffix(".pdf").unlink()
+        for unused in (".pdf", ".png"):
+            PAGE.with_suffix(unused).unlink()
         EVIDENCE.write_text(evidence(outcome(WITHOUT) or found), encoding="utf-8")
 
 

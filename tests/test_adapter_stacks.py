@@ -111,7 +111,7 @@ def runs(tmp_path_factory, tiny_settings):
     settings = [
         *tiny_settings, "phase.realign.batch_size=24", "phase.realign.epochs=1", "phase.realign.learning_rate=3e-2",
         "phase.finetune.epochs=1", "phase.finetune.learning_rate=1e-2", "intervention.align.layers=3",
-        "intervention.language.r=3", "diagnostics.gradients=0", "diagnostics.states=0",
+        "intervention.language.r=3", "diagnostics.gradients=0", "diagnostics.states=0", "diagnostics.probabilities=true",
     ]  # fmt: skip
 
     def run(*overrides):

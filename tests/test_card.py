@@ -42,6 +42,7 @@ def settings(tiny, tiny_settings, tmp_path_factory):
         "phase.finetune.learning_rate=1e-2",
         "diagnostics.states=0",
         "diagnostics.gradients=0",
+        "diagnostics.probabilities=true",
     ]
 
 

@@ -17,6 +17,7 @@ SHORT = [
     "phase.finetune.learning_rate=3e-4",
     "task.targets=deu,jpn,tur",
     "diagnostics.states=0",
+    "diagnostics.probabilities=true",
 ]
 MAJORITY = 0.235  # "People & Body" among the test emoji
 
@@ -77,7 +78,11 @@ def test_the_summary_follows_from_the_scores(plain):
 
 
 def test_predictions_agree_with_the_scores_and_are_the_same_emoji_everywhere(plain):
-    rows = parquet.read_table(plain.folder / "predictions.parquet").to_pylist()
+    table = parquet.read_table(plain.folder / "predictions.parquet")
+    rows = table.to_pylist()
+    assert (table["label"].to_pandas() == table["prediction"].to_pandas()).sum() == sum(
+        row["label"] == row["prediction"] for row in rows
+    )
     by_language: dict[str, dict[str, dict]] = {}
     for row in rows:
         by_language.setdefault(row["language"], {})[row["example_id"]] = row

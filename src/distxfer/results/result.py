@@ -93,13 +93,27 @@ def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
     """Write `result.json` with the SHA-256 of itself and of all that the run has left beside it: whole, or not at all."""
     files = [folder / name for name in _TABLES] + [path for path in (folder / _MODEL).rglob("*") if path.name != _CARD]
     data = sealed(data, file_digests(folder, (path for path in files if path.is_file())))
-    with atomic_file(folder / RESULT) as aside, aside.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream, indent=1, ensure_ascii=False, allow_nan=False)
+    _write(folder / RESULT, data)
     return Result(folder, data)
 
 
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a `result.json` with one key on each line, and one row of a list: readable, and small."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    lines = []
+    for key, value in data.items():
+        rows = isinstance(value, list) and value
+        lines.append(f"{text(key)}: " + ("[\n " + ",\n ".join(map(text, value)) + "\n]" if rows else text(value)))
+    with atomic_file(path) as aside:
+        aside.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 def reseal(folder: Path, change: Callable[[Path], None]) -> None:
-    """Let `change` rewrite files of a finished run, and write their new digests: both, or, after an error, nothing.
+    """Let `change` rewrite files of a finished run, and write `result.json` anew with their digests: all, or, after an
+    error, nothing.
 
     Raises Damaged where a file is not what the run wrote. A run without digests stays without.
     """
@@ -113,6 +127,8 @@ def reseal(folder: Path, change: Callable[[Path], None]) -> None:
         change(aside)
         if "digests" in result.data:
             write_result(aside, result.data)
+        else:
+            _write(aside / RESULT, result.data)
         put_folder(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

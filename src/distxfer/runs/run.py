@@ -25,6 +25,7 @@ from distxfer.interventions import CKA_ROWS
 from distxfer.measure import transfer_summary
 from distxfer.results.corpus import corpus_text
 from distxfer.results.failure import forget_failure
+from distxfer.results.predictions import PREDICTIONS, PROBABILITY, encode_labels
 from distxfer.results.result import (
     SCHEMA,
     Result,
@@ -323,8 +324,9 @@ def _write(
         ),
         "status": status,
     }
-    _table(folder / "measurements.parquet", [asdict(row) for row in rows])
-    _table(folder / "predictions.parquet", _predictions(scored["test"]))
+    write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
+    predictions = _predictions(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
+    write_table(predictions, folder / PREDICTIONS)
     with atomic_folder(folder / "model") as model:
         assembled.encoder.save(model)
         adapters = len([*model.rglob("adapter_config.json")])
@@ -377,25 +379,17 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
     return scores, summary, "collapsed" if kind.collapsed(ours.examples[source], ours.predictions[source]) else "done"
 
 
-def _predictions(scored: Scored) -> list[dict[str, Any]]:
-    return [
-        {
-            "language": language,
-            "example_id": example.id,
-            "label": one.label,
-            "prediction": one.prediction,
-            **{f"probability_{label}": chance for label, chance in one.probabilities.items()},
-        }
+def _predictions(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
+    """Return one row for each example, with the probability of each class on request."""
+    rows = [
+        {"language": language, "example_id": example.id, "label": one.label, "prediction": one.prediction}
+        | ({f"{PROBABILITY}{label}": chance for label, chance in one.probabilities.items()} if probabilities else {})
         for language, examples in scored.examples.items()
         for example, one in zip(examples, scored.predictions[language], strict=True)
     ]
-
-
-def _table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    table = pyarrow.Table.from_pylist(list(rows))
-    chances = {name: pyarrow.float32() for name in table.column_names if name.startswith("probability_")}
-    schema = pyarrow.schema([(field.name, chances.get(field.name, field.type)) for field in table.schema])
-    write_table(table.cast(schema), path)
+    table = pyarrow.Table.from_pylist(rows)
+    types = [pyarrow.float32() if one.name.startswith(PROBABILITY) else one.type for one in table.schema]
+    return encode_labels(table.cast(pyarrow.schema(zip(table.column_names, types, strict=True))))
 
 
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:

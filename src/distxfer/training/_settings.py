@@ -57,16 +57,18 @@ def examples_of(phase: Phase, examples: int) -> int:
 
 
 class Diagnostics(BaseModel):
-    """What is looked at while training, every so many steps (0: never), and written to `log.jsonl`.
+    """What is recorded beside the scores, without any effect on training.
 
-    `gradients`: the cosine of each term's gradient with the task's, and each term's share of their sum. `states`: drift
-    and alignment of a sample of the test texts, without their labels, and of the held-out pairs.
+    Every so many steps (0: never), in `log.jsonl`: `gradients`, the cosine of each term's gradient with the task's and each
+    term's share of their sum; `states`, drift and alignment of a sample of the test texts, without their labels, and of the
+    held-out pairs. After training, in `predictions.parquet`: `probabilities`, those of all classes for each test example.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gradients: Annotated[int, Field(ge=0)]
     states: Annotated[int, Field(ge=0)]
+    probabilities: bool = False  # with a default, so that recipes without it keep their ids (`Recipe.resolved`)
 
 
 @dataclass
