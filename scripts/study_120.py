@@ -10,7 +10,6 @@ CLDR that they need. Of a run, the small files are kept. Which runs the page is 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
