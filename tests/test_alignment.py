@@ -202,7 +202,7 @@ def test_wilson_refuses():
     for share in (-0.1, 1.5, float("nan")):
         assert message(measure.wilson, share, 5) == (f"`share` is {share}; expected 0 to 1: give hits divided by `n`.")
     assert message(measure.wilson, 0.5, 0) == (
-        "`n` is 0; expected at least 1: give the number of answers that the share is of."
+        "`n` is 0; expected at least 1: give the number of answers behind the share."
     )
 
 

@@ -267,7 +267,7 @@ def test_partial_correlation_refuses_and_has_reasons():
     x = [1.0, 2, 4, 3, 5]
     explained = measure.partial_correlation(x, [2.0, 1, 3, 5, 4], x)
     assert (explained.r, explained.p) == (None, None)
-    assert explained.reason == "no correlation: `x` is the same for all languages but for the covariates"
+    assert explained.reason == "no correlation: `x` is the same for all languages after the covariates are taken out"
     assert measure.partial_correlation(x, x, np.eye(5)[:, :2]).reason == (
         "no correlation: 5 languages and 2 covariates, and at least 6 languages are needed"
     )

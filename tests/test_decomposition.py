@@ -98,7 +98,7 @@ def test_decompose_refuses():
         "`scores` is nan for `l1`; expected a finite number: leave out the language or the covariate."
     )
     assert message(call, scores, covariates | {"script": dict.fromkeys(scores, 1)}) == (
-        "`script` is the same for all languages; expected values that differ: there is nothing to divide or to go with."
+        "`script` is the same for all languages; expected values that differ: a constant explains nothing."
     )
     assert message(call, dict.fromkeys(scores, 0.5), covariates).startswith("`scores` is the same for all languages;")
     double = {language: 3 - 2 * value for language, value in covariates["c0"].items()}

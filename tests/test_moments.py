@@ -239,7 +239,7 @@ def test_refuses():
     )
     assert message(total.update, x.expand(2, -1, -1), y.expand(2, -1, -1)).startswith("`x` has the shape (2, 60, 6)")
     assert message(total.merge, moments((x.expand(2, -1, -1), y.expand(2, -1, -1)))) == (
-        "`other` holds layers (2,) of 6 and 4 dimensions; expected layers () of 6 and 4 dimensions: "
+        "`second` holds layers (2,) of 6 and 4 dimensions; expected layers () of 6 and 4 dimensions: "
         "merge moments of the same layers."
     )
     assert message(total.update, x, y[:-1]).startswith("`x` has the shape (60, 6) and `y` (59, 4); expected the same")

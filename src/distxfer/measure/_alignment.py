@@ -1,4 +1,4 @@
-"""Do translations find each other in the representation space?"""
+"""Retrieval of translations in the representation space."""
 
 import math
 from collections.abc import Iterator
@@ -82,13 +82,13 @@ def retrieval(source: Tensor, target: Tensor, *, chunk: int = 1024) -> Retrieval
 
 @torch.no_grad()
 def csls_retrieval(source: Tensor, target: Tensor, *, k: int = 10, chunk: int = 1024) -> CSLSRetrieval:
-    """Return how often the nearest neighbour is the translation when hubs, near to everything, are held back.
+    """Return how often the nearest neighbour is the translation by CSLS, which penalises hubs (points near to all others).
 
-    CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets, its
-    translation among them where it is near, and r_S(y) that of y to its k nearest sources. Forward: source_i hits when
+    CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets (including its
+    translation where that is near), and r_S(y) that of y to its k nearest sources. Forward: source_i hits when
     CSLS(source_i, target_i) > CSLS(source_i, target_j) for every j != i; backward swaps the two languages. Ties are
-    misses, as in `retrieval`. There is no strong form: r_T and r_S correct between two languages, and the formula does
-    not say what to subtract from a cosine within one.
+    misses, as in `retrieval`. There is no strong form: r_T and r_S are corrections between two languages, and the
+    formula defines none within one.
 
     Shapes: source and target (n, d), row i of one translating row i of the other; n >= 2 and 1 <= k <= n. With k = n
     every neighbourhood is the whole language. Invariances as `retrieval`. Cost: 4 n^2 d operations (two passes over
@@ -114,11 +114,11 @@ def csls_retrieval(source: Tensor, target: Tensor, *, k: int = 10, chunk: int = 
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share of n: of a retrieval, or of any other accuracy.
+    """Return the 95 % Wilson score interval of a share of n, such as an accuracy.
 
     The two p with (share - p)^2 = z^2 p (1 - p) / n, z = 1.96; within [0, 1], and of positive width at 0 and at 1 too.
-    It is for n independent answers: the queries of one retrieval share their candidates, and the sentences of one
-    document their subject, so it is the least, not the whole, of the uncertainty.
+    It assumes n independent answers. The queries of one retrieval share their candidates, and the sentences of one
+    document their subject, so the interval is a lower bound on the uncertainty.
 
     Raises: InputError for a share outside [0, 1] (NaN included) or n < 1.
 
@@ -127,7 +127,7 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     if not 0 <= share <= 1:
         raise InputError(f"`share` is {share}; expected 0 to 1: give hits divided by `n`.")
     if n < 1:
-        raise InputError(f"`n` is {n}; expected at least 1: give the number of answers that the share is of.")
+        raise InputError(f"`n` is {n}; expected at least 1: give the number of answers behind the share.")
     # From the product of the quadratic's roots: nothing cancels, so the ends are exactly 0 and 1 where they should be.
     a = NormalDist().inv_cdf(0.975) ** 2 / n
     low, below = (p**2 / (p + a / 2 + math.sqrt(a * (p * (1 - p) + a / 4))) for p in (share, 1 - share))
@@ -164,10 +164,10 @@ def _error(unit: Tensor) -> float:
 def _blocks(rows: Tensor, columns: Tensor, chunk: int) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield the cosines of unit rows, block by block; of rows with themselves, the upper half and the diagonal."""
     starts = range(0, len(rows), chunk)
-    for top in starts:
-        for left in starts:
-            if rows is not columns or left >= top:
-                down, across = slice(top, top + chunk), slice(left, left + chunk)
+    for row_start in starts:
+        for column_start in starts:
+            if rows is not columns or column_start >= row_start:
+                down, across = slice(row_start, row_start + chunk), slice(column_start, column_start + chunk)
                 # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
                 with torch.autocast(rows.device.type, enabled=False):
                     block = rows[down] @ columns[across].mT

@@ -1,4 +1,4 @@
-"""Scores as ratios of sums over classes, so that any class can be left out; and what an effect is without single items."""
+"""Scores as ratios of sums over classes, so that any class can be left out; and the items that carry an effect."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,10 +102,10 @@ def _ratio(a: Array, b: Array) -> Array:
 
 
 def carriers(effect: float, without: Mapping[str, float], share: float = 0.5) -> tuple[str, ...]:
-    """Return the items without which an effect loses its sign, or more than a share of its size; the largest loss first.
+    """Return the items whose removal flips an effect's sign or takes away more than a share of it, largest loss first.
 
     Those with (e - e_-i) / e > share, e being the effect with all items and e_-i the one without item i; a change of sign
-    is a loss of more than all. None for an effect of 0, which has nothing to lose. Invariant under the sign and unit of the
+    is a loss of more than 1. None for an effect of 0. Invariant under the sign and unit of the
     effects.
     """
     largest = max((abs(value) for value in without.values()), default=0.0)

@@ -13,7 +13,7 @@ from distxfer.measure._tensors import centre
 def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99) -> Tensor:
     """Return the mean canonical correlation of the main directions of two representations of the same n rows.
 
-    Of each column-centred representation the fewest singular directions are kept that hold at least the share
+    Each column-centred representation is reduced to the fewest singular directions that hold at least the share
     `variance` of the sum of squares, kx and ky of them; with orthonormal bases U (n, kx) and V (n, ky) of these, the
     canonical correlations are the singular values rho of U^T V, and SVCCA = sum rho / min(kx, ky).
 
@@ -33,7 +33,7 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99) -> Tensor:
     _check_variance(variance)
     return each_layer(
         lambda a, b: _mean_correlation(_basis(a, variance), _basis(b, variance)),
-        *paired_rows(x, y, least=3, what="SVCCA"),
+        *paired_rows(x, y, least=3, measure="SVCCA"),
     )
 
 
@@ -41,7 +41,7 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99) -> Tensor:
 def svcca_reason(x: Tensor, y: Tensor, *, variance: float = 0.99) -> str | None:
     """Return why `svcca` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     _check_variance(variance)
-    return _reason(*paired_rows(x, y, least=3, what="SVCCA"), variance)
+    return _reason(*paired_rows(x, y, least=3, measure="SVCCA"), variance)
 
 
 @torch.no_grad()
@@ -66,13 +66,13 @@ def pwcca(x: Tensor, y: Tensor) -> Tensor:
 
     Reference: Morcos et al. 2018, section 2.1 (weights on the original neurons, not on their reduction).
     """
-    return each_layer(_weighted_correlation, *paired_rows(x, y, least=3, what="PWCCA"))
+    return each_layer(_weighted_correlation, *paired_rows(x, y, least=3, measure="PWCCA"))
 
 
 @torch.no_grad()
 def pwcca_reason(x: Tensor, y: Tensor) -> str | None:
     """Return why `pwcca` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
-    return _reason(*paired_rows(x, y, least=3, what="PWCCA"), 1.0)
+    return _reason(*paired_rows(x, y, least=3, measure="PWCCA"), 1.0)
 
 
 def _check_variance(variance: float) -> None:
@@ -85,10 +85,10 @@ def _basis(x: Tensor, variance: float) -> Tensor:
     u, s, _ = torch.linalg.svd(unit_scale(centre(x)), full_matrices=False)
     rank = int((s > max(x.shape) * torch.finfo(s.dtype).eps * s[0]).sum())
     shares = s[:rank].square().cumsum(0)
-    # Up to rounding, so that a share that is met exactly does not take one more; 1 takes all that there are.
+    # Up to rounding: a share that is met exactly must not take one more direction.
     enough = shares >= variance * (1 - 8 * torch.finfo(s.dtype).eps) * shares[-1:]
-    kept = rank if variance == 1 or rank == 0 else int(enough.int().argmax()) + 1
-    basis: Tensor = u[:, :kept]
+    n_directions = rank if variance == 1 or rank == 0 else int(enough.int().argmax()) + 1
+    basis: Tensor = u[:, :n_directions]
     return basis
 
 
@@ -107,8 +107,8 @@ def _weighted_correlation(x: Tensor, y: Tensor) -> Tensor:
     u, v = _basis(x, 1.0), _basis(y, 1.0)
     if not _defined(u, v):
         return x.new_tensor(torch.nan)
-    left, correlations, _ = torch.linalg.svd(u.mT @ v, full_matrices=False)
-    weights = ((u @ left).mT @ unit_scale(centre(x))).abs().sum(dim=1)
+    rotation, correlations, _ = torch.linalg.svd(u.mT @ v, full_matrices=False)
+    weights = ((u @ rotation).mT @ unit_scale(centre(x))).abs().sum(dim=1)
     mean: Tensor = (weights * correlations).sum() / weights.sum()
     return mean
 
@@ -116,13 +116,13 @@ def _weighted_correlation(x: Tensor, y: Tensor) -> Tensor:
 def _reason(x: Tensor, y: Tensor, variance: float) -> str | None:
     n = x.shape[-2]
     for a, b in zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True):
-        kept = {"x": _basis(a, variance).shape[1], "y": _basis(b, variance).shape[1]}
-        for name, directions in kept.items():
-            if directions == 0:
+        directions = {"x": _basis(a, variance).shape[1], "y": _basis(b, variance).shape[1]}
+        for name, count in directions.items():
+            if count == 0:
                 return f"the rows of `{name}` are all the same, so there is no structure to compare"
-        if kept["x"] + kept["y"] >= n:
+        if sum(directions.values()) >= n:
             return (
-                f"`x` and `y` have {kept['x']} and {kept['y']} directions for {n} rows, which forces canonical "
+                f"`x` and `y` have {directions['x']} and {directions['y']} directions for {n} rows, which forces canonical "
                 "correlations of 1 even on noise: more rows than directions in all are needed"
             )
     return None

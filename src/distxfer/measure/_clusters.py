@@ -1,4 +1,4 @@
-"""What related languages, and items shared by languages, add to the variance of a mean."""
+"""The contributions of related languages, and of items that languages share, to the variance of a mean."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from distxfer.measure._families import Groups
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]  # the number of the family of each language, from 0
 
-MIN_FAMILIES = 4  # With fewer, families are no sample: their variance rests on 1 or 2 degrees of freedom.
+MIN_FAMILIES = 4  # With fewer, the variance between families would rest on 1 or 2 degrees of freedom.
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def family_labels(families: Groups, n: int) -> Labels:
         raise InputError(
             f"`families` has {len(families)} entries for {n} languages; expected one each: give None for none."
         )
-    tops = [(one[0] if one else None) if isinstance(one, tuple) else one for one in families]
+    tops = [(path[0] if path else None) if isinstance(path, tuple) else path for path in families]
     keys: list[tuple[str, Hashable]] = [
         ("family", top) if top is not None else ("language", place) for place, top in enumerate(tops)
     ]
@@ -57,7 +57,7 @@ def family_part(values: npt.ArrayLike, labels: Labels) -> Part:
     families of very different sizes, and `df`, which one large family makes few, allows for it.
 
     Shapes: (n_languages,) and (n_languages,), the latter from `family_labels`. Invariant under permutation of the
-    languages. With one family, variance and df are 0: it has nothing to compare with.
+    languages. With one family, variance and df are 0.
 
     Reference: Bell and McCaffrey 2002, "Bias reduction in standard errors for linear regression with multi-stage
     samples"; Pustejovsky and Tipton 2018 (CR2 in general).
@@ -108,16 +108,18 @@ def item_part(differences: npt.ArrayLike, weights: npt.ArrayLike | None = None) 
     items; Cameron, Gelbach and Miller 2011 (clusters that cross). Items as a random factor: Clark 1973.
     """
     cube = np.asarray(differences, dtype=np.float64)
-    there = np.isfinite(cube[0])
-    shared = int((there.sum(axis=0) > 1).sum())
+    has_item = np.isfinite(cube[0])
+    shared = int((has_item.sum(axis=0) > 1).sum())
     if len(cube) < 2 or shared < 2:
         return None
-    counts = there.sum(axis=1)
-    of_language = np.full(len(there), 1 / len(there)) if weights is None else np.asarray(weights, dtype=np.float64)
-    weight = there * (of_language / counts)[:, None]
+    counts = has_item.sum(axis=1)
+    of_language = (
+        np.full(len(has_item), 1 / len(has_item)) if weights is None else np.asarray(weights, dtype=np.float64)
+    )
+    weight = has_item * (of_language / counts)[:, None]
     total, alone = float((weight.sum(axis=0) ** 2).sum()), float((weight**2).sum())
     cell_means = np.nanmean(cube, axis=2)
-    residual = np.where(there, cube - cell_means[:, :, None], 0.0) * weight
+    residual = np.where(has_item, cube - cell_means[:, :, None], 0.0) * weight
     over_languages, over_seeds = residual.sum(axis=1), residual.sum(axis=0)
     products = (
         (over_seeds.sum(axis=0) ** 2).sum() - (over_languages**2).sum() - (over_seeds**2).sum() + (residual**2).sum()
@@ -149,8 +151,8 @@ def check_items(items: npt.ArrayLike, table: Array) -> Array:
             f"`items` has the shape {cube.shape} and the table {table.shape}; expected (seeds, languages, items) and"
             " (seeds, languages): give the difference of each item."
         )
-    there = np.isfinite(cube)
-    if not (there == there[0]).all() or not there.any(axis=2).all():
+    has_item = np.isfinite(cube)
+    if not (has_item == has_item[0]).all() or not has_item.any(axis=2).all():
         raise InputError(
             "`items` has other gaps in one seed than in another, or a language without items; expected the same items in"
             " all seeds: leave out what is incomplete."

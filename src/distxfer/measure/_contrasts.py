@@ -1,4 +1,4 @@
-"""What one setting contributes, from methods that differ in several; and how a gain goes with distance, seed by seed."""
+"""The contribution of single settings in a factorial design, and the slope of a gain on distance seed by seed."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,14 +27,14 @@ class Contrast:
 
 
 def contrast(levels: Levels, changes: Changes) -> Contrast:
-    r"""Return the effect of changing one axis, or the interaction of several, with all other axes held where they are.
+    r"""Return the effect of changing one axis, or the interaction of several, with all other axes held.
 
     `levels[c][k]` is the value of axis k in cell c (a cell is a method: one combination of settings), None where the
     axis does not apply (the temperature of a loss that is not there). `changes` has, for each axis k that changes, its
     value v_k and its reference r_k. A match is one cell for every combination of v and r over these axes, such that no
     two of them differ in any other axis that applies to both. The weight of cell c is
 
-        w_c = 1/M sum over the M matches that hold c of (-1)^(number of changed axes that c has at their reference),
+        w_c = 1/M sum over the M matches that hold c of (-1)^(number of changed axes at their reference in c),
 
     so one axis gives the mean of y(v) - y(r), and two the mean of [y(v,v) - y(r,v)] - [y(v,r) - y(r,r)]. In a full
     factorial design these are the main effects and interactions of ordinary least squares. Cells without a match have
@@ -52,18 +52,18 @@ def contrast(levels: Levels, changes: Changes) -> Contrast:
             raise InputError(f"The axis {axis} is not there; expected 0 to {axes - 1}: give each cell a level for it.")
         if value == reference:
             raise InputError(f"The axis {axis} is to change from `{value}` to itself; expected two values.")
-    others = [axis for axis in range(axes) if axis not in changes]
+    held = [axis for axis in range(axes) if axis not in changes]
     corners = list(product((0, 1), repeat=len(changes)))
     at = [
         [
             cell
-            for cell, own in enumerate(levels)
-            if all(own[axis] == pair[side] for (axis, pair), side in zip(changes.items(), corner, strict=True))
+            for cell, cell_levels in enumerate(levels)
+            if all(cell_levels[axis] == pair[side] for (axis, pair), side in zip(changes.items(), corner, strict=True))
         ]
         for corner in corners
     ]
     weights, matches = np.zeros(len(levels)), 0
-    for match in _matches(at, levels, others, ()):
+    for match in _matches(at, levels, held, ()):
         matches += 1
         for cell, corner in zip(match, corners, strict=True):
             weights[cell] += (-1) ** sum(corner)
@@ -71,15 +71,15 @@ def contrast(levels: Levels, changes: Changes) -> Contrast:
 
 
 def _matches(
-    at: Sequence[Sequence[int]], levels: Levels, others: Sequence[int], chosen: tuple[int, ...]
+    at: Sequence[Sequence[int]], levels: Levels, held: Sequence[int], chosen: tuple[int, ...]
 ) -> Iterator[tuple[int, ...]]:
-    """Yield every choice of one cell a corner that agrees on the other axes."""
+    """Yield every choice of one cell per corner whose levels agree on the axes that are held."""
     if len(chosen) == len(at):
         yield chosen
         return
     for cell in at[len(chosen)]:
-        if all(_agree(levels[cell], levels[one], others) for one in chosen):
-            yield from _matches(at, levels, others, (*chosen, cell))
+        if all(_agree(levels[cell], levels[earlier], held) for earlier in chosen):
+            yield from _matches(at, levels, held, (*chosen, cell))
 
 
 def _agree(a: Sequence[Hashable | None], b: Sequence[Hashable | None], axes: Sequence[int]) -> bool:

@@ -1,7 +1,7 @@
-"""Correlations over languages: one value per language, and families that move together.
+"""Correlations over languages: one value per language, with families as exchangeable blocks.
 
-Related languages are not independent observations, and neither are runs of one language. Every p value here is from
-rearranging languages in the ways that their families allow.
+Related languages are not independent observations, and neither are runs of one language. Every p value here comes from
+permutations of the languages that keep families together.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def correlate(
     draws: int = 9999,
     seed: int = 0,
 ) -> Correlation:
-    r"""Return the correlation of two values per language, with a p value that families do not fool.
+    r"""Return the correlation of two values per language, with a p value that accounts for families.
 
     r = cov(x, y) / (sd(x) sd(y)), of the values (`pearson`) or of their ranks, ties sharing the average (`spearman`).
 
@@ -111,19 +111,21 @@ def partial_correlation(
     moves = rearrangements(len(values), groups, draws, seed)
     if method == "spearman":
         values = np.apply_along_axis(ranks, 0, values)
-    n, taken = len(values), columns.shape[1]
-    detectable = detectable_correlation(n - taken)
-    if n - taken < MIN_LANGUAGES:
-        over = f" and {taken} covariates" if taken else ""
-        reason = f"no correlation: {n} languages{over}, and at least {MIN_LANGUAGES + taken} languages are needed"
+    n, n_covariates = len(values), columns.shape[1]
+    detectable = detectable_correlation(n - n_covariates)
+    if n - n_covariates < MIN_LANGUAGES:
+        over = f" and {n_covariates} covariates" if n_covariates else ""
+        reason = (
+            f"no correlation: {n} languages{over}, and at least {MIN_LANGUAGES + n_covariates} languages are needed"
+        )
         return Correlation(None, None, n, moves.n_groups, method, detectable, reason)
     basis = _basis(values[:, 2:])
     residuals = values[:, :2] - basis @ (basis.T @ values[:, :2])
     flat = np.abs(residuals).max(axis=0) <= 1e-12 * np.abs(values[:, :2]).max(axis=0)
     if flat.any():
         name = "x" if flat[0] else "y"
-        rest = " but for the covariates" if taken else ""
-        reason = f"no correlation: `{name}` is the same for all languages{rest}"
+        adjusted = " after the covariates are taken out" if n_covariates else ""
+        reason = f"no correlation: `{name}` is the same for all languages{adjusted}"
         return Correlation(None, None, n, moves.n_groups, method, detectable, reason)
     first, second = (residuals / np.linalg.norm(residuals, axis=0)).T
     r = float(first @ second)
@@ -159,22 +161,22 @@ def _basis(covariates: Array) -> Array:
     centred = covariates - covariates.mean(axis=0)
     norms = np.linalg.norm(centred, axis=0)
     centred = centred[:, norms > 1e-12 * np.linalg.norm(covariates, axis=0)]
-    left, sizes, _ = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), full_matrices=False)
+    vectors, sizes, _ = np.linalg.svd(centred / np.linalg.norm(centred, axis=0), full_matrices=False)
     constant = np.full((len(covariates), 1), len(covariates) ** -0.5)
-    return np.column_stack([constant, left[:, sizes > 1e-10]])
+    return np.column_stack([constant, vectors[:, sizes > 1e-10]])
 
 
 def _permuted(first: Array, second: Array, basis: Array, orders: Orders) -> Array:
     """Return corr(first, M P second) for each order P, where M takes out `basis`, and first has norm 1 and is in M."""
-    found = np.empty(len(orders))
+    correlations = np.empty(len(orders))
     step = max(1, CHUNK // len(first))
     for start in range(0, len(orders), step):
         moved = second[orders[start : start + step]]
         moved = moved - (moved @ basis) @ basis.T
         norm = np.linalg.norm(moved, axis=1)
-        # What lies wholly in the covariates has no correlation, and is not more extreme than any.
-        found[start : start + step] = np.divide(moved @ first, norm, out=np.zeros_like(norm), where=norm > 1e-12)
-    return found
+        # A permutation that the covariates explain in full has no correlation: count it as 0, never as extreme.
+        correlations[start : start + step] = np.divide(moved @ first, norm, out=np.zeros_like(norm), where=norm > 1e-12)
+    return correlations
 
 
 def ranks(values: Array) -> Array:

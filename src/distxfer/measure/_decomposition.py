@@ -1,4 +1,4 @@
-"""Which property of the languages the transfer gap goes with, and how much of it each accounts for."""
+"""The transfer gap regressed on properties of the languages, and the share that each accounts for."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ MAX_COVARIATES = 10  # the shares need 2^covariates regressions
 
 @dataclass(frozen=True)
 class Part:
-    """What one covariate does in a decomposition.
+    """One covariate in a decomposition.
 
-    `r` is its correlation with the scores and `p` that one's; `partial_r` and `partial_p` the same given the other
-    covariates; `coefficient` the change of the score, in its standard deviations, per standard deviation of the
-    covariate, the others held; `share` its part of R^2; `vif` its variance inflation, 1 when no other goes with it.
-    The p values are None where the families allow too few rearrangements,
-    and `partial_r` where the other covariates explain the scores in full.
+    `r` is its correlation with the scores, with the p value `p`; `partial_r` and `partial_p` are the same given the other
+    covariates; `coefficient` is the change of the score, in its standard deviations, per standard deviation of the
+    covariate, the others held; `share` its part of R^2; `vif` its variance inflation, 1 when it is uncorrelated with the
+    others. The p values are None where the families allow too few rearrangements, and `partial_r` where the other
+    covariates explain the scores in full.
     """
 
     covariate: str
@@ -56,7 +56,7 @@ def decompose(
     draws: int = 9999,
     seed: int = 0,
 ) -> Decomposition:
-    r"""Return how the scores of languages divide over covariates such as distance, script and tokens per word.
+    r"""Return the decomposition of the scores of languages over covariates such as distance, script and tokens per word.
 
     Least squares of the standardised scores on the standardised covariates. The share of covariate j is the rise of
     R^2 when it enters, averaged over all orders in which the q covariates can enter:
@@ -65,7 +65,7 @@ def decompose(
 
     so that the shares sum to R^2 and none is negative. adjusted R^2 = 1 - (1 - R^2)(n - 1)/(n - q - 1). All
     correlations are Pearson's, as the regression is; their p values are those of `correlate` and `partial_correlation`,
-    and `groups` gives each language its family for them. Observational: what goes with the gap need not make it.
+    and `groups` gives each language its family for them. Observational: a covariate that predicts the gap need not cause it.
 
     `scores`: language to score, the targets only; `covariates`: name to language to value (script as 0 or 1), every
     language of `scores`; others are ignored. Invariant under the order of languages (but for the draws) and of
@@ -80,7 +80,7 @@ def decompose(
     names, languages = list(covariates), list(scores)
     _check(scores, covariates)
     y = np.array([scores[language] for language in languages], dtype=np.float64)
-    x = np.array([[covariates[name][one] for name in names] for one in languages], dtype=np.float64)
+    x = np.array([[covariates[name][language] for name in names] for language in languages], dtype=np.float64)
     x, y = _standardised(x, names), _standardised(y[:, None], ["scores"])[:, 0]
     (n, q), correlations = x.shape, x.T @ x
     if np.linalg.eigvalsh(correlations)[0] < 1e-10:
@@ -95,11 +95,11 @@ def decompose(
     parts = []
     for j, name in enumerate(names):
         simple, partial = (
-            partial_correlation(x[:, j], y, given, groups=family, method="pearson", draws=draws, seed=seed)
-            for given in (None, np.delete(x, j, axis=1))
+            partial_correlation(x[:, j], y, controls, groups=family, method="pearson", draws=draws, seed=seed)
+            for controls in (None, np.delete(x, j, axis=1))
         )
-        own = {"coefficient": float(coefficients[j]), "share": shares[j], "vif": float(inflation[j])}
-        parts.append(Part(name, float(x[:, j] @ y), simple.p, partial.r, partial.p, **own))
+        r, coefficient, vif = (float(value) for value in (x[:, j] @ y, coefficients[j], inflation[j]))
+        parts.append(Part(name, r, simple.p, partial.r, partial.p, coefficient, shares[j], vif))
     notes = tuple(
         f"`{part.covariate}` is nearly a function of the other covariates (variance inflation {part.vif:.0f}): "
         "its part cannot be told from theirs"
@@ -140,7 +140,7 @@ def _standardised(columns: Array, names: list[str]) -> Array:
     if flat.any():
         raise InputError(
             f"`{names[int(flat.argmax())]}` is the same for all languages; expected values that differ: "
-            "there is nothing to divide or to go with."
+            "a constant explains nothing."
         )
     return np.asarray(centred / np.linalg.norm(centred, axis=0), dtype=np.float64)
 

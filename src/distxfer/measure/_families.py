@@ -57,7 +57,7 @@ class _Node:
 def _node(paths: Sequence[tuple[Hashable, ...]], members: list[int], depth: int) -> _Node:
     """Return the tree of `members`, whose paths agree up to `depth`."""
     if len(members) == 1:
-        return _Node(members[0], (), ".")  # alone in its group is alone, however the group is called
+        return _Node(members[0], (), ".")  # a group of one member is that member, whatever its name
     below: dict[Hashable, list[int]] = {}
     alone = [member for member in members if len(paths[member]) == depth]
     for member in members:
@@ -108,11 +108,14 @@ def rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> Rear
         raise InputError(
             f"`groups` has {len(labels)} entries for {n} languages; expected one each: give None for none."
         )
-    paths = [tuple(part for part in (one if isinstance(one, tuple) else (one,)) if part is not None) for one in labels]
+    paths = [
+        tuple(part for part in (label if isinstance(label, tuple) else (label,)) if part is not None)
+        for label in labels
+    ]
     n_groups = len({path[0] for path in paths if path}) + sum(not path for path in paths)
     tree = _node(paths, list(range(n)), 0)
     exact = tree.count() <= draws
-    found = np.array(tree.all()) if exact else tree.draw(draws, np.random.default_rng(seed))
-    orders = np.empty_like(found)
-    orders[:, tree.leaves()] = found
+    leaf_orders = np.array(tree.all()) if exact else tree.draw(draws, np.random.default_rng(seed))
+    orders = np.empty_like(leaf_orders)
+    orders[:, tree.leaves()] = leaf_orders
     return Rearrangements(orders, exact, n_groups)

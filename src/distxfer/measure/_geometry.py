@@ -28,18 +28,18 @@ def procrustes(x: Tensor, y: Tensor) -> Tensor:
 
     Reference: Ding et al. 2021, section 2.1, eq. 2, with both sides of norm 1; Williams et al. 2021, eq. 4.
     """
-    a, b = (unit_scale(centre(side)) for side in paired_rows(x, y, least=3, what="Procrustes similarity"))
+    a, b = (unit_scale(centre(side)) for side in paired_rows(x, y, least=3, measure="Procrustes similarity"))
     with torch.autocast(a.device.type, enabled=False):
-        own = a.square().sum(dim=(-2, -1)) * b.square().sum(dim=(-2, -1))
-        defined = own > 0
+        squared_norms = a.square().sum(dim=(-2, -1)) * b.square().sum(dim=(-2, -1))
+        defined = squared_norms > 0
         nuclear = torch.linalg.svdvals(a.mT @ b).sum(dim=-1)
-        return torch.where(defined, nuclear / torch.where(defined, own, 1.0).sqrt(), torch.nan)
+        return torch.where(defined, nuclear / torch.where(defined, squared_norms, 1.0).sqrt(), torch.nan)
 
 
 @torch.no_grad()
 def procrustes_reason(x: Tensor, y: Tensor) -> str | None:
     """Return why `procrustes` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
-    sides = paired_rows(x, y, least=3, what="Procrustes similarity")
+    sides = paired_rows(x, y, least=3, measure="Procrustes similarity")
     for name, side in zip(("x", "y"), sides, strict=True):
         if not bool(centre(side).any(dim=-1).any(dim=-1).all()):
             return f"the rows of `{name}` are all the same, so there is no structure to compare"
@@ -63,13 +63,13 @@ def rsa(x: Tensor, y: Tensor) -> Tensor:
 
     Reference: Kriegeskorte et al. 2008 (representational similarity analysis), with rank correlation.
     """
-    return each_layer(_rank_correlation, *paired_rows(x, y, least=3, what="RSA"))
+    return each_layer(_rank_correlation, *paired_rows(x, y, least=3, measure="RSA"))
 
 
 @torch.no_grad()
 def rsa_reason(x: Tensor, y: Tensor) -> str | None:
     """Return why `rsa` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
-    for name, side in zip(("x", "y"), paired_rows(x, y, least=3, what="RSA"), strict=True):
+    for name, side in zip(("x", "y"), paired_rows(x, y, least=3, measure="RSA"), strict=True):
         if bool(each_layer(lambda a, _: _distance_ranks(a).eq(0).all(), side, side).any()):
             return f"the distances between the rows of `{name}` are all equal, so they have no order to compare"
     return None
@@ -115,7 +115,7 @@ def neighbour_overlap(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
     """
     if k < 1:
         raise InputError(f"`k` is {k}; expected at least 1: give the number of neighbours to look at.")
-    a, b = paired_rows(x, y, least=k + 2, what=f"the overlap of {k} neighbours")
+    a, b = paired_rows(x, y, least=k + 2, measure=f"the overlap of {k} neighbours")
     return each_layer(lambda u, v: _overlap(u, v, k), a / row_norms(a, "x"), b / row_norms(b, "y"))
 
 

@@ -17,8 +17,8 @@ def ratio(similarities: Similarities) -> Tensor:
 def no_structure(similarities: Similarities) -> str | None:
     """Return why `ratio` is NaN (anywhere in the batch), or None when it is a number."""
     _, own_x, own_y = similarities
-    for name, own in (("x", own_x), ("y", own_y)):
-        if not bool((own > 0).all()):
+    for name, self_similarity in (("x", own_x), ("y", own_y)):
+        if not bool((self_similarity > 0).all()):
             return (
                 f"the self-similarity of `{name}` is 0: its rows are all the same, or all equally similar to "
                 "each other, so there is no structure to compare"

@@ -13,13 +13,13 @@ def rbf_cka(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: float = 1
     """Return the centred kernel alignment of two representations of the same n rows with a Gaussian kernel.
 
     CKA as in `cka`, of K_ij = exp(-|x_i - x_j|^2 / (2 s^2)) and L alike, s being `bandwidth` times the median distance
-    of two different rows (the lower one of the two medians of an even number), of each representation by itself. A
+    of two different rows (the lower one of the two medians of an even number), for each representation separately. A
     small bandwidth looks at near neighbours only; a large one gives linear CKA.
 
     Shapes: x (..., n, d1), y (..., n, d2); result (...). Range: [-1, 1] unbiased, [0, 1] biased; 1 for x = y; around 0
     for independent ones when unbiased. Differentiable. Time O(n^2 d), memory O(n^2), one layer at a time.
 
-    NaN where a kernel has no structure, see `reason` in `MEASURES["rbf_cka"]`: all distances are equal, or the median
+    NaN where a kernel has no structure, see `rbf_cka_reason`: all distances are equal, or the median
     distance is 0. Invariant under orthogonal maps, isotropic scaling and translation of either argument, and under one
     permutation of the rows of both.
 
@@ -50,8 +50,8 @@ def _checked(x: Tensor, y: Tensor, *, unbiased: bool, bandwidth: float) -> tuple
         raise InputError(
             f"`bandwidth` is {bandwidth:g}; expected more than 0: give it as a multiple of the median distance."
         )
-    least, what = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
-    return paired_rows(x, y, least=least, what=what)
+    least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
+    return paired_rows(x, y, least=least, measure=measure)
 
 
 def _kernel_similarities(x: Tensor, y: Tensor, *, unbiased: bool, bandwidth: float) -> Similarities:

@@ -1,4 +1,4 @@
-"""What the measures of whole representations share: the number of rows that they need, and one layer at a time."""
+"""Helpers of the measures of whole representations: the check of the number of rows, and loops over layers."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,24 +11,24 @@ from torch import Tensor
 from distxfer.errors import InputError
 from distxfer.measure._tensors import working_pair
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
-def paired_rows(x: Tensor, y: Tensor, *, least: int, what: str) -> tuple[Tensor, Tensor]:
+def paired_rows(x: Tensor, y: Tensor, *, least: int, measure: str) -> tuple[Tensor, Tensor]:
     """Return both in the working precision, with at least `least` rows each.
 
-    Raises: InputError for fewer rows, naming `what` needs them, or as `working_pair` does.
+    Raises: InputError for fewer rows, naming the `measure` that needs them, or as `working_pair` does.
     """
     first, second = working_pair(x, y)
     if first.shape[-2] < least:
-        raise InputError(f"`x` has {first.shape[-2]} rows; {what} needs at least {least}: give more sentences.")
+        raise InputError(f"`x` has {first.shape[-2]} rows; {measure} needs at least {least}: give more sentences.")
     return first, second
 
 
 def each_layer(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
     """Return the scalar `function` of every pair of layers, (..., n, d1) and (..., n, d2) to (...).
 
-    One at a time, where a batch would hold an n x n matrix per layer, or where every layer keeps other dimensions.
+    One at a time: for functions that hold an n x n matrix per layer, or reduce each layer to a number of dimensions of its own.
     """
     leading = x.shape[:-2]
     layers = zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True)
@@ -36,10 +36,10 @@ def each_layer(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tenso
         return torch.stack([function(first, second) for first, second in layers]).reshape(leading)
 
 
-def layers_in_threads(function: Callable[[Tensor, Tensor], Found], x: Tensor, y: Tensor) -> list[Found]:
+def layers_in_threads(function: Callable[[Tensor, Tensor], Result], x: Tensor, y: Tensor) -> list[Result]:
     """Return the `function` of every pair of layers, (..., n, d1) and (..., n, d2), on the CPU and without a gradient.
 
-    As many at a time as torch has threads, each on one of them: the products of one layer are too small to share well.
+    As many at a time as torch has threads, with one thread each: the products of one layer are too small to parallelise.
     """
     pairs = list(zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True))
     threads = torch.get_num_threads()
@@ -55,5 +55,5 @@ def layers_in_threads(function: Callable[[Tensor, Tensor], Found], x: Tensor, y:
     with ThreadPoolExecutor(workers, initializer=start) as pool:
         futures = [pool.submit(function, *pair) for pair in pairs]
         started.wait()
-        torch.set_num_threads(threads)  # what a thread sets for itself, torch also takes up for threads to come
+        torch.set_num_threads(threads)  # torch gives threads that start later what a worker has set
         return [future.result() for future in futures]

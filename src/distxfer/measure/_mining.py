@@ -1,4 +1,4 @@
-"""Which sentences of two languages may translate each other, where nobody has said so?"""
+"""Mining of translation pairs from unaligned sentences of two languages."""
 
 import torch
 from torch import Tensor

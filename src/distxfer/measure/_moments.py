@@ -67,26 +67,27 @@ class LayerMoments:
         """Write z (n, d1 + d2 + 3) of some rows."""
         d1, d = x.shape[-1], len(self.origin)
         for number, (side, columns) in enumerate(((x, slice(0, d1)), (y, slice(d1, d)))):
-            own = torch.sub(side, self.origin[columns], out=z[:, columns]).div_(self.scale[columns])
-            torch.linalg.vecdot(own, own, out=z[:, d + number])
+            scaled = torch.sub(side, self.origin[columns], out=z[:, columns]).div_(self.scale[columns])
+            torch.linalg.vecdot(scaled, scaled, out=z[:, d + number])
         z[:, -1] = 1.0
 
-    def merge(self, other: Self) -> None:
-        """Add the rows that `other` has seen."""
-        added = self._seen_from_here(other)
+    def merge(self, second: Self) -> None:
+        """Add the rows that `second` has summed."""
+        added = self._converted(second)
         if self._strays(added[-1]):
-            added = self._seen_from_here(other)
+            added = self._converted(second)
         self.products += added
 
-    def _seen_from_here(self, other: Self) -> Tensor:
-        factor, d1 = other.scale / self.scale, self.width
-        whole = torch.cat([factor, factor[:1].square(), factor[d1 : d1 + 1].square(), torch.ones_like(factor[:1])])
-        return _shifted(other.products * whole * whole[:, None], d1, (other.origin - self.origin) / self.scale)
+    def _converted(self, second: Self) -> Tensor:
+        """Return the products of `second` at this origin and scale."""
+        factor, d1 = second.scale / self.scale, self.width
+        factors = torch.cat([factor, factor[:1].square(), factor[d1 : d1 + 1].square(), torch.ones_like(factor[:1])])
+        return _shifted(second.products * factors * factors[:, None], d1, (second.origin - self.origin) / self.scale)
 
     def _strays(self, added: Tensor) -> bool:
-        """Move the origin to the mean if the rows of `added`, a sum of z, take it further off than the spread.
+        """Move the origin to the mean if adding `added`, a sum of z, takes the mean further away than the spread.
 
-        The sums would cancel there, the worse the later they move. Returns whether it moved.
+        The sums would cancel there, and more so the later they move. Returns whether the origin moved.
         """
         d, total = len(self.origin), self.products[-1] + added
         mean, squares = total[:d] / total[-1], total[d:-1] / total[-1]
@@ -125,8 +126,8 @@ class LayerMoments:
 
 def _near(rows: Tensor, mean: Tensor) -> float:
     """Return the power of 2 next above the largest distance from the mean, so that dividing by it is exact; 1 for none."""
-    least, most = rows.aminmax(dim=0)
-    largest = float(torch.maximum(most - mean, mean - least).max())
+    low, high = rows.aminmax(dim=0)
+    largest = float(torch.maximum(high - mean, mean - low).max())
     return 2.0 ** frexp(largest)[1] if 0 < largest < torch.inf else 1.0
 
 
@@ -162,11 +163,11 @@ def _shifted(products: Tensor, width: int, shift: Tensor) -> Tensor:
 
 def _shift_columns(products: Tensor, width: int, shift: Tensor) -> None:
     """Make P A of P, in place: |u'|^2 is |u|^2 + 2 u . shift + |shift|^2, all linear in z."""
-    d, one = len(shift), products[:, -1]
+    d, sums = len(shift), products[:, -1]
     for column, side in ((d, slice(0, width)), (d + 1, slice(width, d))):
         t = shift[side]
-        products[:, column] += 2 * (products[:, side] @ t) + (t @ t) * one
-    products[:, :d].addr_(one, shift)
+        products[:, column] += 2 * (products[:, side] @ t) + (t @ t) * sums
+    products[:, :d].addr_(sums, shift)
 
 
 class Moments:
@@ -215,22 +216,22 @@ class Moments:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def merge(self, other: "Moments") -> None:
-        """Add all rows that `other` has seen, which itself stays as it is.
+    def merge(self, second: "Moments") -> None:
+        """Add all rows that `second` has summed, which itself does not change.
 
         Raises: InputError for other layers or widths.
         """
-        if not other._layers:
+        if not second._layers:
             return
         if not self._layers:
-            state = other.state()
-            self._leading, self._layers = other._leading, Moments.from_state(state)._layers
+            state = second.state()
+            self._leading, self._layers = second._leading, Moments.from_state(state)._layers
             return
-        if self._sizes() != other._sizes():
+        if self._sizes() != second._sizes():
             raise InputError(
-                f"`other` holds {other._described()}; expected {self._described()}: merge moments of the same layers."
+                f"`second` holds {second._described()}; expected {self._described()}: merge moments of the same layers."
             )
-        for layer, added in zip(self._layers, other._layers, strict=True):
+        for layer, added in zip(self._layers, second._layers, strict=True):
             layer.merge(added)
 
     @torch.no_grad()
@@ -253,8 +254,10 @@ class Moments:
         values = []
         for layer in self._layers:
             products, d1, d = layer.centred(), layer.width, len(layer.origin)
-            own = products.diagonal()[:d1].sum() * products.diagonal()[d1:d].sum()
-            values.append(torch.linalg.svdvals(products[:d1, d1:d]).sum() / own.sqrt())  # 0 / 0 is NaN, as it should
+            squared_norms = products.diagonal()[:d1].sum() * products.diagonal()[d1:d].sum()
+            values.append(
+                torch.linalg.svdvals(products[:d1, d1:d]).sum() / squared_norms.sqrt()
+            )  # 0 / 0 is NaN, as it should
         return torch.stack(values).reshape(self._leading)
 
     def state(self) -> dict[str, Tensor]:
@@ -289,9 +292,9 @@ class Moments:
         )
         return cross, own_x, own_y
 
-    def _check_rows(self, least: int, what: str) -> None:
+    def _check_rows(self, least: int, measure: str) -> None:
         if self.n < least:
-            raise InputError(f"`Moments` has {self.n} rows; {what} needs at least {least}: give more sentences.")
+            raise InputError(f"`Moments` has {self.n} rows; {measure} needs at least {least}: give more sentences.")
 
     def _sizes(self) -> tuple[tuple[int, ...], int, int]:
         width = self._layers[0].width

@@ -1,4 +1,4 @@
-"""What to expect in a language that nobody has measured, from those that somebody has."""
+"""The expected score in a language without measurements, from the languages with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from distxfer.errors import InputError
 
-_FEWEST = 5  # languages: with fewer, the line goes nearly through all of them and its interval means little
+_FEWEST = 5  # languages: with fewer, the line nearly interpolates them, and its interval means little
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ def expected_score(distances: Sequence[float], scores: Sequence[float], new: flo
     value, half = _line(x, y, new)
     line, mean, inside = [], [], []
     for i in range(n):
-        rest = np.arange(n) != i
-        mean.append(y[i] - y[rest].mean())
-        if np.ptp(x[rest]) <= 1e-12 * np.abs(x).max():
+        kept_in = np.arange(n) != i
+        mean.append(y[i] - y[kept_in].mean())
+        if np.ptp(x[kept_in]) <= 1e-12 * np.abs(x).max():
             return _none(n, "without one language, all others are equally far")
-        guess, width = _line(x[rest], y[rest], x[i])
+        guess, width = _line(x[kept_in], y[kept_in], x[i])
         line.append(y[i] - guess)
         inside.append(abs(y[i] - guess) <= width)
     return Prediction(

@@ -1,4 +1,4 @@
-"""How far the rows of a representation have moved with respect to each other."""
+"""Drift of the cosines between the rows of a representation."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def relational_drift(x: Tensor, y: Tensor) -> Tensor:
     and the squared error as its loss. (Tung and Mori 2019 compare Gram matrices of rows that are not scaled, and scale
     the rows of the matrices.)
     """
-    a, b = paired_rows(x, y, least=2, what="relational drift")
+    a, b = paired_rows(x, y, least=2, measure="relational drift")
     # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
     with torch.autocast(a.device.type, enabled=False):
         first, second = a / row_norms(a, "x"), b / row_norms(b, "y")

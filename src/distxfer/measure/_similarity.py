@@ -1,4 +1,4 @@
-"""How alike two representations of the same sentences are: one function for the penalty and for the report.
+"""Similarity of two representations of the same sentences: one function for the penalty and for the report.
 
 Everything is computed in float64 (in the input's precision, but at least float32, on devices without it) and
 returned in it, differentiable, on the device of its input.
@@ -48,18 +48,18 @@ def cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True) -> str | None:
 
 def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
     """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
-    least, what = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
+    least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
     streamed = _streamed_similarities(x, y, unbiased=unbiased) if _streams(x, y, least) else None
     if streamed is not None:
         return streamed
-    a, b = paired_rows(x, y, least=least, what=what)
+    a, b = paired_rows(x, y, least=least, measure=measure)
     # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
     with torch.autocast(a.device.type, enabled=False):
         return feature_similarities(unit_scale(centre(a)), unit_scale(centre(b)), unbiased=unbiased)
 
 
 def _streams(x: Tensor, y: Tensor, least: int) -> bool:
-    """Return whether the sums over rows give the same number sooner: nothing to differentiate, on the CPU, n large."""
+    """Return whether sums over rows are the faster way: no gradient, on the CPU, n large."""
     if x.dim() < 2 or x.shape[:-1] != y.shape[:-1] or x.shape[-2] < least or 0 in (*x.shape, *y.shape):
         return False
     differentiated = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
@@ -70,10 +70,10 @@ def _streams(x: Tensor, y: Tensor, least: int) -> bool:
 def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities | None:
     """Return the same layer by layer from sums over rows, without copies of the input in float64.
 
-    None where the sums are not finite: the other way says what is wrong with the input, or scales it first.
+    None where the sums are not finite: the caller then checks the input, or scales it first.
     """
 
-    @torch.no_grad()  # a thread does not take it over from the one that started it
+    @torch.no_grad()  # a new thread does not inherit it
     def of_layer(first: Tensor, second: Tensor) -> Similarities | None:
         layer = LayerMoments.beginning(first, second, torch.float64)
         layer.add(first, second)
@@ -82,12 +82,12 @@ def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarit
         cross, own_x, own_y = layer.similarities(unbiased=unbiased)
         if not bool((cross.abs() + own_x * own_y).isfinite()):
             return None
-        # What has not moved is exactly 1, whatever the order of the sums.
+        # Equal states give exactly 1, whatever the order of the sums.
         return (own_x, own_x, own_x) if torch.equal(first, second) else (cross, own_x, own_y)
 
-    found = layers_in_threads(of_layer, x, y)
-    values = [one for one in found if one is not None]
-    if len(values) < len(found):
+    layers = layers_in_threads(of_layer, x, y)
+    values = [similarities for similarities in layers if similarities is not None]
+    if len(values) < len(layers):
         return None
     cross, own_x, own_y = (torch.stack(part).reshape(x.shape[:-2]) for part in zip(*values, strict=True))
     return cross, own_x, own_y

@@ -1,4 +1,4 @@
-"""What the predictions of single runs can say: about other sentences, never about other seeds."""
+"""Tests of single runs on their predictions: they generalise to other sentences, never to other seeds."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -97,9 +97,9 @@ def paired_bootstrap(
         reason = "no interval: the runs differ alike everywhere, so nothing varies"
         return PairedBootstrap(effect, None, None, None, n, n_blocks, reason)
     drawn = np.random.default_rng(seed).multinomial(n_blocks, counts / n_blocks, size=draws) @ kinds
-    found = drawn[:, 0] / drawn[:, 1]
-    low, high = np.quantile(found, (0.025, 0.975))
-    extreme = int((np.abs(found - effect) >= abs(effect) - 1e-12).sum())
+    effects = drawn[:, 0] / drawn[:, 1]
+    low, high = np.quantile(effects, (0.025, 0.975))
+    extreme = int((np.abs(effects - effect) >= abs(effect) - 1e-12).sum())
     return PairedBootstrap(effect, float(low), float(high), (1 + extreme) / (draws + 1), n, n_blocks)
 
 

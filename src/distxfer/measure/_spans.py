@@ -58,9 +58,9 @@ def entity_scores(labels: Sequence[Sequence[str]], predictions: Sequence[Sequenc
             " each, and at least one text: check which texts were scored."
         )
     right = predicted = expected = 0
-    for one, other in zip(labels, predictions, strict=True):
-        gold, found = entities(one), entities(other)
-        right, predicted, expected = right + len(gold & found), predicted + len(found), expected + len(gold)
+    for gold_tags, predicted_tags in zip(labels, predictions, strict=True):
+        gold, guessed = entities(gold_tags), entities(predicted_tags)
+        right, predicted, expected = right + len(gold & guessed), predicted + len(guessed), expected + len(gold)
     either = predicted + expected
     return EntityScores(
         precision=right / predicted if predicted else 0.0,
@@ -83,7 +83,7 @@ def exact_match(answers: Sequence[str], prediction: str) -> float:
     No `answers`: the question has none, and only an empty prediction is right. Reference: Rajpurkar et al. 2016, section 6.1;
     for questions without an answer Rajpurkar et al. 2018.
     """
-    return float(normalised_answer(prediction) in {normalised_answer(one) for one in answers or [""]})
+    return float(normalised_answer(prediction) in {normalised_answer(answer) for answer in answers or [""]})
 
 
 def answer_f1(answers: Sequence[str], prediction: str) -> float:
@@ -96,7 +96,7 @@ def answer_f1(answers: Sequence[str], prediction: str) -> float:
     Reference: Rajpurkar et al. 2016, section 6.1; for questions without an answer Rajpurkar et al. 2018.
     """
     return max(
-        _overlap(normalised_answer(one).split(), normalised_answer(prediction).split()) for one in answers or [""]
+        _overlap(normalised_answer(answer).split(), normalised_answer(prediction).split()) for answer in answers or [""]
     )
 
 

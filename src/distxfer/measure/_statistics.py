@@ -1,7 +1,7 @@
-"""What a table of seeds by languages can and cannot say about a method.
+"""Tests of a table of seeds by languages.
 
-Cells of one seed, and cells of one language, move together: a test that pools the cells calls noise a finding in 4 of
-10 cases. Nothing here pools them.
+Cells of one seed, and cells of one language, are correlated. A test that pools the cells finds an effect in 4 of 10
+tables of noise; no test here pools them.
 """
 
 from collections.abc import Sequence
@@ -169,7 +169,7 @@ def _unpaired(a: Table, b: Table, labels: Labels | None) -> Crossed:
     about = _About(seeds, a.shape[1], None if labels is None else int(labels.max()) + 1, note)
     if seeds < MIN_SEEDS:
         return _unranked(effect, _too_few(seeds), about)
-    squares = [(_mean_squares(one), one.size) for one in (a, b)]
+    squares = [(_mean_squares(table), table.size) for table in (a, b)]
     by_seed = tuple(seed / cells for (seed, _), cells in squares)
     noise = tuple(error / cells for (_, error), cells in squares)
     by_seed, by_language = _noise_once(by_seed, over_languages.variance, noise, seeds - 1 <= over_languages.df + 1e-9)
@@ -189,9 +189,9 @@ class _About:
     note: str | None
     items: Part | None = None
 
-    def result(self, effect: float, **found: Any) -> Crossed:
-        """Return a result with these counts; what is not given is None."""
-        values = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p"), None) | found
+    def result(self, effect: float, **statistics: Any) -> Crossed:
+        """Return a result with these counts; statistics that are missing are None."""
+        values = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p"), None) | statistics
         return Crossed(
             effect,
             **values,
@@ -220,20 +220,20 @@ def _noise_once(
     """Return the parts of the variance of a mean, with the noise that each has taken out of one side."""
     if of_seeds:
         return by_seed, max(by_language - sum(noise), 0.0)
-    return tuple(max(part - own, 0.0) for part, own in zip(by_seed, noise, strict=True)), by_language
+    return tuple(max(part - error, 0.0) for part, error in zip(by_seed, noise, strict=True)), by_language
 
 
 def _tested(effect: float, sources: Sequence[Part], largest: float, about: _About) -> Crossed:
     """Return the test of a mean whose error has these sources, the seeds first, and the items that `about` has."""
     sources = [*sources, *([about.items] if about.items else [])]
-    variance = sum(one.variance for one in sources)
+    variance = sum(source.variance for source in sources)
     error = float(np.sqrt(variance))
     if error <= 1e-12 * largest:
         if abs(effect) <= 1e-12 * largest:
             return about.result(0.0, standard_error=0.0, low=0.0, high=0.0, p=1.0)
         return _unranked(effect, "all differences are the same, so there is no noise to compare the effect with", about)
-    # A difference of mean squares that is only their rounding is no variance: it would leave no room between the quantiles.
-    parts = [(one.variance / variance, one.df) for one in sources if one.variance > 1e-12 * variance]
+    # A variance within rounding of 0 is left out: its quantile would not bracket the root.
+    parts = [(source.variance / variance, source.df) for source in sources if source.variance > 1e-12 * variance]
 
     def chance(t: float) -> float:
         return float(sum(2 * share * stdtr(df, -abs(t)) for share, df in parts))

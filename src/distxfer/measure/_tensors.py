@@ -1,4 +1,4 @@
-"""What every measure on tensors does first: check, take up the working precision, centre."""
+"""The first steps of every measure on tensors: check, convert to the working precision, centre."""
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ def check_same_width(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y"
 def row_norms(x: Tensor, name: str) -> Tensor:
     """Return the lengths (..., n, 1) of the rows of `x` (..., n, d).
 
-    Raises: InputError when a row is all zeros, for it has no direction and no size to compare with.
+    Raises: InputError when a row is all zeros, for it has no direction.
     """
     if not bool(x.any(dim=-1).all()):
         empty = int((~x.any(dim=-1)).sum())

@@ -1,4 +1,4 @@
-"""How well a task that was learnt in the source language carries over to the targets."""
+"""How well a task learnt in the source language transfers to the target languages."""
 
 from collections.abc import Collection, Mapping, Sequence
 from math import fsum, isfinite
@@ -21,7 +21,7 @@ def transfer_summary(
     near: Collection[str],
     far: Collection[str],
 ) -> dict[str, float | None]:
-    """Return the transfer of one run in six numbers.
+    """Return six numbers that summarise the transfer of one run.
 
     source: the source score; target_mean, near_mean, far_mean: unweighted means over all, the near and the far target
     languages; gap = source - target_mean; distance_slope = cov(distance, score) / var(distance) over the targets, the
@@ -58,11 +58,11 @@ def transfer_summary(
     }
 
 
-def _check_finite(what: str, values: Mapping[str, float]) -> None:
+def _check_finite(quantity: str, values: Mapping[str, float]) -> None:
     for name, value in values.items():
         if not isfinite(value):
             raise InputError(
-                f"The {what} of `{name}` is {value}; expected a finite number: leave the language out, or run it again."
+                f"The {quantity} of `{name}` is {value}; expected a finite number: leave the language out, or run it again."
             )
 
 
