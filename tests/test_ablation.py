@@ -169,7 +169,7 @@ def test_what_has_no_match_is_named(results):
     rate = changes_of(found)[("phase.finetune.learning_rate", 1e-4, 5e-5),]
     assert set(rate.alone) == {"plain", "align (phase.finetune.learning_rate=5e-05, intervention.align.weight=2.0)"}
     notes = " ".join(ablation_tables(found)[0].notes)
-    assert "left out of an effect, since no method differs from them in it alone: " in notes
+    assert "left out of an effect because no method differs from them in that setting alone: " in notes
     gaps = ablated(results, "align/bbbb0001", "align/bbbb0003", "align/bbbb0004")
     assert gaps.unmatched == ()
     assert {one.changes[0][0]: one.alone for one in gaps.effects} == {
@@ -197,7 +197,7 @@ def test_settings_that_never_change_apart_are_one_axis(results):
         ("intervention.align.weight + phase.finetune.learning_rate", "0.5", "absent"),
         ("intervention.align.weight", "1.0", "absent"),
     ]
-    assert "a + b: b changes with a in every match, so that their parts cannot be told." in shown.notes
+    assert "a + b: b changes with a in every match, so their effects cannot be separated." in shown.notes
     assert found.responses == ()
     assert found.notes == ("no response to intervention.align.weight, with which phase.finetune.learning_rate changes",)
 
@@ -318,7 +318,7 @@ def test_random_layers_are_a_control_and_what_else_differs_is_said(tmp_path):
     ((key, also),) = [(one.key, one.also) for one in found.controls]
     assert (key, also) == ("intervention.freeze.layers", ("intervention.freeze.embeddings",))
     assert (
-        "no clean control: `random` differs in intervention.freeze.embeddings too." in ablation_tables(found)[-1].notes
+        "no clean control: `random` also differs in intervention.freeze.embeddings." in ablation_tables(found)[-1].notes
     )
     runs(tmp_path, "guided", "cccc0000", table(0.61, 2), {"intervention.freeze": {**random, "layers": "guided"}})
     found = ablated(tmp_path, "lower", "random", "guided")
@@ -338,7 +338,7 @@ def test_random_layers_of_another_number_are_no_clean_control(tmp_path):
     found = ablated(tmp_path, "guided", "random")
     assert [one.also for one in found.controls] == [("intervention.freeze.count",)]
     notes = ablation_tables(found)[-1].notes
-    assert "no clean control: `random` differs in intervention.freeze.count too." in notes
+    assert "no clean control: `random` also differs in intervention.freeze.count." in notes
     assert "left out: seed 3 of `guided` (no pair)." in notes
 
 
@@ -349,7 +349,7 @@ def test_the_verb(cli, results):
     words = ("compare", "plain", "align", "--results", str(results), "--ablation")
     found = ablated(results)
     text = cli(*words).stdout
-    assert [title in text for title in ("what each setting contributes", "response to each", "interactions", "controls")] == [
+    assert [title in text for title in ("effect of each setting", "response to each", "interactions", "controls")] == [
         True, True, False, False
     ]  # fmt: skip
     assert text.count("Checkpoint: last.") == 2

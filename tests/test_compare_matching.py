@@ -119,7 +119,7 @@ def test_collapsed_runs_are_counted_and_in_no_mean(results):
     assert one.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
     (main, _, _) = method_tables(found)
     assert main.rows[1][-1] == "1 of 4"
-    assert "collapsed runs, in no mean or test: `align`: seed 3." in main.notes
+    assert "collapsed runs, excluded from means and tests: `align`: seed 3." in main.notes
 
 
 def test_a_baseline_that_collapsed_is_an_error(results):
@@ -139,7 +139,7 @@ def test_how_methods_differ_is_listed(results):
     assert of_align["intervention.align.layers"] == (None, (2,))
     assert len(of_align) == len(ALIGN)
     table = method_tables(found)[-1]
-    assert table.title == "how the methods differ from plain"
+    assert table.title == "settings that differ from plain"
     assert table.rows == [
         ("align", "intervention.align", None, "weight=0.5, loss=infonce, layers=2, weighting=linear, weighting_by=sampling"),
         ("long", "phase.finetune.epochs", "2", "4"),

@@ -229,13 +229,13 @@ def test_every_view_says_what_is_left_out(gaps, by, expected):
 
 def test_what_the_means_leave_out_is_said_where_it_is_not_that_of_all(gaps):
     said = [one for one in main_table(compared(gaps)).notes if one.startswith("mean and r")]
-    assert said == ["mean and r leave out, for all methods alike: `deu` (missing in 1 of 7 runs)."]
+    assert said == ["mean and r exclude, for all methods: `deu` (missing in 1 of 7 runs)."]
     said = [one for one in main_table(compared(gaps, "plain", "third")).notes if one.startswith("mean and r")]
     assert said == []
     short = gaps / "third" / "cccc0000-s3" / "result.json"
     short.unlink()
     said = [one for one in main_table(compared(gaps, "plain", "third")).notes if one.startswith("mean and r")]
-    assert said == ["mean and r are over all runs and languages, these too."]
+    assert said == ["mean and r include all runs and languages, also these."]
 
 
 def test_a_language_without_a_pair_is_named(results):

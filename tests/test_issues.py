@@ -166,7 +166,7 @@ def test_the_table_of_a_run_has_dashes_with_reasons_and_says_what_is_cut(tiny_se
         assert [row["cut off"] for row in table.records()] == ["", "25%"]
         assert note in table.notes
         assert (
-            f"drift is of the first {length} tokens alone in these shares of the test texts: deu 100%." in table.notes
+            f"drift covers only the first {length} tokens of these shares of the test texts: deu 100%." in table.notes
         )
 
 

@@ -306,9 +306,9 @@ def test_every_form_has_what_the_effects_survive(tmp_path, cli):
     two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
     words = ("compare", "plain", "align", "--results", str(tmp_path))
     text = cli(*words).stdout
-    assert "what the effects survive" in text
+    assert "leave-one-out effects" in text
     assert "WARNING: without the class `dog`" in text
-    assert "of these, carried by one class, language or family (see what the effects survive): align." in text
+    assert "of these, driven by one class, language or family (see leave-one-out effects): align." in text
     data = json.loads(cli(*words, "--json").stdout)
     ranges = data["comparisons"][0]["leave_out"]
     assert ranges["class"]["lowest"]["without"] == ranges["class"]["carriers"][0]["without"] == "dog"
@@ -485,8 +485,8 @@ def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_o
         section = headline(facts)
         titles = [table.title for table in section.tables]
         assert ("effect on each language, against plain" in titles[: section.open_tables]) == leads
-        assert "what the effects survive" in titles[: section.open_tables]
-        assert "align less plain, by class" in " ".join(titles)
+        assert "leave-one-out effects" in titles[: section.open_tables]
+        assert "align minus plain, by class" in " ".join(titles)
         assert bool(section.figures) != leads
         assert any(note.startswith("WARNING: without the class `dog`") for note in facts.notes)
 

@@ -103,7 +103,7 @@ def test_transfer_is_decomposed_over_distance_script_and_tokens(found, tuned):
     groups = {key: lineage(key) for key in TARGETS}
     assert found.decomposition == decompose(transfer, covariates, groups=groups)
     title = measure_tables(found)[-1].title
-    assert title.startswith(f"What transfer goes with: R² = {found.decomposition.r_squared:.2f} (adjusted ")
+    assert title.startswith(f"Predictors of transfer: R² = {found.decomposition.r_squared:.2f} (adjusted ")
     shares = {one["measure"]: one["value"] for one in found.records() if one["measure"].startswith("decomposition")}
     assert sum(shares.values()) == pytest.approx(2 * shares["decomposition"])  # the parts sum to R^2
 

@@ -68,14 +68,16 @@ def test_the_tables(cli, tiny, tuned, seven, found):
     shown_r = [f"{found.relation('correlation_drift_syntactic', layer).found.r:+.2f}" for layer in (None, 1, 2, 3, 4)]
     assert [cell.rstrip("*") for cell in syntactic[2:]] == shown_r
     assert (
-        "n = 6 languages in 5 families; the source `eng` (the diagonal) is left out; unbiased CKA, mean pooling"
+        "n = 6 languages in 5 families; the source `eng` (the diagonal) is excluded; unbiased CKA, mean pooling"
         in shown
     )
     biased = cli(
         "measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=", "--biased", "--pearson", "--diagonal",
         "model.pooling=cls", "distance.imputed=false", "distance=genetic",
     ).stdout  # fmt: skip
-    assert "n = 7 languages in 5 families; the source `eng` (the diagonal) is in; biased CKA, cls pooling" in biased
+    assert (
+        "n = 7 languages in 5 families; the source `eng` (the diagonal) is included; biased CKA, cls pooling" in biased
+    )
     assert "Pearson correlation of drift with each distance" in biased
     assert "gaps imputed" not in biased
     assert (
@@ -262,8 +264,8 @@ def test_what_is_not_defined_leaves_a_gap_in_the_figure(found, tmp_path):
 
 def test_a_figure_that_cannot_be_drawn_is_refused_before_anything_is_measured(cli, tmp_path, monkeypatch):
     for name, message in (
-        ("a.gif", "`a.gif` is no kind of figure that can be drawn; expected one of: .png, .svg, .pdf, .html."),
-        ("no/a.png", "The folder of `no/a.png` does not exist. Make it first, or choose another."),
+        ("a.gif", "`a.gif` is not a figure format; expected one of: .png, .svg, .pdf, .html."),
+        ("no/a.png", "The folder of `no/a.png` does not exist. Create it first, or choose another."),
     ):
         wrong = cli("measure", "before=x", "after=y", "--figure", name)
         assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", f"Error: {message}\n")

@@ -135,9 +135,9 @@ def test_a_look_alone_trains_nothing(cli, files, settings, tmp_path):
     assert answer.exit_code == 0, answer.output
     assert "drift_reg" in answer.stdout
     assert answer.stdout.startswith(
-        "Nothing is known to help Welsh with what there is: to try, `drift_reg` against `plain` (6 runs, about "
+        "No method is known to help Welsh with this data. To try: `drift_reg` against `plain` (6 runs, about "
     )
-    assert "6 runs: `plain` and `drift_reg` with 3 seeds each; 6 still to be done" in answer.stdout
+    assert "6 runs: `plain` and `drift_reg` with 3 seeds each; 6 still to do" in answer.stdout
     assert not [*tmp_path.rglob("result.json")]
     assert (tmp_path / "results" / "new-language" / "cym" / "drift_reg.toml").is_file()
 

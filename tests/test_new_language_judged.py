@@ -295,23 +295,23 @@ def test_a_method_that_works_beside_a_baseline_that_may_not(tmp_path):
         (
             (range(3), range(3)), "nothing",
             "Nothing works yet: no run learnt anything in English, the source; what may help: more steps"
-            " (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the source is learnt.",
+            " (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the model learns the source.",
         ),
         (
             ((), range(3)), "baseline",
             "Use `plain`: it is right in {share:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives 25.0 %,"
-            " and no run of `own` learnt anything; 3 of the 6 runs learnt nothing, and no number includes them.",
+            " and no run of `own` learnt anything; 3 of the 6 runs learnt nothing and are excluded.",
         ),
         (
             (range(3), ()), "method",
             "Use `own`: it is right in {share:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives 25.0 %,"
-            " and no run of `plain` learnt anything; 3 of the 6 runs learnt nothing, and no number includes them.",
+            " and no run of `plain` learnt anything; 3 of the 6 runs learnt nothing and are excluded.",
         ),
         (
             ((0,), (1, 2)), "baseline",
             "Not shown to differ: use `plain`. It is right in {share:.1f} % of 100 sentences with 2 seeds, where always"
-            " answering `a` gives 25.0 %; there is no seed with which `own` learnt anything too; 3 of the 6 runs learnt"
-            " nothing, and no number includes them.",
+            " answering `a` gives 25.0 %; `own` learnt nothing on the same seeds; 3 of the 6 runs learnt nothing and are"
+            " excluded.",
         ),
         (
             ((), (1,)), "baseline", "Not shown to differ: use `plain`. ",
@@ -371,4 +371,4 @@ def test_the_model_is_that_of_the_first_sound_seed_of_what_is_used(tmp_path, mon
     monkeypatch.setattr(_plan, "_test", lambda plan: (None, 4))
     outcome = _plan.carry_out(plan)
     assert (outcome.use, outcome.model) == ("own", tmp_path / "own" / "00000000-s1" / "model")
-    assert recommendation(outcome).endswith("; 2 of the 8 runs learnt nothing, and no number includes them.")
+    assert recommendation(outcome).endswith("; 2 of the 8 runs learnt nothing and are excluded.")

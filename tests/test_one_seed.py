@@ -71,7 +71,7 @@ def test_a_run_does_not_differ_from_itself():
 def test_two_seeds_of_one_recipe_compare_like_any_two_runs_and_the_table_says_what_that_means():
     found = compare_runs(PLAIN, AGAIN)
     assert {one.bootstrap.n for one in found.rows[:-1]} == {381}
-    assert "ONE seed: p and interval say what other test sentences would, of these two trained models." in " ".join(
+    assert "ONE seed: p and interval describe other test sentences for these two trained models," in " ".join(
         one_seed_table(found).notes
     )
 
@@ -116,7 +116,7 @@ def test_a_collapsed_run_is_named(tmp_path):
     found = compare_runs(PLAIN, run)
     assert (found.collapsed, found.seeds) == ((str(run),), (0, 0))
     assert (
-        f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
+        f"COLLAPSED: `{run}` scores within noise of the majority class; the comparison is meaningless."
         in one_seed_table(found).notes
     )
 

@@ -162,16 +162,16 @@ def test_an_empty_selection_is_refused(tmp_path):
     )
     edit(run, lambda data: data.update(status="collapsed", source="eng"))
     assert message(distxfer.report, [], out, results=tmp_path) == (
-        "All 1 runs of `plain` collapsed: they learnt nothing to report. Choose other runs, or train it with other settings."
+        "All 1 runs of `plain` collapsed, so there is nothing to report. Choose other runs, or train it with other settings."
     )
     assert not out.exists()
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(cli, runs, monkeypatch):
     for words, said in (
-        (["--out", "a.pdf"], "`a.pdf` is no name of a page; expected one that ends in `.html`."),
-        (["--out", "no/a.html"], "The folder of `no/a.html` does not exist. Make it first, or choose another."),
-        (["--figures", "no/a"], "The folder of `no/a` does not exist. Make it first, or choose another."),
+        (["--out", "a.pdf"], "`a.pdf` is not the name of a page; expected one that ends in `.html`."),
+        (["--out", "no/a.html"], "The folder of `no/a.html` does not exist. Create it first, or choose another."),
+        (["--figures", "no/a"], "The folder of `no/a` does not exist. Create it first, or choose another."),
         (["--figures", __file__], f"`{__file__}` is not a folder; expected one for the figures. Choose another."),
     ):
         wrong = cli("report", *words)

@@ -121,7 +121,9 @@ def test_what_is_chosen_is_drawn(opened):
     )
     before = chart.inner_html()
     page.select_option("[data-choice=measure]", "gain")
-    page.wait_for_function("document.querySelector('#figure-transfer-by-distance svg').textContent.includes('gain on')")
+    page.wait_for_function(
+        "document.querySelector('#figure-transfer-by-distance svg').textContent.includes('gain over')"
+    )
     assert chart.inner_html() != before
     assert heard["errors"] == []
 

@@ -182,7 +182,7 @@ def test_correlations_with_distance_are_over_the_languages_that_all_methods_have
         write_run(tmp_path, "align", seed, gain=0.1, targets=TARGETS[:-1])
     facts = facts_of(collect(["plain", "align"], tmp_path))
     section = sections_of(facts)[1]
-    assert "Lines and ρ are over what all methods have, as in compare; left out of them: Japanese." in section.text
+    assert "Lines and ρ use what all methods have, as in `compare`; they exclude: Japanese." in section.text
     assert {row[7] for row in section.tables[0].rows} == {5}
     compared = {one.method: one.by_distance.r for one in facts.comparisons.comparisons.transfers}
     shown = {row[0]: row[4] for row in section.tables[0].rows if row[1:3] == ("test accuracy, %", "syntactic")}

@@ -52,7 +52,7 @@ def test_the_page_says_what_it_is_about(page):
     for text in (
         "3 methods, 9 runs",
         "distxfer compare plain align lora",
-        "No log.jsonl is beside the results of lora",
+        "There is no log.jsonl beside the results of lora",
         "0000000000",
         "distxfer train recipe=recipes/align.toml seed=2",
         *map(language_name, TARGETS),

@@ -1,4 +1,4 @@
-"""Ablations as tables: what each setting contributes, interactions, responses, and controls beside the real thing."""
+"""Ablation tables: effects of settings, interactions, responses to numeric settings, and controls."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:  # it brings scipy
     from distxfer.analysis.compare import Comparison
     from distxfer.analysis.design import Effect
 
-_NAMED = 12  # methods without a match that a note names
+_NAMED = 12  # a note names at most so many methods without a match
 _TESTED = ("effect [95 %]", "p (Holm)", "matches", "seeds × languages")
 
 
 def ablation_tables(ablation: Ablation) -> list[Table]:
-    """Return the main effects, and the interactions, responses and controls where there are any."""
+    """Return the table of main effects, and those of interactions, responses and controls that are not empty."""
     return [
         _effects(ablation),
         *([_interactions(ablation)] if ablation.interactions else []),
@@ -33,7 +33,7 @@ def ablation_tables(ablation: Ablation) -> list[Table]:
 
 
 def ablation_data(ablation: Ablation) -> Table:
-    """Return the numbers of all tables in full, one row each, for CSV; `part` says of which table a row is."""
+    """Return the numbers of all tables at full precision for CSV; `part` names the table of each row."""
     records = ablation.records()
     common = {"metric": ablation.metric, "selection": records["selection"], "baseline": ablation.baseline}
     rows: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def _scale(ablation: Ablation) -> float:
 
 
 def _label(effect: Effect, axis: str) -> str:
-    """Return an axis with the keys that change along with it in an effect."""
+    """Return an axis and the keys that change with it in an effect."""
     return " + ".join((axis, *effect.along))
 
 
@@ -66,19 +66,19 @@ def _effects(ablation: Ablation) -> Table:
     joint = any(effect.along for effect in ablation.effects)
     notes = (
         *ablation.warnings,
-        f"effect: what the value changes against the other, all else being equal; the mean over all matches. {_basis(ablation)}"
-        f" Holm over {counted(_with_p(ablation.effects), 'effect')}.",
-        *(["a + b: b changes with a in every match, so that their parts cannot be told."] if joint else []),
+        f"effect: the score with this value minus the score with the other, all else equal; the mean over all matches."
+        f" {_basis(ablation)} Holm over {counted(_with_p(ablation.effects), 'effect')}.",
+        *(["a + b: b changes with a in every match, so their effects cannot be separated."] if joint else []),
         *dict.fromkeys(f"{effect.test.note}." for effect in ablation.effects if effect.test.note),
         *rate_notes([effect.test for effect in ablation.effects]),
         *_notes_of_dropped(ablation.effects),
         *_notes_of_unmatched(ablation),
-        *([f"no effect of: {shortened(ablation.unmatched)}."] if ablation.unmatched else []),
+        *([f"no effect estimated for: {shortened(ablation.unmatched)}."] if ablation.unmatched else []),
         *ablation.notes,
         *ablation.corpora,
         *left_out_notes(ablation.collapsed, ablation.left_out),
     )
-    return Table(("setting", "value", "against", *_TESTED), rows, "what each setting contributes", notes)
+    return Table(("setting", "value", "against", *_TESTED), rows, "effect of each setting", notes)
 
 
 def _interactions(ablation: Ablation) -> Table:
@@ -89,7 +89,7 @@ def _interactions(ablation: Ablation) -> Table:
         rows.append((*sides, *_tested(interaction, ablation)))
     notes = (
         *ablation.warnings,
-        "interaction: what the first change brings with the second less what it brings without it (0: the two add up)."
+        "interaction: the effect of the first change with the second minus its effect without it (0: additive)."
         f" {_basis(ablation)} Holm over {counted(_with_p(ablation.interactions), 'interaction')}.",
         *_notes_of_dropped(ablation.interactions),
     )
@@ -117,7 +117,7 @@ def _responses(ablation: Ablation) -> Table:
         )
     notes = (
         *ablation.warnings,
-        f"mean {ablation.metric} of the targets; its interval is over seeds, the languages being fixed: for display, the effects"
+        f"mean {ablation.metric} over targets; the interval is over seeds, with languages fixed. For display only: the effects"
         f" above are the tests. Checkpoint: {_selection(ablation)}.",
     )
     columns = ("setting", "value", "mean [95 %]", "settings", "seeds × languages")
@@ -144,13 +144,13 @@ def _controls(ablation: Ablation) -> Table:
             )
         )
     also = [
-        f"`{control.comparisons[0].baseline}` differs in {', '.join(control.also)} too"
+        f"`{control.comparisons[0].baseline}` also differs in {', '.join(control.also)}"
         for control in ablation.controls
         if control.also
     ]
     notes = (
         *ablation.warnings,
-        f"real less control, on the same seeds and languages; the means are over these. {_basis(ablation)} Holm over"
+        f"real minus control on the same seeds and languages; the means are over these. {_basis(ablation)} Holm over"
         f" {counted(_with_p([control.comparisons[0] for control in ablation.controls]), 'control')}; near and far by the"
         f" {ablation.distance} distance, * p <= 0.05 after Holm.",
         *([f"no clean control: {'; '.join(dict.fromkeys(also))}."] if also else []),
@@ -161,13 +161,13 @@ def _controls(ablation: Ablation) -> Table:
             (f"`{control.comparisons[0].method}`", control.comparisons[0].dropped) for control in ablation.controls
         ),
     )
-    columns = ("setting", "real", "mean", "control", "its mean", "real less control [95 %]", "p (Holm)", "near", "far",
+    columns = ("setting", "real", "mean", "control", "its mean", "real minus control [95 %]", "p (Holm)", "near", "far",
                "seeds × languages")  # fmt: skip
-    return Table(columns, rows, "controls beside the real thing", notes)
+    return Table(columns, rows, "controls", notes)
 
 
 def _with_p(tested: Sequence[Effect | Comparison]) -> int:
-    """Return how many of these have a p value to correct."""
+    """Return how many tests have a p value."""
     return sum(effect.test.p is not None for effect in tested)
 
 
@@ -182,14 +182,14 @@ def _tested(effect: Effect, ablation: Ablation) -> tuple[Any, ...]:
 
 
 def _notes_of_dropped(effects: Sequence[Effect]) -> list[str]:
-    """Return why some effects have no interval, and what was left out of which."""
+    """Return why some effects have no interval, and what each one leaves out."""
     changes = [" and ".join(f"{axis} {_value(value)}" for axis, value, _ in effect.changes) for effect in effects]
     reasons = list(dict.fromkeys(effect.test.reason for effect in effects if effect.test.reason))
     return [*reasons, *dropped_notes(zip(changes, (effect.dropped for effect in effects), strict=True))]
 
 
 def _notes_of_unmatched(ablation: Ablation) -> list[str]:
-    """Return a note on the methods that an effect leaves out, by name where these are not too many."""
+    """Return a note on the methods that effects leave out, with their names if they are few."""
     names = [
         f"{axis} {_value(value)}: {', '.join(f'`{name}`' for name in effect.alone)}"
         for effect in ablation.effects
@@ -198,9 +198,11 @@ def _notes_of_unmatched(ablation: Ablation) -> list[str]:
     ]
     times = sum(len(effect.alone) for effect in ablation.effects)
     if times > _NAMED:
-        names = [f"{times} times, in {len(names)} of {len(ablation.effects)} effects; JSON has the names"]
+        names = [f"{times} times in {len(names)} of {len(ablation.effects)} effects; `--json` has the names"]
     return (
-        [f"left out of an effect, since no method differs from them in it alone: {'; '.join(names)}."] if names else []
+        [f"left out of an effect because no method differs from them in that setting alone: {'; '.join(names)}."]
+        if names
+        else []
     )
 
 

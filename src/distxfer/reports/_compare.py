@@ -1,4 +1,4 @@
-"""Comparisons as tables: one per model and task, the methods from the best effect to the worst."""
+"""Comparison tables: one per model and task, methods sorted by effect."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # it brings scipy
     from distxfer.analysis.compare import Comparison, Comparisons, Transfer
     from distxfer.analysis.one_seed import TwoRuns
 
-_NAMES = 3  # what they are left out of, by name
+_NAMES = 3  # a note names at most so many methods
 _COLUMNS = ("method", "mean", "effect on all [95 %]", "p (Holm)", "near", "far", "seeds", "r score", "r gain")
 
 
 def comparison_tables(comparisons: Comparisons) -> list[Table]:
     """Return two tables per model and task; scores and effects in percent where the scores are fractions.
 
-    The comparison, and what its effects survive; before them the effects on each language, where those are fewer than 4.
+    They are the comparison and its leave-one-out effects; fewer than 4 languages get a table of their effects first.
     """
     scale = 100.0 if comparisons.fractions else 1.0
     tables = []
@@ -67,7 +67,7 @@ _SHARES = {"accuracy": "accuracy", "whole_example": "share of examples predicted
 
 
 def one_seed_table(pair: TwoRuns) -> Table:
-    """Return one row per language, the source first and all targets last; shares and effects in percent."""
+    """Return one row per language, the source first and all targets last; accuracies and effects in percent."""
     rows = []
     for row in pair.rows:
         drawn, exact = row.bootstrap, row.exact
@@ -94,14 +94,14 @@ def one_seed_table(pair: TwoRuns) -> Table:
         title=f"first: {pair.baseline}, second: {pair.method}",
         notes=(
             *pair.warnings,
-            "ONE seed: p and interval say what other test sentences would, of these two trained models. They say nothing about"
-            " other seeds of either method; for that, compare at least 3 seeds of each.",
+            "ONE seed: p and interval describe other test sentences for these two trained models, not other seeds of either"
+            " method. To compare methods, train at least 3 seeds of each.",
             f"{_SHARES[pair.metric]}; languages: exact McNemar, Holm over {len(pair.rows) - 2} targets, interval by paired"
-            f" bootstrap; all targets: bootstrap of {all_targets.n_blocks} whole items. Checkpoint: {pair.selection}.",
+            f" bootstrap; all targets: bootstrap over {all_targets.n_blocks} whole items. Checkpoint: {pair.selection}.",
             f"seeds: {pair.seeds[0]} and {pair.seeds[1]}.",
             *pair.corpora,
             *(
-                f"COLLAPSED: `{run}` is within noise of the majority class: this compares nothing."
+                f"COLLAPSED: `{run}` scores within noise of the majority class; the comparison is meaningless."
                 for run in pair.collapsed
             ),
             *([all_targets.reason] if all_targets.reason else []),
@@ -110,7 +110,7 @@ def one_seed_table(pair: TwoRuns) -> Table:
 
 
 def overall_effect(comparisons: Sequence[Comparison], method: str) -> float:
-    """Return a method's effect on all languages, minus infinity where there is none."""
+    """Return a method's effect on all languages, minus infinity if it has none."""
     return next(
         (
             comparison.test.effect
@@ -137,7 +137,7 @@ def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transf
 
 
 def starred(comparison: Comparison | None, scale: float) -> str | None:
-    """Return the effect of a comparison, with a star where p <= 0.05 after Holm, if families are enough (`significant`)."""
+    """Return the effect of a comparison, starred if it is `significant` after Holm."""
     if comparison is None:
         return None
     return f"{scale * comparison.test.effect:+.1f}{'*' if significant(comparison.test, comparison.p_holm) else ''}"
@@ -148,7 +148,7 @@ def _r(value: float | None) -> str | None:
 
 
 def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], baseline: Transfer) -> tuple[str, ...]:
-    """Return what the comparisons of one model and task say in words, and what they rest on."""
+    """Return the verdicts on the methods of one model and task, and the basis of the comparison."""
     overall = [comparison for comparison in group if comparison.subset == "all"]
     sure = [comparison for comparison in overall if comparison.p_holm is not None and comparison.p_holm <= 0.05]
     groups: dict[str, list[str]] = {}
@@ -163,7 +163,7 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
     carried = [comparison.method for comparison in sure if comparison.survives.carried]
     if carried:
         lines.append(
-            f"of these, carried by one class, language or family (see what the effects survive): {', '.join(carried)}."
+            f"of these, driven by one class, language or family (see leave-one-out effects): {', '.join(carried)}."
         )
     lines += dict.fromkeys(
         f"`{comparison.method}`: {comparison.test.reason}." for comparison in overall if comparison.test.reason
@@ -185,7 +185,7 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
         f" languages in {by.n_groups} {group_kind(by.n)}; p by permutations within {permuted_within(by.n)}"
         + (f" (`{baseline.method}`: {p_phrase(by.p)}" if by.p is not None else f" (p not given: {by.reason}")
         + (
-            f"; the smallest |r| that so many independent languages show is {by.detectable:.2f})."
+            f"; the smallest |r| detectable with this many independent languages is {by.detectable:.2f})."
             if by.detectable
             else ")."
         )
@@ -194,15 +194,15 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
     of_means = sorted(set(baseline.dropped))
     if set(of_means) != {drop for comparison in overall for drop in comparison.dropped}:
         lines.append(
-            f"mean and r leave out, for all methods alike: {shortened(of_means)}."
+            f"mean and r exclude, for all methods: {shortened(of_means)}."
             if of_means
-            else "mean and r are over all runs and languages, these too."
+            else "mean and r include all runs and languages, also these."
         )
     return tuple(lines)
 
 
 def dropped_notes(dropped_by_name: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """Return a note on what was left out, of what: each with its name, which is not said of what is left out of all."""
+    """Return a note on what was left out, and of which methods where not of all."""
     names: dict[str, None] = {}
     of: dict[str, dict[str, None]] = {}
     for name, dropped in dropped_by_name:

@@ -1,4 +1,4 @@
-"""What lies between two checkpoints, drawn: drift by layer and language, and how it goes with each distance."""
+"""Figure of two checkpoints: drift by layer and language, and its correlation with each distance."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _PANEL = 26  # pixels of a layer's column, and of a language's row
 
 
 def check_figure(path: Path) -> None:
-    """Refuse a figure that could not be drawn or written, before anything is computed.
+    """Raise InputError for an unknown file format, a folder that does not exist, or missing packages.
 
-    Raises InputError for an unknown kind of file, a folder that does not exist, or missing packages.
+    Called before anything is computed.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"`{path}` is no kind of figure that can be drawn; expected one of: {', '.join(_SUFFIXES)}.")
+        raise InputError(f"`{path}` is not a figure format; expected one of: {', '.join(_SUFFIXES)}.")
     if not path.absolute().parent.is_dir():
-        raise InputError(f"The folder of `{path}` does not exist. Make it first, or choose another.")
+        raise InputError(f"The folder of `{path}` does not exist. Create it first, or choose another.")
     check_packages("A figure")
 
 
 def measure_figure(measured: Measured, path: Path) -> None:
     """Draw drift by layer and language, and beside it the correlation of drift with each distance, layer by layer.
 
-    Languages are sorted by the recipe's distance. A star is a correlation with p <= 0.05 after Holm; the dotted lines
-    are the smallest one that so many languages can show. An .html file needs no network.
+    Languages are sorted by the recipe's distance. A star marks p <= 0.05 after Holm; dotted lines mark the smallest
+    correlation detectable with this many languages. An .html file needs no network.
 
     Raises InputError as `check_figure` does, or where the file cannot be written.
     """
@@ -72,7 +72,7 @@ def _chart(measured: Measured) -> Any:
 
 
 def _drift(measured: Measured) -> Any:
-    """Return the heat map; a drift that is not defined is an empty cell."""
+    """Return the heat map; undefined drift is an empty cell."""
     import altair
 
     between = measured.distances[measured.distance]
@@ -179,17 +179,17 @@ def _subtitle(measured: Measured) -> list[str]:
         f"{measured.pooling} pooling; languages by {_short(measured.distance)} distance from"
         f" {language_name(measured.source)}. Correlations over {n} languages in {groups} {group_kind(n)},"
         f" {language_name(measured.source)} {'included' if measured.diagonal else 'left out'}.",
-        "*: p ≤ .05 after Holm. Dotted: the smallest correlation that so many languages can show.",
+        "*: p ≤ .05 after Holm. Dotted: the smallest correlation detectable with this many languages.",
     ]
 
 
 def _short(name: str) -> str:
-    """Return a name that fits above the figure: the end of a long path says more than its start."""
+    """Return the last 47 characters of a long name, such as a path."""
     return name if len(name) <= 48 else f"…{name[-47:]}"
 
 
 def _page(spec: dict[str, Any], title: str) -> str:
-    """Return a page that holds everything it needs; no name in it can end the script or be taken for markup."""
+    """Return a self-contained page; names are escaped in script and markup."""
     import html
 
     return (

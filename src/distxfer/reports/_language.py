@@ -1,4 +1,4 @@
-"""What is known of a language, one table per section."""
+"""Facts about a language, one table per section."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from distxfer.language_facts import Fact
 
 
-_LONG = 60  # characters of a remark that a row has room for
+_LONG = 60  # characters: longer notes stand below the table
 
 
 def language_answer(facts: Sequence["Fact"]) -> str:
-    """Return the sentence that says whether the language can be worked on: yes, no, or what is missing."""
+    """Return the sentence that says whether the language is usable, and what is missing."""
     return next(str(fact.value) for fact in facts if fact.measure == "answer")
 
 
 def language_tables(facts: Sequence["Fact"]) -> list[Table]:
-    """Return one table per section: what is known, its value (with its interval), what it rests on.
+    """Return one table per section: fact, value with interval, sample size, note.
 
-    A long remark stands below its table. The answer (`language_answer`) is in none.
+    Long notes stand below their table. The answer (`language_answer`) is in none.
     """
     tables = []
     shown = (fact for fact in facts if fact.measure != "answer")

@@ -1,4 +1,4 @@
-"""What there is: recipes, tasks, parallel text, interventions, distances, languages, models and runs."""
+"""Listings: recipes, tasks, parallel text, interventions, distances, languages, models and runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -33,17 +33,17 @@ _FOLDER = {
 
 @dataclass(frozen=True)
 class _Data(Table):
-    """Tasks or corpora: a terminal has room for the short of it, JSON for all."""
+    """Tasks or corpora: short rows for the terminal, full `entries` for JSON."""
 
     entries: tuple[Mapping[str, Any], ...] = ()
 
     def records(self) -> list[dict[str, Any]]:
-        """Return all that is known of each."""
+        """Return the full entries."""
         return [dict(entry) for entry in self.entries]
 
 
 def listing(kind: str, results: Path, *, short: bool = False) -> Table:
-    """Return the table of one kind of thing (`short`: one row for each); raises InputError for one that cannot be listed."""
+    """Return the listing of one kind (`short`: one row per entry); raises InputError for an unknown kind."""
     if kind == "languages":
         return _languages()
     if kind == "runs":
@@ -68,9 +68,9 @@ def listing(kind: str, results: Path, *, short: bool = False) -> Table:
 
 
 def facts(kind: str, name: str) -> dict[str, Any]:
-    """Return all that is known of a task or a parallel corpus; raises InputError for one that is not listed."""
+    """Return the details of a task or a parallel corpus; raises InputError for one that is not listed."""
     if kind not in _NAMES:
-        raise InputError(f"`{kind} {name}`: only tasks and parallel have more to say of one. Leave `{name}` out.")
+        raise InputError(f"`{kind} {name}`: only tasks and parallel text have details. Leave out `{name}`.")
     available = _NAMES[kind]()
     if name not in available:
         raise InputError(
@@ -84,12 +84,12 @@ def _facts(kind: str, name: str, about: About) -> dict[str, Any]:
     try:
         languages = sorted(_LANGUAGES[kind](name))
     except InputError:
-        languages = []  # it needs a file to say, and `needs` says which
+        languages = []  # unknown without the file that `needs` names
     return {"name": name, **fields, "languages": languages}
 
 
 def _data(kind: str, short: bool) -> Table:
-    """Return the tasks or the corpora, each in one row or in a few."""
+    """Return the tasks or the corpora, one or a few rows each."""
     entries = [_facts(kind, name, about) for name, about in _NAMES[kind]().items()]
     folder = {"name": "FOLDER", "what it is": _FOLDER[kind]}
     rows = [row for entry in entries for row in _rows(entry, short)]
@@ -120,7 +120,7 @@ def _interventions() -> dict[str, str]:
 def _languages() -> Table:
     """Return the languages of all tasks and corpora, with their syntactic distance from English.
 
-    Which of those that need no hub have a language, one by one; of the others, how many.
+    Offline tasks and corpora have a column each; those on the hub are counted.
     """
     have = {(kind, name): _facts(kind, name, about) for kind in _NAMES for name, about in _NAMES[kind]().items()}
     embedded = {
@@ -135,7 +135,7 @@ def _languages() -> Table:
         try:
             far = distances("eng", [key], "syntactic", imputed=True).values[key]
         except InputError:
-            far = None  # URIEL has no data for it; `distxfer train` would say so and name its relatives
+            far = None  # not in URIEL
         counts = (sum(key in languages for languages in hub[kind]) for kind in _NAMES)
         rows.append((key, language_name(key), far, *(key in languages for languages in embedded.values()), *counts))
     columns = [f"{kind.removesuffix('s')} {name}" for kind, name in embedded]
@@ -147,7 +147,7 @@ def _languages() -> Table:
 
 
 def _runs(results: Path) -> Table:
-    """Return the runs below `results`; one whose result cannot be read is listed too, and a note says why."""
+    """Return the runs below `results`, including unreadable ones, with a note on each of these."""
     rows: list[tuple[Any, ...]] = []
     notes = []
     settings: dict[tuple[str, str], dict[str, Any]] = {}
@@ -172,9 +172,9 @@ def _runs(results: Path) -> Table:
 
 
 def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Return in what the ids of one recipe differ, by recipe and id: settings, or else fingerprints of data.
+    """Return the settings, or else data fingerprints, in which the ids of one recipe differ, by recipe and id.
 
-    A setting is called by the end of its key where that tells it from the others.
+    Keys are shortened to their last part where that is unambiguous.
     """
     texts = {}
     for recipe in dict.fromkeys(name for name, _ in settings):

@@ -1,4 +1,4 @@
-"""What lies between two checkpoints, as tables: languages by distance, and the correlations layer by layer."""
+"""Tables of two checkpoints: languages by distance, alignment, and correlations by layer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # it brings torch
 
 _BANDS = ("lower", "middle", "upper")
 _LEVEL = 0.05
-_AROUND, _A_LAYER, _A_CELL = 62, 7, 8  # columns of text: the rest of the first table, a layer there, a correlation
+_AROUND, _A_LAYER, _A_CELL = 62, 7, 8  # characters: the first table without layers, one layer there, one correlation
 
 
 def measure_tables(measured: Measured, width: int | None = None) -> list[Table]:
-    """Return the tables of languages, alignment, similarity, correlations and the decomposition, those that there are.
+    """Return the tables of languages, alignment, similarity, correlations and decomposition that apply.
 
-    They fit in `width` columns (None: all layers).
+    They are made for a terminal of `width` columns (None: all layers).
     """
     tables = [_languages(measured, width), _correlations(measured, width)]
     if any(row.measure.startswith("similarity_") for row in measured.rows):
@@ -35,7 +35,7 @@ def measure_tables(measured: Measured, width: int | None = None) -> list[Table]:
 
 
 def _languages(measured: Measured, width: int | None) -> Table:
-    """Return one row per language: its distance, score, and drift: the mean, then all layers or the thirds."""
+    """Return one row per language: distance, score, mean drift, and drift by layer or by thirds of the layers."""
     depth = measured.layers
     if width is None or _AROUND + _A_LAYER * depth <= width:
         columns: dict[str, tuple[int, ...]] = {str(layer): (layer,) for layer in range(1, depth + 1)}
@@ -87,7 +87,7 @@ def _similarity(measured: Measured) -> Table:
 
 
 def _alignment(measured: Measured) -> Table:
-    """Return one row per target: how often the nearest neighbour is the translation, at the last layer."""
+    """Return one row per target: retrieval at the last layer, before and after."""
     kinds = ("weak", "strong", "csls")
     by_key = {
         (row.measure, row.language, row.moment): row
@@ -107,8 +107,8 @@ def _alignment(measured: Measured) -> Table:
         rows=rows,
         title="Translations found, last layer: before, and after (→)",
         notes=(
-            f"n held-out pairs, from `{measured.source}`, by cosine; weak: among the translations; strong: and the other"
-            " sentences of the source; csls: weak, hubs held back. All layers, both directions: --json.",
+            f"n held-out pairs, from `{measured.source}`, by cosine; weak: among the translations; strong: also among"
+            " the other source sentences; csls: weak, corrected for hubness. All layers, both directions: --json.",
         ),
     )
 
@@ -122,18 +122,18 @@ def _decomposition(measured: Measured, decomposition: Decomposition) -> Table:
     return Table(
         columns=("covariate", "share of R²", "coefficient", "r", "p", "partial r", "p given the others"),
         rows=rows,
-        title=f"What transfer goes with: R² = {decomposition.r_squared:.2f} (adjusted {decomposition.adjusted_r_squared:.2f})",
+        title=f"Predictors of transfer: R² = {decomposition.r_squared:.2f} (adjusted {decomposition.adjusted_r_squared:.2f})",
         notes=(
-            f"n = {decomposition.n} targets; distance: {measured.distance}; script: another one than the source's; tokens: of"
-            " a test text, which tells of the tokenizer where the texts are translations. Coefficients in standard deviations;"
-            " p by permutations that keep families together, not corrected. It says what goes together, not why.",
+            f"n = {decomposition.n} targets; distance: {measured.distance}; script: differs from the source's; tokens:"
+            " per test text, a measure of the tokenizer if the texts are translations. Coefficients in standard deviations;"
+            " p by permutations that keep families together, not corrected. Associations, not causes.",
             *decomposition.notes,
         ),
     )
 
 
 def _correlations(measured: Measured, width: int | None) -> Table:
-    """Return one row per distance, and one for transfer; a column per layer, or a row where the terminal is narrow."""
+    """Return one row per distance and one for transfer, with a column per layer; transposed for a narrow terminal."""
     layers = [None, *range(1, measured.layers + 1)]
     names = [*measured.distances, *(["transfer"] if measured.transfer else [])]
     by_name: dict[str, list[Relation | None]] = {
@@ -169,13 +169,13 @@ def _cell(relation: Relation | None) -> str | None:
 
 
 def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
-    """Return what the correlations are over, how they were tested, and how large one would have to be."""
+    """Return the sample of the correlations, their test, and the smallest detectable one."""
     sizes = sorted({relation.found.n for relation in used})
     groups = sorted({relation.found.n_groups for relation in used})
     kinds = " or ".join(dict.fromkeys(map(group_kind, sizes)))
     within = " or ".join(dict.fromkeys(map(permuted_within, sizes)))
     smallest = [relation.found.detectable for relation in used if relation.found.detectable is not None]
-    source = f"the source `{measured.source}` (the diagonal) is {'in' if measured.diagonal else 'left out'}"
+    source = f"the source `{measured.source}` (the diagonal) is {'included' if measured.diagonal else 'excluded'}"
     lines = [
         f"n = {_range(sizes)} languages in {_range(groups)} {kinds}; {source}; {_bias(measured)} CKA, {measured.pooling}"
         f" pooling; distances from `{measured.source}`{', gaps imputed' if measured.imputed else ''}.",
@@ -189,7 +189,7 @@ def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
         ),
     ]
     if smallest:
-        lines.append(f"Smallest |r| that so many languages can show: {_numbers(smallest)}.")
+        lines.append(f"Smallest |r| detectable with this many languages: {_numbers(smallest)}.")
     return lines
 
 
@@ -201,7 +201,7 @@ def _count(used: Sequence[Relation], start: str, but: str = "-") -> int:
 
 
 def _outlier(measured: Measured) -> list[str]:
-    """Say where one dimension holds most of the variance, since raw CKA is then about that dimension."""
+    """Return a note if one dimension holds most of the variance, since raw CKA then measures that dimension."""
     shares = [row for row in measured.rows if row.measure == "top_dimension_share" and not isnan(row.value)]
     largest = max(shares, key=lambda row: row.value, default=None)
     if largest is None or largest.value <= 0.5:

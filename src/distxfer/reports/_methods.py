@@ -1,4 +1,4 @@
-"""Finished runs compared: the main table, effects by language, family or distance, and how the methods differ."""
+"""Tables that compare finished runs: the main table, effects by language, family or distance, differing settings."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ By = Literal["language", "family", "distance", "class"]
 
 
 def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Table]:
-    """Return the main tables, or one table a method by language, family or class, or those by distance; then how methods differ.
+    """Return the comparison and its leave-one-out effects, or the view `by`; then the settings that differ.
 
-    The main tables are the comparison and what its effects survive; before them the effects on each language, where those
-    are fewer than 4.
+    `by` language, family or class gives one table per method. Fewer than 4 languages get a table of their effects first.
     """
     if by is None:
         lead = target_table(analysis)
@@ -53,7 +52,7 @@ def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Tab
 
 
 def target_table(analysis: MethodComparisons) -> Table | None:
-    """Return the effect on each language, where there are too few to stand for others; None where there are enough."""
+    """Return the effect on each language, or None if there are enough languages to generalise from."""
     comparisons = analysis.comparisons.comparisons
     parts = [part for comparison in comparisons for part in comparison.each]
     after = (
@@ -66,14 +65,14 @@ def target_table(analysis: MethodComparisons) -> Table | None:
 
 
 def survival(analysis: MethodComparisons, *, subsets: bool = False) -> Table:
-    """Return what the effects on all targets survive, or those on near and far ones."""
+    """Return the leave-one-out effects on all targets, or on near and far ones (`subsets`)."""
     rests = analysis.comparisons
     warnings = analysis.warnings if subsets else (*analysis.warnings, *analysis.survival_warnings)
     return survival_table(rests.comparisons, rests.metric, rests.selection, _scale(analysis), warnings, subsets=subsets)
 
 
 def method_data(analysis: MethodComparisons, by: By | None = None) -> Table:
-    """Return the numbers behind `method_tables` in full, a row a test, for CSV."""
+    """Return the numbers of `method_tables` at full precision, one row per test, for CSV."""
     if by == "class":
         _check_classes(analysis)
     records = analysis.records()
@@ -130,8 +129,8 @@ def main_table(analysis: MethodComparisons) -> Table:
         )
     first = rests.comparisons[0]
     notes = comparison_notes(rests, list(rests.comparisons), transfers[analysis.baseline])
-    slope = "slope: change of the gain per unit of that distance, in points (`--by distance` has intervals)."
-    of_macro = ("macro F1: effect on the mean F1 of all classes, * as for near and far.",) if macro else ()
+    slope = "slope: change in gain per unit of that distance, in points (`--by distance` has intervals)."
+    of_macro = ("macro F1: effect on the mean F1 over classes, * as for near and far.",) if macro else ()
     columns = (
         "method", "mean", "effect on all [95 %]", "p (Holm)", *(["macro F1"] if macro else []), "near", "far", "slope",
         "r gain", "seeds × languages", "collapsed",
@@ -169,9 +168,9 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
             for part in parts
         ]
         of = (
-            "each language as it is: interval and p are over seeds, and say nothing of other languages"
+            "languages fixed: interval and p are over seeds and do not generalise to other languages"
             if by == "language"
-            else "seeds and languages random in a family of several languages; over seeds alone where it has one"
+            else "seeds and languages random in families of several languages, only seeds in families of one"
         )
         second = "name" if by == "language" else "languages"
         columns = (by, second, "distance", analysis.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
@@ -180,7 +179,7 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
             *_reasons(parts),
             *dropped_notes((f"`{part.part}`", part.dropped) for part in parts),
         )
-        title = f"{method} less {analysis.baseline}, by {by}"
+        title = f"{method} minus {analysis.baseline}, by {by}"
         tables.append(Table(columns, rows, title, (*analysis.warnings, *notes, *_ends(analysis))))
     return tables
 
@@ -253,16 +252,20 @@ def _by_distance(analysis: MethodComparisons) -> Table:
         f"{random_factors([comparison.test for comparison in apart])}.",
         *family_notes(apart, scale),
         *rate_notes([comparison.test for comparison in apart if comparison.test.note]),
-        "slope: change of the gain per unit of distance, in points; its interval is over seeds, the languages being fixed.",
+        "slope: change in gain per unit of distance, in points; interval over seeds with languages fixed.",
         "r: Spearman correlation of the gain with distance, over languages; p by permutations within"
         f" {' or '.join(dict.fromkeys(permuted_within(gain.n) for gain in gains.values() if gain)) or 'families'}"
-        + (f"; the smallest |r| that so many independent languages show is {detectable:.2f}." if detectable else "."),
+        + (
+            f"; the smallest |r| detectable with this many independent languages is {detectable:.2f}."
+            if detectable
+            else "."
+        ),
         *(f"no p of r: {reason}." for reason in reasons),
         *_reasons(tested),
         *dropped_notes((f"`{result.method}`", result.dropped) for result in tested),
     )
     return Table(
-        columns, rows, f"gain on {analysis.baseline}, by distance", (*analysis.warnings, *notes, *_ends(analysis))
+        columns, rows, f"gain over {analysis.baseline}, by distance", (*analysis.warnings, *notes, *_ends(analysis))
     )
 
 
@@ -271,30 +274,30 @@ def _with_p(comparison: Comparison | None, scale: float) -> tuple[str | None, st
 
 
 def _basis(analysis: MethodComparisons, *methods: str) -> str:
-    """Return what the numbers are, and how the checkpoints of the methods (and the baseline) were chosen."""
+    """Return the metric, the pairing, and how the checkpoints of these methods and the baseline were chosen."""
     selections = [analysis.selection[name] for name in (analysis.baseline, *(methods or analysis.selection))]
     return f"{analysis.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(selections))}."
 
 
 def _reasons(results: Sequence[Comparison | Part | Slope | ClassPart]) -> list[str]:
-    """Return why some of these have no interval, each reason once."""
+    """Return the reasons for missing intervals, each once."""
     return list(dict.fromkeys(f"{result.test.reason}." for result in results if result.test.reason))
 
 
 def _ends(analysis: MethodComparisons) -> list[str]:
-    """Return the notes that every table ends with: on distances and what does not pair, then all that was left out."""
+    """Return the notes that end every table: on distances and pairing, then everything that was left out."""
     return [*analysis.comparisons.notes, *left_out_notes(analysis.collapsed, analysis.left_out)]
 
 
 def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[str]) -> list[str]:
-    """Return a note on collapsed runs, where there are any, and one on all that was left out, with the count."""
+    """Return a note on collapsed runs, if any, and a counted list of what was left out."""
     failed = [f"`{name}`: seed {', '.join(map(str, seeds))}" for name, seeds in collapsed.items() if seeds]
-    lines = [f"collapsed runs, in no mean or test: {'; '.join(failed)}."] if failed else []
+    lines = [f"collapsed runs, excluded from means and tests: {'; '.join(failed)}."] if failed else []
     return lines + ([f"{len(left_out)} left out:", *(f"- {reason}" for reason in left_out)] if left_out else [])
 
 
 def difference_tables(analysis: MethodComparisons) -> list[Table]:
-    """Return the table of how the methods differ from the baseline; of an intervention that one has not, a single row."""
+    """Return the settings in which methods differ from the baseline; an intervention that one side lacks is one row."""
     rows = []
     for method, group in groupby(analysis.differences, key=lambda difference: difference.method):
         settings: dict[str, list[Any]] = {}
@@ -322,11 +325,11 @@ def difference_tables(analysis: MethodComparisons) -> list[Table]:
     ]
     notes = tuple(f"`{name}` has the settings of `{analysis.baseline}`." for name in identical)
     columns = ("method", "setting", f"in {analysis.baseline}", "in the method")
-    return [Table(columns, rows, f"how the methods differ from {analysis.baseline}", notes)] if rows or notes else []
+    return [Table(columns, rows, f"settings that differ from {analysis.baseline}", notes)] if rows or notes else []
 
 
 def _side(key: str, values: Sequence[tuple[str, Any]]) -> str | None:
-    """Return what one of the two has: a value, or all settings of an intervention."""
+    """Return the text of a value, or of all settings of an intervention; None where there is none."""
     present = {name: value for name, value in values if value is not None}
     if not present:
         return None

@@ -1,4 +1,4 @@
-"""What there is of a new language, what is proposed for it, and what came of that."""
+"""The report on a new language: its data, the proposal, and the results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,28 +28,30 @@ if TYPE_CHECKING:
     from distxfer.new_language.proposal import Evidence, Proposal
 
 _REPORT = "report.md"
-_SLOWER = 1.05  # times the seconds of `plain`, from which on it is worth a line
-# By what a model says of a text of the task's kind: how it is loaded (transformers has no pipeline for answers), and when
-# it is right.
+_SLOWER = 1.05  # the report names a training time from so many times that of `plain` on
+# By the output of the task: the pipeline that loads the model (transformers has none for answers), and when a prediction
+# counts as right.
 _PIPELINES: Mapping[str, str] = {"text": "text-classification", "token": "token-classification"}
 _RIGHT: Mapping[str, tuple[str, ...]] = {
-    "token": ("A sentence is right where all its words are.",),
-    "span": ("A question is right by exact match, with any of its answers; the questions on one text go together.",),
+    "token": ("A sentence counts as right if all its words are right.",),
+    "span": (
+        "A question counts as right if the answer matches one of the references exactly; questions on one text form a cluster.",
+    ),
 }
 
 
 def plan_tables(plan: "LanguagePlan", estimate: "Estimate") -> list[Table]:
-    """Return the check of the language, what there is of it, what is proposed by which evidence, and what to expect."""
+    """Return the tables of the language check, its data, and the proposal with its evidence and expected results."""
     return [*language_tables(plan.facts), _given_table(plan), _proposal_table(plan, _expectations(plan, estimate))]
 
 
 def outcome_tables(outcome: "LanguageOutcome") -> list[Table]:
-    """Return what the baseline and the method have in the language, and the recommendation."""
+    """Return the scores of the baseline and the method in the language."""
     return [_result_table(outcome)]
 
 
 def language_report(outcome: "LanguageOutcome") -> Path:
-    """Write what was found into `report.md` in the language's folder, and return where it is."""
+    """Write `report.md` into the folder of the language and return its path."""
     plan = outcome.plan
     head = (
         f"# {markdown(plan.name)} (`{plan.key}`) on {markdown_code(plan.task)}\n\nWritten by `distxfer new-language`."
@@ -57,11 +59,11 @@ def language_report(outcome: "LanguageOutcome") -> Path:
     parts = [
         f"{head}\n\n**{markdown(recommendation(outcome))}**\n",
         f"{markdown(_in_the_way(plan))}\n",
-        "## What came of it\n",
+        "## Results\n",
         markdown_text(outcome_tables(outcome)),
-        f"## What was tried, and why\n\n{markdown_text([_given_table(plan), _proposal_table(plan)])}",
-        f"## How to go on\n\n{_next_steps(outcome)}",
-        f"## The check of the language\n\n{markdown_text(language_tables(plan.facts))}",
+        f"## Data and proposal\n\n{markdown_text([_given_table(plan), _proposal_table(plan)])}",
+        f"## Next steps\n\n{_next_steps(outcome)}",
+        f"## Language check\n\n{markdown_text(language_tables(plan.facts))}",
     ]
     path = plan.folder / _REPORT
     with atomic_file(path) as aside:
@@ -70,7 +72,7 @@ def language_report(outcome: "LanguageOutcome") -> Path:
 
 
 def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
-    """Return a plan as JSON data; fractions where the tables have points."""
+    """Return a plan as JSON data, with fractions in place of points."""
     return {
         "recommendation": to_try(plan, estimate),
         "language": plan.key,
@@ -101,7 +103,7 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
 
 
 def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
-    """Return what came of a plan as JSON data."""
+    """Return the results of a plan as JSON data."""
     evaluation = outcome.evaluation
     test = evaluation.test
     return {
@@ -136,7 +138,7 @@ def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
 
 def _in_the_way(plan: "LanguagePlan") -> str:
     obstacle = next((fact.value for fact in plan.facts if fact.measure == "in_the_way"), None)
-    return f"In the way: {obstacle}."
+    return f"Obstacles: {obstacle}."
 
 
 def _given_table(plan: "LanguagePlan") -> Table:
@@ -150,7 +152,7 @@ def _given_table(plan: "LanguagePlan") -> Table:
         ("words of the dictionary", data.words),
     ]
     notes = [f"distance: {plan.distance.text}"] if plan.distance else []
-    return Table(("what there is", "n"), rows, title="given", notes=(*notes, *data.notes))
+    return Table(("data", "n"), rows, title="given", notes=(*notes, *data.notes))
 
 
 def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> Table:
@@ -161,17 +163,17 @@ def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> T
         rows.append(("this one" if place == 0 else "", proposal.recipe, *effects, evidence.seeds if evidence else None))
     notes = [f"{plan.proposal.recipe}: {plan.proposal.why}.", *plan.proposal.caveats]
     if plan.others:
-        notes.append("Another one: `--recipe NAME`.")
+        notes.append("Choose another with `--recipe NAME`.")
     notes += expectations
-    columns = ("", "recipe", "study: effect on its targets", "on the far ones", "seeds")
+    columns = ("", "recipe", "study: effect on targets", "on far targets", "seeds")
     return Table(columns, rows, title="proposal", notes=tuple(notes))
 
 
 def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
-    """Return what the runs will take, and what is to be expected of them."""
+    """Return the number of runs, the time they take, and the expected results."""
     runs = (
         f"{2 * plan.seeds} runs: `plain` and `{plan.proposal.recipe}` with {seeds_text(plan.seeds)} each;"
-        f" {estimate.runs} still to be done, {time_text(estimate)} (estimated, for each recipe, from"
+        f" {estimate.runs} still to do, {time_text(estimate)} (estimated for each recipe from"
         f" {estimate.basis})."
     )
     return [runs, _expectation(plan, estimate), *estimate.corpora]
@@ -180,20 +182,21 @@ def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
 def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
     expected, smallest = estimate.expected, estimate.smallest
     if not isinstance(expected.value, float):
-        return f"What `plain` will have is not known: {expected.note}."
+        return f"There is no estimate for `plain`: {expected.note}."
     inside = (
         ""
         if expected.low is None or expected.high is None
         else f" [{100 * expected.low:.1f}, {100 * expected.high:.1f}]"
     )
     expectation = (
-        f"`plain` may have {_with_article(expected.measure)} of {100 * expected.value:.1f} %{inside} in this language"
+        f"`plain` is expected to reach {_with_article(expected.measure)} of {100 * expected.value:.1f} %{inside} in this"
+        " language"
     )
     if smallest is None:
-        return f"{expectation}; which gain can be shown is not known before the runs."
+        return f"{expectation}; the smallest detectable gain is not known before the runs."
     return (
-        f"{expectation}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, gains from"
-        f" {100 * smallest:.1f} points on can be shown (in 4 of 5 cases)."
+        f"{expectation}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, the"
+        f" smallest detectable gain is {100 * smallest:.1f} points (80 % power)."
     )
 
 
@@ -204,12 +207,12 @@ def _effect(evidence: "Evidence", subset: str) -> str:
 
 def _result_table(outcome: "LanguageOutcome") -> Table:
     plan, evaluation = outcome.plan, outcome.evaluation
-    collapsed = tuple(f"COLLAPSED, and in no number here: {folder}" for folder in evaluation.collapsed)
+    collapsed = tuple(f"COLLAPSED, excluded from all numbers: {folder}" for folder in evaluation.collapsed)
     if evaluation.commonest is None:
         return Table(("recipe", _column(plan)), [], title=f"results in {plan.name}", notes=("None.", *collapsed))
     runs = outcome.method if evaluation.baseline is None else outcome.baseline
     metric = next(iter(runs.values())).metric
-    # Of classes the score is what is right in the language too; of words it is not: there, a sentence is right as a whole.
+    # For classes the score is the share of right texts, as in the target; for words the target counts whole sentences instead.
     source = plan.source if (plan.has.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
     columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
     rows = [(_always(evaluation.commonest), f"{100 * evaluation.commonest.share:.1f}", None, None, None, None)]
@@ -223,7 +226,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
     chance = "" if evaluation.commonest.chance is None else f" Chance is {percent(evaluation.commonest.chance)}."
     seeds = seeds_text(len(evaluation.seeds)) if evaluation.seeds else "no seed in common"
     notes = [
-        f"{tested_text(outcome)}, {seeds}. Intervals are 95 %: of a method over {over} (Wilson); of the gain over seeds and"
+        f"{tested_text(outcome)}, {seeds}. Intervals are 95 %: for a method over {over} (Wilson); for the gain over seeds and"
         f" {over}, both random (docs/statistics.md). Do not compare the intervals of methods.{chance}",
         *_RIGHT.get(plan.has.output, ()),
         *_shown_to_work(evaluation),
@@ -243,7 +246,7 @@ def _shown_to_work(evaluation: "Evaluation") -> list[str]:
 
 
 def _details(outcome: "LanguageOutcome") -> list[str]:
-    """Return how sure the gain is, what it cost, and what more sentences would show."""
+    """Return notes on the uncertainty of the gain, its cost, and the effect of more test data."""
     plan, evaluation = outcome.plan, outcome.evaluation
     test, baseline, method = evaluation.test, evaluation.baseline, evaluation.method
     assert test is not None
@@ -251,7 +254,9 @@ def _details(outcome: "LanguageOutcome") -> list[str]:
     assert method is not None
     notes = []
     if test.p is not None:
-        share = "" if test.seed_share is None else f"; {test.seed_share:.0%} of the gain's uncertainty is of seeds"
+        share = (
+            "" if test.seed_share is None else f"; {test.seed_share:.0%} of the uncertainty of the gain is due to seeds"
+        )
         notes.append(f"{p_phrase(test.p)}{share}.")
     if baseline.seconds and method.seconds / baseline.seconds > _SLOWER:
         notes.append(
@@ -259,7 +264,7 @@ def _details(outcome: "LanguageOutcome") -> list[str]:
         )
     if evaluation.smallest is not None:
         notes.append(
-            f"The smallest gain that this many {SENTENCE[plan.has.output]}s and seeds show in 4 of 5 cases:"
+            f"The smallest detectable gain with this many {SENTENCE[plan.has.output]}s and seeds (80 % power) is"
             f" {100 * evaluation.smallest:.1f} points."
         )
     return [*notes, *([_more(outcome)] if evaluation.verdict == "open" and test.low is not None else ())]
@@ -288,15 +293,15 @@ def _difference(test: Any) -> str:
 
 
 def _more(outcome: "LanguageOutcome") -> str:
-    """Return what it would take to show a gain of the size that was found."""
+    """Return how much test data would show a gain of this size."""
     evaluation, units = outcome.evaluation, f"{SENTENCE[outcome.plan.has.output]}s"
     if evaluation.test is None or evaluation.test.effect <= 0:
-        return f"There is no gain that more test {units} could show."
+        return f"More test {units} would not show a gain: its estimate is not positive."
     if evaluation.needed is None:
-        return f"More {units} alone would not show a gain of this size: run more seeds (`--seeds`)."
+        return f"More {units} alone would not show a gain of this size; run more seeds (`--seeds`)."
     return (
-        f"If the gain is real, about {evaluation.needed} test {units} with as many seeds would show it in 4 of 5 cases"
-        f" (there are {evaluation.sentences}{'' if evaluation.texts is None else ', and as many a text'})."
+        f"If the gain is real, about {evaluation.needed} test {units} with as many seeds would show it (80 % power;"
+        f" there are {evaluation.sentences}{'' if evaluation.texts is None else ', and as many a text'})."
     )
 
 
@@ -318,12 +323,12 @@ def _next_steps(outcome: "LanguageOutcome") -> str:
     if outcome.model is not None:
         seed = outcome.model.parent.name.rpartition("-s")[2]
         lines += [
-            f"The model of seed {seed}, chosen by its number and not by its score: {markdown_code(str(outcome.model))}.",
+            f"The model of seed {seed}, chosen by number, not by score: {markdown_code(str(outcome.model))}.",
             f"\n```python\n{_loading(outcome)}\n```\n",
         ]
     lines += [
-        "Recipes and data are plain files; the same command goes on, or says again what was found. With a larger `--seeds` it"
-        " runs more.\n",
+        "Recipes and data are plain files. Repeating the command resumes unfinished runs or prints this result again; a larger"
+        " `--seeds` adds runs.\n",
         f"```sh\ndistxfer train {quote(f'recipe={method}')} --results {folder}\ndistxfer cp {quote(str(method))} mine.toml"
         f"  # change it, then: distxfer train recipe=mine.toml\n"
         f"distxfer compare {quote(plain.stem)} {quote(method.stem)} --results {folder}\n```\n",

@@ -1,4 +1,4 @@
-"""What a test takes as random, in words, and what stands beside its p value."""
+"""Notes on tests: their random factors, and what qualifies their p values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # it brings scipy
 
 
 def random_factors(tests: Sequence[Crossed]) -> str:
-    """Return what the tests take as random: seeds, languages in families, and the test items where they are known."""
+    """Return the random factors of the tests: seeds, languages in families, and test items where they are known."""
     families = _counts([test.n_families for test in tests if test.note is None])
     items = _counts([test.n_items for test in tests])
     units = "family (the independent unit)" if families == "1" else "families (the independent units)"
@@ -25,15 +25,15 @@ def random_factors(tests: Sequence[Crossed]) -> str:
 
 
 def significant(test: Crossed, p: float | None) -> bool:
-    """Return whether p, corrected or not, is at most 0.05 in a test that can be trusted with that.
+    """Return whether p, corrected or not, is at most 0.05 in a test with enough families.
 
-    One that treats related languages as independent cannot: docs/statistics.md has its false positives.
+    A test that treats related languages as independent is never significant: docs/statistics.md has its false positives.
     """
     return p is not None and p <= 0.05 and test.note is None
 
 
 def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
-    """Return the mean effects over families in every subset, and where families are too few to take them as random."""
+    """Return the mean effects over families in every subset, and notes on subsets with too few families."""
     lines: list[str] = []
     for subset in dict.fromkeys(comparison.subset for comparison in comparisons):
         means = [
@@ -51,7 +51,7 @@ def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
 
 
 def rate_notes(tests: Sequence[Crossed]) -> list[str]:
-    """Return how often tests like these call noise a finding where their assumptions do not hold."""
+    """Return simulated false positive rates of tests like these where their assumptions do not hold."""
     from distxfer.analysis.error_rates import false_positives
 
     lines: dict[str, None] = {}
@@ -67,7 +67,7 @@ def rate_notes(tests: Sequence[Crossed]) -> list[str]:
 
 
 def few_families(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return a note for each subset of the targets that has too few families to take them as random."""
+    """Return a note for each subset with too few families to treat them as random."""
     few = dict.fromkeys((comparison.subset, comparison.test.note) for comparison in comparisons if comparison.test.note)
     return [f"{subset}: {note}." for subset, note in few]
 

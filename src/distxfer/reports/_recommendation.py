@@ -1,4 +1,4 @@
-"""What to use in a new language, in one sentence."""
+"""The recommendation for a new language, in one sentence."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,26 +14,26 @@ SENTENCE: Mapping[str, str] = {
     "text": "sentence",
     "token": "sentence",
     "span": "question",
-}  # by what a model says of a text
-_SOURCE_LOSS = -0.01  # of the method in the source language: from one point on, the recommendation names it
-_CLAIM = 3  # seeds: with fewer nothing can be claimed
-_LONG = 40  # characters of an answer that a sentence has room for
+}  # the unit of test data, by the output of the task
+_SOURCE_LOSS = -0.01  # the recommendation names a loss in the source language from one point on
+_CLAIM = 3  # fewest seeds that support a claim
+_LONG = 40  # characters of a label in a sentence
 
 
 def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
-    """Return what is proposed, in one sentence; nothing is recommended before it has been tried."""
+    """Return the proposal in one sentence; nothing is recommended before it has been tested."""
     evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {time_text(estimate)}"
     trial = f"`{plan.proposal.recipe}` against `plain` ({runs})"
     if evidence is None or not evidence.shown:
         study = "has not run it" if evidence is None else "does not show that it helps"
-        return f"Nothing is known to help {plan.name} with what there is: to try, {trial}, though the reference study {study}."
-    return f"To try: {trial}; whether it helps {plan.name} is not known before."
+        return f"No method is known to help {plan.name} with this data. To try: {trial}; the reference study {study}."
+    return f"To try: {trial}; whether it helps {plan.name} is open until the runs are done."
 
 
 def recommendation(outcome: "LanguageOutcome") -> str:
-    """Return what to use, first and in one sentence: only a recipe that is shown to beat the most frequent answer.
+    """Return which recipe to use, in one sentence: only one that is shown to beat the most frequent answer.
 
-    The proposed recipe only where the interval of its gain leaves out 0, too, or no run of `plain` learnt anything.
+    The proposed recipe must also have a gain whose interval excludes 0, or be the only one that learnt anything.
     """
     advice = outcome.evaluation.advice
     if advice == "nothing":
@@ -65,9 +65,7 @@ def _use_baseline(outcome: "LanguageOutcome") -> str:
     if evaluation.method is None:
         return f"Use `plain`: it is {share}, and no run of {method} learnt anything"
     if evaluation.test is None:
-        return (
-            f"Not shown to differ: use `plain`. It is {share}; there is no seed with which {method} learnt anything too"
-        )
+        return f"Not shown to differ: use `plain`. It is {share}; {method} learnt nothing on the same seeds"
     if evaluation.verdict == "worse":
         return f"Use `plain`: it is {share}, and {method} is worse, {_gain(outcome)}"
     if evaluation.verdict == "better":
@@ -89,7 +87,7 @@ def _why_nothing(outcome: "LanguageOutcome") -> str:
         missing = plan.proposal.recipe if evaluation.method is None else "plain"
         shares += f", no run of `{missing}` learnt anything"
     why = ""
-    if any(score.works for score in scores):  # but the baseline does not, and no difference from it is shown
+    if any(score.works for score in scores):  # the method works, `plain` does not, and no difference is shown
         why = f", and with fewer than 3 seeds nothing can be claimed for `{plan.proposal.recipe}`" if not _enough(outcome) else (
             f", and no gain of `{plan.proposal.recipe}` over `plain` is shown"
         )  # fmt: skip
@@ -97,12 +95,10 @@ def _why_nothing(outcome: "LanguageOutcome") -> str:
 
 
 def _would_help(outcome: "LanguageOutcome") -> str:
-    """Return what to try next, from what the language lacks."""
+    """Return what to try next, given the data that is missing."""
     plan, evaluation = outcome.plan, outcome.evaluation
     if evaluation.baseline is None and evaluation.method is None:
-        return (
-            "more steps (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the source is learnt"
-        )
+        return "more steps (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the model learns the source"
     ways = [] if _enough(outcome) else ["more seeds (`--seeds 3`)"]
     if not plan.has.shots:
         ways.append(f"labelled {SENTENCE[plan.has.output]}s in {plan.name} to train on (`--few-shot`)")
@@ -119,7 +115,7 @@ def _enough(outcome: "LanguageOutcome") -> bool:
 
 
 def _beside(outcome: "LanguageOutcome") -> str:
-    """Return what the most frequent answer has."""
+    """Return the score of the most frequent answer."""
     commonest = outcome.evaluation.commonest
     assert commonest is not None
     return f"where always answering `{label_text(commonest)}` gives {percent(commonest.share)}"
@@ -128,7 +124,7 @@ def _beside(outcome: "LanguageOutcome") -> str:
 def _left_out(outcome: "LanguageOutcome") -> str:
     count = len(outcome.evaluation.collapsed)
     runs = len(outcome.baseline) + len(outcome.method)
-    return f"; {count} of the {runs} runs learnt nothing, and no number includes them" if count else ""
+    return f"; {count} of the {runs} runs learnt nothing and are excluded" if count else ""
 
 
 def _basis(outcome: "LanguageOutcome", score: "MethodScore") -> str:
@@ -149,7 +145,7 @@ def percent(share: float) -> str:
 
 
 def label_text(commonest: "Commonest") -> str:
-    """Return the most frequent answer on one line of bounded length: an answer may be a whole sentence."""
+    """Return the most frequent answer, which may be a sentence, on one line of bounded length."""
     text = " ".join(commonest.answer.split())
     return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
@@ -160,7 +156,7 @@ def time_text(estimate: "Estimate") -> str:
 
 
 def tested_text(outcome: "LanguageOutcome") -> str:
-    """Return how much was tested on: sentences, or questions and the texts that they are on."""
+    """Return the size of the test data: sentences, or questions and their texts."""
     evaluation, unit = outcome.evaluation, SENTENCE[outcome.plan.has.output]
     return counted(evaluation.sentences, f"{unit}s") + (
         "" if evaluation.texts is None else f" on {counted(evaluation.texts, 'texts')}"

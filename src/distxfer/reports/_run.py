@@ -1,4 +1,4 @@
-"""What one run found, read from its result files alone."""
+"""The table of one run, read from its result files."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from distxfer.results.distances import stored_warnings
 from distxfer.results.measurements import read_measurements
 from distxfer.results.result import Result
 
-# What the column `cut off` counts, by what a kind of task counts, and the note below it; `{}` is `task.max_length`.
+# Data issue -> the note that explains the column `cut off`; `{}` is `task.max_length`.
 _CUT = {
     "cut": "cut off: test texts of more than {} tokens.",
     "questions_cut": "cut off: questions of the test of more than half of {} tokens.",
@@ -25,8 +25,7 @@ _CUT = {
 def run_table(result: Result) -> Table:
     """Return one row per language: distance, test score, drift after training, alignment before and after.
 
-    Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, from the source, at the last
-    layer.
+    Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, forward, at the last layer.
     """
     measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
     sizes: dict[str, set[int]] = defaultdict(set)
@@ -82,19 +81,19 @@ def run_table(result: Result) -> Table:
             *cut_notes(result),
             *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
-            *(["COLLAPSED: the source's score is within noise of the majority class; a failed run, no average takes it in."]
+            *(["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
               if result.data["status"] == "collapsed" else []),
         ),
     )  # fmt: skip
 
 
 def cut_shares(result: Result) -> dict[str, str]:
-    """Return language -> the share of its test texts, questions or words that are cut off, of languages that have any."""
+    """Return language -> share of its test texts, questions or words that are cut off, for languages that have any."""
     return {issue["language"]: _share(issue) for issue in _test_issues(result) if issue["what"] in _CUT}
 
 
 def cut_notes(result: Result) -> list[str]:
-    """Return what `cut_shares` counts, and the share of each language's test texts of which drift is not of the whole."""
+    """Return what `cut_shares` counts, and for each language the share of test texts whose drift covers only their start."""
     if not (issues := _test_issues(result)):
         return []
     length = result.data["recipe"]["task"]["max_length"]
@@ -103,7 +102,7 @@ def cut_notes(result: Result) -> list[str]:
     ]
     parts = [f"{issue['language']} {_share(issue)}" for issue in issues if issue["what"] == "cut_when_measured"]
     if parts:
-        notes.append(f"drift is of the first {length} tokens alone in these shares of the test texts: {listed(parts)}.")
+        notes.append(f"drift covers only the first {length} tokens of these shares of the test texts: {listed(parts)}.")
     return notes
 
 
@@ -133,7 +132,7 @@ def _summary_line(summary: Mapping[str, Any]) -> str:
 
 
 def _gradient_lines(result: Result) -> list[str]:
-    """Return what the gradients of each phase's terms said, averaged over the steps that were looked at."""
+    """Return mean cosine and share of each term's gradient in each phase, over the sampled steps."""
     by_term: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for entry in result.data.get("diagnostics", []):
         for key, value in entry.items():

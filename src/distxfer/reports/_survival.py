@@ -1,4 +1,4 @@
-"""What effects survive: one class, language or family left out, the macro-averaged score; and effects by class."""
+"""Leave-one-out effects (class, language, family), effects on each language, effects by class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEFT_OUT: tuple[What, ...] = ("class", "language", "family")
 
 
 def effect_text(test: Crossed, scale: float) -> str:
-    """Return an effect with its interval, where it has one."""
+    """Return an effect with its interval, if it has one."""
     if test.low is None or test.high is None:
         return f"{scale * test.effect:+.1f}"
     return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
@@ -38,10 +38,9 @@ def survival_table(
     *,
     subsets: bool = False,
 ) -> Table:
-    """Return what each effect on all targets is without one class, language or family; or on near and far targets.
+    """Return each effect on all targets, or near and far ones (`subsets`), without one class, language or family.
 
-    A row for each method and what is left out, methods in the order of their effects. What is not defined for any method has
-    no rows, and a note that says why.
+    There is a row per method and kind of omission, sorted by effect. A kind that is defined for no method has a note instead.
     """
     chosen = sorted(
         (row for row in comparisons if (row.subset != "all") == subsets),
@@ -61,16 +60,16 @@ def survival_table(
     ]
     notes = (
         *warnings,
-        f"effect on {metric} with each class, language or family left out in turn: the smallest and the largest, each with the"
-        f" one that is left out there. Checkpoint: {selection}.",
+        f"effect on {metric} with each class, language or family left out in turn: the smallest and the largest effect and"
+        f" what is left out there. Checkpoint: {selection}.",
         *_reasons(chosen),
     )
     columns = ("method", *(["targets"] if subsets else []), "effect", "left out", "smallest to largest effect")
-    return Table(columns, rows, "what the effects survive", notes)
+    return Table(columns, rows, "leave-one-out effects", notes)
 
 
 def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return why no class, language or family is left out, and of which methods where others have one."""
+    """Return why no class, language or family is left out, with the methods if the reason is not the same for all."""
     methods: dict[tuple[str, str], list[str]] = {}
     for comparison in comparisons:
         for kind, result in comparison.survives.left_out.items():
@@ -94,9 +93,9 @@ def each_target_table(
     before: Sequence[str] = (),
     after: Sequence[str] = (),
 ) -> Table | None:
-    """Return the effect on each language, where there are too few to stand for others; None where there are enough.
+    """Return the effect on each language, or None if there are enough languages to generalise from.
 
-    Its notes have others `before` and `after` them.
+    `before` and `after` are further notes.
     """
     parts = [part for comparison in comparisons for part in comparison.each]
     rows = [
@@ -113,9 +112,8 @@ def each_target_table(
     seeds = sorted({part.test.n_seeds for part in parts})
     notes = (
         *before,
-        f"each language as it is: interval and p are over {' or '.join(map(str, seeds))} seeds, and say nothing of other"
-        " languages; Holm over all rows."
-        " Fewer than 4 targets cannot stand for others, so that no interval for all of them is given.",
+        f"languages fixed: interval and p are over {' or '.join(map(str, seeds))} seeds and do not generalise to other languages;"
+        " Holm over all rows. With fewer than 4 targets there is no interval for their mean.",
         *after,
     )
     columns = ("method", "language", baseline, "method's", "effect [95 %]", "p (Holm)")
@@ -123,7 +121,7 @@ def each_target_table(
 
 
 def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: float, notes: Sequence[str]) -> Table:
-    """Return the effects of one method on every class, those that carry most first; `effect` is that on all classes."""
+    """Return the effects of one method on every class, the most influential first; `effect` is that on all classes."""
     method = parts[0].method
     rows = [
         (
@@ -138,11 +136,11 @@ def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: f
         for part in parts
     ]
     columns = ("class", "items", baseline, method, "effect [95 %]", "p (Holm)", "effect without")
-    return Table(columns, rows, f"{method} less {baseline}, by class ({effect} on all)", tuple(notes))
+    return Table(columns, rows, f"{method} minus {baseline}, by class ({effect} on all)", tuple(notes))
 
 
 def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of a comparison without tables in it, for CSV: `macro_effect`, `class_lowest_without` and so on."""
+    """Return a comparison as flat columns for CSV: `macro_effect`, `class_lowest_without` and so on."""
     flat = {key: value for key, value in record.items() if key not in ("macro", "leave_out", "each")}
     flat |= {f"macro_{key}": (record["macro"] or {}).get(key) for key in ("effect", "low", "high", "p", "p_holm")}
     for kind, result in record["leave_out"].items():

@@ -1,4 +1,4 @@
-"""What all figures share: the look of series, and Vega in a page or as a file."""
+"""Shared by all figures: the style of series, and Vega in a page or as a file."""
 
 import json
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any
 
 from distxfer.errors import InputError
 
-# Okabe and Ito's colours, which people who do not see red and green apart can tell apart; black is for transfer. Every line
-# has a dash pattern and a shape of its own too, for paper without colour.
+# Okabe and Ito's palette, safe for colour-blind readers; black is for transfer. Dashes and shapes distinguish lines in print
+# without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 
 
 def check_packages(feature: str) -> None:
-    """Raise InputError where the packages that draw are missing."""
+    """Raise InputError if the packages that draw are missing."""
     try:
         import altair  # noqa: F401
         import vl_convert  # noqa: F401
@@ -27,20 +27,20 @@ def check_packages(feature: str) -> None:
 
 
 def literal(value: Any) -> str:
-    """Return data as JSON that can stand in a script element: nothing in it can end the element or be taken for markup."""
+    """Return data as JSON that is safe inside a script element."""
     return json.dumps(value, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
 
 
 @cache
 def library() -> str:
-    """Return Vega's JavaScript, which makes `embed`, with nothing in it that ends a script element."""
+    """Return Vega's JavaScript, which defines `embed`, safe inside a script element."""
     import vl_convert
 
     return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")
 
 
 def write_static(spec: Mapping[str, Any], path: Path) -> None:
-    """Write a chart as what the file's name ends in: .png, .svg or .pdf. Raises OSError where it cannot be written."""
+    """Write a chart in the format of the suffix: .png, .svg or .pdf. Raises OSError if it cannot be written."""
     import vl_convert
 
     kind, drawn = path.suffix.lower(), dict(spec)
@@ -53,7 +53,7 @@ def write_static(spec: Mapping[str, Any], path: Path) -> None:
 
 
 def write_all_kinds(spec: Mapping[str, Any], stem: Path) -> list[Path]:
-    """Write a chart as .svg, .png and .pdf, drawn once; return the files. Raises OSError where one cannot be written."""
+    """Write a chart as .svg, .png and .pdf, drawn once; return the files. Raises OSError if one cannot be written."""
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg(dict(spec))

@@ -1,4 +1,4 @@
-"""The report of an ablation study: one page that opens offline, and its figures for a paper, from result files alone."""
+"""The report: one self-contained page and its figures for a paper, made from result files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it brings scipy
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the page and its size in bytes, the figures, and what could not be taken into it."""
+    """What was written: the page and its size in bytes, the figures, and what the report leaves out."""
 
     page: Path
     size: int
@@ -29,7 +29,7 @@ class Report:
     notes: tuple[str, ...]
 
     def record(self) -> dict[str, object]:
-        """Return it as JSON data."""
+        """Return the report as JSON data."""
         files = {"page": str(self.page), "figures": [str(path) for path in self.figures]}
         return {**vars(self), **files, "left_out": list(self.left_out), "notes": list(self.notes)}
 
@@ -45,12 +45,12 @@ def report(
 ) -> Report:
     """Write the report of finished runs as one HTML file, and its figures as PNG, SVG and PDF into a folder.
 
-    `names` are recipes with results, folders of runs or runs, all below `results` where there are none; the baseline is
-    the one that is named, or the first; without any name, `plain` if it is there. `distances` are those that can be chosen
-    in the page, the first is the main one. What cannot be read is left out and named. The page is written aside and renamed.
+    `names` are recipes, folders of runs, or runs; by default everything below `results`. The baseline defaults to the first
+    name, or to `plain` if no names are given. The page offers `distances`, the first as the main one. Unreadable results are
+    left out and named. The page is written atomically.
 
-    Raises InputError for a name of which there is nothing, a baseline or distance that is not known, a file or folder
-    that cannot be written, or packages that are missing.
+    Raises InputError for names without results, an unknown baseline or distance, paths that cannot be written, or missing
+    packages.
     """
     check_report(out, figures)
     from distxfer.reports._report._facts import facts_of
@@ -69,7 +69,7 @@ def report(
         with atomic_file(out) as aside:
             aside.write_text(
                 page_text(facts, sections), encoding="utf-8", errors="replace"
-            )  # JSON may have lone surrogates
+            )  # names may contain lone surrogates
     except OSError as error:
         raise InputError(f"`{error.filename or out}` cannot be written: {error.strerror}. Choose another.") from error
     runs = [run for method in facts.methods for run in method.method.runs]
@@ -78,19 +78,19 @@ def report(
 
 
 def check_report(out: Path, figures: Path | None) -> None:
-    """Refuse what could not be written, before anything is computed; raises InputError."""
+    """Raise InputError for paths that cannot be written or missing packages, before anything is computed."""
     if out.suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"`{out}` is no name of a page; expected one that ends in `.html`.")
+        raise InputError(f"`{out}` is not the name of a page; expected one that ends in `.html`.")
     for path in (out, *([figures] if figures else [])):
         if not path.absolute().parent.is_dir():
-            raise InputError(f"The folder of `{path}` does not exist. Make it first, or choose another.")
+            raise InputError(f"The folder of `{path}` does not exist. Create it first, or choose another.")
     if figures and figures.exists() and not figures.is_dir():
         raise InputError(f"`{figures}` is not a folder; expected one for the figures. Choose another.")
     check_packages("A report")
 
 
 def sections_of(facts: Facts) -> list[Section]:
-    """Return all parts of the report, in their order, those of which there is something."""
+    """Return the sections of the report that have content, in order."""
     from distxfer.reports._report import _alignment, _drift, _effects, _provenance, _training, _transfer
 
     sections = (

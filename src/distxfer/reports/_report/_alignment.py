@@ -1,4 +1,4 @@
-"""Alignment: how often a sentence's nearest neighbour is its translation, layer by layer, before and after training."""
+"""Alignment: translation retrieval by layer, before and after training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GROUPS = ("near", "far")
 
 
 def alignment(facts: Facts) -> Section | None:
-    """Return retrieval by layer for near and far targets, None where nothing was measured."""
+    """Return retrieval by layer for near and far targets, None if nothing was measured."""
     kinds = list(
         dict.fromkeys(name for method in facts.methods for name in method.layers.sizes if name.startswith(_START))
     )
@@ -48,7 +48,8 @@ def alignment(facts: Facts) -> Section | None:
             "The share of held-out translation pairs whose nearest neighbour by cosine is the translation: the mean over the"
             " near and over the far targets, before training (dashed) and after (solid). The bands span the languages of a"
             " group after training.",
-            "weak: among the sentences of the other language; strong: and those of its own; csls: weak, with hubs held back;"
+            "weak: among the sentences of the other language; strong: also among those of its own; csls: weak, corrected for"
+            " hubness;"
             f" forward: from {facts.source_name}. n = {smallest if smallest == largest else f'{smallest} to {largest}'} pairs,"
             f" so guessing finds {100 / largest:.1f} %{'' if smallest == largest else f' to {100 / smallest:.1f} %'} of them"
             " (strong: half of that)."

@@ -1,7 +1,7 @@
-"""Charts, defined once: Vega-Lite for the page, where a reader chooses, and for paper, where panels stand side by side.
+"""Chart definitions in Vega-Lite, for the page (interactive choices) and for paper (panels side by side).
 
-Data are named and given apart, so that charts share them. Colours are CSS variables (`var(--accent)`), which follow light,
-dark and print in the page; on paper `_paper.py` puts colours in their place.
+Charts share named data. Colours are CSS variables (`var(--accent)`), which follow light, dark and print in the page;
+`_paper.py` replaces them by colours.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from distxfer.reports import Table
 from distxfer.reports._report._facts import Facts
 
 Row = dict[str, Any]
-Drawn = alt.LayerChart | alt.FacetChart  # as Altair declares what its methods return; all are layers here
-Pick = Mapping[str, str]  # what is chosen, by the name of the choice, as a Vega expression: a parameter, or a literal
+Drawn = alt.LayerChart | alt.FacetChart  # the return types that Altair declares
+Pick = Mapping[str, str]  # name of a choice -> its value as a Vega expression: a parameter or a literal
 LAYER_AXIS = alt.Axis(labelAngle=0, labelOverlap=True)
-# A grid, and few enough labels that they have room on a phone and are no fence on a desk.
+# A grid whose labels neither crowd a phone nor a wide screen.
 TICKS = "ceil(width / 90)"
 LEGEND_WIDTH = "max(width - 20, 120)"
 AXIS = alt.Axis(grid=True, tickCount=alt.ExprRef(TICKS))
@@ -32,7 +32,7 @@ NAME_AXIS = alt.Axis(labelLimit=190, grid=False, ticks=False, domain=False, labe
 
 @dataclass(frozen=True)
 class Choice:
-    """What a reader of the page may choose: a name, a label, and values with their labels, the default first or named."""
+    """A selector of the page: a name, a label, and values with their labels; the default is the first unless named."""
 
     name: str
     label: str
@@ -41,13 +41,13 @@ class Choice:
 
     @property
     def value(self) -> str:
-        """The value at first."""
+        """The default value."""
         return self.default or next(iter(self.options))
 
 
 @dataclass(frozen=True)
 class View:
-    """One drawing of a figure in the page: what is fixed in it, and its title, or the choice whose value is the title."""
+    """One drawing of a figure in the page: fixed choices, and a title or the choice whose value is the title."""
 
     fixed: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
@@ -56,9 +56,9 @@ class View:
 
 @dataclass(frozen=True)
 class Figure:
-    """One chart: how it is drawn, its data by name, what can be chosen, and how it is shown.
+    """A chart: its definition, data by name, choices and views.
 
-    `panels` names the choice whose values stand side by side on paper. `description` is for those who do not see it.
+    `panels` names the choice whose values stand side by side on paper. `description` is the text alternative.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Figure:
     panels: str = ""
 
     def spec(self, fixed: Mapping[str, str], free: Sequence[Choice]) -> dict[str, Any]:
-        """Return the chart with some choices fixed, and the others as parameters that can be set."""
+        """Return the chart with some choices fixed and the `free` ones as parameters."""
         pick = {name: json.dumps(value) for name, value in fixed.items()} | {
             choice.name: choice.name for choice in free
         }
@@ -82,10 +82,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: what is to be seen and how it was computed, figures, the same numbers as tables.
+    """A section of the report: text, figures, and the same numbers as tables.
 
-    `commands` make the numbers anew, `listings` are texts to be copied, by their titles; the first `open_tables` tables
-    are shown at once, the others when they are opened.
+    `commands` reproduce the numbers, `listings` are texts to copy by title; the first `open_tables` tables start open.
     """
 
     key: str
@@ -99,12 +98,12 @@ class Section:
 
 
 def name_lines(facts: Facts) -> int:
-    """Return how many lines the longest name of a method takes on an axis."""
+    """Return the number of lines of the longest method name on an axis."""
     return max(method.name.count(", ") + 1 for method in facts.methods)
 
 
 def number(value: float | None, digits: int = 4) -> float | None:
-    """Return a number with the digits that a chart needs, None where there is none or it is not finite."""
+    """Return a number rounded to significant digits; None if it is missing or not finite."""
     if value is None or not isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")
@@ -112,7 +111,7 @@ def number(value: float | None, digits: int = 4) -> float | None:
 
 
 def numbers(values: Iterable[float | None]) -> list[float | None]:
-    """Return each with three digits: there are many, and a chart shows no more."""
+    """Return numbers with three significant digits, which keeps the page small."""
     return [number(value, 3) for value in values]
 
 
@@ -122,7 +121,7 @@ def chart(data: str) -> alt.Chart:
 
 
 def of_pair(data: str, pick: Pick) -> alt.Chart:
-    """Return a chart of the rows (`m`: the method) of the chosen method and the baseline, told apart by `series`."""
+    """Return a chart of the rows of the chosen method and the baseline (`m`), with `series` telling them apart."""
     method, baseline = pick["method"], pick["baseline"]
     return (
         chart(data)
@@ -132,17 +131,17 @@ def of_pair(data: str, pick: Pick) -> alt.Chart:
 
 
 def pair_colour(pick: Pick, details: str = "") -> alt.Color:
-    """Return the colour of `series`, and its legend: the names, each followed by what the expression `said` gives."""
+    """Return the colour of `series`; its legend has the names, each with the value of the expression `details`."""
     return alt.Color("series:N", scale=_of_pair(["var(--quiet)", "var(--accent)"]), legend=_pair_legend(pick, details))
 
 
 def pair_shape(pick: Pick, details: str = "") -> alt.Shape:
-    """Return the shape of `series`; its legend is one with that of the colour."""
+    """Return the shape of `series`; its legend merges with that of the colour."""
     return alt.Shape("series:N", scale=_of_pair(["circle", "square"]), legend=_pair_legend(pick, details))
 
 
 def pair_dash() -> Any:
-    """Return the dashes of `series`: of the baseline."""
+    """Return the dash of `series`: the baseline is dashed."""
     return alt.condition("datum.series === 'baseline'", alt.value([5, 3]), alt.value([1, 0]))
 
 
@@ -166,14 +165,14 @@ def _pair_legend(pick: Pick, details: str) -> alt.Legend:
 
 
 def with_language(base: alt.Chart) -> alt.Chart:
-    """Return the chart with `name`, `g` (near or far) and `far` (distances) of the language `k` of each row."""
+    """Return the chart with `name`, `g` (near or far) and `far` (distances) looked up for the language `k`."""
     return base.transform_lookup(
         lookup="k", from_=alt.LookupData(data=alt.NamedData(name="languages"), key="k", fields=["name", "g", "far"])
     )
 
 
 def by_layer(base: alt.Chart, *fields: str, first: int = 0) -> alt.Chart:
-    """Return the chart with one row per layer, of rows that have lists, the first one's entry being that of layer `first`."""
+    """Return the chart with one row per layer, from rows with lists that start at layer `first`."""
     return base.transform_calculate(layer=f"sequence({first}, length(datum.{fields[0]}) + {first})").transform_flatten(
         ["layer", *fields]
     )
@@ -186,7 +185,7 @@ def rule(at: float, colour: str = "var(--line-strong)", dash: Sequence[int] = (1
 
 
 def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip]:
-    """Return what is shown where the pointer rests: (field, title) or (field, title, format of the number)."""
+    """Return tooltips from (field, title) or (field, title, number format)."""
     shown = []
     for name, title, *form in fields:
         kind = "Q" if form else "N"
@@ -195,14 +194,14 @@ def tooltip(*fields: tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip
 
 
 def compare_command(facts: Facts, *options: str) -> str:
-    """Return the command that compares these runs in the same way."""
+    """Return the command that repeats this comparison."""
     by = ("--distance", facts.main_distance) if facts.main_distance != "matrix" else ()
     words = ("distxfer", "compare", *facts.names, "--baseline", facts.baseline.full_name, *by, *options, "--json")
     return shlex.join(words)
 
 
 def measure_command(facts: Facts, *options: str) -> str:
-    """Return the command that measures one of these runs anew, from its saved model."""
+    """Return the command that measures one of these runs again, from its saved model."""
     words = (
         "distxfer",
         "measure",
@@ -216,7 +215,7 @@ def measure_command(facts: Facts, *options: str) -> str:
 
 
 def method_choice(facts: Facts) -> Choice:
-    """Return the choice of a method beside the baseline; of the baseline where it is alone."""
+    """Return the choice of a method other than the baseline, or of the baseline if it is the only one."""
     return Choice("method", "Method", {method.name: method.name for method in facts.methods[1:] or facts.methods})
 
 
@@ -226,7 +225,7 @@ def distance_choice(facts: Facts) -> Choice:
 
 
 def side_by_side(facts: Facts) -> tuple[View, ...]:
-    """Return two views of one figure: the baseline, and the method that is chosen."""
+    """Return two views of one figure: the baseline and the chosen method."""
     first = View({"method": facts.baseline.name}, title=f"{facts.baseline.name} (baseline)")
     return (first, View(title_of="method")) if len(facts.methods) > 1 else (View(title=facts.baseline.name),)
 

@@ -1,4 +1,4 @@
-"""Drift: by layer and language, and how it goes with distance and with transfer, layer by layer."""
+"""Drift by layer and language, and its correlation with distance and transfer."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from distxfer.reports._report._charts import (
 from distxfer.reports._report._facts import Facts, Studied
 from distxfer.reports._report._relations import Related, drift_relations, permutations
 
-_FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # what `drift_cka` is followed by
+_FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # suffixes of `drift_cka`
 _MOMENTS = {"after": "after training", "before": "before training"}
 _ROW = 22  # pixels of a language's row
 _MEAN = "mean"
 
 
 def drift(facts: Facts) -> Section | None:
-    """Return drift by layer and language, None where nothing was measured."""
+    """Return drift by layer and language, None if nothing was measured."""
     rows = _rows(facts)
     if not rows:
         return None
@@ -67,12 +67,12 @@ def drift(facts: Facts) -> Section | None:
         "drift",
         "Drift by layer and language",
         (
-            "How far training has moved each language's representations at each layer: 1 − CKA (linear, unbiased) between"
-            " the test sentences in the pretrained encoder and in the trained one, the mean over seeds. Dark is far. The"
-            f" source comes first, then the targets from the nearest to the farthest by {facts.main_distance} distance (in"
-            " brackets). Layer 0 is the embeddings' output.",
-            "Before training, drift is 0 by construction, since an encoder is compared with itself. Small negative values are"
-            " legitimate in the unbiased form. An empty cell is not defined.",
+            "How far training moved the representations of each language at each layer: 1 − CKA (linear, unbiased) between the"
+            " pretrained and the trained encoder on the test sentences, mean over seeds. Darker means more drift. The source"
+            f" comes first, then the targets by {facts.main_distance} distance (in brackets). Layer 0 is the output of the"
+            " embeddings.",
+            "Before training, drift is 0 by construction. The unbiased estimate can be slightly negative. Empty cells are"
+            " undefined.",
         ),
         figures=(
             Figure(
@@ -95,7 +95,7 @@ def drift(facts: Facts) -> Section | None:
 
 
 def drift_against(facts: Facts) -> Section | None:
-    """Return how drift goes with distance and transfer at each layer, None where nothing was measured."""
+    """Return the correlation of drift with distance and transfer at each layer, None if nothing was measured."""
     related = {method.name: drift_relations(facts, method) for method in facts.methods if method.depth}
     if not any(relation.correlation.r is not None for by in related.values() for relation in by.values()):
         return None
@@ -106,12 +106,12 @@ def drift_against(facts: Facts) -> Section | None:
         "drift-against",
         "Drift against distance and transfer",
         (
-            "First, at every layer, Spearman's correlation over the target languages of drift with each distance and with"
-            " relative transfer (the analysis of Philippy et al. 2023): with distance, positive where distant languages move"
-            " more; with transfer, negative where languages that move more transfer worse. Then the points of one layer.",
+            "First, Spearman's correlation over target languages between drift and each distance, and between drift and relative"
+            " transfer, at every layer (the analysis of Philippy et al. 2023). Positive with distance: distant languages move"
+            " more. Negative with transfer: languages that move more transfer worse. Then the points of one layer.",
             f"*: p ≤ 0.05 by permutations within {permutations(related.values())}, after Holm over all layers and"
-            " distances of a method (for transfer: over the layers). Dotted: the smallest correlation that so many independent"
-            " languages show with 80 % power. The source is left out.",
+            " distances of a method (for transfer: over layers). Dotted: the smallest correlation detectable with 80 % power"
+            " with this many independent languages. The source is excluded.",
         ),
         figures=(
             Figure(
@@ -138,7 +138,7 @@ def drift_against(facts: Facts) -> Section | None:
 
 
 def _labels(facts: Facts) -> dict[str, str]:
-    """Return how the rows are called, in their order."""
+    """Return the row labels in order."""
     main = facts.main_distance
     labels = {
         language.key: f"{language.name} ({language.far[main]:.2f})" if main in language.far else language.name
@@ -148,7 +148,7 @@ def _labels(facts: Facts) -> dict[str, str]:
 
 
 def _rows(facts: Facts) -> list[Row]:
-    """Return a row per method and language, its drift by layer under `v`, by form and moment: charts choose among them."""
+    """Return a row per method and language, with drift by form, moment and layer under `v` and its mean under `a`."""
     rows = []
     for method in facts.methods:
         for key in (facts.source, *(language.key for language in facts.languages)):
@@ -321,7 +321,7 @@ def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) 
 
 
 def _table(facts: Facts) -> Table:
-    """Return drift after training, a row per method and language: the mean over the layers, and each of them."""
+    """Return drift after training, a row per method and language: the mean over layers and each layer."""
     depth = max(method.depth for method in facts.methods)
     rows = []
     for method in facts.methods:
@@ -334,7 +334,7 @@ def _table(facts: Facts) -> Table:
         ("method", "language", "drift", "mean", *map(str, range(depth + 1))),
         rows,
         title="Drift after training by layer",
-        notes=("mean: over the layers from 1 on, without the embeddings (0).", *_sizes(facts.methods)),
+        notes=("mean: over layers 1 and up, without the embeddings (0).", *_sizes(facts.methods)),
     )
 
 

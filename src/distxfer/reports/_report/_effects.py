@@ -1,4 +1,4 @@
-"""The headline comparison, and the effects of each method language by language."""
+"""The main comparison, and the effects of each method by language."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BAR = 15  # pixels of a row
 
 
 def headline(facts: Facts) -> Section:
-    """Return the comparison of all methods with the baseline: the report's answer."""
+    """Return the comparison of all methods with the baseline."""
     analysis = facts.comparisons
     if analysis is None:
         return Section(
@@ -63,8 +63,8 @@ def headline(facts: Facts) -> Section:
         "Comparison",
         (
             *(_each_text(facts) if each else _overall_text(facts, analysis)),
-            "What the effects survive: each class, language and family is left out in turn, and the smallest and the largest"
-            " effect are shown. A warning names the one without which an effect loses its sign or more than half of its size.",
+            "Leave-one-out effects: each class, language and family is left out in turn, and the smallest and largest effects are"
+            " shown. A warning names any without which an effect changes sign or loses more than half of its size.",
             *_unranked(facts, analysis),
         ),
         figures=(
@@ -84,25 +84,25 @@ def headline(facts: Facts) -> Section:
 
 
 def _overall_text(facts: Facts, analysis: MethodComparisons) -> tuple[str, ...]:
-    """Return what the effects on all, near and far targets are."""
+    """Return the text on effects on all, near and far targets."""
     return (
-        f"What each method adds to {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
-        f" languages and on the near and far ones (split at the median {facts.main_distance} distance from"
-        f" {facts.source_name}). Bars are 95 % intervals. One that does not reach 0 is a difference that other seeds and"
-        " other languages like these would show, before the correction for several methods; the table has p after it (Holm).",
-        "Computed on the seed × language table of differences, runs of equal seed paired, by the crossed test of"
+        f"The difference of each method from {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
+        f" languages and on near and far ones (split at the median {facts.main_distance} distance from"
+        f" {facts.source_name}). Bars are 95 % intervals. An interval that excludes 0 generalises to other seeds and similar"
+        " languages, before correction for several methods; the table has p after correction (Holm).",
+        "Computed from the seed × language table of differences, paired by seed, with the two-way test (seeds × languages) of"
         f" docs/statistics.md; {random_factors([comparison.test for comparison in analysis.comparisons.comparisons])}."
-        " Seeds are never pooled with languages, and collapsed runs are counted but not averaged in.",
+        " Seeds are never pooled with languages; collapsed runs are counted but excluded from means.",
     )
 
 
 def _each_text(facts: Facts) -> tuple[str, ...]:
-    """Return what the effects are where the targets are too few to stand for others."""
+    """Return the text on effects where there are too few targets to generalise from."""
     return (
-        f"What each method adds to {facts.baseline.name} on each target language, in percentage points of test"
-        f" {facts.metric}. Fewer than 4 languages cannot stand for others, so each is read by itself.",
-        "Computed on the differences between runs of equal seed: a t test over seeds for each language. Collapsed runs are"
-        " counted but not averaged in.",
+        f"The difference of each method from {facts.baseline.name} on each target language, in percentage points of test"
+        f" {facts.metric}. Results on fewer than 4 languages do not generalise, so each language is reported separately.",
+        "Computed from the differences between runs of equal seed, with a t test over seeds for each language. Collapsed runs"
+        " are counted but excluded from means.",
     )
 
 
@@ -111,7 +111,7 @@ def _class_tables(analysis: MethodComparisons) -> list[Table]:
 
 
 def by_language(facts: Facts) -> Section | None:
-    """Return the effect of each method on every language, None where nothing is compared."""
+    """Return the effect of each method on every language, None if there is one method."""
     analysis = facts.comparisons
     methods = [method.name for method in facts.methods if method.effects]
     if analysis is None or not methods:
@@ -145,10 +145,10 @@ def by_language(facts: Facts) -> Section | None:
         "Effect on every language",
         (
             f"The difference from {facts.baseline.name} on each target, from the nearest (top) to the farthest by"
-            f" {facts.main_distance} distance (in brackets), and below it on near, far and all targets (diamonds).",
-            "A language's interval is over seeds and speaks of that language alone; those of the diamonds take the languages"
-            " as random too. Filled marks: p ≤ 0.05 after Holm, over the languages of one method, or over the methods; a test"
-            " on languages of fewer than 4 families is never filled.",
+            f" {facts.main_distance} distance (in brackets), then on near, far and all targets (diamonds).",
+            "The interval of a language is over seeds and holds for that language alone; diamonds treat languages as random too."
+            " Filled marks: p ≤ 0.05 after Holm over the languages of a method (diamonds: over methods). Tests with fewer than 4"
+            " families are never filled.",
         ),
         figures=(
             Figure(
@@ -244,13 +244,13 @@ def _axis_title(facts: Facts) -> str:
 
 
 def _without_left_out(table: Table) -> Table:
-    """Return the table without its notes on what was left out, which the page has at its top."""
+    """Return the table without its list of what was left out, which stands at the top of the page."""
     notes = [note for note in table.notes if not note.endswith(" left out:") and not note.startswith("- ")]
     return replace(table, notes=tuple(notes))
 
 
 def _unranked(facts: Facts, analysis: MethodComparisons) -> list[str]:
-    """Return one line for each reason that there is no ranking, with the methods it is about."""
+    """Return one line for each reason that methods are not ranked."""
     names = {method.full_name: method.name for method in facts.methods}
     by_reason: dict[str, list[str]] = {}
     for comparison in analysis.comparisons.comparisons:
@@ -280,7 +280,7 @@ def _scores(facts: Facts) -> Table:
         rows,
         title=f"Test {facts.metric} by language, percent",
         notes=(
-            f"Means over the sound seeds; targets from the nearest to the farthest by {facts.main_distance} distance."
+            f"Means over seeds without collapsed runs; targets by {facts.main_distance} distance, nearest first."
             f" Checkpoint: {facts.selection}.",
         ),
     )
@@ -319,6 +319,6 @@ def _parts(facts: Facts) -> Table:
         rows,
         title="Effects by language",
         notes=(
-            "Interval and p are over seeds, and say nothing of other languages. Holm over the languages of a method.",
+            "Interval and p are over seeds and do not generalise to other languages. Holm over the languages of a method.",
         ),
     )

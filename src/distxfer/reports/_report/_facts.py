@@ -1,4 +1,4 @@
-"""All that a report says, as plain numbers: from finished runs, without a model, a GPU or torch."""
+"""The content of a report as plain numbers, from finished runs, without torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ SPLIT = "test"
 class Language:
     """A target: its distances from the source by name, and whether it is `near` or `far` by the first of them.
 
-    `group` is empty where that distance is not known. `lineage` is (family, branch), as statistics group by.
+    `group` is empty if that distance is unknown. `lineage` is (family, branch), the grouping of the statistics.
     """
 
     key: str
@@ -45,10 +45,10 @@ class Language:
 
 @dataclass(frozen=True)
 class Studied:
-    """One method: its sound runs by seed, and what they found; collapsed runs are counted and nowhere averaged in.
+    """One method with the results of its runs; `sound` excludes collapsed runs, which are only counted.
 
-    `name` is short, for charts; `full_name` has the whole keys of the settings that set it apart. `scores` are test scores by
-    language and seed, the source's too; `effects` the differences from the baseline by target.
+    `name` is short, for charts; `full_name` has the full keys of distinguishing settings. `scores` are test scores by
+    language (source included) and seed; `effects` are differences from the baseline by target.
     """
 
     name: str
@@ -64,20 +64,20 @@ class Studied:
 
     @property
     def full_name(self) -> str:
-        """The name that comparisons and commands know it by."""
+        """The name in comparisons and commands."""
         return self.method.name
 
     @property
     def depth(self) -> int:
-        """The number of the last layer that was measured."""
+        """The number of the last measured layer."""
         return max((len(values) - 1 for values in self.layers.values.values()), default=0)
 
     def score(self, language: str) -> float | None:
-        """Return the mean test score over seeds, a fraction; None where no run has it."""
+        """Return the mean test score over seeds, a fraction; None if no run has it."""
         return fmean(self.scores[language].values()) if self.scores.get(language) else None
 
     def transfer(self, language: str) -> float | None:
-        """Return the mean over seeds of (target - source) / source; None where no run has both."""
+        """Return the mean over seeds of (target - source) / source; None if no run has both."""
         transfers = [
             relative_transfer(value, self.scores[self.source][seed])
             for seed, value in self.scores.get(language, {}).items()
@@ -87,7 +87,7 @@ class Studied:
         return fmean(defined) if defined else None
 
     def measured(self, measure: str, moment: str, language: str) -> Array | None:
-        """Return a measure by layer, the mean over seeds, not a number where it is not defined; None without any."""
+        """Return a measure by layer, mean over seeds, NaN where undefined; None if it was not measured."""
         return self.layers.values.get((measure, moment, language))
 
     def drift(self, language: str) -> Array | None:
@@ -97,10 +97,10 @@ class Studied:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report is about. `methods` has the baseline first; `distances` the offered ones, the first is the main one.
+    """The content of a report. `methods` starts with the baseline, `distances` with the main one.
 
-    `comparisons` is None where there is one method alone. `left_out` names every result that could not be taken, `notes`
-    what else a reader must know, `names` the words that chose the runs.
+    `comparisons` is None if there is one method. `left_out` names every result that was excluded, `notes` are warnings, and
+    `names` are the arguments that selected the runs.
     """
 
     methods: tuple[Studied, ...]
@@ -119,29 +119,29 @@ class Facts:
 
     @property
     def baseline(self) -> Studied:
-        """The method that the others are compared with."""
+        """The method that others are compared with."""
         return self.methods[0]
 
     @property
     def main_distance(self) -> str:
-        """The distance by which languages are sorted and called near or far."""
+        """The distance that sorts languages and defines near and far."""
         return self.distances[0]
 
     @property
     def source_name(self) -> str:
-        """The source's name, or its code where that is not known."""
+        """The name of the source, or its code if unknown."""
         return name_of(self.source)
 
 
 def facts_of(
     collection: Collection, baseline: str = "", distances: Sequence[str] = (), names: Sequence[str] = ()
 ) -> Facts:
-    """Return what there is to report of finished runs.
+    """Return the content of a report on finished runs.
 
-    `distances` are those that are offered, the first as the main one; by default the runs' own, then all others of URIEL.
-    What the runs have stored is taken from them; the rest is looked up.
+    `distances` starts with the main one; the default is that of the runs, then all others of URIEL. Distances stored with
+    the runs take precedence over looked-up ones.
 
-    Raises InputError for a baseline or distance that is not known, or where nothing can be compared or is left.
+    Raises InputError for an unknown baseline or distance, or if no runs remain.
     """
     collection = _without_collapsed(_understood(collection))
     comparisons = compare_methods(collection, baseline) if len(collection.methods) > 1 else None
@@ -186,7 +186,7 @@ def facts_of(
 
 
 def name_of(language: str) -> str:
-    """Return a language's English name, or its code as it is where nobody knows it."""
+    """Return the English name of a language, or its code if unknown."""
     try:
         return language_name(language)
     except InputError:
@@ -194,12 +194,12 @@ def name_of(language: str) -> str:
 
 
 def known(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the values that there are."""
+    """Return the values that are neither None nor NaN."""
     return {key: value for key, value in values.items() if value is not None and not isnan(value)}
 
 
 def _understood(collection: Collection) -> Collection:
-    """Return the collection without the runs in a language that nobody knows, each named."""
+    """Return the collection without runs in unknown languages, each named in `left_out`."""
     left_out = list(collection.left_out)
     methods = []
     for method in collection.methods:
@@ -214,12 +214,12 @@ def _understood(collection: Collection) -> Collection:
         methods += [replace(method, runs=tuple(runs))] if runs else []
     if not methods:
         reasons = "\n".join(f"  {reason}" for reason in left_out)
-        raise InputError(f"Nothing is left to report; {len(left_out)} left out:\n{reasons}")
+        raise InputError(f"No runs remain to report; {len(left_out)} left out:\n{reasons}")
     return Collection(tuple(methods), tuple(left_out))
 
 
 def _without_collapsed(collection: Collection) -> Collection:
-    """Return the methods that learnt anything, the others among what is left out, with their runs; all where none did."""
+    """Return the collection with fully collapsed methods moved to `left_out`, unless all methods collapsed."""
     sound = tuple(method for method in collection.methods if not method.collapsed)
     aside = [f"`{method.name}` is left out: {method.collapsed}." for method in collection.methods if method.collapsed]
     return replace(collection, methods=sound, left_out=(*collection.left_out, *aside)) if sound else collection
@@ -228,7 +228,7 @@ def _without_collapsed(collection: Collection) -> Collection:
 def _check_sound(method: Method) -> None:
     if method.collapsed:
         raise InputError(
-            f"All {len(method.runs)} runs of `{method.name}` collapsed: they learnt nothing to report. Choose other runs, or"
+            f"All {len(method.runs)} runs of `{method.name}` collapsed, so there is nothing to report. Choose other runs, or"
             " train it with other settings."
         )
 
@@ -252,9 +252,9 @@ def _languages(
     imputed: bool,
     of_baseline: Sequence[str],
 ) -> tuple[tuple[Language, ...], list[str]]:
-    """Return the targets from the nearest to the farthest, those without the main distance last, and notes on these.
+    """Return the targets by distance, those without the main distance last, and notes on missing distances.
 
-    Near are those at most at the median distance of the baseline's.
+    Near targets are at most at the median distance of the targets of the baseline.
     """
     stored: dict[tuple[str, str], Distance] = {}
     for method in methods:
@@ -273,7 +273,7 @@ def _languages(
                 entries.append(stored_distance)
         notes += distance_warnings(entries)
         if missing:
-            notes.append(f"No {name} distance is known for {', '.join(missing)}: left out of what goes by it.")
+            notes.append(f"No {name} distance is known for {', '.join(missing)}; analyses by this distance exclude it.")
     main = names[0]
     middle = float(np.median([distances[code][main] for code in of_baseline if main in distances[code]] or [0.0]))
 
@@ -302,7 +302,7 @@ def _lineage(code: str) -> tuple[str, ...]:
 
 
 def _short_names(methods: Sequence[Method]) -> list[str]:
-    """Return names in which the keys of settings are as short as tells them apart: `dist_align (pooling=cls, layers=12)`."""
+    """Return names with keys as short as is unambiguous: `dist_align (pooling=cls, layers=12)`."""
     keys = {
         key for method in methods for key in method.settings if f"({key}=" in method.name or f", {key}=" in method.name
     }
@@ -310,7 +310,7 @@ def _short_names(methods: Sequence[Method]) -> list[str]:
     for key in keys:
         parts = key.split(".")
         tails = [".".join(parts[place:]) for place in reversed(range(len(parts)))]
-        ends[key] = next(tail for tail in tails if sum(f".{key2}".endswith(f".{tail}") for key2 in keys) == 1)
+        ends[key] = next(tail for tail in tails if sum(f".{other_key}".endswith(f".{tail}") for other_key in keys) == 1)
     names = []
     for method in methods:
         name = method.name
@@ -323,7 +323,7 @@ def _short_names(methods: Sequence[Method]) -> list[str]:
 def _studied(
     method: Method, name: str, source: str, metric: str, targets: Sequence[str], comparisons: MethodComparisons | None
 ) -> tuple[Studied, list[str]]:
-    """Return one method with all that its files hold, and a line for each file that is broken."""
+    """Return one method with the content of its files, and a line for each unreadable file."""
     sound = tuple(run for run in method.runs if run.data["status"] != "collapsed")
     scores: dict[str, dict[int, float]] = {}
     for run in sound:

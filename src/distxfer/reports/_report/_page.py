@@ -1,4 +1,4 @@
-"""The page: one file that holds all it needs, opens offline, and fetches nothing."""
+"""The page: one self-contained HTML file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHARED = ("method", "distance")  # choices of the whole page
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A view of a figure in the page: its number among the charts, and its title."""
+    """A view of a figure in the page and its number among the charts."""
 
     number: int
     view: View
@@ -36,8 +36,8 @@ class _Drawing:
 def page_text(facts: Facts, sections: Sequence[Section]) -> str:
     """Return the HTML of the report.
 
-    All names in it are data: escaped in the markup, packed with the numbers of the charts. A content security policy allows
-    the one script, by its hash, and no request to anywhere.
+    Names are escaped in the markup and packed with the chart data. A content security policy allows the one script, by its
+    hash, and no requests.
     """
     charts: list[dict[str, Any]] = []
     data: dict[str, Sequence[Row]] = {}
@@ -70,15 +70,15 @@ def page_text(facts: Facts, sections: Sequence[Section]) -> str:
 
 
 def _packed(content: Mapping[str, Any]) -> str:
-    """Return data as gzip in base64, which a browser unpacks by itself: the numbers of a hundred runs are megabytes of JSON."""
+    """Return data as gzip in base64, which browsers unpack; a hundred runs are megabytes of JSON."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _with_code(text: str) -> Markup:
-    """Return text escaped, with what stands between backticks set as code."""
+    """Return escaped text with backticked parts set as code."""
     parts = text.split("`")
-    if len(parts) % 2 == 0:  # one of them is a backtick of a name
+    if len(parts) % 2 == 0:  # unbalanced: a name contains a backtick
         return escape(text)
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
@@ -98,7 +98,7 @@ def _choices(sections: Sequence[Section]) -> list[Choice]:
 def _drawn(
     figure: Figure, facts: Facts, charts: list[dict[str, Any]], data: dict[str, Sequence[Row]]
 ) -> list[_Drawing]:
-    """Add the views of a figure to the charts, and its data to those that all charts share."""
+    """Add the views of a figure to `charts` and its data to `data`, which all charts share."""
     data.update(figure.data)
     drawings = []
     for view in figure.views:

@@ -1,4 +1,4 @@
-"""Charts for paper: the same definitions, with what the page lets a reader choose set side by side, on white."""
+"""Charts for papers: the definitions of the page, with its choices as panels side by side, on white."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distxfer.reports._vega import write_all_kinds
 
 _WIDTH = 330  # pixels of a panel
 _COLUMNS = 3
-# What the page's CSS variables are on paper, as `page.css` has them in light.
+# The CSS variables of the page on paper: those of the light theme in `page.css`.
 _COLOURS = {
     "ink": "#1b1f24", "paper": "#ffffff", "quiet": "#5f6975", "faint": "#8a939e", "line": "#e3e6ea", "line-strong": "#8a939e",
     "accent": "#0072b2", "warm": "#d55e00", "green": "#009e73", "pink": "#b5618f", "orange": "#b27700",
@@ -24,7 +24,7 @@ _BY_WIDTH = {TICKS: math.ceil(_WIDTH / 90), LEGEND_WIDTH: _WIDTH}
 
 
 def config() -> dict[str, Any]:
-    """Return the look of all charts, in the page's colours."""
+    """Return the configuration of all charts, in the colours of the page."""
     text = {"labelColor": "var(--ink)", "titleColor": "var(--ink)", "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": None,
@@ -47,9 +47,9 @@ def config() -> dict[str, Any]:
 
 
 def write_figures(figures: tuple[Figure, ...], baseline: str, folder: Path) -> list[Path]:
-    """Write each figure as PNG, SVG and PDF into a folder, which is made if it is not there; return the files.
+    """Write each figure as PNG, SVG and PDF into `folder`, created if missing; return the files.
 
-    Raises OSError where one cannot be written.
+    Raises OSError if one cannot be written.
     """
     folder.mkdir(exist_ok=True)
     written: list[Path] = []
@@ -59,7 +59,7 @@ def write_figures(figures: tuple[Figure, ...], baseline: str, folder: Path) -> l
 
 
 def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
-    """Return a figure for paper: the default of each choice, but for its panels, of which there is one per value."""
+    """Return a figure for paper: choices at their defaults, except that of the panels, which has a panel per value."""
     fixed = {"baseline": baseline, **{choice.name: choice.value for choice in figure.choices}}
     panels = [_panel(figure, {**fixed, **values}, title) for values, title in _panels(figure)]
     params = {param["name"]: param for panel in panels for param in panel.pop("params", [])}
@@ -80,7 +80,7 @@ def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
 
 
 def _panels(figure: Figure) -> list[tuple[Mapping[str, str], str]]:
-    """Return what is fixed in each panel, and its title: first what the page always shows, then what can be chosen."""
+    """Return the fixed choices and the title of each panel: first the views that the page fixes, then the options."""
     choice = next((choice for choice in figure.choices if choice.name == figure.panels), None)
     if choice is None:
         return [({}, "")]
@@ -97,7 +97,7 @@ def _panel(figure: Figure, fixed: Mapping[str, str], title: str) -> dict[str, An
 
 
 def _coloured(part: Any) -> Any:
-    """Return a part of a chart with colours in place of the page's variables, and numbers for what goes by its width."""
+    """Return part of a chart with CSS variables and width expressions replaced by their values on paper."""
     if isinstance(part, dict) and part.get("expr") in _BY_WIDTH:
         return _BY_WIDTH[part["expr"]]
     if isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""The full configuration, where every number comes from, and the commands that make it anew."""
+"""Configuration, provenance, and the commands that reproduce the report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def configuration(facts: Facts) -> Section:
-    """Return how the methods differ, and each one's whole recipe."""
+    """Return the settings that differ and the full recipe of each method."""
     differences = difference_tables(facts.comparisons) if facts.comparisons else []
     return Section(
         "configuration",
         "Configuration",
         (
-            "How each method differs from the baseline, and below it each one's whole recipe, with every default spelled out."
-            " A recipe without its seed, with the fingerprints of model and data, makes the id.",
+            "Settings that differ from the baseline, and the full recipe of each method with all defaults. The id is a hash of"
+            " the recipe without its seed and of the fingerprints of model and data.",
         ),
         tables=tuple(differences),
         listings={
@@ -40,19 +40,19 @@ def configuration(facts: Facts) -> Section:
 
 
 def provenance(facts: Facts) -> Section:
-    """Return what made every run, and how to make it again."""
+    """Return what produced every run, and how to reproduce it."""
     runs = [(method, run) for method in facts.methods for run in method.method.runs]
     shared, differing = _packages([run for _, run in runs])
     return Section(
         "provenance",
-        "Provenance, and how to reproduce it",
+        "Provenance and reproduction",
         (
-            "Every number here comes from the files of the runs below: scores, cost and diagnostics from result.json, drift and"
-            " alignment from measurements.parquet, curves from log.jsonl. Below each figure stands the command that shows"
-            " the numbers it starts from; relative transfer, and Holm over the distances, are this page's own. This page is made"
-            " anew by the first command of the list; no model or GPU is needed.",
-            "To make a run anew, save its recipe (above) under its name and train it with its seed, as the list says. With the"
-            " same packages, data and device the numbers are the same; the fingerprints tell whether model and data are.",
+            "All numbers come from the files of the runs below: scores, cost and diagnostics from result.json, drift and"
+            " alignment from measurements.parquet, curves from log.jsonl. The command below a figure prints its underlying"
+            " numbers; relative transfer and Holm over distances are computed for this page. The first command of the list"
+            " rebuilds the page; it needs no model or GPU.",
+            "To reproduce a run, save its recipe (above) under its name and run its command from the list. The same packages,"
+            " data and device give the same numbers; equal fingerprints show that model and data are the same.",
             f"Packages of all runs: {', '.join(shared)}." if shared else "",
         ),
         tables=(_runs(runs), *([_versions(runs, differing)] if differing else [])),
@@ -63,7 +63,7 @@ def provenance(facts: Facts) -> Section:
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """Return a resolved recipe as TOML that `distxfer train recipe=FILE` takes, without its name and seed."""
+    """Return a resolved recipe as TOML for `distxfer train recipe=FILE`, without name and seed."""
     lines = [
         f"{'.'.join(key if _BARE.fullmatch(key) else json.dumps(key) for key in keys)} = {json.dumps(value, ensure_ascii=False)}"
         for keys, value in _flat(recipe, ())
@@ -81,7 +81,7 @@ def _flat(table: Mapping[str, Any], before: tuple[str, ...]) -> Iterator[tuple[t
 
 
 def _recipe_file(facts: Facts, method: Studied) -> str:
-    """Return where to save a method's recipe: its name is that of the file, so methods of one name need folders."""
+    """Return the path at which to save a recipe; recipes of the same name go into folders named by id."""
     name, *other_names = (
         str(each_method.method.runs[0].data["recipe"]["name"]) for each_method in (method, *facts.methods)
     )
@@ -99,7 +99,7 @@ def _train_command(facts: Facts, method: Studied, run: Result) -> str:
     command = shlex.join(["distxfer", "train", f"recipe={_recipe_file(facts, method)}", f"seed={run.data['seed']}"])
     stored = run.data["provenance"].get("command")
     original = shlex.join(map(str, stored)) if isinstance(stored, list) else ""
-    comment = "" if original in ("", command) else f"  # it was: {original}"
+    comment = "" if original in ("", command) else f"  # originally: {original}"
     return command + comment.replace("\n", " ")
 
 
@@ -134,7 +134,7 @@ def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
         rows,
         title="Runs",
         notes=(
-            "model, task, parallel: the first 8 digits of the fingerprints. minutes: from start to end, measuring included.",
+            "model, task, parallel: the first 8 digits of the fingerprints. minutes: wall-clock time, including measurement.",
             *corpora({method.name: [run.data for run_method, run in runs if run_method is method] for method, _ in runs}),
         ),
     )  # fmt: skip
@@ -149,7 +149,7 @@ def _minutes(origin: Mapping[str, Any]) -> str | None:
 
 
 def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Return the packages that all runs have in one version, with it and Python's, and the names of the others."""
+    """Return `name version` of the packages (and Python) that all runs share, and the names of those that differ."""
     versions: dict[str, set[str]] = {}
     for run in runs:
         origin = run.data["provenance"]

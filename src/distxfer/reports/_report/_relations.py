@@ -1,4 +1,4 @@
-"""How transfer and drift go with distance, over languages: fitted lines, and correlations that families do not fool."""
+"""Relations of transfer and drift with distance over languages: fitted lines, and correlations with family-aware tests."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from distxfer.languages import permutation_groups, permuted_within
 from distxfer.measure import Correlation, correlate, holm
 from distxfer.reports._report._facts import Facts, Language, Studied, known
 
-_DRAWS = 1999  # permutations per correlation: p is known to about half a percent near 5 %
+_DRAWS = 1999  # permutations per correlation: the standard error of p is about 0.005 near p = 0.05
 
 Name = TypeVar("Name", bound=Hashable)
 _Pairs = tuple[list[float], list[float], list[tuple[str, ...]]]  # x, y and groups, one each per language
@@ -20,9 +20,9 @@ _Pairs = tuple[list[float], list[float], list[tuple[str, ...]]]  # x, y and grou
 
 @dataclass(frozen=True)
 class Fit:
-    """A least-squares line over `n` languages, height + slope (x - middle), and the 95 % interval of its mean.
+    """A least-squares line over `n` languages, height + slope (x - middle), with a 95 % interval of its mean.
 
-    That is half(x) = margin sqrt(1 / n + (x - middle)^2 / spread) to either side. `low` and `high` are the ends of x.
+    Its half-width is margin sqrt(1 / n + (x - middle)^2 / spread). `low` and `high` are the range of x.
     """
 
     n: int
@@ -43,7 +43,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Related:
-    """How one quantity goes with another over languages; `p_holm` is corrected over what it was tested together with."""
+    """A correlation over languages; `p_holm` is corrected over the tests of its group."""
 
     correlation: Correlation
     p_holm: float | None
@@ -73,9 +73,9 @@ def fit_line(x: Sequence[float], y: Sequence[float]) -> Fit | None:
 
 
 def without_gaps(facts: Facts) -> tuple[tuple[Studied, ...], tuple[str, ...]]:
-    """Return the methods with the scores and effects of those targets that no run lacks, and what was left out for it.
+    """Return the methods restricted to targets that every run has, and the names of what was left out.
 
-    As in `compare`, a run that lacks more than half of the targets goes, rather than these.
+    As in `compare`, a run that lacks more than half of the targets is left out itself.
     """
     targets = [language.key for language in facts.languages]
     seeds = {
@@ -104,7 +104,7 @@ def without_gaps(facts: Facts) -> tuple[tuple[Studied, ...], tuple[str, ...]]:
 
 
 def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, Related]:
-    """Return how a value per target goes with each offered distance; Holm is over the distances."""
+    """Return the correlation of a value per target with each distance; Holm is over distances."""
     defined = known(values)
     pairs = {}
     for name in facts.distances:
@@ -118,9 +118,9 @@ def by_distance(facts: Facts, values: Mapping[str, float | None]) -> dict[str, R
 
 
 def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None], Related]:
-    """Return how drift at each layer (None: the mean over the blocks) goes with each distance, and with `transfer`.
+    """Return the correlation of drift at each layer (None: mean over blocks) with each distance and with `transfer`.
 
-    Holm is over all layers and distances, and for transfer over the layers: the figure of Philippy et al. 2023.
+    Holm is over all layers and distances; for transfer, over layers (Philippy et al. 2023).
     """
     drift = {language.key: layers for language in facts.languages if (layers := method.drift(language.key)) is not None}
     transfer = known({language.key: method.transfer(language.key) for language in facts.languages})
@@ -152,7 +152,7 @@ def drift_relations(facts: Facts, method: Studied) -> dict[tuple[str, int | None
 
 
 def _groups(languages: Sequence[Language]) -> list[tuple[str, ...]]:
-    """Return what keeps languages together in permutations; of codes that nobody knows, what is known of their families."""
+    """Return the permutation groups of the languages; lineages if a code is unknown."""
     try:
         return permutation_groups([language.key for language in languages])
     except InputError:
@@ -173,7 +173,7 @@ def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:
 
 
 def permutations(related: Iterable[Mapping[Any, Related]]) -> str:
-    """Return within what languages changed places, by the number of languages that each correlation is over."""
+    """Return the permutation scheme of the correlations in words."""
     sizes = sorted(
         {relation.correlation.n for by in related for relation in by.values() if relation.correlation.p is not None}
     )

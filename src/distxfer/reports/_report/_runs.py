@@ -1,4 +1,4 @@
-"""What the files of finished runs hold beside `result.json`: measurements by layer, and curves over the steps."""
+"""The files of finished runs beside `result.json`: measurements by layer, and curves over steps."""
 
 import json
 from collections import defaultdict
@@ -20,12 +20,12 @@ from distxfer.results.result import Result
 Array = npt.NDArray[np.float64]
 Key = tuple[str, str, str]  # measure, moment, language
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
-_BINS = 25  # points of a curve: enough for its shape, few enough for a hundred runs in one page
+_BINS = 25  # points of a curve: enough for its shape, few enough for a hundred runs on one page
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity while training: its mean over seeds at some steps, and the smallest and largest seed there."""
+    """One quantity during training: mean, minimum and maximum over seeds at some steps."""
 
     name: str
     steps: tuple[float, ...]
@@ -37,14 +37,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Layers:
-    """Values by layer (0: the embeddings), averaged over seeds; and over how many sentences or pairs, fewest and most."""
+    """Values by layer (0: the embeddings), averaged over seeds; `sizes` are the fewest and most sentences or pairs."""
 
     values: Mapping[Key, Array]
     sizes: Mapping[str, tuple[int, int]]
 
 
 def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
-    """Return the measurements of a method's runs, and one line for each run without any that can be read."""
+    """Return the measurements of a method, and a line for each run whose measurements cannot be read."""
     by_key: dict[Key, list[Array]] = defaultdict(list)
     sizes: dict[str, set[int]] = defaultdict(set)
     left_out = []
@@ -68,10 +68,10 @@ def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
 
 
 def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
-    """Return the objective and every term of a method's runs over the steps, from their logs; a line for each broken log.
+    """Return the objective and every term of a method over the steps, and a line for each unreadable log.
 
-    A point is the mean over one of 25 equal parts of the training. A run without a log (they are large, and not needed
-    for anything else) is simply not there; steps count on from phase to phase.
+    A point is the mean over one of 25 equal parts of the training. Runs without a log are skipped; steps continue across
+    phases.
     """
     by_name: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
     left_out = []
@@ -91,12 +91,10 @@ def curves_of(runs: Sequence[Result]) -> tuple[list[Curve], list[str]]:
 
 
 def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list[Curve], list[str]]:
-    """Return what was looked at while training, and one line for each run of which it cannot be read.
+    """Return the diagnostics of training, and a line for each run whose diagnostics cannot be read.
 
-    That is gradients of terms, and a sample's drift and retrieval over the targets.
-
-    Named `gradient/TERM/cosine`, `gradient/TERM/share`, `sample/drift` and `sample/retrieval`, with ` in PHASE` where a run
-    has several phases, each of which counts its steps from 0.
+    They are `gradient/TERM/cosine`, `gradient/TERM/share`, `sample/drift` and `sample/retrieval` (means over targets), with
+    ` in PHASE` if a run has several phases, each of which counts its steps from 0.
     """
     by_name: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
     left_out = []
@@ -112,7 +110,7 @@ def diagnostics_of(runs: Sequence[Result], targets: Sequence[str]) -> tuple[list
 
 
 def huge_costs(runs: Sequence[Result]) -> list[str]:
-    """Return one line for each number of a cost that is too large for a float."""
+    """Return a line for each cost that is too large for a float."""
     return [
         f"`cost.{name}` of `{run.folder / 'result.json'}` is left out: the number is too large."
         for run in runs
@@ -122,7 +120,7 @@ def huge_costs(runs: Sequence[Result]) -> list[str]:
 
 
 def as_float(value: object) -> float | None:
-    """Return a number as a float; None for what is no number, or too large for a float."""
+    """Return a number as a float; None if it is no number or too large."""
     try:
         return float(value) if isinstance(value, int | float) else None
     except OverflowError:
@@ -130,7 +128,7 @@ def as_float(value: object) -> float | None:
 
 
 def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, tuple[Array, Array]]:
-    """Return the steps and values of what was looked at in one run."""
+    """Return steps and values of the diagnostics of one run."""
     by_name = {}
     stored = run.data.get("diagnostics")
     entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
@@ -145,7 +143,7 @@ def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, tuple[Array, 
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the lines of a log, their steps counted on from phase to phase."""
+    """Yield the entries of a log, with steps that continue across phases."""
     before, last, phase = 0, 0, None
     for line in path.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
@@ -156,7 +154,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _points(entries: Iterable[dict[str, Any]], starts: tuple[str, ...]) -> dict[str, list[tuple[float, float]]]:
-    """Return the (step, value) pairs of every number whose name starts so."""
+    """Return the (step, value) pairs of every number whose key starts with one of `starts`."""
     points: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for entry in entries:
         for key, value in entry.items():
@@ -167,7 +165,7 @@ def _points(entries: Iterable[dict[str, Any]], starts: tuple[str, ...]) -> dict[
 
 
 def _means(entry: Mapping[str, Any], targets: Sequence[str]) -> dict[str, float]:
-    """Return the mean over the targets of the drift and the retrieval that an entry has."""
+    """Return the mean drift and retrieval of an entry over the targets."""
     means = {}
     for measure in ("drift", "retrieval"):
         values = [
@@ -179,7 +177,7 @@ def _means(entry: Mapping[str, Any], targets: Sequence[str]) -> dict[str, float]
 
 
 def _curve_name(key: str) -> str:
-    """Return how a number of the log is called: `term/align/cosine` is `align: cosine`."""
+    """Return the display name of a key of the log: `term/align/cosine` is `align: cosine`."""
     if not key.startswith("term/"):
         return "objective"
     name, _, quantity = key.removeprefix("term/").rpartition("/")
@@ -193,7 +191,7 @@ def _binned(points: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
 
 
 def _over_seeds(name: str, runs: Sequence[tuple[Array, Array]]) -> Curve:
-    """Return the curve of the runs that have as many points as the longest one."""
+    """Return the curve over the runs with the most points."""
     longest = max(len(steps) for steps, _ in runs)
     complete = [run for run in runs if len(run[0]) == longest]
     steps = np.mean([steps for steps, _ in complete], axis=0)

@@ -1,4 +1,4 @@
-"""What happened while training: the objective and its terms, their gradients, and what it all cost."""
+"""Training: the objective and its terms, their gradients, and cost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _COST = {
     "steps": "steps",
     "tokens": "tokens",
     "peak_memory_mb": "peak memory, MB",
-    "trainable_parameters": "parameters that train",
+    "trainable_parameters": "trainable parameters",
 }
 _SAMPLED = {
     "sample/drift": "drift of a sample, mean of the targets",
@@ -62,7 +62,7 @@ _COLOURS = (
 
 
 def curves(facts: Facts) -> Section:
-    """Return the objective and every term over the steps, from the logs that are there."""
+    """Return the objective and every term over the steps, from the available logs."""
     by_method = {
         method.name: {curve.name: curve for curve in (*method.curves, *_sampled(method.diagnostics))}
         for method in facts.methods
@@ -70,14 +70,13 @@ def curves(facts: Facts) -> Section:
     names = list(dict.fromkeys(name for by_name in by_method.values() for name in by_name))
     missing = [method.name for method in facts.methods if not method.curves]
     notes = [
-        f"No log.jsonl is beside the results of {', '.join(missing)}: their objective and terms cannot be drawn. Copy the"
+        f"There is no log.jsonl beside the results of {', '.join(missing)}, so objective and terms cannot be drawn. Copy the"
         " run folders with their logs to see them."
     ] if missing else []  # fmt: skip
     text = (
-        "Each quantity over the steps, one at a time: the mean over seeds, and a band from the smallest to the largest"
-        " seed; thin and grey, the other methods that have it. A point of the objective or a term is the mean over one"
-        " twenty-fifth of the training; a term is shown as it is, before its weight. Samples are looked at now and then, on a"
-        " few dozen texts per language.",
+        "One quantity over the steps: the mean over seeds, and a band from the smallest to the largest seed. Other methods"
+        " are thin grey lines. Points of the objective and of terms are means over one twenty-fifth of the training; terms are"
+        " unweighted. Samples are a few dozen texts per language, measured at intervals.",
         *notes,
     )
     if not names:
@@ -107,7 +106,7 @@ def curves(facts: Facts) -> Section:
 
 
 def gradients(facts: Facts) -> Section | None:
-    """Return the cosine of every term's gradient with the task's, None where none was looked at."""
+    """Return the cosine of the gradient of every term with that of the task, None if none was logged."""
     by_method = {
         method.name: {
             curve.name.removeprefix("gradient/").replace("/cosine", ""): curve
@@ -127,13 +126,12 @@ def gradients(facts: Facts) -> Section | None:
     choice = Choice("gradients", "Method", {name: name for name in with_any})
     return Section(
         "gradients",
-        "Gradients: with the task or against it",
+        "Gradients of the terms",
         (
-            "The cosine between the gradient of each term (its weight included) and that of the task, at the steps that were"
-            " looked at: the mean over seeds, and a band from the smallest to the largest. Near 0, a term asks for something that"
-            " the task does not care about; below 0 they are in conflict.",
-            "The share in the table is ⟨g_term, g⟩ / |g|² with g the gradient of the whole objective: how much of the step is"
-            " the term's. Methods without terms beside the task are not here.",
+            "The cosine between the gradient of each weighted term and that of the task at the sampled steps: the mean over"
+            " seeds, and a band from the smallest to the largest. Near 0, term and task are independent; below 0, they conflict.",
+            "The share in the table is ⟨g_term, g⟩ / |g|², with g the gradient of the whole objective: the term's part of the"
+            " step. Methods whose only term is the task are omitted.",
         ),
         figures=(
             Figure(
@@ -152,7 +150,7 @@ def gradients(facts: Facts) -> Section | None:
 
 
 def cost(facts: Facts) -> Section:
-    """Return what each method cost, run by run."""
+    """Return the cost of each run by method."""
     rows = [
         {"m": method.name, "q": quantity, "v": number(value), "seed": run.data["seed"]}
         for method in facts.methods
@@ -164,8 +162,8 @@ def cost(facts: Facts) -> Section:
         "cost",
         "Cost",
         (
-            "What training took, a mark per run and a bar at the mean. Seconds depend on the machine and on what else ran there;"
-            " forward passes, steps and tokens do not.",
+            "Training cost: a mark per run and a bar at the mean. Seconds depend on the machine and its load; forward passes,"
+            " steps and tokens do not.",
         ),
         figures=(
             Figure(
@@ -185,7 +183,7 @@ def cost(facts: Facts) -> Section:
 
 
 def _sampled(diagnostics: Sequence[Curve]) -> list[Curve]:
-    """Return what was sampled while training, under names that say what it is."""
+    """Return the sampled curves under readable names."""
     return [
         Curve(label + curve.name.removeprefix(start), curve.steps, curve.mean, curve.low, curve.high, curve.n_seeds)
         for curve in diagnostics
@@ -241,7 +239,7 @@ def _cosine_chart(pick: Pick, by_method: Mapping[str, Sequence[str]]) -> Drawn:
 
 
 def _band_and_line(chosen: alt.Chart, title: str, colour: alt.Color) -> tuple[alt.Chart, alt.Chart]:
-    """Return the band over seeds, where there are several, and what the line and its points are of."""
+    """Return the band over seeds, and the base chart of the line and its points."""
     x = alt.X("x:Q", title="step", axis=AXIS, scale=alt.Scale(zero=True, nice=False))
     scale = alt.Scale(zero=False)
     band = chosen.transform_filter("isValid(datum.lo)").transform_flatten(["x", "lo", "hi"])
@@ -285,7 +283,7 @@ def _title(quantity: str) -> Any:
 
 
 def _costs(stored: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a run's cost, with the forward passes in all."""
+    """Return the costs of a run, with the total of forward passes."""
     costs = {name: value for name in stored if name in _COST and (value := as_float(stored[name])) is not None}
     per_step = as_float(stored.get("forwards_per_step"))
     if per_step is not None and "steps" in costs:
@@ -304,9 +302,7 @@ def _curve_table(by_method: Mapping[str, Mapping[str, Curve]]) -> Table:
         ("method", "quantity", "seeds", *(f"{place}" for place in range(1, longest + 1))),
         rows,
         title="Means over seeds, from the first to the last point",
-        notes=(
-            "The points of a term divide the training into equal parts; those of a sample are the steps looked at.",
-        ),
+        notes=("The points of a term divide the training into equal parts; those of a sample are the sampled steps.",),
     )
 
 
@@ -330,7 +326,7 @@ def _gradient_table(facts: Facts, by_method: Mapping[str, Mapping[str, Curve]]) 
                 )
             )
     return Table(
-        ("method", "term", "mean cosine", "smallest", "largest", "mean share", "steps looked at", "seeds"),
+        ("method", "term", "mean cosine", "smallest", "largest", "mean share", "sampled steps", "seeds"),
         rows,
         title="Gradients of the terms",
     )

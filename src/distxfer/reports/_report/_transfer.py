@@ -1,4 +1,4 @@
-"""Transfer against distance: a point per language, a line with its interval, and whether they go together."""
+"""Transfer against distance: a point per language, a fitted line with its interval, and the correlation."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from distxfer.reports._report._relations import Related, by_distance, permutatio
 _MEASURES = {
     "transfer": "relative transfer, (target − source) / source, %",
     "score": "test {metric}, %",
-    "gain": "gain on {baseline}, points",
+    "gain": "gain over {baseline}, points",
 }
 _HEIGHT = 360
-_POINTS = 17  # of a fitted line, whose interval is curved
+_POINTS = 17  # per fitted line, whose interval is curved
 
 
 def transfer(facts: Facts) -> Section:
-    """Return how well each method transfers to each language, against each distance."""
+    """Return transfer to each language against each distance."""
     labels = {
         name: text.format(metric=facts.metric, baseline=facts.baseline.name)
         for name, text in _MEASURES.items()
@@ -60,11 +60,11 @@ def transfer(facts: Facts) -> Section:
         "transfer",
         "Transfer against distance",
         (
-            "Each point is a target language, the mean over seeds; hover or tap for its name. The line is the least-squares"
-            " fit over languages and the band the 95 % interval of its mean.",
+            "Each point is a target language, mean over seeds; hover or tap for its name. The line is the least-squares fit over"
+            " languages, and the band the 95 % interval of its mean.",
             f"ρ is Spearman's correlation over languages, its p from permutations within"
-            f" {permutations(related.values())}, after Holm over the {len(facts.distances)} distances offered. The band"
-            " takes languages as independent, so where families matter trust p, not the band. Distances are from"
+            f" {permutations(related.values())}, after Holm over the {len(facts.distances)} distances. The band"
+            " treats languages as independent; p accounts for families. Distances are from"
             f" {facts.source_name}{', gaps in the features filled by prediction' if facts.imputed else ''}.",
             *_without(left_out),
             *_weak(related),
@@ -126,7 +126,7 @@ def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]
 
 
 def _said(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return what the legend says of each method: its correlation by measure and distance."""
+    """Return the correlation of each method by measure and distance, for the legend."""
     by_method: dict[str, dict[str, dict[str, str]]] = {}
     for (method, measure), by in related.items():
         by_method.setdefault(method, {})[measure] = {
@@ -193,13 +193,13 @@ def _chart(pick: Pick, labels: Mapping[str, str], correlations: Mapping[str, Any
 
 
 def _without(left_out: Sequence[str]) -> list[str]:
-    """Say what the lines and correlations are without."""
+    """Return a note on what lines and correlations exclude."""
     named = ", ".join(left_out)
-    return [f"Lines and ρ are over what all methods have, as in compare; left out of them: {named}."] if named else []
+    return [f"Lines and ρ use what all methods have, as in `compare`; they exclude: {named}."] if named else []
 
 
 def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]:
-    """Say how large a correlation would have to be."""
+    """Return a note on the smallest detectable correlation."""
     correlations = [
         relation.correlation
         for by in related.values()
@@ -210,8 +210,8 @@ def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]
         return []
     weakest = max(correlations, key=lambda correlation: correlation.detectable or 0.0)
     return [
-        f"With {weakest.n} independent languages the smallest |ρ| that is found with 80 % power is"
-        f" {weakest.detectable:.2f}; families raise it. A smaller one that is not significant says little."
+        f"With {weakest.n} independent languages the smallest |ρ| detectable with 80 % power is {weakest.detectable:.2f};"
+        " related languages raise it. A smaller ρ that is not significant is inconclusive."
     ]
 
 
@@ -238,7 +238,7 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
         if relation.correlation.reason
     )
     return Table(
-        ("method", "what", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "groups"),
+        ("method", "measure", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "groups"),
         rows,
         title="Fits and correlations over languages",
         notes=tuple(f"{reason}." for reason in reasons),
@@ -246,7 +246,7 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
 
 
 def _languages(facts: Facts, labels: dict[str, str]) -> Table:
-    """Return the points: one row per method and language."""
+    """Return one row per method and language."""
     rows = []
     cut = {method.name: cut_shares(method.sound[0]) for method in facts.methods if method.sound}
     cut_anywhere = any(cut.values())
