@@ -158,7 +158,7 @@ def test_an_empty_selection_is_refused(tmp_path):
     run = write_run(tmp_path)
     edit(run, lambda data: data.update(source="English"))
     assert message(distxfer.report, [], out, results=tmp_path).startswith(
-        f"Nothing is left to report; 1 left out:\n  `{run / 'result.json'}` is left out: Language code `English` is not known."
+        f"No runs remain to report; 1 left out:\n  `{run / 'result.json'}` is left out: Language code `English` is not known."
     )
     edit(run, lambda data: data.update(status="collapsed", source="eng"))
     assert message(distxfer.report, [], out, results=tmp_path) == (
