@@ -9,7 +9,7 @@ import distxfer.training._loop as loop
 from distxfer.config.recipe import load_recipe
 from distxfer.errors import InputError
 from distxfer.runs.run import outlook, train
-from distxfer.training import Team
+from distxfer.training import Processes
 
 
 def main(plan: Path) -> None:
@@ -31,13 +31,13 @@ def main(plan: Path) -> None:
             found[one["name"]] = str(train(recipe, results).folder if looked is None else looked)
         except KeyboardInterrupt:
             found[one["name"]] = "stopped"
-            team = Team()
-            if team.is_main:  # for whoever goes on from there, too
+            processes = Processes()
+            if processes.is_main:  # for whoever goes on from there, too
                 shutil.copytree(results, f"{results} copied")
-            team.wait()
+            processes.wait()
         except InputError as error:
             found[one["name"]] = str(error)
-    if Team().is_main:
+    if Processes().is_main:
         plan.with_suffix(".done").write_text(json.dumps(found))
 
 

@@ -15,7 +15,7 @@ from conftest import ARCHITECTURES, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -133,7 +133,7 @@ def same(one, other):
 
 def test_each_phase_trains_its_own_adapter_and_the_head(runs):
     prepared = prepare(load_recipe("language_adapter", runs.settings))
-    assembled = assemble(prepared, Team())
+    assembled = assemble(prepared, Processes())
     sizes = {name: one.numel() for name, one in assembled.encoder.model.named_parameters()}
     brought = {name: sum(sizes[key] for key in bound.adapters) for name, bound in assembled.bounds.items()}
     head = sum(sizes[key] for key in assembled.encoder.adapters) - sum(brought.values())

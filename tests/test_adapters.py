@@ -13,7 +13,7 @@ from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 from helpers import message
 
 ADAPTED_BY_IA3 = {
@@ -170,7 +170,7 @@ def test_a_phase_that_names_no_adapter_trains_the_head_alone(tiny_settings):
         "phase.adapt.interventions=lora",
         "phase.finetune.interventions=",
     ]
-    assembled = assemble(prepare(load_recipe("lora", settings)), Team())
+    assembled = assemble(prepare(load_recipe("lora", settings)), Processes())
     plan = {one.phase: one.trainable_parameters for one in assembled.training.plan()}
     assert plan["finetune"] == 2 * 16 + 2 < plan["adapt"]
 
@@ -241,7 +241,7 @@ def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_pa
     for kind in ("lora", "ia3", "bottleneck"):
         recipe.write_text(f"# Both.\n[intervention.heavy]\n[intervention.{kind}]\n")
         with pytest.raises(InputError) as error:
-            assemble(prepare(load_recipe(str(recipe), tiny_settings)), Team())
+            assemble(prepare(load_recipe(str(recipe), tiny_settings)), Processes())
         assert str(error.value) == (
             "The intervention `heavy` acts on the encoder's own weights, which do not train where there are adapters. Take"
             " one of the two out of the recipe."
@@ -267,7 +267,7 @@ def test_dora_on_top_of_other_adapters_is_refused(bert):
 )
 def test_an_adapter_of_which_nothing_may_train_is_refused(tiny_settings, kind, overrides):
     with pytest.raises(InputError) as error:
-        assemble(prepare(load_recipe(kind, [*tiny_settings, *overrides])), Team())
+        assemble(prepare(load_recipe(kind, [*tiny_settings, *overrides])), Processes())
     assert str(error.value) == (
         f"The intervention `{kind}` has nothing that may train in the phase `finetune`, since others freeze all that it has"
         " put into the encoder. Freeze fewer layers, or leave one of the two out."
@@ -277,7 +277,7 @@ def test_an_adapter_of_which_nothing_may_train_is_refused(tiny_settings, kind, o
 def test_frozen_bottlenecks_stay_as_they_were(tiny_settings, tmp_path):
     """`freeze` keeps `bottleneck` to some layers, which has no `layers` of its own."""
     settings = [*tiny_settings, "phase.finetune.epochs=1", "intervention.freeze.layers=1", "diagnostics.states=0"]
-    assembled = assemble(prepare(load_recipe("bottleneck", settings)), Team())
+    assembled = assemble(prepare(load_recipe("bottleneck", settings)), Processes())
     encoder = assembled.training.encoder
     before = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
     assembled.training.run(tmp_path, lambda *_: None, dict)

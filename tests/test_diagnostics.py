@@ -10,7 +10,7 @@ from torch import nn
 
 from distxfer import load_recipe, train
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 from distxfer.training._diagnostics import gradient_diagnostics
 from helpers import log
 
@@ -88,7 +88,7 @@ def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tin
     """Each summand in a recipe of its own, at the very same weights, draws and dropout."""
 
     def gradient(recipe: str, *overrides: str) -> torch.Tensor:
-        training = assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Team()).training
+        training = assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Processes()).training
         loop = training._loop(0, "finetune")
         loop.gradients(0, None)
         return torch.cat(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from distxfer.config.recipe import load_recipe
 from distxfer.results.result import read_result
 from distxfer.runs.run import train
-from distxfer.training import Team
+from distxfer.training import Processes
 from helpers import message
 
 CACHED = "model.reference=cached"
@@ -188,12 +188,12 @@ def test_a_launch_that_distxfer_has_no_part_of_is_refused(monkeypatch, variables
         variables = {**variables, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert said in message(Team)
+    assert said in message(Processes)
 
 
 def test_one_process_has_nothing_to_divide(monkeypatch):
     """And transformers, which heeds the same variables, is to load whole weights."""
     for name, value in {"USE_FSDP": "true", "VERSION": "2", "CPU_RAM_EFFICIENT_LOADING": "true"}.items():
         monkeypatch.setenv(f"ACCELERATE_{name}" if name == "USE_FSDP" else f"FSDP_{name}", value)
-    assert not Team().divides
+    assert not Processes().shards_weights
     assert os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] == "false"

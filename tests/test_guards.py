@@ -12,7 +12,7 @@ import distxfer.runs.snapshots as measurements
 from distxfer import InputError, RunError, load_recipe, read_result, train
 from distxfer.encoders import Reference
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 
 # An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
 PACKAGE = '''
@@ -196,7 +196,7 @@ def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_setti
 
 def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
     """As when a distributed sampler pads the last batch with repeats."""
-    monkeypatch.setattr(Team, "share", lambda self, items: [*items, *items[:1]])
+    monkeypatch.setattr(Processes, "shard", lambda self, items: [*items, *items[:1]])
     with pytest.raises(RunError, match=r"\d+ texts were encoded where \d+ were asked for, each once"):
         measurements.snapshot(*_snapshot_arguments(tmp_path, tiny_settings))
 
@@ -204,10 +204,10 @@ def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
 def _snapshot_arguments(folder: Path, settings: list[str]):
     from distxfer.runs.prepare import assemble, prepare
 
-    team = Team()
+    processes = Processes()
     prepared = prepare(load_recipe("plain", settings))
-    assembled = assemble(prepared, team)
-    return assembled.encoder, assembled.collate, list(prepared.task.examples("test", "eng")[:5]), team
+    assembled = assemble(prepared, processes)
+    return assembled.encoder, assembled.collate, list(prepared.task.examples("test", "eng")[:5]), processes
 
 
 def test_geomloss_does_not_switch_autograd_on():
@@ -282,10 +282,10 @@ def test_a_phase_in_which_every_weight_is_0_has_nothing_to_optimise(tmp_path, ti
 def test_a_head_that_nothing_has_trained_has_nothing_to_teach(tiny_settings, name):
     phases = ["phases=first,finetune", "phase.first.task=false", f"phase.first.interventions={name}"]
     with pytest.raises(InputError) as error:
-        assemble(prepare(load_recipe(name, [*tiny_settings, *phases])), Team())
+        assemble(prepare(load_recipe(name, [*tiny_settings, *phases])), Processes())
     assert str(error.value) == (
         f"The intervention `{name}` compares what the head predicts, and up to the phase `first` nothing has trained the head."
         " Set `phase.first.task=true`, or let a phase with the task come first."
     )
     later = ["phases=finetune,last", "phase.last.task=false", f"phase.last.interventions={name}"]
-    assemble(prepare(load_recipe(name, [*tiny_settings, *later])), Team())
+    assemble(prepare(load_recipe(name, [*tiny_settings, *later])), Processes())

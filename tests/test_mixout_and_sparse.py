@@ -12,7 +12,7 @@ from distxfer.data import Collator, Example
 from distxfer.encoders import load_encoder
 from distxfer.interventions import Change, make_intervention
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 from fakes import bind
 from helpers import log, message, same, stop_at, weights
 
@@ -108,7 +108,7 @@ def test_training_with_mixout_differs_and_goes_on_after_a_stop(run, tmp_path):
 
 def test_every_step_and_micro_batch_has_a_mixture_of_its_own(tiny_settings):
     """And the same one again if it is computed again."""
-    training = assemble(prepare(load_recipe("mixout", [*tiny_settings, "parallel="])), Team()).training
+    training = assemble(prepare(load_recipe("mixout", [*tiny_settings, "parallel="])), Processes()).training
     loop = training._loop(0, "finetune")
     with torch.no_grad():
         for one in loop.parameters:
@@ -218,7 +218,7 @@ def test_they_are_those_that_the_dense_phase_changed_most(run):
 def test_the_norm_that_is_clipped_is_that_of_the_entries_that_train(run, tiny_settings):
     """At the first step, from the same weights and examples as in a run without the dense phase."""
     result = run("sparse", *DENSE, "intervention.sparse.share=0.1")
-    training = assemble(prepare(load_recipe("plain", [*tiny_settings, "parallel="])), Team()).training
+    training = assemble(prepare(load_recipe("plain", [*tiny_settings, "parallel="])), Processes()).training
     loop = training._loop(0, "finetune")
     loop.gradients(0, None)
     start = {name: one for name, one in loop.module.model.named_parameters() if one.grad is not None}

@@ -9,7 +9,7 @@ from distxfer.data import Example
 from distxfer.runs import snapshots as _measurements
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.runs.run import outlook
-from distxfer.training import Team
+from distxfer.training import Processes
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]
 QUIET = ["diagnostics.gradients=0", "diagnostics.states=0"]
@@ -20,7 +20,7 @@ def training(tiny_settings):
     """What is to be trained by a recipe, with these overrides."""
 
     def made(recipe: str, *overrides: str):
-        return assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Team()).training
+        return assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Processes()).training
 
     return made
 
@@ -64,7 +64,7 @@ def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkey
     """A pass takes a second here, and the first one 100: what warms up is not extrapolated."""
     clock, passes = [0.0], []
 
-    def snapshot(encoder, collate, examples, team):
+    def snapshot(encoder, collate, examples, processes):
         passes.append(len(examples))
         clock[0] += 100.0 if len(passes) == 1 else 1.0
 
@@ -82,12 +82,12 @@ def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkey
 def test_slow_passes_are_timed_once(monkeypatch):
     clock, texts = [0.0], [Example(str(n), "deu", "x" * n) for n in range(1000)]
 
-    def snapshot(encoder, collate, examples, team):
+    def snapshot(encoder, collate, examples, processes):
         clock[0] += 60.0
 
     monkeypatch.setattr(_measurements, "snapshot", snapshot)
     monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
-    seconds, timed = _measurements.encoding_seconds(None, None, [texts, texts[:64]], Team())
+    seconds, timed = _measurements.encoding_seconds(None, None, [texts, texts[:64]], Processes())
     assert (seconds, timed) == (17 * 60.0, 1)  # 16 batches of 64 and 1
 
 

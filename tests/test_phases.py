@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import distxfer.runs.run as run_file
 from distxfer import RunError, load_recipe, train
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 from helpers import log, message, same, stop_at, weights
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]
@@ -92,7 +92,7 @@ def loop(tiny_settings):
 
     def made(recipe: str, *overrides: str):
         prepared = prepare(load_recipe(recipe, [*tiny_settings, *overrides]))
-        return assemble(prepared, Team()).training._loop(0, "finetune")
+        return assemble(prepared, Processes()).training._loop(0, "finetune")
 
     return made
 

@@ -11,7 +11,7 @@ from conftest import ARCHITECTURES, save_tiny
 from distxfer import load_recipe, train
 from distxfer.encoders import load_encoder
 from distxfer.errors import RunError
-from distxfer.training import Team
+from distxfer.training import Processes
 from helpers import log, message, same, weights
 
 ONE = ["phase.finetune.epochs=1", "diagnostics.gradients=2"]
@@ -141,7 +141,7 @@ def test_float32_is_what_auto_is_without_a_gpu(runs):
 def test_a_pass_without_gradients_does_not_cut_off_the_next_one(encoder):
     """As copies of the weights in bf16 would, if those made under `no_grad` were used again."""
     encoder.model.train()
-    with Team(precision="bf16").autocast():
+    with Processes(precision="bf16").autocast():
         with torch.no_grad():
             encoder.encode(inputs(encoder))
         assert encoder.base.encoder.layer[0].output.dense(torch.ones(1, 32)).dtype == torch.bfloat16

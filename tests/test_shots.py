@@ -9,7 +9,7 @@ import pytest
 from conftest import WORDS, say, sentences
 from distxfer import InputError, load_recipe, train
 from distxfer.runs.prepare import assemble, prepare
-from distxfer.training import Team
+from distxfer.training import Processes
 from helpers import message
 
 
@@ -49,7 +49,7 @@ def examples(tiny_settings, labelled, *overrides: str) -> dict[str, list[str]]:
     settings = [*tiny_settings, f"task={labelled}", "parallel=", *overrides]
     prepared = prepare(load_recipe("few_shot", settings))
     found: dict[str, list[str]] = {}
-    for example in assemble(prepared, Team()).training.material.examples:
+    for example in assemble(prepared, Processes()).training.data.examples:
         assert example.label is not None
         found.setdefault(example.language, []).append(example.text)
     return found

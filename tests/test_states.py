@@ -12,7 +12,7 @@ from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
 from distxfer.encoders import Encoder, StateCache, States, fingerprint, load_encoder, state_cache
 from distxfer.runs.snapshots import snapshot, snapshots
-from distxfer.training import Team
+from distxfer.training import Processes
 
 TEXTS = [("cat", None), ("dog runs", None), ("tree", "red")]
 
@@ -46,8 +46,8 @@ def examples(language: str, n: int, seed: int = 3) -> list[Example]:
     return list(dict.fromkeys(Example("", language, say(words, language)) for words, _ in sentences(n, seed)))
 
 
-def taken(encoder, texts, cache=None, team=None, **options):
-    return snapshot(encoder, Collator(encoder.tokenizer, 32), texts, team or Team(), cache, **options)
+def taken(encoder, texts, cache=None, processes=None, **options):
+    return snapshot(encoder, Collator(encoder.tokenizer, 32), texts, processes or Processes(), cache, **options)
 
 
 def files(folder):
@@ -201,20 +201,20 @@ def test_a_cache_that_cannot_be_written_stops_nobody(tmp_path, monkeypatch, tiny
 def test_a_languages_states_do_not_depend_on_the_others_or_on_the_processes(encoder):
     """Bit for bit: a batch holds one language, and belongs to one process whole."""
 
-    class Backwards(Team):
+    class Backwards(Processes):
         def share(self, items):
             return items[::-1]
 
     ours = examples("eng", 150)
     alone = taken(encoder, ours).states(ours)
     others = [Example("", "deu", one.text + " katze katze katze") for one in ours]
-    for texts, team in ([*others, *ours], None), (ours[::-1], None), ([*ours, *others[:9]], Backwards()):
-        assert torch.equal(taken(encoder, texts, team=team).states(ours), alone)
+    for texts, processes in ([*others, *ours], None), (ours[::-1], None), ([*ours, *others[:9]], Backwards()):
+        assert torch.equal(taken(encoder, texts, processes=processes).states(ours), alone)
 
 
 def test_parts_are_encoded_one_after_the_other(encoder):
     ours, more = examples("eng", 70), [Example("", "eng", "cat " * 9), Example("", "deu", "hund")]
-    whole = snapshots(encoder, Collator(encoder.tokenizer, 32), [ours, more], Team())
+    whole = snapshots(encoder, Collator(encoder.tokenizer, 32), [ours, more], Processes())
     assert torch.equal(whole.states(ours), taken(encoder, ours).states(ours))
     assert torch.equal(whole.outputs(more), taken(encoder, more).outputs(more))
 

@@ -48,7 +48,7 @@ from distxfer.runs.snapshots import (
     snapshots,
     texts_to_measure,
 )
-from distxfer.training import Team
+from distxfer.training import Processes
 
 Encoders = Mapping[Moment, tuple[Encoder, str]]  # with the fingerprint of its folder
 _MODELS: tuple[Moment, ...] = ("before", "after")
@@ -184,7 +184,7 @@ def measure(
     recipe = _recipe(settings, before)
     languages, task, parallel = _data(recipe)
     every = [languages.source, *languages.targets]
-    encoders = _encoders(before, after, recipe, task, device=Team().device)
+    encoders = _encoders(before, after, recipe, task, device=Processes().device)
     tokenizer, max_length = encoders["after"][0].tokenizer, recipe.task.max_length
     unread = issues(kind_of(task), measured_parts(task, parallel, every), tokenizer, max_length)
     of_runs = (result_of_model(Path(name).expanduser()) for name in (before, after))
@@ -311,7 +311,7 @@ def _take(
         cache = state_cache(encoder, digest, max_length, notice)
         collate = Collator(encoder.tokenizer, max_length, encoder.device)
         scored = moment == "after" and (encoder.head_is_loaded or encoder.output == "state")
-        taken[moment] = snapshots(encoder, collate, parts, Team(), cache, logits=scored)
+        taken[moment] = snapshots(encoder, collate, parts, Processes(), cache, logits=scored)
     return taken
 
 
@@ -363,4 +363,4 @@ def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[s
     if not (encoder.head_is_loaded or encoder.output == "state"):
         return None
     collate = Collator(encoder.tokenizer, max_length, encoder.device, kind_of(task))
-    return score(encoder, collate, task, "test", languages, now, Team())
+    return score(encoder, collate, task, "test", languages, now, Processes())

@@ -18,7 +18,7 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
     if "target_text" in needs:
         parts |= {("unlabelled", key): task.unlabelled.get(key, ()) for key in targets}
     if "pairs" in needs:
-        parts |= _sides("parallel", assembled.training.material.pairs)
+        parts |= _sides("parallel", assembled.training.data.pairs)
     collate = assembled.collate
     found = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
     return replace(prepared, issues=(*task.issues, *found, *_pairs_left_out(prepared.parallel)))

@@ -7,7 +7,7 @@ from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError
 from distxfer.measure import mutual_neighbours
 from distxfer.runs.snapshots import bare, snapshot
-from distxfer.training import Team
+from distxfer.training import Processes
 
 _NEIGHBOURS = 10  # of CSLS, as in its paper
 
@@ -17,7 +17,7 @@ def mined_pairs(
     collate: Collator,
     texts: Mapping[str, Sequence[Example]],
     source: str,
-    team: Team,
+    processes: Processes,
     cache: StateCache | None,
 ) -> dict[str, list[Pair]]:
     """Return, for each target language, the pairs of source and target texts that are each other's nearest neighbour.
@@ -36,7 +36,7 @@ def mined_pairs(
                 " `unlabelled.jsonl` into the folder of the language, or set `parallel.mined=false`."
             )
     found = snapshot(
-        encoder, collate, [bare(one) for group in distinct.values() for one in group], team, cache, logits=False
+        encoder, collate, [bare(one) for group in distinct.values() for one in group], processes, cache, logits=False
     )
     states = {language: found.states(group)[-1] for language, group in distinct.items()}
     return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from distxfer.data import Collator, Example, Prediction, Reading, Task, kind_of
 from distxfer.encoders import Encoder
 from distxfer.runs.snapshots import Snapshot
-from distxfer.training import Team
+from distxfer.training import Processes
 
 _BATCH = 64
 
@@ -21,7 +21,13 @@ class Scored:
 
 
 def score(
-    encoder: Encoder, collate: Collator, task: Task, split: str, languages: Sequence[str], now: Snapshot, team: Team
+    encoder: Encoder,
+    collate: Collator,
+    task: Task,
+    split: str,
+    languages: Sequence[str],
+    now: Snapshot,
+    processes: Processes,
 ) -> Scored:
     """Return predictions and scores of one split, in the languages that have it, the source first.
 
@@ -30,14 +36,14 @@ def score(
     """
     kind, source = kind_of(task), languages[0]
     examples = {language: found for language in languages if (found := task.examples(split, language))}
-    readings = {language: _readings(encoder, collate, those, now, team) for language, those in examples.items()}
+    readings = {language: _readings(encoder, collate, those, now, processes) for language, those in examples.items()}
     predictions = kind.predictions(task, examples, readings, source) if examples else {}  # a task may have no dev part
     scores = {language: kind.scores(task, those, predictions[language]) for language, those in examples.items()}
     return Scored(examples, predictions, scores)
 
 
 def _readings(
-    encoder: Encoder, collate: Collator, examples: Sequence[Example], now: Snapshot, team: Team
+    encoder: Encoder, collate: Collator, examples: Sequence[Example], now: Snapshot, processes: Processes
 ) -> list[list[Reading]]:
     """Return for each example the readings of its windows, in order."""
     kind, known = collate.kind, now.outputs(examples)
@@ -49,10 +55,10 @@ def _readings(
     batches = [flat[low : low + _BATCH] for low in range(0, len(flat), _BATCH)]
     found: list[dict[str, Reading]] = [{} for _ in examples]
     mine = []
-    for part in team.share(batches):
+    for part in processes.shard(batches):
         batch = collate([window for _, window in part])
         read = kind.readings(encoder.outputs(batch.inputs).cpu(), batch)
         mine += [(number, window.id, one) for (number, window), one in zip(part, read, strict=True)]
-    for number, key, one in team.gather(mine):
+    for number, key, one in processes.gather(mine):
         found[number][key] = one
     return [[one[window.id] for window in those] for one, those in zip(found, windows, strict=True)]

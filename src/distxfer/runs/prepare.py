@@ -39,7 +39,7 @@ from distxfer.runs.checks import check_pooling, few_texts, pairs_that_differ, te
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.mining import mined_pairs
 from distxfer.runs.needs import PARALLEL, require
-from distxfer.training import Material, Team, Training, stream_seed, torch_stream
+from distxfer.training import Processes, Training, TrainingData, stream_seed, torch_stream
 
 
 @dataclass(frozen=True)
@@ -147,29 +147,29 @@ def _distance_notes(recipe: Recipe, between: Distances) -> list[str]:
     return [note for note in notes if not any(other != note and other.startswith(note) for other in notes)]
 
 
-def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lambda text: None) -> Assembled:
+def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], None] = lambda text: None) -> Assembled:
     """Load the encoder and bind the interventions to it.
 
     Raises InputError for what only the encoder can tell: a layer it does not have, a phase in which nothing may train,
     text that an intervention needs and the recipe does not provide.
     """
     recipe, kind = prepared.recipe, kind_of(prepared.task)
-    encoder = _load(prepared, kind, team)
+    encoder = _load(prepared, kind, processes)
     bounds: dict[str, Bound] = {}
     for name, intervention in recipe.interventions.items():
         # New weights (adapters, heads) are drawn in there.
-        with torch_stream(team.device, recipe.seed, "bind", name), _blaming(name):
+        with torch_stream(processes.device, recipe.seed, "bind", name), _blaming(name):
             bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
     if recipe.model.frozen_weights == "bf16":
         encoder.freeze_in_bf16()
-    encoder.move_to(team.device)
+    encoder.move_to(processes.device)
     if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
         raise InputError(
             "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
             " that does, such as `intervention.align.weight=0.5`."
         )
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, kind)
-    pairs = _pairs(prepared, encoder, collate, team, notice)
+    pairs = _pairs(prepared, encoder, collate, processes, notice)
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
         for language in prepared.languages.targets
@@ -185,20 +185,20 @@ def assemble(prepared: Prepared, team: Team, notice: Callable[[str], None] = lam
         if bound.checks is not None:
             with _blaming(name):
                 bound.checks(pairs)
-    material = Material(_examples(prepared, encoder, kind, pairs), pairs, texts, collate)
+    data = TrainingData(_examples(prepared, encoder, kind, pairs), pairs, texts, collate)
     cached = recipe.model.reference == "cached"
     states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
-    training = Training(encoder, material, bounds, recipe.phases, team, recipe.seed, recipe.diagnostics, states)
+    training = Training(encoder, data, bounds, recipe.phases, processes, recipe.seed, recipe.diagnostics, states)
     return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
 
 
-def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
+def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
     """Load the encoder, onto the CPU where part of its weights is to be halved before a GPU has to hold them."""
     recipe = prepared.recipe
     halved = recipe.model.frozen_weights == "bf16"
-    if halved and team.precision != "bf16":
+    if halved and processes.precision != "bf16":
         raise InputError(
-            f"`model.frozen_weights` is `bf16`, but the forward passes are in {team.precision}, for which the weights would"
+            f"`model.frozen_weights` is `bf16`, but the forward passes are in {processes.precision}, for which the weights would"
             " be too coarse. Set `model.precision=bf16`, or leave it at float32."
         )
     encoder = load_encoder(
@@ -212,7 +212,7 @@ def _load(prepared: Prepared, kind: Kind, team: Team) -> Encoder:
         drop_last_layers=recipe.model.drop_last_layers,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         fingerprint=prepared.fingerprints["model"],
-        device=torch.device("cpu") if halved else team.device,
+        device=torch.device("cpu") if halved else processes.device,
     )
     check_pooling(recipe, encoder)
     if recipe.task.max_length > encoder.max_tokens:
@@ -237,7 +237,7 @@ def _blaming(name: str) -> Iterator[None]:
 
 
 def _pairs(
-    prepared: Prepared, encoder: Encoder, collate: Collator, team: Team, notice: Callable[[str], None]
+    prepared: Prepared, encoder: Encoder, collate: Collator, processes: Processes, notice: Callable[[str], None]
 ) -> Mapping[str, Sequence[Pair]]:
     """Return the pairs that terms draw from, by target language."""
     if not prepared.recipe.parallel.mined:
@@ -246,7 +246,7 @@ def _pairs(
     texts = {language: prepared.task.unlabelled.get(language, ()) for language in (source, *targets)}
     # With adapters or dropped layers too: their states are those of the pretrained encoder, and new adapters do nothing.
     cache = state_cache(encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice)
-    return mined_pairs(encoder, collate, texts, source, team, None if encoder.adapters else cache)
+    return mined_pairs(encoder, collate, texts, source, processes, None if encoder.adapters else cache)
 
 
 def _settled(bounds: Mapping[str, Bound], mined: Mapping[str, Sequence[Pair]]) -> dict[str, Mapping[str, Any]]:

@@ -56,7 +56,7 @@ from distxfer.runs.snapshots import (
     watcher,
 )
 from distxfer.runs.undefined import undefined_notes
-from distxfer.training import Cost, Plan, Report, Team, remove_checkpoint
+from distxfer.training import Cost, Plan, Processes, Report, remove_checkpoint
 
 Notice = Callable[[str], None]
 
@@ -98,24 +98,24 @@ def validate(recipe: Recipe) -> Prepared:
     Raises InputError as `prepare` and `assemble` do.
     """
     prepared = prepare(recipe)
-    assembled = assemble(prepared, Team(precision=recipe.model.precision))
+    assembled = assemble(prepared, Processes(precision=recipe.model.precision))
     assembled.training.check_reference()
     return with_issues(prepared, assembled)
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
     """Return what `train` would do, having timed a few steps and batches of measuring; nothing is written."""
-    prepared, team = prepare(recipe), Team(precision=recipe.model.precision)
+    prepared, processes = prepare(recipe), Processes(precision=recipe.model.precision)
     folder = prepared.folder(results)
-    assembled = assemble(prepared, team)
+    assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
     # The test before and after training, after it with dev; where windows are scored, the test once more.
     splits = ("test",), _SCORED, *(() if assembled.encoder.output in ("text", "state") else (("test",),))
     passes = [[text for part in _texts(prepared, chosen) for text in part] for chosen in splits]
-    measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, team)
+    measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()
     plans = assembled.training.plan()
-    examples = assembled.training.material.examples
+    examples = assembled.training.data.examples
     read = examples[:: max(1, len(examples) // 200)]
     tokens = sum(assembled.collate([example]).tokens for example in read) / len(read)
     encoder = assembled.encoder
@@ -156,32 +156,32 @@ def train(
     Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
     """
     results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
-    team = Team(trackers, results, recipe.model.precision)
-    notice = notice if team.is_main else lambda text: None
-    if team.is_short:
+    processes = Processes(trackers, results, recipe.model.precision)
+    notice = notice if processes.is_main else lambda text: None
+    if processes.lacks_processes:
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
     try:
-        if team.is_main:
+        if processes.is_main:
             settle(folder)
-        done = team.broadcast(read_result(folder) if team.is_main and not again else None)
+        done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
         if done is not None:
             return _told(done, notice)
         assembled = assemble(
-            prepared, team, notice
+            prepared, processes, notice
         )  # before anything is written: it may still find a mistake in the recipe
-        if team.is_main:
+        if processes.is_main:
             folder.mkdir(parents=True, exist_ok=True)
-        with alone(folder, notice) if team.is_main else nullcontext():
-            done = team.broadcast(read_result(folder) if team.is_main and not again else None)
+        with alone(folder, notice) if processes.is_main else nullcontext():
+            done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
             if done is not None:
                 return _told(done, notice)
             place = work_folder(folder) if again else folder
-            _run(prepared, assembled, place, team, trackers, report, notice)
-            if again and team.is_main:
+            _run(prepared, assembled, place, processes, trackers, report, notice)
+            if again and processes.is_main:
                 replace_result(folder)
-            team.wait()
+            processes.wait()
         return _read_back(folder, notice)
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
@@ -220,13 +220,13 @@ def _run(
     prepared: Prepared,
     assembled: Assembled,
     folder: Path,
-    team: Team,
+    processes: Processes,
     trackers: Sequence[object],
     report: Report,
     notice: Notice,
 ) -> None:
     started = datetime.now(UTC)
-    if team.is_main:
+    if processes.is_main:
         prepared = with_issues(prepared, assembled)
         folder.mkdir(exist_ok=True)
     for note in prepared.notes:
@@ -239,32 +239,32 @@ def _run(
         encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
     )  # fmt: skip
     with enough_memory("measuring before training", _LESS_MEMORY):
-        before = snapshots(encoder, assembled.collate, texts, team, cache, logits=False)
+        before = snapshots(encoder, assembled.collate, texts, processes, cache, logits=False)
     if trackers:
-        team.start_trackers(
+        processes.start_trackers(
             f"{prepared.recipe.name}-{prepared.id}-s{prepared.recipe.seed}",
             {key: one.value for key, one in prepared.recipe.values.items()},
         )
-    watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, team)
+    watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
     # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
     whole = _SCORED if encoder.output in ("text", "state") else ("test",)
     with enough_memory("measuring after training", _LESS_MEMORY):
-        after = snapshots(encoder, assembled.collate, _texts(prepared, whole), team)
+        after = snapshots(encoder, assembled.collate, _texts(prepared, whole), processes)
     check_finite(after, [*prepared.recipe.phases][-1])
     rows_after = _measure(prepared, before, after, "after")
     rows_after += similarity_rows(before, after, prepared.task, languages, prepared.recipe.measure.similarity)
     rows = _measure(prepared, before, before, "before") + rows_after
     undefined = undefined_notes(before, after, prepared.task, rows_after)
     if trackers:
-        team.stop_trackers()
+        processes.stop_trackers()
     scored = {
-        split: score(encoder, assembled.collate, prepared.task, split, languages, after, team) for split in _SCORED
+        split: score(encoder, assembled.collate, prepared.task, split, languages, after, processes) for split in _SCORED
     }
-    if team.is_main:
-        _write(prepared, assembled, folder, scored, rows, undefined, cost, started, team)
-    team.wait()
+    if processes.is_main:
+        _write(prepared, assembled, folder, scored, rows, undefined, cost, started, processes)
+    processes.wait()
 
 
 def _measure(prepared: Prepared, before: Snapshot, now: Snapshot, moment: Any) -> list[Row]:
@@ -281,7 +281,7 @@ def _write(
     undefined: Sequence[str],
     cost: Cost,
     started: datetime,
-    team: Team,
+    processes: Processes,
 ) -> None:
     """Write everything else, then `result.json`, then drop the checkpoint, which nobody needs any more."""
     scores, summary, status = _scores(prepared, scored)
@@ -312,10 +312,12 @@ def _write(
         "provenance": provenance(
             {
                 "fingerprints": dict(prepared.fingerprints),
-                "device": str(team.device),
-                "dtype": team.precision,
-                "processes": team.size,
-                "weights": "divided" if team.divides else "whole",  # among or in the processes, while training
+                "device": str(processes.device),
+                "dtype": processes.precision,
+                "processes": processes.size,
+                "weights": "divided"
+                if processes.shards_weights
+                else "whole",  # among or in the processes, while training
                 "cpu": torch.backends.cpu.get_cpu_capability(),  # what sums are cut by, and so how they are rounded
                 "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),

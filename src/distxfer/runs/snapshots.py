@@ -16,7 +16,7 @@ from distxfer.errors import RunError
 from distxfer.measure import MEASURES, SimilarityName, cka, csls_retrieval, retrieval, standardise
 from distxfer.results.measurements import Moment as Moment
 from distxfer.results.measurements import Row as Row
-from distxfer.training import Diverged, Team, Watch
+from distxfer.training import Diverged, Processes, Watch
 
 _BATCH = 64
 _SAMPLE = 64  # texts of a language that are looked at while training
@@ -86,13 +86,13 @@ def snapshots(
     encoder: Encoder,
     collate: Collator,
     parts: Iterable[Sequence[Example]],
-    team: Team,
+    processes: Processes,
     cache: StateCache | None = None,
     *,
     logits: bool = True,
 ) -> Snapshot:
     """Return one snapshot of the texts of all parts, encoded one after the other; `snapshot` has the rest."""
-    found = [snapshot(encoder, collate, part, team, cache, logits=logits) for part in parts]
+    found = [snapshot(encoder, collate, part, processes, cache, logits=logits) for part in parts]
     examples = [example for one in found for example in one.index]
     known = [one.logits for one in found if one.logits is not None]
     return Snapshot(
@@ -106,7 +106,7 @@ def snapshot(
     encoder: Encoder,
     collate: Collator,
     examples: Sequence[Example],
-    team: Team,
+    processes: Processes,
     cache: StateCache | None = None,
     *,
     logits: bool = True,
@@ -121,10 +121,10 @@ def snapshot(
     """
     groups = _by_language(examples)
     texts = {language: [(one.text, one.text_pair) for one in group] for language, group in groups.items()}
-    kept = cache if team.is_main else None
+    kept = cache if processes.is_main else None
     read = {language: kept.read(texts[language], logits=logits) for language in groups} if kept else {}
-    states = {language: one for language, one in team.broadcast(read).items() if one is not None}
-    fresh = _encoded(encoder, collate, {key: group for key, group in groups.items() if key not in states}, team)
+    states = {language: one for language, one in processes.broadcast(read).items() if one is not None}
+    fresh = _encoded(encoder, collate, {key: group for key, group in groups.items() if key not in states}, processes)
     if kept:
         for language, one in fresh.items():
             if not kept.keep(texts[language], one if encoder.head_is_loaded else replace(one, logits=None)):
@@ -140,7 +140,7 @@ def snapshot(
 
 
 def encoding_seconds(
-    encoder: Encoder, collate: Collator, passes: Sequence[Sequence[Example]], team: Team
+    encoder: Encoder, collate: Collator, passes: Sequence[Sequence[Example]], processes: Processes
 ) -> tuple[float, int]:
     """Return the seconds that encoding all texts of some passes will take, and how many batches of them were timed.
 
@@ -148,15 +148,15 @@ def encoding_seconds(
     """
     batches = [batch for examples in passes for batch in _in_batches(_by_language(examples))]
     sample = batches[:: -(-len(batches) // _TIMED)]
-    snapshot(encoder, collate, sample[0], team)
+    snapshot(encoder, collate, sample[0], processes)
     seconds, timed = 0.0, 0
     for batch in sample:
         started = time.perf_counter()
-        snapshot(encoder, collate, batch, team)
+        snapshot(encoder, collate, batch, processes)
         seconds, timed = seconds + time.perf_counter() - started, timed + 1
-        if team.broadcast(seconds > _ENOUGH):
+        if processes.broadcast(seconds > _ENOUGH):
             break
-    return seconds / timed * len(batches) / team.size, timed
+    return seconds / timed * len(batches) / processes.size, timed
 
 
 def _by_language(examples: Sequence[Example]) -> dict[str, list[Example]]:
@@ -171,11 +171,11 @@ def _in_batches(groups: Mapping[str, Sequence[Example]]) -> list[Sequence[Exampl
 
 
 def _encoded(
-    encoder: Encoder, collate: Collator, groups: Mapping[str, Sequence[Example]], team: Team
+    encoder: Encoder, collate: Collator, groups: Mapping[str, Sequence[Example]], processes: Processes
 ) -> dict[str, States]:
     """Return the states of the texts of each language, in the order given, from one forward pass each."""
     batches = _in_batches(groups)
-    parts = team.gather([(batch, *encoder.states([collate(batch).inputs])) for batch in team.share(batches)])
+    parts = processes.gather([(batch, *encoder.states([collate(batch).inputs])) for batch in processes.shard(batches)])
     order = [example for batch, _, _ in parts for example in batch]
     expected = [example for group in groups.values() for example in group]
     if len(order) != len(expected) or set(order) != set(expected):
@@ -283,7 +283,7 @@ def watcher(
     task: Task,
     parallel: ParallelText | None,
     languages: Sequence[str],
-    team: Team,
+    processes: Processes,
 ) -> Watch:
     """Return what measures a sample while training: `drift/LANGUAGE` and `retrieval/LANGUAGE`.
 
@@ -299,7 +299,7 @@ def watcher(
     every = dict.fromkeys(bare(one) for group in (*texts.values(), *chain(*pairs.values())) for one in group)
 
     def watch() -> dict[str, float]:
-        now = snapshot(encoder, collate, list(every), team)
+        now = snapshot(encoder, collate, list(every), processes)
         drift = {
             f"drift/{language}": fmean((1 - cka(before.states(group)[1:], now.states(group)[1:])).tolist())
             for language, group in texts.items()

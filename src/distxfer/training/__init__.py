@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from distxfer.training._loop import Report as Report
     from distxfer.training._loop import Watch as Watch
     from distxfer.training._objective import Diverged as Diverged
-    from distxfer.training._objective import Material as Material
+    from distxfer.training._objective import TrainingData as TrainingData
+    from distxfer.training._processes import Processes as Processes
     from distxfer.training._streams import stream_seed as stream_seed
     from distxfer.training._streams import torch_stream as torch_stream
-    from distxfer.training._team import Team as Team
     from distxfer.training._training import Plan as Plan
     from distxfer.training._training import Training as Training
 
 _HOMES = {
-    "Diverged": "_objective", "Material": "_objective", "Plan": "_training", "Report": "_loop", "Team": "_team",
+    "Diverged": "_objective", "TrainingData": "_objective", "Plan": "_training", "Report": "_loop", "Processes": "_processes",
     "Training": "_training", "Watch": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
     "remove_checkpoint": "_checkpoint",
 }  # fmt: skip

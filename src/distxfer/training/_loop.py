@@ -20,10 +20,10 @@ from distxfer.interventions import Bound, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
-from distxfer.training._objective import TASK, Diverged, Material, Micro, Objective, Pretrained, diverged
+from distxfer.training._objective import TASK, Diverged, Micro, Objective, Pretrained, TrainingData, diverged
+from distxfer.training._processes import Processes
 from distxfer.training._settings import Cost, Diagnostics, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
-from distxfer.training._team import Team
 from distxfer.training._weights import DividedWeights, Weights, WholeWeights, local, whole
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
@@ -39,8 +39,8 @@ class Shared:
     """What all phases of a run share; `moving` holds all that any of them may change, by its stored name."""
 
     encoder: Encoder
-    material: Material
-    team: Team
+    data: TrainingData
+    processes: Processes
     seed: int
     reference: Pretrained | None
     moving: Mapping[str, Tensor]
@@ -57,21 +57,23 @@ class PhaseLoop:
     ) -> None:
         """Make phase `number`, called `name`, ready: `bounds` act in it, and the parameters in `trains` may train."""
         self.shared, self.number, self.name, self.phase = shared, number, name, phase
-        self.steps = steps_of(phase, len(shared.material.examples))
+        self.steps = steps_of(phase, len(shared.data.examples))
         for key, parameter in shared.encoder.model.named_parameters():
             parameter.requires_grad_(key in trains)
-        self._weights: Weights = (DividedWeights if shared.team.divides else WholeWeights)(shared.encoder, shared.team)
+        self._weights: Weights = (DividedWeights if shared.processes.shards_weights else WholeWeights)(
+            shared.encoder, shared.processes
+        )
         objective = Objective(
             self._weights.encoder,
-            shared.material,
+            shared.data,
             bounds,
             task=self.phase.task,
             alternate=self.phase.alternate,
             reference=shared.reference,
-            stream=(shared.seed, shared.team.rank),
-            anchored=shared.team.size > 1 and not shared.team.divides,
-            together=shared.team.divides,
-        ).to(shared.team.device)
+            stream=(shared.seed, shared.processes.rank),
+            anchored=shared.processes.size > 1 and not shared.processes.shards_weights,
+            together=shared.processes.shards_weights,
+        ).to(shared.processes.device)
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
@@ -88,7 +90,7 @@ class PhaseLoop:
         self._trained = {key: one for key, one in self._moving.items() if id(one) in trained}
         self._back = shared.returns.get(name)
         self._bounds = bounds
-        self.optimizer = shared.team.accelerator.prepare(self.plain_optimizer)
+        self.optimizer = shared.processes.accelerator.prepare(self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
         self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters: 8 bytes each
@@ -103,20 +105,22 @@ class PhaseLoop:
         """Leave the weights with the run's own encoder, whole on the device, and drop this phase's model and optimiser."""
         self._weights.close()
         del self.model, self.module, self.parameters, self.plain_optimizer, self.optimizer, self._moving, self._trained
-        self.shared.team.accelerator.free_memory()  # what hangs in circles, too, as hooks of divided weights do
-        self.shared.encoder.move_to(self.shared.team.device)
+        self.shared.processes.accelerator.free_memory()  # what hangs in circles, too, as hooks of divided weights do
+        self.shared.encoder.move_to(self.shared.processes.device)
 
     def run(self, first: int, cost: Cost, folder: Path, report: Report, watch: Watch) -> Cost:
         """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
-        team = self.shared.team
+        processes = self.shared.processes
         if first:
             memory = self.shared.history.kept = read_checkpoint(folder, self._moving, self.plain_optimizer)
             if isinstance(self.shared.reference, Reference):
-                self.shared.reference.restore(bytes(memory.pop(f"{_REFERENCE}/{team.rank}", torch.empty(0)).tolist()))
+                self.shared.reference.restore(
+                    bytes(memory.pop(f"{_REFERENCE}/{processes.rank}", torch.empty(0)).tolist())
+                )
         else:
             self._begin()
         ends = sorted({*range(0, self.steps, max(1, self.steps // self.phase.epochs)), self.steps} - {0})
-        with (folder / LOG).open("a", encoding="utf-8") if team.is_main else nullcontext() as stream:
+        with (folder / LOG).open("a", encoding="utf-8") if processes.is_main else nullcontext() as stream:
             for number in range(first, self.steps):
                 started = time.perf_counter()
                 with memory_for_step(self.name, number):
@@ -130,7 +134,9 @@ class PhaseLoop:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
                     report(self.name, number + 1, self.steps, float(entry["loss"]))
-                team.accelerator.log({key: value for key, value in entry.items() if key != "phase"}, step=cost.steps)
+                processes.accelerator.log(
+                    {key: value for key, value in entry.items() if key != "phase"}, step=cost.steps
+                )
                 if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
         # Every term has had a turn to be seen to act.
@@ -167,7 +173,7 @@ class PhaseLoop:
         self._expected[names] = counts
         self.shared.history.mask_gradients(self._trained)
         self._judge(number, totals, counts)
-        norm = float(whole(self.shared.team.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
+        norm = float(whole(self.shared.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
         if not math.isfinite(norm):
             raise self._diverged(f"The gradient at step {number} of the phase `{self.name}` is {norm}.")
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
@@ -215,14 +221,14 @@ class PhaseLoop:
         return totals, counts
 
     def _accumulate(self, micros: Sequence[Micro], expected: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        team, weights = self.shared.team, self.module.weights
+        processes, weights = self.shared.processes, self.module.weights
         size = len(self.module.turn(micros[0].number))
         totals, counts, empty = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
-        alone = len(micros) * team.size == 1
+        alone = len(micros) * processes.size == 1
         for index, micro in enumerate(micros):
             last = index == len(micros) - 1
-            with nullcontext() if last else team.accelerator.no_sync(self.model):
-                with team.autocast():
+            with nullcontext() if last else processes.accelerator.no_sync(self.model):
+                with processes.autocast():
                     terms = self._weights.terms(self.model, micro)
                 if micro.number >= _MOVED:
                     self._prove(terms)
@@ -231,33 +237,35 @@ class PhaseLoop:
                 }
                 these = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
                 if alone or expected is None:
-                    expected = these if alone else team.sum(these) * len(micros)
+                    expected = these if alone else processes.sum(these) * len(micros)
                 losses = {
-                    name: weights[name] * term.total * (team.size / float(count))
+                    name: weights[name] * term.total * (processes.size / float(count))
                     for (name, term), count in zip(terms.items(), expected, strict=True)
                     if weights[name] > 0 and count > 0
                 }
                 if index == 0:
                     self._diagnose(micro, losses, len(micros))
                 loss: Tensor | int = sum(losses.values())
-                if team.size > 1 and losses:  # DDP waits for all that the forward pass has shown it, in every process
+                if (
+                    processes.size > 1 and losses
+                ):  # DDP waits for all that the forward pass has shown it, in every process
                     loss = loss + 0 * sum(term.total for term in terms.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
-                    team.accelerator.backward(loss)
+                    processes.accelerator.backward(loss)
             totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
             counts += these
             empty += (these == 0) & (not micro.void)
         assert expected is not None
-        numbers = zip(self.module.turn(micros[0].number), map(int, team.sum(empty).tolist()), strict=True)
+        numbers = zip(self.module.turn(micros[0].number), map(int, processes.sum(empty).tolist()), strict=True)
         self._empty = {name: number for name, number in numbers if number}
-        return team.sum(totals), team.sum(counts), expected
+        return processes.sum(totals), processes.sum(counts), expected
 
     def _diagnose(self, micro: Micro, losses: Mapping[str, Tensor], micros: int) -> None:
         """Note what the gradients of the first micro-batch say, in every so many steps: this process's, if weights are whole."""
         self._diagnosed = {}
         if not _is_due(self.shared.diagnostics.gradients, micro.number):
             return
-        if self.phase.alternate and not self.shared.team.divides:
+        if self.phase.alternate and not self.shared.processes.shards_weights:
             losses = {**losses, **self._of_the_other_turn(micro, micros)}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if len(open_losses) > 1:
@@ -272,12 +280,14 @@ class PhaseLoop:
         """
         module, weights = self.module, self.module.weights
         before = module.forwards, module.tokens
-        with self.shared.team.autocast():
+        with self.shared.processes.autocast():
             terms = self._weights.terms(module, replace(micro, number=micro.number ^ 1))
         module.forwards, module.tokens = before
-        counts = self.shared.team.sum(torch.tensor([float(one.count) for one in terms.values()], dtype=torch.float64))
+        counts = self.shared.processes.sum(
+            torch.tensor([float(one.count) for one in terms.values()], dtype=torch.float64)
+        )
         return {
-            name: weights[name] * term.total * (self.shared.team.size / (float(count) * micros))
+            name: weights[name] * term.total * (self.shared.processes.size / (float(count) * micros))
             for (name, term), count in zip(terms.items(), counts, strict=True)
             if weights[name] > 0 and count > 0
         }
@@ -296,7 +306,7 @@ class PhaseLoop:
         waiting = [name for name in self._unproven() if name in names]
         if number < _MOVED or not waiting:
             return
-        proven = self.shared.team.sum(torch.tensor([float(name in self._proven) for name in waiting]))
+        proven = self.shared.processes.sum(torch.tensor([float(name in self._proven) for name in waiting]))
         for name, proofs in zip(waiting, proven.tolist(), strict=True):
             if proofs > 0:
                 self.shared.history.prove(name)
@@ -319,7 +329,7 @@ class PhaseLoop:
 
     def _micros(self, number: int) -> list[Micro]:
         """Return this process's parts of the micro-batches of a step; the same examples whatever the cut."""
-        examples, team = self.shared.material.examples, self.shared.team
+        examples, processes = self.shared.data.examples, self.shared.processes
         size = self.phase.batch_size
         per_epoch = -(-len(examples) // (size * self.phase.accumulation))
         epoch, position = divmod(self.module.round(number), per_epoch)
@@ -333,8 +343,8 @@ class PhaseLoop:
         micros = []
         for index, low in enumerate(range(0, len(order), size)):
             whole = order[low : low + size]
-            mine = team.share(whole)
-            batch = self.shared.material.collate([examples[item] for item in mine or whole[:1]])
+            mine = processes.shard(whole)
+            batch = self.shared.data.collate([examples[item] for item in mine or whole[:1]])
             micros.append(Micro(self.name, number, index, batch, void=not mine))
         return micros
 
@@ -345,30 +355,32 @@ class PhaseLoop:
         if (reference := self.shared.reference) is not None:
             encoders[0] += reference.forwards
             reference.forwards = 0
-        forwards, tokens = self.shared.team.sum(encoders).tolist()
+        forwards, tokens = self.shared.processes.sum(encoders).tolist()
         return replace(
             cost,
             seconds=cost.seconds + seconds,
             steps=cost.steps + 1,
             tokens=cost.tokens + int(tokens),
-            forwards=cost.forwards + forwards / self.shared.team.size,
-            peak_memory_mb=max(cost.peak_memory_mb, self.shared.team.peak_memory_mb()),
+            forwards=cost.forwards + forwards / self.shared.processes.size,
+            peak_memory_mb=max(cost.peak_memory_mb, self.shared.processes.peak_memory_mb()),
             trainable_parameters=max(cost.trainable_parameters, sum(one.numel() for one in self.parameters)),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         """Keep all that the run needs to go on from here; raises Diverged where the weights are not worth keeping."""
-        team, position, reference = self.shared.team, Position(self.number, step, cost), self.shared.reference
+        processes, position, reference = self.shared.processes, Position(self.number, step, cost), self.shared.reference
         finite = all(local(weights.detach()).isfinite().all() for weights in self._moving.values())
-        if team.sum(torch.tensor([float(not finite)])) > 0:
+        if processes.sum(torch.tensor([float(not finite)])) > 0:
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
         memory = dict(self.shared.history.kept)
         if isinstance(reference, Reference):
-            for rank, seen in enumerate(team.gather([reference.seen()])):
+            for rank, seen in enumerate(processes.gather([reference.seen()])):
                 memory[f"{_REFERENCE}/{rank}"] = torch.tensor([*seen], dtype=torch.uint8)
-        if team.is_main or team.divides:  # a process that has only its part gives it to the one that writes
-            write_checkpoint(folder, position, self._moving, self.plain_optimizer, memory, writes=team.is_main)
-        team.wait()
+        if (
+            processes.is_main or processes.shards_weights
+        ):  # a process that has only its part gives it to the one that writes
+            write_checkpoint(folder, position, self._moving, self.plain_optimizer, memory, writes=processes.is_main)
+        processes.wait()
 
     def _watched(self, number: int, watch: Watch) -> Mapping[str, float]:
         try:

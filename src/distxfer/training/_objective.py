@@ -34,7 +34,7 @@ def diverged(name: str, what: str, phase: str, step: int) -> Diverged:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """All that training may read: labelled examples of the source, pairs and unlabelled text by target language."""
 
     examples: Sequence[Example]
@@ -72,7 +72,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        material: Material,
+        data: TrainingData,
         bounds: Mapping[str, Bound],
         *,
         task: bool,
@@ -93,7 +93,7 @@ class Objective(nn.Module):
         self._alternate = alternate
         self._rewrites = {name: bound.weights for name, bound in bounds.items() if bound.weights is not None}
         self._encoder = encoder
-        self._material = material
+        self._material = data
         self._bounds = bounds
         drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
         self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream

@@ -13,8 +13,8 @@ from distxfer.data import Example
 from distxfer.encoders import Encoded, Encoder, Reference, StateCache
 from distxfer.errors import RunError
 from distxfer.interventions import Bound
-from distxfer.training._objective import Material
-from distxfer.training._team import Team
+from distxfer.training._objective import TrainingData
+from distxfer.training._processes import Processes
 
 _BATCH = 64
 _WINDOW = 64 * _BATCH  # texts that are sorted by length together
@@ -23,16 +23,16 @@ _WINDOW = 64 * _BATCH  # texts that are sorted by length together
 class CachedReference:
     """The pooled states of the run's own texts by the pretrained encoder: computed once, then read from the disk.
 
-    They are those of `material.examples`, and of the pairs and target text that bound terms draw and ask the reference
+    They are those of `data.examples`, and of the pairs and target text that bound terms draw and ask the reference
     for; 4 * (layers + 1) * d bytes a text, in the cache of hidden states. No parameter is copied: before the first step
     the encoder is the pretrained one itself.
     """
 
     def __init__(
-        self, encoder: Encoder, material: Material, bounds: Mapping[str, Bound], team: Team, cache: StateCache
+        self, encoder: Encoder, data: TrainingData, bounds: Mapping[str, Bound], processes: Processes, cache: StateCache
     ) -> None:
         self.forwards = 0
-        self._encoder, self._material, self._team, self._cache = encoder, material, team, cache
+        self._encoder, self._material, self._processes, self._cache = encoder, data, processes, cache
         self._bounds = [bound for bound in bounds.values() if "reference" in bound.needs]
         # Shares all parameters, so that it is good as long as none has moved: until `fill`.
         self._pretrained: Reference | None = encoder.reference(lambda _: False)
@@ -50,14 +50,14 @@ class CachedReference:
         To be called before the first step. Raises InputError where the cache cannot be written, or is not one for all
         processes.
         """
-        digest = hashlib.sha256(f"reference {self._team.precision}".encode())
+        digest = hashlib.sha256(f"reference {self._processes.precision}".encode())
         for batch in self._batches():
             for one in batch:
                 self._rows[_key(one)] = len(self._rows)
                 digest.update(_key(one))
         name, shape = digest.hexdigest(), (len(self._rows), self._encoder.layers + 1, self._encoder.hidden_size)
-        is_main = self._team.is_main
-        if not self._team.broadcast(is_main and self._cache.has_rows(name)):
+        is_main = self._processes.is_main
+        if not self._processes.broadcast(is_main and self._cache.has_rows(name)):
             if is_main:
                 self._cache.notice(f"Encoding {len(self._rows)} texts for the reference.")
             parts = self._encoded()
@@ -65,7 +65,7 @@ class CachedReference:
                 self._cache.write_rows(name, shape, parts)
             for _ in parts:  # in the other processes, and where another run has written them meanwhile
                 pass
-        self._team.wait()
+        self._processes.wait()
         self._states, self._pretrained = self._cache.rows(name), None
 
     def states(self, keys: Sequence[Example], inputs: Mapping[str, Tensor]) -> Tensor:
@@ -75,7 +75,7 @@ class CachedReference:
         """
         if self._pretrained is not None:  # an estimate, which looks at no value: nothing is kept before a run
             shape = self._encoder.layers + 1, len(keys), self._encoder.hidden_size
-            return torch.randn(shape, device=self._team.device)
+            return torch.randn(shape, device=self._processes.device)
         unknown = next((one for one in keys if _key(one) not in self._rows), None)
         if unknown is not None:
             raise RunError(
@@ -84,7 +84,7 @@ class CachedReference:
             )
         assert self._states is not None
         found = torch.from_numpy(np.asarray(self._states)[[self._rows[_key(one)] for one in keys]])
-        return found.transpose(0, 1).contiguous().to(self._team.device)
+        return found.transpose(0, 1).contiguous().to(self._processes.device)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Raise RunError: there is nothing that could encode; a term that `needs` it is refused before."""
@@ -97,14 +97,14 @@ class CachedReference:
         """Yield the states (n, layers + 1, d) of one batch after the other; every process yields those of all."""
         assert self._pretrained is not None
         batches = self._batches()
-        while turn := list(islice(batches, self._team.size)):
+        while turn := list(islice(batches, self._processes.size)):
             mine = []
-            for batch in self._team.share(turn):
-                with self._team.autocast():
+            for batch in self._processes.shard(turn):
+                with self._processes.autocast():
                     encoded = self._pretrained.encode(self._material.collate(batch).inputs)
                 mine.append(encoded.pooled_layers().transpose(0, 1).float().cpu())
             self.forwards += len(mine)
-            yield from self._team.gather(mine)
+            yield from self._processes.gather(mine)
 
     def _batches(self) -> Iterator[list[Example]]:
         """Yield every text once, with others of about its length, in the same order each time."""

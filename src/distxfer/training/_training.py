@@ -14,10 +14,10 @@ from distxfer.interventions import Bound, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, Shared, Watch
-from distxfer.training._objective import Material, Pretrained
+from distxfer.training._objective import Pretrained, TrainingData
+from distxfer.training._processes import Processes
 from distxfer.training._reference import CachedReference
 from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, memory_for_step, steps_of
-from distxfer.training._team import Team
 
 _TIMED = 5  # steps of a phase that an estimate of its time is made from
 # Relative difference allowed between the encoder and its reference before the first step; in bf16, what stands beside a text
@@ -47,10 +47,10 @@ class Training:
     def __init__(
         self,
         encoder: Encoder,
-        material: Material,
+        data: TrainingData,
         bounds: Mapping[str, Bound],
         phases: Mapping[str, Phase],
-        team: Team,
+        processes: Processes,
         seed: int,
         diagnostics: Diagnostics,
         states: StateCache | None = None,
@@ -59,10 +59,10 @@ class Training:
 
         Raises InputError for a phase that has nothing to optimise, nothing that may train, or settings without effect.
         """
-        self.encoder, self.material, self.bounds, self.phases, self.team = encoder, material, bounds, phases, team
+        self.encoder, self.data, self.bounds, self.phases, self.processes = encoder, data, bounds, phases, processes
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
-        if team.divides:
+        if processes.shards_weights:
             self._check_divided(live=states is None)
         moves = frozenset().union(*self._trains.values())
         moving: dict[str, Tensor] = {
@@ -70,15 +70,15 @@ class Training:
         }
         for name, bound in bounds.items():
             if bound.module is not None:
-                own = bound.module.to(team.device)
+                own = bound.module.to(processes.device)
                 moving |= {f"{name}/{key}": one for key, one in (*own.named_parameters(), *own.named_buffers())}
         reference = self._reference(moves, states)
         returns = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
-        self._shared = Shared(encoder, material, team, seed, reference, moving, diagnostics, History(), returns)
+        self._shared = Shared(encoder, data, processes, seed, reference, moving, diagnostics, History(), returns)
 
     def plan(self) -> list[Plan]:
         """Return what each phase will do."""
-        examples, everything = len(self.material.examples), [*self.encoder.model.parameters(), *_own(self.bounds)]
+        examples, everything = len(self.data.examples), [*self.encoder.model.parameters(), *_own(self.bounds)]
         return [
             Plan(
                 phase=name,
@@ -125,7 +125,7 @@ class Training:
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
-        resumed = self.team.broadcast(read_position(folder, notice) if self.team.is_main else None)
+        resumed = self.processes.broadcast(read_position(folder, notice) if self.processes.is_main else None)
         start, reference = resumed or Position(0, 0, Cost()), self._shared.reference
         started = time.perf_counter()
         if isinstance(reference, CachedReference):
@@ -143,7 +143,7 @@ class Training:
             first = start.step if number == start.phase else 0
             cost = loop.run(first, cost, folder, report, watch)
             loop.close()
-        return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.team.peak_memory_mb()))
+        return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.processes.peak_memory_mb()))
 
     def check_reference(self) -> None:
         """Raise RunError unless the reference is the encoder as it is before the first step, so that drift starts at 0.
@@ -153,12 +153,12 @@ class Training:
         reference = self._shared.reference
         if reference is None or (isinstance(reference, CachedReference) and not reference.is_filled):
             return
-        batch = self.material.collate(list(self.material.examples[:8]))
-        with self.team.autocast():
+        batch = self.data.collate(list(self.data.examples[:8]))
+        with self.processes.autocast():
             now, _ = self.encoder.states([batch.inputs])
             before = reference.states(batch.examples, batch.inputs).cpu()
         difference = float((now - before).norm() / before.norm())
-        if not difference <= _AT_REST[self.team.precision]:
+        if not difference <= _AT_REST[self.processes.precision]:
             raise RunError(
                 f"The reference encoder differs from the encoder before the first step by {difference:.2g} of its norm;"
                 " expected 0. Drift would be measured from the wrong place."
@@ -253,14 +253,14 @@ class Training:
         for intervention, bound in self.active(phase).items():
             if bound.distinct <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            texts = islice(_unique((one.text, one.text_pair) for one in self.material.examples), bound.distinct)
-            rows = min(phase.batch_size, len(self.material.examples)) // self.team.size
+            texts = islice(_unique((one.text, one.text_pair) for one in self.data.examples), bound.distinct)
+            rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
             if rows < bound.distinct:
-                shared = f" shared by {self.team.size} processes" if self.team.size > 1 else ""
+                shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct} texts,"
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
-                    f" {bound.distinct * self.team.size}, or another `intervention.{intervention}.measure`."
+                    f" {bound.distinct * self.processes.size}, or another `intervention.{intervention}.measure`."
                 )
             if (found := sum(1 for _ in texts)) < bound.distinct:
                 raise InputError(
@@ -349,7 +349,7 @@ class Training:
                     f"The intervention `{name}` looks at the pretrained encoder token by token, and `model.reference` ="
                     " `cached` keeps pooled states alone. Set it to `live`."
                 )
-        return CachedReference(self.encoder, self.material, self.bounds, self.team, states)
+        return CachedReference(self.encoder, self.data, self.bounds, self.processes, states)
 
 
 def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from distxfer.encoders import Encoder
 from distxfer.interventions import Term
 from distxfer.training._objective import Micro
-from distxfer.training._team import Team
+from distxfer.training._processes import Processes
 
 Gradients = Sequence[Tensor | None]  # of one loss, over the parameters that train
 
@@ -52,12 +52,12 @@ class Weights(Protocol):
 class WholeWeights:
     """Every process has all weights; DDP shares the gradients."""
 
-    def __init__(self, encoder: Encoder, team: Team) -> None:
-        self.encoder, self._team = encoder, team
+    def __init__(self, encoder: Encoder, processes: Processes) -> None:
+        self.encoder, self._processes = encoder, processes
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """Return the objective, within DDP where there are several processes."""
-        prepared: nn.Module = self._team.accelerator.prepare(objective)
+        prepared: nn.Module = self._processes.accelerator.prepare(objective)
         return prepared
 
     def terms(self, model: nn.Module, micro: Micro) -> dict[str, Term]:
@@ -103,8 +103,8 @@ class DividedWeights:
     each loss reach the same ones.
     """
 
-    def __init__(self, encoder: Encoder, team: Team) -> None:
-        self._whole, self._team = encoder, team
+    def __init__(self, encoder: Encoder, processes: Processes) -> None:
+        self._whole, self._processes = encoder, processes
         self._divided: Mapping[str, Tensor] = {}
         # The copy has modules of its own and the very parameters, until they are divided.
         kept: list[Any] = [*encoder.model.parameters(), encoder.tokenizer]
@@ -147,17 +147,17 @@ class DividedWeights:
         if not term.total.requires_grad:
             return False
         mine = torch.tensor([float(_any(self.gradients(term.total, parameters)))])
-        return bool(self._team.sum(mine) > 0)
+        return bool(self._processes.sum(mine) > 0)
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over the processes, each of which has a part of the entries."""
-        return self._team.sum(values)
+        return self._processes.sum(values)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
         """Put the values into the run's own encoder, on the device, and take it from there afterwards."""
         self._gather()
-        self._whole.move_to(self._team.device)
+        self._whole.move_to(self._processes.device)
         yield
         self._whole.move_to(torch.device("cpu"))
 

@@ -34,7 +34,7 @@ _FSDP_OPTIONS = {  # what else an FSDP launch may ask for -> what there is in it
 }
 
 
-class Team:
+class Processes:
     """All processes of one run; `accelerator` is theirs, and this the only package that imports Accelerate."""
 
     def __init__(
@@ -46,7 +46,7 @@ class Team:
         in whose range mT5 and mDeBERTa-v3 overflow. Weights (but frozen ones, where the recipe says so), gradients and
         optimiser are float32 all the same.
 
-        A launch with FSDP2 divides the weights among the processes while a phase trains (see `divides`).
+        A launch with FSDP2 divides the weights among the processes while a phase trains (see `shards_weights`).
 
         Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU that has
         no bf16, or for a launch by what distxfer does not have: DeepSpeed, Megatron-LM, FSDP1.
@@ -97,7 +97,7 @@ class Team:
         return bool(self.accelerator.is_main_process)
 
     @property
-    def is_short(self) -> bool:
+    def lacks_processes(self) -> bool:
         """Whether `accelerate launch` was asked for several processes and started one, as it does without a GPU.
 
         Its simple launcher tells the process where the others would meet, but starts no others.
@@ -106,7 +106,7 @@ class Team:
         return self.size == 1 and launched and "RANK" not in os.environ
 
     @property
-    def divides(self) -> bool:
+    def shards_weights(self) -> bool:
         """Whether the weights lie divided among the processes while a phase trains, as a launch with FSDP asks for."""
         return self._divides
 
@@ -144,7 +144,7 @@ class Team:
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """Return this process's share of `items`: every size-th, so that each belongs to one process."""
         return items[self.rank :: self.size]
 
