@@ -15,6 +15,6 @@ def prose(text: str) -> int:
 
 
 if __name__ == "__main__":
-    counts = {page: prose(page.read_text(encoding="utf-8")) for page in PAGES if "_build" not in page.parts}
+    counts = {page: prose(page.read_text(encoding="utf-8")) for page in PAGES if "api" not in page.parts}
     sys.stdout.writelines(f"{count:6} {page.relative_to(ROOT)}\n" for page, count in counts.items())
     sys.stdout.write(f"{sum(counts.values()):6} in all\n")
