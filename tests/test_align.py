@@ -20,7 +20,7 @@ from conftest import WORDS
 from distxfer import InputError
 from distxfer.data import Example, Pair
 from distxfer.interventions import make_intervention
-from distxfer.interventions.align import info_nce, sinkhorn_divergence
+from distxfer.interventions._losses import info_nce, sinkhorn_divergence
 from distxfer.measure import cka
 
 # The losses

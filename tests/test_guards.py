@@ -214,7 +214,7 @@ def test_geomloss_does_not_switch_autograd_on():
     """jeanfeydy/geomloss#57: the wrapped divergence leaves `no_grad` as it found it, and returns no graph in it."""
     from geomloss import SamplesLoss
 
-    from distxfer.interventions.align import sinkhorn_divergence
+    from distxfer.interventions._losses import sinkhorn_divergence
 
     x, y = torch.randn(5, 3, requires_grad=True), torch.randn(5, 3)
     with torch.no_grad():

@@ -9,7 +9,7 @@ from torch.nn.functional import cosine_similarity
 
 from distxfer import InputError
 from distxfer.interventions import intervention_class, intervention_names, make_intervention, nothing
-from distxfer.interventions.align import sinkhorn_divergence
+from distxfer.interventions._losses import sinkhorn_divergence
 from distxfer.languages import distances
 from distxfer.measure import cka
 from fakes import FakeStep, between, bind, term

@@ -4,17 +4,22 @@ No hooks: an intervention gets data and returns data. Only the training loop add
 logged, scaled and tested alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from distxfer.data import Batch, Example, Pair
-from distxfer.encoders import Encoded, Encoder
+from distxfer.data import Example, Pair
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoded, Encoder
 
 LATER = {"later": True}  # metadata of a key that came after version 0.1: at its default, it does not change a run's id
 # Distinct rows below which a CKA penalty counts nothing: the unbiased estimate is a ratio, so that it is still biased, by half
@@ -113,6 +118,8 @@ def nothing(step: Step, states: Iterable[Tensor], per: Literal["example", "token
 
     0, with the count 0: a constant, or, where the processes go through their passes together, 0 times the states.
     """
+    import torch
+
     total = torch.stack([0 * one.sum() for one in states]).sum()
     return Term(total if step.together else total.detach(), 0, per)
 

@@ -1,5 +1,7 @@
 """Which layers an intervention acts on: those that the recipe names, those that measured runs point at, or any."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Mapping
@@ -7,18 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from types import UnionType
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-import pyarrow
-import torch
 from pydantic import BeforeValidator, Field
 
-from distxfer._durable import read_table
 from distxfer._lists import comma_separated
-from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, listed
 from distxfer.languages import Distances
-from distxfer.measure import correlate
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 ChosenLayers = Layers | Literal["guided", "random"]
 Count = Annotated[int, Field(ge=0)]
@@ -106,6 +107,8 @@ def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> Lay
     Reference: Philippy et al. 2023, which freezes layers by the correlation of drift (impact) and distance.
     """
     if keys.layers == "random":
+        import torch
+
         _check_count(keys, encoder)
         drawn = torch.randperm(encoder.layers, device="cpu")[: keys.count] + 1
         layers = tuple(sorted(drawn.tolist()))
@@ -116,6 +119,8 @@ def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> Lay
 
 
 def _guided(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerChoice:
+    from distxfer.measure import correlate
+
     if not keys.measurement:
         raise InputError(
             "`layers` = `guided` needs measured drift. Give `measurement` = the `measurements.parquet` of a run of `plain`"
@@ -157,6 +162,10 @@ def _check_count(keys: LayerKeys, encoder: Encoder) -> None:
 
 def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, float]]:
     """Return language -> layer -> drift after training, of a run that has this encoder and source."""
+    import pyarrow
+
+    from distxfer._durable import read_table
+
     try:
         rows = read_table(path).to_pylist()
         rows = [row for row in rows if (row["measure"], row["moment"]) == ("drift_cka", "after")]

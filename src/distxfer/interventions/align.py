@@ -1,29 +1,32 @@
 """Pull translations together: an alignment loss on sentence pairs, which knows how far each language is."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, normalize
 
 from distxfer._lists import OptionalPath
-from distxfer.data import Batch
-from distxfer.encoders import Encoded, Encoder, Layers, layer_numbers
+from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
-from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
-from distxfer.interventions._word_pairs import Check, Find, by_aligner, by_dictionary, by_encoder, find_places
 from distxfer.languages import Distances
-from distxfer.measure import cka
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoded, Encoder
+    from distxfer.interventions._word_pairs import Check, Find
+
+    Sides = tuple[Tensor, Tensor]  # the states of the source and of the target
 
 _TEMPERATURE = 0.1
-Sides = tuple[Tensor, Tensor]  # the states of what is aligned, the source's and the target's
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class Align:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the loss as a term, with the projection head if there is one; no parameter is kept from training."""
+        import torch
+
+        from distxfer.interventions._word_pairs import find_places
+
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         choice = language_choice(self, languages, distances)
         find, check = self._finder(encoder, layers, languages.source, choice.languages)
@@ -157,6 +164,8 @@ class Align:
         self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]
     ) -> tuple[Find | None, Check | None]:
         """Return what finds the word pairs, if these are aligned, and what checks the sentence pairs for it, if anything."""
+        from distxfer.interventions._word_pairs import by_aligner, by_dictionary, by_encoder
+
         if self.unit != "word":
             return None, None
         if self.dictionary:
@@ -167,6 +176,9 @@ class Align:
 
     def _of_pairs(self, step: Step, rows: Sequence[Sides], head: nn.Module | None, same: Tensor | None = None) -> Term:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `same`: see `info_nce`."""
+        import torch
+        from torch.nn.functional import cosine_similarity
+
         n = len(rows[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (CKA_ROWS if self.loss == "cka" else 1):
@@ -184,6 +196,11 @@ class Align:
 
     def _sum(self, source: Tensor, target: Tensor, same: Tensor | None) -> Tensor:
         """Return the loss of one layer, summed over what it is counted in."""
+        from torch.nn.functional import normalize
+
+        from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
+        from distxfer.measure import cka
+
         if self.loss == "infonce":
             return info_nce(source, target, self.temperature, strong=self.negatives == "strong", same=same)
         if self.loss == "l2":
@@ -194,6 +211,11 @@ class Align:
 
     def _of_tokens(self, source: Encoded, target: Encoded, weights: Sides, layers: Sequence[int]) -> Term:
         """Return the Sinkhorn divergence between the tokens of each sentence and of its translation, summed over pairs."""
+        import torch
+        from torch.nn.functional import cosine_similarity, normalize
+
+        from distxfer.interventions._losses import sinkhorn_divergence
+
         clouds = [
             sinkhorn_divergence(
                 normalize(source.hidden[layer], dim=-1), normalize(target.hidden[layer], dim=-1), weights
@@ -209,6 +231,8 @@ class Align:
 
 def projection_head(width: int, projection: int) -> nn.Module:
     """Return the map width -> width -> `projection` with a ReLU between, as in Gaschi et al. (2023)."""
+    from torch import nn
+
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
 
 
@@ -223,6 +247,8 @@ def token_weights(encoder: Encoder, batch: Batch) -> Tensor:
 
     A text of nothing but special tokens keeps them.
     """
+    import torch
+
     mask = batch.inputs["attention_mask"].bool()
     special = set(encoder.tokenizer.all_special_ids) - {encoder.tokenizer.unk_token_id}
     ids = batch.inputs["input_ids"]

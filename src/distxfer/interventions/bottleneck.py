@@ -1,13 +1,17 @@
 """Train a small non-linear adapter beside each feed-forward layer, and the head."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.encoders import Encoder
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,21 @@
 """Predict the same of a text in which some words are replaced by their translations."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
 from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
-from distxfer.encoders import Encoder
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 def _given(value: object) -> object:
@@ -48,6 +51,8 @@ class CodeSwitch:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
+
         check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
         found = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)

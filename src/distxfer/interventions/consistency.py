@@ -1,15 +1,18 @@
 """Predict the same of a translation: the source's prediction teaches the target language's."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.encoders import Encoder
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
-from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Consistency:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
+
         check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
 

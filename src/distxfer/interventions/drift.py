@@ -1,21 +1,24 @@
 """Hold the representation space near the pretrained one: a penalty on drift, layer by layer."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from distxfer.data import Batch
-from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
 from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
-from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoded, Encoder
 
 _FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts that a measure needs
 
@@ -118,6 +121,8 @@ class Drift:
 
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
         """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
+        import torch
+
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
         # Equal texts would count as evidence of each other in what is an average over independent rows.
         rows = distinct_texts(batch) if self.measure == "cka" else list(range(len(batch)))
@@ -130,6 +135,8 @@ class Drift:
 
     def _moved(self, now: Tensor, before: Tensor) -> Tensor:
         """Return how far each layer has moved: (layers,), or (layers, n) for what is said of each sentence."""
+        from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
+
         match self.measure:
             case "cka":
                 return 1 - cka(before, now)

@@ -1,8 +1,10 @@
 """Keep layers as the pretraining left them."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from distxfer.encoders import Encoder
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
@@ -14,6 +16,9 @@ from distxfer.interventions._layer_choice import (
     layer_choice,
 )
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
 """Train one factor per feature of the keys, the values and the feed-forward layers, and the head."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from peft import IA3Config
-
-from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 # What encoders call the maps to keys and values: key, k_proj, v_lin, value_proj, Wqkv, query_key_value ...
 _KEYS_AND_VALUES = re.compile(r"\.(k|v|key|value)(_\w+)?$|qkv$|query_key_value$")
@@ -29,6 +33,8 @@ class Ia3:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the factors into the encoder, which lets nothing else but adapters and the head train from then on."""
+        from peft import IA3Config
+
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         attention = [name for name in encoder.attention_modules(layers) if _KEYS_AND_VALUES.search(name)]
         _, feed_forward = encoder.feed_forward_modules(layers)

@@ -1,12 +1,12 @@
 """Hold the weights near the pretrained ones."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
 
-from distxfer.encoders import Encoder
 from distxfer.interventions._contract import LATER, Bound, Languages, Need, Step, Term
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
@@ -18,6 +18,9 @@ from distxfer.interventions._layer_choice import (
     layer_choice,
 )
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class L2SP:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the pull as a term, with a copy of the weights as they are now; no parameter is kept from training."""
+        import torch
+
         choice = layer_choice(self, encoder, distances)
         anchored = [
             (parameter, parameter.detach().clone())

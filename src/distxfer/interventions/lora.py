@@ -1,15 +1,19 @@
 """Train small low-rank adapters and the head; the pretrained weights stay as they are."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from __future__ import annotations
 
-from peft import LoraConfig
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
 from pydantic import Field
 
-from distxfer.encoders import Encoder, Layers, layer_numbers
+from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Lora:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""
+        from peft import LoraConfig
+
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         if self.dora and encoder.adapters:
             raise InputError(

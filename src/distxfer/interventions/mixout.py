@@ -1,16 +1,20 @@
 """Train with a random part of every linear map set back to its pretrained self: dropout on the change."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import dropout
 
-from distxfer.encoders import Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Mixout:
 
         Raises InputError for an encoder whose blocks have no linear maps that PyTorch knows as such.
         """
+        from torch.nn.functional import dropout
+
         names = {f"{module}.weight" for module in encoder.linear_modules(range(1, encoder.layers + 1))}
         if not names:
             raise InputError(

@@ -1,18 +1,20 @@
 """Predict the same under a little noise on the word embeddings (R3F)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from distxfer.data import Batch, Collator, Example
-from distxfer.encoders import Encoder
+from distxfer.data import Example
 from distxfer.errors import InputError
-from distxfer.interventions._consistency import check_predicts_texts, log_probabilities, predictions, task_predictions
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ class R3F:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""
+        from distxfer.interventions._consistency import (
+            check_predicts_texts,
+            log_probabilities,
+            predictions,
+            task_predictions,
+        )
+
         check_predicts_texts(encoder)
         _check(encoder)
 
@@ -49,6 +58,8 @@ class R3F:
 
 def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:
     """Return the batch with its word embeddings for its tokens, each entry with noise from U(-epsilon, epsilon)."""
+    import torch
+
     inputs = dict(batch.inputs)
     embeddings = encoder.base.get_input_embeddings()(inputs.pop("input_ids"))
     noise = torch.empty_like(embeddings).uniform_(-epsilon, epsilon)
@@ -60,6 +71,11 @@ def _check(encoder: Encoder) -> None:
 
     So it is with decoders, whose head looks for the padding among the tokens: without them it reads the padding's state.
     """
+    import torch
+    from torch import Tensor
+
+    from distxfer.data import Collator
+
     texts = [Example("short", "eng", "a"), Example("long", "eng", "a b c d e f g")]
     batch = Collator(encoder.tokenizer, 16, encoder.device)(texts)
     try:

@@ -1,17 +1,21 @@
 """Train again from where a phase began, and only the entries that it changed most: sparse fine-tuning."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from distxfer.encoders import Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Bound, Change, Languages
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Sparse:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which entries train, asked as the phase begins; no term is added."""
+        import torch
 
         def inside(names: Iterable[str]) -> list[str]:
             return [name for name in names if encoder.place(name) != "head"]

@@ -1,23 +1,22 @@
 """Predict the same of a text whose words are cut into other sub-words."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
-import torch
 from pydantic import Field
-from tokenizers import models
-from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedTokenizerFast
 
-from distxfer.data import Batch
-from distxfer.encoders import Encoder
 from distxfer.errors import InputError
-from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
+
+if TYPE_CHECKING:
+    from distxfer.data import Batch
+    from distxfer.encoders import Encoder
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte of a character that has no piece; its name is not what it spells
 
@@ -42,6 +41,8 @@ class SubwordSampling:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""
+        from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
+
         check_predicts_texts(encoder)
         splitter = splitter_of(encoder)
 
@@ -102,6 +103,9 @@ class Splitter:
 
 def splitter_of(encoder: Encoder) -> Splitter:
     """Return the splitter of an encoder's vocabulary. Raises InputError where that has no sub-words to be split."""
+    from tokenizers import models
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = encoder.tokenizer
     model = tokenizer.backend_tokenizer.model if isinstance(tokenizer, PreTrainedTokenizerFast) else None
     inside = ending = ""
@@ -131,6 +135,11 @@ def splitter_of(encoder: Encoder) -> Splitter:
 
 def _batch(batch: Batch, altered: Mapping[int, list[list[int]]], padding: int) -> Batch:
     """Return rows with their new sub-words; what else goes in with a sub-word goes in with its parts."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from distxfer.data import Batch
+
     inputs = {}
     for name, tensor in batch.inputs.items():
         rows = []

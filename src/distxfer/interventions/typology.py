@@ -1,18 +1,23 @@
 """Tell from a text's state which features its language has: a linear map onto URIEL's vectors."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from distxfer.encoders import Encoder, layer_numbers
+from distxfer.encoders import layer_numbers
 from distxfer.errors import RunError
 from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances, typological_features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distxfer.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class Typology:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the loss as a term with its linear map; no parameter is kept from training."""
+        import torch
+        from torch import nn
+
         (layer,) = layer_numbers((encoder.layers if self.layer == "last" else self.layer,), encoder.layers, "layer")
         choice = language_choice(self, languages, distances)
         vectors = {
