@@ -4,18 +4,24 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from distxfer._lists import comma_separated
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.interventions._contract import Languages
 from distxfer.languages import Distances, canonical, weights
 
-Weighting = Literal["uniform", "linear", "power", "rank", "softmax"]
-WeightingBy = Literal["sampling", "scaling"]
-
-
-LanguageList = Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
+Weighting = Annotated[
+    Literal["uniform", "linear", "power", "rank", "softmax"],
+    Field(description="how a distance becomes a language's weight"),
+]
+WeightingBy = Annotated[Literal["sampling", "scaling"], Field(description="whether the weight scales draws or losses")]
+LanguageList = Annotated[
+    tuple[str, ...] | Literal["all"],
+    BeforeValidator(comma_separated("all")),
+    Field(description="targets that are drawn"),
+]
+OtherDistance = Annotated[str, Field(description="distance, if not the recipe's: its name, or shuffled")]
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,19 @@ from distxfer.languages import Distances
 if TYPE_CHECKING:
     from distxfer.encoders import Encoder
 
-ChosenLayers = Layers | Literal["guided", "random"]
-Count = Annotated[int, Field(ge=0)]
-Measurement = Annotated[tuple[Path, ...], BeforeValidator(comma_separated())]
-Sign = Literal["positive", "negative"]
+ChosenLayers = Annotated[
+    Layers | Literal["guided", "random"],
+    Field(description="blocks by number or band; guided: by measured drift; random"),
+]
+Count = Annotated[int, Field(description="number of blocks, if guided or random", ge=0)]
+Measurement = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(comma_separated()),
+    Field(description="measurements.parquet of the runs that guide the choice"),
+]
+Sign = Annotated[
+    Literal["positive", "negative"], Field(description="sign of the correlation of drift with distance, if guided")
+]
 
 _FEWEST = 4  # languages that say anything about a correlation over languages
 _KINDS: dict[str, tuple[type | UnionType, str]] = {

@@ -13,7 +13,7 @@ from pydantic import Field
 from distxfer._lists import OptionalPath
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, RunError
-from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
 from distxfer.languages import Distances
 
@@ -59,21 +59,30 @@ class Align:
     on tokens as in Alqahtani et al. 2021; mutual nearest words as in Jalili Sabet et al. 2020.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 0.5
-    loss: Literal["infonce", "l2", "cka", "sinkhorn"] = "infonce"
-    layers: Layers = (8,)
-    unit: Literal["sentence", "word", "token"] = "sentence"
-    dictionary: OptionalPath = None
-    alignments: OptionalPath = None
-    temperature: Annotated[float, Field(gt=0)] = _TEMPERATURE
-    negatives: Literal["weak", "strong"] = "weak"
-    projection: Annotated[int, Field(ge=0)] = 0
-    stop_gradient: bool = False
+    weight: Annotated[float, Field(description="factor of the loss", ge=0)] = 0.5
+    loss: Annotated[Literal["infonce", "l2", "cka", "sinkhorn"], Field(description="loss on pairs of states")] = (
+        "infonce"
+    )
+    layers: Annotated[Layers, Field(description="blocks whose states are aligned: numbers or a band")] = (8,)
+    unit: Annotated[Literal["sentence", "word", "token"], Field(description="what is aligned")] = "sentence"
+    dictionary: Annotated[
+        OptionalPath, Field(description="folder with {language}.txt of word pairs, for unit=word")
+    ] = None
+    alignments: Annotated[
+        OptionalPath, Field(description="folder with {language}.pharaoh alignments, for unit=word")
+    ] = None
+    temperature: Annotated[float, Field(description="temperature of InfoNCE", gt=0)] = _TEMPERATURE
+    negatives: Annotated[
+        Literal["weak", "strong"],
+        Field(description="negatives of InfoNCE; strong: other sources, too"),
+    ] = "weak"
+    projection: Annotated[int, Field(description="width of a projection head before InfoNCE; 0: no head", ge=0)] = 0
+    stop_gradient: Annotated[bool, Field(description="treat the source's states as constants")] = False
     languages: LanguageList = "all"
-    batch_size: Annotated[int, Field(ge=2)] = 32
+    batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=2)] = 32
     weighting: Weighting = "linear"
     weighting_by: WeightingBy = "sampling"
-    distance: str = ""
+    distance: OtherDistance = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect, or that make no sense together."""

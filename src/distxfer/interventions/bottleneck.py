@@ -26,7 +26,7 @@ class Bottleneck:
     for adapters in sequence.
     """
 
-    r: Annotated[int, Field(ge=1)] = 48
+    r: Annotated[int, Field(description="width of the adapter", ge=1)] = 48
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
-from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -41,13 +41,13 @@ class CodeSwitch:
     has both directions of the KL; `share` and `weight` are theirs for XNLI.
     """
 
-    dictionary: Annotated[Path, BeforeValidator(_given)]
-    weight: Annotated[float, Field(ge=0)] = 5.0
-    share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    dictionary: Annotated[Path, BeforeValidator(_given), Field(description="folder with {language}.txt of word pairs")]
+    weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
+    share: Annotated[float, Field(description="share of the words that are replaced", gt=0, le=1)] = 0.3
     languages: LanguageList = "all"
     weighting: Weighting = "linear"
     weighting_by: WeightingBy = "sampling"
-    distance: str = ""
+    distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -34,14 +34,14 @@ class Consistency:
     augmentation; theirs is symmetric), on parallel text in place of the task's own.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    stop_gradient: bool = True
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 1.0
+    stop_gradient: Annotated[bool, Field(description="treat the source's prediction as a constant")] = True
+    temperature: Annotated[float, Field(description="temperature of the source's prediction", gt=0)] = 1.0
     languages: LanguageList = "all"
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=1)] = 32
     weighting: Weighting = "linear"
     weighting_by: WeightingBy = "sampling"
-    distance: str = ""
+    distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""

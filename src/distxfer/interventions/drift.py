@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from distxfer.errors import InputError
-from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
 from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
@@ -44,18 +44,21 @@ class Drift:
     Holding target text alone leaves the source free to move away from it: compare with `task` or `pairs` before you trust it.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    measure: Literal["cka", "relational", "cosine", "mse"] = "cka"
+    weight: Annotated[float, Field(description="factor of the penalty", ge=0)] = 1.0
+    measure: Annotated[Literal["cka", "relational", "cosine", "mse"], Field(description="measure of drift")] = "cka"
     layers: ChosenLayers = "all"
     count: Count = 0
     measurement: Measurement = ()
     sign: Sign = "positive"
-    text: Literal["task", "target", "pairs"] = "task"
+    text: Annotated[
+        Literal["task", "target", "pairs"],
+        Field(description="texts that are held; pairs: both sides"),
+    ] = "task"
     languages: LanguageList = "all"
-    batch_size: Annotated[int, Field(ge=4)] = 32
+    batch_size: Annotated[int, Field(description="texts or pairs per micro-batch, unless text=task", ge=4)] = 32
     weighting: Weighting = "uniform"
     weighting_by: WeightingBy = "scaling"
-    distance: str = ""
+    distance: OtherDistance = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""

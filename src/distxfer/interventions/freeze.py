@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
+from distxfer.interventions._choice import OtherDistance
 from distxfer.interventions._contract import Bound, Languages
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
@@ -38,8 +41,8 @@ class Freeze:
     count: Count = 0
     measurement: Measurement = ()
     sign: Sign = "positive"
-    distance: str = ""
-    embeddings: bool = True
+    distance: OtherDistance = ""
+    embeddings: Annotated[bool, Field(description="also freeze the embeddings")] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError
@@ -29,7 +31,7 @@ class Ia3:
     Reference: Liu et al. 2022 ((IA)^3), section 3.3, by PEFT.
     """
 
-    layers: Layers = "all"
+    layers: Annotated[Layers, Field(description="blocks with factors: numbers or a band")] = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the factors into the encoder, which lets nothing else but adapters and the head train from then on."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from distxfer.interventions._choice import OtherDistance
 from distxfer.interventions._contract import LATER, Bound, Languages, Need, Step, Term
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
@@ -35,12 +36,12 @@ class L2SP:
     Reference: L2-SP, Li et al. 2018, section 3.2; `weight` is its alpha, and its beta, for the head, is weight decay.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 0.1
+    weight: Annotated[float, Field(description="factor of the penalty", ge=0)] = 0.1
     layers: ChosenLayers = "all"
     count: Count = field(default=0, metadata=LATER)
     measurement: Measurement = field(default=(), metadata=LATER)
     sign: Sign = field(default="positive", metadata=LATER)
-    distance: str = field(default="", metadata=LATER)
+    distance: OtherDistance = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""

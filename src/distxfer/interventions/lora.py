@@ -28,11 +28,11 @@ class Lora:
     task, in turn: MAD-X, Pfeiffer et al. 2020.
     """
 
-    r: Annotated[int, Field(ge=1)] = 16
-    alpha: Annotated[int, Field(ge=1)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    dora: bool = False
-    layers: Layers = "all"
+    r: Annotated[int, Field(description="rank", ge=1)] = 16
+    alpha: Annotated[int, Field(description="scale is alpha / r", ge=1)] = 32
+    dropout: Annotated[float, Field(description="dropout before the adapter", ge=0, lt=1)] = 0.0
+    dora: Annotated[bool, Field(description="train magnitudes apart from directions (DoRA)")] = False
+    layers: Annotated[Layers, Field(description="blocks with adapters: numbers or a band")] = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""

@@ -29,7 +29,7 @@ class Mixout:
     is, which the paper's code sets to 0. `p` defaults to what its examples use; the paper tries 0.7 to 0.9 on BERT-large.
     """
 
-    p: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    p: Annotated[float, Field(description="probability of a pretrained column", gt=0, lt=1)] = 0.9
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the mixture as what training computes with; no term is added.

@@ -32,8 +32,8 @@ class R3F:
     Reference: Aghajanyan et al. 2020, Better Fine-Tuning by Reducing Representational Collapse, eq. 5: uniform noise.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    epsilon: Annotated[float, Field(gt=0)] = 1e-5
+    weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 1.0
+    epsilon: Annotated[float, Field(description="largest noise on a word embedding", gt=0)] = 1e-5
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""

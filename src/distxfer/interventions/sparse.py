@@ -29,7 +29,7 @@ class Sparse:
     about 8 % of mBERT's entries.
     """
 
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    share: Annotated[float, Field(description="share of the entries that train", gt=0, lt=1)] = 0.08
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return which entries train, asked as the phase begins; no term is added."""

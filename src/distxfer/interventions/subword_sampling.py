@@ -36,8 +36,8 @@ class SubwordSampling:
     language model (Kudo 2018) and has both directions of the KL; splits work with any vocabulary of sub-words.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 5.0
-    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
+    share: Annotated[float, Field(description="probability that a sub-word is split", gt=0, le=1)] = 0.2
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the divergence as a term; no parameter is kept from training."""

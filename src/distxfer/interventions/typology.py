@@ -10,7 +10,7 @@ from pydantic import Field
 
 from distxfer.encoders import layer_numbers
 from distxfer.errors import RunError
-from distxfer.interventions._choice import LanguageList, Weighting, WeightingBy, language_choice
+from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
 from distxfer.interventions._contract import Bound, Languages, Step, Term
 from distxfer.languages import Distances, typological_features
 
@@ -36,14 +36,18 @@ class Typology:
     released code differs: it casts u_L to row numbers, and no optimiser has its projection.
     """
 
-    weight: Annotated[float, Field(ge=0)] = 10.0
-    features: Literal["syntactic", "phonological", "inventory", "featural"] = "syntactic"
-    layer: int | Literal["last"] = "last"
+    weight: Annotated[float, Field(description="factor of the loss", ge=0)] = 10.0
+    features: Annotated[
+        Literal["syntactic", "phonological", "inventory", "featural"], Field(description="URIEL features")
+    ] = "syntactic"
+    layer: Annotated[
+        int | Literal["last"], Field(description="block whose pooled state predicts: a number, or last")
+    ] = "last"
     languages: LanguageList = "all"
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(description="target texts per micro-batch", ge=1)] = 32
     weighting: Weighting = "uniform"
     weighting_by: WeightingBy = "sampling"
-    distance: str = ""
+    distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
         """Return the loss as a term with its linear map; no parameter is kept from training."""
