@@ -44,7 +44,7 @@ def main() -> None:
             (folder / "failed.json").unlink(missing_ok=True)
             tell("done", said)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. The same command goes on from the last checkpoint.\n")
+        sys.stderr.write("Interrupted. The same command resumes from the last checkpoint.\n")
         tell("interrupted", said)
         sys.exit(130)
 

@@ -34,7 +34,7 @@ def test_a_fault_is_one_line_with_its_place(monkeypatch, capsys):
     assert said.count("\n") == 1
     assert said.startswith("Error: IndexError: list index out of range (")
     assert said.endswith(
-        f"This is a fault of distxfer {__version__}. Please report it with this line and what the same command prints with"
+        f"This is a bug in distxfer {__version__}. Please report this line and the output of the same command with"
         " `--debug`.\n"
     )
     monkeypatch.setattr(sys, "argv", ["distxfer", "ls", "--debug"])

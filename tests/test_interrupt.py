@@ -73,7 +73,7 @@ def test_a_stopped_run_resumes(number, cli, tiny_settings, tmp_path, uninterrupt
     assert "Traceback" not in err
     if number is signal.SIGINT:
         assert code == 130
-        assert err.splitlines()[-1] == "Interrupted. The same command goes on from the last checkpoint."
+        assert err.splitlines()[-1] == "Interrupted. The same command resumes from the last checkpoint."
     else:
         assert code == -signal.SIGKILL
     assert not (folder / "result.json").exists()

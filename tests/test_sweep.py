@@ -154,7 +154,7 @@ def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake):
         process.kill()
         signal.signal(signal.SIGINT, started)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == "Interrupted. The same command goes on from the last checkpoint."
+    assert err.splitlines()[-1] == "Interrupted. The same command resumes from the last checkpoint."
     assert "Traceback" not in err
     assert sorted(fake.seeds("interrupted")) == ["1", "2"]
     assert fake.seeds("done") == ["0"]

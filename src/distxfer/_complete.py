@@ -1,4 +1,4 @@
-"""What the shell is offered: recipe names, keys and languages, read from files alone so that it is instant."""
+"""Shell completion of recipe names, keys and languages, from files alone so that it is instant."""
 
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -9,18 +9,18 @@ import typer
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Return the recipes whose name starts like this."""
+    """Return the names of recipes that start with `incomplete`."""
     return sorted(name for name in _recipes() if name.startswith(incomplete))
 
 
 def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return `recipe=NAME`, keys with their `=`, or languages, whichever continues what is typed."""
+    """Return the `recipe=NAME`, `KEY=` or languages that complete the word."""
     start = _split_off(ctx.params.get("overrides") or (), incomplete)
     return [word.removeprefix(start) for word in _words(start + incomplete)]
 
 
 def _split_off(words: Sequence[str], incomplete: str) -> str:
-    """Return the `KEY=` in front of what is typed, where the shell took it for words of its own; empty elsewhere.
+    """Return the `KEY=` before the incomplete word where the shell has split it off, else an empty text.
 
     Bash splits at `=`, so that `recipe=dr` arrives as `recipe`, `=`, `dr`; of a `recipe=` at the end, click drops the
     `=`. Zsh and fish leave the word whole.
@@ -32,18 +32,21 @@ def _split_off(words: Sequence[str], incomplete: str) -> str:
 
 
 def _words(incomplete: str) -> list[str]:
-    """Return the whole words that start like this."""
+    """Return the whole words that start with `incomplete`."""
     key, separator, value = incomplete.partition("=")
     if not separator:
-        return [word for word in ["recipe=", *sorted({f"{key}=" for key in _keys()})] if word.startswith(incomplete)]
+        return [
+            word for word in ["recipe=", *sorted({f"{key}=" for key in recipe_keys()})] if word.startswith(incomplete)
+        ]
     if key == "recipe":
         return [f"recipe={name}" for name in complete_recipe(value)]
     if key in ("task.source", "task.targets"):
         from distxfer.data import task_languages
 
-        *said, last = value.split(",")
-        start = "".join(f"{one}," for one in said)
-        return [f"{key}={start}{one}" for one in task_languages("emoji") if one.startswith(last) and one not in said]
+        *chosen, last = value.split(",")
+        start = "".join(f"{language}," for language in chosen)
+        matches = [language for language in task_languages("emoji") if language.startswith(last)]
+        return [f"{key}={start}{language}" for language in matches if language not in chosen]
     return []
 
 
@@ -53,13 +56,14 @@ def _recipes() -> dict[str, Path]:
     return recipe_files()
 
 
-def _keys() -> Iterator[str]:
+def recipe_keys() -> Iterator[str]:
+    """Yield the keys of the defaults and of all recipes that can be named."""
     from distxfer.config.files import defaults_file
 
     for path in (defaults_file(), *_recipes().values()):
         try:
             yield from _flat(tomllib.loads(path.read_text(encoding="utf-8-sig")), "")
-        except (OSError, ValueError, RecursionError):  # a recipe that is no TOML: `show` says so, the shell must not
+        except (OSError, ValueError, RecursionError):  # not TOML: `show` reports it, completion must not
             continue
 
 

@@ -1,10 +1,11 @@
-"""The command line: its verbs, and how they end.
+"""The command line: its verbs and exit codes.
 
-Tables go to stdout, progress and notices to stderr. Exit 0: done; 2: the input is wrong, in one clear message; 130:
-interrupted, and the same command goes on; 1: anything else. What needs torch is imported inside the verbs.
+Tables go to stdout, progress and notices to stderr. Exit code 0: success; 2: invalid input, with one message; 130:
+interrupted, and the same command resumes; 1: any other failure. Verbs import what needs torch when they run.
 """
 
 import functools
+import inspect
 import io
 import os
 import re
@@ -23,6 +24,7 @@ from distxfer._console import STDOUT, say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
 from distxfer.cli._new_language import new_language
+from distxfer.cli._options import SettingsCommand
 from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
@@ -40,14 +42,14 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line, with `--debug` anywhere in it; whatever no verb has a message for becomes one line."""
+    """Run the command line; `--debug` may stand anywhere. An error that no verb handles becomes one line."""
     _open_streams()
     try:
         app([word for word in sys.argv[1:] if word != _DEBUG])
-    except KeyboardInterrupt:  # while the words are read, or something is imported
+    except KeyboardInterrupt:  # while the command line is parsed, or modules are imported
         say("Interrupted.")
         raise SystemExit(130) from None
-    except Exception as error:  # the edge: what arrives here is a fault of distxfer
+    except Exception as error:  # an error that nothing handles is a bug
         if _DEBUG in sys.argv[1:]:
             raise
         say(_fault(error))
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Make every text printable in any encoding, and give a closed stream a place to write to."""
+    """Make all text printable in any encoding, and replace closed streams by the null device."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115  as long as the process
@@ -67,34 +69,34 @@ def _open_streams() -> None:
 
 
 def _close_stdout() -> None:
-    """Write what is still in the buffer of stdout; what cannot take it is said here, and not by the interpreter."""
+    """Flush stdout; report a failure here, before the interpreter does."""
     try:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # the reader of a pipe has what it wants
+        if not isinstance(error, BrokenPipeError):  # the reader of the pipe has closed it
             error.filename = STDOUT
             say(f"Error: {unreadable(error)[0]}")
         raise SystemExit(1) from None
 
 
 def _fault(error: Exception) -> str:
-    """Return one line on an error that nothing foresaw: what it is, where, and how to report it."""
+    """Return one line about an unexpected error: type, message, place, and how to report it."""
     package = str(Path(__file__).parents[1])
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename.startswith(package) and Path(frame.filename) != Path(__file__)]
-    last = (own or list(frames))[-1]
-    place = f"{Path(last.filename).relative_to(package) if own else last.filename}:{last.lineno}"
-    said = (str(error).splitlines() or [""])[0][:300]
+    ours = [frame for frame in frames if frame.filename.startswith(package) and Path(frame.filename) != Path(__file__)]
+    last = (ours or list(frames))[-1]
+    place = f"{Path(last.filename).relative_to(package) if ours else last.filename}:{last.lineno}"
+    message = (str(error).splitlines() or [""])[0][:300]
     return brief(
-        f"Error: {type(error).__name__}{': ' * bool(said)}{said} ({place}). This is a fault of distxfer {__version__}. Please"
-        " report it with this line and what the same command prints with `--debug`."
+        f"Error: {type(error).__name__}{': ' * bool(message)}{message} ({place}). This is a bug in distxfer {__version__}. Please"
+        " report this line and the output of the same command with `--debug`."
     )
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let what ends a job (a batch system's SIGTERM, a closed terminal) stop a verb as Ctrl-C does."""
+    """Treat SIGTERM (of a batch system) and SIGHUP (of a closed terminal) like Ctrl-C."""
     numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, signal.default_int_handler)
@@ -106,7 +108,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
-    """Return the verb as a command: bad input and broken guards become one message, Ctrl-C a resumable stop."""
+    """Return the verb as a command: errors become one message and an exit code, Ctrl-C a resumable stop."""
 
     @functools.wraps(verb)  # keeps the signature, which typer reads
     def guarded(*arguments: Any, **options: Any) -> None:
@@ -134,14 +136,14 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
             say(f"Error: {brief(out_of_memory(error))}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            say("Interrupted. The same command goes on from the last checkpoint.")
+            say("Interrupted. The same command resumes from the last checkpoint.")
             raise typer.Exit(130) from None
 
     return guarded
 
 
 def _check_text(values: Iterable[object]) -> None:
-    """Raise InputError for a word of the command line that is no text, or holds NUL, which no name may."""
+    """Raise InputError for a word of the command line that is not text or contains NUL."""
     for value in values:
         if isinstance(value, list | tuple):
             _check_text(value)
@@ -152,8 +154,8 @@ def _check_text(values: Iterable[object]) -> None:
             )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         write(f"distxfer {__version__}\n")
         raise typer.Exit
 
@@ -164,11 +166,15 @@ def _options(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
     debug: Annotated[
-        bool, typer.Option(_DEBUG, help="Show the traceback of an unexpected error; may stand after the verb, too.")
+        bool, typer.Option(_DEBUG, help="Show the traceback of an unexpected error; works after the verb, too.")
     ] = False,
 ) -> None:
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""
 
 
 for _verb in (ls, show, cp, validate, train, measure, sweep, compare, report, publish, language, new_language, env):
-    app.command(name=_verb.__name__.replace("_", "-"))(_guarded(_verb))
+    _takes_settings = bool({"overrides", "axes"} & {*inspect.signature(_verb).parameters})
+    app.command(
+        name=_verb.__name__.replace("_", "-"),
+        cls=SettingsCommand if _takes_settings else None,
+    )(_guarded(_verb))

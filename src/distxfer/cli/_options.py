@@ -1,50 +1,116 @@
-"""What verbs share: options, and how a recipe is read from the words of the command line and tables are shown."""
+"""What verbs share: options, the recipe that the words of the command line name, and the output of tables."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from distxfer._complete import complete_override
+from distxfer._complete import complete_override, recipe_keys
 from distxfer._console import width, write, write_json
 from distxfer.errors import InputError, listed
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        help="recipe=NAME and KEY=VALUE overrides, such as seed=1 task.targets=jpn,kor intervention.drift.weight=0.5",
+        help="A recipe, and KEY=VALUE settings that override it: recipe=drift_reg seed=1 task.targets=jpn,kor",
         metavar="recipe=NAME [KEY=VALUE]...",
         autocompletion=complete_override,
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON in place of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show all columns, in several parts if they do not fit.")
 ]
 Results = Annotated[
     Path,
     typer.Option(
-        "--results", envvar="DISTXFER_RESULTS", help="Where results are kept.", file_okay=True, show_default=True
+        "--results", envvar="DISTXFER_RESULTS", help="The folder of results.", file_okay=True, show_default=True
     ),
 ]
 RESULTS = Path("results")
 
 
-def recipe_of(overrides: list[str] | None) -> Any:
-    """Return the recipe that the words of the command line mean; `recipe=NAME` may stand anywhere among them."""
-    from distxfer.config.files import recipe_files
-    from distxfer.config.recipe import load_recipe
+# The keys that people change first, each with an example; `--help` shows them.
+KEY_EXAMPLES = {
+    "seed=1": "random seed",
+    "model=xlm-roberta-base": "encoder: a folder, or a name on the hub",
+    "task=FOLDER": "your data: FOLDER/{language}/train.csv ...",
+    "task.columns.text=sentence": "the column with the text; likewise .label",
+    "task.source=eng": "language with training labels",
+    "task.targets=jpn,kor": "languages to transfer to",
+    "phase.finetune.epochs=3": "likewise .batch_size=8 .learning_rate=1e-5",
+    "intervention.drift.weight=0.5": "a key of an intervention of the recipe",
+}
+_KEYS_HELP = """
+ Settings, for example:
+{}
+ All keys, with meaning and default: distxfer ls keys
+ All values of a recipe: distxfer show recipe=NAME
+""".format("\n".join(f"   {example:<31}{meaning}" for example, meaning in KEY_EXAMPLES.items()))
 
-    words = overrides or []
-    names = [
-        word.split("=", 1)[1].strip() for word in words if word.split("=", 1)[0].strip() == "recipe" and "=" in word
+
+class SettingsCommand(TyperCommand):
+    """A command with KEY=VALUE settings, which also takes them as options: `--seed 1`, `--recipe=plain`, `--lr 1e-5`."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, then the keys that people change first."""
+        super().format_help(ctx, formatter)
+        typer.echo(_KEYS_HELP)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line, `--KEY VALUE` as `KEY=VALUE` unless KEY is an option of the verb."""
+        options = {option for parameter in self.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        return super().parse_args(ctx, list(_settings(args, {*options, *ctx.help_option_names})))
+
+
+def _settings(words: Iterable[str], options: Collection[str]) -> Iterator[str]:
+    remaining = iter(words)
+    for word in remaining:
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if option in options or not option.startswith("--") or not _is_setting(name):
+            yield word
+        elif equals:
+            yield f"{name}={value}"
+        elif (value := next(remaining, "--")).startswith("--"):
+            yield from (word, value) if value != "--" else (word,)
+        else:
+            yield f"{name}={value}"
+
+
+def _is_setting(name: str) -> bool:
+    """Return whether a word names the recipe, one of its tables or keys, or a key without its table."""
+    from distxfer.config.short_names import is_short_name
+
+    keys = {*recipe_keys()}
+    return (
+        name == "recipe" or any(key.startswith(f"{name}.") for key in keys) or name in keys or is_short_name(name, keys)
+    )
+
+
+def recipe_of(overrides: list[str] | None) -> Any:
+    """Return the recipe that the words of the command line name, as `recipe=NAME` anywhere or as a word without `=`.
+
+    The name is looked up before anything heavy is imported. Raises InputError unless there is exactly one.
+    """
+    from distxfer.config.files import recipe_files, recipe_path
+
+    words = [(word, *(part.strip() for part in word.partition("="))) for word in overrides or []]
+    names = [value for _, key, _, value in words if key == "recipe"] or [
+        key for _, key, equals, _ in words if not equals
     ]
     if len(names) != 1 or not names[0]:
-        said = "no recipe" if not names or not names[0] else f"{len(names)} recipes ({listed(names)})"
-        raise InputError(f"The command names {said}; expected one `recipe=NAME`. Recipes: {listed(recipe_files())}.")
-    return load_recipe(names[0], [word for word in words if word.split("=", 1)[0].strip() != "recipe"])
+        count = "no recipe" if not names or not names[0] else f"{len(names)} recipes ({listed(names)})"
+        raise InputError(f"The command names {count}; expected one `recipe=NAME`. Recipes: {listed(recipe_files())}.")
+    recipe_path(names[0])
+    from distxfer.config.recipe import load_recipe
+
+    return load_recipe(
+        names[0], [word for word, key, equals, _ in words if key != "recipe" and (equals or key != names[0])]
+    )
 
 
 def show_tables(

@@ -9,40 +9,45 @@ from typing import Annotated, Any
 import typer
 
 from distxfer._complete import complete_recipe
-from distxfer._console import is_main, notice, progress, width, write, write_facts, write_json
-from distxfer.cli._options import RESULTS, AsJson, Overrides, Results, recipe_of
+from distxfer._console import is_main, notice, progress, write, write_facts, write_json
+from distxfer.cli._options import RESULTS, AsJson, Overrides, Results, Verbose, recipe_of, show_tables, write_tables
 from distxfer.errors import InputError, did_you_mean
 
-_KINDS = ("recipes", "tasks", "parallel", "interventions", "distances", "languages", "models", "runs")
+_KINDS = ("recipes", "tasks", "parallel", "interventions", "keys", "distances", "languages", "models", "runs")
 
 
 def ls(
     kind: Annotated[str | None, typer.Argument(help=", ".join(_KINDS), autocompletion=lambda: list(_KINDS))] = None,
-    name: Annotated[str | None, typer.Argument(help="A task or a parallel corpus, to know all of it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A task or corpus, for all its details; or a table of keys.")
+    ] = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
-    """List recipes, tasks, parallel text, interventions, distances, languages, models or runs."""
-    from distxfer.reports import facts, listing
+    """List recipes, tasks, parallel text, interventions, keys of recipes, distances, languages, models or runs."""
+    from distxfer.reports import facts, key_listing, listing
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"`{kind}` cannot be listed.{did_you_mean(kind, _KINDS)} Choose from: {', '.join(_KINDS)}.")
-    if kind is not None and name is not None:
-        said = facts(kind, name)
-        lists = {key: " ".join(value) for key, value in said.items() if isinstance(value, list | tuple)}
-        write_facts(said if as_json else {**said, **lists}, as_json)
-        return
-    kinds = [kind] if kind else [one for one in _KINDS if one != "languages"]
-    tables = {one: listing(one, results, short=kind is None) for one in kinds}
-    if as_json:
-        write_json({one: table.records() for one, table in tables.items()} if kind is None else tables[kind].records())
+    if kind == "keys":
+        keys = key_listing(name or "")
+        show_tables(as_json, keys.records, lambda: [keys], verbose)
+    elif kind is not None and name is not None:
+        details = facts(kind, name)
+        lists = {key: " ".join(value) for key, value in details.items() if isinstance(value, list | tuple)}
+        write_facts(details if as_json else {**details, **lists}, as_json)
+    elif kind is not None:
+        table = listing(kind, results)
+        show_tables(as_json, table.records, lambda: [table], verbose)
     else:
-        for table in tables.values():
-            write(table.text(width()))
+        tables = {name: listing(name, results, short=True) for name in _KINDS if name not in ("languages", "keys")}
+        records = {name: table.records() for name, table in tables.items()}
+        show_tables(as_json, lambda: records, tables.values, verbose)
 
 
 def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Print a recipe with every value, and where each came from."""
+    """Print a recipe with every value and its origin."""
     from distxfer.reports import settings_text
 
     recipe = recipe_of(overrides)
@@ -52,19 +57,20 @@ def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
         return functools.reduce(lambda table, part: table[part], key.split("."), resolved)
 
     values = {
-        key: (value(key), one.origin) for key, one in sorted(recipe.values.items(), key=lambda item: _place(item[0]))
+        key: (value(key), setting.origin)
+        for key, setting in sorted(recipe.values.items(), key=lambda item: _place(item[0]))
     }
     if as_json:
-        write_json([{"key": key, "value": one, "origin": origin} for key, (one, origin) in values.items()])
+        write_json([{"key": key, "value": setting, "origin": origin} for key, (setting, origin) in values.items()])
     else:
         write(settings_text(values))
 
 
 def cp(
     recipe: Annotated[str, typer.Argument(help="The recipe to copy.", autocompletion=complete_recipe)],
-    file: Annotated[Path, typer.Argument(help="Where to, a .toml file that does not exist yet.")],
+    file: Annotated[Path, typer.Argument(help="The new file, which ends in .toml.")],
 ) -> None:
-    """Copy a recipe's file, to change it: `distxfer cp drift_reg mine.toml`, then `distxfer train recipe=mine.toml`."""
+    """Copy a recipe to a file that you can edit: `cp drift_reg mine.toml`, then `train recipe=mine.toml`."""
     from distxfer.config.files import recipe_path
 
     source = recipe_path(recipe)
@@ -80,7 +86,7 @@ def cp(
 
 
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check a recipe in every way that needs no training: keys, languages, data, encoder, layers."""
+    """Check a recipe without training: keys, languages, data, encoder, layers."""
     from distxfer.results.corpus import corpus_text
     from distxfer.runs.run import validate as check
 
@@ -98,23 +104,25 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         "valid": True,
     }
     if as_json:
-        facts["data_issues"] = [dataclasses.asdict(one) for one in prepared.issues]
+        facts["data_issues"] = [dataclasses.asdict(issue) for issue in prepared.issues]
     write_facts(facts, as_json)
 
 
 def train(
     overrides: Overrides = None,
     results: Results = RESULTS,
-    again: Annotated[bool, typer.Option("--again", help="Run even if the result exists; it is replaced.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run even if a result exists, and replace it.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print steps, parameters, tokens, disk and time.")
+        bool, typer.Option("--dry-run", help="Only estimate steps, parameters, tokens, disk and time.")
     ] = False,
     log_with: Annotated[
-        list[str] | None, typer.Option("--log-with", help="A tracker of Accelerate: tensorboard, wandb, trackio ...")
+        list[str] | None,
+        typer.Option("--log-with", help="A tracker of Accelerate, such as tensorboard, wandb or trackio."),
     ] = None,
     as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Fine-tune with a recipe, score every language, measure, and leave one complete result."""
+    """Fine-tune with a recipe, score every language, and measure drift and alignment."""
     from distxfer.sweeps.engines import end_with_parent
 
     end_with_parent()
@@ -133,12 +141,12 @@ def train(
         return
     from distxfer.reports import run_table
 
-    write(run_table(result).text(width()))
+    write_tables([run_table(result)], verbose)
     write(f"Result: {result.folder}\n")
 
 
 def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
-    """Print versions, the device, and the folders that are used."""
+    """Print versions, the device and the folders in use."""
     import torch
 
     from distxfer._cache import cache_folder
@@ -152,26 +160,26 @@ def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
 def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
     from distxfer.runs.run import outlook
 
-    found = outlook(recipe, results)
-    for note in found.notes:
+    estimate = outlook(recipe, results)
+    for note in estimate.notes:
         notice(note)
     facts: dict[str, Any] = {
-        "folder": str(found.folder),
-        "done already": found.done,
-        "parallel text": found.parallel,
+        "folder": str(estimate.folder),
+        "done already": estimate.done,
+        "parallel text": estimate.parallel,
     }
-    for plan in found.plans:
+    for plan in estimate.plans:
         facts[f"{plan.phase}: steps"] = plan.steps
         facts[f"{plan.phase}: parameters that train"] = plan.trainable_parameters
         facts[f"{plan.phase}: parameters"] = plan.parameters
     facts |= {
-        "task tokens": found.tokens,
-        "disk (MB)": round(found.megabytes),
-        "time here (seconds, estimated)": round(found.training_seconds + found.measuring_seconds),
-        "estimated from": found.basis,
+        "task tokens": estimate.tokens,
+        "disk (MB)": round(estimate.megabytes),
+        "time here (seconds, estimated)": round(estimate.training_seconds + estimate.measuring_seconds),
+        "estimated from": estimate.basis,
     }
     if as_json:
-        facts["data_issues"] = [dataclasses.asdict(one) for one in found.issues]
+        facts["data_issues"] = [dataclasses.asdict(issue) for issue in estimate.issues]
     write_facts(facts, as_json)
 
 

@@ -13,9 +13,16 @@ from distxfer._lists import comma_separated
 from distxfer.config.dotted import flatten, nest
 from distxfer.config.families import family_of, own_pooling
 from distxfer.config.files import defaults_file, families_file, recipe_name, recipe_path
+from distxfer.config.short_names import full_keys
 from distxfer.data import Data, parallel_names
 from distxfer.errors import InputError, did_you_mean, listed
-from distxfer.interventions import Intervention, complaint, intervention_names, make_intervention
+from distxfer.interventions import (
+    Intervention,
+    complaint,
+    intervention_class,
+    intervention_names,
+    make_intervention,
+)
 from distxfer.measure import SimilarityName
 from distxfer.training import Diagnostics, Phase
 
@@ -94,7 +101,9 @@ class MeasureSettings(BaseModel):
     similarity: Annotated[tuple[SimilarityName, ...], BeforeValidator(comma_separated())] = ()
 
 
-class _Sections(BaseModel):
+class Sections(BaseModel):
+    """A whole recipe but its interventions."""
+
     model_config = _STRICT
     seed: Annotated[int, Field(ge=0)]
     phases: Annotated[tuple[str, ...], BeforeValidator(comma_separated())]
@@ -111,7 +120,7 @@ class _Sections(BaseModel):
 _NAMED = ("model", "task", "distance", "parallel")
 _UNION = ("tuple[", "literal[", "constrained-")
 _SETTINGS = ("model", "task", "distance", "parallel", "diagnostics", "measure")
-_SECTIONS = (*_Sections.model_fields, "intervention")
+_SECTIONS = (*Sections.model_fields, "intervention")
 
 
 @dataclass(frozen=True)
@@ -239,7 +248,7 @@ def _validated(name: str, values: dict[str, Value], wrong: list[str]) -> Recipe:
     nested, complaints = nest({key: one.value for key, one in values.items() if key not in ("phase", "intervention")})
     wrong += complaints
     tables = nested.pop("intervention", {})
-    sections, complaints = _sections(nested)
+    sections, complaints = _sections(nested, values, tables)
     wrong += complaints
     if sections is not None and sections.parallel.name == _AUTO:
         sections, own = _own_corpus(sections, values["parallel.name"].origin)
@@ -293,18 +302,22 @@ def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> di
     }
 
 
-def _sections(nested: dict[str, Any]) -> tuple[_Sections | None, list[str]]:
+def _sections(
+    nested: dict[str, Any], values: Mapping[str, Value], tables: Mapping[str, Any]
+) -> tuple[Sections | None, list[str]]:
     try:
-        return _Sections.model_validate(nested), []
+        return Sections.model_validate(nested), []
     except ValidationError as error:
         groups: dict[tuple[str, ...], list[Any]] = {}
         for one in error.errors():  # a whole number is a place in a list; the rest names the members of a union
             place = (part for part in one["loc"] if isinstance(part, str) and not part.startswith(_UNION))
             groups.setdefault(tuple(place), []).append(one)
-        return None, [_complaint(place, group) for place, group in groups.items()]
+        return None, [
+            _short_name_complaint(place, values, tables) or _complaint(place, group) for place, group in groups.items()
+        ]
 
 
-def _own_corpus(sections: _Sections, origin: str) -> tuple[_Sections, dict[str, Value]]:
+def _own_corpus(sections: Sections, origin: str) -> tuple[Sections, dict[str, Value]]:
     """Return the sections with the task's own parallel text in place of `auto`, and the values that this sets.
 
     A task's own corpus is the built-in one of its name, if it needs nothing from the hub; where a copy of it lies, the task
@@ -332,12 +345,33 @@ def _complaint(place: Sequence[str], errors: Sequence[Any]) -> str:
     return f"`{key}` {complaint(errors)}"
 
 
+def _short_name_complaint(place: Sequence[str], values: Mapping[str, Value], tables: Mapping[str, Any]) -> str:
+    """Return the complaint about a key without its table, with the full keys that it may stand for; else an empty text."""
+    if len(place) != 1 or place[0] not in values:
+        return ""
+    keys = [*values, *(key for label, table in tables.items() for key in _intervention_keys(label, table))]
+    full = [f"`{key}={_shown(values[place[0]].value)}`" for key in full_keys(place[0], dict.fromkeys(keys))]
+    if not full:
+        return ""
+    return f"`{place[0]}` is no key by itself. Write {'one of: ' * (len(full) > 1)}{listed(full)}."
+
+
+def _intervention_keys(label: str, table: Any) -> list[str]:
+    kind = str(table.get("kind", label)) if isinstance(table, dict) else label
+    names = fields(cast(Any, intervention_class(kind))) if kind in intervention_names() else ()
+    return [f"intervention.{label}.{field.name}" for field in names]
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _known_keys(place: Sequence[str]) -> tuple[str, ...]:
     if not place:
         return _SECTIONS
     if place[0] == "phase":
         return tuple(Phase.model_fields)
-    section = _Sections.model_fields[place[0]].annotation
+    section = Sections.model_fields[place[0]].annotation
     return tuple(cast(type[BaseModel], section).model_fields)
 
 
@@ -368,7 +402,7 @@ def _defaults_of(label: str, kind: str, made: Intervention, values: Mapping[str,
     }
 
 
-def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: Mapping[str, Any]) -> list[str]:
+def _phase_complaints(sections: Sections, values: Mapping[str, Value], tables: Mapping[str, Any]) -> list[str]:
     wrong = []
     if not sections.phases:
         wrong.append("`phases` is empty, but a run has at least one phase. Say `phases=finetune`.")
@@ -403,7 +437,7 @@ def _phase_complaints(sections: _Sections, values: Mapping[str, Value], tables: 
     ]
 
 
-def _history_complaints(name: str, sections: _Sections) -> list[str]:
+def _history_complaints(name: str, sections: Sections) -> list[str]:
     """Return what is wrong with the earlier phases and epochs that a phase refers to."""
     phase, wrong = sections.phase[name], []
     if name not in sections.phases:

@@ -67,6 +67,41 @@ def listing(kind: str, results: Path, *, short: bool = False) -> Table:
     return Table(columns=("name", "what it is"), rows=list(rows[kind]().items()), title=kind)
 
 
+def key_listing(table: str) -> Table:
+    """Return the keys of recipes, with type, default and meaning: all, or those of a table such as `phase` or `task`.
+
+    Raises InputError for a table that has no keys.
+    """
+    from distxfer.config.keys import recipe_keys
+
+    keys = list(recipe_keys())
+    chosen = [key for key in keys if not table or f"{key.name}.".startswith(f"{table}.")]
+    if not chosen:
+        parts = [key.name.split(".") for key in keys]
+        tables = {".".join(part[:depth]): None for part in parts for depth in range(1, len(part) + 1)}
+        raise InputError(
+            f"`{table}` is no key or table of keys.{did_you_mean(table, tables)} `distxfer ls keys` lists all."
+        )
+    rows = [(key.name, f"{key.meaning or '–'} ({key.type}; {_default(key.default)})") for key in chosen]
+    return _Data(
+        columns=("key", "what it is"),
+        rows=rows,
+        title="keys",
+        notes=("Keys of an intervention apply if the recipe has it. Every phase has the keys of `phase.finetune`.",),
+        entries=tuple(asdict(key) for key in chosen),
+    )
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "no default"
+    return (
+        f"default {setting_text(tuple(value) if isinstance(value, list) else value)}"
+        if value not in ("", [], {}, ())
+        else "default none"
+    )
+
+
 def facts(kind: str, name: str) -> dict[str, Any]:
     """Return the details of a task or a parallel corpus; raises InputError for one that is not listed."""
     if kind not in _NAMES:
