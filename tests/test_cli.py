@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 
 from distxfer import __version__, load_recipe
+from distxfer.cli._options import KEY_EXAMPLES
 from distxfer.config.files import recipe_files, recipe_path
 from distxfer.data import parallel_names, task_names
 from distxfer.interventions import intervention_names
@@ -71,6 +72,23 @@ print(json.dumps(found))
     assert len(found) == len(VERBS) + 5
 
 
+def test_recipes_are_looked_up_listed_and_checked_without_torch():
+    code = """
+import sys
+from typer.testing import CliRunner
+from distxfer.cli import app
+for words, exit_code in (
+    (["train", "recipe=plian"], 2), (["ls"], 0), (["ls", "keys"], 0), (["show", "recipe=word_align"], 0),
+    (["train", "recipe=lora", "intervention.lora.rank=4"], 2),
+):
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == exit_code, (words, shown.stderr)
+    assert not {"torch", "transformers", "peft"} & set(sys.modules), words
+"""
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_program_is_a_module_too(tmp_path):
     done = python("-m", "distxfer", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"distxfer {__version__}\n", "")
@@ -111,6 +129,37 @@ def test_show_is_toml_with_origins_that_loads_again(cli):
     assert {**tomllib.loads(shown.stdout), "name": "drift_reg"} == resolved
     Path("drift_reg.toml").write_text(shown.stdout)
     assert load_recipe("drift_reg.toml").resolved() == resolved
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["drift_reg", "seed=2", "phase.finetune.epochs=3"],
+        ["--recipe", "drift_reg", "--seed", "2", "--phase.finetune.epochs=3"],
+        ["--recipe=drift_reg", "seed = 2", "--phase.finetune.epochs", "3", "--json"],
+    ],
+)
+def test_settings_may_be_written_as_words_or_options(cli, words):
+    options = [word for word in words if word == "--json"]
+    expected = cli("show", "recipe=drift_reg", "seed=2", "phase.finetune.epochs=3", *options)
+    shown = cli("show", *words)
+    assert (shown.exit_code, shown.stdout) == (0, expected.stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["epochs=3"], "`epochs` is no key by itself. Write `phase.finetune.epochs=3`."),
+        (["--lr", "1e-5", "phases=adapt,finetune"], "`lr` is no key by itself. Write one of:"
+         " `phase.adapt.learning_rate=1e-5`, `phase.finetune.learning_rate=1e-5`."),
+        (["--batch-size=8"], "`batch_size` is no key by itself. Write one of: `phase.finetune.batch_size=8`,"
+         " `intervention.drift.batch_size=8`."),
+        (["sign=negative"], "`sign` is no key by itself. Write `intervention.drift.sign=negative`."),
+    ],
+)  # fmt: skip
+def test_a_key_without_its_table_is_answered_with_the_full_key(cli, words, expected):
+    shown = cli("show", "drift_reg", *words)
+    assert (shown.exit_code, shown.stderr) == (2, f"Error: The recipe `drift_reg` has 1 mistake:\n  {expected}\n")
 
 
 def test_show_as_json(cli):
@@ -195,6 +244,35 @@ def test_ls_of_a_kind(cli, kind):
     shown = cli("ls", kind)
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert all(row["name"] in shown.stdout and row["what it is"] in shown.stdout for row in rows)
+
+
+def test_ls_of_keys_has_every_key_with_its_meaning(cli):
+    rows = {row["name"]: row for row in json.loads(cli("ls", "keys", "--json").stdout)}
+    assert all(row["meaning"] and row["type"] for row in rows.values())
+    recipes = [
+        load_recipe(name) for name in recipe_files() if name not in ("freeze_guided", "word_align", "code_switch")
+    ]
+    for recipe in recipes:
+        for key in recipe.values:
+            section, label, leaf = (*key.split(".", 2), "", "")[:3]
+            if section == "phase":
+                key = f"phase.finetune.{leaf}"
+            elif section == "intervention":
+                key = f"intervention.{recipe.values[f'intervention.{label}.kind'].value}.{leaf}"
+            assert key in rows or key.endswith(".kind"), key
+    lora = json.loads(cli("ls", "keys", "intervention.lora", "--json").stdout)
+    assert lora[0] == {"name": "intervention.lora.r", "type": "whole number", "default": 16, "meaning": "rank"}
+    assert "rank (whole number; default 16)" in cli("ls", "keys", "intervention.lora").stdout
+    wrong = cli("ls", "keys", "phse")
+    assert (wrong.exit_code, wrong.stderr) == (
+        2, "Error: `phse` is no key or table of keys. Did you mean `phase`? `distxfer ls keys` lists all.\n",
+    )  # fmt: skip
+
+
+def test_the_examples_of_help_are_settings_of_recipes(cli, task_folder):
+    assert all(example in cli("train", "--help").stdout for example in KEY_EXAMPLES)
+    words = [example.replace("FOLDER", str(task_folder)) for example in KEY_EXAMPLES]
+    assert load_recipe("drift_reg", words).task.columns == {"text": "sentence"}
 
 
 def test_ls_of_languages(cli):

@@ -136,11 +136,12 @@ class Table:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of a table on a terminal: its cells as text, and the least and the greatest width that it can use."""
+    """A column of a table on a terminal: its cells as text, its longest word, and the least and greatest width that suit it."""
 
     name: str
     cells: tuple[str, ...]
     is_number: bool
+    word: int
     least: int
     greatest: int
 
@@ -150,12 +151,11 @@ class _Column:
 
         cells = tuple(map(shown, values))
         body = max(map(cell_len, cells), default=0)
-        words = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
-        heading = max(map(cell_len, name.split()), default=0)
+        word = max((cell_len(word) for text in (name, *cells) for word in text.split()), default=0)
         is_number = any(isinstance(value, int | float) for value in values)
-        least = max(heading, min(body, max(words, _WRAPPED)))
+        least = max(word, min(body, _WRAPPED))
         whole = cell_len(name)
-        return cls(name, cells, is_number, max(least, whole) if whole <= least + 2 else least, max(body, whole))
+        return cls(name, cells, is_number, word, max(least, whole) if whole <= least + 2 else least, max(body, whole))
 
 
 def _room(columns: Sequence[_Column], width: int) -> int:
@@ -164,14 +164,15 @@ def _room(columns: Sequence[_Column], width: int) -> int:
 
 
 def _widths(columns: Sequence[_Column], width: int) -> list[int]:
-    """Return the width of each column: the least, and what is left for those that can use it, the narrowest first."""
-    widths = [min(column.least, width - 4) for column in columns]
-    room = max(0, _room(columns, width))
-    for place in sorted(range(len(columns)), key=lambda place: columns[place].greatest):
-        extra = min(room, max(0, columns[place].greatest - widths[place]))
-        widths[place] += extra
-        room -= extra
-    return widths
+    """Return the width of each column: what suits it, the narrowest first; in a narrow terminal at least its longest word."""
+    widths = [column.word for column in columns]
+    room = width - 1 - sum(3 + column.word for column in columns)
+    for size in ("least", "greatest"):
+        for place in sorted(range(len(columns)), key=lambda place: getattr(columns[place], size)):
+            extra = max(0, min(room, getattr(columns[place], size) - widths[place]))
+            widths[place] += extra
+            room -= extra
+    return [min(wide, width - 4) for wide in widths]
 
 
 def _parts(columns: Sequence[_Column], width: int) -> list[list[_Column]]:
