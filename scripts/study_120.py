@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from distxfer.analysis.items import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
@@ -134,27 +135,29 @@ def outcome(without: str = "") -> Outcome | None:
     scores_of = {
         name: {seed: _accuracy(run, without) for seed, run in own.items()} for name, own in sound.items() if own
     }
-    folders = {
-        (name, str(seed)): {one.key: run.folder for one in targets}
-        for name, own in sound.items()
-        for seed, run in own.items()
-    }
-    scores = {name: {str(seed): values for seed, values in own.items()} for name, own in scores_of.items()}
+    scores = [
+        {
+            "method": name,
+            "seed": str(seed),
+            "language": target.key,
+            "value": scores_of[name][seed][target.key],
+            "run": str(run.folder),
+        }
+        for name, runs_of_method in sound.items()
+        for seed, run in runs_of_method.items()
+        for target in targets
+    ]
     return Outcome(
         source=first.data["source"],
         accuracy=scores_of,
         collapsed={name: len(own) - len(sound[name]) for name, own in runs.items()},
         targets=targets,
-        items=read_items(folders, scores, unit=100, without=without),
+        items=read_items(pd.DataFrame(scores), unit=100, without=without),
     )
 
 
 def _accuracy(run: Result, without: str) -> dict[str, float]:
-    return {
-        one["language"]: accuracy(run, one["language"], without)
-        for one in run.scores
-        if (one["split"], one["metric"]) == ("test", "accuracy")
-    }
+    return {language: accuracy(run, language, without) for language in run.by_language("test", "accuracy")}
 
 
 def _seen(runs: Sequence[Result]) -> set[str]:

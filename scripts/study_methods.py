@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distxfer.analysis.one_seed import stored_answers
 from distxfer.config.recipe import load_recipe
 from distxfer.results.result import Result, read_result
+from distxfer.results.tables import read_predictions
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "recipes" / "study"
@@ -143,10 +143,9 @@ def accuracy(run: Result, language: str, without: str = "") -> float:
 @cache
 def _accuracies(folder: Path, without: str) -> Mapping[str, float]:
     """Return language -> the share of right predictions in a run, over the examples that are not of the class `without`."""
-    return {
-        language: fmean(label == prediction for label, prediction in answers.values() if label != without)
-        for language, answers in stored_answers(folder).items()
-    }
+    rows = read_predictions(folder).query("label != @without")
+    right = rows["label"] == rows["prediction"]
+    return {str(language): fmean(part) for language, part in right.groupby(rows["language"])}
 
 
 def _outcome(runs: Sequence[Result], without: str) -> Outcome:

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from distxfer.analysis.compare import Comparison, compare
 from distxfer.analysis.items import Items, read_items
@@ -191,13 +192,20 @@ def comparisons(methods: list[Method], baseline: str, without: str = "") -> dict
 
 def _items(methods: Sequence[Method], without: str) -> Items | None:
     """Return which test items every sound run got right, in percent."""
-    sound = {
-        one.name: {str(seed): outcome for seed, outcome in one.outcomes(without).items() if not outcome.collapsed}
-        for one in methods
-    }
-    folders = {(name, seed): outcome.folders for name, own in sound.items() for seed, outcome in own.items()}
-    scores = {name: {seed: outcome.accuracy for seed, outcome in own.items()} for name, own in sound.items()}
-    return read_items(folders, scores, unit=100, without=without)
+    scores = [
+        {
+            "method": method.name,
+            "seed": str(seed),
+            "language": language,
+            "value": outcome.accuracy[language],
+            "run": str(run),
+        }
+        for method in methods
+        for seed, outcome in method.outcomes(without).items()
+        if not outcome.collapsed
+        for language, run in outcome.folders.items()
+    ]
+    return read_items(pd.DataFrame(scores), unit=100, without=without)
 
 
 def table(methods: list[Method]) -> str:

@@ -11,11 +11,11 @@ from statistics import fmean
 
 import study_120
 from distxfer.analysis.compare import Comparison
-from distxfer.analysis.one_seed import stored_answers
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports import Table, p_phrase
 from distxfer.results.measurements import read_measurements
+from distxfer.results.tables import read_predictions
 from study_methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
 from study_tables import judged, weighting_table
 
@@ -54,34 +54,25 @@ def page() -> str:
 
 def _share(folder: Path) -> str:
     """Return how many of the test examples of a run's source are of the class."""
-    answers = next(iter(stored_answers(folder).values())).values()
-    return f"They are {sum(label == WITHOUT for label, _ in answers)} of {len(answers)} in the source language."
+    rows = read_predictions(folder)
+    labels = rows.loc[rows["language"] == rows["language"].iloc[0], "label"]
+    return f"They are {(labels == WITHOUT).sum()} of {len(labels)} in the source language."
 
 
 def _class_table() -> str:
     """Return the baseline's accuracy on the examples of the class and on the others, by language: mean and range over seeds."""
-    answers = [stored_answers(run.folder) for run in results(BASELINE).values()]
+    runs = [read_predictions(run.folder) for run in results(BASELINE).values()]
+    shares = [
+        100 * (run["label"] == run["prediction"]).groupby([run["language"], run["label"] == WITHOUT]).mean()
+        for run in runs
+    ]
     rows = []
-    for language in answers[0]:
-        of_class, of_others = (
-            [
-                100 * fmean(label == prediction for label, prediction in run[language].values() if belongs(label))
-                for run in answers
-            ]
-            for belongs in (_is_left_out, _is_kept)
-        )
+    for language in runs[0]["language"].unique():
+        of_class, of_others = ([share[language, is_class] for share in shares] for is_class in (True, False))
         rows.append((f"`{language}`", language_name(language), _range(of_class), _range(of_others)))
     return Table(("key", "language", f"`{WITHOUT}`", "the other classes"), rows).markdown() + (
         "\nAccuracy in percent: the mean over the seeds, and the range.\n"
     )
-
-
-def _is_left_out(label: str) -> bool:
-    return label == WITHOUT
-
-
-def _is_kept(label: str) -> bool:
-    return label != WITHOUT
 
 
 def _range(values: Sequence[float]) -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -98,10 +99,9 @@ def test_a_flip_in_any_file_of_a_run_is_noticed_before_it_is_used(run, finished)
 
 
 def test_a_comparison_does_not_go_on_without_predictions_that_are_damaged(run):
+    scores = pandas.DataFrame([{"method": "plain", "seed": "0", "language": "deu", "value": 0.5, "run": str(run)}])
     for _ in flipped(run / "predictions.parquet", 1):
-        assert message(read_items, {("plain", 0): {"deu": run}}, {"plain": {0: {"deu": 0.5}}}) == damaged_message(
-            run / "predictions.parquet"
-        )
+        assert message(read_items, scores) == damaged_message(run / "predictions.parquet")
 
 
 def test_a_result_file_is_parsed_once_until_it_changes(run, monkeypatch):

@@ -109,7 +109,7 @@ def ablate(
     Raises InputError as `match` does, or where no two methods differ in one thing alone.
     """
     found = match(collection, baseline, metric, distance_name, imputed, matrix)
-    made = design(found.methods, found.baseline, found.group.runs, found.group.items)
+    made = design(found.methods, found.baseline, found.group.scores, found.group.items)
     single, unmatched = effects(made, 1)
     if not single:
         raise InputError(
@@ -160,8 +160,8 @@ def _controls(found: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
             if idle is None or not key.startswith("intervention."):
                 continue
             for method, also in _real(control, key, idle, found.methods):
-                runs = {name: found.group.runs[name] for name in (method.name, control.name)}
-                group = replace(found.group, baseline=control.name, runs=runs)
+                scores = {name: found.group.scores[name] for name in (method.name, control.name)}
+                group = replace(found.group, baseline=control.name, scores=scores)
                 compared_with, unpaired = compared(group)
                 notes += unpaired
                 if compared_with:

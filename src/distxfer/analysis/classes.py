@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-from pyarrow import ArrowException, compute
+import pandas as pd
 
-from distxfer.analysis.one_seed import stored_predictions
 from distxfer.errors import InputError
-from distxfer.measure import class_counts, class_ratios, entity_counts
+from distxfer.measure import class_ratios, entity_counts
 from distxfer.results.result import Result
+from distxfer.results.tables import read_predictions
 
 Counts = npt.NDArray[np.int64]
-_COLUMNS = ["language", "label", "prediction"]
 # The kinds of tasks that have classes, each with the metrics that add up over them. A word's label is a class of `tokens`,
 # an entity's type one of `entities`; answers and the sentences of `retrieval` have none.
 _METRICS: Mapping[str, tuple[str, ...]] = {
@@ -46,95 +44,77 @@ class Classes:
 def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
     """Return the counts by class of runs, by method and seed, or why there are none: a task without classes, or another metric.
 
-    A method has none where the predictions of a run cannot be read, or are not what its scores are of.
+    A method has none if the predictions of a run cannot be read, or are not what its scores are of.
     """
-    kind = str(
-        next(run for of_method in runs.values() for run in of_method.values()).data.get("kind", "classification")
-    )
+    kind = str(next(run for by_seed in runs.values() for run in by_seed.values()).data.get("kind", "classification"))
     if metric not in _METRICS.get(kind, ()):
         return f"a task of the kind `{kind}` has no classes that its `{metric}` is made up of"
-    stored: dict[str, dict[str, tuple[list[str], dict[str, Counts]]]] = {}
+    tables: dict[str, dict[str, pd.DataFrame]] = {}
     reasons = {}
-    for method, of_method in runs.items():
+    for method, by_seed in runs.items():
         try:
-            stored[method] = {seed: _stored(run, kind, metric) for seed, run in of_method.items()}
+            tables[method] = {seed: _checked_counts(run, kind, metric) for seed, run in by_seed.items()}
         except InputError as error:
             reasons[method] = str(error).rstrip(".")
-    runs_read = [run for of_method in stored.values() for run in of_method.values()]
-    names = tuple(sorted({name for classes, _ in runs_read for name in classes}))
-    aligned = {
-        method: {seed: _aligned(names, *counts) for seed, counts in of_method.items()}
-        for method, of_method in stored.items()
+    every_table = [table for by_seed in tables.values() for table in by_seed.values()]
+    names = sorted({name for table in every_table for name in table.index.get_level_values("class")})
+    counts = {
+        method: {seed: _arrays(table, names) for seed, table in by_seed.items()} for method, by_seed in tables.items()
     }
-    return Classes(names, metric, aligned, reasons)
+    return Classes(tuple(names), metric, counts, reasons)
 
 
-def _aligned(names: Sequence[str], run_names: Sequence[str], by_language: Mapping[str, Counts]) -> dict[str, Counts]:
-    """Return the counts of a run by language for all `names`; the run has counts for `run_names` alone."""
-    columns = [names.index(name) for name in run_names]
-    aligned = {language: np.zeros((len(names), 3), dtype=np.int64) for language in by_language}
-    for language, counts in by_language.items():
-        aligned[language][columns] = counts
-    return aligned
+def _arrays(counts: pd.DataFrame, names: list[str]) -> dict[str, Counts]:
+    """Return counts as one array per language, (classes, 3), with a row for each of `names`."""
+    return {
+        str(language): table.droplevel("language").reindex(names, fill_value=0).to_numpy(np.int64)
+        for language, table in counts.groupby("language")
+    }
 
 
-def _stored(run: Result, kind: str, metric: str) -> tuple[list[str], dict[str, Counts]]:
-    """Return the classes of a run and its counts by language, checked against its scores; raises InputError."""
+def _checked_counts(run: Result, kind: str, metric: str) -> pd.DataFrame:
+    """Return the counts of a run by language and class, checked against its scores; raises InputError."""
     path = run.folder / "predictions.parquet"
-    table = _table(run.folder)
-    names, counts_by_language = (
-        _of_entities(table) if kind == "entities" else _of_labels(table, path, words=kind == "tokens")
-    )
-    for row in run.scores:
-        if (row["split"], row["metric"]) == ("test", metric):
-            counts = counts_by_language.get(str(row["language"]))
-            score = np.nan if counts is None else float(class_ratios(counts, metric).score)
-            if np.isnan(score) and counts is not None:
-                score = 0.0  # what an F1 without entities is
-            if not abs(score - row["value"]) < 1e-6:
-                raise InputError(
-                    f"`{path}` has the {metric} {score:.4f} in `{row['language']}`, and the run's `result.json`"
-                    f" {row['value']:.4f}: they are not of one run."
-                )
-    return names, counts_by_language
+    predictions = read_predictions(run.folder).dropna()
+    counts = _of_entities(predictions) if kind == "entities" else _of_labels(predictions, path, words=kind == "tokens")
+    for language, value in run.by_language("test", metric).items():
+        if language in counts.index.get_level_values("language"):
+            score = float(class_ratios(counts.loc[language].to_numpy(np.int64), metric).score)
+            score = 0.0 if np.isnan(score) else score  # what an F1 without entities is
+        else:
+            score = np.nan
+        if not abs(score - value) < 1e-6:
+            raise InputError(
+                f"`{path}` has the {metric} {score:.4f} in `{language}`, and the run's `result.json` {value:.4f}: they are not"
+                " of one run."
+            )
+    return counts
 
 
-def _table(folder: Path) -> pa.Table:
-    """Return the labels and predictions of a run as text, without examples that have no label; raises InputError."""
-    table = stored_predictions(folder)
-    try:
-        return pa.table({name: table[name].cast(pa.string()) for name in _COLUMNS}).drop_null()
-    except (ArrowException, KeyError) as error:
-        raise InputError(f"`{folder / 'predictions.parquet'}` is no table of texts: {error}") from error
-
-
-def _of_labels(table: pa.Table, path: Path, *, words: bool) -> tuple[list[str], dict[str, Counts]]:
-    """Return the classes, and the counts by language, of one label a text or one a word."""
-    languages = table["language"].combine_chunks().dictionary_encode()
-    groups = languages.indices.to_numpy(zero_copy_only=False)
-    columns = [table[name].combine_chunks() for name in ("label", "prediction")]
+def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> pd.DataFrame:
+    """Return the counts by language and class: of one label a text, or one a word."""
     if words:
-        split = [compute.split_pattern(column, " ") for column in columns]
-        lengths = [compute.list_value_length(lists).to_numpy(zero_copy_only=False) for lists in split]
-        if not np.array_equal(*lengths):
+        columns = ["label", "prediction"]
+        predictions = predictions.assign(**{column: predictions[column].str.split(" ") for column in columns})
+        if not predictions["label"].str.len().equals(predictions["prediction"].str.len()):
             raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
-        groups = np.repeat(groups, lengths[0])
-        columns = [lists.flatten() for lists in split]
-    names = sorted(set(columns[0].unique().to_pylist()) | set(columns[1].unique().to_pylist()))
-    values = pa.array(names, pa.string())
-    labels, predictions = (compute.index_in(column, values).to_numpy(zero_copy_only=False) for column in columns)
-    codes = languages.dictionary.to_pylist()
-    counts = class_counts(labels, predictions, groups, (len(codes), len(names)))
-    return names, dict(zip(codes, counts, strict=True))
+        predictions = predictions.explode(columns, ignore_index=True)
+    right = predictions[predictions["label"] == predictions["prediction"]]
+    columns_of = {"right": right["label"], "label": predictions["label"], "predicted": predictions["prediction"]}
+    sizes = {
+        name: column.groupby([predictions["language"], column.rename("class")]).size()
+        for name, column in columns_of.items()
+    }
+    return pd.DataFrame(sizes).fillna(0)
 
 
-def _of_entities(table: pa.Table) -> tuple[list[str], dict[str, Counts]]:
-    """Return the types of entities, and the counts by language."""
-    texts: dict[str, tuple[list[list[str]], list[list[str]]]] = {}
-    for language, label, prediction in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True):
-        of_language = texts.setdefault(language, ([], []))
-        of_language[0].append(label.split())
-        of_language[1].append(prediction.split())
-    tags = {tag for sides in texts.values() for side in sides for text in side for tag in text}
-    names = sorted({tag[2:] for tag in tags if tag[:2] in ("B-", "I-")})
-    return names, {language: entity_counts(*sides, names) for language, sides in texts.items()}
+def _of_entities(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts by language and type of entity."""
+    tags = predictions.assign(label=predictions["label"].str.split(), prediction=predictions["prediction"].str.split())
+    all_tags = {tag for column in ("label", "prediction") for text in tags[column] for tag in text}
+    types = sorted({tag[2:] for tag in all_tags if tag[:2] in ("B-", "I-")})
+    counts = {
+        language: pd.DataFrame(entity_counts(rows["label"].tolist(), rows["prediction"].tolist(), types), index=types)
+        for language, rows in tags.groupby("language")
+    }
+    return pd.concat(counts, names=["language", "class"])

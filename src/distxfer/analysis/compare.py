@@ -1,14 +1,14 @@
 """Methods against a baseline: the crossed test on seeds x languages, for every model and task of a table of scores."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from distxfer.analysis.cells import Cells, Full, Group, complete, middle_of, pair
+from distxfer.analysis.cells import Full, Group, complete, middle_of, pair, wide
 from distxfer.analysis.items import Items
 from distxfer.analysis.parts import Part, parts_of
 from distxfer.analysis.significance import MIN_TARGETS, holm_over, test_record, tested
@@ -103,15 +103,15 @@ class Comparisons:
             "source": self.source,
             "distance": self.distance,
             "paired": self.paired,
-            "comparisons": [_record(one) for one in self.comparisons],
-            "transfer": [_transfer_record(one) for one in self.transfers],
+            "comparisons": [_record(row) for row in self.comparisons],
+            "transfer": [_transfer_record(row) for row in self.transfers],
             "warnings": list(self.warnings),
             "notes": list(self.notes),
         }
 
 
 def compare(
-    scores: Iterable[Score],
+    scores: pd.DataFrame | Sequence[Score],
     baseline: str,
     *,
     metric: str = "",
@@ -125,6 +125,8 @@ def compare(
 ) -> Comparisons:
     """Compare every method with the baseline, for each model and task, on all, the near and the far target languages.
 
+    `scores` is a tidy table with the columns of `Score`: from `read_scores`, or the rows of one split of `load_results`.
+
     `paired` says that runs of equal seed share data order and initial weights: then the test is `crossed` on their
     differences, else `crossed_unpaired`; with `items` (what each run got right, see `read_items`) the test
     items are random too. Near are the targets at most at the median distance from the source of those
@@ -137,25 +139,23 @@ def compare(
     Raises InputError for a baseline or metric that the table does not have, or no method to compare.
     """
     check_distance(distance_name, matrix)
-    chosen, metric = _of_metric(tuple(scores), metric)
+    table, metric = _of_metric(pd.DataFrame(scores), metric)
     start = canonical(source)
-    notes = [
-        f"seed `{one.seed}` of `{one.method}` has no score for `{one.language}`" for one in chosen if one.value is None
-    ]
-    groups = _grouped(chosen, baseline, start, metric)
+    missing = table[table["value"].isna()]
+    notes = [f"seed `{row.seed}` of `{row.method}` has no score for `{row.language}`" for row in missing.itertuples()]
     comparisons: list[Comparison] = []
     transfers: list[Transfer] = []
-    for (model, task), runs in sorted(groups.items()):
-        if baseline not in runs:
+    for (model, task), rows in _of_targets(table, baseline, start, metric).groupby(["model", "task"]):
+        tables = dict(sorted(wide(rows).items()))
+        if baseline not in tables:
             notes.append(f"{model}, {task}: left out, for it has no `{baseline}`")
             continue
-        languages = {language for cells in runs.values() for row in cells.values() for language in row}
-        far_from, lacking = distances_of(start, languages, distance_name, imputed, matrix)
+        far_from, lacking = distances_of(start, rows["language"].unique(), distance_name, imputed, matrix)
         notes += lacking
-        middle = middle_of(runs[baseline], far_from)
-        group = Group(model, task, baseline, dict(sorted(runs.items())), far_from, middle, paired, items=items)
-        rows, left_out = compared(group)
-        comparisons += rows
+        middle = middle_of(tables[baseline], far_from)
+        group = Group(str(model), str(task), baseline, tables, far_from, middle, paired, items=items)
+        group_comparisons, left_out = compared(group)
+        comparisons += group_comparisons
         notes += left_out
         transfers += transfers_of(group)
     if not comparisons:
@@ -163,24 +163,33 @@ def compare(
             f"Nothing is left to compare with `{baseline}`: {listed(notes, '; ')}. Give scores of the same languages"
             " (paired: and seeds)."
         )
-    fractions = all(abs(one.value) <= 1 for one in chosen if one.value is not None)
-    named = distance_label("matrix" if matrix else distance_name, imputed)
-    found = tuple(comparisons), tuple(transfers), tuple(dict.fromkeys(notes))
-    return Comparisons(metric, fractions, selection, start, named, paired, *found)
+    return Comparisons(
+        metric=metric,
+        fractions=bool(table["value"].abs().max() <= 1),
+        selection=selection,
+        source=start,
+        distance=distance_label("matrix" if matrix else distance_name, imputed),
+        paired=paired,
+        comparisons=tuple(comparisons),
+        transfers=tuple(transfers),
+        notes=tuple(dict.fromkeys(notes)),
+    )
 
 
-def _grouped(
-    scores: Iterable[Score], baseline: str, source: str, metric: str
-) -> Mapping[tuple[str, str], Mapping[str, Cells]]:
-    """Return the scores of the target languages by model and task, method, seed and language.
+def _of_metric(table: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, str]:
+    metrics = sorted(table["metric"].unique())
+    if metric and metric not in metrics:
+        raise unknown("Metric", metric, metrics)
+    if not metric and len(metrics) > 1:
+        raise InputError(f"The table has the metrics {listed(metrics)}. Choose one with `--metric`.")
+    metric = metric or metrics[0]
+    return table[table["metric"] == metric].astype({"value": float}), metric
 
-    Raises InputError where there are none, the baseline is not among them, or nothing else is.
-    """
-    groups: dict[tuple[str, str], dict[str, dict[str, dict[str, float]]]] = defaultdict(lambda: defaultdict(dict))
-    for one in scores:
-        if one.value is not None and one.language != source:
-            groups[one.model, one.task][one.method].setdefault(one.seed, {})[one.language] = one.value
-    methods = {method for runs in groups.values() for method in runs}
+
+def _of_targets(table: pd.DataFrame, baseline: str, source: str, metric: str) -> pd.DataFrame:
+    """Return the scores of the target languages; raises InputError unless the baseline and another method have some."""
+    targets = table[table["language"] != source].dropna(subset="value")
+    methods = set(targets["method"])
     if not methods:
         raise InputError(
             f"The table has no scores of `{metric}` but in the source `{source}`. Add scores of target languages, or say which"
@@ -190,17 +199,7 @@ def _grouped(
         raise unknown("Baseline", baseline, methods)
     if len(methods) < 2:
         raise InputError(f"The table has no method beside the baseline `{baseline}`. Add the scores of another method.")
-    return groups
-
-
-def _of_metric(scores: tuple[Score, ...], metric: str) -> tuple[tuple[Score, ...], str]:
-    metrics = sorted({one.metric for one in scores})
-    if metric and metric not in metrics:
-        raise unknown("Metric", metric, metrics)
-    if not metric and len(metrics) > 1:
-        raise InputError(f"The table has the metrics {listed(metrics)}. Choose one with `--metric`.")
-    metric = metric or metrics[0]
-    return tuple(one for one in scores if one.metric == metric), metric
+    return targets
 
 
 def distance_label(name: str, imputed: bool) -> str:
@@ -212,104 +211,103 @@ def distances_of(
     source: str, languages: Iterable[str], name: str, imputed: bool, matrix: Path | None
 ) -> tuple[dict[str, float], list[str]]:
     """Return the distance of every language that has one, and notes: on every other, and on distances that mean nothing."""
-    found: dict[str, Distance] = {}
+    distances: dict[str, Distance] = {}
     notes = []
     for language in sorted(languages):
         try:
-            found[language] = distance(source, language, name, imputed=imputed, matrix=matrix)
+            distances[language] = distance(source, language, name, imputed=imputed, matrix=matrix)
         except InputError as error:
             notes.append(f"`{language}` is neither near nor far: {error}")
-    return {language: entry.value for language, entry in found.items()}, [*notes, *distance_warnings(found.values())]
+    values = {language: entry.value for language, entry in distances.items()}
+    return values, [*notes, *distance_warnings(distances.values())]
 
 
 def compared(group: Group) -> tuple[list[Comparison], list[str]]:
     """Return all comparisons of a group, and a note for each of which nothing is left."""
     rows: list[Comparison] = []
     notes = []
-    pairs = {method: pair(group, method) for method in group.runs if method != group.baseline}
+    pairs = {method: pair(group, method) for method in group.others}
     for subset in ("all", "near", "far"):
-        answers = [_one(group, method, subset, both) for method, both in pairs.items()]
-        found = [one for one in answers if isinstance(one, Comparison)]
-        notes += [one for one in answers if isinstance(one, str)]
-        rows += _corrected(found)
-    few = [one.method for one in rows if one.subset == "all" and one.test.n_languages < MIN_TARGETS]
-    runs = {name: cells for name, cells in group.runs.items() if name in few or name == group.baseline}
-    each, _ = parts_of(replace(group, runs=runs), lambda code: code, together=True)
-    own = {name: tuple(one for one in each if one.method == name) for name in few}
-    return [replace(one, each=own.get(one.method, ())) if one.subset == "all" else one for one in rows], notes
+        outcomes = [_comparison(group, method, subset, full) for method, full in pairs.items()]
+        rows += _corrected([outcome for outcome in outcomes if isinstance(outcome, Comparison)])
+        notes += [outcome for outcome in outcomes if isinstance(outcome, str)]
+    few = [row.method for row in rows if row.subset == "all" and row.test.n_languages < MIN_TARGETS]
+    scores = {method: group.scores[method] for method in group.scores if method in (*few, group.baseline)}
+    parts, _ = parts_of(replace(group, scores=scores), lambda code: code, together=True)
+    each = {method: tuple(part for part in parts if part.method == method) for method in few}
+    return [replace(row, each=each.get(row.method, ())) if row.subset == "all" else row for row in rows], notes
 
 
-def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+def _corrected(rows: Sequence[Comparison]) -> list[Comparison]:
     """Return comparisons with Holm's p over them, and over their effects on the macro-averaged score."""
-    macro = [one for one in found if one.survives.macro]
-    of_macro = holm_over([one.survives.macro for one in macro if one.survives.macro])
-    corrected = {one.method: p for one, p in zip(macro, of_macro, strict=True)}
+    macro = {row.method: row.survives.macro for row in rows if row.survives.macro}
+    of_macro = dict(zip(macro, holm_over(list(macro.values())), strict=True))
     return [
-        replace(one, p_holm=p, survives=replace(one.survives, macro_p_holm=corrected.get(one.method)))
-        for one, p in zip(found, holm_over([one.test for one in found]), strict=True)
+        replace(row, p_holm=p, survives=replace(row.survives, macro_p_holm=of_macro.get(row.method)))
+        for row, p in zip(rows, holm_over([row.test for row in rows]), strict=True)
     ]
 
 
-def _one(group: Group, method: str, subset: str, whole: Full) -> Comparison | str:
+def _comparison(group: Group, method: str, subset: str, full: Full) -> Comparison | str:
     """Return one comparison on the scores that both have in full, or why nothing is left of them."""
-    both = whole.of(lambda code: group.belongs(code, subset))
-    if both.empty:
-        why = f" once this is: {listed(both.dropped)}" if both.dropped else ""
+    part = full.of(lambda code: group.belongs(code, subset))
+    if part.empty:
+        why = f" once this is: {listed(part.dropped)}" if part.dropped else ""
         return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
-    sample = len(both.languages) == 1 or len(both.languages) >= MIN_TARGETS
+    sample = len(part.languages) == 1 or len(part.languages) >= MIN_TARGETS
     return Comparison(
         model=group.model,
         task=group.task,
         baseline=group.baseline,
         method=method,
         subset=subset,
-        test=tested(group, method, both),
+        test=tested(group, method, part),
         p_holm=None,
         bootstrap=(
-            two_way_bootstrap(both.scores[method] - both.scores[group.baseline])
+            two_way_bootstrap(part.scores[method] - part.scores[group.baseline])
             if group.paired and sample
             else (None, None)
         ),
         collapsed=None if group.collapsed is None else group.collapsed[method],
-        dropped=both.dropped,
-        survives=survival(group, method, both),
+        dropped=part.dropped,
+        survives=survival(group, method, part),
     )
 
 
 def transfers_of(group: Group) -> list[Transfer]:
     """Return each method's mean and its correlation with distance, all on the same languages: those that no run lacks."""
-    languages, seeds, dropped = complete(group.runs, lambda language: True, paired=False)
+    full = complete(group.scores, paired=False)
     means = {
-        name: {code: float(np.mean([cells[seed][code] for seed in seeds[name]])) for code in languages}
-        for name, cells in group.runs.items()
-        if seeds[name]
+        name: dict(zip(full.languages, (float(column.mean()) for column in table.T), strict=True))
+        for name, table in full.scores.items()
+        if len(table)
     }
     base = means.get(group.baseline, {})
     rows = []
-    for name in group.runs:
-        own = means.get(name, {})
-        gains = {language: value - base[language] for language, value in own.items() if language in base}
+    for name in group.scores:
+        by_language = means.get(name, {})
+        gains = {code: value - base[code] for code, value in by_language.items() if code in base}
         if group.paired:  # as the effects are: of the seeds that both have
-            gains = _paired_gains(pair(group, name, own.__contains__), name, group.baseline)
+            gains = _paired_gains(pair(group, name, by_language.__contains__), name, group.baseline)
         rows.append(
             Transfer(
                 model=group.model,
                 task=group.task,
                 method=name,
-                mean=float(np.mean(list(own.values()))) if own else None,
-                by_distance=_correlated(own, group.far_from),
+                mean=float(np.mean(list(by_language.values()))) if by_language else None,
+                by_distance=_correlated(by_language, group.far_from),
                 gain_by_distance=_correlated(gains, group.far_from) if gains and name != group.baseline else None,
-                dropped=dropped,
+                dropped=full.dropped,
             )
         )
     return rows
 
 
-def _paired_gains(both: Full, method: str, baseline: str) -> dict[str, float]:
-    if both.empty:
+def _paired_gains(full: Full, method: str, baseline: str) -> dict[str, float]:
+    if full.empty:
         return {}
-    gains = both.scores[method].mean(axis=0) - both.scores[baseline].mean(axis=0)
-    return dict(zip(both.languages, gains.tolist(), strict=True))
+    gains = full.scores[method].mean(axis=0) - full.scores[baseline].mean(axis=0)
+    return dict(zip(full.languages, gains.tolist(), strict=True))
 
 
 def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> Correlation:
@@ -322,37 +320,38 @@ def _correlated(values: Mapping[str, float], far_from: Mapping[str, float]) -> C
     )
 
 
-def _record(one: Comparison) -> dict[str, object]:
+def _record(row: Comparison) -> dict[str, object]:
     return {
-        "model": one.model,
-        "task": one.task,
-        "baseline": one.baseline,
-        "method": one.method,
-        "subset": one.subset,
-        **test_record(one.test),
-        "p_holm": one.p_holm,
-        "bootstrap_low": one.bootstrap[0],
-        "bootstrap_high": one.bootstrap[1],
-        "collapsed": one.collapsed,
-        "dropped": list(one.dropped),
-        **one.survives.record(),
-        "each": [part.record() for part in one.each],
+        "model": row.model,
+        "task": row.task,
+        "baseline": row.baseline,
+        "method": row.method,
+        "subset": row.subset,
+        **test_record(row.test),
+        "p_holm": row.p_holm,
+        "bootstrap_low": row.bootstrap[0],
+        "bootstrap_high": row.bootstrap[1],
+        "collapsed": row.collapsed,
+        "dropped": list(row.dropped),
+        **row.survives.record(),
+        "each": [part.record() for part in row.each],
     }
 
 
-def _transfer_record(one: Transfer) -> dict[str, object]:
-    def shown(found: Correlation | None) -> dict[str, object] | None:
-        return None if found is None else {
-            "r": found.r, "p": found.p, "n": found.n, "n_groups": found.n_groups,
-            "permuted_within": permuted_within(found.n), "detectable": found.detectable, "reason": found.reason,
+def _transfer_record(row: Transfer) -> dict[str, object]:
+    def record(correlation: Correlation | None) -> dict[str, object] | None:
+        return None if correlation is None else {
+            "r": correlation.r, "p": correlation.p, "n": correlation.n, "n_groups": correlation.n_groups,
+            "permuted_within": permuted_within(correlation.n), "detectable": correlation.detectable,
+            "reason": correlation.reason,
         }  # fmt: skip
 
     return {
-        "model": one.model,
-        "task": one.task,
-        "method": one.method,
-        "mean": one.mean,
-        "dropped": list(one.dropped),
-        "score_by_distance": shown(one.by_distance),
-        "gain_by_distance": shown(one.gain_by_distance),
+        "model": row.model,
+        "task": row.task,
+        "method": row.method,
+        "mean": row.mean,
+        "dropped": list(row.dropped),
+        "score_by_distance": record(row.by_distance),
+        "gain_by_distance": record(row.gain_by_distance),
     }

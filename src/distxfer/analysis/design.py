@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distxfer.analysis.cells import Cells, full
+from distxfer.analysis.cells import Wide, full
 from distxfer.analysis.items import Items
 from distxfer.analysis.significance import families_of, holm_over, ranked
 from distxfer.errors import listed
@@ -83,7 +83,7 @@ class Design:
     """
 
     names: tuple[str, ...]
-    cells: Mapping[str, Cells]
+    cells: Wide
     axes: tuple[Axis, ...]
     levels: tuple[tuple[Hashable | None, ...], ...]
     columns: Mapping[str, Sequence[Hashable | None]]
@@ -99,9 +99,7 @@ class Design:
         )
 
 
-def design(
-    methods: Sequence[Method], baseline: Method, cells: Mapping[str, Cells], items: Items | None = None
-) -> Design:
+def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Items | None = None) -> Design:
     """Return the design that the settings of methods make; the baseline gives each axis its reference."""
     columns = _columns(methods)
     owners = {key: _owner(key, columns) for key in columns}
@@ -199,7 +197,7 @@ def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | s
     used = [cell for cell, weight in enumerate(weighed.weights) if weight]
     if not used:
         return "no methods differ in nothing else"
-    kept = full({found.names[cell]: found.cells[found.names[cell]] for cell in used}, lambda code: True, paired=True)
+    kept = full({found.names[cell]: found.cells[found.names[cell]] for cell in used}, paired=True)
     scores = np.array([kept.scores[found.names[cell]] for cell in used])
     if not scores.size:
         return "the methods have no seed or no language in common"
@@ -236,7 +234,7 @@ def _response(found: Design, place: int, axis: Axis) -> tuple[list[Response], li
     without = _matched_without(found, place, kept)
     by_value: dict[Any, list[int]] = {**({ABSENT: without} if without else {}), **rows_of}
     used = {found.names[cell] for cells in by_value.values() for cell in cells}
-    whole = full({name: found.cells[name] for name in found.names if name in used}, lambda code: True, paired=True)
+    whole = full({name: found.cells[name] for name in found.names if name in used}, paired=True)
     rows = []
     for value, cells in by_value.items():
         table = np.mean([whole.scores[found.names[cell]] for cell in cells], axis=0)

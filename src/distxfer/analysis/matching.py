@@ -1,22 +1,23 @@
 """Which methods can be compared with a baseline, and how they differ from it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distxfer.analysis.cells import Cells, Group, middle_of
+import pandas as pd
+
+from distxfer.analysis.cells import Group, Wide, middle_of, wide
 from distxfer.analysis.compare import distance_label, distances_of
 from distxfer.analysis.items import read_items
-from distxfer.analysis.one_seed import stored_answers
 from distxfer.errors import InputError, unknown
 from distxfer.languages import check_distance
 from distxfer.results.collect import Collection, Method
 from distxfer.results.distances import stored_warnings
 from distxfer.results.result import Result
 from distxfer.results.selection import selection_of
+from distxfer.results.tables import read_predictions
 
-_SPLIT = "test"
 _MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
 # What a method may read beside the task, and what its numbers may depend on beside its settings.
 _DATA = ("task", "parallel", "distances", "files")
@@ -53,21 +54,17 @@ class Matched:
     @property
     def selection(self) -> dict[str, str]:
         """What chose the checkpoint, by method: `last`, `source_dev` or `target_dev`."""
-        return {one.name: selection_of(one.runs) for one in self.methods}
+        return {method.name: selection_of(method.runs) for method in self.methods}
 
     @property
     def fractions(self) -> bool:
         """Whether no score is above 1."""
-        rows = [row for cells in self.group.runs.values() for row in cells.values()]
-        return all(abs(value) <= 1 for row in rows for value in row.values())
+        return all((table.abs().max() <= 1).all() for table in self.group.scores.values())
 
     @property
     def collapsed(self) -> dict[str, tuple[int, ...]]:
         """The seeds of the runs that learnt nothing, by method."""
-        return {
-            one.name: tuple(run.data["seed"] for run in one.runs if run.data["status"] == "collapsed")
-            for one in self.methods
-        }
+        return {method.name: tuple(run.data["seed"] for run in method.runs if run.collapsed) for method in self.methods}
 
 
 def match(
@@ -89,43 +86,52 @@ def match(
     check_distance(distance_name or "syntactic", matrix)
     base = _chosen(collection, baseline)
     metric = metric or base.runs[0].metric
-    known = {str(one["metric"]) for run in base.runs for one in run.scores if one["split"] == _SPLIT}
-    if metric not in known:
-        raise unknown("Metric", metric, known)
-    source = str(base.runs[0].data["source"])
-    cells = {one.name: sound_scores(one, metric) for one in collection.methods}
-    if not cells[base.name]:
+    metrics = {str(row["metric"]) for run in base.runs for row in run.scores if row["split"] == "test"}
+    if metric not in metrics:
+        raise unknown("Metric", metric, metrics)
+    scores = sound_scores(collection, metric)
+    tables = wide(scores)
+    if base.name not in tables:
         raise InputError(
             f"All {len(base.runs)} runs of the baseline `{base.name}` collapsed: they learnt nothing to compare with."
             " Choose another with `--baseline`, or train it with other settings."
         )
     left_out = list(collection.left_out)
     methods = []
-    for one in collection.methods:
-        reason = None if one is base else _obstacle(base, one, cells, metric)
+    for method in collection.methods:
+        reason = None if method is base else _obstacle(base, method, tables, metric)
         if reason:
-            left_out.append(f"`{one.name}` cannot be compared with `{base.name}`: {reason}.")
+            left_out.append(f"`{method.name}` cannot be compared with `{base.name}`: {reason}.")
         else:
-            methods.append(one)
+            methods.append(method)
     if len(methods) < 2:
         raise nothing_left(base, left_out)
-    own = {one.name: cells[one.name] for one in methods}
-    languages = {code for runs in own.values() for row in runs.values() for code in row}
-    name, far_from, notes = _distances(base, methods, languages, distance_name, imputed, matrix)
+    tables = {method.name: tables[method.name] for method in methods}
+    scores = scores[scores["method"].isin(tables)]
+    distance, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
+    items = read_items(scores) if metric == _MEAN_OF_ITEMS else None
     recipe = base.runs[0].data["recipe"]
-    collapsed = {one.name: sum(run.data["status"] == "collapsed" for run in one.runs) for one in methods}
-    middle = middle_of(own[base.name], far_from)
-    folders = {
-        (one.name, str(run.data["seed"])): dict.fromkeys(own[one.name][str(run.data["seed"])], run.folder)
-        for one in methods
-        for run in one.runs
-        if str(run.data["seed"]) in own[one.name]
-    }
-    items = read_items(folders, own) if metric == _MEAN_OF_ITEMS else None
+    group = Group(
+        model=recipe["model"]["name"],
+        task=recipe["task"]["name"],
+        baseline=base.name,
+        scores=tables,
+        far_from=far_from,
+        middle=middle_of(tables[base.name], far_from),
+        paired=True,
+        collapsed={method.name: sum(run.collapsed for run in method.runs) for method in methods},
+        items=items,
+    )
     notes = [*notes, *(items.missing if items else ())]
-    names = recipe["model"]["name"], recipe["task"]["name"]
-    group = Group(*names, base.name, own, far_from, middle, True, collapsed, items)
-    return Matched(base, tuple(methods), group, metric, source, name, tuple(notes), tuple(left_out))
+    source = str(base.runs[0].data["source"])
+    return Matched(base, tuple(methods), group, metric, source, distance, tuple(notes), tuple(left_out))
+
+
+def sound_scores(collection: Collection, metric: str) -> pd.DataFrame:
+    """Return the test scores of the targets in the runs that did not collapse, seeds as texts."""
+    scores = collection.scores
+    sound = (scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")
+    return scores[sound & (scores["language"] != scores["source"])].astype({"seed": str})
 
 
 def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
@@ -140,66 +146,50 @@ def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
 
 def differences(baseline: Method, method: Method) -> tuple[Difference, ...]:
     """Return all settings, then data and circumstances, in which a method is not like the baseline."""
-    own, base = _described(method), _described(baseline)
-    keys = dict.fromkeys([*base, *own])
-    return tuple(
-        Difference(method.name, key, base.get(key), own.get(key)) for key in keys if base.get(key) != own.get(key)
-    )
+    before, after = _described(baseline), _described(method)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return tuple(Difference(method.name, key, before.get(key), after.get(key)) for key in keys)
 
 
 def _described(method: Method) -> dict[str, Any]:
     """Return a method's settings, fingerprints and circumstances; several values of one are joined."""
 
-    def every(values: Sequence[object]) -> str | None:
-        return " and ".join(sorted({str(one) for one in values if one not in (None, "")})) or None
+    def joined(values: Iterable[object]) -> str | None:
+        return " and ".join(sorted({str(value) for value in values if value not in (None, "")})) or None
 
-    made = [run.data["provenance"] for run in method.runs]
+    records = [run.data["provenance"] for run in method.runs]
     return {
         **method.settings,
-        **{f"data.{key}": every([_print(run, key)[:8] for run in method.runs]) for key in _DATA},
-        "run.git_commit": every([_commit(one) for one in made]),
-        **{f"run.{key}": every([one.get(key) for one in made]) for key in _MACHINE},
-        **{f"package.{key}": every([one.get("packages", {}).get(key) for one in made]) for key in _PACKAGES},
+        **{f"data.{key}": joined(_print(run, key)[:8] for run in method.runs) for key in _DATA},
+        "run.git_commit": joined(map(_commit, records)),
+        **{f"run.{key}": joined(record.get(key) for record in records) for key in _MACHINE},
+        **{f"package.{key}": joined(record.get("packages", {}).get(key) for record in records) for key in _PACKAGES},
     }
 
 
-def _commit(made: Mapping[str, Any]) -> str:
-    return str(made.get("git_commit") or "")[:8] + " (changed)" * bool(made.get("git_dirty"))
+def _commit(record: Mapping[str, Any]) -> str:
+    return str(record.get("git_commit") or "")[:8] + " (changed)" * bool(record.get("git_dirty"))
 
 
 def _chosen(collection: Collection, name: str) -> Method:
     """Return the method that a name means: its own, its recipe's or `NAME/ID`; the first where there is no name."""
-    recipes = [(one, str(one.runs[0].data["recipe"]["name"])) for one in collection.methods]
+    methods = collection.methods
     if not name:
-        first, own = recipes[0]
-        return next((method for method, recipe in recipes if recipe == own and not method.collapsed), first)
-    found = [one for one, recipe in recipes if name in (one.name, f"{recipe}/{one.id}")]
-    found = found or [one for one, recipe in recipes if name == recipe]
-    if len(found) > 1:  # an abandoned trial does not stand in the way of the settings that learnt something
-        found = [method for method in found if not method.collapsed] or found
-    if len(found) > 1:
-        several = "; ".join(f"`{name}/{one.id}` is {one.name}" for one in found)
-        raise InputError(f"Baseline `{name}` is {len(found)} methods. Say which: {several}.")
-    if not found:
-        raise unknown("Baseline", name, [one.name for one in collection.methods])
-    return found[0]
+        sound = (method for method in methods if method.recipe == methods[0].recipe and not method.collapsed)
+        return next(sound, methods[0])
+    matches = [method for method in methods if name in (method.name, f"{method.recipe}/{method.id}")]
+    matches = matches or [method for method in methods if name == method.recipe]
+    if len(matches) > 1:  # an abandoned trial does not stand in the way of the settings that learnt something
+        matches = [method for method in matches if not method.collapsed] or matches
+    if len(matches) > 1:
+        several = "; ".join(f"`{name}/{method.id}` is {method.name}" for method in matches)
+        raise InputError(f"Baseline `{name}` is {len(matches)} methods. Say which: {several}.")
+    if not matches:
+        raise unknown("Baseline", name, [method.name for method in methods])
+    return matches[0]
 
 
-def sound_scores(method: Method, metric: str) -> Cells:
-    """Return the test scores of the runs that did not collapse, by seed and target language."""
-    found = {}
-    for run in method.runs:
-        scores = {
-            str(one["language"]): float(one["value"])
-            for one in run.scores
-            if (one["split"], one["metric"]) == (_SPLIT, metric) and one["language"] != run.data["source"]
-        }
-        if run.data["status"] != "collapsed" and scores:
-            found[str(run.data["seed"])] = scores
-    return found
-
-
-def _obstacle(baseline: Method, method: Method, cells: Mapping[str, Cells], metric: str) -> str | None:
+def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str) -> str | None:
     """Return why a method cannot be compared with the baseline, None where it can be."""
     first, second = baseline.runs[0], method.runs[0]
     if first.data["source"] != second.data["source"]:
@@ -217,14 +207,10 @@ def _obstacle(baseline: Method, method: Method, cells: Mapping[str, Cells], metr
         return f"its model `{models[1]}` is of other files than the baseline's, by their fingerprints"
     if method.collapsed:
         return method.collapsed
-    if not cells[method.name]:
+    if method.name not in scores:
         return f"its runs have no `{metric}` of targets"
-    shared = _languages(cells[baseline.name]) & _languages(cells[method.name])
+    shared = set(map(str, scores[baseline.name])) & set(scores[method.name])
     return _other_data(first, second, shared) if shared else "it has no target language in common with the baseline"
-
-
-def _languages(cells: Cells) -> set[str]:
-    return {code for row in cells.values() for code in row}
 
 
 def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
@@ -243,12 +229,14 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
     if all(prints) and reads[0] == reads[1]:
         return "its task has other data, by the fingerprints"
     try:
-        one, other = (stored_answers(run.folder) for run in (first, second))
+        labels = [
+            read_predictions(run.folder).set_index("example_id")[["language", "label"]] for run in (first, second)
+        ]
     except InputError as error:
         return f"whether its test examples are the baseline's cannot be checked: {error}"
     for language in sorted(shared):
-        labels = [{example: label for example, (label, _) in run.get(language, {}).items()} for run in (one, other)]
-        if labels[0] != labels[1]:
+        ours, theirs = (table.loc[table["language"] == language, "label"].sort_index() for table in labels)
+        if not ours.equals(theirs):
             return f"its test examples of `{language}` are not the baseline's"
     return None
 
@@ -277,14 +265,13 @@ def _distances(
         source = str(baseline.runs[0].data["source"])
         far_from, notes = distances_of(source, languages, name, filled, matrix)
         return distance_label("matrix" if matrix else name, filled), far_from, notes
-    stored: dict[str, float] = {}
     label = str(summary.get("distance", ""))
-    for method in (baseline, *methods):
-        if str(method.runs[0].summary.get("distance", "")) == label:
-            for one in method.runs[0].data["distances"]:
-                stored.setdefault(str(one["language"]), float(one["value"]))
-    missing = sorted(languages - set(stored))
-    notes = [f"`{code}` is neither near nor far: the runs have no distance for it" for code in missing]
-    kept = {code: stored[code] for code in languages & set(stored)}
-    same = [one.runs[0].data for one in (baseline, *methods) if str(one.runs[0].summary.get("distance", "")) == label]
-    return distance_label(label, bool(summary.get("imputed"))), kept, [*notes, *stored_warnings(same, kept)]
+    runs = [method.runs[0] for method in (baseline, *methods)]
+    alike = [run.data for run in runs if str(run.summary.get("distance", "")) == label]
+    stored = {row["language"]: float(row["value"]) for data in reversed(alike) for row in data["distances"]}
+    far_from = {code: stored[code] for code in languages & set(stored)}
+    notes = [
+        f"`{code}` is neither near nor far: the runs have no distance for it"
+        for code in sorted(languages - set(stored))
+    ]
+    return distance_label(label, bool(summary.get("imputed"))), far_from, [*notes, *stored_warnings(alike, far_from)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distxfer.analysis.cells import Group, pair
+from distxfer.analysis.cells import Group, pair, wide
 from distxfer.analysis.classes import classes_of
 from distxfer.analysis.compare import Comparisons, compared, transfers_of
 from distxfer.analysis.matching import (
@@ -79,13 +79,14 @@ class MethodComparisons:
             "warnings": [*self.warnings, *self.survival_warnings],
             "runs": dict(self.runs),
             "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
-            "by_language": [one.record() for one in self.by_language],
-            "by_class": [one.record() for one in self.by_class],
-            "by_family": [one.record() for one in self.by_family],
+            "by_language": [part.record() for part in self.by_language],
+            "by_class": [part.record() for part in self.by_class],
+            "by_family": [part.record() for part in self.by_family],
             "slopes": [
-                {"method": one.method, **test_record(one.test), "dropped": list(one.dropped)} for one in self.slopes
+                {"method": slope.method, **test_record(slope.test), "dropped": list(slope.dropped)}
+                for slope in self.slopes
             ],
-            "differences": [vars(one) for one in self.differences],
+            "differences": [vars(difference) for difference in self.differences],
             "left_out": list(self.left_out),
         }
 
@@ -107,77 +108,79 @@ def compare_methods(
 
     Raises InputError as `match` does, or where no scores are left that pair.
     """
-    found = _with_classes(_of_shared_seeds(match(collection, baseline, metric, distance_name, imputed, matrix)))
-    rows, notes = compared(found.group)
+    matched = _with_classes(_of_shared_seeds(match(collection, baseline, metric, distance_name, imputed, matrix)))
+    group = matched.group
+    rows, notes = compared(group)
     if not rows:
-        raise nothing_left(found.baseline, (*found.left_out, *notes))
-    parts, unpaired = parts_of(found.group, lambda code: code)
-    each = {(one.method, one.part): one for row in rows for one in row.each}
+        raise nothing_left(matched.baseline, (*matched.left_out, *notes))
+    parts, unpaired = parts_of(group, lambda code: code)
+    each = {(part.method, part.part): part for row in rows for part in row.each}
+    texts = corpora({method.name: [run.data for run in method.runs] for method in matched.methods})
     comparisons = Comparisons(
-        metric=found.metric,
-        fractions=found.fractions,
-        selection=" / ".join(dict.fromkeys(found.selection.values())),
-        source=found.source,
-        distance=found.distance,
+        metric=matched.metric,
+        fractions=matched.fractions,
+        selection=" / ".join(dict.fromkeys(matched.selection.values())),
+        source=matched.source,
+        distance=matched.distance,
         paired=True,
         comparisons=tuple(rows),
-        transfers=tuple(transfers_of(found.group)),
-        notes=(
-            *found.notes,
-            *dict.fromkeys(notes),
-            *unpaired,
-            *corpora({one.name: [run.data for run in one.runs] for one in found.methods}),
-        ),
+        transfers=tuple(transfers_of(group)),
+        notes=(*matched.notes, *dict.fromkeys(notes), *unpaired, *texts),
     )
     return MethodComparisons(
         comparisons=comparisons,
-        baseline=found.baseline.name,
-        runs={one.name: len(one.runs) for one in found.methods},
-        collapsed=found.collapsed,
-        selection=found.selection,
-        by_language=tuple(each.get((one.method, one.part), one) for one in parts),
-        by_family=parts_of(found.group, family)[0],
-        by_class=class_parts(found.group),
-        slopes=_slopes(found.group),
+        baseline=group.baseline,
+        runs={method.name: len(method.runs) for method in matched.methods},
+        collapsed=matched.collapsed,
+        selection=matched.selection,
+        by_language=tuple(each.get((part.method, part.part), part) for part in parts),
+        by_family=parts_of(group, family)[0],
+        by_class=class_parts(group),
+        slopes=_slopes(group),
         differences=tuple(
-            one
-            for method in found.methods
-            if method is not found.baseline
-            for one in differences(found.baseline, method)
+            difference
+            for method in matched.methods
+            if method is not matched.baseline
+            for difference in differences(matched.baseline, method)
         ),
-        left_out=found.left_out,
+        left_out=matched.left_out,
     )
 
 
-def _of_shared_seeds(found: Matched) -> Matched:
-    """Return what was matched without the methods that have no seed of the baseline's.
+def _of_shared_seeds(matched: Matched) -> Matched:
+    """Return what was matched without the methods that share no seed with the baseline.
 
-    Raises InputError where none has one.
+    Raises InputError if none shares one.
     """
-    runs = found.group.runs
-    own = set(runs[found.baseline.name])
-    apart = [one for one in found.methods if not own & set(runs[one.name])]
-    said = [
-        f"`{one.name}` cannot be compared with `{found.baseline.name}`: no seed in common, it has"
-        f" {_seeds(runs[one.name])} and the baseline {_seeds(own)}."
-        for one in apart
-    ]
-    methods = tuple(one for one in found.methods if one not in apart)
-    left_out = (*found.left_out, *said)
+    scores = matched.group.scores
+    seeds = scores[matched.baseline.name].index
+    methods = tuple(method for method in matched.methods if scores[method.name].index.isin(seeds).any())
+    apart = (
+        f"`{method.name}` cannot be compared with `{matched.baseline.name}`: no seed in common, it has"
+        f" {_seeds(scores[method.name].index)} and the baseline {_seeds(seeds)}."
+        for method in matched.methods
+        if method not in methods
+    )
+    left_out = (*matched.left_out, *apart)
     if len(methods) < 2:
-        raise nothing_left(found.baseline, left_out)
-    group = replace(found.group, runs={one.name: runs[one.name] for one in methods})
-    return replace(found, methods=methods, group=group, left_out=left_out)
+        raise nothing_left(matched.baseline, left_out)
+    group = replace(matched.group, scores={method.name: scores[method.name] for method in methods})
+    return replace(matched, methods=methods, group=group, left_out=left_out)
 
 
-def _with_classes(found: Matched) -> Matched:
+def _with_classes(matched: Matched) -> Matched:
     """Return what was matched with the macro-averaged scores and the counts by class of its runs."""
+    collection = Collection(matched.methods, ())
     runs = {
-        one.name: {seed: run for run in one.runs if (seed := str(run.data["seed"])) in found.group.runs[one.name]}
-        for one in found.methods
+        method.name: {
+            str(run.data["seed"]): run
+            for run in method.runs
+            if str(run.data["seed"]) in matched.group.scores[method.name].index
+        }
+        for method in matched.methods
     }
-    macro = {one.name: sound_scores(one, MACRO) for one in found.methods} if found.metric != MACRO else None
-    return replace(found, group=replace(found.group, macro=macro, classes=classes_of(runs, found.metric)))
+    macro = wide(sound_scores(collection, MACRO)) if matched.metric != MACRO else None
+    return replace(matched, group=replace(matched.group, macro=macro, classes=classes_of(runs, matched.metric)))
 
 
 def _seeds(seeds: Iterable[str]) -> str:
@@ -186,9 +189,9 @@ def _seeds(seeds: Iterable[str]) -> str:
 
 def _slopes(group: Group) -> tuple[Slope, ...]:
     rows = []
-    for method in (name for name in group.runs if name != group.baseline):
-        both = pair(group, method).of(group.far_from.__contains__)
-        far = [group.far_from[code] for code in both.languages]
-        test = None if both.empty else slope_over_seeds(both.scores[method] - both.scores[group.baseline], far)
-        rows += [] if test is None else [Slope(method, test, both.dropped)]
+    for method in group.others:
+        full = pair(group, method).of(group.far_from.__contains__)
+        distances = [group.far_from[code] for code in full.languages]
+        test = None if full.empty else slope_over_seeds(full.scores[method] - full.scores[group.baseline], distances)
+        rows += [] if test is None else [Slope(method, test, full.dropped)]
     return tuple(rows)

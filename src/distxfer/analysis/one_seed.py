@@ -1,22 +1,18 @@
 """Two finished runs against each other, on their stored predictions: what ONE seed of each can say."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyarrow import ArrowException, Table
+import pandas as pd
 
-from distxfer._durable import read_table
 from distxfer.data import Task
-from distxfer.errors import InputError, listed
+from distxfer.errors import InputError
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
 from distxfer.results.corpus import corpora
 from distxfer.results.result import Result, read_result
 from distxfer.results.selection import selection_of, selection_warnings
-
-_COLUMNS = ["language", "example_id", "label", "prediction"]
-Answers = Mapping[str, Mapping[str, tuple[str, str]]]  # by language and example: its label, and what was predicted
+from distxfer.results.tables import read_predictions
 
 
 @dataclass(frozen=True)
@@ -65,23 +61,23 @@ class TwoRuns:
             "seeds": list(self.seeds),
             "collapsed": list(self.collapsed),
             "corpora": list(self.corpora),
-            "comparisons": [self._record(one) for one in self.rows],
+            "comparisons": [self._record(row) for row in self.rows],
         }
 
-    def _record(self, one: OneLanguage) -> dict[str, Any]:
-        exact, drawn = one.exact, one.bootstrap
+    def _record(self, row: OneLanguage) -> dict[str, Any]:
+        exact, drawn = row.exact, row.bootstrap
         return {
             "baseline": self.baseline,
             "method": self.method,
-            "subset": "all" if one.language is None else one.language,
+            "subset": "all" if row.language is None else row.language,
             "effect": drawn.difference,
             "low": drawn.low,
             "high": drawn.high,
             "p": drawn.p if exact is None else exact.p,
-            "p_holm": one.p_holm,
+            "p_holm": row.p_holm,
             "p_bootstrap": drawn.p,
             "n_seeds": 1,
-            "n_languages": 1 if one.language else sum(row.language not in (None, self.source) for row in self.rows),
+            "n_languages": 1 if row.language else len({each.language for each in self.rows} - {None, self.source}),
             "n": drawn.n,
             "n_items": drawn.n_blocks,
             "only_baseline": None if exact is None else exact.only_b,
@@ -101,19 +97,19 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
     that differ, or labels that do.
     """
     results = [_finished(folder) for folder in (baseline, method)]
-    sources = [str(one.data["source"]) for one in results]
+    sources = [str(run.data["source"]) for run in results]
     if sources[0] != sources[1]:
         raise InputError(
             f"`{baseline}` was trained on `{sources[0]}` and `{method}` on `{sources[1]}`; expected one source."
             " Compare runs that differ in nothing but what is to be compared."
         )
-    first, second = (stored_answers(folder) for folder in (baseline, method))
-    _check_same(first, second, baseline, method)
-    targets = [language for language in first if language != sources[0]]
-    rows = [_of_language(language, first, second) for language in (sources[0], *targets)]
+    right = _right(baseline, method)
+    targets = right[right["language"] != sources[0]]
+    languages = [sources[0], *targets["language"].unique()]
+    rows = [_compared(language, right[right["language"] == language]) for language in languages]
     corrected = iter(holm([row.exact.p for row in rows[1:] if row.exact is not None]))
     rows = [rows[0], *(replace(row, p_holm=next(corrected)) for row in rows[1:])]
-    selection = {str(one.folder): selection_of([one]) for one in results}
+    selection = {str(run.folder): selection_of([run]) for run in results}
     return TwoRuns(
         baseline=str(baseline),
         method=str(method),
@@ -122,9 +118,9 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         selection=" / ".join(dict.fromkeys(selection.values())),
         warnings=selection_warnings(selection),
         seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
-        collapsed=tuple(str(one.folder) for one in results if one.data["status"] == "collapsed"),
+        collapsed=tuple(str(run.folder) for run in results if run.collapsed),
         corpora=tuple(corpora({str(run.folder): [run.data] for run in results})),
-        rows=(*rows, _of_all(targets, first, second)),
+        rows=(*rows, _compared(None, targets)),
     )
 
 
@@ -133,8 +129,7 @@ def _metric(result: Result) -> str:
     from distxfer.data import kind_named  # needs torch, which comparing and reporting otherwise do not
 
     kind = kind_named(result.data.get("kind", Task.kind))  # an old result does not say it: there was no other kind
-    one_class = kind.output in ("text", "state")
-    return "accuracy" if one_class else "whole_example"
+    return "accuracy" if kind.output in ("text", "state") else "whole_example"
 
 
 def _finished(folder: Path) -> Result:
@@ -146,68 +141,45 @@ def _finished(folder: Path) -> Result:
     return result
 
 
-def stored_answers(folder: Path) -> Answers:
-    """Return what a run answered to every test example; raises InputError where that cannot be read."""
-    answers: dict[str, dict[str, tuple[str, str]]] = {}
-    for row in stored_predictions(folder).to_pylist():
-        answers.setdefault(row["language"], {})[row["example_id"]] = row["label"], row["prediction"]
-    return answers
+def _right(baseline: Path, method: Path) -> pd.DataFrame:
+    """Return whether each run is right on each example: `language`, `example_id`, `before` (the baseline) and `after`.
+
+    Raises InputError unless both runs have the same examples with the same labels.
+    """
+    keys = ["language", "example_id"]
+    first, second = (read_predictions(folder).drop_duplicates(keys, keep="last") for folder in (baseline, method))
+    both = _checked(first, second, baseline, method)
+    _checked(second, first, method, baseline)
+    right = {"before": both["prediction"] == both["label"], "after": both["prediction_other"] == both["label"]}
+    return both[keys].assign(**right)
 
 
-def stored_predictions(folder: Path) -> Table:
-    """Return the table of a run's test predictions; raises InputError where it cannot be read or lacks a column."""
-    path = folder / "predictions.parquet"
-    try:
-        table = read_table(path, _COLUMNS)
-    except (OSError, ArrowException, KeyError) as error:
-        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
+def _checked(table: pd.DataFrame, other: pd.DataFrame, folder: Path, folder_other: Path) -> pd.DataFrame:
+    """Return the predictions of one run with those of another; raises InputError unless that has all its examples."""
+    both = table.merge(other, "left", on=["language", "example_id"], suffixes=("", "_other"), indicator="found")
+    for row in both[(both["found"] != "both") | (both["label"] != both["label_other"])].itertuples():
+        if row.language not in set(other["language"]):
+            raise InputError(
+                f"`{row.language}` is tested in `{folder}` and not in `{folder_other}`. Compare runs on the same languages."
+            )
+        if row.found != "both":
+            raise InputError(
+                f"The example `{row.example_id}` of `{row.language}` is in `{folder}` and not in `{folder_other}`; expected the"
+                " same examples in both. Compare runs on the same data."
+            )
         raise InputError(
-            f"`{path}` has no column {listed(f'`{name}`' for name in missing)}; expected"
-            f" {listed(f'`{name}`' for name in _COLUMNS)}. Run the recipe again with `--again`."
+            f"The example `{row.example_id}` of `{row.language}` has the label `{row.label}` in `{folder}` and"
+            f" `{row.label_other}` in `{folder_other}`. Compare runs on the same data."
         )
-    return table
+    return both
 
 
-def _check_same(first: Answers, second: Answers, baseline: Path, method: Path) -> None:
-    """Raise InputError unless both runs answered the same examples, with the same labels."""
-    for one, other, here, there in ((first, second, baseline, method), (second, first, method, baseline)):
-        for language, answers in one.items():
-            if language not in other:
-                raise InputError(
-                    f"`{language}` is tested in `{here}` and not in `{there}`. Compare runs on the same languages."
-                )
-            for example, (label, _) in answers.items():
-                if example not in other[language]:
-                    raise InputError(
-                        f"The example `{example}` of `{language}` is in `{here}` and not in `{there}`; expected the same"
-                        " examples in both. Compare runs on the same data."
-                    )
-                if other[language][example][0] != label:
-                    raise InputError(
-                        f"The example `{example}` of `{language}` has the label `{label}` in `{here}` and"
-                        f" `{other[language][example][0]}` in `{there}`. Compare runs on the same data."
-                    )
-
-
-def _right(answers: Answers, examples: Sequence[tuple[str, str]]) -> list[bool]:
-    found = (answers[language][example] for language, example in examples)
-    return [label == prediction for label, prediction in found]
-
-
-def _of_language(language: str, first: Answers, second: Answers) -> OneLanguage:
-    examples = [(language, example) for example in first[language]]
-    before, after = _right(first, examples), _right(second, examples)
+def _compared(language: str | None, right: pd.DataFrame) -> OneLanguage:
+    """Return the comparison on some examples: of one language, or of all targets (None)."""
+    before, after = right["before"].tolist(), right["after"].tolist()
     shares = (sum(before) / len(before), sum(after) / len(after))
-    return OneLanguage(language, *shares, mcnemar(after, before), None, _drawn(after, before, list(first[language])))
-
-
-def _of_all(targets: Sequence[str], first: Answers, second: Answers) -> OneLanguage:
-    examples = [(language, example) for language in targets for example in first[language]]
-    before, after = _right(first, examples), _right(second, examples)
-    shares = (sum(before) / len(before), sum(after) / len(after))
-    return OneLanguage(None, *shares, None, None, _drawn(after, before, [example for _, example in examples]))
+    drawn = _drawn(after, before, right["example_id"].tolist())
+    return OneLanguage(language, *shares, mcnemar(after, before) if language else None, None, drawn)
 
 
 def _drawn(after: list[bool], before: list[bool], items: list[str]) -> PairedBootstrap:

@@ -54,19 +54,19 @@ def parts_of(
 
     Holm's correction is over the parts of a method, or over those of all methods `together`.
     """
-    tests = {name: {code for row in cells.values() for code in row} for name, cells in group.runs.items()}
     rows: list[Part] = []
     notes = []
-    for method in (name for name in group.runs if name != group.baseline):
+    for method in group.others:
         rows_of_method, lost = [], []
+        tested_in = [set(map(str, group.scores[name])) for name in (method, group.baseline)]
         parts: dict[str, set[str]] = {}
-        for code in sorted(tests[method] | tests[group.baseline]):
+        for code in sorted(set.union(*tested_in)):
             parts.setdefault(part_of(code), set()).add(code)
         for part, languages in parts.items():
             row = _part(group, method, part, languages)
             if row:
                 rows_of_method.append(row)
-            elif tests[method] & tests[group.baseline] & languages:
+            elif set.intersection(*tested_in, languages):
                 lost.append(f"`{part}`")
         rows_of_method.sort(key=lambda row: (row.distance is None, row.distance or 0.0, row.part))
         rows += rows_of_method if together else _corrected(rows_of_method)

@@ -92,10 +92,12 @@ def _macro(group: Group, method: str, full: Full) -> Crossed | None:
         return None
     try:
         scores = {
-            name: np.array([[group.macro[name][seed][code] for code in full.languages] for seed in seeds])
+            name: np.ascontiguousarray(group.macro[name].loc[list(seeds), list(full.languages)].to_numpy())
             for name, seeds in full.seeds.items()
         }
     except KeyError:  # some run has no such score
+        return None
+    if any(np.isnan(table).any() for table in scores.values()):
         return None
     return tested(group, method, Full(full.languages, full.seeds, scores, full.dropped))
 
@@ -176,7 +178,7 @@ class ClassPart:
 def class_parts(group: Group) -> tuple[ClassPart, ...]:
     """Return the effect of each method on each class, those first without which least of the whole effect is left."""
     rows: list[ClassPart] = []
-    for method in (name for name in group.runs if name != group.baseline):
+    for method in group.others:
         parts = _class_parts(group, method)
         corrected = holm_over([part.test for part in parts])
         rows += [replace(part, p_holm=p) for part, p in zip(parts, corrected, strict=True)]

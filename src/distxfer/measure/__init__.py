@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from distxfer.measure._by_class import BY_CLASS as BY_CLASS
     from distxfer.measure._by_class import ClassRatios as ClassRatios
     from distxfer.measure._by_class import carriers as carriers
-    from distxfer.measure._by_class import class_counts as class_counts
     from distxfer.measure._by_class import class_ratios as class_ratios
     from distxfer.measure._by_class import entity_counts as entity_counts
     from distxfer.measure._canonical import pwcca as pwcca
@@ -75,7 +74,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "_alignment": "CSLSRetrieval Retrieval csls_retrieval retrieval wilson",
-    "_by_class": "BY_CLASS ClassRatios carriers class_counts class_ratios entity_counts",
+    "_by_class": "BY_CLASS ClassRatios carriers class_ratios entity_counts",
     "_canonical": "pwcca svcca",
     "_clusters": "MIN_FAMILIES",
     "_contrasts": "Contrast contrast slope_over_seeds",

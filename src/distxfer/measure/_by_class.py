@@ -16,21 +16,6 @@ BY_CLASS = ("accuracy", "macro_f1", "f1")  # the metrics that are a ratio of sum
 _NOTHING = 1e-12  # an effect of this size, relative to the largest without an item, is rounding
 
 
-def class_counts(labels: Integers, predictions: Integers, groups: Integers, shape: tuple[int, int]) -> Integers:
-    """Return the counts of each class in each group, (groups, classes, 3): right, in the labels, predicted.
-
-    Shapes: (n,) each; `groups` numbers the language of each item. `shape` is (number of groups, number of classes).
-    """
-    n_groups, n_classes = shape
-
-    def counted(classes: Integers, of: Integers) -> Integers:
-        counts: Integers = np.bincount(of * n_classes + classes, minlength=n_groups * n_classes)
-        return counts.reshape(n_groups, n_classes)
-
-    right = labels == predictions
-    return np.stack([counted(labels[right], groups[right]), counted(labels, groups), counted(predictions, groups)], -1)
-
-
 def entity_counts(
     labels: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]], types: Sequence[str]
 ) -> Integers:

@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from distxfer.analysis.one_seed import stored_answers
 from distxfer.data import Answer, Example, Output
 from distxfer.measure import Crossed, crossed, exact_match, normalised_answer, smallest_gain, wilson
 from distxfer.results.result import Result
+from distxfer.results.tables import read_predictions
 
 _MOST = 100_000  # test sentences: nobody labels more to find a small gain
 _FEWEST_SEEDS = 3  # with fewer, nothing is claimed
@@ -126,7 +126,7 @@ def evaluate(
     named = tuple(str(run.folder) for run in collapsed)
     if not any(chosen):
         return Evaluation(0, None, (), None, None, None, None, None, None, named)
-    stored = [[stored_answers(run.folder)[key] for run in runs] for runs in chosen]
+    stored = [[_stored(run, key) for run in runs] for runs in chosen]
     first = next(answers for runs in stored for answers in runs)
     examples = list(first)
     texts = [str(questions[example].text_pair) for example in examples] if questions else examples
@@ -152,6 +152,12 @@ def evaluate(
     needed = None if test.effect <= 0 else design.sentences(test.effect, sentences)
     smallest = design.smallest(sentences)
     return Evaluation(sentences, count, seeds, commonest, before, after, test, smallest, needed, named)
+
+
+def _stored(run: Result, language: str) -> dict[str, tuple[str, str]]:
+    """Return label and prediction by example id, of a run's test examples in one language."""
+    rows = read_predictions(run.folder).query("language == @language")
+    return dict(zip(rows["example_id"], zip(rows["label"], rows["prediction"], strict=True), strict=True))
 
 
 def _commonest(

@@ -49,16 +49,19 @@ class Method:
     runs: tuple[Result, ...]
 
     @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return str(self.runs[0].data["recipe"]["name"])
+
+    @property
     def collapsed(self) -> str:
-        """Which runs collapsed, in a few words, where all of them did; empty where one is sound."""
-        if any(run.data["status"] != "collapsed" for run in self.runs):
+        """Which runs collapsed, in a few words, if all did; empty if one is sound."""
+        if not all(run.collapsed for run in self.runs):
             return ""
         folders = listed(f"`{run.folder}`" for run in self.runs)
-        return (
-            f"its run {folders} collapsed"
-            if len(self.runs) == 1
-            else f"all its {len(self.runs)} runs collapsed ({folders})"
-        )
+        if len(self.runs) == 1:
+            return f"its run {folders} collapsed"
+        return f"all its {len(self.runs)} runs collapsed ({folders})"
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,23 @@ class Result:
         """The metric that the summary is of, by which runs are compared."""
         return str(self.data["summary"].get("metric", "accuracy"))
 
+    @property
+    def collapsed(self) -> bool:
+        """Whether the run learnt nothing."""
+        return bool(self.data["status"] == "collapsed")
+
+    def by_language(self, split: str = "test", metric: str = "") -> dict[str, float]:
+        """Return the scores of one split by language, as fractions: of the summary's metric, if none is named."""
+        metric = metric or self.metric
+        return {
+            str(row["language"]): float(row["value"])
+            for row in self.data["scores"]
+            if (row["split"], row["metric"]) == (split, metric)
+        }
+
     def score(self, language: str, split: str = "test", metric: str = "") -> float:
         """Return one score, as a fraction: of the summary's metric, if none is named."""
-        metric = metric or self.metric
-        return next(
-            float(one["value"])
-            for one in self.scores
-            if (one["language"], one["split"], one["metric"]) == (language, split, metric)
-        )
+        return self.by_language(split, metric)[language]
 
 
 def read_result(folder: Path) -> Result | None:
