@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from distxfer.analysis.one_seed import compare_runs
 from distxfer.reports import method_tables
-from fake_runs import compared, plain_and_align, runs, scores, write
+from fake_runs import ALIGN, compared, plain_and_align, runs, scores, write
 
 REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
@@ -36,12 +39,37 @@ def test_the_verb_writes_every_form(cli, results):
     assert (data["metric"], data["selection"]) == ("accuracy", "last")
     markdown = cli(*words, "--format", "markdown").stdout
     assert markdown.startswith("**tiny · toy**\n\n| method | mean |")
-    latex = cli(*words, "--format", "latex").stdout
-    assert (latex.count(r"\toprule"), latex.count(r"\end{table}")) == (3, 3)
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert [row["subset"] for row in rows] == ["all", "near", "far"]
     assert float(rows[0]["effect"]) == found.comparisons.comparisons[0].test.effect
     assert {(row["selection"], row["metric"], row["baseline"]) for row in rows} == {("last", "accuracy", "plain")}
+
+
+def test_latex_has_methods_by_languages_and_no_settings_in_a_cell(cli, results, tmp_path):
+    strong = {"intervention.align": {**ALIGN, "weight": 2.0}}
+    table = scores(0.2, seed=5)
+    runs(results, "align", "dddd0000", table, strong)
+    latex = cli("compare", "plain", "align", "--results", str(results), "--format", "latex").stdout
+    labels = re.findall(r"\\label\{(.+)\}", latex)
+    assert labels == ["tab:test-accuracy-by-language", "tab:tiny-toy", "tab:leave-one-out-effects"]
+    for sides, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}\n(.+?)\\end\{tabular\}", latex, re.DOTALL):
+        rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert {row.count(" & ") for row in rows} == {len(sides) - 1}
+        assert "=" not in body
+    means, deviations = 100 * table.mean(axis=0), 100 * table.std(axis=0, ddof=1)
+    average = 100 * table.mean(axis=1)
+    cells = [rf"{mean:.1f}$_{{\pm {sd:.1f}}}$" for mean, sd in zip(means, deviations, strict=True)]
+    cells += [rf"{average.mean():.1f}$_{{\pm {average.std(ddof=1):.1f}}}$", r"4 \\"]
+    assert " & ".join(["align (b)", r"90.0$_{\pm 0.0}$", *cells]) in latex
+    assert "align (b): intervention.align.weight=2.0." in latex
+    if shutil.which("pdflatex"):
+        document = (
+            rf"\documentclass{{article}}\usepackage{{booktabs,graphicx}}\begin{{document}}{latex}\end{{document}}"
+        )
+        (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
+        words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        made = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+        assert made.returncode == 0, made.stdout
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,12 @@ def test_latex_is_a_booktabs_table_with_title_and_notes():
     )
     assert table.latex() == "\n".join(
         [
+            r"% needs \usepackage{booktabs,graphicx}",
             r"\begin{table}",
             r"  \centering",
-            r"  \caption{tiny · toy}",
+            r"  \caption{tiny $\cdot$ toy}",
+            r"  \label{tab:tiny-toy}",
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             r"  \begin{tabular}{lrrl}",
             r"    \toprule",
             r"    method & effect [95 \%] & n & why \\",
@@ -29,7 +32,7 @@ def test_latex_is_a_booktabs_table_with_title_and_notes():
             r"    drift\_reg & $-$3.2 [$-$4.0, +1.0] & 5 & -- \\",
             r"    e5-small & -- & 13 & R\&D \\",
             r"    \bottomrule",
-            r"  \end{tabular}",
+            r"  \end{tabular}}",
             r"  \par\smallskip\raggedright\footnotesize",
             r"  better than \texttt{a\_b}: x.\par",
             r"  p \textless{} 0.05\par",
@@ -73,7 +76,7 @@ def test_no_character_of_a_cell_can_act_in_latex(text):
     for written in (
         *(f"\\{name}{{}}" for name in commands),
         "$-$",
-        r"$\times$",
+        *(f"$\\{name}$" for name in ("times", "pm", "cdot", "rightarrow", "leq", "rho")),
         "{''}",
         *(f"\\{one}" for one in "{}$&#_%"),
     ):

@@ -196,13 +196,19 @@ def _check_methods(options: list[str]) -> None:
 
 def _compare_methods(collection: Any, baseline: str, settings: dict[str, Any], by: By | None, output: _Output) -> None:
     from distxfer.analysis.methods import compare_methods
-    from distxfer.reports import method_data, method_tables
+    from distxfer.reports import method_data, method_tables, paper_tables
 
     comparison = compare_methods(collection, baseline, **settings)
     notes = (
         *comparison.comparisons.notes, *comparison.warnings, *comparison.survival_warnings, *comparison.left_out,
     )  # fmt: skip
-    output.write(comparison.records, lambda: method_tables(comparison, by), lambda: method_data(comparison, by), notes)
+
+    def tables() -> Sequence[Any]:
+        if output.form == "latex":
+            return paper_tables(collection.scores, comparison, by)
+        return method_tables(comparison, by)
+
+    output.write(comparison.records, tables, lambda: method_data(comparison, by), notes)
 
 
 def _ablate(collection: Any, baseline: str, settings: dict[str, Any], interactions: bool, output: _Output) -> None:

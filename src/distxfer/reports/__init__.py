@@ -9,6 +9,7 @@ from distxfer.reports._figures import measure_figure as measure_figure
 from distxfer.reports._language import fact_records as fact_records
 from distxfer.reports._language import language_answer as language_answer
 from distxfer.reports._language import language_tables as language_tables
+from distxfer.reports._latex import paper_tables as paper_tables
 from distxfer.reports._listing import facts as facts
 from distxfer.reports._listing import key_listing as key_listing
 from distxfer.reports._listing import listing as listing

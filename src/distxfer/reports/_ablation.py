@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # it brings scipy
 
 _NAMED = 12  # a note names at most so many methods without a match
 _TESTED = ("effect [95 %]", "p (Holm)", "matches", "seeds × languages")
+_OPTIONAL = ("matches", "seeds × languages")
 
 
 def ablation_tables(ablation: Ablation) -> list[Table]:
@@ -78,7 +79,7 @@ def _effects(ablation: Ablation) -> Table:
         *ablation.corpora,
         *left_out_notes(ablation.collapsed, ablation.left_out),
     )
-    return Table(("setting", "value", "against", *_TESTED), rows, "effect of each setting", notes)
+    return Table(("setting", "value", "against", *_TESTED), rows, "effect of each setting", notes, _OPTIONAL)
 
 
 def _interactions(ablation: Ablation) -> Table:
@@ -93,7 +94,7 @@ def _interactions(ablation: Ablation) -> Table:
         f" {_basis(ablation)} Holm over {counted(_with_p(ablation.interactions), 'interaction')}.",
         *_notes_of_dropped(ablation.interactions),
     )
-    return Table(("change", "depends on", *_TESTED), rows, "interactions", notes)
+    return Table(("change", "depends on", *_TESTED), rows, "interactions", notes, _OPTIONAL)
 
 
 def _responses(ablation: Ablation) -> Table:
@@ -121,7 +122,7 @@ def _responses(ablation: Ablation) -> Table:
         f" above are the tests. Checkpoint: {_selection(ablation)}.",
     )
     columns = ("setting", "value", "mean [95 %]", "settings", "seeds × languages")
-    return Table(columns, rows, "response to each numeric setting", notes)
+    return Table(columns, rows, "response to each numeric setting", notes, ("settings", "seeds × languages"))
 
 
 def _controls(ablation: Ablation) -> Table:
@@ -163,7 +164,7 @@ def _controls(ablation: Ablation) -> Table:
     )
     columns = ("setting", "real", "mean", "control", "its mean", "real minus control [95 %]", "p (Holm)", "near", "far",
                "seeds × languages")  # fmt: skip
-    return Table(columns, rows, "controls", notes)
+    return Table(columns, rows, "controls", notes, ("seeds × languages", "far", "near", "its mean", "mean"))
 
 
 def _with_p(tested: Sequence[Effect | Comparison]) -> int:

@@ -51,6 +51,7 @@ def comparison_tables(comparisons: Comparisons) -> list[Table]:
             rows,
             title=" · ".join(key),
             notes=comparison_notes(comparisons, group_comparisons, transfers[baseline]),
+            optional=("r score", "r gain", "seeds", "far", "near", "mean"),
         )
         survive = survival_table(
             group_comparisons,
@@ -106,6 +107,7 @@ def one_seed_table(pair: TwoRuns) -> Table:
             ),
             *([all_targets.reason] if all_targets.reason else []),
         ),
+        optional=("only 2nd / 1st right", "n", "first", "second"),
     )
 
 

@@ -178,6 +178,7 @@ def _languages() -> Table:
         columns=("language", "name", "syntactic from eng", *columns, "tasks on the hub", "parallel on the hub"),
         rows=rows,
         title="languages",
+        optional=("parallel on the hub", "tasks on the hub", *reversed(columns)),
     )
 
 
@@ -203,7 +204,14 @@ def _runs(results: Path) -> Table:
     apart = _apart(settings)
     columns = ("recipe", "id", "seed", "status", "source", "targets", "far", "differs in")
     rows = [(*row, apart.get((row[0], row[1]))) for row in rows]
-    return Table(columns=columns, rows=rows, title=f"runs in {results}", notes=tuple(notes))
+    return Table(
+        columns=columns,
+        rows=rows,
+        title=f"runs in {results}",
+        notes=tuple(notes),
+        optional=("far", "source"),
+        details=("differs in",),
+    )
 
 
 def _apart(settings: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[tuple[str, str], str]:

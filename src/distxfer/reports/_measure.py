@@ -52,6 +52,7 @@ def _languages(measured: Measured, width: int | None) -> Table:
     return Table(
         columns=("language", "name", measured.distance, *scored, "n", "drift", *columns),
         rows=rows,
+        optional=("n",),
         title=f"{measured.before} → {measured.after}: {measured.task}",
         notes=(
             f"drift: 1 − CKA ({_bias(measured)}, linear; {measured.pooling} pooling) of the test sentences, mean over the"
@@ -72,6 +73,7 @@ def _similarity(measured: Measured) -> Table:
     names = list(dict.fromkeys(name for _, name in by_language))
     return Table(
         columns=("language", "name", "n", *names),
+        optional=("n",),
         rows=[
             (
                 language,
@@ -105,6 +107,7 @@ def _alignment(measured: Measured) -> Table:
     return Table(
         columns=("language", "name", "n", "chance", *(f"{kind}{then}" for kind in kinds for then in ("", " →"))),
         rows=rows,
+        optional=("csls", "csls →", "strong", "strong →", "n", "chance"),
         title="Translations found, last layer: before, and after (→)",
         notes=(
             f"n held-out pairs, from `{measured.source}`, by cosine; weak: among the translations; strong: also among"
@@ -122,6 +125,7 @@ def _decomposition(measured: Measured, decomposition: Decomposition) -> Table:
     return Table(
         columns=("covariate", "share of R²", "coefficient", "r", "p", "partial r", "p given the others"),
         rows=rows,
+        optional=("coefficient", "partial r", "p given the others"),
         title=f"Predictors of transfer: R² = {decomposition.r_squared:.2f} (adjusted {decomposition.adjusted_r_squared:.2f})",
         notes=(
             f"n = {decomposition.n} targets; distance: {measured.distance}; script: differs from the source's; tokens:"

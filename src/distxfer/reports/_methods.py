@@ -136,7 +136,8 @@ def main_table(analysis: MethodComparisons) -> Table:
         "r gain", "seeds × languages", "collapsed",
     )  # fmt: skip
     title = f"{first.model} · {first.task}"
-    return Table(columns, rows, title, (*analysis.warnings, *notes, *of_macro, slope, *_ends(analysis)))
+    optional = ("r gain", "slope", "collapsed", "macro F1", "seeds × languages", "far", "near", "mean", "p (Holm)")
+    return Table(columns, rows, title, (*analysis.warnings, *notes, *of_macro, slope, *_ends(analysis)), optional)
 
 
 def _macro(comparison: Comparison | None, scale: float) -> str | None:
@@ -180,7 +181,8 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
             *dropped_notes((f"`{part.part}`", part.dropped) for part in parts),
         )
         title = f"{method} minus {analysis.baseline}, by {by}"
-        tables.append(Table(columns, rows, title, (*analysis.warnings, *notes, *_ends(analysis))))
+        optional = ("seeds", "distance", second, analysis.baseline, method)
+        tables.append(Table(columns, rows, title, (*analysis.warnings, *notes, *_ends(analysis)), optional))
     return tables
 
 
@@ -264,9 +266,9 @@ def _by_distance(analysis: MethodComparisons) -> Table:
         *_reasons(tested),
         *dropped_notes((f"`{result.method}`", result.dropped) for result in tested),
     )
-    return Table(
-        columns, rows, f"gain over {analysis.baseline}, by distance", (*analysis.warnings, *notes, *_ends(analysis))
-    )
+    title = f"gain over {analysis.baseline}, by distance"
+    optional = ("languages", "p (r)", "r gain", "p (Holm) ", "p (Holm)")
+    return Table(columns, rows, title, (*analysis.warnings, *notes, *_ends(analysis)), optional)
 
 
 def _with_p(comparison: Comparison | None, scale: float) -> tuple[str | None, str | None]:
@@ -325,7 +327,8 @@ def difference_tables(analysis: MethodComparisons) -> list[Table]:
     ]
     notes = tuple(f"`{name}` has the settings of `{analysis.baseline}`." for name in identical)
     columns = ("method", "setting", f"in {analysis.baseline}", "in the method")
-    return [Table(columns, rows, f"settings that differ from {analysis.baseline}", notes)] if rows or notes else []
+    title = f"settings that differ from {analysis.baseline}"
+    return [Table(columns, rows, title, notes, details=columns)] if rows or notes else []
 
 
 def _side(key: str, values: Sequence[tuple[str, Any]]) -> str | None:

@@ -166,7 +166,7 @@ def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> T
         notes.append("Choose another with `--recipe NAME`.")
     notes += expectations
     columns = ("", "recipe", "study: effect on targets", "on far targets", "seeds")
-    return Table(columns, rows, title="proposal", notes=tuple(notes))
+    return Table(columns, rows, title="proposal", notes=tuple(notes), optional=("seeds", "on far targets"))
 
 
 def _expectations(plan: "LanguagePlan", estimate: "Estimate") -> list[str]:
@@ -235,7 +235,8 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
             {run.data["recipe"]["name"]: [run.data] for run in (*outcome.baseline.values(), *outcome.method.values())}
         ),
     ]
-    return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed))
+    optional = ("seconds a run", "sd of seeds", columns[4])
+    return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed), optional=optional)
 
 
 def _shown_to_work(evaluation: "Evaluation") -> list[str]:

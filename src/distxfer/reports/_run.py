@@ -67,7 +67,7 @@ def run_table(result: Result) -> Table:
         columns=(
             *("language", "name", "group", "distance", result.metric, "n"),
             *(["cut off"] if cut else []),
-            *("drift", "retrieval before", "after"),
+            *("drift", "retrieval before", "retrieval after"),
         ),
         rows=[row(language) for language in order],
         notes=(
@@ -84,6 +84,7 @@ def run_table(result: Result) -> Table:
             *(["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
               if result.data["status"] == "collapsed" else []),
         ),
+        optional=("n", "retrieval before", "retrieval after", "cut off", "group"),
     )  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def survival_table(
         *_reasons(chosen),
     )
     columns = ("method", *(["targets"] if subsets else []), "effect", "left out", "smallest to largest effect")
-    return Table(columns, rows, "leave-one-out effects", notes)
+    return Table(columns, rows, "leave-one-out effects", notes, ("effect",))
 
 
 def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
@@ -117,7 +117,8 @@ def each_target_table(
         *after,
     )
     columns = ("method", "language", baseline, "method's", "effect [95 %]", "p (Holm)")
-    return Table(columns, rows, f"effect on each language, against {baseline}", notes) if rows else None
+    title = f"effect on each language, against {baseline}"
+    return Table(columns, rows, title, notes, optional=(baseline, "method's")) if rows else None
 
 
 def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: float, notes: Sequence[str]) -> Table:
@@ -136,7 +137,8 @@ def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: f
         for part in parts
     ]
     columns = ("class", "items", baseline, method, "effect [95 %]", "p (Holm)", "effect without")
-    return Table(columns, rows, f"{method} minus {baseline}, by class ({effect} on all)", tuple(notes))
+    title = f"{method} minus {baseline}, by class ({effect} on all)"
+    return Table(columns, rows, title, tuple(notes), optional=("items", baseline, method, "effect without"))
 
 
 def flat_record(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from distxfer._markdown import markdown
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "`": r"\textasciigrave{}", "–": "--", "×": r"$\times$",
+    "±": r"$\pm$", "·": r"$\cdot$", "→": r"$\rightarrow$", "−": "$-$", "≤": r"$\leq$", "ρ": r"$\rho$",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
 }  # fmt: skip
 _WRAPPED = 24  # the narrowest column in which text is wrapped
+_DEVIATION = re.compile(r" \$\\pm\$ ([\d.]+)$")
 _NUMBER = re.compile(r"(?:< )?[+-]?\d")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 _MINUS = re.compile(r"(?<!\w)-(?=\d)")  # a hyphen that is one, as in 2-3 or e5-small, stays
@@ -57,6 +59,8 @@ class Table:
         console = Console(file=stream, width=limit, color_system=None)
         columns = [_Column.of(name, [row[place] for row in self.rows]) for place, name in enumerate(self.columns)]
         hidden = [] if verbose else self._hidden(columns, limit)
+        if len(hidden) == len(columns):
+            return f"  {self.title}: `--verbose` shows them.\n"
         title = Text(self.title) if self.title else None
         for part in _parts([column for column in columns if column.name not in hidden], limit):
             table = RichTable(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -109,24 +113,31 @@ class Table:
         return stream.getvalue()
 
     def latex(self) -> str:
-        """Return the table as a `table` of LaTeX, with its title and notes; it needs the package `booktabs` and UTF-8."""
-        cells = [[latex_text(shown(value)) for value in row] for row in self.rows]
+        """Return the table as a floating `table` with title, label and notes, shrunk to the width of the text if necessary.
+
+        It needs the packages `booktabs` and `graphicx`, and UTF-8. A cell `mean ± deviation` has the deviation as a subscript.
+        """
+        cells = [[_DEVIATION.sub(r"$_{\\pm \1}$", latex_text(shown(value))) for value in row] for row in self.rows]
         sides = ["r" if _is_numeric([row[place] for row in self.rows]) else "l" for place in range(len(self.columns))]
         # A row that begins with `[` or `*` would be read as an argument of the `\\` before it.
         lines = [("{}" if row[0][:1] in ("[", "*") else "") + " & ".join(row) + r" \\" for row in cells]
-        notes = [r"  \par\smallskip\raggedright\footnotesize", *(f"  {latex_text(note)}\\par" for note in self.notes)]
+        label = re.sub(r"[^a-z0-9]+", "-", self.title.lower().split(": ")[0]).strip("-")
+        heading = [rf"  \caption{{{latex_text(self.title)}}}", rf"  \label{{tab:{label}}}"] if self.title else []
+        notes = [r"  \par\smallskip\raggedright\footnotesize", *(rf"  {latex_text(note)}\par" for note in self.notes)]
         return "\n".join(
             [
+                r"% needs \usepackage{booktabs,graphicx}",
                 r"\begin{table}",
                 r"  \centering",
-                *([f"  \\caption{{{latex_text(self.title)}}}"] if self.title else []),
-                f"  \\begin{{tabular}}{{{''.join(sides)}}}",
+                *heading,
+                r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+                rf"  \begin{{tabular}}{{{''.join(sides)}}}",
                 r"    \toprule",
                 "    " + " & ".join(map(latex_text, self.columns)) + r" \\",
                 r"    \midrule",
                 *(f"    {line}" for line in lines),
                 r"    \bottomrule",
-                r"  \end{tabular}",
+                r"  \end{tabular}}",
                 *(notes if self.notes else []),
                 r"\end{table}",
                 "",
