@@ -67,7 +67,7 @@ def with_short_names(table: Table, names: Sequence[str]) -> Table:
     counts = Counter(recipes.get(name, name) for name in names)
     short: dict[str, str] = {}
     for name, recipe in recipes.items():
-        place = sum(other == recipe for other in list(recipes.values())[: list(recipes).index(name)])
+        place = sum(base == recipe for base in list(recipes.values())[: list(recipes).index(name)])
         short[name] = f"{recipe} ({ascii_lowercase[place % 26] * (place // 26 + 1)})" if counts[recipe] > 1 else recipe
 
     def text(value: Any) -> Any:
