@@ -139,7 +139,7 @@ def _drift_table() -> str:
     targets = [*first.summary["near"], *first.summary["far"]]
     drifts: dict[tuple[int, str], list[float]] = {}
     for run in runs.values():
-        for row in read_measurements(run.folder / "measurements.parquet"):
+        for row in read_measurements(run.folder / "measurements.parquet").itertuples():
             if (row.measure, row.moment) == ("drift_cka", "after"):
                 drifts.setdefault((row.layer, row.language), []).append(row.value)
     outcomes = {without: _baseline().outcomes(without).values() for without in BOTH}

@@ -38,6 +38,23 @@ class Control:
     comparisons: tuple[Comparison, ...]
     also: tuple[str, ...]
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return its comparisons as JSON data."""
+        return [
+            {
+                "key": self.key,
+                "control": row.baseline,
+                "method": row.method,
+                "subset": row.subset,
+                **test_record(row.test),
+                "p_holm": row.p_holm,
+                **({"mean": self.mean, "mean_control": self.mean_control} if row.subset == "all" else {}),
+                "also": list(self.also),
+                "dropped": list(row.dropped),
+            }
+            for row in self.comparisons
+        ]
+
 
 @dataclass(frozen=True)
 class Ablation:
@@ -78,11 +95,11 @@ class Ablation:
             "baseline": self.baseline,
             "runs": dict(self.runs),
             "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
-            "axes": [vars(one) for one in self.axes],
-            "effects": [_effect_record(one) for one in self.effects],
-            "interactions": [_effect_record(one) for one in self.interactions],
-            "responses": [vars(one) for one in self.responses],
-            "controls": [record for one in self.controls for record in _control_records(one)],
+            "axes": [vars(axis) for axis in self.axes],
+            "effects": [effect.record() for effect in self.effects],
+            "interactions": [effect.record() for effect in self.interactions],
+            "responses": [vars(response) for response in self.responses],
+            "controls": [record for control in self.controls for record in control.records()],
             "unmatched": list(self.unmatched),
             "notes": list(self.notes),
             "corpora": list(self.corpora),
@@ -108,76 +125,83 @@ def ablate(
 
     Raises InputError as `match` does, or where no two methods differ in one thing alone.
     """
-    found = match(collection, baseline, metric, distance_name, imputed, matrix)
-    made = design(found.methods, found.baseline, found.group.scores, found.group.items)
-    single, unmatched = effects(made, 1)
+    matched = match(collection, baseline, metric, distance_name, imputed, matrix)
+    methods = matched.methods
+    grid = design(methods, matched.baseline, matched.group.scores, matched.group.items)
+    single, unmatched = effects(grid, 1)
     if not single:
         raise InputError(
-            f"No two of the {len(found.methods)} methods differ in one setting alone, so no effect can be told from another"
+            f"No two of the {len(methods)} methods differ in one setting alone, so no effect can be told from another"
             f" ({'; '.join(unmatched) or 'their settings are the same'}). Add methods that do, or leave out `--ablation`."
         )
-    pairs, alone = effects(made, 2) if interactions else ((), ())
-    controls, unpaired = _controls(found)
-    means, incomplete = responses(made)
+    pairs, alone = effects(grid, 2) if interactions else ((), ())
+    controls, unpaired = _controls(matched)
+    means, incomplete = responses(grid)
     return Ablation(
-        metric=found.metric,
-        fractions=found.fractions,
-        source=found.source,
-        distance=found.distance,
-        baseline=found.baseline.name,
-        selection=found.selection,
-        runs={one.name: len(one.runs) for one in found.methods},
-        collapsed=found.collapsed,
-        axes=made.axes,
+        metric=matched.metric,
+        fractions=matched.fractions,
+        source=matched.source,
+        distance=matched.distance,
+        baseline=matched.baseline.name,
+        selection=matched.selection,
+        runs={method.name: len(method.runs) for method in methods},
+        collapsed=matched.collapsed,
+        axes=grid.axes,
         effects=single,
         interactions=pairs,
         responses=means,
         controls=controls,
         unmatched=unmatched,
-        notes=(*found.notes, *incomplete, *unpaired, *(_no_interaction(pairs, alone) if interactions else ())),
-        corpora=tuple(corpora({one.name: [run.data for run in one.runs] for one in found.methods})),
-        left_out=found.left_out,
+        notes=(*matched.notes, *incomplete, *unpaired, *(_no_interaction(pairs, alone) if interactions else ())),
+        corpora=tuple(corpora({method.name: [run.data for run in method.runs] for method in methods})),
+        left_out=matched.left_out,
     )
 
 
-def _no_interaction(found: Sequence[Effect], alone: Sequence[str]) -> list[str]:
+def _no_interaction(interactions: Sequence[Effect], alone: Sequence[str]) -> list[str]:
     """Return a note where no interaction, or not every one, can be read off the methods."""
-    if not found:
+    if not interactions:
         return ["no interaction: it takes four methods that differ in two settings alone, with both values of each"]
-    others = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
-    return [f"no interaction of {others}, which no four methods match in"] if alone else []
+    pairs = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
+    return [f"no interaction of {pairs}, which no four methods match in"] if alone else []
 
 
-def _controls(found: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
+def _controls(matched: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
     """Return every control beside each method that it is one for, and notes on those of which nothing pairs.
 
     Holm is over the controls, for each subset.
     """
-    rows, notes = [], []
-    for control in found.methods:
+    scores, controls, notes = matched.group.scores, [], []
+    for control in matched.methods:
         for key, value in control.settings.items():
             idle = _CONTROLS.get((key.rpartition(".")[2], str(value)))
             if idle is None or not key.startswith("intervention."):
                 continue
-            for method, also in _real(control, key, idle, found.methods):
-                scores = {name: found.group.scores[name] for name in (method.name, control.name)}
-                group = replace(found.group, baseline=control.name, scores=scores)
-                compared_with, unpaired = compared(group)
+            for method, also in _real(control, key, idle, matched.methods):
+                pair_of_scores = {name: scores[name] for name in (method.name, control.name)}
+                group = replace(matched.group, baseline=control.name, scores=pair_of_scores)
+                rows, unpaired = compared(group)
                 notes += unpaired
-                if compared_with:
-                    both = pair(group, method.name)
-                    mean, of_control = (float(both.scores[name].mean()) for name in (method.name, control.name))
-                    rows.append(Control(key, mean, of_control, tuple(compared_with), also))
+                if rows:
+                    full = pair(group, method.name)
+                    mean, of_control = (float(full.scores[name].mean()) for name in (method.name, control.name))
+                    controls.append(Control(key, mean, of_control, tuple(rows), also))
     corrected: dict[tuple[int, str], float | None] = {}
     for subset in ("all", "near", "far"):
-        own = [(place, one) for place, row in enumerate(rows) for one in row.comparisons if one.subset == subset]
-        tests = holm_over([one.test for _, one in own])
-        corrected |= {(place, subset): p for (place, _), p in zip(own, tests, strict=True)}
-    controls = tuple(
-        replace(row, comparisons=tuple(replace(one, p_holm=corrected[place, one.subset]) for one in row.comparisons))
-        for place, row in enumerate(rows)
-    )
-    return controls, tuple(dict.fromkeys(notes))
+        tests = {
+            (place, subset): row.test
+            for place, control in enumerate(controls)
+            for row in control.comparisons
+            if row.subset == subset
+        }
+        corrected |= zip(tests, holm_over(list(tests.values())), strict=True)
+    return tuple(
+        replace(
+            control,
+            comparisons=tuple(replace(row, p_holm=corrected[place, row.subset]) for row in control.comparisons),
+        )
+        for place, control in enumerate(controls)
+    ), tuple(dict.fromkeys(notes))
 
 
 def _real(
@@ -185,56 +209,24 @@ def _real(
 ) -> list[tuple[Method, tuple[str, ...]]]:
     """Return the methods that a control is for, with the other keys of the same intervention in which they differ.
 
-    Those that differ in no other key; where there are none, those that do within the intervention, in as few as possible.
+    Those that differ in no other key; failing that, those that do within the intervention, in as few as possible.
     """
-    table = key.rpartition(".")[0]
-    found = []
-    for one in methods:
-        if one.settings.get(key, control.settings[key]) == control.settings[key] or _is_control(one, control, table):
+    table, settings = key.rpartition(".")[0], control.settings
+    matches = []
+    for method in methods:
+        if method.settings.get(key, settings[key]) == settings[key] or _is_control(method, control, table):
             continue
-        keys = dict.fromkeys([*control.settings, *one.settings])
-        differ = [other for other in keys if control.settings.get(other) != one.settings.get(other)]
-        both_count = all(method.settings.get(f"{table}.count") for method in (control, one))
+        differ = [name for name in {**settings, **method.settings} if settings.get(name) != method.settings.get(name)]
+        both_count = settings.get(f"{table}.count") and method.settings.get(f"{table}.count")
         passed = {key, *(f"{table}.{name}" for name in idle if not (name == "count" and both_count))}
-        also = tuple(other for other in differ if other not in passed)
-        if all(other.startswith(f"{table}.") for other in also):
-            found.append((one, also))
-    fewest = min((len(also) for _, also in found), default=0)
-    return [(one, also) for one, also in found if len(also) == fewest]
+        also = tuple(name for name in differ if name not in passed)
+        if all(name.startswith(f"{table}.") for name in also):
+            matches.append((method, also))
+    fewest = min((len(also) for _, also in matches), default=0)
+    return [(method, also) for method, also in matches if len(also) == fewest]
 
 
 def _is_control(method: Method, control: Method, table: str) -> bool:
     """Return whether a method is itself a control, of a setting that is real in the other one."""
     keys = {f"{table}.{name}": value for name, value in _CONTROLS}
     return any(method.settings.get(key) == value != control.settings.get(key) for key, value in keys.items())
-
-
-def _effect_record(one: Effect) -> dict[str, Any]:
-    changes = [{"axis": axis, "value": value, "reference": reference} for axis, value, reference in one.changes]
-    first = changes[0] if len(changes) == 1 else {"changes": changes}
-    return {
-        **first,
-        "along": list(one.along),
-        "matches": one.matches,
-        **test_record(one.test),
-        "p_holm": one.p_holm,
-        "alone": list(one.alone),
-        "dropped": list(one.dropped),
-    }
-
-
-def _control_records(one: Control) -> list[dict[str, Any]]:
-    return [
-        {
-            "key": one.key,
-            "control": found.baseline,
-            "method": found.method,
-            "subset": found.subset,
-            **test_record(found.test),
-            "p_holm": found.p_holm,
-            **({"mean": one.mean, "mean_control": one.mean_control} if found.subset == "all" else {}),
-            "also": list(one.also),
-            "dropped": list(found.dropped),
-        }
-        for found in one.comparisons
-    ]

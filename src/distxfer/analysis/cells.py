@@ -1,7 +1,7 @@
 """Wide tables of scores, seeds x languages, and their largest part without gaps: tests need complete tables."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +96,8 @@ def full(tables: Wide, belongs: Callable[[str], bool] = lambda code: True, *, pa
     tested = {name: {code for code in table.columns if belongs(code)} for name, table in tables.items()}
     shared, every = sorted(set.intersection(*tested.values())), set.union(*tested.values())
     never = [f"`{code}` (not tested by `{name}`)" for name in tables for code in sorted(every - tested[name])]
-    whole = complete({name: table[shared] for name, table in tables.items()}, paired=paired)
-    return Full(whole.languages, whole.seeds, whole.scores, (*never, *whole.dropped))
+    table = complete({name: table[shared] for name, table in tables.items()}, paired=paired)
+    return replace(table, dropped=(*never, *table.dropped))
 
 
 def complete(tables: Wide, *, paired: bool) -> Full:
@@ -144,5 +144,5 @@ def _without_pair(seed: str, methods: list[str], runs: pd.Index) -> str:
     if len(methods) == 2:
         (having,) = (method for method in methods if (method, seed) in runs)
         return f"seed {seed} of `{having}` (no pair)"
-    more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-    return f"seed {seed} (not in {', '.join(lacking[:_NAMED])}{more})"
+    remaining = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    return f"seed {seed} (not in {', '.join(lacking[:_NAMED])}{remaining})"

@@ -7,19 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from distxfer.analysis.cells import Wide, full
+from distxfer.analysis.cells import Full, Wide, full
 from distxfer.analysis.items import Items
-from distxfer.analysis.significance import families_of, holm_over, ranked
+from distxfer.analysis.significance import families_of, holm_over, ranked, test_record
 from distxfer.errors import listed
 from distxfer.measure import Crossed, contrast, crossed, interval
-from distxfer.results.collect import (
-    Method,
-    differing,
-    has_table,
-    setting_text,
-    sortable,
-    stands_for_presence,
-)
+from distxfer.results.collect import Method
+from distxfer.results.settings import differing, has_table, setting_text, sortable, stands_for_presence
 
 ABSENT = None  # the value of an intervention's key in a method that has no such intervention
 _NO = "no such intervention"  # the same among the levels of a design, where None is an axis that does not apply
@@ -57,6 +51,19 @@ class Effect:
     alone: tuple[str, ...]
     dropped: tuple[str, ...]
 
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        changes = [{"axis": axis, "value": value, "reference": reference} for axis, value, reference in self.changes]
+        return {
+            **(changes[0] if len(changes) == 1 else {"changes": changes}),
+            "along": list(self.along),
+            "matches": self.matches,
+            **test_record(self.test),
+            "p_holm": self.p_holm,
+            "alone": list(self.alone),
+            "dropped": list(self.dropped),
+        }
+
 
 @dataclass(frozen=True)
 class Response:
@@ -91,12 +98,13 @@ class Design:
 
     def along(self, axis: Axis, cells: Iterable[int]) -> tuple[str, ...]:
         """Return the keys that go along with an axis and are not the same in all of these cells."""
-        own = list(cells)
-        return tuple(
-            key
-            for key in axis.along
-            if len({level for cell in own if (level := self.columns[key][cell]) is not None}) > 1
-        )
+        cells = list(cells)
+        return tuple(key for key in axis.along if len({self.columns[key][cell] for cell in cells} - {None}) > 1)
+
+    def full(self, cells: Iterable[int]) -> Full:
+        """Return the scores that the methods of these cells all have in full."""
+        used = set(cells)
+        return full({name: self.cells[name] for cell, name in enumerate(self.names) if cell in used}, paired=True)
 
 
 def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Items | None = None) -> Design:
@@ -105,69 +113,65 @@ def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Item
     owners = {key: _owner(key, columns) for key in columns}
     first, axes = list(methods).index(baseline), []
     for key in (key for key, owner in owners.items() if key == owner):
-        known = [level for level in columns[key] if level is not None]
-        reference = known[0] if columns[key][first] is None else columns[key][first]
-        values = sorted(dict.fromkeys(map(_value, known)), key=sortable)
-        along = tuple(other for other, owner in owners.items() if owner == key != other)
+        applying = [level for level in columns[key] if level is not None]
+        reference = applying[0] if columns[key][first] is None else columns[key][first]
+        values = sorted(dict.fromkeys(map(_value, applying)), key=sortable)
+        along = tuple(follower for follower, owner in owners.items() if owner == key != follower)
         axes.append(Axis(key, along, _value(reference), tuple(values)))
     levels = tuple(tuple(columns[axis.key][cell] for axis in axes) for cell in range(len(methods)))
-    return Design(tuple(one.name for one in methods), cells, tuple(axes), levels, columns, items)
+    return Design(tuple(method.name for method in methods), cells, tuple(axes), levels, columns, items)
 
 
-def effects(found: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
+def effects(grid: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
     """Return the effects of changing `size` axes at once, and a line for each change that no methods match in.
 
     Only scores that all methods of an effect have count; what is left out for it is in `dropped`.
     """
     rows, unmatched = [], []
-    for chosen in combinations(range(len(found.axes)), size):
-        options = [
-            [
-                (value, found.axes[axis].reference)
-                for value in found.axes[axis].values
-                if value != found.axes[axis].reference
-            ]
-            for axis in chosen
-        ]
-        for pairs in product(*options):
-            effect = _effect(found, dict(zip(chosen, pairs, strict=True)))
+    for chosen in combinations(range(len(grid.axes)), size):
+        axes = [grid.axes[place] for place in chosen]
+        options = [[(value, axis.reference) for value in axis.values if value != axis.reference] for axis in axes]
+        for changes in product(*options):
+            effect = _effect(grid, dict(zip(chosen, changes, strict=True)))
             if isinstance(effect, str):
-                said = [
-                    f"{found.axes[axis].key} {_text(value)} against {_text(reference)}"
-                    for axis, (value, reference) in zip(chosen, pairs, strict=True)
+                texts = [
+                    f"{axis.key} {_text(value)} against {_text(reference)}"
+                    for axis, (value, reference) in zip(axes, changes, strict=True)
                 ]
-                unmatched.append(f"{' and '.join(said)} ({effect})")
+                unmatched.append(f"{' and '.join(texts)} ({effect})")
             else:
                 rows.append(effect)
-    corrected = holm_over([one.test for one in rows])
-    return tuple(replace(one, p_holm=p) for one, p in zip(rows, corrected, strict=True)), tuple(unmatched)
+    corrected = holm_over([effect.test for effect in rows])
+    return tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)), tuple(unmatched)
 
 
-def responses(found: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
+def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
     """Return the mean score at every value of each numeric axis, and lines for what is left out of it.
 
     Over the settings of the other axes that have all its values, or as many as any has.
     """
     rows: list[Response] = []
     notes: list[str] = []
-    for place, axis in enumerate(found.axes):
-        along = found.along(axis, [cell for cell, own in enumerate(found.levels) if _is_number(own[place])])
-        if sum(map(_is_number, axis.values)) > 1 and along:
+    for place, axis in enumerate(grid.axes):
+        if sum(map(_is_number, axis.values)) < 2:
+            continue
+        along = grid.along(axis, [cell for cell, levels in enumerate(grid.levels) if _is_number(levels[place])])
+        if along:
             notes.append(f"no response to {axis.key}, with which {listed(along)} changes")
-        elif sum(map(_is_number, axis.values)) > 1:
-            own, left = _response(found, place, axis)
-            rows += own
-            notes += left
+        else:
+            responses_of_axis, left_out = _response(grid, place, axis)
+            rows += responses_of_axis
+            notes += left_out
     return tuple(rows), tuple(notes)
 
 
 def _columns(methods: Sequence[Method]) -> dict[str, list[Hashable | None]]:
     """Return the levels of all methods for every key in which they differ."""
-    settings = [one.settings for one in methods]
+    settings = [method.settings for method in methods]
     columns: dict[str, list[Hashable | None]] = {}
     for key in differing(settings):
         missing = _NO if stands_for_presence(key, settings) else None
-        columns[key] = [one.get(key, _NO) if has_table(one, key) else missing for one in settings]
+        columns[key] = [table.get(key, _NO) if has_table(table, key) else missing for table in settings]
     return columns
 
 
@@ -178,83 +182,82 @@ def _owner(key: str, columns: Mapping[str, Sequence[Hashable | None]]) -> str:
     do not differ in the other. Of two that tell each other's value wherever they apply, the first is the axis.
     """
     keys = list(columns)
-    applies = {one: {cell for cell, level in enumerate(column) if level is not None} for one, column in columns.items()}
+    applies = {key: {cell for cell, level in enumerate(column) if level is not None} for key, column in columns.items()}
 
-    def tells(one: str, other: str) -> bool:
-        pairs = {(columns[one][cell], columns[other][cell]) for cell in applies[other]}
-        return applies[other] <= applies[one] and len(pairs) == len({level for level, _ in pairs})
+    def tells(leader: str, follower: str) -> bool:
+        pairs = {(columns[leader][cell], columns[follower][cell]) for cell in applies[follower]}
+        return applies[follower] <= applies[leader] and len(pairs) == len({level for level, _ in pairs})
 
-    for one in sorted(keys, key=lambda one: (-len(applies[one]), keys.index(one))):
-        if one != key and tells(one, key) and (not tells(key, one) or keys.index(one) < keys.index(key)):
-            return _owner(one, columns)
+    for leader in sorted(keys, key=lambda name: (-len(applies[name]), keys.index(name))):
+        earlier = keys.index(leader) < keys.index(key)
+        if leader != key and tells(leader, key) and (earlier or not tells(key, leader)):
+            return _owner(leader, columns)
     return key
 
 
-def _effect(found: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | str:
+def _effect(grid: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | str:
     """Return the effect of some changes, or why there is none."""
     levels = {axis: (_level(value), _level(reference)) for axis, (value, reference) in changes.items()}
-    weighed = contrast(found.levels, levels)
+    weighed = contrast(grid.levels, levels)
     used = [cell for cell, weight in enumerate(weighed.weights) if weight]
     if not used:
         return "no methods differ in nothing else"
-    kept = full({found.names[cell]: found.cells[found.names[cell]] for cell in used}, paired=True)
-    scores = np.array([kept.scores[found.names[cell]] for cell in used])
+    full = grid.full(used)
+    scores = np.array([full.scores[grid.names[cell]] for cell in used])
     if not scores.size:
         return "the methods have no seed or no language in common"
     alone = [
         name
-        for cell, name in enumerate(found.names)
-        if cell not in used and all(found.levels[cell][axis] in pair for axis, pair in levels.items())
+        for cell, name in enumerate(grid.names)
+        if cell not in used and all(grid.levels[cell][axis] in pair for axis, pair in levels.items())
     ]
-    weights = {found.names[cell]: float(weighed.weights[cell]) for cell in used}
+    weights = {grid.names[cell]: float(weighed.weights[cell]) for cell in used}
     test = crossed(
         np.tensordot(weighed.weights[used], scores, axes=1),
-        families=families_of(kept.languages),
-        items=None if found.items is None else found.items.differences(weights, kept.languages, kept.seeds),
+        families=families_of(full.languages),
+        items=None if grid.items is None else grid.items.differences(weights, full.languages, full.seeds),
     )
     return Effect(
-        changes=tuple((found.axes[axis].key, *pair) for axis, pair in changes.items()),
-        along=tuple(key for axis in changes for key in found.along(found.axes[axis], used)),
+        changes=tuple((grid.axes[axis].key, *pair) for axis, pair in changes.items()),
+        along=tuple(key for axis in changes for key in grid.along(grid.axes[axis], used)),
         matches=weighed.matches,
         test=ranked(test),
         p_holm=None,
         alone=tuple(alone),
-        dropped=kept.dropped,
+        dropped=full.dropped,
     )
 
 
-def _response(found: Design, place: int, axis: Axis) -> tuple[list[Response], list[str]]:
+def _response(grid: Design, place: int, axis: Axis) -> tuple[list[Response], list[str]]:
     settings: dict[tuple[Hashable | None, ...], dict[Any, int]] = {}
-    for cell, own in enumerate(found.levels):
-        if _is_number(own[place]):
-            settings.setdefault(_others(own, place), {})[own[place]] = cell
+    for cell, levels in enumerate(grid.levels):
+        if _is_number(levels[place]):
+            settings.setdefault(_others(levels, place), {})[levels[place]] = cell
     fullest = max(settings.values(), key=len)
-    kept = {others: cells for others, cells in settings.items() if fullest.keys() <= cells.keys()}
-    rows_of = {value: [cells[value] for cells in kept.values()] for value in sorted(fullest, key=sortable)}
-    without = _matched_without(found, place, kept)
-    by_value: dict[Any, list[int]] = {**({ABSENT: without} if without else {}), **rows_of}
-    used = {found.names[cell] for cells in by_value.values() for cell in cells}
-    whole = full({name: found.cells[name] for name in found.names if name in used}, paired=True)
+    complete = {setting: cells for setting, cells in settings.items() if fullest.keys() <= cells.keys()}
+    without = _matched_without(grid, place, complete)
+    by_value: dict[Any, list[int]] = {ABSENT: without} if without else {}
+    by_value |= {value: [cells[value] for cells in complete.values()] for value in sorted(fullest, key=sortable)}
+    full = grid.full(cell for cells in by_value.values() for cell in cells)
     rows = []
     for value, cells in by_value.items():
-        table = np.mean([whole.scores[found.names[cell]] for cell in cells], axis=0)
+        table = np.mean([full.scores[grid.names[cell]] for cell in cells], axis=0)
         if table.size:
-            seeds, languages = table.shape
-            rows.append(Response(axis.key, value, *interval(table), seeds, languages, len(kept)))
+            rows.append(Response(axis.key, value, *interval(table), len(table), table.shape[1], len(complete)))
     absent = [_text(value) for value in axis.values if value not in by_value]
     notes = [f"{axis.key}: no mean for {listed(absent)}, which no setting has beside the others"] if absent else []
-    return rows, notes + ([f"means over {axis.key} without {listed(whole.dropped)}"] if whole.dropped else [])
+    return rows, notes + ([f"means over {axis.key} without {listed(full.dropped)}"] if full.dropped else [])
 
 
-def _matched_without(found: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:
-    """Return the methods without the intervention of an axis, one a setting; none at all where one setting has none."""
+def _matched_without(grid: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:
+    """Return the methods without the intervention of an axis, one a setting; none at all if one setting has none."""
     cells = []
-    for others in settings:
+    for setting in settings:
         fitting = [
             cell
-            for cell, own in enumerate(found.levels)
-            if own[place] == _NO
-            and all(a == b or a is None or b is None for a, b in zip(_others(own, place), others, strict=True))
+            for cell, levels in enumerate(grid.levels)
+            if levels[place] == _NO
+            and all(a == b or a is None or b is None for a, b in zip(_others(levels, place), setting, strict=True))
         ]
         if not fitting:
             return []

@@ -49,14 +49,14 @@ def false_positives(test: Crossed) -> FalsePositives | None:
     simulated, families = _simulation()
     sizes = [size for size in simulated if (families[size] < MIN_FAMILIES) == (test.note is not None)]
     size = min(sizes, key=lambda size: abs(log(int(size) / test.n_languages)))
-    seeds = min(simulated[size], key=lambda one: abs(log(int(one) / test.n_seeds)))
+    seeds = min(simulated[size], key=lambda count: abs(log(int(count) / test.n_seeds)))
     independent = test.n_families is None or test.note is not None
     names = {**(_INDEPENDENT if independent else {}), **_ALWAYS, **({} if test.n_items else _FIXED_ITEMS)}
     column = "languages" if independent else "families"
     rates = {}
     for structure, words in names.items():
-        own = simulated[size][seeds] if structure in simulated[size][seeds] else simulated[size]["5"]
-        rates[words] = round(own[structure][column] / 100, 4)
+        by_structure = simulated[size][seeds] if structure in simulated[size][seeds] else simulated[size]["5"]
+        rates[words] = round(by_structure[structure][column] / 100, 4)
     return FalsePositives(int(size), families[size], int(seeds), rates)
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import pandas as pd
+
 from distxfer.config.recipe import Recipe
 from distxfer.data import About, Task, kind_named, load_task, task_names
 from distxfer.errors import InputError
-from distxfer.results.collect import Method, collect, settings_of
+from distxfer.results.collect import Method, collect
 from distxfer.results.result import Result
+from distxfer.results.settings import settings_of
 
 
 @dataclass(frozen=True)
@@ -41,41 +44,38 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         methods = collect((), results).methods
     except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
         methods = ()
-    found = [(one, [run for run in one.runs if _alike(run, recipe, source)]) for one in methods]
-    found = [(one, runs) for one, runs in found if runs]
-    if not found:
+    runs_of = {method.name: [run for run in method.runs if _alike(run, recipe, source)] for method in methods}
+    candidates = [method for method in methods if runs_of[method.name]]
+    if not candidates:
         kind = task_kind(recipe)
         return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
-    asked = _own(settings_of({"recipe": recipe.resolved(whole=False)}))
+    settings = _comparable(settings_of({"recipe": recipe.resolved(whole=False)}))
+    same_data = {method.name: _has_same_data(runs_of[method.name][0], recipe, source) for method in candidates}
 
-    same_data = {method.id: _has_same_data(runs[0], recipe, source) for method, runs in found}
+    def rank(method: Method) -> tuple[bool, bool, int]:
+        same_settings = _comparable(method.settings) == settings
+        return same_data[method.name] is True, same_settings, len(runs_of[method.name])
 
-    def rank(item: tuple[Method, list[Result]]) -> tuple[bool, bool, int]:
-        method, runs = item
-        return same_data[method.id] is True, _own(method.settings) == asked, len(runs)
-
-    method, runs = max(found, key=rank)
+    method = max(candidates, key=rank)
+    runs = runs_of[method.name]
     metric = runs[0].metric
-    tests = [
-        {one["language"]: one for one in run.scores if (one["split"], one["metric"]) == ("test", metric)}
-        for run in runs
-    ]
-    scores = {code: fmean(one[code]["value"] for one in tests) for code in sorted(set.intersection(*map(set, tests)))}
-    spreads = [stdev(one[code]["value"] for one in tests) ** 2 for code in scores] if len(tests) > 1 else []
-    sizes = [n for one in tests for code in scores if isinstance(n := one[code].get("n"), int)]
+    rows = [run.rows_by_language("test", metric) for run in runs]
+    table = pd.DataFrame([run.by_language("test", metric) for run in runs]).dropna(axis=1).sort_index(axis=1)
+    spreads = [stdev(scores) ** 2 for scores in table.to_numpy().T] if len(runs) > 1 else []
+    sizes = [n for by_language in rows for code in table.columns if isinstance(n := by_language[code].get("n"), int)]
     return KnownScores(
         metric=metric,
         kind=runs[0].data.get("kind", Task.kind),
-        scores=scores,
+        scores={str(code): fmean(table[code]) for code in table.columns},
         seeds=len(runs),
         seed_sd=fmean(spreads) ** 0.5 if spreads else None,
         test_size=round(fmean(sizes)) if sizes else 0,
-        settings=f"{recipe.name}/{method.id}" if len(found) > 1 else "",
+        settings=f"{recipe.name}/{method.id}" if len(candidates) > 1 else "",
         data={
             True: "",
             False: f"on other data than `{recipe.task.name}` has now",
             None: f"and whether `{recipe.task.name}` has changed since is not known",
-        }[same_data[method.id]],
+        }[same_data[method.name]],
     )
 
 
@@ -91,9 +91,10 @@ def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
     return bool(task.fingerprint() == run.data["provenance"]["fingerprints"].get("task"))
 
 
-def _own(settings: Mapping[str, Any]) -> dict[str, Any]:
-    others = ("task.targets", "task.source", "distance.", "parallel.")
-    return {key: value for key, value in settings.items() if not key.startswith(others)}
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that plain fine-tuning depends on."""
+    ignored = ("task.targets", "task.source", "distance.", "parallel.")
+    return {key: value for key, value in settings.items() if not key.startswith(ignored)}
 
 
 def task_kind(recipe: Recipe) -> str:

@@ -136,7 +136,7 @@ def sound_scores(collection: Collection, metric: str) -> pd.DataFrame:
 
 def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
     """Return the error for a baseline that nothing can be compared with."""
-    reasons = "".join(f"\n  {one}" for one in left_out)
+    reasons = "".join(f"\n  {line}" for line in left_out)
     return InputError(
         f"Nothing is left to compare with `{baseline.name}`{f'; {len(left_out)} left out:' if left_out else '.'}{reasons}"
         + ("\n" if left_out else " ")
@@ -235,8 +235,8 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
     except InputError as error:
         return f"whether its test examples are the baseline's cannot be checked: {error}"
     for language in sorted(shared):
-        ours, theirs = (table.loc[table["language"] == language, "label"].sort_index() for table in labels)
-        if not ours.equals(theirs):
+        before, after = (table.loc[table["language"] == language, "label"].sort_index() for table in labels)
+        if not before.equals(after):
             return f"its test examples of `{language}` are not the baseline's"
     return None
 

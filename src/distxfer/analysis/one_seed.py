@@ -148,17 +148,20 @@ def _right(baseline: Path, method: Path) -> pd.DataFrame:
     """
     keys = ["language", "example_id"]
     first, second = (read_predictions(folder).drop_duplicates(keys, keep="last") for folder in (baseline, method))
-    both = _checked(first, second, baseline, method)
+    joined = _checked(first, second, baseline, method)
     _checked(second, first, method, baseline)
-    right = {"before": both["prediction"] == both["label"], "after": both["prediction_other"] == both["label"]}
-    return both[keys].assign(**right)
+    right = {
+        "before": joined["prediction"] == joined["label"],
+        "after": joined["prediction_other"] == joined["label"],
+    }
+    return joined[keys].assign(**right)
 
 
-def _checked(table: pd.DataFrame, other: pd.DataFrame, folder: Path, folder_other: Path) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, partner: pd.DataFrame, folder: Path, folder_other: Path) -> pd.DataFrame:
     """Return the predictions of one run with those of another; raises InputError unless that has all its examples."""
-    both = table.merge(other, "left", on=["language", "example_id"], suffixes=("", "_other"), indicator="found")
-    for row in both[(both["found"] != "both") | (both["label"] != both["label_other"])].itertuples():
-        if row.language not in set(other["language"]):
+    joined = table.merge(partner, "left", on=["language", "example_id"], suffixes=("", "_other"), indicator="found")
+    for row in joined[(joined["found"] != "both") | (joined["label"] != joined["label_other"])].itertuples():
+        if row.language not in set(partner["language"]):
             raise InputError(
                 f"`{row.language}` is tested in `{folder}` and not in `{folder_other}`. Compare runs on the same languages."
             )
@@ -171,7 +174,7 @@ def _checked(table: pd.DataFrame, other: pd.DataFrame, folder: Path, folder_othe
             f"The example `{row.example_id}` of `{row.language}` has the label `{row.label}` in `{folder}` and"
             f" `{row.label_other}` in `{folder_other}`. Compare runs on the same data."
         )
-    return both
+    return joined
 
 
 def _compared(language: str | None, right: pd.DataFrame) -> OneLanguage:

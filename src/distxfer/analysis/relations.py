@@ -52,13 +52,13 @@ def relate(
     diagonal: bool,
 ) -> Relations:
     """Return how drift and transfer go with every distance and each other, and what transfer divides over."""
-    own = own_distance(settings)
+    name = own_distance(settings)
     distances, missing = all_distances(settings, languages)
     over = [languages.source, *languages.targets] if diagonal else languages.targets
     relations = all_relations(rows, transfer, distances, over, layers, method)
-    parts, undivided = decomposed(transfer, distances[own], tokens, languages)
+    parts, undivided = decomposed(transfer, distances[name], tokens, languages)
     notes = (*missing, *relation_notes(relations), *undivided)
-    return Relations(own, distances, tuple(relations), parts, notes)
+    return Relations(name, distances, tuple(relations), parts, notes)
 
 
 def own_distance(settings: DistanceSettings) -> str:
@@ -71,26 +71,33 @@ def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dic
 
     All of URIEL's, and the recipe's own where it is another. Raises InputError where that one is known for no target.
     """
-    own = own_distance(settings)
-    found: dict[str, dict[str, float]] = {}
+    chosen = own_distance(settings)
+    distances: dict[str, dict[str, float]] = {}
     notes: list[str] = []
-    for name in dict.fromkeys([*DISTANCES, own]):
+    for name in dict.fromkeys([*DISTANCES, chosen]):
         matrix = Path(settings.matrix) if name == "matrix" else None
         entries: list[Distance] = []
         errors = {}
         for target in languages.targets:
             try:
-                asked = settings.name if matrix else name
-                entries.append(distance(languages.source, target, asked, imputed=settings.imputed, matrix=matrix))
+                entries.append(
+                    distance(
+                        languages.source,
+                        target,
+                        settings.name if matrix else name,
+                        imputed=settings.imputed,
+                        matrix=matrix,
+                    )
+                )
             except InputError as error:
                 errors[target] = error
-        if len(errors) == len(languages.targets) and name == own:
+        if len(errors) == len(languages.targets) and name == chosen:
             raise next(iter(errors.values()))
-        found[name] = {languages.source: 0.0, **{entry.target: entry.value for entry in entries}}
+        distances[name] = {languages.source: 0.0, **{entry.target: entry.value for entry in entries}}
         notes += distance_warnings(entries)
         if errors:
             notes.append(f"No {name} distance for {listed(errors)}: left out of its correlations.")
-    return found, notes
+    return distances, notes
 
 
 def all_relations(
@@ -119,15 +126,17 @@ def all_relations(
     ]
     relations = []
     for table in tables:
-        found = []
+        correlations = []
         for _, _, x, y in table:
             keys = [key for key in languages if key in x and key in y and not isnan(x[key]) and not isnan(y[key])]
             groups = permutation_groups(keys)
-            found.append(correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method))
-        adjusted = iter(holm([one.p for one in found if one.p is not None]))
+            correlations.append(
+                correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method)
+            )
+        adjusted = iter(holm([result.p for result in correlations if result.p is not None]))
         relations += [
-            Relation(f"correlation_{name}", layer, one, None if one.p is None else next(adjusted))
-            for (name, layer, _, _), one in zip(table, found, strict=True)
+            Relation(f"correlation_{name}", layer, result, None if result.p is None else next(adjusted))
+            for (name, layer, _, _), result in zip(table, correlations, strict=True)
         ]
     return relations
 
@@ -135,10 +144,10 @@ def all_relations(
 def relation_notes(relations: Sequence[Relation]) -> list[str]:
     """Say why correlations are missing, one line a reason."""
     reasons: dict[str, list[str]] = {}
-    for one in relations:
-        if one.found.reason:
-            name = one.measure.removeprefix("correlation_").replace("_", " and ", 1)
-            reasons.setdefault(one.found.reason, []).append(name)
+    for relation in relations:
+        if relation.found.reason:
+            name = relation.measure.removeprefix("correlation_").replace("_", " and ", 1)
+            reasons.setdefault(relation.found.reason, []).append(name)
     return [f"{listed(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
 
 
@@ -150,18 +159,20 @@ def decomposed(
     Over the targets that have all of them. A script is 1 where it is not the source's, else 0. What is the same in all
     languages cannot explain how they differ, and is left out.
     """
-    own = script(languages.source)
+    source_script = script(languages.source)
     candidates = [key for key in languages.targets if key in transfer and key in between]
-    targets = [key for key in candidates if own and script(key)]
+    targets = [key for key in candidates if source_script and script(key)]
     unknown = [key for key in candidates if key not in targets]
     notes = (
-        [f"No usual script is known of {listed(unknown)}: left out of the decomposition."] if own and unknown else []
+        [f"No usual script is known of {listed(unknown)}: left out of the decomposition."]
+        if source_script and unknown
+        else []
     )
     if not targets:
         return None, notes
     covariates = {
         "distance": {key: between[key] for key in targets},
-        "script": {key: float(script(key) != own) for key in targets},
+        "script": {key: float(script(key) != source_script) for key in targets},
         "tokens": {key: tokens[key] for key in targets},
     }
     varying = {name: values for name, values in covariates.items() if len(set(values.values())) > 1}

@@ -46,8 +46,8 @@ def ranked(test: Crossed) -> Crossed:
 
 
 def _without_ranking(test: Crossed, reason: str) -> Crossed:
-    gone = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p", "item_share"))
-    return replace(test, **gone, reason=test.reason or reason)  # type: ignore[arg-type]
+    undefined = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p", "item_share"))
+    return replace(test, **undefined, reason=test.reason or reason)  # type: ignore[arg-type]
 
 
 def holm_over(tests: Sequence[Crossed]) -> list[float | None]:

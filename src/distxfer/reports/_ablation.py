@@ -11,7 +11,7 @@ from distxfer.reports._methods import left_out_notes
 from distxfer.reports._randomness import random_factors, rate_notes
 from distxfer.reports._survival import effect_text, p_text
 from distxfer.reports._tables import Table, table_of
-from distxfer.results.collect import setting_text
+from distxfer.results.settings import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.analysis.ablation import Ablation

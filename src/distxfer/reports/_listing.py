@@ -12,8 +12,9 @@ from distxfer.encoders import BUNDLED
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import DISTANCES, distances, language_name
 from distxfer.reports._tables import Table
-from distxfer.results.collect import differing, read_run, setting_text, settings_of
+from distxfer.results.collect import read_run
 from distxfer.results.result import Result
+from distxfer.results.settings import differing, setting_text, settings_of
 
 _ABOUT_DISTANCES = {
     "syntactic": "cosine of URIEL's syntactic features",

@@ -25,7 +25,7 @@ from distxfer.reports._survival import (
     survival_table,
 )
 from distxfer.reports._tables import Table, table_of
-from distxfer.results.collect import setting_text
+from distxfer.results.settings import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.analysis.compare import Comparison

@@ -27,27 +27,24 @@ def run_table(result: Result) -> Table:
 
     Drift is 1 - CKA (unbiased, linear), averaged over the blocks. Retrieval is weak, forward, at the last layer.
     """
-    measured: dict[tuple[str, str, str], dict[int, float]] = defaultdict(dict)
-    sizes: dict[str, set[int]] = defaultdict(set)
-    for measurement in read_measurements(result.folder / "measurements.parquet"):
-        measured[measurement.measure, measurement.language, measurement.moment][measurement.layer] = measurement.value
-        sizes[measurement.measure].add(measurement.n)
+    measured = read_measurements(result.folder / "measurements.parquet").sort_values("layer")
+    retrieval = measured[measured["measure"] == "retrieval_weak_forward"]
+    drift = measured[(measured["measure"] == "drift_cka") & (measured["moment"] == "after") & (measured["layer"] > 0)]
     summary, source = result.summary, result.data["source"]
     distances = {distance["language"]: distance["value"] for distance in result.data["distances"]}
-    scores = {
-        score["language"]: score
-        for score in result.scores
-        if (score["split"], score["metric"]) == ("test", result.metric)
-    }
-
+    scores = result.rows_by_language()
     cut = cut_shares(result)
 
     def mean_drift(language: str) -> float | None:
-        drift = fmean(value for layer, value in measured["drift_cka", language, "after"].items() if layer > 0)
-        return drift if isfinite(drift) else None
+        mean = fmean(drift.loc[drift["language"] == language, "value"])
+        return mean if isfinite(mean) else None
 
     def row(language: str) -> tuple[Any, ...]:
-        retrieval = [_last(measured["retrieval_weak_forward", language, moment]) for moment in ("before", "after")]
+        last = (
+            retrieval[retrieval["language"] == language]
+            .drop_duplicates("moment", keep="last")
+            .set_index("moment")["value"]
+        )
         group = "source" if language == source else "far" if language in summary["far"] else "near"
         return (
             language,
@@ -58,11 +55,11 @@ def run_table(result: Result) -> Table:
             scores[language]["n"],
             *([cut.get(language, "")] if cut else []),
             mean_drift(language),
-            *retrieval,
+            *(last.get(moment) for moment in ("before", "after")),
         )
 
     order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
-    pairs = sizes["retrieval_weak_forward"]
+    pairs = retrieval["n"]
     return Table(
         columns=(
             *("language", "name", "group", "distance", result.metric, "n"),
@@ -80,7 +77,7 @@ def run_table(result: Result) -> Table:
             f"parallel text: {corpus_of(result.data)}.",
             *cut_notes(result),
             *_gradient_lines(result),
-            *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if pairs else []),
+            *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if len(pairs) else []),
             *(["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
               if result.data["status"] == "collapsed" else []),
         ),
@@ -155,7 +152,3 @@ def _pairs(smallest: int, largest: int) -> str:
     if smallest == largest:
         return f"n = {largest}, chance = {1 / largest:.4f}"
     return f"n = {smallest} to {largest}, chance = {1 / largest:.4f} to {1 / smallest:.4f}"
-
-
-def _last(by_layer: Mapping[int, float]) -> float | None:
-    return by_layer[max(by_layer)] if by_layer else None

@@ -14,6 +14,7 @@ from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 from distxfer.results.result import Result, read_result
 from distxfer.results.score_tables import LARGEST
+from distxfer.results.settings import differing, printable, setting_text, settings_of, sortable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def collect(names: Sequence[str], results: Path) -> Collection:
 
     Raises InputError for a name of which there is nothing, or nothing that is finished.
     """
-    found: dict[tuple[str, str], dict[int, Result]] = {}
+    runs: dict[tuple[str, str], dict[int, Result]] = {}
     left_out: dict[str, None] = {}
     for name in names or (None,):
         groups: dict[tuple[str, str], list[Result]] = {}
@@ -139,9 +140,9 @@ def collect(names: Sequence[str], results: Path) -> Collection:
         if not groups:
             raise InputError(_nothing(name, results, reasons))
         for key in _in_order(groups):
-            reasons += _add(found.setdefault(key, {}), groups[key])
+            reasons += _add(runs.setdefault(key, {}), groups[key])
         left_out |= dict.fromkeys(reasons)
-    return Collection(_named(found), tuple(left_out))
+    return Collection(_named(runs), tuple(left_out))
 
 
 def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple[Collection, str]:
@@ -151,64 +152,10 @@ def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple
     """
     if baseline and names and baseline not in names and isdir(results / baseline.partition("/")[0]):
         names = [baseline, *names]
-    found = collect(names, results)
-    if not names and not baseline and any(one.runs[0].data["recipe"]["name"] == "plain" for one in found.methods):
+    collection = collect(names, results)
+    if not names and not baseline and any(method.recipe == "plain" for method in collection.methods):
         baseline = "plain"
-    return found, baseline
-
-
-def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the keys whose values are not all the same, in the order of their appearance.
-
-    Of an intervention or phase that some lack, only what differs among those that have it; and for an intervention, that
-    it is there or not: its `weight` stands for that, or its `kind` where it has none.
-    """
-    keys = []
-    for key in dict.fromkeys(key for one in settings for key in one):
-        having = [one for one in settings if has_table(one, key)]
-        if len({one.get(key) for one in having}) > 1 or (
-            len(having) < len(settings) and key == _stands_for(key, having[0])
-        ):
-            keys.append(key)
-    return tuple(keys)
-
-
-def has_table(settings: Mapping[str, Any], key: str) -> bool:
-    """Return whether the intervention or phase that a key belongs to is there; other keys always belong."""
-    table = _table(key)
-    return not table or any(_table(one) == table for one in settings)
-
-
-def stands_for_presence(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether some settings lack the intervention of this key, and the key is the one that stands for it."""
-    having = [one for one in settings if has_table(one, key)]
-    return len(having) < len(settings) and key == _stands_for(key, having[0])
-
-
-def setting_text(value: Any) -> str:
-    """Return a setting's value as an override would say it; `""` where it is empty, a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (",".join(map(setting_text, value)) if isinstance(value, tuple) else _printable(str(value))) or '""'
-
-
-def _printable(text: str) -> str:
-    """Return text with what a terminal would act on written out, as Python writes it in a literal."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
-
-
-def _table(key: str) -> str:
-    parts = key.split(".")
-    return ".".join(parts[:2]) if parts[0] in ("intervention", "phase") and len(parts) > 2 else ""
-
-
-def _stands_for(key: str, settings: Mapping[str, Any]) -> str:
-    table = _table(key)
-    if not table.startswith("intervention."):
-        return ""  # of a phase that is there or not, `phases` tells
-    return f"{table}.weight" if f"{table}.weight" in settings else f"{table}.kind"
+    return collection, baseline
 
 
 def _folders(name: str | None, results: Path) -> list[Path]:
@@ -288,30 +235,30 @@ def _complaint(data: Mapping[str, Any]) -> str | None:
         for part in key.split("."):
             value = value.get(part, _MISSING)
         if not _fits(value, kind):
-            return f"`{key}` is {'missing' if value is _MISSING else f'`{_printable(str(value)[:40])}`'}"
+            return f"`{key}` is {'missing' if value is _MISSING else f'`{printable(str(value)[:40])}`'}"
     if data["status"] not in _STATUS:
         return f"`status` is `{data['status'][:40]}`"
     for key in settings_of(data):
         if not key.isprintable():
-            return f"`recipe` has the key `{_printable(key)}`"
+            return f"`recipe` has the key `{printable(key)}`"
     return _wrong_row("scores", data["scores"], _SCORE) or _wrong_row("distances", data["distances"], _DISTANCE)
 
 
 def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a list of values: kinds, unknown languages, numbers out of range, or two for the same."""
     seen = set()
-    for one in rows:
-        if not isinstance(one, dict) or not all(_fits(one.get(name), kind) for name, kind in kinds.items()):
-            return f"`{key}` has `{_printable(str(one)[:80])}`"
-        if not _is_key(one["language"]):
-            return f"`{key}` has the language `{one['language'][:40]}`"
-        low, high = (0, 1) if one.get("metric") in _FRACTIONS else (-LARGEST, LARGEST)
-        if not low <= one["value"] <= high:
-            return f"`{key}` has {str(one['value'])[:20]} for `{one['language']}`"
-        what = tuple(one[name] for name in kinds if name != "value")
-        if what in seen:
-            return f"`{key}` has two values for {listed(f'`{name}`' for name in what)}"
-        seen.add(what)
+    for row in rows:
+        if not isinstance(row, dict) or not all(_fits(row.get(name), kind) for name, kind in kinds.items()):
+            return f"`{key}` has `{printable(str(row)[:80])}`"
+        if not _is_key(row["language"]):
+            return f"`{key}` has the language `{row['language'][:40]}`"
+        low, high = (0, 1) if row.get("metric") in _FRACTIONS else (-LARGEST, LARGEST)
+        if not low <= row["value"] <= high:
+            return f"`{key}` has {str(row['value'])[:20]} for `{row['language']}`"
+        cell = tuple(row[name] for name in kinds if name != "value")
+        if cell in seen:
+            return f"`{key}` has two values for {listed(f'`{name}`' for name in cell)}"
+        seen.add(cell)
     return None
 
 
@@ -333,24 +280,24 @@ def _fits(value: Any, kind: Any) -> bool:
 def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
     """Return the message for a name that means no finished run."""
     if reasons:
-        what = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
-        return f"{what}; {len(reasons)} left out:\n" + "\n".join(f"  {one}" for one in reasons)
+        problem = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
+        return f"{problem}; {len(reasons)} left out:\n" + "\n".join(f"  {reason}" for reason in reasons)
     if name is None:
         where = _choices(_run_folders(results))
         if where:
             return f"There is no finished run in `{results}`, but in {where}"
         return f"There is no finished run below `{results}`. Train one, or say where results are with `--results`."
-    known = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
+    folders = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
     single = len(Path(name).parts) == 1 and name.strip() and name != ".."
     where = _choices([path for path in _run_folders(results) if isdir(path / name)]) if single else ""
     if where:
         return f"`{name}` has no results in `{results}`, but in {where}"
-    where = _choices(_run_folders(results / name)) if single and name in known else ""
+    where = _choices(_run_folders(results / name)) if single and name in folders else ""
     if where:
         return f"`{name}` has no runs of its own; there are some in {where}"
     return (
         f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
-        f"{did_you_mean(name, known)} There: {listed(known) or 'nothing'}. Say where results are with `--results`."
+        f"{did_you_mean(name, folders)} There: {listed(folders) or 'nothing'}. Say where results are with `--results`."
     )
 
 
@@ -363,40 +310,39 @@ def _choices(folders: Sequence[Path]) -> str:
     """Return folders as the end of a message that tells to choose one of them; empty where there is none."""
     if not folders:
         return ""
-    *others, last = (f"`{path}`" for path in folders)
-    names, alternative = (f"{', '.join(others)} and {last}", ", or another") if others else (last, "")
+    *first, last = (f"`{path}`" for path in folders)
+    names, alternative = (f"{', '.join(first)} and {last}", ", or another") if first else (last, "")
     return f"{names}. Say `--results {folders[0]}`{alternative}."
 
 
-def _add(runs: dict[int, Result], more: Sequence[Result]) -> list[str]:
-    """Add runs to those of a method, by seed; return a line for each that is there, or not of the same recipe and data."""
+def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
+    """Add runs to those of a method, by seed; return a line for each that is a copy, or not of the same recipe and data."""
     left_out = []
-    for one in more:
-        first = next(iter(runs.values()), one)
-        other = _unlike(first, one)
-        if other:
-            left_out.append(f"`{one.folder}` has the id of `{first.folder}`, but another {other}.")
+    for run in results:
+        first = next(iter(runs.values()), run)
+        difference = _unlike(first, run)
+        if difference:
+            left_out.append(f"`{run.folder}` has the id of `{first.folder}`, but another {difference}.")
             continue
-        there = runs.setdefault(one.data["seed"], one)
-        if there.folder.resolve() == one.folder.resolve():
-            continue
-        left_out.append(
-            f"`{one.folder}` is the run in `{there.folder}` once more."
-            if there.scores == one.scores
-            else f"`{one.folder}` has the id and seed of `{there.folder}`, but other scores (another version or machine?)."
-        )
+        earlier = runs.setdefault(run.data["seed"], run)
+        if earlier.folder.resolve() != run.folder.resolve():
+            left_out.append(
+                f"`{run.folder}` is the run in `{earlier.folder}` once more."
+                if earlier.scores == run.scores
+                else f"`{run.folder}` has the id and seed of `{earlier.folder}`, but other scores (another version or machine?)."
+            )
     return left_out
 
 
 def _unlike(first: Result, second: Result) -> str | None:
     """Return in what two runs of one id differ that they must not differ in, None where it is nothing."""
-    recipes = [settings_of(one.data) for one in (first, second)]
+    recipes = [settings_of(run.data) for run in (first, second)]
     if recipes[0] != recipes[1]:
         return f"`{differing(recipes)[0]}`" if differing(recipes) else "recipe"
-    prints = [one.data["provenance"]["fingerprints"] for one in (first, second)]
-    unlike = [key for key in dict.fromkeys([*prints[0], *prints[1]]) if prints[0].get(key) != prints[1].get(key)]
+    prints = [run.data["provenance"]["fingerprints"] for run in (first, second)]
+    unlike = [key for key in {**prints[0], **prints[1]} if prints[0].get(key) != prints[1].get(key)]
     if unlike:
-        return f"fingerprint of `{_printable(unlike[0])}`"
+        return f"fingerprint of `{printable(unlike[0])}`"
     return "source" if first.data["source"] != second.data["source"] else None
 
 
@@ -404,52 +350,27 @@ def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[
     """Return the recipes in the order of their appearance, the ids of each by the settings that set them apart."""
     names = list(dict.fromkeys(name for name, _ in groups))
     settings = {key: settings_of(runs[0].data) for key, runs in groups.items()}
-    apart = {name: differing([one for (own, _), one in settings.items() if own == name]) for name in names}
+    apart = {name: differing([settings[key] for key in groups if key[0] == name]) for name in names}
 
     def place(key: tuple[str, str]) -> tuple[Any, ...]:
-        values = (settings[key].get(one) for one in apart[key[0]])
-        return names.index(key[0]), [sortable(value) for value in values], key[1]
+        values = [sortable(settings[key].get(setting)) for setting in apart[key[0]]]
+        return names.index(key[0]), values, key[1]
 
     return sorted(groups, key=place)
 
 
-def sortable(value: Any) -> tuple[int, float, str]:
-    """Return what values of any kind are sorted by: what is not there, then numbers, then words."""
-    if isinstance(value, int | float):
-        return 1, float(value), ""
-    return (0, 0.0, "") if value is None else (2, 0.0, setting_text(value))
-
-
-def _named(found: Mapping[tuple[str, str], Mapping[int, Result]]) -> tuple[Method, ...]:
+def _named(runs_of: Mapping[tuple[str, str], Mapping[int, Result]]) -> tuple[Method, ...]:
     """Return the methods under names that tell them apart."""
     methods = [
         Method(name, identity, settings_of(next(iter(runs.values())).data), tuple(runs[seed] for seed in sorted(runs)))
-        for (name, identity), runs in found.items()
+        for (name, identity), runs in runs_of.items()
     ]
     named = []
-    for one in methods:
-        same = [other.settings for other in methods if other.name == one.name]
-        own = [f"{key}={setting_text(one.settings[key])}" for key in differing(same) if key in one.settings]
-        named.append(replace(one, name=f"{one.name} ({', '.join(own)})" if own else one.name))
-    times = Counter(one.name for one in named)
-    return tuple(replace(one, name=f"{one.name} ({one.id})") if times[one.name] > 1 else one for one in named)
-
-
-def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a result's data with dotted keys, without its seed and name."""
-    return {key: value for key, value in _flat(data["recipe"], "") if key not in ("seed", "name")}
-
-
-def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _fixed(value)
-
-
-def _fixed(value: Any) -> Any:
-    """Return a value of JSON in a form that can be compared and counted."""
-    if isinstance(value, dict):
-        return tuple((key, _fixed(one)) for key, one in sorted(value.items()))
-    return tuple(map(_fixed, value)) if isinstance(value, list) else value
+    for method in methods:
+        keys = differing([partner.settings for partner in methods if partner.name == method.name])
+        texts = [f"{key}={setting_text(method.settings[key])}" for key in keys if key in method.settings]
+        named.append(replace(method, name=f"{method.name} ({', '.join(texts)})" if texts else method.name))
+    times = Counter(method.name for method in named)
+    return tuple(
+        replace(method, name=f"{method.name} ({method.id})") if times[method.name] > 1 else method for method in named
+    )

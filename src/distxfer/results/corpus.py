@@ -45,7 +45,7 @@ def corpus_text(record: Mapping[str, Any] | None) -> str:
     sizes = record["pairs"]
     if not sizes:
         return f"`{record['name']}` ({record['domain']}), no pairs in these languages"
-    fewest, most = min(sizes.values()), max(sizes.values())
-    pairs = counted(most, "pairs") if fewest == most else f"{fewest:,} to {most:,} pairs"
+    smallest, largest = min(sizes.values()), max(sizes.values())
+    pairs = counted(largest, "pairs") if smallest == largest else f"{smallest:,} to {largest:,} pairs"
     few = "" if len(sizes) > 1 else f" ({next(iter(sizes))})"
     return f"`{record['name']}` ({record['domain']}), {pairs} in {counted(len(sizes), 'languages')}{few}"

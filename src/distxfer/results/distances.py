@@ -25,5 +25,5 @@ def stored_distances(data: Mapping[str, Any]) -> list[Distance]:
 def stored_warnings(results: Iterable[Mapping[str, Any]], languages: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return the warnings on the distances of these results, each language once; of some `languages` alone, if given."""
     chosen = None if languages is None else set(languages)
-    found = {(entry.name, entry.target): entry for data in results for entry in stored_distances(data)}
-    return distance_warnings(entry for entry in found.values() if chosen is None or entry.target in chosen)
+    distances = {(entry.name, entry.target): entry for data in results for entry in stored_distances(data)}
+    return distance_warnings(entry for entry in distances.values() if chosen is None or entry.target in chosen)

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from distxfer._durable import read_table
 from distxfer.errors import InputError, reason
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 DEEPEST = 1_000  # no encoder has as many layers; tables have a place for each
 Moment = Literal["before", "after"]
 # What each column holds, and how to say so; a number is read into a float, a language is a text whatever it spells.
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+_COLUMNS: dict[str, tuple[tuple[type, ...], str]] = {
     "measure": ((str,), "a text"),
     "layer": ((int,), "a whole number"),
     "language": ((str,), "a text"),
@@ -32,8 +35,8 @@ class Row:
     moment: Moment
 
 
-def read_measurements(path: Path) -> tuple[Row, ...]:
-    """Return the rows of a run's `measurements.parquet`; a value that is undefined is NaN.
+def read_measurements(path: Path) -> "pd.DataFrame":
+    """Return a run's `measurements.parquet` with the columns of `Row`; a value that is undefined is NaN.
 
     Raises InputError for what cannot be read, a column that is missing, or a cell of another kind than its column holds; the
     message names file, row and column.
@@ -41,33 +44,27 @@ def read_measurements(path: Path) -> tuple[Row, ...]:
     from pyarrow import ArrowException
 
     try:
-        records = read_table(path, columns=list(_KINDS)).to_pylist()
+        table = read_table(path, columns=list(_COLUMNS))
     except InputError:
         raise
     except (OSError, ArrowException, ValueError, OverflowError) as error:
         raise InputError(
             f"`{path}` cannot be read as measurements: {reason(error)}. Run the recipe again with `--again`."
         ) from error
-    return tuple(_row(path, number, one) for number, one in enumerate(records))
-
-
-def _row(path: Path, number: int, record: dict[str, Any]) -> Row:
-    for column, (kinds, expected) in _KINDS.items():
-        if column not in record:
-            raise InputError(
-                f"`{path}` has no column `{column}`; expected {', '.join(_KINDS)}. Give the `measurements.parquet` of a run."
-            )
-        value = record[column]
-        right = isinstance(value, kinds) and not isinstance(value, bool)
-        if not right or (column == "moment" and value not in ("before", "after")):
-            raise InputError(
-                f"`{path}` has `{value}` in row {number} of the column `{column}`; expected {expected}. Give the"
-                " `measurements.parquet` of a run."
-            )
-    if not 0 <= record["layer"] <= DEEPEST:
-        raise InputError(
-            f"`{path}` has the layer {record['layer']} in row {number}; expected 0 to {DEEPEST:,}. Run the recipe again with"
-            " `--again`."
-        )
-    moment = cast(Moment, record["moment"])
-    return Row(record["measure"], record["layer"], record["language"], float(record["value"]), record["n"], moment)
+    hint = "Give the `measurements.parquet` of a run."
+    for name, (kinds, expected) in _COLUMNS.items():
+        if name not in table.column_names:
+            raise InputError(f"`{path}` has no column `{name}`; expected {', '.join(_COLUMNS)}. {hint}")
+        for row, value in enumerate(table[name].to_pylist()):
+            fits = isinstance(value, kinds) and not isinstance(value, bool)
+            if not fits or (name == "moment" and value not in ("before", "after")):
+                raise InputError(
+                    f"`{path}` has `{value}` in row {row} of the column `{name}`; expected {expected}. {hint}"
+                )
+            if name == "layer" and not 0 <= value <= DEEPEST:
+                raise InputError(
+                    f"`{path}` has the layer {value} in row {row}; expected 0 to {DEEPEST:,}. Run the recipe again with"
+                    " `--again`."
+                )
+    frame: pd.DataFrame = table.select(list(_COLUMNS)).to_pandas()
+    return frame.astype({"value": float})

@@ -54,14 +54,14 @@ class Result:
         """Whether the run learnt nothing."""
         return bool(self.data["status"] == "collapsed")
 
+    def rows_by_language(self, split: str = "test", metric: str = "") -> dict[str, dict[str, Any]]:
+        """Return the rows of `scores` of one split by language: of the summary's metric, if none is named."""
+        key = split, metric or self.metric
+        return {str(row["language"]): row for row in self.data["scores"] if (row["split"], row["metric"]) == key}
+
     def by_language(self, split: str = "test", metric: str = "") -> dict[str, float]:
         """Return the scores of one split by language, as fractions: of the summary's metric, if none is named."""
-        metric = metric or self.metric
-        return {
-            str(row["language"]): float(row["value"])
-            for row in self.data["scores"]
-            if (row["split"], row["metric"]) == (split, metric)
-        }
+        return {language: float(row["value"]) for language, row in self.rows_by_language(split, metric).items()}
 
     def score(self, language: str, split: str = "test", metric: str = "") -> float:
         """Return one score, as a fraction: of the summary's metric, if none is named."""
@@ -190,7 +190,7 @@ def _git() -> dict[str, Any]:
 
     def ask(*arguments: str) -> str | None:
         try:
-            found = subprocess.run(
+            done = subprocess.run(
                 ["git", "-C", str(Path(__file__).parent), *arguments],
                 capture_output=True,
                 text=True,
@@ -199,7 +199,7 @@ def _git() -> dict[str, Any]:
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
-        return found.stdout.strip() if found.returncode == 0 else None
+        return done.stdout.strip() if done.returncode == 0 else None
 
     if ask("ls-files", "--error-unmatch", __file__) is None:  # installed, even if below somebody else's checkout
         return {}
@@ -216,21 +216,21 @@ def diagnosed(log: Path) -> list[dict[str, Any]]:
     entries = []
     for line in log.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
-        found = {key: value for key, value in entry.items() if key.startswith(_DIAGNOSTICS)}
-        if found:
-            entries.append({"phase": entry["phase"], "step": entry["step"], **found})
+        numbers = {key: value for key, value in entry.items() if key.startswith(_DIAGNOSTICS)}
+        if numbers:
+            entries.append({"phase": entry["phase"], "step": entry["step"], **numbers})
     return entries
 
 
 def empty_batches(log: Path) -> dict[str, dict[str, int]]:
     """Return the terms that counted nothing at times: in how many `micro_batches`, in how many `steps`, `of` its steps."""
-    found: dict[str, dict[str, int]] = {}
+    terms: dict[str, dict[str, int]] = {}
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     for name in sorted({key.removeprefix("empty/") for entry in entries for key in entry if key.startswith("empty/")}):
         numbers = [entry[f"empty/{name}"] for entry in entries if f"empty/{name}" in entry]
         steps = sum(1 for entry in entries if f"empty/{name}" in entry or f"term/{name}" in entry)
-        found[name] = {"micro_batches": sum(numbers), "steps": len(numbers), "of": steps}
-    return found
+        terms[name] = {"micro_batches": sum(numbers), "steps": len(numbers), "of": steps}
+    return terms
 
 
 def score_rows(language: str, split: str, metrics: Mapping[str, float], n: int) -> Sequence[dict[str, Any]]:

@@ -36,7 +36,7 @@ def score_table(methods: Sequence["Method"]) -> pd.DataFrame:
 
 def measurement_table(methods: Sequence["Method"]) -> pd.DataFrame:
     """Return the measurements of the runs of these methods; see `Collection.measurements`."""
-    return _with_runs(methods, lambda folder: pd.DataFrame(read_measurements(folder / "measurements.parquet")))
+    return _with_runs(methods, lambda folder: read_measurements(folder / "measurements.parquet"))
 
 
 def prediction_table(methods: Sequence["Method"]) -> pd.DataFrame:

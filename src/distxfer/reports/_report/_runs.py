@@ -55,9 +55,9 @@ def layers_of(runs: Sequence[Result]) -> tuple[Layers, list[str]]:
             left_out.append(str(error))
             continue
         by_layer: dict[Key, dict[int, float]] = defaultdict(dict)
-        for row in rows:
-            by_layer[row.measure, row.moment, row.language][row.layer] = row.value
-            sizes[row.measure].add(row.n)
+        for measure, layer, language, value, n, moment in rows.itertuples(index=False, name=None):
+            by_layer[measure, moment, language][layer] = value
+            sizes[measure].add(n)
         for key, values in by_layer.items():
             by_key[key].append(np.array([values.get(layer, np.nan) for layer in range(max(values) + 1)]))
     depth = {key: max(len(array) for array in arrays) for key, arrays in by_key.items()}
