@@ -158,7 +158,7 @@ def test_words_that_an_aligner_linked(encoder, aligned):
         ("0-0\n\n0-0\n0-0\n0-0\n0-0\n", "`{0}/de.pharaoh:6` aligns a sentence pair that `{0}/de.tsv` does not have"),
         ("0-0\n\n0-3\n\n\n", "`{0}/de.pharaoh:3` links the token 3 of the target, which has 3 from 0"),
         ("2-0\n\n\n\n\n", "`{0}/de.pharaoh:1` links the token 2 of the source, which has 2 from 0"),
-        ("0-0\n\n0_3\n\n\n", "`{0}/de.pharaoh:3` holds '0_3', but expected links such as 0-0 1-2"),
+        ("0-0\n\n0_3\n\n\n", "`{0}/de.pharaoh:3` has '0_3'; expected links such as 0-0 1-2"),
     ],
 )
 def test_a_wrong_alignment_is_named_by_file_and_line_before_anything_runs(encoder, aligned, lines, expected):
@@ -169,13 +169,13 @@ def test_a_wrong_alignment_is_named_by_file_and_line_before_anything_runs(encode
 
 def test_files_that_are_not_there_or_belong_to_other_text(encoder, aligned, dictionary):
     assert message(lambda: bind(encoder, layers=2, unit="word", alignments=aligned, languages="all")) == (
-        f"`{aligned}` has no `jpn.tsv`. Put it there, or keep to `languages` that have one: deu."
+        f"`{aligned}` has no `jpn.tsv`. Add it, or restrict `languages` to those with a file: deu."
     )
     assert message(lambda: bind(encoder, layers=2, unit="word", alignments=dictionary)).startswith(
-        f"`{dictionary}` has no `deu.tsv`. Put it there, or keep to `languages` that have one: none."
+        f"`{dictionary}` has no `deu.tsv`. Add it, or restrict `languages` to those with a file: none."
     )
     assert message(lambda: bind(encoder, layers=2, unit="word", dictionary=dictionary, languages="jpn")) == (
-        f"`{dictionary}` has no `jpn.txt`. Put it there, or keep to `languages` that have one: deu."
+        f"`{dictionary}` has no `jpn.txt`. Add it, or restrict `languages` to those with a file: deu."
     )
     (dictionary / "deu.txt").write_text("cat katze\ndog\n")
     assert message(lambda: bind(encoder, layers=2, unit="word", dictionary=dictionary)).startswith(

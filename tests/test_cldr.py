@@ -225,9 +225,9 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
 def test_without_a_file_both_say_how_to_get_it():
     for section, load in (("task", load_task), ("parallel", load_parallel)):
         complains(
-            "`cldr` needs Unicode CLDR's annotations of emoji, and"
-            f" `{section}.folder` names no file that has them. Run: npm pack cldr-annotations-full@48.2.0; then set"
-            f" `{section}.folder=cldr-annotations-full-48.2.0.tgz`. A release of CLDR does, too, as a folder or a .zip file.",
+            f"`cldr` needs Unicode CLDR's annotations of emoji, but `{section}.folder` is not set. Run: npm pack"
+            " cldr-annotations-full@48.2.0; then set"
+            f" `{section}.folder=cldr-annotations-full-48.2.0.tgz`. A release of CLDR as a folder or a .zip file works, too.",
             load, "cldr", "eng", ("zul",),
         )  # fmt: skip
 
@@ -292,8 +292,8 @@ def test_a_file_that_is_too_large_is_not_read_whole(form, tmp_path):
             archive.addfile(member, Zeros())
     tracemalloc.start()
     complains(
-        f"`{path}:{name}` holds more than 32 MiB, and no file of CLDR's annotations is nearly as large. Get the tarball of the"
-        " npm package `cldr-annotations-full`, or a release of CLDR, anew.",
+        f"`{path}:{name}` is larger than 32 MiB, far larger than any annotation file of CLDR. Download the tarball of the"
+        f" npm package `cldr-annotations-full`, or a release of CLDR, again.",
         task_languages, data(path),
     )  # fmt: skip
     assert tracemalloc.get_traced_memory()[1] < 0.7 * size
@@ -353,7 +353,7 @@ def test_an_archive_of_something_else(tmp_path):
 def test_annotations_that_are_damaged_are_named(name, text, tmp_path):
     path = tarball(tmp_path / "own.tgz", {name: text})
     place = re.escape(f"{path}:{name}")
-    with pytest.raises(InputError, match=rf"^`{place}` is not what CLDR's annotations look like \(.*\)\. Get the file"):
+    with pytest.raises(InputError, match=rf"^`{place}` is not an annotation file of CLDR \(.*\)\. Download it"):
         task_languages(data(path))
 
 
@@ -384,8 +384,7 @@ def test_a_locale_without_a_test_emoji_is_not_scored(tmp_path):
         tmp_path / "own.tgz", {f"annotations/{name}/annotations.json": as_json(one) for name, one in files.items()}
     )
     complains(
-        f"The locale `vec` of `{path}` has no text for any emoji to be tested, so `vec` cannot be scored. Leave it out of"
-        " `pattern`.",
+        f"The locale `vec` of `{path}` has no text for any test emoji, so `vec` cannot be scored. Remove it from `pattern`.",
         load_task, data(path, pattern="vec"), "eng", ("vec",),
     )  # fmt: skip
 

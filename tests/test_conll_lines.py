@@ -107,8 +107,8 @@ def test_a_line_that_may_be_either_is_refused(tmp_path, line, columns):
     folder = write(tmp_path, COMMENTED.replace("# id 11aa-22bb\tdomain=xx", line))
     path = folder / "eng" / "train.conll"
     complains(
-        f"`{path}:1` begins with `#` and has {columns} columns, where words have 4: it is neither such a word nor a comment,"
-        " which stands before a sentence as `# key = value`. Mend or remove the line.",
+        f"`{path}:1` begins with `#` and has {columns} columns, but words have 4. It is neither a word nor a comment (`# key"
+        f" = value` before a sentence). Correct or remove the line.",
         folder,
     )
 
@@ -147,7 +147,7 @@ def test_a_treebank_without_its_text_is_refused(tmp_path):
         tmp_path, conllu(WORDS, WORDS), "conllu", conllu([("_", "PROPN"), ("_", "VERB")], [("_", "VERB"), ("_", "X")])
     )
     complains(
-        f"`{folder / 'deu' / 'test.conllu'}` has nothing to read but what is left out: 2 sentences whose words are all blanked"
+        f"`{folder / 'deu' / 'test.conllu'}` has no usable rows; left out: 2 sentences whose words are all blanked"
         " (`_`). Give a file with its text.",
         folder,
     )

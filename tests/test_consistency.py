@@ -249,10 +249,10 @@ def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionari
 def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_path):
     (tmp_path / "deu.txt").write_text("cat katze\n")
     assert message(bind, encoder, "code_switch", dictionary=tmp_path) == (
-        f"`{tmp_path}` has no `jpn.txt`. Put it there, or keep to `languages` that have one: deu."
+        f"`{tmp_path}` has no `jpn.txt`. Add it, or restrict `languages` to those with a file: deu."
     )
     assert message(bind, encoder, "code_switch", dictionary=tmp_path / "deu.txt") == (
-        f"`{tmp_path / 'deu.txt'}` is a file. Give the folder that it is in, with a file named by each language's code."
+        f"`{tmp_path / 'deu.txt'}` is a file. Give its folder, which holds one file per language, named by the language's code."
     )
     (tmp_path / "jpn.tsv").write_text("cat\n")
     assert "jpn.tsv:1` has 1 columns" in message(bind, encoder, "code_switch", dictionary=tmp_path)

@@ -139,9 +139,9 @@ def test_each_language_of_tatoeba_has_an_english_side_of_its_own(tmp_path):
 
 def test_a_source_must_have_text_to_train_on(tmp_path):
     assert message(load_task, data(tmp_path, "americasnli"), "grn", ("quy",)) == (
-        "The task `americasnli` has no text to train on in `grn`. Its source may be: eng, spa."
+        "The task `americasnli` has no training text in `grn`. Its source may be: eng, spa."
     )
-    assert "no text to train on in `deu`" in message(load_task, data(tmp_path, "xquad"), "deu", ("eng",))
+    assert "no training text in `deu`" in message(load_task, data(tmp_path, "xquad"), "deu", ("eng",))
 
 
 # Corpora.
@@ -217,7 +217,7 @@ def test_a_copy_that_lacks_something_is_refused_in_words(tmp_path):
     assert f"`{folder}/fr/test{PART}:1` has '3' in `label`, but expected a label, 0 to 2 or one of: entailment" in wrong
     (folder / f"fr/test{PART}").write_bytes(b"no parquet")
     assert "cannot be read as Parquet" in message(load_task, lies, "eng", ("fra",))
-    assert "`task.folder` is `nowhere`, but that is no folder" in message(
+    assert "`task.folder` is `nowhere`, which is not a folder" in message(
         load_task, Data("xnli", folder="nowhere"), "eng", ()
     )
 
@@ -231,9 +231,9 @@ def test_a_compressed_file_that_is_damaged_or_holds_no_objects_is_refused(tmp_pa
         path.write_bytes(content)
         assert message(load_task, lies, "eng", ("nor",)).startswith(f"`{path}` ")
     path.write_bytes(gzip.compress(b"[1]\n"))
-    assert f"`{path}:1` holds '[1]\\n', but expected a JSON object" in message(load_task, lies, "eng", ("nor",))
+    assert f"`{path}:1` is '[1]\\n'; expected a JSON object" in message(load_task, lies, "eng", ("nor",))
     path.write_bytes(gzip.compress(b'\n{"id": "1", "label": "alarm_set", "text": "a"}\n{\n'))
-    assert f"`{path}:3` is not JSON that can be read" in message(load_task, lies, "eng", ("nor",))
+    assert f"`{path}:3` is not valid JSON" in message(load_task, lies, "eng", ("nor",))
 
 
 def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
@@ -247,9 +247,9 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
     ("name", "file", "row", "says"),
     [
         ("wikiann", f"als/test{PART}", {"tokens": ["z", None], "ner_tags": [0, 5]}, "expected a list of texts"),
-        ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [0, 5]}, "expected a list, as long as that of"),
+        ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [0, 5]}, "expected a list as long as that of"),
         ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [7]}, "expected a label, 0 to 6"),
-        ("wikiann", f"als/test{PART}", {"tokens": None, "ner_tags": None}, "expected a list, as long as that of"),
+        ("wikiann", f"als/test{PART}", {"tokens": None, "ner_tags": None}, "expected a list as long as that of"),
         ("sib200", "test/zho_Hant.parquet", topic(None, "health", "丁"), "expected an id"),
         ("sib200", "test/zho_Hant.parquet", topic(9, None, "丁"), "expected a label, 0 to 6"),
         ("sib200", "test/zho_Hant.parquet", topic(9, "health", 3), "expected a text"),
@@ -318,8 +318,8 @@ def test_another_revision_is_read_when_the_recipe_asks_for_it_and_said(cache):
     cache("facebook/xnli", COMMIT, XNLI)
     task = load_task(Data("xnli", revision=COMMIT), "eng", ("zho",))
     assert task.notes == (
-        f"`facebook/xnli` was read at the commit {COMMIT}: `task.revision` is `{COMMIT}`. `task.revision={COMMIT}` keeps to"
-        " that.",
+        f"`facebook/xnli` was read at the commit {COMMIT}: `task.revision` is `{COMMIT}`. Set"
+        f" `task.revision={COMMIT}` to pin it.",
     )
 
 
@@ -328,8 +328,8 @@ def test_a_copy_on_disk_has_no_revision(tmp_path):
         lies = data(tmp_path, name)
         assert load(lies, "eng", ("zho",))
         assert message(load, replace(lies, revision=COMMIT), "eng", ("zho",)) == (
-            f"`{section}.revision` is `{COMMIT}`, which has no effect beside `{section}.folder` = `{lies.folder}`: a copy on this"
-            " machine is read as it is. Leave one of the two out."
+            f"`{section}.revision` is `{COMMIT}`, which has no effect together with `{section}.folder` = `{lies.folder}`: a"
+            " local copy is read as it is. Remove one of the two."
         )
 
 
@@ -339,8 +339,8 @@ def test_a_dataset_without_a_pin_says_which_commit_it_was_read_at(cache):
     task = load_task("americasnli", "eng", ("grn",))
     assert task.examples("test", "grn")[0].text == "j"
     assert task.notes[0] == (
-        f"`nala-cub/americas_nli` was read at the commit {COMMIT}: no commit of it is known to distxfer."
-        f" `task.revision={COMMIT}` keeps to that."
+        f"`nala-cub/americas_nli` was read at the commit {COMMIT}: distxfer pins no commit of it."
+        f" Set `task.revision={COMMIT}` to pin it."
     )
 
 
@@ -348,9 +348,9 @@ def test_a_dataset_without_a_pin_says_which_commit_it_was_read_at(cache):
 def test_without_hub_and_cache_the_message_says_what_to_do():
     wrong = message(load_task, "xnli", "eng", ("zho",))
     assert wrong.startswith(
-        "`facebook/xnli`, revision `b8dd5d7af51114dbda02c0e3f6133f332186418e`, cannot be had from the Hugging Face hub: "
+        "`facebook/xnli`, revision `b8dd5d7af51114dbda02c0e3f6133f332186418e`, cannot be downloaded from the Hugging Face hub: "
     )
-    assert wrong.endswith("give a copy of the repository as `task.folder=DIR`, or a cache that has it, HF_HOME.")
+    assert wrong.endswith("set `task.folder=DIR` to a copy of the repository, or HF_HOME to a cache that holds it.")
     assert "`parallel.folder=DIR`" in message(load_parallel, "opus100", "eng", ("jpn",))
 
 

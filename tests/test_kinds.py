@@ -153,7 +153,7 @@ def test_tags_that_do_not_fit_are_refused():
         "The task `t` has the tag `S-LOC`; the kind `entities` expects IOB2"
     )
     assert "the tag `a b`" in message(kind_named("tokens").check, task("tokens", ("a b",)), "eng")
-    assert "has no labels for words" in message(kind_named("tokens").check, task("tokens"), "eng")
+    assert "has no word labels" in message(kind_named("tokens").check, task("tokens"), "eng")
 
 
 # Answers.
@@ -265,7 +265,7 @@ def test_an_answer_that_is_not_there_is_refused():
     wrong = Example("q7", "eng", "?", "the cat", (Answer("cat", 3),))
     assert message(kind_named("answers").check, task("answers", eng=(wrong,)), "eng") == (
         "The answer `cat` to the question `q7` of `eng` in the task `t` is not at character 3 of its text, where there is"
-        " ` ca`. Count characters from 0, in Unicode code points."
+        " ` ca`. Count Unicode code points from 0."
     )
 
 
@@ -303,7 +303,7 @@ def test_ids_that_translate_nothing_or_occur_twice_are_refused():
     check = kind_named("retrieval").check
     alone = task("retrieval", eng=(Example("a", "eng", "x"),), deu=(Example("b", "deu", "y"),))
     assert message(check, alone, "eng").startswith(
-        "No sentence in `test` of `deu` in the task `t` has the id of one in"
+        "No sentence in `test` of `deu` in the task `t` has the id of a sentence in"
     )
     twice = task("retrieval", eng=(Example("a", "eng", "x"),), deu=2 * (Example("a", "deu", "y"),))
     assert message(check, twice, "eng").startswith("The id `a` occurs 2 times in `test` of `deu` in the task `t`.")
@@ -317,6 +317,6 @@ def test_a_tokenizer_that_cannot_say_where_its_tokens_stand_is_refused(sentencep
     for kind in ("tokens", "answers"):
         example = tagged("a b") if kind == "tokens" else asked("cat", "cat")
         assert message(kind_named(kind).windows, example, Slow(), 8) == (
-            "The tokenizer of `slow` does not say where in a text its tokens stand, which this kind of task needs. Choose an"
-            " encoder with a `tokenizer.json`."
+            "The tokenizer of `slow` gives no character offsets, which this task type needs. Choose an encoder with a"
+            " `tokenizer.json`."
         )

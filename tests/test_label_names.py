@@ -75,7 +75,7 @@ def test_classes_are_read_by_their_names_whatever_their_order(tmp_path):
     task = read(classified(tmp_path, {"eng": ("good", "bad"), "deu": ("bad", "good")}))
     assert task.labels == ("bad", "good")
     assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
-    said = "`deu/test.parquet` numbers its labels unlike `eng/train.parquet`; both are read by name."
+    said = "`deu/test.parquet` numbers its labels differently from `eng/train.parquet`; both are read by name."
     assert [note for note in task.notes if "numbers" in note] == [said]
 
 
@@ -129,8 +129,8 @@ def test_names_in_one_language_and_numbers_in_another_are_refused(tmp_path):
     folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": None})
     train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
     complains(
-        f"`{test}:1` has the label `0`, which `{train}` does not have. `{train}` has names and `{test}` numbers, and nothing says"
-        " which is which. Give both names. Expected one of: bad, good.",
+        f"`{test}:1` has the label `0`, which `{train}` does not have. `{train}` has names and `{test}` numbers, without a"
+        f" mapping between them. Use names in both. Expected one of: bad, good.",
         folder,
     )
 
@@ -139,8 +139,8 @@ def test_numbers_in_the_source_and_names_in_another_are_refused(tmp_path):
     folder = classified(tmp_path, {"eng": None, "deu": ("good", "bad")})
     train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
     complains(
-        f"`{test}:1` has the label `good`, which `{train}` does not have. `{test}` has names and `{train}` numbers, and nothing"
-        " says which is which. Give both names. Expected one of: 0, 1.",
+        f"`{test}:1` has the label `good`, which `{train}` does not have. `{test}` has names and `{train}` numbers, without"
+        f" a mapping between them. Use names in both. Expected one of: 0, 1.",
         folder,
     )
 
@@ -160,7 +160,7 @@ def test_withheld_labels_are_said_to_be_withheld(tmp_path, features):
     path = write_parquet(folder / "deu" / "test.parquet", {"text": ["a", "b"], "label": [-1, -1]}, features)
     with pytest.raises(InputError, match=re.escape(f"`{path}:1` has the label `-1`")) as caught:
         read(folder)
-    assert "`datasets` writes -1 where a label is withheld, as in a test without labels" in str(caught.value)
+    assert "`datasets` writes -1 for a withheld label, as in a test set without labels" in str(caught.value)
 
 
 def test_withheld_tags_are_said_to_be_withheld(tmp_path):
@@ -168,7 +168,7 @@ def test_withheld_tags_are_said_to_be_withheld(tmp_path):
     features = {"words": [TEXT], "tags": [class_label(TAGS)]}
     path = write_parquet(folder / "deu" / "test.parquet", {"words": [["Ama", "sings"]], "tags": [[-1, -1]]}, features)
     complains(
-        f"`{path}:1` has the label `-1`. `datasets` writes -1 where a label is withheld, as in a test without labels: use a"
+        f"`{path}:1` has the label `-1`. `datasets` writes -1 for a withheld label, as in a test set without labels: use a"
         " part that has labels.",
         folder,
         kind="entities",
@@ -185,9 +185,7 @@ def test_a_schema_that_cannot_be_read_is_refused(tmp_path):
     folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
     path = folder / "deu" / "test.parquet"
     pq.write_table(pa.table({"text": ["a"], "label": [0]}).replace_schema_metadata({"huggingface": "{"}), path)
-    with pytest.raises(
-        InputError, match=re.escape(f"`{path}` has names of labels in its schema that cannot be read (")
-    ):
+    with pytest.raises(InputError, match=re.escape(f"`{path}` has label names in its schema that cannot be read (")):
         read(folder)
 
 
@@ -245,8 +243,8 @@ def test_names_that_configurations_do_not_agree_on_are_refused(tmp_path):
     folder = numbered(tmp_path, "jsonl", {"eng": ("good", "bad"), "deu": ("bad", "good")})
     (folder / "README.md").write_text(CARD.replace("config_name: de", "config_name: fr"))
     complains(
-        f"`{folder / 'deu' / 'test.jsonl'}:1` has the label `1`, whose name differs between the configurations of the dataset"
-        " card, and none of them is called as the file's language or folder. Write the names into the file.",
+        f"`{folder / 'deu' / 'test.jsonl'}:1` has the label `1`, whose name differs between the configurations of the"
+        f" dataset card, none of which is named after the file's language or folder. Write label names into the file.",
         folder,
     )
 
@@ -287,7 +285,7 @@ def test_a_readme_that_is_not_a_card_gives_no_names(tmp_path, card):
     (folder / "README.md").write_text(card)
     task = read(folder)
     assert task.labels == ("0", "1")
-    start = f"`{folder / 'README.md'}` is not a dataset card that can be read ("
+    start = f"`{folder / 'README.md'}` is not a readable dataset card ("
     assert sum(note.startswith(start) for note in task.notes) == 1
     (folder / "dataset_infos.json").write_text(
         json.dumps({"default": {"features": {"label": class_label(("good", "bad"))}}})
@@ -357,8 +355,9 @@ def test_a_column_of_csv_holds_numbers_or_names(tmp_path, legends, train, test, 
 def test_a_column_that_can_be_read_in_both_ways_is_refused(tmp_path):
     folder = own_csv(tmp_path, "01", "01", {"eng": {0: 1, 1: 0}, "deu": {0: 0, 1: 1}})
     complains(
-        f"`{folder / 'eng' / 'train.csv'}` has `0` in `label`, which is the name `0` of a label or the number of the label `1`:"
-        ' the dataset card fits both. Write the file as JSON lines, where 0 is a number and "0" a name.',
+        f"`{folder / 'eng' / 'train.csv'}` has `0` in `label`, which by the dataset card is either the label name `0` or the"
+        " number of the label `1`."
+        ' Write the file as JSON lines, where 0 is a number and "0" a name.',
         folder,
     )
 
@@ -366,8 +365,8 @@ def test_a_column_that_can_be_read_in_both_ways_is_refused(tmp_path):
 def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(tmp_path):
     folder = own_csv(tmp_path, "01234", "12345", STARS)
     complains(
-        f"`label` holds numbers of the labels in `{folder / 'eng' / 'train.csv'}`, but names in"
-        f" `{folder / 'deu' / 'test.csv'}`. Write the labels of all files as names, or of all as numbers.",
+        f"`label` holds label numbers in `{folder / 'eng' / 'train.csv'}`, but names in"
+        f" `{folder / 'deu' / 'test.csv'}`. Write names in all files, or numbers in all.",
         folder,
     )
 
@@ -375,7 +374,7 @@ def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(t
 def test_a_column_of_numbers_and_names_is_refused(tmp_path):
     folder = own_csv(tmp_path, ["0", "bad"], "01", {"default": {0: "good", 1: "bad"}})
     complains(
-        f"`{folder / 'eng' / 'train.csv'}` has names of labels in `label`, such as `bad`, but also `0`, which is none of them:"
+        f"`{folder / 'eng' / 'train.csv'}` has label names in `label`, such as `bad`, but also `0`, which is none of them:"
         " good, bad. Write all labels as names, or all as numbers.",
         folder,
     )
@@ -444,23 +443,20 @@ def test_a_key_that_repeats_in_a_row_is_refused(tmp_path):
     folder = companied(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
     path = folder / "deu" / "test.jsonl"
     path.write_text('{"text": "a", "label": 0}\n{"text": "b", "label": 0, "label": 1}\n')
-    complains(f"`{path}:2` is not JSON that can be read: the key `label` is there twice in one object.", folder)
+    complains(f"`{path}:2` is not valid JSON: the key `label` occurs twice in one object.", folder)
 
 
 def test_the_names_of_another_language_s_configuration_are_said(tmp_path):
     task = read(own_csv(tmp_path, "01", "01", {"eng": {0: "good", 1: "bad"}}))
     said = (
-        "`deu/test.csv`: the names of its labels are those of the configuration `eng` in `README.md`,"
-        " which has none for `deu`."
+        "`deu/test.csv`: its label names are those of the configuration `eng` in `README.md`, which has none for `deu`."
     )
     assert [note for note in task.notes if "configuration" in note] == [said]
 
 
 def test_one_name_of_two_numbers_is_refused(tmp_path):
     folder = own_csv(tmp_path, "01", "01", {"default": {0: "good", 1: "good"}})
-    with pytest.raises(
-        InputError, match="cannot be read: two numbers of labels have one name, or two names one number"
-    ):
+    with pytest.raises(InputError, match="cannot be read: two labels have the same name or the same number"):
         read(folder)
 
 
@@ -468,7 +464,7 @@ def test_one_name_of_two_numbers_is_refused(tmp_path):
     ("infos", "why"),
     [
         ("[1, 2]", "expected an object with a key for each configuration"),
-        ('{"a": 1}', "the names of labels are not laid out as `datasets` writes them"),
+        ('{"a": 1}', "the label names are not in the format of `datasets`"),
     ],
 )
 def test_dataset_infos_of_another_layout_are_refused(tmp_path, infos, why):
@@ -529,7 +525,7 @@ def test_names_that_the_task_does_not_know_are_refused(tmp_path):
 def test_the_hub_s_withheld_labels_are_said_to_be_withheld(tmp_path):
     nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
     nli_copy(tmp_path, "de", ("entailment", "neutral", "contradiction"), [-1, -1])
-    with pytest.raises(InputError, match="has -1 in `label`, which `datasets` writes where a label is withheld"):
+    with pytest.raises(InputError, match="has -1 in `label`, which `datasets` writes for a withheld label"):
         load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
 
 

@@ -63,7 +63,7 @@ def test_what_a_source_does_not_read_is_refused():
 def test_keys_without_what_they_are_of(cli, tiny_settings):
     for words, said in (
         (["parallel=", "parallel.folder=x"], "`parallel.folder` has no effect without parallel text."),
-        (["task=emoji", "task.kind=tokens"], "`task.kind` has no effect on the task `emoji`. Leave it out.\n"),
+        (["task=emoji", "task.kind=tokens"], "`task.kind` has no effect on the task `emoji`. Remove it.\n"),
     ):
         done = cli("validate", "recipe=plain", *tiny_settings, *words)
         assert (done.exit_code, done.stdout) == (2, "")

@@ -96,7 +96,7 @@ def test_labels_that_are_never_tested(tmp_path):
     files = {**CLEAN, "eng/train": [("a", "x"), ("b", "y"), ("c", "z")], "deu/test": [("f", "y"), ("g", "y")]}
     assert notes(tmp_path, files) == (
         "`eng/test.jsonl` never has 1 of the 3 labels of `eng/train.jsonl`: `z`.",
-        "All that `deu/test.jsonl` has is the label `y`: a score on it says little.",
+        "`deu/test.jsonl` has a single label, `y`: its scores say little.",
     )
 
 
@@ -106,7 +106,7 @@ def test_the_first_of_repeated_ids_is_named_whatever_else_repeats(tmp_path, part
     rows = [{"id": key, "text": text, "label": "x"} for key, text in (("1", "a"), ("2", "b"), ("2", "c"), (1, "d"))]
     path.write_text("\n\n".join(map(json.dumps, rows)))
     with pytest.raises(
-        InputError, match=f"^`{path}:5` repeats the id `2`. Give each example of a file an id of its own.$"
+        InputError, match=f"^`{path}:5` repeats the id `2`. Give each example of a file a distinct id.$"
     ):
         load_task(str(tmp_path), "eng", ("deu",))
 
@@ -131,7 +131,7 @@ def test_test_texts_in_the_pairs_that_train(tmp_path):
     )
     train = [pair(1, "d", "nothing"), pair(2, "d", "F"), pair(3, "f", "f"), pair(4, "d", "d")]
     found = leaks(task, ParallelText("mine", {"deu": train}, {"deu": [pair(5, "e", "g")]}))
-    where = f"of the task `{tmp_path}` stand{{}} in the training pairs for `deu` of `mine`."
+    where = f"of the task `{tmp_path}` occur{{}} in the training pairs for `deu` of `mine`."
     assert found == (
         f"1 of the 2 test texts in `eng` {where.format('s')}",
         f"2 of the 3 test texts in `deu` {where.format('')}",

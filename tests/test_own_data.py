@@ -79,7 +79,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_are_no_text(task):
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([json.dumps(TEST[0]).encode(), b"", b"  ", b""]))
     assert [one.text for one in load(task).examples("test", "deu")] == ["three"]
     spoil(task, "{", line=4)
-    message = f"`{path}:4` is not JSON: Expecting property name enclosed in double quotes at column 2."
+    message = f"`{path}:4` is not valid JSON: Expecting property name enclosed in double quotes at column 2."
     complains(message, load, task)  # the line counts as an editor counts it
 
 
@@ -149,20 +149,20 @@ def test_a_source_without_training_data(task):
 @pytest.mark.parametrize("kind", ["classification", "retrieval"])
 def test_a_source_with_an_empty_training_file(task, kind):
     (task / "eng" / "train.jsonl").write_text("\n")
-    message = f"`{task}/eng/train.jsonl` has no rows, but the source `eng` trains on them. Put rows into it."
+    message = f"`{task}/eng/train.jsonl` has no rows, but is the training data of the source `eng`. Add rows."
     complains(message, load_task, Data(str(task), kind=kind), "eng", ("deu",))
 
 
 def test_a_target_without_tests(task):
     (task / "deu" / "test.jsonl").write_text("\n")
-    complains(f"`{task}/deu/test.jsonl` is missing or empty, but `deu` is to be scored.", load, task)
+    complains(f"`{task}/deu/test.jsonl` is missing or empty, but is needed to score `deu`.", load, task)
     (task / "deu" / "test.jsonl").unlink()
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
     (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
     known = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
     said = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
-    unread = f"`eng/test.txt` is not read: it ends in none of {known}."
-    complains(f"`{task}` has no test in any language; {said} {unread}", load, task)
+    unread = f"`eng/test.txt` is ignored: its suffix is none of {known}."
+    complains(f"`{task}` has no test file in any language; {said} {unread}", load, task)
 
 
 NAMES = "are texts or whole numbers, and not empty."
@@ -182,7 +182,7 @@ def test_a_part_that_is_no_file(task, make):
         ({"id": "b", "text": "x", "lable": "no"}, "has no `label`, only: id, text, lable. Did you mean `lable`?"),
         ({"id": "b", "sentence": "x", "label": "no"}, "has no `text`, only: id, sentence, label."),
         ({"text": "x", "label": "no"}, "has no `id`, only: text, label."),
-        ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file an id of its own."),
+        ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file a distinct id."),
         ({"id": "b", "text": " ", "label": "no"}, "has no text in `text`."),
         ({"id": "b", "text": 3, "label": "no"}, "has no text in `text`, but 3."),
         ({"id": "b", "text": "x", "text_pair": ["y"], "label": "no"}, "has no text in `text_pair`, but ['y']."),
@@ -193,8 +193,8 @@ def test_a_part_that_is_no_file(task, make):
         ({"id": "b", "text": "x", "label": None}, f"has the label None, but labels {NAMES}"),
         ({"id": "b", "text": "x", "label": True}, f"has the label True, but labels {NAMES}"),
         ({"id": "b", "text": "x", "label": 1.0}, f"has the label 1.0, but labels {NAMES}"),
-        ("[1, 2]", 'holds \'[1, 2]\', but expected a JSON object such as {"id": ..., "text": ...}.'),
-        ("{'id': 1}", "is not JSON: Expecting property name enclosed in double quotes at column 2."),
+        ("[1, 2]", 'is \'[1, 2]\'; expected a JSON object such as {"id": ..., "text": ...}.'),
+        ("{'id': 1}", "is not valid JSON: Expecting property name enclosed in double quotes at column 2."),
     ],
 )
 def test_a_line_that_is_no_example(task, row, said):
@@ -292,7 +292,7 @@ def test_a_line_that_is_no_pair(tmp_path, line, columns):
 def test_an_empty_file_of_pairs(tmp_path, content):
     path = tmp_path / "deu.tsv"
     path.write_text(content)
-    message = f"`{path}` holds no pair. Put a source sentence, a tab and its translation on each line."
+    message = f"`{path}` has no sentence pairs. Put a source sentence, a tab and its translation on each line."
     complains(message, load_parallel, str(tmp_path), "eng", ("deu",))
 
 

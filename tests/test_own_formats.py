@@ -48,7 +48,7 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
 
 def test_a_column_of_no_field(task):
     put(task, "jsonl", ROWS)
-    said = "`task.columns` names `txt`, which is no field of the kind `classification`. Did you mean `text`?"
+    said = "`task.columns` has `txt`, which is not a field of the kind `classification`. Did you mean `text`?"
     complains(f"{said} Fields: id, text, text_pair, label.", task, columns={"txt": "a"})
 
 
@@ -59,7 +59,7 @@ def test_rows_without_ids_are_numbered(task):
     path = text_file(
         task / "deu" / "test.jsonl", '{"text": "a", "label": "no"}\n{"id": 9, "text": "b", "label": "no"}\n'
     )
-    said = "has the id `9`, but the first row of the file has none. Give every row one, or none."
+    said = "has the id `9`, but the first row of the file has none. Give an id to all rows or to none."
     complains(f"`{path}:2` {said}", task)
 
 
@@ -85,14 +85,14 @@ def test_a_quotation_mark_in_tsv_is_a_character(task):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('id,text,label\n1,"a,no\n2,b,no\n', ":2` is not CSV: unexpected end of data. "),
-        ('id,text,label\n1,"a"b,no\n', ":2` is not CSV: ',' expected after '\"'. "),
+        ('id,text,label\n1,"a,no\n2,b,no\n', ":2` is not valid CSV: unexpected end of data. "),
+        ('id,text,label\n1,"a"b,no\n', ":2` is not valid CSV: ',' expected after '\"'. "),
         ("id,text,label\n1,a\n", ":2` has 2 columns, but the header has 3: id, text, label."),
-        ("id,text,text\n1,a,b\n", ":1` names the column `text` twice. Give each a name of its own."),
+        ("id,text,text\n1,a,b\n", ":1` names the column `text` twice. Give columns distinct names."),
         (b"id,text,label\n1,a,no\n2,Stra\xdfe,no\n", ":3` is not UTF-8 text (invalid continuation byte at byte 6 "),
-        ("id,text, text\n1,a,b\n", ":1` names the column `text` twice. Give each a name of its own."),
+        ("id,text, text\n1,a,b\n", ":1` names the column `text` twice. Give columns distinct names."),
         ("id;text;label\n1;a;no\n", ":2` has no `text`, only: id;text;label."),
-        ("id,text,label\n", "` is missing or empty, but `deu` is to be scored."),
+        ("id,text,label\n", "` is missing or empty, but is needed to score `deu`."),
     ],
 )
 def test_what_is_no_csv(task, content, said):
@@ -104,7 +104,7 @@ def test_what_is_no_csv(task, content, said):
 @pytest.mark.parametrize("number", ["9" * 5000, "[" * 100_000])
 def test_json_that_nothing_can_read(task, number):
     path = text_file(task / "deu" / "test.jsonl", f'{{"id": {number}')
-    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` is not JSON')}"):
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` is not valid JSON')}"):
         load(task)
 
 
@@ -156,17 +156,17 @@ def test_files_by_a_pattern(tmp_path):
 
 @pytest.mark.parametrize("pattern", ["{language}/test.csv", "{split}.csv", "{language}/{split}.{suffix}", "*"])
 def test_a_pattern_without_language_or_split(task, pattern):
-    said = f"`task.pattern` is `{pattern}`, but must say where the language and the split stand, such as"
-    complains(f"{said} `{{language}}/{{split}}.jsonl` (`*` stands for anything).", task, pattern=pattern)
+    said = f"`task.pattern` is `{pattern}`, but must contain `{{language}}` and `{{split}}`, as in"
+    complains(f"{said} `{{language}}/{{split}}.jsonl` (`*` matches anything).", task, pattern=pattern)
 
 
 def test_patterns_that_lead_nowhere(task):
     pattern = "../{language}/{split}.csv"
     complains(f"`task.pattern` is `{pattern}`, but must lie below the folder `{task}`.", task, pattern=pattern)
     pattern = "{split}/{language}.csv"
-    complains(f"No file in `{task}` is named as `task.pattern` = `{pattern}` says.", task, pattern=pattern)
+    complains(f"No file in `{task}` matches `task.pattern` = `{pattern}`.", task, pattern=pattern)
     path = text_file(task / "test" / "de.txt", "no table")
-    said = f"`{path}`, which `task.pattern` = `{{split}}/{{language}}.txt` matches, is of no format that is read:"
+    said = f"`{path}`, which `task.pattern` = `{{split}}/{{language}}.txt` matches, has none of the supported formats:"
     with pytest.raises(InputError, match=f"^{re.escape(said)}"):
         load(task, pattern="{split}/{language}.txt")
 
@@ -182,7 +182,7 @@ def test_validation_is_dev_and_what_is_not_read_is_said(task):
     put(task, "jsonl", ROWS, split="test-old")
     found = load(task)
     assert [one.text for one in found.examples("dev", "deu")] == ["nan"]
-    said = "`deu/test-old.jsonl` is not read: it is called none of train, dev, test, unlabelled, validation."
+    said = "`deu/test-old.jsonl` is ignored: its name is none of train, dev, test, unlabelled, validation."
     assert said in found.notes
 
 

@@ -39,11 +39,14 @@ def test_words_with_tags(tags, suffix):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"words": ["a", "b"], "tags": ["DET"]}, "has 2 words in `words`, but 1 tags in `tags`. Give each word one."),
-        ({"words": ["a"], "tags": "D"}, "has 1 word in `words`, but no list of tags in `tags`. Give each word one."),
+        (
+            {"words": ["a", "b"], "tags": ["DET"]},
+            "has 2 words in `words`, but 1 tags in `tags`. Give one tag per word.",
+        ),
+        ({"words": ["a"], "tags": "D"}, "has 1 word in `words`, but no list of tags in `tags`. Give one tag per word."),
         ({"words": "a b", "tags": ["DET"]}, "has no list of words in `words`."),
         ({"words": [], "tags": []}, "has no list of words in `words`."),
-        ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has ' ' as word 2 in `words`: that is no word."),
+        ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has ' ' as word 2 in `words`; expected a non-blank text."),
         ({"words": ["a"], "tags": [None]}, "has the label None, but labels are texts or whole numbers, and not empty."),
     ],
 )
@@ -82,8 +85,8 @@ def test_a_line_that_is_no_word(tmp_path, line):
     universal(tmp_path)
     path = text_file(tmp_path / "deu" / "test.conllu", f"{SENTENCES}\n# sent_id = s3\n{line}\n")
     number = len(SENTENCES.splitlines()) + 3
-    said = "is no line of CoNLL-U: expected 10 columns with tabs between, the first a number, and not"
-    complains(f"`{path}:{number}` {said} {line!r}.", tmp_path, kind="tokens")
+    expected = "CoNLL-U expects 10 tab-separated columns, the first a number."
+    complains(f"`{path}:{number}` is {line!r}; {expected}", tmp_path, kind="tokens")
 
 
 def test_unlabelled_sentences_are_texts(tmp_path):
@@ -101,7 +104,7 @@ def test_words_and_tags_in_two_columns(tmp_path):
     ]  # fmt: skip
     assert "`deu/test.conll`: 1 mark of documents left out." in found.notes
     path = text_file(tmp_path / "deu" / "test.conll", "a O\nb\n")
-    complains(f"`{path}:2` holds 'b', but expected a word and its tag.", tmp_path, kind="entities")
+    complains(f"`{path}:2` is 'b'; expected a word and its tag.", tmp_path, kind="entities")
 
 
 # Answers and retrieval
@@ -138,7 +141,7 @@ def test_questions_with_answers(tmp_path, suffix):
         ),
         (
             {"answers": {"text": ["he"], "answer_start": [None]}},
-            "has the answer 'he' at None, but an answer is a text and",
+            "has the answer 'he' at None; expected a text and",
         ),
         (
             {"answers": {"text": ["he"], "answer_start": []}},
@@ -164,8 +167,8 @@ def test_sentences_to_be_found_again(tmp_path):
     assert (found.kind, found.labels, found.splits["train"]) == ("retrieval", (), {})
     assert [(one.id, one.label) for one in found.examples("test", "deu")] == [("b", None), ("c", None), ("d", None)]
     assert found.notes == (
-        "`deu/test.tsv` has 1 of the 3 ids alone, without their like in `eng/test.tsv` (first: line 4).",
-        "`eng/test.tsv` has 1 of the 3 ids alone, without their like in `deu/test.tsv` (first: line 2).",
+        "`deu/test.tsv` has 1 of its 3 ids alone: they are not in `eng/test.tsv` (first: line 4).",
+        "`eng/test.tsv` has 1 of its 3 ids alone: they are not in `deu/test.tsv` (first: line 2).",
     )
 
 
@@ -179,5 +182,5 @@ def test_every_kind_of_task_can_be_ones_own():
 def test_an_unknown_kind(tmp_path):
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         put(tmp_path, "jsonl", ROWS, language, split)
-    said = "`task.kind` is `token`, which no files of your own can be. Did you mean `tokens`? Choose from:"
+    said = "`task.kind` is `token`, which your own files cannot have. Did you mean `tokens`? Choose from:"
     complains(f"{said} {', '.join(FORMS)}.", tmp_path, kind="token")

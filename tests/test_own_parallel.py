@@ -90,7 +90,7 @@ def test_moses_files_of_unequal_length(tmp_path):
     with (tmp_path / "GNOME.en-sw.sw").open("a") as stream:
         stream.write("one\nmore")
     english, swahili = tmp_path / "GNOME.en-sw.en", tmp_path / "GNOME.en-sw.sw"
-    said = "but line by line they are to translate each other. Give both the same number."
+    said = "but line n of one must translate line n of the other. Give files of the same length."
     complains(f"`{english}` has 60 lines and `{swahili}` has 62, {said}", tmp_path)
     swahili.write_bytes("moja\nmbili \xe9\n".encode("latin-1"))
     said = "is not UTF-8 text (invalid continuation byte at byte 6 of the line). Save the file as UTF-8."
@@ -172,11 +172,11 @@ def test_languages_with_a_region_are_no_pair(tmp_path):
 def test_tmx_that_is_none(tmp_path):
     path = tmx(tmp_path / "sw.tmx", [[("en", "a"), ("sw", "b & c")]])
     with pytest.raises(
-        InputError, match=f"^{re.escape(f'`{path}:4` is not XML: not well-formed (invalid token) at column ')}"
+        InputError, match=f"^{re.escape(f'`{path}:4` is not valid XML: not well-formed (invalid token) at column ')}"
     ):
         load(tmp_path)
     path = tmx(tmp_path / "sw.tmx", [[("en", "a"), ("de", "b")]])
-    complains(f"`{path}` holds no pair. It has no sentence that is there in both `eng` and `swa`.", tmp_path)
+    complains(f"`{path}` has no sentence pairs. It has no sentence in both `eng` and `swa`.", tmp_path)
     path.write_text('<?xml version="1.0" encoding="klingon"?>\n<tmx/>')
     with pytest.raises(InputError, match=f"^{re.escape(f'`{path}')}"):
         load(tmp_path)
@@ -187,7 +187,7 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path):
     path = tmx(tmp_path / "sw.tmx", [[("en", "&other;"), ("sw", "b")]])
     inside = f'<!DOCTYPE tmx [<!ENTITY other SYSTEM "file://{tmp_path}/secret">]>'
     path.write_text(path.read_text().replace('<!DOCTYPE tmx SYSTEM "tmx14.dtd">', inside))
-    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:4` is not XML: undefined entity &other;')}"):
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:4` is not valid XML: undefined entity &other;')}"):
         load(tmp_path)
 
 
@@ -196,10 +196,10 @@ def test_files_by_a_pattern(tmp_path):
         tmx(tmp_path / f"{code}-docs" / "memory.tmx", [[("en", "a"), (code, target)]])
     found = load(tmp_path, targets=("swa", "deu"), pattern="{language}-docs/*.tmx")
     assert (texts(found), texts(found, "deu")) == ([("a", "b")], [("a", "c")])
-    said = "but must say where below the folder the language stands, such as `en-{language}.tmx` (`*` stands for anything)."
-    complains(f"`parallel.pattern` is `*.tmx`, {said}", tmp_path, pattern="*.tmx")
+    said = "must be a path below the folder that contains `{language}`, such as `en-{language}.tmx` (`*` matches anything)."
+    complains(f"`parallel.pattern` is `*.tmx`, but {said}", tmp_path, pattern="*.tmx")
     complains(
-        f"No file in `{tmp_path}` is named as `parallel.pattern` = `{{language}}.tsv` says.",
+        f"No file in `{tmp_path}` matches `parallel.pattern` = `{{language}}.tsv`.",
         tmp_path,
         pattern="{language}.tsv",
     )

@@ -128,9 +128,7 @@ def test_dictionary_pairs_refuse():
     assert message(dictionary_pairs, [], {"cat": "katze"}) == (
         "`dictionary['cat']` is the string 'katze'; expected a collection of words: give ['katze']."
     )
-    assert message(dictionary_pairs, [], {"cat": [" "]}) == (
-        "`dictionary` holds the word ' '; expected words that can be seen: leave it out."
-    )
+    assert message(dictionary_pairs, [], {"cat": [" "]}) == ("`dictionary` has the invisible word ' '. Remove it.")
 
 
 TWO_WORDS = "but expected a source word, a tab or a blank, and a target word."
@@ -153,17 +151,17 @@ def test_read_dictionary(tmp_path):
         ("cat\t\n", f"`{{path}}:1` has 2 columns ('cat\\t'), {TWO_WORDS}"),
         (
             "cat katze\n\ncat kater\ncat\tkatze\n",
-            "`{path}:4` repeats 'cat' and 'katze' of line 1. Remove one of the two.",
+            "`{path}:4` repeats 'cat' and 'katze' of line 1. Remove one of the two lines.",
         ),
         (
             "dog hund\ncat\t\u200b\n",
-            f"`{{path}}:2` holds the word '\\u200b', which cannot be seen; {TWO_WORDS[4:-1]}. Remove the line.",
+            f"`{{path}}:2` has the invisible word '\\u200b'; {TWO_WORDS[4:-1]}. Remove the line.",
         ),
         (
             "\u00ad\tkatze\n",
-            f"`{{path}}:1` holds the word '\\xad', which cannot be seen; {TWO_WORDS[4:-1]}. Remove the line.",
+            f"`{{path}}:1` has the invisible word '\\xad'; {TWO_WORDS[4:-1]}. Remove the line.",
         ),
-        ("\n", "`{path}` holds no word. Put a source word, a tab and a target word on each line."),
+        ("\n", "`{path}` has no words. Put a source word, a tab and a target word on each line."),
     ],
 )
 def test_read_dictionary_names_the_line(tmp_path, content, expected):
@@ -195,7 +193,7 @@ def test_read_alignments_keeps_blank_lines_for_sentences_without_links(tmp_path)
     assert read_alignments(path) == ["0-0 1-2", "", "2-1", ""]
     path.write_text("0-0\n0-1 1_2\n", encoding="utf-8")
     assert message(read_alignments, path) == (
-        f"`{path}:2` holds '1_2', but expected links such as 0-0 1-2: "
+        f"`{path}:2` has '1_2'; expected links such as 0-0 1-2: "
         "the number of a source token, a hyphen, the number of a target token."
     )
 
@@ -203,8 +201,7 @@ def test_read_alignments_keeps_blank_lines_for_sentences_without_links(tmp_path)
 def test_aligned_pairs_refuse():
     sentences = [pair("a b", "c")]
     assert message(aligned_pairs, sentences, []) == (
-        "`alignments` has 0 lines and `pairs` 1; expected as many: "
-        "give one line per sentence pair, blank where nothing is aligned."
+        "`alignments` has 0 lines and `pairs` 1; expected as many: give one line per sentence pair, blank if nothing is aligned."
     )
     assert message(aligned_pairs, sentences, ["0-0 1-1"]) == (
         "`alignments[0]` links the token 1 of the target, which has 1 from 0: "
@@ -212,7 +209,7 @@ def test_aligned_pairs_refuse():
     )
     assert message(aligned_pairs, sentences, ["2-0"]).startswith("`alignments[0]` links the token 2 of the source,")
     assert message(aligned_pairs, sentences, ["0--1"]) == (
-        "`alignments[0]` holds '0--1', but expected links such as 0-0 1-2: "
+        "`alignments[0]` has '0--1'; expected links such as 0-0 1-2: "
         "the number of a source token, a hyphen, the number of a target token."
     )
 

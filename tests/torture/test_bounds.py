@@ -18,7 +18,7 @@ from distxfer.results.measurements import read_measurements
 from distxfer.sweeps.axes import _read_study
 from helpers import message
 
-CLDR = "Get the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, anew."
+CLDR = "Download the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, again."
 
 
 @pytest.mark.parametrize("layer", [10**9, -1, 1_001])
@@ -51,8 +51,8 @@ def test_a_unit_of_tmx_without_end(tmp_path, inside):
     path = tmp_path / "en-de.tmx"
     path.write_text("<tmx><body>" + inside.format("x" * 2**25) + "</body></tmx>")
     assert message(load_parallel, str(tmp_path), "eng", ("deu",)) == (
-        f"`{path}` has more than 16 MiB without the end of a unit (`</tu>`), and no sentence is as long. Check what made the"
-        " file."
+        f"`{path}` has more than 16 MiB without the end of a unit (`</tu>`), far more than a sentence. Check how the file"
+        " was made."
     )
 
 
@@ -61,7 +61,7 @@ def test_entities_that_multiply(tmp_path):
     unit = '<tu><tuv xml:lang="en"><seg>&e9;</seg></tuv><tuv xml:lang="de"><seg>x</seg></tuv></tu>'
     (tmp_path / "en-de.tmx").write_text(f'<!DOCTYPE tmx [<!ENTITY e0 "ha">{entities}]><tmx><body>{unit}</body></tmx>')
     said = message(load_parallel, str(tmp_path), "eng", ("deu",))
-    assert said.startswith(f"`{tmp_path / 'en-de.tmx'}:1` is not XML: limit on input amplification factor")
+    assert said.startswith(f"`{tmp_path / 'en-de.tmx'}:1` is not valid XML: limit on input amplification factor")
 
 
 def test_elements_inside_each_other(tmp_path):
@@ -85,7 +85,7 @@ def test_an_archive_of_many_files(tmp_path, kind, monkeypatch):
             for number in range(51):
                 archive.addfile(tarfile.TarInfo(f"{number}"))
     assert message(read_annotations, path) == (
-        f"`{path}` has more than 50 files, and no release of CLDR has nearly as many. {CLDR}"
+        f"`{path}` has more than 50 files, far more than any release of CLDR. {CLDR}"
     )
 
 
@@ -104,7 +104,7 @@ def test_a_file_of_gigabytes_in_an_archive(tmp_path):
     member.size = 2**26
     with tarfile.open(path, "w:gz") as archive:
         archive.addfile(member, io.BytesIO(bytes(2**26)))
-    assert message(read_annotations, path).startswith(f"`{path}:annotations/de.xml` holds more than 32 MiB")
+    assert message(read_annotations, path).startswith(f"`{path}:annotations/de.xml` is larger than 32 MiB")
 
 
 def write(folder, labels):
@@ -130,7 +130,7 @@ def test_a_line_without_end(tmp_path, monkeypatch):
     path = tmp_path / "eng" / "train.jsonl"
     path.write_text(json.dumps({"id": "1", "text": "x" * 1000, "label": "a"}))
     assert message(load_task, str(tmp_path), "eng", ("deu",)) == (
-        f"`{path}:1` is longer than 1,000 bytes. Give texts line by line."
+        f"`{path}:1` is longer than 1,000 bytes. Put each text on its own line."
     )
 
 

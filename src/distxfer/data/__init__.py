@@ -1,4 +1,4 @@
-"""Labelled tasks, parallel text, and the way from a text to a batch."""
+"""Labelled tasks, parallel text, and batches of tensors made from them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from distxfer.data._rows import Sides as Sides
     from distxfer.data._tables import SUFFIXES as SUFFIXES
 
-# What needs torch or pyarrow: imported when it is asked for, so that `distxfer ls` and completion stay quick.
+# These need torch or pyarrow. They are imported on first use, so that `distxfer ls` and completion stay quick.
 _LAZY = {
     "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
     "_batches": "Collator epoch_order",
@@ -66,7 +66,7 @@ _HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is slow to import."""
+    """Import a slow name on first use."""
     if name in _HOMES:
         from importlib import import_module
 

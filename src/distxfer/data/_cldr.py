@@ -1,7 +1,7 @@
-"""The names and keywords of emoji in the languages of Unicode CLDR, from a file or folder that the user has.
+"""The names and keywords of emoji in the languages of Unicode CLDR, from the user's copy of CLDR.
 
-The emoji are those of the task `emoji`, in the same categories and parts (`_emoji.py`): each is in one part only, whatever
-the language and the source of its name.
+The emoji are those of the task `emoji`, in the same categories and parts (`_emoji.py`): each emoji is in one part only,
+whatever the language and the source of its name.
 """
 
 import re
@@ -18,8 +18,8 @@ from distxfer.data._examples import Data
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 
-FEWEST = 1000  # names of a language that is listed without being asked for
-RELEASE = "48.2.0"  # of the package that LANGUAGES is of
+FEWEST = 1000  # names that a locale needs to be listed by default
+RELEASE = "48.2.0"  # of CLDR, from which LANGUAGES was taken
 _KEYS = """
     afr aka amh ara asm aze bak bel ben bos bul cat ces chr chv cym dan deu dsb ell eng est eus fao fas fil fin fra
     gla gle glg guj hau heb hin hrv hsb hun hye ibo ind isl ita jav jpn kal kan kat kaz kaz_Arab khm kin kir kok kor
@@ -27,15 +27,15 @@ _KEYS = """
     ron rus shn sin slk slv snd som spa sqi srd srp srp_Latn swa swe tam tel tgk tha tir ton tsn tuk tur uig ukr urd
     uzb vie wol xho yor yue yue_Hans zho zho_Hant zul
 """
-LANGUAGES = tuple(_KEYS.split())  # of that release, for who asks before there is a file
-_MARKER = "↑↑↑"  # CLDR's word for a name that is another locale's
-_SOURCE = "eng"  # what an untranslated name is equal to
+LANGUAGES = tuple(_KEYS.split())  # of that release, listed while no file is given
+_MARKER = "↑↑↑"  # CLDR's mark for a name inherited from another locale
+_SOURCE = "eng"  # untranslated names are equal to those in this language
 Text = Literal["name", "keywords"]
 
 
 @dataclass(frozen=True)
 class Locale:
-    """What one locale of CLDR says: `texts` of emoji by their code points; how many were dropped as untranslated."""
+    """The `texts` of one CLDR locale by the emoji's code points, and how many were dropped as untranslated."""
 
     name: str
     texts: Mapping[str, str]
@@ -43,60 +43,62 @@ class Locale:
 
 
 def languages_of(data: Data) -> tuple[str, ...]:
-    """Return the languages that the file has at least 1,000 names of, and those of the locales that `pattern` names.
+    """Return the languages with at least 1,000 names in the file, and those of the locales that `pattern` names.
 
-    Without a file, what there is in release 48.2.0.
+    Without a file, the languages of release 48.2.0.
     """
     return tuple(sorted(_chosen(data))) if data.folder else LANGUAGES
 
 
 def locales_of(data: Data, section: str, languages: Iterable[str]) -> dict[str, Locale]:
-    """Return language -> what CLDR says in it.
+    """Return language -> its locale.
 
-    Raises InputError where there is no file (`section` is that of the recipe which should name it), or what is in it does
-    not do.
+    Raises InputError if no file is given (`section` is the section of the recipe that should name it), or if it cannot
+    be used.
     """
     if not data.folder:
         raise InputError(
-            f"`{data.name}` needs Unicode CLDR's annotations of emoji, and `{section}.folder` names no file that has them. Run:"
+            f"`{data.name}` needs Unicode CLDR's annotations of emoji, but `{section}.folder` is not set. Run:"
             f" npm pack cldr-annotations-full@{RELEASE}; then set `{section}.folder=cldr-annotations-full-{RELEASE}.tgz`. A"
-            " release of CLDR does, too, as a folder or a .zip file."
+            " release of CLDR as a folder or a .zip file works, too."
         )
     chosen = _chosen(data)
     return {language: chosen[language] for language in languages}
 
 
 def notes(data: Data, locales: Mapping[str, Locale]) -> tuple[str, ...]:
-    """Return what is missing in these languages and what was left out, with counts."""
-    every = load_emoji()
-    named = {key for one in locales.values() for key in one.texts}
-    kinds = Counter(one.category for one in every if one.id not in named)
+    """Return notes on missing and untranslated texts in these languages, with counts."""
+    all_emoji = load_emoji()
+    named = {key for locale in locales.values() for key in locale.texts}
+    categories = Counter(emoji.category for emoji in all_emoji if emoji.id not in named)
     missing = {
-        language: len(named) - len(one.texts) - one.untranslated
-        for language, one in locales.items()
-        if len(named) > len(one.texts) + one.untranslated
+        language: len(named) - len(locale.texts) - locale.untranslated
+        for language, locale in locales.items()
+        if len(named) > len(locale.texts) + locale.untranslated
     }
-    untranslated = {language: one.untranslated for language, one in locales.items() if one.untranslated}
-    what = _what(data)
-    said = []
-    if kinds:
-        said.append(
-            f"{kinds.total()} of the {len(every)} emoji have no {what} in `{data.folder}` in any of these languages: left out"
-            f" ({listed(f'{name} {count}' for name, count in kinds.most_common())})."
+    untranslated = {language: locale.untranslated for language, locale in locales.items() if locale.untranslated}
+    text_type = _text_type(data)
+    messages = []
+    if categories:
+        messages.append(
+            f"{categories.total()} of the {len(all_emoji)} emoji have no {text_type} in `{data.folder}` in any of these"
+            f" languages: left out ({listed(f'{name} {count}' for name, count in categories.most_common())})."
         )
     if missing:
-        said.append(f"Emoji without {what}, left out: {_counts(missing)}.")
+        messages.append(f"Emoji without {text_type}, left out: {_counts(missing)}.")
     if untranslated:
-        said.append(f"Emoji with the same {what} as in English, untranslated, left out: {_counts(untranslated)}.")
-    return tuple(said)
+        messages.append(
+            f"Emoji with the same {text_type} as in English, untranslated, left out: {_counts(untranslated)}."
+        )
+    return tuple(messages)
 
 
 def _counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{language} {count}" for language, count in numbers.items())
 
 
-def _what(data: Data) -> Text:
-    """Return which text of an emoji is read; raises InputError for columns that there are not."""
+def _text_type(data: Data) -> Text:
+    """Return which text of an emoji is read; raises InputError for unknown columns."""
     for key, value in data.columns.items():
         if key != "text" or value not in ("name", "keywords"):
             raise InputError(
@@ -107,72 +109,80 @@ def _what(data: Data) -> Text:
 
 
 def _chosen(data: Data) -> Mapping[str, Locale]:
-    """Return language -> its locale: the ones that `pattern` names, else those of no region with enough names.
+    """Return language -> its locale: those that `pattern` names, and the non-regional locales with enough names.
 
-    Raises InputError for a locale that is not there, or two that mean one language.
+    Raises InputError for an unknown locale, or for two locales of one language.
     """
     path = Path(data.folder).expanduser()
     if not path.exists():
         raise InputError(f"`{data.folder}` does not exist. Give the path of CLDR's annotations of emoji.")
-    every = _locales(str(path), path.stat().st_mtime_ns, _what(data))
-    found: dict[str, Locale] = {}
-    for one in sorted(
-        every.values(), key=lambda one: (-len(one.texts), one.name)
+    locales = _locales(str(path), path.stat().st_mtime_ns, _text_type(data))
+    chosen: dict[str, Locale] = {}
+    for locale in sorted(
+        locales.values(), key=lambda candidate: (-len(candidate.texts), candidate.name)
     ):  # the fullest, if two mean one language
-        if len(one.texts) >= FEWEST and not _is_regional(one.name) and (key := _key(one.name)):
-            found.setdefault(key, one)
+        if len(locale.texts) >= FEWEST and not _is_regional(locale.name) and (key := _key(locale.name)):
+            chosen.setdefault(key, locale)
     named: dict[str, Locale] = {}
     for name in (part.strip().replace("_", "-") for part in data.pattern.split(",") if part.strip()):
-        if name not in every or not (key := _key(name)) or not every[name].texts:
-            having = [one.name for one in every.values() if one.texts]
+        if name not in locales or not (key := _key(name)) or not locales[name].texts:
+            names = [locale.name for locale in locales.values() if locale.texts]
             raise InputError(
-                f"`pattern` names the locale `{name}`, of which `{data.folder}` has no {_what(data)}."
-                f"{did_you_mean(name, having)} It has: {listed(sorted(having))}."
+                f"`pattern` names the locale `{name}`, of which `{data.folder}` has no {_text_type(data)}."
+                f"{did_you_mean(name, names)} It has: {listed(sorted(names))}."
             )
         if key in named:
             raise InputError(
                 f"`pattern` names `{named[key].name}` and `{name}`, which are both the language `{key}`. Keep one."
             )
-        named[key] = every[name]
-    return found | named
+        named[key] = locales[name]
+    return chosen | named
 
 
 @lru_cache(maxsize=4)
 def _locales(path: str, changed: int, text: Text) -> Mapping[str, Locale]:
-    """Return what every locale in a file says, by name; `changed` is when the file was written, so that it is read anew."""
-    known = {_bare("".join(chr(int(code, 16)) for code in one.id.split("-"))): one.id for one in load_emoji()}
-    texts = {name: _texts(known, annotations, text) for name, annotations in read_annotations(Path(path)).items()}
+    """Return the locales in a file by name. `changed` is the file's modification time: a changed file is read again."""
+    code_points_of = {
+        _bare("".join(chr(int(code, 16)) for code in emoji.id.split("-"))): emoji.id for emoji in load_emoji()
+    }
+    texts = {
+        name: _texts(code_points_of, annotations, text) for name, annotations in read_annotations(Path(path)).items()
+    }
     english = texts.get("en", {})
     locales = {}
-    for name, found in texts.items():
-        own = found if _key(name) == _SOURCE else {key: one for key, one in found.items() if one != english.get(key)}
-        order = {one.id: own[one.id] for one in load_emoji() if one.id in own}
-        locales[name] = Locale(name, order, len(found) - len(own))
+    for name, translations in texts.items():
+        translated = (
+            translations
+            if _key(name) == _SOURCE
+            else {key: text for key, text in translations.items() if text != english.get(key)}
+        )
+        order = {emoji.id: translated[emoji.id] for emoji in load_emoji() if emoji.id in translated}
+        locales[name] = Locale(name, order, len(translations) - len(translated))
     return locales
 
 
-def _texts(known: Mapping[str, str], annotations: Sequence[Annotation], text: Text) -> dict[str, str]:
-    """Return code points -> name, or keywords separated by commas, of the emoji that are known and have one."""
-    found = {}
-    for one in annotations:
-        joined = ", ".join(one.name if text == "name" else one.keywords)
-        if (code_points := known.get(_bare(one.characters))) and joined and _MARKER not in joined:
-            found[code_points] = joined
-    return found
+def _texts(code_points_of: Mapping[str, str], annotations: Sequence[Annotation], text: Text) -> dict[str, str]:
+    """Return code points -> name, or keywords separated by commas, of the emoji in `code_points_of`."""
+    names = {}
+    for annotation in annotations:
+        joined = ", ".join(annotation.name if text == "name" else annotation.keywords)
+        if (code_points := code_points_of.get(_bare(annotation.characters))) and joined and _MARKER not in joined:
+            names[code_points] = joined
+    return names
 
 
 def _bare(characters: str) -> str:
-    """Return an emoji without the variation selectors, which CLDR leaves out."""
+    """Return an emoji without variation selectors, which CLDR omits."""
     return characters.replace("\ufe0f", "")
 
 
 def _is_regional(locale: str) -> bool:
-    """Return whether a locale is of a region (`en-AU`, `es-419`) or a variant; a script has four letters (`sr-Latn`)."""
+    """Return whether a locale has a region (`en-AU`, `es-419`) or a variant; scripts have four letters (`sr-Latn`)."""
     return any(not re.fullmatch("[A-Za-z]{4}", part) for part in locale.split("-")[1:])
 
 
 def _key(locale: str) -> str | None:
-    """Return the language of a locale; None for CLDR's `root`, which is in no language."""
+    """Return the language of a locale; None for CLDR's `root`, which has no language."""
     try:
         return canonical(locale)
     except InputError:

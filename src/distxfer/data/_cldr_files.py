@@ -1,4 +1,4 @@
-"""Reading Unicode CLDR's annotations: JSON or XML, in a folder, a .zip file or a tarball."""
+"""Reads Unicode CLDR's annotations: JSON or XML, in a folder, a .zip file or a tarball."""
 
 import json
 import lzma
@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from distxfer.errors import InputError
 
-# What reading an archive raises that is cut off, damaged, encrypted or packed in a way that Python does not know.
+# Raised for an archive that is truncated, damaged, encrypted or compressed in a way that Python does not support.
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
@@ -22,15 +22,16 @@ _EXTENDED = (
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )
-_LARGEST = 2**25  # bytes of a file: those of CLDR have far less, and an archive of a few kB can hold gigabytes
-_MOST = 100_000  # files in an archive: a release of CLDR has some 10,000, and a million fit into a megabyte
-_LONGEST_NAME = 2**16  # bytes of what a tarball says of a file
+# Limits against archive bombs: CLDR's files are far smaller, and a release has some 10,000 files.
+_LARGEST = 2**25  # bytes of a file
+_MOST = 100_000  # files in an archive
+_LONGEST_NAME = 2**16  # bytes of an extended header of a tarball
 _FOLDER = "annotations"  # the JSON: annotations/LOCALE/annotations.json; the XML: annotations/LOCALE.xml
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a locale calls one character or emoji; more than one `name` is the data's own oddity."""
+    """The name and keywords of one character or emoji in a locale; a few entries of CLDR have several names."""
 
     characters: str
     name: tuple[str, ...]
@@ -38,35 +39,34 @@ class Annotation:
 
 
 def read_annotations(path: Path) -> dict[str, tuple[Annotation, ...]]:
-    """Return locale (`sr-Latn`) -> its annotations, wherever in the file or folder they lie.
+    """Return locale (`sr-Latn`) -> its annotations, wherever they are in the file or folder.
 
-    Of a locale that is there twice (as in releases with a `seed`), the one with more annotations.
+    If a locale occurs twice (as in releases with a `seed`), the one with more annotations is returned.
 
-    Raises InputError for a file that is neither a .zip file nor a tarball, is damaged, has no annotations, or one that is
-    larger than any of CLDR's.
+    Raises InputError for a file that is neither a .zip file nor a tarball, is damaged or too large, or has no annotations.
     """
-    found: dict[str, tuple[Annotation, ...]] = {}
+    annotations_by_locale: dict[str, tuple[Annotation, ...]] = {}
     try:
         for name, content in _files(path):
             locale = _locale(PurePosixPath(name))
             annotations = _parsed(f"{path}:{name}", content)
-            if len(annotations) >= len(found.get(locale, ())):
-                found[locale] = annotations
+            if len(annotations) >= len(annotations_by_locale.get(locale, ())):
+                annotations_by_locale[locale] = annotations
     except _DAMAGED as error:
         raise InputError(
             f"`{path}` cannot be read ({str(error).partition(':')[0]}). Expected CLDR's annotations: the tarball of the npm"
             " package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
         ) from error
-    if not found:
+    if not annotations_by_locale:
         raise InputError(
             f"`{path}` has no annotations: neither `annotations/LOCALE/annotations.json` nor `annotations/LOCALE.xml`. Give"
             " the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
         )
-    return found
+    return annotations_by_locale
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of every file of annotations."""
+    """Yield the name and content of every annotation file."""
     if path.is_dir():
         root = path.resolve()  # the folder given may be `annotations` itself
         for file in sorted(root.rglob("*")):
@@ -85,17 +85,17 @@ def _files(path: Path) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(path, tarinfo=_Member) as archive:
             for number, member in enumerate(archive):
                 _count(path, number)
-                wanted = member.isfile() and _locale(PurePosixPath(member.name))
-                if wanted and (content := archive.extractfile(member)) is not None:
+                is_annotations = member.isfile() and _locale(PurePosixPath(member.name))
+                if is_annotations and (content := archive.extractfile(member)) is not None:
                     yield member.name, _whole(f"{path}:{member.name}", content)
 
 
 class _Member(tarfile.TarInfo):
-    """A member of a tarball, whose extended header (a long name) is bounded: it would be read into memory at once."""
+    """A member of a tarball. Its extended header, which tarfile reads into memory at once, is bounded."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the member of a header; raises ReadError where it announces an extended header beyond all names."""
+        """Return the member of a header; raises ReadError for an oversized extended header."""
         member = super().frombuf(buf, encoding, errors)
         if member.type in _EXTENDED and member.size > _LONGEST_NAME:
             raise tarfile.ReadError(f"a header of {member.size} bytes")
@@ -105,24 +105,24 @@ class _Member(tarfile.TarInfo):
 def _count(path: Path, number: int) -> None:
     if number >= _MOST:
         raise InputError(
-            f"`{path}` has more than {_MOST:,} files, and no release of CLDR has nearly as many. Get the tarball of the npm"
-            " package `cldr-annotations-full`, or a release of CLDR, anew."
+            f"`{path}` has more than {_MOST:,} files, far more than any release of CLDR. Download the tarball of the npm"
+            " package `cldr-annotations-full`, or a release of CLDR, again."
         )
 
 
 def _whole(place: str, stream: IO[bytes]) -> bytes:
-    """Return what a file holds, of which no more is read than one of CLDR may have, whatever its header says."""
+    """Return the content of a file, reading at most `_LARGEST` bytes, whatever size its header states."""
     content = stream.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise InputError(
-            f"`{place}` holds more than {_LARGEST // 2**20} MiB, and no file of CLDR's annotations is nearly as large. Get the"
-            " tarball of the npm package `cldr-annotations-full`, or a release of CLDR, anew."
+            f"`{place}` is larger than {_LARGEST // 2**20} MiB, far larger than any annotation file of CLDR. Download the"
+            " tarball of the npm package `cldr-annotations-full`, or a release of CLDR, again."
         )
     return content
 
 
 def _locale(path: PurePosixPath) -> str:
-    """Return the locale whose annotations a file has, or nothing: those in `annotationsDerived` are made of others."""
+    """Return the locale of an annotation file, or "" for any other file (`annotationsDerived` is derived data)."""
     parts = path.parts
     if path.name == "annotations.json" and parts[-3:-2] == (_FOLDER,):
         return parts[-2]
@@ -141,7 +141,7 @@ def _parsed(place: str, content: bytes) -> tuple[Annotation, ...]:
         AttributeError,
         RecursionError,
     ) as error:
-        raise InputError(f"`{place}` is not what CLDR's annotations look like ({error}). Get the file anew.") from error
+        raise InputError(f"`{place}` is not an annotation file of CLDR ({error}). Download it again.") from error
 
 
 def _from_json(content: bytes) -> tuple[Annotation, ...]:
@@ -155,12 +155,13 @@ def _from_json(content: bytes) -> tuple[Annotation, ...]:
 def _from_xml(content: bytes) -> tuple[Annotation, ...]:
     names: dict[str, tuple[str, ...]] = {}
     keywords: dict[str, tuple[str, ...]] = {}
-    for one in ElementTree.fromstring(content).iter("annotation"):
-        into = names if one.get("type") == "tts" else keywords
-        into[one.attrib["cp"]] = _distinct((one.text or "").split("|"))
-    every = dict.fromkeys((*names, *keywords))
+    for annotation in ElementTree.fromstring(content).iter("annotation"):
+        target = names if annotation.get("type") == "tts" else keywords
+        target[annotation.attrib["cp"]] = _distinct((annotation.text or "").split("|"))
+    characters_seen = dict.fromkeys((*names, *keywords))
     return tuple(
-        Annotation(characters, names.get(characters, ()), keywords.get(characters, ())) for characters in every
+        Annotation(characters, names.get(characters, ()), keywords.get(characters, ()))
+        for characters in characters_seen
     )
 
 

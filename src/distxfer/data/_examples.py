@@ -1,4 +1,4 @@
-"""What every task and every parallel corpus is made of, whatever file or package it came from."""
+"""The data types of tasks and parallel corpora, whatever their source."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """A label for each word of a text: the word is the characters [start, end) of a span, its label indexes the task's."""
+    """A label for each word of a text: `spans` are characters [start, end), `tags` index the task's labels."""
 
     spans: tuple[tuple[int, int], ...]
     tags: tuple[int, ...]
@@ -18,7 +18,7 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer to a question: the characters from `start` on of the text that holds it."""
+    """An answer to a question, which begins at character `start` of the context."""
 
     text: str
     start: int
@@ -29,10 +29,10 @@ Label = int | Tags | tuple[Answer, ...]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One text (or pair of texts) in one language; `label` is what its task's kind says, None means unlabelled.
+    """One text (or pair of texts) in one language. `label` depends on the task type; None means unlabelled.
 
-    A class: the number of one of the task's `labels`. Words with labels: Tags over `text`. An answer: those that count as
-    right, in `text_pair`, to the question in `text`; an empty tuple where there is none.
+    Classification: an index into the task's `labels`. Word labels: Tags over `text`. Question answering: the accepted
+    answers in `text_pair` to the question in `text`; an empty tuple if it has none.
     """
 
     id: str
@@ -52,9 +52,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """What of the data is not read as it stands, or not at all: `n` of `of` texts, words or lines, as `what` says.
+    """Data that is skipped, truncated or ambiguous: `n` of `of` texts, words or lines; `what` is the reason.
 
-    `split` is the part: `train`, `dev`, `test`, `unlabelled`, `parallel` (pairs to train on), `held_out` (pairs to measure on).
+    `split` is `train`, `dev`, `test`, `unlabelled`, `parallel` (training pairs) or `held_out` (pairs for measuring).
     """
 
     language: str
@@ -66,11 +66,11 @@ class Issue:
 
 @dataclass(frozen=True)
 class Data:
-    """Which data, and how it lies: the `name` of a built-in task or corpus, or a folder of your own.
+    """A data source: the `name` of a built-in task or corpus, or a folder of your own.
 
-    `folder` is where a copy of a built-in one's files lies, in place of the hub; `revision` another one of it on the hub.
-    For a folder of your own: the `kind` of task, the `pattern` of its files below the folder, such as
-    `{language}/{split}.jsonl`, and which of the file's `columns` holds a field, such as `{"text": "sentence"}`.
+    For built-in data, `folder` is a local copy to read instead of the hub, and `revision` another revision on the hub.
+    For a folder of your own: the task type `kind`, the `pattern` of its files below the folder, such as
+    `{language}/{split}.jsonl`, and the `columns` that hold the fields, such as `{"text": "sentence"}`.
     """
 
     name: str
@@ -83,10 +83,10 @@ class Data:
 
 @dataclass(frozen=True)
 class About:
-    """What `distxfer ls` says of a built-in task or corpus.
+    """The description of a built-in task or corpus that `distxfer ls` prints.
 
-    `needs` is what must be there: a package, a file, the hub. `source` is the repository on the hub, with its pinned
-    `revision`; `citation` the paper, as one line. `keys` are the fields of Data, beside the name, that it reads.
+    `needs` names its requirements: a package, a file, the hub. `source` is the repository on the hub, with its pinned
+    `revision`; `citation` is the paper, on one line. `keys` are the fields of Data that it reads besides `name`.
     """
 
     description: str
@@ -102,12 +102,11 @@ class About:
 
 @dataclass(frozen=True)
 class Task:
-    """A task in several languages; `kind` names what is predicted, a file in `data/kinds/`.
+    """A task in several languages; `kind` is its type, a file in `data/kinds/`.
 
-    `splits[split][language]` holds the examples; `train` is there for the source at least, `test` for the source and
-    every target. `unlabelled[language]` is text that may be read in training without its labels. `notes` say what was
-    found wrong with the data and left out, with counts, files and languages: users are shown them. `issues` are the counts
-    of what was left out, or read although it is a placeholder, as numbers for `result.json`.
+    `splits[split][language]` holds the examples: `train` at least for the source, `test` for the source and every
+    target. `unlabelled[language]` is text that training may read without labels. `notes` are messages to the user about
+    defects of the data and about what was left out. `issues` are the same counts as numbers, for `result.json`.
     """
 
     name: str
@@ -119,7 +118,7 @@ class Task:
     issues: tuple[Issue, ...] = ()
 
     def examples(self, split: str, language: str) -> Sequence[Example]:
-        """Return the examples of one split and language; none if the task has no such part."""
+        """Return the examples of one split and language; empty if the task has none."""
         return self.splits.get(split, {}).get(language, ())
 
     def fingerprint(self) -> str:
@@ -130,14 +129,14 @@ class Task:
             for language in sorted(languages)
             for example in languages[language]
         )
-        return _digest(chain([self.labels], parts))  # one by one: they may lie on the disk
+        return _digest(chain([self.labels], parts))  # lazily: the examples may be on disk
 
 
 @dataclass(frozen=True)
 class ParallelText:
-    """Sentence pairs from the source into each target: `train` for the terms that align, `held_out` for measuring.
+    """Sentence pairs of the source and each target: `train` for alignment terms, `held_out` for measuring.
 
-    `notes` say what was left out, as those of a Task; `left_out` counts it: (language, what) -> pairs, units or lines.
+    `notes` are messages to the user, as in a Task; `left_out` counts skipped pairs, units or lines by (language, reason).
     """
 
     name: str
@@ -157,12 +156,12 @@ class ParallelText:
 
 
 def astuple(example: Example) -> tuple[str | Label | None, ...]:
-    """Return the fields of an example in order (`dataclasses.astuple` copies deeply, and is 20 times slower)."""
+    """Return the fields of an example in order (`dataclasses.astuple` copies deeply and is 20 times slower)."""
     return example.id, example.language, example.text, example.text_pair, example.label
 
 
 def held_out(key: str, share: float = 0.2) -> bool:
-    """Return whether the item called `key` belongs to the fixed held-out `share`: by hash, so in every run alike."""
+    """Return whether the item `key` belongs to the held-out `share`; decided by hash, so it is the same in every run."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64
 
 

@@ -1,4 +1,4 @@
-"""How the rows of a user's files become the examples of each kind of task."""
+"""How the rows of a user's files become examples, for each task type."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,17 +12,15 @@ from distxfer.data._legends import Legend
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, counted, did_you_mean, listed
 
-# Field -> column, where a format has names of its own.
-OWN_NAMES: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
-
-
+# Field -> column, for formats with column names of their own.
+FORMAT_COLUMNS: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
 _SHOWN = 60  # characters of a value in a message
-_WITHHELD = "`datasets` writes -1 where a label is withheld, as in a test without labels: use a part that has labels."
+_WITHHELD = "`datasets` writes -1 for a withheld label, as in a test set without labels: use a part that has labels."
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file: a field is found by the name that `columns` give it, or else by its own."""
+    """A row of a file. A field is in the column that `columns` names for it, or else in the column of the same name."""
 
     table: Table
     number: int
@@ -31,7 +29,7 @@ class Row:
 
     @property
     def place(self) -> str:
-        """How a message names the row: file and line."""
+        """The row's file and line, for messages."""
         return self.table.place(self.number)
 
     def column(self, name: str) -> str:
@@ -39,11 +37,11 @@ class Row:
         return self.columns.get(name, name)
 
     def has(self, name: str) -> bool:
-        """Return whether a field is to be read: the row has it, or `columns` name it."""
+        """Return whether a field is read: the row has it, or `columns` names it."""
         return name in self.record or name in self.columns
 
     def value(self, name: str) -> object:
-        """Return a field; raises InputError where the row has none."""
+        """Return a field; raises InputError if the row has none."""
         column = self.column(name)
         if column not in self.record:
             raise InputError(
@@ -52,28 +50,28 @@ class Row:
         return self.record[column]
 
     def text(self, name: str) -> str:
-        """Return a field that is a text; raises InputError for something else, and for blanks alone."""
+        """Return a text field; raises InputError for another type or a blank text."""
         value = self.value(name)
         if not isinstance(value, str) or not value.strip():
-            there = "" if value is None or isinstance(value, str) else f", but {_short(repr(value))}"
-            raise InputError(f"`{self.place}` has no text in `{self.column(name)}`{there}.")
+            detail = "" if value is None or isinstance(value, str) else f", but {_short(repr(value))}"
+            raise InputError(f"`{self.place}` has no text in `{self.column(name)}`{detail}.")
         return value
 
-    def name(self, value: object, what: str) -> str:
-        """Return a label or an id, which is a text or a whole number; raises InputError for anything else, and for none."""
+    def name(self, value: object, field: str) -> str:
+        """Return a label or an id as text; raises InputError unless it is a whole number or a non-empty text."""
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise InputError(
-                f"`{self.place}` has the {what} {_short(repr(value))}, but {what}s are texts or whole numbers, and not empty."
+                f"`{self.place}` has the {field} {_short(repr(value))}, but {field}s are texts or whole numbers, and not empty."
             )
         return str(value)
 
-    def whole(self, *texts: str | None) -> None:
-        """Raise InputError where a text holds half of a character, which JSON can write and no file can keep."""
+    def check_encodable(self, *texts: str | None) -> None:
+        """Raise InputError for a lone surrogate, which JSON can escape but UTF-8 cannot encode."""
         try:
             "".join(text for text in texts if text).encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"`{self.place}` holds half of a character (a lone surrogate such as \\ud83d). Write the whole one."
+                f"`{self.place}` holds a lone surrogate such as \\ud83d, half of a character. Write the whole character."
             ) from error
 
 
@@ -86,23 +84,23 @@ def _is_number(label: str) -> bool:
 
 
 def _unnamed(row: Row, label: str, names: Legend) -> str:
-    """Return the complaint about a label that is not among the names of its column."""
+    """Return the error message for a label without a name in the file's legend."""
     if label == "-1":
         return f"`{row.place}` has the label `-1`. {_WITHHELD}"
     if not names:
         return (
-            f"`{row.place}` has the label `{label}`, whose name differs between the configurations of the dataset card, and"
-            " none of them is called as the file's language or folder. Write the names into the file."
+            f"`{row.place}` has the label `{label}`, whose name differs between the configurations of the dataset card, none"
+            " of which is named after the file's language or folder. Write label names into the file."
         )
     if list(names) == list(range(len(names))):
-        there = f"names {len(names)} labels, from 0 on: {listed(names.values())}"
+        detail = f"names {len(names)} labels, from 0 on: {listed(names.values())}"
     else:
-        there = f"names {len(names)} labels: {listed(f'{number} is {name}' for number, name in names.items())}"
-    return f"`{row.place}` has the label `{_short(label)}`, but the file {there}."
+        detail = f"names {len(names)} labels: {listed(f'{number} is {name}' for number, name in names.items())}"
+    return f"`{row.place}` has the label `{_short(label)}`, but the file {detail}."
 
 
-class Labels:
-    """A label set in the making: those that the source's training rows have, numbered as they come, sorted at last."""
+class LabelSet:
+    """The labels of the source's training rows, numbered in order of appearance and sorted once all rows are read."""
 
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
@@ -111,10 +109,10 @@ class Labels:
         self._train: Table | None = None
 
     def code(self, row: Row, label: object, column: str) -> int:
-        """Return the number of a row's label, a new one only while the training rows are read.
+        """Return the number of a row's label; only training rows add new labels.
 
-        Raises InputError for what is no label, a number that the names of its column lack, and a label that training does
-        not have.
+        Raises InputError for an invalid label, a number without a name in the file's legend, and a label that does not
+        occur in training.
         """
         name = row.name(label, "label")
         if name not in self._numbers:
@@ -126,14 +124,14 @@ class Labels:
                     f"`{row.place}` has the label `{_short(name)}`, which `{self._train.path}` does not have."
                     f"{self._hint(row, name)} Expected one of: {listed(self.names)}."
                 )
-            row.whole(name)
+            row.check_encodable(name)
             self._numbers[name] = len(self._numbers)
         return self._numbers[name]
 
-    def settle(self, train: Table, kind: str) -> None:
-        """Sort the labels, whole numbers by their value; from now on there are no others.
+    def freeze(self, train: Table, kind: str) -> None:
+        """Sort the labels, whole numbers by value, and accept no new ones from now on.
 
-        Raises InputError for fewer than two.
+        Raises InputError for fewer than two labels.
         """
         if len(self._numbers) < 2:
             raise InputError(f"`{train.path}` has {len(self._numbers)} different labels, but {kind} needs at least 2.")
@@ -143,7 +141,7 @@ class Labels:
         self._train = train
 
     def _hint(self, row: Row, name: str) -> str:
-        """Return why a label may be missing from training: withheld, a number where training has names, or misspelt."""
+        """Return why a label may be missing from training: withheld, a number instead of a name, or misspelt."""
         if name == "-1":
             return f" {_WITHHELD}"
         assert self._train is not None
@@ -151,45 +149,45 @@ class Labels:
         if numbers == {not _is_number(name)}:
             paths = (row.table.path, self._train.path)
             named, numbered = paths[::-1] if _is_number(name) else paths
-            return f" `{named}` has names and `{numbered}` numbers, and nothing says which is which. Give both names."
+            return f" `{named}` has names and `{numbered}` numbers, without a mapping between them. Use names in both."
         return did_you_mean(name, self.names)
 
     def index(self, code: int) -> int:
-        """Return the place in `names` of the label with this number."""
+        """Return the position in `names` of the label with this number."""
         return self._sorted[code]
 
 
 class Form(ABC):
-    """What the rows of a kind of task hold. Final classes without fields.
+    """How the rows of a task type are read. Subclasses are final and without fields.
 
-    A label is kept as a plain value of an Arrow `type`, hashable, from which it is made again when it is asked for.
+    A label is stored as a plain, hashable value of the Arrow type `type`, and restored from it on access.
     """
 
     fields: ClassVar[tuple[str, ...]]
     type: ClassVar[pa.DataType] = pa.null()
-    labelled: ClassVar[bool] = True  # rows have labels, so there is something to train on
-    classed: ClassVar[bool] = False  # and these are of a label set
+    labelled: ClassVar[bool] = True  # rows have labels, so the task can be trained on
+    classed: ClassVar[bool] = False  # labels are from a label set
 
     @abstractmethod
     def texts(self, row: Row) -> tuple[str, str | None]:
-        """Return the text of a row, and the second one where there is one."""
+        """Return the text of a row, and its second text or None."""
 
-    def label(self, row: Row, labels: Labels) -> Any:
-        """Return the label of a row as it is kept."""
+    def label(self, row: Row, labels: LabelSet) -> Any:
+        """Return the label of a row in its stored form."""
         return None
 
-    def codes(self, kept: Any) -> tuple[int, ...]:
-        """Return the numbers of the labels in what is kept, where they are of a label set."""
+    def codes(self, stored: Any) -> tuple[int, ...]:
+        """Return the label numbers in a stored label; empty without a label set."""
         return ()
 
-    def made(self, kept: Any, labels: Labels) -> Label | None:
-        """Return the label that was kept."""
+    def restore(self, stored: Any, labels: LabelSet) -> Label | None:
+        """Return the label from its stored form."""
         return None
 
 
 @final
 class Plain(Form):
-    """Texts, or pairs of texts, without labels: what is unlabelled, and what is to be found again by its id."""
+    """Texts or pairs of texts without labels: unlabelled text, and retrieval tasks, which match by id."""
 
     fields = ("id", "text", "text_pair")
     labelled = False
@@ -212,39 +210,39 @@ class Classed(Form):
         """Return `text` and `text_pair`."""
         return PLAIN.texts(row)
 
-    def label(self, row: Row, labels: Labels) -> int:
+    def label(self, row: Row, labels: LabelSet) -> int:
         """Return the number of `label`."""
         return labels.code(row, row.value("label"), row.column("label"))
 
-    def codes(self, kept: Any) -> tuple[int, ...]:
-        """Return that number."""
-        return (kept,)
+    def codes(self, stored: Any) -> tuple[int, ...]:
+        """Return the number of the class."""
+        return (stored,)
 
-    def made(self, kept: Any, labels: Labels) -> int:
+    def restore(self, stored: Any, labels: LabelSet) -> int:
         """Return the class."""
-        return labels.index(kept)
+        return labels.index(stored)
 
 
 @final
 class Tagged(Form):
-    """A list of words and as many tags; the text is the words with a blank between them."""
+    """A list of words and as many tags; the text is the words joined by blanks."""
 
     fields = ("id", "words", "tags", "text")
-    type = pa.list_(pa.int32())  # the length of each word and the number of its tag, in turn
+    type = pa.list_(pa.int32())  # alternately the length of a word and the number of its tag
     classed = True
 
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return the words of `words`, joined."""
         return " ".join(_words(row)), None
 
-    def label(self, row: Row, labels: Labels) -> tuple[int, ...]:
-        """Return the tags of `tags` with the words' lengths."""
+    def label(self, row: Row, labels: LabelSet) -> tuple[int, ...]:
+        """Return the lengths of the words and the numbers of their tags."""
         words, tags, column = _words(row), row.value("tags"), row.column("tags")
         if not isinstance(tags, list) or len(tags) != len(words):
-            there = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
+            detail = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
             raise InputError(
-                f"`{row.place}` has {counted(len(words), 'words')} in `{row.column('words')}`, but {there} in `{column}`."
-                " Give each word one."
+                f"`{row.place}` has {counted(len(words), 'words')} in `{row.column('words')}`, but {detail} in `{column}`."
+                " Give one tag per word."
             )
         if row.table.path.suffix in (".conllu", ".conll") and (unspecified := tags.count("_")):
             row.table.placeholders["words with the tag `_` (not specified), read as a label"] += unspecified
@@ -254,17 +252,17 @@ class Tagged(Form):
             for number in (len(word), labels.code(row, tag, column))
         )
 
-    def codes(self, kept: Any) -> tuple[int, ...]:
+    def codes(self, stored: Any) -> tuple[int, ...]:
         """Return the numbers of the tags."""
-        return tuple(kept[1::2])
+        return tuple(stored[1::2])
 
-    def made(self, kept: Any, labels: Labels) -> Tags:
-        """Return the tags with the place of each word in the text."""
+    def restore(self, stored: Any, labels: LabelSet) -> Tags:
+        """Return the tags with the span of each word in the text."""
         spans, start = [], 0
-        for length in kept[::2]:
+        for length in stored[::2]:
             spans.append((start, start + length))
             start += length + 1
-        return Tags(tuple(spans), tuple(labels.index(code) for code in kept[1::2]))
+        return Tags(tuple(spans), tuple(labels.index(code) for code in stored[1::2]))
 
 
 def _words(row: Row) -> list[str]:
@@ -274,14 +272,14 @@ def _words(row: Row) -> list[str]:
     for number, word in enumerate(words, 1):
         if not isinstance(word, str) or not word.strip():
             raise InputError(
-                f"`{row.place}` has {word!r} as word {number} in `{row.column('words')}`: that is no word."
+                f"`{row.place}` has {word!r} as word {number} in `{row.column('words')}`; expected a non-blank text."
             )
     return cast(list[str], words)
 
 
 @final
 class Answered(Form):
-    """A question, the text that holds its answers, and these with the character at which each begins, as in SQuAD."""
+    """A question, its context, and the answers with the character at which each begins, as in SQuAD."""
 
     fields = ("id", "question", "context", "answers", "text")
     type = pa.list_(pa.struct([("text", pa.string()), ("start", pa.int32())]))
@@ -290,8 +288,8 @@ class Answered(Form):
         """Return `question` and `context`."""
         return row.text("question"), row.text("context")
 
-    def label(self, row: Row, labels: Labels) -> tuple[tuple[str, int], ...]:
-        """Return the texts and starts of `answers`; none where the text does not answer."""
+    def label(self, row: Row, labels: LabelSet) -> tuple[tuple[str, int], ...]:
+        """Return the texts and starts of `answers`; empty for an unanswerable question."""
         answers, context = row.value("answers"), cast(str, row.value("context"))
         texts, starts = (answers.get(key) if isinstance(answers, dict) else None for key in ("text", "answer_start"))
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
@@ -302,21 +300,21 @@ class Answered(Form):
         for text, start in zip(texts, starts, strict=True):
             if not isinstance(text, str) or not text or type(start) is not int or start < 0:
                 raise InputError(
-                    f"`{row.place}` has the answer {text!r} at {start!r}, but an answer is a text and the number of its first"
-                    " character, from 0 on."
+                    f"`{row.place}` has the answer {text!r} at {start!r}; expected a text and the index of its first"
+                    " character, counted from 0."
                 )
             if not context.startswith(text, start):
-                found = context.find(text)
-                where = f"it stands at {found}" if found >= 0 else "it stands nowhere in it"
+                actual_start = context.find(text)
+                where = f"it begins at {actual_start}" if actual_start >= 0 else "it does not occur in the context"
                 raise InputError(
                     f"`{row.place}` has the answer `{text}` at character {start} of `{row.column('context')}`, where there is"
-                    f" {context[start : start + len(text)]!r}: {where}. Count characters from 0 on, not bytes."
+                    f" {context[start : start + len(text)]!r}: {where}. Count characters from 0, not bytes."
                 )
         return tuple(zip(texts, starts, strict=True))
 
-    def made(self, kept: Any, labels: Labels) -> tuple[Answer, ...]:
+    def restore(self, stored: Any, labels: LabelSet) -> tuple[Answer, ...]:
         """Return the answers."""
-        return tuple(Answer(one["text"], one["start"]) for one in kept)
+        return tuple(Answer(answer["text"], answer["start"]) for answer in stored)
 
 
 PLAIN = Plain()

@@ -1,4 +1,4 @@
-"""What of a task's texts an encoder never reads, or cannot tell apart: counted by language and part, with one tokenizer pass."""
+"""Counts the texts that an encoder truncates, skips or cannot tell apart, by language and part, in one tokenizer pass."""
 
 import unicodedata
 from collections import defaultdict
@@ -13,10 +13,10 @@ from distxfer.data._kind import Counts, Kind, texts_cut
 from distxfer.data._rows import Picked
 
 _BATCH = 1000
-_SAMPLE = 10_000  # texts of a part that is only trained on: enough for a share, some 2 seconds
-_LISTED = 8  # languages that a line names
+_SAMPLE = 10_000  # texts of a training part: enough to estimate a share, in some 2 seconds
+_LISTED = 8  # languages named on a line
 _SCORED = ("test", "dev")
-# What is counted -> how a line says it; `{}` is the longest text in tokens.
+# Name of an issue -> its text in messages; `{}` is the maximum length in tokens.
 COUNTED = {
     "cut": "Texts cut off at `task.max_length` = {} tokens",
     "questions_cut": "Questions cut off at half of `task.max_length` = {} tokens",
@@ -37,39 +37,39 @@ def issues(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> tuple[Issue, ...]:
-    """Return what of each part (split, language) is not read, or cannot be told apart; only counts above 0.
+    """Return the issues of each part (split, language) with a count above 0.
 
-    Parts called `test` or `dev` are looked at as a whole, of others up to 10,000 texts, at random: `of` says how many.
-    Parts with labels (`train` too) are cut as `kind` cuts them, others as the collator does.
+    `test` and `dev` are examined completely, other parts on a random sample of up to 10,000 texts (`of` is its size).
+    Labelled parts (including `train`) are truncated as by `kind`, others as by the collator.
     """
     return tuple(
-        Issue(language, split, what, n, of)
+        Issue(language, split, name, n, of)
         for (split, language), examples in parts.items()
-        for what, (n, of) in _counts(kind, split, examples, tokenizer, max_length).items()
+        for name, (n, of) in _counts(kind, split, examples, tokenizer, max_length).items()
         if n
     )
 
 
-def issue_lines(found: Sequence[Issue], max_length: int) -> Iterator[str]:
-    """Yield a line for each kind of issue: the languages and parts that have it, the largest share first."""
-    for what, group in groupby(sorted(found, key=lambda one: one.what), key=lambda one: one.what):
-        issues_of_kind = sorted(group, key=lambda one: -one.n / one.of)
-        places = [f"{one.language} {one.split} {one.n:,} of {one.of:,}" for one in issues_of_kind[:_LISTED]]
+def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
+    """Yield a line for each type of issue, with the languages and parts that have it, the largest share first."""
+    for name, group in groupby(sorted(issues, key=lambda issue: issue.what), key=lambda issue: issue.what):
+        issues_of_kind = sorted(group, key=lambda issue: -issue.n / issue.of)
+        places = [f"{issue.language} {issue.split} {issue.n:,} of {issue.of:,}" for issue in issues_of_kind[:_LISTED]]
         hidden = len(issues_of_kind) - len(places)
-        more = f", and {hidden} more parts (`result.json`, `data_issues`)" if hidden else ""
-        phrase = COUNTED.get(what, what.capitalize())
-        yield f"{phrase.format(max_length)}: {', '.join(places)}{more}.{_ADVICE.get(what, '')}"
+        suffix = f", and {hidden} more parts (`result.json`, `data_issues`)" if hidden else ""
+        phrase = COUNTED.get(name, name.capitalize())
+        yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{_ADVICE.get(name, '')}"
 
 
 def _counts(
     kind: Kind, split: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Counts:
-    """Return what is counted in one part."""
+    """Return the counts of one part."""
     if split not in _SCORED and len(examples) > _SAMPLE:
-        random = np.random.default_rng(0)  # at random: data often have a period, such as labels that take turns
+        random = np.random.default_rng(0)  # a random sample, since data are often periodic, such as alternating labels
         examples = Picked(examples, np.sort(random.choice(len(examples), _SAMPLE, replace=False)))
     totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-    texts_of_tokens: dict[int, int] = {}  # hashes, as those below
+    texts_of_tokens: dict[int, int] = {}  # as hashes, to save memory
     texts_of_nfc: dict[int, int] = {}
     special = {*tokenizer.all_special_ids, tokenizer.unk_token_id}
     for batch in _batches(examples):
@@ -82,18 +82,18 @@ def _counts(
             rows = _truncated(rows, batch, tokenizer, max_length)
         elif split == "test":
             counts["cut_when_measured"] = cut
-        texts = [(one.text, one.text_pair) for one in batch]
+        texts = [(example.text, example.text_pair) for example in batch]
         counts["no_known_token"] = sum(special.issuperset(row) for row in rows), len(batch)
         counts["same_tokens"] = _conflicts(texts_of_tokens, rows, texts), len(batch)
         counts["same_in_nfc"] = _conflicts(texts_of_nfc, [_nfc(*text) for text in texts], texts), len(batch)
-        for what, (n, of) in counts.items():
-            totals[what][0] += n
-            totals[what][1] += of
-    return {what: (n, of) for what, (n, of) in totals.items()}
+        for name, (n, of) in counts.items():
+            totals[name][0] += n
+            totals[name][1] += of
+    return {name: (n, of) for name, (n, of) in totals.items()}
 
 
 def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Yield batches of pairs or of single texts, never of both."""
+    """Yield batches of either pairs or single texts."""
     batch: list[Example] = []
     for example in examples:
         if len(batch) == _BATCH or (batch and (batch[0].text_pair is None) != (example.text_pair is None)):
@@ -105,16 +105,16 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def _encoding(tokenizer: PreTrainedTokenizerBase, batch: Sequence[Example], **settings: object) -> BatchEncoding:
-    texts = [one.text for one in batch]
-    pairs = None if batch[0].text_pair is None else [one.text_pair for one in batch]
-    found: BatchEncoding = tokenizer(texts, pairs, verbose=False, **settings)
-    return found
+    texts = [example.text for example in batch]
+    pairs = None if batch[0].text_pair is None else [example.text_pair for example in batch]
+    encoding: BatchEncoding = tokenizer(texts, pairs, verbose=False, **settings)
+    return encoding
 
 
 def _truncated(
     rows: list[tuple[int, ...]], batch: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[tuple[int, ...]]:
-    """Return the tokens of each text as the collator cuts them."""
+    """Return the tokens of each text as truncated by the collator."""
     places = [place for place, row in enumerate(rows) if len(row) > max_length]
     if places:
         long = [batch[place] for place in places]
@@ -129,5 +129,5 @@ def _nfc(text: str, pair: str | None) -> tuple[str, str | None]:
 
 
 def _conflicts(seen: dict[int, int], keys: Iterable[object], texts: Iterable[object]) -> int:
-    """Return how many of the texts have the key of an earlier, different text; `seen` is key -> text, as hashes."""
+    """Return the number of texts with the key of an earlier, different text; `seen` maps key to text, as hashes."""
     return sum(seen.setdefault(hash(key), hash(text)) != hash(text) for key, text in zip(keys, texts, strict=True))

@@ -1,4 +1,4 @@
-"""What a kind of task is: how its labels become tensors in a batch, its loss, its predictions and its scores."""
+"""The interface of task types: how labels become tensors, the loss, predictions and scores."""
 
 import pkgutil
 from abc import ABC, abstractmethod
@@ -14,18 +14,18 @@ from distxfer.data import kinds
 from distxfer.data._examples import Example, Task
 from distxfer.errors import InputError, did_you_mean
 
-# What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is
-# the text's own pooled state.
+# The shape of a head's output: one per text, one per token, two scores per token (start and end of a span), or no head:
+# the output is the text's pooled state.
 Output = Literal["text", "token", "span", "state"]
 Reading = Tensor | Sequence[tuple[float, str]]
-Counts = Mapping[str, tuple[int, int]]  # what -> how many, of how many
+Counts = Mapping[str, tuple[int, int]]  # name of an issue -> (count, total)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was right about an example and what was predicted, as they stand in `predictions.parquet`.
+    """The gold label and the prediction of an example, as in `predictions.parquet`.
 
-    `probabilities` are those of the classes by name, for a kind that predicts one class a text.
+    `probabilities` by class name are given by task types that predict one class per text.
     """
 
     label: str | None
@@ -35,9 +35,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Batch:
-    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n, ...), or None where one has no label.
+    """`n` examples as tensors: `inputs[name]` is (n, tokens); `labels` is (n, ...), or None if any label is missing.
 
-    `encoding` is what the tokenizer made of them, where it did: it knows which character stands in which token.
+    `encoding` is the tokenizer's output, if there is one; it maps tokens to characters.
     """
 
     examples: tuple[Example, ...]
@@ -50,49 +50,49 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """The number of tokens that are no padding."""
+        """The number of tokens without padding."""
         return int(self.inputs["attention_mask"].sum())
 
 
 class Kind(ABC):
-    """A kind of task. Final classes without fields; each file in `data/kinds/` has one, called as the file is.
+    """A task type. Subclasses are final and have no fields; each file in `data/kinds/` defines one, named after the file.
 
-    The way of an example: `windows` cuts what is too long into texts of their own; a Batch of these has their `targets`;
-    the encoder's head gives its output, from which training takes the `loss`, and scoring the `reading` of each window;
-    `predictions` puts the windows of an example together again, and `scores` compares.
+    The path of an example: `windows` splits long texts; a Batch of windows gets its `targets`; training takes the `loss`
+    of the head's output, and scoring takes the `readings` of each window; `predictions` merges the windows of an example,
+    and `scores` evaluates the predictions.
     """
 
     output: ClassVar[Output]
-    per: ClassVar[Literal["example", "token"]]  # what the loss is a sum over
-    metrics: ClassVar[tuple[str, ...]]  # fractions; by the first, runs are compared
+    per: ClassVar[Literal["example", "token"]]  # the unit over which the loss is summed
+    metrics: ClassVar[tuple[str, ...]]  # fractions; the first one is the default for comparing runs
 
-    def check(self, task: Task, source: str) -> None:  # noqa: B027 - most have nothing to add to what the readers check
-        """Raise InputError for a task that is not what this kind expects."""
+    def check(self, task: Task, source: str) -> None:  # noqa: B027 - most add nothing to the checks of the readers
+        """Raise InputError for a task that does not fit this task type."""
 
     def windows(self, example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Example, ...]:
-        """Return the example cut into texts of at most `max_length` tokens with their labels; itself, if it is cut off."""
+        """Return the example split into texts of at most `max_length` tokens with labels; itself, if it is truncated."""
         return (example,)
 
     def unread(self, examples: Sequence[Example], encoding: BatchEncoding, max_length: int) -> Counts:
-        """Return what is not read of these texts once they are cut; `encoding` is what the tokenizer makes of them whole."""
+        """Return the counts of what truncation skips in these texts; `encoding` is that of the untruncated texts."""
         return {"cut": texts_cut(encoding, max_length)}
 
     @abstractmethod
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
-        """Return the labels of a batch as a tensor, n first, or None where one has no label.
+        """Return the labels of a batch as a tensor (n, ...), or None if any label is missing.
 
-        `encoding` is what the tokenizer made of the batch, the texts first and the second ones of pairs after them.
+        `encoding` is the tokenizer's output for the batch; in pairs, the second text follows the first.
         """
 
     @abstractmethod
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        """Return the sum of the losses over all items of a batch (see `per`) and how many there are; differentiable."""
+        """Return the differentiable sum of the losses over the items of a batch (see `per`), and the number of items."""
 
     @abstractmethod
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
-        """Return what the head's output says of each text: all that `predictions` needs to know of it.
+        """Return for each text the part of the head's output that `predictions` needs.
 
-        `batch` is how the encoder read them; None where the head says one thing a text, which is then all there is to know.
+        `batch` is what the encoder read; None for heads with one output per text, which need no positions.
         """
 
     @abstractmethod
@@ -103,36 +103,36 @@ class Kind(ABC):
         readings: Mapping[str, Sequence[Sequence[Reading]]],
         source: str,
     ) -> Mapping[str, Sequence[Prediction]]:
-        """Return language -> the prediction of each example, from the readings of each one's windows, in order."""
+        """Return language -> the prediction of each example, from the readings of its windows, in order."""
 
     @abstractmethod
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return metric -> score, a fraction, for all of `metrics`, of one language's labelled examples."""
+        """Return metric -> score (a fraction) for all `metrics`, over the labelled examples of one language."""
 
     @abstractmethod
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
-        """Return whether these predictions of the source's examples are those of a model that has learned nothing."""
+        """Return whether the predictions for the source language show that the model has learned nothing."""
 
 
 def texts_cut(encoding: BatchEncoding, max_length: int) -> tuple[int, int]:
-    """Return how many rows have more than `max_length` tokens, and how many rows there are."""
+    """Return the number of rows longer than `max_length` tokens, and the number of rows."""
     return sum(len(row) > max_length for row in encoding["input_ids"]), len(encoding["input_ids"])
 
 
 def kind_names() -> tuple[str, ...]:
-    """Return the names of all kinds of tasks."""
+    """Return the names of all task types."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
 
 
 def kind_of(task: Task) -> Kind:
-    """Return the kind of a task; raises InputError for one that there is not."""
+    """Return the task type of a task; raises InputError for an unknown one."""
     return kind_named(task.kind)
 
 
 def kind_named(name: str) -> Kind:
-    """Return the kind called `name`; raises InputError where there is none."""
+    """Return the task type called `name`; raises InputError for an unknown name."""
     if name not in kind_names():
         raise InputError(
-            f"`{name}` is no kind of task.{did_you_mean(name, kind_names())} Choose from: {', '.join(kind_names())}."
+            f"`{name}` is not a task type.{did_you_mean(name, kind_names())} Choose from: {', '.join(kind_names())}."
         )
     return cast(Kind, import_module(f"{kinds.__name__}.{name}").KIND)

@@ -1,4 +1,4 @@
-"""Which file of a folder of the user's own holds which language and split."""
+"""Maps the files of a user's folder to languages and splits."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,19 @@ from distxfer.errors import InputError
 from distxfer.languages import canonical
 
 UNLABELLED = "unlabelled"
-_PARTS = {
-    **{split: split for split in (*SPLITS, UNLABELLED)},
-    "validation": "dev",
-}  # how files are named -> what they are
+_PARTS = {**{split: split for split in (*SPLITS, UNLABELLED)}, "validation": "dev"}  # file stem -> split
 _HOLE = re.compile(r"\{(\w*)\}|\*")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a folder by language and split; `notes` say which lie there and are not read."""
+    """The files of a folder by language and split; `notes` name files that are ignored."""
 
     folder: Path
     paths: Mapping[tuple[str, str], Path]
     notes: tuple[str, ...] = ()
     pattern: str = ""
-    folders: Mapping[str, Path] | None = None  # of the languages, where each has one
+    folders: Mapping[str, Path] | None = None  # by language, without a pattern
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -35,35 +32,35 @@ class Layout:
         return tuple(language for language, split in self.paths if split == "test")
 
     def path(self, language: str, split: str) -> Path:
-        """Return where a part lies, or, for a message, where it was looked for."""
-        if found := self.paths.get((language, split)):
-            return found
+        """Return the path of a part, or, for messages, where it is expected."""
+        if path := self.paths.get((language, split)):
+            return path
         if self.folders is not None:
             return self.folders.get(language, self.folder / language) / f"{split}.jsonl"
         return self.folder / self.pattern.replace("{language}", language).replace("{split}", split)
 
     def name(self, path: Path) -> str:
-        """Return how a note calls a file: by its path below the folder."""
+        """Return the name of a file in notes: its path below the folder."""
         return path.relative_to(self.folder).as_posix()
 
 
 def layout(data: Data) -> Layout:
-    """Return the files of a folder: `{language}/{split}` with any suffix of those that can be read, or the data's pattern.
+    """Return the files of a folder: `{language}/{split}` with any supported suffix, or the data's pattern.
 
-    Raises InputError for a pattern without a place for language and split, a file whose language or suffix is none, and
-    for two files of one part.
+    Raises InputError for a pattern without `{language}` and `{split}`, a file with an unknown language or suffix, and two
+    files of one part.
     """
     folder = Path(data.name).expanduser()
     if data.pattern:
         return _patterned(folder, data.pattern)
     folders = language_paths(folder, "*/")
-    found = [
+    files = [
         (path, language, path.stem)
         for language, below in folders.items()
         for path in sorted(below.iterdir())
         if not path.name.startswith(".") and (path.is_file() or (path.stem in _PARTS and path.suffix in SUFFIXES))
     ]
-    paths, notes = _parts(folder, found)
+    paths, notes = _parts(folder, files)
     return Layout(folder, paths, notes, folders=folders)
 
 
@@ -71,32 +68,33 @@ def _patterned(folder: Path, pattern: str) -> Layout:
     holes = [hole[1] for hole in _HOLE.finditer(pattern)]
     if "language" not in holes or "split" not in holes or {*holes} - {"language", "split", None}:
         raise InputError(
-            f"`task.pattern` is `{pattern}`, but must say where the language and the split stand, such as"
-            " `{language}/{split}.jsonl` (`*` stands for anything)."
+            f"`task.pattern` is `{pattern}`, but must contain `{{language}}` and `{{split}}`, as in"
+            " `{language}/{split}.jsonl` (`*` matches anything)."
         )
     if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
         raise InputError(f"`task.pattern` is `{pattern}`, but must lie below the folder `{folder}`.")
-    found = []
+    files = []
     for path, holes_filled in matches(folder, pattern):
         if path.suffix not in SUFFIXES:
             raise InputError(
-                f"`{path}`, which `task.pattern` = `{pattern}` matches, is of no format that is read: {', '.join(SUFFIXES)}."
+                f"`{path}`, which `task.pattern` = `{pattern}` matches, has none of the supported formats:"
+                f" {', '.join(SUFFIXES)}."
             )
         try:
             language = canonical(holes_filled["language"])
         except InputError as error:
             raise InputError(f"`{path}` is not named by a language code: {error}") from error
-        found.append((path, language, holes_filled["split"]))
-    if not found:
-        raise InputError(f"No file in `{folder}` is named as `task.pattern` = `{pattern}` says.")
-    paths, notes = _parts(folder, found)
+        files.append((path, language, holes_filled["split"]))
+    if not files:
+        raise InputError(f"No file in `{folder}` matches `task.pattern` = `{pattern}`.")
+    paths, notes = _parts(folder, files)
     return Layout(folder, paths, notes, pattern)
 
 
 def matches(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
-    """Return the files below a folder that fit a pattern, and what stands in the place of each `{name}`.
+    """Return the files below a folder that match a pattern, and the text that each `{name}` matches.
 
-    A name may stand in several places with the same text. Neither it nor `*` goes beyond one part of a path.
+    A name that occurs several times matches the same text. Neither a name nor `*` matches `/`.
     """
     glob = _HOLE.sub("*", re.sub(r"([\[?])", r"[\1]", pattern))
     expression, last = "", 0
@@ -108,26 +106,26 @@ def matches(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
         )
         last = hole.end()
     expression += re.escape(pattern[last:])
-    found = []
+    matching = []
     for path in sorted(folder.glob(glob)):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not path.name.startswith(".") and (match := re.fullmatch(expression, name)):
-            found.append((path, match.groupdict()))
-    return found
+            matching.append((path, match.groupdict()))
+    return matching
 
 
-def _parts(folder: Path, found: Sequence[tuple[Path, str, str]]) -> tuple[dict[tuple[str, str], Path], tuple[str, ...]]:
-    """Return (language, split) -> path of these (path, language, how the file is named), and notes on what is neither."""
+def _parts(folder: Path, files: Sequence[tuple[Path, str, str]]) -> tuple[dict[tuple[str, str], Path], tuple[str, ...]]:
+    """Return (language, split) -> path for these (path, language, stem), and notes on ignored files."""
     paths: dict[tuple[str, str], Path] = {}
     notes = []
-    for path, language, stem in found:
+    for path, language, stem in files:
         if stem not in _PARTS or path.suffix not in SUFFIXES:
-            why = (
-                f"it ends in none of {', '.join(SUFFIXES)}"
+            fault = (
+                f"suffix is none of {', '.join(SUFFIXES)}"
                 if path.suffix not in SUFFIXES
-                else f"it is called none of {', '.join(_PARTS)}"
+                else f"name is none of {', '.join(_PARTS)}"
             )
-            notes.append(f"`{path.relative_to(folder).as_posix()}` is not read: {why}.")
+            notes.append(f"`{path.relative_to(folder).as_posix()}` is ignored: its {fault}.")
             continue
         part = (language, _PARTS[stem])
         if not path.is_file():

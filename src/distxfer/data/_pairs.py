@@ -1,4 +1,4 @@
-"""Files of sentence pairs, read one pair at a time: TSV, the two files of Moses, TMX."""
+"""Reads files of sentence pairs, one pair at a time: TSV, Moses (two files), TMX."""
 
 import re
 from collections import Counter
@@ -17,19 +17,19 @@ from distxfer.languages import canonical
 Pairs = Iterator[tuple[str, str, str]]
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _LARGEST = 2**24  # bytes of a unit of TMX
-# An encoding that is unknown or has several bytes a character; elements inside each other beyond what Python can follow.
+# Raised for an unknown or multi-byte encoding, and for elements nested too deeply for Python.
 _UNREADABLE = (LookupError, ValueError, RecursionError)
-_CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})  # elements of TMX that hold markup of the text's own format
+_CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})  # elements of TMX with markup of the original format
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The file, or the two files, with the pairs of a source and a target, read again with each iteration.
+    """The file or two files with the sentence pairs of a source and a target language, read again on each iteration.
 
-    Yields (number, source sentence, target sentence), the number being the line's or, in TMX, the unit's. `left_out` counts
-    what was no pair. Moses: `path` is the target's file, `source_path` the source's.
+    Yields (number, source sentence, target sentence), where number is that of the line or, in TMX, of the unit.
+    `left_out` counts what is skipped. Moses: `path` is the target's file, `source_path` the source's.
 
-    Raises InputError, with file and line, for what is not UTF-8 or not of the format.
+    Raises InputError, with file and line, for input that is not UTF-8 or violates the format.
     """
 
     path: Path
@@ -57,19 +57,19 @@ def _tsv(corpus: Corpus) -> Pairs:
 def _moses(corpus: Corpus) -> Pairs:
     assert corpus.source_path is not None
     counts = [0, 0]
-    both = [_counted(path, counts, place) for place, path in enumerate((corpus.source_path, corpus.path))]
+    files = [_counted(path, counts, place) for place, path in enumerate((corpus.source_path, corpus.path))]
     uneven = False
-    for number, (source, target) in enumerate(zip_longest(*both), 1):
+    for number, (source, target) in enumerate(zip_longest(*files), 1):
         if source is None or target is None:
-            uneven = True  # read on, to say how many lines each has
+            uneven = True  # read on, to report the number of lines of both
         elif source.strip() and target.strip():
             yield str(number), source.strip(), target.strip()
         else:
             corpus.left_out["lines that are blank on one side or both"] += 1
     if uneven:
         raise InputError(
-            f"`{corpus.source_path}` has {counts[0]} lines and `{corpus.path}` has {counts[1]}, but line by line they are to"
-            " translate each other. Give both the same number."
+            f"`{corpus.source_path}` has {counts[0]} lines and `{corpus.path}` has {counts[1]}, but line n of one must translate"
+            " line n of the other. Give files of the same length."
         )
 
 
@@ -80,7 +80,7 @@ def _counted(path: Path, counts: list[int], place: int) -> Iterator[str]:
 
 
 def _tmx(corpus: Corpus) -> Pairs:
-    """Read the units of a TMX file that have both languages; a DTD or an entity from elsewhere is never fetched."""
+    """Read the units of a TMX file that have both languages; external DTDs and entities are never fetched."""
     number = 0
     try:
         body = None
@@ -91,13 +91,15 @@ def _tmx(corpus: Corpus) -> Pairs:
                 number += 1
                 pair = _unit(corpus, element)
                 if body is not None:
-                    body.clear()  # what was read is not kept
+                    body.clear()  # keeps memory constant
                 if pair is not None:
                     yield str(number), *pair
     except ElementTree.ParseError as error:
         line, column = error.position
-        said = re.sub(r": line .*", "", str(error))
-        raise InputError(f"`{corpus.path}:{line}` is not XML: {said} at column {column + 1}.") from error
+        parser_message = re.sub(r": line .*", "", str(error))
+        raise InputError(
+            f"`{corpus.path}:{line}` is not valid XML: {parser_message} at column {column + 1}."
+        ) from error
     except _UNREADABLE as error:
         if isinstance(error, InputError):
             raise
@@ -111,7 +113,7 @@ def _tmx(corpus: Corpus) -> Pairs:
 
 
 def _events(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield the starts and ends of elements; raises InputError for a unit, or what is before the first, beyond 16 MiB."""
+    """Yield the starts and ends of elements; raises InputError for a unit, or a header, larger than 16 MiB."""
     parser: Any = ElementTree.XMLPullParser(events=("start", "end"))
     since = 0
     with path.open("rb") as stream:
@@ -124,15 +126,15 @@ def _events(path: Path) -> Iterator[tuple[str, Any]]:
                 yield event, element
             if since > _LARGEST:
                 raise InputError(
-                    f"`{path}` has more than {_LARGEST // 2**20} MiB without the end of a unit (`</tu>`), and no sentence is as"
-                    " long. Check what made the file."
+                    f"`{path}` has more than {_LARGEST // 2**20} MiB without the end of a unit (`</tu>`), far more than a"
+                    " sentence. Check how the file was made."
                 )
     parser.close()
     yield from parser.read_events()
 
 
 def _unit(corpus: Corpus, unit: ElementTree.Element) -> tuple[str, str] | None:
-    """Return both sides of a unit, the first where there are several, or None where one is missing or blank."""
+    """Return both sides of a unit (the first of several per language), or None if one is missing or blank."""
     sides: dict[str, str] = {}
     for variant in unit.iterfind("{*}tuv"):
         language = _language(variant.get(_LANG) or variant.get("lang") or "")
@@ -161,12 +163,12 @@ def _language(code: str) -> str | None:
 
 
 def _tag(element: ElementTree.Element) -> str:
-    """Return what an element is called, without a namespace, which some files have."""
+    """Return the name of an element without its namespace, which only some files have."""
     return element.tag.rpartition("}")[2]
 
 
 def _text(element: ElementTree.Element) -> str:
-    """Return the text of an element without the markup of the format that it comes from."""
+    """Return the text of an element without the markup of the original format."""
     inside = (("" if _tag(child) in _CODES else _text(child)) + (child.tail or "") for child in element)
     return (element.text or "") + "".join(inside)
 

@@ -1,4 +1,4 @@
-"""Which characters of a text stand in which token."""
+"""Maps tokens to the characters of a text."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -7,37 +7,37 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.errors import InputError
 
-Place = tuple[int, int, int]  # position of a token in its row, and the characters [start, end) that it stands for
+Place = tuple[int, int, int]  # a token's position in its row, and its characters [start, end) in the text
 
 
 def places(encoding: BatchEncoding, row: int = 0, sequence: int = 0) -> list[Place]:
-    """Return where the tokens of a text stand: of the first (0) or the second (1) of a row's pair, without special tokens.
+    """Return position and characters of the tokens of a row's first (0) or second (1) text, without special tokens.
 
-    SentencePiece's lone blank is left out: at the start of a text it claims the first character.
+    SentencePiece's lone `▁` is left out: at the start of a text it claims the first character.
     """
-    one = cast(Sequence[Any], encoding.encodings)[row]
-    read = zip(one.tokens, one.sequence_ids, one.offsets, strict=True)
+    row_encoding = cast(Sequence[Any], encoding.encodings)[row]
+    tokens = zip(row_encoding.tokens, row_encoding.sequence_ids, row_encoding.offsets, strict=True)
     return [
         (position, start, end)
-        for position, (token, own, (start, end)) in enumerate(read)
-        if own == sequence and start < end and token != "▁"
+        for position, (token, token_sequence, (start, end)) in enumerate(tokens)
+        if token_sequence == sequence and start < end and token != "▁"
     ]
 
 
 def read_whole(tokenizer: PreTrainedTokenizerBase, text: str, text_pair: str | None = None) -> BatchEncoding:
-    """Return what the tokenizer makes of a text (or pair), however long it is.
+    """Return the encoding of a text (or pair) without truncation.
 
-    Raises InputError for a tokenizer that does not say where its tokens stand.
+    Raises InputError for a tokenizer without character offsets.
     """
     if not tokenizer.is_fast:
         raise InputError(
-            f"The tokenizer of `{tokenizer.name_or_path}` does not say where in a text its tokens stand, which this kind of"
-            " task needs. Choose an encoder with a `tokenizer.json`."
+            f"The tokenizer of `{tokenizer.name_or_path}` gives no character offsets, which this task type needs. Choose an"
+            " encoder with a `tokenizer.json`."
         )
-    found: BatchEncoding = tokenizer([text], None if text_pair is None else [text_pair], verbose=False)
-    return found
+    encoding: BatchEncoding = tokenizer([text], None if text_pair is None else [text_pair], verbose=False)
+    return encoding
 
 
 def length(encoding: BatchEncoding) -> int:
-    """Return how many tokens the first row has, special ones included."""
+    """Return the number of tokens in the first row, including special tokens."""
     return len(encoding["input_ids"][0])

@@ -1,4 +1,4 @@
-"""Sequences whose items are made when they are asked for, so that no text need lie in memory."""
+"""Lazy sequences, whose items are made on access, so that texts need not be in memory."""
 
 import tempfile
 import weakref
@@ -18,16 +18,16 @@ from distxfer.data._examples import Example, Pair
 from distxfer.errors import InputError
 
 T = TypeVar("T")
-_BATCH = 512  # rows that are read from the disk together: about 50 kB of text, 0.1 ms
-_IN_MEMORY = 2**23  # bytes of a table that stay in memory: then few tables are large enough to hold a file open
+_BATCH = 512  # rows read from disk at once: about 50 kB of text, 0.1 ms
+_IN_MEMORY = 2**23  # bytes up to which a table stays in memory, so that few tables hold a file open
 
 
 class Lazy(Sequence[T]):
-    """A sequence of items that are made one by one; a slice is lazy, too. Equal to one that has equal items."""
+    """A sequence whose items, and slices, are made on access. Equal to another Lazy with equal items."""
 
     @abstractmethod
     def item(self, place: int) -> T:
-        """Return the item at a place from 0 on."""
+        """Return the item at a non-negative index."""
 
     @overload
     def __getitem__(self, index: int) -> T: ...
@@ -43,16 +43,16 @@ class Lazy(Sequence[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Lazy):
             return NotImplemented
-        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
+        return len(self) == len(other) and all(left == right for left, right in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]  # as of a list
+    __hash__ = None  # type: ignore[assignment]  # unhashable, like a list
 
 
 class Picked(Lazy[T]):
-    """The items of `whole` at these places, in their order."""
+    """The items at the given places, in that order."""
 
-    def __init__(self, whole: Sequence[T], places: Sequence[int] | npt.NDArray[np.intp]) -> None:
-        self._whole, self._places = whole, places
+    def __init__(self, items: Sequence[T], places: Sequence[int] | npt.NDArray[np.intp]) -> None:
+        self._whole, self._places = items, places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -63,7 +63,7 @@ class Picked(Lazy[T]):
 
 
 class Joined(Lazy[T]):
-    """The items of several sequences, one after the other."""
+    """The concatenation of several sequences."""
 
     def __init__(self, parts: Iterable[Sequence[T]]) -> None:
         self._parts = tuple(parts)
@@ -73,7 +73,7 @@ class Joined(Lazy[T]):
         return self._starts[-1]
 
     def __iter__(self) -> Iterator[T]:
-        return (one for part in self._parts for one in part)
+        return (item for part in self._parts for item in part)
 
     def item(self, place: int) -> T:
         """Return the item at a place."""
@@ -82,7 +82,7 @@ class Joined(Lazy[T]):
 
 
 class Sides(Lazy[Example]):
-    """One side, `source` or `target`, of each of these pairs."""
+    """One side, `source` or `target`, of each pair."""
 
     def __init__(self, pairs: Sequence[Pair], side: Literal["source", "target"]) -> None:
         self._pairs, self._side = pairs, side
@@ -96,32 +96,32 @@ class Sides(Lazy[Example]):
 
 
 class Parts(Lazy[T]):
-    """What `cut` makes of each item of `whole`, one after the other; kept is only how much of it there is: 8 bytes an item."""
+    """The concatenation of `cut(item)` over all items. Only the number of parts is stored: 8 bytes per item."""
 
-    def __init__(self, whole: Sequence[T], cut: Callable[[T], Sequence[T]]) -> None:
-        """Cut all items once, to count what they give."""
-        self._whole, self._cut = whole, cut
-        self._ends = np.cumsum(np.fromiter((len(cut(one)) for one in whole), np.int64, len(whole)))
+    def __init__(self, items: Sequence[T], cut: Callable[[T], Sequence[T]]) -> None:
+        """Cut all items once, to count their parts."""
+        self._whole, self._cut = items, cut
+        self._ends = np.cumsum(np.fromiter((len(cut(item)) for item in items), np.int64, len(items)))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __iter__(self) -> Iterator[T]:
-        return (part for one in self._whole for part in self._cut(one))
+        return (part for item in self._whole for part in self._cut(item))
 
     def item(self, place: int) -> T:
-        """Return the part at a place; its item is cut anew."""
+        """Return the part at a place; its item is cut again."""
         row = int(np.searchsorted(self._ends, place, side="right"))
         return self._cut(self._whole[row])[place - (int(self._ends[row - 1]) if row else 0)]
 
 
 class Stored(Lazy[T], Generic[T]):
-    """What `make` makes of the columns of each row, which lie compactly in an Arrow table; a large one on the disk.
+    """`make(*row)` for each row of an Arrow table, which is on disk if it is large.
 
-    Its file is in the folder of the caches (which, unlike that for temporary files, is never a part of the memory), has
-    no name where the system allows that, and is gone with the process.
+    Its file is in the cache folder, since the folder for temporary files may be in memory. The file is anonymous where
+    the system allows that, and disappears with the process.
 
-    Raises InputError where the disk is full.
+    Raises InputError if the disk is full.
     """
 
     def __init__(self, rows: Iterable[Sequence[object]], schema: pa.Schema, make: Callable[..., T]) -> None:
@@ -130,14 +130,14 @@ class Stored(Lazy[T], Generic[T]):
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         self._make, self._length = make, 0
-        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder))  # noqa: SIM115  lives as long as this
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=str(folder))  # noqa: SIM115 - lives as long as `self`
         weakref.finalize(self, self._file.close)
         try:
             self._write(rows, schema)
-        except OSError as error:  # what a file of the user's has wrong is an InputError already
+        except OSError as error:  # faults of the user's files are InputErrors already
             raise InputError(
-                f"The cache folder `{folder}` cannot take the data: {error.strerror or error}. Free some space, or set the"
-                " environment variable DISTXFER_CACHE to a folder with more."
+                f"The data cannot be written to the cache folder `{folder}`: {error.strerror or error}. Free some space, or set"
+                " the environment variable DISTXFER_CACHE to a folder with more."
             ) from error
         self._reader = pa.ipc.open_file(pa.PythonFile(self._file, "r"))
         self._last: tuple[int, Any] = (-1, None)
@@ -147,7 +147,7 @@ class Stored(Lazy[T], Generic[T]):
         with pa.ipc.new_file(pa.PythonFile(self._file, "w"), schema) as writer:
             while batch := list(islice(remaining, _BATCH)):
                 columns = zip(*batch, strict=True)
-                arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=True)]
+                arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
                 self._length += len(batch)
 
@@ -164,7 +164,7 @@ class Stored(Lazy[T], Generic[T]):
         return self._make(*self.row(place))
 
     def row(self, place: int) -> tuple[Any, ...]:
-        """Return the values of a row as they were written."""
+        """Return the values of a row."""
         number, row = divmod(place, _BATCH)
         last, batch = self._last
         if number != last:

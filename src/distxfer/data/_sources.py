@@ -1,4 +1,4 @@
-"""Finding a task or a parallel corpus by name: a file in `tasks/` or `parallel/`, another package's, or a folder."""
+"""Finds a task or a parallel corpus: a file in `tasks/` or `parallel/`, an entry point, or a user's folder."""
 
 import pkgutil
 from dataclasses import fields
@@ -12,42 +12,42 @@ from distxfer.errors import InputError, did_you_mean, listed
 
 TASKS, PARALLEL = "distxfer.tasks", "distxfer.parallel"  # the groups of entry points
 _PACKAGES = {TASKS: tasks, PARALLEL: parallel}
-_WHAT = {TASKS: "task", PARALLEL: "parallel text"}
+_NOUNS = {TASKS: "task", PARALLEL: "parallel text"}
 _SECTIONS = {TASKS: "task", PARALLEL: "parallel"}  # of a recipe
-_FOLDER = "folder"  # the file that reads data of the user's own
+_FOLDER = "folder"  # the module that reads a user's own data
 
 
 class TaskSource(Protocol):
-    """What a file in `tasks/`, or the module that an entry point of the group `distxfer.tasks` names, has."""
+    """The interface of a module in `tasks/`, or of an entry point in the group `distxfer.tasks`."""
 
     ABOUT: About
 
     def languages(self, data: Data) -> tuple[str, ...]:
-        """Return the languages that the task has."""
+        """Return the languages of the task."""
 
     def load(self, data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-        """Return the task in these languages; labelled training text of the targets only where it is asked for."""
+        """Return the task in these languages; labelled training text of the targets only with `target_labels`."""
 
 
 class ParallelSource(Protocol):
-    """What a file in `parallel/`, or the module that an entry point of the group `distxfer.parallel` names, has."""
+    """The interface of a module in `parallel/`, or of an entry point in the group `distxfer.parallel`."""
 
     ABOUT: About
 
     def languages(self, data: Data) -> tuple[str, ...]:
-        """Return the languages that the corpus has."""
+        """Return the languages of the corpus."""
 
     def load(self, data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-        """Return the pairs of the targets that the corpus has."""
+        """Return the sentence pairs for those targets that the corpus has."""
 
 
 def task_names() -> dict[str, About]:
-    """Return the name of every built-in task, and of those of other packages, with what there is to know of it."""
+    """Return name -> description of every task: built-in, or from an entry point."""
     return _all(TASKS)
 
 
 def parallel_names() -> dict[str, About]:
-    """Return the name of every built-in parallel corpus, and of those of other packages."""
+    """Return name -> description of every parallel corpus: built-in, or from an entry point."""
     return _all(PARALLEL)
 
 
@@ -64,33 +64,33 @@ def parallel_languages(data: str | Data) -> tuple[str, ...]:
 
 
 def load_task(data: str | Data, source: str, targets: tuple[str, ...], *, target_labels: bool = False) -> Task:
-    """Return a task (a built-in one by its name, or a folder) with the source's labels and every target's test.
+    """Return a task (the name of a built-in one, or a folder) with the source's labels and every target's test part.
 
-    `target_labels`: with the targets' labelled training text, too; it is not even read otherwise.
+    `target_labels`: also read the labelled training text of the targets.
 
-    Raises InputError for an unknown name, or a language the task does not have.
+    Raises InputError for an unknown name, or a language that the task does not have.
     """
     data = _data(data)
-    known = task_languages(data)
+    languages = task_languages(data)
     for language in (source, *targets):
-        if language not in known:
+        if language not in languages:
             raise InputError(
-                f"The task `{data.name}` has no data for the language `{language}`.{did_you_mean(language, known)}"
-                f" It has: {listed(known)}."
+                f"The task `{data.name}` has no data for the language `{language}`.{did_you_mean(language, languages)}"
+                f" It has: {listed(languages)}."
             )
     return cast(TaskSource, _find(TASKS, data)).load(data, source, targets, target_labels=target_labels)
 
 
 def load_parallel(data: str | Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return a parallel corpus (a built-in one by its name, or a folder) for the targets that it has.
+    """Return a parallel corpus (the name of a built-in one, or a folder) for the targets that it has.
 
-    Raises InputError for an unknown name, or a built-in corpus that does not have the source language.
+    Raises InputError for an unknown name, or a built-in corpus without the source language.
     """
     data = _data(data)
-    if data.name in parallel_names() and source not in (known := parallel_languages(data)):
+    if data.name in parallel_names() and source not in (languages := parallel_languages(data)):
         raise InputError(
             f"The parallel text `{data.name}` has nothing in the source language `{source}`. Use a folder of your own, or"
-            f" one of its languages: {listed(known)}."
+            f" one of its languages: {listed(languages)}."
         )
     return cast(ParallelSource, _find(PARALLEL, data)).load(data, source, targets)
 
@@ -100,24 +100,24 @@ def _data(data: str | Data) -> Data:
 
 
 def _find(group: str, data: Data) -> object:
-    """Return what reads this data; raises InputError where there is none, or it would not read a field that is given."""
-    found = _source(group, data)
-    keys = found.ABOUT.keys
+    """Return the module that reads this data; raises InputError if there is none, or if it ignores a given field."""
+    source = _source(group, data)
+    keys = source.ABOUT.keys
     for name in (field.name for field in fields(Data) if field.name != "name"):
         if getattr(data, name) and name not in keys:
             section = _SECTIONS[group]
             reads = listed(f"`{section}.{key}`" for key in keys)
             raise InputError(
-                f"`{section}.{name}` has no effect on the {_WHAT[group]} `{data.name}`. Leave it out"
-                f"{f'; of such keys, it reads {reads}' if keys else ''}."
+                f"`{section}.{name}` has no effect on the {_NOUNS[group]} `{data.name}`. Remove it"
+                f"{f'; the keys that have one are {reads}' if keys else ''}."
             )
     if data.folder and data.revision:
         section = _SECTIONS[group]
         raise InputError(
-            f"`{section}.revision` is `{data.revision}`, which has no effect beside `{section}.folder` = `{data.folder}`: a copy"
-            " on this machine is read as it is. Leave one of the two out."
+            f"`{section}.revision` is `{data.revision}`, which has no effect together with `{section}.folder` ="
+            f" `{data.folder}`: a local copy is read as it is. Remove one of the two."
         )
-    return found
+    return source
 
 
 def _source(group: str, data: Data) -> TaskSource | ParallelSource:
@@ -129,17 +129,17 @@ def _source(group: str, data: Data) -> TaskSource | ParallelSource:
         return _shipped_source(group, data.name)
     if Path(data.name).expanduser().is_dir():
         return _shipped_source(group, _FOLDER)
-    known = sorted({*shipped, *points})
+    names = sorted({*shipped, *points})
     raise InputError(
-        f"The {_WHAT[group]} `{data.name}` is neither built in ({listed(known)}) nor a folder."
-        f"{did_you_mean(data.name, known)}"
+        f"The {_NOUNS[group]} `{data.name}` is neither built in ({listed(names)}) nor a folder."
+        f"{did_you_mean(data.name, names)}"
     )
 
 
 def _all(group: str) -> dict[str, About]:
-    found = {name: _shipped_source(group, name).ABOUT for name in _shipped(group)}
-    found |= {point.name: _loaded(group, point).ABOUT for point in metadata.entry_points(group=group)}
-    return dict(sorted(found.items()))
+    sources = {name: _shipped_source(group, name).ABOUT for name in _shipped(group)}
+    sources |= {point.name: _loaded(group, point).ABOUT for point in metadata.entry_points(group=group)}
+    return dict(sorted(sources.items()))
 
 
 def _shipped_source(group: str, name: str) -> TaskSource | ParallelSource:
@@ -152,15 +152,15 @@ def _shipped(group: str) -> set[str]:
 
 
 def _loaded(group: str, point: metadata.EntryPoint) -> TaskSource | ParallelSource:
-    """Return what an entry point names; raises InputError where that has not what a task or a corpus has."""
+    """Return the module of an entry point; raises InputError if it lacks a part of the interface."""
     if point.name in _shipped(group):
         raise InputError(
-            f"`{point.value}` brings the {_WHAT[group]} `{point.name}`, but distxfer ships one of that name. Rename it."
+            f"`{point.value}` defines the {_NOUNS[group]} `{point.name}`, but distxfer has one of that name. Rename it."
         )
     try:
-        found = point.load()
+        source = point.load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"The {_WHAT[group]} `{point.name}`, `{point.value}`, does not load: {error}.") from error
-    if missing := [name for name in ("ABOUT", "languages", "load") if name not in dir(found)]:
-        raise InputError(f"The {_WHAT[group]} `{point.name}`, `{point.value}`, has no `{missing[0]}`.")
-    return cast(TaskSource | ParallelSource, found)
+        raise InputError(f"The {_NOUNS[group]} `{point.name}`, `{point.value}`, does not load: {error}.") from error
+    if missing := [name for name in ("ABOUT", "languages", "load") if name not in dir(source)]:
+        raise InputError(f"The {_NOUNS[group]} `{point.name}`, `{point.value}`, has no `{missing[0]}`.")
+    return cast(TaskSource | ParallelSource, source)

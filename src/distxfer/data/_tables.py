@@ -1,4 +1,4 @@
-"""Files of rows, read one row at a time: each comes with its place, `file:line`, as a record of its fields."""
+"""Reads files of rows, one row at a time, as records with their line number."""
 
 import csv
 import json
@@ -17,32 +17,32 @@ from distxfer.data._legends import LabelTexts, Legend, Reading, readings_of, sch
 from distxfer.errors import InputError, listed, reason
 
 Rows = Iterator[tuple[int, Mapping[str, object]]]
-_LONGEST = 2**24  # characters of a field of a CSV file: what is longer lacks a quotation mark
+_LONGEST = 2**24  # characters of a CSV field; a longer one means a missing quotation mark
 _CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-_COMMENTS = {"sent_id": "id", "text": "text"}  # the comments of CoNLL-U that are fields
-_BLANK = "_"  # a word whose text a treebank may not give, or whose tag is not specified
+_COMMENTS = {"sent_id": "id", "text": "text"}  # comments of CoNLL-U that become fields
+_BLANK = "_"  # a word that the treebank may not distribute, or an unspecified tag
 _KEY_VALUE = re.compile(r"#\s*(begin|end) document\b|#\s+[\w.:-]+\s*=|#[\w.:-]+\s+=\s")
 _WORD_ID = re.compile(r"([0-9]+)|[0-9]+-[0-9]+|[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of rows, read again with each iteration; `left_out` counts what the format has and a row has not.
+    """A file of rows, read again on each iteration; `left_out` counts parts of the format that no row represents.
 
-    Yields (number, record) with the number of the line on which the row starts, or, in Parquet, that of the row from 1
-    on; cells of Parquet are converted when they are looked up. A record of CSV or TSV holds texts alone: nothing is
-    taken for a number or for a missing value. Numbers of labels that have `names` (of the file's schema, or those given)
-    are replaced by these, and texts that stand for them by their `readings`.
+    Yields (number, record), where number is the line on which the row starts or, in Parquet, the row counted from 1.
+    Parquet cells are converted on access. CSV and TSV records hold only texts: nothing is converted to a number or a
+    missing value. Label numbers are replaced by their `names` (from the file's schema, or given), and label texts by
+    their `readings`.
 
-    Raises InputError, with file and line, for what is not UTF-8 or not of the format.
+    Raises InputError, with file and line, for input that is not UTF-8 or violates the format.
     """
 
     path: Path
     left_out: Counter[str] = field(default_factory=Counter)
-    placeholders: Counter[str] = field(default_factory=Counter)  # read as they stand, though they stand for nothing
-    names: dict[str, Legend] = field(default_factory=dict)  # of the numbers in a column; a schema's come first
-    readings: dict[str, Reading] = field(default_factory=dict)  # of the texts in a column that has names and texts
-    fields: Collection[str] = ()  # the columns of Parquet that are read; all if none is named
+    placeholders: Counter[str] = field(default_factory=Counter)  # meaningless values that are read unchanged
+    names: dict[str, Legend] = field(default_factory=dict)  # label names by column; those of a schema take precedence
+    readings: dict[str, Reading] = field(default_factory=dict)  # names of label texts, by column
+    fields: Collection[str] = ()  # the columns of Parquet to read; empty for all
 
     def __iter__(self) -> Rows:
         self.left_out.clear()
@@ -51,14 +51,14 @@ class Table:
             yield number, with_names(record, self.names, self.readings)
 
     def place(self, number: int) -> str:
-        """Return how a message names a row."""
+        """Return the name of a row in messages."""
         return f"{self.path}:{number}"
 
 
 def read_labels(tables: Sequence[Table], column: str) -> None:
-    """Decide how the texts in the label column of all files of a task are read, where the files have names for its numbers.
+    """Set how the texts in the label column of a task's files are read, for files that name numeric labels.
 
-    Raises InputError as `readings_of` does, and for a file that cannot be read.
+    Raises InputError as `readings_of` does, and for an unreadable file.
     """
     named = [table for table in tables if column in table.names]
     columns = [
@@ -82,7 +82,7 @@ def read_labels(tables: Sequence[Table], column: str) -> None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield the texts, blank ones apart, in a cell or in the list that it holds."""
+    """Yield the non-blank texts in a cell, or in a list in it."""
     if isinstance(value, list):
         yield from (text for item in value for text in _texts(item))
     elif isinstance(value, str) and value.strip():
@@ -90,33 +90,34 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object of these pairs; raises ValueError for a key that repeats: the last value would win unseen."""
+    """Return a JSON object of these pairs; raises ValueError for a repeated key, since the last value would win silently."""
     record = dict(pairs)
     if len(record) < len(pairs):
         key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key `{key}` is there twice in one object")
+        raise ValueError(f"the key `{key}` occurs twice in one object")
     return record
 
 
 def _jsonl(table: Table) -> Rows:
-    """Read one JSON object a line."""
+    """Read one JSON object per line."""
     for number, line in lines(table.path):
         try:
             record = json.loads(line, object_pairs_hook=unrepeated)
         except json.JSONDecodeError as error:
-            raise InputError(f"`{table.place(number)}` is not JSON: {error.msg} at column {error.colno}.") from error
-        except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
-            raise InputError(f"`{table.place(number)}` is not JSON that can be read: {error}.") from error
+            raise InputError(
+                f"`{table.place(number)}` is not valid JSON: {error.msg} at column {error.colno}."
+            ) from error
+        except (ValueError, RecursionError) as error:  # for example 5,000 digits, 1,000 brackets, a repeated key
+            raise InputError(f"`{table.place(number)}` is not valid JSON: {error}.") from error
         if not isinstance(record, dict):
             raise InputError(
-                f"`{table.place(number)}` holds {line[:40]!r}, but expected a JSON object such as"
-                ' {"id": ..., "text": ...}.'
+                f'`{table.place(number)}` is {line[:40]!r}; expected a JSON object such as {{"id": ..., "text": ...}}.'
             )
         yield number, record
 
 
 def _csv(table: Table) -> Rows:
-    """Read what is comma-separated, with texts in double quotes where they must be (RFC 4180), a header line."""
+    """Read comma-separated values with a header line, quoted as in RFC 4180."""
     csv.field_size_limit(_LONGEST)
     reader = csv.reader((line for _, line in decoded_lines(table.path)), strict=True)
     header: list[str] = []
@@ -128,8 +129,8 @@ def _csv(table: Table) -> Rows:
             return
         except csv.Error as error:
             raise InputError(
-                f"`{table.place(before + 1)}` is not CSV: {error}. Put a text that holds a comma, a line end or a quotation"
-                " mark in double quotes, and double the quotation marks in it."
+                f"`{table.place(before + 1)}` is not valid CSV: {error}. Quote a text with a comma, a line end or a quotation"
+                " mark, and double the quotation marks in it."
             ) from error
         number, before = before + 1, reader.line_num
         if not values or (len(values) == 1 and values[0].isspace()):
@@ -141,7 +142,7 @@ def _csv(table: Table) -> Rows:
 
 
 def _tsv(table: Table) -> Rows:
-    """Read what is tab-separated, with a header line; a quotation mark is a character as any other."""
+    """Read tab-separated values with a header line; quotation marks have no special meaning."""
     header: list[str] = []
     for number, line in lines(table.path):
         values = line.split("\t")
@@ -153,8 +154,10 @@ def _tsv(table: Table) -> Rows:
 
 def _header(table: Table, number: int, line: Sequence[str]) -> list[str]:
     names = [name.strip() for name in line]
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InputError(f"`{table.place(number)}` names the column `{twice[0]}` twice. Give each a name of its own.")
+    if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(
+            f"`{table.place(number)}` names the column `{duplicates[0]}` twice. Give columns distinct names."
+        )
     return names
 
 
@@ -168,7 +171,7 @@ def _record(table: Table, number: int, header: list[str], values: list[str]) -> 
 
 @dataclass(frozen=True)
 class _Cells(Mapping[str, object]):
-    """A row of a Parquet file by the names of all its columns; a cell is read and converted when it is looked up."""
+    """A row of a Parquet file by the names of all its columns; cells are read and converted on access."""
 
     place: str
     names: tuple[str, ...]
@@ -196,10 +199,10 @@ def _parquet(table: Table) -> Rows:
         with pq.ParquetFile(table.path) as file:
             table.names.update(schema_names(table.path, file.schema_arrow.metadata))
             names = tuple(file.schema_arrow.names)
-            if twice := [
-                name for name, times in Counter(names).items() if times > 1 and name in (table.fields or names)
+            if duplicates := [
+                name for name, count in Counter(names).items() if count > 1 and name in (table.fields or names)
             ]:
-                raise InputError(f"`{table.path}` has the column `{twice[0]}` twice. Give each a name of its own.")
+                raise InputError(f"`{table.path}` has the column `{duplicates[0]}` twice. Give columns distinct names.")
             columns = [name for name in names if name in table.fields] if table.fields else None
             for batch in file.iter_batches(batch_size=1024, columns=columns):
                 for row in range(batch.num_rows):
@@ -214,7 +217,7 @@ def _parquet(table: Table) -> Rows:
 
 
 def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
-    """Yield the lines between blank ones, with their numbers."""
+    """Yield blocks of lines, separated by blank lines, with their line numbers."""
     block: list[tuple[int, str]] = []
     for number, line in decoded_lines(path):
         if line.strip():
@@ -227,7 +230,7 @@ def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
 
 
 def _conllu(table: Table) -> Rows:
-    """Read CoNLL-U: its comments `sent_id` and `text` are `id` and `text`, its columns are lists over the words.
+    """Read CoNLL-U: the comments `sent_id` and `text` become `id` and `text`, the columns become lists over the words.
 
     Ranges of words and empty nodes are left out, and so are sentences whose words are all blanked (`_`).
     """
@@ -245,8 +248,7 @@ def _conllu(table: Table) -> Rows:
             word = _WORD_ID.fullmatch(columns[0])
             if len(columns) != 10 or word is None:
                 raise InputError(
-                    f"`{table.place(number)}` is no line of CoNLL-U: expected 10 columns with tabs between, the first a number,"
-                    f" and not {line[:40]!r}."
+                    f"`{table.place(number)}` is {line[:40]!r}; CoNLL-U expects 10 tab-separated columns, the first a number."
                 )
             if word[1]:
                 words.append(columns[1:])
@@ -260,9 +262,9 @@ def _conllu(table: Table) -> Rows:
 
 
 def _conll(table: Table) -> Rows:
-    """Read a word, (other columns,) and its tag a line, tabs or blanks between; a blank line ends a sentence.
+    """Read CoNLL: the first column is the word, the last its tag, separated by tabs or blanks; a blank line ends a sentence.
 
-    Comments, before the first word of a sentence, are left out, and so are sentences whose words are all blanked (`_`).
+    Comments before the first word of a sentence, and sentences whose words are all blanked (`_`), are left out.
     """
 
     @cache
@@ -279,8 +281,8 @@ def _conll(table: Table) -> Rows:
         word_line = next((text for _, text in block if not text.startswith("#")), "")
         for number, line in block:
             if line.startswith("#"):
-                like = word_line or certain_word()
-                if _is_comment(table, number, line, like, certain_tags, inside=bool(words)):
+                reference = word_line or certain_word()
+                if _is_comment(table, number, line, reference, certain_tags, inside=bool(words)):
                     table.left_out["comment lines"] += 1
                     continue
             columns = _columns(line)
@@ -288,7 +290,7 @@ def _conll(table: Table) -> Rows:
                 table.left_out["marks of documents"] += 1
                 continue
             if len(columns) < 2:
-                raise InputError(f"`{table.place(number)}` holds {line[:40]!r}, but expected a word and its tag.")
+                raise InputError(f"`{table.place(number)}` is {line[:40]!r}; expected a word and its tag.")
             words.append(columns[0])
             tags.append(columns[-1].strip())
         if words and _readable(table, words):
@@ -300,40 +302,40 @@ def _columns(line: str) -> list[str]:
 
 
 def _is_comment(
-    table: Table, number: int, line: str, like: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
+    table: Table, number: int, line: str, reference: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
 ) -> bool:
-    """Return whether a line of a CoNLL file that begins with `#` is a comment, and not a word such as `#` or `#hashtag`.
+    """Return whether a line of a CoNLL file that begins with `#` is a comment rather than a word (`#` or `#hashtag`).
 
-    `like` is a line with a word, of the same sentence if it has one; empty where the file has none. A comment stands before
-    the first word of a sentence. It is `# key = value` or `#begin document`, or begins with `# ` and has other columns than
-    the sentence's words, or as many but a tag that no other word of the file has.
+    `reference` is a line with a word, from the same sentence if possible; empty if the file has none. A comment precedes
+    the first word of a sentence. It is `# key = value` or `#begin document`, or it begins with `# ` and differs from the
+    words in its number of columns, or in having a tag that no other word of the file has.
 
-    Raises InputError for a line that is neither a comment nor like the other words.
+    Raises InputError for a line that is neither.
     """
-    columns = line.split("\t") if "\t" in like else re.split("[ \t]+", line.strip())
-    as_a_word = not like or len(columns) == len(_columns(like))
-    apart = line[1:2].isspace() or len(line) == 1
+    columns = line.split("\t") if "\t" in reference else re.split("[ \t]+", line.strip())
+    has_word_columns = not reference or len(columns) == len(_columns(reference))
+    hash_alone = line[1:2].isspace() or len(line) == 1
     if not inside and _KEY_VALUE.match(line):
         return True
-    if as_a_word:
-        if inside or not apart or not like:
+    if has_word_columns:
+        if inside or not hash_alone or not reference:
             return False
         return columns[-1] not in certain_tags()
-    if apart and not inside:
+    if hash_alone and not inside:
         return True
     raise InputError(
-        f"`{table.place(number)}` begins with `#` and has {len(columns)} columns, where words have {len(_columns(like))}: it is"
-        " neither such a word nor a comment, which stands before a sentence as `# key = value`. Mend or remove the line."
+        f"`{table.place(number)}` begins with `#` and has {len(columns)} columns, but words have {len(_columns(reference))}. It"
+        " is neither a word nor a comment (`# key = value` before a sentence). Correct or remove the line."
     )
 
 
 def _certain_words(path: Path) -> Iterator[str]:
-    """Yield the lines of a CoNLL file that are words for certain."""
+    """Yield the lines of a CoNLL file that are unambiguously words."""
     return (line for _, line in lines(path) if not line.startswith(("#", "-DOCSTART-")))
 
 
 def _readable(table: Table, words: Sequence[str]) -> bool:
-    """Return whether a sentence has words, and count those that are blanked, as in treebanks without their text."""
+    """Return whether a sentence has any word that is not blanked, as in treebanks without text, and count the blanked."""
     blank = words.count(_BLANK)
     if blank == len(words) > 1:
         table.left_out["sentences whose words are all blanked (`_`)"] += 1

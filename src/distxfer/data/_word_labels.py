@@ -1,4 +1,4 @@
-"""What the kinds of tasks with a label for each word share: all but how they are scored."""
+"""The base class of the task types with a label for each word: all but the scores."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,20 +25,20 @@ Spans = Sequence[tuple[int, int]]
 class WordLabels(Kind):
     """One of the task's labels for each word, learnt and predicted at its first sub-word.
 
-    The first sub-word of a word is the first token that shares a character with it and belongs to no word before it. A
-    word that has none is not learnt; it is predicted by the token that it shares with the word before, and where the
-    tokenizer drops it or it lies beyond the longest text, as `O`, or as the first label where there is no `O`.
+    The first sub-word of a word is the first token that overlaps it and is not used by an earlier word. A word without
+    one is not learnt. It is predicted from the token that it shares with the word before; if there is none (the
+    tokenizer drops the word, or it is truncated), as `O`, or as the first label if there is no `O`.
 
-    In `predictions.parquet`, label and prediction are the names of all words of a text, with blanks between them.
+    In `predictions.parquet`, label and prediction are the label names of all words of a text, joined by blanks.
     """
 
     output = "token"
     per = "token"
 
     def check(self, task: Task, source: str) -> None:
-        """Raise InputError for a label that blanks would tear apart, or no labels at all."""
+        """Raise InputError for a label with blanks, or a task without labels."""
         if not task.labels:
-            raise InputError(f"The task `{task.name}` has no labels for words. Give each word of its texts a tag.")
+            raise InputError(f"The task `{task.name}` has no word labels. Give each word of its texts a tag.")
         for label in task.labels:
             if not label or label.split() != [label]:
                 raise InputError(
@@ -46,17 +46,17 @@ class WordLabels(Kind):
                 )
 
     def windows(self, example: Example, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Example, ...]:
-        """Return the text cut between words into pieces of at most `max_length` tokens, as long as can be, none twice.
+        """Return the text split between words into disjoint pieces of at most `max_length` tokens, as long as possible.
 
-        A word that is too long by itself is a piece of its own, and cut off.
+        A word that is too long by itself is a piece of its own, and truncated.
         """
-        whole = read_whole(tokenizer, example.text)
+        encoding = read_whole(tokenizer, example.text)
         tags = cast(Tags | None, example.label)
-        if length(whole) <= max_length or tags is None or len(tags.spans) < 2:
+        if length(encoding) <= max_length or tags is None or len(tags.spans) < 2:
             return (example,)
         pieces, first = [], 0
         starts = [start for start, _ in tags.spans]
-        before = _tokens_before(places(whole), tags.spans)
+        before = _tokens_before(places(encoding), tags.spans)
         room = max_length - tokenizer.num_special_tokens_to_add()
         while first < len(starts):
             piece = _piece(example, tags, first, _end(before, first, room))
@@ -65,36 +65,36 @@ class WordLabels(Kind):
             pieces.append(piece)
             first += len(piece[1].tags)
         return tuple(
-            replace(example, id=f"{example.id}/{number}", text=text, label=own)
-            for number, (text, own) in enumerate(pieces, start=1)
+            replace(example, id=f"{example.id}/{number}", text=text, label=piece_tags)
+            for number, (text, piece_tags) in enumerate(pieces, start=1)
         )
 
     def unread(self, examples: Sequence[Example], encoding: BatchEncoding, max_length: int) -> Counts:
-        """Return how many words have no token of their own, so that they are not learnt, and how many are cut off."""
+        """Return how many words have no token of their own and so are not learnt, and how many are truncated."""
         words = cut = without = 0
         for row, example in enumerate(examples):
             spans = cast(Tags, example.label).spans if example.label is not None else ()
             tokens = places(encoding, row)
-            own, _ = _tokens(tokens, spans)
+            first_tokens, _ = _tokens(tokens, spans)
             words += len(spans)
-            without += own.count(None)
+            without += first_tokens.count(None)
             if len(encoding["input_ids"][row]) > max_length:
                 room = max_length - sum(cast(Sequence[Any], encoding.encodings)[row].special_tokens_mask)
                 cut += sum(end - start > room for start, end in pairwise(_tokens_before(tokens, spans)))
         return {"words_cut": (cut, words), "words_without_token": (without, words)}
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
-        """Return the number of the label at the first sub-word of each word, (n, tokens), and -100 everywhere else."""
-        if any(one.label is None for one in examples):
+        """Return (n, tokens): the index of the label at the first sub-word of each word, and -100 everywhere else."""
+        if any(example.label is None for example in examples):
             return None
-        found = torch.full(encoding["input_ids"].shape, _IGNORED)
+        targets = torch.full(encoding["input_ids"].shape, _IGNORED)
         for row, example in enumerate(examples):
             tags = cast(Tags, example.label)
-            own, _ = _tokens(places(encoding, row), tags.spans)
-            for position, tag in zip(own, tags.tags, strict=True):
+            first_tokens, _ = _tokens(places(encoding, row), tags.spans)
+            for position, tag in zip(first_tokens, tags.tags, strict=True):
                 if position is not None:
-                    found[row, position] = tag
-        return found
+                    targets[row, position] = tag
+        return targets
 
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         """Return the cross-entropy, in nats, summed over the words that have a token; `output` is (n, tokens, labels)."""
@@ -102,17 +102,19 @@ class WordLabels(Kind):
         return total, int((targets != _IGNORED).sum())
 
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
-        """Return the most probable label of each word of a text, (words,); -1 where no token reads it."""
+        """Return the most probable label of each word of a text, (words,); -1 for a word without a token."""
         assert batch is not None
         assert batch.encoding is not None
         best = output.argmax(dim=-1)
-        found = []
+        labels = []
         for row, example in enumerate(batch.examples):
             spans = cast(Tags, example.label).spans if example.label is not None else ()
-            own, shared = _tokens(places(batch.encoding, row), spans)
-            positions = [shared[word] if position is None else position for word, position in enumerate(own)]
-            found.append(torch.tensor([-1 if one is None else int(best[row, one]) for one in positions]))
-        return found
+            first_tokens, shared = _tokens(places(batch.encoding, row), spans)
+            positions = [shared[word] if position is None else position for word, position in enumerate(first_tokens)]
+            labels.append(
+                torch.tensor([-1 if position is None else int(best[row, position]) for position in positions])
+            )
+        return labels
 
     def predictions(
         self,
@@ -126,7 +128,7 @@ class WordLabels(Kind):
         return {
             language: [
                 Prediction(
-                    label=None if one.label is None else _names(task, cast(Tags, one.label).tags),
+                    label=None if example.label is None else _names(task, cast(Tags, example.label).tags),
                     prediction=_names(
                         task,
                         [
@@ -136,14 +138,14 @@ class WordLabels(Kind):
                         ],
                     ),
                 )
-                for one, windows in zip(those, readings[language], strict=True)
+                for example, windows in zip(language_examples, readings[language], strict=True)
             ]
-            for language, those in examples.items()
+            for language, language_examples in examples.items()
         }
 
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
-        """Return whether the words that are right are, text by text, within noise of those with the most frequent label."""
-        texts = [((one.label or "").split(), one.prediction.split()) for one in predictions]
+        """Return whether the number of correct words per text is within noise of always predicting the most frequent label."""
+        texts = [((prediction.label or "").split(), prediction.prediction.split()) for prediction in predictions]
         (majority, _), *_ = Counter(label for labels, _ in texts for label in labels).most_common(1) or [("", 0)]
         return is_collapsed_over_texts(
             [
@@ -154,50 +156,50 @@ class WordLabels(Kind):
 
 
 def words_of(predictions: Sequence[Prediction]) -> tuple[list[str], list[str]]:
-    """Return the label and the predicted label of every word of these texts."""
-    labels = [word for one in predictions for word in (one.label or "").split()]
-    return labels, [word for one in predictions for word in one.prediction.split()]
+    """Return the gold labels and the predicted labels of all words in these texts."""
+    labels = [word for prediction in predictions for word in (prediction.label or "").split()]
+    return labels, [word for prediction in predictions for word in prediction.prediction.split()]
 
 
 def _names(task: Task, numbers: Sequence[int]) -> str:
     return " ".join(task.labels[number] for number in numbers)
 
 
-def _tokens(found: Sequence[Place], spans: Spans) -> tuple[list[int | None], list[int | None]]:
-    """Return, for each word, the position of its first sub-word, and of the first token that shares a character with it.
+def _tokens(tokens: Sequence[Place], spans: Spans) -> tuple[list[int | None], list[int | None]]:
+    """Return for each word the position of its first sub-word, and that of the first token that overlaps it.
 
-    A token is the first sub-word of one word only. `spans` are in the order of the text, and so are the tokens.
+    A token is the first sub-word of at most one word. `spans` and `tokens` are in text order.
     """
-    own: list[int | None] = []
+    first_tokens: list[int | None] = []
     shared: list[int | None] = []
-    taken, low = -1, 0
+    last_used, low = -1, 0
     for start, end in spans:
-        while low < len(found) and found[low][2] <= start:
+        while low < len(tokens) and tokens[low][2] <= start:
             low += 1
         position, high = None, low
-        shared.append(found[low][0] if low < len(found) and found[low][1] < end else None)
-        while high < len(found) and found[high][1] < end:
-            if found[high][0] > taken:
-                position = taken = found[high][0]
+        shared.append(tokens[low][0] if low < len(tokens) and tokens[low][1] < end else None)
+        while high < len(tokens) and tokens[high][1] < end:
+            if tokens[high][0] > last_used:
+                position = last_used = tokens[high][0]
                 break
             high += 1
-        own.append(position)
-    return own, shared
+        first_tokens.append(position)
+    return first_tokens, shared
 
 
-def _tokens_before(found: Sequence[Place], spans: Spans) -> list[int]:
-    """Return for each word how many tokens stand before it, and then how many there are."""
-    behind = found[-1][0] + 1 if found else 0
+def _tokens_before(tokens: Sequence[Place], spans: Spans) -> list[int]:
+    """Return for each word the number of tokens before it, and as the last item the number of all tokens."""
+    behind = tokens[-1][0] + 1 if tokens else 0
     counts, low = [], 0
     for start, _ in spans:
-        while low < len(found) and found[low][2] <= start:
+        while low < len(tokens) and tokens[low][2] <= start:
             low += 1
-        counts.append(found[low][0] if low < len(found) else behind)
+        counts.append(tokens[low][0] if low < len(tokens) else behind)
     return [*counts, behind]
 
 
 def _end(before: Sequence[int], first: int, room: int) -> int:
-    """Return the word behind the last that `room` tokens hold from the word `first` on; one word at least."""
+    """Return the end (exclusive) of the words from `first` on that fit into `room` tokens; at least one word."""
     last = first + 1
     while last + 1 < len(before) and before[last + 1] - before[first] <= room:
         last += 1
@@ -205,7 +207,7 @@ def _end(before: Sequence[int], first: int, room: int) -> int:
 
 
 def _piece(example: Example, tags: Tags, first: int, last: int) -> tuple[str, Tags]:
-    """Return the words [first, last) of a text, with what stands between them, and their tags."""
+    """Return the text from word `first` to word `last` (exclusive), and its tags."""
     start, end = tags.spans[first][0], tags.spans[last - 1][1]
     spans = tuple((low - start, high - start) for low, high in tags.spans[first:last])
     return example.text[start:end], Tags(spans, tags.tags[first:last])

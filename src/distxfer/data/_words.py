@@ -1,4 +1,4 @@
-"""Words that translate each other within sentence pairs: by a dictionary, or by somebody's word alignment."""
+"""Words that translate each other within sentence pairs, by a dictionary or by a given word alignment."""
 
 import re
 import unicodedata
@@ -20,7 +20,7 @@ Span = tuple[int, int]
 End = TypeVar("End", int, Span)
 Key = tuple[str, ...]  # a word as its atoms, folded
 
-# Scripts whose words stand without spaces between them: Han and Kana, Thai, Lao, Khmer, Myanmar.
+# Scripts without spaces between words: Han and Kana, Thai, Lao, Khmer, Myanmar.
 _UNSPACED = re.compile(
     "[\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
     "\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001b000-\U0001b16f"
@@ -28,16 +28,16 @@ _UNSPACED = re.compile(
 )
 _JOINERS = "'’.·״"  # within a word between its letters (Unicode's MidLetter and MidNumLet)
 _STACKERS = "\u17d2\u1039"  # put the next consonant under the one before: Khmer coeng, Myanmar virama
-_INVISIBLE = re.compile("[\u00ad\u200e\u200f\u2060\ufeff]")  # soft hyphens, marks of direction: no part of a spelling
-# On the kinds of the characters: a word (w) with its marks (m) and joiners (j), white space (s), one character of an
-# unspaced script (u) with its marks and what is stacked on it (v), any other character.
+_INVISIBLE = re.compile("[\u00ad\u200e\u200f\u2060\ufeff]")  # soft hyphens and direction marks, ignored in spelling
+# Matches the classes of characters (`_kind`): a word (w) with its marks (m) and joiners (j), white space (s), one
+# character of an unspaced script (u) with its marks and stacked characters (v), or any other character.
 _ATOM = re.compile("w(?:[wm]|jw)*|s+|u(?:m|vu?)*|.m*")
 _LINK = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
 class WordPair:
-    """Two words that translate each other, each as the characters [start, end) of its sentence's `text`."""
+    """Two words that translate each other, given as characters [start, end) of their sentences."""
 
     source: Example
     source_span: Span
@@ -46,10 +46,10 @@ class WordPair:
 
 
 def word_spans(text: str) -> list[Span]:
-    """Return where the words of a text stand, in order: characters [start, end).
+    """Return the spans of the words of a text, in order: characters [start, end).
 
-    They end at Unicode's word boundaries (UAX 29); in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar)
-    every character is one, with its marks. White space, punctuation and symbols are none.
+    Words end at Unicode's word boundaries (UAX 29); in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar)
+    every character is a word, with its marks. White space, punctuation and symbols are not words.
     """
     return [span for _, span in _atoms(text) if _kind(text[span[0]]) in "wu"]
 
@@ -57,25 +57,25 @@ def word_spans(text: str) -> list[Span]:
 def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[str]]) -> list[WordPair]:
     """Return the words of each sentence pair that translate each other by `dictionary`, source word -> target words.
 
-    A pair of words is returned when each is the only one of its sentence to which the dictionary links the other: a word
-    that stands there twice, or of which two translations do, is left out with all its partners.
+    Only one-to-one links are returned: a word that occurs twice in its sentence, or with two of its translations in the
+    other sentence, is left out with all its partners.
 
     Words are compared case-folded and in NFC. They end at Unicode's word boundaries (UAX 29), except in scripts without
-    spaces (Han, Kana, Thai, Lao, Khmer, Myanmar), where any run of characters may be a word. From left to right, the
-    longest entry that fits is taken, of the whole dictionary and not only of this sentence's: with an entry for New
-    York, York in it is no word of its own; without one a short entry may be found inside a longer word of an unspaced
-    script. Inflected forms that are not in the dictionary are not found.
+    spaces (Han, Kana, Thai, Lao, Khmer, Myanmar), where any run of characters may be a word. Matching goes from left to
+    right and takes the longest entry of the whole dictionary: with an entry for New York, the York in it is not a word;
+    without one, a short entry may match inside a longer word of an unspaced script. Inflected forms that are not in the
+    dictionary are not matched.
 
-    In sentence order, and by the place of the source word. Raises: InputError for an entry that is one string, not a
-    collection of them.
+    The result is in sentence order, then by the position of the source word. Raises InputError for an entry that is a
+    string instead of a collection of strings.
 
-    Reference: the pairs that Gaschi et al. 2023 align by dictionary; a word's vector is the sum of its sub-words.
+    Reference: Gaschi et al. 2023, who align pairs by dictionary; a word's vector is the sum of its sub-words.
     """
     return dictionary_finder(dictionary)(pairs)
 
 
 def dictionary_finder(dictionary: Mapping[str, Collection[str]]) -> Callable[[Sequence[Pair]], list[WordPair]]:
-    """Return `dictionary_pairs` for one dictionary, which is gone through once: for many calls. Raises as it does."""
+    """Return `dictionary_pairs` for a fixed dictionary, which is indexed once for many calls. Raises as it does."""
     entries: defaultdict[Key, set[Key]] = defaultdict(set)
     for word, translations in dictionary.items():
         if isinstance(translations, str):
@@ -88,7 +88,7 @@ def dictionary_finder(dictionary: Mapping[str, Collection[str]]) -> Callable[[Se
     source_lengths, target_lengths = _lengths(sources), _lengths(targets)
 
     def find(pairs: Sequence[Pair]) -> list[WordPair]:
-        found = []
+        word_pairs = []
         for pair in pairs:
             ends = defaultdict(list)
             for key, span in _occurrences(pair.target.text, targets, target_lengths):
@@ -99,22 +99,22 @@ def dictionary_finder(dictionary: Mapping[str, Collection[str]]) -> Callable[[Se
                 for translation in entries[key]
                 for end in ends.get(translation, ())
             ]
-            found += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
-        return found
+            word_pairs += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
+        return word_pairs
 
     return find
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
-    """Return source word -> target words of a file with one pair of them a line, such as MUSE's.
+    """Return source word -> target words from a file with one word pair per line, such as MUSE's.
 
-    A source word, then a tab (or, on lines without tabs, white space), then a target word; further translations have
-    lines of their own.
+    A line is a source word, a tab (or, on lines without tabs, white space), and a target word. Further translations are
+    on lines of their own. Words that differ only in case are distinct here.
 
-    Raises: InputError, naming file and line, for a line that is not two words, or two that can be seen, or repeats an
-    earlier one, and for a file that cannot be read or holds none. Words that differ in case alone are two words here.
+    Raises InputError, naming file and line, for a line that is not two visible words or repeats an earlier line, and for
+    a file that cannot be read or is empty.
     """
-    dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # with the number of the line
+    dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # word -> translation -> line number
     for number, line in lines(path):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if len(columns) != 2 or not all(columns):
@@ -122,42 +122,44 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
                 f"`{path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source word, a tab or a "
                 "blank, and a target word."
             )
-        if unseen := [column for column in columns if not _is_seen(column)]:
+        if unseen := [column for column in columns if not _is_visible(column)]:
             raise InputError(
-                f"`{path}:{number}` holds the word {unseen[0]!a}, which cannot be seen; expected a source word, a tab or a"
-                " blank, and a target word. Remove the line."
+                f"`{path}:{number}` has the invisible word {unseen[0]!a}; expected a source word, a tab or a blank, and a"
+                " target word. Remove the line."
             )
         word, translation = columns
         if translation in dictionary[word]:
             raise InputError(
                 f"`{path}:{number}` repeats {word!r} and {translation!r} of line {dictionary[word][translation]}. Remove one"
-                " of the two."
+                " of the two lines."
             )
         dictionary[word][translation] = number
     if not dictionary:
-        raise InputError(f"`{path}` holds no word. Put a source word, a tab and a target word on each line.")
+        raise InputError(f"`{path}` has no words. Put a source word, a tab and a target word on each line.")
     return {word: list(translations) for word, translations in dictionary.items()}
 
 
 def aligned_pairs(
     pairs: Sequence[Pair], alignments: Sequence[str], *, places: Sequence[str] | None = None
 ) -> list[WordPair]:
-    """Return the words of each sentence pair that an aligner linked to each other and to no other word.
+    """Return the words of each sentence pair that a word aligner linked one to one.
 
-    `alignments[n]` is the Pharaoh line of `pairs[n]`: `i-j` for each link from token i to token j, from 0, of the
-    sentences as they are split at white space. So tokenise the texts first, as for the aligner, or a full stop belongs
-    to the word before it. Raises: InputError for unequal lengths, another format, or a token that is not there; it names
-    the line as `places` do, or by its number.
+    `alignments[n]` is the Pharaoh line of `pairs[n]`: `i-j` for each link from token i to token j, counted from 0, of the
+    sentences split at white space. So tokenise the texts as for the aligner; otherwise a full stop belongs to the word
+    before it. Raises InputError for unequal lengths, another format, or a missing token. The message names the line by
+    its entry in `places`, or by its number.
     """
     if len(pairs) != len(alignments):
         raise InputError(
             f"`alignments` has {len(alignments)} lines and `pairs` {len(pairs)}; expected as many: "
-            "give one line per sentence pair, blank where nothing is aligned."
+            "give one line per sentence pair, blank if nothing is aligned."
         )
-    found = []
+    word_pairs = []
     for number, (pair, line) in enumerate(zip(pairs, alignments, strict=True)):
         place = places[number] if places else f"alignments[{number}]"
-        tokens = [[match.span() for match in re.finditer(r"\S+", one.text)] for one in (pair.source, pair.target)]
+        tokens = [
+            [match.span() for match in re.finditer(r"\S+", sentence.text)] for sentence in (pair.source, pair.target)
+        ]
         links = sorted(set(_links(line, place)))
         for link in links:
             for side, index, spans in zip(("source", "target"), link, tokens, strict=True):
@@ -166,70 +168,70 @@ def aligned_pairs(
                         f"`{place}` links the token {index} of the {side}, which has {len(spans)} from 0: "
                         "split the sentences as they were split for the aligner."
                     )
-        found += [WordPair(pair.source, tokens[0][i], pair.target, tokens[1][j]) for i, j in _one_to_one(links)]
-    return found
+        word_pairs += [WordPair(pair.source, tokens[0][i], pair.target, tokens[1][j]) for i, j in _one_to_one(links)]
+    return word_pairs
 
 
 def read_alignments(path: Path) -> list[str]:
-    """Return the lines of a Pharaoh file, one for each sentence pair, blank ones too: nothing was aligned there.
+    """Return the lines of a Pharaoh file, one per sentence pair, including blank ones (nothing aligned).
 
-    Raises: InputError, naming file and line, for what is not `i-j` links, or a file that cannot be read.
+    Raises InputError, naming file and line, for anything but `i-j` links, and for a file that cannot be read.
     """
-    found = dict(lines(path))
-    for number, line in found.items():
+    alignments = dict(lines(path))
+    for number, line in alignments.items():
         _links(line, f"{path}:{number}")
     with path.open("rb") as stream:
         count = sum(1 for _ in stream)
-    return [found.get(number, "") for number in range(1, count + 1)]
+    return [alignments.get(number, "") for number in range(1, count + 1)]
 
 
 def read_dictionary_folder(folder: Path, languages: Sequence[str]) -> dict[str, dict[str, list[str]]]:
-    """Return target language -> its dictionary, of a folder with one `{language}.txt` (or `.tsv`) for each.
+    """Return target language -> its dictionary, from a folder with one `{language}.txt` (or `.tsv`) per language.
 
-    Raises: InputError as `read_dictionary` does, or for a language without a file.
+    Raises InputError as `read_dictionary` does, and for a language without a file.
     """
     paths = language_paths(folder, "*.t[xs][tv]")
     return {language: read_dictionary(_path_of(language, paths, folder, "txt")) for language in languages}
 
 
 def read_aligned_folder(folder: Path, source: str, languages: Sequence[str]) -> dict[Pair, str]:
-    """Return sentence pair -> its Pharaoh line, of a folder of parallel text with an aligner's output beside it.
+    """Return sentence pair -> its Pharaoh line, from a folder with parallel text and the output of a word aligner.
 
     Line n of `{language}.pharaoh` belongs to line n of `{language}.tsv`, for each of the languages.
 
-    Raises: InputError, naming file and line, for a pair without a line, a line without a pair, another format or a
-    token that is not there; and for a language without one of the files.
+    Raises InputError, naming file and line, for a pair without a line, a line without a pair, another format or a
+    missing token, and for a language without one of the files.
     """
-    from distxfer.data.parallel.folder import load as load_folder  # pyarrow, which completion does without
+    from distxfer.data.parallel.folder import load as load_folder  # needs pyarrow, which completion must not import
 
     texts, aligned = language_paths(folder, "*.tsv"), language_paths(folder, "*.pharaoh")
-    found: dict[Pair, str] = {}
+    alignment_of: dict[Pair, str] = {}
     for language in languages:
         text, path = _path_of(language, texts, folder, "tsv"), _path_of(language, aligned, folder, "pharaoh")
         corpus = load_folder(Data(str(folder)), source, (language,))
-        there = read_alignments(path)
-        links = dict(enumerate(there, 1))
+        alignments = read_alignments(path)
+        links = dict(enumerate(alignments, 1))
         for pair in (*corpus.train[language], *corpus.held_out[language]):
             number = int(pair.source.id)
             if number not in links:
                 raise InputError(
-                    f"`{text}:{number}` has no alignment, since `{path}` has {len(there)} lines: give one line per"
-                    " sentence pair, blank where nothing is aligned."
+                    f"`{text}:{number}` has no alignment, since `{path}` has {len(alignments)} lines: give one line per"
+                    " sentence pair, blank if nothing is aligned."
                 )
-            found[pair] = links.pop(number)
-            aligned_pairs([pair], [found[pair]], places=[f"{path}:{number}"])
+            alignment_of[pair] = links.pop(number)
+            aligned_pairs([pair], [alignment_of[pair]], places=[f"{path}:{number}"])
         for number, line in links.items():
             if line:
                 raise InputError(
                     f"`{path}:{number}` aligns a sentence pair that `{text}` does not have: give one line per sentence pair."
                 )
-    return found
+    return alignment_of
 
 
 def _path_of(language: str, paths: Mapping[str, Path], folder: Path, ending: str) -> Path:
     if language not in paths:
         raise InputError(
-            f"`{folder}` has no `{language}.{ending}`. Put it there, or keep to `languages` that have one:"
+            f"`{folder}` has no `{language}.{ending}`. Add it, or restrict `languages` to those with a file:"
             f" {listed(paths) or 'none'}."
         )
     return paths[language]
@@ -241,7 +243,7 @@ def _links(line: str, place: str) -> list[tuple[int, int]]:
         match = _LINK.fullmatch(link)
         if match is None:
             raise InputError(
-                f"`{place}` holds {link[:20]!r}, but expected links such as 0-0 1-2: "
+                f"`{place}` has {link[:20]!r}; expected links such as 0-0 1-2: "
                 "the number of a source token, a hyphen, the number of a target token."
             )
         links.append((int(match[1]), int(match[2])))
@@ -249,22 +251,22 @@ def _links(line: str, place: str) -> list[tuple[int, int]]:
 
 
 def _one_to_one(links: Sequence[tuple[End, End]]) -> list[tuple[End, End]]:
-    """Return the links whose two ends have no other link."""
+    """Return the links whose ends have no other link."""
     starts, ends = Counter(start for start, _ in links), Counter(end for _, end in links)
     return [(start, end) for start, end in links if starts[start] == ends[end] == 1]
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """The words of a dictionary as they are looked for in a text, and their translations."""
+    """A dictionary, indexed for matching in texts."""
 
     entries: Mapping[Key, tuple[str, ...]]
     lengths: Mapping[str, list[int]]
 
     def switch(self, text: str, share: float, random: "np.random.Generator") -> str:
-        """Return the text with each word that the dictionary has replaced, with probability `share`, by a translation.
+        """Return the text with each word of the dictionary replaced by a translation with probability `share`.
 
-        A word's translations have equal chances. Words are found as `dictionary_pairs` finds them.
+        A word's translations are equally likely. Words are matched as by `dictionary_pairs`.
         """
         parts, end = [], 0
         for word, (start, stop) in _occurrences(text, self.entries, self.lengths):
@@ -276,7 +278,7 @@ class Lexicon:
 
 
 def lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
-    """Return a dictionary whose words that differ in case alone, or in how their letters are composed, are one."""
+    """Return an indexed dictionary that merges words which differ only in case or Unicode normalisation."""
     entries: dict[Key, dict[str, None]] = {}
     for word, translations in dictionary.items():
         entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
@@ -284,15 +286,15 @@ def lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
 
 
 def _lengths(words: Collection[Key]) -> dict[str, list[int]]:
-    """Return first atom -> the numbers of atoms that words with it have, the largest first."""
+    """Return first atom -> the lengths in atoms of the words that begin with it, the largest first."""
     lengths: dict[str, set[int]] = defaultdict(set)
     for word in words:
         lengths[word[0]].add(len(word))
-    return {first: sorted(found, reverse=True) for first, found in lengths.items()}
+    return {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
 
 
 def _occurrences(text: str, words: Collection[Key], lengths: Mapping[str, list[int]]) -> Iterator[tuple[Key, Span]]:
-    """Yield every one of `words` in the text and its place: from left to right, the longest that fits."""
+    """Yield the occurrences of `words` in the text with their spans: from left to right, the longest match."""
     atoms = _atoms(text)
     folded = tuple(atom for atom, _ in atoms)
     at = 0
@@ -305,19 +307,19 @@ def _occurrences(text: str, words: Collection[Key], lengths: Mapping[str, list[i
 
 
 def _key(word: str) -> Key:
-    """Return a dictionary's word as it is looked for. Raises: InputError where there is none."""
-    if not _is_seen(word):
-        raise InputError(f"`dictionary` holds the word {word!r}; expected words that can be seen: leave it out.")
+    """Return the folded atoms of a dictionary's word. Raises InputError for an invisible word."""
+    if not _is_visible(word):
+        raise InputError(f"`dictionary` has the invisible word {word!r}. Remove it.")
     return tuple(folded for folded, _ in _atoms(word.strip()))
 
 
-def _is_seen(word: str) -> bool:
-    """Return whether a word has more than white space and characters that format or control."""
+def _is_visible(word: str) -> bool:
+    """Return whether a word has more than white space, format characters and control characters."""
     return any(not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf") for character in word)
 
 
 def _atoms(text: str) -> list[tuple[str, Span]]:
-    """Return what no word of the text begins or ends inside of, folded, with its place."""
+    """Return the units of the text inside of which no word begins or ends, folded, with their spans."""
     kinds = "".join(map(_kind, text))
     return [(_folded(text[slice(*match.span())]), match.span()) for match in _ATOM.finditer(kinds)]
 
@@ -331,11 +333,11 @@ def _folded(atom: str) -> str:
 
 @cache
 def _kind(character: str) -> str:
-    """Return the letter by which `_ATOM` knows the character."""
+    """Return the class of a character, a letter of `_ATOM`."""
     category = unicodedata.category(character)
     if character in _STACKERS:
         return "v"
-    if character.isspace() or character == "\u200b":  # the zero-width space parts words in Thai, Khmer and Myanmar
+    if character.isspace() or character == "\u200b":  # the zero-width space separates words in Thai, Khmer and Myanmar
         return "s"
     if category[0] == "M" or category == "Cf":
         return "m"

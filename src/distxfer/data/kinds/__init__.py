@@ -1,1 +1,1 @@
-"""The kinds of tasks, what is predicted and how it is scored: one file each, found by its name."""
+"""The task types: what is predicted and how it is scored. One file per type, found by its name."""

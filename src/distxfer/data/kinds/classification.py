@@ -1,4 +1,4 @@
-"""One class a text, or pair of texts."""
+"""One class per text or pair of texts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ from distxfer.measure import accuracy, is_collapsed, macro_f1
 
 @final
 class Classification(Kind):
-    """One of the task's labels for each text; what is too long is cut off. Accuracy, and F1 averaged over the classes."""
+    """One of the task's labels for each text; long texts are truncated. Accuracy and macro-averaged F1."""
 
     output = "text"
     per = "example"
     metrics = ("accuracy", "macro_f1")
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
-        """Return the numbers of the labels, (n,)."""
+        """Return the indices of the labels, (n,)."""
         labels = [cast(int, example.label) for example in examples if example.label is not None]
         return torch.tensor(labels) if len(labels) == len(examples) else None
 
@@ -46,28 +46,32 @@ class Classification(Kind):
         return {
             language: [
                 _prediction(task, example, cast(Tensor, windows[0]))
-                for example, windows in zip(those, readings[language], strict=True)
+                for example, windows in zip(language_examples, readings[language], strict=True)
             ]
-            for language, those in examples.items()
+            for language, language_examples in examples.items()
         }
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return accuracy and macro-averaged F1."""
-        labels = [cast(int, one.label) for one in examples]
-        predicted = [task.labels.index(one.prediction) for one in predictions]
+        labels = [cast(int, example.label) for example in examples]
+        predicted = [task.labels.index(prediction.prediction) for prediction in predictions]
         return {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, len(task.labels))}
 
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
         """Return whether accuracy is within noise of that of the majority class."""
-        correct = sum(one.label == one.prediction for one in predictions)
-        return is_collapsed(correct, len(predictions), max(Counter(one.label for one in predictions).values()))
+        correct = sum(prediction.label == prediction.prediction for prediction in predictions)
+        return is_collapsed(
+            correct, len(predictions), max(Counter(prediction.label for prediction in predictions).values())
+        )
 
 
-def _prediction(task: Task, example: Example, chances: Tensor) -> Prediction:
+def _prediction(task: Task, example: Example, probabilities: Tensor) -> Prediction:
     return Prediction(
         label=None if example.label is None else task.labels[cast(int, example.label)],
-        prediction=task.labels[int(chances.argmax())],
-        probabilities={label: float(chance) for label, chance in zip(task.labels, chances, strict=True)},
+        prediction=task.labels[int(probabilities.argmax())],
+        probabilities={
+            label: float(probability) for label, probability in zip(task.labels, probabilities, strict=True)
+        },
     )
 
 

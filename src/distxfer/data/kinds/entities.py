@@ -1,4 +1,4 @@
-"""Entities as IOB2 tags of words (`B-LOC`, `I-LOC`, `O`); compared by F1 over whole entities."""
+"""Named entities as IOB2 tags of words (`B-LOC`, `I-LOC`, `O`), scored by F1 over whole entities."""
 
 from collections.abc import Sequence
 from typing import final
@@ -14,31 +14,34 @@ from distxfer.measure import accuracy, class_ratios, entities, entity_counts, en
 class Entities(WordLabels):
     """Named entities and other chunks: F1, precision and recall over whole entities (see `entity_scores`), accuracy of tags.
 
-    `macro_f1` is the mean of the F1 of the types of entities that occur among labels or predictions, 0 where none does.
+    `macro_f1` is the mean F1 over the entity types that occur in labels or predictions; 0 if none does.
     """
 
     metrics = ("f1", "precision", "recall", "accuracy", "macro_f1")
 
     def check(self, task: Task, source: str) -> None:
-        """Raise InputError for a label that is no IOB2 tag."""
+        """Raise InputError for a label that is not an IOB2 tag."""
         super().check(task, source)
         for label in task.labels:
             if label != "O" and (label[:2] not in ("B-", "I-") or not label[2:]):
                 raise InputError(
                     f"The task `{task.name}` has the tag `{label}`; the kind `entities` expects IOB2: `O`, or `B-` or `I-`"
-                    " and a type, as in `B-LOC`. Convert the tags, or take the kind `tokens`, which scores words one by one."
+                    " and a type, as in `B-LOC`. Convert the tags, or use the kind `tokens`, which scores each word."
                 )
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return F1, precision and recall of the entities of all texts together, accuracy over their words, and macro F1."""
-        tags = [(one.label or "").split() for one in predictions], [one.prediction.split() for one in predictions]
-        found = entity_scores(*tags)
+        """Return F1, precision and recall over the entities of all texts, accuracy over words, and macro F1."""
+        tags = (
+            [(prediction.label or "").split() for prediction in predictions],
+            [prediction.prediction.split() for prediction in predictions],
+        )
+        scores = entity_scores(*tags)
         types = sorted({name for side in tags for text in side for name, _, _ in entities(text)})
         macro = class_ratios(entity_counts(*tags, types), "macro_f1").score
         return {
-            "f1": found.f1,
-            "precision": found.precision,
-            "recall": found.recall,
+            "f1": scores.f1,
+            "precision": scores.precision,
+            "recall": scores.recall,
             "accuracy": accuracy(*words_of(predictions)),
             "macro_f1": float(macro) if types else 0.0,
         }

@@ -1,4 +1,4 @@
-"""Finding the translation of a sentence among all sentences of the source; nothing is learnt from labels."""
+"""Retrieval of a sentence's translation among all source sentences; nothing is learnt from labels."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,17 @@ from distxfer.data._kind import Batch, Kind, Prediction, Reading
 from distxfer.errors import InputError
 from distxfer.measure import accuracy
 
-_ROWS = 1024  # sentences that are compared with all others at a time
+_ROWS = 1024  # sentences compared with all others at once
 
 
 @final
 class Retrieval(Kind):
-    """Sentences of source and target that have one id translate each other. Accuracy.
+    """Source and target sentences with the same id translate each other. Accuracy.
 
-    The prediction for a sentence of a target is the id of the source's sentence that is nearest to it, by cosine of the
-    last layer's pooled states, among those whose ids that language has; one without a translation there is not found. The
-    source's own are themselves: it scores 1 by definition, so that the gap is the share that is not found. There is no head
-    and no loss: phases have `task=false`.
+    The prediction for a target sentence is the id of the nearest source sentence, by cosine of the last layer's pooled
+    states, among those whose ids occur in the target language. A sentence without a translation counts as not found. The
+    source scores 1 by definition, so the transfer gap is the share of translations not found. There is no head and no
+    loss: phases have `task=false`.
     """
 
     output = "state"
@@ -32,21 +32,21 @@ class Retrieval(Kind):
     metrics = ("accuracy",)
 
     def check(self, task: Task, source: str) -> None:
-        """Raise InputError for an id that occurs twice, or a target none of whose sentences translates one of the source's."""
+        """Raise InputError for a repeated id, and for a target that shares no id with the source."""
         for split, languages in task.splits.items():
-            known = {one.id for one in languages.get(source, ())}
+            source_ids = {example.id for example in languages.get(source, ())}
             for language, examples in languages.items():
-                counts = Counter(one.id for one in examples)
+                counts = Counter(example.id for example in examples)
                 where = f"in `{split}` of `{language}` in the task `{task.name}`"
-                if counts and counts.keys().isdisjoint(known):
+                if counts and counts.keys().isdisjoint(source_ids):
                     raise InputError(
-                        f"No sentence {where} has the id of one in `{source}`, so none has a translation. Give"
+                        f"No sentence {where} has the id of a sentence in `{source}`, so none has a translation. Give"
                         " translations the same id."
                     )
-                if (most := max(counts, key=counts.__getitem__, default="")) and counts[most] > 1:
+                if (duplicate := max(counts, key=counts.__getitem__, default="")) and counts[duplicate] > 1:
                     raise InputError(
-                        f"The id `{most}` occurs {counts[most]} times {where}. Give each sentence one of its own, which its"
-                        " translations share."
+                        f"The id `{duplicate}` occurs {counts[duplicate]} times {where}. Give each sentence a distinct id,"
+                        " shared only with its translations."
                     )
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
@@ -55,7 +55,7 @@ class Retrieval(Kind):
 
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         """Raise InputError."""
-        raise InputError("A task of the kind `retrieval` has no loss on labels. Say `task=false` in every phase.")
+        raise InputError("A task of the kind `retrieval` has no loss on labels. Set `task=false` in every phase.")
 
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
         """Return the pooled state of each text, (d,)."""
@@ -68,23 +68,28 @@ class Retrieval(Kind):
         readings: Mapping[str, Sequence[Sequence[Reading]]],
         source: str,
     ) -> Mapping[str, Sequence[Prediction]]:
-        """Return the id of the nearest sentence of the source; the first of those that are equally near."""
-        places = {one.id: place for place, one in enumerate(examples[source])}
-        states = {language: normalize(_stacked(those), dim=-1) for language, those in readings.items()}
-        found = {source: [Prediction(one.id, one.id) for one in examples[source]]}
-        for language, those in examples.items():
+        """Return the id of the nearest source sentence; the first one of a tie."""
+        places = {example.id: place for place, example in enumerate(examples[source])}
+        states = {language: normalize(_stacked(windows), dim=-1) for language, windows in readings.items()}
+        predictions = {source: [Prediction(example.id, example.id) for example in examples[source]]}
+        for language, language_examples in examples.items():
             if language != source:
-                among = [one.id for one in those if one.id in places]
-                nearest = _nearest(states[language], states[source][[places[key] for key in among]])
-                found[language] = [Prediction(one.id, among[place]) for one, place in zip(those, nearest, strict=True)]
-        return found
+                candidates = [example.id for example in language_examples if example.id in places]
+                nearest = _nearest(states[language], states[source][[places[key] for key in candidates]])
+                predictions[language] = [
+                    Prediction(example.id, candidates[place])
+                    for example, place in zip(language_examples, nearest, strict=True)
+                ]
+        return predictions
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return the share of sentences whose translation is found."""
-        return {"accuracy": accuracy([one.id for one in examples], [one.prediction for one in predictions])}
+        """Return the share of sentences whose translation is retrieved."""
+        return {
+            "accuracy": accuracy([example.id for example in examples], [example.prediction for example in predictions])
+        }
 
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
-        """Return False: the source's score says nothing of what was learnt."""
+        """Return False: the source's score is 1 by definition."""
         return False
 
 
@@ -93,7 +98,7 @@ def _stacked(readings: Sequence[Sequence[Reading]]) -> Tensor:
 
 
 def _nearest(rows: Tensor, among: Tensor) -> list[int]:
-    """Return for each row the place of the largest inner product."""
+    """Return for each row the index of the largest inner product with a row of `among`."""
     return [place for part in torch.split(rows, _ROWS) for place in (part @ among.T).argmax(dim=1).tolist()]
 
 

@@ -1,4 +1,4 @@
-"""One label a word, such as its part of speech; compared by accuracy over words."""
+"""One label per word, such as its part of speech, scored by accuracy over words."""
 
 from collections.abc import Sequence
 from typing import final
@@ -11,7 +11,7 @@ from distxfer.measure import accuracy, macro_f1
 
 @final
 class Tokens(WordLabels):
-    """One of the task's labels for each word. Accuracy over all words, and F1 averaged over the labels."""
+    """One of the task's labels for each word. Accuracy over all words and macro-averaged F1."""
 
     metrics = ("accuracy", "macro_f1")
 

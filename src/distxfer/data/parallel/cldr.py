@@ -16,26 +16,26 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages that have at least 1,000 names, and those of the locales that `pattern` names."""
+    """Return the languages with at least 1,000 names, and those of the locales that `pattern` names."""
     return languages_of(data)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return the names in the `parallel` part to train on, those in the `test` part to measure alignment on.
+    """Return the names in the `parallel` part for training, and those in the `test` part for measuring alignment.
 
     Raises InputError without a file.
     """
-    known = languages(data)
-    targets = tuple(target for target in targets if target in known)
+    available = languages(data)
+    targets = tuple(target for target in targets if target in available)
     locales = locales_of(data, "parallel", (source, *targets))
     first = locales[source].texts
 
     def pairs(part: str, target: str) -> tuple[Pair, ...]:
         second = locales[target].texts
         return tuple(
-            Pair(Example(one.id, source, first[one.id]), Example(one.id, target, second[one.id]))
-            for one in load_emoji()
-            if one.part == part and one.id in first and one.id in second
+            Pair(Example(emoji.id, source, first[emoji.id]), Example(emoji.id, target, second[emoji.id]))
+            for emoji in load_emoji()
+            if emoji.part == part and emoji.id in first and emoji.id in second
         )
 
     return ParallelText(

@@ -20,18 +20,18 @@ ABOUT = About(
     citation="Django Software Foundation, message catalogues of Django",
 )
 
-# Placeholders (%s, %(name)s, {name}), markup and entities: no text, so they are taken out of it.
+# Placeholders (%s, %(name)s, {name}), markup and entities are removed.
 _NO_TEXT = re.compile(r"%\(\w+\)\w|%[a-z]|\{\w*\}|<[^>]*>|&#?\w+;|\\n|\s+")
-_SHORTEST, _LONGEST = 2, 120  # characters: long messages cost most of the time
+_SHORTEST, _LONGEST = 2, 120  # characters; long messages would take most of the time
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the corpus has, English among them."""
+    """Return the languages of the corpus, including English."""
     return ("eng", *sorted(_catalogues()))
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return the messages that source and target both have; a fixed fifth, by hash of the English, is held out."""
+    """Return the messages that are in both source and target; a fixed fifth, by hash of the English, is held out."""
     source_texts = _messages(source)
     train: dict[str, tuple[Pair, ...]] = {}
     held: dict[str, tuple[Pair, ...]] = {}
@@ -49,34 +49,34 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
 
 @cache
 def _messages(language: str) -> dict[str, str]:
-    """Return English message, as it stands in the catalogues -> its plain text in `language`, in the English order."""
+    """Return English message in the catalogues -> its plain text in `language`, sorted by the English."""
     if language == "eng":
         keys = {key for catalogue in ("deu", "fra", "jpn") for key in _messages(catalogue)}
         return {key: _plain(key) for key in sorted(keys)}
-    found: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for path in _catalogues().get(language, []):
         with path.open("rb") as stream:
-            # The one way to all messages of a catalogue is its private dictionary.
+            # Only this private dictionary gives access to all messages of a catalogue.
             catalogue: dict[str | tuple[str, int], str] = gettext.GNUTranslations(stream)._catalog  # type: ignore[attr-defined]
         for key, text in catalogue.items():
             if isinstance(key, str) and _is_sentence(key) and _is_sentence(text):
-                found.setdefault(key, _plain(text))
-    return dict(sorted(found.items()))
+                messages.setdefault(key, _plain(text))
+    return dict(sorted(messages.items()))
 
 
 def _plain(text: str) -> str:
-    """Return a message without what is no text: placeholders, markup, line ends, and quotes around nothing."""
+    """Return a message without placeholders, markup, line ends and empty quotes."""
     return re.sub(r"\s+", " ", re.sub(r"[“„\"'«‘]\s*[”“\"'»’]", " ", _NO_TEXT.sub(" ", text))).strip()
 
 
 def _is_sentence(text: str) -> bool:
-    """Return whether enough plain text is left, and it is neither an address nor a message with a context."""
+    """Return whether a message has enough plain text, and is neither a URL nor a message with a context."""
     return _SHORTEST <= len(_plain(text)) <= _LONGEST and "://" not in text and "\x04" not in text
 
 
 @cache
 def _catalogues() -> dict[str, list[Path]]:
-    """Return language key -> its compiled catalogues; a locale without a region is preferred to one with it."""
+    """Return language key -> its compiled catalogues; locales without a region are preferred."""
     spec = find_spec("django")
     if spec is None or spec.origin is None:
         raise InputError(
@@ -86,10 +86,10 @@ def _catalogues() -> dict[str, list[Path]]:
     compiled: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(root.glob("**/locale/*/LC_MESSAGES/django*.mo")):
         compiled[path.parent.parent.name].append(path)
-    found: dict[str, tuple[str, list[Path]]] = {}
+    catalogues: dict[str, tuple[str, list[Path]]] = {}
     for folder in sorted(root.glob("conf/locale/*/LC_MESSAGES")):
         locale = folder.parent.name
         key = canonical(locale.replace("_", "-"))
-        if key != "eng" and (key not in found or len(locale) < len(found[key][0])):
-            found[key] = (locale, compiled[locale])
-    return {key: paths for key, (_, paths) in found.items()}
+        if key != "eng" and (key not in catalogues or len(locale) < len(catalogues[key][0])):
+            catalogues[key] = (locale, compiled[locale])
+    return {key: paths for key, (_, paths) in catalogues.items()}

@@ -1,4 +1,4 @@
-"""In-domain parallel text: the names of the emoji that the task's `parallel` part holds, without their labels."""
+"""In-domain parallel text: the names of the emoji in the task's `parallel` part, without their labels."""
 
 from distxfer.data._emoji import LANGUAGES, load_emoji
 from distxfer.data._examples import About, Data, Example, Pair, ParallelText
@@ -14,18 +14,18 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the corpus has."""
+    """Return the languages of the corpus."""
     return tuple(LANGUAGES)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return the names in the `parallel` part to train on, those in the `test` part to measure alignment on."""
+    """Return the names in the `parallel` part for training, and those in the `test` part for measuring alignment."""
 
     def pairs(part: str, target: str) -> tuple[Pair, ...]:
         return tuple(
-            Pair(Example(one.id, source, one.names[source]), Example(one.id, target, one.names[target]))
-            for one in load_emoji()
-            if one.part == part
+            Pair(Example(emoji.id, source, emoji.names[source]), Example(emoji.id, target, emoji.names[target]))
+            for emoji in load_emoji()
+            if emoji.part == part
         )
 
     targets = tuple(target for target in targets if target in LANGUAGES)

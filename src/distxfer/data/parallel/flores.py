@@ -3,7 +3,7 @@
 from collections import Counter
 
 from distxfer.data._examples import About, Data, Example, Pair, ParallelText
-from distxfer.data._hub import Copy, copy_of, said_of
+from distxfer.data._hub import Copy, copy_of, left_out_notes
 from distxfer.data.tasks import flores
 from distxfer.data.tasks.flores import DATASET
 
@@ -22,12 +22,12 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the corpus has."""
+    """Return the languages of the corpus."""
     return flores.languages(data)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return the sentences of dev to train on, those of devtest held out; a target without the latter has none there."""
+    """Return the sentences of dev for training, those of devtest held out (none for a target without devtest)."""
     targets = tuple(target for target in targets if target in DATASET.codes and target != source)
     parts = [(split, language) for split in DATASET.splits for language in (source, *targets)]
     copy = copy_of(DATASET, data, parts, "parallel", pinned=False)
@@ -39,29 +39,33 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         raise copy.missing("dev", lacks, "parallel")
 
     def pairs(split: str) -> dict[str, tuple[Pair, ...]]:
-        own = sentences[split, source]
-        found = {target: sentences[split, target] for target in targets if sentences[split, target]}
-        for target, those in found.items():
-            left_out[target] += len(own.keys() ^ those.keys())
+        source_sentences = sentences[split, source]
+        target_sentences = {target: sentences[split, target] for target in targets if sentences[split, target]}
+        for target, sentences_of_target in target_sentences.items():
+            left_out[target] += len(source_sentences.keys() ^ sentences_of_target.keys())
         return {
-            target: tuple(Pair(own[key], one) for key, one in those.items() if key in own)
-            for target, those in found.items()
+            target: tuple(
+                Pair(source_sentences[key], sentence)
+                for key, sentence in sentences_of_target.items()
+                if key in source_sentences
+            )
+            for target, sentences_of_target in target_sentences.items()
         }
 
     train, held_out = pairs("dev"), pairs("test")
-    notes = (*copy.notes, *said_of(data.name, _LEFT_OUT, left_out))
+    notes = (*copy.notes, *left_out_notes(data.name, _LEFT_OUT, left_out))
     return ParallelText(
         data.name, train, held_out, notes, {(language, _LEFT_OUT): n for language, n in left_out.items()}
     )
 
 
 def _sentences(copy: Copy, split: str, language: str, left_out: Counter[str]) -> dict[str, Example]:
-    """Return id -> sentence, the first of each id, and count the others."""
-    found: dict[str, Example] = {}
+    """Return id -> the first sentence with that id, and count the others."""
+    sentences: dict[str, Example] = {}
     for row in copy.rows(split, language):
-        one = flores.read(row)
-        if isinstance(one, str) or one.id in found:
+        sentence = flores.read(row)
+        if isinstance(sentence, str) or sentence.id in sentences:
             left_out[language] += 1
         else:
-            found[one.id] = one
-    return found
+            sentences[sentence.id] = sentence
+    return sentences

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from distxfer.data._examples import About, Data, Example, Pair, ParallelText, held_out
-from distxfer.data._hub import Copy, Dataset, by_key, copy_of, said_of
+from distxfer.data._hub import Copy, Dataset, by_key, copy_of, left_out_notes
 from distxfer.data._rows import Stored
 from distxfer.data.tasks.tatoeba import SOURCE, needs_english
 
-# Parquet, {code}/{split}-00000-of-00001, both codes of a pair in alphabetical order; the commit that mteb pins. Left out is
-# `nb`, which is one language here with `no`.
+# Parquet, {code}/{split}-00000-of-00001, both codes of a pair in alphabetical order; the commit that mteb pins. Without
+# `nb`, which is the same language as `no` here.
 _CODES = by_key(
     "af am an ar as az be bg bn br bs ca cs cy da de dz el eo es et eu fa fi fr fy ga gd gl gu ha he hi hr hu hy id ig is it "
     "ja ka kk km kn ko ku ky li lt lv mg mk ml mn mr ms mt my ne nl nn no oc or pa pl ps pt ro ru rw se sh si sk sl sq sr sv "
@@ -40,15 +40,15 @@ _SCHEMA = pa.schema([("number", pa.int32()), ("source", pa.string()), ("target",
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the corpus has, English among them."""
+    """Return the languages of the corpus, including English."""
     return (SOURCE, *DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
-    """Return the pairs of `train` to train on, read from the disk as they are asked for, and those of `test` held out.
+    """Return the pairs of `train`, read lazily from disk, and those of `test` as held out.
 
-    Of a language without `test`, a fixed fifth by hash of its ids is held out. Pairs with a blank side, or with twice the
-    same one, are left out.
+    For a language without `test`, a fixed fifth by hash of its ids is held out. Pairs with a blank side or two equal sides
+    are left out.
     """
     needs_english(data, source, "parallel")
     targets = tuple(target for target in targets if target in DATASET.codes)
@@ -65,25 +65,27 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         if not held[target]:
             held[target] = tuple(pair for pair in train[target] if held_out(pair.source.id))
             train[target] = tuple(pair for pair in train[target] if not held_out(pair.source.id))
-    notes = (*copy.notes, *said_of(data.name, _LEFT_OUT, left_out))
+    notes = (*copy.notes, *left_out_notes(data.name, _LEFT_OUT, left_out))
     return ParallelText(data.name, train, held, notes, {(language, _LEFT_OUT): n for language, n in left_out.items()})
 
 
 def _pairs(copy: Copy, split: str, target: str, left_out: Counter[str]) -> Sequence[Pair]:
     def rows() -> Iterator[tuple[int, str, str]]:
         for row in copy.rows(split, target):
-            both = row.value("translation")
+            translation = row.value("translation")
             codes = ("en", _CODES[target])
-            if not isinstance(both, dict) or not all(isinstance(both.get(code, 0), str | None) for code in codes):
-                raise row.wrong(both, "translation", f"a table of two texts, `en` and `{_CODES[target]}`")
-            source, other = ((both[code] or "").strip() for code in codes)
-            if source and other and source != other:
-                yield row.number, source, other
+            if not isinstance(translation, dict) or not all(
+                isinstance(translation.get(code, 0), str | None) for code in codes
+            ):
+                raise row.invalid(translation, "translation", f"a table of two texts, `en` and `{_CODES[target]}`")
+            source_text, target_text = ((translation[code] or "").strip() for code in codes)
+            if source_text and target_text and source_text != target_text:
+                yield row.number, source_text, target_text
             else:
                 left_out[target] += 1
 
-    def pair(number: int, source: str, other: str) -> Pair:
+    def pair(number: int, source_text: str, target_text: str) -> Pair:
         key = f"{split}-{number}"
-        return Pair(Example(key, SOURCE, source), Example(key, target, other))
+        return Pair(Example(key, SOURCE, source_text), Example(key, target, target_text))
 
     return Stored(rows(), _SCHEMA, pair)

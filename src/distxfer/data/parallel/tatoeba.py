@@ -3,7 +3,7 @@
 from collections import Counter
 
 from distxfer.data._examples import About, Data, ParallelText, held_out
-from distxfer.data._hub import copy_of, said_of
+from distxfer.data._hub import copy_of, left_out_notes
 from distxfer.data.tasks import tatoeba
 from distxfer.data.tasks.tatoeba import DATASET
 
@@ -21,7 +21,7 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the corpus has, English among them."""
+    """Return the languages of the corpus, including English."""
     return tatoeba.languages(data)
 
 
@@ -31,13 +31,17 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     targets = tuple(target for target in targets if target in DATASET.codes)
     copy = copy_of(DATASET, data, [("test", target) for target in targets], "parallel", pinned=False)
     left_out: Counter[str] = Counter()
-    found = {target: tatoeba.pairs(copy, target, "parallel", left_out) for target in targets}
+    pairs = {target: tatoeba.pairs(copy, target, "parallel", left_out) for target in targets}
     return ParallelText(
         data.name,
         train={
-            target: tuple(pair for pair in those if not held_out(pair.source.id)) for target, those in found.items()
+            target: tuple(pair for pair in language_pairs if not held_out(pair.source.id))
+            for target, language_pairs in pairs.items()
         },
-        held_out={target: tuple(pair for pair in those if held_out(pair.source.id)) for target, those in found.items()},
-        notes=(*copy.notes, *said_of(data.name, tatoeba.BLANK, left_out)),
+        held_out={
+            target: tuple(pair for pair in language_pairs if held_out(pair.source.id))
+            for target, language_pairs in pairs.items()
+        },
+        notes=(*copy.notes, *left_out_notes(data.name, tatoeba.BLANK, left_out)),
         left_out={(language, tatoeba.BLANK): n for language, n in left_out.items()},
     )

@@ -1,4 +1,4 @@
-"""The task `americasnli`: that of `xnli`, tested in languages of the Americas and trained in English or Spanish."""
+"""The task `americasnli`: `xnli`, tested in languages of the Americas and trained in English or Spanish."""
 
 from dataclasses import replace
 
@@ -6,8 +6,8 @@ from distxfer.data._examples import About, Data, Task
 from distxfer.data._hub import Dataset, by_key, hub_task
 from distxfer.data.tasks import xnli
 
-# {code}/{split}-00000-of-00001.parquet since the commit aa38975, whose full hash is not known here. Two more languages,
-# `nah` and `oto`, have codes of families, Nahuatl and Otomi, and so no place among typological distances.
+# {code}/{split}-00000-of-00001.parquet since the commit aa38975, whose full hash is unknown. Two more languages, `nah` and
+# `oto`, have codes of families (Nahuatl, Otomi), which have no typological distances.
 DATASET = Dataset(
     "nala-cub/americas_nli",
     "",
@@ -30,10 +30,10 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has, those of training first."""
+    """Return the languages of the task, those of the training data first."""
     return (*_XNLI.codes, *DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task; English and Spanish are those of XNLI, in test, too."""
+    """Return the task; English and Spanish are from XNLI, including their test parts."""
     return hub_task(data, (DATASET, _XNLI), xnli.READ, source, targets, target_labels=target_labels, labels=xnli.LABELS)

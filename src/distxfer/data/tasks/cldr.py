@@ -1,4 +1,4 @@
-"""The task `cldr`: the task `emoji` in all languages of Unicode CLDR, from a file that the user has."""
+"""The task `cldr`: the task `emoji` in all languages of Unicode CLDR, from the user's copy of CLDR."""
 
 from distxfer.data._cldr import languages_of, locales_of, notes
 from distxfer.data._emoji import load_emoji
@@ -16,32 +16,32 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages that have at least 1,000 names, and those of the locales that `pattern` names."""
+    """Return the languages with at least 1,000 names, and those of the locales that `pattern` names."""
     return languages_of(data)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task, of the emoji of the task `emoji` in the same parts; each language has those that it has a text for.
+    """Return the task: the emoji of the task `emoji` in the same parts, as far as a language has texts for them.
 
-    Raises InputError without a file, and for a language that has no text for any emoji to be tested.
+    Raises InputError without a file, and for a language without a text for any test emoji.
     """
     emoji, locales = load_emoji(), locales_of(data, "task", (source, *targets))
-    labels = tuple(sorted({one.category for one in emoji}))
+    labels = tuple(sorted({entry.category for entry in emoji}))
 
     def part(name: str, language: str, *, labelled: bool = True) -> tuple[Example, ...]:
         texts = locales[language].texts
         return tuple(
-            Example(one.id, language, texts[one.id], label=labels.index(one.category) if labelled else None)
-            for one in emoji
-            if one.part == name and one.id in texts
+            Example(entry.id, language, texts[entry.id], label=labels.index(entry.category) if labelled else None)
+            for entry in emoji
+            if entry.part == name and entry.id in texts
         )
 
     test = {language: part("test", language) for language in locales}
     for language, examples in test.items():
         if not examples:
             raise InputError(
-                f"The locale `{locales[language].name}` of `{data.folder}` has no text for any emoji to be tested, so"
-                f" `{language}` cannot be scored. Leave it out of `pattern`."
+                f"The locale `{locales[language].name}` of `{data.folder}` has no text for any test emoji, so `{language}`"
+                " cannot be scored. Remove it from `pattern`."
             )
     return Task(
         name=data.name,

@@ -13,20 +13,20 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(LANGUAGES)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task: labels for training in the source alone (or in all), the same emoji for testing in every language."""
+    """Return the task: training labels in the source only (or in all languages), the same test emoji in every language."""
     emoji = load_emoji()
-    labels = tuple(sorted({one.category for one in emoji}))
+    labels = tuple(sorted({entry.category for entry in emoji}))
 
     def part(name: str, language: str, *, labelled: bool = True) -> tuple[Example, ...]:
         return tuple(
-            Example(one.id, language, one.names[language], label=labels.index(one.category) if labelled else None)
-            for one in emoji
-            if one.part == name
+            Example(entry.id, language, entry.names[language], label=labels.index(entry.category) if labelled else None)
+            for entry in emoji
+            if entry.part == name
         )
 
     return Task(

@@ -1,10 +1,10 @@
 """The task `flores`: find the translation of a sentence, between any two languages of FLORES+."""
 
 from distxfer.data._examples import About, Data, Example, Task
-from distxfer.data._hub import Dataset, Row, by_key, hub_task
+from distxfer.data._hub import Dataset, HubRow, by_key, hub_task
 
-# Version 4.6: JSON lines, {split}/{code}.jsonl; the commit that public code pins. Of a language
-# that it has in two varieties, one is here.
+# Version 4.6: JSON lines, {split}/{code}.jsonl; the commit that public code pins. Of two varieties of a language, one is
+# listed.
 DATASET = Dataset(
     "openlanguagedata/flores_plus",
     "5fec6c13f9e5a4db2f745d4ec0d7c9721ddc4f06",
@@ -49,7 +49,7 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has; a few of them have no test part."""
+    """Return the languages of the task; a few have no test part."""
     return tuple(DATASET.codes)
 
 
@@ -58,7 +58,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     return hub_task(data, (DATASET,), read, source, targets, target_labels=target_labels, kind=ABOUT.kind)
 
 
-def read(row: Row) -> Example | str:
-    """Return the sentence of a row."""
+def read(row: HubRow) -> Example | str:
+    """Return the sentence of a row, or the reason to leave it out."""
     text = row.text("text").strip()
     return Example(row.key("id"), row.language, text) if text else "no text"

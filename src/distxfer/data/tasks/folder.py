@@ -1,4 +1,4 @@
-"""A task of your own: files of rows, one for each language and split, of any kind of task."""
+"""A task of your own: one file of rows per language and split, for any task type."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from distxfer.data._checks import Prints, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
+from distxfer.data._checks import RowHashes, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
 from distxfer.data._examples import SPLITS, About, Data, Example, Issue, Task
-from distxfer.data._forms import FORMS, OWN_NAMES, PLAIN, Classed, Form, Labels, Row
+from distxfer.data._forms import FORMAT_COLUMNS, FORMS, PLAIN, Classed, Form, LabelSet, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
 from distxfer.data._legends import Card, Legend, read_card
 from distxfer.data._rows import Stored
@@ -20,78 +20,83 @@ ABOUT = About(
     keys=("kind", "pattern", "columns"),
 )
 _KIND = "classification"
-_LABELLED = ("label", "tags")  # the fields that are of a label set
-_COMPANIONS = ("{}_text", "{}_name", "{}s_text")  # columns with the name of a label that stands beside it as a number
+_LABELLED = ("label", "tags")  # fields with labels from a label set
+_COMPANIONS = ("{}_text", "{}_name", "{}s_text")  # names of columns with the names of numeric labels
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows of one file, and what the checks need to know of them; `codes` are the labels that it has."""
+    """The rows of one file, and what the checks need; `codes` are the numbers of its labels."""
 
     examples: Stored[Example]
-    prints: Prints
+    prints: RowHashes
     codes: frozenset[int]
     left_out: Mapping[str, int]
     placeholders: Mapping[str, int]
-    words: int  # of tagged texts
-    names: Legend  # of labels that the file has as numbers
+    words: int  # in tagged texts
+    names: Legend  # of numeric labels
     companions: Mapping[
         str, Mapping[str, str]
     ]  # column -> name in it -> the number beside it, where names have one each
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages that have a test in the folder; raises InputError where none has."""
-    lies = layout(data)
-    if not lies.languages:
+    """Return the languages with a test file in the folder; raises InputError if there is none."""
+    files = layout(data)
+    if not files.languages:
         raise InputError(
-            f"`{lies.folder}` has no test in any language; expected files such as `{lies.path('eng', 'test')}`, or .csv, .tsv,"
-            f" .parquet, .conllu, .conll.{' '.join(['', *lies.notes])}"
+            f"`{files.folder}` has no test file in any language; expected files such as `{files.path('eng', 'test')}`, or .csv,"
+            f" .tsv, .parquet, .conllu, .conll.{' '.join(['', *files.notes])}"
         )
-    return lies.languages
+    return files.languages
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task in a folder; the label set is that of the source's training rows.
 
-    Nothing is left out but what a format has and a task has not, such as the ranges of words of CoNLL-U; `notes` count
-    it, and say which texts are there twice or stand in training and test, and which labels are never tested.
+    Only parts of a format that a task cannot represent are left out, such as the ranges of words of CoNLL-U. `notes`
+    count these, and report repeated texts, texts in both training and test, and labels that are never tested.
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    kind, lies = data.kind or _KIND, layout(data)
+    kind, files = data.kind or _KIND, layout(data)
     form = _form(data, kind)
-    labels = Labels()
+    labels = LabelSet()
     parts: dict[tuple[str, str], _Part] = {}
-    train = lies.path(source, "train")
-    wanted = [(source, "train"), *((one, split) for one in (source, *targets) for split in (*SPLITS, UNLABELLED))]
-    keys = [key for key in dict.fromkeys(wanted) if key in lies.paths]
+    train = files.path(source, "train")
+    required = [
+        (source, "train"),
+        *((language, split) for language in (source, *targets) for split in (*SPLITS, UNLABELLED)),
+    ]
+    keys = [key for key in dict.fromkeys(required) if key in files.paths]
     keys = [key for key in keys if key[1] != "train" or key[0] == source or target_labels]
-    card = read_card(lies.folder)
-    tables = {key: _table(lies.paths[key], key[0], card) for key in keys}
+    card = read_card(files.folder)
+    tables = {key: _table(files.paths[key], key[0], card) for key in keys}
     if form.classed:
         _read_labels(tables, form, data.columns)
-    if (source, "train") in lies.paths:
-        parts[source, "train"] = _part(tables[source, "train"], source, form, labels, data.columns, lies)
+    if (source, "train") in files.paths:
+        parts[source, "train"] = _part(tables[source, "train"], source, form, labels, data.columns, files)
         if not len(parts[source, "train"].examples):
-            raise InputError(f"`{train}` has no rows, but the source `{source}` trains on them. Put rows into it.")
+            raise InputError(f"`{train}` has no rows, but is the training data of the source `{source}`. Add rows.")
         if form.classed:
-            labels.settle(Table(train), kind)
+            labels.freeze(Table(train), kind)
     elif form.labelled:
         raise InputError(f"`{train}` does not exist, but the source `{source}` needs labelled text to train on.")
     for language in (source, *targets):
         for split in (*SPLITS, UNLABELLED):
             part = (language, split)
             if part in tables and part not in parts:
-                of = PLAIN if split == UNLABELLED else form
-                parts[part] = _part(tables[part], language, of, labels, data.columns, lies)
+                part_form = PLAIN if split == UNLABELLED else form
+                parts[part] = _part(tables[part], language, part_form, labels, data.columns, files)
         if not (test := parts.get((language, "test"))) or not len(test.examples):
-            raise InputError(f"`{lies.path(language, 'test')}` is missing or empty, but `{language}` is to be scored.")
-    _same_numbers(parts, lies, form, data.columns)
+            raise InputError(
+                f"`{files.path(language, 'test')}` is missing or empty, but is needed to score `{language}`."
+            )
+    _same_numbers(parts, files, form, data.columns)
     notes = (
-        *lies.notes,
+        *files.notes,
         *(card.notes if card else ()),
-        *_card_notes(tables, card, form, data.columns, lies),
+        *_card_notes(tables, card, form, data.columns, files),
         *_notes(parts, source, form, labels),
     )
     return Task(
@@ -110,13 +115,13 @@ def _table(path: Path, language: str, card: Card | None) -> Table:
 
 
 def _label_column(path: Path, form: Form, columns: Mapping[str, str]) -> str:
-    """Return the column with the labels of a file of this kind; "" for a kind without a label set."""
+    """Return the label column of a file; "" for a task type without a label set."""
     field = next((field for field in _LABELLED if form.classed and field in form.fields), "")
-    return {**OWN_NAMES.get(path.suffix, {}), **columns}.get(field, field)
+    return {**FORMAT_COLUMNS.get(path.suffix, {}), **columns}.get(field, field)
 
 
 def _read_labels(tables: Mapping[tuple[str, str], Table], form: Form, columns: Mapping[str, str]) -> None:
-    """Decide how the labels of all files are read, by their names or numbers in the dataset card."""
+    """Set for all files how their labels are read: as names or as numbers of the dataset card."""
     by_column: dict[str, list[Table]] = {}
     for (_, split), table in tables.items():
         if split != UNLABELLED:
@@ -126,42 +131,44 @@ def _read_labels(tables: Mapping[tuple[str, str], Table], form: Form, columns: M
 
 
 def _card_notes(
-    tables: Mapping[tuple[str, str], Table], card: Card | None, form: Form, columns: Mapping[str, str], lies: Layout
+    tables: Mapping[tuple[str, str], Table], card: Card | None, form: Form, columns: Mapping[str, str], files: Layout
 ) -> Iterator[str]:
-    """Yield which files take the names of their labels from another language's configuration of the card."""
+    """Yield a note for each file that takes its label names from another language's configuration of the card."""
     for (language, split), table in tables.items():
         column = _label_column(table.path, form, columns)
         legend = card.names(language, table.path).get(column) if card else None
-        # A schema's own names replace those of the card while the file is read.
+        # Names in a Parquet schema replace those of the card while the file is read.
         used = legend and split != UNLABELLED and table.names[column] is legend
-        if card and used and (note := card.note(language, table.path, lies.name(table.path))):
+        if card and used and (note := card.note(language, table.path, files.name(table.path))):
             yield note
 
 
 def _form(data: Data, kind: str) -> Form:
-    """Return how the rows of a kind of task are read, once the recipe's `columns` are seen to fit."""
+    """Return how the rows of a task type are read, after checking the recipe's `columns`."""
     if kind not in FORMS:
         raise InputError(
-            f"`task.kind` is `{kind}`, which no files of your own can be.{did_you_mean(kind, FORMS)} Choose from:"
+            f"`task.kind` is `{kind}`, which your own files cannot have.{did_you_mean(kind, FORMS)} Choose from:"
             f" {', '.join(FORMS)}."
         )
     form = FORMS[kind]
     for name in data.columns:
         if name not in form.fields:
             raise InputError(
-                f"`task.columns` names `{name}`, which is no field of the kind `{kind}`."
+                f"`task.columns` has `{name}`, which is not a field of the kind `{kind}`."
                 f"{did_you_mean(name, form.fields)} Fields: {', '.join(form.fields)}."
             )
     return form
 
 
 def _of(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequence[Example]]:
-    return {language: part.examples for (language, one), part in parts.items() if one == split}
+    return {language: part.examples for (language, part_split), part in parts.items() if part_split == split}
 
 
-def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapping[str, str], lies: Layout) -> _Part:
-    """Return the rows of a file; raises InputError where two have one id."""
-    columns = {**OWN_NAMES.get(table.path.suffix, {}), **columns}
+def _part(
+    table: Table, language: str, form: Form, labels: LabelSet, columns: Mapping[str, str], files: Layout
+) -> _Part:
+    """Return the rows of a file; raises InputError for a repeated id."""
+    columns = {**FORMAT_COLUMNS.get(table.path.suffix, {}), **columns}
     table = replace(table, fields={columns.get(name, name) for name in form.fields})
     label_column = _label_column(table.path, form, columns)
     companions: dict[str, dict[str, str] | None] = {
@@ -170,7 +177,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
     if label_column in table.names or not isinstance(form, Classed):
         companions.clear()
     table = replace(table, fields={*table.fields, *companions})
-    prints = Prints(lies.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
+    prints = RowHashes(files.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
     codes: set[int] = set()
     words = 0
     own_ids = False
@@ -183,7 +190,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
                 own_ids = row.has("id")
             key = row.name(row.value("id"), "id") if own_ids else _no_id(row, place)
             text, pair = form.texts(row)
-            row.whole(key, text, pair)
+            row.check_encodable(key, text, pair)
             label = form.label(row, labels)
             if form.classed:
                 codes.update(form.codes(label))
@@ -193,7 +200,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
             yield key, text, pair, label
 
     def example(key: str, text: str, pair: str | None, label: object) -> Example:
-        return Example(key, language, text, pair, form.made(label, labels))
+        return Example(key, language, text, pair, form.restore(label, labels))
 
     schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", form.type)])
     examples = Stored(rows(), schema, example)
@@ -203,10 +210,8 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
         (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), {}
     )
     if not examples and table.left_out:
-        counts = ", ".join(counted(count, what) for what, count in sorted(table.left_out.items()))
-        raise InputError(
-            f"`{table.path}` has nothing to read but what is left out: {counts}. Give a file with its text."
-        )
+        counts = ", ".join(counted(count, reason) for reason, count in sorted(table.left_out.items()))
+        raise InputError(f"`{table.path}` has no usable rows; left out: {counts}. Give a file with its text.")
     return _Part(
         examples,
         prints,
@@ -222,7 +227,7 @@ def _part(table: Table, language: str, form: Form, labels: Labels, columns: Mapp
 def _number_names(
     companions: dict[str, dict[str, str] | None], record: Mapping[str, object], label_column: str
 ) -> None:
-    """Add the number of a row's label to the name in each companion column; None for one that is no such column."""
+    """Record the number of a row's label by its name in each companion column; None for a column without such names."""
     for companion, numbers in companions.items():
         name = record.get(companion)
         if numbers is None or not name:
@@ -233,11 +238,13 @@ def _number_names(
             companions[companion] = None
 
 
-def _same_numbers(parts: Mapping[tuple[str, str], _Part], lies: Layout, form: Form, columns: Mapping[str, str]) -> None:
-    """Raise InputError where a name in a companion of the label column has one number in a file and another in the next."""
+def _same_numbers(
+    parts: Mapping[tuple[str, str], _Part], files: Layout, form: Form, columns: Mapping[str, str]
+) -> None:
+    """Raise InputError if a name in a companion of the label column has different numbers in two files."""
     seen: dict[tuple[str, str], tuple[str, Path]] = {}
     for key, part in parts.items():
-        path = lies.paths[key]
+        path = files.paths[key]
         for companion, numbers in part.companions.items():
             for name, number in numbers.items():
                 first, where = seen.setdefault((companion, name), (number, path))
@@ -250,26 +257,26 @@ def _same_numbers(parts: Mapping[tuple[str, str], _Part], lies: Layout, form: Fo
 
 
 def _no_id(row: Row, place: int) -> str:
-    """Return the number of a row as its id, in a file whose first row has none."""
+    """Return the number of a row as its id, in a file without ids."""
     if row.has("id"):
         raise InputError(
             f"`{row.place}` has the {row.column('id')} `{row.value('id')}`, but the first row of the file has none. Give"
-            " every row one, or none."
+            " an id to all rows or to none."
         )
     return str(place)
 
 
-def _no_repeated_id(table: Table, examples: Stored[Example], prints: Prints) -> None:
+def _no_repeated_id(table: Table, examples: Stored[Example], prints: RowHashes) -> None:
     for again, first in zip(*repeats(prints.ids), strict=True):
-        key = examples.row(int(again))[0]  # the labels have no names yet
+        key = examples.row(int(again))[0]  # not `examples[again]`: the label set is not frozen yet
         if key == examples.row(int(first))[0]:
             raise InputError(
-                f"`{table.place(prints.numbers[again])}` repeats the id `{key}`. Give each example of a file an id of its own."
+                f"`{table.place(prints.numbers[again])}` repeats the id `{key}`. Give each example of a file a distinct id."
             )
 
 
-def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labels: Labels) -> Iterator[str]:
-    """Yield what users are to know of the files that were read."""
+def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labels: LabelSet) -> Iterator[str]:
+    """Yield notes for the user on the files that were read."""
     read = [
         (part.prints, "training " if split == "train" else "")
         for (_, split), part in parts.items()
@@ -279,37 +286,39 @@ def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labe
     first = next((part for part in parts.values() if part.names), None)
     for part in parts.values():
         if first and part.names and part.names != first.names:
-            yield f"`{part.prints.name}` numbers its labels unlike `{first.prints.name}`; both are read by name."
+            yield f"`{part.prints.name}` numbers its labels differently from `{first.prints.name}`; both are read by name."
     for part in parts.values():
-        for what, count in sorted(part.left_out.items()):
-            yield f"`{part.prints.name}`: {counted(count, what)} left out."
-        for what, count in sorted(part.placeholders.items()):
-            yield f"`{part.prints.name}`: {counted(count, what)}."
+        for reason, count in sorted(part.left_out.items()):
+            yield f"`{part.prints.name}`: {counted(count, reason)} left out."
+        for reason, count in sorted(part.placeholders.items()):
+            yield f"`{part.prints.name}`: {counted(count, reason)}."
         yield from repeated_texts(part.prints)
     yield from overlaps([part.prints for part in scored.values()], read)
     for (language, split), part in scored.items():
         if form.classed and split == "test":
-            there = {labels.names[labels.index(code)] for code in part.codes}
+            present = {labels.names[labels.index(code)] for code in part.codes}
             train = parts[source, "train"].prints.name
-            yield from missing_labels(part.prints.name, there, labels.names, train)
+            yield from missing_labels(part.prints.name, present, labels.names, train)
         if not form.labelled and language != source:
             yield from _unpaired(part.prints, scored.get((source, split)))
 
 
 def _issues(parts: Mapping[tuple[str, str], _Part]) -> Iterator[Issue]:
-    """Yield the counts of what a format has and a task has not, of so many lines, and of placeholders, of so many words."""
+    """Yield the issues of all files: what was left out, of all lines, and placeholders, of all words."""
     for (language, split), part in parts.items():
         lines = part.words + sum(part.left_out.values())
-        yield from (Issue(language, split, what, count, lines) for what, count in sorted(part.left_out.items()))
+        yield from (Issue(language, split, reason, count, lines) for reason, count in sorted(part.left_out.items()))
         yield from (
-            Issue(language, split, what, count, part.words) for what, count in sorted(part.placeholders.items())
+            Issue(language, split, reason, count, part.words) for reason, count in sorted(part.placeholders.items())
         )
 
 
-def _unpaired(target: Prints, source: _Part | None) -> Iterator[str]:
-    """Yield a note where texts are to be found again by their ids in another language, and have no counterpart there."""
-    for one, other in ((target, source.prints), (source.prints, target)) if source else ():
-        alone = unknown_ids(one, other)
+def _unpaired(target: RowHashes, source: _Part | None) -> Iterator[str]:
+    """Yield a note for each side of a retrieval task with ids that the other side lacks."""
+    for prints, counterpart in ((target, source.prints), (source.prints, target)) if source else ():
+        alone = unknown_ids(prints, counterpart)
         if len(alone):
-            there = f"{len(alone)} of the {len(one.ids)} ids"
-            yield f"`{one.name}` has {there} alone, without their like in `{other.name}` (first: {one.where(alone[0])})."
+            yield (
+                f"`{prints.name}` has {len(alone)} of its {len(prints.ids)} ids alone: they are not in `{counterpart.name}`"
+                f" (first: {prints.where(alone[0])})."
+            )

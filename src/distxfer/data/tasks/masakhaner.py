@@ -1,11 +1,11 @@
 """The task `masakhaner`: names of persons, organisations and places, and dates, in news in 20 languages of Africa."""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, by_key, hub_task, tags
+from distxfer.data._hub import Dataset, by_key, hub_task, tag_reader
 
 LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-DATE", "I-DATE")
-# The repository itself holds a loading script, which today's libraries refuse; the hub keeps a Parquet copy on its branch
-# refs/convert/parquet, of which this is a commit; its newest one has the second layout.
+# The repository holds a loading script, which current libraries refuse. This is a commit of the hub's Parquet copy on
+# the branch refs/convert/parquet; its newest commit has the second layout.
 DATASET = Dataset(
     "masakhane/masakhaner2",
     "b2eaecec98a258d1d60714a11d476243e049c89f",
@@ -26,7 +26,7 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has: no English, so the source is one of them."""
+    """Return the languages of the task; without English, so the source is one of them."""
     return tuple(DATASET.codes)
 
 
@@ -35,7 +35,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     return hub_task(
         data,
         (DATASET,),
-        tags(LABELS, "tokens", "ner_tags"),
+        tag_reader(LABELS, "tokens", "ner_tags"),
         source,
         targets,
         target_labels=target_labels,

@@ -1,9 +1,9 @@
 """The task `massive`: the intent of something said to a voice assistant."""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, by_key, classes, hub_task
+from distxfer.data._hub import Dataset, by_key, class_reader, hub_task
 
-# Of the 60, one is not in dev and another not in test.
+# Of the 60 intents, one is missing in dev and another in test.
 _LABELS = """
     alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute audio_volume_other audio_volume_up
     calendar_query calendar_remove calendar_set cooking_query cooking_recipe datetime_convert datetime_query
@@ -39,13 +39,13 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task; the same sentences, localised, with the same ids, in every language."""
-    read = classes(LABELS, "text", label="label", key="id")
+    read = class_reader(LABELS, "text", label="label", key="id")
     return hub_task(
         data, (DATASET,), read, source, targets, target_labels=target_labels, labels=LABELS, unlabelled=True
     )

@@ -1,7 +1,7 @@
 """The task `pawsx`: do two sentences, which share nearly all their words, say the same?"""
 
 from distxfer.data._examples import About, Data, Example, Task
-from distxfer.data._hub import Dataset, Row, by_key, classes, hub_task
+from distxfer.data._hub import Dataset, HubRow, by_key, class_reader, hub_task
 
 LABELS = ("different", "paraphrase")  # 0 and 1 on the hub
 _NONE = "NS"  # what stands where a sentence of dev or test was not translated
@@ -22,20 +22,20 @@ ABOUT = About(
     revision=DATASET.revision,
     keys=("folder", "revision"),
 )
-_read = classes(LABELS, "sentence1", "sentence2", key="id")
+_read = class_reader(LABELS, "sentence1", "sentence2", key="id")
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task; dev and test are human translations, training is machine's; what was not translated is left out."""
+    """Return the task; dev and test are translated by humans, train by machine; untranslated pairs are left out."""
     return hub_task(data, (DATASET,), _translated, source, targets, target_labels=target_labels, labels=LABELS)
 
 
-def _translated(row: Row) -> Example | str:
+def _translated(row: HubRow) -> Example | str:
     if _NONE in (row.text("sentence1").strip(), row.text("sentence2").strip()):
         return f"`{_NONE}` in the place of a sentence"
     return _read(row)

@@ -1,7 +1,7 @@
 """The task `sib200`: the topic of a sentence of FLORES-200, in all of its languages."""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, by_key, classes, hub_task
+from distxfer.data._hub import Dataset, by_key, class_reader, hub_task
 
 LABELS = ("entertainment", "geography", "health", "politics", "science/technology", "sports", "travel")
 # {split}/{code}.parquet since the commit "dev->validation", which mteb pins. The languages of FLORES-200, and N'Ko.
@@ -44,13 +44,13 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task; the same sentences, with the same ids, in every language."""
-    read = classes(LABELS, "text", label="category", key="index_id")
+    read = class_reader(LABELS, "text", label="category", key="index_id")
     return hub_task(
         data, (DATASET,), read, source, targets, target_labels=target_labels, labels=LABELS, unlabelled=True
     )

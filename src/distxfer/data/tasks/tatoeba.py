@@ -3,11 +3,11 @@
 from collections import Counter
 
 from distxfer.data._examples import About, Data, Example, Issue, Pair, Task
-from distxfer.data._hub import Copy, Dataset, Row, by_key, copy_of, said_of
+from distxfer.data._hub import Copy, Dataset, HubRow, by_key, copy_of, left_out_notes
 from distxfer.errors import InputError
 
-# JSON lines, a file a language in test/, `sentence1` in it and `sentence2` in English; the commit "fast loading", which mteb
-# pins. Left out: `ber`, a family, Berber; `kzj`, now one with `dtp`.
+# JSON lines, one file per language in test/, with `sentence1` in that language and `sentence2` in English; the commit "fast
+# loading", which mteb pins. Without `ber`, a family (Berber), and `kzj`, now merged into `dtp`.
 DATASET = Dataset(
     "mteb/tatoeba-bitext-mining",
     "69e8f12da6e31d59addadda9a9c8a2e601a0e282",
@@ -37,29 +37,29 @@ BLANK = "pairs with a blank side"
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has, English among them."""
+    """Return the languages of the task, including English."""
     return (SOURCE, *DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task: a target's sentences have the ids of their translations, which are among all those of the source.
+    """Return the task; target sentences have the ids of their translations, which are among all source sentences.
 
-    Each language has an English side of its own, so an id says of which it is.
+    Each language has an English side of its own, so ids begin with the language.
     """
     needs_english(data, source, "task")
     copy = copy_of(DATASET, data, [("test", target) for target in targets], "task", pinned=False)
     left_out: Counter[str] = Counter()
     sides = {target: pairs(copy, target, "task", left_out) for target in targets}
-    test = {target: tuple(pair.target for pair in those) for target, those in sides.items()}
-    english = tuple(pair.source for those in sides.values() for pair in those)
+    test = {target: tuple(pair.target for pair in language_pairs) for target, language_pairs in sides.items()}
+    english = tuple(pair.source for language_pairs in sides.values() for pair in language_pairs)
     splits = {"train": {}, "test": {source: english, **test}}
-    notes = (*copy.notes, *said_of(data.name, BLANK, left_out))
+    notes = (*copy.notes, *left_out_notes(data.name, BLANK, left_out))
     issues = (Issue(key, "test", BLANK, n, n + len(test[key])) for key, n in left_out.items() if n)
     return Task(data.name, (), splits, kind=ABOUT.kind, notes=notes, issues=tuple(issues))
 
 
 def needs_english(data: Data, source: str, section: str) -> None:
-    """Raise InputError where the source is not English, which all other languages are paired with."""
+    """Raise InputError if the source is not English, with which all other languages are paired."""
     if source != SOURCE:
         raise InputError(
             f"`{data.name}` pairs every language with English, so the source `{source}` has no translations in it."
@@ -68,16 +68,16 @@ def needs_english(data: Data, source: str, section: str) -> None:
 
 
 def pairs(copy: Copy, target: str, section: str, left_out: Counter[str]) -> tuple[Pair, ...]:
-    """Return the pairs of a language, and count those with a blank side; raises InputError where there is none."""
-    every = [_pair(row, target) for row in copy.rows("test", target)]
-    found = tuple(one for one in every if one.source.text and one.target.text)
-    if not found:
+    """Return the complete pairs of a language, and count those with a blank side; raises InputError if none is complete."""
+    pairs = [_pair(row, target) for row in copy.rows("test", target)]
+    complete = tuple(pair for pair in pairs if pair.source.text and pair.target.text)
+    if not complete:
         raise copy.missing("test", target, section)
-    left_out[target] += len(every) - len(found)
-    return found
+    left_out[target] += len(pairs) - len(complete)
+    return complete
 
 
-def _pair(row: Row, target: str) -> Pair:
+def _pair(row: HubRow, target: str) -> Pair:
     key = f"{DATASET.codes[target]}-{row.number}"
     return Pair(
         Example(key, SOURCE, row.text("sentence2").strip()), Example(key, target, row.text("sentence1").strip())

@@ -1,7 +1,7 @@
-"""The task `udpos`: the parts of speech of Universal Dependencies 2.5, as XTREME has them."""
+"""The task `udpos`: the parts of speech of Universal Dependencies 2.5, as in XTREME."""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, hub_task, tags
+from distxfer.data._hub import Dataset, hub_task, tag_reader
 
 _LABELS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X"
 LABELS = tuple(_LABELS.split())
@@ -31,16 +31,16 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task; each language has sentences of its own, and Tagalog, Thai and Yoruba have test ones alone."""
+    """Return the task; sentences differ between languages, and Tagalog, Thai and Yoruba have only a test part."""
     return hub_task(
         data,
         (DATASET,),
-        tags(LABELS, "tokens", "pos_tags"),
+        tag_reader(LABELS, "tokens", "pos_tags"),
         source,
         targets,
         target_labels=target_labels,

@@ -1,12 +1,12 @@
 """The task `wikiann`: names of persons, organisations and places in sentences of Wikipedia, tagged by its links."""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, by_key, hub_task, tags
+from distxfer.data._hub import Dataset, by_key, hub_task, tag_reader
 
 LABELS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 # Parquet, {code}/{split}-00000-of-00001; the commit that public code pins. The codes are Wikipedia's, some of which mean
-# another language elsewhere (`als` is Alemannic). Left out are a second form of one that is here: `be-x-old`, `map-bms`
-# (Javanese of Banyumas) and `simple` (English).
+# other languages elsewhere (`als` is Alemannic). Second forms of a listed language are left out: `be-x-old`, `map-bms`
+# (Banyumasan Javanese) and `simple` (English).
 DATASET = Dataset(
     "unimelb-nlp/wikiann",
     "f0a3be6dc5564c0cc4150bb660144800a1f539d4",
@@ -42,7 +42,7 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
@@ -51,7 +51,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     return hub_task(
         data,
         (DATASET,),
-        tags(LABELS, "tokens", "ner_tags"),
+        tag_reader(LABELS, "tokens", "ner_tags"),
         source,
         targets,
         target_labels=target_labels,

@@ -1,7 +1,7 @@
 """The task `xnli`: does the first sentence entail the second, contradict it, or neither?"""
 
 from distxfer.data._examples import About, Data, Task
-from distxfer.data._hub import Dataset, by_key, classes, hub_task
+from distxfer.data._hub import Dataset, by_key, class_reader, hub_task
 
 LABELS = ("entailment", "neutral", "contradiction")
 # Parquet, {code}/{split}-00000-of-00001; the commit that public code pins.
@@ -11,7 +11,7 @@ DATASET = Dataset(
     ("{code}/{split}-*.parquet",),
     by_key("ar bg de el en es fr hi ru sw th tr ur vi zh"),
 )
-READ = classes(LABELS, "premise", "hypothesis")
+READ = class_reader(LABELS, "premise", "hypothesis")
 ABOUT = About(
     "natural language inference: entailment, neutral or contradiction, of two sentences",
     needs="hub",
@@ -25,10 +25,10 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
-    """Return the task; dev and test are human translations of the same pairs, with the same ids, training is machine's."""
+    """Return the task; dev and test are human translations of the same pairs with the same ids, train is machine-translated."""
     return hub_task(data, (DATASET,), READ, source, targets, target_labels=target_labels, labels=LABELS)

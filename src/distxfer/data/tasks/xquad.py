@@ -1,9 +1,9 @@
-"""The task `xquad`: which words of a text answer a question? Trained on SQuAD, tested on translations of its dev part."""
+"""The task `xquad`: which span of a text answers a question? Trained on SQuAD, tested on translations of its dev part."""
 
 from dataclasses import replace
 
 from distxfer.data._examples import About, Data, Issue, Task
-from distxfer.data._hub import Dataset, answers, by_key, hub_task
+from distxfer.data._hub import Dataset, by_key, hub_task, read_answers
 from distxfer.errors import counted
 
 # Parquet, xquad.{code}/validation-00000-of-00001; the commit that mteb pins.
@@ -37,25 +37,27 @@ ABOUT = About(
 
 
 def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages the task has."""
+    """Return the languages of the task."""
     return tuple(DATASET.codes)
 
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task; the same questions, with the same ids, in every language.
 
-    Dev is that of SQuAD without the texts that XQuAD tests on: settings chosen there have not seen the test.
+    Dev is that of SQuAD without the texts of XQuAD, so that settings chosen on dev have not seen test texts.
     """
-    task = hub_task(data, (DATASET, _SQUAD), answers, source, targets, target_labels=target_labels, kind=ABOUT.kind)
+    task = hub_task(
+        data, (DATASET, _SQUAD), read_answers, source, targets, target_labels=target_labels, kind=ABOUT.kind
+    )
     dev, test = task.examples("dev", source), task.examples("test", source)
-    ids = {one.id for those in task.splits["test"].values() for one in those}
-    # By ids as well: a blank more or less in a copy of a text must not hide that it is tested on.
-    tested = {one.text_pair for one in test} | {one.text_pair for one in dev if one.id in ids}
-    kept = tuple(one for one in dev if one.text_pair not in tested)
-    questions = counted(len(dev) - len(kept), "questions")
+    ids = {example.id for examples in task.splits["test"].values() for example in examples}
+    # Also by id, since copies of a text may differ in white space.
+    tested = {example.text_pair for example in test} | {example.text_pair for example in dev if example.id in ids}
+    unseen = tuple(example for example in dev if example.text_pair not in tested)
+    questions = counted(len(dev) - len(unseen), "questions")
     note = f"`{data.name}`: {questions} left out of dev, which the test asks too, or on the same text."
-    splits = {**task.splits, "dev": {source: kept} if kept else {}}
-    if len(kept) == len(dev):
+    splits = {**task.splits, "dev": {source: unseen} if unseen else {}}
+    if len(unseen) == len(dev):
         return replace(task, splits=splits)
-    issue = Issue(source, "dev", "test questions, or on their texts", len(dev) - len(kept), len(dev))
+    issue = Issue(source, "dev", "test questions, or on their texts", len(dev) - len(unseen), len(dev))
     return replace(task, splits=splits, notes=(*task.notes, note), issues=(*task.issues, issue))
