@@ -192,8 +192,8 @@ def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradic
     monkeypatch.setattr("distxfer.config.recipe.family_of", lambda model: None)
     words = [f"model={folder}", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
     assert message(validate, load_recipe("plain", words)) == (
-        "`model.pooling` = `mean` is a default (_defaults.toml), and the encoder reads from left to right, so that only the last"
-        " token has read the whole text. Set `model.pooling=last`, or `model.pooling=mean` to keep it anyway."
+        "`model.pooling` = `mean` is a default (_defaults.toml), and the encoder reads from left to right, so only the last"
+        " token has seen the whole text. Set `model.pooling=last`, or `model.pooling=mean` to keep it anyway."
     )
     validate(load_recipe("plain", [*words, "model.pooling=mean"]))
     validate(load_recipe("plain", [*words, "model.pooling=last"]))

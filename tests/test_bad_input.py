@@ -86,7 +86,7 @@ SETTINGS = [
     ("task.source=ang", "The task `{task}` has no data for the language `ang`. Did you mean `eng`? It has: deu, eng, jpn."),
     ("task.targets=deu,fra", "The task `{task}` has no data for the language `fra`. It has: deu, eng, jpn."),
     ("task.targets=deu,ger", "`task.targets` has the language `deu` twice (deu, ger). Name it once."),
-    ("task.targets=jpn,en", "`eng` is both `task.source` and one of `task.targets`. Take it out of one of them."),
+    ("task.targets=jpn,en", "`eng` is both `task.source` and one of `task.targets`. Remove it from one of them."),
     ("task.targets=", "`task.targets` is empty. Name at least one of: deu, eng, jpn."),
     ("task=emojy", f"The task `emojy` is neither built in ({', '.join(task_names())}) nor a folder. Did you mean `emoji`?"),
     ("parallel=djagno", f"The parallel text `djagno` is neither built in ({', '.join(parallel_names())}) nor a folder. Did you"
@@ -127,7 +127,7 @@ INTERVENTIONS = [
      "`intervention.align`: Distance `genetc` is not known. Did you mean `genetic`?"),
     ("dist_align", ["intervention.align.layers=3", "parallel="],
      "The intervention `align` needs parallel text, and `parallel.name` is empty. Set `parallel.name` to a folder of your own,"
-     f" or to one of: {', '.join(parallel_names())} (`parallel.folder`: where a copy of its files lies)."),
+     f" or to one of: {', '.join(parallel_names())} (with `parallel.folder` for a local copy of its files)."),
     ("dist_align", ["intervention.align.layers=3", "parallel=auto"],
      "The intervention `align` needs parallel text, and `parallel.name` is `auto`: the task `"),
     ("dist_align", ["intervention.align.layers=3", "parallel=one"],
@@ -170,7 +170,7 @@ def test_a_task_folder_that_does_not_hold_a_task(refused, task_folder):
     Path("task/eng/train.jsonl").unlink()
     assert refused("task=task").startswith("`task/eng/train.jsonl` does not exist")
     Path("empty").mkdir()
-    assert refused("task=empty").startswith("`empty` has no test in any language; expected files such as ")
+    assert refused("task=empty").startswith("`empty` has no test file in any language; expected files such as ")
 
 
 def configuration(model_type: str):
@@ -265,7 +265,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(cli, tiny_settin
     assert message.startswith("Error: The result folder `results/plain/")
     assert "cannot be written: " in message
     assert "File too large" in message
-    assert message.endswith("what was written before is kept, and the same command goes on from there.")
+    assert message.endswith("files written before are kept, and the same command resumes from them.")
     assert not list(Path().rglob("result.json"))
     done = cli(*words)
     assert done.exit_code == 0

@@ -91,6 +91,6 @@ def test_publish_builds_anew_what_is_damaged_and_says_so(tmp_path):
             notices = []
             _cache.publish(target, build, notice=notices.append)
             assert (target / name).read_bytes() == content
-            assert notices == [f"`{target}` in the cache is damaged, and is made anew."]
+            assert notices == [f"`{target}` in the cache is damaged and is built again."]
     (target / "more").touch()
     assert not _cache.is_whole(target)

@@ -187,7 +187,7 @@ def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp
     card = card_of(result)
     assert rows_of(card)["eng"][4] == "1 by definition"
     assert re.match(r"0\.\d{3} \[|1\.000 \[", rows_of(card)["deu"][4])
-    assert "its score is 1 by definition and says nothing" in card
+    assert "its score is 1 by definition." in card
     assert [one.dataset_config for one in ModelCard(card).data.eval_results] == ["deu"]
     assert re.search(r"- Of the data: \d+ of the 12 test texts in `deu` of the task `task` occur in the training", card)
     assert str(tmp_path) not in card

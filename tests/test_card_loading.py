@@ -33,7 +33,7 @@ def test_the_lines_load_the_model(folder, output, adapters, tmp_path, monkeypatc
     expected = encoder.outputs(tokens)
     if output == "text":
         assert meaning(encoder, labels).endswith(
-            "The model says it of each token; of a text, take the mean over its tokens."
+            "The model gives scores per token; for a text, take the mean over its tokens."
         )
         mask = tokens["attention_mask"].unsqueeze(-1)
         found = (found * mask).sum(dim=1) / mask.sum(dim=1)

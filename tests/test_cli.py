@@ -369,7 +369,7 @@ def test_a_run_that_is_done_is_not_run_again(cli, trained, tiny_settings):
     before = contents(folder)
     again = cli("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
     assert (again.exit_code, again.stdout) == (0, done.stdout)
-    assert again.stderr == f"This run is done already: {folder}. Use `--again` to do it anew.\n"
+    assert again.stderr == f"This run is done already: {folder}. Use `--again` to repeat it.\n"
     assert contents(folder) == before
 
 
@@ -435,8 +435,8 @@ def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, traine
     shown = cli("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
     assert shown.exit_code == 0
     assert shown.stderr.splitlines() == [
-        f"Another process is at work on this run ({folder}); waiting for it to finish.",
-        f"This run is done already: {folder}. Use `--again` to do it anew.",
+        f"Another process is working on this run ({folder}); waiting for it to finish.",
+        f"This run is done already: {folder}. Use `--again` to repeat it.",
     ]
 
 

@@ -59,15 +59,12 @@ def flipped(path: Path, positions: int = FLIPS):
 def damaged_message(path: Path) -> str:
     return (
         f"`{path}` is not what the run wrote: its SHA-256 differs from the one in `result.json`. The file was damaged or"
-        " changed; copy it anew from an intact place, or run the recipe again with `--again`."
+        f" changed; restore it from an intact copy, or run the recipe again with `--again`."
     )
 
 
 def missing_message(path: Path) -> str:
-    return (
-        f"`{path}` is missing, and the run wrote it. Copy it anew from an intact place, or run the recipe again with"
-        " `--again`."
-    )
+    return f"`{path}` is missing, but the run wrote it. Restore it from an intact copy, or run the recipe again with `--again`."
 
 
 # Damage
@@ -146,8 +143,8 @@ def test_a_log_and_a_model_may_be_removed(run, recipe, tmp_path):
     notices = []
     assert train(recipe, tmp_path, notice=notices.append).folder == run
     assert notices == [
-        f"This run is done already: {run}. Use `--again` to do it anew.",
-        "Its model has been removed. `--again` trains it anew.",
+        f"This run is done already: {run}. Use `--again` to repeat it.",
+        "Its model has been removed. `--again` trains it again.",
     ]
     assert message(model_folder, str(run / "model")) == (
         f"The model `{run / 'model'}` does not exist: it was removed from its run. Train the run anew with `--again`, or give"
@@ -319,7 +316,7 @@ def test_again_keeps_the_old_result_until_the_new_one_is_whole(run, recipe, tmp_
     notices = []
     train(recipe, tmp_path, notice=notices.append)
     assert notices == [
-        f"This run is done already: {run}. Use `--again` to do it anew.",
+        f"This run is done already: {run}. Use `--again` to repeat it.",
         f"A repeat was started in {_again.work_folder(run)}; `--again` continues it.",
     ]
     steps = []

@@ -118,7 +118,7 @@ def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder,
     ]  # fmt: skip
     answer = cli("validate", *words)
     assert answer.exit_code == 0, answer.output
-    assert f"{SIGN} It decides the weights of these languages in `intervention.align.weighting`." in answer.stderr
+    assert f"{SIGN} It determines the weights of these languages in `intervention.align.weighting`." in answer.stderr
     uniform = cli("validate", *words, "intervention.align.weighting=uniform", "intervention.align.distance=")
     assert SIGN in uniform.stderr.splitlines()
     trained = cli("train", *words, "diagnostics.gradients=0", "diagnostics.states=0")

@@ -48,8 +48,8 @@ def test_equal_texts_have_no_drift_to_hold(recipe, tmp_path):
     assert 0 < len(empty) == sum("term/drift" not in entry for entry in entries) < len(entries) == 8
     assert result.data["empty"] == {"drift": {"micro_batches": len(empty), "steps": len(empty), "of": 8}}
     assert (
-        f"The term `drift` counted nothing in {len(empty)} micro-batches, in {len(empty)} of its 8 steps: they held too little"
-        " for it, such as fewer than 16 different texts for CKA."
+        f"The term `drift` counted nothing in {len(empty)} micro-batches, in {len(empty)} of its 8 steps: they were too"
+        f" small for it, such as with fewer than 16 different texts for CKA."
     ) in notices
 
 
@@ -115,6 +115,6 @@ def test_measuring_few_texts_is_done_and_told(recipe, tmp_path):
     result = train(made, tmp_path / "results", notice=notices.append)
     assert result.data["empty"] == {}
     assert (
-        "The test has fewer than 16 different texts in `eng` (15), `deu` (15). Drift there (1 - CKA) is a poor estimate: at 4"
-        " texts CKA is biased by half."
+        "The test part has fewer than 16 different texts in `eng` (15), `deu` (15), so drift (1 - CKA) is a poor estimate"
+        " there: at 4 texts CKA is biased by half."
     ) in notices

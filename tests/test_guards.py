@@ -197,7 +197,7 @@ def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_setti
 def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
     """As when a distributed sampler pads the last batch with repeats."""
     monkeypatch.setattr(Processes, "shard", lambda self, items: [*items, *items[:1]])
-    with pytest.raises(RunError, match=r"\d+ texts were encoded where \d+ were asked for, each once"):
+    with pytest.raises(RunError, match=r"\d+ texts were encoded, but \d+ were expected, each once"):
         measurements.snapshot(*_snapshot_arguments(tmp_path, tiny_settings))
 
 

@@ -251,10 +251,10 @@ def test_retrieval_has_nothing_to_train_on_but_pairs(settings, tmp_path):
         return message(lambda: train(load_recipe("dist_align", words), tmp_path))
 
     assert told("phase.finetune.task=true").endswith(
-        "is of the kind `retrieval`, which has no labels to train on. Say `phase.finetune.task=false`, and let interventions"
-        " train the encoder."
+        "is of the kind `retrieval`, which has no labels to train on. Set `phase.finetune.task=false`, so that only"
+        " interventions train the encoder."
     )
-    assert told("task.shots=3").endswith("`task.shots` = `3` has no effect. Leave it out.")
+    assert told("task.shots=3").endswith("`task.shots` = `3` has no effect. Remove it.")
     assert not list(tmp_path.iterdir())
 
 

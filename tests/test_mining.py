@@ -86,7 +86,7 @@ def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings,
     settings = ["intervention.align.layers=3", "parallel.mined=true"]
     recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
     said = message(lambda: train(recipe, tmp_path))
-    assert said.startswith("`parallel.mined` needs unlabelled text of `eng`, and the task has 0 of it.")
+    assert said.startswith("`parallel.mined` needs unlabelled text in `eng`, but the task has 0 of it.")
 
 
 def test_too_few_mined_pairs_ask_for_more_text_or_for_parallel_text(tmp_path, tiny_settings, unlabelled_task):

@@ -202,8 +202,8 @@ def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(
         " here. Add some, as `recipe=lora` does, or leave it at float32."
     )
     assert message(run, tiny_settings, tmp_path, "lora", "model.frozen_weights=bf16") == (
-        "`model.frozen_weights` is `bf16`, but the forward passes are in float32, for which the weights would be too coarse."
-        " Set `model.precision=bf16`, or leave it at float32."
+        "`model.frozen_weights` is `bf16`, which is too coarse for forward passes in float32. Set `model.precision=bf16`, or"
+        " `model.frozen_weights=float32`."
     )
 
 

@@ -120,8 +120,8 @@ def test_again_into_the_same_repository(run, hub):
 def test_a_public_repository_is_not_taken_for_a_private_one(run, hub):
     push(publication(run, NAME, private=False))
     assert message(push, publication(run, NAME)) == (
-        f"The repository `{NAME}` is there and public, and nothing was pushed. Say `--public` if all may see it, or choose"
-        " another name."
+        f"The repository `{NAME}` exists and is public, so nothing was pushed. Pushing to a public repository requires"
+        f" `--public`; or choose another name."
     )
     assert len(hub.commits) == 1
 
@@ -131,7 +131,7 @@ def test_files_that_would_be_loaded_with_the_model_are_not_left_beside_it(run, h
     hub.files[NAME] |= {"notes.md": b"", "adapter_config.json": b"{}"}
     found = message(push, publication(run, NAME))
     assert found.startswith(
-        f"The repository `{NAME}` has `adapter_config.json`, which this run would be mixed up with;"
+        f"The repository `{NAME}` has `adapter_config.json`, which conflicts with the files of this run;"
     )
     del hub.files[NAME]["adapter_config.json"]
     push(publication(run, NAME))
@@ -148,16 +148,16 @@ def test_the_warnings(cli, run):
     (run / "model" / "README.md").write_text(CARD.replace("license: mit", "tags: []"), encoding="utf-8")
     (run / "model" / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     assert publication(run, NAME).warnings == (
-        "The run collapsed: its source score is that of a model that has learned nothing.",
+        "The run collapsed: it has learned nothing, judging by its source score.",
         "The licence of the base model is unknown, so the card states none. Add `license:` to it if you know it.",
-        "The model is an adapter on `org/base`, which whoever loads it needs, too.",
-        "The code was changed since its last commit (`git_dirty`): others cannot make this run again.",
-        "`result.json` shows paths of this machine: `/mnt/somebody/task`.",
+        "The model is an adapter on `org/base`, which users need, too.",
+        "The code had uncommitted changes (`git_dirty`): others cannot reproduce this run.",
+        "`result.json` contains paths of this machine: `/mnt/somebody/task`.",
         UNVERIFIED,
     )
     assert "Warning: The run collapsed" in cli("publish", str(run), "--to", NAME).stderr
     (run / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(run)}))
-    assert any("a folder of this machine: nobody else can load it" in one for one in publication(run, NAME).warnings)
+    assert any("a folder on this machine: nobody else can load it" in one for one in publication(run, NAME).warnings)
     (run / "model" / "README.md").unlink()
     assert any("no card with metadata" in one for one in publication(run, NAME).warnings)
 
@@ -166,7 +166,7 @@ def test_a_model_whose_files_are_damaged_is_refused(run):
     config = run / "model" / "adapter_config.json"
     for content in ("{", "[]"):
         config.write_text(content)
-        assert message(publication, run, NAME).startswith(f"`{config}` is no configuration of an adapter: ")
+        assert message(publication, run, NAME).startswith(f"`{config}` is not an adapter configuration: ")
     config.unlink()
     (run / "model" / "README.md").write_bytes(b"---\n\xff\n")
     assert message(publication, run, NAME).startswith(f"`{run / 'model' / 'README.md'}` is not UTF-8 text")
@@ -179,7 +179,7 @@ def test_a_repository_that_changes_after_it_was_looked_at_is_not_pushed_to(run, 
 
 @pytest.mark.parametrize("name", ["plain", "a/b/c", "me/", "me/a--b", "me/a b", "", "me/x.git"])
 def test_a_name_that_is_none_is_refused(run, name):
-    assert message(publication, run, name).startswith(f"`{name}` is no name of a repository: ")
+    assert message(publication, run, name).startswith(f"`{name}` is not a valid repository name: ")
 
 
 def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
@@ -192,8 +192,8 @@ def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
     (tmp_path / "aside").rename(run / "measurements.parquet")
     shutil.rmtree(run / "model")
     assert message(publication, run, NAME) == (
-        f"The run `{run}` has no `model/`: it was removed, as of the runs that distxfer ships its scores of. Train it anew"
-        " with `distxfer train ... --again`."
+        f"The run `{run}` has no `model/`: it was removed, as in the committed runs of the studies. Train it again with"
+        f" `distxfer train ... --again`."
     )
     (run / "result.json").unlink()
     assert "is not finished" in message(publication, run, NAME)
@@ -213,8 +213,8 @@ def test_nobody_logged_in(run, hub, monkeypatch, tmp_path):
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert message(push, publication(run, NAME)) == (
-        "No token of the Hugging Face hub is known here. Log in with `hf auth login`, or set `HF_TOKEN`, to one that may"
-        f" write to `{NAME}`."
+        "There is no token for the Hugging Face hub. Log in with `hf auth login`, or set `HF_TOKEN`, with a token that may"
+        " write to `{NAME}`."
     )
     assert not hub.asked
 
@@ -239,7 +239,7 @@ def test_a_hub_that_fails_has_nothing_or_all(cli, run, hub, path):
     hub.fails[path] = (500, "Internal error")
     done = cli("publish", str(run), "--to", NAME, "--push")
     assert done.exit_code == 1
-    assert "The hub failed: 500, Internal error. A push is one commit, of which no part is there alone" in done.stderr
+    assert "The hub failed: 500, Internal error. A push is one commit, so nothing was pushed partially" in done.stderr
     assert not hub.commits
     hub.fails.clear()
     assert cli("publish", str(run), "--to", NAME, "--push").exit_code == 0

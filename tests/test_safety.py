@@ -232,7 +232,7 @@ def test_publish_follows_no_link(tmp_path, tiny, name):
         secret.mkdir() if name == "model/more" else secret.write_text("{}")
     path.symlink_to(secret)
     assert message(publication, run, "me/model") == (
-        f"`{path}` is a link to `{secret}`, and no file of the run. Remove the link, or put a copy of the file in its place."
+        f"`{path}` is a link to `{secret}`, not a file of the run. Remove the link, or replace it with a copy of the file."
     )
 
 

@@ -1,4 +1,4 @@
-"""Where what is computed once is kept, and how it gets there whole or not at all."""
+"""The cache folder, and atomic creation of folders in it."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from platformdirs import user_cache_path
 from distxfer._durable import atomic_folder, file_digests
 from distxfer.errors import InputError
 
-_MANIFEST = "manifest.json"  # in each folder of the cache: the SHA-256 of every other file, by its path
+_MANIFEST = "manifest.json"  # in each folder of the cache: path -> SHA-256 of every other file
 _log = logging.getLogger("distxfer")
 
 
@@ -28,26 +28,24 @@ def publish(
     serves: Callable[[Path], bool] = lambda folder: True,
     notice: Callable[[str], None] = _log.warning,
 ) -> Path:
-    """Return the folder `target`, built first unless it is there as it was written, and `serves`.
+    """Return the folder `target`, building it first unless it exists, is intact and passes `serves`.
 
-    `build` fills an empty folder beside `target`, which then takes its place: nobody ever sees half a folder. One process
-    builds at a time; the others wait, look again, and find it done. What an interrupted process left is removed. `notice`
-    is told of a folder that is damaged, and built anew.
+    `build` fills an empty folder, which then atomically becomes `target`. One process builds at a time; others wait and
+    find the result. Leftovers of an interrupted process are removed. `notice` is called with a message about a damaged
+    folder, which is built again.
 
-    Raises:
-        InputError: if the cache cannot be written. Any `OSError` of `build` counts as that: it turns those that are not
-            about the cache into errors of its own.
-
+    Raises InputError if the cache cannot be written. Any `OSError` of `build` counts as that, so `build` converts errors
+    with other causes itself.
     """
     if is_whole(target) and serves(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f"{target.name}.lock")):
-            whole = is_whole(target)
-            if not whole and target.exists():
-                notice(f"`{target}` in the cache is damaged, and is made anew.")
-            if not (whole and serves(target)):
+            intact = is_whole(target)
+            if not intact and target.exists():
+                notice(f"`{target}` in the cache is damaged and is built again.")
+            if not (intact and serves(target)):
                 with atomic_folder(target) as fresh:
                     build(fresh)
                     manifest = json.dumps({"files": _digests(fresh)}, indent=2)
@@ -62,7 +60,7 @@ def publish(
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder of the cache is there and holds what was written, file by file; reads all of it, once."""
+    """Return whether a folder of the cache exists and every file matches its digest."""
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         return bool(manifest["files"] == _digests(folder))

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and that are what was written: atomic writes, and digests that are checked."""
+"""Atomic writes of files and folders, and digests that detect damaged files."""
 
 import ctypes
 import errno
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import pyarrow
 
 RESULT = "result.json"
-_DIGESTS = "digests"  # its key for relative path -> SHA-256; that of the file itself stands under its own name
-_DEPTH = 3  # levels below a run's folder at which its files lie, at most: model/adapter_2/adapter_model.safetensors
-_SETTLED = 2.0  # seconds after which a change of a file surely changes its modification time
+_DIGESTS = "digests"  # key of relative path -> SHA-256; the digest of `result.json` itself is under its own name
+_DEPTH = 3  # maximum depth of a run's files: model/adapter_2/adapter_model.safetensors
+_SETTLED = 2.0  # seconds after which another change of a file is certain to change its modification time
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
-_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # by file systems that cannot do it
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # from file systems without this operation
 _Value = TypeVar("_Value")
 _Key = tuple[str, int, int]  # path, time of modification, size
 _hashed: dict[_Key, str] = {}
@@ -32,12 +32,12 @@ _listed: dict[_Key, dict[str, str]] = {}  # the digests in a `result.json`
 
 
 class Damaged(InputError):
-    """A file of a finished run is not what the run wrote: nothing may go on as if the file were not there."""
+    """A file of a finished run is not what the run wrote. Never to be treated like a missing file."""
 
 
 @contextmanager
 def atomic_file(path: Path, suffix: str = "part") -> Iterator[Path]:
-    """Yield where to write what shall stand in `path`: afterwards it does, on the disk, or, after an error, nothing changed.
+    """Yield a temporary path that replaces `path` on exit, synced to disk; after an error, `path` is unchanged.
 
     Two processes that write the same path at once need different suffixes.
     """
@@ -53,9 +53,9 @@ def atomic_file(path: Path, suffix: str = "part") -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `folder` that takes its place afterwards, on the disk, or, after an error, never was.
+    """Yield an empty folder that replaces `folder` on exit, synced to disk; after an error, it is removed.
 
-    One process at a time may do this; what a killed one has left beside is removed.
+    Only one process at a time may do this; leftovers of a killed process are removed.
     """
     aside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
@@ -68,9 +68,9 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def put_folder(fresh: Path, folder: Path) -> None:
-    """Let `fresh` take the place of `folder`; what stood there before, if anything, then stands in `fresh`.
+    """Exchange `fresh` and `folder`, or rename `fresh` if there is no `folder`.
 
-    In one step on Linux: whenever the process is killed, one of the two is whole in its place.
+    On Linux this is one atomic step: a kill at any moment leaves a complete folder in place.
     """
     for path in (*fresh.rglob("*"), fresh):
         if not path.is_symlink():
@@ -83,7 +83,7 @@ def put_folder(fresh: Path, folder: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Let two folders of one file system take each other's place."""
+    """Exchange two folders of one file system."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is not None:
         if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
@@ -98,7 +98,7 @@ def _exchange(first: Path, second: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Flush a file's content, or a folder's entries, to disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -107,7 +107,7 @@ def sync(path: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal; computed once for a process, path, size and time of modification."""
+    """Return the SHA-256 of a file in hexadecimal, cached per process by path, size and modification time."""
     return _once(_hashed, path, _hash)
 
 
@@ -117,13 +117,13 @@ def _hash(path: Path) -> str:
 
 
 def _once(cache: dict[_Key, _Value], path: Path, read: Callable[[Path], _Value]) -> _Value:
-    """Return what `read` makes of a file, from `cache` unless the file has changed since."""
+    """Return `read(path)`, from `cache` unless the file has changed since."""
     stat = path.stat()
     key = (str(path.absolute()), stat.st_mtime_ns, stat.st_size)
     if key in cache:
         return cache[key]
     value = read(path)
-    if abs(time.time() - stat.st_mtime) >= _SETTLED:  # else another change might leave the same time
+    if abs(time.time() - stat.st_mtime) >= _SETTLED:  # otherwise another change might leave the same modification time
         cache[key] = value
     return value
 
@@ -134,15 +134,15 @@ def file_digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
 
 def sealed(data: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
-    """Return the content of a `result.json` with `digests` of the run's other files, and of this content itself."""
-    provenance = {**data["provenance"], _DIGESTS: "SHA-256"}  # so that it shows where `digests` is missing
+    """Return the content of a `result.json` with `digests` of the run's other files and of the content itself."""
+    provenance = {**data["provenance"], _DIGESTS: "SHA-256"}  # so that a removed `digests` is noticed
     plain = json.loads(json.dumps({**data, "provenance": provenance, _DIGESTS: digests}, allow_nan=False))
     plain[_DIGESTS][RESULT] = _content_digest(plain)
     return dict(plain)
 
 
 def check_sealed(path: Path, data: Mapping[str, Any]) -> None:
-    """Raise Damaged where the content of a `result.json` is not what the run wrote; without digests, nobody can tell."""
+    """Raise Damaged if the content of a `result.json` is not what the run wrote; without digests, it is not checked."""
     digests, provenance = data.get(_DIGESTS), data.get("provenance")
     if digests is None and not (isinstance(provenance, dict) and _DIGESTS in provenance):
         return
@@ -151,15 +151,15 @@ def check_sealed(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _content_digest(data: Mapping[str, Any]) -> str:
-    others = {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
-    content = json.dumps({**data, _DIGESTS: others}, sort_keys=True)
+    digests = {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
+    content = json.dumps({**data, _DIGESTS: digests}, sort_keys=True)
     return sha256(content.encode()).hexdigest()
 
 
 def check_file(path: Path) -> Path:
-    """Return `path`, unless it is a file of a finished run and not what the run wrote: then raise Damaged.
+    """Return `path`; raise Damaged if it is a file of a finished run and not what the run wrote.
 
-    A file of no run, or of one without digests, cannot be checked.
+    Files outside of runs, and of runs without digests, are not checked.
     """
     for run, digests in _digests_above(path):
         name = path.absolute().relative_to(run).as_posix()
@@ -169,7 +169,7 @@ def check_file(path: Path) -> Path:
 
 
 def check_folder(folder: Path) -> Path:
-    """Return `folder`, unless it is one of a finished run and a file in it is missing or not what the run wrote."""
+    """Return `folder`; raise Damaged if it is in a finished run and a file in it is missing or not what the run wrote."""
     for run, digests in _digests_above(folder):
         for path, digest in ((run / name, digest) for name, digest in digests.items()):
             if path.is_relative_to(folder.absolute()):
@@ -181,9 +181,9 @@ def check_folder(folder: Path) -> Path:
 
 
 def check_run(run: Path, digests: Mapping[str, str]) -> None:
-    """Raise Damaged where a file of a finished run is not what the run wrote, or a table of it is missing.
+    """Raise Damaged if a file of a finished run is not what the run wrote, or a table is missing.
 
-    A log, or a model as a whole, may have been removed to save space.
+    The log, or the whole model, may have been removed to save space.
     """
     for path in run.rglob("*"):
         if path.is_file():
@@ -196,7 +196,7 @@ def check_run(run: Path, digests: Mapping[str, str]) -> None:
 
 
 def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the folder of the finished run that a path lies in, with the run's digests; nothing where it lies in none."""
+    """Yield the folder of the finished run that contains a path, with the run's digests; nothing outside of runs."""
     for run in [*path.absolute().parents][:_DEPTH]:
         if not (run / RESULT).is_file():
             continue
@@ -207,11 +207,11 @@ def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 
 def _digests_in(path: Path) -> dict[str, str]:
-    """Return the digests that a `result.json` has of the other files; none where it has none, or cannot be read."""
+    """Return the digests of the other files in a `result.json`; empty if it has none, or cannot be read."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}  # not a result that can be read, which is said where results are read
+        return {}  # unreadable results are reported where results are read
     if not isinstance(data, dict) or data.get(_DIGESTS) is None:
         return {}
     check_sealed(path, data)
@@ -220,21 +220,21 @@ def _digests_in(path: Path) -> dict[str, str]:
 
 def _missing(path: Path) -> Damaged:
     return Damaged(
-        f"`{path}` is missing, and the run wrote it. Copy it anew from an intact place, or run the recipe again with `--again`."
+        f"`{path}` is missing, but the run wrote it. Restore it from an intact copy, or run the recipe again with `--again`."
     )
 
 
 def _damaged(path: Path) -> Damaged:
     return Damaged(
         f"`{path}` is not what the run wrote: its SHA-256 differs from the one in `{RESULT}`. The file was damaged or changed;"
-        " copy it anew from an intact place, or run the recipe again with `--again`."
+        " restore it from an intact copy, or run the recipe again with `--again`."
     )
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Table":
-    """Return a run's table, or those `columns` that it has; checks the checksums, and the digest where the run has one.
+    """Return a run's table, or those of `columns` that it has, after checking its checksums and its digest.
 
-    Raises Damaged for a file that is not what the run wrote, OSError or ArrowException for one that cannot be read.
+    Raises Damaged for a file that is not what the run wrote, OSError or ArrowException for an unreadable one.
     """
     from pyarrow import parquet
 
@@ -245,10 +245,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> "pyarrow.Tab
 
 
 def write_table(table: "pyarrow.Table", path: Path) -> None:
-    """Write a table as Parquet with checksums, whole or not at all.
+    """Write a table atomically as Parquet with checksums.
 
-    Only columns that are dictionaries are encoded as such: zstd makes less of ids and floats that are, since their codes are
-    not aligned to bytes.
+    Only dictionary columns are dictionary-encoded, since zstd compresses dictionary codes of ids and floats, which are not
+    byte-aligned, worse than the values.
     """
     import pyarrow
     from pyarrow import parquet

@@ -1,4 +1,4 @@
-"""Values of recipes that are given in more than one form: a list as words with commas between them, no path as nothing."""
+"""Validators for recipe values that have two forms: lists as comma-separated text, a missing path as empty text."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -8,11 +8,11 @@ from pydantic import BeforeValidator
 
 
 def comma_separated(*words: str) -> Callable[[object], object]:
-    """Return a validator that splits a text at its commas, unless it is one of `words`, which then stays as it is."""
-    kept: Collection[str] = frozenset(words)
+    """Return a validator that splits a text at its commas, unless it is one of `words`."""
+    exceptions: Collection[str] = frozenset(words)
 
     def split(value: object) -> object:
-        if isinstance(value, str) and value not in kept:
+        if isinstance(value, str) and value not in exceptions:
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
@@ -23,5 +23,5 @@ def _none_if_empty(value: object) -> object:
     return None if value == "" else value
 
 
-# A file or folder that a recipe may name; the empty text, which TOML has in place of nothing, is none.
+# An optional file or folder in a recipe. TOML has no null, so an empty text means None.
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]

@@ -1,22 +1,23 @@
-"""Text in Markdown: what a name or a label holds is shown as it is, and never read as markup or HTML."""
+"""Escapes text for Markdown, so that names and labels are shown literally and never read as markup or HTML."""
 
 import re
 
-# A code span, by CommonMark: between two runs of equally many backticks.
+# A code span of CommonMark: between two runs of equally many backticks.
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
-# What begins or ends markup: an underscore within a word, a bracket around an interval and a `<` before a number do not.
+# Characters that begin or end markup. An underscore within a word, brackets around an interval and `<` before a number
+# do not.
 _MARKUP = re.compile(r"[\\`*~|$]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
 _LINE_START = re.compile(r"^(?=[#>+=-]+(?:\s|$))")  # a heading, a quotation, a list, or the underline of a heading
 
 
 def markdown(text: str, *, cell: bool = False) -> str:
-    """Return text on one line in Markdown that shows it as it is; `words` between backticks are code.
+    """Return text as one line of Markdown that shows it literally; `words` between backticks are code.
 
-    In a `cell` of a table a bar is escaped within code, too.
+    In a `cell` of a table, bars are escaped within code, too.
     """
     line, parts, end = re.sub(r"\s+", " ", text), [], 0
     for code in _CODE.finditer(line):
-        if cell and re.search(r"\\[|`]", code[0]):  # which no table can have within code
+        if cell and re.search(r"\\[|`]", code[0]):  # not representable as code in a table
             continue
         parts += [_plain(line[end : code.start()]), code[0].replace("|", "\\|") if cell else code[0]]
         end = code.end()
@@ -24,7 +25,7 @@ def markdown(text: str, *, cell: bool = False) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """Return text on one line as code of Markdown, whatever backticks it has."""
+    """Return text as one line of Markdown code, whatever backticks it contains."""
     line = re.sub(r"\s+", " ", text)
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence, space = "`" * (longest + 1), " " * (longest > 0)
@@ -32,4 +33,4 @@ def markdown_code(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return _MARKUP.sub(lambda found: f"\\{found[0]}", text)
+    return _MARKUP.sub(lambda match: f"\\{match[0]}", text)

@@ -75,7 +75,7 @@ def language_facts(
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     sentences = text_lines(text) if text else []
     pairs = _pairs(parallel) if parallel else []
-    own = sentences or [target for _, target in pairs]
+    texts = sentences or [target for _, target in pairs]
     folder = model_folder(recipe.model.name, recipe.model.revision)
     recipe, tokenizer = recipe.pooled_as(folder), load_tokenizer(folder)
     measured = known_scores(recipe, results, source)
@@ -83,7 +83,7 @@ def language_facts(
     facts = [
         *_identity(key),
         *_distances(key, source, recipe),
-        *_tokens(key, source, recipe, tokenizer, own),
+        *_tokens(key, source, recipe, tokenizer, texts),
         *_parallel_text(key, source, recipe, parallel, pairs),
         *expected,
         *_gains(key, measured, expected[0]),
@@ -99,10 +99,10 @@ def seed_spread(recipe: Recipe, results: Path) -> float | None:
 def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> list[Fact]:
     """Return whether this language can be worked on, and what stands in the way, of what the other facts say."""
     name = "matrix" if recipe.distance.matrix else recipe.distance.name
-    found = {(fact.measure, fact.language): fact.value for fact in facts}
+    values = {(fact.measure, fact.language): fact.value for fact in facts}
     pairs = [fact.value for fact in facts if fact.section == "parallel"]
-    unknown, tokens = found.get(("unknown_rate", key)), found.get(("tokens_per_character", key))
-    beside = found.get(("tokens_per_character", source))
+    unknown, tokens = values.get(("unknown_rate", key)), values.get(("tokens_per_character", key))
+    beside = values.get(("tokens_per_character", source))
     unreadable, missing, doubtful = [], [], []
     if key != source and key not in task_languages(recipe.task.data):
         missing.append(f"no labelled test in `{recipe.task.name}` (`distxfer new-language {key} --labelled FILE`)")
@@ -114,7 +114,7 @@ def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> li
         unreadable.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
     if not any(pairs):
         missing.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
-    if found.get((f"distance_{name}", key), 0.0) is None:
+    if values.get((f"distance_{name}", key), 0.0) is None:
         missing.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
     for fact in facts:
         if fact.measure == "doubtful" and fact.note.startswith(f"The {name} distance"):
@@ -162,8 +162,8 @@ def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
     entries: list[Distance] = []
     for name in (*DISTANCES, *(["matrix"] if matrix else [])):
         try:
-            own = matrix if name == "matrix" else None
-            entry = distance(source, key, name, imputed=recipe.distance.imputed, matrix=own)
+            override = matrix if name == "matrix" else None
+            entry = distance(source, key, name, imputed=recipe.distance.imputed, matrix=override)
             note = f"{'imputed, ' if entry.imputed else ''}{entry.provenance}"
             yield Fact("distance", f"distance_{name}", key, entry.value, entry.n_shared, note=note)
             entries.append(entry)
@@ -172,22 +172,26 @@ def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
     for warning in distance_warnings(entries) if key != source else ():
         yield Fact("distance", "doubtful", key, None, note=warning)
     kin = relatives(key)
-    names = ", ".join(f"{one.key} ({language_name(one.key)}, {one.n_shared} families shared)" for one in kin)
+    names = ", ".join(
+        f"{relative.key} ({language_name(relative.key)}, {relative.n_shared} families shared)" for relative in kin
+    )
     yield Fact("distance", "nearest_relatives", key, names or None, note="" if kin else "none has syntactic data")
 
 
 def _tokens(
-    key: str, source: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, own: Sequence[str]
+    key: str, source: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, key_texts: Sequence[str]
 ) -> Iterator[Fact]:
     """Yield what the tokenizer makes of this language, of the source, and of the task's nearest and farthest target."""
-    known = task_languages(recipe.task.data)
-    others = sorted(
-        (value, code) for code, value in _far_from(source, [c for c in known if c not in (key, source)], recipe)
+    available = task_languages(recipe.task.data)
+    candidates = sorted(
+        (value, code) for code, value in _far_from(source, [c for c in available if c not in (key, source)], recipe)
     )
     roles = {key: "this language", source: "the source"}
-    roles |= {others[-1][1]: "the farthest target of the task", others[0][1]: "the nearest"} if others else {}
+    roles |= (
+        {candidates[-1][1]: "the farthest target of the task", candidates[0][1]: "the nearest"} if candidates else {}
+    )
     for code, role in roles.items():
-        texts = list(own) if code == key and own else _texts(code, source, recipe)
+        texts = list(key_texts) if code == key and key_texts else _texts(code, source, recipe)
         if not texts:
             yield Fact(
                 "tokenizer", "tokens_per_character", code, None, note=f"{role}; no text: give some with `--text`"
@@ -213,8 +217,8 @@ def _tokenized(code: str, role: str, texts: list[str], tokenizer: PreTrainedToke
 def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
     """Return the task's test texts in a language, or else the built-in parallel text in it."""
     if code in task_languages(recipe.task.data):
-        targets = tuple(one for one in (code,) if one != source)
-        return [one.text for one in load_task(recipe.task.data, source, targets).examples("test", code)]
+        targets = tuple(target for target in (code,) if target != source)
+        return [example.text for example in load_task(recipe.task.data, source, targets).examples("test", code)]
     for name, about in parallel_names().items():
         data = _corpus(name, recipe)
         if not about.source and code != source and {code, source} <= set(parallel_languages(data)):
@@ -254,8 +258,8 @@ def _parallel_text(
         yield Fact("parallel", f"pairs_{name}", key, float(n), n, note=about.description)
 
 
-def _all(found: ParallelText, key: str) -> list[Pair]:
-    return [*found.train.get(key, ()), *found.held_out.get(key, ())]
+def _all(corpus: ParallelText, key: str) -> list[Pair]:
+    return [*corpus.train.get(key, ()), *corpus.held_out.get(key, ())]
 
 
 def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> list[Fact]:
@@ -337,23 +341,23 @@ def _far_from(source: str, keys: Sequence[str], recipe: Recipe) -> Iterator[tupl
     matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
     for code in keys:
         try:
-            one = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix)
+            entry = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix)
         except InputError:
             continue  # said in the section on distances
-        yield code, one.value
+        yield code, entry.value
 
 
 def text_lines(path: Path) -> list[str]:
     """Return the lines of a text that are not blank; raises InputError for one that cannot be read, or holds none."""
     try:
-        found = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        sentences = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"The text `{path}` cannot be read ({error}). Give a file in UTF-8, a sentence a line."
         ) from error
-    if not found:
+    if not sentences:
         raise InputError(f"The text `{path}` is empty. Give a file in UTF-8, a sentence a line.")
-    return found
+    return sentences
 
 
 def _pairs(path: Path) -> list[tuple[str, str]]:

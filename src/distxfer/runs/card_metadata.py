@@ -1,4 +1,4 @@
-"""The part of a model card that the hub reads: YAML before the text."""
+"""The metadata of a model card: the YAML block that the hub reads."""
 
 import os
 import re
@@ -21,29 +21,31 @@ _BUNDLED_FROM = "intfloat/multilingual-e5-small"
 
 
 def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
-    """Return the metadata, between its two lines of dashes."""
+    """Return the metadata between two lines of dashes."""
     summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
     pipeline = _PIPELINES[kind_of(prepared.task).output]
     base = _BUNDLED_FROM if name == BUNDLED else None if is_path(name) else name
     relation = None if base is None else "adapter" if adapters else "finetune"
     repositories = about.source.split(", ") if about.source else []
-    alone = len(repositories) == 1  # which of two a score is of depends on its language and split
+    single = len(repositories) == 1  # with two, the source of a score depends on its language and split
     results = [
         EvalResult(
             task_type=pipeline,
-            dataset_type=about.source if alone else re.sub(r"[^\w.-]+", "-", shown_path(prepared.task.name)),
-            dataset_name=f"{shown_path(prepared.task.name)}, {one['language']}",
-            dataset_config=one["language"],
-            dataset_split=one["split"],
-            dataset_revision=(prepared.recipe.task.revision or about.revision) if alone else None,
-            metric_type=one["metric"],
-            metric_value=round(one["value"], 4),
+            dataset_type=about.source if single else re.sub(r"[^\w.-]+", "-", shown_path(prepared.task.name)),
+            dataset_name=f"{shown_path(prepared.task.name)}, {score['language']}",
+            dataset_config=score["language"],
+            dataset_split=score["split"],
+            dataset_revision=(prepared.recipe.task.revision or about.revision) if single else None,
+            metric_type=score["metric"],
+            metric_value=round(score["value"], 4),
         )
-        for one in data["scores"]
-        if one["metric"] == summary["metric"] and not by_definition(prepared, one["language"])
+        for score in data["scores"]
+        if score["metric"] == summary["metric"] and not by_definition(prepared, score["language"])
     ]
     metadata = ModelCardData(
-        language=list(dict.fromkeys(short_code(one) for one in (data["source"], *prepared.languages.targets))),
+        language=list(
+            dict.fromkeys(short_code(language) for language in (data["source"], *prepared.languages.targets))
+        ),
         license=base_licence(prepared.model_folder),
         base_model=base,
         base_model_relation=relation,
@@ -55,23 +57,23 @@ def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> 
         model_name=f"{prepared.recipe.name}-{data['id']}-s{data['seed']}",
         eval_results=results,
     )
-    # `no` has its quotes from the library; some readers take a bare `nan` for a number.
+    # The library quotes `no`, but not `nan`, which some readers take for a number.
     quoted = re.sub(r"(?m)^( *(?:- |config: ))nan$", r"\1'nan'", metadata.to_yaml())
     return f"---\n{quoted}\n---\n"
 
 
 def by_definition(prepared: Prepared, language: str) -> bool:
-    """Return whether a language's score is 1 whatever the model: that of the source where translations are looked for."""
+    """Return whether a language's score is 1 for any model: that of the source in retrieval tasks."""
     return kind_of(prepared.task).output == "state" and language == prepared.languages.source
 
 
 def about_task(prepared: Prepared) -> About:
-    """Return what there is to know of the task; of a folder of the user's own, next to nothing."""
+    """Return the description of the task; a generic one for a user's own folder."""
     return task_names().get(prepared.recipe.task.name, About("data of their author's own"))
 
 
 def base_licence(folder: Path) -> str | None:
-    """Return the licence that the base model's own card states in its metadata, or None where there is no such thing."""
+    """Return the licence in the metadata of the base model's card, or None."""
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     metadata = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
@@ -80,10 +82,10 @@ def base_licence(folder: Path) -> str | None:
 
 
 def is_path(name: str) -> bool:
-    """Return whether a name is that of a folder or file here, which means nothing to others."""
+    """Return whether a name is a local path."""
     return name.startswith(("~", ".")) or os.path.isabs(name) or os.path.exists(name)
 
 
 def shown_path(name: str) -> str:
-    """Return a name as it is, or the last part of one that is a path: a card is for others."""
+    """Return a name, or the last part of a local path, since a card is published."""
     return Path(name).name if is_path(name) else name

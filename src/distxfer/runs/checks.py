@@ -1,4 +1,4 @@
-"""What is refused or said of a run before training, once its data and its encoder are known."""
+"""Checks of a run before training, given its data and its encoder."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,15 @@ from distxfer.interventions import CKA_ROWS, Bound
 
 
 def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
-    """Raise InputError where a default or a family's name guessed a pooling that the encoder contradicts."""
+    """Raise InputError if the pooling is a default (or guessed from the model's name) that does not fit the encoder."""
     pooling = recipe.model.pooling
     if recipe.chooses_pooling or encoder.causal == (pooling == "last"):
         return
     fit = "last" if encoder.causal else "mean"
     reason = (
-        "the encoder reads from left to right, so that only the last token has read the whole text"
+        "the encoder reads from left to right, so only the last token has seen the whole text"
         if encoder.causal
-        else "the encoder reads in both directions, so that no token stands for the text"
+        else "the encoder reads in both directions, so no single token represents the text"
     )
     raise InputError(
         f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
@@ -27,19 +27,19 @@ def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
 
 
 def few_texts(task: Task) -> list[str]:
-    """Return a note on the languages whose test has too few different texts for drift to be a good estimate."""
+    """Return a note on the languages with too few distinct test texts for a good estimate of drift."""
     numbers = {key: texts_that_differ(group, CKA_ROWS) for key, group in task.splits.get("test", {}).items()}
     few = [f"`{key}` ({number})" for key, number in numbers.items() if number < CKA_ROWS]
     if not few:
         return []
     return [
-        f"The test has fewer than {CKA_ROWS} different texts in {listed(few)}. Drift there (1 - CKA) is a poor estimate: at"
-        " 4 texts CKA is biased by half."
+        f"The test part has fewer than {CKA_ROWS} different texts in {listed(few)}, so drift (1 - CKA) is a poor estimate"
+        " there: at 4 texts CKA is biased by half."
     ]
 
 
 def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
-    """Return how many texts there are, or, where a batch needs `fewest` that differ, how many of those, counted to that."""
+    """Return the number of texts or, if a batch needs `fewest` > 1 distinct texts, the number of distinct ones up to that."""
     if fewest <= 1:
         return len(examples)
     seen: set[tuple[str, str | None]] = set()
@@ -51,6 +51,6 @@ def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
 
 
 def pairs_that_differ(pairs: Sequence[Pair], bound: Bound) -> int:
-    """Return the same of pairs, on the side that has fewer."""
+    """Return `texts_that_differ` for the side of the pairs that has fewer."""
     sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
     return min(texts_that_differ(side, bound.distinct) for side in sides)

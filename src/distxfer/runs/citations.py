@@ -1,4 +1,4 @@
-"""Which papers a recipe uses, as BibTeX."""
+"""The papers that a recipe uses, as BibTeX."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from distxfer.encoders import BUNDLED
 
-# By the kind of an intervention, and by a setting of it. CITATION.cff says of each paper what it is cited for.
+# By intervention, and by its settings. CITATION.cff states what each paper is cited for.
 _OF_KIND: Mapping[str, tuple[str, ...]] = {
     "drift": ("philippy2023",), "l2_sp": ("li2018",), "freeze": ("philippy2023",), "consistency": ("zheng2021",),
     "code_switch": ("zheng2021",), "subword_sampling": ("zheng2021",), "r3f": ("aghajanyan2021",),
@@ -30,33 +30,41 @@ _ADAPTERS = ("lora", "ia3", "bottleneck")
 
 
 def bibtex(resolved: Mapping[str, Any]) -> list[str]:
-    """Return the entries of the papers that a resolved recipe uses, distxfer's own first, each once."""
+    """Return the distinct entries of the papers that a resolved recipe uses, beginning with distxfer's own."""
     return [_papers()[key] for key in dict.fromkeys(["distxfer", *_keys(resolved)])]
 
 
 def _keys(resolved: Mapping[str, Any]) -> list[str]:
-    found: list[str] = ["wang2024"] if resolved["model"]["name"] == BUNDLED else []
+    papers: list[str] = ["wang2024"] if resolved["model"]["name"] == BUNDLED else []
     interventions = list(resolved["intervention"].values())
-    for one in interventions:
-        found += _OF_KIND.get(one["kind"], ())
-        found += [paper for key, value in one.items() for paper in _OF_SETTING.get((one["kind"], key, str(value)), ())]
-        if one.get("unit") == "word" and not one.get("dictionary") and not one.get("alignments"):
-            found.append("jalilisabet2020")
-    if sum(one["kind"] in _ADAPTERS for one in interventions) > 1:
-        found.append("pfeiffer2020")
+    for intervention in interventions:
+        papers += _OF_KIND.get(intervention["kind"], ())
+        papers += [
+            paper
+            for key, value in intervention.items()
+            for paper in _OF_SETTING.get((intervention["kind"], key, str(value)), ())
+        ]
+        if (
+            intervention.get("unit") == "word"
+            and not intervention.get("dictionary")
+            and not intervention.get("alignments")
+        ):
+            papers.append("jalilisabet2020")
+    if sum(intervention["kind"] in _ADAPTERS for intervention in interventions) > 1:
+        papers.append("pfeiffer2020")
     phases = resolved["phase"].values()
-    found += ["schmidt2023"] if any(phase.get("average") for phase in phases) else []
-    found += ["liu2025alternate"] if any(phase.get("alternate") for phase in phases) else []
-    found += ["conneau2018", "artetxe2019"] if resolved["parallel"]["mined"] else []
-    found += ["rueckle2021"] if resolved["model"]["drop_last_layers"] else []
+    papers += ["schmidt2023"] if any(phase.get("average") for phase in phases) else []
+    papers += ["liu2025alternate"] if any(phase.get("alternate") for phase in phases) else []
+    papers += ["conneau2018", "artetxe2019"] if resolved["parallel"]["mined"] else []
+    papers += ["rueckle2021"] if resolved["model"]["drop_last_layers"] else []
     distance = resolved["distance"]
     if not distance["matrix"]:
-        found.append("khan2025" if distance["name"].endswith("@uriel+") else "littell2017")
-    return found
+        papers.append("khan2025" if distance["name"].endswith("@uriel+") else "littell2017")
+    return papers
 
 
 @cache
 def _papers() -> dict[str, str]:
-    """Return every entry of `papers.bib` by its key."""
+    """Return the entries of `papers.bib` by key."""
     text = Path(__file__).with_name("papers.bib").read_text(encoding="utf-8")
     return {re.split("[{,]", entry)[1]: entry for entry in text.strip().split("\n\n")}

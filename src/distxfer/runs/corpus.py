@@ -10,8 +10,8 @@ IN, OUT, UNKNOWN = "in-domain", "out-of-domain", "domain unknown"
 def corpus_record(name: str, task: str, parallel: ParallelText | None) -> dict[str, Any] | None:
     """Return the key `parallel` of `result.json`: `name`, `domain`, and the pairs by language; None without parallel text.
 
-    `pairs` are those to train on, `held_out` those to measure on. The domain is the task's where the corpus is the task's own
-    (of one name); whether a folder of the user's own is, is unknown.
+    `pairs` counts training pairs, `held_out` pairs for measuring. A corpus with the task's name is in-domain; the domain
+    of a user's own folder is unknown.
     """
     if parallel is None:
         return None

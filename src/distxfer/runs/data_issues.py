@@ -1,4 +1,4 @@
-"""What of a run's data its encoder does not read: which parts are looked at, and the counts."""
+"""Counts the parts of a run's data that its encoder does not read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ Parts = dict[tuple[str, str], Sequence[Example]]  # (split, language) -> its tex
 
 
 def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
-    """Return what was prepared with the counts of what the encoder does not read of it, from one tokenizer pass."""
+    """Return `prepared` with the counts of data that the encoder does not read, from one tokenizer pass."""
     task, targets = prepared.task, prepared.languages.targets
     parts = measured_parts(task, prepared.parallel, (prepared.languages.source, *targets))
     parts |= {(split, key): examples for split in SPLITS for key, examples in task.splits.get(split, {}).items()}
@@ -20,16 +20,16 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
     if "pairs" in needs:
         parts |= _sides("parallel", assembled.training.data.pairs)
     collate = assembled.collate
-    found = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
-    return replace(prepared, issues=(*task.issues, *found, *_pairs_left_out(prepared.parallel)))
+    encoder_issues = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
+    return replace(prepared, issues=(*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel)))
 
 
 def _pairs_left_out(parallel: ParallelText | None) -> Iterator[Issue]:
-    """Yield the counts of what was left out of parallel text as it was read, of so many pairs, units or lines."""
-    for (language, what), n in parallel.left_out.items() if parallel else ():
+    """Yield the counts of the pairs, units or lines of parallel text that were left out while reading."""
+    for (language, reason), n in parallel.left_out.items() if parallel else ():
         if parallel and n:
-            read = len(parallel.train.get(language, ())) + len(parallel.held_out.get(language, ()))
-            yield Issue(language, "parallel", what, n, n + read)
+            n_read = len(parallel.train.get(language, ())) + len(parallel.held_out.get(language, ()))
+            yield Issue(language, "parallel", reason, n, n + n_read)
 
 
 def measured_parts(task: Task, parallel: ParallelText | None, languages: Sequence[str]) -> Parts:
@@ -39,7 +39,7 @@ def measured_parts(task: Task, parallel: ParallelText | None, languages: Sequenc
 
 
 def _sides(split: str, pairs: Mapping[str, Sequence[Pair]]) -> Parts:
-    """Return both sides of the pairs of each target, those of the source together."""
+    """Return both sides of the pairs of each target; the source sides of all targets are one part."""
     parts: Parts = {}
     for group in pairs.values():
         for side in (Sides(group, "source"), Sides(group, "target")) if group else ():

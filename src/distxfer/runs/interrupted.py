@@ -1,4 +1,4 @@
-"""A run's folder: one process at a time, and a run made again beside the result that it replaces, until it is whole."""
+"""A run's folder: its lock, and repeated runs, which are made in a separate folder and replace the result when complete."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ from distxfer.results.result import RUN_LOCK, SWEEP_LOCK
 
 
 def work_folder(folder: Path) -> Path:
-    """Return where the run of a folder is made again; it is hidden, so that it counts as no run of its own."""
+    """Return the folder in which a run is repeated; it is hidden, so that it is not taken for a run of its own."""
     return folder.with_name(f".{folder.name}.again")
 
 
 def replace_result(folder: Path) -> None:
-    """Let what was made again take the place of the run's folder, in one step, and remove what stood there."""
+    """Replace the run's folder atomically with the repeated run."""
     fresh = work_folder(folder)
-    for lock in (RUN_LOCK, SWEEP_LOCK):  # the same file, so that who waits for it and who comes later wait for the same
+    for lock in (RUN_LOCK, SWEEP_LOCK):  # hard links, so that waiting processes and later ones hold the same lock
         (fresh / lock).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             os.link(folder / lock, fresh / lock)
@@ -28,8 +28,8 @@ def replace_result(folder: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
 
 
-def settle(folder: Path) -> None:
-    """Finish what a killed process left between the end of a run made again and its last clean-up, unless one is at work."""
+def finish_replacement(folder: Path) -> None:
+    """Complete the replacement of a result by a repeated run if a process was killed during it."""
     fresh = work_folder(folder)
     aside = fresh.with_name(f"{fresh.name}.old")
     if not (fresh / RESULT).is_file() and not aside.exists():
@@ -50,12 +50,12 @@ def _written(folder: Path) -> int:
 
 @contextmanager
 def alone(folder: Path, notice: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a run's folder; says so first if another process has it, and waits."""
+    """Hold the lock of a run's folder; if another process has it, notify and wait."""
     lock = FileLock(folder / RUN_LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        notice(f"Another process is at work on this run ({folder}); waiting for it to finish.")
+        notice(f"Another process is working on this run ({folder}); waiting for it to finish.")
         lock.acquire()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Pairs that nobody has aligned: mined from unlabelled text by the pretrained encoder."""
+"""Mines sentence pairs from unlabelled text with the pretrained encoder."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,25 +20,26 @@ def mined_pairs(
     processes: Processes,
     cache: StateCache | None,
 ) -> dict[str, list[Pair]]:
-    """Return, for each target language, the pairs of source and target texts that are each other's nearest neighbour.
+    """Return for each target language the pairs of source and target texts that are mutual nearest neighbours.
 
-    Nearest by CSLS of the pooled states of the last layer of the encoder as it is, before training; repeated texts count
-    once. Nothing says that a mined pair is a translation: how many are depends on whether the texts of the two languages
-    speak of the same things.
+    Neighbours are by CSLS of the last layer's pooled states before training; repeated texts count once. Mined pairs need
+    not be translations: how many are depends on how similar the topics of the two languages' texts are.
 
     Raises InputError for a language without unlabelled text.
     """
-    distinct = {language: list({one.text: one for one in group}.values()) for language, group in texts.items()}
+    distinct = {
+        language: list({example.text: example for example in group}.values()) for language, group in texts.items()
+    }
     for language, group in distinct.items():
         if len(group) < 2:
             raise InputError(
-                f"`parallel.mined` needs unlabelled text of `{language}`, and the task has {len(group)} of it. Put"
+                f"`parallel.mined` needs unlabelled text in `{language}`, but the task has {len(group)} such texts. Put"
                 " `unlabelled.jsonl` into the folder of the language, or set `parallel.mined=false`."
             )
-    found = snapshot(
-        encoder, collate, [bare(one) for group in distinct.values() for one in group], processes, cache, logits=False
+    pooled = snapshot(
+        encoder, collate, [bare(example) for group in distinct.values() for example in group], processes, cache, logits=False
     )
-    states = {language: found.states(group)[-1] for language, group in distinct.items()}
+    states = {language: pooled.states(group)[-1] for language, group in distinct.items()}
     return {
         language: [
             Pair(distinct[source][i], group[j])

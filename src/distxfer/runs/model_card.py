@@ -1,4 +1,4 @@
-"""The model card that stands beside a run's model: what the hub reads of it, and what its readers should know."""
+"""The model card of a run: metadata for the hub, and information for readers."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from distxfer.runs.intervals import is_share, score_interval
 from distxfer.runs.prediction import Scored
 from distxfer.runs.prepare import Prepared
 
-_SMALL = 500  # test examples, of which an accuracy of a half is known to within 4.4 points
+_SMALL = 500  # test examples; fewer give an accuracy of 0.5 an interval wider than 4.4 points to each side
 
 
 def model_card(
@@ -38,15 +38,15 @@ def model_card(
     encoder: Encoder,
     adapters: int,
 ) -> str:
-    """Return the card, in Markdown, of the model that gave the result `data`: `encoder`, saved as so many `adapters`, or whole.
+    """Return the card, in Markdown, of the model `encoder` with the result `data`; `adapters` is the number of saved adapters.
 
     The same run gives the same card.
     """
     recipe = prepared.recipe
     task, model = shown_path(prepared.task.name), shown_path(recipe.model.name)
     collapsed = (
-        "> **Collapsed:** in the source language this model scores as one that has learned nothing. It is a failed run, not"
-        " a model to use.\n"
+        "> **Collapsed:** judging by its score in the source language, this model has learned nothing. It is a failed run,"
+        " not a model to use.\n"
         if data["status"] == "collapsed"
         else ""
     )
@@ -61,8 +61,8 @@ def model_card(
         + "\n".join(loading(encoder, len(prepared.task.labels), adapters))
         + f"\n```\n\n{meaning(encoder, prepared.task.labels)}\n",
         _scores(data, prepared, bounds, scored),
-        "## Recipe\n\nThe settings that differ from distxfer's defaults; all of them are in `result.json`, with the versions of"
-        f" packages. Of paths, only the last part is shown.\n\n```toml\n{_settings(prepared)}```\n",
+        "## Recipe\n\nThe settings that differ from distxfer's defaults. `result.json` has all settings and the versions of"
+        f" packages. Only the last part of a path is shown.\n\n```toml\n{_settings(prepared)}```\n",
         "## Limits\n\n" + "".join(f"- {line}\n" for line in _limits(data, prepared, scored)),
         _licences(prepared, bounds),
         _citation(prepared),
@@ -71,7 +71,7 @@ def model_card(
 
 
 def _labels(prepared: Prepared) -> str:
-    """Return in which languages the model has seen labels, and so what kind of transfer its scores are of."""
+    """Return the languages with labels in training, and the type of transfer that the scores measure."""
     source, targets = prepared.languages.source, ", ".join(prepared.languages.targets)
     if not any(phase.task for phase in prepared.recipe.phases.values()):
         head = "it has no head" if kind_of(prepared.task).output == "state" else "its head is untrained"
@@ -86,61 +86,61 @@ def _labels(prepared: Prepared) -> str:
 
 
 def _read(prepared: Prepared, bounds: Mapping[str, Bound]) -> dict[str, list[str]]:
-    """Return what training has read of each language."""
+    """Return the types of data that training has read, by language."""
     recipe, source = prepared.recipe, prepared.languages.source
-    found: dict[str, list[str]] = {language: [] for language in (source, *prepared.languages.targets)}
+    read_by_language: dict[str, list[str]] = {language: [] for language in (source, *prepared.languages.targets)}
     if any(phase.task for phase in recipe.phases.values()):
-        found[source].append("labels")
+        read_by_language[source].append("labels")
         for language in prepared.languages.targets if recipe.task.shots else ():
-            found[language].append("labels" if recipe.task.shots == "all" else f"{recipe.task.shots} labels")
-    pairs = {language for one in bounds.values() if "pairs" in one.needs for language in one.languages}
-    texts = {language for one in bounds.values() if "target_text" in one.needs for language in one.languages}
-    what = "mined pairs" if recipe.parallel.mined else "parallel text"
-    for language, read in found.items():
+            read_by_language[language].append("labels" if recipe.task.shots == "all" else f"{recipe.task.shots} labels")
+    pairs = {language for bound in bounds.values() if "pairs" in bound.needs for language in bound.languages}
+    texts = {language for bound in bounds.values() if "target_text" in bound.needs for language in bound.languages}
+    pair_text = "mined pairs" if recipe.parallel.mined else "parallel text"
+    for language, kinds in read_by_language.items():
         if language in pairs or (language == source and pairs):
-            read.append(what)
+            kinds.append(pair_text)
         if language in texts:
-            read.append("unlabelled text" if prepared.task.unlabelled.get(language) else f"its side of {what}")
-    return found
+            kinds.append("unlabelled text" if prepared.task.unlabelled.get(language) else f"its side of {pair_text}")
+    return read_by_language
 
 
 def _scores(
     data: Mapping[str, Any], prepared: Prepared, bounds: Mapping[str, Bound], scored: Mapping[str, Scored]
 ) -> str:
-    """Return the table of scores: a row for each language, the source first."""
-    metric, distances = data["summary"]["metric"], {one["language"]: one["value"] for one in data["distances"]}
+    """Return the table of scores: one row per language, beginning with the source."""
+    metric, distances = data["summary"]["metric"], {entry["language"]: entry["value"] for entry in data["distances"]}
     splits = [split for split in ("test", "dev") if scored[split].scores]
     header = ["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)]
 
     def cell(language: str, split: str) -> str:
-        ours = scored[split]
-        if language not in ours.scores:
+        split_scores = scored[split]
+        if language not in split_scores.scores:
             return "– | 0"
-        examples, predictions = ours.examples[language], ours.predictions[language]
+        examples, predictions = split_scores.examples[language], split_scores.predictions[language]
         if by_definition(prepared, language):
             return f"1 by definition | {len(examples)}"
-        within = score_interval(prepared.task, examples, predictions, metric)
-        shown = f" [{within[0]:.3f}, {within[1]:.3f}]" if within else ""
-        return f"{ours.scores[language][metric]:.3f}{shown} | {len(examples)}"
+        interval = score_interval(prepared.task, examples, predictions, metric)
+        shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        return f"{split_scores.scores[language][metric]:.3f}{shown} | {len(examples)}"
 
     rows = [
         [
             language,
             markdown(language_name(language), cell=True),
             "–" if language not in distances else f"{distances[language]:.3f}",
-            ", ".join(read) or "nothing",
+            ", ".join(kinds) or "nothing",
             *(cell(language, split) for split in splits),
         ]
-        for language, read in _read(prepared, bounds).items()
+        for language, kinds in _read(prepared, bounds).items()
     ]
     lines = ["| " + " | ".join(row) + " |" for row in [header, *rows]]
     lines.insert(1, "|---" * (4 + 2 * len(splits)) + "|")
     between = prepared.distances
-    how = "Wilson's" if is_share(prepared.task, metric) else "the jackknife's, over groups of examples"
+    method = "Wilson's" if is_share(prepared.task, metric) else "the jackknife's, over groups of examples"
     return (
         "## Scores\n\n"
         + "\n".join(lines)
-        + f"\n\nIn brackets: the 95 % interval ({how}) over other examples of the same kind, "
+        + f"\n\nIn brackets: the 95 % interval ({method}) over other examples of the same kind, "
         "for this one trained model; none where there are too few. Distance: "
         f"{between.name}{' (gaps imputed)' if between.imputed else ''}, from `{data['source']}`. One seed: no ranking of methods,"
         " and other seeds can differ by more than these intervals. The weights are those at the end of training; no score"
@@ -149,7 +149,7 @@ def _scores(
 
 
 def _settings(prepared: Prepared) -> str:
-    """Return the settings that differ from the defaults as TOML, one dotted key a line."""
+    """Return the settings that differ from the defaults as TOML, one dotted key per line."""
     defaults = dict(_flat(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
 
     def default(key: str) -> Any:
@@ -158,12 +158,12 @@ def _settings(prepared: Prepared) -> str:
     lines = []
     for key, value in _flat(prepared.recipe.resolved()):
         origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""
-        said = (
+        chosen = (
             origin
             and value != default(key)
             and not origin.startswith(("default of the intervention", f"{defaults_file().name}, auto"))
         )
-        if said or (key.startswith("intervention.") and key.endswith(".kind")):
+        if chosen or (key.startswith("intervention.") and key.endswith(".kind")):
             name = ".".join(
                 part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split(".")
             )
@@ -187,27 +187,25 @@ def _toml(value: Any) -> str:
 
 def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Scored]) -> list[str]:
     sizes = [len(examples) for examples in scored["test"].examples.values()]
-    metrics = " and ".join(one.replace("_", " ") for one in kind_of(prepared.task).metrics)
+    metrics = " and ".join(metric.replace("_", " ") for metric in kind_of(prepared.task).metrics)
     lines = [
         f"Measured: {metrics} on the test part of this task, in the languages above. Other tasks, domains and languages,"
-        " and bias, were not.",
-        f"Texts of at most {prepared.recipe.task.max_length} tokens were read at a time.",
-        f"Parallel text, to train on or to measure alignment on: {_corpus(prepared)}.",
+        " and bias, were not measured.",
+        f"Texts were read in pieces of at most {prepared.recipe.task.max_length} tokens.",
+        f"Parallel text for training or for measuring alignment: {_corpus(prepared)}.",
     ]
     if min(sizes) < _SMALL:
         lines.append(
-            f"The test sets are small, {_span(sizes)} examples a language: see the intervals before any difference."
+            f"The test sets are small, {_span(sizes)} examples per language: mind the intervals when comparing scores."
         )
     if by_definition(prepared, prepared.languages.source):
-        lines.append(
-            "In the source each sentence is its own translation, so its score is 1 by definition and says nothing."
-        )
+        lines.append("In the source each sentence is its own translation, so its score is 1 by definition.")
     elif not any(phase.task for phase in prepared.recipe.phases.values()):
-        lines.append("The head is untrained: what it predicts means nothing.")
+        lines.append("The head is untrained: its predictions are meaningless.")
     if prepared.recipe.model.name == BUNDLED:
-        lines.append("The encoder's pretrained weights are 4-bit weights dequantised, not the original ones.")
+        lines.append("The encoder's pretrained weights are dequantised 4-bit weights, not the original ones.")
     if data["provenance"].get("git_dirty"):
-        lines.append("Made with a distxfer whose code was changed since its last commit.")
+        lines.append("Made with a version of distxfer that had uncommitted changes.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
     return [*lines, *(markdown(f"Of the data: {note}") for note in notes)]
 
@@ -221,15 +219,15 @@ def _span(sizes: Sequence[int]) -> str:
 
 
 def _licences(prepared: Prepared, bounds: Mapping[str, Bound]) -> str:
-    """Return whose licences apply; those that nobody has stated are not guessed."""
+    """Return the licences of model and data as far as they are stated; missing ones are not guessed."""
     base, parallel = base_licence(prepared.model_folder), prepared.recipe.parallel
     stated = {f"the base model {markdown_code(shown_path(prepared.recipe.model.name))}": base or ""}
     stated[f"the task's data {markdown_code(shown_path(prepared.task.name))}"] = about_task(prepared).licence
-    if any("pairs" in one.needs for one in bounds.values()) and not parallel.mined:
+    if any("pairs" in bound.needs for bound in bounds.values()) and not parallel.mined:
         about = parallel_names().get(parallel.name)
         stated[f"the parallel text {markdown_code(shown_path(parallel.name))}"] = about.licence if about else ""
-    lines = [f"- {what}: {licence or 'not stated; ask its source'}\n" for what, licence in stated.items()]
-    return "## Licence\n\nWhat the model was made of has licences of its own, which apply to it:\n\n" + "".join(lines)
+    lines = [f"- {source}: {licence or 'not stated; ask its source'}\n" for source, licence in stated.items()]
+    return "## Licence\n\nThe licences of the model's sources apply to it:\n\n" + "".join(lines)
 
 
 def _citation(prepared: Prepared) -> str:

@@ -1,4 +1,4 @@
-"""What a run's encoder predicts of the task's examples, and how that is scored: whatever the kind of the task."""
+"""Predictions of a run's encoder for the task's examples, and their scores, for any task type."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Scored:
-    """One split of a task: what is predicted of each example, by language, and the scores by language and metric."""
+    """One split of a task: examples and predictions by language, and scores by language and metric."""
 
     examples: Mapping[str, Sequence[Example]]
     predictions: Mapping[str, Sequence[Prediction]]
@@ -29,16 +29,24 @@ def score(
     now: Snapshot,
     processes: Processes,
 ) -> Scored:
-    """Return predictions and scores of one split, in the languages that have it, the source first.
+    """Return predictions and scores of one split for the languages that have it; `languages` begins with the source.
 
-    What the snapshot has is not computed again; where the head says something of each token it has nothing, and each window
-    of a text takes a forward pass of its own.
+    Outputs in the snapshot are reused. For heads with an output per token it has none, and each window of a text takes a
+    forward pass of its own.
     """
     kind, source = kind_of(task), languages[0]
-    examples = {language: found for language in languages if (found := task.examples(split, language))}
-    readings = {language: _readings(encoder, collate, those, now, processes) for language, those in examples.items()}
+    examples = {
+        language: split_examples for language in languages if (split_examples := task.examples(split, language))
+    }
+    readings = {
+        language: _readings(encoder, collate, language_examples, now, processes)
+        for language, language_examples in examples.items()
+    }
     predictions = kind.predictions(task, examples, readings, source) if examples else {}  # a task may have no dev part
-    scores = {language: kind.scores(task, those, predictions[language]) for language, those in examples.items()}
+    scores = {
+        language: kind.scores(task, language_examples, predictions[language])
+        for language, language_examples in examples.items()
+    }
     return Scored(examples, predictions, scores)
 
 
@@ -46,19 +54,24 @@ def _readings(
     encoder: Encoder, collate: Collator, examples: Sequence[Example], now: Snapshot, processes: Processes
 ) -> list[list[Reading]]:
     """Return for each example the readings of its windows, in order."""
-    kind, known = collate.kind, now.outputs(examples)
-    if known is not None:
-        return [[one] for one in kind.readings(known, None)]
+    kind, outputs = collate.kind, now.outputs(examples)
+    if outputs is not None:
+        return [[reading] for reading in kind.readings(outputs, None)]
     windows = [kind.windows(example, encoder.tokenizer, collate.max_length) for example in examples]
-    flat = [(number, window) for number, those in enumerate(windows) for window in those]
-    flat.sort(key=lambda item: len(item[1].text) + len(item[1].text_pair or ""))  # little padding
+    flat = [(number, window) for number, example_windows in enumerate(windows) for window in example_windows]
+    flat.sort(key=lambda item: len(item[1].text) + len(item[1].text_pair or ""))  # reduces padding
     batches = [flat[low : low + _BATCH] for low in range(0, len(flat), _BATCH)]
-    found: list[dict[str, Reading]] = [{} for _ in examples]
-    mine = []
+    readings: list[dict[str, Reading]] = [{} for _ in examples]
+    own_readings = []
     for part in processes.shard(batches):
         batch = collate([window for _, window in part])
-        read = kind.readings(encoder.outputs(batch.inputs).cpu(), batch)
-        mine += [(number, window.id, one) for (number, window), one in zip(part, read, strict=True)]
-    for number, key, one in processes.gather(mine):
-        found[number][key] = one
-    return [[one[window.id] for window in those] for one, those in zip(found, windows, strict=True)]
+        batch_readings = kind.readings(encoder.outputs(batch.inputs).cpu(), batch)
+        own_readings += [
+            (number, window.id, reading) for (number, window), reading in zip(part, batch_readings, strict=True)
+        ]
+    for number, key, reading in processes.gather(own_readings):
+        readings[number][key] = reading
+    return [
+        [by_window[window.id] for window in example_windows]
+        for by_window, example_windows in zip(readings, windows, strict=True)
+    ]

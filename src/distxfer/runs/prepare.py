@@ -1,4 +1,4 @@
-"""From a recipe to everything that can be known without training: languages, data, encoder, what acts on what."""
+"""From a recipe to a run that is ready to train: languages, distances, data, encoder, bound interventions."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ from distxfer.training import Processes, Training, TrainingData, stream_seed, to
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with its languages resolved and its data read; `id` names what it is, whatever the seed."""
+    """A recipe with its languages resolved and its data read; `id` identifies it independently of the seed."""
 
     recipe: Recipe
     resolved: Mapping[str, Any]
@@ -54,24 +54,24 @@ class Prepared:
     parallel: ParallelText | None
     model_folder: Path
     fingerprints: Mapping[str, str]
-    issues: tuple[Issue, ...] = ()  # what of the data is not read, once the encoder's tokenizer has seen it
+    issues: tuple[Issue, ...] = ()  # data that is not read, known once the encoder's tokenizer has run
 
     @property
     def id(self) -> str:
-        """The first 8 hex digits of the SHA-256 of the resolved recipe without its seed, and of data and model."""
-        settled = {key: value for key, value in self.resolved.items() if key != "seed"}
-        canonical_form = json.dumps({"recipe": settled, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
+        """The first 8 hex digits of the SHA-256 of the resolved recipe without its seed, the data and the model."""
+        recipe = {key: value for key, value in self.resolved.items() if key != "seed"}
+        canonical_form = json.dumps({"recipe": recipe, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical_form.encode()).hexdigest()[:8]
 
     @property
     def corpus(self) -> dict[str, Any] | None:
-        """The parallel text, as `result.json` has it."""
+        """The parallel text, as in `result.json`."""
         return corpus_record(self.recipe.parallel.name, self.recipe.task.name, self.parallel)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What users are to know of the data."""
-        counted = [one for one in self.issues if one.what in COUNTED]  # the notes of the data say the others
+        """Notes for the user on the data and the distances."""
+        counted = [issue for issue in self.issues if issue.what in COUNTED]  # the data's own notes report the rest
         return (
             *data_notes(self.task, self.parallel),
             *issue_lines(counted, self.recipe.task.max_length),
@@ -79,7 +79,7 @@ class Prepared:
         )
 
     def folder(self, results: Path) -> Path:
-        """Return where this run's result belongs: `results/<recipe>/<id>-s<seed>`."""
+        """Return the folder of this run's result: `results/<recipe>/<id>-s<seed>`."""
         return results / self.recipe.name / f"{self.id}-s{self.recipe.seed}"
 
 
@@ -91,14 +91,14 @@ class Assembled:
     collate: Collator
     bounds: Mapping[str, Bound]
     training: Training
-    settled: Mapping[str, Mapping[str, Any]]  # what was found out on the way, for the result
+    settled: Mapping[str, Mapping[str, Any]]  # values that were determined while binding, for the result
 
 
 def prepare(recipe: Recipe) -> Prepared:
-    """Read the data of a recipe and settle its languages.
+    """Read the data of a recipe and resolve its languages.
 
-    Raises InputError for a language given twice, a source that is a target, a language that the task or the distance
-    has no data for, an unknown task, distance, parallel text or model.
+    Raises InputError for a repeated language, a source that is also a target, a language without data in the task or the
+    distance, and an unknown task, distance, parallel text or model.
     """
     languages = languages_of(recipe)
     matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
@@ -134,38 +134,38 @@ def prepare(recipe: Recipe) -> Prepared:
 
 
 def _distance_notes(recipe: Recipe, between: Distances) -> list[str]:
-    """Return the warnings on the distances of the recipe and of its interventions, with what they decide."""
+    """Return the warnings on the distances of the recipe and its interventions, with the keys that depend on them."""
     notes = list(between.warnings)
-    weighed: dict[str, list[str]] = {}
+    weightings: dict[str, list[str]] = {}
     for name, intervention in recipe.interventions.items():
         if getattr(intervention, "weighting", "uniform") != "uniform":
             by = between.by(getattr(intervention, "distance", ""))
             for warning in () if by.name == "shuffled" else by.warnings:
-                weighed.setdefault(warning, []).append(f"`intervention.{name}.weighting`")
-    decides = "It decides the weights of these languages in"
-    notes += [f"{warning} {decides} {', '.join(keys)}." for warning, keys in weighed.items()]
-    return [note for note in notes if not any(other != note and other.startswith(note) for other in notes)]
+                weightings.setdefault(warning, []).append(f"`intervention.{name}.weighting`")
+    effect = "It determines the weights of these languages in"
+    notes += [f"{warning} {effect} {', '.join(keys)}." for warning, keys in weightings.items()]
+    return [note for note in notes if not any(longer != note and longer.startswith(note) for longer in notes)]
 
 
 def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], None] = lambda text: None) -> Assembled:
     """Load the encoder and bind the interventions to it.
 
-    Raises InputError for what only the encoder can tell: a layer it does not have, a phase in which nothing may train,
-    text that an intervention needs and the recipe does not provide.
+    Raises InputError for a layer that the encoder does not have, a phase in which nothing may train, and text that an
+    intervention needs but the recipe does not provide.
     """
     recipe, kind = prepared.recipe, kind_of(prepared.task)
     encoder = _load(prepared, kind, processes)
     bounds: dict[str, Bound] = {}
     for name, intervention in recipe.interventions.items():
-        # New weights (adapters, heads) are drawn in there.
-        with torch_stream(processes.device, recipe.seed, "bind", name), _blaming(name):
+        # Binding may draw new weights (adapters, heads).
+        with torch_stream(processes.device, recipe.seed, "bind", name), _naming_intervention(name):
             bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
     if recipe.model.frozen_weights == "bf16":
         encoder.freeze_in_bf16()
     encoder.move_to(processes.device)
     if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
         raise InputError(
-            "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Leave it out, or add one"
+            "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Remove it, or add one"
             " that does, such as `intervention.align.weight=0.5`."
         )
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, kind)
@@ -183,7 +183,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             sizes = {key: texts_that_differ(group, bound.distinct) for key, group in texts.items()}
             require(name, "unlabelled text", bound, sizes, recipe)
         if bound.checks is not None:
-            with _blaming(name):
+            with _naming_intervention(name):
                 bound.checks(pairs)
     data = TrainingData(_examples(prepared, encoder, kind, pairs), pairs, texts, collate)
     cached = recipe.model.reference == "cached"
@@ -193,13 +193,13 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
 
 
 def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
-    """Load the encoder, onto the CPU where part of its weights is to be halved before a GPU has to hold them."""
+    """Load the encoder; with frozen weights in bf16, onto the CPU first, so that a GPU never holds them in float32."""
     recipe = prepared.recipe
     halved = recipe.model.frozen_weights == "bf16"
     if halved and processes.precision != "bf16":
         raise InputError(
-            f"`model.frozen_weights` is `bf16`, but the forward passes are in {processes.precision}, for which the weights would"
-            " be too coarse. Set `model.precision=bf16`, or leave it at float32."
+            f"`model.frozen_weights` is `bf16`, which is too coarse for forward passes in {processes.precision}. Set"
+            " `model.precision=bf16`, or `model.frozen_weights=float32`."
         )
     encoder = load_encoder(
         recipe.model.name,
@@ -223,13 +223,13 @@ def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
 
 
 def data_notes(task: Task, parallel: ParallelText | None) -> tuple[str, ...]:
-    """Return what users are to know of a task and its parallel text."""
+    """Return the notes for the user on a task and its parallel text."""
     return tuple(dict.fromkeys((*task.notes, *(parallel.notes if parallel else ()), *few_texts(task))))
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
-    """Say of which intervention an error is."""
+def _naming_intervention(name: str) -> Iterator[None]:
+    """Prefix input errors with the name of the intervention."""
     try:
         yield
     except InputError as error:
@@ -244,91 +244,91 @@ def _pairs(
         return prepared.parallel.train if prepared.parallel else {}
     source, targets = prepared.languages.source, prepared.languages.targets
     texts = {language: prepared.task.unlabelled.get(language, ()) for language in (source, *targets)}
-    # With adapters or dropped layers too: their states are those of the pretrained encoder, and new adapters do nothing.
+    # Also with dropped layers, and with adapters, which do not change the states before training.
     cache = state_cache(encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice)
     return mined_pairs(encoder, collate, texts, source, processes, None if encoder.adapters else cache)
 
 
 def _settled(bounds: Mapping[str, Bound], mined: Mapping[str, Sequence[Pair]]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {name: bound.settled for name, bound in bounds.items() if bound.settled}
-    return found | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
+    settled: dict[str, Mapping[str, Any]] = {name: bound.settled for name, bound in bounds.items() if bound.settled}
+    return settled | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
 
 
 def _examples(
     prepared: Prepared, encoder: Encoder, kind: Kind, pairs: Mapping[str, Sequence[Pair]]
 ) -> Sequence[Example]:
-    """Return what a step draws its batch from, and an epoch goes through once: labelled text, cut where it is too long.
+    """Return the training examples: labelled text, split into windows if it is too long.
 
-    The source's side of the pairs where the kind has no labels. Raises InputError where labels are asked for that it has
-    not, or there is no such text.
+    Task types without labels train on the source side of the pairs. Raises InputError if a phase trains on labels that do
+    not exist, or there is no text.
     """
     recipe, task = prepared.recipe, prepared.task
     if kind.output != "state":
         labelled = _labelled(prepared)
-        if type(kind).windows is Kind.windows:  # nothing is cut up, so nothing has to be held
+        if type(kind).windows is Kind.windows:  # there is one window per example, so none need be counted
             return labelled
-        return Parts(labelled, lambda one: kind.windows(one, encoder.tokenizer, recipe.task.max_length))
-    what = f"The task `{task.name}` is of the kind `{task.kind}`, which has no labels to train on"
-    if asked := [name for name, phase in recipe.phases.items() if phase.task]:
-        raise InputError(f"{what}. Say `phase.{asked[0]}.task=false`, and let interventions train the encoder.")
+        return Parts(labelled, lambda example: kind.windows(example, encoder.tokenizer, recipe.task.max_length))
+    fault = f"The task `{task.name}` is of the kind `{task.kind}`, which has no labels to train on"
+    if labelled_phases := [name for name, phase in recipe.phases.items() if phase.task]:
+        raise InputError(
+            f"{fault}. Set `phase.{labelled_phases[0]}.task=false`, so that only interventions train the encoder."
+        )
     if recipe.task.shots:
-        raise InputError(f"{what}: `task.shots` = `{recipe.task.shots}` has no effect. Leave it out.")
-    unlabelled = {one.text: one for found in pairs.values() for one in (pair.source for pair in found)}
+        raise InputError(f"{fault}: `task.shots` = `{recipe.task.shots}` has no effect. Remove it.")
+    unlabelled = {example.text: example for group in pairs.values() for example in (pair.source for pair in group)}
     texts = list(unlabelled.values()) or prepared.task.unlabelled.get(prepared.languages.source, ())
     if not texts:
         raise InputError(
-            f"{what}, and there is no other text in `{prepared.languages.source}`. Give `parallel=FOLDER`."
+            f"{fault}, and there is no other text in `{prepared.languages.source}`. Give `parallel=FOLDER`."
         )
     return texts
 
 
 def _labelled(prepared: Prepared) -> Sequence[Example]:
-    """Return the examples to train on: the source's, and `task.shots` of each target, drawn anew with each seed.
+    """Return the labelled training examples: the source's, and a seed-dependent sample of `task.shots` for each target.
 
-    Raises InputError for a target that has not as many.
+    Raises InputError for a target with fewer examples.
     """
     recipe, task = prepared.recipe, prepared.task
     parts = [task.examples("train", prepared.languages.source)]
     for language in prepared.languages.targets if recipe.task.shots else ():
-        there = task.examples("train", language)
-        shots = len(there) if recipe.task.shots == "all" else recipe.task.shots
-        if not 0 < shots <= len(there):
+        candidates = task.examples("train", language)
+        shots = len(candidates) if recipe.task.shots == "all" else recipe.task.shots
+        if not 0 < shots <= len(candidates):
             raise InputError(
-                f"`task.shots` is `{recipe.task.shots}`, but the task `{task.name}` has {len(there)} labelled training"
-                f" examples of `{language}`. Lower it, or keep to `task.targets` that have more."
+                f"`task.shots` is `{recipe.task.shots}`, but the task `{task.name}` has {len(candidates)} labelled training"
+                f" examples of `{language}`. Lower it, or restrict `task.targets` to languages with more."
             )
         random = np.random.default_rng(stream_seed(recipe.seed, "shots", language))
-        parts.append(Picked(there, np.sort(random.choice(len(there), size=shots, replace=False))))
+        parts.append(Picked(candidates, np.sort(random.choice(len(candidates), size=shots, replace=False))))
     return Joined(parts)
 
 
 def languages_of(recipe: Recipe) -> Languages:
-    """Return the languages by their keys, the targets in the recipe's order."""
+    """Return the keys of the source and of the targets, in the recipe's order."""
     source = canonical(recipe.task.source)
-    known = task_languages(recipe.task.data)
+    available = task_languages(recipe.task.data)
     if recipe.task.targets == "all":
-        targets = tuple(language for language in known if language != source)
+        targets = tuple(language for language in available if language != source)
         if not targets:
-            raise InputError(
-                f"The task `{recipe.task.name}` has a test in no language but `{source}`. Add one in another."
-            )
+            raise InputError(f"The task `{recipe.task.name}` has a test part only in `{source}`. Add another language.")
     else:
         targets = tuple(canonical(code) for code in recipe.task.targets)
     if not targets:
-        raise InputError(f"`task.targets` is empty. Name at least one of: {listed(known)}.")
+        raise InputError(f"`task.targets` is empty. Name at least one of: {listed(available)}.")
     for target in targets:
         if targets.count(target) > 1:
             spellings = [code for code in recipe.task.targets if canonical(code) == target]
             raise InputError(f"`task.targets` has the language `{target}` twice ({listed(spellings)}). Name it once.")
     if source in targets:
-        raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Take it out of one of them.")
+        raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Remove it from one of them.")
     return Languages(source, targets)
 
 
 def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
-    """Return the recipe's parallel text, None where it names none.
+    """Return the recipe's parallel text, or None if it names none.
 
-    Raises InputError where it cannot be had, or there are keys of it and no name.
+    Raises InputError if it cannot be read, or if other keys of `parallel` are set without a name.
     """
     chosen = recipe.parallel
     if not chosen.name:
@@ -340,13 +340,13 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
 
 
 def _files_digest(recipe: Recipe) -> str:
-    """Return the SHA-256 of all files that keys of interventions name, or empty where there are none.
+    """Return the SHA-256 of all files named by keys of interventions, or "" if there are none.
 
-    A key is a file's where its value is a Path (or holds some); of a folder, it is the files directly in it.
+    A key names files if its value is a Path or a tuple with Paths. A folder stands for the files directly in it.
 
-    Raises InputError, naming the key, for what is not there.
+    Raises InputError, naming the key, for a missing path.
     """
-    digest, found = hashlib.sha256(), False
+    digest, any_file = hashlib.sha256(), False
     for name, intervention in recipe.interventions.items():
         for key, value in vars(intervention).items():
             for path in value if isinstance(value, tuple) else (value,):
@@ -356,13 +356,13 @@ def _files_digest(recipe: Recipe) -> str:
                     raise InputError(
                         f"`intervention.{name}.{key}` is `{path}`, which does not exist. Give the path of a file or folder."
                     )
-                found = True
+                any_file = True
                 files = sorted(path.expanduser().iterdir()) if path.expanduser().is_dir() else [path.expanduser()]
                 for file in files:
                     if file.is_file() and not file.name.startswith("."):
                         digest.update(repr((name, key, file.name)).encode())
                         digest.update(file.read_bytes())
-    return digest.hexdigest() if found else ""
+    return digest.hexdigest() if any_file else ""
 
 
 def _digest(between: Distances) -> str:

@@ -1,4 +1,4 @@
-"""Published results that a run is compared with: a baseline far below its range says so itself."""
+"""Compares runs with published results, so that a baseline far below them is noticed."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from distxfer.results.result import Result
 
 @dataclass(frozen=True)
 class Reference:
-    """Published zero-shot scores, as fractions by language, of the models whose names fit; `margin` is still in range."""
+    """Published zero-shot scores (fractions) by language, for models whose names match `models`, with a tolerance `margin`."""
 
     models: tuple[str, ...]
     task: str
@@ -23,40 +23,43 @@ class Reference:
     scores: Mapping[str, float]
 
     def is_of(self, result: Result) -> bool:
-        """Return whether a result is of such a model, on this task, zero-shot."""
+        """Return whether a result is a zero-shot result of such a model on this task."""
         recipe = result.data["recipe"]
         name = str(recipe["model"]["name"]).rsplit("/", 1)[-1].lower()
-        right = recipe["task"]["name"] == self.task and recipe["task"]["shots"] == 0 and result.metric == self.metric
-        return right and any(fnmatch(name, pattern) for pattern in self.models)
+        comparable = (
+            recipe["task"]["name"] == self.task and recipe["task"]["shots"] == 0 and result.metric == self.metric
+        )
+        return comparable and any(fnmatch(name, pattern) for pattern in self.models)
 
 
 @cache
 def references() -> tuple[Reference, ...]:
     """Return all published results."""
     tables = tomllib.loads(references_file().read_text(encoding="utf-8"))["reference"]
-    return tuple(Reference(**{**one, "models": tuple(one["models"])}) for one in tables)
+    return tuple(Reference(**{**table, "models": tuple(table["models"])}) for table in tables)
 
 
 def far_below(result: Result) -> list[str]:
-    """Return what there is to say of a run that lies more than the margin below what is published for its model and task.
+    """Return notes if a run is more than the margin below the published scores for its model and task.
 
-    The source's score is compared with the source's, and the mean of the targets that both have with theirs.
+    Compared are the source scores, and the means over the targets that both have.
     """
-    said = []
-    for one in references():
-        if not one.is_of(result):
+    notes = []
+    for reference in references():
+        if not reference.is_of(result):
             continue
         source = str(result.data["source"])
         targets = [score["language"] for score in result.scores if score["language"] != source]
-        shared = [language for language in dict.fromkeys(targets) if language in one.scores]
-        for what, languages in ((f"`{source}`", [source]), (f"The mean of {len(shared)} targets", shared)):
-            if not languages or any(language not in one.scores for language in languages):
+        shared = [language for language in dict.fromkeys(targets) if language in reference.scores]
+        for subject, languages in ((f"`{source}`", [source]), (f"The mean of {len(shared)} targets", shared)):
+            if not languages or any(language not in reference.scores for language in languages):
                 continue
-            ours = fmean(result.score(language) for language in languages)
-            published = fmean(one.scores[language] for language in languages)
-            if ours < published - one.margin:
-                said.append(
-                    f"{what}: {100 * ours:.1f} is {100 * (published - ours):.1f} points below the published"
-                    f" {100 * published:.1f} ({one.source}). Check the learning rate, the epochs and whether the run collapsed."
+            measured = fmean(result.score(language) for language in languages)
+            published = fmean(reference.scores[language] for language in languages)
+            if measured < published - reference.margin:
+                notes.append(
+                    f"{subject}: {100 * measured:.1f} is {100 * (published - measured):.1f} points below the"
+                    f" published {100 * published:.1f} ({reference.source}). Check the learning rate, the epochs and"
+                    " whether the run collapsed."
                 )
-    return said
+    return notes

@@ -1,4 +1,4 @@
-"""One run, from a recipe to its result: measured before, trained, scored and measured after, written once."""
+"""One run, from a recipe to its result: measure, train, measure again, score, write."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ from distxfer.results.result import (
     write_result,
 )
 from distxfer.runs.data_issues import with_issues
-from distxfer.runs.interrupted import alone, replace_result, settle, work_folder
+from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.model_card import model_card
 from distxfer.runs.prediction import Scored, score
 from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
@@ -62,8 +62,8 @@ Notice = Callable[[str], None]
 
 _SCORED = ("dev", "test")
 _LESS_MEMORY = "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model."
-# What a folder or its disk is to blame for; of any other trouble with files, the folder knows nothing.
-_OF_THE_DISK = {
+# Errors that the result folder or its disk causes; other errors of the file system have other causes.
+_DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR,
     errno.EEXIST, errno.ENAMETOOLONG, errno.EIO,
 }  # fmt: skip
@@ -71,12 +71,12 @@ _OF_THE_DISK = {
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run will be: its folder, whether it is done, its parallel text, the plan of each phase, and estimates.
+    """The forecast of a run: its folder, whether it is done, its parallel text, the plan of each phase, and estimates.
 
-    `tokens` are those of the task's texts that the loss on the labels reads; not those of pairs and other text that terms
-    draw, nor of more passes over the task's. `megabytes` is the most that the folder holds at once: two checkpoints while
-    one takes the place of the other, or one and the model; not the tables. The seconds leave out what `[diagnostics]` asks
-    for, and mining; `basis` says what they are estimated from. `notes` and `issues` are those of `validate`.
+    `tokens` counts the task's texts that the loss on labels reads, without the texts that terms draw and further passes
+    over the task's texts. `megabytes` is the peak size of the folder without tables: two checkpoints while one replaces
+    the other, or one and the model. The seconds do not include `[diagnostics]` and mining; `basis` says what they are
+    estimated from. `notes` and `issues` are those of `validate`.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class Outlook:
 
 
 def validate(recipe: Recipe) -> Prepared:
-    """Do all that can be checked without training: read the data, load the encoder, bind the interventions.
+    """Check everything that needs no training: read the data, load the encoder, bind the interventions.
 
     Raises InputError as `prepare` and `assemble` do.
     """
@@ -104,25 +104,27 @@ def validate(recipe: Recipe) -> Prepared:
 
 
 def outlook(recipe: Recipe, results: Path) -> Outlook:
-    """Return what `train` would do, having timed a few steps and batches of measuring; nothing is written."""
+    """Return a forecast of `train`, from timing a few training steps and batches of measuring; writes nothing."""
     prepared, processes = prepare(recipe), Processes(precision=recipe.model.precision)
     folder = prepared.folder(results)
     assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
-    # The test before and after training, after it with dev; where windows are scored, the test once more.
+    # test before training, dev and test after it; if windows are scored, test once more.
     splits = ("test",), _SCORED, *(() if assembled.encoder.output in ("text", "state") else (("test",),))
     passes = [[text for part in _texts(prepared, chosen) for text in part] for chosen in splits]
     measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()
     plans = assembled.training.plan()
     examples = assembled.training.data.examples
-    read = examples[:: max(1, len(examples) // 200)]
-    tokens = sum(assembled.collate([example]).tokens for example in read) / len(read)
+    sample = examples[:: max(1, len(examples) // 200)]
+    tokens = sum(assembled.collate([example]).tokens for example in sample) / len(sample)
     encoder = assembled.encoder
-    kept = encoder.adapters if isinstance(encoder.model, PeftModel) else None  # all weights, if not adapters alone
-    saved: list[Tensor] = [one for name, one in encoder.model.named_parameters() if kept is None or name in kept]
+    adapters = encoder.adapters if isinstance(encoder.model, PeftModel) else None  # a whole model is saved otherwise
+    saved: list[Tensor] = [
+        parameter for name, parameter in encoder.model.named_parameters() if adapters is None or name in adapters
+    ]
     saved += assembled.training.own_weights().values()
-    model = sum(one.numel() * one.element_size() for one in saved)
+    model = sum(tensor.numel() * tensor.element_size() for tensor in saved)
     checkpoint = max(plan.checkpoint_bytes for plan in plans)
     return Outlook(
         folder=folder,
@@ -148,12 +150,12 @@ def train(
     report: Report = lambda phase, step, steps, loss: None,
     notice: Notice = lambda text: None,
 ) -> Result:
-    """Run a recipe and return its result; a run that is done is not run again, an interrupted one goes on.
+    """Run a recipe and return its result. A finished run is not repeated, an interrupted one is resumed.
 
-    `results` is where results are kept: by default $DISTXFER_RESULTS, or `./results`. `report` is told of every step,
-    `notice` of what is going on.
+    `results` is the folder of results, by default $DISTXFER_RESULTS or `./results`. `report` is called in every step,
+    `notice` with messages on progress.
 
-    Raises InputError for what is wrong with the recipe or the folder, RunError for a run that could not go on.
+    Raises InputError for errors in the recipe or the folder, RunError for a run that cannot continue.
     """
     results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
     processes = Processes(trackers, results, recipe.model.precision)
@@ -164,19 +166,17 @@ def train(
     folder = prepared.folder(results)
     try:
         if processes.is_main:
-            settle(folder)
+            finish_replacement(folder)
         done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
         if done is not None:
-            return _told(done, notice)
-        assembled = assemble(
-            prepared, processes, notice
-        )  # before anything is written: it may still find a mistake in the recipe
+            return _existing(done, notice)
+        assembled = assemble(prepared, processes, notice)  # may still find errors in the recipe, so before writing anything
         if processes.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with alone(folder, notice) if processes.is_main else nullcontext():
             done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
             if done is not None:
-                return _told(done, notice)
+                return _existing(done, notice)
             place = work_folder(folder) if again else folder
             _run(prepared, assembled, place, processes, trackers, report, notice)
             if again and processes.is_main:
@@ -184,12 +184,12 @@ def train(
             processes.wait()
         return _read_back(folder, notice)
     except (OSError, SafetensorError) as error:
-        if isinstance(error, OSError) and error.errno not in _OF_THE_DISK:
+        if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(
             f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
-            " what was written before is kept, and the same command goes on from there."
+            " files written before are kept, and the same command resumes from them."
         ) from error
 
 
@@ -201,16 +201,16 @@ def _read_back(folder: Path, notice: Notice) -> Result:
     return result
 
 
-def _told(done: Result, notice: Notice) -> Result:
-    """Say that a run is done, having made sure that its files are as it left them, and cleaned up after a kill."""
+def _existing(done: Result, notice: Notice) -> Result:
+    """Check the files of a finished run, remove a checkpoint left by a kill, and notify that the run is done."""
     digests = done.data.get("digests", {})
     check_run(done.folder, digests)
     remove_checkpoint(done.folder)
-    notice(f"This run is done already: {done.folder}. Use `--again` to do it anew.")
+    notice(f"This run is done already: {done.folder}. Use `--again` to repeat it.")
     for line in unverified([done]):
         notice(line)
     if not (done.folder / "model").is_dir() and any(name.startswith("model/") for name in digests):
-        notice("Its model has been removed. `--again` trains it anew.")
+        notice("Its model has been removed. `--again` trains it again.")
     if work_folder(done.folder).is_dir():
         notice(f"A repeat was started in {work_folder(done.folder)}; `--again` continues it.")
     return done
@@ -234,7 +234,7 @@ def _run(
     languages = [prepared.languages.source, *prepared.languages.targets]
     texts, encoder = _texts(prepared, ["test"]), assembled.encoder
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
-    # Not with adapters, whose own new weights the states may depend on, and which differ from seed to seed.
+    # With adapters, states may depend on their new weights, which differ between seeds.
     cache = None if encoder.adapters else state_cache(
         encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
     )  # fmt: skip
@@ -243,15 +243,15 @@ def _run(
     if trackers:
         processes.start_trackers(
             f"{prepared.recipe.name}-{prepared.id}-s{prepared.recipe.seed}",
-            {key: one.value for key, one in prepared.recipe.values.items()},
+            {key: entry.value for key, entry in prepared.recipe.values.items()},
         )
     watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
-    # Where the head says something of each token, what is scored alone is not encoded here: its windows are, in `score`.
-    whole = _SCORED if encoder.output in ("text", "state") else ("test",)
+    # For heads with an output per token, dev is not encoded here but in windows, in `score`.
+    snapshot_splits = _SCORED if encoder.output in ("text", "state") else ("test",)
     with enough_memory("measuring after training", _LESS_MEMORY):
-        after = snapshots(encoder, assembled.collate, _texts(prepared, whole), processes)
+        after = snapshots(encoder, assembled.collate, _texts(prepared, snapshot_splits), processes)
     check_finite(after, [*prepared.recipe.phases][-1])
     rows_after = _measure(prepared, before, after, "after")
     rows_after += similarity_rows(before, after, prepared.task, languages, prepared.recipe.measure.similarity)
@@ -283,9 +283,37 @@ def _write(
     started: datetime,
     processes: Processes,
 ) -> None:
-    """Write everything else, then `result.json`, then drop the checkpoint, which nobody needs any more."""
+    """Write tables and model, then `result.json`, and finally remove the checkpoint."""
+    data = _result(prepared, assembled, folder, scored, undefined, cost, started, processes)
+    write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
+    predictions = _predictions(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
+    write_table(predictions, folder / PREDICTIONS)
+    with atomic_folder(folder / "model") as model:
+        assembled.encoder.save(model)
+        adapters = len([*model.rglob("adapter_config.json")])
+        card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
+        (model / "README.md").write_text(card, encoding="utf-8")
+    if intervention_weights := assembled.training.own_weights():
+        with atomic_file(folder / "interventions.safetensors") as aside:
+            save_file(intervention_weights, aside)
+    write_result(folder, data)
+    forget_failure(folder)
+    remove_checkpoint(folder)
+
+
+def _result(
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    scored: Mapping[str, Scored],
+    undefined: Sequence[str],
+    cost: Cost,
+    started: datetime,
+    processes: Processes,
+) -> dict[str, Any]:
+    """Return the content of `result.json`."""
     scores, summary, status = _scores(prepared, scored)
-    data = {
+    return {
         "schema": SCHEMA,
         "id": prepared.id,
         "recipe": prepared.resolved,
@@ -296,8 +324,8 @@ def _write(
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
         "empty": empty_batches(folder / "log.jsonl"),
-        "settled": {name: dict(one) for name, one in assembled.settled.items()},
-        "data_issues": [asdict(one) for one in prepared.issues],
+        "settled": {name: dict(values) for name, values in assembled.settled.items()},
+        "data_issues": [asdict(issue) for issue in prepared.issues],
         "undefined": [*undefined],
         "scores": scores,
         "summary": summary,
@@ -315,10 +343,8 @@ def _write(
                 "device": str(processes.device),
                 "dtype": processes.precision,
                 "processes": processes.size,
-                "weights": "divided"
-                if processes.shards_weights
-                else "whole",  # among or in the processes, while training
-                "cpu": torch.backends.cpu.get_cpu_capability(),  # what sums are cut by, and so how they are rounded
+                "weights": "divided" if processes.shards_weights else "whole",  # sharded or in every process, while training
+                "cpu": torch.backends.cpu.get_cpu_capability(),  # vector width, which determines the rounding of sums
                 "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -326,46 +352,34 @@ def _write(
         ),
         "status": status,
     }
-    write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
-    predictions = _predictions(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
-    write_table(predictions, folder / PREDICTIONS)
-    with atomic_folder(folder / "model") as model:
-        assembled.encoder.save(model)
-        adapters = len([*model.rglob("adapter_config.json")])
-        card = model_card(data, prepared, assembled.bounds, scored, assembled.encoder, adapters)
-        (model / "README.md").write_text(card, encoding="utf-8")
-    if own := assembled.training.own_weights():
-        with atomic_file(folder / "interventions.safetensors") as aside:
-            save_file(own, aside)
-    write_result(folder, data)
-    forget_failure(folder)
-    remove_checkpoint(folder)
 
 
 def _distances(prepared: Prepared) -> list[dict[str, Any]]:
     return [
         {
             "language": key,
-            "name": one.name,
-            "value": one.value,
-            "n_shared": one.n_shared,
-            "imputed": one.imputed,
-            "provenance": one.provenance,
+            "name": entry.name,
+            "value": entry.value,
+            "n_shared": entry.n_shared,
+            "imputed": entry.imputed,
+            "provenance": entry.provenance,
         }
-        for key, one in prepared.distances.entries.items()
+        for key, entry in prepared.distances.entries.items()
     ]
 
 
 def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """Return every language's scores, the summary of the test scores, and whether the run collapsed."""
+    """Return the scores of all languages, the summary of the test scores, and the status (`done` or `collapsed`)."""
     kind, source = kind_of(prepared.task), prepared.languages.source
     scores: list[dict[str, Any]] = []
     for language in (source, *prepared.languages.targets):
-        for split, one in scored.items():
-            if language in one.scores:
-                scores += score_rows(language, split, one.scores[language], len(one.examples[language]))
-    metric, ours = kind.metrics[0], scored["test"]
-    test = {language: values[metric] for language, values in ours.scores.items()}
+        for split, split_scores in scored.items():
+            if language in split_scores.scores:
+                scores += score_rows(
+                    language, split, split_scores.scores[language], len(split_scores.examples[language])
+                )
+    metric, test_scored = kind.metrics[0], scored["test"]
+    test = {language: values[metric] for language, values in test_scored.scores.items()}
     between = prepared.distances
     targets = {language: test[language] for language in prepared.languages.targets}
     summary = {
@@ -378,19 +392,20 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
         "near": list(between.near),
         "far": list(between.far),
     }
-    return scores, summary, "collapsed" if kind.collapsed(ours.examples[source], ours.predictions[source]) else "done"
+    collapsed = kind.collapsed(test_scored.examples[source], test_scored.predictions[source])
+    return scores, summary, "collapsed" if collapsed else "done"
 
 
 def _predictions(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
-    """Return one row for each example, with the probability of each class on request."""
+    """Return one row per example, with the probability of each class on request."""
     rows = [
-        {"language": language, "example_id": example.id, "label": one.label, "prediction": one.prediction}
-        | ({f"{PROBABILITY}{label}": chance for label, chance in one.probabilities.items()} if probabilities else {})
+        {"language": language, "example_id": example.id, "label": result.label, "prediction": result.prediction}
+        | ({f"{PROBABILITY}{label}": value for label, value in result.probabilities.items()} if probabilities else {})
         for language, examples in scored.examples.items()
-        for example, one in zip(examples, scored.predictions[language], strict=True)
+        for example, result in zip(examples, scored.predictions[language], strict=True)
     ]
     table = pyarrow.Table.from_pylist(rows)
-    types = [pyarrow.float32() if one.name.startswith(PROBABILITY) else one.type for one in table.schema]
+    types = [pyarrow.float32() if field.name.startswith(PROBABILITY) else field.type for field in table.schema]
     return encode_labels(table.cast(pyarrow.schema(zip(table.column_names, types, strict=True))))
 
 
@@ -400,9 +415,9 @@ def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
 
 
 def empty_notes(empty: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Return what users are told of `empty_batches`."""
+    """Return notes for the user on `empty_batches`."""
     return [
-        f"The term `{name}` counted nothing in {one['micro_batches']} micro-batches, in {one['steps']} of its {one['of']} steps:"
-        f" they held too little for it, such as fewer than {CKA_ROWS} different texts for CKA."
-        for name, one in empty.items()
+        f"The term `{name}` counted nothing in {counts['micro_batches']} micro-batches, in {counts['steps']} of its"
+        f" {counts['of']} steps: they were too small for it, such as with fewer than {CKA_ROWS} different texts for CKA."
+        for name, counts in empty.items()
     ]

@@ -1,4 +1,4 @@
-"""What is measured of an encoder before and after training: one forward pass a text serves it all."""
+"""Measurements of an encoder before, during and after training, from one forward pass per text."""
 
 import math
 import time
@@ -19,17 +19,17 @@ from distxfer.results.measurements import Row as Row
 from distxfer.training import Diverged, Processes, Watch
 
 _BATCH = 64
-_SAMPLE = 64  # texts of a language that are looked at while training
-_TIMED, _ENOUGH = 5, 10.0  # batches that an estimate of the time is made from, at most; seconds after which no more are
-_NEIGHBOURS = 10  # of CSLS, as in its paper
+_SAMPLE = 64  # texts of a language measured during training
+_TIMED, _ENOUGH = 5, 10.0  # an estimate of time uses at most so many batches, and stops after so many seconds
+_NEIGHBOURS = 10  # of CSLS, as in the paper
 FEWEST = 4  # sentences that unbiased CKA needs
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What an encoder makes of every text: pooled states (layers + 1, texts, d) and logits (texts, classes).
+    """An encoder's pooled states (layers + 1, texts, d) and logits (texts, classes) of all texts.
 
-    The logits are None where the states were kept without them.
+    The logits are None if the states come from a cache without them.
     """
 
     index: Mapping[Example, int]
@@ -41,13 +41,13 @@ class Snapshot:
         return self.pooled[:, [self.index[bare(example)] for example in examples]]
 
     def outputs(self, examples: Sequence[Example]) -> Tensor | None:
-        """Return what the head said of these texts, (n, classes), if the snapshot has it."""
+        """Return the logits of these texts, (n, classes), or None if the snapshot has none."""
         return None if self.logits is None else self.logits[[self.index[bare(example)] for example in examples]]
 
 
 def check_finite(trained: Snapshot, phase: str) -> None:
-    """Raise Diverged where what a trained encoder makes of some text is not finite; `phase` is the last one."""
-    if not all(one.isfinite().all() for one in (trained.pooled, trained.logits) if one is not None):
+    """Raise Diverged if states or logits of a trained encoder are not finite; `phase` is the last phase."""
+    if not all(tensor.isfinite().all() for tensor in (trained.pooled, trained.logits) if tensor is not None):
         raise Diverged(
             f"After the last step of the phase `{phase}`, states or outputs of the encoder are not finite. Lower"
             f" `phase.{phase}.learning_rate` or an intervention's `weight`."
@@ -57,27 +57,27 @@ def check_finite(trained: Snapshot, phase: str) -> None:
 def texts_to_measure(
     task: Task, parallel: ParallelText | None, languages: Sequence[str], splits: Sequence[str]
 ) -> list[list[Example]]:
-    """Return every text that scores and measurements look at, each once: the test texts, the held-out pairs, the rest.
+    """Return the distinct texts for scores and measurements as lists: the test texts, the held-out pairs, the rest.
 
-    Three lists that are encoded one after the other. So what a batch holds, and with it the last bits of a text's
-    states, is the same before and after training, whatever else is scored after it.
+    The lists are encoded one after the other, so that the composition of batches, and with it the rounding of a text's
+    states, is the same before and after training, whatever else is scored.
     """
-    pairs = [pair for one in (parallel.held_out.values() if parallel else ()) for pair in one]
+    pairs = [pair for group in (parallel.held_out.values() if parallel else ()) for pair in group]
     lists = [
-        [one for language in languages for one in task.examples("test", language)] if "test" in splits else [],
-        [one for pair in pairs for one in (pair.source, pair.target)],
+        [example for language in languages for example in task.examples("test", language)] if "test" in splits else [],
+        [example for pair in pairs for example in (pair.source, pair.target)],
         [
-            one
+            example
             for split in splits
             if split != "test"
             for language in languages
-            for one in task.examples(split, language)
+            for example in task.examples(split, language)
         ],
     ]
     seen: set[Example] = set()
     parts = []
     for examples in lists:
-        parts.append([one for one in dict.fromkeys(map(bare, examples)) if one not in seen])
+        parts.append([example for example in dict.fromkeys(map(bare, examples)) if example not in seen])
         seen.update(parts[-1])
     return [part for part in parts if part]
 
@@ -91,14 +91,14 @@ def snapshots(
     *,
     logits: bool = True,
 ) -> Snapshot:
-    """Return one snapshot of the texts of all parts, encoded one after the other; `snapshot` has the rest."""
-    found = [snapshot(encoder, collate, part, processes, cache, logits=logits) for part in parts]
-    examples = [example for one in found for example in one.index]
-    known = [one.logits for one in found if one.logits is not None]
+    """Return one `snapshot` of the texts of all parts, which are encoded one after the other."""
+    snapshots = [snapshot(encoder, collate, part, processes, cache, logits=logits) for part in parts]
+    examples = [example for part in snapshots for example in part.index]
+    logits_of_parts = [part.logits for part in snapshots if part.logits is not None]
     return Snapshot(
         index={example: place for place, example in enumerate(examples)},
-        pooled=torch.cat([one.pooled for one in found], dim=1),
-        logits=torch.cat(known) if len(known) == len(found) else None,
+        pooled=torch.cat([part.pooled for part in snapshots], dim=1),
+        logits=torch.cat(logits_of_parts) if len(logits_of_parts) == len(snapshots) else None,
     )
 
 
@@ -111,40 +111,48 @@ def snapshot(
     *,
     logits: bool = True,
 ) -> Snapshot:
-    """Return the states and logits of all texts, shared out over the processes; every process gets the whole.
+    """Return the states and logits of all texts. The work is divided among processes; each gets the complete result.
 
-    The batches of a language hold nothing but its texts, so that its states depend neither on what other languages there
-    are nor on how many processes. What the main process finds in the `cache` is not encoded again, and what it does not
-    find is kept there; `logits` says whether they are needed: the cache has those of a checkpoint's own head alone.
+    Batches do not mix languages, so that states depend neither on the other languages nor on the number of processes. The
+    main process reads states from the `cache`, if there is one, and adds missing ones to it. `logits`: whether logits are
+    needed; the cache has them only for a checkpoint's own head.
 
-    Raises RunError unless each text came back exactly once.
+    Raises RunError unless each text is encoded exactly once.
     """
     groups = _by_language(examples)
-    texts = {language: [(one.text, one.text_pair) for one in group] for language, group in groups.items()}
-    kept = cache if processes.is_main else None
-    read = {language: kept.read(texts[language], logits=logits) for language in groups} if kept else {}
-    states = {language: one for language, one in processes.broadcast(read).items() if one is not None}
+    texts = {language: [(example.text, example.text_pair) for example in group] for language, group in groups.items()}
+    writable_cache = cache if processes.is_main else None
+    cached = (
+        {language: writable_cache.read(texts[language], logits=logits) for language in groups} if writable_cache else {}
+    )
+    states = {
+        language: language_states
+        for language, language_states in processes.broadcast(cached).items()
+        if language_states is not None
+    }
     fresh = _encoded(encoder, collate, {key: group for key, group in groups.items() if key not in states}, processes)
-    if kept:
-        for language, one in fresh.items():
-            if not kept.keep(texts[language], one if encoder.head_is_loaded else replace(one, logits=None)):
+    if writable_cache:
+        for language, language_states in fresh.items():
+            if not writable_cache.keep(
+                texts[language], language_states if encoder.head_is_loaded else replace(language_states, logits=None)
+            ):
                 break
     states |= fresh
     heads = [states[language].logits for language in groups]
-    known = [one for one in heads if one is not None]
+    available = [head for head in heads if head is not None]
     return Snapshot(
         index={example: place for place, example in enumerate(chain(*groups.values()))},
         pooled=torch.cat([states[language].pooled for language in groups], dim=1),
-        logits=torch.cat(known) if len(known) == len(groups) else None,
+        logits=torch.cat(available) if len(available) == len(groups) else None,
     )
 
 
 def encoding_seconds(
     encoder: Encoder, collate: Collator, passes: Sequence[Sequence[Example]], processes: Processes
 ) -> tuple[float, int]:
-    """Return the seconds that encoding all texts of some passes will take, and how many batches of them were timed.
+    """Return the estimated seconds for encoding the texts of all passes, and the number of batches timed for it.
 
-    At most 5 batches, evenly over those that a snapshot makes, after one that warms up; no further one after 10 seconds.
+    After a warm-up, at most 5 batches are timed, evenly spaced over those of a snapshot, and none after 10 seconds.
     """
     batches = [batch for examples in passes for batch in _in_batches(_by_language(examples))]
     sample = batches[:: -(-len(batches) // _TIMED)]
@@ -161,7 +169,7 @@ def encoding_seconds(
 
 def _by_language(examples: Sequence[Example]) -> dict[str, list[Example]]:
     groups: dict[str, list[Example]] = {}
-    for example in sorted(examples, key=_by_length):  # sorted by length, a batch holds little padding
+    for example in sorted(examples, key=_by_length):  # sorting by length reduces padding
         groups.setdefault(example.language, []).append(example)
     return groups
 
@@ -173,18 +181,18 @@ def _in_batches(groups: Mapping[str, Sequence[Example]]) -> list[Sequence[Exampl
 def _encoded(
     encoder: Encoder, collate: Collator, groups: Mapping[str, Sequence[Example]], processes: Processes
 ) -> dict[str, States]:
-    """Return the states of the texts of each language, in the order given, from one forward pass each."""
+    """Return the states of the texts of each language in the given order, from one forward pass per text."""
     batches = _in_batches(groups)
     parts = processes.gather([(batch, *encoder.states([collate(batch).inputs])) for batch in processes.shard(batches)])
     order = [example for batch, _, _ in parts for example in batch]
     expected = [example for group in groups.values() for example in group]
     if len(order) != len(expected) or set(order) != set(expected):
-        raise RunError(f"{len(order)} texts were encoded where {len(expected)} were asked for, each once.")
+        raise RunError(f"{len(order)} texts were encoded, but {len(expected)} were expected, each once.")
     if not parts:
         return {}
     place = {example: number for number, example in enumerate(order)}
-    pooled = torch.cat([one for _, one, _ in parts], dim=1)
-    heads = [one for _, _, one in parts if one is not None]
+    pooled = torch.cat([states for _, states, _ in parts], dim=1)
+    heads = [head for _, _, head in parts if head is not None]
     logits = torch.cat(heads) if heads else None
     rows = {language: [place[example] for example in group] for language, group in groups.items()}
     return {language: States(pooled[:, row], None if logits is None else logits[row]) for language, row in rows.items()}
@@ -199,10 +207,10 @@ def drift_rows(
     *,
     unbiased: bool = True,
 ) -> list[Row]:
-    """Return 1 - CKA(H0_l, H_l) of the test sentences for every layer and language, raw and standardised.
+    """Return the drift 1 - CKA(H0_l, H_l) on the test sentences for every layer and language, raw and standardised.
 
-    The same sentences for every layer and moment; layer 0 is the embeddings' output. A language with fewer than 4
-    test sentences has no drift (NaN), since unbiased CKA is not defined for it.
+    The sentences are the same for all layers and moments; layer 0 is the embeddings' output. With fewer than 4 test
+    sentences, for which unbiased CKA is undefined, drift is NaN.
     """
     rows = []
     for language in languages:
@@ -251,8 +259,8 @@ def similarity_rows(
 def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment) -> list[Row]:
     """Return how often the nearest neighbour of a held-out sentence is its translation, per layer and language.
 
-    Weak: among the translations; strong: among them and the other sentences of its own language; CSLS: weak, with hubs
-    held back. Both directions.
+    Weak retrieval searches the translations, strong retrieval also the other sentences of the same language; CSLS is weak
+    retrieval with hubness correction. All are measured in both directions.
     """
     rows = []
     for language, pairs in (parallel.held_out if parallel else {}).items():
@@ -262,17 +270,17 @@ def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment)
         source = now.states([pair[0] for pair in unique])
         target = now.states([pair[1] for pair in unique])
         for layer in range(len(source)):
-            found = retrieval(source[layer], target[layer])
-            by_csls = csls_retrieval(source[layer], target[layer], k=min(_NEIGHBOURS, found.n))
+            accuracy = retrieval(source[layer], target[layer])
+            by_csls = csls_retrieval(source[layer], target[layer], k=min(_NEIGHBOURS, accuracy.n))
             values = {
-                "retrieval_weak_forward": found.weak_forward,
-                "retrieval_weak_backward": found.weak_backward,
-                "retrieval_strong_forward": found.strong_forward,
-                "retrieval_strong_backward": found.strong_backward,
+                "retrieval_weak_forward": accuracy.weak_forward,
+                "retrieval_weak_backward": accuracy.weak_backward,
+                "retrieval_strong_forward": accuracy.strong_forward,
+                "retrieval_strong_backward": accuracy.strong_backward,
                 "retrieval_csls_forward": by_csls.forward,
                 "retrieval_csls_backward": by_csls.backward,
             }
-            rows += [Row(name, layer, language, value, found.n, moment) for name, value in values.items()]
+            rows += [Row(name, layer, language, value, accuracy.n, moment) for name, value in values.items()]
     return rows
 
 
@@ -285,39 +293,41 @@ def watcher(
     languages: Sequence[str],
     processes: Processes,
 ) -> Watch:
-    """Return what measures a sample while training: `drift/LANGUAGE` and `retrieval/LANGUAGE`.
+    """Return a function that measures a sample during training: `drift/LANGUAGE` and `retrieval/LANGUAGE`.
 
-    Drift is 1 - CKA (unbiased) from `before`, averaged over the blocks, of the first 64 test texts of a language; retrieval is
-    weak, from the source, at the last layer, among the first 64 held-out pairs. Labels play no part in either.
+    Drift is 1 - CKA (unbiased) from `before`, averaged over blocks, on the first 64 test texts of a language. Retrieval is
+    weak, from the source, at the last layer, on the first 64 held-out pairs. Neither uses labels.
     """
     texts = {language: task.examples("test", language)[:_SAMPLE] for language in languages}
     pairs = {
-        language: found
+        language: sample
         for language, held_out in (parallel.held_out if parallel else {}).items()
-        if len(found := _unambiguous(held_out)[:_SAMPLE]) > 1
+        if len(sample := _unambiguous(held_out)[:_SAMPLE]) > 1
     }
-    every = dict.fromkeys(bare(one) for group in (*texts.values(), *chain(*pairs.values())) for one in group)
+    examples = dict.fromkeys(bare(example) for group in (*texts.values(), *chain(*pairs.values())) for example in group)
 
     def watch() -> dict[str, float]:
-        now = snapshot(encoder, collate, list(every), processes)
+        now = snapshot(encoder, collate, list(examples), processes)
         drift = {
             f"drift/{language}": fmean((1 - cka(before.states(group)[1:], now.states(group)[1:])).tolist())
             for language, group in texts.items()
             if len(group) >= FEWEST
         }
-        found = {
+        alignment = {
             f"retrieval/{language}": retrieval(
-                now.states([one for one, _ in group])[-1], now.states([other for _, other in group])[-1]
+                now.states([source for source, _ in group])[-1], now.states([target for _, target in group])[-1]
             ).weak_forward
             for language, group in pairs.items()
         }
-        return {key: value for key, value in (drift | found).items() if math.isfinite(value)}  # CKA may be undefined
+        return {
+            key: value for key, value in (drift | alignment).items() if math.isfinite(value)
+        }  # CKA may be undefined
 
     return watch
 
 
 def _unambiguous(pairs: Sequence[Pair]) -> list[tuple[Example, Example]]:
-    """Return the pairs whose two sentences occur in no earlier pair: a repeated one has no single right answer."""
+    """Return the pairs whose sentences occur in no earlier pair, since a repeated sentence has several translations."""
     seen: set[tuple[str, str]] = set()
     unique = []
     for pair in pairs:
@@ -329,11 +339,11 @@ def _unambiguous(pairs: Sequence[Pair]) -> list[tuple[Example, Example]]:
     return unique
 
 
-def _by_length(one: Example) -> tuple[bool, int, str, str, str]:
-    pair = one.text_pair or ""
-    return one.text_pair is None, len(one.text) + len(pair), one.language, one.text, pair
+def _by_length(example: Example) -> tuple[bool, int, str, str, str]:
+    pair = example.text_pair or ""
+    return example.text_pair is None, len(example.text) + len(pair), example.language, example.text, pair
 
 
 def bare(example: Example) -> Example:
-    """Return a text without its id and label: what the encoder sees of it."""
+    """Return an example without id and label, as the encoder sees it."""
     return Example("", example.language, example.text, example.text_pair)

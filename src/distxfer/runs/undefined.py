@@ -1,4 +1,4 @@
-"""Drift and similarity that are undefined: for which languages and layers, and why."""
+"""Notes on undefined drift and similarity: for which languages and layers, and why."""
 
 from collections.abc import Iterable, Sequence
 from math import isnan
@@ -45,7 +45,7 @@ def _reason(row: Row, before: Snapshot, after: Snapshot, task: Task, unbiased: b
 
 
 def _spans(numbers: Sequence[int]) -> str:
-    """Return whole numbers, ascending, as text: `0, 2-4`."""
+    """Return ascending whole numbers as text: `0, 2-4`."""
     spans: list[list[int]] = []
     for number in numbers:
         if spans and spans[-1][-1] == number - 1:
