@@ -97,7 +97,7 @@ class Candidate:
 
     def results(self) -> list[Result]:
         """Return its finished runs, by seed: those of whose recipe every setting is the same but the seed."""
-        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(whole=False))
+        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(complete=False))
         found = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
         own = [one for one in found if one is not None and _settings(one.data["recipe"]) == asked]
         return sorted(own, key=lambda one: int(one.data["seed"]))

@@ -74,8 +74,8 @@ def test_several_mistakes_in_a_recipe(refused):
     message = refused("task.sorce=deu", "phase.finetune.epochs=none", "foo")
     assert message.splitlines() == [
         "The recipe `plain` has 3 mistakes:",
-        "  `foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
-        "  `task.sorce` is no key. Did you mean `task.source`? Known here: name, source, targets, shots, max_length,"
+        "  `foo` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
+        "  `task.sorce` is not a key. Did you mean `task.source`? Keys here: name, source, targets, shots, max_length,"
         " folder, revision, kind, pattern, columns.",
         "  `phase.finetune.epochs` is `none`, but it should be a whole number.",
     ]

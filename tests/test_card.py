@@ -150,7 +150,7 @@ def test_the_recipe_is_one_that_can_be_run(runs, settings, tmp_path, name):
     text = block(card_of(result), "toml")
     (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
     places = [one for one in settings if one.startswith(("model=", "task=", "parallel="))]
-    assert load_recipe(str(tmp_path / f"{name}.toml"), places).resolved(whole=False) | {
+    assert load_recipe(str(tmp_path / f"{name}.toml"), places).resolved(complete=False) | {
         "task": result.data["recipe"]["task"]
     } == dict(result.data["recipe"])
     values = tomllib.loads(text)
@@ -195,7 +195,7 @@ def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp
 
 def test_limits_and_licences(runs):
     card = card_of(runs["lora"])
-    assert "The test sets are small, 24 examples a language" in card
+    assert "The test sets are small, 24 examples per language" in card
     assert "One seed: no ranking of methods" in card
     assert "- the base model `encoder`: apache-2.0\n" in card
     assert re.search(r"- the task's data `task\d*`: not stated; ask its source\n", card)
@@ -237,7 +237,7 @@ def test_papers_are_those_of_the_citation_file():
 
 
 def _resolved(name, *words):
-    return load_recipe(name, words).resolved(whole=False)
+    return load_recipe(name, words).resolved(complete=False)
 
 
 def _keys(name, *words):

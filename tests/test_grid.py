@@ -166,7 +166,7 @@ def test_brackets_and_quotes_that_do_not_close_are_refused(text):
 @pytest.mark.parametrize("text", ["0,", ",0", "0,,1", ",", "0, "])
 def test_an_empty_value_among_others_is_refused(text):
     assert message(split_values, "seed", text) == (
-        f"`seed={text}` has an empty value. Take a comma out, or write '' for an empty value."
+        f"`seed={text}` has an empty value. Remove a comma, or write '' for an empty value."
     )
 
 
@@ -174,8 +174,8 @@ def test_a_list_whose_values_become_runs_is_told_of(plan):
     found = plan("recipe=plain", "task.targets=deu,jpn")
     assert [run.recipe.task.targets for run in found.runs] == [("deu",), ("jpn",)]
     assert found.notices == (
-        "`task.targets` is a list, and a comma separates runs here: each run has one of deu, jpn. One run with all of them"
-        " is `task.targets=[deu,jpn]`.",
+        "`task.targets` is a list, but here commas separate runs: each run has one of deu, jpn. For one run with all of"
+        " them, write `task.targets=[deu,jpn]`.",
     )
     assert plan("recipe=plain", "task.targets=[deu,jpn],[deu]").notices == ()
 
@@ -239,18 +239,18 @@ def test_all_that_is_wrong_with_a_study_is_said_at_once(refusal, tmp_path):
         f"The study `{path}` has 3 mistakes:\n"
         "  `seeds` is `-1`, but it should be greater than or equal to 0.\n"
         "  `fixed` is `3`, but it should be a table of keys.\n"
-        "  `recipe` is no key of a study. Did you mean `recipes`? Its keys: name, recipes, seeds, fixed, axes, paired."
+        "  `recipe` is not a key of a study. Did you mean `recipes`? Its keys: name, recipes, seeds, fixed, axes, paired."
     )
     text = 'recipes = []\n[axes]\ntask.shots = []\nmodel = "a"\nx = [1]\n[[paired]]\nx = [1, 2]\ny = [1]\n'
     assert refusal(study(tmp_path, text)) == (
         f"The study `{path}` has 5 mistakes:\n"
-        "  `axes.task.shots` is empty, so the grid is. Write [a, b], or put one value under [fixed].\n"
+        "  `axes.task.shots` is empty, so the grid has no runs. Write [a, b], or put one value under [fixed].\n"
         "  `axes.model.name` is `a`, but it should be a list of values. Write [a, b], or put one value under [fixed].\n"
-        "  Axes that go in step need as many values each, but `x` has 2, `y` has 1.\n"
-        "  `recipes` is empty, so the grid is. Give values, or leave it out.\n"
+        "  Paired axes need the same number of values, but `x` has 2, `y` has 1.\n"
+        "  `recipes` is empty, so the grid has no runs. Give values, or remove it.\n"
         "  `x` is given twice. Keep one."
     )
-    assert refusal(study(tmp_path, "recipes = [")).startswith(f"The study file `{path}` is not TOML: ")
+    assert refusal(study(tmp_path, "recipes = [")).startswith(f"The study file `{path}` is not valid TOML: ")
     assert refusal("study=none.toml") == (
         "The study file `none.toml` cannot be read: [Errno 2] No such file or directory: 'none.toml'. Give the path of a"
         " .toml file."
@@ -263,7 +263,7 @@ def test_all_that_is_wrong_with_a_study_is_said_at_once(refusal, tmp_path):
 @pytest.mark.parametrize(
     ("words", "mistake"),
     [
-        (["recipe=plain,dist_align", "sed=0,1"], f"`sed` is no key. Did you mean `seed`? Known here: {TOP}."),
+        (["recipe=plain,dist_align", "sed=0,1"], f"`sed` is not a key. Did you mean `seed`? Keys here: {TOP}."),
         (["recipe=plain,drift_reg", "seed=0,x"],
          "`seed` is `x`, but it should be a whole number. (in 2 of 4 runs, such as `recipe=plain seed=x`)"),
         (["recipe=plain,drift_reg", "intervention.drift.wieght=1,2"],
@@ -304,10 +304,10 @@ def test_a_sweep_needs_a_recipe(refusal):
 @pytest.mark.parametrize(
     ("words", "lines"),
     [
-        (["recipe=plain", "seed"], ["`seed` is no axis. Write KEY=VALUE,VALUE, such as `seed=0,1,2`."]),
+        (["recipe=plain", "seed"], ["`seed` is not an axis. Write KEY=VALUE,VALUE, such as `seed=0,1,2`."]),
         (["recipe=plain", "seed=0", "seed=1,2", "=3"],
          ["`seed` is given twice. Give all of its values at once: `seed=0,1,2`.",
-          "`=3` is no axis. Write KEY=VALUE,VALUE, such as `seed=0,1,2`."]),
+          "`=3` is not an axis. Write KEY=VALUE,VALUE, such as `seed=0,1,2`."]),
     ],
 )  # fmt: skip
 def test_words_that_are_no_axes(refusal, words, lines):
@@ -319,10 +319,10 @@ def test_words_that_are_no_axes(refusal, words, lines):
 @pytest.mark.parametrize(
     ("paired", "expected"),
     [
-        ("seed", "`--paired seed` is to name at least two axes, each once, with a comma between them."),
-        ("seed,seed", "`--paired seed,seed` is to name at least two axes, each once, with a comma between them."),
+        ("seed", "`--paired seed` must name at least two different axes, separated by commas."),
+        ("seed,seed", "`--paired seed,seed` must name at least two different axes, separated by commas."),
         ("seed,task.targets",
-         "`--paired seed,task.targets` has 1 mistake:\n  Axes that go in step need as many values each, but `seed` has 3,"
+         "`--paired seed,task.targets` has 1 mistake:\n  Paired axes need the same number of values, but `seed` has 3,"
          " `task.targets` has 2."),
     ],
 )  # fmt: skip
@@ -333,7 +333,7 @@ def test_axes_that_cannot_go_in_step(refusal, paired, expected):
 def test_a_pair_of_what_is_no_axis(refusal):
     text = refusal("recipe=plain", "seed=0,1", paired=["seed,task.target"])
     assert text.startswith(
-        "`--paired seed,task.target`: `task.target` is no axis of this sweep. Did you mean `task.name`? Axes: "
+        "`--paired seed,task.target`: `task.target` is not an axis of this sweep. Did you mean `task.name`? Axes: "
     )
 
 
@@ -343,7 +343,7 @@ def test_a_grid_that_is_too_large_is_refused_before_it_is_built(refusal):
         f"{key}={many}" for key in ("seed", "task.shots", "phase.finetune.average", "phase.finetune.steps", "a", "b")
     ]
     assert refusal("recipe=plain", *words) == (
-        "The grid has 1,000,000,000,000 runs, more than `--max-runs` = 1,000. Take values out, let axes go in step with"
+        "The grid has 1,000,000,000,000 runs, more than `--max-runs` = 1,000. Remove values, vary axes together with"
         " `--paired`, or raise `--max-runs`."
     )
     assert "The grid has 4 runs, more than `--max-runs` = 3." in refusal("recipe=plain", "seed=0,1,2,3", max_runs=3)
@@ -351,7 +351,7 @@ def test_a_grid_that_is_too_large_is_refused_before_it_is_built(refusal):
 
 def test_a_name_is_a_files_name(refusal):
     assert refusal("recipe=plain", "name=a/b") == (
-        "`name` is `a/b`; expected letters, digits, `-`, `_` and dots, since a file is named so."
+        "`name` is `a/b`; expected letters, digits, `-`, `_` and dots, since it names a file."
     )
 
 
@@ -365,7 +365,7 @@ def test_shards_are_the_whole_and_each_run_is_in_one(plan, count):
     assert [said(run) for part in parts for run in part.runs] == all_said(plan(*words))
     sizes = [len(part.runs) for part in parts]
     assert max(sizes) - min(sizes) <= 1
-    assert all(len(part.whole) == 4 for part in parts)
+    assert all(len(part.all_runs) == 4 for part in parts)
 
 
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "4", "1/", "/4", "a/b", "-1/4", "1/0"])

@@ -164,7 +164,7 @@ def test_l2_sp_takes_the_same_choice(encoder, measured):
 
 def test_a_key_that_came_later_leaves_the_ids_of_runs_as_they_were():
     def keys(*overrides: str) -> dict:
-        return load_recipe("l2_sp", overrides).resolved(whole=False)["intervention"]["l2_sp"]
+        return load_recipe("l2_sp", overrides).resolved(complete=False)["intervention"]["l2_sp"]
 
     assert keys() == {"kind": "l2_sp", "weight": 0.1, "layers": "all"}
     assert keys("intervention.l2_sp.layers=random", "intervention.l2_sp.count=2")["count"] == 2

@@ -148,17 +148,17 @@ REFUSED = {
         f"The command names `before` 2 times; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
     ),
     "before=x after=y model=z": (
-        f"`model` says nothing about what is measured: `before` and `after` name the models. Leave it out; what counts: {COUNTS}."
+        f"`model` has no effect on measuring: `before` and `after` name the models. Remove it; the keys are: {COUNTS}."
     ),
     "before=x after=y recipe=plain": (
-        f"`recipe` says nothing about what is measured: nothing is trained here. Leave it out; what counts: {COUNTS}."
+        f"`recipe` has no effect on measuring: nothing is trained here. Remove it; the keys are: {COUNTS}."
     ),
     "before=x after=y phase.finetune.epochs=3": (
-        "`phase.finetune.epochs` says nothing about what is measured: nothing is trained here. Leave it out; what counts:"
+        "`phase.finetune.epochs` has no effect on measuring: nothing is trained here. Remove it; the keys are:"
         f" {COUNTS}."
     ),
     "before=x after=y modle.pooling=cls": (
-        f"`modle.pooling` is no key. Did you mean `model.pooling`? What counts: {COUNTS}."
+        f"`modle.pooling` is not a key. Did you mean `model.pooling`? The keys are: {COUNTS}."
     ),
     "before=x after=y task.targets=deu,xx": (
         "Language code `xx` is not known. Give an ISO 639 code, a BCP-47 tag, a FLORES code or a Glottocode, such as `ja`,"
@@ -172,7 +172,8 @@ REFUSED = {
         "The recipe `plain` has 1 mistake:\n  `model.pooling` is `max`, but it should be 'mean', 'cls' or 'last'."
     ),
     "before=x after=y cls": (
-        "The recipe `plain` has 1 mistake:\n  `cls` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
+        "The recipe `plain` has 1 mistake:\n  `cls` is not an override. Write KEY=VALUE, such as `seed=1` or"
+        " `task.targets=jpn,kor`."
     ),
 }  # fmt: skip
 
@@ -192,8 +193,8 @@ def test_as_many_layers_are_needed(cli, tiny, tmp_path, seven):
     wrong = cli("measure", f"before={tiny}", f"after={deeper}", f"task={seven}", "parallel=")
     assert wrong.exit_code == 2
     assert wrong.stderr == (
-        f"Error: `before={tiny}` has 4 layers and `after={deeper}` has 5; drift is measured layer by layer, so both need as"
-        " many. Give the checkpoint that `after` was trained from.\n"
+        f"Error: `before={tiny}` has 4 layers and `after={deeper}` has 5; drift is measured layer by layer, so both need the"
+        f" same number. Give the checkpoint that `after` was trained from.\n"
     )
 
 
@@ -201,7 +202,7 @@ def test_more_tokens_than_positions(cli, tiny, tmp_path, seven):
     short = save_tiny(tmp_path / "short", max_position_embeddings=20)
     wrong = cli("measure", f"before={tiny}", f"after={short}", f"task={seven}", "parallel=")
     assert wrong.stderr == (
-        "Error: `task.max_length` is `128`, but `after` reads at most 20 tokens. Say `task.max_length=20`.\n"
+        "Error: `task.max_length` is `128`, but `after` reads at most 20 tokens. Set `task.max_length=20`.\n"
     )
 
 

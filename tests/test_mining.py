@@ -86,7 +86,7 @@ def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings,
     settings = ["intervention.align.layers=3", "parallel.mined=true"]
     recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
     said = message(lambda: train(recipe, tmp_path))
-    assert said.startswith("`parallel.mined` needs unlabelled text in `eng`, but the task has 0 of it.")
+    assert said.startswith("`parallel.mined` needs unlabelled text in `eng`, but the task has 0 such texts.")
 
 
 def test_too_few_mined_pairs_ask_for_more_text_or_for_parallel_text(tmp_path, tiny_settings, unlabelled_task):
@@ -95,7 +95,7 @@ def test_too_few_mined_pairs_ask_for_more_text_or_for_parallel_text(tmp_path, ti
     recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
     assert re.fullmatch(
         r"The intervention `align` needs parallel text for `jpn`, and there is too little: [12], expected at least 4"
-        r" \(`parallel\.mined` = `true`\)\. Give more text to mine in, as `unlabelled\.jsonl` of the source and of `jpn`, or"
+        r" \(`parallel\.mined` = `true`\)\. Give more text to mine, as `unlabelled\.jsonl` of the source and of `jpn`, or"
         r" parallel text with `parallel=FOLDER parallel\.mined=false`, or keep to `intervention\.align\.languages=deu`\.",
         message(lambda: train(recipe, tmp_path)),
     )

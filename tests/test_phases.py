@@ -203,11 +203,11 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
     found = message(load_recipe, "sparse", [*tiny_settings, *wrong])
     assert found.splitlines()[0] == "The recipe `sparse` has 6 mistakes:"
     for line in (
-        "`phase.dense.rewind` is `more`, which is no earlier phase. None is earlier than `dense`.",
-        "`phase.dense.average` = `3` counts epochs, and this phase counts `steps` = `9` in place of them. Set"
-        " `phase.dense.epochs` alone, or leave `average` out.",
-        "`phase.finetune.rewind` is `finetune`, which is no earlier phase. Earlier than `finetune`: dense.",
-        "`phase.more.rewind` is `dens`, which is no earlier phase. Earlier than `more`: dense, finetune.",
+        "`phase.dense.rewind` is `more`, which is not an earlier phase. None is earlier than `dense`.",
+        "`phase.dense.average` = `3` counts epochs, but this phase sets `steps` = `9` instead. Set only"
+        " `phase.dense.epochs`, or remove `average`.",
+        "`phase.finetune.rewind` is `finetune`, which is not an earlier phase. Earlier than `finetune`: dense.",
+        "`phase.more.rewind` is `dens`, which is not an earlier phase. Earlier than `more`: dense, finetune.",
         "`phase.more.average` is `1`, but expected 0, or 2 to its 16 epochs.",
         "`phase.finetune.average` is `4`, but expected 0, or 2 to its 3 epochs.",
     ):

@@ -184,7 +184,7 @@ def test_a_name_that_is_none_is_refused(run, name):
 
 def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
     assert message(publication, tmp_path / "nowhere", NAME).endswith(
-        "Give that of a run, such as `results/plain/0123abcd-s0`."
+        "Give the folder of a run, such as `results/plain/0123abcd-s0`."
     )
     assert "is not the folder of a run" in message(publication, tmp_path, NAME)
     (run / "measurements.parquet").rename(tmp_path / "aside")
@@ -206,7 +206,7 @@ def test_a_pickle_is_refused(run):
     (run / "model" / "extra" / "training_args.bin").write_bytes(b"")
     found = message(publication, run, NAME)
     assert "may be a pickle" in found
-    assert "take `extra/training_args.bin` out" in found
+    assert "remove `extra/training_args.bin`" in found
 
 
 def test_nobody_logged_in(run, hub, monkeypatch, tmp_path):
@@ -214,7 +214,7 @@ def test_nobody_logged_in(run, hub, monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "none"))
     assert message(push, publication(run, NAME)) == (
         "There is no token for the Hugging Face hub. Log in with `hf auth login`, or set `HF_TOKEN`, with a token that may"
-        " write to `{NAME}`."
+        f" write to `{NAME}`."
     )
     assert not hub.asked
 

@@ -45,14 +45,14 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
     ("overrides", "message"),
     [
         # unknown sections, keys, interventions and their keys
-        ("sed=1", f"`sed` is no key. Did you mean `seed`? Known here: {TOP}."),
-        ("tasks.source=deu", f"`tasks` is no key. Did you mean `task`? Known here: {TOP}."),
-        ("interventions.drift.weight=1", f"`interventions` is no key. Did you mean `intervention`? Known here: {TOP}."),
-        ("task.sorce=deu", "`task.sorce` is no key. Did you mean `task.source`?"
-         " Known here: name, source, targets, shots, max_length, folder, revision, kind, pattern, columns."),
+        ("sed=1", f"`sed` is not a key. Did you mean `seed`? Keys here: {TOP}."),
+        ("tasks.source=deu", f"`tasks` is not a key. Did you mean `task`? Keys here: {TOP}."),
+        ("interventions.drift.weight=1", f"`interventions` is not a key. Did you mean `intervention`? Keys here: {TOP}."),
+        ("task.sorce=deu", "`task.sorce` is not a key. Did you mean `task.source`?"
+         " Keys here: name, source, targets, shots, max_length, folder, revision, kind, pattern, columns."),
         ("task.shots=x", "`task.shots` is `x`, but it should be a whole number, or 'all'."),
         ("phase.finetune.epoch=3",
-         f"`phase.finetune.epoch` is no key. Did you mean `phase.finetune.epochs`? Known here: {PHASE}."),
+         f"`phase.finetune.epoch` is not a key. Did you mean `phase.finetune.epochs`? Keys here: {PHASE}."),
         ("intervention.drfit.weight=1", "`intervention.drfit`: There is no intervention `drfit`. Did you mean `drift`?"
          f" Choose from: {', '.join(intervention_names())}."),
         ("intervention.near.kind=drfit", "`intervention.near`: There is no intervention `drfit`. Did you mean `drift`?"
@@ -61,13 +61,13 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("intervention.drift.wieght=1", "`intervention.drift.wieght` is no key of the intervention `drift`."
          f" Did you mean `weight`? Its keys: {DRIFT}."),
         # keys inside single values, and single values in the place of tables
-        ("seed.x=1", "`seed.x` is no key: `seed` is a single value. Did you mean `seed`?"),
-        ("task.source.x=1", "`task.source.x` is no key: `task.source` is a single value. Did you mean `task.source`?"),
-        ("phase=3", "`phase`: a table or a key inside one is expected, such as `phase.finetune.epochs`."),
+        ("seed.x=1", "`seed.x` is not a key: `seed` is a single value. Did you mean `seed`?"),
+        ("task.source.x=1", "`task.source.x` is not a key: `task.source` is a single value. Did you mean `task.source`?"),
+        ("phase=3", "`phase`: expected a table or a key in one, such as `phase.finetune.epochs`."),
         ("phase.finetune=3", "`phase.finetune` is `3`, but it should be a table of keys."),
-        ("intervention=drift", "`intervention`: a table or a key inside one is expected, such as `intervention.align.weight`."),
+        ("intervention=drift", "`intervention`: expected a table or a key in one, such as `intervention.align.weight`."),
         ("intervention.drift=4",
-         "`intervention.drift` is `4`, but it should be a table of keys, such as `intervention.drift.weight`."),
+         "`intervention.drift` is `4`; expected a table of keys, such as `intervention.drift.weight`."),
         # wrong types, out of range, not finite, none of the choices
         ("seed=one", "`seed` is `one`, but it should be a whole number."),
         ("seed=1.5", "`seed` is `1.5`, but it should be a whole number."),
@@ -91,15 +91,15 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("measure.similarity=ckka", "`measure.similarity` is `ckka`, but it should be 'cka', 'cka_biased', 'cka_standardised',"
          " 'rbf_cka', 'procrustes', 'rsa', 'svcca', 'pwcca' or 'neighbour_overlap'. Did you mean `cka`?"),
         # phases and what acts in them
-        ("phases=", "`phases` is empty, but a run has at least one phase. Say `phases=finetune`."),
+        ("phases=", "`phases` is empty, but a run has at least one phase. Set `phases=finetune`."),
         ("phases=a,b,a", "`phases` has `a` twice. Name each phase once."),
         ("phase.finetun.epochs=3", "`phase.finetun` is not among `phases` = `finetune`. Did you mean `finetune`? Add it there."),
         ("phase.finetune.interventions=drift", "`phase.finetune.interventions` has `drift`, which the recipe does not define."
          " It defines: none."),
         # not KEY=VALUE
-        ("foo", "`foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
-        ("=foo", "`=foo` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
-        ("", "`` is no override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
+        ("foo", "`foo` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
+        ("=foo", "`=foo` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
+        ("", "`` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named(overrides, message):
@@ -118,7 +118,7 @@ def test_an_intervention_that_is_given_twice_or_misspelled_in_a_phase():
 
 def test_an_intervention_that_no_phase_uses_is_refused():
     assert mistakes("drift_reg", "phase.finetune.interventions=") == [
-        "`intervention.drift` acts in no phase. Add it to `phase.finetune.interventions`, or leave it out."
+        "`intervention.drift` acts in no phase. Add it to `phase.finetune.interventions`, or remove it."
     ]
     overrides = ["phases=one,two", "phase.one.interventions=", "phase.two.interventions=drift"]
     assert list(load_recipe("drift_reg", overrides).interventions) == ["drift"]
@@ -126,7 +126,7 @@ def test_an_intervention_that_no_phase_uses_is_refused():
 
 def test_an_intervention_must_not_take_the_name_of_the_loss_on_the_labels():
     assert mistakes("plain", "intervention.task.kind=drift") == [
-        "`intervention.task`: the loss on the labels has the name `task`. Choose another, and give its `kind`."
+        "`intervention.task`: `task` is the name of the loss on labels. Choose another name, and set its `kind`."
     ]
 
 
@@ -161,7 +161,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
     ("text", "expected"),
     [
         ("phases = 3", ["`phases` is `3`, but it should be a list."]),
-        ("phases = []", ["`phases` is empty, but a run has at least one phase. Say `phases=finetune`."]),
+        ("phases = []", ["`phases` is empty, but a run has at least one phase. Set `phases=finetune`."]),
         ("phases = [3]", ["`phases` is `3`, but it should be a text."]),
         ("model = 3", ["`model.name` is `3`, but it should be a text."]),
         ("task.source = ['eng']", ['`task.source` is `["eng"]`, but it should be a text.']),
@@ -170,14 +170,16 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ("task.targets = ['jpn', 5]", ["`task.targets` is `5`, but it should be a text, or 'all'."]),
         ("task.targets = false", ["`task.targets` is `false`, but it should be a list, or 'all'."]),
         ("task.source = {}", ["`task.source` is `a table`, but it should be a text."]),
-        ("task.source.x = 1", ["`task.source.x` is no key: `task.source` is a single value. Did you mean `task.source`?"]),
+        ("task.source.x = 1", ["`task.source.x` is not a key: `task.source` is a single value. Did you mean `task.source`?"]),
         ("seed = 2026-01-01", ["`seed` is `2026-01-01`, but it should be a whole number."]),
         ("phase.finetune.epochs = 2.5", ["`phase.finetune.epochs` is `2.5`, but it should be a whole number."]),
         ("phase.finetune.clip = -inf", ["`phase.finetune.clip` is `-inf`, but it should be a finite number."]),
-        ("[foo]", [f"`foo` is no key. Known here: {TOP}."]),
+        ("[foo]", [f"`foo` is not a key. Keys here: {TOP}."]),
         ("[phase.extra]", ["`phase.extra` is not among `phases` = `finetune`. Add it there."]),
-        ("intervention.drift = 'cka'", ["`intervention.drift` is `cka`, but it should be a table of keys,"
-                                        " such as `intervention.drift.weight`."]),
+        (
+            "intervention.drift = 'cka'",
+            ["`intervention.drift` is `cka`; expected a table of keys, such as `intervention.drift.weight`."],
+        ),
         ("[intervention.lora]\nr = 1.5\ndropout = 1", ["`intervention.lora.r` is `1.5`, but it should be a whole number.",
                                                       "`intervention.lora.dropout` is `1`, but it should be less than 1."]),
     ],

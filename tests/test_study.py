@@ -143,7 +143,7 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
     monkeypatch.chdir(ROOT)
     for place, rate in enumerate(("1e-4", "2e-4")):
         recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}"]).resolved(
-            whole=False
+            complete=False
         )
         fake(tmp_path, "dist_align", 100 + place, 0)
         path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"

@@ -79,7 +79,7 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fa
     other.join()
     assert statuses(ours) == [("plain", 0, "done"), ("plain", 1, "done")]
     assert fake.seeds() == ["0", "1"]
-    assert told == [f"Another process is at work on this run: {ours[0].run.folder}. It is looked at again later."]
+    assert told == [f"Another process is working on this run: {ours[0].run.folder}. It is tried again later."]
 
 
 def test_a_sweep_without_runs_asks_no_engine(fake):
@@ -183,7 +183,7 @@ def test_a_run_that_alone_is_asked_to_stop_is_no_failure(fake, number):
     thread.join()
     signal.signal(signal.SIGINT, inherited)
     assert [(one.status, one.reason) for one in outcomes] == [
-        ("interrupted", "It was interrupted; the same command goes on."), ("done", ""),
+        ("interrupted", "It was interrupted; the same command resumes it."), ("done", ""),
     ]  # fmt: skip
     assert not (outcomes[0].run.folder / "failed.json").exists()
 

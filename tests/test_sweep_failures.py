@@ -17,7 +17,7 @@ from stand_in import RESULT, statuses
     [
         ("fail", 2, "The encoder has 4 layers,\n  and `layers` is 9."),
         ("crash", 1, "MemoryError: no memory for 7 GB"),
-        ("die", -9, "The process was ended by SIGKILL, as the system does where memory runs out."),
+        ("die", -9, "The process was ended by SIGKILL, as by the system when memory runs out."),
         ("leave", 0, "It ended without a result in its folder: the recipe, its data or distxfer changed while the sweep ran."),
     ],
 )  # fmt: skip
@@ -36,9 +36,7 @@ def test_a_failure_stops_no_other_run_and_is_remembered(fake, kind, code, reason
     again = sweep(words, fake.results, notice=told.append)
     assert statuses(again) == [("plain", 0, "failed before"), ("plain", 1, "done before"), ("plain", 2, "done before")]
     assert again[0].reason == reason
-    assert told == [
-        "1 of the runs failed in an earlier sweep and are left as they are; `--retry-failed` tries them again."
-    ]
+    assert told == ["1 of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again."]
     assert fake.seeds() == ["0", "1", "2"]
 
     fake.does("recipe=plain", "seed=0,1,2")

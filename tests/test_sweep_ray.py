@@ -133,8 +133,8 @@ def test_without_ray_there_is_a_message(monkeypatch, tmp_path):
 def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch, address, reason):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # as in a process that is not connected to the one above
     assert message(lambda: RayEngine(address).running().__enter__()) == (
-        f"Ray cannot be reached at `{address}`: {reason}. Start a cluster with `ray start --head`, or leave the address out"
-        " for one of this machine alone."
+        f"Ray cannot be reached at `{address}`: {reason}. Start a cluster with `ray start --head`, or omit the address for a"
+        f" cluster on this machine."
     )
 
 

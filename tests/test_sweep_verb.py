@@ -76,8 +76,8 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
         (["--address=auto"], "`--address` needs `--engine ray`. Add it, or leave `--address` out."),
         (["--engine=ray", "--workers=2"],
          "`--workers` needs `--engine local`. With Ray, `--threads` and `--gpus` determine how many runs start at once."),
-        (["--engine=ray", "--threads=0"], "A run is to have 0 threads and 0 GPUs; expected 1 or more, and 0 or more."),
-        (["--engine=ray", "--gpus=-1"], "A run is to have 1 threads and -1.0 GPUs; expected 1 or more, and 0 or more."),
+        (["--engine=ray", "--threads=0"], "A run cannot have 0 threads and 0 GPUs; expected 1 or more, and 0 or more."),
+        (["--engine=ray", "--gpus=-1"], "A run cannot have 1 threads and -1.0 GPUs; expected 1 or more, and 0 or more."),
     ],
 )  # fmt: skip
 def test_options_that_make_no_sense(cli, options, expected):

@@ -141,7 +141,7 @@ def did_you_mean(value: str, options: Iterable[str]) -> str:
     spelled = {option.lower(): option for option in options}
     name = value.lower()
     close = [option for option in spelled if len(name) > 1 and option.startswith(name)]
-    close = close or get_close_matches(name, spelled, n=1, cutoff=0.6 if len(name) > _SHORT else 0.7)
+    close = close or get_close_matches(name, spelled, n=1, cutoff=0.6 if len(name) > _SHORT else 0.65)
     return f" Did you mean `{spelled[close[0]]}`?" if close else ""
 
 

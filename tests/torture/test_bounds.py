@@ -169,6 +169,4 @@ def test_a_file_of_a_model_that_its_library_refuses_in_any_way(cli, tiny, task_f
 def test_a_key_of_a_thousand_tables(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("a." * 1000 + "a = 1")
-    assert message(load_recipe, str(path), []) == (
-        f"`{'a.' * 21}...` names more than 20 tables inside each other. No key is as deep."
-    )
+    assert message(load_recipe, str(path), []) == (f"`{'a.' * 21}...` nests more than 20 tables. No key is that deep.")

@@ -49,7 +49,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     if not candidates:
         kind = task_kind(recipe)
         return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
-    settings = _comparable(settings_of({"recipe": recipe.resolved(whole=False)}))
+    settings = _comparable(settings_of({"recipe": recipe.resolved(complete=False)}))
     same_data = {method.name: _has_same_data(runs_of[method.name][0], recipe, source) for method in candidates}
 
     def rank(method: Method) -> tuple[bool, bool, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from distxfer.config.recipe import DistanceSettings
+from distxfer.config.settings import DistanceSettings
 from distxfer.errors import InputError, listed
 from distxfer.interventions import Languages
 from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, permutation_groups, script

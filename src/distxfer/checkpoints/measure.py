@@ -1,4 +1,4 @@
-"""What lies between two checkpoints: drift, alignment and transfer per language, and how they go with distance."""
+"""Compares two checkpoints: drift, alignment and transfer per language, and their correlations with distance."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,7 +31,6 @@ from distxfer.measure import (
     relative_transfer,
     top_dimension_share,
 )
-from distxfer.results.corpus import corpus_text
 from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling
 from distxfer.runs.corpus import corpus_record
@@ -53,7 +52,7 @@ from distxfer.training import Processes
 Encoders = Mapping[Moment, tuple[Encoder, str]]  # with the fingerprint of its folder
 _MODELS: tuple[Moment, ...] = ("before", "after")
 _EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
-# What of a recipe says what is measured; the rest is about training.
+# The keys of a recipe that have an effect on measuring; the rest concern training.
 _READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_length", "task.folder", "task.revision",
          "task.kind", "task.pattern", "task.columns", "distance.name", "distance.imputed", "distance.matrix",
          "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern", "measure.similarity")  # fmt: skip
@@ -61,12 +60,12 @@ _READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured between two checkpoints; `notes` say what could not be, and why.
+    """All measurements of two checkpoints; `notes` say what could not be measured, and why.
 
-    `distances` is by name and language (the source at 0), `ordered` all languages by the recipe's distance, the source
-    first. `scores` (of `metric`) and `transfer` (relative, see `relative_transfer`) are empty without a head for the task.
-    `decomposition` divides transfer over the recipe's distance, another script than the source's, and the tokens that a
-    test text takes.
+    `distances` is by name and language (0 for the source); `ordered` has all languages in the order of the recipe's
+    distance, beginning with the source. `scores` (of `metric`) and `transfer` (relative, see `relative_transfer`) are empty
+    without a head for the task. `decomposition` decomposes transfer into the recipe's distance, a script different from the
+    source's, and the number of tokens per test text.
     """
 
     before: str
@@ -92,7 +91,7 @@ class Measured:
     notes: tuple[str, ...]
 
     def drift(self, language: str) -> dict[int, float]:
-        """Return drift (raw, `drift_cka`) by layer, 0 to n."""
+        """Return the raw drift (`drift_cka`) by layer, 0 to n."""
         return {
             row.layer: row.value
             for row in self.rows
@@ -101,7 +100,7 @@ class Measured:
 
     def relation(self, measure: str, layer: int | None = None) -> Relation:
         """Return one correlation."""
-        return next(one for one in self.relations if (one.measure, one.layer) == (measure, layer))
+        return next(relation for relation in self.relations if (relation.measure, relation.layer) == (measure, layer))
 
     def records(self) -> list[dict[str, Any]]:
         """Return one object per row, score and correlation, with the columns of `measurements.parquet`; NaN is None."""
@@ -113,49 +112,69 @@ class Measured:
             for key, value in values.items()
         ]
         related = []
-        for one in self.relations:
-            found = asdict(one.found)
-            head = {"measure": one.measure, "layer": one.layer, "language": None, "value": found.pop("r")}
-            related.append({**head, "n": found.pop("n"), **after, "p": found.pop("p"), "p_holm": one.p_holm, **found})
+        for relation in self.relations:
+            correlation = asdict(relation.found)
+            head = {
+                "measure": relation.measure,
+                "layer": relation.layer,
+                "language": None,
+                "value": correlation.pop("r"),
+            }
+            related.append(
+                {
+                    **head,
+                    "n": correlation.pop("n"),
+                    **after,
+                    "p": correlation.pop("p"),
+                    "p_holm": relation.p_holm,
+                    **correlation,
+                }
+            )
         return [*measured, *scored, *related, *self._parts()]
 
     def _parts(self) -> list[dict[str, Any]]:
-        """Return one object per part of the decomposition, `value` being its share of R^2, and one for R^2."""
+        """Return one object for R^2 of the decomposition, and one per part, whose `value` is its share of R^2."""
         if self.decomposition is None:
             return []
         head = {"layer": None, "language": None}
         tail = {"n": self.decomposition.n, "moment": "after"}
-        whole = {"measure": "decomposition", **head, "value": self.decomposition.r_squared, **tail}
-        found = [asdict(part) for part in self.decomposition.parts]
+        total = {"measure": "decomposition", **head, "value": self.decomposition.r_squared, **tail}
+        parts = [asdict(part) for part in self.decomposition.parts]
         return [
-            whole,
+            total,
             *(
-                {"measure": f"decomposition_{one.pop('covariate')}", **head, "value": one.pop("share"), **tail, **one}
-                for one in found
+                {
+                    "measure": f"decomposition_{part.pop('covariate')}",
+                    **head,
+                    "value": part.pop("share"),
+                    **tail,
+                    **part,
+                }
+                for part in parts
             ),
         ]
 
 
 def checkpoints(words: Sequence[str]) -> tuple[str, str, list[str]]:
-    """Return the models that `before=MODEL` and `after=MODEL` name, and the other words, which `measure` takes.
+    """Return the models of `before=MODEL` and `after=MODEL`, and the remaining words, which are settings of `measure`.
 
-    Raises InputError where one of the two is missing, empty or there twice.
+    Raises InputError if one of the two is missing, empty or repeated.
     """
     models: dict[str, list[str]] = {name: [] for name in _MODELS}
-    rest = []
+    settings = []
     for word in words:
         key, separator, value = (part.strip() for part in word.partition("="))
         if key in _MODELS and separator and value:
             models[key].append(value)
         elif key not in _MODELS:
-            rest.append(word)
+            settings.append(word)
     for name, values in models.items():
         if len(values) != 1:
-            said = f"`{name}` {len(values)} times" if values else f"no `{name}`"
+            count = f"`{name}` {len(values)} times" if values else f"no `{name}`"
             raise InputError(
-                f"The command names {said}; expected one `before=MODEL` and one `after=MODEL`. For example: {_EXAMPLE}"
+                f"The command names {count}; expected one `before=MODEL` and one `after=MODEL`. For example: {_EXAMPLE}"
             )
-    return models["before"][0], models["after"][0], rest
+    return models["before"][0], models["after"][0], settings
 
 
 def measure(
@@ -168,39 +187,34 @@ def measure(
     diagonal: bool = False,
     notice: Callable[[str], None] = lambda text: None,
 ) -> Measured:
-    """Measure what lies between two checkpoints of as many layers: folders, hub names or the bundled encoder.
+    """Compare two checkpoints with the same number of layers: folders, hub names or the bundled encoder.
 
-    For the source and every target, on the task's test sentences: drift 1 - CKA(before, after) per layer, raw and
-    standardised; the similarity measures of `measure.similarity`; the share of the variance in the largest dimension;
-    retrieval on the held-out pairs; the score of `after`, where its head is for exactly the task's labels. Over the
-    targets: correlations of drift with each typological distance, of drift with relative transfer, and of transfer with
-    distance, with permutation tests that keep families together and Holm's correction over all cells of each of the three
-    (the source is left out unless `diagonal`); the decomposition of transfer. `settings` are overrides of a recipe, such
-    as `task=emoji` or `model.pooling=cls`. One forward pass a model and text, cached.
+    On the task's test sentences of the source and every target: drift 1 - CKA(before, after) per layer, raw and
+    standardised; the measures of `measure.similarity`; the share of the variance in the largest dimension; retrieval on the
+    held-out pairs; the score of `after`, if its head is for exactly the task's labels. Over the targets: correlations of
+    drift with each typological distance, of drift with relative transfer, and of transfer with distance, by permutation
+    tests that keep families together, with Holm's correction over all cells of each of the three (the source is left out
+    unless `diagonal`); the decomposition of transfer. `settings` are overrides of a recipe, such as `task=emoji`.
 
     Raises InputError for settings that are unknown or about training, and models that do not load or differ in depth.
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings, before)
     languages, task, parallel = _data(recipe)
-    every = [languages.source, *languages.targets]
+    keys = [languages.source, *languages.targets]
     encoders = _encoders(before, after, recipe, task, device=Processes().device)
-    tokenizer, max_length = encoders["after"][0].tokenizer, recipe.task.max_length
-    unread = issues(kind_of(task), measured_parts(task, parallel, every), tokenizer, max_length)
-    of_runs = (result_of_model(Path(name).expanduser()) for name in (before, after))
-    unchecked = unverified(result for result in of_runs if result)
-    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unchecked):
-        notice(note)
-    taken = _take(encoders, texts_to_measure(task, parallel, every, ["test"]), recipe.task.max_length, notice)
     tuned, _ = encoders["after"]
-    rows = _rows(taken, task, parallel, every, unbiased)
-    rows += similarity_rows(taken["before"], taken["after"], task, every, recipe.measure.similarity)
-    scored = _scored(tuned, recipe.task.max_length, task, every, taken["after"])
+    for note in _data_notes((before, after), tuned, recipe, task, parallel, keys):
+        notice(note)
+    states = _snapshots(encoders, texts_to_measure(task, parallel, keys, ["test"]), recipe.task.max_length, notice)
+    rows = _rows(states, recipe, task, parallel, keys, unbiased)
+    scored = _scored(tuned, recipe.task.max_length, task, keys, states["after"])
     metric = kind_of(task).metrics[0]
-    corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
-    transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, every)
-    found = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
+    transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, keys)
+    analysis = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
+    corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)
+    notes = notes_of(encoders, states, task, corpus, rows, scored, languages.source, unbiased)
     return Measured(
         before=before,
         after=after,
@@ -212,28 +226,43 @@ def measure(
         method=method,
         diagonal=diagonal,
         imputed=recipe.distance.imputed,
-        distance=found.distance,
-        distances=found.distances,
-        ordered=_ordered(languages, found.distances[found.distance]),
-        sizes={key: len(task.examples("test", key)) for key in every},
+        distance=analysis.distance,
+        distances=analysis.distances,
+        ordered=_ordered(languages, analysis.distances[analysis.distance]),
+        sizes={key: len(task.examples("test", key)) for key in keys},
         metric=metric,
         rows=tuple(rows),
         scores=scores,
         transfer=transfer,
-        relations=found.relations,
-        decomposition=found.decomposition,
-        notes=(
-            *notes_of(encoders, taken, task, parallel, rows, scored, languages.source, unbiased),
-            *([f"parallel text: {corpus_text(corpus)}."] if corpus else []),
-            *found.notes,
-        ),
+        relations=analysis.relations,
+        decomposition=analysis.decomposition,
+        notes=(*notes, *analysis.notes),
     )
 
 
-def _recipe(settings: Sequence[str], before: str) -> Recipe:
-    """Return the recipe that settles what is measured: the defaults with these settings, all of which must count.
+def _data_notes(
+    models: Sequence[str],
+    encoder: Encoder,
+    recipe: Recipe,
+    task: Task,
+    parallel: ParallelText | None,
+    languages: Sequence[str],
+) -> list[str]:
+    """Return the notes on the data, on texts that the encoder truncates, and on runs without digests."""
+    max_length = recipe.task.max_length
+    unread = issues(kind_of(task), measured_parts(task, parallel, languages), encoder.tokenizer, max_length)
+    results = (result_of_model(Path(name).expanduser()) for name in models)
+    return [
+        *data_notes(task, parallel),
+        *issue_lines(unread, max_length),
+        *unverified(result for result in results if result),
+    ]
 
-    How states are pooled goes by the family of the model `before`, as it does in training.
+
+def _recipe(settings: Sequence[str], before: str) -> Recipe:
+    """Return the defaults with these settings; raises InputError for settings without effect on measuring.
+
+    The default pooling is that of the family of the model `before`, as in training.
     """
     for word in settings:
         key, separator, _ = (part.strip() for part in word.partition("="))
@@ -242,21 +271,21 @@ def _recipe(settings: Sequence[str], before: str) -> Recipe:
         if key.split(".")[0] in ("recipe", "seed", "phases", "phase", "intervention") or (
             key in ("model", "model.name", "model.revision", "model.train_word_embeddings")
         ):
-            why = (
+            hint = (
                 "`before` and `after` name the models" if key in ("model", "model.name") else "nothing is trained here"
             )
             raise InputError(
-                f"`{key}` says nothing about what is measured: {why}. Leave it out; what counts: {', '.join(_READ)}."
+                f"`{key}` has no effect on measuring: {hint}. Remove it; the keys are: {', '.join(_READ)}."
             )
         if separator and key and plain not in _READ:
-            raise InputError(f"`{key}` is no key.{did_you_mean(key, _READ)} What counts: {', '.join(_READ)}.")
+            raise InputError(f"`{key}` is not a key.{did_you_mean(key, _READ)} The keys are: {', '.join(_READ)}.")
     recipe = load_recipe(str(shipped_folder() / "plain.toml"), [f"model={before}", *settings])
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
     return recipe
 
 
 def _data(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
-    """Return the languages of a recipe, its task, whose kind has checked it, and its parallel text."""
+    """Return the languages of a recipe, its task after its checks, and its parallel text."""
     languages = languages_of(recipe)
     task = load_task(recipe.task.data, languages.source, languages.targets)
     kind_of(task).check(task, languages.source)
@@ -264,7 +293,7 @@ def _data(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
 
 
 def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch.device) -> Encoders:
-    """Return both encoders with their fingerprints; a complaint says which of the two it is about."""
+    """Return both encoders with their fingerprints; error messages say which of the two they are about."""
     encoders: dict[Moment, tuple[Encoder, str]] = {}
     for moment, name in zip(_MODELS, (before, after), strict=True):
         try:
@@ -289,47 +318,48 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
         if recipe.task.max_length > encoder.max_tokens:
             raise InputError(
                 f"`task.max_length` is `{recipe.task.max_length}`, but `{moment}` reads at most {encoder.max_tokens}"
-                f" tokens. Say `task.max_length={encoder.max_tokens}`."
+                f" tokens. Set `task.max_length={encoder.max_tokens}`."
             )
         encoders[moment] = encoder, fingerprint(folder)
     layers = {moment: encoder.layers for moment, (encoder, _) in encoders.items()}
     if layers["before"] != layers["after"]:
         raise InputError(
             f"`before={before}` has {layers['before']} layers and `after={after}` has {layers['after']}; drift is"
-            " measured layer by layer, so both need as many. Give the checkpoint that `after` was trained from."
+            " measured layer by layer, so both need the same number. Give the checkpoint that `after` was trained from."
         )
     return encoders
 
 
-def _take(
+def _snapshots(
     encoders: Encoders, parts: Sequence[Sequence[Example]], max_length: int, notice: Callable[[str], None]
 ) -> dict[Moment, Snapshot]:
-    """Return what each encoder makes of the texts; logits only of the tuned one, where its head is for the task."""
-    taken: dict[Moment, Snapshot] = {}
+    """Return the snapshots of both encoders; with logits only for `after`, if its head is for the task."""
+    states: dict[Moment, Snapshot] = {}
     for moment, (encoder, digest) in encoders.items():
         notice(f"Measuring {sum(map(len, parts))} texts with `{encoder.name}`.")
         cache = state_cache(encoder, digest, max_length, notice)
         collate = Collator(encoder.tokenizer, max_length, encoder.device)
         scored = moment == "after" and (encoder.head_is_loaded or encoder.output == "state")
-        taken[moment] = snapshots(encoder, collate, parts, Processes(), cache, logits=scored)
-    return taken
+        states[moment] = snapshots(encoder, collate, parts, Processes(), cache, logits=scored)
+    return states
 
 
 def _rows(
-    taken: Mapping[Moment, Snapshot],
+    states: Mapping[Moment, Snapshot],
+    recipe: Recipe,
     task: Task,
     parallel: ParallelText | None,
     languages: Sequence[str],
     unbiased: bool,
 ) -> list[Row]:
-    rows = drift_rows(taken["before"], taken["after"], task, languages, "after", unbiased=unbiased)
-    for moment, one in taken.items():
-        rows += _share_rows(one, task, languages, moment) + alignment_rows(one, parallel, moment)
-    return rows
+    rows = drift_rows(states["before"], states["after"], task, languages, "after", unbiased=unbiased)
+    for moment, snapshot in states.items():
+        rows += _share_rows(snapshot, task, languages, moment) + alignment_rows(snapshot, parallel, moment)
+    return rows + similarity_rows(states["before"], states["after"], task, languages, recipe.measure.similarity)
 
 
 def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Moment) -> list[Row]:
-    """Return how much of the variance the largest dimension holds: where that is much, raw CKA is about it alone."""
+    """Return the share of the variance in the largest dimension; if it is large, raw CKA depends mostly on that dimension."""
     return [
         Row("top_dimension_share", layer, language, top_dimension_share(states), len(examples), moment)
         for language in languages
@@ -338,28 +368,28 @@ def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Mom
     ]
 
 
-def _ordered(languages: Languages, far: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the source, and the targets from the nearest on; those without a distance come last."""
-    return languages.source, *sorted(languages.targets, key=lambda key: (far.get(key, inf), key))
+def _ordered(languages: Languages, distances: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the source and the targets in the order of their distance; targets without a distance are last."""
+    return languages.source, *sorted(languages.targets, key=lambda key: (distances.get(key, inf), key))
 
 
 def _tokens(encoder: Encoder, task: Task, languages: Iterable[str]) -> dict[str, float]:
-    """Return the mean number of tokens of a test text. Per text, since not every script parts words."""
+    """Return the mean number of tokens per test text; not per word, since not every script separates words."""
 
     def mean(examples: Sequence[Example]) -> float:
-        return fmean(len(encoder.tokenizer(one.text, one.text_pair)["input_ids"]) for one in examples)
+        return fmean(len(encoder.tokenizer(example.text, example.text_pair)["input_ids"]) for example in examples)
 
     return {language: mean(task.examples("test", language)) for language in languages}
 
 
 def _transfer(scores: Mapping[str, float], source: str) -> dict[str, float]:
-    """Return the relative transfer of every language, the source's 0 included; nothing where it is not defined."""
+    """Return the relative transfer of every language, including 0 for the source; empty if it is undefined."""
     relative = {language: relative_transfer(score, scores[source]) for language, score in scores.items()}
     return {language: value for language, value in relative.items() if value is not None}
 
 
 def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[str], now: Snapshot) -> Scored | None:
-    """Return the scores of the tuned encoder, or None where it has no head for the task."""
+    """Return the scores of the tuned encoder, or None if it has no head for the task."""
     if not (encoder.head_is_loaded or encoder.output == "state"):
         return None
     collate = Collator(encoder.tokenizer, max_length, encoder.device, kind_of(task))

@@ -1,10 +1,12 @@
-"""What could not be measured between two checkpoints, or not alike, and why."""
+"""Notes on what could not be measured for two checkpoints, or not in the same way."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from distxfer.data import ParallelText, Task, kind_of
+from distxfer.data import Task, kind_of
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
+from distxfer.results.corpus import corpus_text
 from distxfer.runs.prediction import Scored
 from distxfer.runs.snapshots import Moment, Row, Snapshot
 from distxfer.runs.undefined import undefined_notes
@@ -12,21 +14,21 @@ from distxfer.runs.undefined import undefined_notes
 
 def notes_of(
     encoders: Mapping[Moment, tuple[Encoder, str]],
-    taken: Mapping[Moment, Snapshot],
+    states: Mapping[Moment, Snapshot],
     task: Task,
-    parallel: ParallelText | None,
+    corpus: Mapping[str, Any] | None,
     rows: Iterable[Row],
     scored: Scored | None,
     source: str,
     unbiased: bool,
 ) -> list[str]:
-    """Return what is to be said of the tokenizers, of every drift and similarity that is NaN, of retrieval and of the scores."""
-    retrieval = [] if parallel else ["No parallel text (`parallel`), so no retrieval."]
+    """Return notes on different tokenizers, on undefined drift and similarity, on the scores and on the parallel text."""
     return [
         *_tokenizer_note(encoders),
-        *undefined_notes(taken["before"], taken["after"], task, rows, unbiased=unbiased),
-        *retrieval,
+        *undefined_notes(states["before"], states["after"], task, rows, unbiased=unbiased),
+        *([] if corpus else ["No parallel text (`parallel`), so no retrieval."]),
         *_score_notes(scored, task, source),
+        *([f"parallel text: {corpus_text(corpus)}."] if corpus else []),
     ]
 
 
@@ -41,8 +43,8 @@ def _score_notes(scored: Scored | None, task: Task, source: str) -> list[str]:
     kind = kind_of(task)
     metric = kind.metrics[0].replace("_", " ")
     if scored is None:
-        what = f"exactly the labels of `{task.name}` ({listed(task.labels)})" if task.labels else f"`{task.name}`"
-        return [f"`after` has no head for {what}: no scores, no transfer."]
+        labels = f"exactly the labels of `{task.name}` ({listed(task.labels)})" if task.labels else f"`{task.name}`"
+        return [f"`after` has no head for {labels}: no scores, no transfer."]
     if not scored.scores[source][kind.metrics[0]]:
         return [f"The source's {metric} is 0: relative transfer is not defined."]
     if kind.collapsed(scored.examples[source], scored.predictions[source]):

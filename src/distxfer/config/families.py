@@ -1,4 +1,4 @@
-"""What a family of models needs in place of the defaults: data of `recipes/_families.toml`, found by name or by folder."""
+"""Settings of model families that replace the defaults: `recipes/_families.toml`, looked up by model name or folder."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 from distxfer.config.files import families_file
 
-# sentence-transformers' `pooling_mode` or `pooling_mode_...`, and what it is here
+# sentence-transformers' `pooling_mode` or `pooling_mode_...` -> `model.pooling`
 _POOLINGS = {
     "cls": "cls",
     "cls_token": "cls",
@@ -26,10 +26,9 @@ _MODE = "pooling_mode"
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: how one of them is known, and its settings, as tables of a recipe.
+    """A family of models: how its members are recognised, and its settings as tables of a recipe.
 
-    `kinds` holds more settings for recipes that have an intervention of a kind; `source` says where the learning rate is
-    from.
+    `kinds` holds further settings for recipes with an intervention of that kind; `source` documents the learning rate.
     """
 
     name: str
@@ -40,27 +39,27 @@ class Family:
     kinds: Mapping[str, Mapping[str, Any]]
 
     def tables(self, kinds: Collection[str]) -> list[Mapping[str, Any]]:
-        """Return the settings for a recipe with interventions of these kinds; a later table goes before an earlier one."""
+        """Return the settings for a recipe with interventions of these kinds; later tables take precedence."""
         return [self.settings, *(table for kind, table in self.kinds.items() if kind in kinds)]
 
 
 def family_of(model: str) -> Family | None:
-    """Return the family of a model: of a folder by its `config.json`, else by the last part of its name; None if unknown."""
-    folder = os.path.expanduser(model)  # the functions of `Path` raise for an unknown user or a name that is too long
+    """Return the family of a model, by a folder's `config.json` or the last part of the name; None if unknown."""
+    folder = os.path.expanduser(model)  # `Path` would raise for an unknown user or a name that is too long
     if os.path.isdir(folder):
         config = _config(Path(folder))
-        return next((one for one in families() if one.config and _fits(one.config, config)), None)
+        return next((family for family in families() if family.config and _fits(family.config, config)), None)
     name = model.rstrip("/").rsplit("/", 1)[-1].lower()
     if model.startswith("bundled/"):
         return None
-    return next((one for one in families() if any(fnmatch(name, pattern) for pattern in one.names)), None)
+    return next((family for family in families() if any(fnmatch(name, pattern) for pattern in family.names)), None)
 
 
 def own_pooling(folder: Path) -> tuple[str, str] | None:
-    """Return the pooling that sentence-transformers' files in a model's folder name, and the file; None without one.
+    """Return the pooling in sentence-transformers' files of a model's folder, and the file; None without one.
 
-    That is the module `...Pooling` of `modules.json`, with the `config.json` in its folder. A way of pooling that distxfer
-    does not know counts as none, and so do several, whose vectors sentence-transformers concatenates.
+    It is read from the `config.json` of the module `...Pooling` in `modules.json`. An unsupported pooling counts as none,
+    and so do several, whose vectors sentence-transformers concatenates.
     """
     modules = _json(folder / "modules.json")
     for module in modules if isinstance(modules, list) else []:
@@ -72,7 +71,7 @@ def own_pooling(folder: Path) -> tuple[str, str] | None:
 
 
 def _only_pooling(config: Any) -> str | None:
-    """Return the pooling that a module's configuration names; None unless it names one alone, and distxfer has it."""
+    """Return the pooling that a module's configuration names; None unless it is a single, supported one."""
     if not isinstance(config, dict):
         return None
     modes = {key.removeprefix(f"{_MODE}_") for key, on in config.items() if key.startswith(f"{_MODE}_") and on is True}
@@ -84,26 +83,26 @@ def _only_pooling(config: Any) -> str | None:
 
 @cache
 def families() -> tuple[Family, ...]:
-    """Return all families, in the order in which they are tried."""
+    """Return all families in the order in which they are matched."""
     tables = tomllib.loads(families_file().read_text(encoding="utf-8"))
     return tuple(
-        Family(name, tuple(one["names"]), one["config"], one["source"], one["settings"], one.get("with", {}))
-        for name, one in tables.items()
+        Family(name, tuple(table["names"]), table["config"], table["source"], table["settings"], table.get("with", {}))
+        for name, table in tables.items()
     )
 
 
-def _fits(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    return all(config.get(key) in (value if isinstance(value, list) else [value]) for key, value in wanted.items())
+def _fits(expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    return all(config.get(key) in (value if isinstance(value, list) else [value]) for key, value in expected.items())
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
-    """Return a folder's configuration; what is wrong with it is said when the model is loaded."""
+    """Return a folder's configuration; errors in it are reported when the model is loaded."""
     config = _json(folder / "config.json")
     return config if isinstance(config, dict) else {}
 
 
 def _json(path: Path) -> Any:
-    """Return what a JSON file holds; None where it cannot be read."""
+    """Return the content of a JSON file; None if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from distxfer.config.dotted import flatten
 from distxfer.config.files import defaults_file
-from distxfer.config.recipe import Sections
+from distxfer.config.settings import Sections
 from distxfer.interventions import intervention_class, intervention_names
 
 _TYPES = {

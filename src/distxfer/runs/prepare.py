@@ -113,7 +113,7 @@ def prepare(recipe: Recipe) -> Prepared:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
     recipe = recipe.pooled_as(folder)
-    resolved = recipe.resolved(whole=False)
+    resolved = recipe.resolved(complete=False)
     resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
     return Prepared(
         recipe=recipe,

@@ -16,17 +16,17 @@ def undefined_notes(
     """Return the reason for every drift or similarity that is NaN; languages and layers with one reason share a line."""
     layers: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
-        what = "drift" if row.measure.startswith("drift_") else f"`{row.measure}`"
+        name = "drift" if row.measure.startswith("drift_") else f"`{row.measure}`"
         if isnan(row.value) and row.measure.startswith(("drift_", "similarity_")):
-            numbers = layers.setdefault((what, row.language, _reason(row, before, after, task, unbiased)), [])
+            numbers = layers.setdefault((name, row.language, _reason(row, before, after, task, unbiased)), [])
             if row.layer not in numbers:  # raw and standardised drift are often undefined for the same reason
                 numbers.append(row.layer)
     languages: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
-    for (what, language, reason), numbers in layers.items():
-        languages.setdefault((what, reason, tuple(numbers)), []).append(language)
+    for (name, language, reason), numbers in layers.items():
+        languages.setdefault((name, reason, tuple(numbers)), []).append(language)
     return [
-        f"No {what} for {listed(keys)} at layer {_spans(numbers)}: {reason}."
-        for (what, reason, numbers), keys in languages.items()
+        f"No {name} for {listed(keys)} at layer {_spans(numbers)}: {reason}."
+        for (name, reason, numbers), keys in languages.items()
     ]
 
 

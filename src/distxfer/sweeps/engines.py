@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are carried out: each in a process of its own, here or wherever an engine sends it."""
+"""Engines that carry out the runs of a sweep, each in a process of its own, on this machine or elsewhere."""
 
 import os
 import re
@@ -23,20 +23,20 @@ from distxfer.errors import InputError
 from distxfer.results.failure import Failure, read_failure, write_failure
 from distxfer.results.result import RUN_LOCK, SWEEP_LOCK, read_result
 
-LOG = "train.log"  # in a run's folder: what its processes said, one after the other
-GRACE = 10  # seconds that a process has to stop, before it is killed; it goes on from its checkpoint all the same
-# How a process ends that somebody asked to stop (a batch system asks all of a job's processes): that is no failure.
+LOG = "train.log"  # in a run's folder: the output of its processes
+GRACE = 10  # seconds that a process has to stop before it is killed; it can be resumed in both cases
+# Exit codes of a process that was asked to stop, for example by a batch system; these are not failures.
 _ASKED_TO_STOP = (130, *(-number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)))
-_PARENT = "DISTXFER_PARENT"  # in the environment of what a sweep starts: the process that waits for it
-_TICK = 0.2  # seconds between two looks at a process
+_PARENT = "DISTXFER_PARENT"  # environment variable of started processes: the id of the sweep's process
+_TICK = 0.2  # seconds between polls of a process
 _LONGEST = 2000  # characters of a reason
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run as an engine sees it: what follows `python`, where to start it, and the folder in which its result will be.
+    """A run for an engine: the arguments of `python`, the working directory, and the folder of the result.
 
-    `failure` is how the run had failed, if it had, when the sweep began.
+    `failure` is the run's failure before the sweep, if any.
     """
 
     command: tuple[str, ...]
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended, why, and after how many seconds; `busy`: another sweep is at it, so nothing was done."""
+    """How a job ended, the reason, and the seconds it took; `busy`: not started, since another sweep is working on it."""
 
     status: Literal["done", "failed", "interrupted", "busy"]
     reason: str = ""
@@ -55,17 +55,17 @@ class Ended:
 
 
 class Engine(Protocol):
-    """Something that carries out jobs."""
+    """An engine carries out jobs."""
 
     def running(self) -> AbstractContextManager[Callable[[Job], "Future[Ended]"]]:
-        """Yield the function that takes a job on; on leaving, what still runs is interrupted and waited for."""
+        """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """`workers` runs at once on this machine, each with its share of `threads` and with one of the GPUs.
+    """Carries out `workers` runs at once on this machine, each with its share of `threads` and with one GPU.
 
-    By default there is one worker a GPU, or one; and the threads are those of OMP_NUM_THREADS, or all cores.
+    By default there is one worker per GPU, or one; the threads are OMP_NUM_THREADS, or all cores.
 
     Raises InputError for fewer than one worker or thread.
     """
@@ -74,7 +74,7 @@ class LocalEngine:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of workers or threads."""
+        """Check the numbers of workers and threads."""
         for name in ("workers", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -82,22 +82,22 @@ class LocalEngine:
 
     @contextmanager
     def running(self) -> Iterator[Callable[[Job], "Future[Ended]"]]:
-        """Yield the function that takes a job on; on leaving, what still runs is interrupted and waited for."""
+        """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
         gpus = _visible_gpus()
         workers = self.workers or max(1, len(gpus))
         threads = max(1, (self.threads or _threads()) // workers)
-        places: SimpleQueue[dict[str, str]] = SimpleQueue()
+        slots: SimpleQueue[dict[str, str]] = SimpleQueue()
         for worker in range(workers):
             pinned = {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {}
-            places.put({"OMP_NUM_THREADS": str(threads), **pinned})
+            slots.put({"OMP_NUM_THREADS": str(threads), **pinned})
         stopped = Event()
 
         def work(job: Job) -> Ended:
-            place = places.get()
+            slot = slots.get()
             try:
-                return carry_out(job, place, stopped.is_set)
+                return carry_out(job, slot, stopped.is_set)
             finally:
-                places.put(place)
+                slots.put(slot)
 
         pool = ThreadPoolExecutor(workers)
         try:
@@ -108,10 +108,10 @@ class LocalEngine:
 
 
 def carry_out(job: Job, environment: Mapping[str, str], stopped: Callable[[], bool] = lambda: False) -> Ended:
-    """Do a job here, unless it is done already, or another process does it or has failed at it meanwhile.
+    """Carry out a job, unless it is done already, in progress in another process, or has failed there meanwhile.
 
-    The process has `environment` besides this one's, writes to `train.log`, and is interrupted, as by Ctrl-C, when
-    `stopped()`. A failure is written to `failed.json`.
+    The process gets `environment` in addition to the current one, writes to `train.log`, and is interrupted, as by Ctrl-C,
+    once `stopped()`. A failure is written to `failed.json`.
     """
     if stopped():
         return Ended("interrupted")
@@ -127,15 +127,15 @@ def carry_out(job: Job, environment: Mapping[str, str], stopped: Callable[[], bo
             return Ended("done")
         if failure is not None and failure != job.failure:
             return Ended("failed", f"{failure.reason} (in another sweep, meanwhile)")
-        if _is_at_work(job.folder):
+        if _is_in_progress(job.folder):
             return Ended("busy")
         return _processed(job, environment, stopped)
     finally:
         lock.release()
 
 
-def _is_at_work(folder: Path) -> bool:
-    """Return whether a process trains this run without a sweep that lives: by hand, or for one that was killed."""
+def _is_in_progress(folder: Path) -> bool:
+    """Return whether a process outside of sweeps trains this run: started by hand, or by a sweep that was killed."""
     try:
         with FileLock(folder / RUN_LOCK, timeout=0):
             return False
@@ -144,7 +144,7 @@ def _is_at_work(folder: Path) -> bool:
 
 
 def is_done(folder: Path) -> bool:
-    """Return whether a run's folder holds a result; one that cannot be read is none, and `train` says what is wrong."""
+    """Return whether a run's folder has a readable result; `train` reports what is wrong with an unreadable one."""
     try:
         return read_result(folder) is not None
     except InputError:
@@ -160,10 +160,10 @@ def _processed(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
         before = log.tell()
         code = _exit_code(job, environment, stopped, log.fileno())
     seconds = time.monotonic() - started
-    if is_done(job.folder):  # whatever came after it
+    if is_done(job.folder):  # whatever happened after it was written
         return Ended("done", seconds=seconds)
     if code in _ASKED_TO_STOP or (stopped() and code != 0):
-        return Ended("interrupted", "It was interrupted; the same command goes on.", seconds)
+        return Ended("interrupted", "It was interrupted; the same command resumes it.", seconds)
     with (job.folder / LOG).open("rb") as log:
         log.seek(before)
         reason = _reason(log.read().decode(errors="replace"), code)
@@ -172,9 +172,9 @@ def _processed(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
 
 
 def end_with_parent() -> None:
-    """End this process, as by Ctrl-C, when the sweep that started it is gone; does nothing in a process that no sweep started.
+    """End this process, as by Ctrl-C, once the sweep that started it is gone; does nothing if no sweep started it.
 
-    A sweep that is killed cannot stop what it started, which would hold the run's lock, and a processor, unseen.
+    A killed sweep cannot stop its processes, which would silently hold the run's lock and a processor.
     """
     parent = os.environ.pop(_PARENT, "")
     if not parent:
@@ -189,11 +189,11 @@ def end_with_parent() -> None:
 
 
 def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], bool], log: int) -> int:
-    """Start the process, wait for it, and return its exit code; whatever happens here, it does not outlive this."""
+    """Start the process, wait for it, and return its exit code; the process never outlives this function."""
     process = subprocess.Popen(
         [sys.executable, *job.command], cwd=job.start_in, env={**os.environ, **environment, _PARENT: str(os.getpid())},
         stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        start_new_session=True,  # a Ctrl-C at the terminal reaches it through us, once
+        start_new_session=True,  # a Ctrl-C at the terminal is forwarded once, by this process
     )  # fmt: skip
     try:
         while not stopped():
@@ -203,7 +203,7 @@ def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
                 continue
     finally:
         if process.poll() is None:
-            process.terminate()  # `train` takes it as Ctrl-C, which what was started in the background ignores
+            process.terminate()  # `train` treats SIGTERM as Ctrl-C, since background processes ignore SIGINT
             try:
                 process.wait(GRACE)
             except subprocess.TimeoutExpired:
@@ -211,34 +211,34 @@ def _exit_code(job: Job, environment: Mapping[str, str], stopped: Callable[[], b
     return process.wait()
 
 
-def _reason(said: str, code: int) -> str:
-    """Return why a process failed, by what it said last: its own message, or the last line of a traceback."""
+def _reason(output: str, code: int) -> str:
+    """Return why a process failed, from its last output: its error message, or the last line of a traceback."""
     if code < 0:
-        known = {one.value: one.name for one in signal.Signals}
-        name = known.get(-code, f"the signal {-code}")
-        why = ", as the system does where memory runs out" if name == "SIGKILL" else ""
-        return f"The process was ended by {name}{why}."
-    *_, own = ["", *re.split(r"^Error: ", said, flags=re.MULTILINE)[1:]]
-    lines = [line for line in said.splitlines() if line.strip()]
+        names = {number.value: number.name for number in signal.Signals}
+        name = names.get(-code, f"the signal {-code}")
+        hint = ", as by the system when memory runs out" if name == "SIGKILL" else ""
+        return f"The process was ended by {name}{hint}."
+    *_, message = ["", *re.split(r"^Error: ", output, flags=re.MULTILINE)[1:]]
+    lines = [line for line in output.splitlines() if line.strip()]
     if code == 0:
         return "It ended without a result in its folder: the recipe, its data or distxfer changed while the sweep ran."
-    return (own.strip() or (lines[-1].strip() if lines else f"It ended with exit code {code}."))[:_LONGEST]
+    return (message.strip() or (lines[-1].strip() if lines else f"It ended with exit code {code}."))[:_LONGEST]
 
 
 def _threads() -> int:
-    """Return the number of threads of one process that has the machine to itself."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
+    """Return the number of threads for a process that has the machine to itself."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    import torch  # here, so that a worker of Ray, which needs none of it, starts quickly
+    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
+    import torch  # imported here, so that Ray workers, which do not need it, start quickly
 
-    said = os.environ.get("CUDA_VISIBLE_DEVICES")
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
-    if said is not None:
-        return [one.strip() for one in said.split(",") if one.strip()][:count]
+    if setting is not None:
+        return [gpu.strip() for gpu in setting.split(",") if gpu.strip()][:count]
     return [str(number) for number in range(count)]

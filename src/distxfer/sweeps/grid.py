@@ -1,4 +1,4 @@
-"""From the words of a sweep to the runs that it means: which recipes, with what, with which seeds, in which folders."""
+"""Plans a sweep: expands its arguments into runs with recipes, overrides, seeds and folders."""
 
 import math
 import re
@@ -17,15 +17,15 @@ from distxfer.runs.prepare import Prepared, prepare
 from distxfer.sweeps.axes import Axis, read_axes
 
 MAX_RUNS = 1000
-_MAY_LACK = ("intervention", "phase")  # tables of a recipe that another recipe need not have
-_SHARED = ("model", "task", "distance", "parallel")  # what the data and the fingerprints of a run depend on
+_OPTIONAL = ("intervention", "phase")  # tables that a recipe may lack
+_DATA_SECTIONS = ("model", "task", "distance", "parallel")  # sections that determine a run's data and fingerprints
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedRun:
-    """One run of a sweep: the recipe as the command line names it, its overrides without the seed, and its folder.
+    """One run of a sweep: the recipe's name on the command line, its overrides without the seed, and its folder.
 
-    `varied` are those of the overrides that not all runs of the sweep have.
+    `varied` are the overrides that differ between the runs of the sweep.
     """
 
     name: str
@@ -41,40 +41,40 @@ class PlannedRun:
 
     @property
     def id(self) -> str:
-        """The id, which runs that differ in their seed alone share."""
+        """The id, which is the same for runs that differ only in their seed."""
         return self.folder.name.rpartition("-s")[0]
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words with which `distxfer train` does this run."""
+        """The arguments of `distxfer train` for this run."""
         return (f"recipe={self.name}", *self.overrides, f"seed={self.seed}")
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """The runs of a sweep, each folder once, seed by seed; `name` is the sweep's, `notices` what its user should know.
+    """The name of a sweep, its distinct runs in the order of their seeds, and notices for the user.
 
-    `runs` are those of this shard, and `whole` are those of all shards.
+    `runs` are those of this shard, `all_runs` those of all shards.
     """
 
     name: str
     runs: tuple[PlannedRun, ...]
-    whole: tuple[PlannedRun, ...]
+    all_runs: tuple[PlannedRun, ...]
     notices: tuple[str, ...]
 
 
 def plan_sweep(
     words: Sequence[str], results: Path, *, paired: Sequence[str] = (), shard: str = "", max_runs: int = MAX_RUNS
 ) -> SweepPlan:
-    """Return the runs that the words mean: all combinations of the axes, except that `paired` keys go in step.
+    """Return the planned runs: all combinations of the axes, except that `paired` keys vary together.
 
     `words` are `recipe=NAME,NAME`, `KEY=VALUE,VALUE`, `study=FILE` and `name=NAME`. A key of an intervention (or phase)
-    that one recipe has and another has not does nothing to the other. Runs are in the order of their seeds, so that a
-    sweep that is stopped has compared all methods on some seeds. `shard` is the part `I/N` of the runs, from 1.
+    does not apply to recipes without that intervention. Runs are in the order of their seeds, so that a sweep that is
+    stopped has compared all methods on some seeds. `shard` is the part `I/N` of the runs, counted from 1.
 
     Reads the data of every recipe, since a run's id depends on it; trains and writes nothing.
 
-    Raises InputError for words that are no axes, for more runs than `max_runs`, and with all that is wrong with any run.
+    Raises InputError for invalid arguments, for more runs than `max_runs`, and with all mistakes of all runs.
     """
     name, axes, recipes = read_axes(words, paired)
     combinations, notices = _combinations(axes, recipes, max_runs)
@@ -87,33 +87,35 @@ def plan_sweep(
     return SweepPlan(name, tuple(_part(ordered, shard)), tuple(ordered), tuple(notices))
 
 
-def _combinations(axes: Sequence[Axis], known: Sequence[str], max_runs: int) -> tuple[list[dict[str, str]], list[str]]:
-    """Return every combination, key -> value with `recipe` among the keys, and what there is to say about them.
+def _combinations(
+    axes: Sequence[Axis], study_recipes: Sequence[str], max_runs: int
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return every combination of values by key (including `recipe`), and notices about them.
 
-    `known` are recipes that the axes may be about, besides those of the sweep.
+    `study_recipes` are further recipes to which the axes may apply.
     """
     (recipes,) = (axis for axis in axes if "recipe" in axis)
-    others = [axis for axis in axes if axis is not recipes]
+    varied_axes = [axis for axis in axes if axis is not recipes]
     tables = {name: _tables(name) for name in recipes["recipe"]}
-    somewhere = set[str]().union(*tables.values(), *map(_tables, known))
+    all_tables = set[str]().union(*tables.values(), *map(_tables, study_recipes))
     grids, notices = [], []
     for row in _rows(recipes):
-        lacks = somewhere - tables[row["recipe"]]
-        grids.append([_unlike(_without(lacks, one)) for one in ([row], *map(_rows, others))])
-        unused = [key for axis in axes for key in axis if _table(key) in lacks]
+        missing = all_tables - tables[row["recipe"]]
+        grids.append([_distinct(_without(missing, row_choices)) for row_choices in ([row], *map(_rows, varied_axes))])
+        unused = [key for axis in axes for key in axis if _table(key) in missing]
         notices += [
             f"The recipe `{row['recipe']}` has no `{_table(key)}`, so `{key}` does not apply to it." for key in unused
         ]
-    asked = dict.fromkeys(_table(key) for axis in axes for key in axis if key.startswith(f"{_MAY_LACK[0]}."))
+    named_tables = dict.fromkeys(_table(key) for axis in axes for key in axis if key.startswith(f"{_OPTIONAL[0]}."))
     notices += [
         f"None of the recipes has `{table}`, so it is added to {'each' if len(tables) > 1 else 'it'}."
-        for table in asked
-        if table not in somewhere
+        for table in named_tables
+        if table not in all_tables
     ]
     size = sum(math.prod(map(len, grid)) for grid in grids)
     if size > max_runs:
         raise InputError(
-            f"The grid has {size:,} runs, more than `--max-runs` = {max_runs:,}. Take values out, let axes go in step with"
+            f"The grid has {size:,} runs, more than `--max-runs` = {max_runs:,}. Remove values, vary axes together with"
             " `--paired`, or raise `--max-runs`."
         )
     joined = (reduce(lambda left, right: {**left, **right}, rows) for grid in grids for rows in product(*grid))
@@ -128,80 +130,86 @@ def _without(tables: set[str], rows: Sequence[Mapping[str, str]]) -> list[dict[s
     return [{key: value for key, value in row.items() if _table(key) not in tables} for row in rows]
 
 
-def _unlike(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+def _distinct(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
     return list({tuple(row.items()): row for row in rows}.values())
 
 
 def _table(key: str) -> str:
-    """Return the table that a recipe may lack and the key is in, such as `intervention.align`; empty for other keys."""
+    """Return the optional table that contains a key, such as `intervention.align`; empty for other keys."""
     parts = key.split(".")
-    return ".".join(parts[:2]) if parts[0] in _MAY_LACK and len(parts) > 2 else ""
+    return ".".join(parts[:2]) if parts[0] in _OPTIONAL and len(parts) > 2 else ""
 
 
 def _tables(recipe: str) -> set[str]:
-    """Return the tables that this recipe has and another may lack; whatever is wrong with the file is said later."""
-    found = set[str]()
+    """Return the optional tables of a recipe; errors in its file are reported later."""
+    tables = set[str]()
     try:
         for path in (defaults_file(), recipe_path(recipe)):
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-            found |= {f"{kind}.{name}" for kind in _MAY_LACK for name in dict(data.get(kind, {}))}
+            tables |= {f"{kind}.{name}" for kind in _OPTIONAL for name in dict(data.get(kind, {}))}
     except (InputError, OSError, ValueError, TypeError, RecursionError):
         pass
-    return found
+    return tables
 
 
 def _runs(combinations: Sequence[Mapping[str, str]], results: Path) -> list[PlannedRun]:
-    """Return the run of each combination; raises InputError with every mistake of all of them."""
+    """Return the run of each combination; raises InputError with the mistakes of all combinations."""
     runs: list[PlannedRun] = []
-    known: dict[str, Prepared] = {}
-    wrong: dict[str, list[str]] = {}
-    keys = dict.fromkeys(key for one in combinations for key in one)
-    varied = {key for key in keys if len({one.get(key) for one in combinations}) > 1}
-    for one in combinations:
-        words = {key: f"{key}={value}" for key, value in one.items() if key != "recipe"}
-        own = tuple(word for key, word in words.items() if key in varied)
+    prepared: dict[str, Prepared] = {}
+    mistakes: dict[str, list[str]] = {}
+    keys = dict.fromkeys(key for combination in combinations for key in combination)
+    varied = {key for key in keys if len({combination.get(key) for combination in combinations}) > 1}
+    for combination in combinations:
+        words = {key: f"{key}={value}" for key, value in combination.items() if key != "recipe"}
+        varied_words = tuple(word for key, word in words.items() if key in varied)
         try:
-            recipe = load_recipe(one["recipe"], tuple(words.values()))
-            folder = _prepared(recipe, known).folder(results)
+            recipe = load_recipe(combination["recipe"], tuple(words.values()))
+            folder = _prepared(recipe, prepared).folder(results)
         except InputError as error:
             lines = str(error).split("\n")
             for line in lines[1:] or lines:
-                wrong.setdefault(line.strip(), []).append(" ".join((f"recipe={one['recipe']}", *own)))
+                mistakes.setdefault(line.strip(), []).append(
+                    " ".join((f"recipe={combination['recipe']}", *varied_words))
+                )
         else:
-            overrides, shown = (tuple(word for word in some if not word.startswith("seed="))
-                                for some in (words.values(), own))  # fmt: skip
-            runs.append(PlannedRun(one["recipe"], overrides, shown, recipe, folder))
-    if wrong:
-        raise InputError(_mistakes(wrong, len(combinations)))
+            overrides, varied_overrides = (tuple(word for word in group if not word.startswith("seed="))
+                                for group in (words.values(), varied_words))  # fmt: skip
+            runs.append(PlannedRun(combination["recipe"], overrides, varied_overrides, recipe, folder))
+    if mistakes:
+        raise InputError(_mistakes(mistakes, len(combinations)))
     return runs
 
 
-def _mistakes(wrong: Mapping[str, Sequence[str]], total: int) -> str:
-    """Return the message about what is wrong, line -> the runs in which it is."""
+def _mistakes(mistakes: Mapping[str, Sequence[str]], total: int) -> str:
+    """Return the error message for mistakes, given as line -> the runs that have it."""
     lines = [
         f"  {line}" + (f" (in {len(runs)} of {total} runs, such as `{runs[0]}`)" if len(runs) < total else "")
-        for line, runs in wrong.items()
+        for line, runs in mistakes.items()
     ]
     return f"The sweep has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)
 
 
-def _prepared(recipe: Recipe, known: dict[str, Prepared]) -> Prepared:
+def _prepared(recipe: Recipe, prepared: dict[str, Prepared]) -> Prepared:
     """Return what `prepare` does; data that another recipe of the sweep has too is read once, and kept in `known`."""
-    files = [one for one in recipe.interventions.values() if "Path(" in repr(one)]  # whose files are part of the id
-    key = repr([*(getattr(recipe, section) for section in _SHARED), recipe.task.shots, files])
-    if key not in known:
-        known[key] = prepare(recipe)
-    there = known[key]
-    recipe = recipe.pooled_as(there.model_folder)
-    return replace(there, recipe=recipe, resolved={**recipe.resolved(whole=False), "task": there.resolved["task"]})
+    files = [
+        intervention for intervention in recipe.interventions.values() if "Path(" in repr(intervention)
+    ]  # files are part of the id
+    key = repr([*(getattr(recipe, section) for section in _DATA_SECTIONS), recipe.task.shots, files])
+    if key not in prepared:
+        prepared[key] = prepare(recipe)
+    known_run = prepared[key]
+    recipe = recipe.pooled_as(known_run.model_folder)
+    return replace(
+        known_run, recipe=recipe, resolved={**recipe.resolved(complete=False), "task": known_run.resolved["task"]}
+    )
 
 
 def _about_lists(axes: Sequence[Axis], runs: Sequence[PlannedRun]) -> list[str]:
-    """Return a notice for each key that takes a list, and whose values are single words: was one list meant?"""
+    """Return a notice for each key with list values that is given single words, in case one list was meant."""
     resolved = runs[0].recipe.resolved()
     return [
-        f"`{key}` is a list, and a comma separates runs here: each run has one of {listed(values)}."
-        f" One run with all of them is `{key}=[{','.join(values)}]`."
+        f"`{key}` is a list, but here commas separate runs: each run has one of {listed(values)}."
+        f" For one run with all of them, write `{key}=[{','.join(values)}]`."
         for axis in axes
         for key, values in axis.items()
         if len(values) > 1 and "all" not in values and not any("," in value for value in values)
@@ -216,7 +224,7 @@ def _at(resolved: Any, key: str) -> Any:
 
 
 def _part(runs: Sequence[PlannedRun], shard: str) -> Sequence[PlannedRun]:
-    """Return the part `I/N` of the runs: neighbours, so that each part has all recipes; parts differ by one run at most."""
+    """Return the part `I/N` of the runs, which are consecutive, so that each part has all recipes; sizes differ by <= 1."""
     if not shard:
         return runs
     number, _, count = shard.partition("/")

@@ -13,20 +13,20 @@ from typing import Any
 from distxfer.errors import InputError
 from distxfer.sweeps.engines import GRACE, Ended, Job, carry_out
 
-_RETRIES = 3  # of a run whose worker or node dies; a run that fails is not tried again
-_PATIENCE = 10  # seconds until the cluster answers
-_HERE = "local"  # to Ray, a new cluster of this machine alone
-_PASSED_ON = ("DISTXFER_", "HF_")  # the driver's environment variables that a run needs wherever it is
+_RETRIES = 3  # of a run whose worker or node dies; a failed run is not retried
+_TIMEOUT = 10  # seconds until the cluster must answer
+_LOCAL = "local"  # Ray's name for a new cluster on this machine
+_FORWARDED = ("DISTXFER_", "HF_")  # prefixes of environment variables passed to runs on all nodes
 
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Each run is a Ray task with `cpus` and `gpus` of its own, tried again where its worker or node dies.
+    """Carries out each run as a Ray task with `cpus` and `gpus`, which is retried if its worker or node dies.
 
-    `address`: of a cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`), or None for $RAY_ADDRESS or else a cluster of this
-    machine alone. `gpus`: by default 1 where the cluster has any. All nodes must see the same files under the same paths.
+    `address`: of a cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`), or None for $RAY_ADDRESS or else a new cluster on
+    this machine. `gpus`: by default 1 if the cluster has any. All nodes must see the same files under the same paths.
 
-    Raises InputError where Ray is not installed or the cluster is not reached.
+    Raises InputError if Ray is not installed or the cluster cannot be reached.
     """
 
     address: str | None = None
@@ -34,46 +34,45 @@ class RayEngine:
     gpus: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no node can give."""
+        """Check the numbers of threads and GPUs."""
         if self.cpus < 1 or (self.gpus is not None and self.gpus < 0):
             raise InputError(
-                f"A run is to have {self.cpus} threads and {self.gpus or 0} GPUs; expected 1 or more, and 0 or more."
+                f"A run cannot have {self.cpus} threads and {self.gpus or 0} GPUs; expected 1 or more, and 0 or more."
             )
 
     @contextmanager
     def running(self) -> Iterator[Callable[[Job], "Future[Ended]"]]:
-        """Yield the function that takes a job on; on leaving, what still runs is interrupted and waited for."""
+        """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
         ray = _imported()
-        ours = not ray.is_initialized()
-        if ours:
+        owns_cluster = not ray.is_initialized()
+        if owns_cluster:
             _connect(ray, self.address)
         gpus = (1 if ray.cluster_resources().get("GPU") else 0) if self.gpus is None else self.gpus
-        # A task that is retried may meet its predecessor's process, which has not noticed yet that its node is gone: the
-        # run is busy until then.
+        # A retried task may find the run busy while its predecessor has not yet noticed that its node is gone.
         task = ray.remote(num_cpus=self.cpus, num_gpus=gpus, max_retries=_RETRIES)(_on_a_node)
-        environment = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+        environment = {key: value for key, value in os.environ.items() if key.startswith(_FORWARDED)}
         environment["OMP_NUM_THREADS"] = str(self.cpus)
-        begun: list[Any] = []
+        submitted: list[Any] = []
 
         def submit(job: Job) -> "Future[Ended]":
-            begun.append(task.remote(job, environment))
-            future: Future[Ended] = begun[-1].future()
+            submitted.append(task.remote(job, environment))
+            future: Future[Ended] = submitted[-1].future()
             return future
 
         try:
             yield submit
         finally:
-            left = ray.wait(begun, num_returns=len(begun), timeout=0)[1] if begun else []
+            remaining = ray.wait(submitted, num_returns=len(submitted), timeout=0)[1] if submitted else []
             for force in (False, True):
-                for one in left:
-                    ray.cancel(one, force=force)
-                left = ray.wait(left, num_returns=len(left), timeout=GRACE + 5)[1] if left else []
-            if ours:
+                for reference in remaining:
+                    ray.cancel(reference, force=force)
+                remaining = ray.wait(remaining, num_returns=len(remaining), timeout=GRACE + 5)[1] if remaining else []
+            if owns_cluster:
                 ray.shutdown()
 
 
 def _on_a_node(job: Job, environment: Mapping[str, str]) -> Ended:
-    # Ray blocks it in all that its nodes start, and what was started in the background ignores it.
+    # Ray blocks SIGINT in the processes on its nodes, and background processes ignore it.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return carry_out(job, environment)
@@ -91,26 +90,26 @@ def _imported() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    where = address or os.environ.get("RAY_ADDRESS") or _HERE
-    own: dict[str, Any] = {"include_dashboard": False} if where == _HERE else {}
-    on_term = signal.getsignal(signal.SIGTERM)  # Ray puts a handler of its own there, with which nothing is waited for
+    target = address or os.environ.get("RAY_ADDRESS") or _LOCAL
+    options: dict[str, Any] = {"include_dashboard": False} if target == _LOCAL else {}
+    on_term = signal.getsignal(signal.SIGTERM)  # Ray installs its own handler, which does not wait for runs
     try:
-        if where not in (_HERE, "auto"):
-            _knock(where)
-        ray.init(address=where, logging_level="ERROR", log_to_driver=False, **own)
+        if target not in (_LOCAL, "auto"):
+            _check_listening(target)
+        ray.init(address=target, logging_level="ERROR", log_to_driver=False, **options)
         if current_thread() is main_thread():
             signal.signal(signal.SIGTERM, on_term)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(
-            f"Ray cannot be reached at `{where}`: {reason}. Start a cluster with `ray start --head`, or leave the address"
-            " out for one of this machine alone."
+            f"Ray cannot be reached at `{target}`: {reason}. Start a cluster with `ray start --head`, or omit the address for"
+            " a cluster on this machine."
         ) from error
 
 
-def _knock(where: str) -> None:
-    """Raise OSError or ValueError where nobody listens: Ray itself would try for minutes."""
-    host, _, port = where.removeprefix("ray://").rpartition(":")
+def _check_listening(target: str) -> None:
+    """Raise OSError or ValueError if nothing listens at the address, since Ray itself would retry for minutes."""
+    host, _, port = target.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("expected `auto`, `HOST:PORT` or `ray://HOST:PORT`")
-    socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    socket.create_connection((host, int(port)), timeout=_TIMEOUT).close()

@@ -1,4 +1,4 @@
-"""A sweep: every run of a plan once, whatever becomes of the others, and what became of each."""
+"""Runs a sweep: carries out every planned run, independently of failures of others, and reports the outcomes."""
 
 import json
 import os
@@ -22,17 +22,17 @@ from distxfer.sweeps.grid import MAX_RUNS, PlannedRun, SweepPlan, plan_sweep
 Notice = Callable[[str], None]
 Status = Literal["done", "done before", "failed", "failed before", "interrupted", "begun", "waiting"]
 
-_LOG = "log.jsonl"  # of the steps: there from the first one on
-_TICK = 0.5  # seconds between two looks at what may start
-_AGAIN = 2.0  # seconds until a run that another sweep is at is looked at again
+_LOG = "log.jsonl"  # of training steps, created in the first step
+_TICK = 0.5  # seconds between polls for runs that may start
+_RETRY = 2.0  # seconds until a run in progress in another sweep is tried again
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run in a sweep, why, and after how many seconds.
+    """The outcome of a run in a sweep, the reason, and the seconds it took.
 
-    `done before`, `failed before`: there was nothing to do, or a failure was left as it is. `begun`, `waiting`: before a
-    sweep, a run that goes on from its checkpoint, if it has one, and one that starts anew.
+    `done before`, `failed before`: not carried out, since it was finished or had failed. Before a sweep, `begun` is a run
+    that resumes from its checkpoint, if it has one, and `waiting` a run that starts from the beginning.
     """
 
     run: PlannedRun
@@ -41,7 +41,7 @@ class Outcome:
     seconds: float = 0.0
 
     def record(self) -> dict[str, Any]:
-        """Return it as plain data."""
+        """Return the outcome as plain data."""
         return {
             "recipe": self.run.recipe.name,
             "overrides": " ".join(self.run.varied),
@@ -56,7 +56,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sweep is: `done` of `total` runs, `failed` besides, about how many seconds are left, what came last."""
+    """The progress of a sweep: numbers of runs, an estimate of the remaining seconds, and the last outcome."""
 
     total: int
     done: int
@@ -67,9 +67,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will take; `status` is what it would be now, and the numbers are None where there is nothing to do.
+    """The expected cost of a run with its current `status`; the numbers are None if there is nothing to do.
 
-    `basis` says what the seconds are estimated from, `parallel` which parallel text the run has.
+    `basis` says what the seconds are estimated from, `parallel` describes the parallel text of the run.
     """
 
     run: PlannedRun
@@ -92,65 +92,66 @@ def sweep(
     report: Callable[[Progress], None] = lambda progress: None,
     notice: Notice = lambda text: None,
 ) -> list[Outcome]:
-    """Do every run that the words mean, as `train` does it, and return what became of each, in the order of the plan.
+    """Carry out all runs of a sweep as `train` does, and return their outcomes in the order of the plan.
 
-    `words`, `paired`, `shard` and `max_runs` are those of `plan_sweep`; `results` is where results are kept, by default
-    $DISTXFER_RESULTS or `./results`; `engine` says where runs are carried out, by default one after the other here. A run
-    that is done is not done again, one that was interrupted goes on, one that another sweep is at is waited for. One that
-    failed in an earlier sweep is left as it is, unless `retry_failed`. A failure stops no other run.
+    `words`, `paired`, `shard` and `max_runs` are those of `plan_sweep`; `results` is the folder of results, by default
+    $DISTXFER_RESULTS or `./results`; `engine` carries out the runs, by default one after the other on this machine.
+    Finished runs are not repeated, interrupted ones are resumed, and a run in progress in another sweep is waited for. A
+    run that failed in an earlier sweep is skipped unless `retry_failed`. A failure does not stop other runs.
 
-    Raises InputError as `plan_sweep` does, and for a folder that cannot be written; KeyboardInterrupt after all that ran
-    has stopped, so that the same sweep goes on from there.
+    Raises InputError as `plan_sweep` does, and for a folder that cannot be written. On KeyboardInterrupt, all running
+    processes are stopped first; the same sweep then resumes.
     """
     results = (results or Path(os.environ.get("DISTXFER_RESULTS", "results"))).absolute()
     plan = plan_sweep(words, results, paired=paired, shard=shard, max_runs=max_runs)
     _write_plan(plan, results)
     for text in plan.notices:
         notice(text)
-    standing = {run: standing_of(run) for run in plan.runs}
+    states = {run: state_of(run) for run in plan.runs}
     left_alone = ("done before",) if retry_failed else ("done before", "failed before")
-    outcomes = {run: one for run, one in standing.items() if one.status in left_alone}
-    to_do = [run for run in plan.runs if run not in outcomes]
-    if failed := sum(one.status == "failed before" for one in outcomes.values()):
-        notice(
-            f"{failed} of the runs failed in an earlier sweep and are left as they are; `--retry-failed` tries them again."
-        )
+    outcomes = {run: outcome for run, outcome in states.items() if outcome.status in left_alone}
+    pending = [run for run in plan.runs if run not in outcomes]
+    if failed := sum(outcome.status == "failed before" for outcome in outcomes.values()):
+        notice(f"{failed} of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again.")
     started = time.monotonic()
-    report(_progress(plan, outcomes, to_do, 0.0, None))
-    with closing(_carried_out(to_do, results, engine or LocalEngine(), notice)) as ended:
-        for outcome in ended:
+    report(_progress(plan, outcomes, pending, 0.0, None))
+    with closing(_carried_out(pending, results, engine or LocalEngine(), notice)) as results_in_order:
+        for outcome in results_in_order:
             outcomes[outcome.run] = outcome
-            report(_progress(plan, outcomes, to_do, time.monotonic() - started, outcome))
+            report(_progress(plan, outcomes, pending, time.monotonic() - started, outcome))
     return [outcomes[run] for run in plan.runs]
 
 
 def forecast(
     plan: SweepPlan, results: Path, notice: Notice = lambda text: None, *, retry_failed: bool = False
 ) -> list[Forecast]:
-    """Return what each run of the plan will take, measured as `outlook` does, once for all seeds of an id.
+    """Return the expected cost of each run of the plan, measured by `outlook` once for all seeds of an id.
 
-    What is left alone takes nothing: runs that are done, and without `retry_failed` those that have failed before.
+    Finished runs cost nothing, nor do runs that failed before, unless `retry_failed`.
 
-    Raises InputError for what only the encoder can tell to be wrong with a run.
+    Raises InputError for errors that only loading the encoder reveals.
     """
-    now = {run: standing_of(run) for run in plan.runs}
-    left = ("done before",) if retry_failed else ("done before", "failed before")
-    ids = list(dict.fromkeys(run.id for run, one in now.items() if one.status not in left))
-    known: dict[str, tuple[float, float, str, str]] = {}
+    states = {run: state_of(run) for run in plan.runs}
+    finished = ("done before",) if retry_failed else ("done before", "failed before")
+    ids = list(dict.fromkeys(run.id for run, outcome in states.items() if outcome.status not in finished))
+    estimates: dict[str, tuple[float, float, str, str]] = {}
     for run in plan.runs:
-        if run.id in ids and run.id not in known:
+        if run.id in ids and run.id not in estimates:
             notice(
-                f"Timing a few steps of {' '.join((run.recipe.name, *run.varied))} ({len(known) + 1} of {len(ids)})."
+                f"Timing a few steps of {' '.join((run.recipe.name, *run.varied))} ({len(estimates) + 1} of {len(ids)})."
             )
-            found = outlook(run.recipe, results)
-            seconds = found.training_seconds + found.measuring_seconds
-            known[run.id] = (seconds, found.megabytes, found.basis, found.parallel)
-    none = (None, None, "", "")
-    return [Forecast(run, one.status, *(none if one.status in left else known[run.id])) for run, one in now.items()]
+            forecast_of_run = outlook(run.recipe, results)
+            seconds = forecast_of_run.training_seconds + forecast_of_run.measuring_seconds
+            estimates[run.id] = (seconds, forecast_of_run.megabytes, forecast_of_run.basis, forecast_of_run.parallel)
+    nothing = (None, None, "", "")
+    return [
+        Forecast(run, outcome.status, *(nothing if outcome.status in finished else estimates[run.id]))
+        for run, outcome in states.items()
+    ]
 
 
-def standing_of(run: PlannedRun) -> Outcome:
-    """Return where a run stands before a sweep: `done before`, `failed before`, `begun` or `waiting`."""
+def state_of(run: PlannedRun) -> Outcome:
+    """Return the state of a run before a sweep: `done before`, `failed before`, `begun` or `waiting`."""
     if is_done(run.folder):
         return Outcome(run, "done before")
     if failure := read_failure(run.folder):
@@ -161,46 +162,47 @@ def standing_of(run: PlannedRun) -> Outcome:
 def _carried_out(
     runs: Sequence[PlannedRun], results: Path, engine: Engine, notice: Notice
 ) -> Generator[Outcome, None, None]:
-    """Yield what becomes of each run, as it does; closing this, or an interrupt, stops those that are at work."""
+    """Yield the outcomes of runs as they finish; closing the generator, or an interrupt, stops the running ones."""
     if not runs:
         return
-    over: set[PlannedRun] = set()
-    held = _held_back(runs, over)
+    finished: set[PlannedRun] = set()
+    waiting = _held_back(runs, finished)
     jobs = {run: _job(run, results) for run in runs}
-    at_work: dict[Future[Ended], PlannedRun] = {}
-    told = False
+    running: dict[Future[Ended], PlannedRun] = {}
+    notified = False
     with engine.running() as submit:
-        while held or at_work:
-            for run in [run for run, may_start in held.items() if may_start()]:
-                del held[run]
-                at_work[submit(jobs[run])] = run
-            for future in wait(at_work, timeout=_TICK, return_when=FIRST_COMPLETED).done:
-                run = at_work.pop(future)
+        while waiting or running:
+            for run in [run for run, may_start in waiting.items() if may_start()]:
+                del waiting[run]
+                running[submit(jobs[run])] = run
+            for future in wait(running, timeout=_TICK, return_when=FIRST_COMPLETED).done:
+                run = running.pop(future)
                 ended = _ended(future, run)
                 if ended.status != "busy":
-                    over.add(run)
+                    finished.add(run)
                     yield Outcome(run, ended.status, ended.reason, ended.seconds)
                     continue
-                held[run] = partial(_is_past, time.monotonic() + _AGAIN)
-                if not told:
-                    notice(f"Another process is at work on this run: {run.folder}. It is looked at again later.")
-                told = True
-            if not at_work:
+                waiting[run] = partial(_is_past, time.monotonic() + _RETRY)
+                if not notified:
+                    notice(f"Another process is working on this run: {run.folder}. It is tried again later.")
+                notified = True
+            if not running:
                 time.sleep(_TICK)
 
 
-def _held_back(runs: Sequence[PlannedRun], over: Collection[PlannedRun]) -> dict[PlannedRun, Callable[[], bool]]:
-    """Return when each run may start, the first of each kind at once: runs of one kind share the states before training.
+def _held_back(runs: Sequence[PlannedRun], finished: Collection[PlannedRun]) -> dict[PlannedRun, Callable[[], bool]]:
+    """Return for each run a function that says whether it may start.
 
-    The others start when the first one has kept these states for them, which it has when it trains, or when it is over.
-    Adapters keep none, so that a run with few interventions goes first.
+    Runs with the same model and data share the cached states before training, so the first of them starts at once and the
+    others once it trains (and has cached them) or has ended. Runs with adapters cache no states, so a run with the fewest
+    interventions is first.
     """
     first: dict[str, PlannedRun] = {}
     for run in sorted(runs, key=lambda run: len(run.recipe.interventions)):
         first.setdefault(_kind(run), run)
 
     def is_open(leader: PlannedRun) -> bool:
-        return leader in over or (leader.folder / _LOG).exists()
+        return leader in finished or (leader.folder / _LOG).exists()
 
     leaders = dict.fromkeys(first.values(), lambda: True)
     return leaders | {run: partial(is_open, first[_kind(run)]) for run in runs if run not in leaders}
@@ -220,12 +222,12 @@ def _job(run: PlannedRun, results: Path) -> Job:
 
 
 def _ended(future: Future[Ended], run: PlannedRun) -> Ended:
-    """Return how a job ended; where the engine itself gave up on it, that is how it failed."""
+    """Return how a job ended; an error of the engine counts as a failure of the run."""
     try:
         return future.result()
     except CancelledError:
         return Ended("interrupted")
-    except Exception as error:  # whatever an engine meets is the failure of this run, and of no other
+    except Exception as error:  # any error of an engine is a failure of this run only
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
         with suppress(OSError):
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -236,22 +238,22 @@ def _ended(future: Future[Ended], run: PlannedRun) -> Ended:
 def _progress(
     plan: SweepPlan,
     outcomes: Mapping[PlannedRun, Outcome],
-    to_do: Sequence[PlannedRun],
+    pending: Sequence[PlannedRun],
     seconds: float,
     last: Outcome | None,
 ) -> Progress:
-    over = sum(run in outcomes for run in to_do)
+    finished = sum(run in outcomes for run in pending)
     return Progress(
         total=len(plan.runs),
-        done=sum(one.status in ("done", "done before") for one in outcomes.values()),
-        failed=sum(one.status in ("failed", "failed before") for one in outcomes.values()),
-        seconds_left=seconds / over * (len(to_do) - over) if over else None,
+        done=sum(outcome.status in ("done", "done before") for outcome in outcomes.values()),
+        failed=sum(outcome.status in ("failed", "failed before") for outcome in outcomes.values()),
+        seconds_left=seconds / finished * (len(pending) - finished) if finished else None,
         last=last,
     )
 
 
 def _write_plan(plan: SweepPlan, results: Path) -> None:
-    """Write which runs a sweep with a name has to `sweeps/NAME.json`, for who wants to look at these runs alone."""
+    """Write the runs of a named sweep to `sweeps/NAME.json`, by which they can be selected later."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         if plan.name:
@@ -260,10 +262,10 @@ def _write_plan(plan: SweepPlan, results: Path) -> None:
             runs = [
                 {"recipe": run.recipe.name, "id": run.id, "seed": run.seed, "overrides": list(run.overrides),
                  "folder": str(run.folder.relative_to(results))}
-                for run in plan.whole
+                for run in plan.all_runs
             ]  # fmt: skip
             text = json.dumps({"schema": 1, "name": plan.name, "runs": runs}, indent=1, ensure_ascii=False)
-            with atomic_file(path, uuid4().hex) as aside:  # all shards of an array write it at once
+            with atomic_file(path, uuid4().hex) as aside:  # the shards of an array job write it at the same time
                 aside.write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
