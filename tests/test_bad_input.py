@@ -150,8 +150,8 @@ def test_a_language_without_a_vector(refused, task_folder, parallel_folder):
     shutil.copytree("task/deu", "task/cnr")
     message = refused("task=task")
     assert message == (
-        "`cnr` (Montenegrin) has no syntactic data in URIEL@lang2vec-1.1.2, and no families by which to name its"
-        " relatives. Give your own table as `distance.matrix`."
+        "`cnr` (Montenegrin) has no syntactic data in URIEL@lang2vec-1.1.2, and no families by which to find relatives. Give"
+        " your own table as `distance.matrix`."
     )
     shutil.copytree("task/deu", "task/bos")
     shutil.rmtree("task/cnr")

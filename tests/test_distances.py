@@ -261,7 +261,7 @@ def test_a_matrix_reports_all_errors_at_once():
           for key, n in (("aah", 0), ("eng", 1))),
     ])  # fmt: skip
     assert message(distance_matrix, ["zh", "cmn", "xx"]).startswith(
-        "`cmn` is the language `zho`, which is there already. Remove one.\nLanguage code `xx` is not known."
+        "`cmn` is the language `zho`, which is listed before. Remove one.\nLanguage code `xx` is not known."
     )
     assert message(distance_matrix, ["en"]) == (
         "A matrix of distances needs at least 2 languages, and there is `eng`. Name more languages."

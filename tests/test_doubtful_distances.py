@@ -11,7 +11,7 @@ from fake_runs import FAR, run
 
 ADVICE = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."
 SIGN = (
-    "The syntactic distance rests on nothing for `eng` and `bfi` (British Sign Language): no feature is known of both, all are"
+    "The syntactic distance has no basis for `eng` and `bfi` (British Sign Language): no feature is known of both, all are"
     f" predicted (`n_shared` = 0). {ADVICE}"
 )
 
@@ -34,7 +34,7 @@ def test_exactly_0_between_different_languages(pair, name):
     assert found.value == 0
     (warning,) = found.warnings
     assert warning.startswith(f"The {name} distance is exactly 0 for `{pair[0]}` and `{pair[1]}` (")
-    assert warning.endswith(f"which are different languages: the data do not tell them apart. {ADVICE}")
+    assert warning.endswith(f"which are different languages: the data do not distinguish them. {ADVICE}")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_matrix_of_distances_carries_them(tmp_path):
         distance_matrix(["eng", "bfi", "deu"], imputed=True)
         .warnings[0]
         .startswith(
-            "The syntactic distance rests on nothing for `eng` and `bfi` (British Sign Language); `bfi` and `deu` (German): "
+            "The syntactic distance has no basis for `eng` and `bfi` (British Sign Language); `bfi` and `deu` (German): "
         )
     )
     own = tmp_path / "own.csv"
@@ -87,7 +87,7 @@ def test_compare_names_the_languages(tmp_path):
     notes = compare_methods(collect((), tmp_path), "plain").comparisons.notes
     assert (
         sum(
-            note.startswith("The syntactic distance rests on nothing for `eng` and `jpn` (Japanese): ")
+            note.startswith("The syntactic distance has no basis for `eng` and `jpn` (Japanese): ")
             for note in notes
         )
         == 1
@@ -123,14 +123,14 @@ def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder,
     assert SIGN in uniform.stderr.splitlines()
     trained = cli("train", *words, "diagnostics.gradients=0", "diagnostics.states=0")
     assert trained.exit_code == 0, trained.output
-    assert "The syntactic distance rests on nothing for `eng` and `bfi`" in " ".join(trained.stdout.split())
+    assert "The syntactic distance has no basis for `eng` and `bfi`" in " ".join(trained.stdout.split())
 
 
 def test_language_says_it_in_its_first_line_and_below_its_table(cli):
     shown = cli("language", "bfi").stdout
     assert shown.startswith("Missing for British Sign Language on `emoji`: no labelled test in `emoji`")
     assert "but its syntactic distance rests on predicted features alone." in " ".join(shown.splitlines()[:8])
-    assert "doubtful: The syntactic distance rests on nothing for `eng` and `bfi`" in " ".join(shown.split())
+    assert "doubtful: The syntactic distance has no basis for `eng` and `bfi`" in " ".join(shown.split())
 
 
 def test_language_begins_with_yes_no_or_what_is_missing(cli, tmp_path):

@@ -39,7 +39,7 @@ FORMS = (
     "such as `ja`, `jpn`, `zh-Hant`, `zho_Hant` or `nucl1643`; a language without a code may use `qaa` to `qtz`."
 )
 ONE = " Give the code of one language, such as `jpn`."
-NO_DISTANCE = "is no distance. Give a number of at least 0, or leave the cell empty."
+NO_DISTANCE = "is not a distance. Give a number of at least 0, or leave the cell empty."
 NO_WEIGHT = "cannot be weighted. Distances are finite and at least 0."
 OWN = " give your own table as `distance.matrix`."
 URIEL = "URIEL@lang2vec-1.1.2"
@@ -92,14 +92,14 @@ def test_canonical_is_idempotent(code):
         ("Japanese", "Language code `Japanese` is not known. Did you mean `jpn`?" + FORMS),
         ("jpnn", "Language code `jpnn` is not known. Did you mean `jpn`?" + FORMS),
         ("xx", "Language code `xx` is not known." + FORMS),
-        ("nah", "Language code `nah` names no single language (Nahuatl languages)." + ONE),
+        ("nah", "Language code `nah` is not a single language (Nahuatl languages)." + ONE),
         ("abcd1234", "Glottocode `abcd1234` is not in the table of this package. Give the ISO 639-3 code instead."),
         (
             "eng_Latm",
             "Language code `eng_Latm` has an unknown script `Latm`. Did you mean `Latn`? "
-            "Give an ISO 15924 code, such as `Latn`, or leave it out.",
+            "Give an ISO 15924 code, such as `Latn`, or omit it.",
         ),
-        (False, "Language code `False` is not text. Put it in quotes, such as `'no'`, so that it stays text."),
+        (False, "Language code `False` is not text. Put it in quotes, such as `'no'`."),
     ],
 )  # fmt: skip
 def test_what_is_no_language_is_an_error(code, text):
@@ -122,7 +122,7 @@ def test_a_language_without_a_code_has_one_of_private_use():
     )
     assert message(canonical, "quaa").endswith("a language without a code may use `qaa` to `qtz`.")
     assert message(distance, "eng", "qaa") == (
-        f"`qaa` (private use) has no syntactic data in {URIEL}, and no families by which to name its relatives."
+        f"`qaa` (private use) has no syntactic data in {URIEL}, and no families by which to find relatives."
         " Give your own table as `distance.matrix`."
     )
 
@@ -171,7 +171,7 @@ def test_two_languages_are_no_code(code, parts):
 
 @pytest.mark.parametrize("code", ["ze_zh", "ze-en", "zh-min", "i-default", "i-mingo", "cel-gaulish"])
 def test_whole_tags_without_a_language_are_errors(code):
-    assert message(canonical, code) == f"Language code `{code}` names no single language of ISO 639-3.{ONE}"
+    assert message(canonical, code) == f"Language code `{code}` is not a single language of ISO 639-3.{ONE}"
 
 
 @pytest.mark.parametrize("code", ["eng\0", "en\udcff", "\u0435ng", "x" * 10_000, "eng-" * 50, "🦆", "eng ", "\n"])
@@ -336,13 +336,12 @@ def test_the_script_does_not_matter_and_aliases_are_one_language():
         ),
         (
             ("eng", "nno"),
-            f"`nno` (Norwegian Nynorsk) has no syntactic data in {URIEL}, and no families by which to name its "
-            f"relatives. Set `distance.imputed=true` to use predicted features, or{OWN}",
+            f"`nno` (Norwegian Nynorsk) has no syntactic data in {URIEL}, and no families by which to find relatives. Set"
+            f" `distance.imputed=true` to use predicted features, or{OWN}",
         ),
         (
             ("eng", "eus", "genetic"),
-            f"`eus` (Basque) has no genetic data in {URIEL}, and no families by which to name its "
-            f"relatives. G{OWN[2:]}",
+            f"`eus` (Basque) has no genetic data in {URIEL}, and no families by which to find relatives. G{OWN[2:]}",
         ),
         (
             ("aah", "akz"),
@@ -401,7 +400,7 @@ def test_a_matrix_keeps_no_and_nan_as_languages(tmp_path):
             "x,de,ja\nen,1,nan\n",
             ", row 2 (`eng`), column 3 (`jpn`): `nan` " + NO_DISTANCE,
         ),
-        ("x,de\nen,1,2\n", ", row 2: 3 cells where the first row has 2. Make them equal."),
+        ("x,de\nen,1,2\n", ", row 2: 3 cells, but the first row has 2. Make them equal."),
         ("x,de,xx\nen,1,2\n", ", row 1, column 3: Language code `xx` is not known." + FORMS),
         ("x,zh\nen,1\neng,2\n", ", row 3, column 1: `eng` is `eng`, listed before. Remove one of them."),
     ],
@@ -467,7 +466,7 @@ def test_many_targets_report_all_errors_at_once():
         "Distances need at least one target language, and there is none. Name the target languages."
     )
     assert message(distances, "eng", ["zh", "cmn", "xx"]) == (
-        "Target `cmn` is the language `zho`, which is there already. Remove one.\nLanguage code `xx` is not known."
+        "Target `cmn` is the language `zho`, which is listed before. Remove one.\nLanguage code `xx` is not known."
         + FORMS
     )
     assert message(distances("eng", ["ja"]).by, "shuffled") == (

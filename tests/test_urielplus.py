@@ -179,7 +179,7 @@ def test_it_can_be_named_wherever_a_distance_can(tables):
         ),
         (
             ("eng", "eus", "genetic@uriel+"),  # to which the package itself gives 0.9776
-            f"`eus` (Basque) has no genetic data in {PROVENANCE}, and no families by which to name its relatives. "
+            f"`eus` (Basque) has no genetic data in {PROVENANCE}, and no families by which to find relatives. "
             f"G{OWN[2:]}",
         ),
         (
@@ -195,8 +195,8 @@ def test_no_data_is_an_error_that_names_what_else_there_is(tables, args, text):
 
 def test_what_it_does_not_offer_is_an_error():
     assert message(distance, "eng", "jpn", "featural@uriel+", imputed=True) == (
-        "`featural@uriel+` has no predicted features: the package `urielplus` carries none, and what it predicts them "
-        "with is not part of it. Set `distance.imputed=false`, or name the distance `featural`."
+        "`featural@uriel+` has no predicted features, since the package `urielplus` does not include any. Set"
+        " `distance.imputed=false`, or name the distance `featural`."
     )
     options = "Choose from: featural, genetic, geographic, inventory, phonological, syntactic."
     assert message(distance, "eng", "jpn", "syntax@uriel+") == (

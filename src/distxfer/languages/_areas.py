@@ -1,4 +1,4 @@
-"""Which languages may change places in a permutation test: neighbours, and relatives."""
+"""The groups of languages within which permutation tests permute: areas and families."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from distxfer.errors import InputError
 from distxfer.languages._distances import coordinates
 from distxfer.languages._kinship import lineage
 
-AREA_KM = 2000.0  # how far apart two languages of an area may be
+AREA_KM = 2000.0  # maximum distance between two languages of an area
 FEWEST = 30  # languages; fewer leave too few permutations once areas are kept together
 _EARTH_KM = 6371.0
 
 
 def areas(keys: Sequence[str], km: float = AREA_KM) -> tuple[int | None, ...]:
-    """Return the number of the area of each language, None for one that URIEL does not place.
+    """Return the number of the area of each language, None for one without coordinates in URIEL.
 
-    Areas are the clusters of complete linkage of great-circle distances, cut at `km`: no two languages of an area are farther
-    apart. They are numbered in the order of their first language. The same languages give the same areas, whatever their order
-    (but for distances that are equal).
+    Areas are the clusters of complete linkage on great-circle distances, cut at `km`: no two languages of an area are
+    farther apart. They are numbered in the order of their first language. Except for ties, areas do not depend on the order
+    of the languages.
 
     Raises InputError for an unknown code. Reference: Sorensen 1948 (complete linkage).
     """
@@ -30,28 +30,28 @@ def areas(keys: Sequence[str], km: float = AREA_KM) -> tuple[int | None, ...]:
         try:
             latitude, longitude = np.radians(coordinates(key))
         except InputError:
-            lineage(key)  # an unknown code is an error, a language without a place is not
+            lineage(key)  # raises for an unknown code; missing coordinates are no error
             continue
         axes = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
         places[number] = np.array(axes)
-    found: list[int | None] = [None] * len(keys)
+    numbers: list[int | None] = [None] * len(keys)
     if len(places) < 2:
         return tuple(0 if number in places else None for number in range(len(keys)))
     units = np.stack(list(places.values()))
     upper = np.triu_indices(len(units), 1)
-    far = _EARTH_KM * np.arccos(np.clip(units @ units.T, -1, 1))[upper]
-    labels = fcluster(linkage(far, "complete"), km, "distance").tolist()
+    distances = _EARTH_KM * np.arccos(np.clip(units @ units.T, -1, 1))[upper]
+    labels = fcluster(linkage(distances, "complete"), km, "distance").tolist()
     order = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     for number, label in zip(places, labels, strict=True):
-        found[number] = order[label]
-    return tuple(found)
+        numbers[number] = order[label]
+    return tuple(numbers)
 
 
 def permutation_groups(keys: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return what keeps languages together in a permutation test, as `measure.correlate` takes it, and `group_kind` names it.
+    """Return the nested groups of each language for permutation tests, as expected by `measure.correlate`.
 
-    The family and branch of each; from 30 languages on its area (see `areas`) before them: relatives and neighbours share
-    much that no distance says. A language that URIEL does not place is in no area.
+    They are family and branch, and from 30 languages on the area (see `areas`) above them, since relatives and neighbours
+    share properties that distances do not capture. A language without coordinates in URIEL is in no area.
 
     Raises InputError for an unknown code.
     """
@@ -64,12 +64,12 @@ def permutation_groups(keys: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def group_kind(n: int) -> str:
-    """Return what the largest groups of `permutation_groups` are for n languages: `families` or `areas`."""
+    """Return the type of the largest groups of `permutation_groups` for n languages: `families` or `areas`."""
     return "families" if n < FEWEST else "areas"
 
 
 def permuted_within(n: int) -> str:
-    """Return within what `permutation_groups` lets n languages change places, in words."""
+    """Return a description of the groups of `permutation_groups` for n languages."""
     if n < FEWEST:
         return "families and their branches"
     return f"areas at most {AREA_KM:,.0f} km across, and the families and branches in them"

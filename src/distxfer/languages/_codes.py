@@ -1,4 +1,4 @@
-"""Language codes in, one language key out."""
+"""Converts language codes of several standards to language keys."""
 
 import re
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from distxfer.languages import _uriel
 from distxfer.languages._glottocodes import GLOTTOCODES
 from distxfer.languages._tags import LONGEST, registry, whole_tags, wrong_part
 
-# The individual language that data sets mean when they name the macrolanguage (FLORES, CLDR). Pairs that FLORES keeps
-# as two languages (`aka`/`twi`, `srp`/`hbs`) and macrolanguages without a usual member (`que`, `ful`) are left apart.
+# The individual language that datasets (FLORES, CLDR) mean by the macrolanguage. Not listed are pairs that FLORES
+# distinguishes (`aka`/`twi`, `srp`/`hbs`) and macrolanguages without a usual member (`que`, `ful`).
 _MACROLANGUAGE = {
     "als": "sqi", "arb": "ara", "ayr": "aym", "azj": "aze", "cmn": "zho", "dgo": "doi", "dik": "din", "ekk": "est",
     "gaz": "orm", "gug": "grn", "khk": "mon", "kmr": "kur", "knc": "kau", "lvs": "lav", "mhr": "chm", "nob": "nor",
@@ -30,12 +30,12 @@ _MACROLANGUAGE = {
 _ALPHA3 = {short: long for short, long in LANGUAGE_ALPHA3.items() if len(short) == 2}  # not `fil`, `sr-Latn`
 _GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")
 _PRIVATE_USE = re.compile(r"q[a-t][a-z]")
-_ONE = " Give the code of one language, such as `jpn`."
+_SINGLE = " Give the code of one language, such as `jpn`."
 _SAME_SCRIPT = {"Hang": "Kore"}  # FLORES writes Hangul where CLDR writes Korean
 
 
 def canonical(code: str) -> str:
-    """Return the language key of a code: ISO 639-3, with a script where it is not the language's usual one.
+    """Return the language key of a code: ISO 639-3, with a script if it is not the language's usual one.
 
     Accepts ISO 639-1 (`ja`), ISO 639-2 and 639-3 (`ger`, `jpn`), BCP-47 (`zh-Hant`; a region counts only where it
     implies a script, as in `zh-TW`), with extended languages only behind their registered prefixes (`zh-yue`), tags that are
@@ -48,9 +48,7 @@ def canonical(code: str) -> str:
     Raises InputError if the code is unknown, names no single language (`mul`, `nah`), or two (`deu-eng`).
     """
     if not isinstance(code, str):
-        raise InputError(
-            f"Language code `{code!r}` is not text. Put it in quotes, such as `'no'`, so that it stays text."
-        )
+        raise InputError(f"Language code `{code!r}` is not text. Put it in quotes, such as `'no'`.")
     if _GLOTTOCODE.fullmatch(code.lower()):
         if code.lower() not in GLOTTOCODES:
             raise InputError(
@@ -61,7 +59,7 @@ def canonical(code: str) -> str:
         raise _unknown(code)
     if (plain := code.lower().replace("_", "-")) in whole_tags():
         if (meaning := whole_tags()[plain]) is None:
-            raise InputError(f"Language code `{code}` names no single language of ISO 639-3.{_ONE}")
+            raise InputError(f"Language code `{code}` is not a single language of ISO 639-3.{_SINGLE}")
         return canonical(meaning)
     tag, base = _parsed(code)
     script = _script(code, base, tag.script, tag.territory)
@@ -83,7 +81,7 @@ def language_name(key: str) -> str:
 
 
 def short_code(key: str) -> str:
-    """Return the ISO 639-1 code of a language, such as `ja` for `jpn`, or the ISO 639-3 one where it has none.
+    """Return the ISO 639-1 code of a language, such as `ja` for `jpn`, or the ISO 639-3 code if it has none.
 
     Without a script. Raises InputError as `canonical` does.
     """
@@ -91,19 +89,19 @@ def short_code(key: str) -> str:
 
 
 def script(key: str) -> str | None:
-    """Return the ISO 15924 code of a language's script: the one that its key names, or else CLDR's likely one.
+    """Return the ISO 15924 code of a language's script: the one in its key, or else CLDR's likely one.
 
-    `Jpan` for `jpn`, `Hans` for `zho`, `Hant` for `zho_Hant`. Japanese and Korean have codes for their mixtures, `Jpan`
-    and `Kore`. None where the key names no script and CLDR has none for the language, which says nothing about it.
+    `Jpan` for `jpn`, `Hans` for `zho`, `Hant` for `zho_Hant`. The mixed scripts of Japanese and Korean have codes of their
+    own, `Jpan` and `Kore`. None if neither the key nor CLDR names a script.
 
     Raises InputError as `canonical` does.
     """
-    base, _, own = canonical(key).partition("_")
-    return own or _usual(base)
+    base, _, key_script = canonical(key).partition("_")
+    return key_script or _usual(base)
 
 
 def aliases(key: str) -> tuple[str, ...]:
-    """Return the ISO 639-3 codes under which a data set may list the language of a canonical key, its own first."""
+    """Return the ISO 639-3 codes that datasets use for the language of a canonical key, its own first."""
     base = key.partition("_")[0]
     return (base, *(individual for individual, macro in _MACROLANGUAGE.items() if macro == base))
 
@@ -114,7 +112,7 @@ def macrolanguage(code: str) -> str:
 
 
 def _parsed(code: str) -> tuple[langcodes.Language, str]:
-    """Return the parts of a tag, and the key of its language; raises InputError where they do not belong together."""
+    """Return the parsed tag and the key of its language; raises InputError for parts that do not fit together."""
     try:
         tag = langcodes.Language.get(code, normalize=False)
     except LanguageTagError:
@@ -123,7 +121,7 @@ def _parsed(code: str) -> tuple[langcodes.Language, str]:
     if part := wrong_part(tag, _short(language)):
         raise _wrong(code, [language, part])
     base = _base(code, tag.extlangs[0] if tag.extlangs else language)
-    for variety in (one for one in tag.variants or () if one in GLOTTOCODES):
+    for variety in (part for part in tag.variants or () if part in GLOTTOCODES):
         if canonical(GLOTTOCODES[variety]).partition("_")[0] != base:
             raise _wrong(code, [base, variety])
     return tag, base
@@ -131,7 +129,7 @@ def _parsed(code: str) -> tuple[langcodes.Language, str]:
 
 @cache
 def _registry() -> dict[str, dict[str, Any]]:
-    """Return the languages of the IANA registry by their shortest code: ISO 639-3 with its scopes and retirements."""
+    """Return the languages of the IANA registry by their shortest code, with scopes and retirements of ISO 639-3."""
     return {entry["Subtag"]: entry for entry in registry() if entry["Type"] == "language"}
 
 
@@ -158,37 +156,37 @@ def _base(code: str, language: str) -> str:
             return short
         raise _unknown(code)
     if entry.get("Scope") in {"collection", "special"}:
-        raise InputError(f"Language code `{code}` names no single language ({entry['Description'][0]}).{_ONE}")
+        raise InputError(f"Language code `{code}` is not a single language ({entry['Description'][0]}).{_SINGLE}")
     current = str(entry.get("Preferred-Value", short))
     return macrolanguage(_ALPHA3.get(current, current))
 
 
-def _script(code: str, base: str, given: str | None, territory: str | None) -> str:
-    """Return the script that a key must name: the one given or implied by the territory, unless it is the usual one."""
-    if given is not None and given not in ALL_SCRIPTS:
+def _script(code: str, base: str, explicit: str | None, territory: str | None) -> str:
+    """Return the script for a key: the explicit one or that of the territory, or "" if it is the usual one."""
+    if explicit is not None and explicit not in ALL_SCRIPTS:
         raise InputError(
-            f"Language code `{code}` has an unknown script `{given}`.{did_you_mean(given, ALL_SCRIPTS)} "
-            "Give an ISO 15924 code, such as `Latn`, or leave it out."
+            f"Language code `{code}` has an unknown script `{explicit}`.{did_you_mean(explicit, ALL_SCRIPTS)} "
+            "Give an ISO 15924 code, such as `Latn`, or omit it."
         )
     short = _short(base)
     usual = _usual(base) or "Latn"
-    script = given or _likely(f"{short}-{territory}") or usual
+    script = explicit or _likely(f"{short}-{territory}") or usual
     return "" if _SAME_SCRIPT.get(script, script) == usual else script
 
 
 def _usual(base: str) -> str | None:
-    """Return the script that CLDR takes as likely for a key without one, or for its macrolanguage."""
+    """Return CLDR's likely script of a language, or else of its macrolanguage."""
     short = _short(base)
     return _likely(short) or _likely(_registry().get(short, {}).get("Macrolanguage", ""))
 
 
 def _likely(tag: str) -> str | None:
-    """Return the script that CLDR takes as likely for a tag, if it has one."""
+    """Return CLDR's likely script for a tag, if there is one."""
     return langcodes.Language.get(LIKELY_SUBTAGS[tag], normalize=False).script if tag in LIKELY_SUBTAGS else None
 
 
 def _wrong(code: str, parts: Sequence[str]) -> InputError:
-    """Return the complaint about a tag whose second part cannot follow its first: two languages, most often."""
+    """Return the error for a tag whose second part cannot follow its first; often both are languages."""
     meanings = []
     for part in parts:
         try:
@@ -204,7 +202,7 @@ def _wrong(code: str, parts: Sequence[str]) -> InputError:
 
 def _unknown(code: str) -> InputError:
     try:
-        if not code.isprintable() or len(code) > LONGEST:  # langcodes 3.5 fails on NUL and on bytes that are no text
+        if not code.isprintable() or len(code) > LONGEST:  # langcodes 3.5 fails on NUL and undecodable bytes
             raise LookupError
         hint = f" Did you mean `{canonical(langcodes.find(code).to_tag())}`?"
     except LookupError:

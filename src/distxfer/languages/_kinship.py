@@ -1,4 +1,4 @@
-"""Which languages are related, and which of their codes URIEL knows them by."""
+"""Genealogical relations of languages, and the codes under which URIEL lists them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from distxfer.errors import InputError
 from distxfer.languages import _uriel
 from distxfer.languages._codes import aliases, canonical, language_name, macrolanguage
 
-# What Glottolog lists beside its families: labels for languages that are not known to descend from one another.
+# Labels that Glottolog lists like families, but for languages that do not descend from one another.
 _NO_DESCENT = frozenset({
     "Artificial Language", "Mixed Language", "Pidgin", "Sign Language", "Speech Register", "Unattested",
     "Unclassifiable",
@@ -23,16 +23,16 @@ Relation = Literal["language", "branch", "family", "none"]
 
 @dataclass(frozen=True)
 class Relative:
-    """A language with data, and the number of families (a family, its branches, theirs ...) shared with another one."""
+    """A language with data, and the number of families (including branches at all levels) shared with another one."""
 
     key: str
     n_shared: int
 
 
 def families(key: str) -> tuple[str, ...]:
-    """Return the families of a language, from the one with the most languages to the one with the fewest.
+    """Return the families of a language in decreasing order of size.
 
-    Empty for a language that URIEL gives no family, be it an isolate or one not described.
+    Empty for a language without a family in URIEL: an isolate, or a language that is not described.
 
     Raises InputError for an unknown code.
     """
@@ -43,12 +43,12 @@ def families(key: str) -> tuple[str, ...]:
 
 @cache
 def lineage(key: str) -> tuple[str, ...]:
-    """Return the family of a language and its branch of it, such as (`Indo-European`, `Germanic`) for `eng`.
+    """Return the family and the branch of a language, such as (`Indo-European`, `Germanic`) for `eng`.
 
-    It is what statistics group languages by: the two widest of `families`, or one where there is no branch (`kor`).
-    Empty for an isolate, for a language that URIEL does not classify (`nno`), and where Glottolog has a label that is no
-    descent (`Artificial Language`, `Mixed Language`, `Pidgin`, `Sign Language`, `Speech Register`, `Unattested`,
-    `Unclassifiable`): every such language is a group of its own.
+    Statistics group languages by it. It has the two largest of `families`, or one if there is no branch (`kor`). Empty for
+    an isolate, for a language that URIEL does not classify (`nno`), and for labels of Glottolog that are not about descent
+    (`Artificial Language`, `Mixed Language`, `Pidgin`, `Sign Language`, `Speech Register`, `Unattested`, `Unclassifiable`):
+    every such language is a group of its own.
 
     Raises InputError for an unknown code.
     """
@@ -56,41 +56,41 @@ def lineage(key: str) -> tuple[str, ...]:
     return () if tree[:1] and tree[0] in _NO_DESCENT else tree[:2]
 
 
-def relation(key: str, others: Iterable[str]) -> Relation:
-    """Return the closest relation of a language to any of the others, by the top two levels of Glottolog's classification.
+def relation(key: str, other_keys: Iterable[str]) -> Relation:
+    """Return the closest relation of a language to any other, by the top two levels of Glottolog's classification.
 
-    - `language`: it is one of them, be it in another script.
-    - `branch`: one of them is in the same first branch of the same family (`swe` and `deu`: Germanic).
-    - `family`: one of them is in the same family, but none in the same branch (`spa` and `deu`: Indo-European), or the
-      family has no branches for one of both (`hun`).
-    - `none`: none of them is in the same family. That includes isolates, and languages that `lineage` has nothing on.
+    - `language`: it is one of them, possibly in another script.
+    - `branch`: one of them is in the same first-level branch (`swe` and `deu`: Germanic).
+    - `family`: one of them is in the same family, but none in the same branch (`spa` and `deu`: Indo-European), or one of
+      the two has no branch (`hun`).
+    - `none`: none of them is in the same family. That includes isolates and languages without `lineage`.
 
     Raises InputError for an unknown code.
     """
-    keys = [canonical(other) for other in others]
-    if canonical(key).partition("_")[0] in {other.partition("_")[0] for other in keys}:
+    keys = [canonical(code) for code in other_keys]
+    if canonical(key).partition("_")[0] in {base.partition("_")[0] for base in keys}:
         return "language"
-    own, theirs = lineage(key), [lineage(other) for other in keys]
-    if len(own) > 1 and own in theirs:
+    branch, branches = lineage(key), [lineage(other) for other in keys]
+    if len(branch) > 1 and branch in branches:
         return "branch"
-    return "family" if own and own[:1] in [other[:1] for other in theirs] else "none"
+    return "family" if branch and branch[:1] in [candidate[:1] for candidate in branches] else "none"
 
 
-def row_of(key: str, rows: Mapping[str, int], known: NDArray[np.generic]) -> int | None:
-    """Return the row of whichever code of a language has the most known entries (its key first), if there is any."""
+def row_of(key: str, rows: Mapping[str, int], values: NDArray[np.generic]) -> int | None:
+    """Return the row of a language's code with the most non-zero entries in `values`, or None if it has no row."""
     chosen = [rows[code] for code in aliases(key) if code in rows]
-    return max(chosen, key=lambda row: int(np.count_nonzero(known[row])), default=None)
+    return max(chosen, key=lambda row: int(np.count_nonzero(values[row])), default=None)
 
 
 @cache
 def covered(name: str) -> frozenset[str]:
-    """Return the keys of the languages that have data for a distance of URIEL, be it a single feature."""
-    has_data = np.asarray(_uriel.known(name).any(axis=1))
+    """Return the keys of the languages with data for a distance of URIEL; a single feature counts."""
+    has_data = np.asarray(_uriel.known_mask(name).any(axis=1))
     return frozenset(macrolanguage(code) for code, row in _uriel.rows().items() if has_data[row])
 
 
 def nearest(key: str, candidates: Collection[str], n: int) -> tuple[Relative, ...]:
-    """Return the `n` of `candidates` with the most families in common, of equals the one with the fewest families."""
+    """Return the `n` candidates with the most families in common; ties are broken by the smaller number of families."""
     member = _uriel.families().values
     row = row_of(key, _uriel.rows(), member)
     if row is None or not member[row].any():
@@ -99,27 +99,31 @@ def nearest(key: str, candidates: Collection[str], n: int) -> tuple[Relative, ..
     rows, base = _described_by(), key.partition("_")[0]
     near = []
     for candidate in candidates:
-        own = candidate.partition("_")[0]
-        if own != base and own in rows and shared[rows[own]]:
-            near.append((-int(shared[rows[own]]), int(total[rows[own]]), candidate))
+        candidate_base = candidate.partition("_")[0]
+        if candidate_base != base and candidate_base in rows and shared[rows[candidate_base]]:
+            near.append((-int(shared[rows[candidate_base]]), int(total[rows[candidate_base]]), candidate))
     return tuple(Relative(candidate, -negative) for negative, _, candidate in sorted(near)[:n])
 
 
 @cache
 def _described_by() -> dict[str, int]:
-    """Return, for every key, the row that says most about its families."""
+    """Return for every key the row with the most families."""
     member = _uriel.families().values
     rows = {key: row_of(key, _uriel.rows(), member) for key in dict.fromkeys(map(macrolanguage, _uriel.rows()))}
     return {key: row for key, row in rows.items() if row is not None}
 
 
 def no_data(key: str, name: str, provenance: str, candidates: Collection[str], ways: Sequence[str]) -> InputError:
-    """Return the error for a language without data, which says what else there is: its relatives, and other `ways`."""
-    kin = nearest(key, candidates, 3)
-    first = [f"choose one of its nearest covered relatives ({', '.join(f'`{one.key}`' for one in kin)})"] if kin else []
+    """Return the error for a language without data, which suggests its relatives and other `ways`."""
+    closest = nearest(key, candidates, 3)
+    first = (
+        [f"choose one of its nearest covered relatives ({', '.join(f'`{relative.key}`' for relative in closest)})"]
+        if closest
+        else []
+    )
     advice = ", or ".join([*first, *ways, "give your own table as `distance.matrix`"])
-    alone = "no relative of it has any" if families(key) else "no families by which to name its relatives"
+    alone = "none of its relatives has any" if families(key) else "no families by which to find relatives"
     return InputError(
         f"`{key}` ({language_name(key)}) has no {name} data in {provenance}"
-        f"{'' if kin else f', and {alone}'}. {advice[0].upper()}{advice[1:]}."
+        f"{'' if closest else f', and {alone}'}. {advice[0].upper()}{advice[1:]}."
     )

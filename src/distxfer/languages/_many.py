@@ -18,7 +18,7 @@ from distxfer.languages._matrix import read_matrix
 
 @dataclass(frozen=True)
 class Distances:
-    """The distances from `source` to its targets; `entries` is by target key, `imputed` is what was asked for."""
+    """The distances from `source` to its targets; `entries` is by target key, `imputed` is the requested setting."""
 
     source: str
     name: str
@@ -32,7 +32,7 @@ class Distances:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against relying on some of the distances: see `distance_warnings`."""
+        """Reasons not to rely on some of the distances: see `distance_warnings`."""
         return distance_warnings(self.entries.values())
 
     @property
@@ -48,10 +48,10 @@ class Distances:
         return tuple(target for target in self.entries if target not in near)
 
     def by(self, name: str) -> "Distances":
-        """Return the same languages under another distance: a name as in `distance`, `shuffled`, or empty for these.
+        """Return the same languages under another distance: a name as in `distance`, `shuffled`, or empty for `self`.
 
-        `shuffled` is the control: every target gets the distance of another target, along one cycle through all of
-        them that depends on nothing but which languages they are (not on their order, the process or a seed).
+        `shuffled` is a control: every target gets the distance of another target, along one cycle through all targets that
+        depends only on the set of languages (not on their order, the process or a seed).
 
         Raises InputError for an unknown name, a language without such data, or fewer than 2 targets to shuffle.
         """
@@ -85,7 +85,7 @@ def distances(
 ) -> Distances:
     """Return the distance from one source to each target, in the order of the targets; `distance` has the definitions.
 
-    Raises InputError for no targets, one language given twice, or whatever `distance` raises, for all targets at once.
+    Raises InputError for no targets, a repeated language, or any error of `distance`, for all targets at once.
     """
     entries: dict[str, Distance] = {}
     errors: list[str] = []
@@ -96,7 +96,7 @@ def distances(
             errors.append(str(error))
             continue
         if entry.target in entries:
-            errors.append(f"Target `{target}` is the language `{entry.target}`, which is there already. Remove one.")
+            errors.append(f"Target `{target}` is the language `{entry.target}`, which is listed before. Remove one.")
         entries[entry.target] = entry
     if errors:
         raise InputError("\n".join(dict.fromkeys(errors)))
@@ -110,8 +110,8 @@ class DistanceMatrix:
     """The distances between all pairs of languages.
 
     `values[i, j]` is the distance from `keys[i]` to `keys[j]`, of shape (n, n) and 0 on the diagonal; `n_shared[i, j]`
-    is what it rests on, as in `Distance`. Symmetric, unless the user's own table is not. Both arrays are read-only. `warnings`
-    are those of `distance_warnings`.
+    is as in `Distance`. Symmetric, unless the user's own table is not. Both arrays are read-only. `warnings` are those of
+    `distance_warnings`.
     """
 
     keys: tuple[str, ...]
@@ -123,7 +123,7 @@ class DistanceMatrix:
     warnings: tuple[str, ...] = ()
 
     def csv(self) -> str:
-        """Return the values as the CSV that `matrix=` reads, with the same numbers when read back; write it in UTF-8."""
+        """Return the values as CSV for `matrix=`, without loss of precision; to be saved as UTF-8."""
         lines = [["language", *self.keys]]
         lines += [[key, *map(repr, row)] for key, row in zip(self.keys, self.values.tolist(), strict=True)]
         return "".join(",".join(line) + "\n" for line in lines)
@@ -134,37 +134,37 @@ def distance_matrix(
 ) -> DistanceMatrix:
     """Return the distances between all pairs of n languages, in their order; `distance` has the definitions.
 
-    A language is at 0 from itself, so the diagonal of the user's own table is not read. O(n^2) distances.
+    The diagonal is 0 by definition; that of the user's own table is not read. O(n^2) distances.
 
-    Raises InputError for fewer than 2 languages, one given twice, or whatever `distance` raises, for all pairs at once.
+    Raises InputError for fewer than 2 languages, a repeated one, or any error of `distance`, for all pairs at once.
     """
     keys = _distinct(languages)
-    own = None if matrix is None else read_matrix(matrix)
+    table = None if matrix is None else read_matrix(matrix)
     values, n_shared = np.zeros((len(keys),) * 2), np.ones((len(keys),) * 2, dtype=np.int64)
     errors: dict[str, None] = {}
     entries: list[Distance] = []
     for (i, source), (j, target) in combinations(enumerate(keys), 2):
         try:
-            there = between(source, target, name, imputed, own)
-            back = there if own is None else between(target, source, name, imputed, own)
+            forward = between(source, target, name, imputed, table)
+            backward = forward if table is None else between(target, source, name, imputed, table)
         except InputError as error:
             errors[str(error)] = None
             continue
-        values[i, j], values[j, i] = there.value, back.value
-        entries.append(there)
-        n_shared[i, j] = n_shared[j, i] = there.n_shared
+        values[i, j], values[j, i] = forward.value, backward.value
+        entries.append(forward)
+        n_shared[i, j] = n_shared[j, i] = forward.n_shared
     if errors:
         raise InputError("\n".join(errors))
-    if own is None:
-        np.fill_diagonal(n_shared, [between(key, key, name, imputed, own).n_shared for key in keys])
+    if table is None:
+        np.fill_diagonal(n_shared, [between(key, key, name, imputed, table).n_shared for key in keys])
     values.setflags(write=False)
     n_shared.setflags(write=False)
     warnings = distance_warnings(entries)
-    return DistanceMatrix(keys, values, n_shared, there.name, there.imputed, there.provenance, warnings)
+    return DistanceMatrix(keys, values, n_shared, forward.name, forward.imputed, forward.provenance, warnings)
 
 
 def _distinct(languages: Iterable[str]) -> tuple[str, ...]:
-    """Return the keys of at least two languages, no two of them the same."""
+    """Return the keys of at least two distinct languages; raises InputError otherwise."""
     keys: list[str] = []
     errors: list[str] = []
     for language in languages:
@@ -174,20 +174,20 @@ def _distinct(languages: Iterable[str]) -> tuple[str, ...]:
             errors.append(str(error))
             continue
         if key in keys:
-            errors.append(f"`{language}` is the language `{key}`, which is there already. Remove one.")
+            errors.append(f"`{language}` is the language `{key}`, which is listed before. Remove one.")
         keys.append(key)
     if errors:
         raise InputError("\n".join(dict.fromkeys(errors)))
     if len(keys) < 2:
-        given = f"there is `{keys[0]}`" if keys else "there is none"
-        raise InputError(f"A matrix of distances needs at least 2 languages, and {given}. Name more languages.")
+        count = f"there is `{keys[0]}`" if keys else "there is none"
+        raise InputError(f"A matrix of distances needs at least 2 languages, and {count}. Name more languages.")
     return tuple(keys)
 
 
 def _cycle(keys: list[str]) -> dict[str, str]:
-    """Return a permutation that is one cycle, so that nothing stays in place (Sattolo's algorithm, fixed seed)."""
+    """Return a cyclic permutation without fixed points (Sattolo's algorithm, fixed seed)."""
     stream, donors = random.Random(0), list(keys)
     for i in range(len(donors) - 1, 0, -1):
-        j = int(stream.random() * i)  # `random()` alone is promised to be the same in every Python version
+        j = int(stream.random() * i)  # only `random()` is guaranteed to be the same in all Python versions
         donors[i], donors[j] = donors[j], donors[i]
     return dict(zip(keys, donors, strict=True))

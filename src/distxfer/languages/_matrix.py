@@ -1,4 +1,4 @@
-"""A table of distances that the user brings."""
+"""Distance tables provided by the user."""
 
 import csv
 import math
@@ -36,10 +36,10 @@ def read_matrix(path: Path) -> Matrix:
     """Read a table of distances: CSV in UTF-8, codes in the first row and column, distances of at least 0 in the cells.
 
     Codes may have any form that `canonical` accepts; rows and columns need not list the same languages; an empty cell
-    is a distance not known. The provenance is the file's name and the start of the SHA-256 of its bytes.
+    is an unknown distance. The provenance is the file's name and the start of the SHA-256 of its bytes.
 
-    Raises InputError for a path that is no file, a code unknown or listed twice, a row of the wrong length, or a cell
-    that is no number of at least 0; the message names file, row and column, counted from 1.
+    Raises InputError for a missing file, an unknown or repeated code, a row of the wrong length, or a cell that is not a
+    number of at least 0; the message names file, row and column, counted from 1.
     """
     if not path.is_file():
         raise InputError(f"Distance table `{path}` is not a file. Give the path of a CSV file as `distance.matrix`.")
@@ -60,7 +60,7 @@ def read_matrix(path: Path) -> Matrix:
     for (i, line), row in zip(body, names, strict=True):
         if len(line) != len(header):
             raise InputError(
-                f"`{path}`, row {i}: {len(line)} cells where the first row has {len(header)}. Make them equal."
+                f"`{path}`, row {i}: {len(line)} cells, but the first row has {len(header)}. Make them equal."
             )
         for j, (text, column) in enumerate(zip(line[1:], columns, strict=True), start=2):
             if text.strip():
@@ -90,5 +90,5 @@ def _number(text: str, place: str) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
-        raise InputError(f"{place}: `{text}` is no distance. Give a number of at least 0, or leave the cell empty.")
+        raise InputError(f"{place}: `{text}` is not a distance. Give a number of at least 0, or leave the cell empty.")
     return value

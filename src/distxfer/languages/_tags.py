@@ -1,4 +1,4 @@
-"""The parts of a language tag beside language and script, checked against the IANA registry, and codes of other lists."""
+"""Checks language tags against the IANA registry, and lists codes of other sources."""
 
 import re
 from functools import cache
@@ -7,18 +7,18 @@ from typing import Any
 from langcodes import Language
 from language_data.registry_parser import parse_registry
 
-LONGEST = 35  # characters: BCP-47 (RFC 5646, 4.4.1) asks for room for as many
+LONGEST = 35  # characters; BCP-47 (RFC 5646, 4.4.1) recommends room for that many
 
-# Codes that are no BCP-47 tags, or would mean something else as one, in lower case with hyphens. None: no single language.
+# Codes that are not BCP-47 tags, or mean something else there; in lower case with hyphens. None: not a single language.
 _OTHER_LISTS = {
-    # Wikipedia; MediaWiki, includes/language/LanguageCode.php: deprecated and non-standard codes. `als` and `nrm`, which
-    # are Alemannic and Norman there, have a meaning of their own in ISO 639 (Tosk Albanian, Narom), which counts here.
+    # Wikipedia; MediaWiki, includes/language/LanguageCode.php: deprecated and non-standard codes. Not `als` and `nrm`
+    # (Alemannic and Norman there), which have their meaning in ISO 639 here (Tosk Albanian, Narom).
     "bat-smg": "sgs", "be-x-old": "bel", "cbk-zam": "cbk", "fiu-vro": "vro", "map-bms": "jav", "roa-rup": "rup",
     "roa-tara": "nap", "simple": "eng", "zh-classical": "lzh",
-    # OPUS: subtitles that have two languages at once.
+    # OPUS: bilingual subtitles.
     "ze-en": None, "ze-zh": None,
 }  # fmt: skip
-_GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")  # what FLORES+ writes behind the script
+_GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")  # FLORES+ writes it after the script
 
 
 @cache
@@ -29,9 +29,9 @@ def registry() -> tuple[dict[str, Any], ...]:
 
 @cache
 def whole_tags() -> dict[str, str | None]:
-    """Return tags that mean something as a whole, in lower case, and the code that they mean; None where ISO 639 has none.
+    """Return tag (in lower case) -> equivalent code for tags that are defined as a whole; None without one in ISO 639.
 
-    Those of the registry that are grandfathered or redundant and have a preferred value, and codes of other lists.
+    These are grandfathered and redundant tags of the registry with a preferred value, and codes of other lists.
     """
     registered = {
         entry["Tag"].lower(): entry.get("Preferred-Value")
@@ -42,10 +42,10 @@ def whole_tags() -> dict[str, str | None]:
 
 
 def wrong_part(tag: Language, language: str) -> str | None:
-    """Return the part of a tag that the registry does not allow behind this language; None for a tag that is right.
+    """Return the part of a tag that the registry does not allow after this language; None for a valid tag.
 
-    Extended languages and variants stand only behind their prefixes, regions are registered, and what is private has no
-    meaning. A Glottocode may stand where a variant does, as in FLORES+.
+    Extended languages and variants require their prefixes, regions must be registered, and private parts are invalid. A
+    Glottocode is allowed in place of a variant, as in FLORES+.
     """
     for place, extended in enumerate(tag.extlangs or ()):
         if place or language not in _subtags("extlang").get(extended, {}).get("Prefix", ()):
@@ -54,10 +54,10 @@ def wrong_part(tag: Language, language: str) -> str | None:
         return tag.territory
     for variant in tag.variants or ():
         prefixes = _subtags("variant").get(variant.lower(), {}).get("Prefix", [language])
-        known = variant.lower() in _subtags("variant") and any(
-            one.split("-")[0].lower() == language for one in prefixes
+        fits = variant.lower() in _subtags("variant") and any(
+            prefix.split("-")[0].lower() == language for prefix in prefixes
         )
-        if not known and not _GLOTTOCODE.fullmatch(variant):
+        if not fits and not _GLOTTOCODE.fullmatch(variant):
             return variant
     return tag.private
 

@@ -1,6 +1,6 @@
-"""The URIEL tables inside the `lang2vec` wheel, read directly and only when asked for.
+"""The URIEL tables inside the `lang2vec` wheel, read directly and on demand.
 
-`import lang2vec` fails on current setuptools and its learned vectors are a pickle, so neither is touched.
+`import lang2vec` fails on current setuptools, and its learned vectors are a pickle, so neither is used.
 
 Source: Littell et al. 2017, "URIEL and lang2vec", EACL; the data are licensed CC BY-SA 4.0.
 """
@@ -25,7 +25,7 @@ TYPOLOGICAL = {
 
 @dataclass(frozen=True)
 class Table:
-    """One URIEL table: `values[i, j]` is what URIEL says of the language in row i of `rows()` and `features[j]`."""
+    """One URIEL table: `values[i, j]` is the value of `features[j]` for the language in row i of `rows()`."""
 
     features: tuple[str, ...]
     values: NDArray[np.floating]
@@ -50,7 +50,7 @@ def rows() -> dict[str, int]:
 
 @cache
 def observed() -> Table:
-    """Return the typological features averaged over their sources: in [0, 1], or -1 where nobody has looked."""
+    """Return the typological features averaged over their sources: in [0, 1], or -1 for unknown values."""
     return _table("feature_averages")
 
 
@@ -68,8 +68,8 @@ def features(name: str, imputed: bool) -> NDArray[np.floating]:
 
 
 @cache
-def known(name: str) -> NDArray[np.bool_]:
-    """Return where a distance has data: `known(name)[i]` is over its features, for the language in row i of `rows()`."""
+def known_mask(name: str) -> NDArray[np.bool_]:
+    """Return where a distance has data: `known_mask(name)[i]` is over its features, for the language in row i of `rows()`."""
     if name == "geographic":
         return np.ones((len(rows()), 1), dtype=bool)  # URIEL places every language
     if name == "genetic":

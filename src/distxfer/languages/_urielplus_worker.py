@@ -1,7 +1,7 @@
-"""Read the databases of URIEL+ with the package's own code, in a process that is thrown away.
+"""Read the databases of URIEL+ with the package's own code, in a separate process.
 
-`python _urielplus_worker.py FOLDER OUT DATABASE...`, where FOLDER holds a copy of the package: on its first use it writes
-into its own folder, and its import sets up the root logger.
+`python _urielplus_worker.py FOLDER OUT DATABASE...`, where FOLDER has a copy of the package, since it writes into its own
+folder and configures the root logger.
 """
 
 import csv
@@ -17,14 +17,14 @@ def read(folder: Path, out: Path, databases: list[str]) -> None:
     sys.path.insert(0, str(folder))
     uriel = importlib.import_module("urielplus.urielplus").URIELPlus()
     uriel.integrate_custom_databases(databases)
-    uriel.map_new_distance_to_loaded_features("featural")  # takes the features of English dialects from all others
+    uriel.map_new_distance_to_loaded_features("featural")  # removes the features of English dialects from all others
     with (folder / "urielplus/database/urielplus_csvs/uriel_glottocode_map.csv").open(encoding="utf-8") as file:
         pairs = [(line["iso_code"].strip(), line["glottocode"].strip()) for line in csv.DictReader(file)]
     tables = {}
     for name, i in {"families": 0, "typological": 1, "geographic": 2}.items():
         first = {str(code): row for row, code in reversed(list(enumerate(uriel.langs[i])))}
         chosen = [first[glottocode] for _, glottocode in pairs if glottocode in first]
-        tables[name] = uriel.data[i][chosen].max(axis=2)  # unknown is -1: one source that says yes is enough
+        tables[name] = uriel.data[i][chosen].max(axis=2)  # unknown is -1, so 1 in any source gives 1
         codes = [code for code, glottocode in pairs if glottocode in first]
         tables[f"{name}_codes"] = np.array(codes)
     for name in ("families", "typological"):

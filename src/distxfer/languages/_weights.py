@@ -1,4 +1,4 @@
-"""From distances to weights."""
+"""Weights of languages from distances."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ WEIGHTINGS = ("uniform", "linear", "power", "rank", "softmax")
 def weights(
     values: Mapping[str, float], weighting: str, *, temperature: float = 0.1, exponent: float = 2.0
 ) -> dict[str, float]:
-    r"""Return one weight per language from its distance, with mean 1 so that the total is the same under every scheme.
+    r"""Return one weight per language from its distance, with mean 1, so that all schemes have the same total.
 
     With :math:`f` the scheme, :math:`w_l = f(d_l) / \mathrm{mean}_k f(d_k)`, where
 
@@ -44,7 +44,7 @@ def weights(
 
 
 def _raw(value: float, values: list[float], weighting: str, temperature: float, exponent: float) -> float:
-    """Return f(d), up to a factor that is the same for all languages."""
+    """Return f(d), up to a common factor."""
     match weighting:
         case "linear":
             return value / (max(values) or 1.0)  # the mean of subnormal or huge distances would not be exact
@@ -53,7 +53,7 @@ def _raw(value: float, values: list[float], weighting: str, temperature: float, 
                 raise InputError(f"Exponent `{exponent}` is not positive. Give a number above 0, such as `2`.")
             return float((value / (max(values) or 1.0)) ** exponent)
         case "rank":
-            return sum(other < value for other in values) + (values.count(value) + 1) / 2
+            return sum(neighbour < value for neighbour in values) + (values.count(value) + 1) / 2
         case "softmax":
             if not (math.isfinite(temperature) and temperature > 0):
                 raise InputError(f"Temperature `{temperature}` is not positive. Give a number above 0, such as `0.1`.")
