@@ -149,12 +149,12 @@ def test_settings_may_be_written_as_words_or_options(cli, words):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["epochs=3"], "`epochs` is no key by itself. Write `phase.finetune.epochs=3`."),
-        (["--lr", "1e-5", "phases=adapt,finetune"], "`lr` is no key by itself. Write one of:"
+        (["epochs=3"], "`epochs` is not a complete key. Write `phase.finetune.epochs=3`."),
+        (["--lr", "1e-5", "phases=adapt,finetune"], "`lr` is not a complete key. Write one of:"
          " `phase.adapt.learning_rate=1e-5`, `phase.finetune.learning_rate=1e-5`."),
-        (["--batch-size=8"], "`batch_size` is no key by itself. Write one of: `phase.finetune.batch_size=8`,"
+        (["--batch-size=8"], "`batch_size` is not a complete key. Write one of: `phase.finetune.batch_size=8`,"
          " `intervention.drift.batch_size=8`."),
-        (["sign=negative"], "`sign` is no key by itself. Write `intervention.drift.sign=negative`."),
+        (["sign=negative"], "`sign` is not a complete key. Write `intervention.drift.sign=negative`."),
     ],
 )  # fmt: skip
 def test_a_key_without_its_table_is_answered_with_the_full_key(cli, words, expected):

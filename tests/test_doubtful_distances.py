@@ -86,10 +86,7 @@ def test_compare_names_the_languages(tmp_path):
             run(tmp_path, name, identity, seed, scores, distances=stored(n_shared=0))
     notes = compare_methods(collect((), tmp_path), "plain").comparisons.notes
     assert (
-        sum(
-            note.startswith("The syntactic distance has no basis for `eng` and `jpn` (Japanese): ")
-            for note in notes
-        )
+        sum(note.startswith("The syntactic distance has no basis for `eng` and `jpn` (Japanese): ") for note in notes)
         == 1
     )
     assert distances_of("eng", ["bfi", "deu"], "syntactic", True, None)[1] == [SIGN]

@@ -13,6 +13,7 @@ from distxfer._lists import comma_separated
 from distxfer.config.dotted import flatten, nest
 from distxfer.config.families import family_of, own_pooling
 from distxfer.config.files import defaults_file, families_file, recipe_name, recipe_path
+from distxfer.config.phases import INHERITED, phase_complaints
 from distxfer.config.settings import (
     DistanceSettings,
     MeasureSettings,
@@ -34,7 +35,6 @@ from distxfer.interventions import (
 from distxfer.training import Diagnostics, Phase
 
 _DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
-_INHERITED = "finetune"  # the phase in the defaults whose values all other phases inherit
 _AUTO = "auto"  # parallel text: the task's own, or none
 _TASK = "task"  # the name of the loss on labels, which no intervention may have
 # A scalar in place of one of these tables sets its `name`: `task=emoji`, `model=xlm-roberta-base`.
@@ -116,18 +116,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     path = recipe_path(name)
     recipe = recipe_name(path)
     defaults = {key: Value(value, _DEFAULTS) for key, value in _flat(_read(defaults_file()))}
-    given = {key: Value(value, path.name) for key, value in _flat(_read(path))}
+    chosen = {key: Value(value, path.name) for key, value in _flat(_read(path))}
     mistakes = []
     for text in overrides:
         key, separator, value = (part.strip() for part in text.partition("="))
         if separator and key:
-            given[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
+            chosen[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
         else:
             mistakes.append(
                 f"`{text}` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
             )
-    defaults |= _family({**defaults, **given})
-    values = defaults | given
+    defaults |= _family({**defaults, **chosen})
+    values = defaults | chosen
     return _validated(recipe, {**_inherited(defaults, values), **values}, mistakes)
 
 
@@ -186,7 +186,7 @@ def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Reci
             interventions[label] = intervention
             values |= _defaults_of(label, str(table.get("kind", label)), intervention, values)
     if sections is not None:
-        mistakes += _phase_complaints(sections, values, tables)
+        mistakes += phase_complaints(sections, _configured_phases(values), tables)
     if mistakes or sections is None:
         raise InputError(
             f"The recipe `{name}` has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n"
@@ -213,15 +213,24 @@ def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Reci
     )
 
 
+def _configured_phases(values: Mapping[str, Value]) -> set[str]:
+    """Return the phases with keys that the recipe or an override sets."""
+    return {
+        key.split(".")[1]
+        for key, entry in values.items()
+        if key.startswith("phase.") and not entry.origin.startswith((_DEFAULTS, _FAMILIES))
+    }
+
+
 def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values that all other phases inherit from the phase in the defaults."""
     phases = comma_separated()(values["phases"].value)
     named = [key.split(".")[1] for key in values if key.startswith("phase.")]  # an unlisted phase is reported later
-    start = f"phase.{_INHERITED}."
+    start = f"phase.{INHERITED}."
     return {
-        f"phase.{phase}.{key.removeprefix(start)}": Value(entry.value, f"{entry.origin}, phase.{_INHERITED}")
+        f"phase.{phase}.{key.removeprefix(start)}": Value(entry.value, f"{entry.origin}, phase.{INHERITED}")
         for phase in dict.fromkeys([*(phases if isinstance(phases, list | tuple) else ()), *named])
-        if phase != _INHERITED
+        if phase != INHERITED
         for key, entry in defaults.items()
         if key.startswith(start)
     }
@@ -327,66 +336,6 @@ def _defaults_of(label: str, kind: str, intervention: Intervention, values: Mapp
         for key, value in {"kind": kind, **defaults}.items()
         if f"intervention.{label}.{key}" not in values
     }
-
-
-def _phase_complaints(sections: Sections, values: Mapping[str, Value], tables: Mapping[str, Any]) -> list[str]:
-    mistakes = []
-    if not sections.phases:
-        mistakes.append("`phases` is empty, but a run has at least one phase. Set `phases=finetune`.")
-    mistakes += [f"`phases` has `{duplicate}` twice. Name each phase once." for duplicate in _twice(sections.phases)]
-    for phase in sections.phase:
-        is_set = any(
-            key.startswith(f"phase.{phase}.") and not entry.origin.startswith((_DEFAULTS, _FAMILIES))
-            for key, entry in values.items()
-        )
-        if phase not in sections.phases and (phase != _INHERITED or is_set):
-            mistakes.append(
-                f"`phase.{phase}` is not among `phases` = `{listed(sections.phases)}`."
-                f"{did_you_mean(phase, sections.phases)} Add it there."
-            )
-        chosen = sections.phase[phase].interventions
-        for label in () if chosen == "all" else chosen:
-            if label not in tables and phase in sections.phases:
-                mistakes.append(
-                    f"`phase.{phase}.interventions` has `{label}`, which the recipe does not define."
-                    f"{did_you_mean(label, tables)} It defines: {listed(tables) or 'none'}."
-                )
-        mistakes += _history_complaints(phase, sections)
-        mistakes += [
-            f"`phase.{phase}.interventions` has `{duplicate}` twice. Name each once."
-            for duplicate in _twice(() if chosen == "all" else chosen)
-        ]
-    lists = {phase: sections.phase[phase].interventions for phase in sections.phases if phase in sections.phase}
-    return mistakes or [
-        f"`intervention.{label}` acts in no phase. Add it to `phase.{sections.phases[0]}.interventions`, or remove it."
-        for label in tables
-        if not any(chosen == "all" or label in chosen for chosen in lists.values())
-    ]
-
-
-def _history_complaints(name: str, sections: Sections) -> list[str]:
-    """Return the mistakes in a phase's references to earlier phases and epochs."""
-    phase, mistakes = sections.phase[name], []
-    if name not in sections.phases:
-        return []
-    earlier = sections.phases[: sections.phases.index(name)]
-    if phase.rewind and phase.rewind not in earlier:
-        available = f"Earlier than `{name}`: {listed(earlier)}." if earlier else f"None is earlier than `{name}`."
-        mistakes.append(f"`phase.{name}.rewind` is `{phase.rewind}`, which is not an earlier phase. {available}")
-    if phase.average and phase.steps:
-        mistakes.append(
-            f"`phase.{name}.average` = `{phase.average}` counts epochs, but this phase sets `steps` = `{phase.steps}`"
-            f" instead. Set only `phase.{name}.epochs`, or remove `average`."
-        )
-    elif phase.average == 1 or phase.average > phase.epochs:
-        mistakes.append(
-            f"`phase.{name}.average` is `{phase.average}`, but expected 0, or 2 to its {phase.epochs} epochs."
-        )
-    return mistakes
-
-
-def _twice(words: Sequence[str]) -> list[str]:
-    return sorted({word for word in words if list(words).count(word) > 1})
 
 
 def _example_key(key: str) -> str:

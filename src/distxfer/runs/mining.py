@@ -37,7 +37,12 @@ def mined_pairs(
                 " `unlabelled.jsonl` into the folder of the language, or set `parallel.mined=false`."
             )
     pooled = snapshot(
-        encoder, collate, [bare(example) for group in distinct.values() for example in group], processes, cache, logits=False
+        encoder,
+        collate,
+        [bare(example) for group in distinct.values() for example in group],
+        processes,
+        cache,
+        logits=False,
     )
     states = {language: pooled.states(group)[-1] for language, group in distinct.items()}
     return {

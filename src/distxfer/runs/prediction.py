@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow
+
 from distxfer.data import Collator, Example, Prediction, Reading, Task, kind_of
 from distxfer.encoders import Encoder
+from distxfer.results.predictions import PROBABILITY, encode_labels
 from distxfer.runs.snapshots import Snapshot
 from distxfer.training import Processes
 
@@ -75,3 +78,16 @@ def _readings(
         [by_window[window.id] for window in example_windows]
         for by_window, example_windows in zip(readings, windows, strict=True)
     ]
+
+
+def prediction_table(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
+    """Return one row per example, with the probability of each class on request."""
+    rows = [
+        {"language": language, "example_id": example.id, "label": result.label, "prediction": result.prediction}
+        | ({f"{PROBABILITY}{label}": value for label, value in result.probabilities.items()} if probabilities else {})
+        for language, examples in scored.examples.items()
+        for example, result in zip(examples, scored.predictions[language], strict=True)
+    ]
+    table = pyarrow.Table.from_pylist(rows)
+    types = [pyarrow.float32() if field.name.startswith(PROBABILITY) else field.type for field in table.schema]
+    return encode_labels(table.cast(pyarrow.schema(zip(table.column_names, types, strict=True))))

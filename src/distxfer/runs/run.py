@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -18,31 +17,26 @@ from torch import Tensor
 
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.config.recipe import Recipe
-from distxfer.data import Example, Issue, kind_of
+from distxfer.data import Example, Issue
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError, counted, enough_memory
 from distxfer.interventions import CKA_ROWS
-from distxfer.measure import transfer_summary
 from distxfer.results.corpus import corpus_text
 from distxfer.results.failure import forget_failure
-from distxfer.results.predictions import PREDICTIONS, PROBABILITY, encode_labels
+from distxfer.results.predictions import PREDICTIONS
 from distxfer.results.result import (
-    SCHEMA,
     Result,
-    diagnosed,
-    empty_batches,
-    provenance,
     read_result,
-    score_rows,
     unverified,
     write_result,
 )
 from distxfer.runs.data_issues import with_issues
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.model_card import model_card
-from distxfer.runs.prediction import Scored, score
+from distxfer.runs.prediction import Scored, prediction_table, score
 from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
+from distxfer.runs.record import result_data
 from distxfer.runs.snapshots import (
     Row,
     Snapshot,
@@ -170,7 +164,9 @@ def train(
         done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
         if done is not None:
             return _existing(done, notice)
-        assembled = assemble(prepared, processes, notice)  # may still find errors in the recipe, so before writing anything
+        assembled = assemble(
+            prepared, processes, notice
+        )  # may still find errors in the recipe, so before writing anything
         if processes.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with alone(folder, notice) if processes.is_main else nullcontext():
@@ -284,9 +280,9 @@ def _write(
     processes: Processes,
 ) -> None:
     """Write tables and model, then `result.json`, and finally remove the checkpoint."""
-    data = _result(prepared, assembled, folder, scored, undefined, cost, started, processes)
+    data = result_data(prepared, assembled, folder, scored, undefined, cost, started, processes)
     write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
-    predictions = _predictions(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
+    predictions = prediction_table(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
     write_table(predictions, folder / PREDICTIONS)
     with atomic_folder(folder / "model") as model:
         assembled.encoder.save(model)
@@ -299,114 +295,6 @@ def _write(
     write_result(folder, data)
     forget_failure(folder)
     remove_checkpoint(folder)
-
-
-def _result(
-    prepared: Prepared,
-    assembled: Assembled,
-    folder: Path,
-    scored: Mapping[str, Scored],
-    undefined: Sequence[str],
-    cost: Cost,
-    started: datetime,
-    processes: Processes,
-) -> dict[str, Any]:
-    """Return the content of `result.json`."""
-    scores, summary, status = _scores(prepared, scored)
-    return {
-        "schema": SCHEMA,
-        "id": prepared.id,
-        "recipe": prepared.resolved,
-        "seed": prepared.recipe.seed,
-        "kind": prepared.task.kind,
-        "source": prepared.languages.source,
-        "distances": _distances(prepared),
-        "diagnostics": diagnosed(folder / "log.jsonl"),
-        "parallel": prepared.corpus,
-        "empty": empty_batches(folder / "log.jsonl"),
-        "settled": {name: dict(values) for name, values in assembled.settled.items()},
-        "data_issues": [asdict(issue) for issue in prepared.issues],
-        "undefined": [*undefined],
-        "scores": scores,
-        "summary": summary,
-        "cost": {
-            "seconds": cost.seconds,
-            "steps": cost.steps,
-            "tokens": cost.tokens,
-            "forwards_per_step": cost.forwards / max(1, cost.steps),
-            "peak_memory_mb": cost.peak_memory_mb,
-            "trainable_parameters": cost.trainable_parameters,
-        },
-        "provenance": provenance(
-            {
-                "fingerprints": dict(prepared.fingerprints),
-                "device": str(processes.device),
-                "dtype": processes.precision,
-                "processes": processes.size,
-                "weights": "divided" if processes.shards_weights else "whole",  # sharded or in every process, while training
-                "cpu": torch.backends.cpu.get_cpu_capability(),  # vector width, which determines the rounding of sums
-                "threads": torch.get_num_threads(),
-                "started": started.isoformat(timespec="seconds"),
-                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        ),
-        "status": status,
-    }
-
-
-def _distances(prepared: Prepared) -> list[dict[str, Any]]:
-    return [
-        {
-            "language": key,
-            "name": entry.name,
-            "value": entry.value,
-            "n_shared": entry.n_shared,
-            "imputed": entry.imputed,
-            "provenance": entry.provenance,
-        }
-        for key, entry in prepared.distances.entries.items()
-    ]
-
-
-def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """Return the scores of all languages, the summary of the test scores, and the status (`done` or `collapsed`)."""
-    kind, source = kind_of(prepared.task), prepared.languages.source
-    scores: list[dict[str, Any]] = []
-    for language in (source, *prepared.languages.targets):
-        for split, split_scores in scored.items():
-            if language in split_scores.scores:
-                scores += score_rows(
-                    language, split, split_scores.scores[language], len(split_scores.examples[language])
-                )
-    metric, test_scored = kind.metrics[0], scored["test"]
-    test = {language: values[metric] for language, values in test_scored.scores.items()}
-    between = prepared.distances
-    targets = {language: test[language] for language in prepared.languages.targets}
-    summary = {
-        **transfer_summary(targets, test[source], between.values, between.near, between.far),
-        "metric": metric,
-        "split": "test",
-        "selection": "last",
-        "distance": between.name,
-        "imputed": between.imputed,
-        "near": list(between.near),
-        "far": list(between.far),
-    }
-    collapsed = kind.collapsed(test_scored.examples[source], test_scored.predictions[source])
-    return scores, summary, "collapsed" if collapsed else "done"
-
-
-def _predictions(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
-    """Return one row per example, with the probability of each class on request."""
-    rows = [
-        {"language": language, "example_id": example.id, "label": result.label, "prediction": result.prediction}
-        | ({f"{PROBABILITY}{label}": value for label, value in result.probabilities.items()} if probabilities else {})
-        for language, examples in scored.examples.items()
-        for example, result in zip(examples, scored.predictions[language], strict=True)
-    ]
-    table = pyarrow.Table.from_pylist(rows)
-    types = [pyarrow.float32() if field.name.startswith(PROBABILITY) else field.type for field in table.schema]
-    return encode_labels(table.cast(pyarrow.schema(zip(table.column_names, types, strict=True))))
 
 
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:

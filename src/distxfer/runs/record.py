@@ -1,0 +1,113 @@
+"""The content of a run's `result.json`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distxfer.data import kind_of
+from distxfer.measure import transfer_summary
+from distxfer.results.result import SCHEMA, diagnosed, empty_batches, provenance, score_rows
+from distxfer.runs.prediction import Scored
+from distxfer.runs.prepare import Assembled, Prepared
+from distxfer.training import Cost, Processes
+
+
+def result_data(
+    prepared: Prepared,
+    assembled: Assembled,
+    folder: Path,
+    scored: Mapping[str, Scored],
+    undefined: Sequence[str],
+    cost: Cost,
+    started: datetime,
+    processes: Processes,
+) -> dict[str, Any]:
+    """Return the content of `result.json`."""
+    scores, summary, status = _scores(prepared, scored)
+    return {
+        "schema": SCHEMA,
+        "id": prepared.id,
+        "recipe": prepared.resolved,
+        "seed": prepared.recipe.seed,
+        "kind": prepared.task.kind,
+        "source": prepared.languages.source,
+        "distances": _distances(prepared),
+        "diagnostics": diagnosed(folder / "log.jsonl"),
+        "parallel": prepared.corpus,
+        "empty": empty_batches(folder / "log.jsonl"),
+        "settled": {name: dict(values) for name, values in assembled.settled.items()},
+        "data_issues": [asdict(issue) for issue in prepared.issues],
+        "undefined": [*undefined],
+        "scores": scores,
+        "summary": summary,
+        "cost": {
+            "seconds": cost.seconds,
+            "steps": cost.steps,
+            "tokens": cost.tokens,
+            "forwards_per_step": cost.forwards / max(1, cost.steps),
+            "peak_memory_mb": cost.peak_memory_mb,
+            "trainable_parameters": cost.trainable_parameters,
+        },
+        "provenance": provenance(
+            {
+                "fingerprints": dict(prepared.fingerprints),
+                "device": str(processes.device),
+                "dtype": processes.precision,
+                "processes": processes.size,
+                "weights": "divided"
+                if processes.shards_weights
+                else "whole",  # sharded or in every process, while training
+                "cpu": torch.backends.cpu.get_cpu_capability(),  # vector width, which determines the rounding of sums
+                "threads": torch.get_num_threads(),
+                "started": started.isoformat(timespec="seconds"),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        ),
+        "status": status,
+    }
+
+
+def _distances(prepared: Prepared) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": key,
+            "name": entry.name,
+            "value": entry.value,
+            "n_shared": entry.n_shared,
+            "imputed": entry.imputed,
+            "provenance": entry.provenance,
+        }
+        for key, entry in prepared.distances.entries.items()
+    ]
+
+
+def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """Return the scores of all languages, the summary of the test scores, and the status (`done` or `collapsed`)."""
+    kind, source = kind_of(prepared.task), prepared.languages.source
+    scores: list[dict[str, Any]] = []
+    for language in (source, *prepared.languages.targets):
+        for split, split_scores in scored.items():
+            if language in split_scores.scores:
+                scores += score_rows(
+                    language, split, split_scores.scores[language], len(split_scores.examples[language])
+                )
+    metric, test_scored = kind.metrics[0], scored["test"]
+    test = {language: values[metric] for language, values in test_scored.scores.items()}
+    between = prepared.distances
+    targets = {language: test[language] for language in prepared.languages.targets}
+    summary = {
+        **transfer_summary(targets, test[source], between.values, between.near, between.far),
+        "metric": metric,
+        "split": "test",
+        "selection": "last",
+        "distance": between.name,
+        "imputed": between.imputed,
+        "near": list(between.near),
+        "far": list(between.far),
+    }
+    collapsed = kind.collapsed(test_scored.examples[source], test_scored.predictions[source])
+    return scores, summary, "collapsed" if collapsed else "done"
