@@ -191,8 +191,8 @@ def test_a_mistake_in_a_file(text, expected, tmp_path):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (b"seed =\n", "is not TOML: Invalid value (at line 1, column 7)."),
-        (b"seed = 1\nseed = 2\n", "is not TOML: Cannot overwrite a value (at line 2, column 9)."),
+        (b"seed =\n", "is not valid TOML: Invalid value (at line 1, column 7)."),
+        (b"seed = 1\nseed = 2\n", "is not valid TOML: Cannot overwrite a value (at line 2, column 9)."),
         (b"\xff\xfe", "cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."),
     ],
 )
