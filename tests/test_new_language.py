@@ -17,7 +17,7 @@ from distxfer.config.recipe import load_recipe
 from distxfer.data._emoji import load_emoji
 from distxfer.languages import distance
 from distxfer.measure import crossed, wilson
-from distxfer.new_language.language_data import Given
+from distxfer.new_language.language_data import LanguageFiles
 from distxfer.new_language.plan import carry_out, plan_language
 from helpers import message
 
@@ -54,7 +54,7 @@ def plan(files, settings, tmp_path):
     """What is planned for a language with these options, in Python."""
 
     def make(code="cym", *words, recipe="", seeds=3, **options):
-        given = Given(**{"labelled": files / "test.jsonl", **options})
+        given = LanguageFiles(**{"labelled": files / "test.jsonl", **options})
         words = (*words, "intervention.align.layers=2") if "parallel" in options else words
         return plan_language(code, given, [*settings, *words], tmp_path / "results", recipe=recipe, seeds=seeds)
 
@@ -172,9 +172,9 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     assert {parts[one["id"]] for one in tests} == {"test"}
     options = {"labelled": tmp_path / "amharic" / "test.jsonl", "parallel": tmp_path / "amharic" / "pairs.tsv"}
     made = plan("amh", "task=emoji", **options)
-    assert (made.has.tests, made.has.pairs) == (150, len(pairs))
+    assert (made.data.tests, made.data.pairs) == (150, len(pairs))
     assert made.proposal.recipe == "align_consistency"
-    assert not any("occur in the training pairs for `amh`" in note for note in made.has.notes)
+    assert not any("occur in the training pairs for `amh`" in note for note in made.data.notes)
     assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
     text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")
     assert text.proposal.recipe == "mined_align"
@@ -186,7 +186,7 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
 def test_the_data_lie_as_files_that_the_task_is_read_from(plan, files):
     made = plan(text=files / "text.txt", parallel=files / "pairs.tsv")
     texts = (files / "text.txt").read_text().splitlines()
-    assert (made.has.tests, made.has.shots, made.has.texts, made.has.pairs) == (40, 0, len(texts), len(texts))
+    assert (made.data.tests, made.data.shots, made.data.texts, made.data.pairs) == (40, 0, len(texts), len(texts))
     assert (made.folder / "data" / "cym" / "test.jsonl").read_bytes() == (files / "test.jsonl").read_bytes()
     assert (made.folder / "parallel" / "cym.tsv").read_bytes() == (files / "pairs.tsv").read_bytes()
     lines = (made.folder / "data" / "cym" / "unlabelled.jsonl").read_text().splitlines()
@@ -229,8 +229,8 @@ def test_data_that_change_while_runs_are_made_are_told(plan, files, monkeypatch,
 
     monkeypatch.setattr("distxfer.new_language.plan.train", train)
     assert message(carry_out, made) == (
-        f"The data or recipes in `{made.folder}` are not those that this call has laid down: another one has put its own"
-        " there. Run this one again, and the other one with another `--results`."
+        f"The data or recipes in `{made.folder}` are not those that this call wrote: another call has replaced them. Run"
+        f" this one again, and the other one with another `--results`."
     )
     assert len(calls) == call
 
@@ -242,11 +242,11 @@ def test_labels_in_other_formats_and_shots(plan, files, tmp_path):
         writer.writerow(["id", "text", "label"])
         writer.writerows([str(n), say(words, "jpn"), label] for n, (words, label) in enumerate(sentences(8, seed=5)))
     made = plan(few_shot=shots)
-    assert made.has.shots == 8
+    assert made.data.shots == 8
     for path in made.recipes:
         recipe = load_recipe(str(path))
         assert recipe.task.shots == "all"
-    assert any("labels of the source alone" in one for one in made.proposal.caveats)
+    assert any("only on labels of the source" in one for one in made.proposal.caveats)
 
 
 def test_a_task_of_words_with_labels(plan, tmp_path):
@@ -259,7 +259,7 @@ def test_a_task_of_words_with_labels(plan, tmp_path):
     lines = [f"1\tsono\t_\tDET\t_\t_\t2\t_\t_\t_\n2\t{word}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n" for word in WORDS["jpn"]]
     labelled.write_text("".join(lines))
     made = plan("cym", f"task={folder}", "task.kind=tokens", labelled=labelled)
-    assert (made.has.kind, made.has.tests, made.proposal.recipe) == ("tokens", len(WORDS["jpn"]), "drift_reg")
+    assert (made.data.kind, made.data.tests, made.proposal.recipe) == ("tokens", len(WORDS["jpn"]), "drift_reg")
     assert (made.folder / "data" / "eng" / "train.jsonl").read_text() == (folder / "eng" / "train.jsonl").read_text()
     for path in made.recipes:
         assert load_recipe(str(path)).task.kind == "tokens"
@@ -282,7 +282,7 @@ def test_a_language_without_a_test(plan):
 
 def test_a_language_that_the_task_has_needs_no_labels(plan):
     made = plan("deu", labelled=None)
-    assert made.has.tests == 24
+    assert made.data.tests == 24
 
 
 def test_too_few_sentences(plan, files):
@@ -298,10 +298,10 @@ def test_texts_that_are_tested_and_trained_on_are_told(plan, files):
     )
     made = plan(text=files / "text.txt")
     count = sum(row["text"] in {rows[0]["text"], rows[1]["text"]} for row in rows)
-    assert any(f"`cym/test.jsonl` repeats {count} text" in note and "unlabelled" in note for note in made.has.notes)
+    assert any(f"`cym/test.jsonl` repeats {count} text" in note and "unlabelled" in note for note in made.data.notes)
     (files / "pairs.tsv").write_text("".join(f"the cat {n}\t{row['text']}\n" for n, row in enumerate(rows)))
     made = plan(parallel=files / "pairs.tsv")
-    assert any("occur in the training pairs for `cym`" in note for note in made.has.notes)
+    assert any("occur in the training pairs for `cym`" in note for note in made.data.notes)
 
 
 # Distances
@@ -310,7 +310,7 @@ def test_texts_that_are_tested_and_trained_on_are_told(plan, files):
 def test_a_language_that_uriel_does_not_have(plan, files):
     made = plan("qaa", parallel=files / "pairs.tsv")
     assert made.distance is not None
-    assert not made.distance.known
+    assert not made.distance.usable
     assert "no syntactic distance, and none is needed" in made.distance.text
     for path in made.recipes:
         assert load_recipe(str(path)).distance.matrix == str(made.folder / "no-distance-known.csv")
@@ -338,8 +338,8 @@ def test_relatives_stand_in_for_the_distance(plan):
     ("relatives", "text"),
     [
         (("cym", "qab"), "`qab` (private use) has no syntactic data"),
-        (("cym", "cy"), "`--relatives` are cym, cym; expected other languages than `qaa` and `eng`, each once."),
-        (("eng",), "`--relatives` are eng; expected other languages than `qaa` and `eng`, each once."),
+        (("cym", "cy"), "`--relatives` are cym, cym; expected distinct languages other than `qaa` and `eng`."),
+        (("eng",), "`--relatives` are eng; expected distinct languages other than `qaa` and `eng`."),
         (("nowhere",), "Language code `nowhere` is not known."),
     ],
 )
@@ -353,13 +353,13 @@ def test_relatives_that_say_nothing(plan, relatives, text):
 def test_a_dictionary_is_what_code_switching_reads(plan, files):
     (files / "words.tsv").write_text("cat\tneko\ndog\tinu\n")
     made = plan(dictionary=files / "words.tsv", recipe="code_switch")
-    assert made.has.words == 2
+    assert made.data.words == 2
     assert load_recipe(str(made.recipes[1])).interventions["code_switch"].dictionary == made.folder / "dictionary"
 
 
 @pytest.mark.parametrize("word", ["recipe=lora", "seed=1", "task.targets=deu", "task.shots=5"])
 def test_what_the_verb_decides_itself(plan, word):
-    assert message(plan, "cym", word).startswith(f"`{word}` is decided by the verb itself: ")
+    assert message(plan, "cym", word).startswith(f"`{word}` is set by the verb itself: ")
 
 
 def test_words_of_the_proposed_recipe_alone(plan, files):

@@ -12,11 +12,11 @@ from distxfer.language_facts import Fact
 from distxfer.measure import crossed, smallest_gain, wilson
 from distxfer.new_language import plan as _plan
 from distxfer.new_language.evaluate import evaluate
-from distxfer.new_language.language_data import Has
+from distxfer.new_language.language_data import LanguageData
 from distxfer.reports import outcome_tables, recommendation
 from distxfer.results.result import Result
 
-HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 
 
 def fake_run(folder: Path, name: str, seed: int, right, status="done", *, labels="a", source=0.9) -> Result:
@@ -234,7 +234,7 @@ def test_below_the_commonest_label_nothing_is_used(tmp_path):
         "; what may help: an encoder that was pretrained on Welsh (`model=`), for the tokenizer does not know 26 % of the text or"
         in (recommendation(advised(tmp_path / "torn", worse, right, labels=labels, facts=[torn])))
     )
-    having = Has(**{**vars(HAS), "shots": 9, "pairs": 99})
+    having = LanguageData(**{**vars(HAS), "shots": 9, "pairs": 99})
     assert recommendation(advised(tmp_path / "has", worse, right, labels=labels, has=having)).endswith(
         "what may help: an encoder that was pretrained on Welsh (`model=`)."
     )

@@ -14,7 +14,7 @@ from distxfer.config.recipe import load_recipe
 from distxfer.data import task_languages
 from distxfer.language_facts import language_facts
 from distxfer.measure import exact_match
-from distxfer.new_language.language_data import Given
+from distxfer.new_language.language_data import LanguageFiles
 from distxfer.new_language.plan import plan_language
 from distxfer.reports._new_language import _loading
 from helpers import message
@@ -151,26 +151,27 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
 
 def test_questions_on_too_few_texts(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
-    given = Given(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
+    given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
     said = message(
         plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
     assert said == (
-        "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, for those on one text go"
-        " together."
+        "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
+        " are dependent."
     )
     assert not (tmp_path / "results").exists()
 
 
 def test_questions_that_are_mostly_on_one_text(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
-    given = Given(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
+    given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
     said = message(
         plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
     assert said == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
-        "The 28 questions of `cym` to test on lie so unevenly on 5 texts, 20 of them on one, that they are worth 1.9 texts;"
-        " expected at least half of the texts. Give about as many on each: leave some out where most are."
+        "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
+        " worth 1.9 texts;"
+        " expected at least half of the texts. Give about as many questions on each text."
     )
     assert not (tmp_path / "results").exists()
 
@@ -184,9 +185,9 @@ def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_
         answer = cli("new-language", "cym", *common[:3], *words, "--labelled", str(labelled), *more)
         assert (answer.exit_code, answer.stdout) == (2, "")
         assert answer.stderr == (
-            f"Error: `task` is `{words[0].removeprefix('task=')}`, of the kind `retrieval`, which has no labels, and `plain`"
-            " fine-tuning, with which every recipe is compared here, trains on labels alone. Choose a task with labels; for"
-            " this one, train an intervention with `phase.finetune.task=false` by `distxfer train`.\n"
+            f"Error: `task` is `{words[0].removeprefix('task=')}`, of the kind `retrieval`, which has no labels, but the"
+            f" baseline `plain` trains on labels. Choose a task with labels; for this one, use `distxfer train` with an"
+            f" intervention and `phase.finetune.task=false`.\n"
         )
     assert not (tmp_path / "results").exists()
 
@@ -205,8 +206,10 @@ def test_pairs_of_texts_in_columns_with_names_of_their_own(common, tmp_path):
         f"task={base}",
         *(f"task.columns.{name}={at}" for name, at in {"id": "key", "text": "a", "text_pair": "b"}.items()),
     ]
-    made = plan_language("cym", Given(labelled=labelled, text=text), [*common[:3], *words], tmp_path / "results")
-    assert (made.has.tests, made.has.texts) == (8, len(WORDS["jpn"]))
+    made = plan_language(
+        "cym", LanguageFiles(labelled=labelled, text=text), [*common[:3], *words], tmp_path / "results"
+    )
+    assert (made.data.tests, made.data.texts) == (8, len(WORDS["jpn"]))
     data = load_recipe(str(made.recipes[0])).task.data
     assert task_languages(data) == ("cym", "eng")
 

@@ -7,12 +7,12 @@ import pytest
 import study_methods
 import study_tables
 from distxfer.config.recipe import load_recipe
-from distxfer.new_language.language_data import Has
+from distxfer.new_language.language_data import LanguageData
 from distxfer.new_language.proposal import chosen, proposals, study
 from distxfer.new_language.workspace import recipe_text
 from helpers import message
 
-HAS = Has(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 E5 = "bundled/multilingual-e5-small"
 
 
@@ -28,7 +28,7 @@ E5 = "bundled/multilingual-e5-small"
     ],
 )
 def test_the_first_proposal(there, name):
-    has = Has(**{**vars(HAS), **there})
+    has = LanguageData(**{**vars(HAS), **there})
     first, *others = proposals(has, E5)
     assert first.recipe == name
     assert first.evidence == study()["methods"][name]
@@ -41,10 +41,15 @@ def test_the_first_proposal(there, name):
 
 
 def test_what_speaks_against_a_proposal():
-    has = Has(**{**vars(HAS), "texts": 60, "shots": 5})
+    has = LanguageData(**{**vars(HAS), "texts": 60, "shots": 5})
     first = proposals(has, "another")[0]
     said = " ".join(first.caveats)
-    for part in ("with the model `bundled/multilingual-e5-small`", "here are 60", "fewer mined pairs", "source alone"):
+    for part in (
+        "with the model `bundled/multilingual-e5-small`",
+        "here there are 60",
+        "fewer mined pairs",
+        "only on labels of the source",
+    ):
         assert part in said
     drift, *others = proposals(HAS, E5)
     (held,) = (one for one in others if one.recipe == "l2_sp")
@@ -56,25 +61,24 @@ def test_what_speaks_against_a_proposal():
         r" without it; to be run anew\)\."
     )
     assert re.fullmatch(
-        "A larger study found of `drift_strong`, which is `drift_reg` at four times its weight, on 118 languages of `cldr`: "
+        "A larger study measured the effect of `drift_strong`, which is `drift_reg` at four times its weight on 118"
+        " languages of `cldr`: "
         f"{numbers}",
         wide,
     )
-    aligned = proposals(Has(**{**vars(HAS), "pairs": 500}), E5)[0]
+    aligned = proposals(LanguageData(**{**vars(HAS), "pairs": 500}), E5)[0]
     assert "`align_consistency`, on 60 languages of `cldr` whose text it read: +" in aligned.caveats[-1]
 
 
 def test_another_recipe_than_the_proposed_one():
     assert chosen("lora", HAS, E5).recipe == "lora"
-    assert message(chosen, "plain", HAS, E5).startswith(
-        "`--recipe` is `plain`, but `plain` is what every recipe is compared"
-    )
+    assert message(chosen, "plain", HAS, E5).startswith("`--recipe` is `plain`, but `plain` is the baseline")
     assert message(chosen, "code_switch", HAS, E5) == (
-        "The recipe `code_switch` needs words, and there are none: give some with `--dictionary`."
+        "The recipe `code_switch` needs words, but there are none. Add some with `--dictionary`."
     )
-    tokens = Has(**{**vars(HAS), "kind": "tokens", "pairs": 9})
+    tokens = LanguageData(**{**vars(HAS), "kind": "tokens", "pairs": 9})
     assert message(chosen, "consistency", tokens, E5).startswith(
-        "The recipe `consistency` compares predictions of whole texts"
+        "The recipe `consistency` compares predictions for whole texts"
     )
     assert "There is no recipe `lorra`. Did you mean `lora`?" in message(chosen, "lorra", HAS, E5)
 
@@ -82,7 +86,7 @@ def test_another_recipe_than_the_proposed_one():
 @pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg"])
 def test_a_recipe_comes_back_from_its_text(tmp_path, name):
     recipe = load_recipe(
-        str(chosen(name, Has(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]
+        str(chosen(name, LanguageData(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]
     )
     (tmp_path / f"{name}.toml").write_text(recipe_text(recipe, "A comment."))
     assert load_recipe(str(tmp_path / f"{name}.toml")).resolved() == recipe.resolved()
@@ -95,8 +99,8 @@ def test_the_evidence_is_that_of_the_study():
 def test_a_recipe_that_was_tuned_on_targets_says_so():
     tuned = chosen("drift_reg", HAS, E5).caveats
     assert (
-        "What its settings were chosen on: dev of eng, deu, jpn, tur; deu, jpn, tur are among the languages the study tests in,"
-        " so its effect there is too favourable."
+        "Its settings were chosen on: dev of eng, deu, jpn, tur; deu, jpn, tur are also test languages of the study, so its"
+        " effect is overestimated there."
     ) in tuned
     assert not any("chosen on:" in one for one in chosen("lora", HAS, E5).caveats)
 
@@ -105,17 +109,17 @@ def test_what_the_evidence_rests_on_is_said():
     drift, *_ = proposals(HAS, E5)
     assert (
         drift.why
-        == "it needs nothing of the language; the reference study (5 seeds) does not show a gain on its targets"
+        == "it needs no data of the language; the reference study (5 seeds) does not show a gain on its targets"
     )
-    assert "Its effects are of runs trained with the class `Flags`, scored without it; to be run anew." in drift.caveats
+    assert (
+        "Its effects are from runs trained with the class `Flags`, scored without it; to be run anew." in drift.caveats
+    )
     assert drift.evidence.all.low < 0 < drift.evidence.all.high
-    pairs, *_ = proposals(Has(**{**vars(HAS), "pairs": 500}), E5)
+    pairs, *_ = proposals(LanguageData(**{**vars(HAS), "pairs": 500}), E5)
     assert pairs.why == "there are 500 sentence pairs; the reference study (5 seeds) shows a gain on its targets"
 
 
 def test_a_dictionary_is_said_to_be_of_another_kind_than_the_studys():
-    words = chosen("code_switch", Has(**{**vars(HAS), "words": 9}), E5)
+    words = chosen("code_switch", LanguageData(**{**vars(HAS), "words": 9}), E5)
     assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) does not")
-    assert any(
-        one.startswith("Its dictionaries were made from parallel text of the task's own kind") for one in words.caveats
-    )
+    assert any(one.startswith("Its dictionaries were made from in-domain parallel text") for one in words.caveats)

@@ -197,14 +197,14 @@ def test_a_full_disk_keeps_what_was_written(tmp_path, tiny_settings, monkeypatch
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    write = home._table
-    monkeypatch.setattr(home, "_table", full)
+    write = home.write_table
+    monkeypatch.setattr(home, "write_table", full)
     with pytest.raises(InputError, match="cannot be written: No space left on device"):
         train(load_recipe("plain", tiny_settings), tmp_path)
     (folder,) = (tmp_path / "plain").iterdir()
     assert read_result(folder) is None
     assert (folder / "checkpoint.safetensors").is_file()
-    monkeypatch.setattr(home, "_table", write)
+    monkeypatch.setattr(home, "write_table", write)
     assert train(load_recipe("plain", tiny_settings), tmp_path).data["status"] in ("done", "collapsed")
 
 

@@ -62,12 +62,12 @@ def new_language(
     verbose: Verbose = False,
 ) -> None:
     """Train and evaluate a model for a new language; recommend a recipe and write a report."""
-    from distxfer.new_language.language_data import Given
+    from distxfer.new_language.language_data import LanguageFiles
     from distxfer.new_language.plan import carry_out, estimate_language, plan_language
     from distxfer.reports import plan_record, plan_tables, to_try
 
     kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()
-    data = Given(labelled, few_shot, text, parallel, dictionary, kin)
+    data = LanguageFiles(labelled, few_shot, text, parallel, dictionary, kin)
     plan = plan_language(code, data, overrides or [], results, seeds=seeds, recipe=recipe or "")
     estimate = estimate_language(plan, results)
     if dry_run:

@@ -1,10 +1,10 @@
-"""A new language from beginning to end."""
+"""The workflow for a new language: data, proposal, training, evaluation."""
 
 from distxfer.new_language.evaluate import Commonest as Commonest
 from distxfer.new_language.evaluate import Evaluation as Evaluation
 from distxfer.new_language.evaluate import MethodScore as MethodScore
-from distxfer.new_language.language_data import Given as Given
-from distxfer.new_language.language_data import Has as Has
+from distxfer.new_language.language_data import LanguageData as LanguageData
+from distxfer.new_language.language_data import LanguageFiles as LanguageFiles
 from distxfer.new_language.plan import Estimate as Estimate
 from distxfer.new_language.plan import LanguageOutcome as LanguageOutcome
 from distxfer.new_language.plan import LanguagePlan as LanguagePlan

@@ -1,4 +1,4 @@
-"""Does it help? A method against the baseline in one language, with few sentences and few seeds."""
+"""Compares a method with the baseline in one language, with few sentences and few seeds."""
 
 import math
 from collections import Counter
@@ -15,17 +15,17 @@ from distxfer.measure import Crossed, crossed, exact_match, normalised_answer, s
 from distxfer.results.result import Result
 from distxfer.results.tables import read_predictions
 
-_MOST = 100_000  # test sentences: nobody labels more to find a small gain
-_FEWEST_SEEDS = 3  # with fewer, nothing is claimed
+_MOST = 100_000  # test sentences; more are never labelled just to detect a small gain
+_FEWEST_SEEDS = 3  # for any claim
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Commonest:
-    """What always gives the most frequent answer: that answer, the share of sentences that it gets right, and chance.
+    """The majority baseline: the most frequent answer, the share of sentences for which it is correct, and chance.
 
-    Classes: the most frequent class. Words: the most frequent label on every word, right where a whole sentence has it.
-    Answers: the answer that is right most often. `chance` is 1 / number of classes, None where there are no classes.
+    Classification: the most frequent class. Word labels: the most frequent label for every word, correct if a whole
+    sentence has it. Question answering: the most frequent accepted answer. `chance` is 1 / number of classes, or None.
     """
 
     answer: str
@@ -35,11 +35,11 @@ class Commonest:
 
 @dataclass(frozen=True)
 class MethodScore:
-    """What the sound runs of one recipe have in the language: the mean over seeds of the share that is right.
+    """The accuracy of a recipe's runs in the language, without collapsed runs: the mean over seeds.
 
-    `low` and `high` are its 95 % interval over sentences (Wilson), `seed_sd` says how seeds differ. `works`: it is shown to
-    be right more often than the most frequent answer. `source` is the mean of the task's own score in the source language,
-    `seconds` that of a run.
+    `low` and `high` are its 95 % interval over sentences (Wilson), `seed_sd` is the standard deviation over seeds. `works`:
+    it is significantly better than the majority baseline. `source` is the mean of the task's own score in the source
+    language, `seconds` that of the duration of a run.
     """
 
     recipe: str
@@ -55,12 +55,12 @@ class MethodScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A method less the baseline, over seeds that both have, with seeds and test sentences both random.
+    """The difference between a method and the baseline over their common seeds; seeds and test sentences are both random.
 
-    Without such a seed, `test` is None, and each recipe's score is that of its own sound runs: None where no run learnt
-    anything. `texts` says how many texts the sentences are on, where they are questions: those on one text go together.
-    `smallest` is the smallest gain that so many sentences and seeds show in 4 of 5 cases, `needed` how many sentences would
-    show the observed gain; None where that cannot be. `collapsed` names runs that learnt nothing, which no number includes.
+    Without a common seed, `test` is None, and each recipe's score is that of its own runs, or None if all collapsed.
+    `texts` is the number of texts if the sentences are questions, since questions on one text are dependent. `smallest` is
+    the smallest gain that this many sentences and seeds detect in 4 of 5 cases, `needed` the number of sentences that would
+    show the observed gain; None if there is no such number. `collapsed` names collapsed runs, which are excluded.
     """
 
     sentences: int
@@ -76,14 +76,14 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the interval says so, else `open`."""
+        """`better` or `worse` if the interval excludes 0, else `open`."""
         if self.test is None or self.test.low is None or self.test.high is None:
             return "open"
         return "better" if self.test.low > 0 else "worse" if self.test.high < 0 else "open"
 
     @property
     def advice(self) -> Literal["method", "baseline", "nothing"]:
-        """What to use. Only a recipe that `works`: the method where it is better, or no run of the baseline learnt anything.
+        """The recommended recipe, among those that work: the method if it is better or all baseline runs collapsed.
 
         With fewer than 3 seeds, never the method.
         """
@@ -95,7 +95,7 @@ class Evaluation:
 
     @property
     def source_change(self) -> float | None:
-        """The method's score in the source language less the baseline's, a fraction."""
+        """The difference between the method's and the baseline's score in the source language, a fraction."""
         if self.method is None or self.baseline is None:
             return None
         return self.method.source - self.baseline.source
@@ -133,8 +133,8 @@ def evaluate(
     tables = [np.array([_right(answers, examples, questions or {}) for answers in runs]) for runs in stored]
     commonest, always = _commonest([first[example][0] for example in examples], examples, questions, output, classes)
     before, after = (
-        _score(table, always, texts, runs, list(seeds or own)) if runs else None
-        for table, runs, own in zip(tables, chosen, sound, strict=True)
+        _score(table, always, texts, runs, list(seeds or sound_runs)) if runs else None
+        for table, runs, sound_runs in zip(tables, chosen, sound, strict=True)
     )
     count = len(set(texts)) if questions else None
     if not seeds or before is None or after is None:
@@ -167,7 +167,7 @@ def _commonest(
     output: Output,
     classes: int,
 ) -> tuple[Commonest, Array]:
-    """Return what always giving the most frequent answer is, and on which sentences (n,) it is right (1 or 0)."""
+    """Return the majority baseline, and for each sentence (n,) whether it is correct (1 or 0)."""
     if questions:
         answers = [_answers(questions[example]) or [""] for example in examples]
         normalised = [dict.fromkeys(map(normalised_answer, right)) for right in answers]
@@ -187,7 +187,7 @@ def _commonest(
 def _right(
     answers: Mapping[str, tuple[str, str]], examples: Sequence[str], questions: Mapping[str, Example]
 ) -> list[float]:
-    """Return whether a run is right (1) or wrong (0) on each test sentence."""
+    """Return whether a run is correct (1) or wrong (0) on each test sentence."""
     right = []
     for example in examples:
         label, prediction = answers[example]
@@ -197,7 +197,7 @@ def _right(
 
 
 def _answers(question: Example) -> list[str] | None:
-    """Return the right answers of a question, None where its label is none of that kind."""
+    """Return the accepted answers of a question, or None if it has no label of that type."""
     label = question.label
     if not isinstance(label, tuple):
         return None
@@ -205,14 +205,14 @@ def _answers(question: Example) -> list[str] | None:
 
 
 def _by_text(table: Array, texts: Sequence[str]) -> Array:
-    """Return (seeds, texts) for (seeds, sentences), with the same mean of each seed; the table itself, one sentence a text.
+    """Aggregate (seeds, sentences) to (seeds, texts) with the same mean per seed; unchanged with one sentence per text.
 
-    Text t with n_t sentences, whose values sum to S_t, and the mean m of all n sentences on T texts, of each seed its own:
+    For text t with n_t sentences whose values sum to S_t, and the mean m of all n sentences on T texts (per seed):
 
         m + (S_t - m n_t) T / n
 
-    A mean over sentences is a ratio of two sums over texts: these are the values whose mean it is to first order. What a seed
-    adds to all sentences alike, it adds to all texts alike.
+    A mean over sentences is a ratio of two sums over texts; to first order, it is the mean of these values. An effect of a
+    seed on all sentences is the same effect on all texts.
 
     Reference: Cochran 1977, chapter 9A (clusters of unequal sizes, the ratio to size).
     """
@@ -223,25 +223,27 @@ def _by_text(table: Array, texts: Sequence[str]) -> Array:
     members = np.zeros((len(texts), len(counts)))
     members[range(len(texts)), [places[text] for text in texts]] = len(counts) / len(texts)
     mean = table.mean(axis=1, keepdims=True)
-    found: Array = mean + (table - mean) @ members
-    return found
+    means: Array = mean + (table - mean) @ members
+    return means
 
 
 def _independent(table: Array, texts: Sequence[str]) -> float:
-    """Return how many independent sentences these are worth: n by the design effect (Kish 1965).
+    """Return the effective number of independent sentences: n divided by the design effect (Kish 1965).
 
-    At most all; at least n^2 / sum n_t^2 with n_t of them on text t, as if those on a text were all alike: one a text where
-    all have as many. The least, too, where no two sentences differ, and nothing says how alike those on a text are.
+    At most n; at least n^2 / sum n_t^2 with n_t sentences on text t, as if all sentences on a text were identical. The
+    minimum is also returned if all sentences are equal, so that the correlation within texts is unknown.
     """
     counts = Counter(texts)
     sentences = len(texts)
     if len(counts) == sentences:
         return sentences
-    least = sentences**2 / sum(one**2 for one in counts.values())
+    least = sentences**2 / sum(count**2 for count in counts.values())
     if not np.ptp(table.mean(axis=0)):
         return least
-    alone, together = (one.mean(axis=0).var(ddof=1) / one.shape[1] for one in (table, _by_text(table, texts)))
-    return float(max(least, sentences * alone / together)) if together > alone else sentences
+    independent, clustered = (
+        values.mean(axis=0).var(ddof=1) / values.shape[1] for values in (table, _by_text(table, texts))
+    )
+    return float(max(least, sentences * independent / clustered)) if clustered > independent else sentences
 
 
 def _score(
@@ -264,9 +266,10 @@ def _score(
 
 
 def _seed_sd(differences: Array) -> float:
-    """Return the standard deviation over seeds of one method's accuracy, beyond what sentences explain.
+    """Return the standard deviation over seeds of one method's accuracy, without the noise of sentences.
 
-    That of the seeds' mean differences, less the noise of a mean over n sentences, divided by sqrt 2: two methods.
+    The variance of the seeds' mean differences, minus the noise of a mean over n sentences, is that of two methods, so it is
+    halved.
     """
     seeds, sentences = differences.shape
     if seeds < 2:
@@ -279,9 +282,10 @@ def _seed_sd(differences: Array) -> float:
 
 @dataclass(frozen=True)
 class _Design:
-    """What decides which gain can be shown; `discordant` is the share of sentences that one method alone gets right.
+    """The parameters that determine detectable gains.
 
-    `worth` is how many independent ones a sentence is: 1, or less for questions on one text.
+    `discordant` is the share of sentences that only one method gets right. `worth` is the effective number of independent
+    sentences per sentence: 1, or less for questions on one text.
     """
 
     accuracy: float
@@ -291,7 +295,7 @@ class _Design:
     worth: float
 
     def smallest(self, sentences: int) -> float | None:
-        """Return the smallest gain that so many sentences show; None where there is none."""
+        """Return the smallest gain that this many sentences detect, or None."""
         independent = round(self.worth * sentences)
         if independent < 2 or not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
             return None
@@ -300,11 +304,11 @@ class _Design:
         )
 
     def sentences(self, gain: float, at_least: int) -> int | None:
-        """Return how many sentences show such a gain: more than there are, and at most 100,000."""
+        """Return the number of sentences, above `at_least` and up to 100,000, that detects such a gain, or None."""
 
         def enough(number: int) -> bool:
-            found = self.smallest(number)
-            return found is not None and found <= gain
+            gain_shown = self.smallest(number)
+            return gain_shown is not None and gain_shown <= gain
 
         if at_least >= _MOST:
             return None

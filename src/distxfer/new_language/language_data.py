@@ -1,4 +1,4 @@
-"""What there is of a new language: read, checked, and laid down as a task of one's own."""
+"""Reads and checks the data of a new language, and writes it as a task folder."""
 
 import json
 import shutil
@@ -33,13 +33,12 @@ from distxfer.errors import InputError
 from distxfer.interventions import Languages
 from distxfer.language_facts import text_lines
 from distxfer.runs.prepare import parallel_of
-
-FEWEST = 4  # test sentences: with fewer there is no drift, and no difference that could be shown
+from distxfer.runs.snapshots import FEWEST
 
 
 @dataclass(frozen=True)
-class Given:
-    """The files that a user has of a language, and related languages to take its distances from."""
+class LanguageFiles:
+    """The user's files in a language, and related languages whose distances stand in for its own."""
 
     labelled: Path | None = None
     few_shot: Path | None = None
@@ -50,10 +49,10 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Has:
-    """What there is of a language: labelled sentences to test on and to train on, texts, sentence pairs, words.
+class LanguageData:
+    """The amount of data in a language: labelled sentences for testing and training, texts, sentence pairs, words.
 
-    `kind` is that of the task, `columns` which column of its files holds a field. `notes` say what is wrong with it.
+    `kind` is the type of the task, `columns` maps fields to columns of its files, `notes` report defects of the data.
     """
 
     tests: int
@@ -67,41 +66,43 @@ class Has:
 
     @property
     def output(self) -> Output:
-        """What a model says of a text of this kind of task: one thing, one a word, or where in it something stands."""
+        """The output of a model for this task type: per text, per word, or a span."""
         return kind_named(self.kind).output
 
-    def count(self, what: str) -> int:
-        """Return how many `pairs`, `texts` or `words` there are."""
-        return {"pairs": self.pairs, "texts": self.texts, "words": self.words}[what]
+    def count(self, text_type: str) -> int:
+        """Return the number of `pairs`, `texts` or `words`."""
+        return {"pairs": self.pairs, "texts": self.texts, "words": self.words}[text_type]
 
 
-def lay_down(folder: Path, key: str, source: str, recipe: Recipe, given: Given) -> Has:
-    """Write the data of a language into `folder`, in files as `task=` and `parallel=` read them, and return what they are.
+def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, files: LanguageFiles) -> LanguageData:
+    """Write the data of a language into `folder`, in the format of `task=` and `parallel=`, and return its amounts.
 
-    `data/` has the source's labelled text, of the recipe's task, and what there is in the language; `parallel/` and
-    `dictionary/` the rest.
+    `data/` has the source's labelled text from the recipe's task, and the labelled and unlabelled text of the language;
+    `parallel/` and `dictionary/` have the rest.
 
-    Raises InputError for a file that cannot be read, a label that the task does not have, or a language without a test.
+    Raises InputError for an unreadable file, a label that the task does not have, or a language without test sentences.
     """
     _check_kind(recipe)
-    known = key in task_languages(recipe.task.data)
-    if not known and given.labelled is None:
+    in_task = key in task_languages(recipe.task.data)
+    if not in_task and files.labelled is None:
         raise InputError(
             f"The task `{recipe.task.name}` has no data for `{key}`, so there is nothing to test on. Give labelled sentences"
             " with `--labelled`."
         )
-    base = load_task(recipe.task.data, source, (key,) if known else ())
+    base = load_task(recipe.task.data, source, (key,) if in_task else ())
     data, columns = folder / "data", _columns(recipe)
     _write_source(data / source, base, source, columns)
-    own = _write_target(data / key, base, key, given, columns)
-    with _naming({path: str(given_as) for path, given_as in own.items()} | {data / source / "train.jsonl": base.name}):
-        lies = Data(str(data), kind="" if base.kind == Task.kind else base.kind, columns=columns)
-        task = replace(load_task(lies, source, (key,), target_labels=given.few_shot is not None), name=base.name)
+    copies = _write_target(data / key, base, key, files, columns)
+    with _naming(
+        {path: str(original) for path, original in copies.items()} | {data / source / "train.jsonl": base.name}
+    ):
+        copy = Data(str(data), kind="" if base.kind == Task.kind else base.kind, columns=columns)
+        task = replace(load_task(copy, source, (key,), target_labels=files.few_shot is not None), name=base.name)
     _check(task, source, key)
-    pairs = _pairs(folder / "parallel", key, source, recipe, given)
-    words = _words(folder / "dictionary", key, given)
+    pairs = _pairs(folder / "parallel", key, source, recipe, files)
+    words = _words(folder / "dictionary", key, files)
     tests, shots = task.examples("test", key), task.examples("train", key)
-    return Has(
+    return LanguageData(
         tests=len(tests),
         shots=len(shots),
         texts=len(task.unlabelled.get(key, ())),
@@ -114,83 +115,90 @@ def lay_down(folder: Path, key: str, source: str, recipe: Recipe, given: Given) 
 
 
 def _check_kind(recipe: Recipe) -> None:
-    """Raise InputError for a task without labels, before anything of it is read."""
+    """Raise InputError for a task without labels, before reading it."""
     kind = task_kind(recipe)
     if kind_named(kind).output == "state":
         raise InputError(
-            f"`task` is `{recipe.task.name}`, of the kind `{kind}`, which has no labels, and `plain` fine-tuning, with which"
-            " every recipe is compared here, trains on labels alone. Choose a task with labels; for this one, train an"
-            " intervention with `phase.finetune.task=false` by `distxfer train`."
+            f"`task` is `{recipe.task.name}`, of the kind `{kind}`, which has no labels, but the baseline `plain` trains on"
+            " labels. Choose a task with labels; for this one, use `distxfer train` with an intervention and"
+            " `phase.finetune.task=false`."
         )
 
 
 def _columns(recipe: Recipe) -> Mapping[str, str]:
-    """Return the columns of a task of the user's own, whose files those of the language are like."""
+    """Return the columns of a user's own task; the language's files have the same."""
     return {} if recipe.task.name in task_names() else recipe.task.columns
 
 
 def _write_source(folder: Path, base: Task, source: str, columns: Mapping[str, str]) -> None:
-    """Write the source's text; without unlabelled text of its own, that which it trains on is text to mine in."""
+    """Write the source's data; without unlabelled text, its training text is used for mining."""
     for split in SPLITS:
         if examples := base.examples(split, source):
             _write(folder / f"{split}.jsonl", _records(base, examples), columns)
-    texts = [_text(one) for one in base.unlabelled.get(source, ())] or [
+    texts = [_text(example) for example in base.unlabelled.get(source, ())] or [
         {"text": text} for text in _single(base.examples("train", source))
     ]
     _write_unlabelled(folder, texts, columns)
 
 
 def _single(examples: Sequence[Example]) -> Iterable[str]:
-    """Return every text once, those of pairs one by one: what is mined in the language are single texts as well."""
-    return dict.fromkeys(text for one in examples for text in (one.text, one.text_pair) if text is not None)
+    """Return the distinct texts, with both texts of pairs separately, since mining compares single texts."""
+    return dict.fromkeys(text for example in examples for text in (example.text, example.text_pair) if text is not None)
 
 
-def _write_target(folder: Path, base: Task, key: str, given: Given, columns: Mapping[str, str]) -> dict[Path, Path]:
-    """Write what there is in the language, and return which of the user's files each written one is a copy of."""
+def _write_target(
+    folder: Path, base: Task, key: str, files: LanguageFiles, columns: Mapping[str, str]
+) -> dict[Path, Path]:
+    """Write the data of the language, and return written file -> the user's file that it copies."""
     copies = {}
-    for path, name in ((given.labelled, "test"), (given.few_shot, "train")):
+    for path, name in ((files.labelled, "test"), (files.few_shot, "train")):
         if path is not None:
             if path.suffix not in SUFFIXES:
                 raise InputError(
-                    f"`{path}` is of no format that is read: {', '.join(SUFFIXES)}. Convert it to one of these."
+                    f"`{path}` has none of the supported formats: {', '.join(SUFFIXES)}. Convert it to one of these."
                 )
             copies[folder / f"{name}{path.suffix}"] = path
             _copy(path, folder / f"{name}{path.suffix}")
-    if given.labelled is None:
+    if files.labelled is None:
         _write(folder / "test.jsonl", _records(base, base.examples("test", key)), columns)
-    texts = [_text(one) for one in base.unlabelled.get(key, ())]
-    texts += [{"text": line} for line in text_lines(given.text)] if given.text else []
+    texts = [_text(example) for example in base.unlabelled.get(key, ())]
+    texts += [{"text": line} for line in text_lines(files.text)] if files.text else []
     if texts:
         _write_unlabelled(folder, texts, columns)
     return copies
 
 
 def _write_unlabelled(folder: Path, texts: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> None:
-    pair = {"text_pair": None} if "text_pair" in columns else {}  # a column that is named is there in every row
-    records = ({"id": str(place), **pair, **one} for place, one in enumerate(texts))
+    pair = {"text_pair": None} if "text_pair" in columns else {}  # a configured column must be in every row
+    records = ({"id": str(place), **pair, **text} for place, text in enumerate(texts))
     _write(folder / "unlabelled.jsonl", records, columns)
 
 
 def _records(task: Task, examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
-    """Yield labelled examples as the rows of a task of one's own."""
-    for one in examples:
-        match one.label:
+    """Yield labelled examples as rows of a user's own task."""
+    for example in examples:
+        match example.label:
             case int():
-                yield {"id": one.id, **_text(one), "label": task.labels[one.label]}
+                yield {"id": example.id, **_text(example), "label": task.labels[example.label]}
             case Tags():
-                words = [one.text[start:end] for start, end in one.label.spans]
-                yield {"id": one.id, "words": words, "tags": [task.labels[tag] for tag in one.label.tags]}
+                words = [example.text[start:end] for start, end in example.label.spans]
+                yield {"id": example.id, "words": words, "tags": [task.labels[tag] for tag in example.label.tags]}
             case tuple():
-                yield {"id": one.id, "question": one.text, "context": one.text_pair, "answers": _answers(one.label)}
+                yield {
+                    "id": example.id,
+                    "question": example.text,
+                    "context": example.text_pair,
+                    "answers": _answers(example.label),
+                }
             case _:
                 raise InputError(
-                    f"The example `{one.id}` of `{one.language}` in the task `{task.name}` has no label, so it can be neither"
-                    " trained nor tested on. Choose a task with labels."
+                    f"The example `{example.id}` of `{example.language}` in the task `{task.name}` has no label, so it can"
+                    " be used neither for training nor for testing. Choose a task with labels."
                 )
 
 
 def _answers(answers: tuple[Answer, ...]) -> dict[str, Any]:
-    return {"text": [one.text for one in answers], "answer_start": [one.start for one in answers]}
+    return {"text": [answer.text for answer in answers], "answer_start": [answer.start for answer in answers]}
 
 
 def _text(example: Example) -> dict[str, str]:
@@ -200,9 +208,9 @@ def _text(example: Example) -> dict[str, str]:
 
 def _write(path: Path, records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = ({columns.get(name, name): value for name, value in one.items()} for one in records)
+    rows = ({columns.get(name, name): value for name, value in record.items()} for record in records)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(one, ensure_ascii=False) + "\n" for one in rows)
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _copy(path: Path, to: Path) -> None:
@@ -215,7 +223,7 @@ def _copy(path: Path, to: Path) -> None:
 
 @contextmanager
 def _naming(names: Mapping[Path, str]) -> Iterator[None]:
-    """Let complaints about copies name what they are copies of."""
+    """Replace the paths of copies in error messages by the names of the originals."""
     try:
         yield
     except InputError as error:
@@ -226,16 +234,16 @@ def _naming(names: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _check(task: Task, source: str, key: str) -> None:
-    tests, asked = task.examples("test", key), kind_named(task.kind).output == "span"
+    tests, has_questions = task.examples("test", key), kind_named(task.kind).output == "span"
     if len(tests) < FEWEST:
         raise InputError(
-            f"There are {len(tests)} labelled {'questions' if asked else 'sentences'} of `{key}` to test on; expected at least"
-            f" {FEWEST}, and some hundred to see a usual gain."
+            f"There are {len(tests)} labelled {'questions' if has_questions else 'sentences'} of `{key}` to test on; expected"
+            f" at least {FEWEST}, and some hundred to detect a usual gain."
         )
-    if asked:
+    if has_questions:
         _check_texts(tests, key)
     paired = task.examples("test", source)[0].text_pair is not None
-    odd = next((one for one in tests if (one.text_pair is not None) != paired), None)
+    odd = next((example for example in tests if (example.text_pair is not None) != paired), None)
     if odd is not None:
         raise InputError(
             f"The labelled sentence `{odd.id}` of `{key}` has {'no' if paired else 'a'} `text_pair`, and those of the task"
@@ -244,40 +252,40 @@ def _check(task: Task, source: str, key: str) -> None:
 
 
 def _check_texts(questions: Sequence[Example], key: str) -> None:
-    """Refuse questions on too few texts, or so unevenly on them that the interval over texts would be too short.
+    """Raise InputError for questions on too few texts, or on texts of so uneven sizes that the interval would be too short.
 
-    The n questions are worth n^2 / sum n_t^2 texts if those on one text are all alike. Without a difference, one is found in 5
-    to 7 % of cases where that is half of the texts, in 11 to 43 % where it is a third or less.
+    If all questions on a text are alike, n questions are worth n^2 / sum n_t^2 texts. The false-positive rate is 5 to 7 % if
+    that is half of the texts, and 11 to 43 % if it is a third or less.
     """
-    counts = Counter(one.text_pair for one in questions)
+    counts = Counter(question.text_pair for question in questions)
     if len(counts) < FEWEST:
         raise InputError(
             f"The {len(questions)} questions of `{key}` to test on are on {len(counts)} text{'s' * (len(counts) > 1)}; expected"
-            f" questions on at least {FEWEST}, for those on one text go together."
+            f" questions on at least {FEWEST}, since questions on one text are dependent."
         )
-    worth = len(questions) ** 2 / sum(one**2 for one in counts.values())
-    if worth < len(counts) / 2:
+    effective = len(questions) ** 2 / sum(count**2 for count in counts.values())
+    if effective < len(counts) / 2:
         raise InputError(
-            f"The {len(questions)} questions of `{key}` to test on lie so unevenly on {len(counts)} texts, {max(counts.values())}"
-            f" of them on one, that they are worth {worth:.1f} texts; expected at least half of the texts. Give about as many on"
-            " each: leave some out where most are."
+            f"The {len(questions)} questions of `{key}` to test on are so unevenly distributed over {len(counts)} texts, with"
+            f" {max(counts.values())} on one, that they are worth {effective:.1f} texts; expected at least half of the texts."
+            " Give about as many questions on each text."
         )
 
 
-def _pairs(folder: Path, key: str, source: str, recipe: Recipe, given: Given) -> ParallelText | None:
-    """Write the pairs that there are, the user's or else those of the recipe's corpus, and return them as they are read."""
+def _pairs(folder: Path, key: str, source: str, recipe: Recipe, files: LanguageFiles) -> ParallelText | None:
+    """Write the user's pairs, or else those of the recipe's corpus, and return them as they are read; None without any."""
     folder.mkdir()
     path = folder / f"{key}.tsv"
-    if given.parallel is not None:
-        _copy(given.parallel, path)
+    if files.parallel is not None:
+        _copy(files.parallel, path)
     else:
-        found = parallel_of(recipe, Languages(source, (key,)))
-        pairs = [*found.train.get(key, ()), *found.held_out.get(key, ())] if found else []
+        corpus = parallel_of(recipe, Languages(source, (key,)))
+        pairs = [*corpus.train.get(key, ()), *corpus.held_out.get(key, ())] if corpus else []
         if not pairs:
             return None
-        lines = (f"{_one_line(one.source.text)}\t{_one_line(one.target.text)}\n" for one in pairs)
+        lines = (f"{_one_line(pair.source.text)}\t{_one_line(pair.target.text)}\n" for pair in pairs)
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
-    name = str(given.parallel or recipe.parallel.name)
+    name = str(files.parallel or recipe.parallel.name)
     with _naming({path: name}):
         return replace(load_parallel(str(folder), source, (key,)), name=name)
 
@@ -286,10 +294,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _words(folder: Path, key: str, given: Given) -> int:
-    """Copy the dictionary, if there is one, and return how many words of the source it has."""
-    if given.dictionary is None:
+def _words(folder: Path, key: str, files: LanguageFiles) -> int:
+    """Copy the dictionary, if there is one, and return its number of source words."""
+    if files.dictionary is None:
         return 0
-    words = len(read_dictionary(given.dictionary))
-    _copy(given.dictionary, folder / f"{key}.txt")
+    words = len(read_dictionary(files.dictionary))
+    _copy(files.dictionary, folder / f"{key}.txt")
     return words

@@ -1,4 +1,4 @@
-"""What to try for a new language: from what there is of it, by what the reference study found."""
+"""Proposes recipes for a new language, from its data and the findings of the reference study."""
 
 import re
 import tomllib
@@ -10,13 +10,13 @@ from typing import Any
 
 from distxfer.config.files import recipe_path, shipped_folder
 from distxfer.errors import InputError
-from distxfer.new_language.language_data import Has
+from distxfer.new_language.language_data import LanguageData
 
 BASELINE = "plain"
-_FEW = 50  # pairs or texts: the study has 569 a language, and says nothing about so few
+_FEW = 50  # pairs or texts; the study has 569 per language, so its findings do not apply to fewer than this
 _STUDIED = 569
 
-# What each recipe reads besides the labelled source. Those that the study has not run come last.
+# The data that each recipe needs besides the labelled source. Recipes that the study has not run are last.
 _NEEDS: Mapping[str, str] = {
     "align_consistency": "pairs",
     "dist_align": "pairs",
@@ -29,9 +29,9 @@ _NEEDS: Mapping[str, str] = {
     "lora": "",
     "code_switch": "words",
 }
-_GIVEN_BY = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
-_STRONGER = {"drift_reg": "drift_strong"}  # the same at four times the weight, which a larger study ran in its place
-_CLASSES_ALONE = ("align_consistency", "consistency", "code_switch")  # they compare predictions of whole texts
+_OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
+_STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
+_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch")  # they compare predictions for whole texts
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class StudiedEffect:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the reference study found of a recipe: on all its targets, on the far half, and on the source (a mean).
+    """The findings of the reference study on a recipe: on all targets, on the far half, and on the source (a mean).
 
-    `chosen` is what its settings were chosen on: `design` where they were fixed beforehand.
+    `chosen` says on which data its settings were chosen; `design` means fixed in advance.
     """
 
     seeds: int
@@ -59,15 +59,15 @@ class Evidence:
 
     @property
     def shown(self) -> bool:
-        """Whether the study shows a gain on its targets."""
+        """Whether the study shows a significant gain on its targets."""
         return self.all.p <= 0.05 and self.all.effect > 0
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A recipe for a language: the file that has its settings, what it needs, why it is proposed, and what speaks against.
+    """A recipe for a language: the file with its settings, the data it needs, the reasons for it, and caveats.
 
-    `evidence` is None where the study has not run it.
+    `evidence` is None if the study has not run it.
     """
 
     recipe: str
@@ -78,43 +78,42 @@ class Proposal:
     caveats: tuple[str, ...]
 
 
-def proposals(has: Has, model: str) -> tuple[Proposal, ...]:
-    """Return the recipes that what there is of a language allows: the first is the one to try.
+def proposals(data: LanguageData, model: str) -> tuple[Proposal, ...]:
+    """Return the recipes that the data of a language allow; the first is the one to try.
 
-    First those of which the study shows a gain, last those that it has not run; among equals, the one first whose interval of
-    the effect on all targets has the highest lower end.
+    Recipes with a gain in the study are first, recipes that it has not run are last. Otherwise they are ordered by the lower
+    end of the interval of the effect on all targets, in decreasing order.
     """
-    names = [name for name in _NEEDS if _allowed(name, has)]
-    known = study()["methods"]
+    names = [name for name in _NEEDS if _allowed(name, data)]
+    methods = study()["methods"]
 
     def rank(name: str) -> tuple[int, float]:
-        one = known.get(name)
-        return (2, 0.0) if one is None else (0 if one.shown else 1, -one.all.low)
+        evidence = methods.get(name)
+        return (2, 0.0) if evidence is None else (0 if evidence.shown else 1, -evidence.all.low)
 
-    return tuple(_proposal(name, _file(name), has, model) for name in sorted(names, key=rank))
+    return tuple(_proposal(name, _file(name), data, model) for name in sorted(names, key=rank))
 
 
-def chosen(name: str, has: Has, model: str) -> Proposal:
-    """Return the proposal of the recipe that the user names in place of the first one.
+def chosen(name: str, data: LanguageData, model: str) -> Proposal:
+    """Return the proposal for a recipe that the user names.
 
-    Raises InputError for one that needs what is not there, or that is no recipe.
+    Raises InputError for an unknown recipe, or one that needs missing data.
     """
     if Path(name).stem == BASELINE:
         raise InputError(
-            f"`--recipe` is `{name}`, but `{BASELINE}` is what every recipe is compared with, and runs in any case. Name another"
-            " one."
+            f"`--recipe` is `{name}`, but `{BASELINE}` is the baseline, which runs in any case. Name another recipe."
         )
     if name not in _NEEDS:
         path = recipe_path(name)
-        return _proposal(path.stem, path, has, model)
-    if name in _CLASSES_ALONE and has.output != "text":
+        return _proposal(path.stem, path, data, model)
+    if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         raise InputError(
-            f"The recipe `{name}` compares predictions of whole texts, and this is a task of {has.kind}. Name another one."
+            f"The recipe `{name}` compares predictions for whole texts, but this is a task of {data.kind}. Name another one."
         )
     needs = _NEEDS[name]
-    if needs and not has.count(needs):
-        raise InputError(f"The recipe `{name}` needs {needs}, and there are none: give some with `{_GIVEN_BY[needs]}`.")
-    return _proposal(name, _file(name), has, model)
+    if needs and not data.count(needs):
+        raise InputError(f"The recipe `{name}` needs {needs}, but there are none. Add some with `{_OPTIONS[needs]}`.")
+    return _proposal(name, _file(name), data, model)
 
 
 @cache
@@ -140,78 +139,83 @@ def study_120() -> tuple[str, str, Mapping[str, Any]]:
     return data.pop("task"), data.pop("note"), data
 
 
-def _allowed(name: str, has: Has) -> bool:
-    if name in _CLASSES_ALONE and has.output != "text":
+def _allowed(name: str, data: LanguageData) -> bool:
+    if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         return False
     needs = _NEEDS[name]
-    return not needs or has.count(needs) >= (_FEW if needs != "words" else 1)
+    return not needs or data.count(needs) >= (_FEW if needs != "words" else 1)
 
 
 def _file(name: str) -> Path:
     """Return the shipped file of a recipe; those of the study's own are a folder below."""
-    own = shipped_folder() / "study" / f"{name}.toml"
-    return own if own.is_file() else shipped_folder() / f"{name}.toml"
+    study_file = shipped_folder() / "study" / f"{name}.toml"
+    return study_file if study_file.is_file() else shipped_folder() / f"{name}.toml"
 
 
-def _proposal(name: str, file: Path, has: Has, model: str) -> Proposal:
-    needs, found = _NEEDS.get(name, ""), study()
-    evidence: Evidence | None = found["methods"].get(name)
-    there = {
-        "pairs": f"there are {has.pairs} sentence pairs",
-        "texts": f"there is text ({has.texts} lines) and no parallel text, so pairs are mined from it",
-        "words": f"there is a dictionary of {has.words} words",
-        "": "it needs nothing of the language",
+def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal:
+    needs, reference_study = _NEEDS.get(name, ""), study()
+    evidence: Evidence | None = reference_study["methods"].get(name)
+    basis = {
+        "pairs": f"there are {data.pairs} sentence pairs",
+        "texts": f"there is text ({data.texts} lines) and no parallel text, so pairs are mined from it",
+        "words": f"there is a dictionary of {data.words} words",
+        "": "it needs no data of the language",
     }[needs]
     if evidence is None:
-        return Proposal(name, file, needs, f"{there}; the reference study has not run it", None, ())
+        return Proposal(name, file, needs, f"{basis}; the reference study has not run it", None, ())
     gain = "shows a gain" if evidence.shown else "does not show a gain"
-    why = f"{there}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
-    return Proposal(name, file, needs, why, evidence, tuple(_caveats(name, needs, evidence, has, model)))
+    why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
+    return Proposal(name, file, needs, why, evidence, tuple(_caveats(name, needs, evidence, data, model)))
 
 
 def _chosen_on(chosen: str, targets: Sequence[str]) -> str:
-    """Return what the settings were chosen on, and whether the study then tested in the same languages."""
-    said = f"What its settings were chosen on: {chosen}"
+    """Return a note on the data on which settings were chosen, and whether the study tests in the same languages."""
+    sentence = f"Its settings were chosen on: {chosen}"
     tested = [code for code in re.findall(r"\b[a-z]{3}(?:_[A-Z][a-z]{3})?\b", chosen) if code in targets]
     if not tested:
-        return f"{said}."
-    return f"{said}; {', '.join(tested)} are among the languages the study tests in, so its effect there is too favourable."
+        return f"{sentence}."
+    return (
+        f"{sentence}; {', '.join(tested)} are also test languages of the study, so its effect is overestimated there."
+    )
 
 
-def _caveats(name: str, needs: str, evidence: Evidence, has: Has, model: str) -> list[str]:
-    """Return in what the study is not this language."""
-    found = study()
-    others = f"The study is of one task (`{found['task']}`) and {len(found['targets'])} targets at a time"
-    with_model = "" if model == found["model"] else f", with the model `{found['model']}`"
-    caveats = [f"{others}{with_model}; here is one language.", f"Its effects are of {found['note']}."]
-    if needs in ("pairs", "texts") and has.count(needs) < _STUDIED:
-        caveats.append(f"It had {_STUDIED} {needs} a language; here are {has.count(needs)}.")
+def _caveats(name: str, needs: str, evidence: Evidence, data: LanguageData, model: str) -> list[str]:
+    """Return the differences between the study and this language."""
+    reference_study = study()
+    scope = f"The study covers one task (`{reference_study['task']}`) and {len(reference_study['targets'])} targets at a time"
+    with_model = "" if model == reference_study["model"] else f", with the model `{reference_study['model']}`"
+    caveats = [f"{scope}{with_model}, not one language.", f"Its effects are from {reference_study['note']}."]
+    if needs in ("pairs", "texts") and data.count(needs) < _STUDIED:
+        caveats.append(f"It had {_STUDIED} {needs} per language; here there are {data.count(needs)}.")
     if needs in ("pairs", "texts"):
-        caveats.append(
-            "They were of the task's own kind: names of emoji. Text of another kind may help less, or not at all."
-        )
+        caveats.append("They were in-domain (names of emoji). Text of another domain may help less, or not at all.")
     if needs == "words":
         caveats.append(
-            "Its dictionaries were made from parallel text of the task's own kind; what counts is how many words of your task's"
-            " text a dictionary has."
+            "Its dictionaries were made from in-domain parallel text; what matters is how many words of your task's text a"
+            " dictionary covers."
         )
     if name == "mined_align":
         caveats.append(
-            "They spoke of the same things in both languages; where texts do not, fewer mined pairs are true ones."
+            "The texts of both languages had the same topics; with other texts, fewer mined pairs are translations."
         )
     if not evidence.chosen.startswith("design"):
-        caveats.append(_chosen_on(evidence.chosen, found["targets"]))
+        caveats.append(_chosen_on(evidence.chosen, reference_study["targets"]))
     if evidence.source <= -1:
         caveats.append(f"The source language had {evidence.source:+.1f} points.")
-    if has.shots:
-        caveats.append("It trained on labels of the source alone; here are some of the language, for the baseline too.")
-    task, note, wide = study_120()
-    ran = _STRONGER.get(name, name)
-    if one := wide.get(ran):
-        read = " whose text it read" if needs else ""
-        what = f"`{name}`" if ran == name else f"`{ran}`, which is `{name}` at four times its weight"
+    if data.shots:
         caveats.append(
-            f"A larger study found of {what}, on {one['targets']} languages of `{task}`{read}: {one['effect']:+.1f} points"
-            f" [{one['low']:+.1f}, {one['high']:+.1f}], and {one['source']:+.1f} in the source language ({note})."
+            "It trained only on labels of the source; here the baseline, too, trains on some in the language."
+        )
+    task, note, wide = study_120()
+    studied_name = _STRONGER.get(name, name)
+    if effects := wide.get(studied_name):
+        read = " whose text it read" if needs else ""
+        subject = (
+            f"`{name}`" if studied_name == name else f"`{studied_name}`, which is `{name}` at four times its weight"
+        )
+        caveats.append(
+            f"A larger study measured the effect of {subject} on {effects['targets']} languages of `{task}`{read}:"
+            f" {effects['effect']:+.1f} points [{effects['low']:+.1f}, {effects['high']:+.1f}], and {effects['source']:+.1f} in"
+            f" the source language ({note})."
         )
     return caveats

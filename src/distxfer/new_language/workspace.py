@@ -1,4 +1,4 @@
-"""The folder of a new language: its data, its distances, and recipes that `distxfer train` takes as they are."""
+"""The folder of a new language: its data, its distances, and recipes for `distxfer train`."""
 
 import filecmp
 import hashlib
@@ -18,14 +18,14 @@ from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
 from distxfer.languages import Relative, canonical, distance, distance_warnings, language_name, relatives
-from distxfer.new_language.language_data import Given, Has
+from distxfer.new_language.language_data import LanguageData, LanguageFiles
 from distxfer.new_language.proposal import Proposal
 from distxfer.results.result import RUN_LOCK
 
 _PARTS = ("data", "parallel", "dictionary")
-_NO_DISTANCE = 0.5  # any number does: with one target, every weight is 1
-# What of a recipe says where the base's data lie; the workspace has its own.
-_OF_THE_BASE = {
+_NO_DISTANCE = 0.5  # arbitrary: with one target, every weight is 1
+# The keys for the data of the base recipe, which the workspace replaces.
+_BASE_KEYS = {
     *("task", "task.name", "task.folder", "task.revision", "task.kind", "task.pattern", "task.columns"),
     *("parallel", "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern"),
 }
@@ -33,28 +33,28 @@ _OF_THE_BASE = {
 
 @dataclass(frozen=True)
 class DistanceNote:
-    """How far the language is: a table of distances, where URIEL does not say; `text` says what it rests on."""
+    """A table of distances for a language without one in URIEL; `text` describes its basis."""
 
     file: str
     csv: str
     text: str
-    known: bool
+    usable: bool
 
 
-def distance_note(key: str, source: str, recipe: Recipe, given: Given) -> DistanceNote | None:
-    """Return the table of distances that stands in for URIEL, or None where the recipe's own distance is there.
+def distance_note(key: str, source: str, recipe: Recipe, files: LanguageFiles) -> DistanceNote | None:
+    """Return the table of distances that replaces URIEL, or None if the recipe's distance is available.
 
-    With relatives, the mean of their distances from the source, and what URIEL says of the task's other languages;
-    without, a number that means nothing.
+    With relatives, it has the mean of their distances from the source, and URIEL's distances of the task's other languages;
+    without, an arbitrary number.
 
-    Raises InputError for a relative that is unknown or has no distance, and for relatives beside the user's own table.
+    Raises InputError for a relative that is unknown or has no distance, and for relatives together with the user's table.
     """
     name, imputed = recipe.distance.name, recipe.distance.imputed
     if recipe.distance.matrix:
-        if given.relatives:
-            raise InputError("`--relatives` and `distance.matrix` both say how far the language is. Leave one out.")
+        if files.relatives:
+            raise InputError("`--relatives` and `distance.matrix` both set the distance of the language. Remove one.")
         return None
-    if not given.relatives:
+    if not files.relatives:
         try:
             distance(source, key, name, imputed=imputed)
         except InputError as error:
@@ -64,16 +64,16 @@ def distance_note(key: str, source: str, recipe: Recipe, given: Given) -> Distan
                 "no-distance-known.csv", f",{source}\n{key},{_NO_DISTANCE}\n", f"{text} ({error})", False
             )
         return None
-    keys = tuple(canonical(one) for one in given.relatives)
+    keys = tuple(canonical(relative) for relative in files.relatives)
     if key in keys or source in keys or len(set(keys)) < len(keys):
         raise InputError(
-            f"`--relatives` are {', '.join(keys)}; expected other languages than `{key}` and `{source}`, each once."
+            f"`--relatives` are {', '.join(keys)}; expected distinct languages other than `{key}` and `{source}`."
         )
-    entries = {one: distance(source, one, name, imputed=imputed) for one in keys}
-    from_source = {one: entry.value for one, entry in entries.items()}
+    entries = {relative: distance(source, relative, name, imputed=imputed) for relative in keys}
+    from_source = {relative: entry.value for relative, entry in entries.items()}
     rows = {key: fmean(from_source.values()), **_others(key, source, recipe)}
-    csv = "".join([f",{source}\n", *(f"{one},{value!r}\n" for one, value in rows.items())])
-    each = ", ".join(f"{one} ({language_name(one)}) {value:.3f}" for one, value in from_source.items())
+    csv = "".join([f",{source}\n", *(f"{language},{value!r}\n" for language, value in rows.items())])
+    each = ", ".join(f"{relative} ({language_name(relative)}) {value:.3f}" for relative, value in from_source.items())
     text = f"{rows[key]:.3f}, the mean of the {name} distances of {each}; not measured of the language itself"
     text = " ".join([text, *distance_warnings(entries.values())])
     return DistanceNote(f"{name.replace('@', '-')}-mean-of-{'-'.join(keys)}.csv", csv, text, True)
@@ -82,69 +82,69 @@ def distance_note(key: str, source: str, recipe: Recipe, given: Given) -> Distan
 def _advice(kin: Sequence[Relative]) -> str:
     if not kin:
         return "Name related languages with `--relatives` to have one."
-    return f"`--relatives {','.join(one.key for one in kin)}` would take that of its relatives."
+    return f"`--relatives {','.join(relative.key for relative in kin)}` would take that of its relatives."
 
 
 def _others(key: str, source: str, recipe: Recipe) -> dict[str, float]:
-    """Return the distances of the task's other languages, by which the check guesses a score."""
-    found = {}
+    """Return the distances of the task's other languages, from which a score is extrapolated."""
+    distances = {}
     for code in task_languages(recipe.task.data):
         if code not in (key, source):
             try:
-                found[code] = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed).value
+                distances[code] = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed).value
             except InputError:
-                continue  # one that URIEL does not know says nothing of another language
-    return found
+                continue  # languages without a distance do not contribute to the extrapolation
+    return distances
 
 
 def workspace_recipe(
-    source_file: Path, folder: Path, key: str, words: Sequence[str], has: Has, matrix: Path | None
+    source_file: Path, folder: Path, key: str, words: Sequence[str], data: LanguageData, matrix: Path | None
 ) -> Recipe:
     """Return a recipe with its data in the folder of a language; `words` are the user's overrides."""
-    kind = [] if has.kind == Task.kind else [f"task.kind={has.kind}"]
+    kind = [] if data.kind == Task.kind else [f"task.kind={data.kind}"]
     recipe = load_recipe(
         str(source_file),
         [
-            *(word for word in words if _key(word) not in _OF_THE_BASE and not _key(word).startswith("task.columns.")),
-            f"task={folder / 'data'}", *kind, *(f"task.columns.{name}={column}" for name, column in has.columns.items()),
-            f"task.targets={key}", f"task.shots={'all' if has.shots else 0}",
-            f"parallel={folder / 'parallel' if has.pairs else ''}",
+            *(word for word in words if _key(word) not in _BASE_KEYS and not _key(word).startswith("task.columns.")),
+            f"task={folder / 'data'}", *kind, *(f"task.columns.{name}={column}" for name, column in data.columns.items()),
+            f"task.targets={key}", f"task.shots={'all' if data.shots else 0}",
+            f"parallel={folder / 'parallel' if data.pairs else ''}",
             *([f"distance.matrix={matrix}"] if matrix else []),
         ],
     )  # fmt: skip
-    own: list[str] = []
+    settings: list[str] = []
     for name in recipe.interventions:
         if f"intervention.{name}.weighting" in recipe.values:
-            own.append(f"intervention.{name}.weighting=uniform")  # there is one target
-        if f"intervention.{name}.dictionary" in recipe.values and has.words:
-            own.append(f"intervention.{name}.dictionary={folder / 'dictionary'}")
-    return _again(recipe, source_file, own) if own else recipe
+            settings.append(f"intervention.{name}.weighting=uniform")  # there is one target
+        if f"intervention.{name}.dictionary" in recipe.values and data.words:
+            settings.append(f"intervention.{name}.dictionary={folder / 'dictionary'}")
+    return _with_overrides(recipe, source_file, settings) if settings else recipe
 
 
-def _again(recipe: Recipe, file: Path, more: Sequence[str]) -> Recipe:
+def _with_overrides(recipe: Recipe, file: Path, overrides: Sequence[str]) -> Recipe:
     """Return a recipe with further overrides."""
-    given = [(key, one.value) for key, one in recipe.values.items() if one.origin == "override"]
-    return load_recipe(str(file), [*(f"{key}={value}" for key, value in given), *more])
+    existing = [(key, entry.value) for key, entry in recipe.values.items() if entry.origin == "override"]
+    return load_recipe(str(file), [*(f"{key}={value}" for key, value in existing), *overrides])
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides for every recipe, and those that only the proposed one can take.
+    """Return the overrides for both recipes, and those that apply only to the proposed recipe.
 
-    Raises InputError for what the verb itself decides.
+    Raises InputError for keys that the verb sets itself.
     """
     for word in words:
-        if (key := _key(word)) in _DECIDED:
-            raise InputError(f"`{word}` is decided by the verb itself: {_DECIDED[key]}")
-    own = [
+        if (key := _key(word)) in _FIXED:
+            raise InputError(f"`{word}` is set by the verb itself: {_FIXED[key]}")
+    proposal_words = [
         word
         for word in words
         if (_key(word).startswith(("intervention.", "phase.")) and not _key(word).startswith("phase.finetune."))
         or _key(word) in ("phases", "parallel.mined")
     ]  # fmt: skip
-    return [word for word in words if word not in own], own
+    return [word for word in words if word not in proposal_words], proposal_words
 
 
-_DECIDED: Mapping[str, str] = {
+_FIXED: Mapping[str, str] = {
     "recipe": "name another recipe with `--recipe`.",
     "seed": "say how many seeds with `--seeds`.",
     "task.targets": "the target is the language.",
@@ -157,18 +157,18 @@ def _key(word: str) -> str:
 
 
 def recipe_text(recipe: Recipe, comment: str) -> str:
-    """Return a recipe as the text of a file: what it does differently from the defaults."""
+    """Return a recipe as the text of a file, with the differences from the defaults."""
     resolved = recipe.resolved()
     changed = {
         key: reduce(lambda table, part: table[part], key.split("."), resolved)
-        for key, one in recipe.values.items()
-        if not one.origin.startswith((defaults_file().name, "default of"))
+        for key, entry in recipe.values.items()
+        if not entry.origin.startswith((defaults_file().name, "default of"))
     }
     tables: dict[str, list[str]] = {"": []}
     for key, value in changed.items():
         table, _, name = key.rpartition(".")
         tables.setdefault(table, []).append(f"{name} = {_toml(value)}\n")
-    for name in recipe.interventions:  # one with its own defaults alone is there all the same
+    for name in recipe.interventions:  # also interventions with only default values
         tables.setdefault(f"intervention.{name}", [])
     parts = [f"# {comment}\n", "".join(tables.pop(""))]
     parts += [f"[{table}]\n{''.join(lines)}" for table, lines in tables.items()]
@@ -181,11 +181,10 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def settle(stage: Path, folder: Path, texts: Mapping[str, str], recipes: Sequence[Path]) -> str:
-    """Put what lies ready in `stage` in the place of what the folder has of it, and return its `contents`.
+def replace_changed(stage: Path, folder: Path, texts: Mapping[str, str], recipes: Sequence[Path]) -> str:
+    """Replace the parts of the folder that differ from those in `stage`, and return its `contents`.
 
-    What is the same there is left alone: the same call, once more or in several processes, takes nothing away from one that
-    trains.
+    Equal parts are not touched, so that a repeated or concurrent call does not disturb a run that trains on them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / RUN_LOCK):
@@ -209,9 +208,9 @@ def contents(folder: Path, recipes: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _same(one: Path, other: Path) -> bool:
-    files = _files(one)
-    return files == _files(other) and all(filecmp.cmp(one / name, other / name, shallow=False) for name in files)
+def _same(first: Path, second: Path) -> bool:
+    files = _files(first)
+    return files == _files(second) and all(filecmp.cmp(first / name, second / name, shallow=False) for name in files)
 
 
 def _files(folder: Path) -> set[Path]:
@@ -220,5 +219,7 @@ def _files(folder: Path) -> set[Path]:
 
 def comment_of(proposal: Proposal | None, key: str) -> str:
     """Return the first line of a recipe's file."""
-    what = "Plain fine-tuning on the source" if proposal is None else f"The recipe `{proposal.recipe}`"
-    return f"{what}, for `{key}`: `distxfer new-language` writes this file anew; to change it, copy it (`distxfer cp`)."
+    subject = "Plain fine-tuning on the source" if proposal is None else f"The recipe `{proposal.recipe}`"
+    return (
+        f"{subject}, for `{key}`: `distxfer new-language` writes this file anew; to change it, copy it (`distxfer cp`)."
+    )

@@ -81,11 +81,11 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
         "task": plan.task,
         "folder": str(plan.folder),
         "check": fact_records(plan.facts),
-        "given": {key: getattr(plan.has, key) for key in ("tests", "shots", "texts", "pairs", "words", "kind")},
-        "notes": list(plan.has.notes),
+        "given": {key: getattr(plan.data, key) for key in ("tests", "shots", "texts", "pairs", "words", "kind")},
+        "notes": list(plan.data.notes),
         "distance": plan.distance.text if plan.distance else None,
         "proposal": _proposal_record(plan.proposal),
-        "others": [_proposal_record(proposal) for proposal in plan.others],
+        "others": [_proposal_record(proposal) for proposal in plan.alternatives],
         "recipes": [str(path) for path in plan.recipes],
         "seeds": plan.seeds,
         "estimate": {
@@ -142,7 +142,7 @@ def _in_the_way(plan: "LanguagePlan") -> str:
 
 
 def _given_table(plan: "LanguagePlan") -> Table:
-    data = plan.has
+    data = plan.data
     unit = SENTENCE[data.output]
     rows: list[tuple[Any, ...]] = [
         (f"labelled {unit}s to test on", data.tests),
@@ -157,12 +157,12 @@ def _given_table(plan: "LanguagePlan") -> Table:
 
 def _proposal_table(plan: "LanguagePlan", expectations: Sequence[str] = ()) -> Table:
     rows = []
-    for place, proposal in enumerate((plan.proposal, *plan.others)):
+    for place, proposal in enumerate((plan.proposal, *plan.alternatives)):
         evidence = proposal.evidence
         effects = [_effect(evidence, subset) for subset in ("all", "far")] if evidence else [None, None]
         rows.append(("this one" if place == 0 else "", proposal.recipe, *effects, evidence.seeds if evidence else None))
     notes = [f"{plan.proposal.recipe}: {plan.proposal.why}.", *plan.proposal.caveats]
-    if plan.others:
+    if plan.alternatives:
         notes.append("Choose another with `--recipe NAME`.")
     notes += expectations
     columns = ("", "recipe", "study: effect on targets", "on far targets", "seeds")
@@ -195,7 +195,7 @@ def _expectation(plan: "LanguagePlan", estimate: "Estimate") -> str:
     if smallest is None:
         return f"{expectation}; the smallest detectable gain is not known before the runs."
     return (
-        f"{expectation}; with {plan.has.tests} {SENTENCE[plan.has.output]}s and {seeds_text(plan.seeds)}, the"
+        f"{expectation}; with {plan.data.tests} {SENTENCE[plan.data.output]}s and {seeds_text(plan.seeds)}, the"
         f" smallest detectable gain is {100 * smallest:.1f} points (80 % power)."
     )
 
@@ -213,7 +213,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
     runs = outcome.method if evaluation.baseline is None else outcome.baseline
     metric = next(iter(runs.values())).metric
     # For classes the score is the share of right texts, as in the target; for words the target counts whole sentences instead.
-    source = plan.source if (plan.has.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
+    source = plan.source if (plan.data.output, metric) == ("text", "accuracy") else f"{plan.source}, {metric}"
     columns = ("recipe", _column(plan), "sd of seeds", "gain (points)", f"{source} (%)", "seconds a run")
     rows = [(_always(evaluation.commonest), f"{100 * evaluation.commonest.share:.1f}", None, None, None, None)]
     if evaluation.baseline is not None:
@@ -228,7 +228,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
     notes = [
         f"{tested_text(outcome)}, {seeds}. Intervals are 95 %: for a method over {over} (Wilson); for the gain over seeds and"
         f" {over}, both random (docs/statistics.md). Do not compare the intervals of methods.{chance}",
-        *_RIGHT.get(plan.has.output, ()),
+        *_RIGHT.get(plan.data.output, ()),
         *_shown_to_work(evaluation),
         *(_details(outcome) if evaluation.test is not None else ()),
         *corpora(
@@ -265,7 +265,7 @@ def _details(outcome: "LanguageOutcome") -> list[str]:
         )
     if evaluation.smallest is not None:
         notes.append(
-            f"The smallest detectable gain with this many {SENTENCE[plan.has.output]}s and seeds (80 % power) is"
+            f"The smallest detectable gain with this many {SENTENCE[plan.data.output]}s and seeds (80 % power) is"
             f" {100 * evaluation.smallest:.1f} points."
         )
     return [*notes, *([_more(outcome)] if evaluation.verdict == "open" and test.low is not None else ())]
@@ -295,7 +295,7 @@ def _difference(test: Any) -> str:
 
 def _more(outcome: "LanguageOutcome") -> str:
     """Return how much test data would show a gain of this size."""
-    evaluation, units = outcome.evaluation, f"{SENTENCE[outcome.plan.has.output]}s"
+    evaluation, units = outcome.evaluation, f"{SENTENCE[outcome.plan.data.output]}s"
     if evaluation.test is None or evaluation.test.effect <= 0:
         return f"More test {units} would not show a gain: its estimate is not positive."
     if evaluation.needed is None:
@@ -308,7 +308,7 @@ def _more(outcome: "LanguageOutcome") -> str:
 
 def _column(plan: "LanguagePlan") -> str:
     criterion = (
-        "right" if plan.has.output == "text" else "wholly right" if plan.has.output == "token" else "exact match"
+        "right" if plan.data.output == "text" else "wholly right" if plan.data.output == "token" else "exact match"
     )
     return f"{criterion} in {plan.key} (%)"
 
@@ -339,7 +339,7 @@ def _next_steps(outcome: "LanguageOutcome") -> str:
 
 def _loading(outcome: "LanguageOutcome") -> str:
     adapters = any(outcome.model.rglob("adapter_config.json")) if outcome.model else False
-    task = _PIPELINES.get(outcome.plan.has.output)
+    task = _PIPELINES.get(outcome.plan.data.output)
     if adapters or task is None:
         return f"# {outcome.model}/README.md says how to load {'the adapters' if adapters else 'it'}"
     place = json.dumps(str(outcome.model), ensure_ascii=False)

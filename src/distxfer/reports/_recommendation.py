@@ -100,9 +100,9 @@ def _would_help(outcome: "LanguageOutcome") -> str:
     if evaluation.baseline is None and evaluation.method is None:
         return "more steps (`phase.finetune.epochs`) or another `phase.finetune.learning_rate`, until the model learns the source"
     ways = [] if _enough(outcome) else ["more seeds (`--seeds 3`)"]
-    if not plan.has.shots:
-        ways.append(f"labelled {SENTENCE[plan.has.output]}s in {plan.name} to train on (`--few-shot`)")
-    if not plan.has.pairs:
+    if not plan.data.shots:
+        ways.append(f"labelled {SENTENCE[plan.data.output]}s in {plan.name} to train on (`--few-shot`)")
+    if not plan.data.pairs:
         ways.append("sentence pairs (`--parallel`)")
     unreadable = next((fact.note for fact in plan.facts if fact.measure == "answer"), "")
     encoder = f"an encoder that was pretrained on {plan.name} (`model=`)"
@@ -157,7 +157,7 @@ def time_text(estimate: "Estimate") -> str:
 
 def tested_text(outcome: "LanguageOutcome") -> str:
     """Return the size of the test data: sentences, or questions and their texts."""
-    evaluation, unit = outcome.evaluation, SENTENCE[outcome.plan.has.output]
+    evaluation, unit = outcome.evaluation, SENTENCE[outcome.plan.data.output]
     return counted(evaluation.sentences, f"{unit}s") + (
         "" if evaluation.texts is None else f" on {counted(evaluation.texts, 'texts')}"
     )
