@@ -126,7 +126,7 @@ def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder,
 def test_language_says_it_in_its_first_line_and_below_its_table(cli):
     shown = cli("language", "bfi").stdout
     assert shown.startswith("Missing for British Sign Language on `emoji`: no labelled test in `emoji`")
-    assert "but its syntactic distance rests on predicted features alone." in " ".join(shown.splitlines()[:8])
+    assert "but its syntactic distance is based only on predicted features." in " ".join(shown.splitlines()[:8])
     assert "doubtful: The syntactic distance has no basis for `eng` and `bfi`" in " ".join(shown.split())
 
 

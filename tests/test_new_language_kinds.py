@@ -226,7 +226,7 @@ def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
         facts = language_facts("deu", recipe, tmp_path / kind)
         gains[kind] = [one for one in facts if one.measure == "smallest_gain"]
     assert [(one.value, one.note) for one in gains["tokens"]] == [
-        (None, "accuracy is no share of the sentences that are right")
+        (None, "accuracy is not a share of correct sentences")
     ]
     assert all(one.value for one in gains["classification"])
     nothing = language_facts(

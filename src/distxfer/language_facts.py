@@ -1,4 +1,4 @@
-"""Can I work on this language? All that is known of one before anything is trained."""
+"""Facts on a language before training: its codes, distances, tokens, parallel text, and the score to expect."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,18 +36,18 @@ from distxfer.languages import (
 )
 from distxfer.measure import expected_score, smallest_gain
 
-_MOST = 1000  # texts a language: more say nothing new about a tokenizer
+_MOST = 1000  # texts per language, enough to judge a tokenizer
 _UNSPACED = {"Hans", "Hant", "Hani", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"}  # no blanks between words
-_UNKNOWN = 0.01  # share of unknown tokens from which on whole words are lost
-_TORN = 1.0  # tokens a character: more means bytes, not pieces of words
+_UNKNOWN = 0.01  # share of unknown tokens above which whole words are lost
+_TORN = 1.0  # tokens per character; more means byte fallback
 _TEST_SIZES, _SEEDS = (100, 300, 1000), (3, 5, 10)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing known of a language; the columns are those of `measurements.parquet` where they apply.
+    """One fact on a language, with the columns of `measurements.parquet` where they apply.
 
-    `value` is a number, a text, or None where `note` says why there is none. `n` counts what it rests on, `low` and
+    `value` is a number, a text, or None, in which case `note` gives the reason. `n` is the size of its basis, `low` and
     `high` are its 95 % interval.
     """
 
@@ -64,12 +64,12 @@ class Fact:
 def language_facts(
     code: str, recipe: Recipe, results: Path, *, text: Path | None = None, parallel: Path | None = None
 ) -> list[Fact]:
-    """Return what is known of a language for a recipe's model and task: the sections of `distxfer language`.
+    """Return the facts on a language for a recipe's model and task: the sections of `distxfer language`.
 
-    `text` is a file with a sentence a line, `parallel` one with source sentence, tab, translation. Scores are those of
-    finished runs of the recipe `plain` below `results`.
+    `text` is a file with one sentence per line, `parallel` has lines of source sentence, tab, translation. Scores are from
+    finished runs of the recipe `plain` in `results`.
 
-    Raises InputError for an unknown code, task, model or distance, or a file that cannot be read.
+    Raises InputError for an unknown code, task, model or distance, and for an unreadable file.
     """
     key, source = canonical(code), canonical(recipe.task.source)
     check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
@@ -92,12 +92,12 @@ def language_facts(
 
 
 def seed_spread(recipe: Recipe, results: Path) -> float | None:
-    """Return the standard deviation over seeds of a recipe's score in one language; None without 2 finished runs of it."""
+    """Return the standard deviation over seeds of a recipe's score in one language; None for fewer than 2 runs."""
     return known_scores(recipe, results, canonical(recipe.task.source)).seed_sd
 
 
 def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> list[Fact]:
-    """Return whether this language can be worked on, and what stands in the way, of what the other facts say."""
+    """Return whether this language can be worked on, and the obstacles, by the other facts."""
     name = "matrix" if recipe.distance.matrix else recipe.distance.name
     values = {(fact.measure, fact.language): fact.value for fact in facts}
     pairs = [fact.value for fact in facts if fact.section == "parallel"]
@@ -107,19 +107,19 @@ def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> li
     if key != source and key not in task_languages(recipe.task.data):
         missing.append(f"no labelled test in `{recipe.task.name}` (`distxfer new-language {key} --labelled FILE`)")
     if tokens is None:
-        missing.append("no text at hand to try the tokenizer on (`--text`)")
+        missing.append("no text for testing the tokenizer (`--text`)")
     if isinstance(unknown, float) and unknown > _UNKNOWN:
         unreadable.append(f"the tokenizer does not know {100 * unknown:.0f} % of the text")
     if isinstance(tokens, float) and isinstance(beside, float) and tokens > _TORN and tokens > 2 * beside:
-        unreadable.append(f"the tokenizer tears the text into {tokens:.1f} tokens a character")
+        unreadable.append(f"the tokenizer splits the text into {tokens:.1f} tokens per character")
     if not any(pairs):
-        missing.append("no parallel text (`--parallel`): no alignment, but drift penalties, freezing and adapters")
+        missing.append("no parallel text (`--parallel`): no alignment, only drift penalties, freezing and adapters")
     if values.get((f"distance_{name}", key), 0.0) is None:
         missing.append(f"no {name} distance: choose another, or bring your own (`distance.matrix`)")
     for fact in facts:
         if fact.measure == "doubtful" and fact.note.startswith(f"The {name} distance"):
-            rests = "rests on predicted features alone" if "`n_shared`" in fact.note else "is exactly 0"
-            doubtful.append(f"its {name} distance {rests}")
+            fault = "is based only on predicted features" if "`n_shared`" in fact.note else "is exactly 0"
+            doubtful.append(f"its {name} distance {fault}")
     against = "; ".join([*unreadable, *missing, *doubtful]) or "nothing"
     answer = _answer(key, source, recipe, unreadable, missing, doubtful)
     return [
@@ -131,7 +131,7 @@ def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> li
 def _answer(
     key: str, source: str, recipe: Recipe, unreadable: list[str], missing: list[str], doubtful: list[str]
 ) -> str:
-    """Return yes, no or what is missing, in one sentence."""
+    """Return one sentence: yes, no, or what is missing."""
     task, model, name = recipe.task.name, recipe.model.name, language_name(key)
     doubts = "".join(f", but {doubt}" for doubt in doubtful)
     if unreadable:
@@ -147,9 +147,9 @@ def _identity(key: str) -> Iterator[Fact]:
     tree = families(key)
     yield Fact("language", "name", key, language_name(key))
     yield Fact(
-        "language", "families", key, " > ".join(tree[:3]) or None, note="" if tree else "an isolate, or not described"
+        "language", "families", key, " > ".join(tree[:3]) or None, note="" if tree else "an isolate, or not classified"
     )
-    yield Fact("language", "script", key, script(key), note="" if script(key) else "CLDR knows no usual script")
+    yield Fact("language", "script", key, script(key), note="" if script(key) else "CLDR has no usual script")
     try:
         latitude, longitude = coordinates(key)
         yield Fact("language", "coordinates", key, f"{latitude:.1f}, {longitude:.1f}")
@@ -181,7 +181,7 @@ def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
 def _tokens(
     key: str, source: str, recipe: Recipe, tokenizer: PreTrainedTokenizerBase, key_texts: Sequence[str]
 ) -> Iterator[Fact]:
-    """Yield what the tokenizer makes of this language, of the source, and of the task's nearest and farthest target."""
+    """Yield token statistics for this language, the source, and the task's nearest and farthest target."""
     available = task_languages(recipe.task.data)
     candidates = sorted(
         (value, code) for code, value in _far_from(source, [c for c in available if c not in (key, source)], recipe)
@@ -193,9 +193,7 @@ def _tokens(
     for code, role in roles.items():
         texts = list(key_texts) if code == key and key_texts else _texts(code, source, recipe)
         if not texts:
-            yield Fact(
-                "tokenizer", "tokens_per_character", code, None, note=f"{role}; no text: give some with `--text`"
-            )
+            yield Fact("tokenizer", "tokens_per_character", code, None, note=f"{role}; no text: add some with `--text`")
             continue
         yield from _tokenized(code, role, texts[:_MOST], tokenizer)
 
@@ -215,7 +213,7 @@ def _tokenized(code: str, role: str, texts: list[str], tokenizer: PreTrainedToke
 
 
 def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
-    """Return the task's test texts in a language, or else the built-in parallel text in it."""
+    """Return the task's test texts in a language, or else those of built-in parallel text."""
     if code in task_languages(recipe.task.data):
         targets = tuple(target for target in (code,) if target != source)
         return [example.text for example in load_task(recipe.task.data, source, targets).examples("test", code)]
@@ -225,12 +223,12 @@ def _texts(code: str, source: str, recipe: Recipe) -> list[str]:
             try:
                 return [pair.target.text for pair in _all(load_parallel(data, source, (code,)), code)]
             except InputError:
-                continue  # it needs what is not here: said in the section on parallel text
+                continue  # the section on parallel text reports what is missing
     return []
 
 
 def _corpus(name: str, recipe: Recipe) -> Data:
-    """Return a built-in corpus, with where its files lie if it is the recipe's own."""
+    """Return a built-in corpus, with the location of its files if it is the recipe's own."""
     return recipe.parallel.data if name == recipe.parallel.name else Data(name)
 
 
@@ -247,7 +245,7 @@ def _parallel_text(
         if source not in have or key not in have or key == source:
             yield Fact("parallel", f"pairs_{name}", key, 0.0, 0, note=f"`{name}` has nothing between the two")
             continue
-        if about.source and not data.folder:  # a look at a language downloads nothing
+        if about.source and not data.folder:  # never download anything here
             yield Fact("parallel", f"pairs_{name}", key, None, note=f"there are some, on the hub: {about.size}")
             continue
         try:
@@ -263,7 +261,7 @@ def _all(corpus: ParallelText, key: str) -> list[Pair]:
 
 
 def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> list[Fact]:
-    """Return the score to expect, and how good such a guess is; the measured score where there is one."""
+    """Return the expected score and the accuracy of that estimate, or the measured score if there is one."""
     section, name = "expected", f"{recipe.distance.name} distance"
     if key in measured.scores:
         note = f"measured, the mean over seeds{_which_runs(measured)}"
@@ -285,8 +283,8 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
         return [Fact(section, measured.metric, key, None, guess.n, note=str(guess.reason))]
     assert guess.error is not None
     assert guess.error_of_mean is not None
-    outside = " It is an extrapolation: no measured language is as far." if new > max(far.values()) else ""
-    better = "" if guess.error < guess.error_of_mean else " Distance says nothing here: the mean alone does no worse."
+    outside = " It is an extrapolation beyond all measured languages." if new > max(far.values()) else ""
+    better = "" if guess.error < guess.error_of_mean else " Distance does not help here: the mean is as accurate."
     runs = counted(measured.seeds, "seeds") + _which_runs(measured)
     note = f"a line on the {name} over the languages of {where}, {runs}.{outside}{better}"
     return [
@@ -309,24 +307,24 @@ def _expected(key: str, source: str, recipe: Recipe, measured: KnownScores) -> l
 
 
 def _which_runs(measured: KnownScores) -> str:
-    """Return which of several ids the scores are of, and whether the task has other data now."""
+    """Return the id of the scores if there are several, and whether the task's data have changed."""
     which = f" of `{measured.settings}`, one of several settings" if measured.settings else ""
     return which + (f", {measured.data}" if measured.data else "")
 
 
 def _gains(key: str, measured: KnownScores, expected: Fact) -> Iterator[Fact]:
-    """Yield the smallest gain over a baseline that so many test sentences and seeds can show, in this language alone."""
+    """Yield the smallest detectable gain over a baseline in this language, by numbers of test sentences and seeds."""
     if not isinstance(expected.value, float) or measured.seed_sd is None:
         yield Fact(
             "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
         )
         return
     if measured.metric != "accuracy" or kind_named(measured.kind).per == "token":
-        note = f"{measured.metric} is no share of the sentences that are right"
+        note = f"{measured.metric} is not a share of correct sentences"
         yield Fact("smallest gain", "smallest_gain", key, None, note=note)
         return
     if not 0 < expected.value < 1:
-        note = f"an expected score of {expected.value:.3f} leaves no errors, or no successes, to tell methods apart by"
+        note = f"with an expected score of {expected.value:.3f}, methods cannot be distinguished"
         yield Fact("smallest gain", "smallest_gain", key, None, note=note)
         return
     for n in sorted(size for size in {*_TEST_SIZES, measured.test_size} if size > 1):
@@ -343,20 +341,20 @@ def _far_from(source: str, keys: Sequence[str], recipe: Recipe) -> Iterator[tupl
         try:
             entry = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix)
         except InputError:
-            continue  # said in the section on distances
+            continue  # reported in the section on distances
         yield code, entry.value
 
 
 def text_lines(path: Path) -> list[str]:
-    """Return the lines of a text that are not blank; raises InputError for one that cannot be read, or holds none."""
+    """Return the non-blank lines of a text file; raises InputError for an unreadable or empty file."""
     try:
         sentences = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The text `{path}` cannot be read ({error}). Give a file in UTF-8, a sentence a line."
+            f"The text `{path}` cannot be read ({error}). Give a UTF-8 file with one sentence per line."
         ) from error
     if not sentences:
-        raise InputError(f"The text `{path}` is empty. Give a file in UTF-8, a sentence a line.")
+        raise InputError(f"The text `{path}` is empty. Give a UTF-8 file with one sentence per line.")
     return sentences
 
 
