@@ -1,6 +1,7 @@
-"""Draw the pictures of README.md into `docs/images`, from the committed study of 120 languages.
+"""Draw the pictures of README.md into `docs/images`, from the committed study of 120 languages and a run of `make demo`.
 
-`python docs/draw_images.py` needs the extra `figures`, and playwright with Chromium for the report page.
+`python docs/draw_images.py` needs the extra `figures`, playwright with Chromium for the report page, and the result of
+`make demo` in `results/`.
 """
 
 import contextlib
@@ -26,18 +27,20 @@ IMAGES = ROOT / "docs" / "images"
 STUDY_120 = ROOT / "results" / "emoji-with-flags" / "reference-120"
 TEXT = "#1f2328"
 METHODS = ("plain", "align_consistency")
-COMPARE = "compare plain dist_align align_consistency --results results/emoji-with-flags/reference-120"
 NAMED = ("deu", "jpn", "kor", "hin", "swa", "tur", "zho", "ara", "chr")
-COLUMNS, LINES = 88, 17  # of the terminal, and how much of the output is shown
+COLUMNS = 88  # of the terminal
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def main() -> None:
-    """Draw all four."""
+    """Draw all five."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "intervention.svg").write_text(diagram(), encoding="utf-8")
     write_static(gain_by_language(), IMAGES / "gain.svg")
-    (IMAGES / "terminal.svg").write_text(terminal(), encoding="utf-8")
+    run = terminal("train drift_reg", ROOT / "results", before="  distance:")
+    (IMAGES / "run.svg").write_text(run, encoding="utf-8")
+    compare = terminal("compare plain dist_align align_consistency", STUDY_120, before="  random:")
+    (IMAGES / "compare.svg").write_text(compare, encoding="utf-8")
     screenshot(IMAGES / "report.png")
 
 
@@ -144,26 +147,29 @@ def _accuracy(runs: list[dict[str, Any]], language: str) -> float:
     )
 
 
-def terminal() -> str:
-    """Return the first lines of what `distxfer compare` prints, as an SVG of a terminal."""
+def terminal(command: str, results: Path, before: str) -> str:
+    """Return what `distxfer COMMAND` prints on stdout before a line that begins with `before`, as an SVG of a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (50, COLUMNS))
     process = subprocess.Popen(
-        [sys.executable, "-m", "distxfer", *COMPARE.split()], cwd=ROOT, stdout=theirs, stderr=subprocess.DEVNULL
-    )
+        [sys.executable, "-m", "distxfer", *command.split()],
+        cwd=ROOT, env={**os.environ, "DISTXFER_RESULTS": str(results)}, stdout=theirs, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     os.close(theirs)
     printed = b""
     with contextlib.suppress(OSError):  # how a pseudo-terminal ends on Linux
         while part := os.read(ours, 4096):
             printed += part
     if process.wait() != 0:
-        raise SystemExit(f"`distxfer {COMPARE}` failed.")
+        raise SystemExit(f"`distxfer {command}` failed.")
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text(f"$ distxfer {COMPARE}", style="bold"))
-    console.print(Text.from_ansi("\n".join(printed.decode().splitlines()[:LINES])))
+    console.print(Text(f"$ distxfer {command}", style="bold"))
+    lines = [line.rstrip() for line in printed.decode().splitlines()]
+    shown = "\n".join(lines).partition(f"\n{before}")[0].strip("\n")
+    console.print(Text.from_ansi(shown))
     svg = console.export_svg(title="distxfer", unique_id="terminal")
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # nothing is fetched
 
@@ -181,7 +187,7 @@ def screenshot(image: Path) -> None:
         page = browser.new_page(viewport={"width": 1000, "height": 1100})
         page.goto(page_file.as_uri())
         page.wait_for_selector("canvas, svg")
-        page.locator("h2").first.evaluate("heading => heading.scrollIntoView()")
+        page.locator("h2", has_text="Comparison").first.evaluate("heading => heading.scrollIntoView()")
         page.screenshot(path=image)
         browser.close()
 
