@@ -125,22 +125,20 @@ def test_dictionaries_of_arrow_are_read_by_their_values(tmp_path):
     assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
 
 
-def test_names_in_one_language_and_numbers_in_another_are_refused(tmp_path):
-    folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": None})
+@pytest.mark.parametrize(
+    ("legends", "label", "labels"),
+    [
+        ({"eng": ("good", "bad"), "deu": None}, "0", "bad, good"),
+        ({"eng": None, "deu": ("good", "bad")}, "good", "0, 1"),
+    ],
+)
+def test_names_in_one_language_and_numbers_in_another_are_refused(tmp_path, legends, label, labels):
+    folder = classified(tmp_path, legends)
     train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
+    named, numbered = (train, test) if legends["eng"] else (test, train)
     complains(
-        f"`{test}:1` has the label `0`, which `{train}` does not have. `{train}` has names and `{test}` numbers, without a"
-        f" mapping between them. Use names in both. Expected one of: bad, good.",
-        folder,
-    )
-
-
-def test_numbers_in_the_source_and_names_in_another_are_refused(tmp_path):
-    folder = classified(tmp_path, {"eng": None, "deu": ("good", "bad")})
-    train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
-    complains(
-        f"`{test}:1` has the label `good`, which `{train}` does not have. `{test}` has names and `{train}` numbers, without"
-        f" a mapping between them. Use names in both. Expected one of: 0, 1.",
+        f"`{test}:1` has the label `{label}`, which `{train}` does not have. `{named}` has names and `{numbered}` numbers,"
+        f" without a mapping between them. Use names in both. Expected one of: {labels}.",
         folder,
     )
 

@@ -98,8 +98,8 @@ def test_a_recipe_whose_name_would_put_its_runs_elsewhere_is_refused(tmp_path, f
     path = tmp_path / file
     path.write_text("seed = 1\n")
     assert message(load_recipe, str(path)) == (
-        f"The recipe file {str(path)!a} has the name {path.stem!a}, which cannot be that of the folder of its runs."
-        " Rename the file: no dot at the front, no backslash, and nothing that does not print."
+        f"The recipe file {str(path)!a} has the name {path.stem!a}, which cannot name the folder of its runs."
+        " Rename the file: no leading dot, no backslash, only printable characters."
     )
 
 

@@ -18,7 +18,7 @@ def defaults_file() -> Path:
 
 
 def families_file() -> Path:
-    """Return the file of what each family of models needs in place of the defaults."""
+    """Return the file with the settings of model families."""
     return shipped_folder() / "_families.toml"
 
 
@@ -28,7 +28,7 @@ def references_file() -> Path:
 
 
 def recipe_files() -> dict[str, Path]:
-    """Return the recipes that can be named; one in `./recipes` goes before a shipped one of the same name."""
+    """Return the recipes by name; one in `./recipes` takes precedence over a shipped one."""
     folders = [shipped_folder(), Path("recipes")]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("[!_]*.toml"))}
 
@@ -36,40 +36,40 @@ def recipe_files() -> dict[str, Path]:
 def recipe_path(name: str) -> Path:
     """Return the file of the recipe called `name`, or at the path `name`.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
-    known = recipe_files()
+    recipes = recipe_files()
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
             raise InputError(
-                f"The recipe file `{name}` does not exist. Check the path, or name one of: {listed(known)}."
+                f"The recipe file `{name}` does not exist. Check the path, or name one of: {listed(recipes)}."
             )
         return path
-    if name not in known:
+    if name not in recipes:
         raise InputError(
-            f"There is no recipe `{name}`.{did_you_mean(name, known)} Choose from: {listed(known)};"
+            f"There is no recipe `{name}`.{did_you_mean(name, recipes)} Choose from: {listed(recipes)};"
             " or give the path of a .toml file."
         )
-    return known[name]
+    return recipes[name]
 
 
 def recipe_name(path: Path) -> str:
-    """Return the name of the recipe in a file, which is that of the folder of its runs.
+    """Return the name of the recipe in a file, which names the folder of its runs.
 
-    Raises InputError for a name that would put them elsewhere (`..`), hide them, or that no terminal shows.
+    Raises InputError for a name that would put runs elsewhere (`..`) or hide them, or that is not printable.
     """
     name = path.stem
     if name.startswith(".") or "\\" in name or not name.isprintable():
         raise InputError(
-            f"The recipe file {str(path)!a} has the name {name!a}, which cannot be that of the folder of its runs."
-            " Rename the file: no dot at the front, no backslash, and nothing that does not print."
+            f"The recipe file {str(path)!a} has the name {name!a}, which cannot name the folder of its runs."
+            " Rename the file: no leading dot, no backslash, only printable characters."
         )
     return name
 
 
 def description(path: Path) -> str:
-    """Return the comment that a recipe's file starts with, on one line."""
+    """Return the comment at the start of a recipe's file, on one line."""
     comment = []
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         if not line.startswith("#"):

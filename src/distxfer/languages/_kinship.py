@@ -70,7 +70,7 @@ def relation(key: str, other_keys: Iterable[str]) -> Relation:
     keys = [canonical(code) for code in other_keys]
     if canonical(key).partition("_")[0] in {base.partition("_")[0] for base in keys}:
         return "language"
-    branch, branches = lineage(key), [lineage(other) for other in keys]
+    branch, branches = lineage(key), [lineage(code) for code in keys]
     if len(branch) > 1 and branch in branches:
         return "branch"
     return "family" if branch and branch[:1] in [candidate[:1] for candidate in branches] else "none"

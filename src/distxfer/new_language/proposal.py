@@ -124,12 +124,12 @@ def study() -> Mapping[str, Any]:
     data = tomllib.loads(Path(__file__).with_name("evidence.toml").read_text(encoding="utf-8"))
     methods = {
         name: Evidence(
-            one["seeds"], one["chosen"], StudiedEffect(**one["all"]), StudiedEffect(**one["far"]), one["source"]
+            row["seeds"], row["chosen"], StudiedEffect(**row["all"]), StudiedEffect(**row["far"]), row["source"]
         )
-        for name, one in data.items()
-        if isinstance(one, dict)
+        for name, row in data.items()
+        if isinstance(row, dict)
     }
-    return {**{key: one for key, one in data.items() if not isinstance(one, dict)}, "methods": methods}
+    return {**{key: value for key, value in data.items() if not isinstance(value, dict)}, "methods": methods}
 
 
 @cache

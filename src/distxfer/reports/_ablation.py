@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distxfer.errors import shortened
-from distxfer.reports._compare import counted, dropped_notes, starred
+from distxfer.errors import counted, shortened
+from distxfer.reports._compare import dropped_notes, starred
 from distxfer.reports._methods import left_out_notes
 from distxfer.reports._randomness import random_factors, rate_notes
 from distxfer.reports._survival import effect_text, p_text
@@ -68,7 +68,7 @@ def _effects(ablation: Ablation) -> Table:
     notes = (
         *ablation.warnings,
         f"effect: the score with this value minus the score with the other, all else equal; the mean over all matches."
-        f" {_basis(ablation)} Holm over {counted(_with_p(ablation.effects), 'effect')}.",
+        f" {_basis(ablation)} Holm over {counted(_with_p(ablation.effects), 'effects')}.",
         *(["a + b: b changes with a in every match, so their effects cannot be separated."] if joint else []),
         *dict.fromkeys(f"{effect.test.note}." for effect in ablation.effects if effect.test.note),
         *rate_notes([effect.test for effect in ablation.effects]),
@@ -91,7 +91,7 @@ def _interactions(ablation: Ablation) -> Table:
     notes = (
         *ablation.warnings,
         "interaction: the effect of the first change with the second minus its effect without it (0: additive)."
-        f" {_basis(ablation)} Holm over {counted(_with_p(ablation.interactions), 'interaction')}.",
+        f" {_basis(ablation)} Holm over {counted(_with_p(ablation.interactions), 'interactions')}.",
         *_notes_of_dropped(ablation.interactions),
     )
     return Table(("change", "depends on", *_TESTED), rows, "interactions", notes, _OPTIONAL)
@@ -152,7 +152,7 @@ def _controls(ablation: Ablation) -> Table:
     notes = (
         *ablation.warnings,
         f"real minus control on the same seeds and languages; the means are over these. {_basis(ablation)} Holm over"
-        f" {counted(_with_p([control.comparisons[0] for control in ablation.controls]), 'control')}; near and far by the"
+        f" {counted(_with_p([control.comparisons[0] for control in ablation.controls]), 'controls')}; near and far by the"
         f" {ablation.distance} distance, * p <= 0.05 after Holm.",
         *([f"no clean control: {'; '.join(dict.fromkeys(also))}."] if also else []),
         *dict.fromkeys(

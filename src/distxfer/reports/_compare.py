@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from distxfer.analysis.survival_warnings import survival_warnings
-from distxfer.errors import shortened
+from distxfer.errors import counted, shortened
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
 from distxfer.reports._survival import each_target_table, effect_text, p_text, survival_table
@@ -174,7 +174,7 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
     by = baseline.by_distance
     lines.append(
         f"{comparisons.metric}; {'paired by seed' if comparisons.paired else 'seeds not paired'}; {_range(sizes)}"
-        f" target languages, from {comparisons.source}; Holm over {counted(len(overall), 'method')}."
+        f" target languages, from {comparisons.source}; Holm over {counted(len(overall), 'methods')}."
         f" Checkpoint: {comparisons.selection}."
     )
     ranked = [comparison.test for comparison in overall if comparison.test.p is not None]
@@ -216,11 +216,6 @@ def dropped_notes(dropped_by_name: Iterable[tuple[str, Sequence[str]]]) -> list[
         some = ", ".join(without) if len(without) <= _NAMES else f"{len(without)} of {len(names)}"
         parts.append(reason if len(without) == len(names) else f"{reason} from {some}")
     return [f"left out: {shortened(parts)}."] if parts else []
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 method`, `2 methods`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _range(sizes: list[int]) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, counted
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._compare import (
     comparison_notes,
-    counted,
     dropped_notes,
     overall_effect,
     starred,
@@ -176,7 +175,7 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
         second = "name" if by == "language" else "languages"
         columns = (by, second, "distance", analysis.baseline, method, "effect [95 %]", "p (Holm)", "seeds")
         notes = (
-            f"{of}; Holm over {counted(sum(part.test.p is not None for part in parts), 'row')}. {_basis(analysis, method)}",
+            f"{of}; Holm over {counted(sum(part.test.p is not None for part in parts), 'rows')}. {_basis(analysis, method)}",
             *_reasons(parts),
             *dropped_notes((f"`{part.part}`", part.dropped) for part in parts),
         )
