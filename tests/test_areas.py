@@ -14,15 +14,17 @@ TARGETS = [key for key in LANGUAGES if key != "eng"]
 
 
 def test_no_two_languages_of_an_area_are_far_apart():
-    found = areas(TARGETS)
-    assert len(set(found)) > 15
-    assert list(dict.fromkeys(found)) == list(range(len(set(found))))
-    members = {number: [key for key, own in zip(TARGETS, found, strict=True) if own == number] for number in set(found)}
-    for own in members.values():
-        for one in own:
-            for other in own:
+    result = areas(TARGETS)
+    assert len(set(result)) > 15
+    assert list(dict.fromkeys(result)) == list(range(len(set(result))))
+    members = {
+        number: [key for key, own in zip(TARGETS, result, strict=True) if own == number] for number in set(result)
+    }
+    for member in members.values():
+        for one in member:
+            for other in member:
                 assert distance(one, other, "geographic").value * np.pi * 6371 <= 2000 + 1
-    assert {frozenset(own) for own in members.values()} == {
+    assert {frozenset(member) for member in members.values()} == {
         frozenset(TARGETS[::-1][place] for place in np.flatnonzero(np.array(areas(TARGETS[::-1])) == number))
         for number in set(areas(TARGETS[::-1]))
     }
@@ -62,11 +64,13 @@ def test_comparisons_say_within_what_they_permute(n):
         for seed in range(3)
         for key in TARGETS[:n]
     ]
-    found = compare(scores, "plain", paired=True)
-    record = found.records()["transfer"][0]["score_by_distance"]
+    result = compare(scores, "plain", paired=True)
+    record = result.records()["transfer"][0]["score_by_distance"]
     assert record["permuted_within"] == permuted_within(n)
     keys = sorted(TARGETS[:n])
-    means = [np.mean([one.value for one in scores if (one.method, one.language) == ("better", key)]) for key in keys]
+    means = [
+        np.mean([score.value for score in scores if (score.method, score.language) == ("better", key)]) for key in keys
+    ]
     far = [distance("eng", key, imputed=True).value for key in keys]
     expected = correlate(far, means, groups=permutation_groups(keys), draws=1999)
     assert (record["r"], record["p"]) == (pytest.approx(expected.r), pytest.approx(expected.p))

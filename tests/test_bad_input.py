@@ -25,8 +25,8 @@ def refused(cli, tiny_settings):
         *notices, _ = done.stderr.split("Error: ")
         assert notices == [""], "one message and no progress"
         assert "Traceback" not in done.stderr
-        left = {path.name for path in Path().rglob("*") if path.is_file() and path not in before}
-        assert left <= (files or NOTHING)
+        names = {path.name for path in Path().rglob("*") if path.is_file() and path not in before}
+        assert names <= (files or NOTHING)
         return done.stderr.removeprefix("Error: ").rstrip("\n")
 
     return message

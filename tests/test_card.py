@@ -88,12 +88,12 @@ def test_the_code_of_a_card_loads_the_model(runs, task_folder, name, monkeypatch
     monkeypatch.chdir(result.folder)
     exec(code, shown)
     texts = [json.loads(line) for line in (task_folder / "deu" / "test.jsonl").read_text().splitlines()]
-    tokens = shown["tokenizer"]([one["text"] for one in texts], padding=True, return_tensors="pt")
+    tokens = shown["tokenizer"]([text["text"] for text in texts], padding=True, return_tensors="pt")
     with torch.no_grad():
         found = shown["model"].eval()(**tokens).logits.softmax(-1)
     rows = parquet.read_table(result.folder / "predictions.parquet").to_pylist()
     stored = {row["example_id"]: row for row in rows if row["language"] == "deu"}
-    expected = [[stored[one["id"]][f"probability_{label}"] for label in ("animal", "plant")] for one in texts]
+    expected = [[stored[text["id"]][f"probability_{label}"] for label in ("animal", "plant")] for text in texts]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected) > 1e-3
 
@@ -106,10 +106,12 @@ def test_what_the_hub_reads(runs, name):
     assert (data.license, data.pipeline_tag, data.metrics) == ("apache-2.0", "text-classification", ["accuracy"])
     assert data.library_name == ("peft" if ADAPTERS[name] else "transformers")
     assert data.base_model is None  # a folder: no name that means anything on the hub
-    index = {(one.dataset_config, one.dataset_split): one.metric_value for one in data.eval_results}
+    index = {(result.dataset_config, result.dataset_split): result.metric_value for result in data.eval_results}
     assert len(data.eval_results) == len(index)
     assert index == {
-        (one["language"], one["split"]): round(one["value"], 4) for one in result.scores if one["metric"] == "accuracy"
+        (score["language"], score["split"]): round(score["value"], 4)
+        for score in result.scores
+        if score["metric"] == "accuracy"
     }
 
 
@@ -130,7 +132,7 @@ def test_the_table_has_scores_with_wilsons_interval_and_what_was_read(runs):
     result = runs["language_adapter"]
     table = rows_of(card_of(result))
     assert list(table) == list(WORDS)
-    distances = {one["language"]: one["value"] for one in result.data["distances"]}
+    distances = {distance["language"]: distance["value"] for distance in result.data["distances"]}
     for language, cells in table.items():
         for split, n, (shown, number) in (("test", 24, cells[4:6]), ("dev", 12, cells[6:8])):
             value = result.score(language, split)
@@ -149,7 +151,7 @@ def test_the_recipe_is_one_that_can_be_run(runs, settings, tmp_path, name):
     result = runs[name]
     text = block(card_of(result), "toml")
     (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
-    places = [one for one in settings if one.startswith(("model=", "task=", "parallel="))]
+    places = [setting for setting in settings if setting.startswith(("model=", "task=", "parallel="))]
     assert load_recipe(str(tmp_path / f"{name}.toml"), places).resolved(complete=False) | {
         "task": result.data["recipe"]["task"]
     } == dict(result.data["recipe"])
@@ -165,7 +167,7 @@ def test_the_same_run_has_the_same_card(runs, settings, tmp_path):
 
 
 def test_a_collapsed_run_says_so_first(runs):
-    assert {one.data["status"] for one in runs.values()} == {"done", "collapsed"}
+    assert {run.data["status"] for run in runs.values()} == {"done", "collapsed"}
     for result in runs.values():
         start = card_of(result).split("\n---\n")[1].split()[:8]
         assert ("**Collapsed:**" in start) == (result.data["status"] == "collapsed")
@@ -180,7 +182,7 @@ def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp
     for language in ("eng", "deu"):
         rows = [{"id": str(key), "text": say(words, language)} for key, words in enumerate(made)]
         (tmp_path / "task" / language).mkdir(parents=True)
-        (tmp_path / "task" / language / "test.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+        (tmp_path / "task" / language / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [f"task={tmp_path / 'task'}", "task.kind=retrieval", f"parallel={tmp_path / 'pairs'}", "phase.finetune.task=false",
              "phase.finetune.steps=1", "intervention.align.layers=3", "intervention.align.batch_size=8"]  # fmt: skip
     result = train(load_recipe("dist_align", [*settings, *words]), tmp_path / "results")
@@ -188,7 +190,7 @@ def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp
     assert rows_of(card)["eng"][4] == "1 by definition"
     assert re.match(r"0\.\d{3} \[|1\.000 \[", rows_of(card)["deu"][4])
     assert "its score is 1 by definition." in card
-    assert [one.dataset_config for one in ModelCard(card).data.eval_results] == ["deu"]
+    assert [result.dataset_config for result in ModelCard(card).data.eval_results] == ["deu"]
     assert re.search(r"- Of the data: \d+ of the 12 test texts in `deu` of the task `task` occur in the training", card)
     assert str(tmp_path) not in card
 
@@ -219,19 +221,19 @@ def test_a_licence_is_what_the_base_models_card_states(tmp_path, text, licence):
 
 def test_papers_are_those_of_the_citation_file():
     """Of every shipped recipe; title, year and authors as `CITATION.cff` has them."""
-    known = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
-    papers = {one["title"]: one for one in known["references"]}
+    load = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    papers = {reference["title"]: reference for reference in load["references"]}
     entries = {entry for name in recipe_files() if "/" not in name for entry in bibtex(_resolved(name))}
     assert len(entries) > 15
     for entry in entries:
         fields = dict(re.findall(r"  (\w+) = \{+(.*?)\}+,\n", entry))
         if entry.startswith("@software"):
-            assert (fields["version"], fields["title"]) == (known["version"], known["title"])
+            assert (fields["version"], fields["title"]) == (load["version"], load["title"])
             continue
         paper = papers[fields["title"]]
         assert int(fields["year"]) == paper["year"]
-        assert [one.split(",")[0].split()[-1] for one in fields["author"].split(" and ")] == [
-            one["family-names"].split()[-1] for one in paper["authors"]
+        assert [part.split(",")[0].split()[-1] for part in fields["author"].split(" and ")] == [
+            author["family-names"].split()[-1] for author in paper["authors"]
         ]
         assert fields.get("url") == paper.get("url")
 
@@ -272,7 +274,10 @@ def interval(labels, predicted, metric):
     task = Task("toy", ("a", "b", "c"), {})
     examples = [Example(str(place), "eng", "", label=int(label)) for place, label in enumerate(labels)]
     return score_interval(
-        task, examples, [Prediction("abc"[one], "abc"[two]) for one, two in zip(labels, predicted, strict=True)], metric
+        task,
+        examples,
+        [Prediction("abc"[label], "abc"[two]) for label, two in zip(labels, predicted, strict=True)],
+        metric,
     )
 
 

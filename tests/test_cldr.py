@@ -33,15 +33,15 @@ def characters(one):
 def named(locale, count, **special):
     """Return emoji -> (names, keywords) of a locale, of the first `count` emoji after those that no locale has."""
     made = {
-        characters(one): ([f"{locale} {one.id}"], [f"{locale} a", f"{locale} {one.part}"])
-        for one in load_emoji()[LATER : LATER + count]
+        characters(emoji): ([f"{locale} {emoji.id}"], [f"{locale} a", f"{locale} {emoji.part}"])
+        for emoji in load_emoji()[LATER : LATER + count]
     }
     return made | special
 
 
 def locales():
     english = named("en", 1200)
-    inherited = {characters(one): (["↑↑↑"], ["↑↑↑"]) for one in load_emoji()[LATER : LATER + 7]}
+    inherited = {characters(emoji): (["↑↑↑"], ["↑↑↑"]) for emoji in load_emoji()[LATER : LATER + 7]}
     return {
         "en": english,
         "en-AU": named("en-AU", 1100),
@@ -57,15 +57,15 @@ def locales():
 
 
 def as_json(table):
-    entries = {one: {"default": keywords, "tts": names} for one, (names, keywords) in table.items()}
+    entries = {key: {"default": keywords, "tts": names} for key, (names, keywords) in table.items()}
     # A locale without any has no `annotations` inside.
     return json.dumps({"annotations": {"identity": {}, **({"annotations": entries} if entries else {})}})
 
 
 def as_xml(table):
     lines = [
-        f"<annotation cp={quoteattr(one)}{kind}>{' | '.join(texts)}</annotation>"
-        for one, (names, keywords) in table.items()
+        f"<annotation cp={quoteattr(key)}{kind}>{' | '.join(texts)}</annotation>"
+        for key, (names, keywords) in table.items()
         for kind, texts in (("", keywords), (' type="tts"', names))
     ]
     head = '<?xml version="1.0" encoding="UTF-8" ?>\n<!DOCTYPE ldml SYSTEM "../../common/dtd/ldml.dtd">\n'
@@ -130,43 +130,45 @@ def test_the_languages_are_those_of_no_region_with_1000_names(npm, release, fold
 
 def test_every_form_of_the_files_says_the_same(npm, release, folder):
     tasks = [load_task(data(path), "eng", EVERY[:1] + EVERY[2:]) for path in (npm, release, folder)]
-    assert len({one.fingerprint() for one in tasks}) == 1
-    assert sum(len(one.examples("test", "srp")) for one in tasks) > 3 * 100
+    assert len({task.fingerprint() for task in tasks}) == 1
+    assert sum(len(task.examples("test", "srp")) for task in tasks) > 3 * 100
 
 
 def test_each_emoji_has_the_category_and_the_part_that_it_has_in_the_task_emoji(npm):
-    own = load_task(data(npm), "eng", ("deu", "srp"), target_labels=True)
+    task = load_task(data(npm), "eng", ("deu", "srp"), target_labels=True)
     emoji = load_task("emoji", "eng", ("deu",), target_labels=True)
-    assert own.labels == emoji.labels
+    assert task.labels == emoji.labels
     for split in ("train", "dev", "test"):
-        label = {one.id: one.label for one in emoji.examples(split, "deu")}
+        label = {example.id: example.label for example in emoji.examples(split, "deu")}
         for language in ("eng", "deu", "srp"):
-            found = own.examples(split, language)
-            assert len(found) > 50
-            assert all(label[one.id] == one.label and one.language == language for one in found)
-    assert {one.id for one in own.unlabelled["deu"]} <= {one.id for one in emoji.unlabelled["deu"]}
-    assert {one.label for one in own.unlabelled["deu"]} == {None}
+            result = task.examples(split, language)
+            assert len(result) > 50
+            assert all(label[example.id] == example.label and example.language == language for example in result)
+    assert {one.id for one in task.unlabelled["deu"]} <= {one.id for one in emoji.unlabelled["deu"]}
+    assert {example.label for example in task.unlabelled["deu"]} == {None}
 
 
 def test_a_text_is_the_name_that_the_locale_gives(npm):
     task = load_task(data(npm), "eng", ("srp", "srp_Latn"))
-    assert {one.text for one in task.examples("test", "srp_Latn")} == {
-        f"sr-Latn {one.id}" for one in load_emoji()[LATER : LATER + 1150] if one.part == "test"
+    assert {example.text for example in task.examples("test", "srp_Latn")} == {
+        f"sr-Latn {emoji.id}" for emoji in load_emoji()[LATER : LATER + 1150] if emoji.part == "test"
     }
     assert task.splits["train"].keys() == {"eng"}
-    assert all(one.text.startswith("sr ") for one in task.examples("dev", "srp"))
+    assert all(example.text.startswith("sr ") for example in task.examples("dev", "srp"))
 
 
 def test_variation_selectors_do_not_matter(npm):
-    with_selector = [one for one in load_emoji()[LATER : LATER + 1150] if "FE0F" in one.id and one.part == "test"]
-    texts = {one.id: one.text for one in load_task(data(npm), "eng", ("srp",)).examples("test", "srp")}
+    with_selector = [
+        emoji for emoji in load_emoji()[LATER : LATER + 1150] if "FE0F" in emoji.id and emoji.part == "test"
+    ]
+    texts = {example.id: example.text for example in load_task(data(npm), "eng", ("srp",)).examples("test", "srp")}
     assert with_selector
     assert all(texts[one.id] == f"sr {one.id}" for one in with_selector)
 
 
 def test_keywords_in_place_of_names(npm):
     task = load_task(data(npm, columns={"text": "keywords"}), "eng", ("srp",))
-    assert {one.text for one in task.examples("test", "srp")} == {"sr a, sr test"}
+    assert {example.text for example in task.examples("test", "srp")} == {"sr a, sr test"}
     chosen = load_task(data(npm, columns={"text": "name"}), "eng", ("srp",))
     assert chosen.fingerprint() == load_task(data(npm), "eng", ("srp",)).fingerprint()
 
@@ -183,31 +185,31 @@ def test_what_is_left_out_is_counted(npm):
     kept = [len(task.examples(split, "deu")) for split in ("dev", "test")] + [len(task.unlabelled["deu"])]
     train = len(load_task(data(npm), "eng", ("deu",), target_labels=True).examples("train", "deu"))
     assert sum(kept) + train == 1190 - CONFUSED
-    assert not any("↑" in one.text for one in task.unlabelled["wol"])
+    assert not any("↑" in example.text for example in task.unlabelled["wol"])
     assert load_parallel(data(npm), "eng", ("deu", "wol")).notes == task.notes
 
 
 def test_a_regional_locale_is_read_where_it_is_named_alone(npm):
     own = load_task(data(npm), "eng", ("deu",))
-    assert all(one.text == f"en {one.id}" for one in own.examples("test", "eng"))
+    assert all(example.text == f"en {example.id}" for example in own.examples("test", "eng"))
     regional = data(npm, pattern="en_AU, nn")
     assert task_languages(regional) == tuple(sorted((*EVERY, "nno")))
     task = load_task(regional, "eng", ("nno",))
-    assert all(one.text.startswith("en-AU ") for one in task.examples("test", "eng"))
+    assert all(example.text.startswith("en-AU ") for example in task.examples("test", "eng"))
     assert len(task.examples("test", "nno")) > 50
 
 
 def test_parallel_text_is_of_the_parallel_part_and_measured_on_the_test_part(npm):
     text = load_parallel(data(npm), "eng", ("deu", "srp", "khm"))
-    part = {one.id: one.part for one in load_emoji()}
+    part = {emoji.id: emoji.part for emoji in load_emoji()}
     assert text.train.keys() == text.held_out.keys() == {"deu", "srp"}
     for parts, name in ((text.train, "parallel"), (text.held_out, "test")):
         for pair in parts["srp"]:
             assert part[pair.source.id] == name
             assert (pair.source.text, pair.target.text) == (f"en {pair.source.id}", f"sr {pair.source.id}")
             assert (pair.source.language, pair.target.language) == ("eng", "srp")
-    assert len(text.train["srp"]) == sum(one.part == "parallel" for one in load_emoji()[LATER : LATER + 1150])
-    tested = {one.id for one in load_task(data(npm), "eng", ("srp",)).examples("test", "srp")}
+    assert len(text.train["srp"]) == sum(emoji.part == "parallel" for emoji in load_emoji()[LATER : LATER + 1150])
+    tested = {example.id for example in load_task(data(npm), "eng", ("srp",)).examples("test", "srp")}
     assert {pair.target.id for pair in text.held_out["srp"]} == tested
 
 
@@ -378,10 +380,10 @@ def test_columns_that_are_not_there(npm):
 
 
 def test_a_locale_without_a_test_emoji_is_not_scored(tmp_path):
-    (untested,) = [one for one in load_emoji() if one.part == "train"][:1]
+    (untested,) = [emoji for emoji in load_emoji() if emoji.part == "train"][:1]
     files = {"en": named("en", 1000), "vec": {characters(untested): (["un"], [])}}
     path = tarball(
-        tmp_path / "own.tgz", {f"annotations/{name}/annotations.json": as_json(one) for name, one in files.items()}
+        tmp_path / "own.tgz", {f"annotations/{name}/annotations.json": as_json(file) for name, file in files.items()}
     )
     complains(
         f"The locale `vec` of `{path}` has no text for any test emoji, so `vec` cannot be scored. Remove it from `pattern`.",

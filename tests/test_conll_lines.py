@@ -35,10 +35,10 @@ def read(folder, **settings):
 def sentences(task):
     return [
         [
-            (one.text[start:end], task.labels[tag])
-            for (start, end), tag in zip(one.label.spans, one.label.tags, strict=True)
+            (example.text[start:end], task.labels[tag])
+            for (start, end), tag in zip(example.label.spans, example.label.tags, strict=True)
         ]
-        for one in task.examples("train", "eng")
+        for example in task.examples("train", "eng")
     ]
 
 

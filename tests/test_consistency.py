@@ -39,15 +39,15 @@ def gradient(total: torch.Tensor, encoder: Encoder) -> torch.Tensor:
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_translation_is_the_divergence_summed_over_pairs(encoder, temperature):
     step = FakeStep(encoder)
-    found = bind(encoder, "consistency", languages=["jpn"], temperature=temperature).term(step)
+    result = bind(encoder, "consistency", languages=["jpn"], temperature=temperature).term(step)
     source, target = step.pairs("jpn", 0)
     teacher, student = probabilities(encoder, source, temperature), probabilities(encoder, target)
     each = [kl(p, q) for p, q in zip(teacher, student, strict=True)]
-    assert (found.count, found.per) == (4, "pair")
-    assert found.total.item() == pytest.approx(sum(each), rel=1e-6)
-    assert found.logs["kl"] == pytest.approx(sum(each) / 4, rel=1e-6)
+    assert (result.count, result.per) == (4, "pair")
+    assert result.total.item() == pytest.approx(sum(each), rel=1e-6)
+    assert result.logs["kl"] == pytest.approx(sum(each) / 4, rel=1e-6)
     agreed = [np.argmax(p) == np.argmax(q) for p, q in zip(teacher, student, strict=True)]
-    assert found.logs["agreement"] == pytest.approx(np.mean(agreed))
+    assert result.logs["agreement"] == pytest.approx(np.mean(agreed))
     assert 0 < np.mean(agreed) < 1
     assert step.drawn[0] == "jpn"
 
@@ -58,7 +58,7 @@ def test_the_source_teaches_or_learns_too(encoder):
     both = bind(encoder, "consistency", languages=["jpn"], stop_gradient=False).term(FakeStep(encoder))
     assert taught.total.item() == both.total.item()
     step = FakeStep(encoder)
-    source, target = (step.encoder.classify(one.inputs).logits for one in step.pairs("jpn", 0))
+    source, target = (step.encoder.classify(pair.inputs).logits for pair in step.pairs("jpn", 0))
     for term, teacher in ((taught, source.detach()), (both, source)):
         p, q = teacher.softmax(-1), target.softmax(-1)
         wanted = gradient((p * (p / q).log()).sum(), encoder)
@@ -85,14 +85,14 @@ def test_a_far_language_counts_as_much_as_its_weight(encoder):
 def test_noise_is_the_sum_of_both_divergences(encoder):
     step = FakeStep(encoder)
     torch.manual_seed(0)
-    found = bind(encoder, "r3f", epsilon=0.5).term(step)
+    result = bind(encoder, "r3f", epsilon=0.5).term(step)
     (noised,) = step.classified
     p, q = probabilities(encoder, step.batch), probabilities(encoder, noised)
     expected = sum(kl(a, b) + kl(b, a) for a, b in zip(p, q, strict=True))
-    assert (found.count, found.per) == (4, "example")
-    assert found.total.item() == pytest.approx(expected, rel=1e-6)
-    assert found.logs == {"kl": pytest.approx(expected / 4, rel=1e-6)}
-    assert found.total.item() > 1e-3
+    assert (result.count, result.per) == (4, "example")
+    assert result.total.item() == pytest.approx(expected, rel=1e-6)
+    assert result.logs == {"kl": pytest.approx(expected / 4, rel=1e-6)}
+    assert result.total.item() > 1e-3
 
 
 def test_noise_is_uniform_within_epsilon_and_new_each_time(encoder):
@@ -115,9 +115,9 @@ def test_no_noise_is_no_difference(tmp_path, architecture):
     encoder = load_encoder(architecture, save_tiny(tmp_path, architecture), ("a", "b"), seed=0)
     encoder.model.eval()
     step = FakeStep(encoder)
-    found = bind(encoder, "r3f", epsilon=1e-30).term(step)
+    result = bind(encoder, "r3f", epsilon=1e-30).term(step)
     torch.testing.assert_close(step.encoded().logits, step.classify(step.classified[0]).logits)
-    assert found.total.item() == pytest.approx(0, abs=1e-9)
+    assert result.total.item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
@@ -152,13 +152,13 @@ def dictionaries(tmp_path_factory):
 
 def test_every_known_word_is_replaced_at_a_share_of_1(encoder, dictionaries):
     step = FakeStep(encoder)
-    found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages=["jpn"]).term(step)
+    result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages=["jpn"]).term(step)
     (altered,) = step.classified
-    assert [one.text for one in altered.examples][:2] == ["sono neko hashi", "sono ooki inu miru sono tori"]
+    assert [example.text for example in altered.examples][:2] == ["sono neko hashi", "sono ooki inu miru sono tori"]
     p, q = probabilities(encoder, step.batch), probabilities(encoder, altered)
-    assert found.total.item() == pytest.approx(sum(map(kl, p, q)), rel=1e-6)
-    assert (found.count, found.per) == (4, "example")
-    assert found.logs == {"kl": pytest.approx(sum(map(kl, p, q)) / 4, rel=1e-6), "altered": 1.0}
+    assert result.total.item() == pytest.approx(sum(map(kl, p, q)), rel=1e-6)
+    assert (result.count, result.per) == (4, "example")
+    assert result.logs == {"kl": pytest.approx(sum(map(kl, p, q)) / 4, rel=1e-6), "altered": 1.0}
 
 
 def test_words_are_found_in_any_case_and_longest_first_and_in_both_texts(encoder, tmp_path):
@@ -172,9 +172,9 @@ def test_words_are_found_in_any_case_and_longest_first_and_in_both_texts(encoder
     for seed in range(12):
         step = Pairs(encoder, random=np.random.default_rng(seed))
         bind(encoder, "code_switch", dictionary=tmp_path, share=1.0, languages="jpn").term(step)
-        (found,) = step.classified[0].examples
-        seen.add((found.text, found.text_pair))
-        assert found == replace(examples[0], text=found.text, text_pair=found.text_pair)
+        (example,) = step.classified[0].examples
+        seen.add((example.text, example.text_pair))
+        assert example == replace(examples[0], text=example.text, text_pair=example.text_pair)
     cities = ("nyu yoku", "nyuyoku")
     assert seen <= {(f"{a}, yoku: {b}", f"A {c}") for a in cities for b in ("sore", "are") for c in cities}
     assert {text.split(": ")[1] for text, _ in seen} == {"sore", "are"}
@@ -188,17 +188,17 @@ def test_a_share_of_the_words_is_replaced_and_what_is_not_is_0(encoder, dictiona
     replaced = 0
     for _ in range(8):
         step.classified.clear()
-        found = bound.term(step)
+        result = bound.term(step)
         (altered,) = step.classified
-        rows = [int(one.id) for one in altered.examples]
+        rows = [int(example.id) for example in altered.examples]
         assert all(row % 3 != 1 for row in rows)
-        assert found.logs["altered"] == len(rows) / 120
+        assert result.logs["altered"] == len(rows) / 120
         p, q = probabilities(encoder, step.batch), probabilities(encoder, altered)
-        assert found.total.item() == pytest.approx(
+        assert result.total.item() == pytest.approx(
             sum(kl(p[row], one) for row, one in zip(rows, q, strict=True)), abs=1e-5
         )
-        replaced += sum(one.text.split().count(word) for one in altered.examples for word in ("das", "katze"))
-        assert found.count == 120
+        replaced += sum(example.text.split().count(word) for example in altered.examples for word in ("das", "katze"))
+        assert result.count == 120
     assert replaced / (8 * 120) == pytest.approx(0.25, abs=0.06)
 
 
@@ -208,31 +208,31 @@ def test_text_of_a_target_is_not_read_with_a_dictionary_of_the_source(encoder, d
 
     step = Shots(encoder)
     bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages="jpn").term(step)
-    assert [one.text for one in step.classified[0].examples] == ["aka neko"]
+    assert [example.text for example in step.classified[0].examples] == ["aka neko"]
 
 
 def test_text_without_any_known_word_has_no_gradient(encoder, dictionaries):
     step = FakeStep(encoder, texts=["unknown", "words"])
-    found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
-    assert (found.total.item(), found.count, found.total.requires_grad) == (0.0, 2, False)
-    assert found.logs == {"altered": 0.0}
+    result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
+    assert (result.total.item(), result.count, result.total.requires_grad) == (0.0, 2, False)
+    assert result.logs == {"altered": 0.0}
     assert not step.classified
 
 
 def test_where_processes_keep_step_it_makes_its_pass_all_the_same(encoder, dictionaries):
     step = FakeStep(encoder, texts=["unknown", "words"], together=True)
-    found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
-    assert (found.total.item(), found.count, found.logs["altered"]) == (0.0, 2, 0.0)
-    assert not gradient(found.total, encoder).any()
+    result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
+    assert (result.total.item(), result.count, result.logs["altered"]) == (0.0, 2, 0.0)
+    assert not gradient(result.total, encoder).any()
     assert len(step.classified) == 1
 
 
 def test_the_original_is_a_constant(encoder, dictionaries):
     step = FakeStep(encoder)
-    found = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages="deu").term(step)
+    result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages="deu").term(step)
     p, q = (encoder.classify(one.inputs).logits.softmax(-1) for one in (step.batch, step.classified[0]))
     wanted = gradient((p.detach() * (p.detach() / q).log()).sum(), encoder)
-    torch.testing.assert_close(gradient(found.total, encoder), wanted, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradient(result.total, encoder), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionaries):
@@ -240,8 +240,8 @@ def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionari
     bound = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, weighting_by="scaling")
     factors = {}
     for _ in range(12):
-        found = bound.term(step)
-        factors[step.classified[-1].examples[0].text] = found.total.item() / (4 * found.logs["kl"])
+        result = bound.term(step)
+        factors[step.classified[-1].examples[0].text] = result.total.item() / (4 * result.logs["kl"])
     wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
     assert factors == pytest.approx({"das katze rennt": wanted["deu"], "sono neko hashi": wanted["jpn"]}, rel=1e-6)
 

@@ -70,7 +70,7 @@ def test_the_emoji_task_has_14_languages_8_labels_and_every_emoji_once(emoji):
         "Activities", "Animals & Nature", "Food & Drink", "Objects", "People & Body", "Smileys & Emotion", "Symbols",
         "Travel & Places",
     )  # fmt: skip
-    sizes = {split: {language: len(found) for language, found in emoji.splits[split].items()} for split in emoji.splits}
+    sizes = {split: {language: len(split) for language, split in emoji.splits[split].items()} for split in emoji.splits}
     assert sizes["train"] == {"eng": 651}
     assert sizes["dev"] == dict.fromkeys(("eng", *TARGETS), 162)
     assert sizes["test"] == dict.fromkeys(("eng", *TARGETS), 327)
@@ -81,8 +81,8 @@ def test_the_emoji_task_has_14_languages_8_labels_and_every_emoji_once(emoji):
 
 
 def test_the_parts_have_their_shares_of_each_category(emoji):
-    counts = {part: Counter(one.category for one in load_emoji() if one.part == part) for part in SHARES}
-    for category, total in Counter(one.category for one in load_emoji()).items():
+    counts = {part: Counter(emoji.category for emoji in load_emoji() if emoji.part == part) for part in SHARES}
+    for category, total in Counter(emoji.category for emoji in load_emoji()).items():
         for part, share in SHARES.items():
             assert abs(counts[part][category] - share * total) <= 1
 
@@ -113,7 +113,7 @@ def test_the_split_is_the_one_it_always_was(emoji):
         for rank, key in enumerate(ranked):
             bounds = (round(len(ranked) * share) for share in (0.4, 0.7, 0.8, 1.0))
             split[key] = next(part for part, bound in zip(SHARES, bounds, strict=True) if rank < bound)
-    assert split == {one.id: one.part for one in load_emoji()}
+    assert split == {emoji.id: emoji.part for emoji in load_emoji()}
     fingerprint = hashlib.sha256(repr(sorted(split.items())).encode()).hexdigest()
     assert fingerprint[:16] == "8595eaeaf3e30236"
     assert emoji.fingerprint() == load_task("emoji", "eng", TARGETS).fingerprint()
@@ -122,8 +122,10 @@ def test_the_split_is_the_one_it_always_was(emoji):
 
 def test_flags_are_left_out_and_the_others_stay_where_they_were(emoji, monkeypatch):
     """The class is left out of the task and the parallel text; with it, every other emoji has the same part and names."""
-    assert not [one for one in load_emoji() if one.names["eng"] in ("Italy", "Japan", "flag: Italy", "chequered flag")]
-    assert "Flags" not in {one.category for one in load_emoji()}
+    assert not [
+        emoji for emoji in load_emoji() if emoji.names["eng"] in ("Italy", "Japan", "flag: Italy", "chequered flag")
+    ]
+    assert "Flags" not in {emoji.category for emoji in load_emoji()}
     data = load_task("emoji", "eng", TARGETS), load_parallel("emoji", "eng", TARGETS)
     try:
         monkeypatch.setattr(_emoji, "EXCLUDED_CATEGORIES", frozenset({"Component"}))
@@ -133,8 +135,8 @@ def test_flags_are_left_out_and_the_others_stay_where_they_were(emoji, monkeypat
     finally:
         monkeypatch.undo()
         load_emoji.cache_clear()
-    assert load_emoji() == tuple(one for one in with_flags if one.category != "Flags")
-    assert Counter(one.part for one in with_flags if one.category == "Flags") == {
+    assert load_emoji() == tuple(flag for flag in with_flags if flag.category != "Flags")
+    assert Counter(flag.part for flag in with_flags if flag.category == "Flags") == {
         "train": 108, "parallel": 80, "dev": 27, "test": 54,
     }  # fmt: skip
     committed = json.loads((REFERENCE / "plain" / "0d6ba955-s0" / "result.json").read_text())["provenance"]
@@ -146,7 +148,7 @@ def test_flags_are_left_out_and_the_others_stay_where_they_were(emoji, monkeypat
 def test_labels_are_those_of_the_same_emoji_in_every_language(emoji):
     gold = {one.id: emoji.labels.index(one.category) for one in load_emoji()}
     for languages in emoji.splits.values():
-        assert all(example.label == gold[example.id] for found in languages.values() for example in found)
+        assert all(example.label == gold[example.id] for language in languages.values() for example in language)
     assert all(example.label is None for found in emoji.unlabelled.values() for example in found)
     assert tuple(emoji.splits["train"]) == ("eng",)
     assert tuple(load_task("emoji", "jpn", ("eng",)).splits["train"]) == ("jpn",)
@@ -179,7 +181,7 @@ def test_django_has_pairs_for_every_target_of_the_emoji_task(messages):
 
 def test_django_has_neither_placeholders_nor_markup(messages):
     everything = [pair for part in (messages.train, messages.held_out) for found in part.values() for pair in found]
-    for text in (one.text for pair in everything for one in (pair.source, pair.target)):
+    for text in (example.text for pair in everything for example in (pair.source, pair.target)):
         assert not re.search(r"%[a-z(]|[{}<>\n\\\x04]|&\w+;|https?:", text), text
         assert text == text.strip()
         assert 2 <= len(text) <= 120

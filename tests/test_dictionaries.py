@@ -10,7 +10,7 @@ from distxfer import load_recipe
 from distxfer.data import Example, Pair, load_parallel, read_dictionary_folder, task_languages
 
 ROOT = Path(__file__).parents[1]
-TARGETS = tuple(one for one in task_languages("emoji") if one != "eng")
+TARGETS = tuple(language for language in task_languages("emoji") if language != "eng")
 MEANINGS = {
     "cat": 0,
     "katze": 0,
@@ -48,10 +48,10 @@ def pairs(language: str, *texts: tuple[str, str]) -> list[Pair]:
 
 
 def test_a_word_has_the_translations_that_it_is_linked_with_most_often():
-    found = dictionaries.dictionary(
+    result = dictionaries.dictionary(
         Reader(), pairs("deu", ("red Cat", "rote Katze"), ("red flag", "rote Flagge"), ("red", "rot"), ("cat", "Katze"))
     )
-    assert found == {"cat": ["katze"], "flag": ["flagge"], "red": ["rote"]}
+    assert result == {"cat": ["katze"], "flag": ["flagge"], "red": ["rote"]}
     both = dictionaries.dictionary(Reader(), pairs("deu", ("red", "rote"), ("red", "rot")))
     assert both == {"red": ["rot", "rote"]}
 
@@ -61,8 +61,8 @@ def test_a_word_that_is_spelled_as_its_translation_is_left_out():
 
 
 def test_characters_that_touch_and_mean_the_same_are_one_word():
-    found = dictionaries.dictionary(Reader(), pairs("jpn", ("red cat", "赤い猫")))
-    assert found == {"cat": ["猫"], "red": ["赤い"]}
+    result = dictionaries.dictionary(Reader(), pairs("jpn", ("red cat", "赤い猫")))
+    assert result == {"cat": ["猫"], "red": ["赤い"]}
     assert dictionaries.dictionary(Reader(), pairs("jpn", ("red", "赤 い"))) == {"red": ["赤"]}
 
 
@@ -87,14 +87,15 @@ def test_the_recipe_is_the_shipped_one_with_what_is_made_of_the_parallel_text_al
     (ours, theirs) = (one.interventions["code_switch"] for one in (own, shipped))
     assert ROOT / ours.dictionary == dictionaries.FOLDER
     assert (ours.weight, ours.share, ours.weighting) == (theirs.weight, theirs.share, theirs.weighting)
-    found = read_dictionary_folder(dictionaries.FOLDER, TARGETS)
-    assert {path.stem for path in dictionaries.FOLDER.iterdir()} == set(TARGETS) == found.keys()
+    folder = read_dictionary_folder(dictionaries.FOLDER, TARGETS)
+    assert {path.stem for path in dictionaries.FOLDER.iterdir()} == set(TARGETS) == folder.keys()
     text = load_parallel("emoji", "eng", TARGETS).train
-    for language, words in found.items():
+    for language, words in folder.items():
         source, target = (
             "\n".join(getattr(one, side).text.casefold() for one in text[language]) for side in ("source", "target")
         )
         assert len(words) > 400
         assert all(
-            word in source and all(one in target for one in translations) for word, translations in words.items()
+            word in source and all(translation in target for translation in translations)
+            for word, translations in words.items()
         )

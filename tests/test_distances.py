@@ -148,7 +148,7 @@ def test_errors_of_codes_pass_through():
 
 def test_relatives():
     assert relatives("ajp") == (Relative("acy", 7), Relative("apc", 7), Relative("ara", 6))
-    assert [one.key for one in relatives("ajp", n=2)] == ["acy", "apc"]
+    assert [relative.key for relative in relatives("ajp", n=2)] == ["acy", "apc"]
     assert relatives("deu", among=["ja", "en", "nl", "de"]) == (Relative("nld", 5), Relative("eng", 4))
     assert relatives("zho_Hant", among=["zho", "yue", "jpn"]) == (Relative("yue", 2),)
     assert relatives("yue", among=["zho_Hant", "jpn"]) == (Relative("zho_Hant", 2),)
@@ -157,14 +157,14 @@ def test_relatives():
 
 @pytest.mark.parametrize("key", ["ara", "zho", "sqi", "nor", "swa"])
 def test_no_language_is_its_own_relative(key):
-    assert key not in {one.key for one in relatives(key, n=50)}
+    assert key not in {relative.key for relative in relatives(key, n=50)}
 
 
 @settings(max_examples=25, deadline=None)
 @given(WORLD, st.sets(WORLD), st.integers(1, 5))
 def test_relatives_share_the_most_families(key, others, n):
     own, candidates = set(families(key)), others - {key}
-    expected = [(-len(own & set(families(one))), len(families(one)), one) for one in candidates]
+    expected = [(-len(own & set(families(candidate))), len(families(candidate)), candidate) for candidate in candidates]
     expected = sorted(entry for entry in expected if entry[0])[:n]
     assert relatives(key, "genetic", n, among=others) == tuple(Relative(one, -shared) for shared, _, one in expected)
 
@@ -173,11 +173,11 @@ def test_relatives_have_the_data_that_is_asked_for():
     features, observed = uriel("feature_averages")
     for name, prefixes in PREFIXES.items():
         chosen = np.array([feature.startswith(prefixes) for feature in features])
-        for one in relatives("apd", name, 12):
-            codes = {"ara": ["ara", "arb"]}.get(one.key, [one.key])
+        for relative in relatives("apd", name, 12):
+            codes = {"ara": ["ara", "arb"]}.get(relative.key, [relative.key])
             assert any((observed[code][chosen] >= 0).any() for code in codes)
-    assert "acm" in {one.key for one in relatives("apd", "syntactic", 12)}
-    assert "acm" not in {one.key for one in relatives("apd", "inventory", 12)}
+    assert "acm" in {relative.key for relative in relatives("apd", "syntactic", 12)}
+    assert "acm" not in {relative.key for relative in relatives("apd", "inventory", 12)}
 
 
 def test_relatives_that_cannot_be():

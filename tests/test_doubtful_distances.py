@@ -30,9 +30,9 @@ def test_a_distance_that_is_predicted_alone():
     ("pair", "name"), [(("hrv", "srp"), "genetic"), (("ind", "msa"), "phonological"), (("eng", "pih"), "genetic")]
 )
 def test_exactly_0_between_different_languages(pair, name):
-    found = distance(*pair, name, imputed=True)
-    assert found.value == 0
-    (warning,) = found.warnings
+    result = distance(*pair, name, imputed=True)
+    assert result.value == 0
+    (warning,) = result.warnings
     assert warning.startswith(f"The {name} distance is exactly 0 for `{pair[0]}` and `{pair[1]}` (")
     assert warning.endswith(f"which are different languages: the data do not distinguish them. {ADVICE}")
 

@@ -10,7 +10,7 @@ from distxfer.config.files import recipe_files
 from distxfer.encoders import BUNDLED
 from distxfer.runs.prepare import prepare
 
-FAMILIES = {one.name: one for one in families()}
+FAMILIES = {family.name: family for family in families()}
 
 
 def configured(folder, **config):
@@ -21,8 +21,8 @@ def configured(folder, **config):
 
 
 def of(model):
-    found = family_of(model)
-    return found.name if found else ""
+    result = family_of(model)
+    return result.name if result else ""
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_every_family_says_where_its_settings_are_from_and_they_are_keys_of_a_re
     model = example or family.names[0].replace("*", "x")
     for recipe in ("plain", "drift_reg"):
         values = load_recipe(recipe, [f"model=someone/{model}"]).values
-        ours = {key: one.value for key, one in values.items() if one.origin == f"_families.toml, {name}"}
+        ours = {key: value.value for key, value in values.items() if value.origin == f"_families.toml, {name}"}
         assert set(ours) == {
             "model.pooling", "model.precision", "phase.finetune.learning_rate", "phase.finetune.warmup"
         }  # fmt: skip
@@ -155,7 +155,7 @@ def test_adapters_have_a_rate_of_their_own(words, rate):
 
 def test_the_bundled_encoder_keeps_the_ids_of_its_runs():
     recipe = load_recipe("plain")
-    assert not [key for key, one in recipe.values.items() if "_families" in one.origin]
+    assert not [key for key, value in recipe.values.items() if "_families" in value.origin]
     assert prepare(recipe).id == "7cd7f9f3"
 
 

@@ -57,7 +57,7 @@ def test_a_run_whose_batches_are_full_says_nothing_of_it(recipe, tmp_path):
     notices = []
     result = train(recipe(different(20), "phase.finetune.batch_size=20"), tmp_path / "results", notice=notices.append)
     assert result.data["empty"] == {}
-    assert not [one for one in notices if "counted nothing" in one or "different texts" in one]
+    assert not [notice for notice in notices if "counted nothing" in notice or "different texts" in notice]
 
 
 @pytest.mark.parametrize(

@@ -53,15 +53,17 @@ def all_said(plan: SweepPlan) -> list[str]:
 
 
 def test_a_grid_is_every_combination_seed_by_seed_and_an_axis_leaves_recipes_alone_that_it_says_nothing_of(plan):
-    found = plan("recipe=plain,dist_align", "seed=0,1", "intervention.align.distance=syntactic,genetic,shuffled")
+    result = plan("recipe=plain,dist_align", "seed=0,1", "intervention.align.distance=syntactic,genetic,shuffled")
     distances = [f"intervention.align.distance={name}" for name in ("syntactic", "genetic", "shuffled")]
-    assert all_said(found) == [
-        line for seed in (0, 1) for line in (f"plain s{seed}", *(f"dist_align {one} s{seed}" for one in distances))
+    assert all_said(result) == [
+        line
+        for seed in (0, 1)
+        for line in (f"plain s{seed}", *(f"dist_align {distance} s{seed}" for distance in distances))
     ]
-    assert found.notices == (
+    assert result.notices == (
         "The recipe `plain` has no `intervention.align`, so `intervention.align.distance` does not apply to it.",
     )
-    assert found.name == ""
+    assert result.name == ""
 
 
 def test_a_run_is_the_one_that_train_does(plan, tiny_settings, tmp_path):
@@ -73,10 +75,10 @@ def test_a_run_is_the_one_that_train_does(plan, tiny_settings, tmp_path):
             (folder / f"{language}.txt").write_text(f"cat {word}\n")
     words = ["recipe=plain,drift_reg,word_align", "seed=0,7", "task.targets=[jpn,deu],jpn", "distance=genetic,syntactic",
              f"intervention.align.dictionary={dictionaries[0]},{dictionaries[1]}"]  # fmt: skip
-    found = plan(*words)
-    assert len(found.runs) == (2 * 2 * 2) * (1 + 1 + 2)
-    assert len({run.folder for run in found.runs}) == len(found.runs)
-    for run in found.runs[::5]:
+    result = plan(*words)
+    assert len(result.runs) == (2 * 2 * 2) * (1 + 1 + 2)
+    assert len({run.folder for run in result.runs}) == len(result.runs)
+    for run in result.runs[::5]:
         name, *overrides = run.words
         recipe = load_recipe(name.removeprefix("recipe="), overrides)
         assert prepare(recipe).folder(RESULTS.absolute()) == run.folder
@@ -84,17 +86,17 @@ def test_a_run_is_the_one_that_train_does(plan, tiny_settings, tmp_path):
 
 
 def test_combinations_that_are_the_same_run_are_one(plan):
-    found = plan("recipe=plain", "seed=0,0,1", "task.targets=[deu,jpn],all")
-    assert all_said(found) == ["plain task.targets=deu,jpn s0", "plain task.targets=deu,jpn s1"]
-    assert found.notices == ("2 of 4 combinations are the same run as another one.",)
+    result = plan("recipe=plain", "seed=0,0,1", "task.targets=[deu,jpn],all")
+    assert all_said(result) == ["plain task.targets=deu,jpn s0", "plain task.targets=deu,jpn s1"]
+    assert result.notices == ("2 of 4 combinations are the same run as another one.",)
 
 
 def test_paired_axes_go_in_step(plan):
     words = ["recipe=plain,dist_align", "phase.finetune.epochs=1,2", "seed=0,1", "phase.finetune.warmup=0.1,0.2"]
-    found = plan(*words, paired=["phase.finetune.epochs,phase.finetune.warmup"])
+    result = plan(*words, paired=["phase.finetune.epochs,phase.finetune.warmup"])
     steps = ["phase.finetune.epochs=1 phase.finetune.warmup=0.1", "phase.finetune.epochs=2 phase.finetune.warmup=0.2"]
-    assert all_said(found) == [
-        f"{recipe} {one} s{seed}" for seed in (0, 1) for recipe in ("plain", "dist_align") for one in steps
+    assert all_said(result) == [
+        f"{recipe} {step} s{seed}" for seed in (0, 1) for recipe in ("plain", "dist_align") for step in steps
     ]
     assert all_said(plan("recipe=plain,dist_align", "seed=3,4", paired=["recipe,seed"])) == [
         "plain s3",
@@ -103,17 +105,17 @@ def test_paired_axes_go_in_step(plan):
 
 
 def test_an_axis_of_an_intervention_that_no_recipe_has_adds_it_as_train_does(plan):
-    found = plan("recipe=plain", "intervention.drift.weight=1,2")
-    assert all_said(found) == ["plain intervention.drift.weight=1 s0", "plain intervention.drift.weight=2 s0"]
-    assert [run.recipe.interventions["drift"].weight for run in found.runs] == [1, 2]
-    assert found.notices == ("None of the recipes has `intervention.drift`, so it is added to it.",)
+    result = plan("recipe=plain", "intervention.drift.weight=1,2")
+    assert all_said(result) == ["plain intervention.drift.weight=1 s0", "plain intervention.drift.weight=2 s0"]
+    assert [run.recipe.interventions["drift"].weight for run in result.runs] == [1, 2]
+    assert result.notices == ("None of the recipes has `intervention.drift`, so it is added to it.",)
 
 
 def test_a_phase_that_one_recipe_lacks_is_left_out_of_it_too(plan, tmp_path):
     (tmp_path / "two.toml").write_text('phases = ["realign", "finetune"]\n[phase.realign]\nepochs = 1\n')
-    found = plan(f"recipe=plain,{tmp_path / 'two.toml'}", "phase.realign.epochs=1,2")
-    assert [run.recipe.name for run in found.runs] == ["plain", "two", "two"]
-    assert found.notices == (
+    result = plan(f"recipe=plain,{tmp_path / 'two.toml'}", "phase.realign.epochs=1,2")
+    assert [run.recipe.name for run in result.runs] == ["plain", "two", "two"]
+    assert result.notices == (
         "The recipe `plain` has no `phase.realign`, so `phase.realign.epochs` does not apply to it.",
     )
 
@@ -171,9 +173,9 @@ def test_an_empty_value_among_others_is_refused(text):
 
 
 def test_a_list_whose_values_become_runs_is_told_of(plan):
-    found = plan("recipe=plain", "task.targets=deu,jpn")
-    assert [run.recipe.task.targets for run in found.runs] == [("deu",), ("jpn",)]
-    assert found.notices == (
+    result = plan("recipe=plain", "task.targets=deu,jpn")
+    assert [run.recipe.task.targets for run in result.runs] == [("deu",), ("jpn",)]
+    assert result.notices == (
         "`task.targets` is a list, but here commas separate runs: each run has one of deu, jpn. For one run with all of"
         " them, write `task.targets=[deu,jpn]`.",
     )
@@ -226,11 +228,11 @@ def test_the_study_of_the_documentation_is_one(tmp_path):
 
 def test_a_word_goes_before_the_study(plan, tmp_path):
     """And what the study says of an intervention of its other recipes is not added to the one that is left."""
-    found = plan(study(tmp_path, STUDY), "recipe=plain", "seed=5", "phase.finetune.warmup=0", "name=mine")
-    assert found.name == "mine"
-    assert [(run.recipe.name, run.seed) for run in found.runs] == [("plain", 5)] * 2
-    assert {run.recipe.phases["finetune"].warmup for run in found.runs} == {0}
-    assert not any(run.recipe.interventions for run in found.runs)
+    result = plan(study(tmp_path, STUDY), "recipe=plain", "seed=5", "phase.finetune.warmup=0", "name=mine")
+    assert result.name == "mine"
+    assert [(run.recipe.name, run.seed) for run in result.runs] == [("plain", 5)] * 2
+    assert {run.recipe.phases["finetune"].warmup for run in result.runs} == {0}
+    assert not any(run.recipe.interventions for run in result.runs)
 
 
 def test_all_that_is_wrong_with_a_study_is_said_at_once(refusal, tmp_path):

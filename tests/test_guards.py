@@ -88,8 +88,8 @@ def test_a_new_intervention_is_one_file_and_one_recipe(run, tmp_path):
     result = run()
     assert result.folder.parent.name == "centred"
     assert result.data["recipe"]["intervention"]["centre"] == {"kind": "centre", "weight": 0.5, "how": "well"}
-    own = load_file(result.folder / "interventions.safetensors")
-    assert set(own) == {"centre.weight", "centre.bias"}
+    file = load_file(result.folder / "interventions.safetensors")
+    assert set(file) == {"centre.weight", "centre.bias"}
     assert len(parquet.read_table(result.folder / "measurements.parquet")) > 0
     log = (result.folder / "log.jsonl").read_text()
     assert log.count('"term/centre"') == log.count('"term/task"') == 18
@@ -109,10 +109,10 @@ def test_weights_of_its_own_are_optimised_and_resumed(run):
     with pytest.raises(KeyboardInterrupt):
         run(report=stop)
     resumed = load_file(run().folder / "interventions.safetensors")
-    whole = load_file(run(again=True).folder / "interventions.safetensors")
-    assert torch.equal(resumed["centre.weight"], whole["centre.weight"])
+    file = load_file(run(again=True).folder / "interventions.safetensors")
+    assert torch.equal(resumed["centre.weight"], file["centre.weight"])
     zero = load_file(run("intervention.centre.weight=0").folder / "interventions.safetensors")
-    assert not torch.equal(zero["centre.weight"], whole["centre.weight"])
+    assert not torch.equal(zero["centre.weight"], file["centre.weight"])
 
 
 def _settings(result) -> list[str]:

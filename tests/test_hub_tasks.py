@@ -95,7 +95,7 @@ def test_what_is_read_of_the_targets_in_training(tmp_path):
     assert set(task.splits["train"]) == {"eng"}
     assert task.unlabelled["zho_Hant"] == (Example("5", "zho_Hant", "甲"), Example("6", "zho_Hant", "乙"))
     labelled = load_task(lies, "eng", ("zho_Hant",), target_labels=True)
-    assert [one.label for one in labelled.examples("train", "zho_Hant")] == [6, 4]
+    assert [example.label for example in labelled.examples("train", "zho_Hant")] == [6, 4]
     assert load_task(data(tmp_path, "xnli"), "eng", ("zho",)).unlabelled == {}
 
 
@@ -113,7 +113,7 @@ def test_what_is_left_out_is_counted(tmp_path):
 
 def test_dev_of_xquad_has_no_question_on_a_text_that_is_tested_on(tmp_path):
     task = load_task(data(tmp_path, "xquad"), "eng", ("deu",))
-    assert [one.id for one in task.examples("dev", "eng")] == ["d1"]
+    assert [example.id for example in task.examples("dev", "eng")] == ["d1"]
     assert task.examples("train", "eng")[0].label == (Answer("Rome", 0),)
     assert len(task.examples("test", "deu")) == 1
     assert task.notes[0].endswith("(deu 1): an answer that does not stand in the text where it should.")
@@ -125,12 +125,12 @@ def test_dev_of_xquad_leaves_a_tested_text_out_by_its_questions_too(tmp_path):
     other = [{**row, "context": f"{row['context']} "} for row in FILES["xquad"][f"xquad.en/validation{PART}"]]
     folder = write(tmp_path / "xquad", {**FILES["xquad"], f"xquad.en/validation{PART}": other})
     task = load_task(Data("xquad", folder=str(folder)), "eng", ("deu",))
-    assert [one.id for one in task.examples("dev", "eng")] == ["d1"]
+    assert [example.id for example in task.examples("dev", "eng")] == ["d1"]
 
 
 def test_each_language_of_tatoeba_has_an_english_side_of_its_own(tmp_path):
     task = load_task(data(tmp_path, "tatoeba"), "eng", ("deu", "swa"))
-    english = {one.id: one.text for one in task.examples("test", "eng")}
+    english = {example.id: example.text for example in task.examples("test", "eng")}
     assert len(english) == 21
     assert english["deu-3"] == "e3 ."
     assert (english["swh-0"], task.examples("test", "swa")[0].text) == ("hello", "habari")
@@ -189,7 +189,7 @@ def test_blank_sides_of_tatoeba_are_counted_by_task_and_corpus(tmp_path):
         load_task(Data("tatoeba", folder=folder), "eng", ("deu",)),
         load_parallel(Data("tatoeba", folder=folder), "eng", ("deu",)),
     )
-    assert [one.id for one in task.examples("test", "deu")] == ["deu-0", "deu-3"]
+    assert [example.id for example in task.examples("test", "deu")] == ["deu-0", "deu-3"]
     assert task.notes == text.notes == ("`tatoeba`: pairs with a blank side, left out: deu 2.",)
 
 
@@ -240,7 +240,7 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
     lies = data(tmp_path, "massive")
     path = Path(lies.folder) / "test/nb.json.gz"
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + gzip.decompress(path.read_bytes()).replace(b"\n", b"\r\n\n")))
-    assert [one.id for one in load_task(lies, "eng", ("nor",)).examples("test", "nor")] == ["1", "4"]
+    assert [example.id for example in load_task(lies, "eng", ("nor",)).examples("test", "nor")] == ["1", "4"]
 
 
 @pytest.mark.parametrize(
@@ -268,9 +268,9 @@ def test_a_value_of_the_wrong_type_is_named_by_its_place(tmp_path, name, file, r
     lies = data(tmp_path, name)
     write(Path(lies.folder), {file: [row]})
     source, targets, *_ = READ.get(name, ("eng", ("jpn",)))
-    found = message(load_task if name in READ else load_parallel, lies, source, targets)
-    assert found.startswith(f"`{lies.folder}/{file}:1` has ")
-    assert says in found
+    error_message = message(load_task if name in READ else load_parallel, lies, source, targets)
+    assert error_message.startswith(f"`{lies.folder}/{file}:1` has ")
+    assert says in error_message
 
 
 def test_an_answer_before_the_text_begins_is_none(tmp_path):
@@ -279,7 +279,7 @@ def test_an_answer_before_the_text_begins_is_none(tmp_path):
         Path(lies.folder),
         {f"xquad.de/validation{PART}": [squad("x1", "a b", "q", "a", 0), squad("x2", "a b", "q", "b", -1)]},
     )
-    assert [one.id for one in load_task(lies, "eng", ("deu",)).examples("test", "deu")] == ["x1"]
+    assert [example.id for example in load_task(lies, "eng", ("deu",)).examples("test", "deu")] == ["x1"]
 
 
 # The hub's own cache: the real client, without a network.
@@ -359,8 +359,8 @@ def test_without_hub_and_cache_the_message_says_what_to_do():
 
 def test_a_run_on_the_layout_of_xnli(tmp_path, tiny_settings):
     def rows(n: int, seed: int, language: str) -> list[dict]:
-        made = sentences(n, seed)
-        pairs = zip(made, made[1:] + made[:1], strict=True)
+        result = sentences(n, seed)
+        pairs = zip(result, result[1:] + result[:1], strict=True)
         return nli(*((say(one, language), say(other, language), int(a == b)) for (one, a), (other, b) in pairs))
 
     parts = [
@@ -375,8 +375,10 @@ def test_a_run_on_the_layout_of_xnli(tmp_path, tiny_settings):
     )
     settings = ["task=xnli", f"task.folder={folder}", "task.targets=deu", "parallel=", "phase.finetune.epochs=1"]
     result = train(load_recipe("plain", [*tiny_settings, *settings]), tmp_path / "results")
-    scores = {(one["language"], one["split"]): one for one in result.data["scores"] if one["metric"] == "accuracy"}
-    assert {key: one["n"] for key, one in scores.items()} == {
+    scores = {
+        (score["language"], score["split"]): score for score in result.data["scores"] if score["metric"] == "accuracy"
+    }
+    assert {key: score["n"] for key, score in scores.items()} == {
         ("eng", "dev"): 8,
         ("eng", "test"): 12,
         ("deu", "test"): 12,

@@ -22,8 +22,8 @@ def tokenizer(tiny):
 
 
 def count(kind, examples, tokenizer, max_length=6, split="test"):
-    found = issues(kind_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
-    return {one.what: (one.n, one.of) for one in found}
+    result = issues(kind_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
+    return {one.what: (one.n, one.of) for one in result}
 
 
 def texts(*words, pair=None):
@@ -55,8 +55,8 @@ def test_texts_without_a_known_token_are_counted(tokenizer):
 
 def test_texts_that_differ_in_normalisation_alone_are_counted_and_exact_repeats_are_not(tokenizer):
     composed, decomposed = "caf\u00e9 cat", "cafe\u0301 cat"
-    found = count("classification", texts(composed, decomposed, composed, "dog", "dog"), tokenizer)
-    assert found["same_in_nfc"] == (1, 5)
+    result = count("classification", texts(composed, decomposed, composed, "dog", "dog"), tokenizer)
+    assert result["same_in_nfc"] == (1, 5)
 
 
 def tagged(text, *spans):
@@ -64,11 +64,11 @@ def tagged(text, *spans):
 
 
 def test_words_without_a_token_and_words_that_are_cut_are_counted(tokenizer):
-    found = count("tokens", tagged("cat \u3000 dog", (0, 3), (4, 5), (6, 9)), tokenizer)
-    assert found == {"words_without_token": (1, 3)}
+    result = count("tokens", tagged("cat \u3000 dog", (0, 3), (4, 5), (6, 9)), tokenizer)
+    assert result == {"words_without_token": (1, 3)}
     # One word with blanks in it, of more tokens than a window has.
-    found = count("tokens", tagged(f"{LONG} the", (0, len(LONG)), (len(LONG) + 1, len(LONG) + 4)), tokenizer)
-    assert found == {"words_cut": (1, 2), "cut_when_measured": (1, 1)}
+    result = count("tokens", tagged(f"{LONG} the", (0, len(LONG)), (len(LONG) + 1, len(LONG) + 4)), tokenizer)
+    assert result == {"words_cut": (1, 2), "cut_when_measured": (1, 1)}
 
 
 def test_a_word_text_that_is_cut_into_windows_is_cut_for_the_measures_alone(tokenizer):
@@ -128,7 +128,7 @@ def test_a_run_says_and_keeps_what_was_cut(long_texts, tiny, tmp_path):
         "task.max_length=10", "phase.finetune.epochs=1", "intervention.align.weight=0.1", "intervention.align.layers=4",
     ]  # fmt: skip
     prepared = validate(load_recipe("plain", words))
-    cut = {(one.language, one.split): (one.n, one.of) for one in prepared.issues if one.what == "cut"}
+    cut = {(issue.language, issue.split): (issue.n, issue.of) for issue in prepared.issues if issue.what == "cut"}
     assert cut[("deu", "test")] == (24, 24)
     assert sum(n for (language, split), (n, _) in cut.items() if split in ("parallel", "held_out")) == 1
     line = next(note for note in prepared.notes if note.startswith("Texts cut off"))
@@ -156,11 +156,11 @@ def test_the_table_of_a_run_has_dashes_with_reasons_and_says_what_is_cut(tiny_se
     assert note.startswith("No drift for deu at layer 0-4: the self-similarity of `x` is 0: its rows are all the same")
     assert note in table.notes
     length = result.data["recipe"]["task"]["max_length"]
-    for what, note in {
+    for key, note in {
         "questions_cut": f"cut off: questions of the test of more than half of {length} tokens.",
         "words_cut": f"cut off: words of the test of more than {length} tokens.",
     }.items():
-        cut = {"language": "deu", "split": "test", "what": what, "n": 6, "of": 24}
+        cut = {"language": "deu", "split": "test", "what": key, "n": 6, "of": 24}
         first = cut | {"what": "cut_when_measured", "n": 24}
         table = run_table(replace(result, data=result.data | {"data_issues": [cut, cut | {"split": "dev"}, first]}))
         assert [row["cut off"] for row in table.records()] == ["", "25%"]
@@ -176,7 +176,7 @@ def test_a_run_that_cuts_nothing_has_no_column_for_it(tiny_settings, tmp_path):
     result = train(load_recipe("plain", words), tmp_path, notice=said.append)
     assert "cut off" not in run_table(result).columns
     assert not [note for note in said if "cut off" in note]
-    assert [one for one in result.data["data_issues"] if one["what"] == "cut"] == []
+    assert [issue for issue in result.data["data_issues"] if issue["what"] == "cut"] == []
 
 
 def test_measure_says_what_is_cut(tiny, tuned, seven):
@@ -223,7 +223,7 @@ def test_repeats_are_found_in_nfc(tmp_path):
 def test_validate_has_the_counts_as_json(cli, tiny_settings):
     shown = cli("validate", "--json", "recipe=plain", *tiny_settings, "task.targets=deu", "task.max_length=4")
     issues_shown = json.loads(shown.stdout)["data_issues"]
-    assert {(one["language"], one["split"]) for one in issues_shown if one["what"] == "cut"} >= {
+    assert {(row["language"], row["split"]) for row in issues_shown if row["what"] == "cut"} >= {
         ("eng", "train"),
         ("deu", "test"),
     }

@@ -34,8 +34,8 @@ def spans(text):
 
 
 def tagged(text, tags=None, key="a"):
-    found = spans(text)
-    return Example(key, "eng", text, None, Tags(found, tuple(tags or range(len(found)))))
+    result = spans(text)
+    return Example(key, "eng", text, None, Tags(result, tuple(tags or range(len(result)))))
 
 
 def task(kind, labels=(), train=(), **languages):
@@ -60,10 +60,10 @@ def test_all_kinds_are_found_by_the_names_of_their_files():
 
 def test_a_tag_stands_at_the_first_piece_of_its_word(sentencepiece):
     """Not at the lone blank, which claims the first character of the text."""
-    found = batch("tokens", sentencepiece, tagged("東京都 extraordinarily ."), tagged("cat"))
-    tokens = [sentencepiece.convert_ids_to_tokens(ids) for ids in found.inputs["input_ids"].tolist()]
+    result = batch("tokens", sentencepiece, tagged("東京都 extraordinarily ."), tagged("cat"))
+    tokens = [sentencepiece.convert_ids_to_tokens(ids) for ids in result.inputs["input_ids"].tolist()]
     assert tokens[0] == ["<s>", "▁", "東京都", "▁extraordinar", "ily", "▁", ".", "</s>"]
-    assert found.labels.tolist() == [
+    assert result.labels.tolist() == [
         [-100, -100, 0, 1, -100, -100, 2, -100],
         [-100, 0, *6 * [-100]],
     ]
@@ -78,10 +78,10 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
     output = torch.zeros(2, 4, 3)
     output[..., 1] = 1.0
     readings = kind_named("tokens").readings(output, found)
-    assert [one.tolist() for one in readings] == [[1, 1], [1, 1, -1]]
+    assert [reading.tolist() for reading in readings] == [[1, 1], [1, 1, -1]]
     one = task("tokens", ("X", "O", "Y"), eng=(shared, lost))
     found = predicted("tokens", one, {"eng": [[reading] for reading in readings]})["eng"]
-    assert [(one.label, one.prediction) for one in found] == [("O Y", "O O"), ("O Y Y", "O O O")]
+    assert [(example.label, example.prediction) for example in found] == [("O Y", "O O"), ("O Y Y", "O O O")]
     without = task("tokens", ("X", "Z", "Y"), eng=(lost,))
     assert predicted("tokens", without, {"eng": [[readings[1]]]})["eng"][0].prediction == "Z Z X"
 
@@ -91,25 +91,25 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
 def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
     example = tagged(" ".join(words))
     for tokenizer in tokenizers:
-        found = kind_named("tokens").windows(example, tokenizer, max_length)
-        assert [tag for one in found for tag in one.label.tags] == list(range(len(words)))
-        read = [one.text[start:end] for one in found for start, end in one.label.spans]
+        result = kind_named("tokens").windows(example, tokenizer, max_length)
+        assert [tag for example in result for tag in example.label.tags] == list(range(len(words)))
+        read = [example.text[start:end] for example in result for start, end in example.label.spans]
         assert read == words
-        assert len({one.id for one in found}) == len(found)
-        for one in found:
+        assert len({one.id for one in result}) == len(result)
+        for one in result:
             assert len(tokenizer(one.text)["input_ids"]) <= max_length or len(one.label.tags) == 1
         if len(tokenizer(example.text)["input_ids"]) <= max_length:
-            assert found == (example,)
+            assert result == (example,)
 
 
 def test_windows_are_put_together_again(sentencepiece):
     example = tagged(" ".join(WORDS * 6), [place % 2 for place in range(len(WORDS) * 6)])
     windows = kind_named("tokens").windows(example, sentencepiece, 16)
     assert len(windows) > 5
-    found = batch("tokens", sentencepiece, *windows, max_length=16)
-    output = torch.zeros(*found.labels.shape, 2)
-    output[..., 1] = (found.labels == 1) * 2.0 - 1  # the head says what is right
-    readings = kind_named("tokens").readings(output, found)
+    result = batch("tokens", sentencepiece, *windows, max_length=16)
+    output = torch.zeros(*result.labels.shape, 2)
+    output[..., 1] = (result.labels == 1) * 2.0 - 1  # the head says what is right
+    readings = kind_named("tokens").readings(output, result)
     one = task("tokens", ("A", "B"), eng=(example,))
     (prediction,) = predicted("tokens", one, {"eng": [list(readings)]})["eng"]
     assert prediction.prediction == prediction.label == " ".join("AB"[place % 2] for place in range(len(WORDS) * 6))
@@ -160,23 +160,23 @@ def test_tags_that_do_not_fit_are_refused():
 
 
 def asked(context, *answers, key="q", question="the cat ?"):
-    found = tuple(Answer(one, context.index(one)) for one in answers)
-    return Example(key, "eng", question, context, found)
+    result = tuple(Answer(answer, context.index(answer)) for answer in answers)
+    return Example(key, "eng", question, context, result)
 
 
 def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
     """Everything in the text and token 0 is a candidate: neither question nor padding, nor the lone blank."""
     examples = asked("東京都 extraordinarily big .", "extraordinarily"), asked("cat", key="r")
-    found = batch("answers", sentencepiece, *examples)
-    tokens = sentencepiece.convert_ids_to_tokens(found.inputs["input_ids"][0].tolist())
+    result = batch("answers", sentencepiece, *examples)
+    tokens = sentencepiece.convert_ids_to_tokens(result.inputs["input_ids"][0].tolist())
     start, end = tokens.index("▁extraordinar"), tokens.index("ily")
     text = range(tokens.index("東京都"), len(tokens) - 1)
-    assert {place for place, (one, _) in enumerate(found.labels[0].tolist()) if one != -100} == {0, *text} - {
+    assert {place for place, (one, _) in enumerate(result.labels[0].tolist()) if one != -100} == {0, *text} - {
         place for place, token in enumerate(tokens) if token == "▁"
     }
-    assert found.labels[0].argmax(dim=0).tolist() == [start, end]
-    assert found.labels[1].argmax(dim=0).tolist() == [0, 0]
-    assert found.labels[1].eq(1).sum() == 2
+    assert result.labels[0].argmax(dim=0).tolist() == [start, end]
+    assert result.labels[1].argmax(dim=0).tolist() == [0, 0]
+    assert result.labels[1].eq(1).sum() == 2
 
 
 def test_the_loss_of_answers_does_not_depend_on_padding(sentencepiece):
@@ -206,36 +206,36 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
     answer = Answer(context[at[0][0] : at[-1][1]], at[0][0])
     example = Example("q", "eng", "the cat ?", context, (answer,))
     for tokenizer in tokenizers:
-        found = kind_named("answers").windows(example, tokenizer, max_length)
+        result = kind_named("answers").windows(example, tokenizer, max_length)
         room = max_length - len(tokenizer("the cat ?", "")["input_ids"])
-        for one in found:
+        for one in result:
             assert one.text_pair in context
             assert len(tokenizer(one.text, one.text_pair)["input_ids"]) <= max_length
             for here in one.label:
                 assert one.text_pair[here.start : here.start + len(here.text)] == answer.text
         if len(tokenizer(answer.text, add_special_tokens=False)["input_ids"]) <= room // 2 - 2:
-            assert any(one.label for one in found)
-        seen = "".join(one.text_pair for one in found)
+            assert any(example.label for example in result)
+        seen = "".join(example.text_pair for example in result)
         assert set("".join(words)) <= set(seen)
-        assert len({one.id for one in found}) == len(found)
+        assert len({one.id for one in result}) == len(result)
 
 
 def test_a_question_that_is_too_long_is_cut_and_its_text_is_read(sentencepiece):
     example = asked("neko " * 30 + "dog", "dog", question="cat " * 100)
-    found = kind_named("answers").windows(example, sentencepiece, 32)
-    assert {len(sentencepiece(one.text)["input_ids"]) for one in found} == {16 + 2}
-    assert found[-1].label == (Answer("dog", len(found[-1].text_pair) - 3),)
+    result = kind_named("answers").windows(example, sentencepiece, 32)
+    assert {len(sentencepiece(example.text)["input_ids"]) for example in result} == {16 + 2}
+    assert result[-1].label == (Answer("dog", len(result[-1].text_pair) - 3),)
 
 
 def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sentencepiece):
     kind, example = kind_named("answers"), asked("neko  Big-dog , the cat runs", "Big-dog")
-    found = batch("answers", sentencepiece, example, asked("the cat", key="other"))
-    output = torch.zeros(*found.labels.shape)
-    right = found.labels[0].argmax(dim=0)
+    result = batch("answers", sentencepiece, example, asked("the cat", key="other"))
+    output = torch.zeros(*result.labels.shape)
+    right = result.labels[0].argmax(dim=0)
     output[0, right[0], 0] = output[0, right[1], 1] = 3.0
     output[0, 2, 0] = 9.0  # in the question
     output[1, 0] = 1.0  # no answer
-    readings = kind.readings(output, found)
+    readings = kind.readings(output, result)
     assert readings[0] == [(6.0, "Big-dog")]
     assert readings[1][0][0] == -2.0
     examples = {"eng": (example, asked("the cat", key="other"))}
@@ -246,17 +246,17 @@ def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sente
     assert both[1].prediction != ""  # nobody has taught that there may be none
     taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, kind="answers")
     both = kind.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
-    assert [one.prediction for one in both] == ["Big-dog", ""]
+    assert [prediction.prediction for prediction in both] == ["Big-dog", ""]
     assert kind.scores(taught, examples["eng"], both) == {"f1": 1.0, "exact_match": 1.0}
 
 
 def test_an_answer_has_at_most_thirty_tokens(tiny):
     tokenizer = load_tokenizer(tiny)
-    found = batch("answers", tokenizer, asked("cat " * 50))
-    output = torch.zeros(*found.labels.shape)
-    first = int(found.labels[0, 1:, 0].eq(0).nonzero()[0]) + 1
+    result = batch("answers", tokenizer, asked("cat " * 50))
+    output = torch.zeros(*result.labels.shape)
+    first = int(result.labels[0, 1:, 0].eq(0).nonzero()[0]) + 1
     output[0, first, 0] = output[0, -2, 1] = 5.0  # the whole text
-    ((score, text),) = kind_named("answers").readings(output, found)[0]
+    ((score, text),) = kind_named("answers").readings(output, result)[0]
     assert score == 5.0
     assert len(text.split()) <= 30
 
@@ -290,13 +290,13 @@ def test_a_translation_is_looked_for_among_those_that_the_language_has():
         "deu": [[0.4, 0.6], [0.1, 5.0]],  # `c` is nearer to the first, but has no translation into German
         "jpn": [[-2.0, 1.0], [-1.0, 0.0]],  # `x` has none into English: it is not found
     }
-    found = predicted("retrieval", one, {key: [[torch.tensor(row)] for row in rows] for key, rows in states.items()})
-    assert [(one.label, one.prediction) for one in found["deu"]] == [("b", "b"), ("a", "b")]
-    assert [(one.label, one.prediction) for one in found["jpn"]] == [("d", "d"), ("x", "d")]
+    result = predicted("retrieval", one, {key: [[torch.tensor(row)] for row in rows] for key, rows in states.items()})
+    assert [(example.label, example.prediction) for example in result["deu"]] == [("b", "b"), ("a", "b")]
+    assert [(example.label, example.prediction) for example in result["jpn"]] == [("d", "d"), ("x", "d")]
     kind = kind_named("retrieval")
-    scores = {key: kind.scores(one, one.examples("test", key), found[key]) for key in found}
+    scores = {key: kind.scores(one, one.examples("test", key), result[key]) for key in result}
     assert scores == {"eng": {"accuracy": 1.0}, "deu": {"accuracy": 0.5}, "jpn": {"accuracy": 0.5}}
-    assert not kind.collapsed(one.examples("test", "eng"), found["eng"])
+    assert not kind.collapsed(one.examples("test", "eng"), result["eng"])
 
 
 def test_ids_that_translate_nothing_or_occur_twice_are_refused():

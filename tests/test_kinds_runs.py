@@ -90,23 +90,23 @@ METRICS = {
 @pytest.mark.parametrize("kind", METRICS)
 def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
     result, names = results[kind], METRICS[kind]
-    scores = {(one["language"], one["split"]): {} for one in result.scores}
+    scores = {(score["language"], score["split"]): {} for score in result.scores}
     for one in result.scores:
         scores[one["language"], one["split"]][one["metric"]] = one["value"]
         assert one["n"] == {"dev": 8, "test": 24}[one["split"]]
     assert set(scores) == {(language, split) for language in WORDS for split in ("dev", "test")}
-    assert {tuple(one) for one in scores.values()} == {tuple(names)}
+    assert {tuple(score) for score in scores.values()} == {tuple(names)}
     assert (result.summary["metric"], result.metric, result.data["kind"]) == (names[0], names[0], kind)
     assert result.summary["source"] == result.score("eng") == scores["eng", "test"][names[0]]
     rows = predictions(result)
     assert [*rows[0]] == ["language", "example_id", "label", "prediction"]
-    assert {len([one for one in rows if one["language"] == language]) for language in WORDS} == {24}
+    assert {len([row for row in rows if row["language"] == language]) for language in WORDS} == {24}
     task = load_task(Where(str(folders[kind]), kind=kind), "eng", ("deu", "jpn"))
     for language in WORDS:
-        here = [one for one in rows if one["language"] == language]
+        here = [row for row in rows if row["language"] == language]
         examples = task.examples("test", language)
-        assert [one["example_id"] for one in here] == [one.id for one in examples]
-        again = [Stored(one["label"], one["prediction"]) for one in here]
+        assert [row["example_id"] for row in here] == [example.id for example in examples]
+        again = [Stored(row["label"], row["prediction"]) for row in here]
         assert kind_named(kind).scores(task, examples, again) == pytest.approx(scores[language, "test"])
     assert names[0] in run_table(result).columns
 
@@ -129,9 +129,11 @@ def test_the_source_is_learned(results, kind, least):
 
 def test_answers_come_from_the_text(results, folders):
     task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
-    texts = {(one.language, one.id): one.text_pair for key in WORDS for one in task.examples("test", key)}
+    texts = {
+        (example.language, example.id): example.text_pair for key in WORDS for example in task.examples("test", key)
+    }
     rows = predictions(results["answers"])
-    assert all(one["prediction"] and one["prediction"] in texts[one["language"], one["example_id"]] for one in rows)
+    assert all(row["prediction"] and row["prediction"] in texts[row["language"], row["example_id"]] for row in rows)
     assert max(len(text.split()) for text in texts.values()) > MAX_LENGTH
 
 
@@ -141,7 +143,7 @@ def test_the_source_finds_itself_and_training_finds_translations(results):
     assert result.data["cost"]["steps"] > 0
     assert result.score("deu") > 1 / 24
     rows = parquet.read_table(result.folder / "measurements.parquet").to_pylist()
-    assert {one["measure"] for one in rows} >= {"drift_cka", "retrieval_weak_forward"}
+    assert {row["measure"] for row in rows} >= {"drift_cka", "retrieval_weak_forward"}
 
 
 # What is saved.
@@ -188,7 +190,9 @@ def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monke
     model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
     kind, tokenizer = kind_named("answers"), load_tokenizer(Path("model"))
     task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
-    (example,) = (one for one in task.examples("test", "eng") if one.id == predictions(result)[0]["example_id"])
+    (example,) = (
+        example for example in task.examples("test", "eng") if example.id == predictions(result)[0]["example_id"]
+    )
     batch = Collator(tokenizer, MAX_LENGTH, kind=kind)(kind.windows(example, tokenizer, MAX_LENGTH))
     with torch.inference_mode():
         found = model(**batch.inputs)
@@ -200,9 +204,9 @@ def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monke
 def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, parallel_folder, kind):
     result = results[kind]
     words = [f"task={folders[kind]}", f"parallel={parallel_folder}", f"task.max_length={MAX_LENGTH}"]
-    found = measure(str(tiny), str(result.folder / "model"), [*words, f"task.kind={kind}"])
-    assert found.metric == METRICS[kind][0]
-    assert found.scores == pytest.approx({language: result.score(language) for language in WORDS})
+    measured = measure(str(tiny), str(result.folder / "model"), [*words, f"task.kind={kind}"])
+    assert measured.metric == METRICS[kind][0]
+    assert measured.scores == pytest.approx({language: result.score(language) for language in WORDS})
 
 
 # What goes on around a run.
@@ -210,12 +214,12 @@ def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, paral
 
 def test_a_resumed_run_is_the_uninterrupted_one(settings, tmp_path):
     recipe = load_recipe("plain", settings("answers", "phase.finetune.steps=8", "task.targets=deu", "parallel="))
-    whole = train(recipe, tmp_path / "whole")
+    result = train(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "stopped", report=stop_at(len(log(whole)) // 2 + 2))
+        train(recipe, tmp_path / "stopped", report=stop_at(len(log(result)) // 2 + 2))
     resumed = train(recipe, tmp_path / "stopped")
-    assert same(weights(whole), weights(resumed))
-    assert predictions(whole) == predictions(resumed)
+    assert same(weights(result), weights(resumed))
+    assert predictions(result) == predictions(resumed)
 
 
 def test_adapters_a_drift_penalty_and_alignment_act_on_words(results, tiny):
@@ -226,12 +230,12 @@ def test_adapters_a_drift_penalty_and_alignment_act_on_words(results, tiny):
 
 
 def test_runs_of_entities_are_collected_and_compared(results):
-    found = collect([str(results["entities"].folder), str(results["adapters"].folder)], results["entities"].folder)
-    assert found.left_out == ()
+    result = collect([str(results["entities"].folder), str(results["adapters"].folder)], results["entities"].folder)
+    assert result.left_out == ()
     two = compare_runs(results["entities"].folder, results["adapters"].folder)
     assert two.metric == two.records()["metric"] == "whole_example"
-    rows = [one for one in predictions(results["entities"]) if one["language"] == "eng"]
-    assert two.rows[0].accuracy_baseline == sum(one["label"] == one["prediction"] for one in rows) / 24
+    rows = [prediction for prediction in predictions(results["entities"]) if prediction["language"] == "eng"]
+    assert two.rows[0].accuracy_baseline == sum(row["label"] == row["prediction"] for row in rows) / 24
 
 
 @pytest.mark.parametrize("recipe", ["r3f", "consistency", "code_switch", "subword_sampling"])
@@ -240,8 +244,8 @@ def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_p
     if recipe == "code_switch":
         words[-1] = f"intervention.code_switch.dictionary={tmp_path}"
         (tmp_path / "eng-deu.tsv").write_text("cat\tkatze\n")
-    told = message(lambda: train(load_recipe(recipe, words), tmp_path / "results"))
-    assert "this task predicts something else" in told
+    error_message = message(lambda: train(load_recipe(recipe, words), tmp_path / "results"))
+    assert "this task predicts something else" in error_message
     assert not (tmp_path / "results").exists()
 
 
@@ -269,7 +273,10 @@ def test_bottlenecks_of_an_encoder_without_a_head_are_saved_in_it(settings, tmp_
     task = load_task(Where(words[0].removeprefix("task="), kind="retrieval"), "eng", ("deu",))
     kind, examples = kind_named("retrieval"), task.splits["test"]
     collate = Collator(encoder.tokenizer, MAX_LENGTH, kind=kind)
-    readings = {key: [[one] for one in encoder.outputs(collate(list(those)).inputs)] for key, those in examples.items()}
+    readings = {
+        key: [[output] for output in encoder.outputs(collate(list(example)).inputs)]
+        for key, example in examples.items()
+    }
     found = kind.predictions(task, examples, readings, "eng")["deu"]
-    stored = [one["prediction"] for one in predictions(result) if one["language"] == "deu"]
-    assert [one.prediction for one in found] == stored
+    stored = [prediction["prediction"] for prediction in predictions(result) if prediction["language"] == "deu"]
+    assert [prediction.prediction for prediction in found] == stored

@@ -59,7 +59,7 @@ def tagged(folder, orders, wrap):
 
 
 def labels_of(task, language):
-    return [task.labels[one.label] for one in task.examples("test", language)]
+    return [task.labels[example.label] for example in task.examples("test", language)]
 
 
 def read(folder, **settings):
@@ -75,8 +75,8 @@ def test_classes_are_read_by_their_names_whatever_their_order(tmp_path):
     task = read(classified(tmp_path, {"eng": ("good", "bad"), "deu": ("bad", "good")}))
     assert task.labels == ("bad", "good")
     assert labels_of(task, "eng") == labels_of(task, "deu") == ["good", "bad", "good", "bad"]
-    said = "`deu/test.parquet` numbers its labels differently from `eng/train.parquet`; both are read by name."
-    assert [note for note in task.notes if "numbers" in note] == [said]
+    expected = "`deu/test.parquet` numbers its labels differently from `eng/train.parquet`; both are read by name."
+    assert [note for note in task.notes if "numbers" in note] == [expected]
 
 
 def test_the_same_order_is_no_news(tmp_path):
@@ -96,7 +96,7 @@ def test_the_same_order_is_no_news(tmp_path):
 def test_tags_are_read_by_their_names(tmp_path, wrap):
     task = read(tagged(tmp_path, {"eng": TAGS, "deu": OTHER_TAGS}, wrap), kind="entities")
     for language in ("eng", "deu"):
-        tags = [[task.labels[tag] for tag in one.label.tags] for one in task.examples("test", language)]
+        tags = [[task.labels[tag] for tag in example.label.tags] for example in task.examples("test", language)]
         assert tags == [tags for _, tags in WORDS]
 
 
@@ -446,10 +446,10 @@ def test_a_key_that_repeats_in_a_row_is_refused(tmp_path):
 
 def test_the_names_of_another_language_s_configuration_are_said(tmp_path):
     task = read(own_csv(tmp_path, "01", "01", {"eng": {0: "good", 1: "bad"}}))
-    said = (
+    expected = (
         "`deu/test.csv`: its label names are those of the configuration `eng` in `README.md`, which has none for `deu`."
     )
-    assert [note for note in task.notes if "configuration" in note] == [said]
+    assert [note for note in task.notes if "configuration" in note] == [expected]
 
 
 def test_one_name_of_two_numbers_is_refused(tmp_path):

@@ -31,7 +31,7 @@ def facts(cli):
 
 
 def value(records, measure_, language=None):
-    found = [one for one in records if one["measure"] == measure_ and language in (None, one["language"])]
+    found = [record for record in records if record["measure"] == measure_ and language in (None, record["language"])]
     assert len(found) == 1, found
     return found[0]
 
@@ -45,9 +45,9 @@ def test_a_language_that_nobody_has_measured(facts):
     unlabelled = "no labelled test in `emoji` (`distxfer new-language swa --labelled FILE`)"
     assert value(records, "in_the_way")["value"] == unlabelled
     for name in ("syntactic", "phonological", "inventory", "genetic", "geographic", "featural"):
-        one, expected = value(records, f"distance_{name}"), distance("eng", "swa", name, imputed=True)
-        assert (one["value"], one["n"]) == (pytest.approx(expected.value), expected.n_shared)
-        assert expected.provenance in one["note"]
+        row, expected = value(records, f"distance_{name}"), distance("eng", "swa", name, imputed=True)
+        assert (row["value"], row["n"]) == (pytest.approx(expected.value), expected.n_shared)
+        assert expected.provenance in row["note"]
     corpus = load_parallel("django", "eng", ("swa",))
     pairs = [*corpus.train["swa"], *corpus.held_out["swa"]]
     assert value(records, "pairs_django")["value"] == len(pairs)
@@ -57,7 +57,7 @@ def test_a_language_that_nobody_has_measured(facts):
 def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
     records = facts("swa")
     tokenizer = load_tokenizer(model_folder(BUNDLED))
-    texts = [one.text for one in load_task("emoji", "eng", ("jpn",)).examples("test", "eng")]
+    texts = [example.text for example in load_task("emoji", "eng", ("jpn",)).examples("test", "eng")]
     tokens = sum(len(tokenizer.tokenize(text)) for text in texts)
     assert value(records, "tokens_per_word", "eng")["value"] == pytest.approx(
         tokens / sum(len(text.split()) for text in texts)
@@ -65,7 +65,7 @@ def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
     assert value(records, "tokens_per_character", "eng")["value"] == pytest.approx(
         tokens / sum(len(text.replace(" ", "")) for text in texts)
     )
-    roles = {one["language"]: one["note"] for one in records if one["measure"] == "tokens_per_character"}
+    roles = {record["language"]: record["note"] for record in records if record["measure"] == "tokens_per_character"}
     assert roles == {
         "swa": "this language", "eng": "the source", "jpn": "the farthest target of the task", "deu": "the nearest",
     }  # fmt: skip
@@ -77,17 +77,17 @@ def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
 def test_the_expected_score_is_the_regression_on_distance(facts):
     records = facts("swa")
     runs = [read_result(path.parent) for path in sorted((REFERENCE / "plain").glob("*/result.json"))]
-    targets = [one["language"] for one in runs[0].data["distances"]]
+    targets = [distance["language"] for distance in runs[0].data["distances"]]
     x = np.array([distance("eng", code, imputed=True).value for code in targets])
     y = np.array([fmean(run.score(code) for run in runs) for code in targets])
     new = distance("eng", "swa", imputed=True).value
     fit = sm.OLS(y, sm.add_constant(x)).fit()
     frame = fit.get_prediction([[1, new]]).summary_frame(alpha=0.05)
-    one = value(records, "accuracy")
-    assert one["value"] == pytest.approx(frame["mean"][0])
-    assert (one["low"], one["high"]) == pytest.approx((frame["obs_ci_lower"][0], frame["obs_ci_upper"][0]))
-    assert one["n"] == len(targets)
-    assert "It is an extrapolation beyond all measured languages." in one["note"]
+    row = value(records, "accuracy")
+    assert row["value"] == pytest.approx(frame["mean"][0])
+    assert (row["low"], row["high"]) == pytest.approx((frame["obs_ci_lower"][0], frame["obs_ci_upper"][0]))
+    assert row["n"] == len(targets)
+    assert "It is an extrapolation beyond all measured languages." in row["note"]
     left_out = fit.get_influence().resid_press
     assert value(records, "error_left_out")["value"] == pytest.approx(math.sqrt(np.mean(left_out**2)))
     of_mean = [y[i] - np.delete(y, i).mean() for i in range(len(y))]
@@ -97,10 +97,10 @@ def test_the_expected_score_is_the_regression_on_distance(facts):
 
 def test_the_smallest_gain(facts):
     records = facts("swa")
-    gains = {one["note"]: one["value"] for one in records if one["measure"] == "smallest_gain"}
+    gains = {record["note"]: record["value"] for record in records if record["measure"] == "smallest_gain"}
     assert len(gains) == 12
     runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
-    languages = ["eng", *(one["language"] for one in runs[0].data["distances"])]
+    languages = ["eng", *(distance["language"] for distance in runs[0].data["distances"])]
     spread = math.sqrt(fmean(np.var([run.score(code) for run in runs], ddof=1) for code in languages))
     accuracy = value(records, "accuracy")["value"]
     expected = measure.smallest_gain(300, 5, accuracy=accuracy, seed_sd=spread)
@@ -110,9 +110,9 @@ def test_the_smallest_gain(facts):
 def test_a_measured_language_has_its_score(facts):
     records = facts("ja")
     runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
-    one = value(records, "accuracy")
-    assert one["value"] == pytest.approx(fmean(run.score("jpn") for run in runs))
-    assert one["note"] == "measured, the mean over seeds, on other data than `emoji` has now"
+    row = value(records, "accuracy")
+    assert row["value"] == pytest.approx(fmean(run.score("jpn") for run in runs))
+    assert row["note"] == "measured, the mean over seeds, on other data than `emoji` has now"
 
 
 def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
@@ -159,9 +159,9 @@ def test_runs_on_the_data_of_now_come_before_older_ones(tmp_path, cli):
     data |= {"id": "33333333", "scores": [{**score, "value": 0.25} for score in data["scores"]]}
     (new / "result.json").write_text(json.dumps(data))
     found = json.loads(cli("language", "jpn", "--results", str(results), "--json").stdout)
-    one = value(found, "accuracy")
-    assert (one["value"], one["n"]) == (0.25, 1)
-    assert one["note"] == "measured, the mean over seeds of `plain/33333333`, one of several settings"
+    row = value(found, "accuracy")
+    assert (row["value"], row["n"]) == (0.25, 1)
+    assert row["note"] == "measured, the mean over seeds of `plain/33333333`, one of several settings"
 
 
 def test_your_own_text_and_pairs(facts, tmp_path):
@@ -179,8 +179,8 @@ def test_your_own_text_and_pairs(facts, tmp_path):
         "no labelled test in `emoji` (`distxfer new-language amh --labelled FILE`)"
     )
     assert value(records, "tokens_per_word", "amh")["n"] == 4
-    one = value(records, "pairs")
-    assert (one["value"], one["note"]) == (3, f"{pairs}; 1 repeated line")
+    row = value(records, "pairs")
+    assert (row["value"], row["note"]) == (3, f"{pairs}; 1 repeated line")
     assert value(facts("amh", "--parallel", str(pairs)), "tokens_per_word", "amh")["n"] == 3
 
 
@@ -227,9 +227,9 @@ def test_a_score_without_errors_leaves_no_gain_to_show(facts, tmp_path, cli):
         (run / "result.json").write_text(json.dumps(data))
     answer = cli("language", "deu", "--results", str(tmp_path), "--json")
     assert answer.exit_code == 0, answer.output
-    one = value(json.loads(answer.stdout), "smallest_gain")
-    assert one["value"] is None
-    assert one["note"] == "with an expected score of 1.000 , methods cannot be distinguished"
+    row = value(json.loads(answer.stdout), "smallest_gain")
+    assert row["value"] is None
+    assert row["note"] == "with an expected score of 1.000 , methods cannot be distinguished"
 
 
 def test_the_table(cli):
@@ -275,8 +275,8 @@ def test_expected_score_covers_what_it_says():
         x = g.uniform(0, 0.5, size=13)
         y = 0.8 - 0.4 * x + g.normal(scale=0.05, size=13)
         new = g.uniform(0, 0.6)
-        found = measure.expected_score(x, y, new)
-        inside += found.low <= 0.8 - 0.4 * new + g.normal(scale=0.05) <= found.high
+        estimate = measure.expected_score(x, y, new)
+        inside += estimate.low <= 0.8 - 0.4 * new + g.normal(scale=0.05) <= estimate.high
     assert 0.93 <= inside / 1000 <= 0.97
 
 
@@ -285,8 +285,8 @@ def test_expected_score_that_cannot_be():
     assert (few.value, few.n) == (None, 4)
     assert few.reason == "4 languages are measured, and a line with an interval needs 5"
     assert measure.expected_score([0.1] * 6, range(6), 0.2).reason == "all measured languages are equally far"
-    one = measure.expected_score([0.1, 0.1, 0.1, 0.1, 0.3], range(5), 0.2)
-    assert one.reason == "without one language, all others are equally far"
+    estimate = measure.expected_score([0.1, 0.1, 0.1, 0.1, 0.3], range(5), 0.2)
+    assert estimate.reason == "without one language, all others are equally far"
     with pytest.raises(InputError) as caught:
         measure.expected_score([0.1, 0.2], [0.5], 0.2)
     assert str(caught.value) == (

@@ -165,8 +165,8 @@ def test_codes_of_other_lists_and_whole_tags(codes):
     ],
 )  # fmt: skip
 def test_two_languages_are_no_code(code, parts):
-    said = f"Language code `{code}` is not a registered tag: {parts} Give the ISO 639-3 code of one language, such as `jpn`."
-    assert message(canonical, code) == said
+    expected = f"Language code `{code}` is not a registered tag: {parts} Give the ISO 639-3 code of one language, such as `jpn`."
+    assert message(canonical, code) == expected
 
 
 @pytest.mark.parametrize("code", ["ze_zh", "ze-en", "zh-min", "i-default", "i-mingo", "cel-gaulish"])
@@ -176,10 +176,10 @@ def test_whole_tags_without_a_language_are_errors(code):
 
 @pytest.mark.parametrize("code", ["eng\0", "en\udcff", "\u0435ng", "x" * 10_000, "eng-" * 50, "🦆", "eng ", "\n"])
 def test_what_is_no_text_or_too_long_is_one_line(code):
-    said = message(canonical, code)
-    assert said.startswith("Language code `")
-    assert "is not known" in said
-    assert "\n" not in said
+    error_message = message(canonical, code)
+    assert error_message.startswith("Language code `")
+    assert "is not known" in error_message
+    assert "\n" not in error_message
 
 
 SUBTAGS = [entry for entry in parse_registry() if entry["Type"] == "language" and ".." not in entry["Subtag"]]
@@ -454,9 +454,9 @@ def test_shuffled_is_the_same_in_another_process():
         f"from distxfer.languages import *; d = distances('eng', {TARGETS}); print(json.dumps(d.by('shuffled').values))"
     )
     code = f"import json; {code}"
-    other = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    data = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     control = distances("eng", TARGETS).by("shuffled")
-    assert control.values == other
+    assert control.values == data
     assert control.entries["ara"].provenance == f"{URIEL}, syntactic distance of kor"
     assert (control.name, control.entries["ara"].name, control.entries["ara"].target) == ("shuffled", "shuffled", "ara")
 

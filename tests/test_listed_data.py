@@ -55,9 +55,9 @@ def test_what_a_source_does_not_read_is_refused():
             assert about.keys == (("folder", "revision") if about.source else about.keys)
             for key in KEYS.keys() - set(about.keys):
                 load = load_task if section == "task" else load_parallel
-                said = message(load, Data(name, **{key: KEYS[key]}), "eng", ("deu",))
-                assert said.startswith(f"`{section}.{key}` has no effect on the ")
-                assert all(f"`{section}.{one}`" in said for one in about.keys)
+                error_message = message(load, Data(name, **{key: KEYS[key]}), "eng", ("deu",))
+                assert error_message.startswith(f"`{section}.{key}` has no effect on the ")
+                assert all(f"`{section}.{key}`" in error_message for key in about.keys)
 
 
 def test_keys_without_what_they_are_of(cli, tiny_settings):

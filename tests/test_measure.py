@@ -74,21 +74,21 @@ def test_scores_are_those_of_the_checkpoints_own_head(found, tuned, seven):
 @pytest.mark.parametrize(("method", "oracle"), [("spearman", stats.spearmanr), ("pearson", stats.pearsonr)])
 @pytest.mark.parametrize("diagonal", [False, True])
 def test_correlations_are_over_the_targets_and_the_source_where_asked(tiny, tuned, seven, method, oracle, diagonal):
-    got = measure(str(tiny), str(tuned), [f"task={seven}", "parallel="], method=method, diagonal=diagonal)
+    measured = measure(str(tiny), str(tuned), [f"task={seven}", "parallel="], method=method, diagonal=diagonal)
     over = ["eng", *TARGETS] if diagonal else list(TARGETS)
-    mean = {key: sum(value for layer, value in got.drift(key).items() if layer) / LAYERS for key in over}
+    mean = {key: sum(value for layer, value in measured.drift(key).items() if layer) / LAYERS for key in over}
     for name in DISTANCES:
         far = [distance("eng", key, name, imputed=True).value for key in over]
         for layer in (*range(1, LAYERS + 1), None):
-            one = got.relation(f"correlation_drift_{name}", layer)
-            drift = [mean[key] if layer is None else got.drift(key)[layer] for key in over]
+            one = measured.relation(f"correlation_drift_{name}", layer)
+            drift = [mean[key] if layer is None else measured.drift(key)[layer] for key in over]
             assert one.found.r == pytest.approx(oracle(drift, far).statistic)
             assert (one.found.n, one.found.method) == (len(over), method)
-        transfer = [got.transfer[key] for key in over]
-        one = got.relation(f"correlation_transfer_{name}")
+        transfer = [measured.transfer[key] for key in over]
+        one = measured.relation(f"correlation_transfer_{name}")
         assert one.found.r == pytest.approx(oracle(transfer, far).statistic)
-    one = got.relation("correlation_drift_transfer", 2)
-    assert one.found.r == pytest.approx(oracle([got.drift(key)[2] for key in over], transfer).statistic)
+    one = measured.relation("correlation_drift_transfer", 2)
+    assert one.found.r == pytest.approx(oracle([measured.drift(key)[2] for key in over], transfer).statistic)
     assert one.found.n_groups == len(over) - 1 - diagonal  # German and French (and English) are one family
 
 
@@ -104,7 +104,11 @@ def test_transfer_is_decomposed_over_distance_script_and_tokens(found, tuned):
     assert found.decomposition == decompose(transfer, covariates, groups=groups)
     title = measure_tables(found)[-1].title
     assert title.startswith(f"Predictors of transfer: R² = {found.decomposition.r_squared:.2f} (adjusted ")
-    shares = {one["measure"]: one["value"] for one in found.records() if one["measure"].startswith("decomposition")}
+    shares = {
+        record["measure"]: record["value"]
+        for record in found.records()
+        if record["measure"].startswith("decomposition")
+    }
     assert sum(shares.values()) == pytest.approx(2 * shares["decomposition"])  # the parts sum to R^2
 
 
@@ -120,12 +124,14 @@ def test_no_decomposition_of_few_languages_or_of_what_is_the_same_everywhere(tin
 def test_holm_is_over_all_cells_of_a_table(found):
     for start, cells in (("correlation_drift_", 6 * (LAYERS + 1)), ("correlation_transfer_", 6)):
         table = [
-            one
-            for one in found.relations
-            if one.measure.startswith(start) and one.measure != "correlation_drift_transfer" and one.found.p is not None
+            relation
+            for relation in found.relations
+            if relation.measure.startswith(start)
+            and relation.measure != "correlation_drift_transfer"
+            and relation.found.p is not None
         ]
         assert len(table) in (cells, 0), "a p value is there for all six, or there are too few families for any"
-        assert [one.p_holm for one in table] == holm([one.found.p for one in table])
+        assert [comparison.p_holm for comparison in table] == holm([one.found.p for one in table])
 
 
 def test_biased_is_the_papers(tiny, tuned, seven, found):
@@ -164,27 +170,29 @@ def test_similarity_retrieval_and_drift_are_what_a_run_finds(
     similarity = "measure.similarity=cka,procrustes,svcca"
     result = train(load_recipe("plain", [*tiny_settings, similarity]), tmp_path)
     settings = [f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=32", similarity]
-    got = measure(str(tiny), str(result.folder / "model"), settings)
+    measured = measure(str(tiny), str(result.folder / "model"), settings)
     for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
         if row["measure"].startswith("drift") and row["moment"] == "before":
             continue
         place = [row[key] for key in ("measure", "layer", "language", "moment")]
-        (ours,) = [one for one in got.rows if [one.measure, one.layer, one.language, one.moment] == place]
+        (ours,) = [row for row in measured.rows if [row.measure, row.layer, row.language, row.moment] == place]
         assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6, nan_ok=True), row["n"])
-    values = {(one.measure, one.layer, one.language): one for one in got.rows if one.moment == "after"}
-    assert values["similarity_cka", 2, "jpn"].value == 1 - got.drift("jpn")[2]
+    values = {(row.measure, row.layer, row.language): row for row in measured.rows if row.moment == "after"}
+    assert values["similarity_cka", 2, "jpn"].value == 1 - measured.drift("jpn")[2]
     assert 0 < values["similarity_procrustes", 2, "jpn"].value < 1
-    assert len([one for one in got.rows if one.measure == "similarity_svcca"]) == 3 * (LAYERS + 1)
-    directions = [one for one in got.notes if one.startswith("No `similarity_svcca` for ")]
-    assert [one in result.data["undefined"] for one in directions] == [True] * len(directions) != []
-    assert measure_tables(got)[2].columns == ("language", "name", "n", "cka", "procrustes", "svcca")
-    assert got.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
-    assert any(note.startswith("parallel text: ") and "(domain unknown), " in note for note in got.notes)
-    table = measure_tables(got)[1]
+    assert len([row for row in measured.rows if row.measure == "similarity_svcca"]) == 3 * (LAYERS + 1)
+    directions = [note for note in measured.notes if note.startswith("No `similarity_svcca` for ")]
+    assert [direction in result.data["undefined"] for direction in directions] == [True] * len(directions) != []
+    assert measure_tables(measured)[2].columns == ("language", "name", "n", "cka", "procrustes", "svcca")
+    assert measured.scores == {language: result.score(language) for language in ("eng", "deu", "jpn")}
+    assert any(note.startswith("parallel text: ") and "(domain unknown), " in note for note in measured.notes)
+    table = measure_tables(measured)[1]
     assert table.title.startswith("Translations found, last layer")
     kinds = [f"retrieval_{kind}_forward" for kind in ("weak", "strong", "csls")]
     for row in table.rows:
-        values = {(one.measure, one.moment): one for one in got.rows if (one.language, one.layer) == (row[0], LAYERS)}
+        values = {
+            (one.measure, one.moment): one for one in measured.rows if (one.language, one.layer) == (row[0], LAYERS)
+        }
         assert row[2:4] == (values[kinds[0], "after"].n, 1 / values[kinds[0], "after"].n)
         assert list(row[4:]) == [values[kind, moment].value for kind in kinds for moment in ("before", "after")]
     assert [row[0] for row in table.rows] == ["deu", "jpn"]
@@ -281,22 +289,22 @@ def test_a_language_without_a_known_script_is_left_out_of_the_decomposition(tiny
     more = shutil.copytree(seven, tmp_path / "more")
     shutil.copytree(more / "deu", more / "ang")  # Old English, of which CLDR knows no script
     shutil.copytree(more / "fra", more / "ita")
-    got = measure(str(tiny), str(tuned), [f"task={more}", "parallel=", "distance=genetic"])
-    assert "No usual script is known of ang: left out of the decomposition." in got.notes
-    assert got.decomposition.n == 7
+    measured = measure(str(tiny), str(tuned), [f"task={more}", "parallel=", "distance=genetic"])
+    assert "No usual script is known of ang: left out of the decomposition." in measured.notes
+    assert measured.decomposition.n == 7
 
 
 def test_without_a_head_for_the_labels_there_is_no_transfer(tiny, headless, seven, tmp_path):
     other = perturbed(tiny, tmp_path, ("plant", "mineral"))  # the same labels in another order are reordered
     for after in (headless, other):
-        got = measure(str(tiny), str(after), [f"task={seven}", "parallel="])
-        assert (got.scores, got.transfer) == ({}, {})
-        assert not [one for one in got.relations if "transfer" in one.measure]
+        measured = measure(str(tiny), str(after), [f"task={seven}", "parallel="])
+        assert (measured.scores, measured.transfer) == ({}, {})
+        assert not [relation for relation in measured.relations if "transfer" in relation.measure]
         assert (
             f"`after` has no head for exactly the labels of `{seven}` (animal, plant): no scores, no transfer."
-            in got.notes
+            in measured.notes
         )
-        assert measure_tables(got)[0].columns[:4] == ("language", "name", "syntactic", "n")
+        assert measure_tables(measured)[0].columns[:4] == ("language", "name", "syntactic", "n")
 
 
 def test_few_sentences_and_few_languages_have_their_reasons(tiny, tuned, seven, tmp_path, cli):
@@ -313,32 +321,32 @@ def test_few_sentences_and_few_languages_have_their_reasons(tiny, tuned, seven, 
     assert "No drift for deu at layer 0-4: fewer than 4 test sentences." in shown.stdout
     assert "No drift for fin at layer 0-4: the self-similarity of `x` is 0: its rows are all the same" in shown.stdout
     records = json.loads(cli("measure", "--json", *words).stdout)
-    drift = [one for one in records if one["measure"] == "drift_cka" and one["language"] in ("deu", "fin")]
-    assert {one["value"] for one in drift} == {None}
-    assert {(one["language"], one["n"]) for one in drift} == {("deu", 3), ("fin", 24)}
-    related = [one for one in records if one["measure"] == "correlation_drift_syntactic"]
-    assert {(one["n"], one["value"], one["p"], one["p_holm"]) for one in related} == {(1, None, None, None)}
-    assert all("at least 4 languages are needed" in one["reason"] for one in related)
+    drift = [record for record in records if record["measure"] == "drift_cka" and record["language"] in ("deu", "fin")]
+    assert {row["value"] for row in drift} == {None}
+    assert {(row["language"], row["n"]) for row in drift} == {("deu", 3), ("fin", 24)}
+    related = [record for record in records if record["measure"] == "correlation_drift_syntactic"]
+    assert {(row["n"], row["value"], row["p"], row["p_holm"]) for row in related} == {(1, None, None, None)}
+    assert all("at least 4 languages are needed" in row["reason"] for row in related)
 
 
 def test_a_language_without_a_distance_is_left_out_of_its_correlations(tiny, tuned, seven, tmp_path):
     more = shutil.copytree(seven, tmp_path / "more")
     shutil.copytree(more / "deu", more / "swg")  # Swabian: URIEL knows its family and place, not its syntax
     settings = [f"task={more}", "parallel=", "distance.imputed=false"]
-    got = measure(str(tiny), str(tuned), settings)
+    measured = measure(str(tiny), str(tuned), settings)
     known = {
-        name: [key for key in (*TARGETS, "swg") if key in got.distances[name]] for name in ("syntactic", "genetic")
+        name: [key for key in (*TARGETS, "swg") if key in measured.distances[name]] for name in ("syntactic", "genetic")
     }
     assert "swg" not in known["syntactic"]
     assert "swg" in known["genetic"]
-    assert got.relation("correlation_drift_syntactic", 1).found.n == len(known["syntactic"])
-    assert got.relation("correlation_drift_genetic", 1).found.n == len(known["genetic"])
+    assert measured.relation("correlation_drift_syntactic", 1).found.n == len(known["syntactic"])
+    assert measured.relation("correlation_drift_genetic", 1).found.n == len(known["genetic"])
     assert any(
         note.startswith("No syntactic distance for") and "swg: left out of its correlations." in note
-        for note in got.notes
+        for note in measured.notes
     )
-    assert got.ordered[0] == "eng"
-    assert set(got.ordered[-1:]) <= set(got.sizes) - set(known["syntactic"])
+    assert measured.ordered[0] == "eng"
+    assert set(measured.ordered[-1:]) <= set(measured.sizes) - set(known["syntactic"])
 
 
 def test_a_head_that_learnt_nothing_is_said(tiny, tuned, seven, tmp_path):
@@ -347,32 +355,32 @@ def test_a_head_that_learnt_nothing_is_said(tiny, tuned, seven, tmp_path):
     with torch.no_grad():
         model.classifier.bias += torch.tensor([-1e3, 1e3])
     model.save_pretrained(always)
-    got = measure(str(tiny), str(always), [f"task={seven}", "parallel="])
+    measured = measure(str(tiny), str(always), [f"task={seven}", "parallel="])
     assert (
         "COLLAPSED: the source's accuracy is within noise of the majority class: there is nothing to transfer."
-        in got.notes
+        in measured.notes
     )
-    assert set(got.transfer.values()) == {0.0}  # the same sentences in every language
+    assert set(measured.transfer.values()) == {0.0}  # the same sentences in every language
     wrong = shutil.copytree(seven, tmp_path / "wrong")
     (wrong / "eng" / "test.jsonl").write_text((seven / "eng" / "test.jsonl").read_text().replace("plant", "animal"))
-    got = measure(str(tiny), str(always), [f"task={wrong}", "parallel="])
-    assert "The source's accuracy is 0: relative transfer is not defined." in got.notes
-    assert got.scores["eng"] == 0
-    assert not got.transfer
-    assert not [one for one in got.relations if "transfer" in one.measure]
+    measured = measure(str(tiny), str(always), [f"task={wrong}", "parallel="])
+    assert "The source's accuracy is 0: relative transfer is not defined." in measured.notes
+    assert measured.scores["eng"] == 0
+    assert not measured.transfer
+    assert not [relation for relation in measured.relations if "transfer" in relation.measure]
 
 
 def test_your_own_distances_are_one_more(tiny, tuned, seven, tmp_path):
     matrix = tmp_path / "own.csv"
     far = dict(zip(TARGETS, (0.6, 0.5, 0.4, 0.3, 0.2, 0.1), strict=True))
     matrix.write_text(f",{','.join(far)}\neng,{','.join(map(str, far.values()))}\n")
-    got = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", f"distance.matrix={matrix}"])
-    assert got.distance == "matrix"
-    assert got.distances["matrix"] == {"eng": 0.0, **far}
-    assert got.ordered == ("eng", *TARGETS[::-1])
-    drift = [got.drift(key)[1] for key in TARGETS]
+    measured = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", f"distance.matrix={matrix}"])
+    assert measured.distance == "matrix"
+    assert measured.distances["matrix"] == {"eng": 0.0, **far}
+    assert measured.ordered == ("eng", *TARGETS[::-1])
+    drift = [measured.drift(key)[1] for key in TARGETS]
     expected = stats.spearmanr(drift, list(far.values())).statistic
-    assert got.relation("correlation_drift_matrix", 1).found.r == pytest.approx(expected)
+    assert measured.relation("correlation_drift_matrix", 1).found.r == pytest.approx(expected)
     matrix.write_text("eng,deu\n")
     with pytest.raises(InputError):
         measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", f"distance.matrix={matrix}"])
@@ -384,8 +392,8 @@ def test_other_tokenizers_are_said(tiny, tmp_path, seven):
     tokenizer = json.loads((other / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary["more"] = vocabulary.pop(WORDS["deu"][0])
-    got = measure(str(tiny), str(other), words)
-    assert not [note for note in got.notes if "tokenizers" in note]
+    measured = measure(str(tiny), str(other), words)
+    assert not [note for note in measured.notes if "tokenizers" in note]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    got = measure(str(tiny), str(other), words)
-    assert "The two checkpoints have different tokenizers: each read the same sentences with its own." in got.notes
+    measured = measure(str(tiny), str(other), words)
+    assert "The two checkpoints have different tokenizers: each read the same sentences with its own." in measured.notes

@@ -35,20 +35,22 @@ def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned,
     columns = ["measure", "layer", "language", "value", "n", "moment"]
     more = ["p", "p_holm", "n_groups", "method", "detectable", "reason"]
     of_parts = ["p", "r", "partial_r", "partial_p", "coefficient", "vif"]
-    for one in records:
-        assert list(one)[:6] == columns
-        extra = more if one["measure"].startswith("correlation") else []
-        extra = of_parts if one["measure"].startswith("decomposition_") else extra
-        assert sorted(list(one)[6:]) == sorted(extra)
-    kinds = {one["measure"] for one in records}
+    for record in records:
+        assert list(record)[:6] == columns
+        extra = more if record["measure"].startswith("correlation") else []
+        extra = of_parts if record["measure"].startswith("decomposition_") else extra
+        assert sorted(list(record)[6:]) == sorted(extra)
+    kinds = {record["measure"] for record in records}
     assert kinds == {
         "drift_cka", "drift_cka_standardised", "top_dimension_share", "accuracy", "relative_transfer",
         "correlation_drift_transfer", *(f"correlation_{what}_{name}" for what in ("drift", "transfer") for name in DISTANCES),
         "decomposition", "decomposition_distance", "decomposition_script", "decomposition_tokens",
     }  # fmt: skip
-    score = next(one for one in records if (one["measure"], one["language"]) == ("accuracy", "jpn"))
+    score = next(record for record in records if (record["measure"], record["language"]) == ("accuracy", "jpn"))
     assert score == dict(zip(columns, ["accuracy", None, "jpn", found.scores["jpn"], 24, "after"], strict=True))
-    mean = [one for one in records if one["measure"] == "correlation_drift_genetic" and one["layer"] is None]
+    mean = [
+        record for record in records if record["measure"] == "correlation_drift_genetic" and record["layer"] is None
+    ]
     assert len(mean) == 1
     assert mean[0]["language"] is None
 
@@ -101,9 +103,9 @@ def test_tables_fit_their_terminal(found, width):
         layers=12,
         rows=tuple(replace(row, layer=layer) for row in found.rows for layer in range(13) if row.layer == 1),
         relations=tuple(
-            replace(one, layer=layer)
-            for one in found.relations
-            for layer in ([one.layer] if one.layer is None else range(1, 13) if one.layer == 1 else [])
+            replace(relation, layer=layer)
+            for relation in found.relations
+            for layer in ([relation.layer] if relation.layer is None else range(1, 13) if relation.layer == 1 else [])
         ),
     )
     drift, related, parts = measure_tables(deep, width)
@@ -254,8 +256,10 @@ def test_the_page_needs_no_network(found, tmp_path):
 def test_what_is_not_defined_leaves_a_gap_in_the_figure(found, tmp_path):
     rows = [replace(row, value=math.nan) if row.layer == 2 and row.language == "jpn" else row for row in found.rows]
     gone = [
-        replace(one, found=replace(one.found, r=None, p=None, reason="x"), p_holm=None) if one.layer == 3 else one
-        for one in found.relations
+        replace(relation, found=replace(relation.found, r=None, p=None, reason="x"), p_holm=None)
+        if relation.layer == 3
+        else relation
+        for relation in found.relations
     ]
     measure_figure(replace(found, rows=tuple(rows), relations=tuple(gone)), tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")

@@ -31,8 +31,8 @@ def plainly(x: np.ndarray, y: np.ndarray, k: int) -> list[list[int]]:
 def test_mutual_neighbours_are_those_of_the_formula(n, m, seed, chunk):
     draw = np.random.default_rng(seed)
     x, y, k = draw.normal(size=(n, 6)), draw.normal(size=(m, 6)), int(draw.integers(1, min(n, m) + 1))
-    found = mutual_neighbours(torch.tensor(x), torch.tensor(y), k=k, chunk=chunk).tolist()
-    assert found == plainly(x, y, k)
+    values = mutual_neighbours(torch.tensor(x), torch.tensor(y), k=k, chunk=chunk).tolist()
+    assert values == plainly(x, y, k)
 
 
 def test_translations_that_are_near_are_found_and_strangers_are_not():
@@ -59,9 +59,9 @@ def unlabelled_task(task_folder, tmp_path):
     folder = tmp_path / "task"
     shutil.copytree(task_folder, folder)
     for shift, language in enumerate(("eng", "deu", "jpn")):
-        made = sentences(40, seed=11)
+        result = sentences(40, seed=11)
         rows = [
-            {"id": str(n), "text": say(words, language)} for n, (words, _) in enumerate(made[shift:] + made[:shift])
+            {"id": str(n), "text": say(words, language)} for n, (words, _) in enumerate(result[shift:] + result[:shift])
         ]
         (folder / language / "unlabelled.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return folder
@@ -85,8 +85,8 @@ def test_mining_needs_unlabelled_text_of_every_language(tmp_path, tiny_settings,
     (unlabelled_task / "eng" / "unlabelled.jsonl").unlink()
     settings = ["intervention.align.layers=3", "parallel.mined=true"]
     recipe = load_recipe("dist_align", [*tiny_settings, f"task={unlabelled_task}", *settings])
-    said = message(lambda: train(recipe, tmp_path))
-    assert said.startswith("`parallel.mined` needs unlabelled text in `eng`, but the task has 0 such texts.")
+    error_message = message(lambda: train(recipe, tmp_path))
+    assert error_message.startswith("`parallel.mined` needs unlabelled text in `eng`, but the task has 0 such texts.")
 
 
 def test_too_few_mined_pairs_ask_for_more_text_or_for_parallel_text(tmp_path, tiny_settings, unlabelled_task):

@@ -71,27 +71,27 @@ def test_from_a_few_sentences_to_a_report(cli, files, settings, tmp_path):
     ]  # fmt: skip
     answer = cli(*words, "--json")
     assert answer.exit_code == 0, answer.output
-    found = json.loads(answer.stdout)
+    data = json.loads(answer.stdout)
     folder = tmp_path / "results" / "new-language" / "cym"
-    assert (found["language"], found["name"]) == ("cym", "Welsh")
-    assert found["proposal"]["recipe"] == "align_consistency"
-    assert [(run["recipe"], run["seed"]) for run in found["runs"]] == [
+    assert (data["language"], data["name"]) == ("cym", "Welsh")
+    assert data["proposal"]["recipe"] == "align_consistency"
+    assert [(run["recipe"], run["seed"]) for run in data["runs"]] == [
         (name, seed) for name in ("plain", "align_consistency") for seed in range(3)
     ]
-    _check_results(found)
-    report = (tmp_path / found["report"]).read_text(encoding="utf-8")
-    assert Path(found["report"]) == Path("results/new-language/cym/report.md")
-    assert found["recommendation"] in report
-    assert f"{100 * found['results']['methods'][0]['accuracy']:.1f}" in report
-    _check_advice(tmp_path, found, report)
+    _check_results(data)
+    report = (tmp_path / data["report"]).read_text(encoding="utf-8")
+    assert Path(data["report"]) == Path("results/new-language/cym/report.md")
+    assert data["recommendation"] in report
+    assert f"{100 * data['results']['methods'][0]['accuracy']:.1f}" in report
+    _check_advice(tmp_path, data, report)
     # The same command says the same again and trains nothing; nor do the ordinary verbs, which find these runs.
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     assert len(times) == 6
-    assert json.loads(cli(*words, "--json").stdout)["results"] == found["results"]
-    trained = cli("train", f"recipe={found['recipes'][1]}", "seed=2", "--results", found["folder"])
+    assert json.loads(cli(*words, "--json").stdout)["results"] == data["results"]
+    trained = cli("train", f"recipe={data['recipes'][1]}", "seed=2", "--results", data["folder"])
     assert "This run is done already" in trained.output
     assert times == {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
-    compared = cli("compare", "plain", "align_consistency", "--results", found["folder"])
+    compared = cli("compare", "plain", "align_consistency", "--results", data["folder"])
     assert compared.exit_code == 0, compared.output
 
 
@@ -105,7 +105,7 @@ def _check_advice(folder, found, report):
         assert found["recommendation"].startswith("Nothing works yet: ")
         assert found["model"] is None
     else:
-        assert next(one for one in results["methods"] if one["recipe"] == found["use"])["works"]
+        assert next(method for method in results["methods"] if method["recipe"] == found["use"])["works"]
         assert found["model"] in report
         assert (folder / found["model"] / "config.json").is_file()
         assert Path(found["model"]).parent.name.endswith(f"s{results['seeds'][0]}")
@@ -153,10 +153,10 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     """Its script, on a file like CLDR's in which Amharic is English with each word backwards; then its dry run."""
     for locale, name in (("en", "{}"), ("am", "{:.0}")):
         table = {
-            "".join(chr(int(point, 16)) for point in one.id.split("-")): {
-                "tts": [name.format(one.names["eng"]) or " ".join(word[::-1] for word in one.names["eng"].split())]
+            "".join(chr(int(point, 16)) for point in emoji.id.split("-")): {
+                "tts": [name.format(emoji.names["eng"]) or " ".join(word[::-1] for word in emoji.names["eng"].split())]
             }
-            for one in load_emoji()
+            for emoji in load_emoji()
         }
         path = tmp_path / "annotations" / locale / "annotations.json"
         path.parent.mkdir(parents=True)
@@ -167,14 +167,14 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     assert f"{tmp_path / 'amharic' / 'test.jsonl'}: 150 lines" in capsys.readouterr().out
     tests = [json.loads(line) for line in (tmp_path / "amharic" / "test.jsonl").read_text().splitlines()]
     pairs = [line.split("\t") for line in (tmp_path / "amharic" / "pairs.tsv").read_text().splitlines()]
-    assert {one["text"] for one in tests}.isdisjoint(target for _, target in pairs)
-    parts = {one.id: one.part for one in load_emoji()}
-    assert {parts[one["id"]] for one in tests} == {"test"}
+    assert {test["text"] for test in tests}.isdisjoint(target for _, target in pairs)
+    parts = {emoji.id: emoji.part for emoji in load_emoji()}
+    assert {parts[test["id"]] for test in tests} == {"test"}
     options = {"labelled": tmp_path / "amharic" / "test.jsonl", "parallel": tmp_path / "amharic" / "pairs.tsv"}
-    made = plan("amh", "task=emoji", **options)
-    assert (made.data.tests, made.data.pairs) == (150, len(pairs))
-    assert made.proposal.recipe == "align_consistency"
-    assert not any("occur in the training pairs for `amh`" in note for note in made.data.notes)
+    result = plan("amh", "task=emoji", **options)
+    assert (result.data.tests, result.data.pairs) == (150, len(pairs))
+    assert result.proposal.recipe == "align_consistency"
+    assert not any("occur in the training pairs for `amh`" in note for note in result.data.notes)
     assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
     text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")
     assert text.proposal.recipe == "mined_align"
@@ -184,18 +184,23 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
 
 
 def test_the_data_lie_as_files_that_the_task_is_read_from(plan, files):
-    made = plan(text=files / "text.txt", parallel=files / "pairs.tsv")
+    result = plan(text=files / "text.txt", parallel=files / "pairs.tsv")
     texts = (files / "text.txt").read_text().splitlines()
-    assert (made.data.tests, made.data.shots, made.data.texts, made.data.pairs) == (40, 0, len(texts), len(texts))
-    assert (made.folder / "data" / "cym" / "test.jsonl").read_bytes() == (files / "test.jsonl").read_bytes()
-    assert (made.folder / "parallel" / "cym.tsv").read_bytes() == (files / "pairs.tsv").read_bytes()
-    lines = (made.folder / "data" / "cym" / "unlabelled.jsonl").read_text().splitlines()
+    assert (result.data.tests, result.data.shots, result.data.texts, result.data.pairs) == (
+        40,
+        0,
+        len(texts),
+        len(texts),
+    )
+    assert (result.folder / "data" / "cym" / "test.jsonl").read_bytes() == (files / "test.jsonl").read_bytes()
+    assert (result.folder / "parallel" / "cym.tsv").read_bytes() == (files / "pairs.tsv").read_bytes()
+    lines = (result.folder / "data" / "cym" / "unlabelled.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == texts
-    train = [json.loads(line) for line in (made.folder / "data" / "eng" / "train.jsonl").read_text().splitlines()]
+    train = [json.loads(line) for line in (result.folder / "data" / "eng" / "train.jsonl").read_text().splitlines()]
     assert len(train) == 144
-    unlabelled = (made.folder / "data" / "eng" / "unlabelled.jsonl").read_text().splitlines()
+    unlabelled = (result.folder / "data" / "eng" / "unlabelled.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in unlabelled] == [  # each once
-        {"id": str(n), "text": text} for n, text in enumerate(dict.fromkeys(one["text"] for one in train))
+        {"id": str(n), "text": text} for n, text in enumerate(dict.fromkeys(row["text"] for row in train))
     ]
 
 
@@ -241,12 +246,12 @@ def test_labels_in_other_formats_and_shots(plan, files, tmp_path):
         writer = csv.writer(stream)
         writer.writerow(["id", "text", "label"])
         writer.writerows([str(n), say(words, "jpn"), label] for n, (words, label) in enumerate(sentences(8, seed=5)))
-    made = plan(few_shot=shots)
-    assert made.data.shots == 8
-    for path in made.recipes:
+    result = plan(few_shot=shots)
+    assert result.data.shots == 8
+    for path in result.recipes:
         recipe = load_recipe(str(path))
         assert recipe.task.shots == "all"
-    assert any("only on labels of the source" in one for one in made.proposal.caveats)
+    assert any("only on labels of the source" in caveat for caveat in result.proposal.caveats)
 
 
 def test_a_task_of_words_with_labels(plan, tmp_path):
@@ -258,10 +263,10 @@ def test_a_task_of_words_with_labels(plan, tmp_path):
     labelled = tmp_path / "test.conllu"
     lines = [f"1\tsono\t_\tDET\t_\t_\t2\t_\t_\t_\n2\t{word}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n" for word in WORDS["jpn"]]
     labelled.write_text("".join(lines))
-    made = plan("cym", f"task={folder}", "task.kind=tokens", labelled=labelled)
-    assert (made.data.kind, made.data.tests, made.proposal.recipe) == ("tokens", len(WORDS["jpn"]), "drift_reg")
-    assert (made.folder / "data" / "eng" / "train.jsonl").read_text() == (folder / "eng" / "train.jsonl").read_text()
-    for path in made.recipes:
+    result = plan("cym", f"task={folder}", "task.kind=tokens", labelled=labelled)
+    assert (result.data.kind, result.data.tests, result.proposal.recipe) == ("tokens", len(WORDS["jpn"]), "drift_reg")
+    assert (result.folder / "data" / "eng" / "train.jsonl").read_text() == (folder / "eng" / "train.jsonl").read_text()
+    for path in result.recipes:
         assert load_recipe(str(path)).task.kind == "tokens"
 
 
@@ -269,20 +274,20 @@ def test_a_label_that_the_task_does_not_have(plan, files):
     rows = (files / "test.jsonl").read_text().splitlines()
     rows[2] = json.dumps({"id": "2", "text": "neko", "label": "animals"})
     (files / "test.jsonl").write_text("\n".join(rows) + "\n")
-    said = message(plan)
-    assert said.startswith(f"`{files / 'test.jsonl'}:3` has the label `animals`")
-    assert "Did you mean `animal`?" in said
-    assert "distxfer-" not in said  # nothing of where the copies lie
+    error_message = message(plan)
+    assert error_message.startswith(f"`{files / 'test.jsonl'}:3` has the label `animals`")
+    assert "Did you mean `animal`?" in error_message
+    assert "distxfer-" not in error_message  # nothing of where the copies lie
 
 
 def test_a_language_without_a_test(plan):
-    said = message(plan, labelled=None)
-    assert said.endswith("so there is nothing to test on. Give labelled sentences with `--labelled`.")
+    error_message = message(plan, labelled=None)
+    assert error_message.endswith("so there is nothing to test on. Give labelled sentences with `--labelled`.")
 
 
 def test_a_language_that_the_task_has_needs_no_labels(plan):
-    made = plan("deu", labelled=None)
-    assert made.data.tests == 24
+    result = plan("deu", labelled=None)
+    assert result.data.tests == 24
 
 
 def test_too_few_sentences(plan, files):
@@ -296,40 +301,40 @@ def test_texts_that_are_tested_and_trained_on_are_told(plan, files):
     (files / "text.txt").write_text(
         "".join(f"{text}\n" for text in {rows[0]["text"], rows[1]["text"], "neko inu tori"})
     )
-    made = plan(text=files / "text.txt")
+    result = plan(text=files / "text.txt")
     count = sum(row["text"] in {rows[0]["text"], rows[1]["text"]} for row in rows)
-    assert any(f"`cym/test.jsonl` repeats {count} text" in note and "unlabelled" in note for note in made.data.notes)
+    assert any(f"`cym/test.jsonl` repeats {count} text" in note and "unlabelled" in note for note in result.data.notes)
     (files / "pairs.tsv").write_text("".join(f"the cat {n}\t{row['text']}\n" for n, row in enumerate(rows)))
-    made = plan(parallel=files / "pairs.tsv")
-    assert any("occur in the training pairs for `cym`" in note for note in made.data.notes)
+    result = plan(parallel=files / "pairs.tsv")
+    assert any("occur in the training pairs for `cym`" in note for note in result.data.notes)
 
 
 # Distances
 
 
 def test_a_language_that_uriel_does_not_have(plan, files):
-    made = plan("qaa", parallel=files / "pairs.tsv")
-    assert made.distance is not None
-    assert not made.distance.usable
-    assert "no syntactic distance, and none is needed" in made.distance.text
-    for path in made.recipes:
-        assert load_recipe(str(path)).distance.matrix == str(made.folder / "no-distance-known.csv")
-    weighting = tomllib.loads(made.recipes[1].read_text())["intervention"]
-    assert {one["weighting"] for one in weighting.values()} == {"uniform"}
-    syntactic = next(one for one in made.facts if one.measure == "distance_syntactic")
+    result = plan("qaa", parallel=files / "pairs.tsv")
+    assert result.distance is not None
+    assert not result.distance.usable
+    assert "no syntactic distance, and none is needed" in result.distance.text
+    for path in result.recipes:
+        assert load_recipe(str(path)).distance.matrix == str(result.folder / "no-distance-known.csv")
+    weighting = tomllib.loads(result.recipes[1].read_text())["intervention"]
+    assert {row["weighting"] for row in weighting.values()} == {"uniform"}
+    syntactic = next(fact for fact in result.facts if fact.measure == "distance_syntactic")
     assert syntactic.value is None
 
 
 def test_relatives_stand_in_for_the_distance(plan):
-    made = plan("qaa", relatives=("cy", "gle"))
+    result = plan("qaa", relatives=("cy", "gle"))
     own = {one: distance("eng", one, imputed=True).value for one in ("cym", "gle")}
-    assert made.distance is not None
-    assert made.distance.file == "syntactic-mean-of-cym-gle.csv"
-    rows = dict(csv.reader((made.folder / made.distance.file).read_text().splitlines()))
+    assert result.distance is not None
+    assert result.distance.file == "syntactic-mean-of-cym-gle.csv"
+    rows = dict(csv.reader((result.folder / result.distance.file).read_text().splitlines()))
     assert float(rows["qaa"]) == pytest.approx(fmean(own.values()))
     assert float(rows["deu"]) == distance("eng", "deu", imputed=True).value
-    assert "the mean of the syntactic distances of cym (Welsh)" in made.distance.text
-    matrix = next(one for one in made.facts if one.measure == "distance_matrix")
+    assert "the mean of the syntactic distances of cym (Welsh)" in result.distance.text
+    matrix = next(fact for fact in result.facts if fact.measure == "distance_matrix")
     assert matrix.value == pytest.approx(fmean(own.values()))
     assert matrix.note.startswith("syntactic-mean-of-cym-gle.csv")
 
@@ -352,9 +357,9 @@ def test_relatives_that_say_nothing(plan, relatives, text):
 
 def test_a_dictionary_is_what_code_switching_reads(plan, files):
     (files / "words.tsv").write_text("cat\tneko\ndog\tinu\n")
-    made = plan(dictionary=files / "words.tsv", recipe="code_switch")
-    assert made.data.words == 2
-    assert load_recipe(str(made.recipes[1])).interventions["code_switch"].dictionary == made.folder / "dictionary"
+    result = plan(dictionary=files / "words.tsv", recipe="code_switch")
+    assert result.data.words == 2
+    assert load_recipe(str(result.recipes[1])).interventions["code_switch"].dictionary == result.folder / "dictionary"
 
 
 @pytest.mark.parametrize("word", ["recipe=lora", "seed=1", "task.targets=deu", "task.shots=5"])
@@ -363,8 +368,8 @@ def test_what_the_verb_decides_itself(plan, word):
 
 
 def test_words_of_the_proposed_recipe_alone(plan, files):
-    made = plan("cym", "intervention.align.weight=0.25", parallel=files / "pairs.tsv")
-    plain, method = (load_recipe(str(path)) for path in made.recipes)
+    result = plan("cym", "intervention.align.weight=0.25", parallel=files / "pairs.tsv")
+    plain, method = (load_recipe(str(path)) for path in result.recipes)
     assert not plain.interventions
     assert method.interventions["align"].weight == 0.25
     assert plain.phases["finetune"].steps == method.phases["finetune"].steps == 40

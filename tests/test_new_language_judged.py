@@ -50,7 +50,7 @@ def judged(folder, before, after, questions=None, collapsed=()):
     return evaluate("cym", plain, method, questions)
 
 
-def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapsed=((), ()), has=HAS, facts=()):
+def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapsed=((), ()), data=HAS, facts=()):
     """What is recommended of two recipes, of what each gets right by seed; `collapsed` has the seeds that learnt nothing."""
     runs = [
         {
@@ -66,12 +66,12 @@ def advised(folder, before, after, *, labels="abcd", source=(0.9, 0.9), collapse
         name="Welsh",
         source="eng",
         seeds=len(before),
-        has=has,
+        data=data,
         facts=facts,
         proposal=SimpleNamespace(recipe="own"),
     )
-    found = evaluate("cym", *runs, classes=4)
-    return SimpleNamespace(plan=plan, baseline=runs[0], method=runs[1], evaluation=found)
+    evaluation = evaluate("cym", *runs, classes=4)
+    return SimpleNamespace(plan=plan, baseline=runs[0], method=runs[1], evaluation=evaluation)
 
 
 def draws(seed, share, seeds=3, n=100, noise=0.1):
@@ -91,11 +91,11 @@ def test_a_clear_gain_is_better_and_a_clear_loss_worse(tmp_path):
 
 def test_a_small_gain_is_open_and_says_what_would_show_it(tmp_path):
     before, after = draws(1, 0.5, n=60, noise=0.6), draws(2, 0.54, n=60, noise=0.6)
-    found = judged(tmp_path, before, after)
-    assert found.verdict == "open"
-    assert found.test.effect > 0
-    assert found.smallest > found.test.effect
-    assert found.needed > 60
+    result = judged(tmp_path, before, after)
+    assert result.verdict == "open"
+    assert result.test.effect > 0
+    assert result.smallest > result.test.effect
+    assert result.needed > 60
     difference = after.astype(float) - before
     residual = difference - difference.mean(1)[:, None] - difference.mean(0) + difference.mean()
     noise = (residual**2).sum() / (2 * 59) / 60
@@ -103,29 +103,31 @@ def test_a_small_gain_is_open_and_says_what_would_show_it(tmp_path):
         "accuracy": before.mean(), "discordant": np.abs(difference).mean(),
         "seed_sd": (max(0.0, difference.mean(1).var(ddof=1) - noise) / 2) ** 0.5,
     }  # fmt: skip
-    assert found.smallest == pytest.approx(smallest_gain(60, 3, **design))
-    assert smallest_gain(found.needed, 3, **design) <= found.test.effect < smallest_gain(found.needed - 1, 3, **design)
+    assert result.smallest == pytest.approx(smallest_gain(60, 3, **design))
+    assert (
+        smallest_gain(result.needed, 3, **design) <= result.test.effect < smallest_gain(result.needed - 1, 3, **design)
+    )
 
 
 def test_no_difference_at_all(tmp_path):
     same = draws(1, 0.5)
-    found = judged(tmp_path, same, same)
-    assert (found.test.effect, found.test.p, found.verdict, found.needed) == (0, 1, "open", None)
+    result = judged(tmp_path, same, same)
+    assert (result.test.effect, result.test.p, result.verdict, result.needed) == (0, 1, "open", None)
 
 
 def test_two_seeds_are_no_claim(tmp_path):
-    found = judged(tmp_path, draws(1, 0.4)[:2], draws(2, 0.8)[:2])
-    assert (found.verdict, found.test.low) == ("open", None)
-    assert "2 seeds, and at least 3 are needed" in found.test.reason
+    result = judged(tmp_path, draws(1, 0.4)[:2], draws(2, 0.8)[:2])
+    assert (result.verdict, result.test.low) == ("open", None)
+    assert "2 seeds, and at least 3 are needed" in result.test.reason
 
 
 def test_a_run_that_learnt_nothing_is_named_and_in_no_number(tmp_path):
     before, after = draws(1, 0.4, seeds=4), draws(2, 0.8, seeds=4)
-    found = judged(tmp_path, before, after, collapsed=[1])
-    assert found.seeds == (0, 2, 3)
-    assert found.test == crossed((after.astype(float) - before)[[0, 2, 3]])
-    assert len(found.collapsed) == 1
-    assert found.collapsed[0].endswith("own/00000000-s1")
+    result = judged(tmp_path, before, after, collapsed=[1])
+    assert result.seeds == (0, 2, 3)
+    assert result.test == crossed((after.astype(float) - before)[[0, 2, 3]])
+    assert len(result.collapsed) == 1
+    assert result.collapsed[0].endswith("own/00000000-s1")
     none = judged(tmp_path / "none", before, after, collapsed=range(4))
     assert (none.test, none.verdict, none.seeds) == (None, "open", ())
     assert (none.baseline.seeds, none.method) == ((0, 1, 2, 3), None)  # the baseline's own score is there
@@ -136,7 +138,7 @@ def test_a_run_that_learnt_nothing_is_named_and_in_no_number(tmp_path):
 
 def on_texts(texts, answers=("a",)):
     """The questions of the fake runs, each on a text."""
-    right = tuple(Answer(one, 0) for one in answers)
+    right = tuple(Answer(answer, 0) for answer in answers)
     return {str(n): Example(str(n), "cym", "?", str(text), right) for n, text in enumerate(texts)}
 
 
@@ -158,15 +160,15 @@ def test_asking_the_same_again_on_a_text_shows_no_more(tmp_path):
 def test_texts_with_more_questions_count_for_more(tmp_path):
     before, after = draws(1, 0.4, n=40, noise=0.5), draws(2, 0.6, n=40, noise=0.5)
     texts = np.sqrt(np.arange(40)).astype(int)  # 1, 3, 5 ... questions
-    found = judged(tmp_path, before, after, on_texts(texts))
+    result = judged(tmp_path, before, after, on_texts(texts))
     difference = after.astype(float) - before
-    assert found.test.effect == pytest.approx(difference.mean())
+    assert result.test.effect == pytest.approx(difference.mean())
     # The variance of a ratio over texts, from its definition: residuals of the sums around a seed's effect times the sizes.
     sizes = np.bincount(texts)
     sums = np.array([np.bincount(texts, weights=row) for row in difference])
     effects = difference.mean(1)[:, None]
     by_text = (sums - effects * sizes) / sizes.mean() + effects
-    assert found.test.standard_error == pytest.approx(crossed(by_text).standard_error)
+    assert result.test.standard_error == pytest.approx(crossed(by_text).standard_error)
 
 
 def test_what_a_seed_adds_to_all_texts_alike_is_of_seeds_alone(tmp_path):
@@ -174,10 +176,10 @@ def test_what_a_seed_adds_to_all_texts_alike_is_of_seeds_alone(tmp_path):
     place = np.arange(160) % 20
     before = np.tile(place < 10, (3, 1)).astype(int)
     after = np.array([(place >= 4) & (place < 14 + seed) for seed in range(3)]).astype(int)
-    found = judged(tmp_path, before, after, on_texts(np.repeat(range(4), [20, 20, 40, 80])))
-    assert found.test.seed_share == pytest.approx(1)
+    result = judged(tmp_path, before, after, on_texts(np.repeat(range(4), [20, 20, 40, 80])))
+    assert result.test.seed_share == pytest.approx(1)
     design = {"accuracy": 0.5, "discordant": 0.45, "seed_sd": 0.05 / 2**0.5}
-    assert found.smallest == pytest.approx(smallest_gain(160, 3, **design))
+    assert result.smallest == pytest.approx(smallest_gain(160, 3, **design))
 
 
 def test_where_all_are_right_the_largest_text_says_for_how_many_questions(tmp_path):
@@ -190,23 +192,23 @@ def test_where_all_are_right_the_largest_text_says_for_how_many_questions(tmp_pa
 
 def test_an_answer_is_right_by_exact_match_with_any(tmp_path):
     rows = draws(1, 0.5, n=8)
-    found = judged(tmp_path, rows, rows, on_texts(range(8), answers=("x", "The B!")))
-    assert found.baseline.accuracy == pytest.approx(1 - rows.mean())  # `b` was predicted where the label `a` was not
+    result = judged(tmp_path, rows, rows, on_texts(range(8), answers=("x", "The B!")))
+    assert result.baseline.accuracy == pytest.approx(1 - rows.mean())  # `b` was predicted where the label `a` was not
 
 
 # What is recommended
 
 
 def test_a_gain_over_a_model_that_works_is_used(tmp_path):
-    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9))
-    test, method = found.evaluation.test, found.evaluation.method
-    assert found.evaluation.advice == "method"
-    assert recommendation(found) == (
+    result = advised(tmp_path, draws(1, 0.55), draws(2, 0.9))
+    test, method = result.evaluation.test, result.evaluation.method
+    assert result.evaluation.advice == "method"
+    assert recommendation(result) == (
         f"Use `own`: {100 * test.effect:+.1f} points (95 % interval {100 * test.low:+.1f} to {100 * test.high:+.1f}) against"
         f" `plain`, right in {100 * method.accuracy:.1f} % of 100 sentences with 3 seeds, where always answering `a` gives"
         " 25.0 %."
     )
-    (table,) = outcome_tables(found)
+    (table,) = outcome_tables(result)
     assert [row[0] for row in table.rows] == ["always `a`", "plain", "own"]
     assert table.notes[0].endswith("Chance is 25.0 %.")
     assert "`plain` and `own`: shown to be right more often than the most frequent answer." in table.notes
@@ -220,11 +222,11 @@ def test_below_the_commonest_label_nothing_is_used(tmp_path):
     worse = np.zeros((3, 100), dtype=int)
     worse[:, 30:32] = 1
     worse[0, 33] = 1
-    found = advised(tmp_path, worse, right, labels=labels)
-    assert found.evaluation.verdict == "better"
-    assert found.evaluation.commonest.share == 0.22
-    assert found.evaluation.advice == "nothing"
-    assert recommendation(found) == (
+    result = advised(tmp_path, worse, right, labels=labels)
+    assert result.evaluation.verdict == "better"
+    assert result.evaluation.commonest.share == 0.22
+    assert result.evaluation.advice == "nothing"
+    assert recommendation(result) == (
         "Nothing works yet: `plain` is right in 2.3 % of 100 sentences with 3 seeds and `own` is right in 13.0 %, where always"
         " answering `a` gives 22.0 %; what may help: labelled sentences in Welsh to train on (`--few-shot`) or sentence pairs"
         " (`--parallel`) or an encoder that was pretrained on Welsh (`model=`)."
@@ -235,22 +237,22 @@ def test_below_the_commonest_label_nothing_is_used(tmp_path):
         in (recommendation(advised(tmp_path / "torn", worse, right, labels=labels, facts=[torn])))
     )
     having = LanguageData(**{**vars(HAS), "shots": 9, "pairs": 99})
-    assert recommendation(advised(tmp_path / "has", worse, right, labels=labels, has=having)).endswith(
+    assert recommendation(advised(tmp_path / "has", worse, right, labels=labels, data=having)).endswith(
         "what may help: an encoder that was pretrained on Welsh (`model=`)."
     )
 
 
 def test_an_interval_with_0_in_it_is_the_baseline(tmp_path):
-    found = advised(tmp_path, draws(1, 0.6, n=60, noise=0.6), draws(2, 0.64, n=60, noise=0.6))
-    assert found.evaluation.advice == "baseline"
-    said = recommendation(found)
+    result = advised(tmp_path, draws(1, 0.6, n=60, noise=0.6), draws(2, 0.64, n=60, noise=0.6))
+    assert result.evaluation.advice == "baseline"
+    said = recommendation(result)
     assert said.startswith(
         "Not shown to differ: use `plain`. It is right in 53.9 % of 60 sentences with 3 seeds, where always"
     )
     assert "; the gain of `own` is +" in said
     assert said.endswith(").")
-    assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(found)[0].notes)
-    assert any(note.startswith("parallel text: ") for note in outcome_tables(found)[0].notes)
+    assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(result)[0].notes)
+    assert any(note.startswith("parallel text: ") for note in outcome_tables(result)[0].notes)
 
 
 def test_a_method_that_is_worse(tmp_path):
@@ -260,19 +262,21 @@ def test_a_method_that_is_worse(tmp_path):
 
 
 def test_what_the_source_loses_is_in_the_sentence(tmp_path):
-    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), source=(0.9, 0.75))
-    assert found.evaluation.source_change == pytest.approx(-0.15)
-    assert recommendation(found).startswith("Use `own` for Welsh alone, not for English, where it loses 15.0 points: +")
-    assert outcome_tables(found)[0].rows[2][4] == "75.0 (-15.0)"
+    result = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), source=(0.9, 0.75))
+    assert result.evaluation.source_change == pytest.approx(-0.15)
+    assert recommendation(result).startswith(
+        "Use `own` for Welsh alone, not for English, where it loses 15.0 points: +"
+    )
+    assert outcome_tables(result)[0].rows[2][4] == "75.0 (-15.0)"
     little = advised(tmp_path / "little", draws(1, 0.55), draws(2, 0.9), source=(0.9, 0.895))
     assert recommendation(little).startswith("Use `own`: +")
 
 
 def test_fewer_than_3_seeds_are_the_baseline(tmp_path):
-    found = advised(tmp_path, draws(1, 0.6)[:2], draws(2, 0.9)[:2])
-    assert found.evaluation.advice == "baseline"
-    assert recommendation(found).startswith("Not shown to differ: use `plain`. It is right in 55.5 %")
-    assert recommendation(found).endswith(" (2 seeds, and at least 3 are needed).")
+    result = advised(tmp_path, draws(1, 0.6)[:2], draws(2, 0.9)[:2])
+    assert result.evaluation.advice == "baseline"
+    assert recommendation(result).startswith("Not shown to differ: use `plain`. It is right in 55.5 %")
+    assert recommendation(result).endswith(" (2 seeds, and at least 3 are needed).")
     nothing = advised(tmp_path / "low", draws(1, 0.2)[:2], draws(2, 0.9)[:2])
     assert (
         ", and with fewer than 3 seeds nothing can be claimed for `own`; what may help: more seeds (`--seeds 3`) or "
@@ -283,10 +287,10 @@ def test_fewer_than_3_seeds_are_the_baseline(tmp_path):
 def test_a_method_that_works_beside_a_baseline_that_may_not(tmp_path):
     """It is above the commonest label, but no gain is shown over a baseline that is not: no claim for either."""
     before = np.array([np.arange(60) % 10 < right for right in (1, 4, 8)]).astype(int)  # seeds differ much
-    found = advised(tmp_path, before, np.tile(np.arange(60) % 10 < 6, (3, 1)).astype(int))
-    assert (found.evaluation.baseline.works, found.evaluation.method.works) == (False, True)
-    assert (found.evaluation.verdict, found.evaluation.advice) == ("open", "nothing")
-    assert ", and no gain of `own` over `plain` is shown; what may help: " in recommendation(found)
+    result = advised(tmp_path, before, np.tile(np.arange(60) % 10 < 6, (3, 1)).astype(int))
+    assert (result.evaluation.baseline.works, result.evaluation.method.works) == (False, True)
+    assert (result.evaluation.verdict, result.evaluation.advice) == ("open", "nothing")
+    assert ", and no gain of `own` over `plain` is shown; what may help: " in recommendation(result)
 
 
 @pytest.mark.parametrize(
@@ -319,22 +323,22 @@ def test_a_method_that_works_beside_a_baseline_that_may_not(tmp_path):
     ],
 )  # fmt: skip
 def test_runs_that_learnt_nothing(tmp_path, collapsed, advice, beginning):
-    found = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), collapsed=collapsed)
-    assert found.evaluation.advice == advice
-    score = found.evaluation.method if advice == "method" else found.evaluation.baseline
-    assert recommendation(found).startswith(beginning.format(share=100 * score.accuracy if score else 0))
-    (table,) = outcome_tables(found)
+    result = advised(tmp_path, draws(1, 0.55), draws(2, 0.9), collapsed=collapsed)
+    assert result.evaluation.advice == advice
+    score = result.evaluation.method if advice == "method" else result.evaluation.baseline
+    assert recommendation(result).startswith(beginning.format(share=100 * score.accuracy if score else 0))
+    (table,) = outcome_tables(result)
     assert bool(table.rows) == (advice != "nothing")  # no advice over an empty table
     assert sum(note.startswith("COLLAPSED") for note in table.notes) == sum(map(len, collapsed))
 
 
 def test_one_model_alone_with_fewer_than_3_seeds_is_no_claim(tmp_path):
-    found = advised(tmp_path, draws(1, 0.55)[:2], draws(2, 0.9)[:2], collapsed=(range(2), ()))
-    assert found.evaluation.advice == "nothing"
-    assert recommendation(found).startswith("Nothing works yet: `own` is right in 83.")
+    result = advised(tmp_path, draws(1, 0.55)[:2], draws(2, 0.9)[:2], collapsed=(range(2), ()))
+    assert result.evaluation.advice == "nothing"
+    assert recommendation(result).startswith("Nothing works yet: `own` is right in 83.")
     assert (
         ", no run of `plain` learnt anything, where always answering `a` gives 25.0 %, and with fewer"
-        in recommendation(found)
+        in recommendation(result)
     )
 
 
@@ -347,16 +351,16 @@ def test_the_commonest_answer_of_words_and_of_questions(tmp_path):
         None,
     )
     rows = draws(1, 0.5, n=8)
-    found = judged(tmp_path / "questions", rows, rows, on_texts(range(8), answers=("x", "The B!")))
-    assert (found.commonest.answer, found.commonest.share) == ("x", 1.0)  # right of all, so no model can be above it
-    assert found.advice == "nothing"
+    result = judged(tmp_path / "questions", rows, rows, on_texts(range(8), answers=("x", "The B!")))
+    assert (result.commonest.answer, result.commonest.share) == ("x", 1.0)  # right of all, so no model can be above it
+    assert result.advice == "nothing"
 
 
 def test_the_model_is_that_of_the_first_sound_seed_of_what_is_used(tmp_path, monkeypatch):
     recipes = (tmp_path / "plain.toml", tmp_path / "own.toml")
     plan = SimpleNamespace(
         key="cym", source="eng", name="Welsh", seeds=4, recipes=recipes, folder=tmp_path,
-        contents=_plan.contents(tmp_path, recipes), has=HAS, proposal=SimpleNamespace(recipe="own"),
+        contents=_plan.contents(tmp_path, recipes), data=HAS, proposal=SimpleNamespace(recipe="own"),
     )  # fmt: skip
     tables = {"plain": draws(1, 0.55, seeds=4), "own": draws(2, 0.9, seeds=4)}
 

@@ -69,9 +69,9 @@ def predictions(run):
 def finished(cli, *words):
     answer = cli("new-language", "cym", *map(str, words), "--seeds", "1", "--json")
     assert answer.exit_code == 0, answer.output
-    found = json.loads(answer.stdout)
-    assert found["results"]["collapsed"] == []
-    return found, Path(found["report"]).read_text(encoding="utf-8")
+    data = json.loads(answer.stdout)
+    assert data["results"]["collapsed"] == []
+    return data, Path(data["report"]).read_text(encoding="utf-8")
 
 
 def _check_advice(found, report):
@@ -110,10 +110,10 @@ def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):
     assert not any("distxfer-" in note for note in found["notes"])
     for path in found["recipes"]:
         assert load_recipe(path).task.columns == {"tags": "xpos"}
-    for run, one in zip(found["runs"], found["results"]["methods"], strict=True):
+    for run, method in zip(found["runs"], found["results"]["methods"], strict=True):
         rows = predictions(run).values()
         assert len(rows) == 12
-        assert one["accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
+        assert method["accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
     assert (found["results"]["sentences"], found["results"]["texts"]) == (12, None)
     assert "wholly right in cym (%)" in report
     assert "12 sentences, 1 seed. Intervals" in report
@@ -133,12 +133,12 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     unlabelled = Path(found["folder"]) / "data" / "eng" / "unlabelled.jsonl"
     mined_in = [json.loads(line) for line in unlabelled.read_text().splitlines()]
     assert all(one.keys() == {"id", "text"} for one in mined_in)
-    assert len({one["text"] for one in mined_in}) == len(mined_in) > 20  # not one question, asked of every text
+    assert len({row["text"] for row in mined_in}) == len(mined_in) > 20  # not one question, asked of every text
     right = {row["id"]: row["answers"]["text"] for row in map(json.loads, labelled.read_text().splitlines())}
-    for run, one in zip(found["runs"], found["results"]["methods"], strict=True):
+    for run, method in zip(found["runs"], found["results"]["methods"], strict=True):
         rows = predictions(run)
         hits = [exact_match(answers, rows[key]["prediction"]) for key, answers in right.items()]
-        assert one["accuracy"] == pytest.approx(np.mean(hits))
+        assert method["accuracy"] == pytest.approx(np.mean(hits))
     assert (found["results"]["sentences"], found["results"]["texts"]) == (18, 6)
     for said in (
         "labelled questions to test on", "exact match in cym (%)", "18 questions on 6 texts, 1 seed", "eng, f1 (%)",
@@ -152,10 +152,10 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
 def test_questions_on_too_few_texts(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
-    said = message(
+    error_message = message(
         plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
-    assert said == (
+    assert error_message == (
         "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
         " are dependent."
     )
@@ -165,10 +165,10 @@ def test_questions_on_too_few_texts(common, tmp_path):
 def test_questions_that_are_mostly_on_one_text(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
-    said = message(
+    error_message = message(
         plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
-    assert said == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
+    assert error_message == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
         "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
         " worth 1.9 texts;"
         " expected at least half of the texts. Give about as many questions on each text."
@@ -206,11 +206,11 @@ def test_pairs_of_texts_in_columns_with_names_of_their_own(common, tmp_path):
         f"task={base}",
         *(f"task.columns.{name}={at}" for name, at in {"id": "key", "text": "a", "text_pair": "b"}.items()),
     ]
-    made = plan_language(
+    plan = plan_language(
         "cym", LanguageFiles(labelled=labelled, text=text), [*common[:3], *words], tmp_path / "results"
     )
-    assert (made.data.tests, made.data.texts) == (8, len(WORDS["jpn"]))
-    data = load_recipe(str(made.recipes[0])).task.data
+    assert (plan.data.tests, plan.data.texts) == (8, len(WORDS["jpn"]))
+    data = load_recipe(str(plan.recipes[0])).task.data
     assert task_languages(data) == ("cym", "eng")
 
 
@@ -224,12 +224,12 @@ def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
             scores = {"deu": 0.5 + seed / 10}
             fake_runs.run(tmp_path / kind, "plain", "aaaa0000", seed, scores, settings, kind=kind)
         facts = language_facts("deu", recipe, tmp_path / kind)
-        gains[kind] = [one for one in facts if one.measure == "smallest_gain"]
-    assert [(one.value, one.note) for one in gains["tokens"]] == [
+        gains[kind] = [fact for fact in facts if fact.measure == "smallest_gain"]
+    assert [(token.value, token.note) for token in gains["tokens"]] == [
         (None, "accuracy is not a share of correct sentences")
     ]
-    assert all(one.value for one in gains["classification"])
+    assert all(gain.value for gain in gains["classification"])
     nothing = language_facts(
         "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=entities"]), tmp_path / "no"
     )
-    assert [one.measure for one in nothing if one.section == "expected"] == ["f1"]
+    assert [row.measure for row in nothing if row.section == "expected"] == ["f1"]

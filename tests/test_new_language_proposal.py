@@ -36,8 +36,8 @@ def test_the_first_proposal(there, name):
     assert first.recipe not in {one.recipe for one in others}
     ranked = [(one.evidence.shown, one.evidence.all.low) for one in (first, *others) if one.evidence]
     assert ranked == sorted(ranked, reverse=True)
-    for one in (first, *others):
-        assert load_recipe(str(one.file)).name == one.recipe
+    for run in (first, *others):
+        assert load_recipe(str(run.file)).name == run.recipe
 
 
 def test_what_speaks_against_a_proposal():
@@ -53,9 +53,9 @@ def test_what_speaks_against_a_proposal():
         assert part in said
     drift, *others = proposals(HAS, E5)
     (held,) = (one for one in others if one.recipe == "l2_sp")
-    assert any(one.startswith("The source language had -") for one in held.caveats)
-    assert not any(one.startswith("The source language had -") for one in drift.caveats)
-    (wide,) = (one for one in drift.caveats if "larger study" in one)
+    assert any(caveat.startswith("The source language had -") for caveat in held.caveats)
+    assert not any(caveat.startswith("The source language had -") for caveat in drift.caveats)
+    (wide,) = (caveat for caveat in drift.caveats if "larger study" in caveat)
     numbers = (
         r"-0\.\d points \[-\d\.\d, \+\d\.\d\], and -7\.\d in the source language \(runs trained with the class `Flags`, scored"
         r" without it; to be run anew\)\."
@@ -67,7 +67,7 @@ def test_what_speaks_against_a_proposal():
         wide,
     )
     aligned = proposals(LanguageData(**{**vars(HAS), "pairs": 500}), E5)[0]
-    assert "`align_consistency`, on 60 languages of `cldr` whose text it read: +" in aligned.caveats[-1]
+    assert "`align_consistency` on 60 languages of `cldr` whose text it read: +" in aligned.caveats[-1]
 
 
 def test_another_recipe_than_the_proposed_one():
@@ -102,7 +102,7 @@ def test_a_recipe_that_was_tuned_on_targets_says_so():
         "Its settings were chosen on: dev of eng, deu, jpn, tur; deu, jpn, tur are also test languages of the study, so its"
         " effect is overestimated there."
     ) in tuned
-    assert not any("chosen on:" in one for one in chosen("lora", HAS, E5).caveats)
+    assert not any("chosen on:" in caveat for caveat in chosen("lora", HAS, E5).caveats)
 
 
 def test_what_the_evidence_rests_on_is_said():
@@ -122,4 +122,4 @@ def test_what_the_evidence_rests_on_is_said():
 def test_a_dictionary_is_said_to_be_of_another_kind_than_the_studys():
     words = chosen("code_switch", LanguageData(**{**vars(HAS), "words": 9}), E5)
     assert words.why.startswith("there is a dictionary of 9 words; the reference study (3 seeds) does not")
-    assert any(one.startswith("Its dictionaries were made from in-domain parallel text") for one in words.caveats)
+    assert any(caveat.startswith("Its dictionaries were made from in-domain parallel text") for caveat in words.caveats)

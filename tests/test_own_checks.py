@@ -41,7 +41,7 @@ def write(folder, files):
         for text, label in rows:
             text, pair = text if isinstance(text, tuple) else (text, None)
             records.append({"text": text, "text_pair": pair, "label": label})
-        path.write_text("".join(f"{json.dumps(one)}\n" for one in records))
+        path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     return folder
 
 
@@ -130,9 +130,9 @@ def test_test_texts_in_the_pairs_that_train(tmp_path):
         str(write(tmp_path, {**CLEAN, "deu/test": [(("f", "F"), "x"), ("g", "y"), ("d", "y")]})), "eng", ("deu",)
     )
     train = [pair(1, "d", "nothing"), pair(2, "d", "F"), pair(3, "f", "f"), pair(4, "d", "d")]
-    found = leaks(task, ParallelText("mine", {"deu": train}, {"deu": [pair(5, "e", "g")]}))
+    result = leaks(task, ParallelText("mine", {"deu": train}, {"deu": [pair(5, "e", "g")]}))
     where = f"of the task `{tmp_path}` occur{{}} in the training pairs for `deu` of `mine`."
-    assert found == (
+    assert result == (
         f"1 of the 2 test texts in `eng` {where.format('s')}",
         f"2 of the 3 test texts in `deu` {where.format('')}",
     )
@@ -154,10 +154,10 @@ def test_what_is_said_reaches_the_user(cli, tiny_settings, task_folder, tmp_path
     note = "`deu/test.jsonl` repeats 4 training texts of `eng/train.jsonl` (first: line 1)."
     words = ["recipe=plain", *tiny_settings, f"task={tmp_path / 'task'}", "parallel=", "task.targets=deu"]
     for verb in ("validate", "train"):
-        said = cli(verb, *words, "phase.finetune.epochs=1")
-        assert said.exit_code == 0, said.output
-        assert said.stderr.splitlines().count(note) == 1
-        assert note not in said.stdout
+        completed = cli(verb, *words, "phase.finetune.epochs=1")
+        assert completed.exit_code == 0, completed.output
+        assert completed.stderr.splitlines().count(note) == 1
+        assert note not in completed.stdout
 
 
 # Lazy sequences
@@ -195,19 +195,19 @@ SLICES = [
     ],
 )
 def test_a_lazy_sequence_is_as_a_list(lazy, eager):
-    found = lazy()
-    assert len(found) == len(eager)
-    assert list(found) == eager
+    result = lazy()
+    assert len(result) == len(eager)
+    assert list(result) == eager
     for part in SLICES:
-        assert list(found[part]) == eager[part]
+        assert list(result[part]) == eager[part]
     for place in (0, 1, len(eager) - 1, -1, -len(eager)):
-        assert found[place] == eager[place]
+        assert result[place] == eager[place]
     for place in (len(eager), -len(eager) - 1):
         with pytest.raises(IndexError):
-            found[place]
-    assert found == lazy()
-    assert found != found[:-1]
-    assert found[0] in found
+            result[place]
+    assert result == lazy()
+    assert result != result[:-1]
+    assert result[0] in result
 
 
 def test_a_task_is_the_same_wherever_it_lies(tmp_path):

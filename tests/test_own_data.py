@@ -53,7 +53,9 @@ def test_a_task_comes_back_as_it_was_written(task):
     write(task / "deu" / "unlabelled.jsonl", [{"id": "u", "text": "sechs"}])
     found = load(task)
     assert found.labels == ("no", "yes")
-    assert [(one.id, one.text, one.text_pair, one.label) for one in found.examples("train", "eng")] == [
+    assert [
+        (example.id, example.text, example.text_pair, example.label) for example in found.examples("train", "eng")
+    ] == [
         ("a", "one", None, 1),
         ("b", "two", None, 0),
     ]
@@ -70,14 +72,14 @@ def test_whole_numbers_are_labels_in_their_own_order(task):
         write(task / language / "test.jsonl", [{"id": "a", "text": "x", "label": "10"}])
     found = load(task)
     assert found.labels == ("2", "9", "10")
-    assert [one.label for one in found.examples("train", "eng")] == [2, 1, 0]
+    assert [example.label for example in found.examples("train", "eng")] == [2, 1, 0]
     assert found.examples("test", "deu")[0].label == 2
 
 
 def test_byte_order_mark_windows_line_ends_and_blank_lines_are_no_text(task):
     path = task / "deu" / "test.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join([json.dumps(TEST[0]).encode(), b"", b"  ", b""]))
-    assert [one.text for one in load(task).examples("test", "deu")] == ["three"]
+    assert [example.text for example in load(task).examples("test", "deu")] == ["three"]
     spoil(task, "{", line=4)
     message = f"`{path}:4` is not valid JSON: Expecting property name enclosed in double quotes at column 2."
     complains(message, load, task)  # the line counts as an editor counts it
@@ -97,8 +99,8 @@ def test_texts_and_labels_that_look_like_nothing_survive(task):
     found = load(task)
     assert set(found.labels) == set(words)
     for split, language in (("train", "eng"), ("test", "deu")):
-        assert [one.text for one in found.examples(split, language)] == words
-        assert [found.labels[one.label] for one in found.examples(split, language)] == words
+        assert [example.text for example in found.examples(split, language)] == words
+        assert [found.labels[example.label] for example in found.examples(split, language)] == words
 
 
 def test_languages_that_look_like_nothing_survive(task):
@@ -160,9 +162,9 @@ def test_a_target_without_tests(task):
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
     (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
     known = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
-    said = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
+    expected = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
     unread = f"`eng/test.txt` is ignored: its suffix is none of {known}."
-    complains(f"`{task}` has no test file in any language; {said} {unread}", load, task)
+    complains(f"`{task}` has no test file in any language; {expected} {unread}", load, task)
 
 
 NAMES = "are texts or whole numbers, and not empty."
@@ -258,20 +260,22 @@ def test_parallel_text_comes_back_as_it_was_written(tmp_path):
     (tmp_path / "no.tsv").write_text("".join(f"{source}\tnan\n" for source, _ in written))
     (tmp_path / "notes.txt").write_text("no language")
     assert parallel_languages(str(tmp_path)) == ("deu", "nor")
-    found = load_parallel(str(tmp_path), "eng", ("deu", "nor", "jpn"))
-    assert list(found.train) == list(found.held_out) == ["deu", "nor"]
-    pairs = {"train": found.train["deu"], "held out": found.held_out["deu"]}
+    corpus = load_parallel(str(tmp_path), "eng", ("deu", "nor", "jpn"))
+    assert list(corpus.train) == list(corpus.held_out) == ["deu", "nor"]
+    pairs = {"train": corpus.train["deu"], "held out": corpus.held_out["deu"]}
     assert sorted((p.source.text, p.target.text) for part in pairs.values() for p in part) == sorted(written)
     assert 20 <= len(pairs["held out"]) <= 60
     assert {(p.source.language, p.target.language) for part in pairs.values() for p in part} == {("eng", "deu")}
-    assert [pair.source.text for pair in found.held_out["nor"]] == [pair.source.text for pair in found.held_out["deu"]]
-    assert {pair.target.text for pair in found.train["nor"]} == {"nan"}
+    assert [pair.source.text for pair in corpus.held_out["nor"]] == [
+        pair.source.text for pair in corpus.held_out["deu"]
+    ]
+    assert {pair.target.text for pair in corpus.train["nor"]} == {"nan"}
 
 
 def test_a_sentence_said_twice_is_in_one_part_only(tmp_path):
     (tmp_path / "deu.tsv").write_text("".join(f"sentence {n % 20}\tSatz {n}\n" for n in range(100)))
-    found = load_parallel(str(tmp_path), "eng", ("deu",))
-    train, held = ({p.source.text for p in part["deu"]} for part in (found.train, found.held_out))
+    corpus = load_parallel(str(tmp_path), "eng", ("deu",))
+    train, held = ({p.source.text for p in part["deu"]} for part in (corpus.train, corpus.held_out))
     assert held
     assert not train & held
 

@@ -25,11 +25,11 @@ def task(tmp_path):
 def test_every_format_says_the_same(task, suffix):
     put(task, suffix, ROWS)
     found = load(task)
-    assert [(one.id, one.text, found.labels[one.label]) for one in found.examples("test", "deu")] == [
+    assert [(example.id, example.text, found.labels[example.label]) for example in found.examples("test", "deu")] == [
         (row["id"], row["text"], row["label"]) for row in ROWS
     ]
     assert found.examples("test", "deu")[3].text == "null"
-    assert {one.text_pair for one in found.examples("test", "deu")} == {None}
+    assert {example.text_pair for example in found.examples("test", "deu")} == {None}
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -39,8 +39,8 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         (task / language / f"{split}.jsonl").unlink(missing_ok=True)
         put(task, suffix, rows if split == "test" else [*rows, {**rows[0], "uid": "y", "gold": "NA"}], language, split)
-    (one,) = load(task, columns=columns).examples("test", "deu")
-    assert (one.id, one.text, one.text_pair) == ("x", "a b", "c")
+    (example,) = load(task, columns=columns).examples("test", "deu")
+    assert (example.id, example.text, example.text_pair) == ("x", "a b", "c")
     path = put(task, suffix, [{"uid": "x", "premise": "a b", "gold": "no"}])
     line = 1 if suffix in ("jsonl", "parquet") else 2
     complains(f"`{path}:{line}` has no `hypothesis`, only: uid, premise, gold.", task, columns=columns)
@@ -48,19 +48,19 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
 
 def test_a_column_of_no_field(task):
     put(task, "jsonl", ROWS)
-    said = "`task.columns` has `txt`, which is not a field of the kind `classification`. Did you mean `text`?"
-    complains(f"{said} Fields: id, text, text_pair, label.", task, columns={"txt": "a"})
+    expected = "`task.columns` has `txt`, which is not a field of the kind `classification`. Did you mean `text`?"
+    complains(f"{expected} Fields: id, text, text_pair, label.", task, columns={"txt": "a"})
 
 
 def test_rows_without_ids_are_numbered(task):
     path = put(task, "csv", [{"text": "a", "label": "no"}, {"text": "b", "label": "NA"}])
-    assert [one.id for one in load(task).examples("test", "deu")] == ["1", "2"]
+    assert [example.id for example in load(task).examples("test", "deu")] == ["1", "2"]
     path.unlink()
     path = text_file(
         task / "deu" / "test.jsonl", '{"text": "a", "label": "no"}\n{"id": 9, "text": "b", "label": "no"}\n'
     )
-    said = "has the id `9`, but the first row of the file has none. Give an id to all rows or to none."
-    complains(f"`{path}:2` {said}", task)
+    expected = "has the id `9`, but the first row of the file has none. Give an id to all rows or to none."
+    complains(f"`{path}:2` {expected}", task)
 
 
 # Text files
@@ -74,12 +74,12 @@ def test_csv_as_spreadsheets_write_it(task):
     )
     complains(f"`{path}:6` has no text in `text`.", task)
     text_file(path, path.read_bytes().replace(b"3,,no\r\n", b" \r\n"))
-    assert [one.text for one in load(task).examples("test", "deu")] == ['one, "two"\r\nthree', "nan"]
+    assert [example.text for example in load(task).examples("test", "deu")] == ['one, "two"\r\nthree', "nan"]
 
 
 def test_a_quotation_mark_in_tsv_is_a_character(task):
     text_file(task / "deu" / "test.tsv", 'id\ttext\tlabel\n1\t"one\tno\n\n2\ttwo "\tno\r\n')
-    assert [one.text for one in load(task).examples("test", "deu")] == ['"one', 'two "']
+    assert [example.text for example in load(task).examples("test", "deu")] == ['"one', 'two "']
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_numbers_of_classes(task):
         )
     found = load(task)
     assert found.labels == ("0", "2")
-    assert [one.label for one in found.examples("test", "deu")] == [0, 1, 0]
+    assert [example.label for example in found.examples("test", "deu")] == [0, 1, 0]
 
 
 # Which file is which
@@ -150,14 +150,14 @@ def test_files_by_a_pattern(tmp_path):
         text_file(tmp_path / f"UD_{name}" / "README.md", "no table")
     data = Data(str(tmp_path), kind="tokens", pattern="UD_*/{language}_*-ud-{split}.conllu")
     assert task_languages(data) == ("deu", "eng", "nor")
-    found = load_task(data, "eng", ("deu", "nor"))
-    assert [one.text for one in found.examples("test", "nor")] == ["vamos nos a el mar", "No"]
+    task = load_task(data, "eng", ("deu", "nor"))
+    assert [example.text for example in task.examples("test", "nor")] == ["vamos nos a el mar", "No"]
 
 
 @pytest.mark.parametrize("pattern", ["{language}/test.csv", "{split}.csv", "{language}/{split}.{suffix}", "*"])
 def test_a_pattern_without_language_or_split(task, pattern):
-    said = f"`task.pattern` is `{pattern}`, but must contain `{{language}}` and `{{split}}`, as in"
-    complains(f"{said} `{{language}}/{{split}}.jsonl` (`*` matches anything).", task, pattern=pattern)
+    expected = f"`task.pattern` is `{pattern}`, but must contain `{{language}}` and `{{split}}`, as in"
+    complains(f"{expected} `{{language}}/{{split}}.jsonl` (`*` matches anything).", task, pattern=pattern)
 
 
 def test_patterns_that_lead_nowhere(task):
@@ -166,8 +166,10 @@ def test_patterns_that_lead_nowhere(task):
     pattern = "{split}/{language}.csv"
     complains(f"No file in `{task}` matches `task.pattern` = `{pattern}`.", task, pattern=pattern)
     path = text_file(task / "test" / "de.txt", "no table")
-    said = f"`{path}`, which `task.pattern` = `{{split}}/{{language}}.txt` matches, has none of the supported formats:"
-    with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+    expected = (
+        f"`{path}`, which `task.pattern` = `{{split}}/{{language}}.txt` matches, has none of the supported formats:"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}"):
         load(task, pattern="{split}/{language}.txt")
 
 
@@ -181,9 +183,9 @@ def test_validation_is_dev_and_what_is_not_read_is_said(task):
     put(task, "csv", ROWS[:1], split="validation")
     put(task, "jsonl", ROWS, split="test-old")
     found = load(task)
-    assert [one.text for one in found.examples("dev", "deu")] == ["nan"]
-    said = "`deu/test-old.jsonl` is ignored: its name is none of train, dev, test, unlabelled, validation."
-    assert said in found.notes
+    assert [example.text for example in found.examples("dev", "deu")] == ["nan"]
+    expected = "`deu/test-old.jsonl` is ignored: its name is none of train, dev, test, unlabelled, validation."
+    assert expected in found.notes
 
 
 # Whatever the text

@@ -29,11 +29,11 @@ def tags(tmp_path):
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_words_with_tags(tags, suffix):
     put(tags, suffix, [{"id": "b", "words": ["日本", "new york"], "tags": ["NOUN", "DET"]}])
-    found = load(tags, kind="tokens")
-    assert (found.kind, found.labels) == ("tokens", ("DET", "NOUN", "VERB"))
-    (one,) = found.examples("test", "deu")
-    assert (one.text, one.label) == ("日本 new york", Tags(((0, 2), (3, 11)), (1, 0)))
-    assert found.examples("train", "eng")[0].label == Tags(((0, 1), (2, 5), (6, 9)), (0, 1, 2))
+    task = load(tags, kind="tokens")
+    assert (task.kind, task.labels) == ("tokens", ("DET", "NOUN", "VERB"))
+    (example,) = task.examples("test", "deu")
+    assert (example.text, example.label) == ("日本 new york", Tags(((0, 2), (3, 11)), (1, 0)))
+    assert task.examples("train", "eng")[0].label == Tags(((0, 1), (2, 5), (6, 9)), (0, 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def universal(folder, **columns):
 
 def test_universal_dependencies(tmp_path):
     """What is a word is known from the format's own example; what is none is counted, of each file that is read."""
-    found = universal(tmp_path)
-    assert found.labels == ("ADP", "ADV", "DET", "NOUN", "PRON", "VERB")
-    first, second = found.examples("test", "deu")
+    task = universal(tmp_path)
+    assert task.labels == ("ADP", "ADV", "DET", "NOUN", "PRON", "VERB")
+    first, second = task.examples("test", "deu")
     assert (first.id, first.text) == ("s1", "vamos nos a el mar")
-    assert [found.labels[tag] for tag in first.label.tags] == ["VERB", "PRON", "ADP", "DET", "NOUN"]
+    assert [task.labels[tag] for tag in first.label.tags] == ["VERB", "PRON", "ADP", "DET", "NOUN"]
     assert [first.text[slice(*span)] for span in first.label.spans] == ["vamos", "nos", "a", "el", "mar"]
     assert (second.id, second.text) == ("s2", "No")
-    counted = [note for note in found.notes if "left out" in note]
+    counted = [note for note in task.notes if "left out" in note]
     assert counted == [
         f"`{name}`: {count} {what} left out."
         for name in ("eng/train.conllu", "eng/test.conllu", "deu/test.conllu")
@@ -91,18 +91,18 @@ def test_a_line_that_is_no_word(tmp_path, line):
 
 def test_unlabelled_sentences_are_texts(tmp_path):
     text_file(tmp_path / "deu" / "unlabelled.conllu", SENTENCES[: SENTENCES.index("\n\n") + 1])
-    assert [one.text for one in universal(tmp_path).unlabelled["deu"]] == ["vámonos al mar"]
+    assert [example.text for example in universal(tmp_path).unlabelled["deu"]] == ["vámonos al mar"]
 
 
 def test_words_and_tags_in_two_columns(tmp_path):
     content = "-DOCSTART- -X- O\n\n# O\nEU B-ORG\n\nJack\tX\tB-PER\n \n10\u00a0000  O \n"
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         text_file(tmp_path / language / f"{split}.conll", content)
-    found = load(tmp_path, kind="entities")
-    assert [(one.text, [found.labels[tag] for tag in one.label.tags]) for one in found.examples("test", "deu")] == [
+    task = load(tmp_path, kind="entities")
+    assert [(example.text, [task.labels[tag] for tag in example.label.tags]) for example in task.examples("test", "deu")] == [
         ("# EU", ["O", "B-ORG"]), ("Jack", ["B-PER"]), ("10\u00a0000", ["O"]),
     ]  # fmt: skip
-    assert "`deu/test.conll`: 1 mark of documents left out." in found.notes
+    assert "`deu/test.conll`: 1 mark of documents left out." in task.notes
     path = text_file(tmp_path / "deu" / "test.conll", "a O\nb\n")
     complains(f"`{path}:2` is 'b'; expected a word and its tag.", tmp_path, kind="entities")
 
@@ -125,9 +125,9 @@ def test_questions_with_answers(tmp_path, suffix):
     rows = [question(), question(id="r", answers={"text": ["日本", "he"], "answer_start": [0, 10]})]
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         put(tmp_path, suffix, rows, language, split)
-    found = load(tmp_path, kind="answers")
-    assert found.labels == ()
-    first, second = found.examples("test", "deu")
+    task = load(tmp_path, kind="answers")
+    assert task.labels == ()
+    first, second = task.examples("test", "deu")
     assert (first.text, first.text_pair, first.label) == ("who?", "日本 it was he", (Answer("he", 10),))
     assert second.label == (Answer("日本", 0), Answer("he", 10))
 
@@ -163,10 +163,14 @@ def test_sentences_to_be_found_again(tmp_path):
     """No labels, no training text; ids that one language alone has are counted."""
     put(tmp_path, "tsv", [{"id": key, "text": f"text {key}"} for key in "abc"], "eng")
     put(tmp_path, "tsv", [{"id": key, "text": f"Text {key}"} for key in "bcd"])
-    found = load(tmp_path, kind="retrieval")
-    assert (found.kind, found.labels, found.splits["train"]) == ("retrieval", (), {})
-    assert [(one.id, one.label) for one in found.examples("test", "deu")] == [("b", None), ("c", None), ("d", None)]
-    assert found.notes == (
+    task = load(tmp_path, kind="retrieval")
+    assert (task.kind, task.labels, task.splits["train"]) == ("retrieval", (), {})
+    assert [(example.id, example.label) for example in task.examples("test", "deu")] == [
+        ("b", None),
+        ("c", None),
+        ("d", None),
+    ]
+    assert task.notes == (
         "`deu/test.tsv` has 1 of its 3 ids alone: they are not in `eng/test.tsv` (first: line 4).",
         "`eng/test.tsv` has 1 of its 3 ids alone: they are not in `deu/test.tsv` (first: line 2).",
     )
@@ -182,5 +186,5 @@ def test_every_kind_of_task_can_be_ones_own():
 def test_an_unknown_kind(tmp_path):
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         put(tmp_path, "jsonl", ROWS, language, split)
-    said = "`task.kind` is `token`, which your own files cannot have. Did you mean `tokens`? Choose from:"
-    complains(f"{said} {', '.join(FORMS)}.", tmp_path, kind="token")
+    expected = "`task.kind` is `token`, which your own files cannot have. Did you mean `tokens`? Choose from:"
+    complains(f"{expected} {', '.join(FORMS)}.", tmp_path, kind="token")

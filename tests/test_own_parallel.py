@@ -58,12 +58,12 @@ def test_moses_pairs(tmp_path, stem, source, target, key):
     for name in ("README", "LICENSE.txt", f"{stem}.ids", "notes.txt"):
         (tmp_path / name).write_text("no text")
     assert set(parallel_languages(str(tmp_path))) == {"eng", key}
-    found = load(tmp_path, targets=(key, "jpn"))
-    assert list(found.train) == list(found.held_out) == [key]
-    assert texts(found, key) == PAIRS
-    assert 2 <= len(found.held_out[key]) <= 30
-    assert found.notes == ()
-    (first,) = [pair for part in (found.train, found.held_out) for pair in part[key] if pair.source.id == "1"]
+    task = load(tmp_path, targets=(key, "jpn"))
+    assert list(task.train) == list(task.held_out) == [key]
+    assert texts(task, key) == PAIRS
+    assert 2 <= len(task.held_out[key]) <= 30
+    assert task.notes == ()
+    (first,) = [pair for part in (task.train, task.held_out) for pair in part[key] if pair.source.id == "1"]
     assert (first.source.language, first.target.language, first.target.id) == ("eng", key, "1")
 
 
@@ -77,9 +77,9 @@ def test_lines_that_are_blank_are_counted(tmp_path):
     moses(
         tmp_path, "GNOME.en-sw", "en", "sw", [("a", "b"), ("", "c"), ("d", " "), ("", ""), ("null", "nan"), ("a", "b")]
     )
-    found = load(tmp_path)
-    assert texts(found) == [("a", "b"), ("null", "nan"), ("a", "b")]
-    assert found.notes == (
+    task = load(tmp_path)
+    assert texts(task) == [("a", "b"), ("null", "nan"), ("a", "b")]
+    assert task.notes == (
         "`GNOME.en-sw.sw`: 3 lines that are blank on one side or both left out.",
         "`GNOME.en-sw.sw` repeats 1 of its own pairs (first: 6, as 1); they are kept.",
     )
@@ -90,11 +90,11 @@ def test_moses_files_of_unequal_length(tmp_path):
     with (tmp_path / "GNOME.en-sw.sw").open("a") as stream:
         stream.write("one\nmore")
     english, swahili = tmp_path / "GNOME.en-sw.en", tmp_path / "GNOME.en-sw.sw"
-    said = "but line n of one must translate line n of the other. Give files of the same length."
-    complains(f"`{english}` has 60 lines and `{swahili}` has 62, {said}", tmp_path)
+    expected = "but line n of one must translate line n of the other. Give files of the same length."
+    complains(f"`{english}` has 60 lines and `{swahili}` has 62, {expected}", tmp_path)
     swahili.write_bytes("moja\nmbili \xe9\n".encode("latin-1"))
-    said = "is not UTF-8 text (invalid continuation byte at byte 6 of the line). Save the file as UTF-8."
-    complains(f"`{swahili}:2` {said}", tmp_path)
+    expected = "is not UTF-8 text (invalid continuation byte at byte 6 of the line). Save the file as UTF-8."
+    complains(f"`{swahili}:2` {expected}", tmp_path)
     swahili.unlink()
     complains(f"`{english}` has no other side: `{swahili}` does not exist.", tmp_path)
 
@@ -102,10 +102,10 @@ def test_moses_files_of_unequal_length(tmp_path):
 def test_two_corpora_of_one_language_and_a_pattern(tmp_path):
     for name in ("GNOME", "KDE4"):
         moses(tmp_path / "opus", f"{name}.en-sw", "en", "sw", [(f"{name} {n}", "x") for n in range(3)])
-    said = (
+    expected = (
         f"`{tmp_path}/opus/GNOME.en-sw.sw` and `{tmp_path}/opus/KDE4.en-sw.sw` are both the language `swa`. Keep one."
     )
-    complains(said, tmp_path / "opus")
+    complains(expected, tmp_path / "opus")
     assert texts(load(tmp_path, pattern="opus/KDE4.*.{language}"))[0] == ("KDE4 0", "x")
 
 
@@ -118,9 +118,9 @@ def test_tmx(tmp_path, name, encoding):
     units = [[("en-US", source), ("de", "ein Satz"), ("SW", target)] for source, target in PAIRS]
     tmx(tmp_path / f"{name}.tmx", units, encoding)
     assert "swa" in parallel_languages(str(tmp_path))
-    found = load(tmp_path)
-    assert texts(found) == PAIRS
-    assert found.notes == ()
+    task = load(tmp_path)
+    assert texts(task) == PAIRS
+    assert task.notes == ()
 
 
 def test_tmx_with_a_namespace(tmp_path):
@@ -132,8 +132,8 @@ def test_tmx_with_a_namespace(tmp_path):
 
 def test_a_folder_without_parallel_text(tmp_path):
     (tmp_path / "sw.txt").write_text("a\tb\n")
-    said = "expected files such as `{}/deu.tsv`, `en-de.tmx`, or two such as `GNOME.en-de.en` and `GNOME.en-de.de`."
-    complains(f"`{tmp_path}` has no parallel text; {said.format(tmp_path)}", tmp_path)
+    expected = "expected files such as `{}/deu.tsv`, `en-de.tmx`, or two such as `GNOME.en-de.en` and `GNOME.en-de.de`."
+    complains(f"`{tmp_path}` has no parallel text; {expected.format(tmp_path)}", tmp_path)
 
 
 def test_what_stands_in_a_unit(tmp_path):
@@ -153,9 +153,9 @@ def test_what_stands_in_a_unit(tmp_path):
         ],
     )
     path.write_text(path.read_text().replace('<tuv xml:lang="en"><seg>no', '<tuv lang="EN"><seg>no'))
-    found = load(tmp_path)
-    assert texts(found) == [("a & bold word!", "b"), ("d", "e"), ("no", "nan")]
-    assert found.notes == (
+    task = load(tmp_path)
+    assert texts(task) == [("a & bold word!", "b"), ("d", "e"), ("no", "nan")]
+    assert task.notes == (
         "`sw.tmx`: 1 further sentence in `swa` of units that have several left out.",
         "`sw.tmx`: 1 unit that is blank on one side or both left out.",
         "`sw.tmx`: 2 units without one of the languages left out.",
@@ -165,8 +165,8 @@ def test_what_stands_in_a_unit(tmp_path):
 def test_languages_with_a_region_are_no_pair(tmp_path):
     tmx(tmp_path / "zh-TW.tmx", [[("en", "a"), ("zh-Hant", "b")]])
     tmx(tmp_path / "en-zh.tmx", [[("en", "a"), ("zh-CN", "c")]])
-    found = load(tmp_path, targets=("zho_Hant", "zho"))
-    assert (texts(found, "zho_Hant"), texts(found, "zho")) == ([("a", "b")], [("a", "c")])
+    task = load(tmp_path, targets=("zho_Hant", "zho"))
+    assert (texts(task, "zho_Hant"), texts(task, "zho")) == ([("a", "b")], [("a", "c")])
 
 
 def test_tmx_that_is_none(tmp_path):
@@ -194,10 +194,10 @@ def test_nothing_is_fetched_from_elsewhere(tmp_path):
 def test_files_by_a_pattern(tmp_path):
     for code, target in (("sw", "b"), ("de", "c")):
         tmx(tmp_path / f"{code}-docs" / "memory.tmx", [[("en", "a"), (code, target)]])
-    found = load(tmp_path, targets=("swa", "deu"), pattern="{language}-docs/*.tmx")
-    assert (texts(found), texts(found, "deu")) == ([("a", "b")], [("a", "c")])
-    said = "must be a path below the folder that contains `{language}`, such as `en-{language}.tmx` (`*` matches anything)."
-    complains(f"`parallel.pattern` is `*.tmx`, but {said}", tmp_path, pattern="*.tmx")
+    task = load(tmp_path, targets=("swa", "deu"), pattern="{language}-docs/*.tmx")
+    assert (texts(task), texts(task, "deu")) == ([("a", "b")], [("a", "c")])
+    expected = "must be a path below the folder that contains `{language}`, such as `en-{language}.tmx` (`*` matches anything)."
+    complains(f"`parallel.pattern` is `*.tmx`, but {expected}", tmp_path, pattern="*.tmx")
     complains(
         f"No file in `{tmp_path}` matches `parallel.pattern` = `{{language}}.tsv`.",
         tmp_path,

@@ -102,7 +102,7 @@ def test_what_was_pushed_loads_by_transformers(cli, run, hub, tmp_path):
 
 def test_as_json(cli, run, hub):
     plan = json.loads(cli("publish", str(run), "--to", NAME, "--json").stdout)
-    sizes = {one["path"]: one["bytes"] for one in plan.pop("files")}
+    sizes = {row["path"]: row["bytes"] for row in plan.pop("files")}
     assert sizes == {name: len(content) for name, content in contents(run).items()}
     assert plan == {"repository": NAME, "private": True, "warnings": [UNVERIFIED], "commit": None}
     done = json.loads(cli("publish", str(run), "--to", NAME, "--public", "--push", "--json").stdout)
@@ -129,8 +129,8 @@ def test_a_public_repository_is_not_taken_for_a_private_one(run, hub):
 def test_files_that_would_be_loaded_with_the_model_are_not_left_beside_it(run, hub):
     push(publication(run, NAME))
     hub.files[NAME] |= {"notes.md": b"", "adapter_config.json": b"{}"}
-    found = message(push, publication(run, NAME))
-    assert found.startswith(
+    error_message = message(push, publication(run, NAME))
+    assert error_message.startswith(
         f"The repository `{NAME}` has `adapter_config.json`, which conflicts with the files of this run;"
     )
     del hub.files[NAME]["adapter_config.json"]
@@ -157,9 +157,11 @@ def test_the_warnings(cli, run):
     )
     assert "Warning: The run collapsed" in cli("publish", str(run), "--to", NAME).stderr
     (run / "model" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(run)}))
-    assert any("a folder on this machine: nobody else can load it" in one for one in publication(run, NAME).warnings)
+    assert any(
+        "a folder on this machine: nobody else can load it" in warning for warning in publication(run, NAME).warnings
+    )
     (run / "model" / "README.md").unlink()
-    assert any("no card with metadata" in one for one in publication(run, NAME).warnings)
+    assert any("no card with metadata" in warning for warning in publication(run, NAME).warnings)
 
 
 def test_a_model_whose_files_are_damaged_is_refused(run):
@@ -204,9 +206,9 @@ def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
 def test_a_pickle_is_refused(run):
     (run / "model" / "extra").mkdir()
     (run / "model" / "extra" / "training_args.bin").write_bytes(b"")
-    found = message(publication, run, NAME)
-    assert "may be a pickle" in found
-    assert "remove `extra/training_args.bin`" in found
+    error_message = message(publication, run, NAME)
+    assert "may be a pickle" in error_message
+    assert "remove `extra/training_args.bin`" in error_message
 
 
 def test_nobody_logged_in(run, hub, monkeypatch, tmp_path):
@@ -229,8 +231,8 @@ def test_a_token_that_is_not_accepted(cli, run, hub, monkeypatch):
 
 
 def test_a_namespace_of_others(run, hub):
-    found = message(push, publication(run, "others/plain"))
-    assert found.startswith("The hub refuses `others/plain` (You don't have the rights to create a model under")
+    error_message = message(push, publication(run, "others/plain"))
+    assert error_message.startswith("The hub refuses `others/plain` (You don't have the rights to create a model under")
     assert not hub.files
 
 

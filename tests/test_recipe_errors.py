@@ -147,14 +147,14 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         'sed = 1\n[task]\nsorce = "deu"\nmax_length = 2\n[phase.finetune]\nepochs = 0\nclip = nan\n[phase.other]\n'
         "epochs = 1\n[intervention.drift]\nwieght = 1\nmeasure = 'ckka'\n[intervention.drfit]\n[extra]\n"
     )
-    found = mistakes(str(path), "foo", "seed.x=1", "model.pooling=x", "intervention.align.weight=-1")
-    keys = [line.split("`")[1] for line in found]
+    result = mistakes(str(path), "foo", "seed.x=1", "model.pooling=x", "intervention.align.weight=-1")
+    keys = [line.split("`")[1] for line in result]
     assert sorted(keys) == sorted(
         ["foo", "seed.x", "sed", "task.sorce", "task.max_length", "phase.finetune.epochs", "phase.finetune.clip",
          "model.pooling", "intervention.align.weight", "intervention.drift.wieght", "intervention.drift.measure",
          "intervention.drfit", "extra"]
     )  # fmt: skip
-    assert len(set(found)) == len(found)
+    assert len(set(result)) == len(result)
 
 
 @pytest.mark.parametrize(

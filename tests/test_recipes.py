@@ -223,7 +223,7 @@ def test_two_instances_of_one_kind():
     )  # fmt: skip
     drift = intervention_class("drift")
     assert recipe.interventions == {"near": drift(layers="lower"), "far": drift(weight=1.0)}
-    assert {name: one["kind"] for name, one in recipe.resolved()["intervention"].items()} == {
+    assert {name: row["kind"] for name, row in recipe.resolved()["intervention"].items()} == {
         "near": "drift",
         "far": "drift",
     }

@@ -20,17 +20,19 @@ def run(tmp_path, scores, settings=(), **changes):
 
 def test_every_published_score_is_a_fraction_of_a_language_with_a_source():
     assert len(references()) == 5
-    for one in references():
-        assert one.source
-        assert 0 < one.margin < 0.1
-        assert "eng" in one.scores
-        assert all(canonical(language) == language and 0.2 < score < 1 for language, score in one.scores.items())
+    for reference in references():
+        assert reference.source
+        assert 0 < reference.margin < 0.1
+        assert "eng" in reference.scores
+        assert all(canonical(language) == language and 0.2 < score < 1 for language, score in reference.scores.items())
 
 
 def test_the_baseline_of_the_issue_is_stored():
-    (ours,) = (one for one in references() if (one.models, one.task) == (("xlm-roberta-base",), "xnli"))
-    assert {language: ours.scores[language] for language in XNLI} == XNLI
-    assert sum(ours.scores.values()) / len(ours.scores) == pytest.approx(0.762, abs=5e-4)
+    (reference,) = (
+        reference for reference in references() if (reference.models, reference.task) == (("xlm-roberta-base",), "xnli")
+    )
+    assert {language: reference.scores[language] for language in XNLI} == XNLI
+    assert sum(reference.scores.values()) / len(reference.scores) == pytest.approx(0.762, abs=5e-4)
 
 
 def test_a_run_in_range_says_nothing(tmp_path):

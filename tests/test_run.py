@@ -126,7 +126,7 @@ def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
     rows = parquet.read_table(plain.folder / "predictions.parquet").to_pylist()[:16]
     from distxfer.data import load_task
 
-    texts = {one.id: one.text for one in load_task("emoji", "eng", ("deu",)).examples("test", "eng")}
+    texts = {example.id: example.text for example in load_task("emoji", "eng", ("deu",)).examples("test", "eng")}
     logits = model(**tokenizer([texts[row["example_id"]] for row in rows], padding=True, return_tensors="pt")).logits
     predicted = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
     assert predicted == [row["prediction"] for row in rows]

@@ -27,7 +27,7 @@ def test_every_run_is_done_once_and_then_none(fake):
     outcomes = sweep(words, fake.results, report=seen.append)
     names = [(recipe, seed) for seed in (0, 1) for recipe in ("plain", "drift_reg")]
     assert statuses(outcomes) == [(*name, "done") for name in names]
-    assert [event["words"] for event in fake.events()] == [" ".join(one.run.words) for one in outcomes]
+    assert [event["words"] for event in fake.events()] == [" ".join(outcome.run.words) for outcome in outcomes]
     assert [(one.total, one.done, one.failed) for one in seen] == [(4, done, 0) for done in range(5)]
     assert [one.last and (one.last.run.recipe.name, one.last.run.seed) for one in seen] == [None, *names]
     assert [one.seconds_left is None for one in seen] == [True, False, False, False, False]
@@ -35,11 +35,11 @@ def test_every_run_is_done_once_and_then_none(fake):
 
     assert statuses(sweep(words, fake.results)) == [(*name, "done before") for name in names]
     assert len(fake.events()) == 4
-    kept = json.loads((fake.results / "sweeps" / "first.json").read_text())
-    assert kept["name"] == "first"
-    assert [fake.results / one["folder"] for one in kept["runs"]] == [one.run.folder for one in outcomes]
-    assert [(one["recipe"], one["seed"], one["id"]) for one in kept["runs"]] == [
-        (one.run.recipe.name, one.run.seed, one.run.id) for one in outcomes
+    data = json.loads((fake.results / "sweeps" / "first.json").read_text())
+    assert data["name"] == "first"
+    assert [fake.results / run["folder"] for run in data["runs"]] == [outcome.run.folder for outcome in outcomes]
+    assert [(run["recipe"], run["seed"], run["id"]) for run in data["runs"]] == [
+        (outcome.run.recipe.name, outcome.run.seed, outcome.run.id) for outcome in outcomes
     ]
 
 
@@ -60,8 +60,8 @@ def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake):
         thread.join()
     assert Counter(event["words"] for event in fake.events()) == Counter(" ".join(one.run.words) for one in ended[0])
     for outcomes in ended.values():
-        assert {one.status.removesuffix(" before") for one in outcomes if one.run.seed == 1} == {"failed"}
-        assert {one.status.removesuffix(" before") for one in outcomes if one.run.seed != 1} == {"done"}
+        assert {outcome.status.removesuffix(" before") for outcome in outcomes if outcome.run.seed == 1} == {"failed"}
+        assert {outcome.status.removesuffix(" before") for outcome in outcomes if outcome.run.seed != 1} == {"done"}
 
 
 def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fake):
@@ -90,7 +90,7 @@ def test_a_sweep_without_runs_asks_no_engine(fake):
         def running(self):
             raise AssertionError("nothing is left to do")
 
-    assert [one.status for one in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
+    assert [outcome.status for outcome in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
 
 
 # Workers
@@ -123,7 +123,7 @@ def test_more_workers_than_gpus_share_them(fake, monkeypatch):
 def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it_keeps(fake):
     words = fake.does("recipe=drift_reg,plain", "seed=0,1", "task.targets=[deu],[jpn]")
     outcomes = sweep(words, fake.results, engine=LocalEngine(workers=8))
-    assert {one.status for one in outcomes} == {"done"}
+    assert {outcome.status for outcome in outcomes} == {"done"}
     for target in ("deu", "jpn"):
         starts, trains = (
             [event for event in fake.events(kind) if f"task.targets={target}" in event["words"]] for kind in ("start", "train")
@@ -165,7 +165,7 @@ def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake):
 
     fake.does("recipe=plain", "seed=0,1,2,3")
     outcomes = sweep(words, fake.results)
-    assert [one.status for one in outcomes] == ["done before", "done", "done", "done"]
+    assert [outcome.status for outcome in outcomes] == ["done before", "done", "done", "done"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -182,7 +182,7 @@ def test_a_run_that_alone_is_asked_to_stop_is_no_failure(fake, number):
     outcomes = sweep(words, fake.results)
     thread.join()
     signal.signal(signal.SIGINT, inherited)
-    assert [(one.status, one.reason) for one in outcomes] == [
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
         ("interrupted", "It was interrupted; the same command resumes it."), ("done", ""),
     ]  # fmt: skip
     assert not (outcomes[0].run.folder / "failed.json").exists()
@@ -206,7 +206,7 @@ def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_setti
     threads = 2 * torch.get_num_threads()  # for each run as many as `alone` has: another number rounds otherwise
     engine = LocalEngine(workers=2, threads=threads)
     outcomes = sweep([*tiny_settings, "recipe=plain,freeze_lower"], tmp_path / "swept", engine=engine)
-    assert [one.status for one in outcomes] == ["done", "done"]
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
     alone = train(load_recipe("freeze_lower", tiny_settings), tmp_path / "alone")
     there = outcomes[1].run.folder
     assert there.relative_to(tmp_path / "swept") == alone.folder.relative_to(tmp_path / "alone")

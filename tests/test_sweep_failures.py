@@ -28,9 +28,9 @@ def test_a_failure_stops_no_other_run_and_is_remembered(fake, kind, code, reason
     assert statuses(first) == [("plain", 0, "failed"), ("plain", 1, "done"), ("plain", 2, "done")]
     assert first[0].reason == reason
     folder = first[0].run.folder
-    kept = json.loads((folder / "failed.json").read_text())
-    assert (kept["reason"], kept["exit_code"]) == (reason, code)
-    assert kept["command"][:3] == ["-m", "distxfer", "train"]
+    data = json.loads((folder / "failed.json").read_text())
+    assert (data["reason"], data["exit_code"]) == (reason, code)
+    assert data["command"][:3] == ["-m", "distxfer", "train"]
     assert told == []
 
     again = sweep(words, fake.results, notice=told.append)
@@ -82,7 +82,7 @@ class Unlucky:
 
 def test_what_an_engine_gives_up_on_is_a_failure_of_that_run(fake):
     outcomes = sweep(fake.does("recipe=plain", "seed=0,1,2"), fake.results, engine=Unlucky())
-    assert [(one.status, one.reason) for one in outcomes] == [
+    assert [(outcome.status, outcome.reason) for outcome in outcomes] == [
         ("done", ""), ("failed", "ConnectionError: The node is gone."), ("done", ""),
     ]  # fmt: skip
     assert json.loads((outcomes[1].run.folder / "failed.json").read_text())["reason"] == outcomes[1].reason

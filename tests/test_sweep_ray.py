@@ -57,8 +57,8 @@ def steps(folder: Path) -> list[int]:
 def runs_on(node, results: Path) -> list[Path]:
     """The folders of the runs that a node is at: its workers are children of its raylet, and `train` is theirs."""
     raylet = node.all_processes["raylet"][0].process.pid
-    ours = [one for one in trainings(results) if raylet in [parent.pid for parent in one.parents()]]
-    return [folder for one in ours for folder in results.glob(f"plain/*-s{seed(one)}")]
+    ours = [training for training in trainings(results) if raylet in [parent.pid for parent in training.parents()]]
+    return [folder for our in ours for folder in results.glob(f"plain/*-s{seed(our)}")]
 
 
 def seed(training: psutil.Process) -> str:
@@ -86,8 +86,8 @@ def test_when_a_node_dies_every_run_is_done_once_all_the_same(cluster, tiny_sett
     until(lambda: any(10 < len(steps(folder)) < STEPS for folder in runs_on(node, tmp_path)))
     cluster.remove_node(node, allow_graceful=False)
     thread.join()
-    assert [(one.run.seed, one.status) for one in outcomes] == [(0, "done"), (1, "done")]
-    logs = [(one.run.folder / "train.log").read_text() for one in outcomes]
+    assert [(outcome.run.seed, outcome.status) for outcome in outcomes] == [(0, "done"), (1, "done")]
+    logs = [(outcome.run.folder / "train.log").read_text() for outcome in outcomes]
     assert sum(log.count("--- ") for log in logs) > 2, "nothing was tried again, so nothing died"
     for one, log in zip(outcomes, logs, strict=True):
         assert steps(one.run.folder) == list(range(STEPS))

@@ -24,8 +24,8 @@ def test_the_command_line_ends_with_a_table_of_failures(fake, cli):
         "Error: 1 of 3 runs are not done. The table gives the reasons; each run's folder has the full output in `train.log`."
         " `--retry-failed` retries failed runs."
     )
-    found = json.loads(cli("sweep", *words, f"--results={fake.results}", "--json").stdout)
-    assert [(one["seed"], one["status"]) for one in found] == [
+    data = json.loads(cli("sweep", *words, f"--results={fake.results}", "--json").stdout)
+    assert [(row["seed"], row["status"]) for row in data] == [
         (0, "done before"),
         (1, "failed before"),
         (2, "done before"),
@@ -56,14 +56,14 @@ def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_se
         run.folder.mkdir(parents=True)
     (plan.runs[0].folder / "result.json").write_text(RESULT)
     (plan.runs[1].folder / "log.jsonl").touch()
-    found = json.loads(cli("sweep", *words, "--dry-run", "--json").stdout)
-    assert [(one["recipe"], one["seed"], one["status"]) for one in found] == [
+    data = json.loads(cli("sweep", *words, "--dry-run", "--json").stdout)
+    assert [(row["recipe"], row["seed"], row["status"]) for row in data] == [
         ("plain", 0, "done before"), ("drift_reg", 0, "begun"), ("plain", 1, "waiting"), ("drift_reg", 1, "waiting"),
     ]  # fmt: skip
-    assert [one["id"] for one in found] == [run.id for run in plan.runs]
-    assert [one["seconds"] is None for one in found] == [True, False, False, False]
-    assert [one["parallel text"] is None for one in found] == [True, False, False, False]
-    assert found[1]["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
+    assert [row["id"] for row in data] == [run.id for run in plan.runs]
+    assert [row["seconds"] is None for row in data] == [True, False, False, False]
+    assert [row["parallel text"] is None for row in data] == [True, False, False, False]
+    assert data[1]["parallel text"].endswith("(domain unknown), 64 pairs in 2 languages")
 
 
 @pytest.mark.parametrize(
