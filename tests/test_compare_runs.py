@@ -64,6 +64,30 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
             assert (test.n_seeds, test.n_languages) == (expected.n_seeds, len(languages))
 
 
+def test_the_committed_runs_give_the_same_numbers_as_ever():
+    compared = compare_methods(collect(["plain", "drift_reg"], REFERENCE))
+    (row,) = (row for row in compared.comparisons.comparisons if row.subset == "all")
+    (german,) = (part.test for part in compared.by_language if part.part == "deu")
+    (flags,) = (part for part in compared.by_class if part.part == "Flags")
+    without_flags = row.survives.left_out["class"].lowest[1]
+    plain, _ = compared.comparisons.transfers
+    assert [
+        (row.test.effect, row.test.low, row.test.high, row.test.p),
+        (row.survives.macro.effect, without_flags.effect, without_flags.p),
+        (german.effect, german.p, flags.test.effect, flags.without),
+        (compared.slopes[0].test.effect, compared.slopes[0].test.p),
+        (plain.mean, plain.by_distance.r, plain.by_distance.p),
+    ] == [
+        pytest.approx((0.050353321219462954, 0.02725942961350321, 0.0734472128254227, 0.007268360265908961), rel=1e-12),
+        pytest.approx((0.03594278041385921, 0.011997177134791811, 0.11065251272949975), rel=1e-12),
+        pytest.approx(
+            (0.10761154855643043, 0.0022033826270443303, 0.28262108262108265, 0.011997177134791648), rel=1e-12
+        ),
+        pytest.approx((-0.12378090063301947, 0.0474328879875196), rel=1e-12),
+        pytest.approx((0.6339995962043207, -0.011004136957614603, 0.973), rel=1e-12),
+    ]
+
+
 def answered(method, seed, languages):
     """Which items a run got right, (languages, items), joined by hand from its predictions."""
     (path,) = REFERENCE.glob(f"{method}/*-s{seed}/predictions.parquet")

@@ -16,7 +16,7 @@ from distxfer.results.collect import Collection, Method
 from distxfer.results.distances import stored_warnings
 from distxfer.results.result import Result
 from distxfer.results.selection import selection_of
-from distxfer.results.tables import read_predictions
+from distxfer.results.tables import read_predictions, sound_scores
 
 _MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
 # What a method may read beside the task, and what its numbers may depend on beside its settings.
@@ -89,7 +89,7 @@ def match(
     metrics = {str(row["metric"]) for run in base.runs for row in run.scores if row["split"] == "test"}
     if metric not in metrics:
         raise unknown("Metric", metric, metrics)
-    scores = sound_scores(collection, metric)
+    scores = target_scores(collection, metric)
     tables = wide(scores)
     if base.name not in tables:
         raise InputError(
@@ -127,11 +127,10 @@ def match(
     return Matched(base, tuple(methods), group, metric, source, distance, tuple(notes), tuple(left_out))
 
 
-def sound_scores(collection: Collection, metric: str) -> pd.DataFrame:
+def target_scores(collection: Collection, metric: str) -> pd.DataFrame:
     """Return the test scores of the targets in the runs that did not collapse, seeds as texts."""
-    scores = collection.scores
-    sound = (scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")
-    return scores[sound & (scores["language"] != scores["source"])].astype({"seed": str})
+    scores = sound_scores(collection.scores, metric)
+    return scores[scores["language"] != scores["source"]].astype({"seed": str})
 
 
 def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:

@@ -14,10 +14,10 @@ from distxfer.analysis.matching import (
     differences,
     match,
     nothing_left,
-    sound_scores,
+    target_scores,
 )
 from distxfer.analysis.parts import Part, parts_of
-from distxfer.analysis.significance import test_record
+from distxfer.analysis.significance import row_record
 from distxfer.analysis.survival import ClassPart, class_parts, family
 from distxfer.measure import Crossed, slope_over_seeds
 from distxfer.results.collect import Collection
@@ -82,10 +82,7 @@ class MethodComparisons:
             "by_language": [part.record() for part in self.by_language],
             "by_class": [part.record() for part in self.by_class],
             "by_family": [part.record() for part in self.by_family],
-            "slopes": [
-                {"method": slope.method, **test_record(slope.test), "dropped": list(slope.dropped)}
-                for slope in self.slopes
-            ],
+            "slopes": [row_record(slope) for slope in self.slopes],
             "differences": [vars(difference) for difference in self.differences],
             "left_out": list(self.left_out),
         }
@@ -179,7 +176,7 @@ def _with_classes(matched: Matched) -> Matched:
         }
         for method in matched.methods
     }
-    macro = wide(sound_scores(collection, MACRO)) if matched.metric != MACRO else None
+    macro = wide(target_scores(collection, MACRO)) if matched.metric != MACRO else None
     return replace(matched, group=replace(matched.group, macro=macro, classes=classes_of(runs, matched.metric)))
 
 

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from distxfer.analysis.cells import Group, pair
-from distxfer.analysis.significance import holm_over, test_record, tested
+from distxfer.analysis.significance import holm_over, row_record, tested
 from distxfer.errors import listed
 from distxfer.measure import Crossed
 
@@ -34,17 +34,7 @@ class Part:
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        return {
-            "method": self.method,
-            "part": self.part,
-            "languages": list(self.languages),
-            "distance": self.distance,
-            "mean_baseline": self.mean_baseline,
-            "mean": self.mean,
-            **test_record(self.test),
-            "p_holm": self.p_holm,
-            "dropped": list(self.dropped),
-        }
+        return row_record(self)
 
 
 def parts_of(

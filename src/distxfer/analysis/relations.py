@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
+
+import pandas as pd
 
 from distxfer.config.settings import DistanceSettings
 from distxfer.errors import InputError, listed
@@ -109,30 +110,26 @@ def all_relations(
     method: Method,
 ) -> list[Relation]:
     """Return all correlations; Holm corrects over drift and distance, drift and transfer, transfer and distance."""
-    drift = {(row.layer, row.language): row.value for row in rows if row.measure == "drift_cka"}
-    columns: dict[int | None, dict[str, float]] = {
-        layer: {key: drift[layer, key] for key in languages} for layer in range(1, layers + 1)
-    }
-    columns[None] = {key: fmean(columns[layer][key] for layer in range(1, layers + 1)) for key in languages}
-    carried = {key: value for key, value in transfer.items() if key in languages}
-    tables: list[list[tuple[str, int | None, Mapping[str, float], Mapping[str, float]]]] = [
-        [
-            (f"drift_{name}", layer, column, values)
-            for name, values in distances.items()
-            for layer, column in columns.items()
-        ],
-        [("drift_transfer", layer, column, carried) for layer, column in columns.items()] if carried else [],
-        [(f"transfer_{name}", None, carried, values) for name, values in distances.items()] if carried else [],
+    keys = list(languages)
+    drift = pd.DataFrame([row for row in rows if row.measure == "drift_cka"])
+    by_layer = drift.pivot(index="language", columns="layer", values="value").loc[keys, list(range(1, layers + 1))]
+    columns: dict[int | None, pd.Series] = {layer: by_layer[layer] for layer in range(1, layers + 1)}
+    columns[None] = by_layer.apply(fmean, axis=1)
+    gains = pd.Series(transfer, dtype=float).reindex(keys)
+    far = {name: pd.Series(values, dtype=float) for name, values in distances.items()}
+    tables: list[list[tuple[str, int | None, pd.Series, pd.Series]]] = [
+        [(f"drift_{name}", layer, column, values) for name, values in far.items() for layer, column in columns.items()]
     ]
+    if transfer.keys() & set(keys):
+        tables.append([("drift_transfer", layer, column, gains) for layer, column in columns.items()])
+        tables.append([(f"transfer_{name}", None, gains, values) for name, values in far.items()])
     relations = []
     for table in tables:
         correlations = []
         for _, _, x, y in table:
-            keys = [key for key in languages if key in x and key in y and not isnan(x[key]) and not isnan(y[key])]
-            groups = permutation_groups(keys)
-            correlations.append(
-                correlate([x[key] for key in keys], [y[key] for key in keys], groups=groups, method=method)
-            )
+            pairs = pd.DataFrame({"x": x, "y": y}).reindex(keys).dropna()
+            groups = permutation_groups(list(pairs.index))
+            correlations.append(correlate(pairs["x"].tolist(), pairs["y"].tolist(), groups=groups, method=method))
         adjusted = iter(holm([result.p for result in correlations if result.p is not None]))
         relations += [
             Relation(f"correlation_{name}", layer, result, None if result.p is None else next(adjusted))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from distxfer.analysis.cells import Full, Group
 from distxfer.analysis.error_rates import false_positives
@@ -74,6 +75,14 @@ def test_record(test: Crossed) -> dict[str, object]:
         "item_share": test.item_share,
         "false_positive_rates": None if (rates := false_positives(test)) is None else rates.record(),
     }
+
+
+def row_record(row: Any) -> dict[str, Any]:
+    """Return a dataclass with the field `test` as JSON data: the fields of the test in its place, tuples as lists."""
+    record: dict[str, Any] = {}
+    for name, value in vars(row).items():
+        record |= test_record(value) if name == "test" else {name: list(value) if isinstance(value, tuple) else value}
+    return record
 
 
 def _family_record(test: Crossed) -> dict[str, object]:

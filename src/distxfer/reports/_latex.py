@@ -13,6 +13,7 @@ from distxfer.errors import listed
 from distxfer.languages import language_name
 from distxfer.reports._methods import By, method_tables
 from distxfer.reports._tables import Table
+from distxfer.results.tables import sound_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +40,8 @@ def language_scores(scores: pd.DataFrame, analysis: MethodComparisons) -> Table:
     is that of the means of seeds. Collapsed runs are excluded.
     """
     metric, source, fractions = analysis.comparisons.metric, analysis.comparisons.source, analysis.comparisons.fractions
-    is_shown = (scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")
-    chosen = scores[is_shown & scores["method"].isin(list(analysis.runs))].sort_values("distance", kind="stable")
+    sound = sound_scores(scores, metric)
+    chosen = sound[sound["method"].isin(list(analysis.runs))].sort_values("distance", kind="stable")
     chosen = chosen.assign(value=chosen["value"] * (100 if fractions else 1))
     targets = chosen[chosen["language"] != source]
     by_run = targets.pivot_table(index=["method", "seed"], columns="language", values="value").dropna(axis="columns")

@@ -34,6 +34,11 @@ def score_table(methods: Sequence["Method"]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*_RUN_COLUMNS, *_SCORE_COLUMNS])
 
 
+def sound_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of `Collection.scores` that runs are compared by: test scores of a metric, without collapsed runs."""
+    return scores[(scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")]
+
+
 def measurement_table(methods: Sequence["Method"]) -> pd.DataFrame:
     """Return the measurements of the runs of these methods; see `Collection.measurements`."""
     return _with_runs(methods, lambda folder: read_measurements(folder / "measurements.parquet"))

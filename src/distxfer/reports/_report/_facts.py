@@ -26,8 +26,6 @@ from distxfer.results.collect import Collection, Method
 from distxfer.results.distances import stored_distances
 from distxfer.results.result import Result
 
-SPLIT = "test"
-
 
 @dataclass(frozen=True)
 class Language:
@@ -234,13 +232,7 @@ def _check_sound(method: Method) -> None:
 
 
 def _targets(methods: Sequence[Method], source: str, metric: str) -> list[str]:
-    codes = {
-        str(score["language"])
-        for method in methods
-        for run in method.runs
-        for score in run.scores
-        if (score["split"], score["metric"]) == (SPLIT, metric)
-    }
+    codes = {code for method in methods for run in method.runs for code in run.by_language("test", metric)}
     return sorted(codes - {source})
 
 
@@ -324,12 +316,11 @@ def _studied(
     method: Method, name: str, source: str, metric: str, targets: Sequence[str], comparisons: MethodComparisons | None
 ) -> tuple[Studied, list[str]]:
     """Return one method with the content of its files, and a line for each unreadable file."""
-    sound = tuple(run for run in method.runs if run.data["status"] != "collapsed")
+    sound = tuple(run for run in method.runs if not run.collapsed)
     scores: dict[str, dict[int, float]] = {}
     for run in sound:
-        for score in run.scores:
-            if (score["split"], score["metric"]) == (SPLIT, metric):
-                scores.setdefault(str(score["language"]), {})[int(run.data["seed"])] = float(score["value"])
+        for language, value in run.by_language("test", metric).items():
+            scores.setdefault(language, {})[int(run.data["seed"])] = value
     layers, unread = layers_of(sound)
     curves, broken = curves_of(sound)
     diagnostics, odd = diagnostics_of(sound, targets)
