@@ -106,5 +106,5 @@ def _right_in(folder: Path, without: str) -> dict[str, pd.Series]:
 def _shared_ids(folder: Path, ids: pd.Series) -> bool:
     """Return whether one id means one item in all languages: in a parallel task, or if ids are more than row numbers."""
     result = read_result(folder)
-    task = result.data["recipe"].get("task", {}).get("name") if result else None
+    task = result.recipe.get("task", {}).get("name") if result else None
     return task in _PARALLEL_TASKS or not ids.str.isdecimal().any()

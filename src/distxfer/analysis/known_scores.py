@@ -81,14 +81,14 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
 
 def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
     """Return whether a run had the data that the recipe's task has now, by the fingerprints; None where it cannot be read."""
-    settings = run.data["recipe"]["task"]
+    settings = run.recipe["task"]
     try:
         task = load_task(
             recipe.task.data, source, tuple(settings["targets"]), target_labels=settings.get("shots", 0) != 0
         )
     except InputError:
         return None
-    return bool(task.fingerprint() == run.data["provenance"]["fingerprints"].get("task"))
+    return bool(task.fingerprint() == run.fingerprints.get("task"))
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,11 +104,5 @@ def task_kind(recipe: Recipe) -> str:
 
 
 def _alike(result: Result, recipe: Recipe, source: str) -> bool:
-    settings = result.data["recipe"]
-    return bool(
-        result.data["status"] == "done"
-        and settings["name"] == recipe.name
-        and settings["model"]["name"] == recipe.model.name
-        and settings["task"]["name"] == recipe.task.name
-        and result.data["source"] == source
-    )
+    names = (result.recipe["name"], result.model, result.task, result.source)
+    return not result.collapsed and names == (recipe.name, recipe.model.name, recipe.task.name, source)

@@ -64,7 +64,7 @@ class Matched:
     @property
     def collapsed(self) -> dict[str, tuple[int, ...]]:
         """The seeds of the runs that learnt nothing, by method."""
-        return {method.name: tuple(run.data["seed"] for run in method.runs if run.collapsed) for method in self.methods}
+        return {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in self.methods}
 
 
 def match(
@@ -110,7 +110,7 @@ def match(
     scores = scores[scores["method"].isin(tables)]
     distance, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
     items = read_items(scores) if metric == _MEAN_OF_ITEMS else None
-    recipe = base.runs[0].data["recipe"]
+    recipe = base.runs[0].recipe
     group = Group(
         model=recipe["model"]["name"],
         task=recipe["task"]["name"],
@@ -123,7 +123,7 @@ def match(
         items=items,
     )
     notes = [*notes, *(items.missing if items else ())]
-    source = str(base.runs[0].data["source"])
+    source = base.runs[0].source
     return Matched(base, tuple(methods), group, metric, source, distance, tuple(notes), tuple(left_out))
 
 
@@ -156,7 +156,7 @@ def _described(method: Method) -> dict[str, Any]:
     def joined(values: Iterable[object]) -> str | None:
         return " and ".join(sorted({str(value) for value in values if value not in (None, "")})) or None
 
-    records = [run.data["provenance"] for run in method.runs]
+    records = [run.provenance for run in method.runs]
     return {
         **method.settings,
         **{f"data.{key}": joined(_print(run, key)[:8] for run in method.runs) for key in _DATA},
@@ -191,12 +191,12 @@ def _chosen(collection: Collection, name: str) -> Method:
 def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str) -> str | None:
     """Return why a method cannot be compared with the baseline, None where it can be."""
     first, second = baseline.runs[0], method.runs[0]
-    if first.data["source"] != second.data["source"]:
+    if first.source != second.source:
         return f"it was trained on `{second.data['source']}`, the baseline on `{first.data['source']}`"
-    tasks = [run.data["recipe"]["task"]["name"] for run in (first, second)]
+    tasks = [run.task for run in (first, second)]
     if tasks[0] != tasks[1]:
         return f"its task is `{tasks[1]}`, the baseline's is `{tasks[0]}`"
-    models = [run.data["recipe"]["model"]["name"] for run in (first, second)]
+    models = [run.model for run in (first, second)]
     prints = [_print(run, "model") for run in (first, second)]
     if prints[0] != prints[1] or not all(prints):
         if models[0] != models[1]:
@@ -223,7 +223,7 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
         return None
     reads = [
         (set(map(str, task["targets"])), task.get("shots", 0) != 0)
-        for task in (run.data["recipe"]["task"] for run in (first, second))
+        for task in (run.recipe["task"] for run in (first, second))
     ]
     if all(prints) and reads[0] == reads[1]:
         return "its task has other data, by the fingerprints"
@@ -241,7 +241,7 @@ def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
 
 
 def _print(run: Result, name: str) -> str:
-    return str(run.data["provenance"]["fingerprints"].get(name) or "")
+    return str(run.fingerprints.get(name) or "")
 
 
 def _distances(
@@ -261,7 +261,7 @@ def _distances(
                 "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
             )
         filled = bool(summary.get("imputed", True)) if imputed is None else imputed
-        source = str(baseline.runs[0].data["source"])
+        source = baseline.runs[0].source
         far_from, notes = distances_of(source, languages, name, filled, matrix)
         return distance_label("matrix" if matrix else name, filled), far_from, notes
     label = str(summary.get("distance", ""))

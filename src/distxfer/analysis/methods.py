@@ -170,9 +170,7 @@ def _with_classes(matched: Matched) -> Matched:
     collection = Collection(matched.methods, ())
     runs = {
         method.name: {
-            str(run.data["seed"]): run
-            for run in method.runs
-            if str(run.data["seed"]) in matched.group.scores[method.name].index
+            str(run.seed): run for run in method.runs if str(run.seed) in matched.group.scores[method.name].index
         }
         for method in matched.methods
     }

@@ -97,7 +97,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
     that differ, or labels that do.
     """
     results = [_finished(folder) for folder in (baseline, method)]
-    sources = [str(run.data["source"]) for run in results]
+    sources = [run.source for run in results]
     if sources[0] != sources[1]:
         raise InputError(
             f"`{baseline}` was trained on `{sources[0]}` and `{method}` on `{sources[1]}`; expected one source."
@@ -117,7 +117,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         metric=_metric(results[0]),
         selection=" / ".join(dict.fromkeys(selection.values())),
         warnings=selection_warnings(selection),
-        seeds=(int(results[0].data["seed"]), int(results[1].data["seed"])),
+        seeds=(results[0].seed, results[1].seed),
         collapsed=tuple(str(run.folder) for run in results if run.collapsed),
         corpora=tuple(corpora({str(run.folder): [run.data] for run in results})),
         rows=(*rows, _compared(None, targets)),

@@ -193,12 +193,12 @@ def _runs(results: Path) -> Table:
         if not seed.isdecimal():
             continue
         result = read_run(folder) if isfile(folder / "result.json") else None
-        status = "not done" if result is None else "unreadable" if isinstance(result, str) else result.data["status"]
+        status = "not done" if result is None else "unreadable" if isinstance(result, str) else result.status
         notes += [result] if isinstance(result, str) else []
         summary = result.summary if isinstance(result, Result) else {}
         means = (summary.get(key) for key in ("source", "target_mean", "far_mean"))
         if isinstance(result, Result):
-            prints = result.data["provenance"]["fingerprints"]
+            prints = result.fingerprints
             data = {f"data.{key}": str(value)[:8] for key, value in prints.items()}
             settings[folder.parent.name, identity] = settings_of(result.data) | data
         rows.append((folder.parent.name, identity, int(seed), status, *means))

@@ -126,7 +126,7 @@ def outcome_record(outcome: "LanguageOutcome") -> dict[str, Any]:
             "sentences_needed": evaluation.needed,
         },
         "runs": [
-            {"recipe": run.data["recipe"]["name"], "seed": seed, "folder": str(run.folder)}
+            {"recipe": run.recipe["name"], "seed": seed, "folder": str(run.folder)}
             for runs in (outcome.baseline, outcome.method)
             for seed, run in runs.items()
         ],
@@ -231,9 +231,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
         *_RIGHT.get(plan.data.output, ()),
         *_shown_to_work(evaluation),
         *(_details(outcome) if evaluation.test is not None else ()),
-        *corpora(
-            {run.data["recipe"]["name"]: [run.data] for run in (*outcome.baseline.values(), *outcome.method.values())}
-        ),
+        *corpora({run.recipe["name"]: [run.data] for run in (*outcome.baseline.values(), *outcome.method.values())}),
     ]
     optional = ("seconds a run", "sd of seeds", columns[4])
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed), optional=optional)

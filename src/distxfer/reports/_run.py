@@ -30,8 +30,8 @@ def run_table(result: Result) -> Table:
     measured = read_measurements(result.folder / "measurements.parquet").sort_values("layer")
     retrieval = measured[measured["measure"] == "retrieval_weak_forward"]
     drift = measured[(measured["measure"] == "drift_cka") & (measured["moment"] == "after") & (measured["layer"] > 0)]
-    summary, source = result.summary, result.data["source"]
-    distances = {distance["language"]: distance["value"] for distance in result.data["distances"]}
+    summary, source = result.summary, result.source
+    distances = {distance["language"]: distance["value"] for distance in result.distances}
     scores = result.rows_by_language()
     cut = cut_shares(result)
 
@@ -79,7 +79,7 @@ def run_table(result: Result) -> Table:
             *_gradient_lines(result),
             *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if len(pairs) else []),
             *(["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
-              if result.data["status"] == "collapsed" else []),
+              if result.collapsed else []),
         ),
         optional=("n", "retrieval before", "retrieval after", "cut off", "group"),
     )  # fmt: skip
@@ -94,7 +94,7 @@ def cut_notes(result: Result) -> list[str]:
     """Return what `cut_shares` counts, and for each language the share of test texts whose drift covers only their start."""
     if not (issues := _test_issues(result)):
         return []
-    length = result.data["recipe"]["task"]["max_length"]
+    length = result.recipe["task"]["max_length"]
     notes = [
         note.format(length) for issue_kind, note in _CUT.items() if issue_kind in {issue["what"] for issue in issues}
     ]

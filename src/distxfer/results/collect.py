@@ -52,7 +52,7 @@ class Method:
     @property
     def recipe(self) -> str:
         """The recipe's name."""
-        return str(self.runs[0].data["recipe"]["name"])
+        return str(self.runs[0].recipe["name"])
 
     @property
     def collapsed(self) -> str:
@@ -136,7 +136,7 @@ def collect(names: Sequence[str], results: Path) -> Collection:
             if isinstance(result, str):
                 reasons.append(result)
             else:
-                groups.setdefault((result.data["recipe"]["name"], result.data["id"]), []).append(result)
+                groups.setdefault((result.recipe["name"], result.id), []).append(result)
         if not groups:
             raise InputError(_nothing(name, results, reasons))
         for key in _in_order(groups):
@@ -324,7 +324,7 @@ def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
         if difference:
             left_out.append(f"`{run.folder}` has the id of `{first.folder}`, but another {difference}.")
             continue
-        earlier = runs.setdefault(run.data["seed"], run)
+        earlier = runs.setdefault(run.seed, run)
         if earlier.folder.resolve() != run.folder.resolve():
             left_out.append(
                 f"`{run.folder}` is the run in `{earlier.folder}` once more."
@@ -339,11 +339,11 @@ def _unlike(first: Result, second: Result) -> str | None:
     recipes = [settings_of(run.data) for run in (first, second)]
     if recipes[0] != recipes[1]:
         return f"`{differing(recipes)[0]}`" if differing(recipes) else "recipe"
-    prints = [run.data["provenance"]["fingerprints"] for run in (first, second)]
+    prints = [run.fingerprints for run in (first, second)]
     unlike = [key for key in {**prints[0], **prints[1]} if prints[0].get(key) != prints[1].get(key)]
     if unlike:
         return f"fingerprint of `{printable(unlike[0])}`"
-    return "source" if first.data["source"] != second.data["source"] else None
+    return "source" if first.source != second.source else None
 
 
 def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[str, str]]:

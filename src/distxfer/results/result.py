@@ -35,6 +35,66 @@ class Result:
     data: Mapping[str, Any]
 
     @property
+    def id(self) -> str:
+        """The id of the recipe, data and model, the same for all seeds."""
+        return str(self.data["id"])
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return int(self.data["seed"])
+
+    @property
+    def source(self) -> str:
+        """The language that the run was trained on."""
+        return str(self.data["source"])
+
+    @property
+    def status(self) -> str:
+        """`done`, or `collapsed` if the run learnt nothing."""
+        return str(self.data["status"])
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the run learnt nothing."""
+        return self.status == "collapsed"
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The resolved recipe."""
+        return dict(self.data["recipe"])
+
+    @property
+    def model(self) -> str:
+        """The name of the model."""
+        return str(self.data["recipe"]["model"]["name"])
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return str(self.data["recipe"]["task"]["name"])
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Versions, commit, command line, machine and fingerprints."""
+        return dict(self.data["provenance"])
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """The fingerprints of task, model, parallel text, distances and files."""
+        return dict(self.data["provenance"]["fingerprints"])
+
+    @property
+    def cost(self) -> Mapping[str, Any]:
+        """Steps, tokens, forward passes, seconds and memory."""
+        return dict(self.data["cost"])
+
+    @property
+    def distances(self) -> list[dict[str, Any]]:
+        """The distance of every target from the source: `language`, `name`, `value`, and where it is from."""
+        return list(self.data["distances"])
+
+    @property
     def scores(self) -> list[dict[str, Any]]:
         """Every score: `language`, `split`, `metric`, `value`, `n`."""
         return list(self.data["scores"])
@@ -48,11 +108,6 @@ class Result:
     def metric(self) -> str:
         """The metric that the summary is of, by which runs are compared."""
         return str(self.data["summary"].get("metric", "accuracy"))
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the run learnt nothing."""
-        return bool(self.data["status"] == "collapsed")
 
     def rows_by_language(self, split: str = "test", metric: str = "") -> dict[str, dict[str, Any]]:
         """Return the rows of `scores` of one split by language: of the summary's metric, if none is named."""

@@ -29,7 +29,7 @@ def score_table(methods: Sequence["Method"]) -> pd.DataFrame:
         for method in methods
         for run in method.runs
         for places in [_distances(run)]
-        for score in run.data["scores"]
+        for score in run.scores
     ]
     return pd.DataFrame(rows, columns=[*_RUN_COLUMNS, *_SCORE_COLUMNS])
 
@@ -84,25 +84,15 @@ def _with_runs(methods: Sequence["Method"], read: Callable[[Path], pd.DataFrame]
 
 
 def _run_columns(method: "Method", run: Result) -> dict[str, Any]:
-    recipe = run.data["recipe"]
-    return {
-        "run": str(run.folder),
-        "method": method.name,
-        "recipe": recipe["name"],
-        "id": run.data["id"],
-        "seed": run.data["seed"],
-        "source": run.data["source"],
-        "model": recipe["model"]["name"],
-        "task": recipe["task"]["name"],
-        "status": run.data["status"],
-    }
+    columns = {"run": str(run.folder), "method": method.name, "recipe": method.recipe}
+    return columns | {name: getattr(run, name) for name in ("id", "seed", "source", "model", "task", "status")}
 
 
 def _distances(run: Result) -> dict[str, dict[str, Any]]:
     """Return the columns `distance` and `near_or_far` by language: near is at most the median over the run's targets."""
-    distances = {row["language"]: float(row["value"]) for row in run.data["distances"]}
+    distances = {row["language"]: float(row["value"]) for row in run.distances}
     middle = median(distances.values()) if distances else 0.0
-    return {run.data["source"]: {"distance": 0.0, "near_or_far": "source"}} | {
+    return {run.source: {"distance": 0.0, "near_or_far": "source"}} | {
         language: {"distance": value, "near_or_far": "far" if value > middle else "near"}
         for language, value in distances.items()
     }

@@ -156,7 +156,7 @@ def facts_of(
     if comparisons is None:
         _check_sound(chosen[0])
     left_out = comparisons.left_out if comparisons else collection.left_out
-    source = str(first.data["source"])
+    source = first.source
     metric = comparisons.comparisons.metric if comparisons else first.metric
     targets = _targets(chosen, source, metric)
     offered = tuple(dict.fromkeys(distances or [run_distance, *DISTANCES]))
@@ -170,8 +170,8 @@ def facts_of(
         methods=tuple(studied),
         languages=languages,
         source=source,
-        model=str(first.data["recipe"]["model"]["name"]),
-        task=str(first.data["recipe"]["task"]["name"]),
+        model=first.model,
+        task=first.task,
         metric=metric,
         selection=comparisons.comparisons.selection if comparisons else str(first.summary.get("selection", "last")),
         distances=tuple(name for name in offered if any(name in language.far for language in languages)) or offered[:1],
@@ -204,7 +204,7 @@ def _understood(collection: Collection) -> Collection:
         runs = []
         for run in method.runs:
             try:
-                for language in (run.data["source"], *(score["language"] for score in run.scores)):
+                for language in (run.source, *(score["language"] for score in run.scores)):
                     canonical(language)
                 runs.append(run)
             except InputError as error:
@@ -320,7 +320,7 @@ def _studied(
     scores: dict[str, dict[int, float]] = {}
     for run in sound:
         for language, value in run.by_language("test", metric).items():
-            scores.setdefault(language, {})[int(run.data["seed"])] = value
+            scores.setdefault(language, {})[run.seed] = value
     layers, unread = layers_of(sound)
     curves, broken = curves_of(sound)
     diagnostics, odd = diagnostics_of(sound, targets)
@@ -329,7 +329,7 @@ def _studied(
         name=name,
         method=method,
         sound=sound,
-        collapsed=tuple(run.data["seed"] for run in method.runs if run.data["status"] == "collapsed"),
+        collapsed=tuple(run.seed for run in method.runs if run.collapsed),
         scores=scores,
         source=source,
         effects={part.part: part for part in parts if part.method == method.name},

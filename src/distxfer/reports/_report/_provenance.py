@@ -32,7 +32,7 @@ def configuration(facts: Facts) -> Section:
         tables=tuple(differences),
         listings={
             f"{method.full_name}: {_recipe_file(facts, method)} (id {method.method.id})": recipe_text(
-                method.method.runs[0].data["recipe"]
+                method.method.runs[0].recipe
             )
             for method in facts.methods
         },
@@ -82,9 +82,7 @@ def _flat(table: Mapping[str, Any], before: tuple[str, ...]) -> Iterator[tuple[t
 
 def _recipe_file(facts: Facts, method: Studied) -> str:
     """Return the path at which to save a recipe; recipes of the same name go into folders named by id."""
-    name, *other_names = (
-        str(each_method.method.runs[0].data["recipe"]["name"]) for each_method in (method, *facts.methods)
-    )
+    name, *other_names = (str(each_method.method.runs[0].recipe["name"]) for each_method in (method, *facts.methods))
     return f"recipes/{method.method.id}/{name}.toml" if other_names.count(name) > 1 else f"recipes/{name}.toml"
 
 
@@ -96,8 +94,8 @@ def _report_command(facts: Facts) -> str:
 
 
 def _train_command(facts: Facts, method: Studied, run: Result) -> str:
-    command = shlex.join(["distxfer", "train", f"recipe={_recipe_file(facts, method)}", f"seed={run.data['seed']}"])
-    stored = run.data["provenance"].get("command")
+    command = shlex.join(["distxfer", "train", f"recipe={_recipe_file(facts, method)}", f"seed={run.seed}"])
+    stored = run.provenance.get("command")
     original = shlex.join(map(str, stored)) if isinstance(stored, list) else ""
     comment = "" if original in ("", command) else f"  # originally: {original}"
     return command + comment.replace("\n", " ")
@@ -106,14 +104,14 @@ def _train_command(facts: Facts, method: Studied, run: Result) -> str:
 def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
     rows = []
     for method, run in runs:
-        origin = run.data["provenance"]
-        prints = origin.get("fingerprints") if isinstance(origin.get("fingerprints"), dict) else {}
+        origin = run.provenance
+        prints = run.fingerprints
         commit = origin.get("git_commit")
         rows.append(
             (
                 method.name,
-                run.data["seed"],
-                run.data["status"],
+                run.seed,
+                run.status,
                 str(run.folder),
                 origin.get("started"),
                 _minutes(origin),
@@ -152,7 +150,7 @@ def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
     """Return `name version` of the packages (and Python) that all runs share, and the names of those that differ."""
     versions: dict[str, set[str]] = {}
     for run in runs:
-        origin = run.data["provenance"]
+        origin = run.provenance
         stored = origin.get("packages")
         packages = {**(stored if isinstance(stored, dict) else {}), "python": origin.get("python", "")}
         for name, version in packages.items():
@@ -164,7 +162,7 @@ def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
 def _versions(runs: Sequence[tuple[Studied, Result]], names: Sequence[str]) -> Table:
     rows = []
     for method, run in runs:
-        origin = run.data["provenance"]
+        origin = run.provenance
         packages = {**origin.get("packages", {}), "python": origin.get("python")}
-        rows.append((method.name, run.data["seed"], *(packages.get(name) for name in names)))
+        rows.append((method.name, run.seed, *(packages.get(name) for name in names)))
     return Table(("method", "seed", *names), rows, title="Packages that differ between runs")

@@ -114,7 +114,7 @@ def huge_costs(runs: Sequence[Result]) -> list[str]:
     return [
         f"`cost.{name}` of `{run.folder / 'result.json'}` is left out: the number is too large."
         for run in runs
-        for name, value in run.data["cost"].items()
+        for name, value in run.cost.items()
         if isinstance(value, int | float) and as_float(value) is None
     ]
 

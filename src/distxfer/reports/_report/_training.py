@@ -152,10 +152,10 @@ def gradients(facts: Facts) -> Section | None:
 def cost(facts: Facts) -> Section:
     """Return the cost of each run by method."""
     rows = [
-        {"m": method.name, "q": quantity, "v": number(value), "seed": run.data["seed"]}
+        {"m": method.name, "q": quantity, "v": number(value), "seed": run.seed}
         for method in facts.methods
         for run in method.sound
-        for quantity, value in _costs(run.data["cost"]).items()
+        for quantity, value in _costs(run.cost).items()
     ]
     present = [name for name in _COST if any(row["q"] == name for row in rows)]
     return Section(
@@ -335,7 +335,7 @@ def _gradient_table(facts: Facts, by_method: Mapping[str, Mapping[str, Curve]]) 
 def _cost_table(facts: Facts) -> Table:
     rows = []
     for method in facts.methods:
-        costs = [_costs(run.data["cost"]) for run in method.sound]
+        costs = [_costs(run.cost) for run in method.sound]
         cells = []
         for name in _COST:
             values = [run_costs[name] for run_costs in costs if name in run_costs]
