@@ -281,3 +281,13 @@ def test_drifts_refuse():
     assert message(measure.cosine_drift, x, normal(0, 3, 4)) == (
         "`x` has 2 dimensions per row and `y` has 4; expected the same: compare layers of one width, or use cka."
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["cka", "procrustes", "rsa", "svcca", "rbf_cka", "cosine_drift", "relational_drift", "retrieval"]
+)
+def test_measures_accept_numpy_arrays(name):
+    x, y = normal(0, 30, 6), normal(1, 30, 6)
+    function = getattr(measure, name)
+    of_arrays, of_tensors = function(x.numpy(), y.numpy()), function(x, y)
+    assert torch.equal(of_arrays, of_tensors) if isinstance(of_tensors, torch.Tensor) else of_arrays == of_tensors

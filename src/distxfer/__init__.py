@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from distxfer.results.result import Result as Result
     from distxfer.results.result import read_result as read_result
     from distxfer.results.score_tables import read_scores as read_scores
+    from distxfer.runs.predict import predict as predict
     from distxfer.runs.run import train as train
     from distxfer.sweeps.sweep import sweep as sweep
 
 _HOMES = {
     "InputError": "errors", "RunError": "errors", "Result": "results.result", "compare": "analysis.compare",
     "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
-    "read_scores": "results.score_tables", "sweep": "sweeps.sweep", "train": "runs.run", "distance": "languages",
+    "read_scores": "results.score_tables", "sweep": "sweeps.sweep", "train": "runs.run", "predict": "runs.predict", "distance": "languages",
     "cka": "measure", "report": "reports",
 }  # fmt: skip
 

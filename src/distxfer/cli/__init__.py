@@ -25,6 +25,7 @@ from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
 from distxfer.cli._new_language import new_language
 from distxfer.cli._options import SettingsCommand
+from distxfer.cli._predict import predict
 from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
@@ -172,7 +173,22 @@ def _options(
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""
 
 
-for _verb in (ls, show, cp, validate, train, measure, sweep, compare, report, publish, language, new_language, env):
+for _verb in (
+    ls,
+    show,
+    cp,
+    validate,
+    train,
+    predict,
+    measure,
+    sweep,
+    compare,
+    report,
+    publish,
+    language,
+    new_language,
+    env,
+):
     _takes_settings = bool({"overrides", "axes"} & {*inspect.signature(_verb).parameters})
     app.command(
         name=_verb.__name__.replace("_", "-"),

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from os.path import isfile  # `Path.is_file` raises where a name is too long
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from distxfer._console import say, write, write_json
-from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, write_tables
+from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, run_folder, write_tables
 from distxfer.errors import InputError
 
 Form = Literal["text", "markdown", "latex", "csv", "json"]
@@ -123,7 +122,7 @@ def compare(
     if as_json and form not in ("text", "json"):
         raise InputError(f"`--json` and `--format {form}` name two formats. Choose one.")
     words, output = names or [], _Output("json" if as_json else form, verbose)
-    folders = [folder for word in words if (folder := _single_run(word, results))]
+    folders = [folder for word in words if (folder := run_folder(word, results))]
     values = {
         "--baseline": baseline, "--by": by, "--ablation": ablation, "--interactions": interactions, "--source": source,
         "--paired": paired, "--metric": metric, "--distance": distance, "--observed": observed, "--matrix": matrix,
@@ -161,11 +160,6 @@ def _say_unverified(results: Iterable[Any]) -> None:
 
     for line in unverified(results):
         say(line)
-
-
-def _single_run(word: str, results: Path) -> Path | None:
-    """Return the folder of the one finished run that a word names, below the results or anywhere; None for other words."""
-    return next((folder for folder in (results / word, Path(word)) if isfile(folder / "result.json")), None)
 
 
 def _check_table(words: list[str], options: list[str]) -> None:

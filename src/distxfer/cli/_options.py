@@ -1,6 +1,7 @@
 """What verbs share: options, the recipe that the words of the command line name, and the output of tables."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from os.path import isfile  # `Path.is_file` raises where a name is too long
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,6 +112,11 @@ def recipe_of(overrides: list[str] | None) -> Any:
     return load_recipe(
         names[0], [word for word, key, equals, _ in words if key != "recipe" and (equals or key != names[0])]
     )
+
+
+def run_folder(word: str, results: Path) -> Path | None:
+    """Return the folder of the one finished run that a word names, below the results or anywhere; None for other words."""
+    return next((folder for folder in (results / word, Path(word)) if isfile(folder / "result.json")), None)
 
 
 def show_tables(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._tensors import check_same_width, row_norms, working_pair
+from distxfer.measure._tensors import Array, check_same_width, row_norms, working_pair
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class CSLSRetrieval:
 
 
 @torch.no_grad()
-def retrieval(source: Tensor, target: Tensor, *, chunk: int = 1024) -> Retrieval:
+def retrieval(source: Array, target: Array, *, chunk: int = 1024) -> Retrieval:
     """Return how often the nearest neighbour by cosine is the translation.
 
     Weak forward: source_i hits when cos(source_i, target_i) > cos(source_i, target_j) for every j != i. Strong forward:
@@ -81,7 +81,7 @@ def retrieval(source: Tensor, target: Tensor, *, chunk: int = 1024) -> Retrieval
 
 
 @torch.no_grad()
-def csls_retrieval(source: Tensor, target: Tensor, *, k: int = 10, chunk: int = 1024) -> CSLSRetrieval:
+def csls_retrieval(source: Array, target: Array, *, k: int = 10, chunk: int = 1024) -> CSLSRetrieval:
     """Return how often the nearest neighbour is the translation by CSLS, which penalises hubs (points near to all others).
 
     CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets (including its
@@ -134,10 +134,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     return low, 1 - below
 
 
-def _unit_pair(source: Tensor, target: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+def _unit_pair(source: Array, target: Array, chunk: int) -> tuple[Tensor, Tensor]:
     """Return both with rows of length 1, in the working precision."""
     names = ("source", "target")
-    if source.dim() != 2 or source.shape[0] < 2:
+    if source.ndim != 2 or source.shape[0] < 2:
         raise InputError(
             f"`source` has the shape {tuple(source.shape)}; expected (sentences, dimensions) with at least 2 "
             "sentences: give more sentences, and one layer at a time."

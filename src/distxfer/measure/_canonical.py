@@ -6,11 +6,11 @@ from torch import Tensor
 from distxfer.errors import InputError
 from distxfer.measure._hsic import unit_scale
 from distxfer.measure._layers import each_layer, paired_rows
-from distxfer.measure._tensors import centre
+from distxfer.measure._tensors import Array, centre
 
 
 @torch.no_grad()
-def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99) -> Tensor:
+def svcca(x: Array, y: Array, *, variance: float = 0.99) -> Tensor:
     """Return the mean canonical correlation of the main directions of two representations of the same n rows.
 
     Each column-centred representation is reduced to the fewest singular directions that hold at least the share
@@ -38,14 +38,14 @@ def svcca(x: Tensor, y: Tensor, *, variance: float = 0.99) -> Tensor:
 
 
 @torch.no_grad()
-def svcca_reason(x: Tensor, y: Tensor, *, variance: float = 0.99) -> str | None:
+def svcca_reason(x: Array, y: Array, *, variance: float = 0.99) -> str | None:
     """Return why `svcca` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     _check_variance(variance)
     return _reason(*paired_rows(x, y, least=3, measure="SVCCA"), variance)
 
 
 @torch.no_grad()
-def pwcca(x: Tensor, y: Tensor) -> Tensor:
+def pwcca(x: Array, y: Array) -> Tensor:
     """Return the mean canonical correlation of two representations, weighted by how much of `x` each direction carries.
 
     With the canonical correlations rho_i of the column-centred representations and the canonical variables h_i of x,
@@ -70,7 +70,7 @@ def pwcca(x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def pwcca_reason(x: Tensor, y: Tensor) -> str | None:
+def pwcca_reason(x: Array, y: Array) -> str | None:
     """Return why `pwcca` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     return _reason(*paired_rows(x, y, least=3, measure="PWCCA"), 1.0)
 
@@ -113,7 +113,7 @@ def _weighted_correlation(x: Tensor, y: Tensor) -> Tensor:
     return mean
 
 
-def _reason(x: Tensor, y: Tensor, variance: float) -> str | None:
+def _reason(x: Array, y: Array, variance: float) -> str | None:
     n = x.shape[-2]
     for a, b in zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True):
         directions = {"x": _basis(a, variance).shape[1], "y": _basis(b, variance).shape[1]}

@@ -6,12 +6,12 @@ from torch import Tensor
 from distxfer.errors import InputError
 from distxfer.measure._hsic import unit_scale
 from distxfer.measure._layers import each_layer, paired_rows
-from distxfer.measure._tensors import centre, row_norms
+from distxfer.measure._tensors import Array, centre, row_norms
 
 _ROWS = 1024  # worked on at a time
 
 
-def procrustes(x: Tensor, y: Tensor) -> Tensor:
+def procrustes(x: Array, y: Array) -> Tensor:
     """Return how well the best rotation (and reflection) lays one representation of the same n rows on the other.
 
     s = |X^T Y|_* / (|X|_F |Y|_F), X and Y column-centred, |.|_* the sum of the singular values. It is the largest
@@ -37,7 +37,7 @@ def procrustes(x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def procrustes_reason(x: Tensor, y: Tensor) -> str | None:
+def procrustes_reason(x: Array, y: Array) -> str | None:
     """Return why `procrustes` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     sides = paired_rows(x, y, least=3, measure="Procrustes similarity")
     for name, side in zip(("x", "y"), sides, strict=True):
@@ -47,7 +47,7 @@ def procrustes_reason(x: Tensor, y: Tensor) -> str | None:
 
 
 @torch.no_grad()
-def rsa(x: Tensor, y: Tensor) -> Tensor:
+def rsa(x: Array, y: Array) -> Tensor:
     """Return how alike two representations of the same n rows order the distances between rows.
 
     The Spearman correlation of the n(n-1)/2 Euclidean distances |x_i - x_j| and |y_i - y_j|, i < j, tied distances
@@ -67,7 +67,7 @@ def rsa(x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rsa_reason(x: Tensor, y: Tensor) -> str | None:
+def rsa_reason(x: Array, y: Array) -> str | None:
     """Return why `rsa` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     for name, side in zip(("x", "y"), paired_rows(x, y, least=3, measure="RSA"), strict=True):
         if bool(each_layer(lambda a, _: _distance_ranks(a).eq(0).all(), side, side).any()):
@@ -94,7 +94,7 @@ def _distance_ranks(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def neighbour_overlap(x: Tensor, y: Tensor, *, k: int = 10) -> Tensor:
+def neighbour_overlap(x: Array, y: Array, *, k: int = 10) -> Tensor:
     """Return how many of a row's nearest neighbours are the same in two representations of the same n rows.
 
     The mean over rows i of |N_x(i) & N_y(i)| / |N_x(i) | N_y(i)|, where N(i) are the k other rows of largest cosine with

@@ -6,10 +6,10 @@ from torch import Tensor
 from distxfer.errors import InputError
 from distxfer.measure._hsic import Similarities, no_structure, ratio, unit_scale
 from distxfer.measure._layers import each_layer, paired_rows
-from distxfer.measure._tensors import centre
+from distxfer.measure._tensors import Array, centre
 
 
-def rbf_cka(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: float = 1.0) -> Tensor:
+def rbf_cka(x: Array, y: Array, *, unbiased: bool = True, bandwidth: float = 1.0) -> Tensor:
     """Return the centred kernel alignment of two representations of the same n rows with a Gaussian kernel.
 
     CKA as in `cka`, of K_ij = exp(-|x_i - x_j|^2 / (2 s^2)) and L alike, s being `bandwidth` times the median distance
@@ -34,7 +34,7 @@ def rbf_cka(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: float = 1
 
 
 @torch.no_grad()
-def rbf_cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: float = 1.0) -> str | None:
+def rbf_cka_reason(x: Array, y: Array, *, unbiased: bool = True, bandwidth: float = 1.0) -> str | None:
     """Return why `rbf_cka` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     first, second = _checked(x, y, unbiased=unbiased, bandwidth=bandwidth)
     for name, side in (("x", first), ("y", second)):
@@ -45,7 +45,7 @@ def rbf_cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True, bandwidth: fl
     return next((reason for reason in reasons if reason), None)
 
 
-def _checked(x: Tensor, y: Tensor, *, unbiased: bool, bandwidth: float) -> tuple[Tensor, Tensor]:
+def _checked(x: Array, y: Array, *, unbiased: bool, bandwidth: float) -> tuple[Tensor, Tensor]:
     if not bandwidth > 0:
         raise InputError(
             f"`bandwidth` is {bandwidth:g}; expected more than 0: give it as a multiple of the median distance."

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._tensors import working_pair
+from distxfer.measure._tensors import Array, working_pair
 
 Result = TypeVar("Result")
 
 
-def paired_rows(x: Tensor, y: Tensor, *, least: int, measure: str) -> tuple[Tensor, Tensor]:
+def paired_rows(x: Array, y: Array, *, least: int, measure: str) -> tuple[Tensor, Tensor]:
     """Return both in the working precision, with at least `least` rows each.
 
     Raises: InputError for fewer rows, naming the `measure` that needs them, or as `working_pair` does.

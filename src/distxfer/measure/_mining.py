@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._tensors import check_same_width, row_norms, working
+from distxfer.measure._tensors import Array, check_same_width, row_norms, working
 
 
 @torch.no_grad()
-def mutual_neighbours(source: Tensor, target: Tensor, *, k: int = 10, chunk: int = 1024) -> Tensor:
+def mutual_neighbours(source: Array, target: Array, *, k: int = 10, chunk: int = 1024) -> Tensor:
     """Return the pairs (i, j) of rows that are each other's nearest neighbour by CSLS, in the order of i: (pairs, 2).
 
     CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets and r_S(y) that
@@ -25,7 +25,7 @@ def mutual_neighbours(source: Tensor, target: Tensor, *, k: int = 10, chunk: int
     Reference: CSLS of Conneau et al. 2018, eq. 3; mining of parallel sentences by margin as in Artetxe & Schwenk 2019.
     """
     names = ("source", "target")
-    if source.dim() != 2 or target.dim() != 2 or not len(source) or not len(target):
+    if source.ndim != 2 or target.ndim != 2 or not len(source) or not len(target):
         raise InputError(
             f"`source` and `target` have the shapes {tuple(source.shape)} and {tuple(target.shape)}; expected (sentences,"
             " dimensions) with one sentence at least: give one layer at a time."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distxfer.errors import InputError
 from distxfer.measure._hsic import Similarities, floored, no_structure, ratio, unbias
-from distxfer.measure._tensors import working_pair
+from distxfer.measure._tensors import Array, working_pair
 
 _ROWS = 512  # worked on at a time: enough for full speed, and little memory
 _FIRST = 256  # that say where the rows lie, and how far apart
@@ -195,7 +195,7 @@ class Moments:
 
     @torch.inference_mode(False)  # what was begun inside inference mode could not go on outside it
     @torch.no_grad()
-    def update(self, x: Tensor, y: Tensor) -> None:
+    def update(self, x: Array, y: Array) -> None:
         """Add a batch: x (..., n, d1) and y (..., n, d2), row i of both from the same sentence, n >= 1.
 
         Raises: InputError for unequal numbers of rows, for layers or widths other than before, NaN or infinity.

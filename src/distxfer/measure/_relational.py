@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from distxfer.measure._layers import paired_rows
-from distxfer.measure._tensors import row_norms
+from distxfer.measure._tensors import Array, row_norms
 
 
-def relational_drift(x: Tensor, y: Tensor) -> Tensor:
+def relational_drift(x: Array, y: Array) -> Tensor:
     """Return how much the cosines between rows differ in two representations of the same n rows.
 
     The mean over the n(n-1) ordered pairs i != j of (cos(x_i, x_j) - cos(y_i, y_j))^2.

@@ -11,10 +11,10 @@ from distxfer.errors import InputError
 from distxfer.measure._hsic import Similarities, feature_similarities, in_gram_space, no_structure, ratio, unit_scale
 from distxfer.measure._layers import layers_in_threads, paired_rows
 from distxfer.measure._moments import LayerMoments
-from distxfer.measure._tensors import centre, check_same_width, row_norms, working, working_pair
+from distxfer.measure._tensors import Array, centre, check_same_width, row_norms, working, working_pair
 
 
-def cka(x: Tensor, y: Tensor, *, unbiased: bool = True) -> Tensor:
+def cka(x: Array, y: Array, *, unbiased: bool = True) -> Tensor:
     """Return the linear centred kernel alignment of two representations of the same n rows.
 
     CKA = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)), X and Y column-centred. Biased: HSIC ~ |X^T Y|_F^2. Unbiased, with
@@ -41,13 +41,14 @@ def cka(x: Tensor, y: Tensor, *, unbiased: bool = True) -> Tensor:
 
 
 @torch.no_grad()
-def cka_reason(x: Tensor, y: Tensor, *, unbiased: bool = True) -> str | None:
+def cka_reason(x: Array, y: Array, *, unbiased: bool = True) -> str | None:
     """Return why `cka` of the same arguments is NaN (anywhere in the batch), or None when it is a number."""
     return no_structure(_similarities(x, y, unbiased=unbiased))
 
 
-def _similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
+def _similarities(x: Array, y: Array, *, unbiased: bool) -> Similarities:
     """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
+    x, y = torch.as_tensor(x), torch.as_tensor(y)
     least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
     streamed = _streamed_similarities(x, y, unbiased=unbiased) if _streams(x, y, least) else None
     if streamed is not None:
@@ -93,7 +94,7 @@ def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarit
     return cross, own_x, own_y
 
 
-def standardise(x: Tensor) -> Tensor:
+def standardise(x: Array) -> Tensor:
     """Return `x` with every column brought to mean 0 and variance 1, so that no outlier dimension dominates.
 
     z_ij = (x_ij - mean_j) / sd_j, sd_j the population standard deviation (divided by n) of column j; a column that
@@ -108,20 +109,20 @@ def standardise(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def top_dimension_share(x: Tensor) -> float:
+def top_dimension_share(x: Array) -> float:
     """Return the share of the total variance that the largest column holds.
 
     max_j var_j / sum_j var_j. Shape: (n, d). Range: [1/d, 1], 1/d when all columns vary alike; NaN when none varies.
     Invariant under translation, isotropic scaling and permutation of rows or columns. Raises: InputError for NaN or
     infinity, or for more than two dimensions.
     """
-    if x.dim() != 2:
+    if x.ndim != 2:
         raise InputError(f"`x` has the shape {tuple(x.shape)}; expected (rows, dimensions): give one layer at a time.")
     variance = unit_scale(centre(working(x, "x"))).square().sum(dim=-2)
     return float(variance.max() / variance.sum())
 
 
-def cosine_drift(x: Tensor, y: Tensor) -> Tensor:
+def cosine_drift(x: Array, y: Array) -> Tensor:
     """Return how far each row of `x` has turned away from the same row of `y`.
 
     1 - cos(x_i, y_i), computed as |x_i/|x_i| - y_i/|y_i||^2 / 2, which is exactly 0 for x = y and accurate near it.
@@ -135,7 +136,7 @@ def cosine_drift(x: Tensor, y: Tensor) -> Tensor:
     return (first / row_norms(first, "x") - second / row_norms(second, "y")).square().sum(-1) / 2
 
 
-def normalised_mse(x: Tensor, y: Tensor) -> Tensor:
+def normalised_mse(x: Array, y: Array) -> Tensor:
     """Return how far each row of `x` has moved from its reference `y`, relative to the reference's size.
 
     |x_i - y_i|^2 / |y_i|^2, with y the reference (the encoder before training): not symmetric.

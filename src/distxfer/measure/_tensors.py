@@ -1,16 +1,22 @@
 """The first steps of every measure on tensors: check, convert to the working precision, centre."""
 
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
 
+Array: TypeAlias = Tensor | npt.NDArray[Any]  # what the measures accept; they compute on tensors and return tensors
 
-def working(x: Tensor, name: str) -> Tensor:
+
+def working(x: Array, name: str) -> Tensor:
     """Return `x` in the working precision: float64, or at least float32 where the device has no float64 (mps).
 
     Raises: InputError when `x` has fewer than two dimensions, is empty, or holds NaN or infinity.
     """
+    x = torch.as_tensor(x)
     if x.dim() < 2 or x.numel() == 0:
         raise InputError(
             f"`{name}` has the shape {tuple(x.shape)}; expected (..., rows, dimensions), none of them 0: "
@@ -25,7 +31,7 @@ def working(x: Tensor, name: str) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32) if x.device.type == "mps" else torch.float64)
 
 
-def working_pair(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
+def working_pair(x: Array, y: Array, *, names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
     """Return both in the working precision, row i of one belonging to row i of the other.
 
     Raises: InputError when the numbers of rows (or the leading batch dimensions) differ, or as `working` does.
@@ -39,7 +45,7 @@ def working_pair(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y")) -
     return first, second
 
 
-def check_same_width(x: Tensor, y: Tensor, *, names: tuple[str, str] = ("x", "y")) -> None:
+def check_same_width(x: Array, y: Array, *, names: tuple[str, str] = ("x", "y")) -> None:
     """Raise InputError unless both have the same number of dimensions per row."""
     if x.shape[-1] != y.shape[-1]:
         raise InputError(

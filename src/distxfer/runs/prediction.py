@@ -55,11 +55,19 @@ def score(
 
 def _readings(
     encoder: Encoder, collate: Collator, examples: Sequence[Example], now: Snapshot, processes: Processes
-) -> list[list[Reading]]:
-    """Return for each example the readings of its windows, in order."""
-    kind, outputs = collate.kind, now.outputs(examples)
+) -> Sequence[Sequence[Reading]]:
+    """Return for each example the readings of its windows, from the snapshot if it has them."""
+    outputs = now.outputs(examples)
     if outputs is not None:
-        return [[reading] for reading in kind.readings(outputs, None)]
+        return [[reading] for reading in collate.kind.readings(outputs, None)]
+    return read_examples(encoder, collate, examples, processes)
+
+
+def read_examples(
+    encoder: Encoder, collate: Collator, examples: Sequence[Example], processes: Processes
+) -> list[list[Reading]]:
+    """Return for each example the readings of its windows, in order, from one forward pass for each window."""
+    kind = collate.kind
     windows = [kind.windows(example, encoder.tokenizer, collate.max_length) for example in examples]
     flat = [(number, window) for number, example_windows in enumerate(windows) for window in example_windows]
     flat.sort(key=lambda item: len(item[1].text) + len(item[1].text_pair or ""))  # reduces padding

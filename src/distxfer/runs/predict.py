@@ -1,0 +1,111 @@
+"""Predictions of a finished run's model on new text."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from distxfer._durable import check_folder
+from distxfer.config.recipe import TaskSettings
+from distxfer.data import Collator, Example, Kind, Tags, Task, kind_named, load_task
+from distxfer.encoders import Encoder, adapter_base, load_encoder, merge_adapters, model_folder
+from distxfer.errors import InputError
+from distxfer.results.result import Result, read_result
+from distxfer.runs.prediction import read_examples
+from distxfer.training import Processes
+
+_LANGUAGE = "und"  # of texts whose language nobody has to name
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A text, or pair of texts, with the label that the model predicts: a class, or one label per word with blanks between.
+
+    `probabilities` are those of all classes by name, from the softmax of the head; empty unless the task has classes.
+    """
+
+    text: str
+    text_pair: str | None
+    label: str
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+
+
+def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> list[Predicted]:
+    """Return the predictions of a finished run's model on new texts, in order.
+
+    `run` is the run's folder, such as `results/plain/0123abcd-s0`. A text is a string, or a pair of strings for a task with
+    pairs (a question and its context, for question answering). The model predicts with its own head, pooling and
+    `task.max_length`; longer texts are treated as in the run. For tasks that label words, words are separated by blanks.
+
+    Raises InputError for a folder without a finished run, a model that was removed or damaged, a text that is blank, or a
+    task without labels (retrieval).
+    """
+    result, folder = _finished(Path(run).expanduser()), Path(run).expanduser() / "model"
+    kind = kind_named(str(result.data.get("kind", "classification")))
+    if kind.output == "state":
+        raise InputError(
+            f"The run `{run}` is of a task without labels, so its model predicts none. Choose another run."
+        )
+    if not folder.is_dir():
+        raise InputError(f"The run `{run}` has no `model` any more. `distxfer train` with `--again` trains it anew.")
+    check_folder(folder)
+    examples = [
+        _example(number, text, kind) for number, text in enumerate([texts] if isinstance(texts, str) else texts)
+    ]
+    processes = Processes(precision=result.data["recipe"]["model"].get("precision", "auto"))
+    labels, encoder = _load(result, folder, kind, processes)
+    collate = Collator(encoder.tokenizer, int(result.data["recipe"]["task"]["max_length"]), encoder.device, kind)
+    readings = {_LANGUAGE: read_examples(encoder, collate, examples, processes)}
+    task = Task(name="", labels=labels, splits={})
+    predictions = kind.predictions(task, {_LANGUAGE: examples}, readings, _LANGUAGE)[_LANGUAGE] if examples else []
+    return [
+        Predicted(example.text, example.text_pair, prediction.prediction, prediction.probabilities)
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+
+
+def _finished(run: Path) -> Result:
+    result = read_result(run)
+    if result is None:
+        raise InputError(f"`{run}` is not the folder of a finished run. Give one such as `results/plain/0123abcd-s0`.")
+    return result
+
+
+def _example(number: int, text: str | tuple[str, str], kind: Kind) -> Example:
+    first, second = (text, None) if isinstance(text, str) else text
+    if not first.strip() or (second is not None and not second.strip()):
+        raise InputError(f"Text {number + 1} is blank, so there is nothing to predict. Leave it out.")
+    if (second is None) != (kind.output != "span") and kind.output in ("span", "token"):
+        expected = "a pair: a question and its context" if kind.output == "span" else "a single text"
+        raise InputError(f"Text {number + 1} should be {expected}, as in the run's task.")
+    spans = tuple(word.span() for word in re.finditer(r"\S+", first)) if kind.output == "token" else ()
+    label = Tags(spans, (0,) * len(spans)) if spans else None  # only the places of the words count
+    return Example(str(number), _LANGUAGE, first, second, label)
+
+
+def _load(result: Result, folder: Path, kind: Kind, processes: Processes) -> tuple[tuple[str, ...], Encoder]:
+    """Return the names of the labels in order, and the encoder with the head that the run has trained."""
+    recipe = result.data["recipe"]
+    model, base = recipe["model"], adapter_base(str(folder))
+    if base == str(folder):
+        names = AutoConfig.from_pretrained(folder).id2label
+        labels = tuple(str(names[number]) for number in sorted(names))
+        encoder = load_encoder(
+            base, folder, labels, seed=0, output=kind.output, pooling=model["pooling"], device=processes.device
+        )
+        return labels, encoder
+    settings = TaskSettings(**recipe["task"])  # adapters are saved without the names of their head's labels
+    labels = load_task(settings.data, result.data["source"], ()).labels
+    encoder = load_encoder(
+        base,
+        model_folder(base, model["revision"]),
+        labels,
+        seed=0,
+        output=kind.output,
+        pooling=model["pooling"],
+        drop_last_layers=model["drop_last_layers"],
+        device=processes.device,
+    )
+    return labels, merge_adapters(encoder, folder)
