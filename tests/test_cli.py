@@ -16,7 +16,7 @@ from distxfer.config.files import recipe_files, recipe_path
 from distxfer.data import parallel_names, task_names
 from distxfer.interventions import intervention_names
 
-VERBS = ("train", "show", "validate", "ls", "cp", "env")
+VERBS = ("train", "predict", "show", "validate", "ls", "cp", "env")
 HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow")
 
 

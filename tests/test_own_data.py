@@ -181,9 +181,22 @@ def test_a_part_that_is_no_file(task, make):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"id": "b", "text": "x", "lable": "no"}, "has no `label`, only: id, text, lable. Did you mean `lable`?"),
-        ({"id": "b", "sentence": "x", "label": "no"}, "has no `text`, only: id, sentence, label."),
-        ({"text": "x", "label": "no"}, "has no `id`, only: text, label."),
+        (
+            {"id": "b", "text": "x", "lable": "no"},
+            "has no `label`, only: id, text, lable."
+            " Set `task.columns.label` to the column that holds it, such as"
+            " `task.columns.label=lable`.",
+        ),
+        (
+            {"id": "b", "sentence": "x", "label": "no"},
+            "has no `text`, only: id, sentence, label."
+            " Set `task.columns.text` to the column that holds it, such"
+            " as `task.columns.text=sentence`.",
+        ),
+        (
+            {"text": "x", "label": "no"},
+            "has no `id`, only: text, label. Set `task.columns.id` to the column that holds it, or `task.kind`.",
+        ),
         ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file a distinct id."),
         ({"id": "b", "text": " ", "label": "no"}, "has no text in `text`."),
         ({"id": "b", "text": 3, "label": "no"}, "has no text in `text`, but 3."),

@@ -43,7 +43,8 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
     assert (example.id, example.text, example.text_pair) == ("x", "a b", "c")
     path = put(task, suffix, [{"uid": "x", "premise": "a b", "gold": "no"}])
     line = 1 if suffix in ("jsonl", "parquet") else 2
-    complains(f"`{path}:{line}` has no `hypothesis`, only: uid, premise, gold.", task, columns=columns)
+    advice = "Set `task.columns.text_pair` to the column that holds it, or `task.kind`."
+    complains(f"`{path}:{line}` has no `hypothesis`, only: uid, premise, gold. {advice}", task, columns=columns)
 
 
 def test_a_column_of_no_field(task):

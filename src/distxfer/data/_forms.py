@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar, cast, final
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from distxfer.errors import InputError, counted, did_you_mean, listed
 
 # Field -> column, for formats with column names of their own.
 FORMAT_COLUMNS: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
+_FIELDS = ("id", "text", "text_pair", "label", "words", "tags", "question", "context", "answers")
 _SHOWN = 60  # characters of a value in a message
 _WITHHELD = "`datasets` writes -1 for a withheld label, as in a test set without labels: use a part that has labels."
 
@@ -44,10 +46,18 @@ class Row:
         """Return a field; raises InputError if the row has none."""
         column = self.column(name)
         if column not in self.record:
-            raise InputError(
-                f"`{self.place}` has no `{column}`, only: {listed(self.record)}.{did_you_mean(column, self.record)}"
-            )
+            raise InputError(f"`{self.place}` has no `{column}`, only: {listed(self.record)}.{self._advice(name)}")
         return self.record[column]
+
+    def _advice(self, name: str) -> str:
+        """Return how to say which column holds a missing field, with the likeliest one as the example."""
+        if len(self.record) < 2:
+            return ""
+        unused = [column for column in self.record if column not in {*_FIELDS, *self.columns.values()}]
+        if not unused:
+            return f" Set `task.columns.{name}` to the column that holds it, or `task.kind`."
+        likeliest = next(iter(get_close_matches(self.column(name), unused, n=1)), unused[0])
+        return f" Set `task.columns.{name}` to the column that holds it, such as `task.columns.{name}={likeliest}`."
 
     def text(self, name: str) -> str:
         """Return a text field; raises InputError for another type or a blank text."""

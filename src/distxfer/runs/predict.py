@@ -105,7 +105,6 @@ def _load(result: Result, folder: Path, kind: Kind, processes: Processes) -> tup
         seed=0,
         output=kind.output,
         pooling=model["pooling"],
-        drop_last_layers=model["drop_last_layers"],
         device=processes.device,
     )
     return labels, merge_adapters(encoder, folder)
