@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from distxfer._durable import check_folder
-from distxfer.config.recipe import TaskSettings
+from distxfer.config.settings import TaskSettings
 from distxfer.data import Collator, Example, Kind, Tags, Task, kind_named, load_task
 from distxfer.encoders import Encoder, adapter_base, load_encoder, merge_adapters, model_folder
 from distxfer.errors import InputError
