@@ -204,8 +204,7 @@ def measure(
     keys = [languages.source, *languages.targets]
     encoders = _encoders(before, after, recipe, task, device=Processes().device)
     tuned, _ = encoders["after"]
-    for note in _data_notes((before, after), tuned, recipe, task, parallel, keys):
-        notice(note)
+    _notify((before, after), tuned, recipe, task, parallel, keys, notice)
     states = _snapshots(encoders, texts_to_measure(task, parallel, keys, ["test"]), recipe.task.max_length, notice)
     rows = _rows(states, recipe, task, parallel, keys, unbiased)
     scored = _scored(tuned, recipe.task.max_length, task, keys, states["after"])
@@ -240,23 +239,21 @@ def measure(
     )
 
 
-def _data_notes(
+def _notify(
     models: Sequence[str],
     encoder: Encoder,
     recipe: Recipe,
     task: Task,
     parallel: ParallelText | None,
     languages: Sequence[str],
-) -> list[str]:
-    """Return the notes on the data, on texts that the encoder truncates, and on runs without digests."""
+    notice: Callable[[str], None],
+) -> None:
+    """Give notice of defects of the data, of texts that the encoder truncates, and of runs without digests."""
     max_length = recipe.task.max_length
     unread = issues(kind_of(task), measured_parts(task, parallel, languages), encoder.tokenizer, max_length)
-    results = (result_of_model(Path(name).expanduser()) for name in models)
-    return [
-        *data_notes(task, parallel),
-        *issue_lines(unread, max_length),
-        *unverified(result for result in results if result),
-    ]
+    results = [result for name in models if (result := result_of_model(Path(name).expanduser()))]
+    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
+        notice(note)
 
 
 def _recipe(settings: Sequence[str], before: str) -> Recipe:

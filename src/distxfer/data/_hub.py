@@ -95,12 +95,8 @@ class HubRow:
         """
         if type(value) is int and 0 <= value < len(labels) and column not in self.names:
             return value
-        if (
-            isinstance(value, str)
-            and value.isdecimal()
-            and value in self.names.get(column, {}).values()
-            and int(value) < len(labels)
-        ):
+        names = self.names.get(column, {}).values()
+        if isinstance(value, str) and value.isdecimal() and value in names and int(value) < len(labels):
             return int(value)
         if value == -1:
             raise InputError(

@@ -141,7 +141,7 @@ def _scores(
         "## Scores\n\n"
         + "\n".join(lines)
         + f"\n\nIn brackets: the 95 % interval ({method}) over other examples of the same kind, "
-        "for this one trained model; none where there are too few. Distance: "
+        "for this one trained model; none if there are too few. Distance: "
         f"{between.name}{' (gaps imputed)' if between.imputed else ''}, from `{data['source']}`. One seed: no ranking of methods,"
         " and other seeds can differ by more than these intervals. The weights are those at the end of training; no score"
         " chose them.\n"

@@ -107,7 +107,7 @@ def _split_words(words: Sequence[str]) -> dict[str, str]:
             )
         else:
             texts[key] = text
-    _refuse("The sweep", mistakes)
+    _raise_mistakes("The sweep", mistakes)
     return texts
 
 
@@ -125,7 +125,7 @@ def _in_step(axes: Sequence[Axis], text: str) -> list[Axis]:
             )
     joined = [axis for axis in axes if any(key in axis for key in keys)]
     merged = {key: values for axis in joined for key, values in axis.items()}
-    _refuse(f"`--paired {text}`", _unequal(merged))
+    _raise_mistakes(f"`--paired {text}`", _unequal(merged))
     return [axis for axis in axes if axis not in joined] + [merged]
 
 
@@ -149,13 +149,13 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
         groups: dict[str, list[Any]] = {}
         for details in error.errors():
             groups.setdefault(str(details["loc"][0]), []).append(details)
-        raise _wrong(path, [_complaint(key, group) for key, group in groups.items()]) from error
+        raise _study_error(path, [_complaint(key, group) for key, group in groups.items()]) from error
     except (OSError, ValueError) as error:  # not text, or a number with too many digits
         raise InputError(f"The study file `{path}` cannot be read: {error}. Give the path of a .toml file.") from error
     mistakes: list[str] = []
     axes: list[Axis] = [{"recipe": study.recipes}] if study.recipes else []
     axes += [{"seed": tuple(map(str, study.seeds))}] if study.seeds else []
-    axes += [{key: (_said(value),)} for key, value in _flat(study.fixed)]
+    axes += [{key: (_override_text(value),)} for key, value in _flat(study.fixed)]
     axes += [{key: _values(f"axes.{key}", value, mistakes)} for key, value in _flat(study.axes)]
     for table in study.paired:
         axis = {key: _values(f"paired.{key}", value, mistakes) for key, value in _flat(table)}
@@ -166,7 +166,7 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
     keys = [key for axis in axes for key in axis]
     mistakes += [f"`{key}` is given twice. Keep one." for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if mistakes:
-        raise _wrong(path, mistakes)
+        raise _study_error(path, mistakes)
     return study.name, axes
 
 
@@ -180,18 +180,20 @@ def _complaint(key: str, errors: Sequence[Any]) -> str:
 def _values(key: str, value: Any, mistakes: list[str]) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         fault = (
-            "empty, so the grid has no runs" if value == [] else f"`{_said(value)}`, but it should be a list of values"
+            "empty, so the grid has no runs"
+            if value == []
+            else f"`{_override_text(value)}`, but it should be a list of values"
         )
         mistakes.append(f"`{key}` is {fault}. Write [a, b], or put one value under [fixed].")
         return ("",)
-    return tuple(map(_said, value))
+    return tuple(map(_override_text, value))
 
 
-def _said(value: Any) -> str:
+def _override_text(value: Any) -> str:
     """Return a value of a TOML file as in an override."""
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(_said, value)) if isinstance(value, list) else str(value)
+    return ",".join(map(_override_text, value)) if isinstance(value, list) else str(value)
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -206,14 +208,14 @@ def _full(key: str) -> str:
     return f"{key}.name" if key in _NAMED else key
 
 
-def _wrong(path: Path, lines: Sequence[str]) -> InputError:
-    return InputError(_told(f"The study `{path}`", lines))
+def _study_error(path: Path, lines: Sequence[str]) -> InputError:
+    return InputError(_mistakes_text(f"The study `{path}`", lines))
 
 
-def _refuse(subject: str, lines: Sequence[str]) -> None:
+def _raise_mistakes(subject: str, lines: Sequence[str]) -> None:
     if lines:
-        raise InputError(_told(subject, lines))
+        raise InputError(_mistakes_text(subject, lines))
 
 
-def _told(subject: str, lines: Sequence[str]) -> str:
+def _mistakes_text(subject: str, lines: Sequence[str]) -> str:
     return f"{subject} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(f"  {line}" for line in lines)

@@ -118,7 +118,7 @@ def _combinations(
             f"The grid has {size:,} runs, more than `--max-runs` = {max_runs:,}. Remove values, vary axes together with"
             " `--paired`, or raise `--max-runs`."
         )
-    joined = (reduce(lambda left, right: {**left, **right}, rows) for grid in grids for rows in product(*grid))
+    joined = (reduce(lambda merged, row: {**merged, **row}, rows) for grid in grids for rows in product(*grid))
     return list(joined), list(dict.fromkeys(notices))
 
 

@@ -35,9 +35,8 @@ class _Part:
     placeholders: Mapping[str, int]
     words: int  # in tagged texts
     names: Legend  # of numeric labels
-    companions: Mapping[
-        str, Mapping[str, str]
-    ]  # column -> name in it -> the number beside it, where names have one each
+    # Column -> label name in it -> label number in the label column, if the mapping is unique.
+    companions: Mapping[str, Mapping[str, str]]
 
 
 def languages(data: Data) -> tuple[str, ...]:
@@ -102,8 +101,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     return Task(
         name=data.name,
         labels=labels.names,
-        splits={split: _of(parts, split) for split in SPLITS},
-        unlabelled=_of(parts, UNLABELLED),
+        splits={split: _by_language(parts, split) for split in SPLITS},
+        unlabelled=_by_language(parts, UNLABELLED),
         kind=kind,
         notes=notes,
         issues=tuple(_issues(parts)),
@@ -160,7 +159,7 @@ def _form(data: Data, kind: str) -> Form:
     return form
 
 
-def _of(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequence[Example]]:
+def _by_language(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequence[Example]]:
     return {language: part.examples for (language, part_split), part in parts.items() if part_split == split}
 
 

@@ -1,8 +1,8 @@
-"""A count and its noun agree."""
+"""Helpers for messages: counts with their nouns, and suggestions."""
 
 import pytest
 
-from distxfer.errors import counted
+from distxfer.errors import counted, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,10 @@ from distxfer.errors import counted
 )  # fmt: skip
 def test_one_is_singular(count, nouns, expected):
     assert counted(count, nouns) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("tok", " Did you mean `tokens`?"), ("entites", " Did you mean `entities`?"), ("ner", "")]
+)
+def test_short_names_are_suggested_only_if_close(name, suggestion):
+    assert did_you_mean(name, ("answers", "classification", "entities", "tokens")) == suggestion
