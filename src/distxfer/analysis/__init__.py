@@ -1,1 +1,1 @@
-"""What finished runs say: methods, ablations, relations of drift and alignment with distance and transfer. Needs no torch."""
+"""Analyses of finished runs: methods, ablations, and correlations with distance and transfer. Needs no torch."""

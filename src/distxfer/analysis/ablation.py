@@ -1,4 +1,4 @@
-"""What each setting contributes, over methods that differ in several; and real settings beside their controls."""
+"""The effect of each setting over methods that differ in several, and settings against their controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +26,10 @@ _CONTROLS: Mapping[tuple[str, str], frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Control:
-    """A method less the control of one of its settings: `comparisons` on all, near and far, the control as baseline.
+    """A method compared with the control of one of its settings, which is the baseline of `comparisons` (all, near and far).
 
-    The means are over the scores that both have. `also` has the other keys of that intervention in which the two differ; it
-    is empty for a clean control.
+    The means are over the scores that both have. `also` lists other keys of the same intervention in which the two differ;
+    it is empty for a clean control.
     """
 
     key: str
@@ -58,7 +58,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Ablation:
-    """All effects of a set of methods that differ in their settings, and what of it has no match."""
+    """The effects of all settings in which methods differ. `unmatched` lists changes that no pair of methods isolates."""
 
     metric: str
     fractions: bool
@@ -80,7 +80,7 @@ class Ablation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know of how the checkpoints were chosen; empty where all are the last ones."""
+        """Warnings on checkpoint selection; empty if all checkpoints are the last ones."""
         return selection_warnings(self.selection)
 
     def records(self) -> dict[str, Any]:
@@ -117,13 +117,13 @@ def ablate(
     matrix: Path | None = None,
     interactions: bool = False,
 ) -> Ablation:
-    """Return what each setting contributes in which the methods of a collection differ.
+    """Return the effect of each setting in which the methods of a collection differ.
 
-    Methods are matched: an effect is the mean, over all settings of the other axes that have both values, of the paired
-    difference, tested by `crossed` on its table of seeds and languages. What has no match is named, and so are the seeds and
-    languages that not all methods of an effect have. The baseline gives each axis its reference.
+    An effect is the mean paired difference over all combinations of the other settings that exist with both values, tested by
+    `crossed` on its seeds x languages table. Changes without a match, and seeds and languages missing from some method of an
+    effect, are listed. The baseline provides the reference value of each axis.
 
-    Raises InputError as `match` does, or where no two methods differ in one thing alone.
+    Raises InputError as `match` does, or if no two methods differ in exactly one setting.
     """
     matched = match(collection, baseline, metric, distance_name, imputed, matrix)
     methods = matched.methods
@@ -159,7 +159,7 @@ def ablate(
 
 
 def _no_interaction(interactions: Sequence[Effect], alone: Sequence[str]) -> list[str]:
-    """Return a note where no interaction, or not every one, can be read off the methods."""
+    """Return a note if some or all interactions cannot be estimated."""
     if not interactions:
         return ["no interaction: it takes four methods that differ in two settings alone, with both values of each"]
     pairs = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
@@ -167,9 +167,9 @@ def _no_interaction(interactions: Sequence[Effect], alone: Sequence[str]) -> lis
 
 
 def _controls(matched: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
-    """Return every control beside each method that it is one for, and notes on those of which nothing pairs.
+    """Return each control with each method that it controls for, and notes on pairs without common scores.
 
-    Holm is over the controls, for each subset.
+    Holm's correction is over the controls, for each subset.
     """
     scores, controls, notes = matched.group.scores, [], []
     for control in matched.methods:
@@ -209,7 +209,7 @@ def _real(
 ) -> list[tuple[Method, tuple[str, ...]]]:
     """Return the methods that a control is for, with the other keys of the same intervention in which they differ.
 
-    Those that differ in no other key; failing that, those that do within the intervention, in as few as possible.
+    Methods that differ in no other key come first; if there are none, those with the fewest differing keys.
     """
     table, settings = key.rpartition(".")[0], control.settings
     matches = []
@@ -227,6 +227,6 @@ def _real(
 
 
 def _is_control(method: Method, control: Method, table: str) -> bool:
-    """Return whether a method is itself a control, of a setting that is real in the other one."""
+    """Return whether a method is itself a control for a setting that is not controlled in the other one."""
     keys = {f"{table}.{name}": value for name, value in _CONTROLS}
     return any(method.settings.get(key) == value != control.settings.get(key) for key, value in keys.items())

@@ -1,4 +1,4 @@
-"""Wide tables of scores, seeds x languages, and their largest part without gaps: tests need complete tables."""
+"""Wide tables of scores (seeds x languages), reduced until they have no gaps, as the tests require."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ _NAMED = 3  # methods without a seed that a line names
 
 @dataclass(frozen=True)
 class Group:
-    """All methods of one model and task, and how far their languages are from the source; `collapsed` counts by method.
+    """All methods of one model and task, with the distance of each language from the source.
 
-    Languages are near up to the distance `middle`: the median of the baseline's, whatever else is compared. `items` has
-    what each run predicted, where that is known, `macro` the macro-averaged scores of the same runs, and `classes` their
-    counts by class, or why there are none.
+    Languages are near up to the distance `middle`, the median over the baseline's languages. `collapsed` counts collapsed runs by
+    method, `items` has the correct items of each run, `macro` the macro-averaged scores, and `classes` the counts by
+    class, or the reason why there are none.
     """
 
     model: str
@@ -38,11 +38,11 @@ class Group:
 
     @property
     def others(self) -> list[str]:
-        """The methods beside the baseline."""
+        """All methods except the baseline."""
         return [method for method in self.scores if method != self.baseline]
 
     def belongs(self, language: str, subset: str) -> bool:
-        """Return whether a language is in `all`, `near` (at most at the distance `middle`) or `far`."""
+        """Return whether a language is in the subset `all`, `near` (distance at most `middle`) or `far`."""
         if subset == "all":
             return True
         return language in self.far_from and (self.far_from[language] > self.middle) == (subset == "far")
@@ -57,16 +57,16 @@ def wide(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def middle_of(baseline: pd.DataFrame, far_from: Mapping[str, float]) -> float:
-    """Return the median distance of the languages that a baseline was tested in, 0 where none has a distance."""
+    """Return the median distance of the languages that the baseline was tested in; 0 if no distance is known."""
     distances = [far_from[code] for code in baseline.columns if code in far_from]
     return float(np.median(distances)) if distances else 0.0
 
 
 @dataclass(frozen=True)
 class Full:
-    """Scores without gaps: (seeds, languages) for each method, all of the same languages; and what was left out for it.
+    """Scores without gaps: (seeds, languages) for each method, with the same languages.
 
-    `seeds` are the rows of each method, by its name.
+    `seeds` names the rows of each method; `dropped` lists what was left out.
     """
 
     languages: tuple[str, ...]
@@ -76,23 +76,23 @@ class Full:
 
     @property
     def empty(self) -> bool:
-        """Whether a method has no score left."""
+        """Whether some method has no scores."""
         return not all(table.size for table in self.scores.values())
 
     def of(self, belongs: Callable[[str], bool]) -> "Full":
-        """Return the part of some of the languages."""
+        """Return the scores of the languages for which `belongs` is true."""
         places = [place for place, code in enumerate(self.languages) if belongs(code)]
         scores = {name: table[:, places] for name, table in self.scores.items()}
         return Full(tuple(self.languages[place] for place in places), self.seeds, scores, self.dropped)
 
 
 def pair(group: Group, method: str, belongs: Callable[[str], bool] = lambda code: True) -> Full:
-    """Return the scores of some languages that a method and the baseline both have in full."""
+    """Return the complete scores of a method and the baseline."""
     return full({name: group.scores[name] for name in (method, group.baseline)}, belongs, paired=group.paired)
 
 
 def full(tables: Wide, belongs: Callable[[str], bool] = lambda code: True, *, paired: bool) -> Full:
-    """Return the scores that all methods have in full: first of the languages that each has in some run, then `complete`."""
+    """Return the complete scores of all methods: languages tested by all of them, then reduced by `complete`."""
     tested = {name: {code for code in table.columns if belongs(code)} for name, table in tables.items()}
     shared, every = sorted(set.intersection(*tested.values())), set.union(*tested.values())
     never = [f"`{code}` (not tested by `{name}`)" for name in tables for code in sorted(every - tested[name])]
@@ -101,10 +101,10 @@ def full(tables: Wide, belongs: Callable[[str], bool] = lambda code: True, *, pa
 
 
 def complete(tables: Wide, *, paired: bool) -> Full:
-    """Return the scores without the seeds and languages that leave gaps, and what was left out.
+    """Return the scores without the seeds and languages that cause gaps, which `dropped` lists.
 
-    Starts from all languages that occur. As long as there are gaps, the run that lacks more than half of the languages
-    goes, or else the language that most runs lack. Paired methods keep only the seeds that all have.
+    Starts from all languages. While there are gaps, drops the run that lacks most languages if it lacks more than half, else the
+    language that most runs lack. Paired methods keep only common seeds.
     """
     scores = pd.concat(tables, names=["method", "seed"]).sort_index(axis=1)
     dropped: list[str] = []
@@ -139,7 +139,7 @@ def complete(tables: Wide, *, paired: bool) -> Full:
 
 
 def _without_pair(seed: str, methods: list[str], runs: pd.Index) -> str:
-    """Return a seed that not all methods have, with the one that has it, of two, or else those that lack it."""
+    """Return the note on a seed that some methods lack: who has it, for two methods, else who lacks it."""
     lacking = [f"`{method}`" for method in methods if (method, seed) not in runs]
     if len(methods) == 2:
         (having,) = (method for method in methods if (method, seed) in runs)

@@ -1,4 +1,4 @@
-"""How often each class was right, in the labels, and predicted, from the predictions of finished runs."""
+"""Counts by class (correct, in the labels, predicted) from the predictions of finished runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,9 @@ _METRICS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a task, and what runs did with them: `counts[method][seed][language]` is (classes, 3).
+    """The counts by class of runs: `counts[method][seed][language]` is (classes, 3): correct, in the labels, predicted.
 
-    The three are: right, in the labels, predicted. `metric` is the score that they make up. `reasons` says of methods without
-    counts why there are none.
+    `metric` is the score that the counts define. `reasons` explains, by method, why there are no counts.
     """
 
     names: tuple[str, ...]
@@ -42,9 +41,9 @@ class Classes:
 
 
 def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
-    """Return the counts by class of runs, by method and seed, or why there are none: a task without classes, or another metric.
+    """Return the counts by class of runs (method -> seed -> run), or the reason why the task or metric has none.
 
-    A method has none if the predictions of a run cannot be read, or are not what its scores are of.
+    A method has no counts if predictions cannot be read, or do not reproduce the run's scores.
     """
     kind = str(next(run for by_seed in runs.values() for run in by_seed.values()).data.get("kind", "classification"))
     if metric not in _METRICS.get(kind, ()):
@@ -73,7 +72,7 @@ def _arrays(counts: pd.DataFrame, names: list[str]) -> dict[str, Counts]:
 
 
 def _checked_counts(run: Result, kind: str, metric: str) -> pd.DataFrame:
-    """Return the counts of a run by language and class, checked against its scores; raises InputError."""
+    """Return the counts of a run by language and class; raises InputError if they do not reproduce its scores."""
     path = run.folder / "predictions.parquet"
     predictions = read_predictions(run.folder).dropna()
     counts = _of_entities(predictions) if kind == "entities" else _of_labels(predictions, path, words=kind == "tokens")
@@ -92,7 +91,7 @@ def _checked_counts(run: Result, kind: str, metric: str) -> pd.DataFrame:
 
 
 def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> pd.DataFrame:
-    """Return the counts by language and class: of one label a text, or one a word."""
+    """Return the counts by language and class, with one label per text or per word."""
     if words:
         columns = ["label", "prediction"]
         predictions = predictions.assign(**{column: predictions[column].str.split(" ") for column in columns})

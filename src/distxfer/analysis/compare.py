@@ -1,4 +1,4 @@
-"""Methods against a baseline: the crossed test on seeds x languages, for every model and task of a table of scores."""
+"""Comparison of methods with a baseline by the two-way test on seeds x languages, for each model and task."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,15 +33,14 @@ _DRAWS = 1999  # permutations per correlation: p is known to about half a percen
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against the baseline on one set of languages: `subset` is `all`, `near` or `far`.
+    """A method against the baseline on one subset of languages: `all`, `near` or `far`.
 
-    `test` has effect, interval, p and the numbers of seeds and languages; `p_holm` is corrected over the methods of the
-    same model, task and subset. `bootstrap` is the interval of `two_way_bootstrap`, for comparison, where runs are paired.
-    `collapsed` counts failed runs, None where that cannot be known. `dropped` says what was left out and why. `survives` says
-    what is left of the effect without one class, language or family, and what it is on the macro-averaged score.
+    `p_holm` is corrected over the methods of the same model, task and subset. `bootstrap` is the interval of
+    `two_way_bootstrap`, for paired runs. `collapsed` counts collapsed runs; None if unknown. `dropped` lists what was left out,
+    and why. `survives` has the leave-one-out effects and the effect on the macro-averaged score.
 
-    Fewer than 4 languages say nothing of others: a subset of 2 or 3 has no interval and no p. Where `all` is so small, `each`
-    has the effect on every language by itself, over seeds, with Holm over the languages of all such methods.
+    Fewer than 4 languages do not generalise: a subset of 2 or 3 has no interval and no p. If `all` has so few, `each` has the
+    effect on each language over seeds, with Holm's correction over the languages of all such methods.
     """
 
     model: str
@@ -60,11 +59,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How one method's mean score over its seeds goes with distance, over languages; and its gain on the baseline.
+    """A method's mean score over seeds and languages, and its correlation, and that of its gain, with distance.
 
-    All means of a model and task are over the same languages, those that no run lacks (but for runs that lack most of them,
-    see `complete`); None where there are none. The correlations are over those of them that have a distance. `dropped` says
-    what was left out of the means, and why; it is the same for all methods of a model and task.
+    The means of one model and task share their languages: those that no run lacks, after `complete`; None if there are none.
+    Correlations are over the languages with a known distance. `dropped` lists what was left out, the same for all methods.
     """
 
     model: str
@@ -78,7 +76,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of one table, with what they rest on; `fractions` says that no score is above 1."""
+    """All comparisons of one table, and what they are based on; `fractions` is whether no score exceeds 1."""
 
     metric: str
     fractions: bool
@@ -92,7 +90,7 @@ class Comparisons:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Which effects one class, language or family decides; empty where that is none."""
+        """Warnings on effects that depend on one class, language or family."""
         return survival_warnings(self.comparisons, 100.0 if self.fractions else 1.0)
 
     def records(self) -> dict[str, Any]:
@@ -123,20 +121,18 @@ def compare(
     selection: str = "not known",
     items: Items | None = None,
 ) -> Comparisons:
-    """Compare every method with the baseline, for each model and task, on all, the near and the far target languages.
+    """Compare each method with the baseline on all, near and far target languages, for each model and task.
 
     `scores` is a tidy table with the columns of `Score`: from `read_scores`, or the rows of one split of `load_results`.
 
-    `paired` says that runs of equal seed share data order and initial weights: then the test is `crossed` on their
-    differences, else `crossed_unpaired`; with `items` (what each run got right, see `read_items`) the test
-    items are random too. Near are the targets at most at the median distance from the source of those
-    that the baseline has, whatever else is compared. Holm's
-    correction is over the methods of one model, task and subset. Seeds or languages with missing scores are left out
-    until the table of a method and the baseline is complete, as few scores as possible, and named; near and far are parts of
-    that table. Correlations with distance are over languages
-    (Spearman, permutations within `languages.permutation_groups`).
+    `paired` means that runs of equal seed share data order and initial weights: the test is `crossed` on their differences,
+    otherwise `crossed_unpaired`. With `items` (see `read_items`) the test items are random, too. Near languages are those up to
+    the median distance of the baseline's targets. Holm's correction is over the methods of one model, task and subset. Seeds and
+    languages with missing scores are dropped until the table of method and baseline is complete (see `complete`); near and far
+    are subsets of that table. Correlations with distance are Spearman's, over languages, with permutations within
+    `languages.permutation_groups`.
 
-    Raises InputError for a baseline or metric that the table does not have, or no method to compare.
+    Raises InputError for an unknown baseline or metric, or a table with one method.
     """
     check_distance(distance_name, matrix)
     table, metric = _of_metric(pd.DataFrame(scores), metric)
@@ -203,14 +199,14 @@ def _of_targets(table: pd.DataFrame, baseline: str, source: str, metric: str) ->
 
 
 def distance_label(name: str, imputed: bool) -> str:
-    """Return the name of a distance as tables show it, with whether gaps were filled."""
+    """Return the name of a distance, marked if gaps are imputed."""
     return f"{name} (imputed)" if imputed and name not in (*_OBSERVED, "matrix") else name
 
 
 def distances_of(
     source: str, languages: Iterable[str], name: str, imputed: bool, matrix: Path | None
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the distance of every language that has one, and notes: on every other, and on distances that mean nothing."""
+    """Return the distances of all languages that have one, and notes on missing and unreliable distances."""
     distances: dict[str, Distance] = {}
     notes = []
     for language in sorted(languages):
@@ -223,7 +219,7 @@ def distances_of(
 
 
 def compared(group: Group) -> tuple[list[Comparison], list[str]]:
-    """Return all comparisons of a group, and a note for each of which nothing is left."""
+    """Return all comparisons of a group, and a note for each that has no scores."""
     rows: list[Comparison] = []
     notes = []
     pairs = {method: pair(group, method) for method in group.others}
@@ -239,7 +235,7 @@ def compared(group: Group) -> tuple[list[Comparison], list[str]]:
 
 
 def _corrected(rows: Sequence[Comparison]) -> list[Comparison]:
-    """Return comparisons with Holm's p over them, and over their effects on the macro-averaged score."""
+    """Return comparisons with Holm's correction, also for the effects on the macro-averaged score."""
     macro = {row.method: row.survives.macro for row in rows if row.survives.macro}
     of_macro = dict(zip(macro, holm_over(list(macro.values())), strict=True))
     return [
@@ -249,7 +245,7 @@ def _corrected(rows: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _comparison(group: Group, method: str, subset: str, full: Full) -> Comparison | str:
-    """Return one comparison on the scores that both have in full, or why nothing is left of them."""
+    """Return one comparison, or a note if method and baseline share no complete scores."""
     part = full.of(lambda code: group.belongs(code, subset))
     if part.empty:
         why = f" once this is: {listed(part.dropped)}" if part.dropped else ""
@@ -275,7 +271,7 @@ def _comparison(group: Group, method: str, subset: str, full: Full) -> Compariso
 
 
 def transfers_of(group: Group) -> list[Transfer]:
-    """Return each method's mean and its correlation with distance, all on the same languages: those that no run lacks."""
+    """Return each method's mean and its correlation with distance, over the languages that no run lacks."""
     full = complete(group.scores, paired=False)
     means = {
         name: dict(zip(full.languages, (float(column.mean()) for column in table.T), strict=True))

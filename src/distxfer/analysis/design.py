@@ -1,4 +1,4 @@
-"""Methods as the cells of a design: the axes on which their settings differ, and the effects that can be read off it."""
+"""Methods as cells of a factorial design: the axes in which settings differ, and the effects on them."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ _NO = "no such intervention"  # the same among the levels of a design, where Non
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting in which methods differ; `along` are keys that never change without it, and so have no effect of their own.
+    """A setting in which methods differ; `along` lists keys that only change with it, and so have no effect of their own.
 
-    `reference` is the baseline's value, or the first method's that has the setting. None: no such intervention.
+    `reference` is the baseline's value, or that of the first method with the setting. None means no such intervention.
     """
 
     key: str
@@ -34,13 +34,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean difference that one change makes, or how two changes depend on each other, all else being equal.
+    """The mean difference from one change, or the interaction of two, with all other axes held fixed.
 
-    `changes` has (axis, value v, reference r), once for a main effect, y(v) - y(r), and twice for an interaction,
-    [y(v,v) - y(r,v)] - [y(v,r) - y(r,r)]; `along` are the keys that change with them. `matches` counts the comparisons, each
-    with all other axes held, that it is the mean of; `alone` are the methods with one of the values that have no match, and
-    `dropped` the seeds and languages that not all of the others have. `p_holm` is corrected over all main effects, or over
-    all interactions.
+    `changes` has (axis, value v, reference r): once for a main effect, y(v) - y(r), and twice for an interaction,
+    [y(v,v) - y(r,v)] - [y(v,r) - y(r,r)]; `along` lists keys that change with them. `matches` counts the comparisons that it
+    averages, each with all other axes held fixed; `alone` lists methods without a match, `dropped` the seeds and languages that
+    some methods lack. `p_holm` is corrected over all main effects, or all interactions.
     """
 
     changes: tuple[tuple[str, Any, Any], ...]
@@ -67,9 +66,9 @@ class Effect:
 
 @dataclass(frozen=True)
 class Response:
-    """The mean target score at one value of a numeric axis, with its interval over seeds, the languages being fixed.
+    """The mean target score at one value of a numeric axis, with its interval over seeds for fixed languages.
 
-    It is the mean over `settings` settings of the other axes, the same ones for each value of the axis.
+    It is the mean over `settings` combinations of the other axes, the same ones for each value.
     """
 
     axis: str
@@ -84,9 +83,9 @@ class Response:
 
 @dataclass(frozen=True)
 class Design:
-    """`levels[c][k]` is the level of method c on axis k, None where the axis does not apply to it.
+    """`levels[c][k]` is the level of method c on axis k, None if the axis does not apply to it.
 
-    `columns[key][c]` is the same for every key in which methods differ, those that go along with an axis too.
+    `columns[key][c]` is the same for every differing key, including those that go along with an axis.
     """
 
     names: tuple[str, ...]
@@ -97,18 +96,18 @@ class Design:
     items: Items | None
 
     def along(self, axis: Axis, cells: Iterable[int]) -> tuple[str, ...]:
-        """Return the keys that go along with an axis and are not the same in all of these cells."""
+        """Return the keys that go along with an axis and vary among these cells."""
         cells = list(cells)
         return tuple(key for key in axis.along if len({self.columns[key][cell] for cell in cells} - {None}) > 1)
 
     def full(self, cells: Iterable[int]) -> Full:
-        """Return the scores that the methods of these cells all have in full."""
+        """Return the complete scores of the methods of these cells."""
         used = set(cells)
         return full({name: self.cells[name] for cell, name in enumerate(self.names) if cell in used}, paired=True)
 
 
 def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Items | None = None) -> Design:
-    """Return the design that the settings of methods make; the baseline gives each axis its reference."""
+    """Return the design of methods; the baseline provides the reference value of each axis."""
     columns = _columns(methods)
     owners = {key: _owner(key, columns) for key in columns}
     first, axes = list(methods).index(baseline), []
@@ -123,9 +122,9 @@ def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Item
 
 
 def effects(grid: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
-    """Return the effects of changing `size` axes at once, and a line for each change that no methods match in.
+    """Return the effects of changing `size` axes at once, and a line for each change without matching methods.
 
-    Only scores that all methods of an effect have count; what is left out for it is in `dropped`.
+    Only scores that all methods of an effect have in full count; the rest is in `dropped`.
     """
     rows, unmatched = [], []
     for chosen in combinations(range(len(grid.axes)), size):
@@ -146,9 +145,9 @@ def effects(grid: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...
 
 
 def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
-    """Return the mean score at every value of each numeric axis, and lines for what is left out of it.
+    """Return the mean score at each value of each numeric axis, and lines on what is left out.
 
-    Over the settings of the other axes that have all its values, or as many as any has.
+    It averages the combinations of other settings that exist with all values, or with as many as possible.
     """
     rows: list[Response] = []
     notes: list[str] = []
@@ -166,7 +165,7 @@ def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
 
 
 def _columns(methods: Sequence[Method]) -> dict[str, list[Hashable | None]]:
-    """Return the levels of all methods for every key in which they differ."""
+    """Return the levels of all methods for each differing key."""
     settings = [method.settings for method in methods]
     columns: dict[str, list[Hashable | None]] = {}
     for key in differing(settings):
@@ -176,10 +175,10 @@ def _columns(methods: Sequence[Method]) -> dict[str, list[Hashable | None]]:
 
 
 def _owner(key: str, columns: Mapping[str, Sequence[Hashable | None]]) -> str:
-    """Return the key that a key goes along with in the end, or the key itself.
+    """Return the axis that a key goes along with, or the key itself.
 
-    A key goes along with another that applies wherever it does and there tells its value: no two methods differ in it that
-    do not differ in the other. Of two that tell each other's value wherever they apply, the first is the axis.
+    A key goes along with another that applies wherever it does and determines its value: methods that differ in it also differ
+    in the other. If two keys determine each other wherever they apply, the first is the axis.
     """
     keys = list(columns)
     applies = {key: {cell for cell, level in enumerate(column) if level is not None} for key, column in columns.items()}
@@ -196,7 +195,7 @@ def _owner(key: str, columns: Mapping[str, Sequence[Hashable | None]]) -> str:
 
 
 def _effect(grid: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | str:
-    """Return the effect of some changes, or why there is none."""
+    """Return the effect of some changes, or why it cannot be estimated."""
     levels = {axis: (_level(value), _level(reference)) for axis, (value, reference) in changes.items()}
     weighed = contrast(grid.levels, levels)
     used = [cell for cell, weight in enumerate(weighed.weights) if weight]
@@ -250,7 +249,7 @@ def _response(grid: Design, place: int, axis: Axis) -> tuple[list[Response], lis
 
 
 def _matched_without(grid: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:
-    """Return the methods without the intervention of an axis, one a setting; none at all if one setting has none."""
+    """Return the method without an axis's intervention for each setting; none if one setting has no such method."""
     cells = []
     for setting in settings:
         fitting = [

@@ -1,4 +1,4 @@
-"""How often the crossed test errs where its assumptions do not hold, as simulated: what is printed beside a p value."""
+"""Simulated false-positive rates of the two-way test where its assumptions fail, printed beside p values."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _FIXED_ITEMS = {"items fixed": "all languages share the test items, which are no
 
 @dataclass(frozen=True)
 class FalsePositives:
-    """False positives at a nominal 5 % in the nearest simulated setting: `rates`, as fractions, by structure in words."""
+    """False-positive rates at a nominal 5 % in the nearest simulated setting; `rates` are fractions by description."""
 
     n_languages: int
     n_families: int
@@ -39,10 +39,10 @@ class FalsePositives:
 
 
 def false_positives(test: Crossed) -> FalsePositives | None:
-    """Return the simulated rates of a test like this one, None where it has no p or speaks of one language alone.
+    """Return the simulated rates of a test like this one; None if it has no p or one language.
 
-    The setting is the nearest simulated one, by the ratio of the numbers of languages, then of seeds; adding seeds was
-    simulated for 3 and then 5. For a test with too few families to take them as random, it is one that has too few as well.
+    The nearest setting is by the ratio of numbers of languages, then of seeds; adding seeds was simulated for 3, then 5. For a
+    test with too few families for random families, the setting also has too few.
     """
     if test.p is None or test.n_languages < 2:
         return None
@@ -62,6 +62,6 @@ def false_positives(test: Crossed) -> FalsePositives | None:
 
 @cache
 def _simulation() -> tuple[_Rates, Mapping[str, int]]:
-    """Return the rates in percent, by numbers of languages and seeds, structure and test; and the numbers of families."""
+    """Return the rates in percent by number of languages, number of seeds, structure and test; and numbers of families."""
     content = json.loads(_FILE.read_text(encoding="utf-8"))
     return content["rates"], content["families"]

@@ -1,4 +1,4 @@
-"""Which test items each run got right: items that languages share are a source of uncertainty of their own."""
+"""The test items that each run got right: items shared between languages are a random factor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _PARALLEL_TASKS = frozenset({"americasnli", "cldr", "emoji", "flores", "massive"
 
 @dataclass(frozen=True)
 class Items:
-    """Whether each run is right (1) or wrong (0), by method and seed: languages x items, NaN where there is no such item.
+    """Whether each run is right (1) or wrong (0), by method and seed: languages x items, NaN if a language lacks the item.
 
-    All tables have the same languages and items. `missing` says why runs are not among them; empty if all are missing.
+    All tables have the same languages and items. `missing` explains which runs have no table, unless none has.
     """
 
     right: Mapping[tuple[str, str], pd.DataFrame]
@@ -33,9 +33,9 @@ class Items:
     def differences(
         self, weights: Mapping[str, float], languages: Sequence[str], seeds: Mapping[str, Sequence[str]]
     ) -> Array | None:
-        """Return the weighted sum over methods, (seeds, languages, items), each with its seeds in this order.
+        """Return the weighted sum over methods, (seeds, languages, items), with the seeds of each in the given order.
 
-        None if the items of a run are unknown, or are not the items of the others.
+        None if the items of a run are unknown or differ from those of the others.
         """
         if not all((name, seed) in self.right for name in weights for seed in seeds[name]):
             return None
@@ -50,10 +50,10 @@ class Items:
 
 
 def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") -> Items:
-    """Return which items the runs got right: `scores` has `method`, `seed`, `language`, `value` and `run`, a folder.
+    """Return the items that runs got right. `scores` has the columns `method`, `seed`, `language`, `value` and `run` (a folder).
 
-    Items of the class `without` are left out, as they must be in the scores. A run is missing if its predictions cannot
-    be read, or if their means, times `unit`, are not its scores: only its own comparisons are then tested without items.
+    Items of the class `without` are left out, as they must be in the scores. A run has no items if its predictions cannot be read
+    or if `unit` times their mean is not its score; comparisons with it are then tested with fixed items.
     Raises Damaged for predictions that the run did not write.
     """
     right: dict[tuple[str, str], pd.Series] = {}
@@ -78,7 +78,7 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
 def _right(scores: pd.DataFrame, unit: float, without: str) -> pd.Series:
     """Return whether a run is right by language and item, in the order of its scores.
 
-    Raises InputError if the predictions cannot be read, or do not have the scores.
+    Raises InputError if the predictions cannot be read, or do not reproduce the scores.
     """
     of_run = {folder: _right_in(Path(folder), without) for folder in scores["run"].unique()}
     parts: dict[str, pd.Series] = {}
@@ -93,7 +93,7 @@ def _right(scores: pd.DataFrame, unit: float, without: str) -> pd.Series:
 
 
 def _right_in(folder: Path, without: str) -> dict[str, pd.Series]:
-    """Return whether a run is right on the items of each language it was tested in, without those of a class."""
+    """Return by language whether a run is right on each item, without the items of one class."""
     predictions = read_predictions(folder)
     predictions = predictions[predictions["label"] != without] if without else predictions
     item = predictions["example_id"]
@@ -104,7 +104,7 @@ def _right_in(folder: Path, without: str) -> dict[str, pd.Series]:
 
 
 def _shared_ids(folder: Path, ids: pd.Series) -> bool:
-    """Return whether one id means one item in all languages: in a parallel task, or if ids are more than row numbers."""
+    """Return whether an id is the same item in all languages: in a parallel task, or if ids are not mere row numbers."""
     result = read_result(folder)
     task = result.recipe.get("task", {}).get("name") if result else None
     return task in _PARALLEL_TASKS or not ids.str.isdecimal().any()

@@ -1,4 +1,4 @@
-"""The scores that finished runs have of a recipe's languages, and how seeds differ: what is known before anything trains."""
+"""Existing scores of a recipe's languages from finished runs, for planning before training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +18,9 @@ from distxfer.results.settings import settings_of
 
 @dataclass(frozen=True)
 class KnownScores:
-    """The languages that runs of one recipe, model and task have scored: the mean over seeds, and how seeds differ.
+    """The mean test scores over the seeds of one recipe, model and task, and the standard deviation between seeds.
 
-    `settings` names the id that they are of, where there are runs with several; `data` says where the task now has other
-    data than these runs had.
+    `settings` names the id used if runs have several; `data` is a remark if the task's data have changed since these runs.
     """
 
     metric: str
@@ -35,10 +34,10 @@ class KnownScores:
 
 
 def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
-    """Return the test scores of the finished runs of this recipe's name, model, task and source below a folder.
+    """Return the test scores of finished runs of this recipe's name, model, task and source below a folder.
 
-    Runs of several ids never mix: first those of the data that the task has now count, then those with the recipe's own
-    settings, then those with the most seeds. Targets, distance and parallel text are no settings of plain fine-tuning.
+    Runs of several ids are never mixed: runs on the task's present data are preferred, then runs with the recipe's settings,
+    then the id with most seeds. Targets, distance and parallel text do not affect plain fine-tuning and are ignored.
     """
     try:
         methods = collect((), results).methods
@@ -80,7 +79,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
 
 
 def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
-    """Return whether a run had the data that the recipe's task has now, by the fingerprints; None where it cannot be read."""
+    """Return whether a run's data are those of the recipe's task now, by fingerprint; None if the task cannot be read."""
     settings = run.recipe["task"]
     try:
         task = load_task(
@@ -92,13 +91,13 @@ def _has_same_data(run: Result, recipe: Recipe, source: str) -> bool | None:
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that plain fine-tuning depends on."""
+    """Return the settings that affect plain fine-tuning."""
     ignored = ("task.targets", "task.source", "distance.", "parallel.")
     return {key: value for key, value in settings.items() if not key.startswith(ignored)}
 
 
 def task_kind(recipe: Recipe) -> str:
-    """Return the kind of a recipe's task, without reading it."""
+    """Return the task type of a recipe without reading its data."""
     about = task_names().get(recipe.task.name)
     return recipe.task.kind or (about.kind if about else About.kind)
 

@@ -1,4 +1,4 @@
-"""Which methods can be compared with a baseline, and how they differ from it."""
+"""Selection of methods that can be compared with a baseline, and their differences from it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _PACKAGES = ("distxfer", "torch", "transformers", "peft")
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting, data set or circumstance in which a method is not like the baseline; None where one has no such thing.
+    """A setting, data set or circumstance in which a method differs from the baseline; None if one lacks it.
 
     `key` is a recipe's key, `data.NAME` (the first 8 digits of a fingerprint), `run.NAME` or `package.NAME`.
     """
@@ -40,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Matched:
-    """A baseline and all methods that can be compared with it: their sound runs, and what was left out and why."""
+    """A baseline and the methods that can be compared with it; `left_out` has a line for each of the others."""
 
     baseline: Method
     methods: tuple[Method, ...]
@@ -53,17 +53,17 @@ class Matched:
 
     @property
     def selection(self) -> dict[str, str]:
-        """What chose the checkpoint, by method: `last`, `source_dev` or `target_dev`."""
+        """The checkpoint selection by method: `last`, `source_dev` or `target_dev`."""
         return {method.name: selection_of(method.runs) for method in self.methods}
 
     @property
     def fractions(self) -> bool:
-        """Whether no score is above 1."""
+        """Whether no score exceeds 1."""
         return all((table.abs().max() <= 1).all() for table in self.group.scores.values())
 
     @property
     def collapsed(self) -> dict[str, tuple[int, ...]]:
-        """The seeds of the runs that learnt nothing, by method."""
+        """The seeds of collapsed runs by method."""
         return {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in self.methods}
 
 
@@ -77,11 +77,11 @@ def match(
 ) -> Matched:
     """Return the methods of a collection that share source, task, data, model and metric with the baseline.
 
-    The baseline is the method of that name (or recipe, or `NAME/ID`), the first where none is given; the metric is the
-    baseline's, and so are the distances, unless others are asked for.
+    The baseline is the method (or recipe, or `NAME/ID`) of that name, by default the first. Metric and distances are the
+    baseline's by default.
 
-    Raises InputError for a baseline, metric or distance that is not known, a baseline without a sound run, or where no
-    method is left, with the reason for each.
+    Raises InputError for an unknown baseline, metric or distance, a baseline whose runs all collapsed, or if no method can be
+    compared, with the reason for each.
     """
     check_distance(distance_name or "syntactic", matrix)
     base = _chosen(collection, baseline)
@@ -128,13 +128,13 @@ def match(
 
 
 def target_scores(collection: Collection, metric: str) -> pd.DataFrame:
-    """Return the test scores of the targets in the runs that did not collapse, seeds as texts."""
+    """Return the test scores of the targets without collapsed runs, with seeds as strings."""
     scores = sound_scores(collection.scores, metric)
     return scores[scores["language"] != scores["source"]].astype({"seed": str})
 
 
 def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
-    """Return the error for a baseline that nothing can be compared with."""
+    """Return the error for a baseline without comparable methods."""
     reasons = "".join(f"\n  {line}" for line in left_out)
     return InputError(
         f"Nothing is left to compare with `{baseline.name}`{f'; {len(left_out)} left out:' if left_out else '.'}{reasons}"
@@ -144,14 +144,14 @@ def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
 
 
 def differences(baseline: Method, method: Method) -> tuple[Difference, ...]:
-    """Return all settings, then data and circumstances, in which a method is not like the baseline."""
+    """Return all settings, data and circumstances in which a method differs from the baseline."""
     before, after = _described(baseline), _described(method)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return tuple(Difference(method.name, key, before.get(key), after.get(key)) for key in keys)
 
 
 def _described(method: Method) -> dict[str, Any]:
-    """Return a method's settings, fingerprints and circumstances; several values of one are joined."""
+    """Return a method's settings, fingerprints and circumstances, with multiple values joined."""
 
     def joined(values: Iterable[object]) -> str | None:
         return " and ".join(sorted({str(value) for value in values if value not in (None, "")})) or None
@@ -171,7 +171,7 @@ def _commit(record: Mapping[str, Any]) -> str:
 
 
 def _chosen(collection: Collection, name: str) -> Method:
-    """Return the method that a name means: its own, its recipe's or `NAME/ID`; the first where there is no name."""
+    """Return the method with this name: its own, its recipe's or `NAME/ID`; the first method for an empty name."""
     methods = collection.methods
     if not name:
         sound = (method for method in methods if method.recipe == methods[0].recipe and not method.collapsed)
@@ -189,7 +189,7 @@ def _chosen(collection: Collection, name: str) -> Method:
 
 
 def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str) -> str | None:
-    """Return why a method cannot be compared with the baseline, None where it can be."""
+    """Return why a method cannot be compared with the baseline, or None."""
     first, second = baseline.runs[0], method.runs[0]
     if first.source != second.source:
         return f"it was trained on `{second.data['source']}`, the baseline on `{first.data['source']}`"
@@ -213,10 +213,10 @@ def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str) -> st
 
 
 def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
-    """Return in what the data of two runs of one task differ, None where they are the same.
+    """Return how the data of two runs of one task differ, or None.
 
-    The task's fingerprint is of all languages and labels that a run may read. So it also differs where targets or labelled
-    shots do; then, and where there is none, the test examples themselves are compared.
+    The task's fingerprint covers all languages and labels that a run may read, so it also differs if targets or labelled shots
+    do. In that case, or without a fingerprint, the test examples are compared.
     """
     prints = [_print(run, "task") for run in (first, second)]
     if all(prints) and prints[0] == prints[1]:
@@ -252,7 +252,7 @@ def _distances(
     imputed: bool | None,
     matrix: Path | None,
 ) -> tuple[str, dict[str, float], list[str]]:
-    """Return the name of the distance, that of each language, and notes: those stored in the runs, or others if asked for."""
+    """Return the name of the distance, its value by language, and notes: as stored in the runs, unless another is requested."""
     summary = baseline.runs[0].summary
     if name or matrix or imputed is not None:
         name = name or str(summary.get("distance", "syntactic"))

@@ -1,4 +1,4 @@
-"""Finished runs against each other: methods that share data, model and metric, paired by seed."""
+"""Comparison of finished runs: methods with the same data, model and metric, paired by seed."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -29,9 +29,9 @@ MACRO = "macro_f1"  # the score that weighs all classes alike
 
 @dataclass(frozen=True)
 class Slope:
-    """How a method's gain goes with distance: its change per unit of distance, over seeds, the languages being fixed.
+    """The change of a method's gain per unit of distance, tested over seeds for fixed languages.
 
-    On the same seeds and languages as the comparison on all, as far as these have a distance; `dropped` is of that.
+    It uses the seeds and languages of the comparison on all languages that have a known distance.
     """
 
     method: str
@@ -41,11 +41,11 @@ class Slope:
 
 @dataclass(frozen=True)
 class MethodComparisons:
-    """All comparisons of methods with a baseline, what they rest on, and how the methods differ from it.
+    """All comparisons of methods with a baseline, what they are based on, and how the methods differ.
 
-    `comparisons` has the crossed tests on all, near and far, and the correlations with distance. `runs` counts each
-    method's finished runs, `collapsed` has the seeds of those that learnt nothing, and `selection` what chose the
-    checkpoint: `last`, `source_dev` or `target_dev`.
+    `comparisons` has the tests on all, near and far languages and the correlations with distance. `runs` counts finished runs by
+    method, `collapsed` has the seeds of collapsed runs, and `selection` is how checkpoints were selected: `last`, `source_dev` or
+    `target_dev`.
     """
 
     comparisons: Comparisons
@@ -62,12 +62,12 @@ class MethodComparisons:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to know of how the checkpoints were chosen; empty where all are the last ones."""
+        """Warnings on checkpoint selection; empty if all checkpoints are the last ones."""
         return selection_warnings(self.selection)
 
     @property
     def survival_warnings(self) -> tuple[str, ...]:
-        """Which effects one class, language or family decides; empty where that is none."""
+        """Warnings on effects that depend on one class, language or family."""
         return self.comparisons.warnings
 
     def records(self) -> dict[str, Any]:
@@ -97,13 +97,13 @@ def compare_methods(
     imputed: bool | None = None,
     matrix: Path | None = None,
 ) -> MethodComparisons:
-    """Compare every method of a collection with the baseline (by default the first), on what both have.
+    """Compare each method of a collection with the baseline (by default the first) on common seeds and languages.
 
-    Runs of equal seed are paired, since they share the head, the order of the examples and the task's dropout; targets
-    that one of the two has not are left out and named. Otherwise as `compare` does with a table of scores. Distances are
-    those stored in the runs, unless others are asked for. Collapsed runs are counted, and in no mean or test.
+    Runs of equal seed are paired, since they share the head's initial weights, the order of examples and the task's dropout.
+    Targets missing from one of the two are dropped and listed. Distances are those stored in the runs, unless others are
+    requested. Collapsed runs are counted and excluded. Otherwise like `compare`.
 
-    Raises InputError as `match` does, or where no scores are left that pair.
+    Raises InputError as `match` does, or if no paired scores remain.
     """
     matched = _with_classes(_of_shared_seeds(match(collection, baseline, metric, distance_name, imputed, matrix)))
     group = matched.group
@@ -145,9 +145,9 @@ def compare_methods(
 
 
 def _of_shared_seeds(matched: Matched) -> Matched:
-    """Return what was matched without the methods that share no seed with the baseline.
+    """Return the matched methods that share a seed with the baseline.
 
-    Raises InputError if none shares one.
+    Raises InputError if there are none.
     """
     scores = matched.group.scores
     seeds = scores[matched.baseline.name].index
@@ -166,7 +166,7 @@ def _of_shared_seeds(matched: Matched) -> Matched:
 
 
 def _with_classes(matched: Matched) -> Matched:
-    """Return what was matched with the macro-averaged scores and the counts by class of its runs."""
+    """Return the matched methods with macro-averaged scores and counts by class."""
     collection = Collection(matched.methods, ())
     runs = {
         method.name: {

@@ -1,4 +1,4 @@
-"""Two finished runs against each other, on their stored predictions: what ONE seed of each can say."""
+"""Comparison of two finished runs on their stored predictions, with one seed each."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from distxfer.results.tables import read_predictions
 
 @dataclass(frozen=True)
 class OneLanguage:
-    """The second run less the first in one language, or in all targets (`language` is None).
+    """The second run minus the first in one language, or over all targets (`language` is None).
 
-    `exact` is McNemar's test, None for all targets, where an item counts once however many languages it is in; `p_holm`
-    is its p, corrected over the target languages, and None for the source.
+    `exact` is McNemar's test (None over all targets, where an item counts once); `p_holm` is its p, corrected over the targets
+    (None for the source).
     """
 
     language: str | None
@@ -33,11 +33,11 @@ class OneLanguage:
 
 @dataclass(frozen=True)
 class TwoRuns:
-    """All comparisons of two runs: the source first, all targets last; `collapsed` names runs that learnt nothing.
+    """All comparisons of two runs: the source first, all targets last. `collapsed` lists collapsed runs.
 
-    `metric` is what is compared: `accuracy`, or where an example holds several words, or an answer, `whole_example`: the
-    share of examples whose prediction is the (first) label as a whole. `selection` is what chose the checkpoints, and
-    `warnings` what to know of that; empty where both are the last ones. `corpora` say which parallel text they had.
+    `metric` is `accuracy`, or `whole_example` if an example has several words or is a question: the share of examples whose whole
+    prediction is the (first) label. `selection` is how checkpoints were selected, with `warnings` if they are not all the last
+    ones. `corpora` describes the parallel text.
     """
 
     baseline: str
@@ -87,14 +87,14 @@ class TwoRuns:
 
 
 def compare_runs(baseline: Path, method: Path) -> TwoRuns:
-    """Compare two runs on the test examples that both have answered, language by language and over all targets.
+    """Compare two runs on their test examples, by language and over all targets.
 
-    Exact McNemar and a paired bootstrap per language, Holm over the targets; over all targets a bootstrap of whole items
-    (`example_id`), since one item in ten languages is one observation. Both take the two trained models as given: they say
-    whether other sentences would favour the same one, and nothing about other seeds of either recipe.
+    Exact McNemar tests and paired bootstraps by language, with Holm's correction over the targets; over all targets, a
+    bootstrap of whole items (`example_id`), since an item in ten languages is one observation. Both are conditional
+    on the two trained models: they generalise to other sentences, not to other seeds.
 
-    Raises InputError for a folder without a finished run, predictions that cannot be read, sources, languages or examples
-    that differ, or labels that do.
+    Raises InputError for a folder without a finished run, unreadable predictions, or different sources, languages, examples or
+    labels.
     """
     results = [_finished(folder) for folder in (baseline, method)]
     sources = [run.source for run in results]
@@ -125,7 +125,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
 
 
 def _metric(result: Result) -> str:
-    """Return what it is that an example is got right: its one class, or all words of it, or an answer as it stands."""
+    """Return the name of the share of correct examples: of one label each, or of several words or an answer each."""
     from distxfer.data import kind_named  # needs torch, which comparing and reporting otherwise do not
 
     kind = kind_named(result.data.get("kind", Task.kind))  # an old result does not say it: there was no other kind
@@ -158,7 +158,7 @@ def _right(baseline: Path, method: Path) -> pd.DataFrame:
 
 
 def _checked(table: pd.DataFrame, partner: pd.DataFrame, folder: Path, folder_other: Path) -> pd.DataFrame:
-    """Return the predictions of one run with those of another; raises InputError unless that has all its examples."""
+    """Return the predictions of one run joined with those of its partner, which must have the same examples and labels."""
     joined = table.merge(partner, "left", on=["language", "example_id"], suffixes=("", "_other"), indicator="found")
     for row in joined[(joined["found"] != "both") | (joined["label"] != joined["label_other"])].itertuples():
         if row.language not in set(partner["language"]):
@@ -178,7 +178,7 @@ def _checked(table: pd.DataFrame, partner: pd.DataFrame, folder: Path, folder_ot
 
 
 def _compared(language: str | None, right: pd.DataFrame) -> OneLanguage:
-    """Return the comparison on some examples: of one language, or of all targets (None)."""
+    """Return the comparison on the examples of one language, or of all targets (None)."""
     before, after = right["before"].tolist(), right["after"].tolist()
     shares = (sum(before) / len(before), sum(after) / len(after))
     drawn = _drawn(after, before, right["example_id"].tolist())
@@ -186,7 +186,7 @@ def _compared(language: str | None, right: pd.DataFrame) -> OneLanguage:
 
 
 def _drawn(after: list[bool], before: list[bool], items: list[str]) -> PairedBootstrap:
-    """Return the paired bootstrap of whole items; one item alone has a difference and no interval."""
+    """Return the paired bootstrap of whole items; a single item has no interval."""
     if len(set(items)) < 2:
         difference = (sum(after) - sum(before)) / len(after)
         return PairedBootstrap(difference, None, None, None, len(after), 1, "no interval: there is one item")

@@ -1,4 +1,4 @@
-"""The effect of a method on parts of its languages: on each language, or on each family."""
+"""The effect of a method on each language or family."""
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
@@ -15,11 +15,10 @@ from distxfer.measure import Crossed
 class Part:
     """The effect of a method on one language, or on the languages of one family.
 
-    One language is taken as it is: interval and p are over seeds. Of a family with more, languages are random too, and 2 or 3
-    of them have no interval and no p.
-    `distance` is that of the language, or the mean over the family; `p_holm` is corrected over the parts of one method, and
-    where the targets are too few to stand for others, over those of all methods. `dropped` says what was left out of this
-    part, and why: each part is balanced over its own languages alone.
+    For one language, interval and p are over seeds. In a family with several, languages are random, too; 2 or 3 of them have no
+    interval and no p. `distance` is that of the language, or the mean over the family. `p_holm` is corrected over the parts of
+    one method, or over those of all methods if there are too few targets to generalise. `dropped` lists what was left out of
+    this part, which is completed by itself.
     """
 
     method: str
@@ -40,9 +39,9 @@ class Part:
 def parts_of(
     group: Group, part_of: Callable[[str], str], *, together: bool = False
 ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-    """Return the effect of each method on each part of its languages, nearest first; and notes on parts without a pair.
+    """Return the effect of each method on each part of its languages, nearest first, and notes on parts without common seeds.
 
-    Holm's correction is over the parts of a method, or over those of all methods `together`.
+    Holm's correction is over the parts of each method, or of all methods if `together`.
     """
     rows: list[Part] = []
     notes = []

@@ -1,4 +1,4 @@
-"""How drift, transfer and typological distance go together over languages, and which of it cannot be said."""
+"""Correlations of drift, transfer and typological distance over languages, with reasons where there are none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ Method = Literal["spearman", "pearson"]
 
 @dataclass(frozen=True)
 class Relation:
-    """One correlation over languages; `layer` is None for the mean over the layers, or where there are no layers.
+    """One correlation over languages; `layer` is None for the mean over layers, or if there are no layers.
 
-    `measure` says of what: `correlation_drift_syntactic`, `correlation_drift_transfer`, `correlation_transfer_syntactic`.
+    `measure` is `correlation_drift_syntactic`, `correlation_drift_transfer`, `correlation_transfer_syntactic` or the like.
     """
 
     measure: str
@@ -33,7 +33,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Relations:
-    """All distances from the source by name, the name of the recipe's own, and all that was found to go with them."""
+    """All distances from the source by name, the recipe's own distance, and the correlations with them."""
 
     distance: str
     distances: Mapping[str, Mapping[str, float]]
@@ -52,7 +52,7 @@ def relate(
     method: Method,
     diagonal: bool,
 ) -> Relations:
-    """Return how drift and transfer go with every distance and each other, and what transfer divides over."""
+    """Return the correlations of drift and transfer with each distance and each other, and the decomposition of transfer."""
     name = own_distance(settings)
     distances, missing = all_distances(settings, languages)
     over = [languages.source, *languages.targets] if diagonal else languages.targets
@@ -63,14 +63,14 @@ def relate(
 
 
 def own_distance(settings: DistanceSettings) -> str:
-    """Return the name of the distance that the recipe chose."""
+    """Return the name of the recipe's distance."""
     return "matrix" if settings.matrix else settings.name
 
 
 def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Return the distances of all languages from the source (itself at 0) by name, and a note on each that is missing.
+    """Return the distances of all languages from the source (0 for itself) by name, and a note on missing ones.
 
-    All of URIEL's, and the recipe's own where it is another. Raises InputError where that one is known for no target.
+    These are all of URIEL's, and the recipe's own. Raises InputError if that one is unknown for all targets.
     """
     chosen = own_distance(settings)
     distances: dict[str, dict[str, float]] = {}
@@ -109,7 +109,7 @@ def all_relations(
     layers: int,
     method: Method,
 ) -> list[Relation]:
-    """Return all correlations; Holm corrects over drift and distance, drift and transfer, transfer and distance."""
+    """Return all correlations; Holm's correction is over drift-distance, drift-transfer and transfer-distance separately."""
     keys = list(languages)
     drift = pd.DataFrame([row for row in rows if row.measure == "drift_cka"])
     by_layer = drift.pivot(index="language", columns="layer", values="value").loc[keys, list(range(1, layers + 1))]
@@ -139,7 +139,7 @@ def all_relations(
 
 
 def relation_notes(relations: Sequence[Relation]) -> list[str]:
-    """Say why correlations are missing, one line a reason."""
+    """Return a line for each reason why correlations are missing."""
     reasons: dict[str, list[str]] = {}
     for relation in relations:
         if relation.found.reason:
@@ -151,10 +151,9 @@ def relation_notes(relations: Sequence[Relation]) -> list[str]:
 def decomposed(
     transfer: Mapping[str, float], between: Mapping[str, float], tokens: Mapping[str, float], languages: Languages
 ) -> tuple[Decomposition | None, list[str]]:
-    """Return how transfer divides over distance, another script and tokens per text, and a note on what is missing.
+    """Return the decomposition of transfer over distance, script and tokens per text, and notes on what is missing.
 
-    Over the targets that have all of them. A script is 1 where it is not the source's, else 0. What is the same in all
-    languages cannot explain how they differ, and is left out.
+    It uses the targets that have all of them. Script is 1 if it is not the source's, else 0. Constant covariates are left out.
     """
     source_script = script(languages.source)
     candidates = [key for key in languages.targets if key in transfer and key in between]

@@ -13,9 +13,9 @@ MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, eac
 
 
 def tested(group: Group, method: str, full: Full) -> Crossed:
-    """Return the test of a method and the baseline: seeds, languages in families, and items where they are known.
+    """Return the test of a method against the baseline, with random seeds, languages within families, and items if known.
 
-    On 2 or 3 languages it has no interval and no p (see `ranked`).
+    It has no interval and no p on 2 or 3 languages (see `ranked`).
     """
     a, b = full.scores[method], full.scores[group.baseline]
     families = families_of(full.languages)
@@ -27,14 +27,14 @@ def tested(group: Group, method: str, full: Full) -> Crossed:
 
 
 def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return the widest family of each language, empty for one that has none."""
+    """Return the top-level family of each language; empty if it has none."""
     return [lineage(code)[:1] for code in languages]
 
 
 def ranked(test: Crossed) -> Crossed:
-    """Return a test; one on 2 or 3 languages without interval and p, and with the reason: so few stand for no others.
+    """Return the test, on 2 or 3 languages without interval and p: so few do not generalise.
 
-    The same holds for 2 or 3 families in the test over families.
+    The same holds for the test over families with 2 or 3 families.
     """
     families = test.by_family
     if families is not None and 1 < families.n_languages < MIN_FAMILIES:
@@ -52,7 +52,7 @@ def _without_ranking(test: Crossed, reason: str) -> Crossed:
 
 
 def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
-    """Return Holm's p for each of these tests, None for those that have no p."""
+    """Return Holm-corrected p values; None for tests without p."""
     adjusted = iter(holm([test.p for test in tests if test.p is not None]))
     return [None if test.p is None else next(adjusted) for test in tests]
 
@@ -78,7 +78,7 @@ def test_record(test: Crossed) -> dict[str, object]:
 
 
 def row_record(row: Any) -> dict[str, Any]:
-    """Return a dataclass with the field `test` as JSON data: the fields of the test in its place, tuples as lists."""
+    """Return a dataclass with a field `test` as JSON data: the test's fields in its place, tuples as lists."""
     record: dict[str, Any] = {}
     for name, value in vars(row).items():
         record |= test_record(value) if name == "test" else {name: list(value) if isinstance(value, tuple) else value}

@@ -1,4 +1,4 @@
-"""What an effect survives: one class, one language or one family left out, and the macro-averaged score."""
+"""Robustness of an effect: leave-one-out over classes, languages and families, and the macro-averaged score."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ _MUCH = 1 / 3  # of an effect: what a note names, where half of it is a warning
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """An effect with each of `n` items left out in turn: the smallest and the largest, each with its item and its test.
+    """The smallest and the largest effect when each of `n` items is left out in turn, with the item and its test.
 
-    `carriers` are the items without which the effect loses its sign or more than half of its size, `large` those without
-    which it loses more than a third; the largest loss first, with the effect that is left.
+    `carriers` are the items without which the effect changes sign or loses more than half of its size, `large` those without
+    which it loses more than a third; with the remaining effect, largest loss first.
     """
 
     n: int
@@ -31,16 +31,16 @@ class LeaveOneOut:
     large: Mapping[str, float]
 
     def end(self, effect: float) -> tuple[str, Crossed]:
-        """Return the item without which least of an effect is left, and the test without it."""
+        """Return the item without which the remaining effect is smallest, and the test without it."""
         return self.lowest if effect > 0 else self.highest
 
 
 @dataclass(frozen=True)
 class Survival:
-    """What one effect survives. `macro` is the effect on the macro-averaged score, None where runs have none.
+    """The robustness of one effect. `macro` is the effect on the macro-averaged score, None if there is none.
 
-    Its `macro_p_holm` is corrected as the p of the effect itself. `left_out` says for class, language and family what is left
-    without one of them, or why that is not defined.
+    `macro_p_holm` is corrected like the p of the effect itself. `left_out` has the leave-one-out effects by class, language and
+    family, or the reason why there are none.
     """
 
     macro: Crossed | None
@@ -49,7 +49,7 @@ class Survival:
 
     @property
     def carried(self) -> bool:
-        """Whether the effect loses its sign or more than half of its size without one class, language or family."""
+        """Whether the effect changes sign or loses more than half without one class, language or family."""
         return any(not isinstance(result, str) and result.carriers for result in self.left_out.values())
 
     def record(self) -> dict[str, Any]:
@@ -64,17 +64,16 @@ class Survival:
 
 
 def family(code: str) -> str:
-    """Return the widest family of a language; one that has none is a family of its own."""
+    """Return the top-level family of a language; an isolate is its own family."""
     return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
 
 
 def survival(group: Group, method: str, full: Full) -> Survival:
-    """Return what the effect of a method survives, on the scores that it and the baseline have in full.
+    """Return the robustness of a method's effect, on the complete scores of it and the baseline.
 
-    A language or family is left out with all its scores. A class is left out with all test items that have its label (for
-    entities: with all entities of that type), and every score is computed anew; a language of which nothing is left is then
-    in no mean. The macro-averaged score is that of the same seeds and languages. Tests of scores that are computed anew take
-    the test items as fixed.
+    Without a language or family, its scores are dropped. Without a class, all test items with that label (for entities: all
+    entities of that type) are dropped and scores recomputed; languages without remaining items are dropped. Tests on recomputed
+    scores take the test items as fixed. The macro-averaged score uses the same seeds and languages.
     """
     anew = replace(group, items=None)
     return Survival(
@@ -144,11 +143,11 @@ def class_tables(classes: Classes, full: Full) -> dict[str, ClassRatios] | str:
 
 @dataclass(frozen=True)
 class ClassPart:
-    """The effect of a method on one class: on its recall (of a run's accuracy), or else on its F1.
+    """The effect of a method on one class: on its recall for accuracy, else on its F1.
 
-    `items` are the fewest and the most items of a language that have it in their labels, over the `n_languages` that have
-    the class; `without` is the effect on the whole score with the class left out, None where nothing would be left. Seeds and
-    languages are random; `p_holm` is corrected over the classes of one method.
+    `items` are the smallest and largest numbers of items with that label by language, over the languages that have the class.
+    `without` is the effect on the score without the class, None if nothing remains. Seeds and languages are random; `p_holm` is
+    corrected over the classes of one method.
     """
 
     method: str
@@ -176,7 +175,7 @@ class ClassPart:
 
 
 def class_parts(group: Group) -> tuple[ClassPart, ...]:
-    """Return the effect of each method on each class, those first without which least of the whole effect is left."""
+    """Return the effect of each method on each class, first those without which the remaining effect is smallest."""
     rows: list[ClassPart] = []
     for method in group.others:
         parts = _class_parts(group, method)
@@ -214,7 +213,7 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
 
 
 def _defined(tables: Mapping[str, Array], full: Full) -> Full:
-    """Return scores, (seeds, languages) by method, without the languages that some run has no score in."""
+    """Return scores, (seeds, languages) by method, without languages in which some run has no score."""
     columns = np.all([np.isfinite(table).all(axis=0) for table in tables.values()], axis=0)
     languages = tuple(code for code, complete in zip(full.languages, columns, strict=True) if complete)
     return Full(languages, full.seeds, {name: table[:, columns] for name, table in tables.items()}, ())

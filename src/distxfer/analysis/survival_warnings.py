@@ -1,4 +1,4 @@
-"""Which effects one class, language or family decides, in words."""
+"""Warnings on effects that depend on one class, language or family."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 
 def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[str, ...]:
-    """Return a line for every class, language or family that carries an effect on all targets, and one for weak effects.
+    """Return a line for each class, language or family that drives an effect on all targets, and one line for weak effects.
 
-    An item carries an effect that loses its sign, or more than half of its size, without it. Of the items that an effect
-    depends on, the one without which least is left is named; a class also where more than a third is lost. Effects that
-    neither with nor without that item have p <= 0.05 (before Holm) have one line together. `scale` makes scores into the
-    points that the lines are in.
+    An item drives an effect that changes sign or loses more than half of its size without it. Of the items of one kind, the one
+    without which the remaining effect is smallest is named; a class also if more than a third is lost. Effects with p > 0.05
+    (before Holm) both with and without that item share one line. `scale` converts scores to points.
     """
     strong: dict[tuple[What, str], list[str]] = {}
     large: dict[tuple[What, str], list[str]] = {}
@@ -58,7 +57,7 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
 
 
 def _shown(comparison: Comparison, result: LeaveOneOut) -> bool:
-    """Return whether an effect is shown, with or without the item that it depends on most; or neither test has a p."""
+    """Return whether an effect is significant with or without the item it depends on most, or neither test has a p."""
     values = [test.p for test in (comparison.test, result.end(comparison.test.effect)[1]) if test.p is not None]
     return not values or min(values) <= 0.05
 

@@ -1,1 +1,1 @@
-"""What runs leave on disk: typed results, measurements and tables of scores, and the runs below a folder. Needs no torch."""
+"""The files of finished runs: typed results, measurements, predictions and tidy tables. Needs no torch."""

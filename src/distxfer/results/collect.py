@@ -1,4 +1,4 @@
-"""Finished runs, gathered from the result folder into methods: the seeds of one recipe, on one data set and model."""
+"""Finished runs, grouped into methods: the seeds of one recipe on the same data and model."""
 
 import re
 from collections import Counter
@@ -37,11 +37,11 @@ _FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match"
 
 @dataclass(frozen=True)
 class Method:
-    """The runs of one id, by seed, and what they were run with.
+    """The runs of one id, in the order of their seeds.
 
-    `name` is the recipe's name; where several ids share it, followed by the settings that set this one apart:
-    `dist_align (intervention.align.distance=shuffled)`. No two methods of a collection have the same. `settings` is the
-    resolved recipe with dotted keys, `intervention.align.weight` -> 0.5, without seed and name; lists are tuples.
+    `name` is the recipe's name, followed by distinguishing settings if several ids share it:
+    `dist_align (intervention.align.distance=shuffled)`. Names are unique in a collection. `settings` is the resolved recipe with
+    dotted keys (`intervention.align.weight` -> 0.5), without seed and name; lists are tuples.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Method:
 
     @property
     def collapsed(self) -> str:
-        """Which runs collapsed, in a few words, if all did; empty if one is sound."""
+        """Which runs collapsed, if all of them did; else empty."""
         if not all(run.collapsed for run in self.runs):
             return ""
         folders = listed(f"`{run.folder}`" for run in self.runs)
@@ -104,7 +104,7 @@ class Collection:
 
 
 def load_results(results: str | Path = "results", *names: str) -> Collection:
-    """Return the finished runs below a folder, or those that the names select, as tidy pandas tables.
+    """Return the finished runs below a folder, or those selected by names, as tidy pandas tables.
 
     The tables are `scores`, `measurements` and `predictions` (see `Collection`). Names are as in `distxfer compare`.
 
@@ -112,19 +112,19 @@ def load_results(results: str | Path = "results", *names: str) -> Collection:
         test = runs.scores.query("split == 'test' and metric == 'accuracy' and status == 'done'")
         test.pivot_table(index="method", columns="near_or_far", values="value")
 
-    Raises InputError if a name selects nothing, or nothing that is finished.
+    Raises InputError if there are no finished runs, or none for a name.
     """
     return collect(names, Path(results))
 
 
 def collect(names: Sequence[str], results: Path) -> Collection:
-    """Return the finished runs of these names, or all in `results` where none is given.
+    """Return the finished runs with these names, by default all in `results`.
 
-    A name is that of a recipe (all ids in `results/NAME`), `NAME/ID`, a run's folder, or a folder of runs. A folder of runs
-    holds `RECIPE/ID-sSEED` or `ID-sSEED`; what lies deeper belongs to another folder of runs, and is not read. Ids of one
-    recipe come in the order of the settings that set them apart. What cannot be read as a result is left out and named.
+    A name is a recipe (all ids in `results/NAME`), `NAME/ID`, a run's folder, or a folder of runs. A folder of runs holds
+    `RECIPE/ID-sSEED` or `ID-sSEED`; deeper folders are not read. The ids of one recipe are sorted by the settings in which they
+    differ. Unreadable results are listed in `left_out`.
 
-    Raises InputError for a name of which there is nothing, or nothing that is finished.
+    Raises InputError for a name without finished runs.
     """
     runs: dict[tuple[str, str], dict[int, Result]] = {}
     left_out: dict[str, None] = {}
@@ -146,9 +146,9 @@ def collect(names: Sequence[str], results: Path) -> Collection:
 
 
 def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple[Collection, str]:
-    """Return the finished runs of these names and of the baseline, and its name.
+    """Return the finished runs of these names and of the baseline, and the baseline's name.
 
-    Where neither is given it is the recipe `plain`, if there are runs of it.
+    Without names and baseline, the baseline is the recipe `plain`, if it has runs.
     """
     if baseline and names and baseline not in names and isdir(results / baseline.partition("/")[0]):
         names = [baseline, *names]
@@ -159,7 +159,7 @@ def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple
 
 
 def _folders(name: str | None, results: Path) -> list[Path]:
-    """Return the folders of all runs that a name means, finished or not; none where it means nothing."""
+    """Return the folders of all runs that a name selects, finished or not."""
     if name is None:
         return list(_below(results))
     if not name.strip():
@@ -183,9 +183,9 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by their seeds.
+    """Yield the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by seed.
 
-    Deeper ones are not part of it: a folder that keeps other runs below a user's own must not mix with them.
+    Deeper folders are ignored, so that runs kept below a user's own folder are not mixed with it.
     """
     if not isdir(folder):
         return
@@ -211,7 +211,7 @@ def _by_seed(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_run(folder: Path) -> Result | str:
-    """Return the result in a run's folder, of the form that results have, or one line that says why there is none."""
+    """Return the result in a run's folder, or one line that says why there is none."""
     path = folder / "result.json"
     try:
         result = read_result(folder)
@@ -229,7 +229,7 @@ def read_run(folder: Path) -> Result | str:
 
 
 def _complaint(data: Mapping[str, Any]) -> str | None:
-    """Return what in a result file is not of the form that results have, None where all is."""
+    """Return what is invalid in a result file, or None."""
     for key, kind in _KINDS.items():
         value: Any = data
         for part in key.split("."):
@@ -245,7 +245,7 @@ def _complaint(data: Mapping[str, Any]) -> str | None:
 
 
 def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a list of values: kinds, unknown languages, numbers out of range, or two for the same."""
+    """Return what is invalid in a list of values: types, unknown languages, numbers out of range, duplicates."""
     seen = set()
     for row in rows:
         if not isinstance(row, dict) or not all(_fits(row.get(name), kind) for name, kind in kinds.items()):
@@ -263,7 +263,7 @@ def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str |
 
 
 def _is_key(language: str) -> bool:
-    """Return whether a language is under the one code that it has in results."""
+    """Return whether a language code is in canonical form."""
     try:
         return canonical(language) == language
     except InputError:
@@ -271,14 +271,14 @@ def _is_key(language: str) -> bool:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value is of a kind: no boolean is a number, and a text has nothing that a terminal would act on."""
+    """Return whether a value has a type: booleans are not numbers, and strings must be printable."""
     return (
         isinstance(value, kind) and not isinstance(value, bool) and (not isinstance(value, str) or value.isprintable())
     )
 
 
 def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
-    """Return the message for a name that means no finished run."""
+    """Return the message for a name without finished runs."""
     if reasons:
         problem = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
         return f"{problem}; {len(reasons)} left out:\n" + "\n".join(f"  {reason}" for reason in reasons)
@@ -302,12 +302,12 @@ def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
 
 
 def _run_folders(folder: Path) -> list[Path]:
-    """Return the folders somewhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
+    """Return the folders anywhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
     return sorted({path.parents[2] for path in folder.rglob("*/*/result.json")} - {folder, *folder.parents})
 
 
 def _choices(folders: Sequence[Path]) -> str:
-    """Return folders as the end of a message that tells to choose one of them; empty where there is none."""
+    """Return the end of a message that suggests `--results` with one of the folders; empty if there are none."""
     if not folders:
         return ""
     *first, last = (f"`{path}`" for path in folders)
@@ -316,7 +316,7 @@ def _choices(folders: Sequence[Path]) -> str:
 
 
 def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
-    """Add runs to those of a method, by seed; return a line for each that is a copy, or not of the same recipe and data."""
+    """Add runs to those of a method, by seed; return a line for each copy or mismatch."""
     left_out = []
     for run in results:
         first = next(iter(runs.values()), run)
@@ -335,7 +335,7 @@ def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
 
 
 def _unlike(first: Result, second: Result) -> str | None:
-    """Return in what two runs of one id differ that they must not differ in, None where it is nothing."""
+    """Return in which part two runs of one id differ although they must not, or None."""
     recipes = [settings_of(run.data) for run in (first, second)]
     if recipes[0] != recipes[1]:
         return f"`{differing(recipes)[0]}`" if differing(recipes) else "recipe"
@@ -347,7 +347,7 @@ def _unlike(first: Result, second: Result) -> str | None:
 
 
 def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[str, str]]:
-    """Return the recipes in the order of their appearance, the ids of each by the settings that set them apart."""
+    """Return the recipes in order of appearance, the ids of each sorted by the settings in which they differ."""
     names = list(dict.fromkeys(name for name, _ in groups))
     settings = {key: settings_of(runs[0].data) for key, runs in groups.items()}
     apart = {name: differing([settings[key] for key in groups if key[0] == name]) for name in names}
@@ -360,7 +360,7 @@ def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[
 
 
 def _named(runs_of: Mapping[tuple[str, str], Mapping[int, Result]]) -> tuple[Method, ...]:
-    """Return the methods under names that tell them apart."""
+    """Return the methods with unique names."""
     methods = [
         Method(name, identity, settings_of(next(iter(runs.values())).data), tuple(runs[seed] for seed in sorted(runs)))
         for (name, identity), runs in runs_of.items()

@@ -1,4 +1,4 @@
-"""Which parallel text a run has: its name, how many pairs in which language, and whether they are of the task's domain."""
+"""Descriptions of a run's parallel text: its name, its size by language, and whether it is in the task's domain."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from distxfer.errors import counted
 
 
 def corpus_of(data: Mapping[str, Any]) -> str:
-    """Return what a result's data say of its parallel text, in a few words; older results have its name alone."""
+    """Return a description of a result's parallel text; older results have only its name."""
     record = data.get("parallel")
     if record is None and "parallel" in data:
         return corpus_text(None)
@@ -23,12 +23,12 @@ def _are_sizes(pairs: object) -> bool:
 
 
 def corpora(methods: Mapping[str, Iterable[Mapping[str, Any]]]) -> list[str]:
-    """Return a line for each parallel text that the runs of some methods have, by the results' data."""
+    """Return a line for each parallel text used by some methods, from the data of their results."""
     return corpus_lines({name: map(corpus_of, results) for name, results in methods.items()})
 
 
 def corpus_lines(methods: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return a line for each parallel text of some methods, given in words; methods that share one stand in one line."""
+    """Return a line for each described parallel text; methods with the same text share a line."""
     by_text: dict[str, list[str]] = {}
     for name, texts in methods.items():
         for text in dict.fromkeys(texts):
@@ -39,7 +39,7 @@ def corpus_lines(methods: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def corpus_text(record: Mapping[str, Any] | None) -> str:
-    """Return a record in a few words: name, domain, and size by language."""
+    """Return a description of a parallel text: name, domain, and size by language."""
     if record is None:
         return "none"
     sizes = record["pairs"]

@@ -1,4 +1,4 @@
-"""The distances that a run has stored."""
+"""The distances stored in a result."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from distxfer.languages import Distance, distance_warnings
 
 
 def stored_distances(data: Mapping[str, Any]) -> list[Distance]:
-    """Return the distances of a result, from its source; what a damaged or old result lacks is taken as sound."""
+    """Return the distances from the source in a result; fields missing from old results are taken as reliable."""
     return [
         Distance(
             source=str(data["source"]),
@@ -23,7 +23,7 @@ def stored_distances(data: Mapping[str, Any]) -> list[Distance]:
 
 
 def stored_warnings(results: Iterable[Mapping[str, Any]], languages: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the warnings on the distances of these results, each language once; of some `languages` alone, if given."""
+    """Return the warnings on the distances of these results, once per language; optionally for some `languages` only."""
     chosen = None if languages is None else set(languages)
     distances = {(entry.name, entry.target): entry for data in results for entry in stored_distances(data)}
     return distance_warnings(entry for entry in distances.values() if chosen is None or entry.target in chosen)

@@ -1,4 +1,4 @@
-"""What is left of a run that failed: `failed.json` in its folder, until it succeeds."""
+"""The record of a failed run: `failed.json` in its folder, until it succeeds."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ _FILE = "failed.json"
 
 @dataclass(frozen=True)
 class Failure:
-    """How a run failed: why, with which exit code, of which command, when (ISO 8601) and on which machine."""
+    """How a run failed: reason, exit code, command, time (ISO 8601) and machine."""
 
     reason: str
     exit_code: int
@@ -24,7 +24,7 @@ class Failure:
 
 
 def read_failure(folder: Path) -> Failure | None:
-    """Return how the run in this folder failed, or None where it did not; a file that cannot be read says nothing."""
+    """Return how the run in this folder failed; None if it did not, or if the file cannot be read."""
     try:
         return Failure(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
@@ -32,7 +32,7 @@ def read_failure(folder: Path) -> Failure | None:
 
 
 def write_failure(folder: Path, reason: str, exit_code: int, command: Sequence[str]) -> None:
-    """Write that the run in this folder failed, here and now, aside and renamed: it is there whole, or not at all."""
+    """Record atomically that the run in this folder failed, now and on this machine."""
     ended = datetime.now(UTC).isoformat(timespec="milliseconds")
     failure = Failure(reason, exit_code, list(command), ended, socket.gethostname())
     with atomic_file(folder / _FILE) as aside:
@@ -40,5 +40,5 @@ def write_failure(folder: Path, reason: str, exit_code: int, command: Sequence[s
 
 
 def forget_failure(folder: Path) -> None:
-    """Remove `failed.json`: the run has succeeded after all."""
+    """Remove `failed.json` after success."""
     (folder / _FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The rows of `measurements.parquet`, and the one reader of them: torch-free, so that tables and reports stay quick."""
+"""The rows of `measurements.parquet`, and their reader."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,10 @@ class Row:
 
 
 def read_measurements(path: Path) -> "pd.DataFrame":
-    """Return a run's `measurements.parquet` with the columns of `Row`; a value that is undefined is NaN.
+    """Return a run's `measurements.parquet` with the columns of `Row`; undefined values are NaN.
 
-    Raises InputError for what cannot be read, a column that is missing, or a cell of another kind than its column holds; the
-    message names file, row and column.
+    Raises InputError for an unreadable file, a missing column, or a cell of the wrong type; the message names file, row and
+    column.
     """
     from pyarrow import ArrowException
 

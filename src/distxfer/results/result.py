@@ -1,4 +1,4 @@
-"""The result of a run on disk: written last and atomically, so that its presence means that the run is done."""
+"""The result of a run: `result.json`, written last and atomically, so that its presence means that the run is done."""
 
 import json
 import platform
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Versions, commit, command line, machine and fingerprints."""
+        """Return the provenance of a result: versions, commit, command line, and `extra`."""
         return dict(self.data["provenance"])
 
     @property
@@ -124,10 +124,9 @@ class Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """Return the result in a run's folder, or None where the run is not done.
+    """Return the result in a run's folder, or None if the run is not finished.
 
-    Raises InputError for a file that is no result, or not the one that the run wrote, or one of a newer schema than this
-    version knows.
+    Raises InputError for a file that is not a result, was changed after the run wrote it, or has a newer schema.
     """
     path = folder / RESULT
     if not path.is_file():
@@ -154,7 +153,7 @@ def read_result(folder: Path) -> Result | None:
 
 
 def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
-    """Write `result.json` with the SHA-256 of itself and of all that the run has left beside it: whole, or not at all."""
+    """Write `result.json` atomically, with the SHA-256 of itself and of all other files of the run."""
     files = [folder / name for name in _TABLES] + [path for path in (folder / _MODEL).rglob("*") if path.name != _CARD]
     data = sealed(data, file_digests(folder, (path for path in files if path.is_file())))
     _write(folder / RESULT, data)
@@ -199,7 +198,7 @@ def reseal(folder: Path, change: Callable[[Path], None]) -> None:
 
 
 def unverified(results: Iterable[Result]) -> list[str]:
-    """Return one line on the results whose files nobody can check, or none where there are none."""
+    """Return a line that counts the results without digests; no line if all have them."""
     digests = ["digests" in result.data for result in results]
     if all(digests):
         return []
@@ -210,7 +209,7 @@ def unverified(results: Iterable[Result]) -> list[str]:
 
 
 def result_of_model(folder: Path) -> Result | None:
-    """Return the result of the run that a model's folder belongs to, or None where it belongs to none."""
+    """Return the result of the run that a model's folder belongs to, or None."""
     try:
         return read_result(folder.absolute().parent) if folder.name == _MODEL else None
     except InputError:
@@ -218,7 +217,7 @@ def result_of_model(folder: Path) -> Result | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that a result can depend on."""
+    """Return the installed versions of the packages that affect results."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -229,7 +228,7 @@ def package_versions() -> dict[str, str]:
 
 
 def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what made this result: versions, commit, command line, and `extra`."""
+    """Return the provenance of a result: versions, commit, command line, and `extra`."""
     return {
         "packages": package_versions(),
         "python": platform.python_version(),
@@ -241,7 +240,7 @@ def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any]:
-    """Return the commit of the checkout that this package runs from, and whether it was changed; nothing otherwise."""
+    """Return the commit of the checkout that this package runs from, and whether it has changes; empty if installed."""
 
     def ask(*arguments: str) -> str | None:
         try:
@@ -267,7 +266,7 @@ def _git() -> dict[str, Any]:
 
 
 def diagnosed(log: Path) -> list[dict[str, Any]]:
-    """Return what a run's log holds of gradients, drift and alignment: `phase`, `step` and the numbers of those steps."""
+    """Return the diagnostics in a run's log: `phase`, `step`, and gradients, drift and alignment at those steps."""
     entries = []
     for line in log.read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
@@ -278,7 +277,7 @@ def diagnosed(log: Path) -> list[dict[str, Any]]:
 
 
 def empty_batches(log: Path) -> dict[str, dict[str, int]]:
-    """Return the terms that counted nothing at times: in how many `micro_batches`, in how many `steps`, `of` its steps."""
+    """Return the terms that had nothing to sum over at times: in how many `micro_batches` and `steps`, `of` all steps."""
     terms: dict[str, dict[str, int]] = {}
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     for name in sorted({key.removeprefix("empty/") for entry in entries for key in entry if key.startswith("empty/")}):

@@ -1,4 +1,4 @@
-"""Tables of scores in long form: one line per model, task, method, seed, language and metric."""
+"""Tables of scores: one row per model, task, method, seed, language and metric."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ _LONGEST_SEED = 20  # characters; seeds have at most 64 bits
 
 @dataclass(frozen=True)
 class Score:
-    """The score of one run in one language; `value` is None where the table has none."""
+    """The score of one run in one language; `value` is None if missing."""
 
     model: str
     task: str
@@ -29,7 +29,7 @@ class Score:
 
     @property
     def cell(self) -> tuple[str, ...]:
-        """All but the value: no two lines of a table may have the same."""
+        """All columns but the value: unique in a table."""
         return self.model, self.task, self.method, self.seed, self.language, self.metric
 
 
@@ -37,13 +37,13 @@ COLUMNS = tuple(field.name for field in fields(Score))
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
-    """Read a table of scores: CSV (or TSV, by its suffix) in UTF-8 with the columns of `Score`, in any order.
+    """Read a table of scores: CSV (or TSV, by suffix) in UTF-8 with the columns of `Score`, in any order.
 
-    Further columns are ignored. An empty value, `NaN` or `NA`, is a score that is missing. Codes of languages may have
-    any form that `canonical` accepts; every text stays a text, so that `nan` and `no` are languages.
+    Other columns are ignored. An empty value, `NaN` or `NA`, is a missing score. Language codes may have any form that
+    `canonical` accepts; all strings are kept as they are, so `nan` and `no` are languages.
 
-    Raises InputError for a path that is no file, a column that is missing, a value that is no number, an unknown
-    language, or two lines for one cell; the message names file and line.
+    Raises InputError for a missing file or column, an invalid number, an unknown language, or duplicate rows; the message names
+    file and line.
     """
     if not path.is_file():
         raise InputError(

@@ -1,4 +1,4 @@
-"""What chose the checkpoint that a run was scored with, and what to say where that is not innocent."""
+"""How the scored checkpoint of a run was selected, and warnings if targets were involved."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,13 +6,13 @@ from distxfer.results.result import Result
 
 
 def selection_of(runs: Sequence[Result]) -> str:
-    """Return what chose the checkpoint of these runs: `last` unless they say otherwise, `source_dev` or `target_dev`."""
+    """Return how the checkpoints of these runs were selected: `last` (the default), `source_dev` or `target_dev`."""
     choices = [str(run.data.get("selection") or run.summary.get("selection") or "last") for run in runs]
     return " and ".join(dict.fromkeys(choices))
 
 
 def selection_warnings(selection: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a line for every method whose checkpoint a target's dev set chose, and one where methods do not choose alike."""
+    """Return a line for each method selected on a target's dev set, and one if methods were selected differently."""
     lines = [
         f"WARNING: a target's dev set chose the checkpoint of `{name}` (selection `target_dev`): it has seen labels of the"
         " targets, so its transfer is not zero-shot."

@@ -1,11 +1,11 @@
-"""The settings of finished runs by dotted key, in which of them methods differ, and how a value is shown."""
+"""The settings of finished runs by dotted key, how methods differ in them, and their text form."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
 def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a result's data with dotted keys, without its seed and name."""
+    """Return the recipe in a result's data with dotted keys, without seed and name."""
     return {key: value for key, value in _flat(data["recipe"], "") if key not in ("seed", "name")}
 
 
@@ -18,17 +18,17 @@ def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _fixed(value: Any) -> Any:
-    """Return a value of JSON in a form that can be compared and counted."""
+    """Return a JSON value in hashable form."""
     if isinstance(value, dict):
         return tuple((key, _fixed(entry)) for key, entry in sorted(value.items()))
     return tuple(map(_fixed, value)) if isinstance(value, list) else value
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the keys whose values are not all the same, in the order of their appearance.
+    """Return the keys whose values differ, in order of appearance.
 
-    Of an intervention or phase that some lack, only what differs among those that have it; and for an intervention, that
-    it is there or not: its `weight` stands for that, or its `kind` where it has none.
+    For an intervention or phase that some settings lack, keys that differ among the others; and for an intervention, one key for
+    its presence: its `weight`, or its `kind` if it has none.
     """
     keys = []
     for key in dict.fromkeys(key for recipe in settings for key in recipe):
@@ -39,19 +39,19 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def has_table(settings: Mapping[str, Any], key: str) -> bool:
-    """Return whether the intervention or phase that a key belongs to is there; other keys always belong."""
+    """Return whether the intervention or phase of a key is present; True for other keys."""
     table = _table(key)
     return not table or any(_table(name) == table for name in settings)
 
 
 def stands_for_presence(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether some settings lack the intervention of this key, and the key is the one that stands for it."""
+    """Return whether some settings lack this key's intervention, and the key stands for its presence."""
     having = [recipe for recipe in settings if has_table(recipe, key)]
     return len(having) < len(settings) and key == _stands_for(key, having[0])
 
 
 def setting_text(value: Any) -> str:
-    """Return a setting's value as an override would say it; `""` where it is empty, a dash where there is none."""
+    """Return a setting's value as in an override; `""` if empty, a dash if missing."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -60,7 +60,7 @@ def setting_text(value: Any) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text with what a terminal would act on written out, as Python writes it in a literal."""
+    """Return text with control characters escaped as in a Python literal."""
     return text if text.isprintable() else "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
@@ -77,7 +77,7 @@ def _stands_for(key: str, settings: Mapping[str, Any]) -> str:
 
 
 def sortable(value: Any) -> tuple[int, float, str]:
-    """Return what values of any kind are sorted by: what is not there, then numbers, then words."""
+    """Return a sort key for values of any type: missing, then numbers, then strings."""
     if isinstance(value, int | float):
         return 1, float(value), ""
     return (0, 0.0, "") if value is None else (2, 0.0, setting_text(value))

@@ -35,7 +35,7 @@ def score_table(methods: Sequence["Method"]) -> pd.DataFrame:
 
 
 def sound_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the rows of `Collection.scores` that runs are compared by: test scores of a metric, without collapsed runs."""
+    """Return the rows of `Collection.scores` for comparisons: test scores of a metric without collapsed runs."""
     return scores[(scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")]
 
 
@@ -74,7 +74,7 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
 
 def _with_runs(methods: Sequence["Method"], read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-    """Return what `read` returns for each run's folder, below each other, with the run's columns repeated (as categories)."""
+    """Return the tables that `read` returns for all run folders, concatenated, with the run's columns (as categories)."""
     runs = [(method, run) for method in methods for run in method.runs]
     tables = [read(run.folder) for _, run in runs]
     columns = pd.DataFrame([_run_columns(*pair) for pair in runs], columns=_RUN_COLUMNS)
@@ -89,7 +89,7 @@ def _run_columns(method: "Method", run: Result) -> dict[str, Any]:
 
 
 def _distances(run: Result) -> dict[str, dict[str, Any]]:
-    """Return the columns `distance` and `near_or_far` by language: near is at most the median over the run's targets."""
+    """Return the columns `distance` and `near_or_far` by language; near is up to the median over the run's targets."""
     distances = {row["language"]: float(row["value"]) for row in run.distances}
     middle = median(distances.values()) if distances else 0.0
     return {run.source: {"distance": 0.0, "near_or_far": "source"}} | {
