@@ -131,7 +131,7 @@ def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
     predicted = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
     assert predicted == [row["prediction"] for row in rows]
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "4-bit weights dequantised" in card
+    assert "dequantised 4-bit weights" in card
     assert not list(folder.rglob("*.bin")) + list(folder.rglob("*.pt")) + list(folder.rglob("*.pkl"))
 
 
