@@ -91,7 +91,7 @@ def _check_advice(found, report):
     ],
 )
 def test_how_the_model_is_loaded(tmp_path, output, loading):
-    outcome = SimpleNamespace(model=tmp_path, plan=SimpleNamespace(has=SimpleNamespace(output=output)))
+    outcome = SimpleNamespace(model=tmp_path, plan=SimpleNamespace(data=SimpleNamespace(output=output)))
     assert _loading(outcome) == loading.format(tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     assert (found["results"]["sentences"], found["results"]["texts"]) == (18, 6)
     for said in (
         "labelled questions to test on", "exact match in cym (%)", "18 questions on 6 texts, 1 seed", "eng, f1 (%)",
-        "of a method over texts (Wilson)",
+        "for a method over texts (Wilson)",
     ):  # fmt: skip
         assert said in report
     assert "question-answering" not in report  # transformers has no such pipeline
