@@ -71,6 +71,8 @@ def draw(page, report: Path) -> None:
     """Open the report and wait until its charts are drawn, or cannot be."""
     page.goto(report.as_uri())
     page.wait_for_function("document.documentElement.dataset.charts")
+    page.evaluate("document.querySelectorAll('.part').forEach(part => { part.open = true; })")
+    page.wait_for_function("document.querySelectorAll('.chart:empty').length === 0")
 
 
 def test_all_charts_draw_and_nothing_is_fetched(opened, report, tmp_path):
@@ -84,6 +86,18 @@ def test_all_charts_draw_and_nothing_is_fetched(opened, report, tmp_path):
     assert heard == {"asked": [report.as_uri()], "errors": [], "dialogs": []}
     shot = page.screenshot(path=tmp_path / "desktop.png", full_page=True)
     assert len(shot) > 100_000
+
+
+def test_at_most_five_parts_are_open_and_a_link_opens_another(browser, report):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(report.as_uri())
+    page.wait_for_function("document.documentElement.dataset.charts")
+    assert page.locator(".part[open]").count() <= 5
+    assert page.locator("#cost svg").count() == 0
+    page.click("nav a[href='#cost']")
+    page.wait_for_function("document.querySelector('#cost svg [role=graphics-symbol]')")
+    assert page.locator(".wide-hint:visible").count() > 0  # on a phone, tables are wider than the screen
+    page.close()
 
 
 def test_a_hostile_name_is_shown_as_text(opened):
@@ -158,9 +172,9 @@ def test_the_keyboard_reaches_everything(opened):
     page.evaluate("scrollTo(0, 0); document.activeElement.blur()")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    page.locator("#comparison summary").first.focus()
+    page.locator("#comparison details details summary").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#comparison details").first.evaluate("one => one.open")
+    assert page.locator("#comparison details details").first.evaluate("one => one.open")
     page.locator("[data-choice=method]").first.focus()
     page.keyboard.press("ArrowDown")
     page.wait_for_function(

@@ -84,7 +84,8 @@ class Figure:
 class Section:
     """A section of the report: text, figures, and the same numbers as tables.
 
-    `commands` reproduce the numbers, `listings` are texts to copy by title; the first `open_tables` tables start open.
+    `commands` reproduce the numbers, `listings` are texts to copy by title. The first `open_tables` tables start open, and
+    so does the section if `is_open`.
     """
 
     key: str
@@ -95,6 +96,7 @@ class Section:
     commands: tuple[str, ...] = ()
     listings: Mapping[str, str] = field(default_factory=dict)
     open_tables: int = 0
+    is_open: bool = False
 
 
 def name_lines(facts: Facts) -> int:

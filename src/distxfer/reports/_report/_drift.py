@@ -91,6 +91,7 @@ def drift(facts: Facts) -> Section | None:
         ),
         tables=(_table(facts),),
         commands=(measure_command(facts),),
+        is_open=True,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
+from statistics import median
 
 import altair as alt
 
@@ -46,6 +48,7 @@ def headline(facts: Facts) -> Section:
             (f"There is one method, {facts.baseline.name}: nothing to compare it with.",),
             tables=(_scores(facts),),
             open_tables=1,
+            is_open=True,
         )
     title = _axis_title(facts)
     main, each = main_table(analysis), target_table(analysis)
@@ -57,6 +60,8 @@ def headline(facts: Facts) -> Section:
         for comparison in analysis.comparisons.comparisons
         if comparison.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
     ]
+    domain, outliers = _axis(rows)
+    beyond = f" Off the axis, with arrows: {', '.join(outliers)}." if outliers else ""
     tables = [*([each] if each else []), main, survival(analysis)]
     return Section(
         "comparison",
@@ -70,8 +75,11 @@ def headline(facts: Facts) -> Section:
         figures=(
             Figure(
                 "effects",
-                f"Effect of each method on all, near and far targets, against {facts.baseline.name}, with 95 % intervals.",
-                lambda pick: _headline_chart(title, max(3 * (_BAR + 2), 14 * name_lines(facts)) * len(order) + 12),
+                f"Effect of each method on all, near and far targets, against {facts.baseline.name}, with 95 % intervals."
+                f"{beyond}",
+                lambda pick: _headline_chart(
+                    title, domain, max(3 * (_BAR + 2), 14 * name_lines(facts)) * len(order) + 12
+                ),
                 {"effects": rows},
             ),
         )
@@ -80,6 +88,7 @@ def headline(facts: Facts) -> Section:
         tables=(*map(_without_left_out, tables), *_class_tables(analysis), _scores(facts)),
         commands=(compare_command(facts), *([compare_command(facts, "--by", "class")] if analysis.by_class else [])),
         open_tables=len(tables),
+        is_open=True,
     )
 
 
@@ -163,10 +172,36 @@ def by_language(facts: Facts) -> Section | None:
         ),
         tables=(_parts(facts),),
         commands=(compare_command(facts, "--by", "language"),),
+        is_open=True,
     )
 
 
-def _headline_chart(title: str, height: int) -> Drawn:
+def _axis(rows: list[Row]) -> tuple[tuple[float, float] | None, list[str]]:
+    """Return the range of the axis without the methods that would squeeze all others, and these; rows get `out` and `text`.
+
+    These are the methods whose effects reach more than 3 times as far from 0 as those of the median method. The range is
+    None if there are none.
+    """
+    reach: dict[str, float] = {}
+    for row in rows:
+        ends = [abs(row[name]) for name in ("e", "lo", "hi") if row[name] is not None]
+        reach[row["m"]] = max(reach.get(row["m"], 0.0), *ends)
+    limit = 3 * median(reach.values()) if len(reach) > 2 else inf
+    outliers = [method for method, far in reach.items() if far > limit]
+    if not outliers:
+        return None, []
+    inside = [
+        row[name] for row in rows if row["m"] not in outliers for name in ("e", "lo", "hi") if row[name] is not None
+    ]
+    for row in rows:
+        if row["m"] in outliers:
+            interval = "" if row["lo"] is None else f" [{row['lo']:+.1f}, {row['hi']:+.1f}]"
+            text = f"{row['e']:+.1f}{interval}".replace("-", "−")
+            row |= {"out": "low", "text": f"◀ {text}"} if row["e"] < 0 else {"out": "high", "text": f"{text} ▶"}
+    return (min(inside), max(inside)), outliers
+
+
+def _headline_chart(title: str, domain: tuple[float, float] | None, height: int) -> Drawn:
     order = list(_SUBSETS)
     legend = alt.Legend(title="targets:", titleOrient="left")
     base = chart("effects").encode(
@@ -187,13 +222,22 @@ def _headline_chart(title: str, height: int) -> Drawn:
         ("m", "method"), ("s", "on"), ("e", "effect", "+.1f"), ("lo", "low", "+.1f"), ("hi", "high", "+.1f"),
         ("p", "p (Holm)", ".3f"), ("n", "seeds"),
     )  # fmt: skip
-    bars = base.transform_filter("isValid(datum.lo)").mark_rule(strokeWidth=2, aria=False)
-    points = base.mark_point(size=70, filled=True, opacity=1)
-    x = alt.X("e:Q", title=title, axis=AXIS)
+    scale = alt.Scale(domain=domain) if domain else alt.Undefined
+    inside = base.transform_filter("!datum.out")
+    bars = inside.transform_filter("isValid(datum.lo)").mark_rule(strokeWidth=2, aria=False)
+    points = inside.mark_point(size=70, filled=True, opacity=1)
+    x = alt.X("e:Q", title=title, axis=AXIS, scale=scale)
+    arrows = [
+        base.transform_filter(f"datum.out === '{side}'")
+        .mark_text(align=align, fontSize=11)
+        .encode(x=alt.XValue(place), text="text:N", color=colour, tooltip=shown)
+        for side, align, place in (("low", "left", 4), ("high", "right", "width"))
+    ]
     return alt.layer(
         rule(0),
-        bars.encode(x=alt.X("lo:Q", title=title, axis=AXIS), x2="hi:Q", color=colour, tooltip=shown),
+        bars.encode(x=alt.X("lo:Q", title=title, axis=AXIS, scale=scale), x2="hi:Q", color=colour, tooltip=shown),
         points.encode(x=x, color=colour, shape=shape, tooltip=shown),
+        *(arrows if domain else []),
     ).properties(height=height)
 
 

@@ -18,6 +18,7 @@ from distxfer import __version__
 from distxfer.reports._report._charts import Choice, Figure, Row, Section, View
 from distxfer.reports._report._facts import Facts
 from distxfer.reports._report._paper import config
+from distxfer.reports._report._verdict import title_of, verdict_of
 from distxfer.reports._tables import shown
 from distxfer.reports._vega import library
 
@@ -50,6 +51,8 @@ def page_text(facts: Facts, sections: Sequence[Section]) -> str:
     environment.filters["code"] = _with_code
     return environment.get_template("page.html.jinja").render(
         facts=facts,
+        title=title_of(facts),
+        verdict=verdict_of(facts),
         runs=sum(len(method.method.runs) for method in facts.methods),
         near=", ".join(language.name for language in facts.languages if language.group == "near"),
         far=", ".join(language.name for language in facts.languages if language.group == "far"),

@@ -84,6 +84,7 @@ def transfer(facts: Facts) -> Section:
             compare_command(facts, "--by", "distance"),
             f"distxfer language CODE task.source={facts.source} --json  # the distances of one language",
         ),
+        is_open=True,
     )
 
 

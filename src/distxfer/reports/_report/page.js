@@ -30,6 +30,21 @@ function set({ dataset: { choice }, value, selectedOptions }) {
   for (const { view, choices } of drawn) if (choices.includes(choice)) view.signal(choice, value).runAsync();
 }
 
+// What is in a closed part has no width yet: its charts are drawn, and its wide tables marked, when it is opened.
+async function show(part, page) {
+  for (const node of part.querySelectorAll("[data-chart]:empty")) {
+    if (node.checkVisibility()) await draw(node, page).catch((error) => refuse(node, error));
+  }
+  for (const table of part.querySelectorAll(".table")) {
+    table.previousElementSibling.hidden = table.scrollWidth <= table.clientWidth;
+  }
+}
+
+function reveal() {
+  const part = document.getElementById(location.hash.slice(1))?.querySelector("details.part");
+  if (part) part.open = true;
+}
+
 function refuse(node, error) {
   node.textContent = `This chart could not be drawn (${error.message}). The table below has its numbers.`;
   node.classList.add("failed");
@@ -45,7 +60,11 @@ addEventListener("afterprint", () => dispatchEvent(new Event("resize")));
 
 try {
   const page = await unpacked();
-  for (const node of nodes) await draw(node, page).catch((error) => refuse(node, error));
+  await show(document, page);
+  addEventListener("toggle", ({ target }) => show(target, page), { capture: true });
+  addEventListener("resize", () => show(document, page));
+  addEventListener("hashchange", reveal);
+  reveal();
 } catch (error) {
   for (const node of nodes) refuse(node, error);
 }
