@@ -31,7 +31,10 @@ def test_the_verb_says_what_it_wrote(cli, runs):
     assert re.fullmatch(r"report\.html  \(3 methods, 9 runs, \d\.\d MB\)\n", made.stdout)
     assert "\n1 left out:\n- " in made.stderr
     assert [path.name for path in Path.cwd().iterdir()] == ["report.html"]
-    assert "<dd>plain</dd>" in Path("report.html").read_text(encoding="utf-8")  # without a name, plain is the baseline
+    # Without a name, plain is the baseline.
+    assert "<li>plain (baseline): 3 seeds" in Path("report.html").read_text(
+        encoding="utf-8"
+    )  # without a name, plain is the baseline
     shutil.rmtree(begun)
 
 

@@ -17,9 +17,11 @@ from distxfer.config.recipe import load_recipe
 from distxfer.languages import language_name
 from distxfer.reports._report import sections_of
 from distxfer.reports._report._facts import facts_of
+from distxfer.reports._report._labels import place
 from distxfer.reports._report._page import page_text
 from distxfer.reports._report._paper import paper_spec
 from distxfer.reports._report._provenance import recipe_text
+from distxfer.reports._report._verdict import title_of, verdict_of
 from distxfer.results.collect import collect
 from finished_runs import HOSTILE, METHODS, TARGETS, three_methods, write_run
 from helpers import Elements
@@ -58,6 +60,51 @@ def test_the_page_says_what_it_is_about(page):
         *map(language_name, TARGETS),
     ):
         assert text in page
+
+
+def test_the_verdict_comes_first_and_the_title_names_the_methods(page, facts):
+    assert "<title>align and lora against plain on toy</title>" in page
+    assert page.index('class="verdict"') < page.index("<nav") < page.index("<main")
+    for method in facts.comparisons.comparisons.comparisons:
+        if method.subset == "all":
+            kind = "open" if (method.p_holm or 1) > 0.05 else "better" if method.test.effect > 0 else "worse"
+            [finding] = [
+                one for one in verdict_of(facts) if f"`{method.method}` {100 * method.test.effect:+.1f}" in one.text
+            ]
+            assert finding.kind == kind
+    alone = replace(facts, methods=facts.methods[:1], comparisons=None)
+    assert title_of(alone) == "plain on toy"
+    assert [one.text for one in verdict_of(alone)] == [
+        "`plain` is the only method, so there is nothing to compare it with."
+    ]
+
+
+def test_one_extreme_method_does_not_stretch_the_axis_of_the_others(tmp_path):
+    for seed in range(3):
+        for name, gain in (("plain", 0.0), ("align", 0.02), ("lora", 0.03), ("drift", 0.01), ("typology", -0.45)):
+            write_run(tmp_path, name, seed, gain=gain)
+    sections = {one.key: one for one in sections_of(facts_of(collect([], tmp_path), baseline="plain"))}
+    [figure] = sections["comparison"].figures
+    assert "Off the axis, with arrows: typology." in figure.description
+    assert {row["m"] for row in figure.data["effects"] if "out" in row} == {"typology"}
+    low, high = next(layer["encoding"]["x"]["scale"]["domain"] for layer in figure.spec({}, ())["layer"][1:])
+    ends = [row[end] for row in figure.data["effects"] if row["m"] != "typology" for end in ("lo", "hi") if row[end]]
+    assert (low, high) == (min(ends), max(ends))
+    grids = paper_spec(sections["languages"].figures[0], "plain")["vconcat"]
+    assert [len(grid["concat"]) for grid in grids] == [3, 1]
+    assert grids[0]["resolve"]["scale"]["x"] == "shared"
+    assert grids[1]["concat"][0]["title"]["text"] == "typology (axis of its own)"
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    points = {"deu": (0.1, 1.0), "fra": (0.1, 1.0), "ita": (0.12, 1.1), "jpn": (0.9, 5.0)}
+    names = {"deu": "German", "fra": "French", "ita": "Italian", "jpn": "Japanese"}
+    labels = place(points, names, [(0.9, 4.9)], (1.0, 5.0))
+    assert labels["jpn"][1] == "n"  # there is room for the name, on the left
+    assert labels["jpn"] == "2n"
+    assert len({label for key, label in labels.items() if key in ("deu", "fra")}) == len({"deu", "fra"} & set(labels))
+    crowd = {f"l{number}": (0.5, 3.0) for number in range(20)}
+    assert len(place(crowd, dict.fromkeys(crowd, "Language"), [], (1.0, 5.0))) == 4  # one at each corner
 
 
 def test_methods_of_one_name_have_a_recipe_file_each(tmp_path):

@@ -64,6 +64,7 @@ def alignment(facts: Facts) -> Section | None:
                 choices=(method_choice(facts), Choice("kind", "Retrieval", labels)),
                 views=side_by_side(facts),
                 panels="method",
+                shares_axes=True,
             ),
         ),
         tables=(_table(rows, labels),),

@@ -58,7 +58,8 @@ class View:
 class Figure:
     """A chart: its definition, data by name, choices and views.
 
-    `panels` names the choice whose values stand side by side on paper. `description` is the text alternative.
+    `panels` names the choice whose values stand side by side on paper, with the same axes if `shares_axes`, except
+    for the values `apart`, which would squeeze the others. `description` is the text alternative.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Figure:
     choices: tuple[Choice, ...] = ()
     views: tuple[View, ...] = (View(),)
     panels: str = ""
+    shares_axes: bool = False
+    apart: tuple[str, ...] = ()
 
     def spec(self, fixed: Mapping[str, str], free: Sequence[Choice]) -> dict[str, Any]:
         """Return the chart with some choices fixed and the `free` ones as parameters."""
@@ -102,6 +105,11 @@ class Section:
 def name_lines(facts: Facts) -> int:
     """Return the number of lines of the longest method name on an axis."""
     return max(method.name.count(", ") + 1 for method in facts.methods)
+
+
+def fixed(pick: Pick, name: str) -> str | None:
+    """Return the value of a choice if it is fixed, as on paper; None if it is a parameter of the page."""
+    return json.loads(pick[name]) if pick[name].startswith('"') else None
 
 
 def number(value: float | None, digits: int = 4) -> float | None:

@@ -23,6 +23,7 @@ from distxfer.reports._report._charts import (
     by_layer,
     chart,
     distance_choice,
+    fixed,
     language_rows,
     measure_command,
     method_choice,
@@ -38,6 +39,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied
+from distxfer.reports._report._labels import marks, place
 from distxfer.reports._report._relations import Related, drift_relations, permutations
 
 _FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # suffixes of `drift_cka`
@@ -87,6 +89,7 @@ def drift(facts: Facts) -> Section | None:
                 ),
                 views=side_by_side(facts),
                 panels="method",
+                shares_axes=True,
             ),
         ),
         tables=(_table(facts),),
@@ -123,6 +126,7 @@ def drift_against(facts: Facts) -> Section | None:
                 choices=(method_choice(facts), distance_choice(facts)),
                 views=side_by_side(facts),
                 panels="method",
+                shares_axes=True,
             ),
             Figure(
                 "drift-by-distance",
@@ -131,6 +135,7 @@ def drift_against(facts: Facts) -> Section | None:
                 {"drift": _rows(facts), "transfers": _transfers(facts), "languages": language_rows(facts)},
                 choices=(method_choice(facts), Choice("layer", "Layer", layers), Choice("against", "Against", against)),
                 panels="method",
+                shares_axes=True,
             ),
         ),
         tables=(_relation_table(facts, related, depth),),
@@ -165,7 +170,37 @@ def _rows(facts: Facts) -> list[Row]:
                 after = method.drift(key)
                 mean = None if after is None else _mean(after)
                 rows.append({"m": method.name, "k": key, "v": values_by_form, "a": mean})
+    for row in rows:
+        row["at"] = {}
+    for name in (*facts.distances, "transfer"):
+        for method, labels in _placed(facts, rows, name).items():
+            for row in rows:
+                if row["m"] == method and row["k"] in labels:
+                    row["at"][name] = labels[row["k"]]
     return rows
+
+
+def _placed(facts: Facts, rows: Sequence[Row], against: str) -> dict[str, dict[str, str]]:
+    """Return the labels of each method's points in the plot of its mean drift, where they fit; see `place`."""
+    across = {
+        (method.name, language.key): method.transfer(language.key)
+        if against == "transfer"
+        else language.far.get(against)
+        for method in facts.methods
+        for language in facts.languages
+    }
+    points: dict[str, dict[str, tuple[float, float]]] = {}
+    for row in rows:
+        x = across.get((row["m"], row["k"]))
+        if x is not None and row["a"] is not None:
+            points.setdefault(row["m"], {})[row["k"]] = x, row["a"]
+    heights = [y for by_language in points.values() for _, y in by_language.values()]
+    names = {language.key: language.name for language in facts.languages}
+    others = [*points.get(facts.baseline.name, {}).values()]
+    return {
+        method: place(by_language, names, others, (min(heights), max(heights)))
+        for method, by_language in points.items()
+    }
 
 
 def _transfers(facts: Facts) -> list[Row]:
@@ -298,27 +333,33 @@ def _scatter(pick: Pick, against: Mapping[str, str], layers: Mapping[str, str]) 
         )
         .transform_filter("isValid(datum.x) && isValid(datum.y)")
     )
-    x = alt.X("x:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
+    quantity = fixed(pick, "against")
+    x_title = against[quantity] if quantity else None
+    x = alt.X("x:Q", title=x_title, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
     y = alt.Y("y:Q", title="drift", scale=alt.Scale(zero=False, padding=12))
     colour = pair_colour(pick)
     shown = tooltip(("name", "language"), ("m", "method"), ("x", "against", ".3~f"), ("y", "drift", ".3f"))
-    return alt.layer(
+    drawn = alt.layer(
         points.transform_regression("x", "y", groupby=["series"])
         .mark_line(strokeWidth=2, aria=False)
         .encode(x=x, y=y, color=colour, strokeDash=pair_dash()),
-        points.mark_text(dx=7, dy=-7, align="left", fontSize=10, aria=False).encode(x=x, y=y, text="k:N", color=colour),
+        *marks(
+            points.transform_filter(f"datum.m === {pick['method']}"),
+            f"{layer} === '{_MEAN}' ? (datum.at || {{}})[{against_name}] || '' : ''",
+            x=x,
+            y=y,
+            color=colour,
+        ),
         points.mark_point(size=60, filled=True, opacity=1).encode(
             x=x, y=y, color=colour, shape=pair_shape(pick), tooltip=shown
         ),
-    ).properties(
-        height=320,
-        title=alt.TitleParams(
-            text=alt.ExprRef(
-                f"['Drift, ' + {json.dumps(dict(layers))}[{layer}], 'against ' + {json.dumps(dict(against))}[{against_name}]]"
-            ),
-            anchor="start",
-        ),
+    ).properties(height=320)
+    if quantity:
+        return drawn
+    title = (
+        f"['Drift, ' + {json.dumps(dict(layers))}[{layer}], 'against ' + {json.dumps(dict(against))}[{against_name}]]"
     )
+    return drawn.properties(title=alt.TitleParams(text=alt.ExprRef(title), anchor="start"))
 
 
 def _table(facts: Facts) -> Table:

@@ -60,7 +60,8 @@ def headline(facts: Facts) -> Section:
         for comparison in analysis.comparisons.comparisons
         if comparison.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
     ]
-    domain, outliers = _axis(rows)
+    outliers = _outliers(rows)
+    domain = _clip(rows, outliers)
     beyond = f" Off the axis, with arrows: {', '.join(outliers)}." if outliers else ""
     tables = [*([each] if each else []), main, survival(analysis)]
     return Section(
@@ -168,6 +169,8 @@ def by_language(facts: Facts) -> Section | None:
                 choices=(method_choice(facts),),
                 views=(View(title_of="method"),),
                 panels="method",
+                shares_axes=True,
+                apart=_outliers(rows),
             ),
         ),
         tables=(_parts(facts),),
@@ -176,29 +179,30 @@ def by_language(facts: Facts) -> Section | None:
     )
 
 
-def _axis(rows: list[Row]) -> tuple[tuple[float, float] | None, list[str]]:
-    """Return the range of the axis without the methods that would squeeze all others, and these; rows get `out` and `text`.
+def _outliers(rows: list[Row]) -> tuple[str, ...]:
+    """Return the methods whose effects reach more than 3 times as far from 0 as those of the median method.
 
-    These are the methods whose effects reach more than 3 times as far from 0 as those of the median method. The range is
-    None if there are none.
+    They would squeeze all others on one axis. With fewer than 3 methods there are none.
     """
     reach: dict[str, float] = {}
     for row in rows:
         ends = [abs(row[name]) for name in ("e", "lo", "hi") if row[name] is not None]
         reach[row["m"]] = max(reach.get(row["m"], 0.0), *ends)
     limit = 3 * median(reach.values()) if len(reach) > 2 else inf
-    outliers = [method for method, far in reach.items() if far > limit]
+    return tuple(method for method, far in reach.items() if far > limit)
+
+
+def _clip(rows: list[Row], outliers: tuple[str, ...]) -> tuple[float, float] | None:
+    """Return the range of the axis without the outliers, whose rows get a side `out` and a `text`; None without outliers."""
     if not outliers:
-        return None, []
-    inside = [
-        row[name] for row in rows if row["m"] not in outliers for name in ("e", "lo", "hi") if row[name] is not None
-    ]
+        return None
     for row in rows:
         if row["m"] in outliers:
             interval = "" if row["lo"] is None else f" [{row['lo']:+.1f}, {row['hi']:+.1f}]"
             text = f"{row['e']:+.1f}{interval}".replace("-", "−")
-            row |= {"out": "low", "text": f"◀ {text}"} if row["e"] < 0 else {"out": "high", "text": f"{text} ▶"}
-    return (min(inside), max(inside)), outliers
+            row |= {"out": "low", "text": f"← {text}"} if row["e"] < 0 else {"out": "high", "text": f"{text} →"}
+    inside = [row[name] for row in rows if "out" not in row for name in ("e", "lo", "hi") if row[name] is not None]
+    return min(inside), max(inside)
 
 
 def _headline_chart(title: str, domain: tuple[float, float] | None, height: int) -> Drawn:

@@ -15,7 +15,9 @@ Point = tuple[float, float]
 _Box = tuple[float, float, float, float]
 
 
-def place(points: Mapping[str, Point], names: Mapping[str, str], others: Sequence[Point], extent: Point) -> dict[str, str]:
+def place(
+    points: Mapping[str, Point], names: Mapping[str, str], others: Sequence[Point], extent: Point
+) -> dict[str, str]:
     """Return key -> the number of an anchor and `n` (name) or `k` (key), for each point whose label fits.
 
     A label covers no point, of these or the others, and no other label. Names are tried first, then keys. `extent` is the

@@ -59,24 +59,38 @@ def write_figures(figures: tuple[Figure, ...], baseline: str, folder: Path) -> l
 
 
 def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
-    """Return a figure for paper: choices at their defaults, except that of the panels, which has a panel per value."""
+    """Return a figure for paper: choices at their defaults, except that of the panels, which has a panel per value.
+
+    Panels share their axes if the figure says so; those of the values `apart` have axes of their own, below the others.
+    """
     fixed = {"baseline": baseline, **{choice.name: choice.value for choice in figure.choices}}
-    panels = [_panel(figure, {**fixed, **values}, title) for values, title in _panels(figure)]
-    params = {param["name"]: param for panel in panels for param in panel.pop("params", [])}
+    panels, apart = [], []
+    for values, title in _panels(figure):
+        is_apart = values.get(figure.panels) in figure.apart
+        panel = _panel(figure, {**fixed, **values}, f"{title} (axis of its own)" if is_apart else title)
+        (apart if is_apart else panels).append(panel)
+    params = {param["name"]: param for panel in (*panels, *apart) for param in panel.pop("params", [])}
+    grids = [_grid(panels, figure.shares_axes), *([_grid(apart, shared=False)] if apart else [])]
     chart = {
+        **(grids[0] if len(grids) == 1 else {"vconcat": grids, "resolve": grids[1]["resolve"]}),
         "$schema": alt.SCHEMA_URL,
         "params": list(params.values()),
-        "concat": panels,
-        "columns": _COLUMNS,
-        "spacing": 30,
-        "resolve": {
-            "scale": {"color": "independent", "shape": "independent", "strokeDash": "independent"},
-            "legend": {"color": "independent", "shape": "independent", "strokeDash": "independent"},
-        },
         "config": {**config(), "background": "white", "font": "Helvetica, Arial, sans-serif"},
     }
     coloured: dict[str, Any] = _coloured(chart)
     return {**coloured, "datasets": dict(figure.data)}
+
+
+def _grid(panels: list[dict[str, Any]], shared: bool) -> dict[str, Any]:
+    """Return panels in rows, each with its own legend, and with the same axes if `shared`."""
+    independent = dict.fromkeys(("color", "shape", "strokeDash"), "independent")
+    axes = dict.fromkeys(("x", "y"), "shared" if shared else "independent")
+    return {
+        "concat": panels,
+        "columns": _COLUMNS,
+        "spacing": 30,
+        "resolve": {"scale": {**independent, **axes}, "legend": independent},
+    }
 
 
 def _panels(figure: Figure) -> list[tuple[Mapping[str, str], str]]:

@@ -23,6 +23,7 @@ from distxfer.reports._report._charts import (
     Section,
     View,
     chart,
+    fixed,
     method_choice,
     name_lines,
     number,
@@ -142,6 +143,7 @@ def gradients(facts: Facts) -> Section | None:
                 choices=(choice,),
                 views=(View(title_of="gradients"),),
                 panels="gradients",
+                shares_axes=True,
             ),
         ),
         tables=(_gradient_table(facts, by_method),),
@@ -203,7 +205,7 @@ def _curve_chart(pick: Pick) -> Drawn:
     chosen = of_pair("curves", pick).transform_filter(f"datum.t === {pick['term']}")
     colour = pair_colour(pick)
     shown = tooltip(("m", "method"), ("x", "step", ".0f"), ("v", "mean", ".3~g"), ("n", "seeds"))
-    band, line = _band_and_line(chosen, "", colour)
+    band, line = _band_and_line(chosen, fixed(pick, "term") or "", colour)
     points = line.mark_point(size=25, filled=True, opacity=1).encode(shape=pair_shape(pick), tooltip=shown)
     other_lines = (
         chart("curves")
@@ -259,15 +261,17 @@ def _cost_chart(pick: Pick, height: int) -> Drawn:
         .transform_filter(f"datum.q === {pick['quantity']}")
         .encode(y=alt.Y("m:N", title=None, sort=None, axis=NAME_AXIS))
     )
+    quantity = fixed(pick, "quantity")
+    x_title = _COST[quantity] if quantity else None
     x = alt.X(
         "v:Q",
-        title=None,
+        title=x_title,
         scale=alt.Scale(zero=True),
         axis=alt.Axis(format="~s", grid=True, tickCount=alt.ExprRef(TICKS)),
     )
     return alt.layer(
         base.mark_tick(thickness=3, size=18, color="var(--ink)").encode(
-            x=alt.X("mean(v):Q", title=None),
+            x=alt.X("mean(v):Q", title=x_title),
             tooltip=[alt.Tooltip("m:N", title="method"), alt.Tooltip("mean(v):Q", title="mean", format=".4~s")],
         ),
         base.mark_point(size=55, strokeWidth=1.6, opacity=0.9, color="var(--accent)").encode(

@@ -19,6 +19,7 @@ from distxfer.reports._report._charts import (
     Section,
     compare_command,
     distance_choice,
+    fixed,
     language_rows,
     method_choice,
     number,
@@ -29,7 +30,8 @@ from distxfer.reports._report._charts import (
     tooltip,
     with_language,
 )
-from distxfer.reports._report._facts import Facts, Studied
+from distxfer.reports._report._facts import Facts, Studied, known
+from distxfer.reports._report._labels import marks, place
 from distxfer.reports._report._relations import Related, by_distance, permutations, without_gaps
 
 _MEASURES = {
@@ -77,6 +79,7 @@ def transfer(facts: Facts) -> Section:
                 {"targets": _rows(facts, labels), "fits": _fits(related), "languages": language_rows(facts)},
                 choices=(method_choice(facts), distance_choice(facts), measure),
                 panels="method",
+                shares_axes=True,
             ),
         ),
         tables=(_table(related, labels), _languages(facts, labels)),
@@ -101,7 +104,15 @@ def _values(facts: Facts, method: Studied, measure: str) -> dict[str, float | No
 
 def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
     columns = {
-        (method.name, measure): _values(facts, method, measure) for method in facts.methods for measure in measures
+        (method.name, measure): known(_values(facts, method, measure))
+        for method in facts.methods
+        for measure in measures
+    }
+    labels = {
+        (method.name, measure, name): _placed(facts, columns, method.name, measure, name)
+        for method in facts.methods
+        for measure in measures
+        for name in facts.distances
     }
     return [
         {
@@ -109,11 +120,35 @@ def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
             "k": language.key,
             **{measure: number(columns[method.name, measure].get(language.key)) for measure in measures},
             "n": len(method.scores[language.key]),
+            "at": {
+                measure: {
+                    name: label
+                    for name in facts.distances
+                    if (label := labels[method.name, measure, name].get(language.key))
+                }
+                for measure in measures
+            },
         }
         for method in facts.methods
         for language in facts.languages
         if language.key in method.scores
     ]
+
+
+def _placed(
+    facts: Facts, columns: Mapping[tuple[str, str], Mapping[str, float]], method: str, measure: str, distance: str
+) -> dict[str, str]:
+    """Return the labels of a method's points that fit beside those of the baseline, on the axes of all methods."""
+    far = {language.key: language.far[distance] for language in facts.languages if distance in language.far}
+    values = [value for (_, other), column in columns.items() if other == measure for value in column.values()]
+    points, others = (
+        {key: (far[key], value) for key, value in columns[name, measure].items() if key in far}
+        for name in (method, facts.baseline.name)
+    )
+    if not points:
+        return {}
+    names = {language.key: language.name for language in facts.languages}
+    return place(points, names, [*others.values()], (min(values), max(values)))
 
 
 def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]:
@@ -146,8 +181,11 @@ def _correlation(relation: Related) -> str:
 def _chart(pick: Pick, labels: Mapping[str, str], correlations: Mapping[str, Any]) -> Drawn:
     measure, distance = pick["measure"], pick["distance"]
     correlation = f"(((said[NAME] || {{}})[{measure}] || {{}})[{distance}] || '–')"
-    x = alt.X("x:Q", title=None, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
-    y = alt.Y("y:Q", title=None, scale=alt.Scale(zero=False, padding=12))
+    shown_measure, shown_distance = fixed(pick, "measure"), fixed(pick, "distance")
+    y_title = labels[shown_measure] if shown_measure else None
+    x_title = f"{shown_distance} distance" if shown_distance else None
+    x = alt.X("x:Q", title=x_title, axis=AXIS, scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=12))
     colour = pair_colour(pick, correlation)
     lines = (
         of_pair("fits", pick)
@@ -176,20 +214,23 @@ def _chart(pick: Pick, labels: Mapping[str, str], correlations: Mapping[str, Any
     )
     layers = alt.layer(
         lines.mark_area(opacity=0.14, aria=False).encode(
-            x=x, y=alt.Y("lower:Q", title=None), y2="upper:Q", color=colour
+            x=x, y=alt.Y("lower:Q", title=y_title), y2="upper:Q", color=colour
         ),
         lines.mark_line(strokeWidth=2, aria=False).encode(x=x, y=y, color=colour, strokeDash=pair_dash()),
-        points.mark_text(dx=7, dy=-7, align="left", fontSize=10, aria=False).encode(x=x, y=y, text="k:N", color=colour),
+        *marks(
+            points.transform_filter(f"datum.m === {pick['method']}"),
+            f"((datum.at || {{}})[{measure}] || {{}})[{distance}] || ''",
+            x=x,
+            y=y,
+            color=colour,
+        ),
         points.mark_point(size=60, filled=True, opacity=1).encode(
             x=x, y=y, color=colour, shape=pair_shape(pick, correlation), tooltip=shown
         ),
-    ).properties(
-        height=_HEIGHT,
-        title=alt.TitleParams(
-            text=alt.ExprRef(f"[{json.dumps(dict(labels))}[{measure}], 'against ' + {distance} + ' distance']"),
-            anchor="start",
-        ),
-    )
+    ).properties(height=_HEIGHT)
+    if not shown_measure:
+        text = alt.ExprRef(f"[{json.dumps(dict(labels))}[{measure}], 'against ' + {distance} + ' distance']")
+        layers = layers.properties(title=alt.TitleParams(text=text, anchor="start"))
     return layers.add_params(alt.param(name="said", value=dict(correlations)))
 
 
