@@ -155,7 +155,7 @@ def _labels(facts: Facts) -> dict[str, str]:
 
 def _rows(facts: Facts) -> list[Row]:
     """Return a row per method and language, with drift by form, moment and layer under `v` and its mean under `a`."""
-    rows = []
+    rows: list[Row] = []
     for method in facts.methods:
         for key in (facts.source, *(language.key for language in facts.languages)):
             values_by_form = {
@@ -170,13 +170,10 @@ def _rows(facts: Facts) -> list[Row]:
                 after = method.drift(key)
                 mean = None if after is None else _mean(after)
                 rows.append({"m": method.name, "k": key, "v": values_by_form, "a": mean})
+    placed = {name: _placed(facts, rows, name) for name in (*facts.distances, "transfer")}
     for row in rows:
-        row["at"] = {}
-    for name in (*facts.distances, "transfer"):
-        for method, labels in _placed(facts, rows, name).items():
-            for row in rows:
-                if row["m"] == method and row["k"] in labels:
-                    row["at"][name] = labels[row["k"]]
+        labels = {name: by_method.get(row["m"], {}).get(row["k"]) for name, by_method in placed.items()}
+        row["at"] = {name: label for name, label in labels.items() if label}
     return rows
 
 

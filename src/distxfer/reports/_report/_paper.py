@@ -64,7 +64,8 @@ def paper_spec(figure: Figure, baseline: str) -> dict[str, Any]:
     Panels share their axes if the figure says so; those of the values `apart` have axes of their own, below the others.
     """
     fixed = {"baseline": baseline, **{choice.name: choice.value for choice in figure.choices}}
-    panels, apart = [], []
+    panels: list[dict[str, Any]] = []
+    apart: list[dict[str, Any]] = []
     for values, title in _panels(figure):
         is_apart = values.get(figure.panels) in figure.apart
         panel = _panel(figure, {**fixed, **values}, f"{title} (axis of its own)" if is_apart else title)
