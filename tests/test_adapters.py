@@ -243,8 +243,8 @@ def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_pa
         with pytest.raises(InputError) as error:
             assemble(prepare(load_recipe(str(recipe), tiny_settings)), Processes())
         assert str(error.value) == (
-            "The intervention `heavy` acts on the encoder's own weights, which do not train where there are adapters. Take"
-            " one of the two out of the recipe."
+            "The intervention `heavy` acts on the encoder's own weights, which are frozen under adapters. Remove"
+            " one of the two from the recipe."
         )
     sys.modules.pop("heavy_package", None)
 
@@ -253,7 +253,7 @@ def test_dora_on_top_of_other_adapters_is_refused(bert):
     encoder = load(bert)
     bind(encoder, "lora", r=2)
     assert message(lambda: bind(encoder, "lora", r=2, dora=True)).startswith(
-        "`dora` = `true` also scales what the adapters"
+        "`dora` = `true` also scales the earlier adapters"
     )
 
 
@@ -269,8 +269,8 @@ def test_an_adapter_of_which_nothing_may_train_is_refused(tiny_settings, kind, o
     with pytest.raises(InputError) as error:
         assemble(prepare(load_recipe(kind, [*tiny_settings, *overrides])), Processes())
     assert str(error.value) == (
-        f"The intervention `{kind}` has nothing that may train in the phase `finetune`, since others freeze all that it has"
-        " put into the encoder. Freeze fewer layers, or leave one of the two out."
+        f"All parameters that the intervention `{kind}` adds to the encoder are frozen by other interventions in the phase"
+        " `finetune`. Freeze fewer layers, or leave one of the two out."
     )
 
 

@@ -187,7 +187,7 @@ def test_the_pairs_of_a_run_are_those_of_the_alignments(encoder, aligned):
     bound = bind(encoder, layers=2, unit="word", alignments=aligned)
     bound.checks({"deu": list(read_aligned_folder(aligned, "eng", ["deu"])), "jpn": translations("jpn")})
     assert message(bound.checks, {"deu": translations()}) == (
-        f"`alignments` = `{aligned}` has no alignment of the sentence pair `cat runs`: it must be the folder of the run's"
-        f" parallel text, and the pairs not be mined. Set `parallel={aligned} parallel.mined=false`."
+        f"`alignments` = `{aligned}` has no alignment of the sentence pair `cat runs`. It must be the folder of the run's"
+        f" parallel text, and the pairs must not be mined. Set `parallel={aligned} parallel.mined=false`."
     )
     assert bind(encoder, layers=2).checks is None

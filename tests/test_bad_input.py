@@ -120,7 +120,7 @@ INTERVENTIONS = [
      "The recipe `freeze_lower` has 1 mistake:\n  `intervention.freeze.layers` is `lowr`, but it should be a whole number, or"
      " 'all', 'lower', 'middle', 'upper', 'lower_half' or 'upper_half', or 'guided' or 'random'. Did you mean `lower`?"),
     ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,fra"],
-     "`intervention.align`: The intervention is to use `fra`, which is no target of this run."),
+     "`intervention.align`: The intervention names `fra`, which is no target of this run."),
     ("dist_align", ["intervention.align.layers=3", "intervention.align.languages=deu,de"],
      "`intervention.align`: The intervention's `languages` are `deu, de`; expected each once"),
     ("dist_align", ["intervention.align.layers=3", "intervention.align.distance=genetc"],

@@ -123,12 +123,12 @@ def test_bf16_is_compared_with_bf16(run, cache):
 
 def test_what_it_cannot_give_is_refused_before_training(run):
     assert message(run, "word_align", CACHED, "intervention.align.layers=3") == (
-        "The intervention `align` looks at the pretrained encoder token by token, and `model.reference` = `cached` keeps"
-        " pooled states alone. Set it to `live`."
+        "The intervention `align` reads the pretrained encoder's states of every token, and `model.reference` = `cached` has"
+        " pooled states only. Set it to `live`."
     )
     assert message(run, "plain", CACHED) == (
-        "`model.reference` = `cached` has no effect, since no intervention of the recipe looks at the pretrained encoder."
-        " Leave it out, or add one that does, such as `intervention.drift.weight=1`."
+        "`model.reference` = `cached` has no effect, since no intervention of the recipe reads states of the pretrained"
+        " encoder. Leave it out, or add one that does, such as `intervention.drift.weight=1`."
     )
 
 
@@ -137,13 +137,13 @@ def test_what_it_cannot_give_is_refused_before_training(run):
     [
         (
             lambda step: step.reference(step.collate([Example("", "eng", "a cat made up")])),
-            "A term asks for the pretrained states of `a cat made up`, which is no text that the run has from the beginning,"
-            " and `model.reference` = `cached` has those alone. Set it to `live`.",
+            "A term asks for the pretrained states of `a cat made up`, which is not among the run's own texts, and"
+            " `model.reference` = `cached` has only those. Set it to `live`.",
         ),
         (
             lambda step: step.pretrained(step.batch),
-            "A term asks for the pretrained states of every token, and `model.reference` = `cached` has pooled ones alone."
-            " Set it to `live`; and let the term's `Bound` say that it `needs` `pretrained`.",
+            "A term asks for the pretrained states of every token, and `model.reference` = `cached` has pooled ones only."
+            " Set it to `live`, and add `pretrained` to the `needs` of the term's `Bound`.",
         ),
     ],
 )

@@ -124,8 +124,8 @@ def test_no_noise_is_no_difference(tmp_path, architecture):
 def test_an_encoder_that_finds_its_padding_by_the_tokens_is_refused(tmp_path, architecture):
     encoder = load_encoder("model", save_tiny(tmp_path, architecture), ("a", "b"), seed=0)
     assert message(bind, encoder, "r3f") == (
-        f"The encoder `model` (`{architecture}`) does not predict the same of word embeddings as of their tokens, so there"
-        " is nothing to put noise on. Choose an encoder that does: BERT, XLM-R, DeBERTa, ModernBERT ..."
+        f"The encoder `model` (`{architecture}`) does not give the same outputs for word embeddings as for"
+        " their tokens, so noise on them cannot be compared. Choose an encoder that does: BERT, XLM-R, DeBERTa, ModernBERT ..."
     )
 
 

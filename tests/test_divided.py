@@ -162,24 +162,27 @@ def test_one_process_goes_on_where_two_with_divided_weights_were_stopped(launche
 
 def test_what_needs_whole_weights_is_refused(launched):
     assert launched["live"] == (
-        "This launch divides the weights among the processes, and `drift` would run the pretrained encoder beside them, whole."
+        "This launch shards the weights over the processes, and `drift` would need the full pretrained encoder in each of them."
         " Set `model.reference=cached`."
     )
-    end = ", which is possible only where they are whole. Launch with `accelerate launch --multi_gpu`, or leave it out."
-    start = "This launch divides the weights among the processes, and the intervention "
+    end = ", which needs full weights. Launch with `accelerate launch --multi_gpu`, or leave the intervention out."
+    start = "This launch shards the weights over the processes, and the intervention "
     assert launched["own"] == f"{start}`align` has weights of its own{end}"
-    assert launched["reads"] == f"{start}`l2_sp` reads weights by itself{end}"
-    assert launched["tokens"] == f"{start}`align` looks at the pretrained encoder token by token{end}"
-    assert launched["swaps"] == f"{start}`mixout` puts other weights in their place{end}"
+    assert launched["reads"] == f"{start}`l2_sp` reads weights directly{end}"
+    assert launched["tokens"] == f"{start}`align` reads the pretrained encoder's states of every token{end}"
+    assert launched["swaps"] == f"{start}`mixout` replaces weights in forward passes{end}"
 
 
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "This launch is for DeepSpeed, which distxfer does not have."),
-        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "This launch is for Megatron-LM, which distxfer does not have."),
-        ({"ACCELERATE_USE_FSDP": "true"}, "This launch is for FSDP 1, and distxfer has FSDP 2. Add `--fsdp_version 2`"),
-        ({"FSDP_OFFLOAD_PARAMS": "true"}, "This launch sets FSDP_OFFLOAD_PARAMS, which distxfer does not have."),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "This launch is for DeepSpeed, which distxfer does not support."),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "This launch is for Megatron-LM, which distxfer does not support."),
+        (
+            {"ACCELERATE_USE_FSDP": "true"},
+            "This launch is for FSDP 1, and distxfer supports FSDP 2. Add `--fsdp_version 2`",
+        ),
+        ({"FSDP_OFFLOAD_PARAMS": "true"}, "This launch sets FSDP_OFFLOAD_PARAMS, which distxfer does not support."),
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "and set `model.gradient_checkpointing=true`."),
     ],
 )

@@ -159,8 +159,8 @@ def test_a_batch_size_that_can_only_give_too_few_texts_is_refused(encoder, text,
     assert complaints == [
         (
             "",
-            f"is refused: `batch_size` = `{size}` is too small for the measure `cka` on `{text}`, which counts nothing below 16"
-            f" texts a batch. Give at least {least}.",
+            f"is refused: `batch_size` = `{size}` is too small for the measure `cka` on `{text}`, which needs 16 texts"
+            f" per batch. Give at least {least}.",
         )
     ]
     bind(encoder, "drift", text=text, batch_size=least)

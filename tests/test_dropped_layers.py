@@ -77,7 +77,7 @@ def test_one_block_at_least_is_left(folder, dropped):
     with pytest.raises(InputError) as error:
         load(folder, dropped)
     assert str(error.value) == (
-        f"`drop_last_layers` is `{dropped}`, but this encoder has {LAYERS} blocks. Leave it at least one of them."
+        f"`drop_last_layers` is `{dropped}`, but this encoder has {LAYERS} blocks. Keep at least one of them."
     )
 
 

@@ -165,7 +165,7 @@ def test_trains_must_match_some_parameters(run):
 
 def test_trains_must_not_match_all_parameters(run):
     with pytest.raises(
-        InputError, match="The intervention `centre` keeps nothing from training in the phase `finetune`"
+        InputError, match="The intervention `centre` freezes no parameter that trains in the phase `finetune`"
     ):
         run("intervention.centre.how=everything")
 
@@ -284,7 +284,7 @@ def test_a_head_that_nothing_has_trained_has_nothing_to_teach(tiny_settings, nam
     with pytest.raises(InputError) as error:
         assemble(prepare(load_recipe(name, [*tiny_settings, *phases])), Processes())
     assert str(error.value) == (
-        f"The intervention `{name}` compares what the head predicts, and up to the phase `first` nothing has trained the head."
+        f"The intervention `{name}` compares predictions of the head, and no phase up to `first` trains the head."
         " Set `phase.first.task=true`, or let a phase with the task come first."
     )
     later = ["phases=finetune,last", "phase.last.task=false", f"phase.last.interventions={name}"]

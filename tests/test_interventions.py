@@ -135,7 +135,7 @@ def test_every_intervention_documents_itself():
         ("drift", {"layers": [1, 1]}, "`layers` names layer `1` twice. Name each layer once."),
         ("align", {"layers": 9}, "`layers` names layer `9`, but this encoder has layers 1 to 4."),
         ("freeze", {"layers": [0]}, "`layers` names layer `0`, but this encoder has layers 1 to 4."),
-        ("align", {"layers": 1, "languages": ["kor"]}, "The intervention is to use `kor`, which is no target of this run."),
+        ("align", {"layers": 1, "languages": ["kor"]}, "The intervention names `kor`, which is no target of this run."),
         ("align", {"layers": 1, "distance": "genetik"}, "`genetik`"),
         ("align", {"layers": 1, "languages": ["ja", "jpn"]}, "expected each once, and at least one"),
     ],

@@ -81,7 +81,7 @@ def test_l2_sp_holds_the_weights_of_a_run(tiny, tiny_settings, tmp_path):
     assert all(line["term/l2_sp"] > 0 for line in lines[1:])
     assert sum(gone(pulled, tiny).values()) < 0.5 * sum(gone(free, tiny).values())
     with pytest.raises(
-        InputError, match="The intervention `l2_sp` acts on the encoder's own weights, which do not train"
+        InputError, match="The intervention `l2_sp` acts on the encoder's own weights, which are frozen under adapters"
     ):
         train(load_recipe("l2_sp", [*tiny_settings, "intervention.lora.r=2"]), tmp_path)
 

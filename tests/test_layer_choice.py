@@ -209,7 +209,7 @@ def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
     )
     lonely = write_run(tmp_path / "lonely", fingerprint="these")
     (lonely.parent / "result.json").unlink()
-    refuse(lonely, "has no whole `result.json` beside it")
+    refuse(lonely, "has no valid `result.json` beside it")
     refuse(lonely.parent, "cannot be read as the measurements of a run")
     refuse(tmp_path / "nowhere.parquet", "cannot be read as the measurements of a run")
     broken = write_run(tmp_path / "broken")

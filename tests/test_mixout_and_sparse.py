@@ -158,10 +158,7 @@ def test_with_adapters_it_has_no_weights_to_act_on(run, kind):
     phases = ["phases=dense,finetune", "phase.finetune.rewind=dense", "phase.dense.interventions=lora"]
     keys = ["intervention.sparse.share=0.1", *phases] if kind == "sparse" else ["intervention.mixout.p=0.5"]
     found = message(run, "lora", *keys)
-    assert (
-        f"The intervention `{kind}` acts on the encoder's own weights, which do not train where there are adapters"
-        in found
-    )
+    assert f"The intervention `{kind}` acts on the encoder's own weights, which are frozen under adapters" in found
 
 
 # sparse
@@ -267,8 +264,7 @@ def test_a_share_of_nothing_is_refused(run, encoder):
     one, head = torch.zeros(2), torch.zeros(99)
     changes = {QUERY: Change(one, one + 1), "classifier.weight": Change(head, head + 1)}
     assert message(entries, changes) == (
-        "`share` = `0.1` lets none of the 2 entries of the encoder that may train do so. Raise it, or let more of the encoder"
-        " train."
+        "`share` = `0.1` selects none of the 2 trainable entries of the encoder. Raise it, or train more of the encoder."
     )
 
 
@@ -282,5 +278,5 @@ def test_a_share_of_nothing_is_refused_before_the_dense_phase(run, share, more):
         run, "sparse", *DENSE, f"intervention.sparse.share={share}", *more, report=lambda *_: pytest.fail("it trained")
     )
     assert re.match(
-        rf"`intervention\.sparse`: `share` = `{share}` lets none of the \d+ entries of the encoder that", found
+        rf"`intervention\.sparse`: `share` = `{share}` selects none of the \d+ trainable entries of the encoder", found
     )

@@ -45,7 +45,7 @@ def test_the_examples_are_those_of_the_batches_that_the_task_reads(training, rec
     counted = [
         sum(len(micro.batch) for micro in loop._micros(number))
         for number in range(loop.steps)
-        if "task" in loop.module.turn(number)
+        if "task" in loop.module.active_terms(number)
     ]
     assert plan.examples == sum(counted)
     assert plan.steps == loop.steps

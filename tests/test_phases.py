@@ -226,9 +226,9 @@ def test_to_go_back_without_taking_anything_along_is_refused(run):
     [
         ("all", r"`entries` let \d+ entries train, which is all of them\. Select some\."),
         ("none", r"`entries` let 0 entries train, which is none of them\. Select some\."),
-        ("unknown", "`entries` returned for `elsewhere` what is no mask of a parameter that trains"),
-        ("shape", r"`entries` returned for `bert\..*` what is no mask of a parameter that trains"),
-        ("numbers", "Return a tensor of booleans in the shape of the parameter"),
+        ("unknown", "`entries` returned no valid mask for `elsewhere`"),
+        ("shape", r"`entries` returned no valid mask for `bert\..*`"),
+        ("numbers", "Return, for parameters that train, a boolean tensor of the parameter's shape"),
     ],
 )
 def test_a_choice_of_entries_that_chooses_nothing_is_refused(own, how, complaint):

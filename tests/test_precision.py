@@ -99,14 +99,14 @@ def test_with_checkpointing_too_a_map_that_would_be_all_that_trains_is_refused(
     settings = ["model.gradient_checkpointing=true", f"intervention.{term}"]
     settings += ["intervention.align.projection=8"] if term.startswith("align") else []
     recipe = load_recipe(base, [*tiny_settings, *settings, f"intervention.{kept}"])
-    with pytest.raises(RunError, match="would train nothing but its own"):
+    with pytest.raises(RunError, match="would train only its own"):
         train(recipe, tmp_path)
 
 
 def test_what_rewrites_weights_is_refused_with_checkpointing(tiny_settings, tmp_path):
     assert message(run, tiny_settings, tmp_path, "mixout", "model.gradient_checkpointing=true") == (
-        "The intervention `mixout` puts other weights in the place of the encoder's for a forward pass, and"
-        " `model.gradient_checkpointing` = `true` computes the blocks again without them. Set it to false."
+        "The intervention `mixout` replaces the encoder's weights during a forward pass, and"
+        " `model.gradient_checkpointing` = `true` recomputes the blocks without the replacement. Set it to false."
     )
 
 
@@ -115,7 +115,7 @@ def test_an_architecture_that_cannot_checkpoint_is_refused(tiny, monkeypatch):
 
     monkeypatch.setattr(BertForSequenceClassification, "supports_gradient_checkpointing", False)
     assert message(load_encoder, "tiny", tiny, ("a", "b"), seed=0, gradient_checkpointing=True) == (
-        "`model.gradient_checkpointing` is `true`, but a `bert` cannot compute its blocks again on the way back. Set it to"
+        "`model.gradient_checkpointing` is `true`, but a `bert` does not support it. Set it to"
         " false, and lower `phase.finetune.batch_size` (with more `accumulation`)."
     )
 
@@ -198,8 +198,8 @@ def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
 
 def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(tiny_settings, tmp_path):
     assert message(run, tiny_settings, tmp_path, "plain", "model.precision=bf16", "model.frozen_weights=bf16") == (
-        "`model.frozen_weights` = `bf16` is for weights that adapters leave as they are, and there are no adapters of PEFT's"
-        " here. Add some, as `recipe=lora` does, or leave it at float32."
+        "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
+        " Add some, as `recipe=lora` does, or leave it at float32."
     )
     assert message(run, tiny_settings, tmp_path, "lora", "model.frozen_weights=bf16") == (
         "`model.frozen_weights` is `bf16`, which is too coarse for forward passes in float32. Set `model.precision=bf16`, or"

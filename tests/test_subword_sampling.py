@@ -151,7 +151,7 @@ def test_a_tokenizer_of_whole_words_or_bare_letters_is_refused(tiny, tmp_path):
     words = load_encoder("tiny", tiny, ("a", "b"), seed=0)
     for one, name in ((words, "tiny"), (letters, "letters")):
         assert message(bind, one, "subword_sampling") == (
-            f"The tokenizer of `{name}` has no sub-words (WordPiece, BPE or Unigram) that two others spell, so no text has"
+            f"The tokenizer of `{name}` has no sub-words (WordPiece, BPE or Unigram) that can be split, so no text has"
             " another segmentation. Choose an encoder whose tokenizer has."
         )
 

@@ -114,7 +114,7 @@ def test_a_far_languages_text_counts_as_much_as_its_weight(encoder):
 
 def test_what_is_refused(encoder):
     assert message(bind, encoder, layer=5) == "`layer` names layer `5`, but this encoder has layers 1 to 4."
-    assert message(bind, encoder, languages=["kor"]).startswith("The intervention is to use `kor`, which is no target")
+    assert message(bind, encoder, languages=["kor"]).startswith("The intervention names `kor`, which is no target")
     assert message(bind, encoder, distance="genetic").startswith("`distance` = `genetic` has no effect")
     made, complaints = make_intervention("typology", {"features": "syntax", "layer": "lst"})
     assert made is None
@@ -153,5 +153,5 @@ def projection(result) -> dict[str, torch.Tensor]:
 
 def test_a_map_that_would_be_all_that_trains_is_refused(tmp_path, tiny_settings):
     recipe = load_recipe("typology", [*tiny_settings, "intervention.freeze.layers=all"])
-    with pytest.raises(RunError, match="the term would train nothing but its own map"):
+    with pytest.raises(RunError, match="the term would train only its own map"):
         train(recipe, tmp_path)

@@ -295,7 +295,7 @@ def test_word_states_refuse(tiny):
     )
     encoder.tokenizer = ByT5Tokenizer()
     assert message(encoder.word_states, [("cat", (0, 3))], max_length=8) == (
-        f"The tokenizer of `{tiny}` does not say where in the text its tokens stand; words need one that does: "
+        f"The tokenizer of `{tiny}` does not return the offsets of its tokens, which words need: "
         "choose an encoder with a `tokenizer.json`."
     )
 

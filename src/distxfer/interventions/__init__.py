@@ -1,4 +1,4 @@
-"""Interventions: one file each, found by its name; the contract they keep, and how to find them."""
+"""Interventions, one file each, and their contract."""
 
 from distxfer.interventions._contract import CKA_ROWS as CKA_ROWS
 from distxfer.interventions._contract import LATER as LATER

@@ -1,4 +1,4 @@
-"""Which target language a term looks at in a step, and how much that counts: the distance weighting."""
+"""Distance weighting: which target language a term draws in a step, and its factor."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
@@ -28,8 +28,8 @@ OtherDistance = Annotated[str, Field(description="distance, if not the recipe's:
 class LanguageChoice:
     """A distribution over target languages and a factor for each: w has mean 1 over the languages.
 
-    `sampling`: language l is drawn with probability w_l / sum(w), and counts once. `scaling`: every language is drawn
-    alike, and counts w_l times. Both have the same expected objective.
+    `sampling`: language l is drawn with probability w_l / sum(w), with factor 1. `scaling`: languages are drawn uniformly,
+    with factor w_l. Both have the same expected objective.
     """
 
     weights: dict[str, float]
@@ -49,7 +49,7 @@ class LanguageChoice:
 
 
 class Weighted(Protocol):
-    """The keys of an intervention that draws a target language: which, weighted how, and by which distance."""
+    """The keys of an intervention that draws a target language."""
 
     @property
     def languages(self) -> tuple[str, ...] | Literal["all"]:
@@ -61,7 +61,7 @@ class Weighted(Protocol):
 
     @property
     def weighting_by(self) -> WeightingBy:
-        """What the weight does."""
+        """Whether weights are sampling probabilities or factors."""
 
     @property
     def distance(self) -> str:
@@ -71,8 +71,8 @@ class Weighted(Protocol):
 def language_choice(keys: Weighted, languages: Languages, distances: Distances) -> LanguageChoice:
     """Return the choice among the recipe's targets, or some of them, weighted by a distance from the source.
 
-    `distance` names another distance than the recipe's, or `shuffled`: the recipe's own values, dealt out to the
-    wrong languages, which is the control for whether it is the distance that helps.
+    `distance` names another distance than the recipe's, or `shuffled`: the recipe's values, permuted
+    among the languages, as a control for whether distance matters.
 
     Raises InputError for a language that is no target of the run, or a distance it has no data for.
     """
@@ -86,7 +86,7 @@ def language_choice(keys: Weighted, languages: Languages, distances: Distances) 
         for language in chosen:
             if language not in languages.targets:
                 raise InputError(
-                    f"The intervention is to use `{language}`, which is no target of this run."
+                    f"The intervention names `{language}`, which is no target of this run."
                     f"{did_you_mean(language, languages.targets)} Targets: {listed(languages.targets)}."
                 )
         if len(set(chosen)) < len(chosen) or not chosen:

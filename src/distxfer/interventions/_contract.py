@@ -1,7 +1,7 @@
-"""What an intervention is: a frozen set of recipe keys with one method, which says what it adds and what may train.
+"""The contract of interventions: a frozen set of recipe keys, and one method that returns what to add and what to train.
 
-No hooks: an intervention gets data and returns data. Only the training loop adds terms up, so each of them is
-logged, scaled and tested alone.
+No hooks: an intervention gets data and returns data. Only the training loop adds terms up, so each is logged, scaled
+and tested separately.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from distxfer.data import Batch
     from distxfer.encoders import Encoded, Encoder
 
-LATER = {"later": True}  # metadata of a key that came after version 0.1: at its default, it does not change a run's id
-# Distinct rows below which a CKA penalty counts nothing: the unbiased estimate is a ratio, so that it is still biased, by half
-# at 4 rows, where single batches have gradients of 65 times the median.
+LATER = {"later": True}  # metadata of a key added after version 0.1, whose default does not change a run's id
+# Distinct rows below which a CKA penalty is skipped. The unbiased estimate is a ratio, so it is still biased: by half at 4 rows,
+# where the gradients of single batches reach 65 times the median.
 CKA_ROWS = 16
 Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
 
@@ -33,7 +33,7 @@ class Term:
     """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
 
     The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
-    does not depend on how a step is cut up. `count` 0 is legal: this time there was nothing to sum over (see `nothing`). `logs`
+    does not depend on how a step is split. `count` 0 is legal: there was nothing to sum over (see `nothing`). `logs`
     go into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
     """
 
@@ -45,14 +45,14 @@ class Term:
 
 @dataclass(frozen=True)
 class Languages:
-    """The languages of a run: labels come from the `source`, the `targets` are what it is for."""
+    """The languages of a run: the `source` has the labels, the `targets` are evaluated."""
 
     source: str
     targets: tuple[str, ...]
 
 
 class Step(Protocol):
-    """What a term may look at in one step. Everything random in it comes from a stream of the term's own."""
+    """What a term may use in one step. All its random draws come from the term's own stream."""
 
     @property
     def number(self) -> int:
@@ -68,9 +68,9 @@ class Step(Protocol):
 
     @property
     def together(self) -> bool:
-        """Whether all processes must make the same forward passes, and go back through all: with divided weights.
+        """Whether all processes must make the same forward and backward passes: with sharded weights.
 
-        What a term draws may differ between processes; which passes it makes, and what its total is made of, may not.
+        A term's draws may differ between processes; its passes, and the states in its total, may not.
         """
 
     def encoded(self) -> Encoded:
@@ -85,7 +85,7 @@ class Step(Protocol):
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`.
 
-        With `model.reference = "cached"`, of text that the run has from the beginning alone: `batch`, `pairs` and `text`.
+        With `model.reference = "cached"`, only of the run's own text: `batch`, `pairs` and `text`.
         """
 
     def pretrained(self, batch: Batch) -> Encoded:
@@ -94,38 +94,38 @@ class Step(Protocol):
     def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` sentences and their translations, drawn without repetition; needs `pairs`.
 
-        Terms that need pairs draw from one stream: those that draw the same languages in the same way, and as many
-        pairs, look at the same ones, and share their forward passes.
+        Terms that need pairs draw from one stream: terms that draw the same languages in the same way, and equally many
+        pairs, get the same ones, and share their forward passes.
         """
 
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a target language; needs `target_text`."""
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """Return a batch of texts that the term has made itself."""
+        """Return a batch of texts that the term created."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What training has done to one parameter: its value when the phase to go back to began, and its value now."""
+    """The change of one parameter: its value at the start of the phase to rewind to, and its value now."""
 
     start: Tensor
     now: Tensor
 
 
 def nothing(step: Step, states: Iterable[Tensor], per: Literal["example", "token", "pair", "batch"]) -> Term:
-    """Return the term of a step that has nothing to sum over, where `states` are what it would have been made of.
+    """Return the term of a step with nothing to sum over; `states` are the states that a total would depend on.
 
-    0, with the count 0: a constant, or, where the processes go through their passes together, 0 times the states.
+    The total is 0, with count 0: a constant, or 0 times the states where the passes are synchronised.
     """
     import torch
 
-    total = torch.stack([0 * one.sum() for one in states]).sum()
+    total = torch.stack([0 * state.sum() for state in states]).sum()
     return Term(total if step.together else total.detach(), 0, per)
 
 
 def distinct_texts(batch: Batch) -> list[int]:
-    """Return the places of a batch's texts that stand in it for the first time, compared as tokens."""
+    """Return the rows of a batch's distinct texts: of equal token sequences, the first."""
     rows = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1).tolist()
     first: dict[tuple[int, ...], int] = {}
     for place, row in enumerate(rows):
@@ -142,7 +142,7 @@ def every(_: str) -> bool:
 class Bound:
     """An intervention bound to one encoder, one set of languages and their distances.
 
-    `weight` scales the term; at 0 the term is measured and logged but nothing follows from it. `languages` are the
+    `weight` scales the term; at 0 the term is measured and logged without effect. `languages` are the
     targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
     what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states (`reference`: pooled;
     `pretrained`: of every token, or of text that the term has made), or `weights`: that the encoder's own weights train

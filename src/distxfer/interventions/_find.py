@@ -1,4 +1,4 @@
-"""Finding interventions: a file here by its name, or another package's entry point `distxfer.interventions`."""
+"""Finding interventions: a module here by its name, or another package's entry point `distxfer.interventions`."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ from distxfer.interventions._contract import Intervention
 
 GROUP = "distxfer.interventions"
 
-# What pydantic expected where it found an error of this type, in the words of a recipe; its own words for all others.
+# The expected value by pydantic's type of error, in the terms of a recipe; others keep pydantic's words.
 _EXPECTED = {
     "bool_parsing": "true or false", "bool_type": "true or false",
     "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
@@ -29,7 +29,7 @@ _EXPECTED = {
 
 
 def intervention_names() -> tuple[str, ...]:
-    """Return the names of all interventions, those of other packages included; none is imported for it."""
+    """Return the names of all interventions, including those of other packages, without importing any."""
     return tuple(sorted(_shipped() | {point.name for point in metadata.entry_points(group=GROUP)}))
 
 
@@ -51,14 +51,14 @@ def intervention_class(name: str) -> type[Intervention]:
             f" Choose from: {', '.join(intervention_names())}."
         )
     module = import_module(f"{__package__}.{name}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and value.__module__ == module.__name__ and "bind" in vars(value)
     ]
-    if len(found) != 1:
-        raise InputError(f"`{module.__file__}` has {len(found)} classes with a method `bind`; expected one.")
-    return cast(type[Intervention], found[0])
+    if len(classes) != 1:
+        raise InputError(f"`{module.__file__}` has {len(classes)} classes with a method `bind`; expected one.")
+    return cast(type[Intervention], classes[0])
 
 
 def _shipped() -> set[str]:
@@ -66,52 +66,59 @@ def _shipped() -> set[str]:
 
 
 def _loaded(point: metadata.EntryPoint) -> type[Intervention]:
-    """Return what an entry point names; raises InputError where that is no dataclass with a method `bind`."""
+    """Load an entry point; raises InputError unless it is a dataclass with a method `bind`."""
     try:
-        found = point.load()
+        loaded = point.load()
     except (ImportError, AttributeError) as error:
         raise InputError(f"The intervention `{point.name}`, `{point.value}`, does not load: {error}.") from error
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and "bind" in dir(found)):
+    if not (isinstance(loaded, type) and dataclasses.is_dataclass(loaded) and "bind" in dir(loaded)):
         raise InputError(f"The intervention `{point.name}`, `{point.value}`, is no dataclass with a method `bind`.")
-    return cast(type[Intervention], found)
+    return cast(type[Intervention], loaded)
 
 
 def make_intervention(kind: str, keys: Mapping[str, Any]) -> tuple[Intervention | None, list[tuple[str, str]]]:
     """Return the intervention with these keys, or None and every (key, complaint) about them."""
     cls = intervention_class(kind)
-    known = [field.name for field in dataclasses.fields(cast(Any, cls))]
+    field_names = [field.name for field in dataclasses.fields(cast(Any, cls))]
     complaints = [
-        (key, f"is no key of the intervention `{kind}`.{did_you_mean(key, known)} Its keys: {', '.join(known)}.")
+        (
+            key,
+            f"is no key of the intervention `{kind}`.{did_you_mean(key, field_names)} Its keys: {', '.join(field_names)}.",
+        )
         for key in keys
-        if key not in known
+        if key not in field_names
     ]
     try:
-        made = TypeAdapter(cls).validate_python({key: value for key, value in keys.items() if key in known})
+        intervention = TypeAdapter(cls).validate_python(
+            {key: value for key, value in keys.items() if key in field_names}
+        )
     except ValidationError as error:
         groups: dict[str, list[Any]] = {}
-        for one in error.errors():
-            groups.setdefault(str(one["loc"][0]) if one["loc"] else "", []).append(one)
+        for detail in error.errors():
+            groups.setdefault(str(detail["loc"][0]) if detail["loc"] else "", []).append(detail)
         return None, [*((key, complaint(group)) for key, group in groups.items()), *complaints]
     complaints += [
         (key, f"is `{value}`, but it should be a finite number.")
-        for key, value in ((key, getattr(made, key)) for key in known)
+        for key, value in ((key, getattr(intervention, key)) for key in field_names)
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    return (None, complaints) if complaints else (made, [])
+    return (None, complaints) if complaints else (intervention, [])
 
 
 def complaint(errors: Sequence[Any]) -> str:
-    """Return what pydantic found wrong with one key in the words of the one error grammar.
+    """Return one complaint for pydantic's errors about one key.
 
-    There are several errors about one key where it may be one of several things (a list, or the word `all`).
+    There are several where the key is a union, such as a list or the word `all`.
     """
     value = errors[0]["input"]
     if errors[0]["type"] == "value_error":
         return f"is refused: {str(errors[0]['msg']).removeprefix('Value error, ')}"
     if errors[0]["type"] == "missing":
         return "is missing, and has no default. Set it."
-    expected = dict.fromkeys(_EXPECTED.get(one["type"], one["msg"].removeprefix("Input should be ")) for one in errors)
-    words = [word for one in errors for word in re.findall("'(.*?)'", one.get("ctx", {}).get("expected", ""))]
+    expected = dict.fromkeys(
+        _EXPECTED.get(error["type"], error["msg"].removeprefix("Input should be ")) for error in errors
+    )
+    words = [word for error in errors for word in re.findall("'(.*?)'", error.get("ctx", {}).get("expected", ""))]
     return f"is `{_shown(value)}`, but it should be {', or '.join(expected)}.{did_you_mean(_shown(value), words)}"
 
 

@@ -1,4 +1,4 @@
-"""Which layers an intervention acts on: those that the recipe names, those that measured runs point at, or any."""
+"""The layers of an intervention: named by the recipe, guided by measured runs, or random."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ Sign = Annotated[
     Literal["positive", "negative"], Field(description="sign of the correlation of drift with distance, if guided")
 ]
 
-_FEWEST = 4  # languages that say anything about a correlation over languages
+_FEWEST = 4  # languages for a correlation
 _KINDS: dict[str, tuple[type | UnionType, str]] = {
     "language": (str, "a text"),
     "layer": (int, "a whole number"),
     "value": (int | float, "a number"),
 }
-_DRAWS = 99  # for a p value that nobody looks at; the fewest that `correlate` takes
+_DRAWS = 99  # the minimum of `correlate`, whose p value is not used
 
 
 class LayerKeys(Protocol):
-    """The keys of an intervention that can have its layers chosen."""
+    """The keys of an intervention with a choice of layers."""
 
     @property
     def layers(self) -> ChosenLayers:
@@ -57,11 +57,11 @@ class LayerKeys(Protocol):
 
     @property
     def measurement(self) -> tuple[Path, ...]:
-        """The `measurements.parquet` of the runs to be guided by."""
+        """The `measurements.parquet` of the runs that guide the choice."""
 
     @property
     def sign(self) -> Sign:
-        """Of the correlation to look for."""
+        """The sign of the correlation."""
 
     @property
     def distance(self) -> str:
@@ -70,29 +70,29 @@ class LayerKeys(Protocol):
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """The layers, in order, and what a result should keep of how they were chosen."""
+    """The layers, in order, and the record of their choice for the result."""
 
     layers: tuple[int, ...]
     settled: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_layer_keys(keys: LayerKeys) -> None:
-    """Raise InputError for a key that has no effect on layers that are given as these are."""
-    given = keys.layers if isinstance(keys.layers, str) else ",".join(map(str, keys.layers))
+    """Raise InputError for a key that has no effect with this value of `layers`."""
+    chosen = keys.layers if isinstance(keys.layers, str) else ",".join(map(str, keys.layers))
     files = ",".join(map(str, keys.measurement))
     for key, value, unused, needed in (
-        ("count", keys.count, keys.count and given not in ("guided", "random"), "`guided` or `random`"),
-        ("measurement", files, files and given != "guided", "`guided`"),
-        ("sign", keys.sign, keys.sign != "positive" and given != "guided", "`guided`"),
+        ("count", keys.count, keys.count and chosen not in ("guided", "random"), "`guided` or `random`"),
+        ("measurement", files, files and chosen != "guided", "`guided`"),
+        ("sign", keys.sign, keys.sign != "positive" and chosen != "guided", "`guided`"),
     ):
         if unused:
             raise InputError(
-                f"`{key}` = `{value}` has no effect where `layers` is `{given}`. Set `layers` to {needed}, or leave it out."
+                f"`{key}` = `{value}` has no effect where `layers` is `{chosen}`. Set `layers` to {needed}, or leave it out."
             )
 
 
 def check_guiding_distance(keys: LayerKeys) -> None:
-    """Raise InputError for a distance where it has nothing to guide: for interventions that it does not weigh."""
+    """Raise InputError for a distance that guides nothing, for interventions that it does not weight."""
     if keys.distance and keys.layers != "guided":
         raise InputError(
             f"`distance` = `{keys.distance}` has no effect where `layers` is not `guided`. Set it so, or leave it out."
@@ -107,8 +107,8 @@ def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> Lay
     the languages that all files and this run have, with the run's distance or the one called `distance`. Only layers
     whose correlation has the `sign` are chosen; layers of equal correlation from the lowest up.
 
-    `random`: `count` layers, each set as likely as any other, from torch's stream, which `bind` finds seeded by the
-    run's seed: the control, with the same number of layers and nothing known of them.
+    `random`: `count` layers, each set as likely as any other, from torch's stream, seeded by the run's seed: the
+    control, with as many layers and no information about them.
 
     Raises InputError for a `count` out of range, no measurement or one that does not fit this run, fewer than 4 languages,
     or fewer layers of that sign than `count`.
@@ -138,18 +138,20 @@ def _guided(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerCho
     _check_count(keys, encoder)
     drifts = [_drift(path.expanduser(), encoder, distances.source) for path in keys.measurement]
     between = distances.by(keys.distance)
-    languages = [one for one in between.values if all(one in drift for drift in drifts)]
+    languages = [language for language in between.values if all(language in drift for drift in drifts)]
     if len(languages) < _FEWEST:
         raise InputError(
             f"`measurement` has drift for {len(languages)} of this run's targets ({listed(languages) or 'none'}); expected"
             f" {_FEWEST} at least, to correlate it with distance. Give runs with more of: {listed(between.values)}."
         )
-    far = [between.values[one] for one in languages]
-    found = {
-        layer: correlate([fmean(drift[one][layer] for drift in drifts) for one in languages], far, draws=_DRAWS).r
+    far = [between.values[language] for language in languages]
+    correlations = {
+        layer: correlate(
+            [fmean(drift[language][layer] for drift in drifts) for language in languages], far, draws=_DRAWS
+        ).r
         for layer in range(1, encoder.layers + 1)
     }
-    strengths = {layer: r if keys.sign == "positive" else -r for layer, r in found.items() if r is not None}
+    strengths = {layer: r if keys.sign == "positive" else -r for layer, r in correlations.items() if r is not None}
     fitting = sorted((layer for layer in strengths if strengths[layer] > 0), key=lambda layer: -strengths[layer])
     if len(fitting) < keys.count:
         raise InputError(
@@ -157,8 +159,8 @@ def _guided(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerCho
             f" correlation with the {between.name} distance, over {len(languages)} languages. Lower `count`, or change `sign`."
         )
     layers = tuple(sorted(fitting[: keys.count]))
-    correlations = {str(layer): r for layer, r in found.items()}
-    return LayerChoice(layers, {"layers": list(layers), "correlations": correlations, "languages": languages})
+    record = {"layers": list(layers), "correlations": {str(layer): r for layer, r in correlations.items()}}
+    return LayerChoice(layers, {**record, "languages": languages})
 
 
 def _check_count(keys: LayerKeys, encoder: Encoder) -> None:
@@ -196,7 +198,7 @@ def _drift(path: Path, encoder: Encoder, source: str) -> dict[str, dict[int, flo
         )
     _check_same(path, max(map(max, drift.values())), encoder, source)
     # A language with fewer than 4 test sentences has rows, and no drift.
-    return {one: layers for one, layers in drift.items() if all(map(math.isfinite, layers.values()))}
+    return {language: layers for language, layers in drift.items() if all(map(math.isfinite, layers.values()))}
 
 
 def _check_kinds(path: Path, row: Mapping[str, Any]) -> None:
@@ -218,13 +220,13 @@ def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
         print_of_model = data["provenance"]["fingerprints"]["model"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
-            f"`measurement` = `{path}` has no whole `result.json` beside it, which says of which model it is ({error})."
+            f"`measurement` = `{path}` has no valid `result.json` beside it, which names its model ({error})."
             " Leave the file in the folder of its run."
         ) from error
-    # The same files are the same model, by whatever path it goes; a name decides where there is no more to go by.
-    known = bool(encoder.fingerprint and print_of_model)
+    # Equal fingerprints are the same model under any path; the name decides only without fingerprints.
+    has_fingerprints = bool(encoder.fingerprint and print_of_model)
     same_name = Path(model).expanduser().resolve() == Path(encoder.name).expanduser().resolve()
-    same_model = print_of_model == encoder.fingerprint if known else same_name
+    same_model = print_of_model == encoder.fingerprint if has_fingerprints else same_name
     if (layers, measured_source) != (encoder.layers, source) or not (same_model or same_name):
         raise InputError(
             f"`measurement` = `{path}` is of the model `{model}` with {layers} layers and the source `{measured_source}`, but"
@@ -233,5 +235,5 @@ def _check_same(path: Path, layers: int, encoder: Encoder, source: str) -> None:
     if not same_model:
         raise InputError(
             f"`measurement` = `{path}` is of other files of the model `{model}` than this run's: another revision, or weights"
-            " that were changed since. Measure a run of these."
+            " that have changed since. Measure a run with this run's files."
         )

@@ -1,4 +1,4 @@
-"""What an alignment minimises: from the states of two sides to one number, differentiable."""
+"""Alignment losses: differentiable, from the states of two sides to one number."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,13 @@ _BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors 
 
 
 def info_nce(
-    source: Tensor, target: Tensor, temperature: float, *, strong: bool = False, same: Tensor | None = None
+    source: Tensor, target: Tensor, temperature: float, *, strong: bool = False, shared_text: Tensor | None = None
 ) -> Tensor:
     """Return -1/2 [log p(t_i | s_i) + log p(s_i | t_i)], summed over the n pairs of two sides (n, d) and (n, d).
 
     With c the cosine: p(t_i | s_i) = exp(c(s_i, t_i) / temperature) / Z_i, where Z_i = sum_j exp(c(s_i, t_j) /
     temperature), and if `strong` also + sum_{j != i} exp(c(s_i, s_j) / temperature); p(s_i | t_i) with s and t swapped.
-    Where `same`, (n, n), says that the pairs i and j != i share a text, j is no negative of i: it is left out of Z_i.
+    Where `shared_text`, (n, n), marks pairs i and j != i with a text in common, j is no negative of i: Z_i leaves it out.
 
     Range: [0, inf). Invariant under positive scaling of each row and under one orthogonal map of both sides.
     Reference: van den Oord et al. 2018, eq. 4; the strong form is the contrastive loss of Gaschi et al. 2023.
@@ -26,12 +26,12 @@ def info_nce(
         similarity = source @ target.T / temperature
         forward, backward = similarity, similarity.T
         if strong:
-            forward = torch.cat([forward, _others(source) / temperature], dim=1)
-            backward = torch.cat([backward, _others(target) / temperature], dim=1)
-        if same is not None:
-            positives = same & ~torch.eye(len(source), dtype=torch.bool, device=source.device)
+            forward = torch.cat([forward, _cosines_within(source) / temperature], dim=1)
+            backward = torch.cat([backward, _cosines_within(target) / temperature], dim=1)
+        if shared_text is not None:
+            positives = shared_text & ~torch.eye(len(source), dtype=torch.bool, device=source.device)
             positives = positives.repeat(1, forward.shape[1] // len(source))
-            forward, backward = (one.masked_fill(positives, -torch.inf) for one in (forward, backward))
+            forward, backward = (logits.masked_fill(positives, -torch.inf) for logits in (forward, backward))
         return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
 
 
@@ -44,20 +44,20 @@ def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | N
     """Return the debiased Sinkhorn divergence of two clouds of unit vectors (n, d) and (m, d), p = 2.
 
     Of B pairs of clouds, (B, n, d) and (B, m, d), it is (B,). `weights`, (B, n) and (B, m), sum to 1 in each cloud; a
-    point of weight 0 is not there. Without them, all points weigh alike.
+    point of weight 0 is ignored. Without them, all points have equal weights.
 
     Range: [0, inf) up to rounding, 0 for equal clouds. Invariant under permutations of either cloud and under
     isometries of both. Reference: Feydy et al. 2019, eq. 3, by geomloss.
     """
     from geomloss import SamplesLoss
 
-    # The diameter is given because geomloss fails where all points are one (jeanfeydy/geomloss#51). And it switches
-    # autograd on, and leaves it on, inside `no_grad` (jeanfeydy/geomloss#57).
+    # With a diameter, geomloss does not fail where all points coincide (jeanfeydy/geomloss#51). It switches autograd on
+    # inside `no_grad`, and leaves it on (jeanfeydy/geomloss#57).
     enabled = torch.is_grad_enabled()
     x, y = in_full(x), in_full(y)
     clouds = (x, y) if weights is None else (weights[0].to(x), x, weights[1].to(y), y)
     try:
-        # geomloss multiplies out |x - y|^2, whose error in 16 bits is as large as what near clouds are apart.
+        # geomloss expands |x - y|^2, whose error in 16 bits is as large as the distance of near clouds.
         with torch.autocast(x.device.type, enabled=False):
             divergence: Tensor = SamplesLoss("sinkhorn", p=2, blur=_BLUR, diameter=_DIAMETER, backend="tensorized")(
                 *clouds
@@ -68,11 +68,11 @@ def sinkhorn_divergence(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor] | N
 
 
 def in_full(states: Tensor) -> Tensor:
-    """Return states of 16 bits in float32, and all others as they are."""
+    """Return 16-bit states in float32, and others unchanged."""
     return states.float() if states.dtype in (torch.bfloat16, torch.float16) else states
 
 
-def _others(unit: Tensor) -> Tensor:
-    """Return the cosines of unit rows with each other, (n, n), and -inf of each with itself."""
+def _cosines_within(unit: Tensor) -> Tensor:
+    """Return the cosines between unit rows, (n, n), with -inf on the diagonal."""
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     return (unit @ unit.T).masked_fill(itself, -torch.inf)

@@ -1,4 +1,4 @@
-"""Which words of sentence pairs translate each other: by a dictionary, by an aligner, or by the encoder itself."""
+"""Word translations in sentence pairs: from a dictionary, from an aligner, or from the encoder itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Step
 
-Places = list[tuple[int, list[int]]]  # of words: the row of each in its batch, and the positions of its sub-words
-Find = Callable[[Step, Sequence[Pair]], list[list[WordPair]]]  # the word pairs of each of the sentence pairs
-Check = Callable[[Mapping[str, Sequence[Pair]]], None]  # raises InputError for pairs that a finder cannot look at
+Places = list[tuple[int, list[int]]]  # by word: its row in the batch, and the positions of its sub-words
+Find = Callable[[Step, Sequence[Pair]], list[list[WordPair]]]  # returns the word pairs of each sentence pair
+Check = Callable[[Mapping[str, Sequence[Pair]]], None]  # raises InputError for sentence pairs without word pairs
 
 
 @dataclass(frozen=True)
 class WordPlaces:
-    """Where n word pairs stand in the two batches of sentences: word i of one side translates word i of the other."""
+    """The places of n word pairs in the two batches of sentences: word i of one side translates word i of the other."""
 
     source: Places
     target: Places
@@ -41,27 +41,33 @@ class WordPlaces:
 
 
 def find_places(find: Find, encoder: Encoder, step: Step, source: Batch, target: Batch) -> WordPlaces:
-    """Return where the word pairs of a batch of sentence pairs stand; without those of which the batch has cut a word."""
-    pairs = [Pair(*both) for both in zip(source.examples, target.examples, strict=True)]
-    found = find(step, pairs)
+    """Return the places of the word pairs of a batch of sentence pairs, without pairs of which a word was cut off."""
+    pairs = [Pair(*sides) for sides in zip(source.examples, target.examples, strict=True)]
+    word_pairs = find(step, pairs)
     sides = (
-        places_in(encoder, source, [[word.source_span for word in row] for row in found]),
-        places_in(encoder, target, [[word.target_span for word in row] for row in found]),
+        places_in(encoder, source, [[word.source_span for word in row] for row in word_pairs]),
+        places_in(encoder, target, [[word.target_span for word in row] for row in word_pairs]),
     )
-    whole = [(one, other) for one, other in zip(*sides, strict=True) if one[1] and other[1]]
-    return WordPlaces([one for one, _ in whole], [other for _, other in whole])
+    complete = [
+        (source_place, target_place)
+        for source_place, target_place in zip(*sides, strict=True)
+        if source_place[1] and target_place[1]
+    ]
+    return WordPlaces([source_place for source_place, _ in complete], [target_place for _, target_place in complete])
 
 
 def places_in(encoder: Encoder, batch: Batch, spans: Sequence[Sequence[Span]]) -> Places:
-    """Return the places of words in a batch, none for a word that was cut."""
-    # A batch is as wide as its longest text, or as the cut; so to cut at its width is to cut as it was cut.
+    """Return the places of words in a batch, without sub-words for a word that was cut off."""
+    # A batch is as wide as its longest text or as the maximum length, so its width is where texts were cut.
     width = batch.inputs["input_ids"].shape[1]
     return encoder.word_places([example.text for example in batch.examples], spans, max_length=width)
 
 
 def by_dictionary(folder: Path, languages: Sequence[str]) -> Find:
-    """Return a finder of the words that translate each other by the dictionary of the target language."""
-    finders = {key: dictionary_finder(one) for key, one in read_dictionary_folder(folder, languages).items()}
+    """Return a finder of word pairs by the dictionary of the target language."""
+    finders = {
+        key: dictionary_finder(dictionary) for key, dictionary in read_dictionary_folder(folder, languages).items()
+    }
 
     def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
         return [finders[pair.target.language]([pair]) for pair in pairs]
@@ -70,7 +76,7 @@ def by_dictionary(folder: Path, languages: Sequence[str]) -> Find:
 
 
 def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Find, Check]:
-    """Return a finder of the words that an aligner has linked, in the parallel text of the same folder, and its check.
+    """Return a finder of the word pairs in the alignments of a folder with parallel text, and its check.
 
     The check raises InputError for a sentence pair that the folder does not hold.
     """
@@ -81,8 +87,8 @@ def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Fin
             for pair in pairs[language]:
                 if pair not in lines:
                     raise InputError(
-                        f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`: it must"
-                        " be the folder of the run's parallel text, and the pairs not be mined. Set"
+                        f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`. It must be"
+                        " the folder of the run's parallel text, and the pairs must not be mined. Set"
                         f" `parallel={folder} parallel.mined=false`."
                     )
 
@@ -93,19 +99,19 @@ def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Fin
 
 
 def by_encoder(encoder: Encoder, layers: Sequence[int]) -> Find:
-    """Return a finder of the words that are each other's nearest by the pretrained encoder; it looks at a pair once.
+    """Return a finder of word pairs that are mutual nearest neighbours in the pretrained encoder, cached by sentence pair.
 
     Word a of the source and word b of the target are a pair where c(a, b) >= c(a, b') for every word b' of the target
     sentence and c(a, b) >= c(a', b) for every a' of the source's: c is the cosine of word states, the mean over
     `layers`; of equals, the first is taken. Reference: Jalili Sabet et al. 2020, section 2.2 (Argmax).
     """
-    known: dict[Pair, list[WordPair]] = {}
+    word_pairs: dict[Pair, list[WordPair]] = {}
 
     def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in word_pairs]
         if new:
-            known.update(zip(new, _nearest(encoder, step, new, layers), strict=True))
-        return [known[pair] for pair in pairs]
+            word_pairs.update(zip(new, _nearest(encoder, step, new, layers), strict=True))
+        return [word_pairs[pair] for pair in pairs]
 
     return find
 
@@ -117,11 +123,11 @@ def _nearest(encoder: Encoder, step: Step, pairs: Sequence[Pair], layers: Sequen
         spans = [word_spans(example.text) for example in examples]
         words = [(row, span) for row, of_row in enumerate(spans) for span in of_row]
         places = places_in(encoder, batch, spans)
-        whole = [(word, place) for word, place in zip(words, places, strict=True) if place[1]]
+        complete = [(word, place) for word, place in zip(words, places, strict=True) if place[1]]
         encoded = step.pretrained(batch)
-        states = torch.stack([encoded.words(layer, [place for _, place in whole]) for layer in layers])
-        sides.append(([word for word, _ in whole], normalize(states.float(), dim=-1)))
-    found = []
+        states = torch.stack([encoded.words(layer, [place for _, place in complete]) for layer in layers])
+        sides.append(([word for word, _ in complete], normalize(states.float(), dim=-1)))
+    word_pairs = []
     for row, pair in enumerate(pairs):
         numbers = [[number for number, word in enumerate(words) if word[0] == row] for words, _ in sides]
         (first, source), (second, target) = (
@@ -130,8 +136,8 @@ def _nearest(encoder: Encoder, step: Step, pairs: Sequence[Pair], layers: Sequen
         )
         with torch.autocast(states.device.type, enabled=False):  # in bf16, many cosines are equal
             links = mutual_nearest((source @ target.mT).mean(dim=0))
-        found.append([WordPair(pair.source, first[i], pair.target, second[j]) for i, j in links])
-    return found
+        word_pairs.append([WordPair(pair.source, first[i], pair.target, second[j]) for i, j in links])
+    return word_pairs
 
 
 def mutual_nearest(similarity: Tensor) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Pull translations together: an alignment loss on sentence pairs, which knows how far each language is."""
+"""Alignment loss on translation pairs, weighted by the distance of the language."""
 
 from __future__ import annotations
 
@@ -87,27 +87,27 @@ class Align:
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect, or that make no sense together."""
         if self.loss != "infonce":
-            for key, given in (
+            for key, is_set in (
                 ("temperature", self.temperature != _TEMPERATURE),
                 ("negatives", self.negatives != "weak"),
             ):
-                if given:
+                if is_set:
                     raise InputError(
                         f"`{key}` has no effect on the loss `{self.loss}`. Set `loss = infonce`, or leave it out."
                     )
             if self.projection:
                 raise InputError(
-                    f"`projection` = `{self.projection}` would let a head lower the loss `{self.loss}` alone, by dropping what"
-                    " the two sides do not share. Set `loss = infonce`, or leave it out."
+                    f"`projection` = `{self.projection}` would let the head lower the loss `{self.loss}` by itself, by dropping"
+                    " what the two sides do not share. Set `loss = infonce`, or leave it out."
                 )
         if self.unit == "token" and self.loss != "sinkhorn":
             raise InputError(
-                f"`unit` = `token` does not say which token translates which, as the loss `{self.loss}` must know. Set"
+                f"`unit` = `token` has no pairs of tokens, which the loss `{self.loss}` needs. Set"
                 " `loss = sinkhorn`, or `unit = word`."
             )
         if self.unit == "word" and self.loss == "sinkhorn":
             raise InputError(
-                "`unit` = `word` finds out which word translates which, and the loss `sinkhorn` does not look at it. Set"
+                "`unit` = `word` finds pairs of words, which the loss `sinkhorn` does not use. Set"
                 " `unit = token`, or another loss."
             )
         if self.unit != "word" and (self.dictionary or self.alignments):
@@ -116,7 +116,7 @@ class Align:
                 f"`{key}` has no effect where `unit` is `{self.unit}`. Set `unit = word`, or leave it out."
             )
         if self.dictionary and self.alignments:
-            raise InputError("`dictionary` and `alignments` both say which words translate each other. Keep one.")
+            raise InputError("`dictionary` and `alignments` both name the word pairs. Keep one.")
         if self.loss == "cka" and self.unit == "sentence" and self.batch_size < CKA_ROWS:
             raise InputError(
                 f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`, which counts nothing below {CKA_ROWS}"
@@ -124,7 +124,7 @@ class Align:
             )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the loss as a term, with the projection head if there is one; no parameter is kept from training."""
+        """Return the loss as a term, with the projection head if there is one; no parameter is frozen."""
         import torch
 
         from distxfer.interventions._word_pairs import find_places
@@ -151,9 +151,9 @@ class Align:
                 ]
                 if self.loss == "cka" and not places:
                     pairs = sorted({*distinct_texts(source)} & {*distinct_texts(target)})
-                    rows = [(one[pairs], other[pairs]) for one, other in rows]
-                same = same_texts(source) | same_texts(target) if self.loss == "infonce" and not places else None
-                summed = self._of_pairs(step, rows, head, same)
+                    rows = [(first[pairs], second[pairs]) for first, second in rows]
+                shared_text = same_texts(source) | same_texts(target) if self.loss == "infonce" and not places else None
+                summed = self._of_pairs(step, rows, head, shared_text)
             return replace(summed, total=factor * summed.total)
 
         needs: set[Need] = {"pairs"}
@@ -172,7 +172,7 @@ class Align:
     def _finder(
         self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]
     ) -> tuple[Find | None, Check | None]:
-        """Return what finds the word pairs, if these are aligned, and what checks the sentence pairs for it, if anything."""
+        """Return the finder of the word pairs and the check of the sentence pairs, None where there is none."""
         from distxfer.interventions._word_pairs import by_aligner, by_dictionary, by_encoder
 
         if self.unit != "word":
@@ -183,8 +183,10 @@ class Align:
             return by_aligner(self.alignments.expanduser(), source, targets)
         return by_encoder(encoder, layers), None
 
-    def _of_pairs(self, step: Step, rows: Sequence[Sides], head: nn.Module | None, same: Tensor | None = None) -> Term:
-        """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `same`: see `info_nce`."""
+    def _of_pairs(
+        self, step: Step, rows: Sequence[Sides], head: nn.Module | None, shared_text: Tensor | None = None
+    ) -> Term:
+        """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `shared_text`: see `info_nce`."""
         import torch
         from torch.nn.functional import cosine_similarity
 
@@ -192,26 +194,30 @@ class Align:
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (CKA_ROWS if self.loss == "cka" else 1):
             return nothing(step, chain(*rows), per)
-        cosines = [cosine_similarity(one.detach(), other.detach()).mean().item() for one, other in rows]
+        cosines = [cosine_similarity(first.detach(), second.detach()).mean().item() for first, second in rows]
         if head is not None:
-            if torch.is_grad_enabled() and not any(one.requires_grad or other.requires_grad for one, other in rows):
+            if torch.is_grad_enabled() and not any(
+                first.requires_grad or second.requires_grad for first, second in rows
+            ):
                 raise RunError(
-                    "Nothing at or below the `layers` of the alignment trains, so its loss would train nothing but its own"
+                    "Nothing at or below the `layers` of the alignment trains, so its loss would train only its own"
                     " head. Choose `layers` above one that trains."
                 )
-            rows = [(head(one), head(other)) for one, other in rows]
-        total = torch.stack([self._sum(one, other, same) for one, other in rows]).mean()
+            rows = [(head(first), head(second)) for first, second in rows]
+        total = torch.stack([self._sum(first, second, shared_text) for first, second in rows]).mean()
         return Term(total, n if per == "pair" else 1, per, {"cosine": sum(cosines) / len(cosines)})
 
-    def _sum(self, source: Tensor, target: Tensor, same: Tensor | None) -> Tensor:
-        """Return the loss of one layer, summed over what it is counted in."""
+    def _sum(self, source: Tensor, target: Tensor, shared_text: Tensor | None) -> Tensor:
+        """Return the loss of one layer, summed over pairs or of the batch."""
         from torch.nn.functional import normalize
 
         from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
         from distxfer.measure import cka
 
         if self.loss == "infonce":
-            return info_nce(source, target, self.temperature, strong=self.negatives == "strong", same=same)
+            return info_nce(
+                source, target, self.temperature, strong=self.negatives == "strong", shared_text=shared_text
+            )
         if self.loss == "l2":
             return squared_distance(source, target)
         if self.loss == "cka":
@@ -246,7 +252,7 @@ def projection_head(width: int, projection: int) -> nn.Module:
 
 
 def same_texts(batch: Batch) -> Tensor:
-    """Return which texts of a batch are equal, (n, n), compared as tokens."""
+    """Return which texts of a batch have equal tokens, (n, n)."""
     ids = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)
     return (ids[:, None] == ids).all(dim=-1)
 
@@ -254,7 +260,7 @@ def same_texts(batch: Batch) -> Tensor:
 def token_weights(encoder: Encoder, batch: Batch) -> Tensor:
     """Return (n, tokens): 1 over the number of its words' tokens in each text, 0 at special tokens and padding.
 
-    A text of nothing but special tokens keeps them.
+    A text of special tokens alone keeps them.
     """
     import torch
 
@@ -262,5 +268,5 @@ def token_weights(encoder: Encoder, batch: Batch) -> Tensor:
     special = set(encoder.tokenizer.all_special_ids) - {encoder.tokenizer.unk_token_id}
     ids = batch.inputs["input_ids"]
     words = mask & ~torch.isin(ids, torch.tensor(sorted(special), device=ids.device))
-    there = torch.where(words.any(dim=1, keepdim=True), words, mask).float()
-    return there / there.sum(dim=1, keepdim=True)
+    counted = torch.where(words.any(dim=1, keepdim=True), words, mask).float()
+    return counted / counted.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Predict the same of a text in which some words are replaced by their translations."""
+"""Consistency of predictions when words are replaced by their translations."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from distxfer.encoders import Encoder
 
 
-def _given(value: object) -> object:
-    """Refuse the empty text, which as a path would mean the current folder."""
+def _not_empty(value: object) -> object:
+    """Refuse the empty string, which as a path would mean the current folder."""
     if value == "":
         raise ValueError("it is empty. Give the folder that has a file `{language}.txt` for each target.")
     return value
@@ -41,7 +41,9 @@ class CodeSwitch:
     has both directions of the KL; `share` and `weight` are theirs for XNLI.
     """
 
-    dictionary: Annotated[Path, BeforeValidator(_given), Field(description="folder with {language}.txt of word pairs")]
+    dictionary: Annotated[
+        Path, BeforeValidator(_not_empty), Field(description="folder with {language}.txt of word pairs")
+    ]
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
     share: Annotated[float, Field(description="share of the words that are replaced", gt=0, le=1)] = 0.3
     languages: LanguageList = "all"
@@ -50,23 +52,25 @@ class CodeSwitch:
     distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the divergence as a term; no parameter is kept from training."""
-        from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
+        """Return the divergence as a term; no parameter is frozen."""
+        from distxfer.interventions._consistency import check_predicts_texts, self_consistency
 
         check_predicts_texts(encoder)
         choice = language_choice(self, languages, distances)
-        found = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
-        lexicons = {language: lexicon(dictionary) for language, dictionary in found.items()}
+        dictionaries = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
+        lexicons = {language: lexicon(dictionary) for language, dictionary in dictionaries.items()}
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
             switched = [
-                self._switch(one, lexicons[language], step.random) if one.language == languages.source else one
-                for one in step.batch.examples
+                self._switch(example, lexicons[language], step.random)
+                if example.language == languages.source
+                else example
+                for example in step.batch.examples
             ]
             rows = [row for row, (old, new) in enumerate(zip(step.batch.examples, switched, strict=True)) if old != new]
-            taught = taught_by_the_original(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
-            return replace(taught, total=factor * taught.total)
+            summed = self_consistency(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
+            return replace(summed, total=factor * summed.total)
 
         return Bound(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 

@@ -1,4 +1,4 @@
-"""Predict the same of a translation: the source's prediction teaches the target language's."""
+"""Consistency of predictions on translations: the source's prediction is the teacher of the target's."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Consistency:
     KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). Each micro-batch draws one target language, by
     distance from the source, and `batch_size` pairs (s_i, t_i) of it, which need no labels: two forward passes. The
     source's p(s_i) = softmax(logits / temperature) is the teacher: 1 leaves it as it is, below 1 sharpens it.
-    `stop_gradient`: the teacher is a constant; otherwise the gradient goes through both, and a source that gives up its
-    opinions lowers the term too.
+    `stop_gradient`: the teacher is a constant; otherwise the gradient goes through both, and a less confident
+    source lowers the term too.
 
-    Beside `align` with the same languages, weighting and batch size, both look at the same pairs in the same passes.
+    Beside `align` with the same languages, weighting and batch size, both use the same pairs and passes.
 
     The mean KL is logged as `term/NAME/kl`, the share of pairs whose most probable labels agree as
     `term/NAME/agreement`.
@@ -44,7 +44,7 @@ class Consistency:
     distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the divergence as a term; no parameter is kept from training."""
+        """Return the divergence as a term; no parameter is frozen."""
         from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
 
         check_predicts_texts(encoder)
@@ -53,11 +53,11 @@ class Consistency:
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
             source, target = step.pairs(language, self.batch_size)
-            taught, learning = predictions(step, source), predictions(step, target)
+            teacher, student = predictions(step, source), predictions(step, target)
             if self.stop_gradient:
-                taught = taught.detach()
-            each = divergence(taught, learning, self.temperature)
-            agreed = taught.argmax(dim=-1) == learning.argmax(dim=-1)
+                teacher = teacher.detach()
+            each = divergence(teacher, student, self.temperature)
+            agreed = teacher.argmax(dim=-1) == student.argmax(dim=-1)
             logs = {"kl": each.detach().mean().item(), "agreement": agreed.float().mean().item()}
             return Term(factor * each.sum(), len(source), "pair", logs)
 

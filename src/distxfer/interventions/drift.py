@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distxfer.data import Batch
     from distxfer.encoders import Encoded, Encoder
 
-_FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts that a measure needs
+_FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts per batch that a measure needs
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Drift:
         drawing = ["languages", "batch_size", "weighting", "weighting_by"]
         of_target_text = drawing if self.layers == "guided" else [*drawing, "distance"]  # which guides, too
         unused = [
-            one.name for one in fields(self) if one.name in of_target_text and getattr(self, one.name) != one.default
+            key.name for key in fields(self) if key.name in of_target_text and getattr(self, key.name) != key.default
         ]
         if self.text == "task" and unused:
             raise InputError(
@@ -77,16 +77,16 @@ class Drift:
             least = -(-_FEWEST[self.measure] // (self._rows // self.batch_size))
             raise InputError(
                 f"`batch_size` = `{self.batch_size}` is too small for the measure `{self.measure}` on `{self.text}`, which"
-                f" counts nothing below {_FEWEST[self.measure]} texts a batch. Give at least {least}."
+                f" needs {_FEWEST[self.measure]} texts per batch. Give at least {least}."
             )
 
     @property
     def _rows(self) -> int:
-        """The texts of a batch that is drawn."""
+        """The number of texts in a drawn batch."""
         return self.batch_size * (2 if self.text == "pairs" else 1)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the penalty as a term; no parameter is kept from training."""
+        """Return the penalty as a term; no parameter is frozen."""
         chosen = layer_choice(self, encoder, distances)
         if self.text == "task":
 
@@ -116,28 +116,28 @@ class Drift:
         )
 
     def _batch(self, step: Step, language: str) -> Batch:
-        """Return text of a language, or both sides of pairs as one batch: their rows have one mean, and one pass."""
+        """Return text of a language, or both sides of pairs as one batch, with one mean and one pass."""
         if self.text == "target":
             return step.text(language, self.batch_size)
         source, target = step.pairs(language, self.batch_size)
         return step.collate([*source.examples, *target.examples])
 
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
-        """Return the sum over the batch: one item for what is a property of the batch, else one a sentence."""
+        """Return the sum over the batch: one item for a measure of the batch, else one per sentence."""
         import torch
 
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
-        # Equal texts would count as evidence of each other in what is an average over independent rows.
+        # Unbiased CKA assumes independent rows, so equal texts count once.
         rows = distinct_texts(batch) if self.measure == "cka" else list(range(len(batch)))
         if len(rows) < _FEWEST[self.measure]:
             return nothing(step, [encoded.pooled(layer) for layer in layers], per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
         before = step.reference(batch)[list(layers)][:, rows].to(now)
-        moved = self._moved(now, before).mean(dim=0)
-        return Term(factor * moved.sum(), 1 if per == "batch" else len(batch), per)
+        drift = self._drift(now, before).mean(dim=0)
+        return Term(factor * drift.sum(), 1 if per == "batch" else len(batch), per)
 
-    def _moved(self, now: Tensor, before: Tensor) -> Tensor:
-        """Return how far each layer has moved: (layers,), or (layers, n) for what is said of each sentence."""
+    def _drift(self, now: Tensor, before: Tensor) -> Tensor:
+        """Return the drift of each layer: (layers,), or (layers, n) for a measure of each sentence."""
         from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
 
         match self.measure:

@@ -1,4 +1,4 @@
-"""Keep layers as the pretraining left them."""
+"""Frozen layers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Freeze:
         check_guiding_distance(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return which parameters may still train; no term is added."""
+        """Return the parameters that still train; no term is added."""
         choice = layer_choice(self, encoder, distances)
 
         def trains(parameter: str) -> bool:

@@ -1,4 +1,4 @@
-"""Train one factor per feature of the keys, the values and the feed-forward layers, and the head."""
+"""One trained factor per feature of the keys, the values and the feed-forward layers (IA3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ia3:
     layers: Annotated[Layers, Field(description="blocks with factors: numbers or a band")] = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Put the factors into the encoder, which lets nothing else but adapters and the head train from then on."""
+        """Add the factors to the encoder, which then trains only adapters and the head."""
         from peft import IA3Config
 
         layers = layer_numbers(self.layers, encoder.layers, "layers")
@@ -42,8 +42,8 @@ class Ia3:
         _, feed_forward = encoder.feed_forward_modules(layers)
         if not (attention and feed_forward):
             raise InputError(
-                f"A `{encoder.base.config.model_type}` has no linear maps that are known as those of keys and values, or of"
-                " feed-forward layers. Take adapters of another `kind`: `lora` fits every encoder."
+                f"A `{encoder.base.config.model_type}` has no known linear maps of keys and values, or of feed-forward"
+                " layers. Choose adapters of another `kind`: `lora` fits every encoder."
             )
         config = IA3Config(target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward)
         return Bound(adapters=encoder.adapt(config))

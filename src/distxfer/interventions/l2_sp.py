@@ -1,4 +1,4 @@
-"""Hold the weights near the pretrained ones."""
+"""Penalty on the distance of the weights from the pretrained ones (L2-SP)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class L2SP:
     """Add `weight` times |theta - theta0|^2 / 2, over the encoder's weights theta, from the pretrained theta0.
 
-    Not over the head, which nobody has pretrained, nor over the matrix of word embeddings where it does not train.
-    `layers`: `all` is the whole encoder, embeddings included; otherwise these blocks alone. Every weight is pulled back
-    by `weight` times the way it has gone, so a value means the same for an encoder of any size. `layers` can be chosen as
+    Not over the head, which is not pretrained, nor over the matrix of word embeddings where it does not train.
+    `layers`: `all` is the whole encoder, embeddings included; otherwise these blocks alone. The gradient of each
+    weight is `weight` times its change, so a value means the same for encoders of any size. `layers` can be chosen as
     `freeze` has it: `guided` by the drift in the runs of `measurement`, or `random`.
 
     Reference: L2-SP, Li et al. 2018, section 3.2; `weight` is its alpha, and its beta, for the head, is weight decay.
@@ -49,7 +49,7 @@ class L2SP:
         check_guiding_distance(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the pull as a term, with a copy of the weights as they are now; no parameter is kept from training."""
+        """Return the penalty as a term, with a copy of the present weights; no parameter is frozen."""
         import torch
 
         choice = layer_choice(self, encoder, distances)
@@ -61,8 +61,8 @@ class L2SP:
         ]
 
         def term(step: Step) -> Term:
-            moved = [(now - start.to(now.device)).float().square().sum() for now, start in anchored]
-            return Term(torch.stack(moved).sum() / 2, 1, "batch")
+            squares = [(now - start.to(now.device)).float().square().sum() for now, start in anchored]
+            return Term(torch.stack(squares).sum() / 2, 1, "batch")
 
         needs: frozenset[Need] = frozenset({"weights", "encoder"})
         return Bound(term=term, weight=self.weight, needs=needs, settled=choice.settled)

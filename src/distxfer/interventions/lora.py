@@ -1,4 +1,4 @@
-"""Train small low-rank adapters and the head; the pretrained weights stay as they are."""
+"""Low-rank adapters, trained with the head; the pretrained weights are frozen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Lora:
     """Replace each linear map W of the chosen `layers` by W + (alpha / r) B A, with A (r, in) and B (out, r) trained.
 
-    B starts at 0, so that nothing moves before the first step. `dora`: the map is m_i V_i / |V_i| for each of its rows
+    B starts at 0, so nothing changes before the first step. `dora`: the map is m_i V_i / |V_i| for each of its rows
     V_i of V = W + (alpha / r) B A, and the lengths m (out) are trained beside the directions; they start at those of W.
     Several in one recipe, under labels of their own, add up; each trains in the phases that name it.
 
@@ -35,13 +35,13 @@ class Lora:
     layers: Annotated[Layers, Field(description="blocks with adapters: numbers or a band")] = "all"
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Put the adapters into the encoder, which lets nothing else but adapters and the head train from then on."""
+        """Add the adapters to the encoder, which then trains only adapters and the head."""
         from peft import LoraConfig
 
         layers = layer_numbers(self.layers, encoder.layers, "layers")
         if self.dora and encoder.adapters:
             raise InputError(
-                "`dora` = `true` also scales what the adapters before it add, so the two do not add up. Put the intervention"
+                "`dora` = `true` also scales the earlier adapters, so the two do not add up. Put the intervention"
                 " with `dora` first in the recipe, or leave it out."
             )
         config = LoraConfig(

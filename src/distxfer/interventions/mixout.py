@@ -1,4 +1,4 @@
-"""Train with a random part of every linear map set back to its pretrained self: dropout on the change."""
+"""Mixout: dropout on the change of every linear map from its pretrained weights."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Mixout:
     p: Annotated[float, Field(description="probability of a pretrained column", gt=0, lt=1)] = 0.9
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the mixture as what training computes with; no term is added.
+        """Return the mixture, which training uses in place of the weights; no term is added.
 
-        Raises InputError for an encoder whose blocks have no linear maps that PyTorch knows as such.
+        Raises InputError for an encoder whose blocks have no `nn.Linear`.
         """
         from torch.nn.functional import dropout
 
@@ -43,13 +43,15 @@ class Mixout:
             raise InputError(
                 f"`mixout` acts on linear maps, and the blocks of `{encoder.name}` have none. Leave it out of the recipe."
             )
-        # With adapters, which have it refused because of what it needs, the model's own names are longer.
-        pretrained = {name: one.detach().clone() for name, one in encoder.model.named_parameters() if name in names}
+        # With adapters the model's names are longer, but then `needs` refuses this intervention.
+        pretrained = {
+            name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters() if name in names
+        }
 
         def mixed(name: str, weight: Tensor) -> Tensor:
             if name not in pretrained:
                 return weight
-            kept = dropout(weight.new_ones(weight.shape[-1]), self.p)  # 0, or 1 / (1 - p)
-            return pretrained[name] + kept * (weight - pretrained[name])
+            scale = dropout(weight.new_ones(weight.shape[-1]), self.p)  # 0, or 1 / (1 - p)
+            return pretrained[name] + scale * (weight - pretrained[name])
 
         return Bound(weights=mixed, needs=frozenset({"weights"}))

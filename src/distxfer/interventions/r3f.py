@@ -1,4 +1,4 @@
-"""Predict the same under a little noise on the word embeddings (R3F)."""
+"""Consistency of predictions under noise on the word embeddings (R3F)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class R3F:
 
 
 def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:
-    """Return the batch with its word embeddings for its tokens, each entry with noise from U(-epsilon, epsilon)."""
+    """Return the batch with word embeddings in place of tokens, and noise from U(-epsilon, epsilon) on each entry."""
     import torch
 
     inputs = dict(batch.inputs)
@@ -67,9 +67,9 @@ def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:
 
 
 def _check(encoder: Encoder) -> None:
-    """Refuse an encoder to which word embeddings are not the same as their tokens.
+    """Refuse an encoder whose outputs differ between tokens and their word embeddings.
 
-    So it is with decoders, whose head looks for the padding among the tokens: without them it reads the padding's state.
+    Decoders do: their head finds the padding by the tokens, and reads the padding's state without them.
     """
     import torch
     from torch import Tensor
@@ -81,15 +81,17 @@ def _check(encoder: Encoder) -> None:
     try:
         with torch.no_grad():
             embedded = noisy(encoder, batch, 0.0)
-        same = all(
-            torch.allclose(cast(Tensor, one), cast(Tensor, other), rtol=1e-4, atol=1e-6)
-            for one, other in zip(encoder.states([batch.inputs]), encoder.states([embedded.inputs]), strict=True)
+        unchanged = all(
+            torch.allclose(cast(Tensor, states), cast(Tensor, from_embeddings), rtol=1e-4, atol=1e-6)
+            for states, from_embeddings in zip(
+                encoder.states([batch.inputs]), encoder.states([embedded.inputs]), strict=True
+            )
         )
-    except (TypeError, ValueError):  # what Transformers raises where `inputs_embeds` is no argument
-        same = False
-    if not same:
+    except (TypeError, ValueError):  # Transformers raises these where `inputs_embeds` is no argument
+        unchanged = False
+    if not unchanged:
         raise InputError(
-            f"The encoder `{encoder.name}` (`{encoder.base.config.model_type}`) does not predict the same of word embeddings as"
-            " of their tokens, so there is nothing to put noise on. Choose an encoder that does: BERT, XLM-R, DeBERTa,"
-            " ModernBERT ..."
+            f"The encoder `{encoder.name}` (`{encoder.base.config.model_type}`) does not give the same outputs for word"
+            " embeddings as for their tokens, so noise on them cannot be compared. Choose an encoder that does: BERT,"
+            " XLM-R, DeBERTa, ModernBERT ..."
         )

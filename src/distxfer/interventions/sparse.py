@@ -1,4 +1,4 @@
-"""Train again from where a phase began, and only the entries that it changed most: sparse fine-tuning."""
+"""Sparse fine-tuning: rewind to the start of a phase, and train only the entries that it changed most."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sparse:
     share: Annotated[float, Field(description="share of the entries that train", gt=0, lt=1)] = 0.08
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return which entries train, asked as the phase begins; no term is added."""
+        """Return the choice of entries, made as the phase begins; no term is added."""
         import torch
 
         def inside(names: Iterable[str]) -> list[str]:
@@ -42,8 +42,8 @@ class Sparse:
             k = round(self.share * entries)
             if not k:
                 raise InputError(
-                    f"`share` = `{self.share}` lets none of the {entries} entries of the encoder that may train do so."
-                    " Raise it, or let more of the encoder train."
+                    f"`share` = `{self.share}` selects none of the {entries} trainable entries of the encoder."
+                    " Raise it, or train more of the encoder."
                 )
             return k
 
@@ -52,12 +52,12 @@ class Sparse:
             return count(entries) + sum(sizes.values()) - entries
 
         def chosen(changes: Mapping[str, Change]) -> dict[str, Tensor]:
-            moved = {name: (changes[name].now - changes[name].start).abs() for name in inside(changes)}
-            k = count(sum(one.numel() for one in moved.values()))
-            ranked = torch.cat([one.flatten() for one in moved.values()])
+            changed = {name: (changes[name].now - changes[name].start).abs() for name in inside(changes)}
+            k = count(sum(change.numel() for change in changed.values()))
+            ranked = torch.cat([change.flatten() for change in changed.values()])
             mask = torch.zeros_like(ranked, dtype=torch.bool)
             mask[ranked.topk(k).indices] = True
-            parts: tuple[Tensor, ...] = torch.split(mask, [one.numel() for one in moved.values()])
-            return {name: part.view_as(one) for (name, one), part in zip(moved.items(), parts, strict=True)}
+            parts: tuple[Tensor, ...] = torch.split(mask, [change.numel() for change in changed.values()])
+            return {name: part.view_as(change) for (name, change), part in zip(changed.items(), parts, strict=True)}
 
         return Bound(entries=chosen, selects=selects, needs=frozenset({"weights"}))

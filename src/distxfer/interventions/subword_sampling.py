@@ -1,4 +1,4 @@
-"""Predict the same of a text whose words are cut into other sub-words."""
+"""Consistency of predictions under another segmentation into sub-words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distxfer.data import Batch
     from distxfer.encoders import Encoder
 
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte of a character that has no piece; its name is not what it spells
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # the name of a single byte, which does not spell it
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class SubwordSampling:
     share: Annotated[float, Field(description="probability that a sub-word is split", gt=0, le=1)] = 0.2
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the divergence as a term; no parameter is kept from training."""
-        from distxfer.interventions._consistency import check_predicts_texts, taught_by_the_original
+        """Return the divergence as a term; no parameter is frozen."""
+        from distxfer.interventions._consistency import check_predicts_texts, self_consistency
 
         check_predicts_texts(encoder)
         splitter = splitter_of(encoder)
 
         def term(step: Step) -> Term:
             batch, altered = step.batch, []
-            for row, there in enumerate(batch.inputs["attention_mask"].bool()):
-                ids = batch.inputs["input_ids"][row][there].tolist()
-                parts = splitter.resegment(ids, self.share, encoder.max_tokens, step.random)
+            for row, is_token in enumerate(batch.inputs["attention_mask"].bool()):
+                tokens = batch.inputs["input_ids"][row][is_token].tolist()
+                parts = splitter.resegment(tokens, self.share, encoder.max_tokens, step.random)
                 altered.append(parts)
-            rows = [row for row, parts in enumerate(altered) if any(len(some) > 1 for some in parts)]
-            return taught_by_the_original(
+            rows = [row for row, parts in enumerate(altered) if any(len(ids) > 1 for ids in parts)]
+            return self_consistency(
                 step, rows, lambda rows: _batch(batch, {row: altered[row] for row in rows}, splitter.padding)
             )
 
@@ -62,43 +62,45 @@ class SubwordSampling:
 
 @dataclass(frozen=True)
 class Splitter:
-    """A vocabulary of sub-words, and how it writes that one goes on within a word (`##`) or ends it (`</w>`).
+    """A vocabulary of sub-words, with its marks for the inside (`##`) and the end (`</w>`) of a word.
 
-    A mark of a word's beginning (SentencePiece's, or that of byte-level BPE) is a character like any other.
+    A mark at the start of a word (of SentencePiece or byte-level BPE) is a character like any other.
     """
 
     vocabulary: Mapping[str, int]
     names: Mapping[int, str]
-    kept: frozenset[str]  # what is no spelling: special and added tokens, bytes by their names
+    unsplittable: frozenset[str]  # special and added tokens, and names of bytes
     inside: str
     ending: str
     padding: int
 
     def options(self, token: str) -> list[tuple[str, str]]:
-        """Return every two sub-words that together spell what this one spells."""
-        if token in self.kept:
+        """Return all pairs of sub-words that together spell this one."""
+        if token in self.unsplittable:
             return []
         start = len(self.inside) if token.startswith(self.inside) else 0
         stop = len(token) - (len(self.ending) if token.endswith(self.ending) else 0)
-        both = [(token[:cut], f"{self.inside}{token[cut:]}") for cut in range(start + 1, stop)]
-        return [pair for pair in both if all(one in self.vocabulary and one not in self.kept for one in pair)]
+        splits = [(token[:cut], f"{self.inside}{token[cut:]}") for cut in range(start + 1, stop)]
+        return [
+            pair for pair in splits if all(part in self.vocabulary and part not in self.unsplittable for part in pair)
+        ]
 
     def split(self, token: str, share: float, random: np.random.Generator) -> list[str]:
-        """Return the token or, with probability `share`, what becomes of two that spell the same."""
+        """Return the token or, with probability `share`, the splits of two sub-words that spell it."""
         options = self.options(token) if random.random() < share else []
         if not options:
             return [token]
         first, second = options[int(random.integers(len(options)))]
         return [*self.split(first, share, random), *self.split(second, share, random)]
 
-    def resegment(self, ids: Sequence[int], share: float, most: int, random: np.random.Generator) -> list[list[int]]:
-        """Return, for each sub-word of a text, those that take its place: not more than `most` in all."""
-        room, found = most - len(ids), []
-        for one in ids:
-            parts = [self.vocabulary[part] for part in self.split(self.names[one], share, random)]
-            found.append(parts if len(parts) - 1 <= room else [one])
-            room -= len(found[-1]) - 1
-        return found
+    def resegment(self, ids: Sequence[int], share: float, limit: int, random: np.random.Generator) -> list[list[int]]:
+        """Return the sub-words that replace each sub-word of a text, at most `limit` in all."""
+        room, replaced = limit - len(ids), []
+        for token in ids:
+            parts = [self.vocabulary[part] for part in self.split(self.names[token], share, random)]
+            replaced.append(parts if len(parts) - 1 <= room else [token])
+            room -= len(replaced[-1]) - 1
+        return replaced
 
 
 def splitter_of(encoder: Encoder) -> Splitter:
@@ -117,24 +119,24 @@ def splitter_of(encoder: Encoder) -> Splitter:
     splitter = Splitter(
         vocabulary=vocabulary,
         names={number: name for name, number in vocabulary.items()},
-        kept=frozenset(
+        unsplittable=frozenset(
             {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab(), *filter(_BYTE.fullmatch, vocabulary)}
         ),
         inside=inside,
         ending=ending,
         padding=cast(int, tokenizer.pad_token_id),
     )
-    known = isinstance(model, models.WordPiece | models.BPE | models.Unigram)
-    if not known or not any(splitter.options(token) for token in vocabulary):
+    is_supported = isinstance(model, models.WordPiece | models.BPE | models.Unigram)
+    if not is_supported or not any(splitter.options(token) for token in vocabulary):
         raise InputError(
-            f"The tokenizer of `{encoder.name}` has no sub-words (WordPiece, BPE or Unigram) that two others spell, so no text"
+            f"The tokenizer of `{encoder.name}` has no sub-words (WordPiece, BPE or Unigram) that can be split, so no text"
             " has another segmentation. Choose an encoder whose tokenizer has."
         )
     return splitter
 
 
 def _batch(batch: Batch, altered: Mapping[int, list[list[int]]], padding: int) -> Batch:
-    """Return rows with their new sub-words; what else goes in with a sub-word goes in with its parts."""
+    """Return rows with their new sub-words; other inputs of a sub-word are repeated for its parts."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -144,9 +146,9 @@ def _batch(batch: Batch, altered: Mapping[int, list[list[int]]], padding: int) -
     for name, tensor in batch.inputs.items():
         rows = []
         for row, parts in altered.items():
-            there = batch.inputs["attention_mask"][row].bool()
-            counts = torch.tensor([len(some) for some in parts], device=tensor.device)
-            flat = torch.tensor([part for some in parts for part in some], device=tensor.device)
-            rows.append(flat if name == "input_ids" else tensor[row][there].repeat_interleave(counts))
+            is_token = batch.inputs["attention_mask"][row].bool()
+            counts = torch.tensor([len(ids) for ids in parts], device=tensor.device)
+            flat = torch.tensor([part for ids in parts for part in ids], device=tensor.device)
+            rows.append(flat if name == "input_ids" else tensor[row][is_token].repeat_interleave(counts))
         inputs[name] = pad_sequence(rows, batch_first=True, padding_value=padding if name == "input_ids" else 0)
     return Batch(tuple(batch.examples[row] for row in altered), inputs, None)

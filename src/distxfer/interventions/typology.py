@@ -1,4 +1,4 @@
-"""Tell from a text's state which features its language has: a linear map onto URIEL's vectors."""
+"""Prediction of typological features: a linear map from a text's state to URIEL's vector of its language."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Typology:
     distance: OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
-        """Return the loss as a term with its linear map; no parameter is kept from training."""
+        """Return the loss as a term with its linear map; no parameter is frozen."""
         import torch
         from torch import nn
 
@@ -62,10 +62,10 @@ class Typology:
         }
         projection = nn.Linear(encoder.hidden_size, len(vectors[languages.source]))
 
-        def errors(spoken: Sequence[str], states: Tensor) -> Tensor:
-            wanted = torch.stack([vectors[one] for one in spoken]).to(states.device)
-            found: Tensor = projection(states)
-            return (found - wanted).square().mean(dim=-1)
+        def errors(spoken_languages: Sequence[str], states: Tensor) -> Tensor:
+            targets = torch.stack([vectors[language] for language in spoken_languages]).to(states.device)
+            outputs: Tensor = projection(states)
+            return (outputs - targets).square().mean(dim=-1)
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
@@ -73,7 +73,7 @@ class Typology:
             source_states, target_states = step.encoded().pooled(layer), step.encode(text).pooled(layer)
             if torch.is_grad_enabled() and not (source_states.requires_grad or target_states.requires_grad):
                 raise RunError(
-                    "Nothing at or below the `layer` of the typology trains, so the term would train nothing but its own map."
+                    "Nothing at or below the `layer` of the typology trains, so the term would train only its own map."
                     " Choose a `layer` above one that trains."
                 )
             task = errors([example.language for example in step.batch.examples], source_states)

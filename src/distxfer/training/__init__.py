@@ -26,7 +26,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch and Accelerate only when it is asked for."""
+    """Import the modules that need torch and Accelerate on first use."""
     if name in _HOMES:
         from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""One file that holds all that a run needs to go on after a kill: safetensors, written aside and renamed."""
+"""One safetensors file with all that a run needs to resume, written atomically."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ from distxfer._durable import atomic_file, sync
 from distxfer.encoders import tensor_digest
 from distxfer.errors import InputError
 from distxfer.training._settings import Cost
-from distxfer.training._weights import like, whole
+from distxfer.training._weights import full_tensor, sharded_like
 
-LOG = "log.jsonl"  # a line for each step
+LOG = "log.jsonl"  # one line per step
 _NAME = "checkpoint.safetensors"
 _POSITION, _LOG_SIZE, _LOG_DIGEST, _DIGEST = "position", "log_size", "log_sha256", "sha256"  # in the metadata
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has come: `step` optimiser steps of phase number `phase` are done, at this cost."""
+    """The progress of a run: `step` optimiser steps of phase number `phase` are done, at this cost."""
 
     phase: int
     step: int
@@ -36,51 +36,51 @@ def write_checkpoint(
     position: Position,
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    kept: Mapping[str, Tensor],
+    history: Mapping[str, Tensor],
     *,
     writes: bool = True,
 ) -> None:
-    """Write all that may have changed, the optimiser's state for the parameters it trains, and what else is kept.
+    """Write the parameters that may have changed, the optimiser's state, and the tensors of the `history`.
 
-    Where tensors are divided among the processes, all of them call this, and the one that `writes` writes.
+    With sharded tensors all processes call this, and the one with `writes` writes.
     """
     tensors = {f"parameter/{name}": parameter.detach() for name, parameter in parameters.items()}
-    tensors |= {f"kept/{name}": tensor for name, tensor in kept.items()}
+    tensors |= {f"kept/{name}": tensor for name, tensor in history.items()}
     names = {id(parameter): name for name, parameter in parameters.items()}
     for parameter, state in optimizer.state.items():
         tensors |= {f"optimizer/{names[id(parameter)]}/{key}": value for key, value in state.items()}
-    found = {}
+    stored = {}
     for name, tensor in tensors.items():
-        entire = whole(tensor)
-        if writes:  # on the CPU what was put together for this alone: a device need not hold all of it at once
-            found[name] = (entire if entire is tensor else entire.cpu()).contiguous()
+        entire = full_tensor(tensor)
+        if writes:  # gathered tensors move to the CPU: the device need not hold all of them at once
+            stored[name] = (entire if entire is tensor else entire.cpu()).contiguous()
     if not writes:
         return
     sync(folder / LOG)
     log = (folder / LOG).read_bytes()
-    about = {
+    metadata = {
         _POSITION: json.dumps(asdict(position)),
         _LOG_SIZE: str(len(log)),
         _LOG_DIGEST: sha256(log).hexdigest(),
     }
-    digest = _digest(about, tensor_digest(sorted(found.items())))
-    with atomic_file(folder / _NAME) as aside:
-        save_file(found, aside, metadata={**about, _DIGEST: digest})
+    digest = _digest(metadata, tensor_digest(sorted(stored.items())))
+    with atomic_file(folder / _NAME) as temporary:
+        save_file(stored, temporary, metadata={**metadata, _DIGEST: digest})
 
 
-def _digest(about: Mapping[str, str], tensors: str) -> str:
+def _digest(metadata: Mapping[str, str], tensors: str) -> str:
     return sha256(
-        json.dumps([[about[key] for key in (_POSITION, _LOG_SIZE, _LOG_DIGEST)], tensors]).encode()
+        json.dumps([[metadata[key] for key in (_POSITION, _LOG_SIZE, _LOG_DIGEST)], tensors]).encode()
     ).hexdigest()
 
 
 def read_position(folder: Path, notice: Callable[[str], None]) -> Position | None:
-    """Return how far the run in `folder` has come, and cut its log back to there; None where it has no checkpoint.
+    """Return the position of the checkpoint in `folder`, and truncate the log to it; None without a checkpoint.
 
-    A checkpoint or a log that is not what was written counts as none, and `notice` is told. Reads all of it. A checkpoint
-    of a version that wrote no digests cannot be checked: it is used, and `notice` is told.
+    A damaged checkpoint or log counts as none, and `notice` is told. Reads the whole file. A checkpoint of an earlier
+    version without digests cannot be verified: it is used, and `notice` is told.
 
-    Raises InputError where such a checkpoint does not say how far the run has come.
+    Raises InputError where such a checkpoint has no readable position.
     """
     path = folder / _NAME
     if not path.is_file():
@@ -88,35 +88,35 @@ def read_position(folder: Path, notice: Callable[[str], None]) -> Position | Non
         return None
     try:
         with safe_open(path, framework="pt") as stored:
-            about = stored.metadata() or {}
+            metadata = stored.metadata() or {}
             tensors = tensor_digest((name, stored.get_tensor(name)) for name in sorted(stored.keys()))
-        without_digest = {*about} == {_POSITION}  # all that earlier versions wrote
-        if not without_digest and about[_DIGEST] == _digest(about, tensors):
-            log = (folder / LOG).read_bytes()[: int(about[_LOG_SIZE])]
-            if sha256(log).hexdigest() == about[_LOG_DIGEST]:
-                with atomic_file(folder / LOG) as aside:
-                    aside.write_bytes(log)
-                return _position(about)
+        without_digest = {*metadata} == {_POSITION}  # all that earlier versions wrote
+        if not without_digest and metadata[_DIGEST] == _digest(metadata, tensors):
+            log = (folder / LOG).read_bytes()[: int(metadata[_LOG_SIZE])]
+            if sha256(log).hexdigest() == metadata[_LOG_DIGEST]:
+                with atomic_file(folder / LOG) as temporary:
+                    temporary.write_bytes(log)
+                return _position(metadata)
     except (FileNotFoundError, SafetensorError, KeyError, ValueError):
         without_digest = False
     if without_digest:
-        return _unverified_position(folder, about, notice)
+        return _unverified_position(folder, metadata, notice)
     notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
     remove_checkpoint(folder)
     (folder / LOG).unlink(missing_ok=True)
     return None
 
 
-def _position(about: Mapping[str, str]) -> Position:
-    position = json.loads(about[_POSITION])
+def _position(metadata: Mapping[str, str]) -> Position:
+    position = json.loads(metadata[_POSITION])
     return Position(position["phase"], position["step"], Cost(**position["cost"]))
 
 
-def _unverified_position(folder: Path, about: Mapping[str, str], notice: Callable[[str], None]) -> Position:
-    """Return the position of a checkpoint without digests, and drop from the log the steps that follow it."""
+def _unverified_position(folder: Path, metadata: Mapping[str, str], notice: Callable[[str], None]) -> Position:
+    """Return the position of a checkpoint without digests, and drop later steps from the log."""
     path = folder / _NAME
     try:
-        position = _position(about)
+        position = _position(metadata)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"The checkpoint `{path}` is from an earlier version, in a format that this version does not read. Finish the run"
@@ -130,8 +130,8 @@ def _unverified_position(folder: Path, about: Mapping[str, str], notice: Callabl
             continue  # a kill cut the line off
         if (entry["phase_number"], entry["step"]) < (position.phase, position.step):
             lines.append(f"{line}\n")
-    with atomic_file(folder / LOG) as aside:
-        aside.write_text("".join(lines), encoding="utf-8")
+    with atomic_file(folder / LOG) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
     notice(
         f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
         " from it."
@@ -142,30 +142,31 @@ def _unverified_position(folder: Path, about: Mapping[str, str], notice: Callabl
 def read_checkpoint(
     folder: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """Put the stored values into the parameters, and their state into `optimizer`; return what else was kept."""
+    """Load the stored values into the parameters and `optimizer`; return the tensors of the history."""
     state: dict[str, dict[str, Tensor]] = {}
-    kept: dict[str, Tensor] = {}
+    history: dict[str, Tensor] = {}
     device = next(iter(parameters.values())).device
     with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():
         for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
             kind, name = key.split("/", 1)
             if kind == "parameter":
-                parameters[name].copy_(like(stored.get_tensor(key), parameters[name]))
+                parameters[name].copy_(sharded_like(stored.get_tensor(key), parameters[name]))
             elif kind == "kept":
                 part, value = name.split("/", 1)[1], stored.get_tensor(key)
-                kept[name] = like(value, parameters[part]) if part in parameters else value.to(device)
+                history[name] = sharded_like(value, parameters[part]) if part in parameters else value.to(device)
             else:
                 name, moment = name.rsplit("/", 1)
                 state.setdefault(name, {})[moment] = stored.get_tensor(key)
     for name, values in state.items():
         parameter = parameters[name]
         optimizer.state[parameter] = {
-            key: like(value, parameter) if value.dim() else value.to(parameter.device) for key, value in values.items()
+            key: sharded_like(value, parameter) if value.dim() else value.to(parameter.device)
+            for key, value in values.items()
         }
-    return kept
+    return history
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a run that is done, and what a killed process may have left beside it."""
+    """Remove the checkpoint of a finished run, with temporary files of a killed process."""
     for path in folder.glob(f"{_NAME}*"):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the gradients of one step say: do the terms pull with the task or against it, and how much of the gradient is theirs?"""
+"""Diagnostics of the gradients of one step: conflict of each term with the task, and its share of the gradient."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,35 +14,35 @@ def gradient_diagnostics(
     With :math:`g_i` the gradient of summand i of the objective, weight included, over all parameters that train, and
     :math:`g = \sum_i g_i`:
 
-    - `gradient/NAME/cosine`: :math:`\langle g_i, g_{task} \rangle / (|g_i| |g_{task}|)`, in [-1, 1]; near 0 where the term
-      asks for something that the task does not care about, below 0 where they are in conflict.
+    - `gradient/NAME/cosine`: :math:`\langle g_i, g_{task} \rangle / (|g_i| |g_{task}|)`, in [-1, 1]; near 0 where term
+      and task are independent, below 0 where they conflict.
     - `gradient/NAME/share`: :math:`\langle g_i, g \rangle / |g|^2`; the shares sum to 1, and one is negative where the
       step goes against that term.
 
-    `gradients` has those of each summand, in one order of the parameters, None where it has none. Where a process has a
-    part of each, `add` adds sums over the parts up. A number that is not defined, because a gradient is 0, is left out.
+    `gradients` lists those of each summand in the order of the parameters, None where there is none. Where each process
+    has a shard of them, `add` sums over the processes. A number that is undefined, because a gradient is 0, is left out.
     Reference for the cosine: gradient conflict as in Yu et al. 2020 (gradient surgery), eq. 1.
     """
     names = list(gradients)
     products = torch.zeros(len(names), len(names), dtype=torch.float64)
     for place in range(max(map(len, gradients.values()))):
         rows = [gradients[name][place] for name in names]
-        known = [number for number, row in enumerate(rows) if row is not None]
-        if known:
+        present = [number for number, row in enumerate(rows) if row is not None]
+        if present:
             flat = torch.stack([row.detach().float().flatten() for row in rows if row is not None])
-            products[[[number] for number in known], known] += (flat @ flat.T).double().cpu()
+            products[[[number] for number in present], present] += (flat @ flat.T).double().cpu()
     return _summarised(names, add(products), task)
 
 
 def _summarised(names: Sequence[str], products: Tensor, task: str) -> dict[str, float]:
     """Return cosines and shares from the inner products of the gradients, (summands, summands)."""
-    found: dict[str, float] = {}
+    diagnostics: dict[str, float] = {}
     total, norms = float(products.sum()), products.diagonal().clamp(min=0).sqrt()
     for number, name in enumerate(names):
         if task in names and name != task:
             scale = float(norms[number] * norms[names.index(task)])
             if scale > 0:
-                found[f"gradient/{name}/cosine"] = float(products[number, names.index(task)]) / scale
+                diagnostics[f"gradient/{name}/cosine"] = float(products[number, names.index(task)]) / scale
         if total > 0:
-            found[f"gradient/{name}/share"] = float(products[number].sum()) / total
-    return found
+            diagnostics[f"gradient/{name}/share"] = float(products[number].sum()) / total
+    return diagnostics

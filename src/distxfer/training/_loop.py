@@ -20,60 +20,60 @@ from distxfer.interventions import Bound, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
-from distxfer.training._objective import TASK, Diverged, Micro, Objective, Pretrained, TrainingData, diverged
+from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, Pretrained, TrainingData, diverged
 from distxfer.training._processes import Processes
 from distxfer.training._settings import Cost, Diagnostics, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
-from distxfer.training._weights import DividedWeights, Weights, WholeWeights, local, whole
+from distxfer.training._weights import ReplicatedWeights, ShardedWeights, Weights, full_tensor, local_shard
 
-Report = Callable[[str, int, int, float], None]  # phase, steps done, steps in all, loss
-Watch = Callable[[], Mapping[str, float]]  # what is measured of the encoder as it is now, by its name in the log
+Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss
+Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder, by their names in the log
 
-_REFERENCE = "reference"  # among what a checkpoint keeps: RANK -> what that process has asked the reference for
-_MOVED = 2  # optimiser steps after which the weights have surely moved
-_PATIENCE = 10  # steps with something to sum over, within which a term must have had an effect
+_REFERENCE = "reference"  # in a checkpoint, by rank: the texts that the process has asked the reference for
+_MOVED = 2  # optimiser steps after which the weights have changed for certain
+_PATIENCE = 10  # steps with a count above 0 within which a term must have a gradient
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What all phases of a run share; `moving` holds all that any of them may change, by its stored name."""
+class RunContext:
+    """What all phases of a run share; `changing` holds the tensors that any of them may change, by their stored names."""
 
     encoder: Encoder
     data: TrainingData
     processes: Processes
     seed: int
     reference: Pretrained | None
-    moving: Mapping[str, Tensor]
+    changing: Mapping[str, Tensor]
     diagnostics: Diagnostics
     history: History
-    returns: Mapping[str, str]  # phase -> the earlier one to whose beginning it goes back, in the order of the phases
+    rewinds: Mapping[str, str]  # phase -> the earlier phase to whose start it rewinds, in the order of the phases
 
 
 class PhaseLoop:
     """The loop over the steps of one phase."""
 
     def __init__(
-        self, shared: Shared, number: int, name: str, phase: Phase, bounds: Mapping[str, Bound], trains: set[str]
+        self, context: RunContext, number: int, name: str, phase: Phase, bounds: Mapping[str, Bound], trains: set[str]
     ) -> None:
-        """Make phase `number`, called `name`, ready: `bounds` act in it, and the parameters in `trains` may train."""
-        self.shared, self.number, self.name, self.phase = shared, number, name, phase
-        self.steps = steps_of(phase, len(shared.data.examples))
-        for key, parameter in shared.encoder.model.named_parameters():
+        """Prepare phase `number`, called `name`: `bounds` act in it, and the parameters in `trains` may train."""
+        self.context, self.number, self.name, self.phase = context, number, name, phase
+        self.steps = steps_of(phase, len(context.data.examples))
+        for key, parameter in context.encoder.model.named_parameters():
             parameter.requires_grad_(key in trains)
-        self._weights: Weights = (DividedWeights if shared.processes.shards_weights else WholeWeights)(
-            shared.encoder, shared.processes
+        self._weights: Weights = (ShardedWeights if context.processes.shards_weights else ReplicatedWeights)(
+            context.encoder, context.processes
         )
         objective = Objective(
             self._weights.encoder,
-            shared.data,
+            context.data,
             bounds,
             task=self.phase.task,
             alternate=self.phase.alternate,
-            reference=shared.reference,
-            stream=(shared.seed, shared.processes.rank),
-            anchored=shared.processes.size > 1 and not shared.processes.shards_weights,
-            together=shared.processes.shards_weights,
-        ).to(shared.processes.device)
+            reference=context.reference,
+            stream=(context.seed, context.processes.rank),
+            joins_backward=context.processes.size > 1 and not context.processes.shards_weights,
+            synchronised=context.processes.shards_weights,
+        ).to(context.processes.device)
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
@@ -82,39 +82,47 @@ class PhaseLoop:
                 {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
             ],
             lr=self.phase.learning_rate,
-            fused=True,  # a tenth of the whole step on a CPU, where the loop over the parameters costs more than the sums
+            fused=True,  # saves a tenth of a step on a CPU, where the loop over the parameters dominates
         )
         self.module = objective
         trained = {id(parameter) for parameter in self.parameters}
-        self._moving = self._weights.named(shared.moving)
-        self._trained = {key: one for key, one in self._moving.items() if id(one) in trained}
-        self._back = shared.returns.get(name)
+        self._changing = self._weights.named(context.changing)
+        self._trained = {key: tensor for key, tensor in self._changing.items() if id(tensor) in trained}
+        self._back = context.rewinds.get(name)
         self._bounds = bounds
-        self.optimizer = shared.processes.accelerator.prepare(self.plain_optimizer)
+        self.optimizer = context.processes.accelerator.prepare(self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
-        self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters: 8 bytes each
-        self._expected: dict[tuple[str, ...], Tensor] = {}  # the counts of the terms that took part, in their last step
-        self._proven: set[str] = set()  # the terms that this process has seen to act
-        self._idle: dict[str, int] = {}  # steps in which a term had something to sum over, and no effect
+        self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters
+        self._expected: dict[tuple[str, ...], Tensor] = {}  # terms of a step -> their counts in the last such step
+        self._effective: set[str] = set()  # terms with a gradient in this process
+        self._idle: dict[str, int] = {}  # term -> steps with a count above 0 and no effect
         self._logs: dict[str, float] = {}
         self._diagnosed: dict[str, float] = {}
-        self._empty: dict[str, int] = {}  # micro-batches of a step, of all processes, in which a term counted nothing
+        self._empty: dict[str, int] = {}  # term -> micro-batches of the step, of all processes, with count 0
 
     def close(self) -> None:
-        """Leave the weights with the run's own encoder, whole on the device, and drop this phase's model and optimiser."""
+        """Copy the weights to the run's own encoder on the device, and drop this phase's model and optimiser."""
         self._weights.close()
-        del self.model, self.module, self.parameters, self.plain_optimizer, self.optimizer, self._moving, self._trained
-        self.shared.processes.accelerator.free_memory()  # what hangs in circles, too, as hooks of divided weights do
-        self.shared.encoder.move_to(self.shared.processes.device)
+        del (
+            self.model,
+            self.module,
+            self.parameters,
+            self.plain_optimizer,
+            self.optimizer,
+            self._changing,
+            self._trained,
+        )
+        self.context.processes.accelerator.free_memory()  # reference cycles too, such as the hooks of sharded weights
+        self.context.encoder.move_to(self.context.processes.device)
 
     def run(self, first: int, cost: Cost, folder: Path, report: Report, watch: Watch) -> Cost:
-        """Do the steps from `first` on, with a checkpoint about once an epoch, and return the cost so far."""
-        processes = self.shared.processes
+        """Run the steps from `first` on, with a checkpoint about once per epoch, and return the cost so far."""
+        processes = self.context.processes
         if first:
-            memory = self.shared.history.kept = read_checkpoint(folder, self._moving, self.plain_optimizer)
-            if isinstance(self.shared.reference, Reference):
-                self.shared.reference.restore(
+            memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer)
+            if isinstance(self.context.reference, Reference):
+                self.context.reference.restore(
                     bytes(memory.pop(f"{_REFERENCE}/{processes.rank}", torch.empty(0)).tolist())
                 )
         else:
@@ -128,7 +136,7 @@ class PhaseLoop:
                 cost = self._add(cost, time.perf_counter() - started)
                 if number + 1 in ends:
                     self._average(ends, number + 1)
-                if _is_due(self.shared.diagnostics.states, number):
+                if _is_due(self.context.diagnostics.states, number):
                     entry |= self._watched(number, watch)
                 if stream is not None:
                     stream.write(json.dumps(entry) + "\n")
@@ -139,41 +147,43 @@ class PhaseLoop:
                 )
                 if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
-        # Every term has had a turn to be seen to act.
-        if self._unproven() and self.steps >= _MOVED + 1 + self.phase.alternate:
-            self._no_effect(self._unproven()[0], self.steps)
-        later = [*self.shared.returns]
+        # By now every term had a step to show a gradient.
+        if self._without_effect() and self.steps >= _MOVED + 1 + self.phase.alternate:
+            self._no_effect(self._without_effect()[0], self.steps)
+        later = [*self.context.rewinds]
         if self._back:
             later = later[later.index(self.name) + 1 :]
-        self.shared.history.forget({self.shared.returns[one] for one in later})
+        self.context.history.forget({self.context.rewinds[phase] for phase in later})
         return cost
 
     def _begin(self) -> None:
-        """Select entries, set weights back and keep them, as the phases ask for it, before the first step."""
-        weights = {key: one for key, one in self._weights.encoder.model.named_parameters() if key in self._moving}
+        """Select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
+        weights = {
+            key: parameter for key, parameter in self._weights.encoder.model.named_parameters() if key in self._changing
+        }
         if self._back:
-            trained = {key: one for key, one in weights.items() if one.requires_grad}
-            self.shared.history.choose_entries(self._back, trained, self._bounds.values())
-            self.shared.history.rewind(self._back, weights)
-        if self.name in self.shared.returns.values():
-            self.shared.history.keep_start(self.name, weights)
+            trained = {key: parameter for key, parameter in weights.items() if parameter.requires_grad}
+            self.context.history.choose_entries(self._back, trained, self._bounds.values())
+            self.context.history.rewind(self._back, weights)
+        if self.name in self.context.rewinds.values():
+            self.context.history.keep_start(self.name, weights)
 
     def _average(self, ends: Sequence[int], done: int) -> None:
-        """Take the weights into the mean after each of the last `average` epochs, and end the phase with that mean."""
+        """Add the weights to the mean after each of the last `average` epochs, and end the phase with that mean."""
         averaged = ends[-self.phase.average :] if self.phase.average else ()
         if done in averaged:
-            self.shared.history.add_to_mean(self._trained, averaged.index(done) + 1)
+            self.context.history.add_to_mean(self._trained, averaged.index(done) + 1)
             if done == self.steps:
-                self.shared.history.to_mean(self._trained)
+                self.context.history.to_mean(self._trained)
 
     def _step(self, number: int) -> dict[str, float | str]:
-        """Do one optimiser step and return its line for the log."""
-        names = self.module.turn(number)
+        """Run one optimiser step and return its line for the log."""
+        names = self.module.active_terms(number)
         totals, counts = self.gradients(number, self._expected.get(names))
         self._expected[names] = counts
-        self.shared.history.mask_gradients(self._trained)
-        self._judge(number, totals, counts)
-        norm = float(whole(self.shared.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
+        self.context.history.mask_gradients(self._trained)
+        self._check_terms(number, totals, counts)
+        norm = float(full_tensor(self.context.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
         if not math.isfinite(norm):
             raise self._diverged(f"The gradient at step {number} of the phase `{self.name}` is {norm}.")
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
@@ -182,7 +192,7 @@ class PhaseLoop:
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self._back:
-            self.shared.history.restore_entries(self._back, self._trained)
+            self.context.history.restore_entries(self._back, self._trained)
         values = {
             key: float(total / count) if count else None
             for key, total, count in zip(names, totals, counts, strict=True)
@@ -204,121 +214,123 @@ class PhaseLoop:
     def gradients(self, number: int, expected: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradients of one step to the parameters; return every term's total and count over the whole step.
 
-        Each term is its total over the step divided by its count over the step, whatever the cut into micro-batches
-        and processes. A count is known for sure only when all is done, so the gradients are taken with the `expected`
-        counts (those of the step before), and in the rare step where these turn out wrong, taken once more.
+        Each term is its total over the step divided by its count over the step, however the step is split into micro-batches
+        and processes. The counts are known only after the last micro-batch, so the gradients are computed with the
+        `expected` counts (those of the step before), and computed again in the rare step where these are wrong.
         """
-        micros = self._micros(number)
-        totals, counts, used = self._accumulate(micros, expected)
+        micro_batches = self._micros(number)
+        totals, counts, used = self._accumulate(micro_batches, expected)
         if not torch.equal(counts, used):
             self.module.zero_grad()
-            totals, counts, used = self._accumulate(micros, counts)
+            totals, counts, used = self._accumulate(micro_batches, counts)
         if not torch.equal(counts, used):
             raise RunError(
                 f"A term counts differently each time it is computed at step {number} of the phase `{self.name}`."
-                " A term may draw only from `step.random`."
+                " A term must draw from `step.random` only."
             )
         return totals, counts
 
-    def _accumulate(self, micros: Sequence[Micro], expected: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        processes, weights = self.shared.processes, self.module.weights
-        size = len(self.module.turn(micros[0].number))
+    def _accumulate(
+        self, micro_batches: Sequence[MicroBatch], expected: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        processes, weights = self.context.processes, self.module.weights
+        size = len(self.module.active_terms(micro_batches[0].number))
         totals, counts, empty = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
-        alone = len(micros) * processes.size == 1
-        for index, micro in enumerate(micros):
-            last = index == len(micros) - 1
+        alone = len(micro_batches) * processes.size == 1
+        for index, micro_batch in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
             with nullcontext() if last else processes.accelerator.no_sync(self.model):
                 with processes.autocast():
-                    terms = self._weights.terms(self.model, micro)
-                if micro.number >= _MOVED:
-                    self._prove(terms)
+                    terms = self._weights.terms(self.model, micro_batch)
+                if micro_batch.number >= _MOVED:
+                    self._record_effects(terms)
                 self._logs = {
                     f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
                 }
-                these = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
+                batch_counts = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
                 if alone or expected is None:
-                    expected = these if alone else processes.sum(these) * len(micros)
+                    expected = batch_counts if alone else processes.sum(batch_counts) * len(micro_batches)
                 losses = {
                     name: weights[name] * term.total * (processes.size / float(count))
                     for (name, term), count in zip(terms.items(), expected, strict=True)
                     if weights[name] > 0 and count > 0
                 }
                 if index == 0:
-                    self._diagnose(micro, losses, len(micros))
+                    self._diagnose(micro_batch, losses, len(micro_batches))
                 loss: Tensor | int = sum(losses.values())
-                if (
-                    processes.size > 1 and losses
-                ):  # DDP waits for all that the forward pass has shown it, in every process
+                if processes.size > 1 and losses:  # DDP waits for all outputs of the forward pass, in every process
                     loss = loss + 0 * sum(term.total for term in terms.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     processes.accelerator.backward(loss)
             totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
-            counts += these
-            empty += (these == 0) & (not micro.void)
+            counts += batch_counts
+            empty += (batch_counts == 0) & (not micro_batch.is_empty)
         assert expected is not None
-        numbers = zip(self.module.turn(micros[0].number), map(int, processes.sum(empty).tolist()), strict=True)
+        numbers = zip(
+            self.module.active_terms(micro_batches[0].number), map(int, processes.sum(empty).tolist()), strict=True
+        )
         self._empty = {name: number for name, number in numbers if number}
         return processes.sum(totals), processes.sum(counts), expected
 
-    def _diagnose(self, micro: Micro, losses: Mapping[str, Tensor], micros: int) -> None:
-        """Note what the gradients of the first micro-batch say, in every so many steps: this process's, if weights are whole."""
+    def _diagnose(self, micro_batch: MicroBatch, losses: Mapping[str, Tensor], micro_batches: int) -> None:
+        """Compute the diagnostics of the first micro-batch's gradients, where due; of this process alone, without sharding."""
         self._diagnosed = {}
-        if not _is_due(self.shared.diagnostics.gradients, micro.number):
+        if not _is_due(self.context.diagnostics.gradients, micro_batch.number):
             return
-        if self.phase.alternate and not self.shared.processes.shards_weights:
-            losses = {**losses, **self._of_the_other_turn(micro, micros)}
+        if self.phase.alternate and not self.context.processes.shards_weights:
+            losses = {**losses, **self._other_turn_losses(micro_batch, micro_batches)}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if len(open_losses) > 1:
             gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
             self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum)
 
-    def _of_the_other_turn(self, micro: Micro, micros: int) -> dict[str, Tensor]:
-        """Return the losses of the terms that have the step beside this one, on the same examples and with its draws.
+    def _other_turn_losses(self, micro_batch: MicroBatch, micro_batches: int) -> dict[str, Tensor]:
+        """Return the losses of the terms whose turn is the other step of the pair, on the same examples and draws.
 
-        They are looked at and not trained on: DDP does not hear of these passes, and they are not counted. (Those of the
-        pretrained encoder are: what it says is kept for the step whose turn it is.)
+        For the diagnostics only: the passes bypass DDP and are not counted, except those of the pretrained encoder, whose
+        states are kept for the other step.
         """
         module, weights = self.module, self.module.weights
         before = module.forwards, module.tokens
-        with self.shared.processes.autocast():
-            terms = self._weights.terms(module, replace(micro, number=micro.number ^ 1))
+        with self.context.processes.autocast():
+            terms = self._weights.terms(module, replace(micro_batch, number=micro_batch.number ^ 1))
         module.forwards, module.tokens = before
-        counts = self.shared.processes.sum(
-            torch.tensor([float(one.count) for one in terms.values()], dtype=torch.float64)
+        counts = self.context.processes.sum(
+            torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
         )
         return {
-            name: weights[name] * term.total * (self.shared.processes.size / (float(count) * micros))
+            name: weights[name] * term.total * (self.context.processes.size / (float(count) * micro_batches))
             for (name, term), count in zip(terms.items(), counts, strict=True)
             if weights[name] > 0 and count > 0
         }
 
-    def _prove(self, terms: Mapping[str, Term]) -> None:
-        """Note which of the terms that are still unproven have a gradient on something that trains, in this process."""
-        waiting = [name for name in self._unproven() if name not in self._proven and name in terms]
-        self._proven |= {name for name in waiting if self._weights.acts(terms[name], self.parameters)}
+    def _record_effects(self, terms: Mapping[str, Term]) -> None:
+        """Record which terms without a known effect have a gradient on a trainable parameter, in this process."""
+        waiting = [name for name in self._without_effect() if name not in self._effective and name in terms]
+        self._effective |= {name for name in waiting if self._weights.acts(terms[name], self.parameters)}
 
-    def _judge(self, number: int, totals: Tensor, counts: Tensor) -> None:
-        """Stop, in every process alike, at a loss that is not finite, or at a term that has had no effect for long."""
-        names = self.module.turn(number)
+    def _check_terms(self, number: int, totals: Tensor, counts: Tensor) -> None:
+        """Stop all processes at a loss that is not finite, or at a term without effect for too many steps."""
+        names = self.module.active_terms(number)
         for name, total in zip(names, totals.tolist(), strict=True):
             if not math.isfinite(total):
                 raise diverged(name, f"is {total}", self.name, number)
-        waiting = [name for name in self._unproven() if name in names]
+        waiting = [name for name in self._without_effect() if name in names]
         if number < _MOVED or not waiting:
             return
-        proven = self.shared.processes.sum(torch.tensor([float(name in self._proven) for name in waiting]))
+        proven = self.context.processes.sum(torch.tensor([float(name in self._effective) for name in waiting]))
         for name, proofs in zip(waiting, proven.tolist(), strict=True):
             if proofs > 0:
-                self.shared.history.prove(name)
+                self.context.history.record_effect(name)
             elif counts[names.index(name)] > 0:
                 self._idle[name] = self._idle.get(name, 0) + 1
                 if self._idle[name] > _PATIENCE:
                     self._no_effect(name, number)
 
-    def _unproven(self) -> list[str]:
-        """Return the terms that ought to act and have not been seen to, the same in every process."""
+    def _without_effect(self) -> list[str]:
+        """Return the terms with a weight above 0 and no gradient so far, the same in every process."""
         terms = self.module.weights.items()
-        return [name for name, weight in terms if weight > 0 and not self.shared.history.is_proven(name)]
+        return [name for name, weight in terms if weight > 0 and not self.context.history.has_effect(name)]
 
     def _no_effect(self, name: str, number: int) -> None:
         raise RunError(
@@ -327,73 +339,77 @@ class PhaseLoop:
             " measures a term without using it."
         )
 
-    def _micros(self, number: int) -> list[Micro]:
-        """Return this process's parts of the micro-batches of a step; the same examples whatever the cut."""
-        examples, processes = self.shared.data.examples, self.shared.processes
+    def _micros(self, number: int) -> list[MicroBatch]:
+        """Return this process's shards of the micro-batches of a step; the examples of a step do not depend on the split."""
+        examples, processes = self.context.data.examples, self.context.processes
         size = self.phase.batch_size
         per_epoch = -(-len(examples) // (size * self.phase.accumulation))
-        epoch, position = divmod(self.module.round(number), per_epoch)
+        epoch, position = divmod(self.module.turn_number(number), per_epoch)
         if epoch != self._epoch[0]:
             if self._lengths is None:
                 lengths = (len(example.text) + len(example.text_pair or "") for example in examples)
                 self._lengths = np.fromiter(lengths, np.int64, len(examples))
-            random = generator(self.shared.seed, "order", self.name, epoch)
+            random = generator(self.context.seed, "order", self.name, epoch)
             self._epoch = (epoch, epoch_order(self._lengths, size * self.phase.accumulation, random))
         order = self._epoch[1][position]
-        micros = []
+        micro_batches = []
         for index, low in enumerate(range(0, len(order), size)):
-            whole = order[low : low + size]
-            mine = processes.shard(whole)
-            batch = self.shared.data.collate([examples[item] for item in mine or whole[:1]])
-            micros.append(Micro(self.name, number, index, batch, void=not mine))
-        return micros
+            rows = order[low : low + size]
+            shard = processes.shard(rows)
+            batch = self.context.data.collate([examples[item] for item in shard or rows[:1]])
+            micro_batches.append(MicroBatch(self.name, number, index, batch, is_empty=not shard))
+        return micro_batches
 
     def _add(self, cost: Cost, seconds: float) -> Cost:
-        """Return the cost with one more step in it, summed over the processes."""
+        """Return the cost with one more step, summed over the processes."""
         encoders = torch.tensor([self.module.forwards, self.module.tokens], dtype=torch.float64)
         self.module.forwards = self.module.tokens = 0
-        if (reference := self.shared.reference) is not None:
+        if (reference := self.context.reference) is not None:
             encoders[0] += reference.forwards
             reference.forwards = 0
-        forwards, tokens = self.shared.processes.sum(encoders).tolist()
+        forwards, tokens = self.context.processes.sum(encoders).tolist()
         return replace(
             cost,
             seconds=cost.seconds + seconds,
             steps=cost.steps + 1,
             tokens=cost.tokens + int(tokens),
-            forwards=cost.forwards + forwards / self.shared.processes.size,
-            peak_memory_mb=max(cost.peak_memory_mb, self.shared.processes.peak_memory_mb()),
-            trainable_parameters=max(cost.trainable_parameters, sum(one.numel() for one in self.parameters)),
+            forwards=cost.forwards + forwards / self.context.processes.size,
+            peak_memory_mb=max(cost.peak_memory_mb, self.context.processes.peak_memory_mb()),
+            trainable_parameters=max(
+                cost.trainable_parameters, sum(parameter.numel() for parameter in self.parameters)
+            ),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
-        """Keep all that the run needs to go on from here; raises Diverged where the weights are not worth keeping."""
-        processes, position, reference = self.shared.processes, Position(self.number, step, cost), self.shared.reference
-        finite = all(local(weights.detach()).isfinite().all() for weights in self._moving.values())
+        """Write a checkpoint; raises Diverged where weights are not finite."""
+        processes, position, reference = (
+            self.context.processes,
+            Position(self.number, step, cost),
+            self.context.reference,
+        )
+        finite = all(local_shard(weights.detach()).isfinite().all() for weights in self._changing.values())
         if processes.sum(torch.tensor([float(not finite)])) > 0:
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
-        memory = dict(self.shared.history.kept)
+        memory = dict(self.context.history.tensors)
         if isinstance(reference, Reference):
             for rank, seen in enumerate(processes.gather([reference.seen()])):
                 memory[f"{_REFERENCE}/{rank}"] = torch.tensor([*seen], dtype=torch.uint8)
-        if (
-            processes.is_main or processes.shards_weights
-        ):  # a process that has only its part gives it to the one that writes
-            write_checkpoint(folder, position, self._moving, self.plain_optimizer, memory, writes=processes.is_main)
+        if processes.is_main or processes.shards_weights:  # sharded weights are gathered by all processes
+            write_checkpoint(folder, position, self._changing, self.plain_optimizer, memory, writes=processes.is_main)
         processes.wait()
 
     def _watched(self, number: int, watch: Watch) -> Mapping[str, float]:
         try:
             with self._weights.gathered():
                 return watch()
-        except InputError as error:  # of numbers that are not finite: there is no other input by now
-            raise self._diverged(
-                f"At step {number} of the phase `{self.name}` nothing can be measured: {error}"
-            ) from error
+        except (
+            InputError
+        ) as error:  # the measures refuse numbers that are not finite, and nothing else can be wrong with their input
+            raise self._diverged(f"Measuring failed at step {number} of the phase `{self.name}`: {error}") from error
 
-    def _diverged(self, what: str) -> Diverged:
+    def _diverged(self, problem: str) -> Diverged:
         return Diverged(
-            f"{what} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`."
+            f"{problem} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`."
             " The last checkpoint, if there is one, is kept."
         )
 

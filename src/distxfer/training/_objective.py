@@ -1,4 +1,4 @@
-"""The objective of a phase: the task's loss and the terms of the interventions, each by itself."""
+"""The objective of a phase: the task's loss and the terms of the interventions, kept separate."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,21 +21,21 @@ TASK = "task"  # the name of the loss on the labels, beside the names of the int
 
 
 class Diverged(InputError):
-    """A loss is no longer a finite number: the recipe's settings do not fit, and the run stops before it is saved."""
+    """A loss is not finite: the recipe's settings do not fit, and the run stops before anything is saved."""
 
 
-def diverged(name: str, what: str, phase: str, step: int) -> Diverged:
-    """Return the error for a term that is no longer a number, with the settings that may have led there."""
+def diverged(name: str, problem: str, phase: str, step: int) -> Diverged:
+    """Return the error for a term that is not finite, with the settings that may have caused it."""
     weight = "" if name == TASK else f" or `intervention.{name}.weight`"
     return Diverged(
-        f"The term `{name}` at step {step} of the phase `{phase}` {what.rstrip('.')}."
+        f"The term `{name}` at step {step} of the phase `{phase}` {problem.rstrip('.')}."
         f" Lower `phase.{phase}.learning_rate`{weight}. The last checkpoint, if there is one, is kept."
     )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that training may read: labelled examples of the source, pairs and unlabelled text by target language."""
+    """The training data: labelled examples of the source, and pairs and unlabelled text by target language."""
 
     examples: Sequence[Example]
     pairs: Mapping[str, Sequence[Pair]]
@@ -44,7 +44,7 @@ class TrainingData:
 
 
 class Pretrained(Protocol):
-    """The pretrained encoder, which terms measure from; `forwards` are its passes that no step has counted yet."""
+    """The frozen pretrained encoder; `forwards` counts its passes since the last step."""
 
     forwards: int
 
@@ -56,18 +56,18 @@ class Pretrained(Protocol):
 
 
 @dataclass(frozen=True)
-class Micro:
-    """One process's part of one micro-batch. `void`: this process got none, and only keeps the others company."""
+class MicroBatch:
+    """One process's shard of one micro-batch. `is_empty`: an empty shard, run only to keep collectives in sync."""
 
     phase: str
     number: int  # of the optimiser step
     index: int  # of the micro-batch within the step
     batch: Batch
-    void: bool = False
+    is_empty: bool = False
 
 
 class Objective(nn.Module):
-    """Every summand of one phase's objective. One module and one forward call, so that DDP sees one graph a step."""
+    """Every summand of one phase's objective. One module and one forward call, so that DDP sees one graph per step."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Objective(nn.Module):
         alternate: bool,
         reference: Pretrained | None,
         stream: tuple[str | int, ...],
-        anchored: bool = False,
-        together: bool = False,
+        joins_backward: bool = False,
+        synchronised: bool = False,
     ) -> None:
         super().__init__()
         self.model = encoder.model
@@ -98,58 +98,66 @@ class Objective(nn.Module):
         drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
         self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream
         self._with_head = any("predictions" in bounds[name].needs for name in drawing)
-        self._reference = [reference]  # in a list, so that it is no sub-module and no optimiser can ever see it
+        self._reference = [reference]  # in a list, so that it is no sub-module, which an optimiser would train
         self._stream = stream
-        self._anchored = anchored
-        self.together = together
+        self._joins_backward = joins_backward
+        self.synchronised = synchronised
 
-    def turn(self, number: int) -> tuple[str, ...]:
-        """Return which terms are computed in step `number`: all, or, where steps take turns, the task's or the others."""
+    def active_terms(self, number: int) -> tuple[str, ...]:
+        """Return the terms of step `number`: all, or, where steps alternate, the task's alone or those of the interventions."""
         return tuple(name for name in self.weights if not self._alternate or (name == TASK) == (number % 2 == 0))
 
-    def round(self, number: int) -> int:
-        """Return which of their turns, from 0, those terms have in step `number`; their examples and draws go by it."""
+    def turn_number(self, number: int) -> int:
+        """Return how many turns these terms had before step `number`; it selects their examples and draws."""
         return number // 2 if self._alternate else number
 
-    def forward(self, micro: Micro, rewritten: bool = False) -> dict[str, Term]:
-        """Return the task's term and those of the interventions, unweighted: all, or those whose turn it is.
+    def forward(self, micro_batch: MicroBatch, rewritten: bool = False) -> dict[str, Term]:
+        """Return the unweighted terms of this step.
 
-        Where interventions rewrite weights, this calls itself once more, with what they make of them (`rewritten`).
+        Where interventions rewrite weights, this calls itself once more with the `rewritten` weights.
         """
         if rewritten or not self._rewrites:
-            return self._terms(micro)
-        weights: dict[str, Tensor] = {key: one for key, one in self.model.named_parameters() if one.requires_grad}
+            return self._terms(micro_batch)
+        weights: dict[str, Tensor] = {
+            key: parameter for key, parameter in self.model.named_parameters() if parameter.requires_grad
+        }
         for name, rewrite in self._rewrites.items():
-            names = (*self._stream, name, "weights", micro.phase, self.round(micro.number), micro.index)
+            names = (
+                *self._stream,
+                name,
+                "weights",
+                micro_batch.phase,
+                self.turn_number(micro_batch.number),
+                micro_batch.index,
+            )
             with torch_stream(self._encoder.device, *names):
-                made = {key: rewrite(key, one) for key, one in weights.items()}
-            if all(made[key] is one for key, one in weights.items()):
+                rewritten_weights = {key: rewrite(key, weight) for key, weight in weights.items()}
+            if all(rewritten_weights[key] is weight for key, weight in weights.items()):
                 raise RunError(
-                    f"The intervention `{name}` rewrites no weight that trains in the phase `{micro.phase}`, so it does"
-                    " nothing. Let what it acts on train, or leave it out of the phase."
+                    f"The intervention `{name}` rewrites no weight that trains in the phase `{micro_batch.phase}`: it has no"
+                    " effect. Train the weights that it acts on, or leave it out of the phase."
                 )
-            weights = made
-        swapped = {f"model.{key}": one for key, one in weights.items()}
-        return cast(dict[str, Term], functional_call(self, swapped, (micro, True)))
+            weights = rewritten_weights
+        swapped = {f"model.{key}": weight for key, weight in weights.items()}
+        return cast(dict[str, Term], functional_call(self, swapped, (micro_batch, True)))
 
-    def _terms(self, micro: Micro) -> dict[str, Term]:
-        shared = _Shared()
-        place = micro.phase, self.round(micro.number), micro.index
+    def _terms(self, micro_batch: MicroBatch) -> dict[str, Term]:
+        cache = _PassCache()
+        place = micro_batch.phase, self.turn_number(micro_batch.number), micro_batch.index
         terms: dict[str, Term] = {}
-        for name in self.turn(micro.number):
+        for name in self.active_terms(micro_batch.number):
             weight = self.weights[name]
             names = (*self._stream, name, *place)
             with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
                 stream = (*self._stream, self._drawing.get(name, name), *place)
-                step = _Step(self, micro, generator(*stream), name, shared)
-                terms[name] = self._term(name, step, micro.phase)
-        if micro.void:
+                step = _Step(self, micro_batch, generator(*stream), name, cache)
+                terms[name] = self._term(name, step, micro_batch.phase)
+        if micro_batch.is_empty:
             terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
-        if self._anchored and not any(term.total.requires_grad for term in terms.values()):
-            # The other processes go backward and wait for this one, which has nothing of its own to add. One parameter is
-            # enough for that, and what gets no gradient stays as it is.
+        if self._joins_backward and not any(term.total.requires_grad for term in terms.values()):
+            # The other processes wait for this one in the backward pass. A gradient of 0 on one parameter is enough.
             name = next(name for name in terms if self.weights[name] > 0)
-            nothing = 0 * next(one for one in self.parameters() if one.requires_grad).sum()
+            nothing = 0 * next(parameter for parameter in self.parameters() if parameter.requires_grad).sum()
             terms[name] = replace(terms[name], total=terms[name].total + nothing)
         return terms
 
@@ -167,55 +175,57 @@ class Objective(nn.Module):
 
 
 @dataclass
-class _Shared:
-    """What the terms of one micro-batch share: the task's forward pass, and pairs with theirs."""
+class _PassCache:
+    """The forward passes that the terms of one micro-batch share: of the task's batch, and of pairs."""
 
     task: Encoded | None = None
-    # Whose they are where each term has its own, language, numbers.
+    # By term (empty where terms share passes), language and numbers of the pairs.
     pairs: dict[tuple[str, str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)
-    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # batch of pairs, with a gradient or not
+    passes: dict[tuple[int, bool], Encoded] = field(
+        default_factory=dict
+    )  # by batch of pairs, and whether with gradients
 
     def has(self, batch: Batch) -> bool:
         """Return whether a batch is one of the pairs that the terms share."""
-        return any(batch is one for pair in self.pairs.values() for one in pair)
+        return any(batch is side for pair in self.pairs.values() for side in pair)
 
 
 class _Step:
-    """What one term sees of one micro-batch: the public `interventions.Step`, fed by the objective."""
+    """The implementation of the public `interventions.Step` for one term and one micro-batch."""
 
     def __init__(
-        self, objective: Objective, micro: Micro, random: np.random.Generator, name: str, shared: _Shared
+        self, objective: Objective, micro_batch: MicroBatch, random: np.random.Generator, name: str, cache: _PassCache
     ) -> None:
-        self.number = micro.number
-        self.batch = micro.batch
+        self.number = micro_batch.number
+        self.batch = micro_batch.batch
         self.random = random
-        self.together = objective.together
+        self.together = objective.synchronised
         self._objective = objective
         self._name = name
-        self._shared = shared
+        self._cache = cache
 
     def encoded(self) -> Encoded:
-        """Return the states of the task's batch; the first term that asks has them computed, the others share them."""
-        if self._shared.task is None:
+        """Return the states of the task's batch, from one forward pass for all terms."""
+        if self._cache.task is None:
             with torch.enable_grad():
-                self._shared.task = self._run(self.batch, with_head=TASK in self._objective.weights)
-        return self._shared.task
+                self._cache.task = self._run(self.batch, with_head=TASK in self._objective.weights)
+        return self._cache.task
 
     def encode(self, batch: Batch) -> Encoded:
-        """Return the states of other text, by one more forward pass; one for all terms that drew the same pairs."""
+        """Return the states of other text, from a forward pass that terms with the same pairs share."""
         return self._pass(batch, with_head=False)
 
     def classify(self, batch: Batch) -> Encoded:
-        """Return the states of other text and its logits, by one more forward pass, shared as those of `encode`."""
+        """Return the states and logits of other text, from a forward pass that is shared as in `encode`."""
         return self._pass(batch, with_head=True)
 
     def _pass(self, batch: Batch, *, with_head: bool) -> Encoded:
-        if not self._shared.has(batch):
+        if not self._cache.has(batch):
             return self._run(batch, with_head)
         key = id(batch), torch.is_grad_enabled()
-        if key not in self._shared.passes:
-            self._shared.passes[key] = self._run(batch, with_head or self._objective._with_head)
-        return self._shared.passes[key]
+        if key not in self._cache.passes:
+            self._cache.passes[key] = self._run(batch, with_head or self._objective._with_head)
+        return self._cache.passes[key]
 
     def _run(self, batch: Batch, with_head: bool) -> Encoded:
         self._objective.forwards += 1
@@ -241,13 +251,13 @@ class _Step:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
         pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
         numbers = self._draw(range(len(pairs)), n)
-        # Which terms happen to have drawn the same may differ between processes: together, each has its own passes.
+        # Which terms drew the same pairs may differ between processes: synchronised passes are not shared.
         key = self._name if self.together else "", language, tuple(numbers)
-        if key not in self._shared.pairs:
+        if key not in self._cache.pairs:
             chosen = [pairs[number] for number in numbers]
-            both = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
-            self._shared.pairs[key] = both
-        return self._shared.pairs[key]
+            sides = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
+            self._cache.pairs[key] = sides
+        return self._cache.pairs[key]
 
     def text(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""

@@ -26,51 +26,51 @@ from distxfer.errors import InputError, did_you_mean, listed
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
 _FSDP = "ACCELERATE_USE_FSDP"  # what a launch sets that asks for it
-_FSDP_TORCH = "2.13"  # the first with which it was tested; older ones see other gradients to wait for
-_OTHERS = {"DeepSpeed": "ACCELERATE_USE_DEEPSPEED", "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM"}
-_FSDP_OPTIONS = {  # what else an FSDP launch may ask for -> what there is in its place
+_FSDP_TORCH = "2.13"  # the oldest tested version; earlier ones synchronise other gradients
+_UNSUPPORTED = {"DeepSpeed": "ACCELERATE_USE_DEEPSPEED", "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM"}
+_FSDP_OPTIONS = {  # unsupported options of an FSDP launch -> what to do instead
     "FSDP_OFFLOAD_PARAMS": "Leave `fsdp_offload_params` out: weights stay on the GPUs.",
     "FSDP_ACTIVATION_CHECKPOINTING": "Leave `fsdp_activation_checkpointing` out, and set `model.gradient_checkpointing=true`.",
 }
 
 
 class Processes:
-    """All processes of one run; `accelerator` is theirs, and this the only package that imports Accelerate."""
+    """The processes of one run, with their `accelerator`."""
 
     def __init__(
         self, trackers: Sequence[object] = (), folder: Path | None = None, precision: Precision = "auto"
     ) -> None:
         """Join the processes of this launch; `trackers` are names that Accelerate knows, or trackers of your own.
 
-        `precision` is that of the forward passes of training; `auto`: bf16 where the GPU has it, else float32. Never fp16,
-        in whose range mT5 and mDeBERTa-v3 overflow. Weights (but frozen ones, where the recipe says so), gradients and
-        optimiser are float32 all the same.
+        `precision` is that of the forward passes of training; `auto`: bf16 where the GPU supports it, else float32. Never
+        fp16, in which mT5 and mDeBERTa-v3 overflow. Weights (except frozen ones, where the recipe says so), gradients and
+        the optimiser's state are always float32.
 
-        A launch with FSDP2 divides the weights among the processes while a phase trains (see `shards_weights`).
+        A launch with FSDP2 shards the weights over the processes while a phase trains (see `shards_weights`).
 
-        Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU that has
-        no bf16, or for a launch by what distxfer does not have: DeepSpeed, Megatron-LM, FSDP1.
+        Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU without
+        bf16, or for a launch with DeepSpeed, Megatron-LM or FSDP1, which are not supported.
         """
         for name in trackers:
             if isinstance(name, str):
                 _check_tracker(name)
-        divides = _is_fsdp()
-        # Accelerate's own FSDP is none on CPUs, and empties the weights that it divides, which are kept here to be divided
-        # otherwise in the next phase. So Accelerate makes plain processes of them, and `DividedWeights` divides.
+        is_fsdp = _is_fsdp()
+        # Accelerate's own FSDP does not run on CPUs, and frees the full weights, which the next phase shards anew. So
+        # Accelerate sees plain processes, and `ShardedWeights` shards.
         with patch_environment(**{_FSDP: "false"}):
             self.accelerator = Accelerator(
-                # Without a GPU, only a process that is told so joins the others of its launch.
+                # Without a GPU, processes of one launch join only with this flag.
                 cpu=not torch.accelerator.is_available(),
-                mixed_precision="no",  # Accelerate's is one for all runs of a process; see `autocast`
+                mixed_precision="no",  # Accelerate's would hold for all runs of this Python process; see `autocast`
                 log_with=list(trackers) or None,
                 project_dir=str(folder) if folder else None,
-                # A term may leave some parameters out of a step: the head in a phase that only aligns, for one. And no
-                # second copy of the gradients: 4 bytes a parameter that trains.
+                # A step may leave some parameters without a gradient, such as the head in a phase that only aligns. The
+                # view saves a second copy of the gradients: 4 bytes per parameter that trains.
                 kwargs_handlers=[
                     DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
                 ],
             )
-        self._divides = divides and self.size > 1
+        self._shards_weights = is_fsdp and self.size > 1
         self._bf16 = _is_bf16(precision, self.device)
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -98,17 +98,17 @@ class Processes:
 
     @property
     def lacks_processes(self) -> bool:
-        """Whether `accelerate launch` was asked for several processes and started one, as it does without a GPU.
+        """Whether `accelerate launch` was asked for several processes but started one, as it does without a GPU.
 
-        Its simple launcher tells the process where the others would meet, but starts no others.
+        Its simple launcher sets the address of the main process, but starts no others.
         """
         launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
         return self.size == 1 and launched and "RANK" not in os.environ
 
     @property
     def shards_weights(self) -> bool:
-        """Whether the weights lie divided among the processes while a phase trains, as a launch with FSDP asks for."""
-        return self._divides
+        """Whether the weights are sharded over the processes while a phase trains: in a launch with FSDP."""
+        return self._shards_weights
 
     @property
     def precision(self) -> str:
@@ -123,10 +123,10 @@ class Processes:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Compute forward passes inside it in the run's precision.
+        """Return a context in which forward passes have the run's precision.
 
-        Without torch's cache of weights that are cast already: what was cast without gradients, for a teacher or a term of
-        weight 0, must not serve a pass that has them.
+        Torch's cache of cast weights is off: a weight cast without gradients, for a teacher or a term of weight 0, must not
+        be reused in a pass with gradients.
         """
         if not self._bf16:
             return nullcontext()
@@ -140,12 +140,12 @@ class Processes:
         self.accelerator.init_trackers(name, config=flat)
 
     def stop_trackers(self) -> None:
-        """Let the trackers write what they hold (`end_training` would also end the group of processes)."""
+        """Let the trackers flush (`end_training` would also destroy the process group)."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
     def shard(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this process's share of `items`: every size-th, so that each belongs to one process."""
+        """Return this process's shard of `items`: every `size`-th item from `rank` on."""
         return items[self.rank :: self.size]
 
     def gather(self, items: list[T]) -> list[T]:
@@ -167,25 +167,25 @@ class Processes:
         return summed.to(values)
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has called this."""
         self.accelerator.wait_for_everyone()
 
 
 def _is_fsdp() -> bool:
-    """Return whether the launch asks for FSDP; raises InputError for what distxfer has no part of."""
-    for name, variable in _OTHERS.items():
+    """Return whether the launch asks for FSDP; raises InputError for what distxfer does not support."""
+    for name, variable in _UNSUPPORTED.items():
         if parse_flag_from_env(variable):
             raise InputError(
-                f"This launch is for {name}, which distxfer does not have. To divide the weights among the GPUs, launch with"
-                " `accelerate launch --use_fsdp --fsdp_version 2`; to have them whole in each, with `--multi_gpu`."
+                f"This launch is for {name}, which distxfer does not support. To shard the weights over the GPUs, launch with"
+                " `accelerate launch --use_fsdp --fsdp_version 2`; to replicate them, with `--multi_gpu`."
             )
     if not parse_flag_from_env(_FSDP):
         return False
     version = os.environ.get("FSDP_VERSION", "1")
     if version != "2":
         raise InputError(
-            f"This launch is for FSDP {version}, and distxfer has FSDP 2. Add `--fsdp_version 2`, or `fsdp_version: 2` to the"
-            " `fsdp_config` of the file."
+            f"This launch is for FSDP {version}, and distxfer supports FSDP 2. Add `--fsdp_version 2`, or `fsdp_version: 2` to"
+            " the `fsdp_config` of the file."
         )
     if TorchVersion(torch.__version__) < _FSDP_TORCH:
         raise InputError(
@@ -193,24 +193,24 @@ def _is_fsdp() -> bool:
         )
     for variable, instead in _FSDP_OPTIONS.items():
         if parse_flag_from_env(variable):
-            raise InputError(f"This launch sets {variable}, which distxfer does not have. {instead}")
+            raise InputError(f"This launch sets {variable}, which distxfer does not support. {instead}")
     # Transformers would load empty weights in all processes but the first, for Accelerate to fill.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
     return True
 
 
 def _is_bf16(precision: Precision, device: torch.device) -> bool:
-    has = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bf16" and device.type == "cuda" and not has:
-        raise InputError("`model.precision` is `bf16`, which this GPU does not have. Set it to `auto` or `float32`.")
-    return precision == "bf16" or (precision == "auto" and has)
+    supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bf16" and device.type == "cuda" and not supported:
+        raise InputError("`model.precision` is `bf16`, which this GPU does not support. Set it to `auto` or `float32`.")
+    return precision == "bf16" or (precision == "auto" and supported)
 
 
 def _check_tracker(name: str) -> None:
-    known = [kind for kind in LoggerType.list() if kind != "all"]
-    if name not in known:
+    trackers = [kind for kind in LoggerType.list() if kind != "all"]
+    if name not in trackers:
         raise InputError(
-            f"`--log-with` has `{name}`, which Accelerate does not know.{did_you_mean(name, known)} Known: {listed(known)}."
+            f"`--log-with` has `{name}`, which Accelerate does not know.{did_you_mean(name, trackers)} Known: {listed(trackers)}."
         )
     if name not in {str(kind.value) for kind in get_available_trackers()}:
         raise InputError(f"`--log-with` has `{name}`, which is not installed. Run: pip install {name}")

@@ -1,4 +1,4 @@
-"""What a phase of training is told, and what training reports back."""
+"""The settings of a phase, and the cost of training."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from distxfer.errors import enough_memory
 
 
 class Phase(BaseModel):
-    """One phase of a run: what it optimises, for how long, and how.
+    """The settings of one phase.
 
-    A step takes `batch_size * accumulation` examples, however many processes share them, so the trajectory does not
-    depend on how they are cut up. The learning rate rises linearly over the share `warmup` of the steps and then
+    A step takes `batch_size * accumulation` examples, over all processes, so the trajectory does not depend on
+    how they are split. The learning rate rises linearly over the share `warmup` of the steps and then
     falls linearly to 0. The defaults are those of `recipes/_defaults.toml`.
     """
 
@@ -31,8 +31,10 @@ class Phase(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)]
     clip: Annotated[float, Field(gt=0)]
     alternate: bool  # the steps 2k and 2k + 1 take turns on one batch: the task's loss, then the interventions' terms
-    rewind: str  # an earlier phase: the encoder's weights go back to where they were as it began
-    average: Annotated[int, Field(ge=0)]  # the phase ends at the mean of the weights at its last so many epochs' ends
+    rewind: str  # an earlier phase, to whose start the encoder's weights are rewound first
+    average: Annotated[
+        int, Field(ge=0)
+    ]  # above 0: the phase ends at the mean of the weights after each of its last `average` epochs
 
 
 def steps_of(phase: Phase, examples: int) -> int:
@@ -49,11 +51,11 @@ def memory_for_step(phase: str, step: int) -> AbstractContextManager[None]:
 
 
 def examples_of(phase: Phase, examples: int) -> int:
-    """Return how many examples the loss on the labels goes over in a phase, each counted as often as that happens."""
+    """Return how many examples the loss on the labels reads in a phase, with repetitions."""
     steps = steps_of(phase, examples) if phase.task else 0
     size = phase.batch_size * phase.accumulation
-    epochs, more = divmod(-(-steps // 2) if phase.alternate else steps, -(-examples // size))
-    return epochs * examples + more * size  # the batch that may be short is the last of its epoch
+    epochs, batches = divmod(-(-steps // 2) if phase.alternate else steps, -(-examples // size))
+    return epochs * examples + batches * size  # the batch that may be short is the last of its epoch
 
 
 class Diagnostics(BaseModel):

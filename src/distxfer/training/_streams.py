@@ -1,6 +1,6 @@
-"""Random streams by name: what one part of a run draws never depends on what another part has drawn.
+"""Random streams by name: the draws of one part of a run never depend on those of another.
 
-A stream is seeded by what it is for (the seed, the term, the phase, the step ...), not by what came before. So runs
+A stream is seeded by its purpose (the seed, the term, the phase, the step ...), not by earlier draws. So runs
 with the same seed share the task's order and dropout whatever their interventions, and resuming needs no saved state.
 """
 
@@ -24,7 +24,7 @@ def generator(*names: str | int) -> np.random.Generator:
 
 @contextmanager
 def torch_stream(device: torch.device, *names: str | int) -> Iterator[None]:
-    """Let torch's own randomness (dropout) come from the stream with these names, and restore it after."""
+    """Seed torch's own generator (dropout) by the stream with these names, and restore its state after."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(stream_seed(*names))

@@ -1,4 +1,4 @@
-"""A run's training: what each phase trains, the phases one after the other, and going on after a stop."""
+"""A run's training: the parameters of each phase, the phases in order, and resuming after a stop."""
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
@@ -13,24 +13,24 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import Bound, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
-from distxfer.training._loop import PhaseLoop, Report, Shared, Watch
+from distxfer.training._loop import PhaseLoop, Report, RunContext, Watch
 from distxfer.training._objective import Pretrained, TrainingData
 from distxfer.training._processes import Processes
 from distxfer.training._reference import CachedReference
 from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, memory_for_step, steps_of
 
-_TIMED = 5  # steps of a phase that an estimate of its time is made from
-# Relative difference allowed between the encoder and its reference before the first step; in bf16, what stands beside a text
-# in its batch makes one of 0.001 in the bundled encoder.
+_TIMED = 5  # steps of a phase that are timed for an estimate
+# Relative difference allowed between the encoder and its reference before the first step. In bf16 the states of a text depend
+# on its batch, by 0.001 in the bundled encoder.
 _AT_REST = {"float32": 1e-4, "bf16": 2e-2}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a phase will do: its steps, and how many of so many parameters train, or entries of them if some are selected.
+    """The steps of a phase, and how many of all parameters train (or of their entries, where some are selected).
 
-    `examples` counts those that the loss on the labels goes over, each as often as it does; `checkpoint_bytes` is the size
-    of the phase's largest checkpoint, a few headers apart.
+    `examples` counts the examples that the loss on the labels reads, with repetitions; `checkpoint_bytes` is the size of
+    the phase's largest checkpoint, without a few headers.
     """
 
     phase: str
@@ -42,7 +42,7 @@ class Plan:
 
 
 class Training:
-    """A run's training: `plan` says what it will do, `estimate` how long a step takes, `run` does it."""
+    """A run's training: `plan` describes it, `estimate` times some steps, `run` trains."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Training:
         diagnostics: Diagnostics,
         states: StateCache | None = None,
     ) -> None:
-        """Make the phases ready; `states`: where pretrained states are kept, in place of a second encoder.
+        """Prepare the phases; `states` is a cache of pretrained states, used in place of a second encoder.
 
         Raises InputError for a phase that has nothing to optimise, nothing that may train, or settings without effect.
         """
@@ -63,39 +63,45 @@ class Training:
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
         if processes.shards_weights:
-            self._check_divided(live=states is None)
+            self._check_sharded(live=states is None)
         moves = frozenset().union(*self._trains.values())
-        moving: dict[str, Tensor] = {
+        changing: dict[str, Tensor] = {
             name: parameter for name, parameter in encoder.model.named_parameters() if name in moves
         }
         for name, bound in bounds.items():
             if bound.module is not None:
-                own = bound.module.to(processes.device)
-                moving |= {f"{name}/{key}": one for key, one in (*own.named_parameters(), *own.named_buffers())}
+                module = bound.module.to(processes.device)
+                changing |= {
+                    f"{name}/{key}": tensor for key, tensor in (*module.named_parameters(), *module.named_buffers())
+                }
         reference = self._reference(moves, states)
-        returns = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
-        self._shared = Shared(encoder, data, processes, seed, reference, moving, diagnostics, History(), returns)
+        rewinds = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
+        self._context = RunContext(encoder, data, processes, seed, reference, changing, diagnostics, History(), rewinds)
 
     def plan(self) -> list[Plan]:
-        """Return what each phase will do."""
-        examples, everything = len(self.data.examples), [*self.encoder.model.parameters(), *_own(self.bounds)]
+        """Return the plan of each phase."""
+        examples, everything = (
+            len(self.data.examples),
+            [*self.encoder.model.parameters(), *_module_weights(self.bounds)],
+        )
         return [
             Plan(
                 phase=name,
                 steps=steps_of(phase, examples),
                 examples=examples_of(phase, examples),
-                trainable_parameters=self._entries[name] + sum(one.numel() for one in _own(self.active(phase))),
-                parameters=sum(one.numel() for one in everything),
+                trainable_parameters=self._entries[name]
+                + sum(parameter.numel() for parameter in _module_weights(self.active(phase))),
+                parameters=sum(parameter.numel() for parameter in everything),
                 checkpoint_bytes=self._checkpoint_bytes(name, phase),
             )
             for name, phase in self.phases.items()
         ]
 
     def estimate(self) -> tuple[float, int]:
-        """Return the seconds that all phases will take, and from how many steps of theirs, which change nothing.
+        """Return the estimated seconds of all phases, and how many steps were timed; no weight changes.
 
-        The steps lie evenly over the phase, since batches and drawn languages differ, with both steps of a turn; one before
-        them warms up.
+        The timed steps are spread evenly over the phase, since batches and drawn languages differ, and include both steps of
+        a turn. One step before them warms up.
         """
         total, steps = 0.0, 0
         for number, name in enumerate(self.phases):
@@ -118,15 +124,15 @@ class Training:
     def run(
         self, folder: Path, report: Report, watch: Watch, notice: Callable[[str], None] = lambda text: None
     ) -> Cost:
-        """Train through all phases, or on from the checkpoint in `folder`; return what it cost in all.
+        """Train all phases, or resume from the checkpoint in `folder`; return the total cost.
 
-        `log.jsonl` gets one line a step, with what `watch` returns in those in which states are to be looked at. A
-        checkpoint is written about once an epoch; `notice` is told of one that is damaged, and not gone on from.
+        `log.jsonl` gets one line per step, with the values that `watch` returns in the steps in which states are measured. A
+        checkpoint is written about once per epoch. A damaged one is not used, and `notice` is told.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
         resumed = self.processes.broadcast(read_position(folder, notice) if self.processes.is_main else None)
-        start, reference = resumed or Position(0, 0, Cost()), self._shared.reference
+        start, reference = resumed or Position(0, 0, Cost()), self._context.reference
         started = time.perf_counter()
         if isinstance(reference, CachedReference):
             reference.fill()
@@ -135,7 +141,7 @@ class Training:
         if not resumed:
             cost = replace(cost, seconds=time.perf_counter() - started)
         elif reference is not None:
-            reference.forwards = 0  # the checkpoint's cost has these passes
+            reference.forwards = 0  # the checkpoint's cost includes these passes
         for number, name in enumerate(self.phases):
             if number < start.phase:
                 continue
@@ -146,11 +152,11 @@ class Training:
         return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.processes.peak_memory_mb()))
 
     def check_reference(self) -> None:
-        """Raise RunError unless the reference is the encoder as it is before the first step, so that drift starts at 0.
+        """Raise RunError unless the reference equals the encoder before the first step, so that drift starts at 0.
 
-        What has not been computed yet, as before training with `model.reference = "cached"`, is not looked at.
+        Cached states that have not been computed yet are not checked.
         """
-        reference = self._shared.reference
+        reference = self._context.reference
         if reference is None or (isinstance(reference, CachedReference) and not reference.is_filled):
             return
         batch = self.data.collate(list(self.data.examples[:8]))
@@ -165,7 +171,7 @@ class Training:
             )
 
     def own_weights(self) -> dict[str, Tensor]:
-        """Return the weights that interventions have of their own, as `NAME.PARAMETER`, to be saved with the result."""
+        """Return the weights of the interventions' modules, as `NAME.PARAMETER`, to be saved with the result."""
         return {
             f"{name}.{key}": value.detach().cpu().contiguous()
             for name, bound in self.bounds.items()
@@ -181,10 +187,10 @@ class Training:
 
     def _loop(self, number: int, name: str) -> PhaseLoop:
         phase = self.phases[name]
-        return PhaseLoop(self._shared, number, name, phase, self.active(phase), self._trains[name])
+        return PhaseLoop(self._context, number, name, phase, self.active(phase), self._trains[name])
 
     def _trainable(self, name: str, phase: Phase) -> set[str]:
-        """Return the parameters that this phase trains; refuse a restriction that restricts nothing, or everything."""
+        """Return the parameters that this phase trains; refuse a restriction without effect, or one that leaves nothing."""
         names = [key for key, _ in self.encoder.model.named_parameters()]
         allowed = set(names)
         if not phase.task and not any(bound.term and bound.weight > 0 for bound in self.active(phase).values()):
@@ -201,17 +207,17 @@ class Training:
         for intervention, bound in self.active(phase).items():
             if bound.trains is every:
                 continue
-            kept = {key for key in allowed if bound.trains(key)}
-            if kept == allowed:
+            trainable = {key for key in allowed if bound.trains(key)}
+            if trainable == allowed:
                 raise InputError(
-                    f"The intervention `{intervention}` keeps nothing from training in the phase `{name}`: no effect."
+                    f"The intervention `{intervention}` freezes no parameter that trains in the phase `{name}`: it has no effect."
                 )
-            allowed = kept
+            allowed = trainable
         for intervention, bound in self.active(phase).items():
             if bound.adapters and not bound.adapters & allowed:
                 raise InputError(
-                    f"The intervention `{intervention}` has nothing that may train in the phase `{name}`, since others freeze all"
-                    " that it has put into the encoder. Freeze fewer layers, or leave one of the two out."
+                    f"All parameters that the intervention `{intervention}` adds to the encoder are frozen by other interventions"
+                    f" in the phase `{name}`. Freeze fewer layers, or leave one of the two out."
                 )
         if not allowed:
             raise InputError(
@@ -222,7 +228,7 @@ class Training:
     def _selected(self, name: str, phase: Phase) -> int:
         """Return how many entries of the encoder this phase trains, the fewest that any of its interventions selects."""
         weights = self.encoder.model.named_parameters()
-        sizes = {key: one.numel() for key, one in weights if key in self._trains[name]}
+        sizes = {key: parameter.numel() for key, parameter in weights if key in self._trains[name]}
         counts = [sum(sizes.values())]
         for intervention, bound in self.active(phase).items():
             if bound.selects is not None:
@@ -233,27 +239,29 @@ class Training:
         return min(counts)
 
     def _checkpoint_bytes(self, name: str, phase: Phase) -> int:
-        """Return the size of what a checkpoint of this phase holds, in bytes, once it holds most."""
-        weights = {key: one for key, one in self.encoder.model.named_parameters() if key in self._shared.moving}
-        trained = [one for key, one in weights.items() if key in self._trains[name]]
-        updated = [*trained, *_own(self.active(phase))]
+        """Return the size in bytes of the largest checkpoint of this phase."""
+        weights = {
+            key: parameter for key, parameter in self.encoder.model.named_parameters() if key in self._context.changing
+        }
+        trained = [parameter for key, parameter in weights.items() if key in self._trains[name]]
+        updated = [*trained, *_module_weights(self.active(phase))]
         order = [*self.phases]
         earlier, later = order[: order.index(name) + 1], order[order.index(name) :]
-        starts = {self.phases[one].rewind for one in later} & {*earlier}
+        starts = {self.phases[phase].rewind for phase in later} & {*earlier}
         masks = any(bound.entries for bound in self.active(phase).values())
         return (
-            _bytes(self._shared.moving.values())
+            _bytes(self._context.changing.values())
             + (3 if phase.average else 2) * _bytes(updated)  # both moments of AdamW, and the running mean
             + len(starts) * _bytes(weights.values())
-            + masks * sum(one.numel() for one in trained)  # a byte for each entry
+            + masks * sum(parameter.numel() for parameter in trained)  # a byte for each entry
         )
 
     def _check_batches(self, name: str, phase: Phase) -> None:
-        """Refuse a phase in which a term looks at the task's batches, and none of them can hold as many texts as it needs."""
+        """Refuse a phase whose batches are too small for a term that is computed on the task's batches."""
         for intervention, bound in self.active(phase).items():
             if bound.distinct <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            texts = islice(_unique((one.text, one.text_pair) for one in self.data.examples), bound.distinct)
+            texts = islice(_unique((example.text, example.text_pair) for example in self.data.examples), bound.distinct)
             rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
             if rows < bound.distinct:
                 shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
@@ -262,17 +270,17 @@ class Training:
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
                     f" {bound.distinct * self.processes.size}, or another `intervention.{intervention}.measure`."
                 )
-            if (found := sum(1 for _ in texts)) < bound.distinct:
+            if (available := sum(1 for _ in texts)) < bound.distinct:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct}"
-                    f" different texts, and the training data has {found} in all. Give more, or set another"
+                    f" different texts, and the training data has {available} in all. Give more, or set another"
                     f" `intervention.{intervention}.measure`."
                 )
 
     def _check_settings(self, name: str, phase: Phase) -> None:
-        """Refuse what would have no effect, or is asked of the wrong weights."""
+        """Refuse settings that would have no effect, or that do not fit the weights that train."""
         self._check_batches(name, phase)
-        terms = [one for one, bound in self.active(phase).items() if bound.term and bound.weight > 0]
+        terms = [name for name, bound in self.active(phase).items() if bound.term and bound.weight > 0]
         if phase.alternate and not (phase.task and terms):
             raise InputError(
                 f"`phase.{name}.alternate` lets the task's loss and the interventions' terms take turns, and this phase has"
@@ -285,13 +293,13 @@ class Training:
                 f" intervention of `{name}` looks at it first, as `sparse` does: it would be in vain. Leave it out."
             )
         names = [*self.phases]
-        by_now = [self.phases[one] for one in names[: names.index(name) + 1]]
-        new_head = not (self.encoder.head_is_loaded or any(one.task for one in by_now))
+        by_now = [self.phases[phase] for phase in names[: names.index(name) + 1]]
+        new_head = not (self.encoder.head_is_loaded or any(phase.task for phase in by_now))
         for intervention, bound in active.items():
             if new_head and intervention in terms and "predictions" in bound.needs:
                 raise InputError(
-                    f"The intervention `{intervention}` compares what the head predicts, and up to the phase `{name}` nothing has"
-                    f" trained the head. Set `phase.{name}.task=true`, or let a phase with the task come first."
+                    f"The intervention `{intervention}` compares predictions of the head, and no phase up to `{name}` trains the"
+                    f" head. Set `phase.{name}.task=true`, or let a phase with the task come first."
                 )
             if bound.entries is not None and not phase.rewind:
                 raise InputError(
@@ -300,60 +308,59 @@ class Training:
                 )
             if "weights" in bound.needs and self.encoder.adapters:
                 raise InputError(
-                    f"The intervention `{intervention}` acts on the encoder's own weights, which do not train where there"
-                    " are adapters. Take one of the two out of the recipe."
+                    f"The intervention `{intervention}` acts on the encoder's own weights, which are frozen under adapters."
+                    " Remove one of the two from the recipe."
                 )
             if bound.weights is not None and self.encoder.gradient_checkpointing:
                 raise InputError(
-                    f"The intervention `{intervention}` puts other weights in the place of the encoder's for a forward pass,"
-                    " and `model.gradient_checkpointing` = `true` computes the blocks again without them. Set it to false."
+                    f"The intervention `{intervention}` replaces the encoder's weights during a forward pass, and"
+                    " `model.gradient_checkpointing` = `true` recomputes the blocks without the replacement. Set it to false."
                 )
 
-    def _check_divided(self, *, live: bool) -> None:
-        """Refuse what needs a weight, or a second model, whole in each process while the weights are divided."""
+    def _check_sharded(self, *, live: bool) -> None:
+        """Refuse interventions that need full weights, or a second model, in each process while the weights are sharded."""
         for intervention, bound in self.bounds.items():
             if bound.needs & {"reference", "pretrained"} == {"reference"} and live:
                 raise InputError(
-                    f"This launch divides the weights among the processes, and `{intervention}` would run the pretrained encoder"
-                    " beside them, whole. Set `model.reference=cached`."
+                    f"This launch shards the weights over the processes, and `{intervention}` would need the full pretrained"
+                    " encoder in each of them. Set `model.reference=cached`."
                 )
             asks = {
                 "has weights of its own": bound.module is not None,
                 "selects entries of weights": bound.entries is not None,
-                "puts other weights in their place": bound.weights is not None,
-                "reads weights by itself": "encoder" in bound.needs,
-                "looks at the pretrained encoder token by token": "pretrained" in bound.needs,
+                "replaces weights in forward passes": bound.weights is not None,
+                "reads weights directly": "encoder" in bound.needs,
+                "reads the pretrained encoder's states of every token": "pretrained" in bound.needs,
             }
-            for what, does in asks.items():
-                if does:
+            for feature, has_feature in asks.items():
+                if has_feature:
                     raise InputError(
-                        f"This launch divides the weights among the processes, and the intervention `{intervention}` {what},"
-                        " which is possible only where they are whole. Launch with `accelerate launch --multi_gpu`, or leave it"
-                        " out."
+                        f"This launch shards the weights over the processes, and the intervention `{intervention}` {feature},"
+                        " which needs full weights. Launch with `accelerate launch --multi_gpu`, or leave the intervention out."
                     )
 
     def _reference(self, moves: Set[str], states: StateCache | None) -> Pretrained | None:
-        """Return what drift is measured from; refuse to look up states that nobody asks for, or that are not kept."""
-        looking = {name: bound.needs & {"reference", "pretrained"} for name, bound in self.bounds.items()}
-        needed = any(looking.values())
+        """Return the reference; refuse cached states that no intervention reads, or that are not cached."""
+        needs_reference = {name: bound.needs & {"reference", "pretrained"} for name, bound in self.bounds.items()}
+        needed = any(needs_reference.values())
         if states is None:
             return self.encoder.reference(moves.__contains__) if needed else None
         if not needed:
             raise InputError(
-                "`model.reference` = `cached` has no effect, since no intervention of the recipe looks at the pretrained"
+                "`model.reference` = `cached` has no effect, since no intervention of the recipe reads states of the pretrained"
                 " encoder. Leave it out, or add one that does, such as `intervention.drift.weight=1`."
             )
-        for name, needs in looking.items():
+        for name, needs in needs_reference.items():
             if "pretrained" in needs:
                 raise InputError(
-                    f"The intervention `{name}` looks at the pretrained encoder token by token, and `model.reference` ="
-                    " `cached` keeps pooled states alone. Set it to `live`."
+                    f"The intervention `{name}` reads the pretrained encoder's states of every token, and `model.reference` ="
+                    " `cached` has pooled states only. Set it to `live`."
                 )
         return CachedReference(self.encoder, self.data, self.bounds, self.processes, states)
 
 
 def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:
-    """Yield each item once."""
+    """Yield each item once, in order."""
     seen: set[Hashable] = set()
     for item in items:
         if item not in seen:
@@ -361,10 +368,12 @@ def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:
             yield item
 
 
-def _own(bounds: Mapping[str, Bound]) -> list[Tensor]:
-    """Return the weights that interventions have of their own."""
-    return [one for bound in bounds.values() if bound.module is not None for one in bound.module.parameters()]
+def _module_weights(bounds: Mapping[str, Bound]) -> list[Tensor]:
+    """Return the weights of the interventions' own modules."""
+    return [
+        parameter for bound in bounds.values() if bound.module is not None for parameter in bound.module.parameters()
+    ]
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(one.numel() * one.element_size() for one in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
