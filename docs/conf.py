@@ -3,8 +3,10 @@
 import inspect
 import os
 import re
+import shutil
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from sphinx.application import Sphinx
 
@@ -25,7 +27,14 @@ PACKAGES = {
     "languages": "Codes, families, and distances with provenance.",
     "data": "Tasks, parallel text and dictionaries.",
     "interventions": "The contract of interventions.",
-    "results": "Finished runs.",
+    "results.collect": "Collections of finished runs.",
+    "results.result": "One finished run.",
+    "analysis.methods": "Comparison of methods.",
+    "analysis.ablation": "Effects of single settings.",
+    "runs.run": "One run.",
+    "sweeps.sweep": "Many runs.",
+    "checkpoints.measure": "Two checkpoints.",
+    "new_language.plan": "The workflow for a new language.",
 }
 
 project = "distxfer"
@@ -91,7 +100,8 @@ def rewritten(text: str, base: Path, folder: Path) -> str:
 
 def write_api() -> None:
     """Write one page for each package, with every public function and class, and one for the interventions."""
-    API.mkdir(exist_ok=True)
+    shutil.rmtree(API, ignore_errors=True)
+    API.mkdir()
     pages = []
     for package, about in PACKAGES.items():
         name = f"distxfer.{package}".rstrip(".")
@@ -108,13 +118,13 @@ def write_api() -> None:
     (API / "index.md").write_text(text, encoding="utf-8")
 
 
-def public_names(module: object) -> list[str]:
-    """Return the public functions and classes of a package, whether or not it loads them lazily."""
+def public_names(module: ModuleType) -> list[str]:
+    """Return the public functions and classes of a package or module, whether or not it loads them lazily."""
     names = getattr(module, "__all__", None) or [name for name in dir(module) if not name.startswith("_")]
     return [
         name
         for name in sorted(names)
-        if callable(value := getattr(module, name)) and getattr(value, "__module__", "").startswith("distxfer")
+        if callable(value := getattr(module, name)) and getattr(value, "__module__", "").startswith(module.__name__)
     ]
 
 
