@@ -27,10 +27,10 @@ docs: .venv/docs.done  ## Build the site from docs/ into build/site; execute the
 	PYDEVD_DISABLE_FILE_VALIDATION=1 $(IN) -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 
 study: .venv/offline.done  ## Run what the reference study has not run yet (hours; can be stopped at any time), and write its tables.
-	$(IN) scripts/study.py
+	$(IN) -m studies.emoji.study
 
 study-120: .venv/figures.done $(CLDR).tgz  ## The same on 120 languages; CLDR_ANNOTATIONS=FILE where that file is here already.
-	$(IN) scripts/study_120.py
+	$(IN) -m studies.emoji_120.study
 
 $(CLDR).tgz:
 	$(if $(CLDR_ANNOTATIONS),ln -s "$(abspath $(CLDR_ANNOTATIONS))" $@,npm pack --silent $(subst full-,full@,$(CLDR)))

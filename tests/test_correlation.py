@@ -1,8 +1,6 @@
 """Correlations over languages: against scipy and statsmodels, the definitions written out, and simulations."""
 
-import importlib.util
 from itertools import permutations
-from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -13,8 +11,8 @@ from scipy import stats
 
 from distxfer import measure
 from helpers import message
+from studies.simulations import correlation_error_rates as script
 
-ROOT = Path(__file__).parents[1]
 seeds = st.integers(0, 2**32 - 1)
 methods = st.sampled_from(["spearman", "pearson"])
 FAMILIES = [("IE", "G"), ("IE", "G"), ("IE", "R"), ("IE", "R"), ("U",), ("U",), "J", None]
@@ -151,10 +149,7 @@ def test_a_big_gap_between_families_is_no_evidence():
 
 
 def test_error_rates_of_the_script():
-    """A reduced run of scripts/correlation_error_rates.py: families fool the naive test, and branches the families."""
-    spec = importlib.util.spec_from_file_location("rates", ROOT / "scripts" / "correlation_error_rates.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    """Families fool the naive test, and branches the families."""
     groups = script.paths((17, 4, 3, 2, *[1] * 8))
     # 400 runs: a true rate of 0.05 stays below 0.09 but for one time in 2000
     naive, family, branch = script.rates(groups, 0.9, 0.0, 0.0, 400, seed=1)

@@ -13,7 +13,7 @@ from distxfer import measure
 from distxfer.errors import InputError
 
 seeds = st.integers(0, 2**32 - 1)
-simulation = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "error_rates.py"))
+simulation = runpy.run_path(str(Path(__file__).parents[1] / "studies" / "simulations" / "error_rates.py"))
 
 
 def given(*args, **kwargs):
@@ -134,7 +134,7 @@ def test_differences_that_do_not_vary(n_languages):
 @pytest.mark.parametrize("n_seeds", [3, 5, 10])
 @pytest.mark.parametrize("n_languages", [8, 13, 34])
 def test_error_rates(n_seeds, n_languages):
-    """2,000 draws a setting; `scripts/error_rates.py` has more settings and draws, and the power."""
+    """2,000 draws a setting; `studies/simulations/error_rates.py` has more settings and draws, and the power."""
     for spread in ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):
         found = simulation["rates"](n_seeds, n_languages, spread, 2000, power=False)
         for kind in ("paired", "unpaired"):

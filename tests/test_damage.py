@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
 from distxfer.analysis.items import read_items
-from distxfer.analysis.one_seed import stored_answers
 from distxfer.encoders import model_folder
 from distxfer.results import result as _result
 from distxfer.results.collect import _folders
+from distxfer.results.tables import read_predictions
 from distxfer.runs import interrupted as _again
 from distxfer.runs import run as _run
 from distxfer.training._checkpoint import read_position
 from helpers import message, same, stop_at, weights
-from slim_results import slim
+from studies.slim_results import slim
 
 TINY = ["task.targets=deu", "diagnostics.states=4", "diagnostics.probabilities=true"]
 FLIPS = 12  # positions in each file
@@ -153,14 +153,14 @@ def test_a_log_and_a_model_may_be_removed(run, recipe, tmp_path):
 
 
 def test_a_run_that_the_study_makes_smaller_is_read_as_before(run, recipe, tmp_path, finished):
-    shutil.rmtree(run / "model")  # as `scripts/study.py` does
-    table, answers = read_table(run / "predictions.parquet"), stored_answers(run)
+    shutil.rmtree(run / "model")  # as `studies/emoji/study.py` does
+    table, predictions = read_table(run / "predictions.parquet"), read_predictions(run)
     assert any(name.startswith("probability_") for name in table.column_names)
     for _ in range(2):
         slim(run)
         assert read_table(run / "predictions.parquet").column_names == ["language", "example_id", "label", "prediction"]
         assert read_result(run).scores == finished.scores
-        assert stored_answers(run) == answers
+        assert read_predictions(run).equals(predictions)
         train(recipe, tmp_path, report=lambda *_: pytest.fail("trained again"))
     assert read_table(run / "predictions.parquet").equals(table.select(range(4)))
     assert [path.name for path in run.parent.iterdir()] == [run.name]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import dictionaries
 from distxfer import load_recipe
 from distxfer.data import Example, Pair, load_parallel, read_dictionary_folder, task_languages
+from studies.emoji import dictionaries
 
 ROOT = Path(__file__).parents[1]
 TARGETS = tuple(language for language in task_languages("emoji") if language != "eng")
@@ -83,7 +83,7 @@ def test_a_word_that_is_not_read_stops_the_script():
 
 def test_the_recipe_is_the_shipped_one_with_what_is_made_of_the_parallel_text_alone():
     """Neither the labelled text nor that of the test part is read: each word stands in the parallel part."""
-    own, shipped = load_recipe(str(ROOT / "recipes/study/code_switch.toml")), load_recipe("code_switch")
+    own, shipped = load_recipe(str(ROOT / "studies/emoji/recipes/code_switch.toml")), load_recipe("code_switch")
     (ours, theirs) = (one.interventions["code_switch"] for one in (own, shipped))
     assert ROOT / ours.dictionary == dictionaries.FOLDER
     assert (ours.weight, ours.share, ours.weighting) == (theirs.weight, theirs.share, theirs.weighting)

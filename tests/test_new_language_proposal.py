@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-import study_methods
-import study_tables
 from distxfer.config.recipe import load_recipe
 from distxfer.new_language.language_data import LanguageData
 from distxfer.new_language.proposal import chosen, proposals, study
 from distxfer.new_language.workspace import recipe_text
 from helpers import message
+from studies.emoji import methods as study_methods
+from studies.emoji import tables as study_tables
 
 HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
 E5 = "bundled/multilingual-e5-small"

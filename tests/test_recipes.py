@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -9,11 +11,16 @@ import pytest
 
 import distxfer.interventions
 from distxfer import load_recipe
+from distxfer.config import files
 from distxfer.config.files import defaults_file, description, recipe_files, recipe_path
 from distxfer.interventions import intervention_class, intervention_names
 from distxfer.reports import settings_text
+from helpers import message
+from studies.emoji.methods import read_study
 
-SHIPPED = sorted(path.stem for path in (Path(__file__).parents[1] / "recipes").glob("[!_]*.toml"))
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted(path.stem for path in (ROOT / "recipes").glob("[!_]*.toml"))
+STUDIES = [name for name, path in recipe_files().items() if path.is_relative_to(ROOT / "studies")]
 PLAIN = load_recipe("plain").resolved()
 
 
@@ -35,7 +42,7 @@ def origins(recipe) -> dict[str, str]:
 
 
 def test_the_shipped_recipes_are_those_of_the_folder():
-    assert list(recipe_files()) == SHIPPED
+    assert list(recipe_files())[: len(SHIPPED)] == SHIPPED
     assert set(SHIPPED) >= {"plain", "drift_reg", "dist_align", "freeze_lower", "lora"}
 
 
@@ -160,7 +167,36 @@ def test_a_recipe_in_the_working_folder_is_found_and_goes_first(tmp_path, monkey
     assert load_recipe("mine").seed == 5
     assert load_recipe("plain").seed == 6
     assert load_recipe("drift_reg").seed == 0
-    assert set(recipe_files()) == {*SHIPPED, "mine"}
+    assert set(recipe_files()) == {*SHIPPED, *STUDIES, "mine"}
+
+
+def test_a_recipe_of_a_study_has_its_own_name_or_that_of_the_study_before_it():
+    assert {"oracle", "plain_matched", "probe", "emoji/code_switch", "emoji_120/plain"} <= recipe_files().keys()
+    assert not {"code_switch", "plain"} & set(STUDIES)
+    assert recipe_path("emoji/code_switch") == ROOT / "studies" / "emoji" / "recipes" / "code_switch.toml"
+    assert load_recipe("emoji_120/plain").name == "plain"  # a recipe's runs lie under the name of its file
+
+
+def test_an_installed_package_says_where_the_recipes_of_studies_are(tmp_path, monkeypatch):
+    package = tmp_path / "site-packages" / "distxfer"
+    shutil.copytree(ROOT / "recipes", package / "recipes")
+    monkeypatch.setattr(files, "__file__", str(package / "config" / "files.py"))
+    assert list(recipe_files()) == SHIPPED
+    assert message(recipe_path, "oracle") == (
+        f"There is no recipe `oracle`. Did you mean `lora`? Choose from: {', '.join(SHIPPED)}; or give the path of a .toml file."
+        " Recipes of studies are not installed: a checkout has them in `studies/`."
+    )
+
+
+def test_every_recipe_that_the_documentation_names_is_known():
+    """`oracle` in a table of results, `recipe=NAME` in a command."""
+    pages = [ROOT / "README.md", ROOT / "LOG.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        name for page in pages for name in re.findall(r"recipe=([a-z]\w*)(?![\w/.])", page.read_text(encoding="utf-8"))
+    }
+    methods = {name for method in read_study() for name in method.recipes}
+    assert len(named) > 5
+    assert named | methods <= recipe_files().keys() | {"mine", "centroid"}  # the reader's own, in examples
 
 
 def test_a_recipe_loads_from_any_folder(tmp_path, monkeypatch):

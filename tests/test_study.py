@@ -12,12 +12,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-import study
-import study_methods
-import study_tables
-import study_without
 from distxfer import load_recipe
 from distxfer.results.result import Result
+from studies.emoji import methods as study_methods
+from studies.emoji import study
+from studies.emoji import tables as study_tables
+from studies.emoji import without_flags as study_without
 
 ROOT = Path(__file__).parents[1]
 FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")
@@ -39,9 +39,9 @@ def test_every_method_has_a_recipe_that_loads(monkeypatch):
 
 def test_every_recipe_of_the_study_is_listed():
     listed = {recipe for one in study_methods.read_study() for recipe in one.recipes}
-    for folder in (ROOT / "recipes", ROOT / "recipes" / "study"):
+    for folder in (ROOT / "recipes", ROOT / "studies" / "emoji" / "recipes"):
         assert {path.stem for path in folder.glob("[!_]*.toml")} <= listed
-    assert set(tomllib.loads((ROOT / "recipes" / "study" / "_study.toml").read_text())) == {
+    assert set(tomllib.loads((ROOT / "studies" / "emoji" / "study.toml").read_text())) == {
         "headline_seeds", "rest_seeds", "method",
     }  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_every_table_says_what_was_chosen_on_what():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """Run `scripts/study.py` with arguments; return (recipe, seed, more settings) of each training that it began.
+    """Run `studies/emoji/study.py` with arguments; return (recipe, seed, more settings) of each training that it began.
 
     Training is a process that says with `codes` how it ended, and leaves a model.
     """

@@ -8,12 +8,12 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-import study_120 as study
-import study_methods
 from distxfer import load_recipe
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import distances
 from distxfer.measure import crossed
+from studies.emoji import methods as study_methods
+from studies.emoji_120 import study
 
 ROOT = Path(__file__).parents[1]
 TARGETS = tuple(key for key in LANGUAGES if key != "eng")
@@ -26,7 +26,9 @@ def between():
 
 
 def recipes():
-    return {path.stem: load_recipe(str(path)) for path in (ROOT / "recipes" / "study-120").glob("[!_]*.toml")}
+    return {
+        path.stem: load_recipe(str(path)) for path in (ROOT / "studies" / "emoji_120" / "recipes").glob("[!_]*.toml")
+    }
 
 
 def test_every_recipe_is_listed_and_loads():
@@ -42,8 +44,7 @@ def test_every_recipe_is_listed_and_loads():
 def test_the_settings_are_those_of_the_reference_recipes():
     own = recipes()
     for name in METHODS:
-        other = ROOT / "recipes" / "study" / f"{name}.toml"
-        reference = load_recipe(str(other) if other.is_file() else name)
+        reference = load_recipe(str(ROOT / study_methods.recipe_file(name)))
         assert own[name].phases == reference.phases
         for key, intervention in reference.interventions.items():
             changed = {**vars(own[name].interventions[key]), "languages": intervention.languages} if "languages" in vars(
@@ -97,7 +98,7 @@ def written(between, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "RESULTS", folder)
         patch.setattr(study, "PAGE", folder / "study-120.md")
-        patch.setattr(study, "EVIDENCE", folder / "evidence_120.toml")
+        patch.setattr(study, "EVIDENCE", folder / "evidence.toml")
         patch.setattr(study, "WITHOUT", "")  # there are no predictions
         study.write()
     return folder, (folder / "study-120.md").read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 from distxfer.measure import MIN_FAMILIES, Crossed
 
 _Rates = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
-_FILE = Path(__file__).with_name("error_rates.json")  # written by scripts/structure_error_rates.py
+_FILE = Path(__file__).with_name("error_rates.json")  # written by studies/simulations/structure_error_rates.py
 # What the structures of the simulation are, in words. The test of languages as independent is warned of families as well.
 _ALWAYS = {
     "family .9": "families share 90 % of the language variance",

@@ -1,4 +1,4 @@
-"""Where recipes are: the shipped ones, inside the wheel or at the top of a checkout, and the user's in `./recipes`."""
+"""Where recipes are: shipped ones in the package or the checkout, studies' ones in the checkout, the user's in `./recipes`."""
 
 from pathlib import Path
 
@@ -7,9 +7,19 @@ from distxfer.errors import InputError, did_you_mean, listed
 
 def shipped_folder() -> Path:
     """Return the folder of the shipped recipes."""
+    return _shipped("recipes")
+
+
+def study_evidence(study: str) -> Path:
+    """Return the file of a study's effects by recipe, which the study writes and the package installs."""
+    return _shipped("studies") / study / "evidence.toml"
+
+
+def _shipped(folder: str) -> Path:
+    """Return a folder that is inside the package in a wheel, and at the top of a checkout."""
     package = Path(__file__).parents[1]
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parents[1] / "recipes"
+    inside = package / folder
+    return inside if inside.is_dir() else package.parents[1] / folder
 
 
 def defaults_file() -> Path:
@@ -28,9 +38,19 @@ def references_file() -> Path:
 
 
 def recipe_files() -> dict[str, Path]:
-    """Return the recipes by name; one in `./recipes` takes precedence over a shipped one."""
-    folders = [shipped_folder(), Path("recipes")]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("[!_]*.toml"))}
+    """Return the recipes by name: shipped ones, in a checkout those of the studies, and those in `./recipes`.
+
+    A study's recipe is called `STUDY/NAME` if its name is taken. One in `./recipes` takes precedence over all others.
+    """
+    files = {path.stem: path for path in sorted(shipped_folder().glob("[!_]*.toml"))}
+    for path in _study_recipes():
+        files[path.stem if path.stem not in files else f"{path.parents[1].name}/{path.stem}"] = path
+    return files | {path.stem: path for path in sorted(Path("recipes").glob("[!_]*.toml"))}
+
+
+def _study_recipes() -> list[Path]:
+    """Return the recipes of the studies, which are not installed."""
+    return sorted(_shipped("studies").glob("*/recipes/[!_]*.toml"))
 
 
 def recipe_path(name: str) -> Path:
@@ -50,6 +70,7 @@ def recipe_path(name: str) -> Path:
         raise InputError(
             f"There is no recipe `{name}`.{did_you_mean(name, recipes)} Choose from: {listed(recipes)};"
             " or give the path of a .toml file."
+            + ("" if _study_recipes() else " Recipes of studies are not installed: a checkout has them in `studies/`.")
         )
     return recipes[name]
 

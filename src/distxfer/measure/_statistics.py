@@ -81,7 +81,7 @@ def crossed(
     the t tests of the parts in the proportion in which they make up the error. The interval is its inverse: all
     effects with p > 0.05. The usual alternative, one t test with the degrees of freedom of Satterthwaite (1946, eq. 17),
     finds too much with few seeds. False positives at a nominal 5 %, with the families of 13, 40 and 118 real
-    languages: docs/statistics.md, `scripts/error_rates.py`.
+    languages: docs/statistics.md, `studies/simulations/error_rates.py`.
 
     With fewer than 4 families of several languages, the test takes languages as independent, and `note` says so: it
     then speaks of other languages of these families.
@@ -143,7 +143,7 @@ def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike, *, families
 
     Shapes: (S_m, L) and (S_b, L), the same languages in the same order; `n_seeds` is the smaller number of seeds. With
     one language it is Welch's t test. False positives at a nominal 5 %: 2.4 to 6 % for 3 to 10 seeds each
-    (`scripts/error_rates.py`); up to 7 % where one method has three times the other's seeds.
+    (`studies/simulations/error_rates.py`); up to 7 % where one method has three times the other's seeds.
 
     Raises: InputError for another shape, a cell that is not finite, or unequal numbers of languages.
 
@@ -268,7 +268,7 @@ def two_way_bootstrap(
 
     Each draw takes S seeds and L languages with replacement and averages the S x L cells where they cross. It assumes
     no normality, and is far too narrow for few seeds. The nominal 5 % are 16 to 22 % at 3 seeds and 10 to 15 % at 5, for 13 to
-    118 languages (`scripts/structure_error_rates.py`): a companion of `crossed`, not a test.
+    118 languages (`studies/simulations/structure_error_rates.py`): a companion of `crossed`, not a test.
 
     Shape: (n_seeds, n_languages); the unit is that of the differences; (None, None) for fewer than 3 seeds. The same
     `seed` gives the same interval. Raises: InputError for another shape, a cell that is not finite, or draws < 100.

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distxfer.config.files import recipe_path, shipped_folder
+from distxfer.config.files import recipe_path, shipped_folder, study_evidence
 from distxfer.errors import InputError
 from distxfer.new_language.language_data import LanguageData
 
@@ -91,7 +91,7 @@ def proposals(data: LanguageData, model: str) -> tuple[Proposal, ...]:
         evidence = methods.get(name)
         return (2, 0.0) if evidence is None else (0 if evidence.shown else 1, -evidence.all.low)
 
-    return tuple(_proposal(name, _file(name), data, model) for name in sorted(names, key=rank))
+    return tuple(_proposal(name, shipped_folder() / f"{name}.toml", data, model) for name in sorted(names, key=rank))
 
 
 def chosen(name: str, data: LanguageData, model: str) -> Proposal:
@@ -113,7 +113,7 @@ def chosen(name: str, data: LanguageData, model: str) -> Proposal:
     needs = _NEEDS[name]
     if needs and not data.count(needs):
         raise InputError(f"The recipe `{name}` needs {needs}, but there are none. Add some with `{_OPTIONS[needs]}`.")
-    return _proposal(name, _file(name), data, model)
+    return _proposal(name, shipped_folder() / f"{name}.toml", data, model)
 
 
 @cache
@@ -121,22 +121,21 @@ def study() -> Mapping[str, Any]:
     """Return what the reference study found: its `model`, `task`, `targets`, `far`, what is to know of its runs (`note`), and
     `methods`, recipe -> Evidence.
     """
-    data = tomllib.loads(Path(__file__).with_name("evidence.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads(study_evidence("emoji").read_text(encoding="utf-8"))
     methods = {
         name: Evidence(
             row["seeds"], row["chosen"], StudiedEffect(**row["all"]), StudiedEffect(**row["far"]), row["source"]
         )
-        for name, row in data.items()
-        if isinstance(row, dict)
+        for name, row in data.pop("recipe").items()
     }
-    return {**{key: value for key, value in data.items() if not isinstance(value, dict)}, "methods": methods}
+    return {**data, "methods": methods}
 
 
 @cache
 def study_120() -> tuple[str, str, Mapping[str, Any]]:
     """Return the task of the study of 120 languages, what is to know of its runs, and what it found, recipe -> numbers."""
-    data = tomllib.loads(Path(__file__).with_name("evidence_120.toml").read_text(encoding="utf-8"))
-    return data.pop("task"), data.pop("note"), data
+    data = tomllib.loads(study_evidence("emoji_120").read_text(encoding="utf-8"))
+    return data["task"], data["note"], data["recipe"]
 
 
 def _allowed(name: str, data: LanguageData) -> bool:
@@ -144,12 +143,6 @@ def _allowed(name: str, data: LanguageData) -> bool:
         return False
     needs = _NEEDS[name]
     return not needs or data.count(needs) >= (_FEW if needs != "words" else 1)
-
-
-def _file(name: str) -> Path:
-    """Return the shipped file of a recipe; those of the study's own are a folder below."""
-    study_file = shipped_folder() / "study" / f"{name}.toml"
-    return study_file if study_file.is_file() else shipped_folder() / f"{name}.toml"
 
 
 def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal:

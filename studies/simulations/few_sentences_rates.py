@@ -1,6 +1,6 @@
 """Print how often the comparison in ONE language errs, from simulation: false positives with few sentences and seeds.
 
-    python scripts/few_sentences_rates.py [--draws 2000]
+    python studies/simulations/few_sentences_rates.py [--draws 2000]
 
 Truth: method m of seed s is right on sentence i where h_i + a_mi + u_ms + e_msi > 0, with h_i normal (sd 1.5) for how hard a
 sentence is, a_mi (sd `of sentences`) for what a method is good at, u_ms (sd `of seeds`) for the luck of a run, and e_msi

@@ -1,6 +1,6 @@
 """Rewrite finished runs in the smallest form that keeps every score, label, prediction and measurement.
 
-`python scripts/slim_results.py FOLDER...` goes through the runs below each folder. It drops class probabilities from
+`python studies/slim_results.py FOLDER...` goes through the runs below each folder. It drops class probabilities from
 `predictions.parquet`, encodes its labels as dictionaries, and writes the tables and `result.json` anew, with new digests
 where the run has digests. Files that are not what the run wrote stop it before anything is changed.
 """

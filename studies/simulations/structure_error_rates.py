@@ -1,6 +1,6 @@
 """Print and write how often the crossed test errs where languages are related, items shared, effects skewed, or seeds added.
 
-    python scripts/structure_error_rates.py [--draws 10000] [--items 4000]        about 10 minutes on one core
+    python studies/simulations/structure_error_rates.py [--draws 10000] [--items 4000]        about 10 minutes on one core
 
 Languages are real ones with their families: the 13 targets of `emoji`, the 7 of them that are near (in 2 families, so that
 the default test takes languages as independent), the 118 of the study of 120 languages, and 40 drawn from these.
@@ -20,7 +20,7 @@ A cell has the smallest and the largest rate over the spreads of seeds and langu
 standard error of the largest. `families` is the default test, `crossed(d, families=..., items=...)`; `languages` takes
 languages as independent and items as fixed; `bootstrap` is how often 0 is outside the interval of `two_way_bootstrap`.
 Power is at effects of 2, 3 and 4 true standard errors.
-The table goes to `results/simulations/structure_error_rates.txt`, the rates that `compare` prints beside p to the package.
+The table goes to `studies/simulations/structure_error_rates.txt`, the rates that `compare` prints beside p to the package.
 """
 
 import argparse
@@ -37,8 +37,8 @@ from distxfer.languages import lineage
 from distxfer.measure import two_way_bootstrap
 from distxfer.measure._clusters import MIN_FAMILIES, family_labels
 
-ROOT = Path(__file__).parents[1]
-TEXT = ROOT / "results" / "simulations" / "structure_error_rates.txt"
+ROOT = Path(__file__).parents[2]
+TEXT = Path(__file__).with_suffix(".txt")
 RATES = ROOT / "src" / "distxfer" / "analysis" / "error_rates.json"
 EMOJI = ("deu", "fra", "ind", "ita", "por", "rus", "spa", "ara", "fas", "jpn", "kor", "tur", "zho")
 NEAR = ("deu", "ita", "por", "spa", "fra", "rus", "ind")  # by syntactic distance from English

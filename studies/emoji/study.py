@@ -1,7 +1,7 @@
-"""The reference study: run what `recipes/study/_study.toml` lists and has not been run, and write its tables.
+"""The reference study: run what `studies/emoji/study.toml` lists and has not been run, and write its tables.
 
-`python scripts/study.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
-what is there. `--choices` runs what `recipes/study/_choices.toml` lists in their place: the settings that were tried, with
+`python -m studies.emoji.study` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
+what is there. `--choices` runs what `studies/emoji/choices.toml` lists in their place: the settings that were tried, with
 seeds of their own, before one was chosen on dev sets. Each run is what `distxfer train recipe=... seed=...
 --results results/reference` does; one that is done is skipped, one that was stopped goes on. The trained models are
 removed: the study keeps the small files. Which runs the tables are of is said in `study_methods.py`.
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from study_methods import ROOT, RUNS, TABLES, read_choices, read_study, recipe_file
-from study_tables import write_tables
+from studies.emoji.methods import ROOT, RUNS, TABLES, read_choices, read_study, recipe_file
+from studies.emoji.tables import write_tables
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What the reference study lists, in `recipes/study`, and what its runs gave, in `results`: data for its tables.
+"""What the reference study lists, in `studies/emoji`, and what its runs gave, in `results`: data for its tables.
 
 New runs go to `RUNS`, and the tables are of the runs in `TABLES`. These are two folders: the committed runs were trained with
 the class `WITHOUT`, which the task has no longer, and must not be mixed with new ones. When the study has been run anew, set
@@ -18,14 +18,14 @@ from distxfer.config.recipe import load_recipe
 from distxfer.results.result import Result, read_result
 from distxfer.results.tables import read_predictions
 
-ROOT = Path(__file__).parents[1]
-STUDY = ROOT / "recipes" / "study"
+ROOT = Path(__file__).parents[2]
+STUDY = Path(__file__).parent
 RUNS = ROOT / "results"
 TABLES = RUNS / "emoji-with-flags"
 WITHOUT = "Flags"
 RESULTS = TABLES / "reference"
 CHOICES = TABLES / "choices"
-EVIDENCE = ROOT / "src" / "distxfer" / "new_language" / "evidence.toml"
+EVIDENCE = STUDY / "evidence.toml"
 BASELINE = "plain"
 
 
@@ -66,7 +66,7 @@ class Method:
 
 def read_study(folder: Path = STUDY) -> list[Method]:
     """Return the methods of the study, in its order."""
-    study = tomllib.loads((folder / "_study.toml").read_text(encoding="utf-8"))
+    study = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))
     return [
         Method(
             name=one["name"],
@@ -82,8 +82,8 @@ def read_study(folder: Path = STUDY) -> list[Method]:
 
 def recipe_file(recipe: str) -> str:
     """Return the file of a recipe, from the root of the checkout: the study's own, or a shipped one."""
-    own = STUDY / f"{recipe}.toml"
-    return str((own if own.is_file() else STUDY.parent / f"{recipe}.toml").relative_to(ROOT))
+    own = STUDY / "recipes" / f"{recipe}.toml"
+    return str((own if own.is_file() else ROOT / "recipes" / f"{recipe}.toml").relative_to(ROOT))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _settings(recipe: Mapping[str, Any]) -> Any:
 
 def read_choices() -> tuple[list[str], list[Candidate]]:
     """Return the target languages whose dev sets were looked at, and all that was tried, in the file's order."""
-    choices = tomllib.loads((STUDY / "_choices.toml").read_text(encoding="utf-8"))
+    choices = tomllib.loads((STUDY / "choices.toml").read_text(encoding="utf-8"))
     return choices["languages"], [
         Candidate(
             recipe=one["recipe"],

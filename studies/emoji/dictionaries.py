@@ -1,6 +1,6 @@
 """Write the dictionaries that the study's `code_switch` reads: made by the encoder from the task's own parallel text.
 
-`python scripts/dictionaries.py` writes `recipes/study/dictionaries/{language}.txt`, a source word, a tab and a target word
+`python -m studies.emoji.dictionaries` writes `studies/emoji/dictionaries/{language}.txt`, a source word, a tab and a target word
 a line. Two words of a sentence pair are linked where each is the other's nearest by the pretrained encoder, as
 `word_align` links them (cosine at layer 8). In scripts without spaces, where every character counts as a word, the
 characters beside a linked one that are nearest to the same source word belong to it. Of each source word, the target
@@ -18,7 +18,7 @@ from torch.nn.functional import normalize
 from distxfer.data import Example, Pair, load_parallel, task_languages, word_spans
 from distxfer.encoders import BUNDLED, Encoder, load_encoder, model_folder
 from distxfer.interventions._word_pairs import mutual_nearest
-from study_methods import STUDY
+from studies.emoji.methods import STUDY
 
 FOLDER = STUDY / "dictionaries"
 LAYER = 8

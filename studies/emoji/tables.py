@@ -1,6 +1,7 @@
 """The tables of the reference study, written from its result files into the pages that show them."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from distxfer.measure import interval
 from distxfer.reports import Table, p_phrase
 from distxfer.results.result import Result
 from distxfer.results.score_tables import Score
-from study_methods import (
+from studies.emoji.methods import (
     BASELINE,
     EVIDENCE,
     ROOT,
@@ -139,20 +140,26 @@ def evidence(methods: list[Method]) -> str:
     tests = judged(methods, WITHOUT)
     first = next(iter(results(BASELINE).values()))
     lines = [
-        "# What the reference study found of each recipe, in points of accuracy against `plain`: `make study` writes it from",
-        "# the files in results/emoji-with-flags/reference.",
+        "# What the reference study found of each recipe, in points of accuracy against `plain`. `distxfer new-language`",
+        "# reads it.",
         "",
         f'note = "{NOTE}"',
         f'model = "{first.data["recipe"]["model"]["name"]}"',
         f'task = "{first.data["recipe"]["task"]["name"]}"',
         f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
         f"far = {json.dumps(first.summary['far'])}",
+        *provenance("make study", [run for one in there for recipe in one.recipes for run in results(recipe).values()]),
     ]
     for one in there:
         found = {subset: tests[one.name, subset] for subset in ("all", "far") if (one.name, subset) in tests}
         if not found or any(each.p_holm is None for each in found.values()):
             continue
-        lines += ["", f"[{one.name}]", f"seeds = {found['all'].test.n_seeds}", f"chosen = {json.dumps(one.chosen)}"]
+        lines += [
+            "",
+            f"[recipe.{one.name}]",
+            f"seeds = {found['all'].test.n_seeds}",
+            f"chosen = {json.dumps(one.chosen)}",
+        ]
         lines += [f"source = {source_effects(one, methods, WITHOUT).mean():.4g}"]
         for subset, each in found.items():
             test = each.test
@@ -160,6 +167,20 @@ def evidence(methods: list[Method]) -> str:
             inside = ", ".join(f"{key} = {value:.4g}" for key, value in numbers.items())
             lines.append(f"{subset} = {{ {inside} }}")
     return "\n".join([*lines, ""])
+
+
+def provenance(command: str, runs: Sequence[Result]) -> list[str]:
+    """Return the lines of TOML that say what wrote the evidence, from which runs."""
+    folder = os.path.relpath(runs[0].folder.parents[1], ROOT)
+    commits = sorted({str(run.data["provenance"].get("git_commit", "unknown")) for run in runs})
+    return [
+        "",
+        "[provenance]",
+        f"command = {json.dumps(command)}",
+        f"results = {json.dumps(folder)}",
+        f"runs = {len(runs)}",
+        f"commits = {json.dumps(commits, indent=4)} # of the code that trained them",
+    ]
 
 
 def source_effects(one: Method, methods: Sequence[Method], without: str = "") -> Array:
@@ -285,13 +306,13 @@ def choices_table() -> str:
         "# What settings were chosen from\n\n**The class `Flags` is in these numbers**, as in the rest of this folder"
         " ([README.md](README.md)). German, Japanese and Turkish, whose dev sets were looked at, are test languages of the"
         " study.\n\n"
-        "Written by `make study` from `recipes/study/_choices.toml` and the files in"
+        "Written by `make study` from `studies/emoji/choices.toml` and the files in"
         " `results/emoji-with-flags/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by"
         " these numbers alone,"
         " and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
         " noise. `align_consistency` was chosen when all that align had one seed each, the weight of `drift_reg` with"
         " three; its weights of 0.5 and 2 and the measures `mse` and `relational` were run after that. Things to know, as"
-        " `_choices.toml` says: before the first choice test scores of the two `dist_align` that differ in the learning rate"
+        " `choices.toml` says: before the first choice test scores of the two `dist_align` that differ in the learning rate"
         " alone had been seen, and before the second those of the penalty at 4; neither was used. The chosen"
         " `align_consistency` ran with seed 100 before its terms shared their pairs. Everything else in the study (weights of"
         " other interventions, rates of adapters) is as the papers or the design have it.\n\n"

@@ -8,7 +8,7 @@ Then the same for real languages with their places: those of the study of 120 la
 50 or 80 % of the variance is areal, a Gaussian process over great-circle distance with the covariance exp(-d / range), and 20
 or 10 % is the family's. Tests: without `groups`, with families and branches, and with `permutation_groups` (areas before these).
 
-    python scripts/correlation_error_rates.py [runs] [seed]        some 10 minutes for 1000 runs
+    python studies/simulations/correlation_error_rates.py [runs] [seed]        some 10 minutes for 1000 runs
 """
 
 import sys

@@ -1,23 +1,23 @@
 """Recompute the committed studies without the class `Flags`, from their stored predictions.
 
-`python scripts/study_without.py` writes `results/emoji-with-flags/without-flags.md`: the accuracy of the baseline by class and
-language, the effect of every method with and without the class, how the drift of the baseline goes with its transfer, and
-the gains of the study of 120 languages.
+`python -m studies.emoji.without_flags` writes `results/emoji-with-flags/without-flags.md`: the accuracy of the baseline by
+class and language, the effect of every method with and without the class, the correlation of the baseline's drift with its
+transfer, and the gains of the study of 120 languages.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-import study_120
 from distxfer.analysis.compare import Comparison
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports import Table, p_phrase
 from distxfer.results.measurements import read_measurements
 from distxfer.results.tables import read_predictions
-from study_methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
-from study_tables import judged, weighting_table
+from studies.emoji.methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
+from studies.emoji.tables import judged, weighting_table
+from studies.emoji_120 import study as study_120
 
 PAGE = TABLES / "without-flags.md"
 BOTH = ("", WITHOUT)
@@ -34,8 +34,9 @@ def page() -> str:
     return "\n".join(
         (
             f"# The study without the class `{WITHOUT}`\n",
-            "Written by `python scripts/study_without.py` from the predictions stored in this folder. The models were trained"
-            f" with the class; here its test examples are left out of the scores. {_share(results(BASELINE)[0].folder)}\n",
+            "Written by `python -m studies.emoji.without_flags` from the predictions stored in this folder. The models were"
+            " trained with the class; here its test examples are left out of the scores."
+            f" {_share(results(BASELINE)[0].folder)}\n",
             f"## What `{BASELINE}` gets right of the class\n",
             _class_table(),
             "\n## Effects with and without it\n",

@@ -1,6 +1,6 @@
-"""The study of 120 languages: run what `recipes/study-120/_study.toml` lists and has not been run, write page and picture.
+"""The study of 120 languages: run what `studies/emoji_120/study.toml` lists and has not been run, write page and picture.
 
-`python scripts/study_120.py` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
+`python -m studies.emoji_120.study` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
 the page and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
 --results results/reference-120` does; `make study-120` gets the file of Unicode
 CLDR that they need. Of a run, the small files are kept. Which runs the page is of is said in
@@ -10,6 +10,7 @@ CLDR that they need. Of a run, the small files are kept. Which runs the page is 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -22,15 +23,14 @@ from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 from distxfer.results.result import Result
-from study import train
-from study_methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
-from study_methods import EVIDENCE as EVIDENCE_13
-from study_tables import NOTE
+from studies.emoji.methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
+from studies.emoji.study import train
+from studies.emoji.tables import NOTE, provenance
 
-STUDY = ROOT / "recipes" / "study-120"
+STUDY = Path(__file__).parent
 RESULTS = TABLES / "reference-120"
 PAGE = TABLES / "study-120.md"
-EVIDENCE = EVIDENCE_13.with_name("evidence_120.toml")
+EVIDENCE = STUDY / "evidence.toml"
 PARTS = ("all", "seen", "unseen")
 # By the closest language whose text was read: the source, or one of the targets that are seen.
 KIN = {
@@ -103,7 +103,7 @@ def main() -> None:
     failed = []
     for seed in sorted({seed for one in chosen for seed in one.seeds}) if not options.tables else ():
         for one in chosen:
-            file = str((STUDY / f"{one.name}.toml").relative_to(ROOT))
+            file = str((STUDY / "recipes" / f"{one.name}.toml").relative_to(ROOT))
             failed += [] if train(file, seed, RUNS / "reference-120") else [f"{one.name} with seed {seed}"]
     write()
     if failed:
@@ -274,21 +274,23 @@ def evidence(found: Outcome) -> str:
     """Return the effects as TOML, for `distxfer new-language`: in points, with intervals; of a method that reads text, on the
     languages whose text it read. They are without the examples of the class `WITHOUT`, which `note` says.
     """
+    methods = read_study(STUDY)
     lines = [
-        "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`: `make study-120` writes",
-        "# it from the files in results/emoji-with-flags/reference-120.",
+        "# What the study of 120 languages found of each recipe, in points of accuracy against `plain`. `distxfer new-language`",
+        "# reads it.",
         "",
         f'note = "{NOTE}"',
         'task = "cldr"',
+        *provenance("make study-120", [run for one in methods for run in results_in(RESULTS / one.name).values()]),
     ]
-    reads = {one.name: one.text != "none" for one in read_study(STUDY)}
+    reads = {one.name: one.text != "none" for one in methods}
     for name in found.methods():
         part = "seen" if reads[name] else "all"
         test = tested(found, name, _keys(found, part))
         if test.low is not None and test.high is not None:
             source = found.gain(name, found.source)
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "source": source}
-            lines += ["", f"[{name}]", f"targets = {len(_keys(found, part))}"]
+            lines += ["", f"[recipe.{name}]", f"targets = {len(_keys(found, part))}"]
             lines += [f"{key} = {value:.4g}" for key, value in numbers.items()]
     return "\n".join([*lines, ""])
 

@@ -1,6 +1,6 @@
 """Print how often the comparison of methods errs, from simulation: false positives, coverage and power.
 
-    python scripts/error_rates.py [--draws 10000] [--power]
+    python studies/simulations/error_rates.py [--draws 10000] [--power]
 
 Truth: d_sl = effect + seed_s + language_l + noise_sl, normal, with the standard deviations of the rows in units of that
 of the noise. A false positive is p <= 0.05 at an effect of 0; coverage is how often the 95 % interval holds the effect
