@@ -199,7 +199,7 @@ def test_settings_that_never_change_apart_are_one_axis(results):
     ]
     assert "a + b: b changes with a in every match, so their effects cannot be separated." in shown.notes
     assert found.responses == ()
-    assert found.notes == ("no response to intervention.align.weight, with which phase.finetune.learning_rate changes",)
+    assert found.notes == ("no response to intervention.align.weight: phase.finetune.learning_rate changes with it",)
 
 
 def test_interactions_when_asked(results):
@@ -218,11 +218,11 @@ def test_interactions_that_cannot_be_read_off_are_named(results):
     assert not any("no interaction" in one for one in ablated(results).notes)
     none = ablated(results, "plain", "align/bbbb0000", interactions=True)
     assert none.notes == (
-        "no interaction: it takes four methods that differ in two settings alone, with both values of each",
+        "no interaction: this takes four methods that differ in two settings only, with both values of each",
     )
     assert none.notes[0] in ablation_tables(none)[0].notes
     some = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
-    assert some.notes == ("no interaction of 1 other pair of changes, which no four methods match in",)
+    assert some.notes == ("no interaction of 1 other pair of changes: no four methods match",)
 
 
 def test_what_is_left_out_of_interactions_is_said(results):
@@ -368,4 +368,4 @@ def test_the_verb(cli, results):
 def test_a_target_that_chose_the_checkpoint_is_a_warning_on_every_table(results):
     runs(results, "chosen", "cccc0000", table(0.5, 9), {"phase.finetune.epochs": 9}, selection="target_dev")
     for one in ablation_tables(ablated(results, "plain", "align", "chosen")):
-        assert one.notes[0].startswith("WARNING: a target's dev set chose the checkpoint of `chosen`")
+        assert one.notes[0].startswith("WARNING: the checkpoint of `chosen` was selected on a target's dev set")

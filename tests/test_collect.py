@@ -86,7 +86,7 @@ def test_a_run_is_there_once_however_often_it_is_named(results):
     assert [run.data["seed"] for run in found.methods[0].runs] == [2, 10]
     assert (names(found), found.left_out) == (["plain"], ())
     copy = write(results / "copies" / "aaaa0000-s2", json.loads((one / "result.json").read_text()))
-    assert collect([str(one), str(copy)], results).left_out == (f"`{copy}` is the run in `{one}` once more.",)
+    assert collect([str(one), str(copy)], results).left_out == (f"`{copy}` is a copy of the run in `{one}`.",)
 
 
 BROKEN = {

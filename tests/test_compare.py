@@ -171,13 +171,13 @@ def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
     path = write(tmp_path / "t.csv", rows)
     answer = cli("compare", "--table", str(path), "--baseline", "plain")
     assert answer.exit_code == 0
-    assert "tiny, toy: `far` on all is left out, for no scores are left that pair once this is: " in answer.stdout
+    assert "tiny, toy: `far` on all is left out: no paired scores remain without " in answer.stdout
     assert "better than `plain` only if languages of one family are independent: better." in answer.stdout
     apart = [[*row[:3], str(int(row[3]) + 10 * (row[2] == "better")), *row[4:]] for row in table()]
     answer = cli("compare", "--table", str(write(path, apart)), "--baseline", "plain", "--paired")
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert answer.stderr.startswith(
-        "Error: Nothing is left to compare with `plain`: tiny, toy: `better` on all is left out,"
+        "Error: Nothing is left to compare with `plain`: tiny, toy: `better` on all is left out: "
     )
     assert answer.stderr.endswith("Give scores of the same languages (paired: and seeds).\n")
 

@@ -157,10 +157,10 @@ def test_what_chose_the_checkpoint_is_on_every_table_and_a_target_is_a_warning(r
     found = compared(results, "plain", "align", "chosen")
     assert found.selection == {"plain": "last", "align": "last", "chosen": "target_dev"}
     assert found.warnings == (
-        "WARNING: a target's dev set chose the checkpoint of `chosen` (selection `target_dev`): it has seen labels of the"
-        " targets, so its transfer is not zero-shot.",
-        "WARNING: the checkpoints were not chosen alike (`plain` by last; `align` by last; `chosen` by target_dev): part of an"
-        " effect may be the choice.",
+        "WARNING: the checkpoint of `chosen` was selected on a target's dev set (`target_dev`), with labels of that target: its"
+        " transfer is not zero-shot.",
+        "WARNING: checkpoints were selected differently (`plain` by last; `align` by last; `chosen` by target_dev): part of an"
+        " effect may be due to this.",
     )
     for by in (None, "language", "family", "distance"):
         for table in method_tables(found, by)[:-1]:

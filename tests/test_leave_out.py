@@ -289,7 +289,7 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
 def test_a_task_without_classes_says_so(tmp_path):
     run = Result(tmp_path, {"kind": "retrieval", "scores": []})
     assert classes_of({"plain": {"0": run}}, "accuracy") == (
-        "a task of the kind `retrieval` has no classes that its `accuracy` is made up of"
+        "the `accuracy` of a task of the kind `retrieval` is not a sum over classes"
     )
 
 
@@ -466,7 +466,7 @@ def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_p
         assert overall(compared, "other").test.n_items is None
         notes = compared.comparisons.notes
         assert any(
-            note.startswith(f"test items are fixed where seed `1` of `other` is compared: {reason}") for note in notes
+            note.startswith(f"test items are taken as fixed for seed `1` of `other`: {reason}") for note in notes
         )
 
 

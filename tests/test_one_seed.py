@@ -144,7 +144,7 @@ def test_what_chose_the_checkpoints_is_said_of_both_runs(tmp_path):
     found = compare_runs(PLAIN, run)
     assert found.selection == "last / target_dev"
     notes = one_seed_table(found).notes
-    assert notes[0].startswith(f"WARNING: a target's dev set chose the checkpoint of `{run}` (selection `target_dev`)")
+    assert notes[0].startswith(f"WARNING: the checkpoint of `{run}` was selected on a target's dev set (`target_dev`)")
     assert notes[:2] == found.warnings
     assert compare_runs(PLAIN, ALIGN).warnings == ()
 

@@ -161,9 +161,9 @@ def ablate(
 def _no_interaction(interactions: Sequence[Effect], alone: Sequence[str]) -> list[str]:
     """Return a note if some or all interactions cannot be estimated."""
     if not interactions:
-        return ["no interaction: it takes four methods that differ in two settings alone, with both values of each"]
+        return ["no interaction: this takes four methods that differ in two settings only, with both values of each"]
     pairs = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
-    return [f"no interaction of {pairs}, which no four methods match in"] if alone else []
+    return [f"no interaction of {pairs}: no four methods match"] if alone else []
 
 
 def _controls(matched: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:

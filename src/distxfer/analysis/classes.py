@@ -47,7 +47,7 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
     """
     kind = str(next(run for by_seed in runs.values() for run in by_seed.values()).data.get("kind", "classification"))
     if metric not in _METRICS.get(kind, ()):
-        return f"a task of the kind `{kind}` has no classes that its `{metric}` is made up of"
+        return f"the `{metric}` of a task of the kind `{kind}` is not a sum over classes"
     tables: dict[str, dict[str, pd.DataFrame]] = {}
     reasons = {}
     for method, by_seed in runs.items():

@@ -248,8 +248,8 @@ def _comparison(group: Group, method: str, subset: str, full: Full) -> Compariso
     """Return one comparison, or a note if method and baseline share no complete scores."""
     part = full.of(lambda code: group.belongs(code, subset))
     if part.empty:
-        why = f" once this is: {listed(part.dropped)}" if part.dropped else ""
-        return f"{group.model}, {group.task}: `{method}` on {subset} is left out, for no scores are left that pair{why}"
+        without = f" without {listed(part.dropped)}" if part.dropped else ""
+        return f"{group.model}, {group.task}: `{method}` on {subset} is left out: no paired scores remain{without}"
     sample = len(part.languages) == 1 or len(part.languages) >= MIN_TARGETS
     return Comparison(
         model=group.model,

@@ -156,7 +156,7 @@ def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
             continue
         along = grid.along(axis, [cell for cell, levels in enumerate(grid.levels) if _is_number(levels[place])])
         if along:
-            notes.append(f"no response to {axis.key}, with which {listed(along)} changes")
+            notes.append(f"no response to {axis.key}: {listed(along)} changes with it")
         else:
             responses_of_axis, left_out = _response(grid, place, axis)
             rows += responses_of_axis
@@ -200,7 +200,7 @@ def _effect(grid: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | st
     weighed = contrast(grid.levels, levels)
     used = [cell for cell, weight in enumerate(weighed.weights) if weight]
     if not used:
-        return "no methods differ in nothing else"
+        return "no two methods differ in nothing else"
     full = grid.full(used)
     scores = np.array([full.scores[grid.names[cell]] for cell in used])
     if not scores.size:
@@ -244,7 +244,11 @@ def _response(grid: Design, place: int, axis: Axis) -> tuple[list[Response], lis
         if table.size:
             rows.append(Response(axis.key, value, *interval(table), len(table), table.shape[1], len(complete)))
     absent = [_text(value) for value in axis.values if value not in by_value]
-    notes = [f"{axis.key}: no mean for {listed(absent)}, which no setting has beside the others"] if absent else []
+    notes = (
+        [f"{axis.key}: no mean for {listed(absent)}: no other settings exist with this and all other values"]
+        if absent
+        else []
+    )
     return rows, notes + ([f"means over {axis.key} without {listed(full.dropped)}"] if full.dropped else [])
 
 

@@ -65,7 +65,7 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
             raise
         except InputError as error:
             reason = str(error).rstrip(".")
-            missing.append(f"test items are fixed where seed `{seed}` of `{method}` is compared: {reason}")
+            missing.append(f"test items are taken as fixed for seed `{seed}` of `{method}`: {reason}")
     languages = sorted(scores["language"].unique())
     items = list(dict.fromkeys(item for run in right.values() for item in run.index.get_level_values("item")))
     tables = {

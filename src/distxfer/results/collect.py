@@ -327,7 +327,7 @@ def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
         earlier = runs.setdefault(run.seed, run)
         if earlier.folder.resolve() != run.folder.resolve():
             left_out.append(
-                f"`{run.folder}` is the run in `{earlier.folder}` once more."
+                f"`{run.folder}` is a copy of the run in `{earlier.folder}`."
                 if earlier.scores == run.scores
                 else f"`{run.folder}` has the id and seed of `{earlier.folder}`, but other scores (another version or machine?)."
             )

@@ -14,12 +14,12 @@ def selection_of(runs: Sequence[Result]) -> str:
 def selection_warnings(selection: Mapping[str, str]) -> tuple[str, ...]:
     """Return a line for each method selected on a target's dev set, and one if methods were selected differently."""
     lines = [
-        f"WARNING: a target's dev set chose the checkpoint of `{name}` (selection `target_dev`): it has seen labels of the"
-        " targets, so its transfer is not zero-shot."
+        f"WARNING: the checkpoint of `{name}` was selected on a target's dev set (`target_dev`), with labels of that target:"
+        " its transfer is not zero-shot."
         for name, choice in selection.items()
         if "target_dev" in choice
     ]
     if len(set(selection.values())) > 1:
         how = "; ".join(f"`{name}` by {choice}" for name, choice in selection.items())
-        lines.append(f"WARNING: the checkpoints were not chosen alike ({how}): part of an effect may be the choice.")
+        lines.append(f"WARNING: checkpoints were selected differently ({how}): part of an effect may be due to this.")
     return tuple(lines)
