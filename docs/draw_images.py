@@ -180,14 +180,13 @@ def screenshot(image: Path) -> None:
 
     with TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = Path(folder) / "report.html"
-        report(METHODS, page_file, results=STUDY_120)
+        report(("plain", "dist_align", "align_consistency"), page_file, results=STUDY_120)
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--headless=new", "--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_page(viewport={"width": 1000, "height": 1100})
+        page = browser.new_page(viewport={"width": 1000, "height": 1420})
         page.goto(page_file.as_uri())
         page.wait_for_selector("canvas, svg")
-        page.locator("h2", has_text="Comparison").first.evaluate("heading => heading.scrollIntoView()")
         page.screenshot(path=image)
         browser.close()
 
