@@ -153,7 +153,7 @@ def _relations(measured: Measured) -> Any:
     dashes = altair.StrokeDash("with:N", scale=scale(2), legend=None)
     drawn = coloured.mark_line(strokeWidth=2).encode(strokeDash=dashes)
     points = coloured.mark_point(size=70, strokeWidth=1.8, fill="white", opacity=1).encode(
-        tooltip=["with:N", "layer:O", altair.Tooltip("r:Q", format=".2f"), altair.Tooltip("p (Holm):Q", format=".3f")],
+        tooltip=["with:N", "layer:O", altair.Tooltip("r:Q", format=".2f"), altair.Tooltip("p (Holm):Q", format=".3f")]
     )
     stars = base.transform_filter("datum.sure").mark_text(text="*", dx=9, dy=1, fontSize=22, fontWeight="bold")
     rules = [_rule(0.0, "#444", [1, 0])]

@@ -26,10 +26,7 @@ _ABOUT_DISTANCES = {
 }
 _NAMES = {"tasks": task_names, "parallel": parallel_names}
 _LANGUAGES = {"tasks": task_languages, "parallel": parallel_languages}
-_FOLDER = {
-    "tasks": "your own: {language}/{train,dev,test}.jsonl",
-    "parallel": "your own: {language}.tsv",
-}
+_FOLDER = {"tasks": "your own: {language}/{train,dev,test}.jsonl", "parallel": "your own: {language}.tsv"}
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distxfer.errors import InputError, counted
 from distxfer.languages import group_kind, language_name, permuted_within
-from distxfer.reports._compare import (
-    comparison_notes,
-    dropped_notes,
-    overall_effect,
-    starred,
-)
+from distxfer.reports._compare import comparison_notes, dropped_notes, overall_effect, starred
 from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
-from distxfer.reports._survival import (
-    class_table,
-    each_target_table,
-    effect_text,
-    flat_record,
-    p_text,
-    survival_table,
-)
+from distxfer.reports._survival import class_table, each_target_table, effect_text, flat_record, p_text, survival_table
 from distxfer.reports._tables import Table, table_of
 from distxfer.results.settings import setting_text
 

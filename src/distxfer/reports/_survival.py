@@ -42,10 +42,7 @@ def survival_table(
 
     There is a row per method and kind of omission, sorted by effect. A kind that is defined for no method has a note instead.
     """
-    chosen = sorted(
-        (row for row in comparisons if (row.subset != "all") == subsets),
-        key=lambda row: -row.test.effect,
-    )
+    chosen = sorted((row for row in comparisons if (row.subset != "all") == subsets), key=lambda row: -row.test.effect)
     rows = [
         (
             comparison.method,

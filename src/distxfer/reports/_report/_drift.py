@@ -39,7 +39,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied
-from distxfer.reports._report._labels import marks, place
+from distxfer.reports._report._labels import marks, place_all
 from distxfer.reports._report._relations import Related, drift_relations, permutations
 
 _FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # suffixes of `drift_cka`
@@ -54,17 +54,8 @@ def drift(facts: Facts) -> Section | None:
     if not rows:
         return None
     labels = _labels(facts)
-    largest = max(
-        (
-            value
-            for row in rows
-            for by in row["v"].values()
-            for all_of in by.values()
-            for value in all_of
-            if value is not None
-        ),
-        default=1.0,
-    )
+    values = [value for row in rows for by in row["v"].values() for layers in by.values() for value in layers]
+    largest = max((value for value in values if value is not None), default=1.0)
     return Section(
         "drift",
         "Drift by layer and language",
@@ -82,11 +73,7 @@ def drift(facts: Facts) -> Section | None:
                 "Heat map of drift, a row per language and a column per layer.",
                 lambda pick: _heat_map(pick, labels, largest),
                 {"drift": rows},
-                choices=(
-                    method_choice(facts),
-                    Choice("form", "Drift", _FORMS),
-                    Choice("moment", "Moment", _MOMENTS),
-                ),
+                choices=(method_choice(facts), Choice("form", "Drift", _FORMS), Choice("moment", "Moment", _MOMENTS)),
                 views=side_by_side(facts),
                 panels="method",
                 shares_axes=True,
@@ -191,13 +178,7 @@ def _placed(facts: Facts, rows: Sequence[Row], against: str) -> dict[str, dict[s
         x = across.get((row["m"], row["k"]))
         if x is not None and row["a"] is not None:
             points.setdefault(row["m"], {})[row["k"]] = x, row["a"]
-    heights = [y for by_language in points.values() for _, y in by_language.values()]
-    names = {language.key: language.name for language in facts.languages}
-    others = [*points.get(facts.baseline.name, {}).values()]
-    return {
-        method: place(by_language, names, others, (min(heights), max(heights)))
-        for method, by_language in points.items()
-    }
+    return place_all(points, facts.baseline.name, {language.key: language.name for language in facts.languages})
 
 
 def _transfers(facts: Facts) -> list[Row]:

@@ -213,15 +213,9 @@ def _headline_chart(title: str, domain: tuple[float, float] | None, height: int)
         yOffset=alt.YOffset("s:N", sort=order, scale=alt.Scale(paddingInner=0.2)),
     )
     colour = alt.Color(
-        "s:N",
-        scale=alt.Scale(domain=order, range=["var(--ink)", "var(--accent)", "var(--warm)"]),
-        legend=legend,
+        "s:N", scale=alt.Scale(domain=order, range=["var(--ink)", "var(--accent)", "var(--warm)"]), legend=legend
     )
-    shape = alt.Shape(
-        "s:N",
-        scale=alt.Scale(domain=order, range=["diamond", "circle", "triangle-up"]),
-        legend=legend,
-    )
+    shape = alt.Shape("s:N", scale=alt.Scale(domain=order, range=["diamond", "circle", "triangle-up"]), legend=legend)
     shown = tooltip(
         ("m", "method"), ("s", "on"), ("e", "effect", "+.1f"), ("lo", "low", "+.1f"), ("hi", "high", "+.1f"),
         ("p", "p (Holm)", ".3f"), ("n", "seeds"),
@@ -248,14 +242,7 @@ def _forest_chart(pick: Pick, title: str, height: int) -> Drawn:
     base = (
         chart("parts")
         .transform_filter(f"datum.m === {pick['method']}")
-        .encode(
-            y=alt.Y(
-                "l:N",
-                title=None,
-                sort=alt.EncodingSortField("o", op="min"),
-                axis=NAME_AXIS,
-            )
-        )
+        .encode(y=alt.Y("l:N", title=None, sort=alt.EncodingSortField("o", op="min"), axis=NAME_AXIS))
     )
     summary = "datum.kind === 'summary'"
     colour = alt.condition(summary, alt.value("var(--ink)"), alt.value("var(--accent)"))

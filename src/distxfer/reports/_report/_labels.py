@@ -15,6 +15,19 @@ Point = tuple[float, float]
 _Box = tuple[float, float, float, float]
 
 
+def place_all(
+    points: Mapping[str, Mapping[str, Point]], baseline: str, names: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Return method -> the labels of its points beside those of the baseline, on the axes of all methods; see `place`."""
+    heights = [y for method_points in points.values() for _, y in method_points.values()]
+    others = [*points.get(baseline, {}).values()]
+    return {
+        method: place(method_points, names, others, (min(heights), max(heights)))
+        for method, method_points in points.items()
+        if method_points
+    }
+
+
 def place(
     points: Mapping[str, Point], names: Mapping[str, str], others: Sequence[Point], extent: Point
 ) -> dict[str, str]:

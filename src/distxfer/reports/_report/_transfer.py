@@ -31,7 +31,7 @@ from distxfer.reports._report._charts import (
     with_language,
 )
 from distxfer.reports._report._facts import Facts, Studied, known
-from distxfer.reports._report._labels import marks, place
+from distxfer.reports._report._labels import marks, place_all
 from distxfer.reports._report._relations import Related, by_distance, permutations, without_gaps
 
 _MEASURES = {
@@ -109,8 +109,7 @@ def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
         for measure in measures
     }
     labels = {
-        (method.name, measure, name): _placed(facts, columns, method.name, measure, name)
-        for method in facts.methods
+        (measure, name): _placed(facts, {method.name: columns[method.name, measure] for method in facts.methods}, name)
         for measure in measures
         for name in facts.distances
     }
@@ -124,7 +123,7 @@ def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
                 measure: {
                     name: label
                     for name in facts.distances
-                    if (label := labels[method.name, measure, name].get(language.key))
+                    if (label := labels[measure, name].get(method.name, {}).get(language.key))
                 }
                 for measure in measures
             },
@@ -135,20 +134,14 @@ def _rows(facts: Facts, measures: dict[str, str]) -> list[Row]:
     ]
 
 
-def _placed(
-    facts: Facts, columns: Mapping[tuple[str, str], Mapping[str, float]], method: str, measure: str, distance: str
-) -> dict[str, str]:
-    """Return the labels of a method's points that fit beside those of the baseline, on the axes of all methods."""
+def _placed(facts: Facts, columns: Mapping[str, Mapping[str, float]], distance: str) -> dict[str, dict[str, str]]:
+    """Return the labels of each method's points in the plot of `columns`, values by method and language, where they fit."""
     far = {language.key: language.far[distance] for language in facts.languages if distance in language.far}
-    values = [value for (_, other), column in columns.items() if other == measure for value in column.values()]
-    points, others = (
-        {key: (far[key], value) for key, value in columns[name, measure].items() if key in far}
-        for name in (method, facts.baseline.name)
-    )
-    if not points:
-        return {}
-    names = {language.key: language.name for language in facts.languages}
-    return place(points, names, [*others.values()], (min(values), max(values)))
+    points = {
+        method: {key: (far[key], value) for key, value in column.items() if key in far}
+        for method, column in columns.items()
+    }
+    return place_all(points, facts.baseline.name, {language.key: language.name for language in facts.languages})
 
 
 def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]:
