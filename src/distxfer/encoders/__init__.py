@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch and transformers only when it is asked for."""
+    """Import the modules that need torch and transformers on first use."""
     if name in {"Encoded", "Pooling"}:
         from distxfer.encoders import _encoded
 

@@ -1,6 +1,6 @@
-"""Bottlenecks beside the feed-forward layers: trained as maps of their own, saved as a plain model that is wider.
+"""Bottlenecks parallel to the feed-forward layers: trained as separate maps, saved as a plain, wider model.
 
-A feed-forward layer with r more neurons computes what it did, plus W_up f(W_down x).
+A feed-forward layer with r more neurons computes its previous output plus W_up f(W_down x).
 """
 
 import copy
@@ -15,12 +15,12 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from distxfer.encoders._stack import NOT_BOTH
 from distxfer.errors import InputError
 
-# Under which key a configuration has the width of the feed-forward layers.
+# The keys of configurations for the width of the feed-forward layers.
 _WIDTHS = ("intermediate_size", "hidden_dim")
 
 
 class _Wider(nn.Module):
-    """A linear map that stays as it is, and more of its rows or columns, which train: one more map a bottleneck."""
+    """A frozen linear map with additional trained rows or columns: one more map per bottleneck."""
 
     def __init__(self, base_layer: nn.Linear) -> None:
         super().__init__()
@@ -28,18 +28,18 @@ class _Wider(nn.Module):
         self.more = nn.ModuleList()
 
     def maps(self) -> list[nn.Linear]:
-        return [self.base_layer, *(cast(nn.Linear, one) for one in self.more)]
+        return [self.base_layer, *(cast(nn.Linear, linear) for linear in self.more)]
 
     def grow(self, r: int) -> None:
         raise NotImplementedError
 
-    def taken_up(self) -> nn.Linear:
-        """Return one plain linear map that computes the same."""
+    def merged(self) -> nn.Linear:
+        """Return one plain linear map that computes the same function."""
         raise NotImplementedError
 
 
 class _MoreOutputs(_Wider):
-    """W_down of the bottlenecks, after the outputs that there were; `parts`: 2 where a gate and its input are one map."""
+    """W_down of the bottlenecks, after the existing outputs; `parts`: 2 where a gate and its input are one map."""
 
     def __init__(self, base_layer: nn.Linear, parts: int) -> None:
         super().__init__(base_layer)
@@ -50,16 +50,20 @@ class _MoreOutputs(_Wider):
         self.more.append(nn.Linear(self.base_layer.in_features, self.parts * r, bias).to(self.base_layer.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([torch.unflatten(one(x), -1, (self.parts, -1)) for one in self.maps()], dim=-1).flatten(-2)
+        return torch.cat([torch.unflatten(linear(x), -1, (self.parts, -1)) for linear in self.maps()], dim=-1).flatten(
+            -2
+        )
 
-    def taken_up(self) -> nn.Linear:
-        rows = [torch.unflatten(one.weight, 0, (self.parts, -1)) for one in self.maps()]
-        biases = [torch.unflatten(one.bias, 0, (self.parts, -1)) for one in self.maps() if one.bias is not None]
+    def merged(self) -> nn.Linear:
+        rows = [torch.unflatten(linear.weight, 0, (self.parts, -1)) for linear in self.maps()]
+        biases = [
+            torch.unflatten(linear.bias, 0, (self.parts, -1)) for linear in self.maps() if linear.bias is not None
+        ]
         return _linear(torch.cat(rows, dim=1).flatten(0, 1), torch.cat(biases, dim=1).flatten() if biases else None)
 
 
 class _MoreInputs(_Wider):
-    """W_up of the bottlenecks, for the inputs after those that there were."""
+    """W_up of the bottlenecks, after the existing inputs."""
 
     def grow(self, r: int) -> None:
         up = nn.Linear(r, self.base_layer.out_features, bias=False).to(self.base_layer.weight.device)
@@ -67,20 +71,20 @@ class _MoreInputs(_Wider):
         self.more.append(up)
 
     def forward(self, x: Tensor) -> Tensor:
-        pieces = torch.split(x, [one.in_features for one in self.maps()], dim=-1)
-        return torch.stack([one(piece) for one, piece in zip(self.maps(), pieces, strict=True)]).sum(dim=0)
+        pieces = torch.split(x, [linear.in_features for linear in self.maps()], dim=-1)
+        return torch.stack([linear(piece) for linear, piece in zip(self.maps(), pieces, strict=True)]).sum(dim=0)
 
-    def taken_up(self) -> nn.Linear:
-        return _linear(torch.cat([one.weight for one in self.maps()], dim=1), self.base_layer.bias)
+    def merged(self) -> nn.Linear:
+        return _linear(torch.cat([linear.weight for linear in self.maps()], dim=1), self.base_layer.bias)
 
 
 def add_bottlenecks(
     model: nn.Module, config: PreTrainedConfig, widening: Sequence[str], narrowing: Sequence[str], r: int
 ) -> frozenset[str]:
-    """Give the linear maps that widen the states `r` more outputs and those that narrow them as many more inputs.
+    """Add `r` outputs to the linear maps that widen the states, and `r` inputs to those that narrow them.
 
-    Returns the names of the new parameters. Raises InputError where the model has adapters of PEFT's, or these maps are
-    no feed-forward layers of the width that its configuration says.
+    Returns the names of the new parameters. Raises InputError where the model has PEFT adapters, or these maps are not
+    feed-forward layers of the configuration's width.
     """
     if isinstance(model, PeftModel):
         raise InputError(NOT_BOTH)
@@ -89,9 +93,9 @@ def add_bottlenecks(
     modules = dict(model.named_modules())
     outputs = [_plain(modules[name]).out_features for name in widening]
     inputs = [_plain(modules[name]).in_features for name in narrowing]
-    if not (width and outputs and inputs and set(inputs) == {width} and all(one % width == 0 for one in outputs)):
+    if not (width and outputs and set(inputs) == {width} and all(size % width == 0 for size in outputs)):
         raise InputError(
-            f"A `{config.model_type}` has no feed-forward layers of one width that can be made wider. Take adapters of"
+            f"A `{config.model_type}` has no feed-forward layers of one width that can be made wider. Choose adapters of"
             " another `kind`: `lora` fits every encoder."
         )
     before = {name for name, _ in model.named_parameters()}
@@ -105,15 +109,15 @@ def add_bottlenecks(
     return frozenset(name for name, _ in model.named_parameters() if ".more." in name and name not in before)
 
 
-def with_bottlenecks_taken_up(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model itself, or where it has bottlenecks, a plain copy whose feed-forward layers are wider."""
+def with_merged_bottlenecks(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model itself or, with bottlenecks, a plain copy with wider feed-forward layers."""
     if not any(isinstance(module, _Wider) for module in model.modules()):
         return model
     plain = copy.deepcopy(model)
     key = _width_key(plain.config)
     for name, module in list(plain.named_modules()):
         if isinstance(module, _Wider):
-            layer = module.taken_up()
+            layer = module.merged()
             plain.set_submodule(name, layer)
             if isinstance(module, _MoreInputs):
                 setattr(plain.config, key, layer.in_features)
@@ -130,9 +134,9 @@ def _width_key(config: PreTrainedConfig) -> str:
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """Return the linear map with these weights."""
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device=weight.device, dtype=weight.dtype)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
-        made.weight.copy_(weight)
+        linear.weight.copy_(weight)
         if bias is not None:
-            made.bias.copy_(bias)
-    return made
+            linear.bias.copy_(bias)
+    return linear

@@ -1,7 +1,7 @@
-"""What must hold of an architecture before its layers are numbered, pooled, frozen and trained: seen on two short texts.
+"""Checks of an architecture before its layers are numbered, pooled, frozen and trained, on two short texts.
 
-Transformers has no contract for any of it, so it is looked at: one forward pass of each text alone, one of both together,
-and one backward pass. No weight, gradient or random state is left changed.
+Transformers guarantees none of these properties, so they are tested: one forward pass of each text, one of both in a
+batch, and one backward pass. Weights, gradients and random state are restored.
 """
 
 import inspect
@@ -29,15 +29,15 @@ _TEXTS: tuple[tuple[str, str | None], ...] = (
     ("A bird sings in the tall green tree.", "Nobody reads 7 letters."),
 )
 _TOKENS = 24  # of a text at most
-_TOLERANCE = 1e-3  # relative, for one text alone and in a padded batch; rounding makes 1e-6 of it
-_LARGER = 2  # how many times as many numbers as the weights hold a configuration may ask for
+_TOLERANCE = 1e-3  # relative, between a text alone and in a padded batch; rounding gives 1e-6
+_LARGER = 2  # the largest ratio of a configuration's parameters to the stored numbers
 _LANGUAGE_INPUTS = ("lang_ids", "langs")
 _NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 _INSTEAD = "Choose another encoder; docs/models.md lists those that are tested."
 
 
 class _Unfit(Exception):
-    """Something that distxfer relies on does not hold of this architecture."""
+    """The architecture lacks a property that distxfer relies on."""
 
 
 def check_inputs(base: PreTrainedModel, name: str) -> None:
@@ -60,7 +60,7 @@ def check_inputs(base: PreTrainedModel, name: str) -> None:
 
 
 def words_of(base: PreTrainedModel) -> int:
-    """Return how many tokens an encoder has embeddings for; 0 where it has no single matrix of them."""
+    """Return the number of word embeddings of an encoder; 0 where it has no single matrix of them."""
     try:
         words = base.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -69,37 +69,37 @@ def words_of(base: PreTrainedModel) -> int:
 
 
 def check_size(folder: Path, config: PreTrainedConfig, fresh: Callable[[PreTrainedConfig], PreTrainedModel]) -> None:
-    """Raise InputError for a configuration whose model would be far larger than the weights that are there."""
+    """Raise InputError for a configuration whose model would be far larger than the stored weights."""
     tensors, elements = 0, 0
     for path in shards_of(folder):
         with safe_open(path, framework="pt") as stored:
             for key in stored.keys():  # noqa: SIM118 - no mapping
                 tensors, elements = tensors + 1, elements + math.prod(stored.get_slice(key).get_shape())
     layers = getattr(config, "num_hidden_layers", 0)
-    said = f"`{folder / 'config.json'}` and the weights beside it do not belong together: the configuration"
+    mismatch = f"`{folder / 'config.json'}` and the weights beside it do not belong together: the configuration"
     if isinstance(layers, int) and layers > tensors:
-        raise InputError(f"{said} has {layers} layers, and the weights {tensors} tensors. Save the model again.")
+        raise InputError(f"{mismatch} has {layers} layers, and the weights {tensors} tensors. Save the model again.")
     with torch.device("meta"), quiet():
-        needed = sum(one.numel() for one in fresh(config).base_model.parameters())
+        needed = sum(parameter.numel() for parameter in fresh(config).base_model.parameters())
     if needed > _LARGER * elements + 10**6:
-        raise InputError(f"{said} needs {needed} numbers, and the weights hold {elements}. Save the model again.")
+        raise InputError(f"{mismatch} needs {needed} numbers, and the weights hold {elements}. Save the model again.")
 
 
 def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel, name: str) -> None:
-    """Let the tokenizer make the inputs that the encoder has: no token types where it has one type or none.
+    """Restrict the tokenizer to the encoder's inputs: no token types where it has at most one type.
 
-    Raises InputError for a tokenizer that makes tokens which the encoder has no embedding for.
+    Raises InputError for a tokenizer with tokens that have no embedding.
     """
     reads = {*inspect.signature(base.forward).parameters}
     if int(getattr(base.config, "type_vocab_size", 0) or 0) < 2:
         reads.discard("token_type_ids")
     tokenizer.model_input_names = [key for key in tokenizer.model_input_names if key in reads]
-    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # what is saved with it
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # the saved configuration
     rows = words_of(base)
     rare = {key for key, token in tokenizer.added_tokens_decoder.items() if token.special}
-    made = {token for texts in _TEXTS for token in tokenizer(*texts)["input_ids"]} | {tokenizer.pad_token_id}
+    produced = {token for texts in _TEXTS for token in tokenizer(*texts)["input_ids"]} | {tokenizer.pad_token_id}
     for token, number in sorted(tokenizer.get_vocab().items(), key=lambda entry: -entry[1]):
-        if number >= rows and (number not in rare or number in made):
+        if number >= rows and (number not in rare or number in produced):
             raise InputError(
                 f"The tokenizer of `{name}` has the token `{token[:40]}` with the id {number}, and the encoder has embeddings"
                 f" for the ids 0 to {rows - 1} alone. Save the tokenizer that belongs to these weights."
@@ -107,15 +107,15 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel, nam
 
 
 def pad_apart(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Pad with a token that ends no text: a decoder's head takes the last token that is not the padding token.
+    """Pad with a token that ends no text: a decoder's head reads the last token that is not the padding token.
 
-    Where no other special token is there, the check of the architecture says what follows.
+    Without another special token, `check_architecture` reports the consequence.
     """
-    made = [tokenizer(*texts)["input_ids"] for texts in _TEXTS]
+    token_ids = [tokenizer(*texts)["input_ids"] for texts in _TEXTS]
     unknown = tokenizer.pad_token_id == tokenizer.unk_token_id  # which may end a text as well
-    if not unknown and all(ids and ids[-1] != tokenizer.pad_token_id for ids in made):
+    if not unknown and all(ids and ids[-1] != tokenizer.pad_token_id for ids in token_ids):
         return
-    used = {token for ids in made for token in ids}
+    used = {token for ids in token_ids for token in ids}
     for token in tokenizer.all_special_tokens:
         number = cast(int, tokenizer.convert_tokens_to_ids(token))
         if number not in used and number < rows and number != tokenizer.unk_token_id:
@@ -129,17 +129,17 @@ def refusal(name: str, config: PreTrainedConfig, why: str) -> InputError:
 
 
 def check_architecture(encoder: Encoder) -> bool:
-    """Return whether the encoder is causal: whether a token's state depends on no later token.
+    """Return whether the encoder is causal, so that no state of a token depends on a later token.
 
     With n blocks, two short texts (the second a pair) and every output pooled:
 
-    - Every parameter with a number in its name lies in the block of that number, and in no other.
-    - There are n + 1 hidden states, (texts, tokens, d); that of layer k is what block k returns, for k < n.
+    - Every parameter with a number in its name belongs to the block of that number alone.
+    - There are n + 1 hidden states, (texts, tokens, d); that of layer k < n is the output of block k.
     - Gradients reach every block, the head, and layer 0 from the output. All weights are finite.
-    - A text's states and logits are the same alone and beside a longer text, within 0.001 of their norm.
-    - The head for texts reads a token that has read the text; with `last`, the token that is pooled.
+    - A text's states and logits do not depend on a longer text in its batch, within 0.001 of their norm.
+    - The head for texts reads a token that depends on the text; with `last`, the pooled token.
 
-    Raises InputError, in one line that names the architecture, where any of it does not hold.
+    Raises InputError, in one line that names the architecture, where a property does not hold.
     """
     with torch.random.fork_rng(), evaluating(encoder.model):
         try:
@@ -159,8 +159,8 @@ def _check_weights(encoder: Encoder) -> None:
 
 
 def _check_places(encoder: Encoder) -> None:
-    """Raise _Unfit unless the names of parameters say in which block they are, as freezing by layers relies on."""
-    blocks = [{id(one) for one in block.parameters()} for block in encoder.block_modules()]
+    """Raise _Unfit unless the names of parameters match their blocks, as freezing by layers needs."""
+    blocks = [{id(parameter) for parameter in block.parameters()} for block in encoder.block_modules()]
     if len(blocks) != encoder.layers or sum(map(len, blocks)) != len(set().union(*blocks)):
         raise _Unfit("shares weights between its layers, so that none of them can be frozen or measured apart")
     for name, parameter in encoder.model.named_parameters():
@@ -168,8 +168,8 @@ def _check_places(encoder: Encoder) -> None:
         inside = [number for number, ids in enumerate(blocks, 1) if id(parameter) in ids]
         if inside != ([place] if isinstance(place, int) else []):
             where = f"block {listed(inside)}" if inside else "no block"
-            said = f"block {place}" if isinstance(place, int) else f"`{place}`"
-            raise _Unfit(f"has `{name}` in {where}, though its name says {said}")
+            named_place = f"block {place}" if isinstance(place, int) else f"`{place}`"
+            raise _Unfit(f"has `{name}` in {where}, though its name says {named_place}")
         if place in ("embeddings", "final") and _NUMBERED.search(name):
             raise _Unfit(f"has `{name}`, which carries a number and lies in none of the {encoder.layers} layers")
 
@@ -181,17 +181,17 @@ def _check_passes(encoder: Encoder) -> bool:
     _check_hidden(encoder, together, returned)
     mask = together.mask
     for row, inputs in enumerate(alone):
-        found = _classified(encoder, inputs, gradient=False)
+        single = _classified(encoder, inputs, gradient=False)
         length = int(mask[row].sum())
         if inputs["input_ids"].shape[1] != length:
             raise _Unfit("has a tokenizer that does not mark its padding in the attention mask")
-        pairs = list(zip(found.pooled_layers()[:, 0], together.pooled_layers()[:, row], strict=True))
-        logits, theirs = cast(Tensor, found.logits)[0], cast(Tensor, together.logits)[row]
-        pairs.append((logits, theirs[:length] if encoder.output in ("token", "span") else theirs))
-        if not all(_close(one.detach(), other.detach()) for one, other in pairs):
+        pairs = list(zip(single.pooled_layers()[:, 0], together.pooled_layers()[:, row], strict=True))
+        logits, padded_logits = cast(Tensor, single.logits)[0], cast(Tensor, together.logits)[row]
+        pairs.append((logits, padded_logits[:length] if encoder.output in ("token", "span") else padded_logits))
+        if not all(_close(first.detach(), second.detach()) for first, second in pairs):
             raise _Unfit("gives a text other states beside a longer one, so that padding would change what is measured")
     causal = not _reaches(together.hidden[-1][1, 0], together.hidden[0])[1, 1:].any()
-    if not _reaches(together.hidden[-1][1, -1], together.hidden[0])[1, :-1].any():  # it is the longer text
+    if not _reaches(together.hidden[-1][1, -1], together.hidden[0])[1, :-1].any():  # the longer text
         raise _Unfit("has a last token that reads none of the others")
     _check_head(encoder, together, causal=causal)
     _check_gradients(encoder, cast(Tensor, together.logits))
@@ -211,24 +211,24 @@ def _classified(encoder: Encoder, inputs: Mapping[str, Tensor], *, gradient: boo
     try:
         with torch.set_grad_enabled(gradient):
             return encoder.classify(inputs)
-    except Exception as error:  # whatever the code of an architecture raises; the cause is kept
+    except Exception as error:  # an architecture's code may raise anything; the cause is kept
         raise _Unfit(f"cannot read two short texts ({type(error).__name__}: {reason(error)[:200]})") from error
 
 
 def _check_hidden(encoder: Encoder, encoded: Encoded, returned: Mapping[int, Tensor]) -> None:
     shape = (*encoded.mask.shape, encoder.hidden_size)
-    if [tuple(one.shape) for one in encoded.hidden] != [shape] * (encoder.layers + 1):
+    if [tuple(states.shape) for states in encoded.hidden] != [shape] * (encoder.layers + 1):
         raise _Unfit(f"does not give {encoder.layers + 1} hidden states of the shape (texts, tokens, {shape[-1]})")
     for number in range(1, encoder.layers):
         block = returned.get(number)
-        # A block may return more tokens, as Longformer's do, which work on whole windows.
+        # A block may return more tokens: Longformer pads to whole windows.
         block = None if block is None else block.detach()[:, : shape[1]]
         if block is None or block.shape != shape or not _close(block, encoded.hidden[number].detach()):
             raise _Unfit(f"has other hidden states at layer {number} than its block {number} returns")
 
 
 def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
-    """Raise _Unfit where a head for texts classifies a state that says nothing of the text, or not the one that is pooled."""
+    """Raise _Unfit where a head for texts reads a state that does not depend on the text, or not the pooled one."""
     if encoder.output != "text":
         return
     lengths = encoded.mask.sum(1).tolist()
@@ -251,19 +251,19 @@ def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
 
 
 def _check_gradients(encoder: Encoder, logits: Tensor) -> None:
-    """Raise _Unfit unless the gradient of the output reaches every block and the head; each is looked at and dropped."""
+    """Raise _Unfit unless the gradient of the output reaches every block and the head; gradients are dropped."""
     reached: set[object] = set()
     head = {name for name in encoder.head if encoder.output != "state"}
-    places = {id(one): encoder.place(name) for name, one in encoder.model.named_parameters()}
+    places = {id(parameter): encoder.place(name) for name, parameter in encoder.model.named_parameters()}
 
-    def look(parameter: Tensor) -> None:
+    def record(parameter: Tensor) -> None:
         gradient = cast(Tensor, parameter.grad)
         if bool(gradient.isfinite().all()) and bool(gradient.any()):
             reached.add(places[id(parameter)])
         parameter.grad = None
 
-    weights: list[Any] = [one for one in encoder.model.parameters() if one.requires_grad]
-    hooks = [one.register_post_accumulate_grad_hook(look) for one in weights]
+    weights: list[Any] = [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
+    hooks = [parameter.register_post_accumulate_grad_hook(record) for parameter in weights]
     try:
         _weighed(logits).backward()  # type: ignore[no-untyped-call]
     finally:
@@ -285,30 +285,30 @@ def _reaches(output: Tensor, states: Tensor) -> Tensor:
 
 
 def _weighed(output: Tensor) -> Tensor:
-    """Return a sum that no norm makes constant."""
+    """Return a weighted sum that a final normalisation does not make constant."""
     return (output * torch.linspace(-1, 1, output.shape[-1] + 1, device=output.device)[1:] ** 3).sum()
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).norm() <= _TOLERANCE * other.norm() + 1e-6)
+def _close(first: Tensor, second: Tensor) -> bool:
+    return bool((first - second).norm() <= _TOLERANCE * second.norm() + 1e-6)
 
 
 @contextmanager
 def _returned(blocks: list[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """Keep what each block returns, by its number from 1."""
-    found: dict[int, Tensor] = {}
+    """Collect the output of each block, by its number from 1."""
+    outputs: dict[int, Tensor] = {}
 
     def keep(number: int) -> Any:
         def hook(_: nn.Module, __: object, output: Any) -> None:
             first = output[0] if isinstance(output, tuple | list) else output
             if isinstance(first, Tensor):
-                found[number] = first
+                outputs[number] = first
 
         return hook
 
     hooks = [block.register_forward_hook(keep(number)) for number, block in enumerate(blocks, 1)]
     try:
-        yield found
+        yield outputs
     finally:
         for hook in hooks:
             hook.remove()

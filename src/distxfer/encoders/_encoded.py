@@ -1,4 +1,4 @@
-"""What one forward pass gave: the states of every layer, and one vector a text or a word made of them."""
+"""The result of one forward pass: the states of every layer, and vectors of texts and words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ Pooling = Literal["mean", "cls", "last"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one forward pass gave for `n` examples.
+    """The result of one forward pass for `n` examples.
 
-    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is what the
-    head says, or None where it was not asked for: (n, classes) a text, (n, tokens, classes) a token, (n, tokens, 2) for a
-    span's start and end, and (n, d), the last layer pooled, without a head.
+    `hidden` holds layers + 1 tensors (n, tokens, d): the embeddings' output, then that of each block. `logits` is the
+    head's output, or None where it was not computed: (n, classes) per text, (n, tokens, classes) per token, (n, tokens, 2)
+    for a span's start and end, and (n, d), the last layer pooled, without a head.
 
-    The states may be bfloat16; vectors and logits are float32 even then, so that losses and measures are exact.
+    The states may be bfloat16; vectors and logits are float32 even then, for exact losses and measures.
     """
 
     hidden: tuple[Tensor, ...]
@@ -29,7 +29,7 @@ class Encoded:
     logits: Tensor | None = None
 
     def pooled(self, layer: int) -> Tensor:
-        """Return one vector per example, (n, d): the mean over the tokens that are no padding, or the first or last of them."""
+        """Return one vector per example, (n, d): the mean over the tokens without padding, or the first or last of them."""
         hidden = self.hidden[layer]
         exact = torch.promote_types(hidden.dtype, torch.float32)
         if self.pooling == "cls":
@@ -44,7 +44,7 @@ class Encoded:
         return torch.stack([self.pooled(layer) for layer in range(len(self.hidden))])
 
     def words(self, layer: int, places: Sequence[tuple[int, Sequence[int]]]) -> Tensor:
-        """Return one vector per word, (words, d): the sum over its sub-words, as Gaschi et al. (2023) have it.
+        """Return one vector per word, (words, d): the sum over its sub-words, as in Gaschi et al. (2023).
 
         `places` holds, for each word, the number of its example and the positions of its sub-words. Raises InputError
         for a word without any.

@@ -1,4 +1,4 @@
-"""A multilingual encoder with a classification head: its layers by number, its hidden states, its pretrained self."""
+"""A multilingual encoder with a head: layers by number, hidden states, and the frozen pretrained model."""
 
 import errno
 import re
@@ -13,7 +13,7 @@ from peft import IA3Config, LoraConfig, PeftModel, TaskType
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distxfer.encoders._bottlenecks import add_bottlenecks, with_bottlenecks_taken_up
+from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
 from distxfer.encoders._encoded import Encoded, Pooling
 from distxfer.encoders._quiet import quiet
 from distxfer.encoders._reference import Reference, evaluating
@@ -21,15 +21,15 @@ from distxfer.encoders._stack import add_adapters
 from distxfer.encoders._word_tokens import tokens_of_words
 from distxfer.errors import InputError
 
-# What a head says: one thing a text, one a token, two scores a token (a span's start and end), or nothing: the output is the
-# text's own pooled state.
+# The output of a head: one per text, one per token, two scores per token (a span's start and end), or none: the text's pooled
+# state.
 Output = Literal["text", "token", "span", "state"]
 Place = int | Literal["embeddings", "final", "head"]
-# What adapters put into a parameter's name; without it the name is the one in the plain model.
+# The parts that adapters add to a parameter's name in the plain model.
 _PEFT_NAMES = re.compile(
     r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.(lora|ia3)_\w+\.\w+|\.more\.\d+"
 )
-_TASK_TYPES: Mapping[Output, TaskType] = {  # in which class PEFT loads adapters
+_TASK_TYPES: Mapping[Output, TaskType] = {  # the class in which PEFT loads adapters
     "text": TaskType.SEQ_CLS,
     "token": TaskType.TOKEN_CLS,
     "span": TaskType.QUESTION_ANS,
@@ -41,7 +41,7 @@ _TASK_TYPES: Mapping[Output, TaskType] = {  # in which class PEFT loads adapters
 class Encoder:
     """One encoder in training: `model` is the classifier, or the PEFT model around it once `adapt` was called.
 
-    Adapters come by `adapt` or `add_bottlenecks`, as often as is asked for, and all of them act at once.
+    `adapt` and `add_bottlenecks` add adapters, each call some more; all of them are active.
 
     Layers are numbered as in Philippy et al. (2023): 1 to `layers` are the blocks, 0 is the embeddings' output.
     """
@@ -53,20 +53,22 @@ class Encoder:
     layers: int
     blocks: str  # the name of the list of blocks, "bert.encoder.layer."
     embeddings: str  # the name of the word embeddings' matrix
-    below: frozenset[str]  # names of the parameters that stand before the blocks
-    head: frozenset[str]  # names of the parameters that no checkpoint brought
+    below: frozenset[str]  # names of the parameters before the blocks
+    head: frozenset[str]  # names of the parameters that are not from the checkpoint
     max_tokens: int  # the longest input that the encoder has positions for
-    head_is_loaded: bool = False  # whether the checkpoint brought a whole head, for these very labels in this order
+    head_is_loaded: bool = False  # whether the head is from the checkpoint, for these labels in this order
     output: Output = "text"
-    token_head: bool = False  # whether the head says something of each token, whatever `output` asks for
+    token_head: bool = False  # whether the head has an output per token, whatever `output` is
     pooling: Pooling = "mean"
     train_word_embeddings: bool = False
-    gradient_checkpointing: bool = False  # whether blocks are computed again on the way back
-    fingerprint: str = ""  # of the checkpoint's files, where it was asked for
-    frozen_in_bf16: bool = False  # whether linear maps that never train lie in bf16, and every pass computes in it
-    dropped: int = 0  # how many of the uppermost blocks of the checkpoint were left out
+    gradient_checkpointing: bool = False  # whether blocks are recomputed in the backward pass
+    fingerprint: str = ""  # of the checkpoint's files, where it was computed
+    frozen_in_bf16: bool = False  # whether frozen linear maps are in bf16, and every pass computes in bf16
+    dropped: int = 0  # how many of the checkpoint's uppermost blocks were dropped
     causal: bool = False  # whether a token's state depends on no later token
-    adapters: frozenset[str] = frozenset()  # names of all that may train once there are adapters: they, and the head
+    adapters: frozenset[str] = (
+        frozenset()
+    )  # names of all trainable parameters once there are adapters: theirs, and the head's
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -75,7 +77,7 @@ class Encoder:
         return int(self.base.config.hidden_size)
 
     def place(self, parameter: str) -> Place:
-        """Return where a parameter lives: a block's number from 1, `embeddings`, `final` (after the blocks), `head`."""
+        """Return the place of a parameter: a block's number from 1, `embeddings`, `final` (after the blocks), `head`."""
         plain = _PEFT_NAMES.sub("", parameter)
         if plain.startswith(self.blocks):
             return int(plain.removeprefix(self.blocks).split(".")[0]) + 1
@@ -93,7 +95,7 @@ class Encoder:
         return self.base.base_model_prefix
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Run the encoder without its head, in whatever mode (training, gradients) the caller has set."""
+        """Run the encoder without its head, in the mode (training, gradients) that the caller has set."""
         with self._precision():
             output = self.base(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
@@ -118,19 +120,19 @@ class Encoder:
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return what the head says of a batch (see `Encoded.logits`), without dropout and without a gradient."""
+        """Return the head's output for a batch (see `Encoded.logits`), without dropout or gradient."""
         with evaluating(self.model), torch.inference_mode():
             return cast(Tensor, self.classify(inputs).logits).float()
 
     def states(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Tensor | None]:
         """Return pooled states (layers + 1, n, d) and logits (n, classes) of all batches, on the CPU, without dropout.
 
-        One forward pass serves every layer, every measure and the predictions. The logits are None where the head says
-        something of each token.
+        One forward pass serves every layer, every measure and the predictions. The logits are None where the head has
+        an output per token.
         """
         if self.output in ("token", "span"):
             with evaluating(self.model), torch.inference_mode():
-                return torch.cat([self.encode(one).pooled_layers().float().cpu() for one in batches], dim=1), None
+                return torch.cat([self.encode(inputs).pooled_layers().float().cpu() for inputs in batches], dim=1), None
         pooled, logits = [], []
         with evaluating(self.model), torch.inference_mode():
             for inputs in batches:
@@ -142,14 +144,14 @@ class Encoder:
     def word_states(
         self, words: Sequence[tuple[str, tuple[int, int]]], *, max_length: int, batch_size: int = 32
     ) -> tuple[Tensor, Tensor]:
-        """Return the states (layers + 1, n, d) of n words in their texts, on the CPU, and which are there, (n,) bool.
+        """Return the states (layers + 1, n, d) of n words in their texts, on the CPU, and which words have states, (n,) bool.
 
         A word is a text and the characters [start, end) of it; its state is the sum over the sub-words that share a
-        character with it, in one forward pass a text, without dropout. A word that reaches beyond the first `max_length`
-        tokens of its text, or that the tokenizer drops, is not there: False, and NaN in every layer.
+        character with it, in one forward pass per text, without dropout. A word that reaches beyond the first `max_length`
+        tokens of its text, or that the tokenizer drops, has none: False, and NaN in every layer.
 
-        Raises InputError for a span that is not in its text, more tokens than the encoder reads, or a tokenizer that
-        does not say where in the text its tokens stand.
+        Raises InputError for a span that is not in its text, more tokens than the encoder reads, or a tokenizer
+        without offsets.
         """
         _check_words(self, words, max_length)
         by_text: dict[str, list[int]] = {}
@@ -162,13 +164,14 @@ class Encoder:
             batch = texts[start : start + batch_size]
             spans = [[words[number][1] for number in by_text[text]] for text in batch]
             inputs, places = tokens_of_words(self.tokenizer, batch, spans, max_length)
-            found = {n: at for n, at in zip([n for text in batch for n in by_text[text]], places, strict=True) if at[1]}
-            if found:
+            numbers = [number for text in batch for number in by_text[text]]
+            places_of_words = {number: at for number, at in zip(numbers, places, strict=True) if at[1]}
+            if places_of_words:
                 with evaluating(self.model), torch.inference_mode():
                     encoded = self.encode({name: tensor.to(self.device) for name, tensor in inputs.items()})
-                    layers = [encoded.words(layer, list(found.values())) for layer in range(self.layers + 1)]
-                    states[:, list(found)] = torch.stack(layers).float().cpu()
-                present[list(found)] = True
+                    layers = [encoded.words(layer, list(places_of_words.values())) for layer in range(self.layers + 1)]
+                    states[:, list(places_of_words)] = torch.stack(layers).float().cpu()
+                present[list(places_of_words)] = True
         return states, present
 
     def word_places(
@@ -176,7 +179,7 @@ class Encoder:
     ) -> list[tuple[int, list[int]]]:
         """Return, for each of the `spans[row]` (characters [start, end) of `texts[row]`), its row and its tokens' positions.
 
-        Made for `Encoded.words` of a batch of these texts. A word that reaches beyond `max_length` tokens, or that the
+        For `Encoded.words` of a batch of these texts. A word that reaches beyond `max_length` tokens, or that the
         tokenizer drops, has no positions. Raises InputError as `word_states` does.
         """
         words = [(text, span) for text, row in zip(texts, spans, strict=True) for span in row]
@@ -184,10 +187,10 @@ class Encoder:
         return tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
 
     def adapt(self, config: LoraConfig | IA3Config) -> frozenset[str]:
-        """Put PEFT adapters into the model, beside those it has, and return the names of their parameters.
+        """Add PEFT adapters to the model, and return the names of their parameters.
 
-        From then on only adapters and the head may train, in every phase. There is one head, which the first adapters
-        are saved with.
+        From then on only adapters and the head may train, in every phase. There is one head, saved with the first
+        adapters.
 
         Raises InputError where the model has adapters of another kind, or is not the whole encoder.
         """
@@ -198,42 +201,43 @@ class Encoder:
             )
         config.task_type = TaskType.TOKEN_CLS if self.token_head else _TASK_TYPES[self.output]
         config.modules_to_save = None if self.adapters else self.head_modules()
-        self.model = add_adapters(self.model, config, others=bool(self.adapters))
-        return self._with_adapters({name for name, one in self.model.named_parameters() if one.requires_grad})
+        self.model = add_adapters(self.model, config, has_adapters=bool(self.adapters))
+        return self._with_adapters(
+            {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        )
 
     def add_bottlenecks(self, r: int) -> frozenset[str]:
-        """Put a bottleneck of width `r` beside every feed-forward layer, and return the names of its parameters.
+        """Add a bottleneck of width `r` parallel to every feed-forward layer, and return the names of its parameters.
 
         From then on only adapters and the head may train, in every phase. The saved model is a plain one, whose
         feed-forward layers are wider.
 
-        Raises InputError where the model has adapters of PEFT's, or no feed-forward layers that can be made wider.
+        Raises InputError where the model has PEFT adapters, or no feed-forward layers that can be widened.
         """
-        brought = add_bottlenecks(
-            self.model, self.base.config, *self.feed_forward_modules(range(1, self.layers + 1)), r
-        )
+        added = add_bottlenecks(self.model, self.base.config, *self.feed_forward_modules(range(1, self.layers + 1)), r)
         head = {name for name, _ in self.model.named_parameters() if self.place(name) == "head"}
-        for name, one in self.model.named_parameters():
-            one.requires_grad_(name in self.adapters | brought | head)
-        return self._with_adapters(self.adapters | brought | head)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in self.adapters | added | head)
+        return self._with_adapters(self.adapters | added | head)
 
     def freeze_in_bf16(self) -> None:
-        """Keep the linear maps that PEFT's adapters leave as they are in bf16: 2 bytes a weight in place of 4.
+        """Store the linear maps that are frozen under PEFT adapters in bf16: 2 bytes per weight instead of 4.
 
-        From then on every forward pass computes in bf16. Those under bf16 autocast stay what they were, bit for bit (with
-        DoRA, whose scale takes the norm of these weights, nearly): autocast rounds the weights of linear maps in the same
-        way, at each pass anew. Embeddings, norms, and all that trains or is saved, stay float32.
+        From then on every forward pass computes in bf16. Passes under bf16 autocast do not change, bit for bit (with DoRA,
+        whose scale depends on the norm of these weights, nearly): autocast rounds the weights of linear maps in the same
+        way at each pass. Embeddings, norms, and all weights that train or are saved, stay float32.
 
-        Raises InputError where the model has no adapters of PEFT's: all its weights may train, or are saved.
+        Raises InputError where the model has no PEFT adapters: all its weights may train, or are saved.
         """
         if not isinstance(self.model, PeftModel):
             raise InputError(
-                "`model.frozen_weights` = `bf16` is for weights that adapters leave as they are, and there are no adapters of"
-                " PEFT's here. Add some, as `recipe=lora` does, or leave it at float32."
+                "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
+                " Add some, as `recipe=lora` does, or leave it at float32."
             )
         for name, module in self.model.named_modules():
-            own = [f"{name}.{part}" for part, _ in module.named_parameters(recurse=False)]
-            if isinstance(module, nn.Linear) and not any(p in self.adapters or self.place(p) == "head" for p in own):
+            parameters = [f"{name}.{part}" for part, _ in module.named_parameters(recurse=False)]
+            trains = any(key in self.adapters or self.place(key) == "head" for key in parameters)
+            if isinstance(module, nn.Linear) and not trains:
                 module.to(torch.bfloat16)
         self.frozen_in_bf16 = True
 
@@ -243,22 +247,22 @@ class Encoder:
         self.device = device
 
     def _with_adapters(self, trainable: Set[str]) -> frozenset[str]:
-        """Note what may train now, and return what of it is new and no part of the head."""
+        """Record the trainable parameters, and return the new ones outside the head."""
         before, self.adapters = self.adapters, frozenset(trainable)
         return frozenset(name for name in self.adapters - before if self.place(name) != "head")
 
     def head_modules(self) -> list[str]:
         """Return the names of the outermost modules whose parameters all belong to the head."""
         names = [name for name, _ in self.model.named_parameters()]
-        found: list[str] = []
+        modules: list[str] = []
         for module, _ in self.model.named_modules():
             inside = [name for name in names if name.startswith(f"{module}.")]
             if module and inside and all(self.place(name) == "head" for name in inside):
-                found.extend([] if any(module.startswith(f"{outer}.") for outer in found) else [module])
-        return found
+                modules.extend([] if any(module.startswith(f"{outer}.") for outer in modules) else [module])
+        return modules
 
     def linear_modules(self, layers: Sequence[int]) -> list[str]:
-        """Return the names of the linear maps inside the given blocks, as they are in the plain model."""
+        """Return the names in the plain model of the linear maps inside the given blocks."""
         return [name for name in self._linear_maps() if self.place(f"{name}.weight") in layers]
 
     def attention_modules(self, layers: Sequence[int]) -> list[str]:
@@ -276,12 +280,12 @@ class Encoder:
         return widening, [name for name in names if maps[name].in_features > maps[name].out_features]
 
     def _linear_maps(self) -> dict[str, nn.Linear]:
-        """Return the plain model's linear maps by name; in an adapted one, each stands before what it was adapted with."""
-        found: dict[str, nn.Linear] = {}
+        """Return the linear maps of the plain model by name; in an adapted model each comes before its adapters."""
+        linear_maps: dict[str, nn.Linear] = {}
         for name, module in self.model.named_modules():
             if isinstance(module, nn.Linear):
-                found.setdefault(_PEFT_NAMES.sub("", name), module)
-        return found
+                linear_maps.setdefault(_PEFT_NAMES.sub("", name), module)
+        return linear_maps
 
     def block_modules(self) -> list[nn.Module]:
         """Return the blocks, from the first to the last."""
@@ -289,15 +293,15 @@ class Encoder:
         return list(cast(nn.ModuleList, self.base.get_submodule(path)))
 
     def reference(self, moves: Callable[[str], bool]) -> Reference:
-        """Return the pretrained encoder as it is now; `moves` says which parameters training will ever change."""
+        """Return the pretrained encoder as it is now; `moves` tells which parameters training will change."""
         return Reference(self, moves)
 
     def save(self, folder: Path) -> None:
-        """Write what `from_pretrained` (or PEFT, where there are adapters) loads: safetensors, never pickles."""
+        """Write files that `from_pretrained` (or PEFT, with adapters) loads: safetensors, never pickles."""
         alone = self.output == "state" and not isinstance(self.model, PeftModel)
         with quiet():
-            whole = with_bottlenecks_taken_up(cast(PreTrainedModel, self.model))
-            saved = cast(PreTrainedModel, whole.base_model) if alone else whole
+            plain = with_merged_bottlenecks(cast(PreTrainedModel, self.model))
+            saved = cast(PreTrainedModel, plain.base_model) if alone else plain
             saved.save_pretrained(str(folder))
             try:
                 self.tokenizer.save_pretrained(str(folder))
@@ -310,8 +314,8 @@ class Encoder:
 def _check_words(encoder: Encoder, words: Sequence[tuple[str, tuple[int, int]]], max_length: int) -> None:
     if not encoder.tokenizer.is_fast:
         raise InputError(
-            f"The tokenizer of `{encoder.name}` does not say where in the text its tokens stand; words need one that "
-            "does: choose an encoder with a `tokenizer.json`."
+            f"The tokenizer of `{encoder.name}` does not return the offsets of its tokens, which words need: "
+            "choose an encoder with a `tokenizer.json`."
         )
     if max_length > encoder.max_tokens:
         raise InputError(f"`max_length` is {max_length}, but this encoder reads at most {encoder.max_tokens} tokens.")

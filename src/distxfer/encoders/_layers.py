@@ -1,4 +1,4 @@
-"""How a recipe names layers: a list of numbers, or a band that fits an encoder of any depth."""
+"""Layers in recipes: a list of numbers, or a band that fits an encoder of any depth."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
@@ -12,7 +12,7 @@ Band = Literal["all", "lower", "middle", "upper", "lower_half", "upper_half"]
 
 
 def _split(value: object) -> object:
-    """Let one number stand for a list of one."""
+    """Accept one number as a list of one."""
     return (value,) if isinstance(value, int) else comma_separated(*get_args(Band))(value)
 
 
@@ -23,7 +23,7 @@ def layer_numbers(layers: Sequence[int] | str, depth: int, key: str) -> tuple[in
     """Return the numbers (1 to `depth`) that a recipe's `layers` means for an encoder of `depth` blocks.
 
     `lower`, `middle` and `upper` are the thirds of the blocks, rounded (4, 4 and 4 of 12); `lower_half` and `upper_half`
-    the halves, of which the upper has the one more of an odd number.
+    the halves; of an odd number, the upper one is larger.
 
     Raises InputError, naming `key`, for a number out of range, a number twice, or no layer at all.
     """

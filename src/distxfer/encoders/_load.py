@@ -1,4 +1,4 @@
-"""Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, no remote code ever."""
+"""Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, never remote code."""
 
 import hashlib
 import warnings
@@ -33,8 +33,8 @@ _NO_HEAD: dict[Output, str] = {
     "span": "a head for answers",
     "state": "a classification head",
 }
-_UNKNOWN = "\U000f0000"  # for private use: no tokenizer knows it as a word
-_ENDS = ("start", "end")  # what the head scores of a token, where the output is a span
+_UNKNOWN = "\U000f0000"  # a private-use character, unknown to every tokenizer
+_ENDS = ("start", "end")  # the two scores of a token, where the output is a span
 _NOT_NEEDED = ["[!1]*/*", "1*/*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
 
 
@@ -66,9 +66,11 @@ def model_folder(name: str, revision: str = "") -> Path:
         )
     if not shards_of(folder):
         pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        found = f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
+        available = (
+            f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
+        )
         raise InputError(
-            f"The model folder `{folder}` has {found}; expected `model.safetensors`."
+            f"The model folder `{folder}` has {available}; expected `model.safetensors`."
             " Save the model again with `save_pretrained`, which writes safetensors."
         )
     if (folder / "adapter_config.json").is_file():
@@ -106,18 +108,17 @@ def load_encoder(
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
-    `output` is what the head says: one of the labels for each text or each token, or where a span starts and ends.
+    `output` is the head's output: one of the labels for each text or each token, or the start and end of a span.
 
-    `drop_last_layers` of its uppermost blocks are left out, as if the encoder ended below them. With
-    `gradient_checkpointing` a block keeps its input alone for the way back, and computes the rest again there.
-    `fingerprint` is kept with it, to tell what was measured of another one.
+    The uppermost `drop_last_layers` blocks are dropped. With `gradient_checkpointing` blocks keep only their input, and are
+    recomputed in the backward pass. `fingerprint` is stored, to recognise measurements of other files.
 
-    Raises InputError where the folder holds no encoder that Transformers can load whole with such a head, or none of its
-    blocks would be left.
+    Raises InputError where the folder holds no encoder that Transformers can load in full with such a head, or no block
+    would be left.
     """
-    labels = _ENDS if output == "span" else labels or ["none"]  # without labels, the head is one that nobody looks at
+    labels = _ENDS if output == "span" else labels or ["none"]  # without labels, the head is not used
     head_class = _head_of(folder, output)
-    model, head, kept = _whole_model(folder, labels, seed, head_class)
+    model, head, head_is_loaded = _whole_model(folder, labels, seed, head_class)
     base = cast(PreTrainedModel, model.base_model)
     check_inputs(base, name)
     blocks = _blocks(base)
@@ -141,9 +142,11 @@ def load_encoder(
         blocks=f"{base.base_model_prefix}.{blocks}",
         below=_below(model, f"{base.base_model_prefix}.{blocks}"),
         max_tokens=_max_tokens(base),
-        embeddings=next(key for key, one in model.named_parameters() if one is base.get_input_embeddings().weight),
+        embeddings=next(
+            key for key, weight in model.named_parameters() if weight is base.get_input_embeddings().weight
+        ),
         head=head,
-        head_is_loaded=kept,
+        head_is_loaded=head_is_loaded,
         output=output,
         token_head=head_class.of_tokens,
         pooling=pooling,
@@ -160,7 +163,7 @@ def load_encoder(
 def _head_of(folder: Path, output: Output) -> Head:
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # whatever a configuration's own class raises over odd values; the cause is kept
+    except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
     head = head_for(config, output)
     if head is None:
@@ -172,17 +175,17 @@ def _head_of(folder: Path, output: Output) -> Head:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return the tokenizer in a folder, padding on the right; raises InputError where there is none that knows a word."""
+    """Return the tokenizer in a folder, padding on the right; raises InputError for one that is missing or has no words."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
-        inputs = tokenizer(_UNKNOWN)  # without a token for what is unknown, some tokenizers raise
+        inputs = tokenizer(_UNKNOWN)  # without a token for unknown words, some tokenizers raise
     except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that loads: {reason(error)}."
             " Save it there with `tokenizer.save_pretrained`."
         ) from error
-    if not words:  # Transformers makes one up without files
+    if not words:  # Transformers creates an empty one without files
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that knows any word."
             " Save it there with `tokenizer.save_pretrained`."
@@ -192,7 +195,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"The tokenizer in `{folder}` returns no `{min(missing)}`. Set `model_input_names` in `tokenizer_config.json` to"
             ' `["input_ids", "attention_mask"]`.'
         )
-    tokenizer.padding_side = "right"  # the first token is a token, and positions do not depend on the padding
+    tokenizer.padding_side = "right"  # the first token is no padding, and positions do not depend on padding
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -206,60 +209,60 @@ def _blocks(base: PreTrainedModel) -> str:
     """Return the name of the list of transformer blocks, with a dot: `encoder.layer.`, `transformer.layer.`, `layers.`"""
     depth = getattr(base.config, "num_hidden_layers", 0)
     sizes = {
-        name: sum(one.numel() for one in module.parameters())
+        name: sum(parameter.numel() for parameter in module.parameters())
         for name, module in base.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == depth
     }
-    if sizes:  # a list inside a block, or beside the blocks, holds less than they do
+    if sizes:  # other lists of this length hold fewer parameters than the blocks
         return f"{max(sizes, key=lambda name: sizes[name])}."
     blocks = f"list of {depth} blocks" if isinstance(depth, int) and depth > 0 else "single list of blocks"
     raise InputError(f"`{base.config.model_type}` has no {blocks}, so its layers cannot be told apart.")
 
 
 def _below(model: PreTrainedModel, blocks: str) -> frozenset[str]:
-    """Return the names of the parameters that stand before the blocks."""
+    """Return the names of the parameters before the blocks."""
     order = [key for key, _ in model.named_parameters()]
     first = next(place for place, key in enumerate(order) if key.startswith(blocks))
     return frozenset(order[:first])
 
 
 def _drop_last(model: PreTrainedModel, base: PreTrainedModel, blocks: str, count: int) -> None:
-    """Leave out the uppermost blocks, and say so in the configuration, so that the saved model has none of them."""
+    """Drop the uppermost blocks, in the configuration too, so that the saved model has none of them."""
     if not count:
         return
     depth = int(model.config.num_hidden_layers)
     if count >= depth:
         raise InputError(
-            f"`drop_last_layers` is `{count}`, but this encoder has {depth} blocks. Leave it at least one of them."
+            f"`drop_last_layers` is `{count}`, but this encoder has {depth} blocks. Keep at least one of them."
         )
     del cast(nn.ModuleList, base.get_submodule(blocks.rstrip(".")))[depth - count :]
     for config in (model.config, base.config):
         config.num_hidden_layers = depth - count
-        if getattr(config, "layer_types", None):  # which attention each block has, where they differ
+        if getattr(config, "layer_types", None):  # the attention of each block, where they differ
             config.layer_types = config.layer_types[: depth - count]
 
 
 def _checkpoint_gradients(model: PreTrainedModel) -> None:
-    """Let the blocks be computed again on the way back; raises InputError for an architecture that cannot do that."""
+    """Switch gradient checkpointing on; raises InputError for an architecture that does not support it."""
     if not model.supports_gradient_checkpointing:
         raise InputError(
-            f"`model.gradient_checkpointing` is `true`, but a `{model.config.model_type}` cannot compute its blocks again on"
-            " the way back. Set it to false, and lower `phase.finetune.batch_size` (with more `accumulation`)."
+            f"`model.gradient_checkpointing` is `true`, but a `{model.config.model_type}` does not support it."
+            " Set it to false, and lower `phase.finetune.batch_size` (with more `accumulation`)."
         )
-    if getattr(model.config, "use_cache", False):  # of keys and values, which only generating needs
+    if getattr(model.config, "use_cache", False):  # of keys and values, for generation only
         model.config.use_cache = False
     with warnings.catch_warnings():
         # Transformers 5.23 has a new name for it, which 5.0 does not know.
         warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if hasattr(model, "_require_grads_hook"):
-        # Transformers has what leaves the embeddings require a gradient, as reentrant checkpointing needs it. Here, it would go
-        # back through blocks that do not train, and a term whose layer lies below all that trains would seem to train something.
+        # Transformers makes the embeddings' output require a gradient, for reentrant checkpointing. Here, gradients would pass
+        # through frozen blocks, and a term below all trainable layers would seem to have an effect.
         model.disable_input_require_grads()
 
 
 def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
-    """Return the parameters that the checkpoint did not bring (or in another shape), and all outside the base."""
+    """Return the parameters that are not in the checkpoint (or in another shape), and all outside the base."""
     prefix = f"{model.base_model_prefix}."
     outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
     return frozenset(_new(info) | outside)
@@ -268,16 +271,16 @@ def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
 def _whole_model(
     folder: Path, labels: Sequence[str], seed: int, head: Head
 ) -> tuple[PreTrainedModel, frozenset[str], bool]:
-    """Return the classifier in a folder, the parameters that no checkpoint brought, and whether its head is the checkpoint's."""
+    """Return the classifier in a folder, the parameters that are not from it, and whether its head is the checkpoint's."""
     model, info = _load_model(folder, labels, seed, head)
     new = _head(model, info)
-    kept = _renew_head(model, info, folder, labels, seed, head)
+    head_is_loaded = _renew_head(model, info, folder, labels, seed, head)
     _check_whole(model, new, info, folder)
-    return model, new, kept
+    return model, new, head_is_loaded
 
 
 def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Return the classifier in a folder, its new weights drawn from `seed`, and what loading said of its weights."""
+    """Return the classifier in a folder, with new weights drawn from `seed`, and Transformers' loading report."""
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
@@ -295,13 +298,13 @@ def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> t
             )
         except InputError:
             raise
-        except Exception as error:  # whatever an architecture's own code raises over odd values; the cause is kept
+        except Exception as error:  # an architecture's code may raise anything for odd values; the cause is kept
             raise InputError(f"The model folder `{folder}` does not load: {reason(error)}.") from error
     return model, info
 
 
 def _new(info: dict[str, Any]) -> set[str]:
-    """Return the parameters that the checkpoint did not bring, or in another shape."""
+    """Return the parameters that are not in the checkpoint, or in another shape."""
     mismatched = (key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])
     return {str(key) for key in (*info["missing_keys"], *mismatched)}
 
@@ -309,46 +312,47 @@ def _new(info: dict[str, Any]) -> set[str]:
 def _renew_head(
     model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, head: Head
 ) -> bool:
-    """Replace a head that the checkpoint brought, unless it is one for these very labels, or for answers.
+    """Replace the checkpoint's head, unless it is for these labels, or for question answering.
 
-    The labels go by their names: of a head for the same ones in another order, the output's rows are put in this order.
-    Returns whether the model now has the checkpoint's head, whole.
+    Labels are compared by name; the rows of a head for the same labels in another order are reordered. Returns whether the
+    model has the checkpoint's complete head.
     """
     new = _new(info)
     prefix = f"{model.base_model_prefix}."
-    brought = [name for name, _ in model.named_parameters() if not name.startswith(prefix) and name not in new]
-    if not brought:
+    stored = [name for name, _ in model.named_parameters() if not name.startswith(prefix) and name not in new]
+    if not stored:
         return False
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    answers = labels is _ENDS and not head.of_tokens  # whatever its two scores are called
-    known = [str(config.id2label[key]) for key in sorted(config.id2label)]
-    if answers or known == list(labels) or (not new and _reorder(model, brought[-1], known, labels)):
+    answers = labels is _ENDS and not head.of_tokens  # whatever the names of its two scores
+    stored_labels = [str(config.id2label[key]) for key in sorted(config.id2label)]
+    if answers or stored_labels == list(labels) or (not new and _reorder(model, stored[-1], stored_labels, labels)):
         return not new
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         fresh = dict(head.fresh(model.config).named_parameters())
-        for name in brought:
+        for name in stored:
             model.get_parameter(name).copy_(fresh[name])
     return False
 
 
-def _reorder(model: PreTrainedModel, last: str, known: Sequence[str], labels: Sequence[str]) -> bool:
+def _reorder(model: PreTrainedModel, last: str, stored_labels: Sequence[str], labels: Sequence[str]) -> bool:
     """Put the rows of a head's output, which has the parameter `last`, from the order `known` into that of `labels`.
 
     Returns False, with nothing changed, where these are not the same labels, each once, or the rows are not theirs.
     """
     output = model.get_submodule(last.rpartition(".")[0])
     rows = list(output.parameters(recurse=False))
-    if sorted(known) != sorted(labels) or len({*known}) < len(known) or any(len(one) != len(known) for one in rows):
+    n = len(stored_labels)
+    if sorted(stored_labels) != sorted(labels) or len({*labels}) < n or any(len(parameter) != n for parameter in rows):
         return False
     with torch.no_grad():
-        for one in rows:
-            one.copy_(one[[known.index(label) for label in labels]].clone())
+        for parameter in rows:
+            parameter.copy_(parameter[[stored_labels.index(label) for label in labels]].clone())
     return True
 
 
 def _max_tokens(base: PreTrainedModel) -> int:
-    """Return how many positions an encoder has; RoBERTa and its kin count theirs from behind the padding."""
+    """Return how many positions an encoder has; RoBERTa and similar models start theirs after the padding index."""
     positions = int(getattr(base.config, "max_position_embeddings", None) or 0)
     positions = positions if positions > 0 else 2**31 - 1  # XLNet says -1
     for name, module in base.named_modules():
@@ -358,13 +362,13 @@ def _max_tokens(base: PreTrainedModel) -> int:
 
 
 def _check_whole(model: PreTrainedModel, head: frozenset[str], info: dict[str, Any], folder: Path) -> None:
-    """Refuse weights that lack a part of the encoder, or have more blocks; only a pooler may be new: it is the head's."""
+    """Refuse weights that lack a part of the encoder, or have more blocks; only the pooler, a part of the head, may be new."""
     blocks = _blocks(cast(PreTrainedModel, model.base_model))
-    more = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in key)
-    if more:
+    unexpected = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in key)
+    if unexpected:
         raise InputError(
-            f"The weights in `{folder}` have `{more[0]}` ({len(more)} such parameters), which its `config.json` knows"
-            f" nothing of: it says {model.config.num_hidden_layers} layers. Check that the two belong together."
+            f"The weights in `{folder}` have `{unexpected[0]}` ({len(unexpected)} such parameters), which its `config.json`"
+            f" does not have: it says {model.config.num_hidden_layers} layers. Check that the two belong together."
         )
     prefix = f"{model.base_model_prefix}."
     new = sorted(name for name in head if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))

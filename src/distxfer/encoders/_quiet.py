@@ -1,4 +1,4 @@
-"""Transformers prints progress and warnings of its own; here the command line alone speaks."""
+"""Silence the progress bars and warnings of Transformers: only the command line prints."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars, and the report on new weights: what else is missing is an error."""
+    """Silence the progress bars, and the report on new weights; other missing weights are an error."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.CRITICAL)
     shown = transformers_logging.is_progress_bar_enabled()

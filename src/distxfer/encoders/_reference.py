@@ -1,4 +1,4 @@
-"""The pretrained encoder that drift is measured from: frozen, with the states that it has given remembered."""
+"""The frozen pretrained encoder that drift is measured from, with a memory of its states."""
 
 import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from distxfer.encoders._encoder import Encoder
 
 _SEEN_BYTES = 16  # of a digest
-_MEMO_BYTES = 2 * 1024**3  # reference states kept in memory; what goes beyond is computed again
+_MEMO_BYTES = 2 * 1024**3  # of states kept in memory; more are computed again
 
 
 class Reference:
-    """The pretrained encoder, frozen, in evaluation mode: what drift is measured from.
+    """The frozen pretrained encoder in evaluation mode.
 
-    With PEFT's adapters it is the same weights with the adapters off. Otherwise it is a copy that no optimiser ever sees,
-    and which shares the parameters that never move. Its states are remembered: each text is encoded once. `forwards` counts
-    its passes; those that a resumed run makes for a second time, since its memory is empty, are not counted.
+    With PEFT adapters it is the same model with the adapters off. Otherwise it is a copy outside of the optimiser, which
+    shares the parameters that never change. Its states are kept in memory: each text is encoded once. `forwards` counts its
+    passes, without those that a resumed run repeats because its memory is empty.
     """
 
     def __init__(self, encoder: "Encoder", moves: Callable[[str], bool]) -> None:
         self.forwards = 0
         self._encoder = encoder
         self._memo: dict[Hashable, Tensor] = {}
-        self._seen: dict[bytes, None] = {}  # digests of the texts that are, or before a stop were, remembered
+        self._seen: dict[bytes, None] = {}  # digests of the texts whose states are, or before a stop were, in memory
         self._copy: nn.Module | None = None
         if not isinstance(encoder.model, PeftModel):
             prefix = encoder.base_name
@@ -57,11 +57,11 @@ class Reference:
         return pooled
 
     def seen(self) -> bytes:
-        """Return which texts are remembered, for `restore`."""
+        """Return the digests of the texts in memory, for `restore`."""
         return b"".join(self._seen)
 
     def restore(self, seen: bytes) -> None:
-        """Count passes as a process does that has remembered these texts."""
+        """Count passes as if the states of these texts were in memory."""
         self._seen = dict.fromkeys(seen[low : low + _SEEN_BYTES] for low in range(0, len(seen), _SEEN_BYTES))
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
@@ -77,10 +77,10 @@ class Reference:
 
 @contextmanager
 def adapters_off(encoder: "Encoder") -> Iterator[None]:
-    """Run the pretrained weights alone, in evaluation mode, and leave every parameter as trainable as it was.
+    """Run the pretrained weights alone, in evaluation mode, and restore which parameters are trainable.
 
     PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would
-    undo a freeze; so what may train is noted before and restored after.
+    undo a freeze, so their state is restored.
     """
     model = cast(PeftModel, encoder.model)
     trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

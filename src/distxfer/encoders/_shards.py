@@ -1,4 +1,4 @@
-"""Which files a model's weights are in, all of them in its own folder."""
+"""The files of a model's weights, all of them in its own folder."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from distxfer.errors import InputError
 
 
 def shards_of(folder: Path) -> set[Path]:
-    """Return the files of the weights in a model's folder, those that its indexes name included.
+    """Return the files of the weights in a model's folder, including those that its indexes name.
 
-    Raises InputError for weights outside of the folder, of which its fingerprint would say nothing.
+    Raises InputError for weights outside of the folder, which its fingerprint would not cover.
     """
     shards = {*folder.glob("*.safetensors")}
     for index in folder.glob("*.safetensors.index.json"):

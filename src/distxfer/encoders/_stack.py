@@ -1,4 +1,4 @@
-"""Adapters of PEFT's in one encoder, one beside the other: put in, named, and all of them at work."""
+"""Several PEFT adapters in one encoder, all of them active."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,30 +19,30 @@ NOT_BOTH = (
 )
 
 
-def add_adapters(model: nn.Module, config: LoraConfig | IA3Config, *, others: bool) -> PeftModel:
-    """Return the PEFT model with these adapters in it, beside the `others` if it has any; all of them act, and train.
+def add_adapters(model: nn.Module, config: LoraConfig | IA3Config, *, has_adapters: bool) -> PeftModel:
+    """Return the PEFT model with these adapters added, beside others where it `has_adapters`; all are active and train.
 
     The first are called `default`, which PEFT saves into the folder itself, the next `adapter_2`, `adapter_3` ..., which
     it saves into sub-folders of these names.
 
-    Raises InputError for adapters that cannot act together.
+    Raises InputError for adapters that cannot be active together.
     """
-    with without_peft_warnings(), _checkpointing_out_of_sight(model):
-        if not others:
+    with without_peft_warnings(), _hidden_checkpointing(model):
+        if not has_adapters:
             return get_peft_model(cast(PreTrainedModel, model), config)
         if not isinstance(model, PeftModel):
             raise InputError(NOT_BOTH)
         try:
-            # Not by the method of PEFT's classifier, which gives each of the adapters a head, and then lets no two act.
+            # PEFT's classifiers override this method, give each adapter a head, and then allow only one to be active.
             PeftModel.add_adapter(model, adapter_name(len(model.peft_config) + 1), config)
         except ValueError as error:
             raise InputError(
                 f"PEFT does not let these adapters act in one encoder: {str(error).strip().split('. ')[0]}."
                 " Give all adapter interventions of the recipe the same `kind`."
             ) from error
-        let_act(model, list(model.peft_config))
-        for one in model.peft_config.values():
-            one.task_type = None  # so that PEFT loads them without a head for each, too
+        activate(model, list(model.peft_config))
+        for loaded_config in model.peft_config.values():
+            loaded_config.task_type = None  # so that PEFT also loads them without a head for each
     return model
 
 
@@ -51,15 +51,17 @@ def adapter_name(number: int) -> str:
     return f"adapter_{number}"
 
 
-def let_act(model: PeftModel, adapters: list[str]) -> None:
-    """Let several adapters act at once, which the PEFT model itself does not offer, but the tuner inside it."""
+def activate(model: PeftModel, adapters: list[str]) -> None:
+    """Activate several adapters, which only the tuner inside the PEFT model can do."""
     cast(BaseTuner, model.base_model).set_adapter(adapters)
 
 
 @contextmanager
-def _checkpointing_out_of_sight(model: nn.Module) -> Iterator[None]:
-    """Let PEFT see no gradient checkpointing: like Transformers, it would have what leaves the embeddings require a gradient."""
-    checkpointing: list[Any] = [one for one in model.modules() if getattr(one, "gradient_checkpointing", False)]
+def _hidden_checkpointing(model: nn.Module) -> Iterator[None]:
+    """Hide gradient checkpointing from PEFT, which would make the embeddings' output require a gradient."""
+    checkpointing: list[Any] = [
+        module for module in model.modules() if getattr(module, "gradient_checkpointing", False)
+    ]
     for module in checkpointing:
         module.gradient_checkpointing = False
     try:
@@ -71,7 +73,7 @@ def _checkpointing_out_of_sight(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_peft_warnings() -> Iterator[None]:
-    """Keep quiet about what PEFT asks of transformers."""
+    """Silence PEFT's use of deprecated names of transformers."""
     with warnings.catch_warnings():
         # PEFT 0.21 asks transformers 5.23 for a property by its old name.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

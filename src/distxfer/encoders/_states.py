@@ -1,4 +1,4 @@
-"""Pooled hidden states on disk, kept by content: one forward pass a model and text serves every run and measure."""
+"""A content-addressed cache of pooled hidden states: one forward pass per model and text serves all runs and measures."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers")
 
 @dataclass(frozen=True)
 class States:
-    """What an encoder makes of `n` texts: pooled states (layers + 1, n, d), and logits (n, classes) or None."""
+    """Pooled states (layers + 1, n, d) of `n` texts, and logits (n, classes) or None."""
 
     pooled: Tensor
     logits: Tensor | None = None
@@ -38,25 +38,25 @@ class States:
 class StateCache:
     """The states of one encoder in `folder`; `identity` is all that they depend on besides the texts.
 
-    One file for one list of texts in one order, `<folder>/<key>/states.safetensors`, where the key is the SHA-256 of
-    identity and texts: nothing is ever out of date, and what nobody asks for any more may be deleted at any time. More
-    states than fit into the memory lie as rows of `states.npy`, and are mapped from there.
+    One file per ordered list of texts, `<folder>/<key>/states.safetensors`, where the key is the SHA-256 of identity and
+    texts. So no entry is ever outdated, and any may be deleted at any time. States that may not fit into memory are rows of
+    `states.npy`, which is memory-mapped.
     """
 
     folder: Path
     identity: Mapping[str, str | int]
-    name: str  # of the encoder, for who looks into a file; equal weights share a file whatever they are called
+    name: str  # of the encoder, for information only: equal weights share a file under any name
     notice: Callable[[str], None]
 
     def read(self, texts: Sequence[Text], *, logits: bool = False) -> States | None:
-        """Return the states of these texts, or None where they are not there whole; `logits`: only with logits."""
-        found = _read(self._place(texts))
-        return None if found is None or (logits and found.logits is None) else found
+        """Return the states of these texts, or None where the entry is missing or damaged; `logits`: only with logits."""
+        states = _read(self._place(texts))
+        return None if states is None or (logits and states.logits is None) else states
 
     def keep(self, texts: Sequence[Text], states: States) -> bool:
-        """Write the states of these texts, unless they are there already; returns whether they are there now.
+        """Write the states of these texts, unless they are cached already; returns whether they are cached now.
 
-        A cache that cannot be written does not stop a run: `notice` is told why, and the states are computed anew next time.
+        A cache that cannot be written does not stop a run: `notice` is told why, and the states are computed again later.
         """
         tensors = {"pooled": states.pooled.contiguous()}
         if states.logits is not None:
@@ -79,11 +79,11 @@ class StateCache:
         return True
 
     def has_rows(self, key: str) -> bool:
-        """Return whether the rows that `key` names, with what else they depend on, are there, as they were written."""
+        """Return whether the rows for `key` and this identity are in the cache, undamaged."""
         return is_whole(self._place(key))
 
     def rows(self, key: str) -> npt.NDArray[np.float32]:
-        """Return these rows, which stay on the disk. Raises InputError where they are not there."""
+        """Return these rows, memory-mapped. Raises InputError where they are missing."""
         place = self._place(key)
         try:
             return cast(npt.NDArray[np.float32], np.load(place / _ROWS, mmap_mode="r"))
@@ -94,9 +94,9 @@ class StateCache:
             ) from error
 
     def write_rows(self, key: str, shape: tuple[int, ...], parts: Iterable[Tensor]) -> None:
-        """Write the float32 rows of `parts`, one after the other, in all an array of this `shape`, unless they are there.
+        """Write the float32 rows of `parts`, in total an array of this `shape`, unless they are cached.
 
-        They need not fit into the memory. Raises InputError where the cache cannot be written.
+        They need not fit into memory. Raises InputError where the cache cannot be written.
         """
 
         def build(folder: Path) -> None:
@@ -118,19 +118,19 @@ class StateCache:
 def state_cache(
     encoder: Encoder, fingerprint: str, max_length: int, notice: Callable[[str], None] = lambda text: None
 ) -> StateCache:
-    """Return where the states of this encoder, as its weights are now, are kept.
+    """Return the cache of the states of this encoder with its present weights.
 
     They depend on the checkpoint's files (`fingerprint`: weights, configuration, tokenizer), on the encoder's weights
     in memory (so that one that was changed after loading is never taken for the checkpoint), the pooling, the longest
-    text in tokens, the device and the versions of what computes them. The head is a part of that only where the
-    checkpoint brought it (`head_is_loaded`): its logits are then worth keeping too. Adapters are no part of it: what is
-    kept of an encoder that has some must be its states without them.
+    text in tokens, the device and the versions of the packages. The head is included only where it is from the
+    checkpoint (`head_is_loaded`), and its logits are then cached too. Adapters are excluded: cache only states without
+    them.
 
-    Hashes the weights: about a second a gigabyte.
+    Hashes the weights: about a second per gigabyte.
     """
-    adapters = {id(one) for name, one in encoder.model.named_parameters() if name in encoder.adapters}
+    adapters = {id(parameter) for name, parameter in encoder.model.named_parameters() if name in encoder.adapters}
     named = (encoder.model if encoder.head_is_loaded else encoder.base).state_dict(keep_vars=True)
-    weights = {name: one for name, one in named.items() if id(one) not in adapters}
+    weights = {name: tensor for name, tensor in named.items() if id(tensor) not in adapters}
     return StateCache(
         folder=cache_folder() / "states",
         identity={
@@ -149,7 +149,7 @@ def state_cache(
 
 
 def _read(folder: Path) -> States | None:
-    """Return what a folder holds; None where there is nothing, or not what was written there."""
+    """Return the states in a folder; None where they are missing or damaged."""
     if not is_whole(folder):
         return None
     with safe_open(folder / _FILE, framework="pt") as stored:

@@ -1,4 +1,4 @@
-"""Which tokens of a text make up a word of it."""
+"""The tokens of words in a text."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -12,26 +12,26 @@ def tokens_of_words(
 ) -> tuple[dict[str, Tensor], list[tuple[int, list[int]]]]:
     """Return the padded batch and, for each span, its text's number and its tokens' positions: none if any was cut."""
     settings = {"return_offsets_mapping": True, "verbose": False}
-    whole = tokenizer(texts, **settings)
+    uncut = tokenizer(texts, **settings)
     batch = tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt", **settings)
     offsets = batch.pop("offset_mapping").tolist()
     places = []
     for row, ids in enumerate(batch["input_ids"].tolist()):
         all_tokens = (
-            cast(list[str], tokenizer.convert_ids_to_tokens(whole["input_ids"][row])),
-            whole["offset_mapping"][row],
+            cast(list[str], tokenizer.convert_ids_to_tokens(uncut["input_ids"][row])),
+            uncut["offset_mapping"][row],
         )
         kept_tokens = cast(list[str], tokenizer.convert_ids_to_tokens(ids)), offsets[row]
         for span in spans[row]:
-            kept = _overlapping(*kept_tokens, span)
-            places.append((row, kept if len(kept) == len(_overlapping(*all_tokens, span)) else []))
+            positions = _overlapping(*kept_tokens, span)
+            places.append((row, positions if len(positions) == len(_overlapping(*all_tokens, span)) else []))
     return dict(batch), places
 
 
 def _overlapping(tokens: list[str], offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> list[int]:
     """Return the positions of the tokens that share a character with the span.
 
-    SentencePiece's lone blank is no part of a word, though at the start of a text it claims the first character.
+    SentencePiece's lone blank is not part of a word, although at the start of a text it covers the first character.
     """
     return [
         position
