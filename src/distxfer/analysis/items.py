@@ -22,12 +22,13 @@ _PARALLEL_TASKS = frozenset({"americasnli", "cldr", "emoji", "flores", "massive"
 
 @dataclass(frozen=True)
 class Items:
-    """Whether each run is right (1) or wrong (0), by method and seed: languages x items, NaN if a language lacks the item.
+    """Whether each run is right (1) or wrong (0), by method and seed: (languages, items), NaN if a language lacks the item.
 
-    All tables have the same languages and items. `missing` explains which runs have no table, unless none has.
+    All arrays have the same languages and items. `missing` explains which runs have no table, unless none has.
     """
 
-    right: Mapping[tuple[str, str], pd.DataFrame]
+    languages: Sequence[str]
+    right: Mapping[tuple[str, str], Array]
     missing: tuple[str, ...] = ()
 
     def differences(
@@ -39,10 +40,8 @@ class Items:
         """
         if not all((name, seed) in self.right for name in weights for seed in seeds[name]):
             return None
-        codes = list(languages)
-        tables = {
-            name: np.stack([self.right[name, seed].loc[codes].to_numpy() for seed in seeds[name]]) for name in weights
-        }
+        places = [self.languages.index(code) for code in languages]
+        tables = {name: np.stack([self.right[name, seed][places] for seed in seeds[name]]) for name in weights}
         exists = [np.isfinite(table) for table in tables.values()]
         if not all((mask == exists[0][0]).all() for mask in exists):
             return None
@@ -69,10 +68,10 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
     languages = sorted(scores["language"].unique())
     items = list(dict.fromkeys(item for run in right.values() for item in run.index.get_level_values("item")))
     tables = {
-        key: run[~run.index.duplicated(keep="last")].unstack("item").reindex(index=languages, columns=items)
+        key: run[~run.index.duplicated(keep="last")].unstack("item").reindex(index=languages, columns=items).to_numpy()
         for key, run in right.items()
     }
-    return Items(tables, tuple(missing) if right else ())
+    return Items(languages, tables, tuple(missing) if right else ())
 
 
 def _right(scores: pd.DataFrame, unit: float, without: str) -> pd.Series:
