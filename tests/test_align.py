@@ -199,7 +199,7 @@ def test_cosines_near_one_are_told_apart_in_mixed_precision_too(strong):
         ({"unit": "word", "dictionary": "x", "alignments": "x"}, "`dictionary` and `alignments` both name the word pairs"),
         (
             {"loss": "cka", "batch_size": 15},
-            "`batch_size` = `15` is too small for the loss `cka`, which counts nothing below 16 pairs. Give at least 16.",
+            "`batch_size` = `15` is too small for the loss `cka`, which needs 16 pairs. Give at least 16.",
         ),
         ({"negatives": "hard"}, "is `hard`, but it should be 'weak' or 'strong'."),
         ({"projection": -1}, "is `-1`, but it should be greater than or equal to 0."),

@@ -142,24 +142,25 @@ def every(_: str) -> bool:
 class Bound:
     """An intervention bound to one encoder, one set of languages and their distances.
 
-    `weight` scales the term; at 0 the term is measured and logged without effect. `languages` are the
-    targets whose pairs or text it draws. `module` holds weights of its own: optimised, saved and resumed. `needs` says
-    what the recipe must provide: parallel text, unlabelled target text, the pretrained encoder's states (`reference`: pooled;
-    `pretrained`: of every token, or of text that the term has made), or `weights`: that the encoder's own weights train
-    (with adapters they do not); `predictions`: that it compares what the head predicts, so that passes over pairs which
-    terms share go through the head, and a head that nothing has trained is refused (so not of a term that trains the head
-    itself); `encoder`: that its term reads weights
-    of the bound encoder itself, and not only through the step, which is impossible where they are divided among processes.
-
-    `trains` says of each parameter, by name, whether it may train; `entries`, asked once as a phase begins, says it of
-    each entry of the parameters that do, and `selects`, asked before training with the sizes of these parameters, how many
-    entries that will be. `checks`, asked before training with the pairs that terms draw from, by language, raises InputError
-    for those that this one cannot work on. `weights` are what the forward passes of training use in place of a
-    parameter's values (the gradient goes through it); its randomness is torch's, from a stream of its own. Measuring
-    and the result use the values themselves. `adapters` are the names of the encoder's parameters that the intervention
-    has put there: they train in those phases only in which it acts. `settled` is what binding has found out, for
-    `result.json`. `distinct` is how many texts, each another, a batch of the task, or of the text that it draws, must hold for
-    the term to count: settings and text that can never give as many are refused before training.
+    - `term`: the summand of a `Step`, or None. `weight` scales it; at 0 it is measured and logged without effect.
+    - `trains`: whether a parameter, by name, may train.
+    - `module`: weights of its own, which are optimised, resumed and saved.
+    - `needs`: what the run must provide. `pairs`: parallel text; `target_text`: unlabelled target text; `reference`: the
+      pretrained encoder's pooled states; `pretrained`: its states of every token, or of text that the term created;
+      `weights`: trainable weights of the encoder itself, which adapters freeze; `predictions`: a trained head, through which
+      shared passes over pairs then go (do not declare it for a term that trains the head itself); `encoder`: reads of the
+      encoder's weights outside of the step, which sharded weights do not allow.
+    - `languages`: the targets whose pairs or text it draws.
+    - `entries`: called once as a phase begins, returns which entries of the trainable parameters may train. `selects`: how
+      many that will be, given the sizes of these parameters; called before training.
+    - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs that it
+      cannot use.
+    - `weights`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
+      is torch's, from its own stream. Measuring and the result use the parameter itself.
+    - `adapters`: the names of the parameters that it added to the encoder. They train only in the phases in which it acts.
+    - `settled`: what binding resolved, for `result.json`.
+    - `distinct`: how many different texts a batch must hold for the term to count. Settings and text that never give as many
+      are refused before training.
     """
 
     term: Callable[[Step], Term] | None = None

@@ -102,7 +102,7 @@ def check_guiding_distance(keys: LayerKeys) -> None:
 def layer_choice(keys: LayerKeys, encoder: Encoder, distances: Distances) -> LayerChoice:
     r"""Return the layers that an intervention acts on.
 
-    `guided`: the `count` layers whose drift goes with distance most strongly. Drift is that of the target languages in
+    `guided`: the `count` layers whose drift correlates with distance most strongly. Drift is that of the target languages in
     the files of `measurement` (`drift_cka`, `after`), averaged over the files; a layer's correlation is Spearman's, over
     the languages that all files and this run have, with the run's distance or the one called `distance`. Only layers
     whose correlation has the `sign` are chosen; layers of equal correlation from the lowest up.

@@ -33,24 +33,23 @@ _TEMPERATURE = 0.1
 class Align:
     """Add `weight` times a loss between the states of translations, the mean over `layers`.
 
-    Each micro-batch draws one target language, by distance from the source, and `batch_size` sentence pairs of it. What
-    is aligned is the `unit`: pooled sentences; the words of each sentence pair that translate each other, a word's state
-    the sum over its sub-words; or, without word pairs, the tokens of each sentence pair. Of n pairs (s_i, t_i):
+    Each micro-batch draws one target language, by distance from the source, and `batch_size` sentence pairs of it. The
+    aligned `unit` is the pooled sentence; the word, for pairs of words that translate each other, with the sum over its
+    sub-words as its state; or the token, without pairs of tokens. Of n pairs (s_i, t_i):
 
     `infonce`: -1/2 [log exp(cos(s_i, t_i) / temperature) / Z_i + the same with s and t swapped], per pair. Z_i sums
-    exp(cos(s_i, .) / temperature) over all t_j (`negatives = weak`), and over the other s_j too (`strong`); of whole sentences,
-    without those of other pairs that have the same source or the same target, since they are no negatives.
+    exp(cos(s_i, .) / temperature) over all t_j (`negatives = weak`), and over the other s_j too (`strong`). For sentences,
+    it excludes pairs with the same source or target, which are no negatives.
     `l2`: |s_i - t_i|^2 / d, per pair.
-    `cka`: 1 - CKA of the s_i and the t_i, unbiased and linear, per batch; fewer than 16 pairs count nothing, and of sentences
-    only those count whose source and target both stand in the batch for the first time.
-    `sinkhorn`: the Sinkhorn divergence (p = 2, blur 0.05) of two clouds of unit vectors, which needs no knowledge of
-    what translates what: the sentences' clouds, per batch, or the tokens' of a sentence and its translation, per pair.
+    `cka`: 1 - CKA of the s_i and the t_i, unbiased and linear, per batch. Sentence pairs that repeat a source or target of
+    the batch are left out, and batches of fewer than 16 pairs count 0.
+    `sinkhorn`: the Sinkhorn divergence (p = 2, blur 0.05) of two clouds of unit vectors, which needs no pairs: of the
+    sentences, per batch, or of the tokens of a sentence and its translation, per pair.
 
-    `projection`: the width of a head h -> h -> projection (ReLU between) with weights of its own, the same for all
-    layers and both sides, before InfoNCE; 0 for none. `stop_gradient`: the source's states are constants, so that the
-    targets come to them. Word pairs are those of the `dictionary` (a folder with one `{language}.txt` a target), or of
-    the `alignments` (the folder of the parallel text, with `{language}.pharaoh` beside `{language}.tsv`), or else those
-    that are each other's nearest in the pretrained encoder.
+    `projection`: the width of a trained head h -> h -> projection (ReLU between), shared by all layers and both sides,
+    before InfoNCE; 0 for none. `stop_gradient`: the source's states are constants. Word pairs come from the `dictionary` (a
+    folder with one `{language}.txt` per target), from the `alignments` (the folder of the parallel text, with
+    `{language}.pharaoh` beside `{language}.tsv`), or else are mutual nearest neighbours in the pretrained encoder.
 
     The mean cosine of the pairs (of tokens: of the pooled sentences), before any head, is logged as `term/NAME/cosine`.
 
@@ -119,8 +118,8 @@ class Align:
             raise InputError("`dictionary` and `alignments` both name the word pairs. Keep one.")
         if self.loss == "cka" and self.unit == "sentence" and self.batch_size < CKA_ROWS:
             raise InputError(
-                f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`, which counts nothing below {CKA_ROWS}"
-                f" pairs. Give at least {CKA_ROWS}."
+                f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`, which needs {CKA_ROWS} pairs. Give"
+                f" at least {CKA_ROWS}."
             )
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:

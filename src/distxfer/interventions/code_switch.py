@@ -27,7 +27,7 @@ def _not_empty(value: object) -> object:
 
 @dataclass(frozen=True)
 class CodeSwitch:
-    """Add `weight` times KL(p(x) || p(A(x))), per example of the task, with A(x) the text x in mixed language.
+    """Add `weight` times KL(p(x) || p(A(x))), per example of the task, with A(x) the code-switched text x.
 
     KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). `dictionary` is a folder with `{language}.txt` (or
     `.tsv`), one source word and one of its translations a line, such as MUSE's. Each micro-batch draws one target

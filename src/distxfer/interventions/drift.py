@@ -25,23 +25,21 @@ _FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct 
 
 @dataclass(frozen=True)
 class Drift:
-    """Add `weight` times the mean over `layers` of how far the pooled states H_l have moved from the pretrained H0_l.
+    """Add `weight` times the mean over `layers` of the drift of the pooled states H_l from the pretrained H0_l.
 
-    Of all rows of a batch, per batch: `cka`: 1 - CKA(H0_l, H_l), unbiased and linear (the number the report prints as
-    drift), over the texts that differ, and nothing for a batch of fewer than 16 of them; `relational`: the mean over pairs
-    of rows of (cos(h_i, h_j) - cos(h0_i, h0_j))^2. Of each row, per sentence:
+    Per batch: `cka`: 1 - CKA(H0_l, H_l), unbiased and linear (the drift of the report), over the distinct texts; batches of
+    fewer than 16 count 0. `relational`: the mean over pairs of rows of (cos(h_i, h_j) - cos(h0_i, h0_j))^2. Per sentence:
     `cosine`: 1 - cos(h0, h); `mse`: |h - h0|^2 / |h0|^2.
 
-    `text` is what is held still: the task's own inputs (no extra forward pass of the trained encoder); or, of one target
-    language a micro-batch, drawn or scaled by distance, `batch_size` unlabelled texts (`target`) or the two sides of as
-    many `pairs`, as rows of one batch. In one, because `cka` of each side alone would let the sides move apart as a whole;
-    together, where a translation lies from its original is part of what is held. (The rows are then not independent, so
-    unbiased CKA is a penalty there, not an estimate.)
+    `text` is `task`: the task's own inputs, without another forward pass; or text of one target language per micro-batch,
+    drawn or scaled by distance: `batch_size` unlabelled texts (`target`), or both sides of as many `pairs` as rows of one
+    batch. CKA of each side alone would let the sides move apart as a whole; in one batch it also holds their relative
+    position. (The rows are then not independent, so unbiased CKA is a penalty, not an estimate.)
 
-    `layers` can be chosen as `freeze` has it: `guided` by the drift in the runs of `measurement`, or `random`.
+    `layers` can be chosen as in `freeze`: `guided` by the drift in the runs of `measurement`, or `random`.
 
     References: drift as in Philippy et al. 2023 (1 - CKA); CKA of Kornblith et al. 2019; relations as in Park et al. 2019.
-    Holding target text alone leaves the source free to move away from it: compare with `task` or `pairs` before you trust it.
+    A penalty on target text alone lets the source move away from it: compare with `task` or `pairs`.
     """
 
     weight: Annotated[float, Field(description="factor of the penalty", ge=0)] = 1.0

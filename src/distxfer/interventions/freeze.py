@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Freeze:
-    """Do not train `layers`, nor, by default, what is below all of them.
+    """Freeze `layers` and, by default, the embeddings.
 
     `layers`: numbers from 1; a third or a half (`lower`, `middle`, `upper`, `lower_half`, `upper_half`); `guided`: the
-    `count` layers whose drift in the runs of `measurement` goes with `distance` most strongly, up or down (`sign`);
+    `count` layers whose drift in the runs of `measurement` correlates with `distance` most strongly, with the given `sign`;
     `random`: any `count` layers, others with each seed. `embeddings`: also freeze the embeddings (positions and their
     layer norm; the matrix of word embeddings has the key `model.train_word_embeddings`).
 

@@ -23,7 +23,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # the name of a single byte, which does 
 
 @dataclass(frozen=True)
 class SubwordSampling:
-    """Add `weight` times KL(p(x) || p(A(x))), per example of the task, with A(x) the text x in other sub-words.
+    """Add `weight` times KL(p(x) || p(A(x))), per example of the task, with A(x) the text x in another segmentation.
 
     KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). Each sub-word is replaced with probability `share`
     by two of the vocabulary that spell the same, any such two with equal chances, and each of these in turn with the

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Typology:
-    """Add `weight` times |W h + b - u_L|^2 / f, per example: h is the pooled state of a text at one layer, u_L the
-    vector of the f features of its language L, and the linear map (W, b) is trained along.
+    """Add `weight` times |W h + b - u_L|^2 / f, per example, with u_L the f typological features of its language L.
+
+    h is the pooled state of the text at one layer, and the linear map (W, b) is trained too.
 
     u_L holds 0 or 1 for each of URIEL's `syntactic`, `phonological` or `inventory` features, or all (`featural`), imputed
     from the nearest neighbours. The texts are the task's batch (its own forward pass) and `batch_size` unlabelled texts
