@@ -101,21 +101,11 @@ def _responses(ablation: Ablation) -> Table:
     scale = _scale(ablation)
     rows = []
     for response in ablation.responses:
-        between = (
-            ""
-            if response.low is None or response.high is None
-            else f" [{scale * response.low:.1f}, {scale * response.high:.1f}]"
-        )
-        mean = f"{scale * response.mean:.1f}{between}"
-        rows.append(
-            (
-                response.axis,
-                _value(response.value),
-                mean,
-                response.settings,
-                f"{response.n_seeds} × {response.n_languages}",
-            )
-        )
+        mean = f"{scale * response.mean:.1f}"
+        if response.low is not None and response.high is not None:
+            mean += f" [{scale * response.low:.1f}, {scale * response.high:.1f}]"
+        size = f"{response.n_seeds} × {response.n_languages}"
+        rows.append((response.axis, _value(response.value), mean, response.settings, size))
     notes = (
         *ablation.warnings,
         f"mean {ablation.metric} over targets; the interval is over seeds, with languages fixed. For display only: the effects"
@@ -144,23 +134,20 @@ def _controls(ablation: Ablation) -> Table:
                 f"{first.test.n_seeds} × {first.test.n_languages}",
             )
         )
+    first_rows = [control.comparisons[0] for control in ablation.controls]
     also = [
-        f"`{control.comparisons[0].baseline}` also differs in {', '.join(control.also)}"
-        for control in ablation.controls
+        f"`{row.baseline}` also differs in {', '.join(control.also)}"
+        for row, control in zip(first_rows, ablation.controls, strict=True)
         if control.also
     ]
     notes = (
         *ablation.warnings,
         f"real minus control on the same seeds and languages; the means are over these. {_basis(ablation)} Holm over"
-        f" {counted(_with_p([control.comparisons[0] for control in ablation.controls]), 'controls')}; near and far by the"
-        f" {ablation.distance} distance, * p <= 0.05 after Holm.",
+        f" {counted(_with_p(first_rows), 'controls')}; near and far by the {ablation.distance} distance, * p <= 0.05 after"
+        " Holm.",
         *([f"no clean control: {'; '.join(dict.fromkeys(also))}."] if also else []),
-        *dict.fromkeys(
-            control.comparisons[0].test.reason for control in ablation.controls if control.comparisons[0].test.reason
-        ),
-        *dropped_notes(
-            (f"`{control.comparisons[0].method}`", control.comparisons[0].dropped) for control in ablation.controls
-        ),
+        *dict.fromkeys(row.test.reason for row in first_rows if row.test.reason),
+        *dropped_notes((f"`{row.method}`", row.dropped) for row in first_rows),
     )
     columns = ("setting", "real", "mean", "control", "its mean", "real minus control [95 %]", "p (Holm)", "near", "far",
                "seeds × languages")  # fmt: skip

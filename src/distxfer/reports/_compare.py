@@ -30,36 +30,19 @@ def comparison_tables(comparisons: Comparisons) -> list[Table]:
     """
     scale = 100.0 if comparisons.fractions else 1.0
     tables = []
-    for key, group in groupby(comparisons.comparisons, key=lambda comparison: (comparison.model, comparison.task)):
-        group_comparisons = list(group)
-        transfers = {
-            transfer.method: transfer for transfer in comparisons.transfers if (transfer.model, transfer.task) == key
-        }
-        baseline = group_comparisons[0].baseline
-        methods = sorted(
-            {comparison.method for comparison in group_comparisons},
-            key=lambda name: -overall_effect(group_comparisons, name),
-        )
+    for key, members in groupby(comparisons.comparisons, key=lambda row: (row.model, row.task)):
+        group = list(members)
+        baseline = group[0].baseline
+        transfers = {row.method: row for row in comparisons.transfers if (row.model, row.task) == key}
+        methods = sorted({row.method for row in group}, key=lambda name: -overall_effect(group, name))
         rows = [_row(baseline, [], transfers, scale)]
-        rows += [
-            _row(name, [comparison for comparison in group_comparisons if comparison.method == name], transfers, scale)
-            for name in methods
-        ]
-        lead = each_target_table(group_comparisons, baseline, scale)
-        main = Table(
-            _COLUMNS,
-            rows,
-            title=" · ".join(key),
-            notes=comparison_notes(comparisons, group_comparisons, transfers[baseline]),
-            optional=("r score", "r gain", "seeds", "far", "near", "mean"),
-        )
-        survive = survival_table(
-            group_comparisons,
-            comparisons.metric,
-            comparisons.selection,
-            scale,
-            survival_warnings(group_comparisons, scale),
-        )
+        rows += [_row(name, [row for row in group if row.method == name], transfers, scale) for name in methods]
+        lead = each_target_table(group, baseline, scale)
+        notes = comparison_notes(comparisons, group, transfers[baseline])
+        optional = ("r score", "r gain", "seeds", "far", "near", "mean")
+        main = Table(_COLUMNS, rows, " · ".join(key), notes, optional)
+        warnings = survival_warnings(group, scale)
+        survive = survival_table(group, comparisons.metric, comparisons.selection, scale, warnings)
         tables += [*([lead] if lead else []), main, survive]
     return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *comparisons.notes))]
 
@@ -113,18 +96,11 @@ def one_seed_table(pair: TwoRuns) -> Table:
 
 def overall_effect(comparisons: Sequence[Comparison], method: str) -> float:
     """Return a method's effect on all languages, minus infinity if it has none."""
-    return next(
-        (
-            comparison.test.effect
-            for comparison in comparisons
-            if (comparison.method, comparison.subset) == (method, "all")
-        ),
-        -inf,
-    )
+    return next((row.test.effect for row in comparisons if (row.method, row.subset) == (method, "all")), -inf)
 
 
 def _row(method: str, comparisons: list[Comparison], transfers: dict[str, Transfer], scale: float) -> tuple[Any, ...]:
-    by_subset = {comparison.subset: comparison for comparison in comparisons}
+    by_subset = {row.subset: row for row in comparisons}
     transfer, overall = transfers[method], by_subset.get("all")
     return (
         method,
@@ -151,36 +127,34 @@ def _r(value: float | None) -> str | None:
 
 def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], baseline: Transfer) -> tuple[str, ...]:
     """Return the verdicts on the methods of one model and task, and the basis of the comparison."""
-    overall = [comparison for comparison in group if comparison.subset == "all"]
-    sure = [comparison for comparison in overall if comparison.p_holm is not None and comparison.p_holm <= 0.05]
+    overall = [row for row in group if row.subset == "all"]
+    sure = [row for row in overall if row.p_holm is not None and row.p_holm <= 0.05]
     groups: dict[str, list[str]] = {}
     for sign, verdict in ((1, "better"), (-1, "worse")):
-        for comparison in (comparison for comparison in sure if sign * comparison.test.effect > 0):
+        for comparison in (row for row in sure if sign * row.test.effect > 0):
             condition = " only if languages of one family are independent" if comparison.test.note else ""
             groups.setdefault(f"{verdict} than `{baseline.method}`{condition}", []).append(comparison.method)
     groups[f"not shown to differ from `{baseline.method}`"] = [
-        comparison.method for comparison in overall if comparison not in sure and comparison.test.p is not None
+        row.method for row in overall if row not in sure and row.test.p is not None
     ]
     lines = [f"{verdict}: {', '.join(names)}." for verdict, names in groups.items() if names]
-    carried = [comparison.method for comparison in sure if comparison.survives.carried]
+    carried = [row.method for row in sure if row.survives.carried]
     if carried:
         lines.append(
             f"of these, driven by one class, language or family (see leave-one-out effects): {', '.join(carried)}."
         )
-    lines += dict.fromkeys(
-        f"`{comparison.method}`: {comparison.test.reason}." for comparison in overall if comparison.test.reason
-    )
-    sizes = sorted({comparison.test.n_languages for comparison in overall})
+    lines += dict.fromkeys(f"`{row.method}`: {row.test.reason}." for row in overall if row.test.reason)
+    sizes = sorted({row.test.n_languages for row in overall})
     by = baseline.by_distance
     lines.append(
         f"{comparisons.metric}; {'paired by seed' if comparisons.paired else 'seeds not paired'}; {_range(sizes)}"
         f" target languages, from {comparisons.source}; Holm over {counted(len(overall), 'methods')}."
         f" Checkpoint: {comparisons.selection}."
     )
-    ranked = [comparison.test for comparison in overall if comparison.test.p is not None]
+    ranked = [row.test for row in overall if row.test.p is not None]
     lines += [f"{random_factors(ranked)}."] if ranked else []
     lines += family_notes(group, 100.0 if comparisons.fractions else 1.0)
-    lines += rate_notes([comparison.test for comparison in group if comparison.subset == "all" or comparison.test.note])
+    lines += rate_notes([row.test for row in group if row.subset == "all" or row.test.note])
     lines.append(
         f"near and far: split at the median of the {comparisons.distance} distance, * p <= 0.05 after Holm, with"
         f" 4 families or more. r: Spearman correlation of the mean score, and of the gain, with that distance, over {by.n}"
@@ -192,9 +166,9 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
             else ")."
         )
     )
-    lines += dropped_notes((f"`{comparison.method}`", comparison.dropped) for comparison in overall)
+    lines += dropped_notes((f"`{row.method}`", row.dropped) for row in overall)
     of_means = sorted(set(baseline.dropped))
-    if set(of_means) != {drop for comparison in overall for drop in comparison.dropped}:
+    if set(of_means) != {drop for row in overall for drop in row.dropped}:
         lines.append(
             f"mean and r exclude, for all methods: {shortened(of_means)}."
             if of_means

@@ -117,21 +117,19 @@ def _relations(measured: Measured) -> Any:
     style = list(zip(names, COLOURS, DASHES, SHAPES, strict=False))
     style += [_TRANSFER] if measured.transfer else []
     relations = [
-        relation
-        for relation in measured.relations
-        if relation.layer is not None
-        and relation.measure.startswith("correlation_drift_")
-        and relation.found.r is not None
+        row
+        for row in measured.relations
+        if row.layer is not None and row.measure.startswith("correlation_drift_") and row.found.r is not None
     ]
     data = [
         {
-            "layer": relation.layer,
-            "with": relation.measure.removeprefix("correlation_drift_"),
-            "r": relation.found.r,
-            "p (Holm)": relation.p_holm,
-            "sure": relation.p_holm is not None and relation.p_holm <= 0.05,
+            "layer": row.layer,
+            "with": row.measure.removeprefix("correlation_drift_"),
+            "r": row.found.r,
+            "p (Holm)": row.p_holm,
+            "sure": row.p_holm is not None and row.p_holm <= 0.05,
         }
-        for relation in relations
+        for row in relations
     ]
     domain = [name for name, *_ in style]
 
@@ -157,7 +155,7 @@ def _relations(measured: Measured) -> Any:
     )
     stars = base.transform_filter("datum.sure").mark_text(text="*", dx=9, dy=1, fontSize=22, fontWeight="bold")
     rules = [_rule(0.0, "#444", [1, 0])]
-    limits = [relation.found.detectable for relation in relations if relation.found.detectable is not None]
+    limits = [row.found.detectable for row in relations if row.found.detectable is not None]
     if limits:
         rules += [_rule(sign * max(limits), "#999", [2, 3]) for sign in (1, -1)]
     return altair.layer(*rules, drawn, points, stars).properties(
@@ -173,8 +171,8 @@ def _rule(height: float, colour: str, dash: list[int]) -> Any:
 
 
 def _subtitle(measured: Measured) -> list[str]:
-    used = [relation.found for relation in measured.relations if relation.measure.startswith("correlation_drift_")]
-    n, groups = max(relation.n for relation in used), max(relation.n_groups for relation in used)
+    used = [row.found for row in measured.relations if row.measure.startswith("correlation_drift_")]
+    n, groups = max(row.n for row in used), max(row.n_groups for row in used)
     return [
         f"{measured.pooling} pooling; languages by {_short(measured.distance)} distance from"
         f" {language_name(measured.source)}. Correlations over {n} languages in {groups} {group_kind(n)},"

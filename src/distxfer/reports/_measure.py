@@ -148,12 +148,12 @@ def _correlations(measured: Measured, width: int | None) -> Table:
         heads.insert(0, "transfer")
         for name in names:
             by_name[name].insert(0, None if name == "transfer" else measured.relation(f"correlation_transfer_{name}"))
-    cells = {name: [_cell(relation) for relation in relations] for name, relations in by_name.items()}
+    cells = {name: [_cell(row) for row in relations] for name, relations in by_name.items()}
     if width is None or 16 + _A_CELL * len(heads) <= width:
         columns, rows = ("drift with", *heads), [(name, *cells[name]) for name in names]
     else:
         columns, rows = ("drift at", *names), [(head, *row) for head, *row in zip(heads, *cells.values(), strict=True)]
-    used = [relation for relations in by_name.values() for relation in relations if relation is not None]
+    used = [row for relations in by_name.values() for row in relations if row is not None]
     subject = "of drift with each distance" + (
         " and with transfer; `transfer`: of transfer" if measured.transfer else ""
     )
@@ -174,11 +174,11 @@ def _cell(relation: Relation | None) -> str | None:
 
 def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
     """Return the sample of the correlations, their test, and the smallest detectable one."""
-    sizes = sorted({relation.found.n for relation in used})
-    groups = sorted({relation.found.n_groups for relation in used})
+    sizes = sorted({row.found.n for row in used})
+    groups = sorted({row.found.n_groups for row in used})
     kinds = " or ".join(dict.fromkeys(map(group_kind, sizes)))
     within = " or ".join(dict.fromkeys(map(permuted_within, sizes)))
-    smallest = [relation.found.detectable for relation in used if relation.found.detectable is not None]
+    smallest = [row.found.detectable for row in used if row.found.detectable is not None]
     source = f"the source `{measured.source}` (the diagonal) is {'included' if measured.diagonal else 'excluded'}"
     lines = [
         f"n = {_range(sizes)} languages in {_range(groups)} {kinds}; {source}; {_bias(measured)} CKA, {measured.pooling}"
@@ -199,8 +199,7 @@ def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
 
 def _count(used: Sequence[Relation], start: str, but: str = "-") -> int:
     return sum(
-        relation.measure.startswith(start) and not relation.measure.endswith(but) and relation.p_holm is not None
-        for relation in used
+        row.measure.startswith(start) and not row.measure.endswith(but) and row.p_holm is not None for row in used
     )
 
 

@@ -41,7 +41,7 @@ def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Tab
 def target_table(analysis: MethodComparisons) -> Table | None:
     """Return the effect on each language, or None if there are enough languages to generalise from."""
     comparisons = analysis.comparisons.comparisons
-    parts = [part for comparison in comparisons for part in comparison.each]
+    parts = [part for row in comparisons for part in row.each]
     after = (
         _basis(analysis),
         *_reasons(parts),
@@ -93,10 +93,10 @@ def main_table(analysis: MethodComparisons) -> Table:
         key=lambda name: -overall_effect(rests.comparisons, name),
     )
     transfers = {transfer.method: transfer for transfer in rests.transfers}
-    macro = any(comparison.survives.macro for comparison in rests.comparisons)
+    macro = any(row.survives.macro for row in rests.comparisons)
     rows = []
     for name in (analysis.baseline, *order):
-        by_subset = {comparison.subset: comparison for comparison in rests.comparisons if comparison.method == name}
+        by_subset = {row.subset: row for row in rests.comparisons if row.method == name}
         test = by_subset["all"].test if "all" in by_subset else None
         gain = transfers[name].gain_by_distance
         mean = transfers[name].mean
@@ -175,9 +175,7 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
 
 def class_tables(analysis: MethodComparisons) -> list[Table]:
     """Return a table of classes for each method; raises InputError where there are no classes."""
-    overall = {
-        comparison.method: comparison for comparison in analysis.comparisons.comparisons if comparison.subset == "all"
-    }
+    overall = {row.method: row for row in analysis.comparisons.comparisons if row.subset == "all"}
     _check_classes(analysis)
     score = "recall" if analysis.comparisons.metric == "accuracy" else "F1"
     tables = []
@@ -198,7 +196,7 @@ def class_tables(analysis: MethodComparisons) -> list[Table]:
 
 def _check_classes(analysis: MethodComparisons) -> None:
     if not analysis.by_class:
-        reason = next(comparison.survives.left_out["class"] for comparison in analysis.comparisons.comparisons)
+        reason = next(row.survives.left_out["class"] for row in analysis.comparisons.comparisons)
         raise InputError(f"`--by class` has no classes to show: {reason}. Choose another view.")
 
 
@@ -207,8 +205,8 @@ def _by_distance(analysis: MethodComparisons) -> Table:
     gains = {transfer.method: transfer.gain_by_distance for transfer in rests.transfers}
     slopes = {slope.method: slope.test for slope in analysis.slopes}
     rows = []
-    for name in dict.fromkeys(comparison.method for comparison in rests.comparisons):
-        by_subset = {comparison.subset: comparison for comparison in rests.comparisons if comparison.method == name}
+    for name in dict.fromkeys(row.method for row in rests.comparisons):
+        by_subset = {row.subset: row for row in rests.comparisons if row.method == name}
         gain = gains[name]
         rows.append(
             (
@@ -232,15 +230,15 @@ def _by_distance(analysis: MethodComparisons) -> Table:
         "languages",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
-    apart = [comparison for comparison in rests.comparisons if comparison.subset != "all"]
+    apart = [row for row in rests.comparisons if row.subset != "all"]
     tested: list[Comparison | Slope] = [*rests.comparisons, *analysis.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
         f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; Holm over the methods."
         f" {_basis(analysis)}",
-        f"{random_factors([comparison.test for comparison in apart])}.",
+        f"{random_factors([row.test for row in apart])}.",
         *family_notes(apart, scale),
-        *rate_notes([comparison.test for comparison in apart if comparison.test.note]),
+        *rate_notes([row.test for row in apart if row.test.note]),
         "slope: change in gain per unit of distance, in points; interval over seeds with languages fixed.",
         "r: Spearman correlation of the gain with distance, over languages; p by permutations within"
         f" {' or '.join(dict.fromkeys(permuted_within(gain.n) for gain in gains.values() if gain)) or 'families'}"
@@ -288,7 +286,7 @@ def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[st
 def difference_tables(analysis: MethodComparisons) -> list[Table]:
     """Return the settings in which methods differ from the baseline; an intervention that one side lacks is one row."""
     rows = []
-    for method, group in groupby(analysis.differences, key=lambda difference: difference.method):
+    for method, group in groupby(analysis.differences, key=lambda row: row.method):
         settings: dict[str, list[Any]] = {}
         for difference in group:
             parts = difference.key.split(".")
@@ -304,7 +302,7 @@ def difference_tables(analysis: MethodComparisons) -> list[Table]:
                     method,
                     key,
                     *(
-                        _side(key, [(difference.key, getattr(difference, side)) for difference in setting_differences])
+                        _side(key, [(row.key, getattr(row, side)) for row in setting_differences])
                         for side in ("baseline", "value")
                     ),
                 )

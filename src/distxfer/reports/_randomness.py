@@ -35,13 +35,11 @@ def significant(test: Crossed, p: float | None) -> bool:
 def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
     """Return the mean effects over families in every subset, and notes on subsets with too few families."""
     lines: list[str] = []
-    for subset in dict.fromkeys(comparison.subset for comparison in comparisons):
+    for subset in dict.fromkeys(row.subset for row in comparisons):
         means = [
-            f"`{comparison.method}` {_effect(comparison.test.by_family, scale)}"
-            for comparison in comparisons
-            if comparison.subset == subset
-            and comparison.test.by_family is not None
-            and comparison.test.by_family.n_languages > 1
+            f"`{row.method}` {_effect(row.test.by_family, scale)}"
+            for row in comparisons
+            if row.subset == subset and row.test.by_family is not None and row.test.by_family.n_languages > 1
         ]
         if means:
             where = "" if subset == "all" else f", {subset}"
@@ -68,7 +66,7 @@ def rate_notes(tests: Sequence[Crossed]) -> list[str]:
 
 def few_families(comparisons: Sequence[Comparison]) -> list[str]:
     """Return a note for each subset with too few families to treat them as random."""
-    few = dict.fromkeys((comparison.subset, comparison.test.note) for comparison in comparisons if comparison.test.note)
+    few = dict.fromkeys((row.subset, row.test.note) for row in comparisons if row.test.note)
     return [f"{subset}: {note}." for subset, note in few]
 
 

@@ -44,16 +44,10 @@ def survival_table(
     """
     chosen = sorted((row for row in comparisons if (row.subset != "all") == subsets), key=lambda row: -row.test.effect)
     rows = [
-        (
-            comparison.method,
-            *([comparison.subset] if subsets else []),
-            f"{scale * comparison.test.effect:+.1f}",
-            kind,
-            _range(result, scale),
-        )
-        for comparison in chosen
+        (row.method, *([row.subset] if subsets else []), f"{scale * row.test.effect:+.1f}", kind, _range(result, scale))
+        for row in chosen
         for kind in _LEFT_OUT
-        if not isinstance(result := comparison.survives.left_out[kind], str)
+        if not isinstance(result := row.survives.left_out[kind], str)
     ]
     notes = (
         *warnings,
@@ -94,7 +88,7 @@ def each_target_table(
 
     `before` and `after` are further notes.
     """
-    parts = [part for comparison in comparisons for part in comparison.each]
+    parts = [part for row in comparisons for part in row.each]
     rows = [
         (
             part.method,

@@ -88,7 +88,7 @@ def drift(facts: Facts) -> Section | None:
 def drift_against(facts: Facts) -> Section | None:
     """Return the correlation of drift with distance and transfer at each layer, None if nothing was measured."""
     related = {method.name: drift_relations(facts, method) for method in facts.methods if method.depth}
-    if not any(relation.correlation.r is not None for by in related.values() for relation in by.values()):
+    if not any(row.correlation.r is not None for by in related.values() for row in by.values()):
         return None
     depth = max(method.depth for method in facts.methods)
     against = {**{name: f"{name} distance" for name in facts.distances}, "transfer": "relative transfer, %"}
@@ -224,16 +224,14 @@ def _relation_rows(related: Mapping[str, Mapping[tuple[str, int | None], Related
     rows = []
     for method, by in related.items():
         for name in dict.fromkeys(name for name, _ in by):
-            layer_relations = [
-                relation for (distance, layer), relation in by.items() if distance == name and layer is not None
-            ]
+            layer_relations = [row for (distance, layer), row in by.items() if distance == name and layer is not None]
             rows.append(
                 {
                     "m": method,
                     "d": name,
-                    "r": numbers(relation.correlation.r for relation in layer_relations),
-                    "p": numbers(relation.p_holm for relation in layer_relations),
-                    "sure": [relation.is_sure for relation in layer_relations],
+                    "r": numbers(row.correlation.r for row in layer_relations),
+                    "p": numbers(row.p_holm for row in layer_relations),
+                    "sure": [row.is_sure for row in layer_relations],
                 }
             )
     return rows
@@ -241,10 +239,10 @@ def _relation_rows(related: Mapping[str, Mapping[tuple[str, int | None], Related
 
 def _detectable(related: Mapping[str, Mapping[tuple[str, int | None], Related]]) -> float | None:
     detectable = [
-        relation.correlation.detectable
+        row.correlation.detectable
         for by in related.values()
-        for relation in by.values()
-        if relation.correlation.detectable is not None
+        for row in by.values()
+        if row.correlation.detectable is not None
     ]
     return max(detectable, default=None)
 
@@ -379,7 +377,7 @@ def _relation_table(facts: Facts, related: Mapping[str, Mapping[tuple[str, int |
     for method, by in related.items():
         for name in (*facts.distances, "transfer"):
             cells = [by.get((name, layer)) for layer in (None, *range(1, depth + 1))]
-            first = next((relation.correlation for relation in cells if relation is not None), None)
+            first = next((row.correlation for row in cells if row is not None), None)
             rows.append((method, name, *map(_cell, cells), first and first.n, first and first.n_groups))
     return Table(
         ("method", "drift with", _MEAN, *map(str, range(1, depth + 1)), "languages", group_kind(len(facts.languages))),

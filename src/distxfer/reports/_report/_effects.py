@@ -55,10 +55,10 @@ def headline(facts: Facts) -> Section:
     order = [row[0] for row in main.rows if row[0] != analysis.baseline]
     names = {method.full_name: method.name for method in facts.methods}
     rows = [
-        {"m": names[name], "s": comparison.subset, **_effect(comparison.test, comparison.p_holm)}
+        {"m": names[name], "s": row.subset, **_effect(row.test, row.p_holm)}
         for name in order
-        for comparison in analysis.comparisons.comparisons
-        if comparison.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
+        for row in analysis.comparisons.comparisons
+        if row.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
     ]
     outliers = _outliers(rows)
     domain = _clip(rows, outliers)
@@ -101,7 +101,7 @@ def _overall_text(facts: Facts, analysis: MethodComparisons) -> tuple[str, ...]:
         f" {facts.source_name}). Bars are 95 % intervals. An interval that excludes 0 generalises to other seeds and similar"
         " languages, before correction for several methods; the table has p after correction (Holm).",
         "Computed from the seed × language table of differences, paired by seed, with the two-way test (seeds × languages) of"
-        f" docs/statistics.md; {random_factors([comparison.test for comparison in analysis.comparisons.comparisons])}."
+        f" docs/statistics.md; {random_factors([row.test for row in analysis.comparisons.comparisons])}."
         " Seeds are never pooled with languages; collapsed runs are counted but excluded from means.",
     )
 
@@ -139,14 +139,14 @@ def by_language(facts: Facts) -> Section | None:
         rows += [
             {
                 "m": method.name,
-                "l": _SUBSETS[comparison.subset],
+                "l": _SUBSETS[row.subset],
                 "o": 1000 + place,
                 "kind": "summary",
-                **_effect(comparison.test, comparison.p_holm),
+                **_effect(row.test, row.p_holm),
             }
             for place, subset in enumerate(("near", "far", "all"))
-            for comparison in analysis.comparisons.comparisons
-            if (comparison.method, comparison.subset) == (method.full_name, subset)
+            for row in analysis.comparisons.comparisons
+            if (row.method, row.subset) == (method.full_name, subset)
         ]
     title = _axis_title(facts)
     height = _BAR * (len(facts.languages) + 3) + 20

@@ -174,7 +174,5 @@ def _related(pairs: Mapping[Name, _Pairs], fit: bool) -> dict[Name, Related]:
 
 def permutations(related: Iterable[Mapping[Any, Related]]) -> str:
     """Return the permutation scheme of the correlations in words."""
-    sizes = sorted(
-        {relation.correlation.n for by in related for relation in by.values() if relation.correlation.p is not None}
-    )
+    sizes = sorted({row.correlation.n for by in related for row in by.values() if row.correlation.p is not None})
     return " or ".join(dict.fromkeys(map(permuted_within, sizes))) or permuted_within(0)

@@ -146,11 +146,10 @@ def _placed(facts: Facts, columns: Mapping[str, Mapping[str, float]], distance: 
 
 def _fits(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[Row]:
     return [
-        {"m": method, "w": measure, "d": distance}
-        | {name: number(value, 5) for name, value in vars(relation.fit).items()}
+        {"m": method, "w": measure, "d": distance} | {name: number(value, 5) for name, value in vars(row.fit).items()}
         for (method, measure), by in related.items()
-        for distance, relation in by.items()
-        if relation.fit is not None
+        for distance, row in by.items()
+        if row.fit is not None
     ]
 
 
@@ -158,9 +157,7 @@ def _said(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> dict[str,
     """Return the correlation of each method by measure and distance, for the legend."""
     by_method: dict[str, dict[str, dict[str, str]]] = {}
     for (method, measure), by in related.items():
-        by_method.setdefault(method, {})[measure] = {
-            distance: _correlation(relation) for distance, relation in by.items()
-        }
+        by_method.setdefault(method, {})[measure] = {distance: _correlation(row) for distance, row in by.items()}
     return by_method
 
 
@@ -236,10 +233,7 @@ def _without(left_out: Sequence[str]) -> list[str]:
 def _weak(related: Mapping[tuple[str, str], Mapping[str, Related]]) -> list[str]:
     """Return a note on the smallest detectable correlation."""
     correlations = [
-        relation.correlation
-        for by in related.values()
-        for relation in by.values()
-        if relation.correlation.detectable is not None
+        row.correlation for by in related.values() for row in by.values() if row.correlation.detectable is not None
     ]
     if not correlations:
         return []
@@ -256,21 +250,18 @@ def _table(related: Mapping[tuple[str, str], Mapping[str, Related]], labels: dic
             method,
             labels[measure],
             distance,
-            None if relation.fit is None else f"{relation.fit.slope:+.2f}",
-            relation.correlation.r,
-            relation.correlation.p,
-            relation.p_holm,
-            relation.correlation.n,
-            relation.correlation.n_groups,
+            None if row.fit is None else f"{row.fit.slope:+.2f}",
+            row.correlation.r,
+            row.correlation.p,
+            row.p_holm,
+            row.correlation.n,
+            row.correlation.n_groups,
         )
         for (method, measure), by in related.items()
-        for distance, relation in by.items()
+        for distance, row in by.items()
     ]
     reasons = dict.fromkeys(
-        relation.correlation.reason
-        for by in related.values()
-        for relation in by.values()
-        if relation.correlation.reason
+        row.correlation.reason for by in related.values() for row in by.values() if row.correlation.reason
     )
     return Table(
         ("method", "measure", "distance", "slope per unit", "ρ", "p", "p (Holm)", "languages", "groups"),
