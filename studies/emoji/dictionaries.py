@@ -1,11 +1,10 @@
-"""Write the dictionaries that the study's `code_switch` reads: made by the encoder from the task's own parallel text.
+"""Write the dictionaries for the study's `code_switch` recipe, made by the encoder from the task's parallel text.
 
 `python -m studies.emoji.dictionaries` writes `studies/emoji/dictionaries/{language}.txt`, a source word, a tab and a target word
-a line. Two words of a sentence pair are linked where each is the other's nearest by the pretrained encoder, as
-`word_align` links them (cosine at layer 8). In scripts without spaces, where every character counts as a word, the
-characters beside a linked one that are nearest to the same source word belong to it. Of each source word, the target
-words that it is linked with most often are kept; none where one of them is the word itself. No label and no text of the
-train, dev or test part is read.
+a line. Two words of a sentence pair are linked if they are mutual nearest neighbours in the pretrained encoder, as in
+`word_align` (cosine at layer 8). In scripts without spaces, every character counts as a word, and adjacent characters with the
+same nearest source word are merged. Each source word keeps the target words that it is linked with most often, or none if
+one of them is the word itself. Labels and the texts of train, dev and test are not read.
 """
 
 from collections import Counter, defaultdict
@@ -30,8 +29,8 @@ def main() -> None:
     encoder = load_encoder(BUNDLED, model_folder(BUNDLED), [], seed=0)
     FOLDER.mkdir(exist_ok=True)
     for language, pairs in load_parallel("emoji", "eng", targets).train.items():
-        found = dictionary(encoder, pairs)
-        lines = [f"{word}\t{translation}\n" for word, translations in found.items() for translation in translations]
+        entries = dictionary(encoder, pairs)
+        lines = [f"{word}\t{translation}\n" for word, translations in entries.items() for translation in translations]
         (FOLDER / f"{language}.txt").write_text("".join(lines), encoding="utf-8")
 
 
@@ -44,12 +43,12 @@ def dictionary(encoder: Encoder, pairs: Sequence[Pair]) -> dict[str, list[str]]:
         nearest = similarity.argmax(dim=0).tolist()
         for i, j in mutual_nearest(similarity):
             counts[source.spelled(i, i)][target.spelled(*run_around(j, nearest, target.spans))] += 1
-    found = {}
-    for word, linked in sorted(counts.items()):
-        often = [one for one, n in linked.items() if n == max(linked.values())]
-        if word not in often:
-            found[word] = sorted(often)
-    return found
+    entries = {}
+    for word, links in sorted(counts.items()):
+        translations = [translation for translation, n in links.items() if n == max(links.values())]
+        if word not in translations:
+            entries[word] = sorted(translations)
+    return entries
 
 
 def run_around(place: int, nearest: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -77,13 +76,13 @@ class Words:
 
 def words_of(encoder: Encoder, examples: Sequence[Example]) -> list[Words]:
     """Return the words of each text."""
-    spans = [word_spans(one.text) for one in examples]
-    words = [(one.text, span) for one, of_text in zip(examples, spans, strict=True) for span in of_text]
-    states, there = encoder.word_states(words, max_length=encoder.max_tokens)
-    if not there.all():
-        raise SystemExit(f"The encoder does not read {int((~there).sum())} of the words.")
-    parts = normalize(states[LAYER], dim=-1).split([len(of_text) for of_text in spans])
-    return [Words(one.text, *both) for one, both in zip(examples, zip(spans, parts, strict=True), strict=True)]
+    spans = [word_spans(example.text) for example in examples]
+    words = [(example.text, span) for example, text_spans in zip(examples, spans, strict=True) for span in text_spans]
+    states, is_read = encoder.word_states(words, max_length=encoder.max_tokens)
+    if not is_read.all():
+        raise SystemExit(f"The encoder does not read {int((~is_read).sum())} of the words.")
+    parts = normalize(states[LAYER], dim=-1).split([len(text_spans) for text_spans in spans])
+    return [Words(example.text, *row) for example, *row in zip(examples, spans, parts, strict=True)]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the reference study lists, in `studies/emoji`, and what its runs gave, in `results`: data for its tables.
+"""The methods of the reference study and the outcomes of their runs.
 
-New runs go to `RUNS`, and the tables are of the runs in `TABLES`. These are two folders: the committed runs were trained with
-the class `WITHOUT`, which the task has no longer, and must not be mixed with new ones. When the study has been run anew, set
-`TABLES` to `RUNS` and `WITHOUT` to "".
+New runs are written to `RUNS`; the tables are made from the runs in `TABLES`. The folders differ because the committed runs
+were trained with the class `WITHOUT`, which the task no longer has, and must not be mixed with new ones. Once the study has
+been repeated, set `TABLES` to `RUNS` and `WITHOUT` to "".
 """
 
 import json
@@ -31,9 +31,9 @@ BASELINE = "plain"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed of a method gave: test accuracy by language, in percent, and the forward passes it took.
+    """The outcome of one seed of a method: test accuracy by language in percent, and the number of forward passes.
 
-    `folders` has the run that a target's accuracy is of.
+    `folders` maps a target to the run that its accuracy comes from.
     """
 
     folders: Mapping[str, Path]
@@ -44,10 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the study: its seeds, the text it uses besides the source's labels, and what it was chosen on.
+    """A method of the study: its seeds, the text it uses besides the source's labels, and what its settings were chosen on.
 
-    A method of several `recipes` trains one model with each, and a language's score is that of the models that had no
-    parallel text in it (the source's: of all).
+    A method with several `recipes` trains one model with each. A target is scored by the models that had no parallel text in
+    it, and the source by all of them.
     """
 
     name: str
@@ -58,37 +58,37 @@ class Method:
     headline: bool
 
     def outcomes(self, without: str = "") -> dict[int, Outcome]:
-        """Return seed -> what it gave on the examples that are not of the class `without`, by the seeds that all recipes have."""
-        found = [results(recipe) for recipe in self.recipes]
-        seeds = [seed for seed in self.seeds if all(seed in one for one in found)]
-        return {seed: _outcome([one[seed] for one in found], without) for seed in seeds}
+        """Return the outcome by seed on the examples outside the class `without`, for the seeds that all recipes have."""
+        by_recipe = [results(recipe) for recipe in self.recipes]
+        seeds = [seed for seed in self.seeds if all(seed in runs for runs in by_recipe)]
+        return {seed: _outcome([runs[seed] for runs in by_recipe], without) for seed in seeds}
 
 
 def read_study(folder: Path = STUDY) -> list[Method]:
-    """Return the methods of the study, in its order."""
+    """Return the methods of a study in the order of its `study.toml`."""
     study = tomllib.loads((folder / "study.toml").read_text(encoding="utf-8"))
     return [
         Method(
-            name=one["name"],
-            recipes=tuple(one.get("recipes", [one["name"]])),
-            seeds=tuple(study[f"{one['group']}_seeds"]),
-            text=one["text"],
-            chosen=one["chosen"],
-            headline=one["group"] == "headline",
+            name=row["name"],
+            recipes=tuple(row.get("recipes", [row["name"]])),
+            seeds=tuple(study[f"{row['group']}_seeds"]),
+            text=row["text"],
+            chosen=row["chosen"],
+            headline=row["group"] == "headline",
         )
-        for one in study["method"]
+        for row in study["method"]
     ]
 
 
 def recipe_file(recipe: str) -> str:
-    """Return the file of a recipe, from the root of the checkout: the study's own, or a shipped one."""
-    own = STUDY / "recipes" / f"{recipe}.toml"
-    return str((own if own.is_file() else ROOT / "recipes" / f"{recipe}.toml").relative_to(ROOT))
+    """Return the path of a recipe relative to the checkout: the study's own, or a shipped one."""
+    study_file = STUDY / "recipes" / f"{recipe}.toml"
+    return str((study_file if study_file.is_file() else ROOT / "recipes" / f"{recipe}.toml").relative_to(ROOT))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings that were tried before one was chosen: a recipe with overrides; `chosen` names the recipe that has them."""
+    """A recipe with overrides that was compared on dev sets; `chosen` names the recipe that adopted its settings."""
 
     recipe: str
     settings: tuple[str, ...]
@@ -96,53 +96,53 @@ class Candidate:
     chosen: str
 
     def results(self) -> list[Result]:
-        """Return its finished runs, by seed: those of whose recipe every setting is the same but the seed."""
-        asked = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(complete=False))
-        found = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
-        own = [one for one in found if one is not None and _settings(one.data["recipe"]) == asked]
-        return sorted(own, key=lambda one: int(one.data["seed"]))
+        """Return the finished runs with exactly these settings, sorted by seed."""
+        settings = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(complete=False))
+        runs = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
+        matching = [run for run in runs if run is not None and _settings(run.data["recipe"]) == settings]
+        return sorted(matching, key=lambda run: int(run.data["seed"]))
 
 
 def _settings(recipe: Mapping[str, Any]) -> Any:
-    """Return a recipe as JSON has it, without the seed and the targets: a result lists them, a recipe may say `all`."""
+    """Return a recipe as JSON without seed and targets, which a result lists and a recipe may give as `all`."""
     return json.loads(json.dumps({**recipe, "seed": None, "task": {**recipe["task"], "targets": None}}))
 
 
 def read_choices() -> tuple[list[str], list[Candidate]]:
-    """Return the target languages whose dev sets were looked at, and all that was tried, in the file's order."""
+    """Return the target languages whose dev sets were used, and all candidates in the order of the file."""
     choices = tomllib.loads((STUDY / "choices.toml").read_text(encoding="utf-8"))
     return choices["languages"], [
         Candidate(
-            recipe=one["recipe"],
-            settings=tuple(one.get("settings", ())),
-            seeds=tuple(one.get("seeds", choices["seeds"])),
-            chosen=one.get("chosen", ""),
+            recipe=row["recipe"],
+            settings=tuple(row.get("settings", ())),
+            seeds=tuple(row.get("seeds", choices["seeds"])),
+            chosen=row.get("chosen", ""),
         )
-        for one in choices["candidate"]
+        for row in choices["candidate"]
     ]
 
 
 def results(recipe: str) -> dict[int, Result]:
-    """Return seed -> result of a recipe of the study."""
+    """Return the results of a recipe of the study by seed."""
     return results_in(RESULTS / recipe)
 
 
 def results_in(folder: Path) -> dict[int, Result]:
-    """Return seed -> result; two ids would be two experiments under one name, so that is an error."""
-    found = [one for path in sorted(folder.glob("*-s*")) if (one := read_result(path)) is not None]
-    if len({one.data["id"] for one in found}) > 1:
+    """Return the results in a folder by seed. Raises SystemExit if they have different ids."""
+    runs = [run for path in sorted(folder.glob("*-s*")) if (run := read_result(path)) is not None]
+    if len({run.data["id"] for run in runs}) > 1:
         raise SystemExit(f"`{folder}` holds results of several recipes; remove what is old.")
-    return {one.data["seed"]: one for one in found}
+    return {run.data["seed"]: run for run in runs}
 
 
 def accuracy(run: Result, language: str, without: str = "") -> float:
-    """Return the test accuracy in percent on the examples of a language that are not of the class `without`."""
+    """Return the test accuracy in percent on a language's examples outside the class `without`."""
     return 100 * (_accuracies(run.folder, without)[language] if without else run.score(language))
 
 
 @cache
 def _accuracies(folder: Path, without: str) -> Mapping[str, float]:
-    """Return language -> the share of right predictions in a run, over the examples that are not of the class `without`."""
+    """Return a run's accuracy by language, as a fraction, on the examples outside the class `without`."""
     rows = read_predictions(folder).query("label != @without")
     right = rows["label"] == rows["prediction"]
     return {str(language): fmean(part) for language, part in right.groupby(rows["language"])}
@@ -150,13 +150,16 @@ def _accuracies(folder: Path, without: str) -> Mapping[str, float]:
 
 def _outcome(runs: Sequence[Result], without: str) -> Outcome:
     def without_text(language: str) -> list[Result]:
-        used = [one.data["recipe"]["intervention"].get("align", {}).get("languages", ()) for one in runs]
-        return [one for one, languages in zip(runs, used, strict=True) if len(runs) == 1 or language not in languages]
+        aligned = [run.data["recipe"]["intervention"].get("align", {}).get("languages", ()) for run in runs]
+        return [
+            run for run, languages in zip(runs, aligned, strict=True) if len(runs) == 1 or language not in languages
+        ]
 
     languages = [runs[0].data["source"], *runs[0].summary["near"], *runs[0].summary["far"]]
+    scored_by = {code: without_text(code) for code in languages}
     return Outcome(
-        folders={code: own[0].folder for code in languages[1:] if len(own := without_text(code)) == 1},
-        accuracy={code: fmean(accuracy(one, code, without) for one in without_text(code)) for code in languages},
-        forwards=sum(one.data["cost"]["forwards_per_step"] * one.data["cost"]["steps"] for one in runs),
-        collapsed=any(one.data["status"] == "collapsed" for one in runs),
+        folders={code: scored_by[code][0].folder for code in languages[1:] if len(scored_by[code]) == 1},
+        accuracy={code: fmean(accuracy(run, code, without) for run in scored_by[code]) for code in languages},
+        forwards=sum(run.data["cost"]["forwards_per_step"] * run.data["cost"]["steps"] for run in runs),
+        collapsed=any(run.data["status"] == "collapsed" for run in runs),
     )

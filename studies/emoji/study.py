@@ -1,10 +1,9 @@
-"""The reference study: run what `studies/emoji/study.toml` lists and has not been run, and write its tables.
+"""The reference study: train the missing runs of `studies/emoji/study.toml` and write the tables.
 
-`python -m studies.emoji.study` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes the tables of
-what is there. `--choices` runs what `studies/emoji/choices.toml` lists in their place: the settings that were tried, with
-seeds of their own, before one was chosen on dev sets. Each run is what `distxfer train recipe=... seed=...
---results results/reference` does; one that is done is skipped, one that was stopped goes on. The trained models are
-removed: the study keeps the small files. Which runs the tables are of is said in `study_methods.py`.
+`python -m studies.emoji.study` trains all methods; with NAMEs, only these; with `--tables`, none. `--choices` trains the
+candidates of `studies/emoji/choices.toml` instead: settings that were compared on dev sets, with seeds of their own. Each run
+is `distxfer train recipe=... seed=... --results results/reference`, so finished runs are skipped and interrupted ones
+resume. Trained models are deleted to save space. `methods.py` defines which runs the tables use.
 """
 
 import argparse
@@ -14,34 +13,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.emoji.methods import ROOT, RUNS, TABLES, read_choices, read_study, recipe_file
+from studies.emoji.methods import ROOT, RUNS, TABLES, Candidate, Method, read_choices, read_study, recipe_file
 from studies.emoji.tables import write_tables
 
 
 def main() -> None:
-    """Run what is asked for, then write the tables."""
+    """Train the missing runs, then write the tables."""
     study = read_study()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write the tables")
-    parser.add_argument("--choices", action="store_true", help="run what settings were chosen from")
+    parser.add_argument("--tables", action="store_true", help="train nothing, write the tables")
+    parser.add_argument("--choices", action="store_true", help="train the candidates that settings were chosen from")
     options = parser.parse_args()
-    if unknown := set(options.names) - {one.name for one in study}:
-        known = ", ".join(one.name for one in study)
-        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
-    methods = [one for one in study if one.name in options.names or not options.names]
+    if unknown := set(options.names) - {method.name for method in study}:
+        names = ", ".join(method.name for method in study)
+        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {names}")
+    methods = [method for method in study if method.name in options.names or not options.names]
     failed = []
     if options.choices:
-        candidates = read_choices()[1]
-        for seed in sorted({seed for one in candidates for seed in one.seeds}):
-            for one in (one for one in candidates if seed in one.seeds):
-                sound = train(recipe_file(one.recipe), seed, RUNS / "choices", one.settings)
-                failed += [] if sound else [f"{one.recipe} {' '.join(one.settings)} with seed {seed}"]
-    for headline in (True, False) if not (options.tables or options.choices) else ():
-        group = [one for one in methods if one.headline == headline]
-        for seed in sorted({seed for one in group for seed in one.seeds}):
-            for recipe in (recipe for one in group if seed in one.seeds for recipe in one.recipes):
-                failed += [] if train(recipe_file(recipe), seed, RUNS / "reference") else [f"{recipe} with seed {seed}"]
+        failed = train_candidates(read_choices()[1])
+    elif not options.tables:
+        failed = [run for headline in (True, False) for run in train_methods(methods, headline=headline)]
     write_tables(study)
     if RUNS != TABLES:
         print(
@@ -52,16 +44,42 @@ def main() -> None:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 
 
+def train_candidates(candidates: Sequence[Candidate]) -> list[str]:
+    """Train the candidates that settings are chosen from, seed by seed, and return the failed runs."""
+    runs = [(seed, candidate) for candidate in candidates for seed in candidate.seeds]
+    return [
+        f"{candidate.recipe} {' '.join(candidate.settings)} with seed {seed}"
+        for seed, candidate in sorted(runs, key=lambda run: run[0])
+        if not train(recipe_file(candidate.recipe), seed, RUNS / "choices", candidate.settings)
+    ]
+
+
+def train_methods(methods: Sequence[Method], *, headline: bool) -> list[str]:
+    """Train the headline methods or the other ones, seed by seed, and return the failed runs."""
+    runs = [
+        (seed, recipe)
+        for method in methods
+        if method.headline == headline
+        for recipe in method.recipes
+        for seed in method.seeds
+    ]
+    return [
+        f"{recipe} with seed {seed}"
+        for seed, recipe in sorted(runs, key=lambda run: run[0])
+        if not train(recipe_file(recipe), seed, RUNS / "reference")
+    ]
+
+
 def train(file: str, seed: int, into: Path, settings: Sequence[str] = ()) -> bool:
-    """Do one run of a recipe in a file, unless it is done, keep of it what a study needs, and return whether it went through."""
+    """Train one run of a recipe file unless it is finished, delete its model, and return whether it succeeded."""
     command = [sys.executable, "-m", "distxfer", "train", f"recipe={file}", f"seed={seed}", *settings]
-    done = subprocess.run([*command, "--results", str(into.relative_to(ROOT))], cwd=ROOT, check=False)
-    if done.returncode == 130:
+    process = subprocess.run([*command, "--results", str(into.relative_to(ROOT))], cwd=ROOT, check=False)
+    if process.returncode == 130:
         raise KeyboardInterrupt
     for folder in (into / Path(file).stem).glob(f"*-s{seed}"):
         shutil.rmtree(folder / "model", ignore_errors=True)
         (folder / "interventions.safetensors").unlink(missing_ok=True)
-    return done.returncode == 0
+    return process.returncode == 0
 
 
 if __name__ == "__main__":

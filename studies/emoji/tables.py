@@ -56,7 +56,7 @@ def write_tables(methods: list[Method]) -> None:
 
 def study_page(methods: Sequence[Method]) -> str:
     """Return all that the study found, in Markdown."""
-    headline, rest = groups(methods)
+    headline, minor = groups(methods)
     parts = [
         "# The reference study, with the class `Flags`: withdrawn\n",
         "**These numbers are no findings.** The class `Flags` decides many of them: [README.md](README.md) says why, and"
@@ -67,8 +67,8 @@ def study_page(methods: Sequence[Method]) -> str:
         table(headline),
         "\n## Does the distance help?\n",
         weighting_table([*methods]),
-        f"\n## The rest, with {len(rest[0].seeds)} seeds\n",
-        table(rest),
+        f"\n## The rest, with {len(minor[0].seeds)} seeds\n",
+        table(minor),
     ]
     return "\n".join(parts)
 
@@ -78,25 +78,31 @@ def groups(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
 
     Each is a family of its own: Holm corrects over the methods of one group (docs/statistics.md says since when).
     """
-    headline, rest = ([one for one in methods if one.headline == which] for which in (True, False))
-    return headline, [*(replace(one, seeds=rest[0].seeds) for one in headline if rest and one.name == BASELINE), *rest]
+    headline, minor = ([method for method in methods if method.headline == flag] for flag in (True, False))
+    baselines = [method for method in headline if minor and method.name == BASELINE]
+    return headline, [*(replace(baseline, seeds=minor[0].seeds) for baseline in baselines), *minor]
 
 
 def judged(methods: Sequence[Method], without: str = "") -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, Holm over the methods of its group."""
-    found: dict[tuple[str, str], Comparison] = {}
+    tests: dict[tuple[str, str], Comparison] = {}
     for group in groups(methods):
-        found |= comparisons([one for one in group if one.outcomes()], BASELINE, without)
-    return found
+        tests |= comparisons([method for method in group if method.outcomes()], BASELINE, without)
+    return tests
 
 
 def short_table(methods: list[Method]) -> str:
     """Return the effects of some headline methods with the class `WITHOUT` and without it, in Markdown."""
     tests = [judged(methods, without) for without in ("", WITHOUT)]
     rows = [
-        (f"`{one.name}`", one.text, one.chosen, *(_effect(found.get((one.name, "all"))) for found in tests))
-        for one in methods
-        if one.name in HEADED_BY
+        (
+            f"`{method.name}`",
+            method.text,
+            method.chosen,
+            *(_effect(by_method.get((method.name, "all"))) for by_method in tests),
+        )
+        for method in methods
+        if method.name in HEADED_BY
     ]
     return Table(
         columns=("recipe", "text used", "chosen on", f"with `{WITHOUT}`", f"without `{WITHOUT}`"), rows=rows
@@ -105,8 +111,8 @@ def short_table(methods: list[Method]) -> str:
 
 def put(page: Path, text: str) -> None:
     """Put generated text between the marks of a page."""
-    before, start, rest = page.read_text(encoding="utf-8").partition(START)
-    _, end, after = rest.partition(END)
+    before, start, following = page.read_text(encoding="utf-8").partition(START)
+    _, end, after = following.partition(END)
     if not start or not end:
         raise SystemExit(f"`{page}` has no place for results: {START.strip()} and {END.strip()}.")
     page.write_text(f"{before}{start}{text}{end}{after}", encoding="utf-8")
@@ -117,16 +123,16 @@ def intervention_table(methods: list[Method]) -> str:
 
     Without the examples of the class `WITHOUT`.
     """
-    there = [one for one in methods if one.outcomes()]
+    finished = [method for method in methods if method.outcomes()]
     tests = judged(methods, WITHOUT)
     rows = []
-    for one in there:
-        runs = [run for recipe in one.recipes for run in results(recipe).values()]
+    for method in finished:
+        runs = [run for recipe in method.recipes for run in results(recipe).values()]
         used = sorted({name for run in runs for name in _kinds(run)})
-        source = source_effects(one, methods, WITHOUT)
-        effects = *(_effect(tests.get((one.name, subset))) for subset in ("all", "far")), _interval(source, "+.1f")
+        source = source_effects(method, methods, WITHOUT)
+        effects = *(_effect(tests.get((method.name, subset))) for subset in ("all", "far")), _interval(source, "+.1f")
         kinds = ", ".join(f"`{name}`" for name in used) or "–"
-        rows.append((kinds, f"`{one.name}`", len(source), one.chosen, *effects))
+        rows.append((kinds, f"`{method.name}`", len(source), method.chosen, *effects))
     columns = ("interventions", "recipe", "seeds", "chosen on", "effect on all targets", "on far", "on English")
     return Table(columns=columns, rows=[row for row in rows if row[1] != f"`{BASELINE}`"]).markdown()
 
@@ -136,7 +142,7 @@ def evidence(methods: list[Method]) -> str:
 
     Without the examples of the class `WITHOUT`, which `note` says.
     """
-    there = [one for one in methods if one.outcomes()]
+    finished = [method for method in methods if method.outcomes()]
     tests = judged(methods, WITHOUT)
     first = next(iter(results(BASELINE).values()))
     lines = [
@@ -148,22 +154,24 @@ def evidence(methods: list[Method]) -> str:
         f'task = "{first.data["recipe"]["task"]["name"]}"',
         f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
         f"far = {json.dumps(first.summary['far'])}",
-        *provenance("make study", [run for one in there for recipe in one.recipes for run in results(recipe).values()]),
+        *provenance(
+            "make study", [run for method in finished for recipe in method.recipes for run in results(recipe).values()]
+        ),
     ]
-    for one in there:
-        found = {subset: tests[one.name, subset] for subset in ("all", "far") if (one.name, subset) in tests}
-        if not found or any(each.p_holm is None for each in found.values()):
+    for method in finished:
+        effects = {subset: tests[method.name, subset] for subset in ("all", "far") if (method.name, subset) in tests}
+        if not effects or any(effect.p_holm is None for effect in effects.values()):
             continue
         lines += [
             "",
-            f"[recipe.{one.name}]",
-            f"seeds = {found['all'].test.n_seeds}",
-            f"chosen = {json.dumps(one.chosen)}",
+            f"[recipe.{method.name}]",
+            f"seeds = {effects['all'].test.n_seeds}",
+            f"chosen = {json.dumps(method.chosen)}",
         ]
-        lines += [f"source = {source_effects(one, methods, WITHOUT).mean():.4g}"]
-        for subset, each in found.items():
-            test = each.test
-            numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": each.p_holm}
+        lines += [f"source = {source_effects(method, methods, WITHOUT).mean():.4g}"]
+        for subset, effect in effects.items():
+            test = effect.test
+            numbers = {"effect": test.effect, "low": test.low, "high": test.high, "p": effect.p_holm}
             inside = ", ".join(f"{key} = {value:.4g}" for key, value in numbers.items())
             lines.append(f"{subset} = {{ {inside} }}")
     return "\n".join([*lines, ""])
@@ -183,12 +191,16 @@ def provenance(command: str, runs: Sequence[Result]) -> list[str]:
     ]
 
 
-def source_effects(one: Method, methods: Sequence[Method], without: str = "") -> Array:
+def source_effects(method: Method, methods: Sequence[Method], without: str = "") -> Array:
     """Return the difference from the baseline in the source language, of the seeds that both have: seeds x 1."""
     source = next(iter(results(BASELINE).values())).data["source"]
-    base = next(each for each in methods if each.name == BASELINE).outcomes(without)
-    pairs = [(own, base[seed]) for seed, own in one.outcomes(without).items() if seed in base and not own.collapsed]
-    return np.array([[own.accuracy[source] - other.accuracy[source]] for own, other in pairs])
+    baseline = next(each for each in methods if each.name == BASELINE).outcomes(without)
+    pairs = [
+        (outcome, baseline[seed])
+        for seed, outcome in method.outcomes(without).items()
+        if seed in baseline and not outcome.collapsed
+    ]
+    return np.array([[outcome.accuracy[source] - base.accuracy[source]] for outcome, base in pairs])
 
 
 def _kinds(run: Result) -> list[str]:
@@ -199,16 +211,16 @@ def _kinds(run: Result) -> list[str]:
 def comparisons(methods: list[Method], baseline: str, without: str = "") -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, paired by seed, Holm over the methods."""
     scores = [
-        Score("", "emoji", one.name, str(seed), language, "accuracy", value)
-        for one in methods
-        for seed, outcome in one.outcomes(without).items()
+        Score("", "emoji", method.name, str(seed), language, "accuracy", value)
+        for method in methods
+        for seed, outcome in method.outcomes(without).items()
         if not outcome.collapsed
         for language, value in outcome.accuracy.items()
     ]
     if len({score.method for score in scores}) < 2:
         return {}
-    found = compare(scores, baseline, paired=True, items=_items(methods, without))
-    return {(one.method, one.subset): one for one in found.comparisons}
+    report = compare(scores, baseline, paired=True, items=_items(methods, without))
+    return {(row.method, row.subset): row for row in report.comparisons}
 
 
 def _items(methods: Sequence[Method], without: str) -> Items | None:
@@ -231,24 +243,24 @@ def _items(methods: Sequence[Method], without: str) -> Items | None:
 
 def table(methods: list[Method]) -> str:
     """Return one row per method that has results, in Markdown, with the note that says what the numbers are."""
-    there = [one for one in methods if one.outcomes()]
+    finished = [method for method in methods if method.outcomes()]
     if not results(BASELINE):
         return f"`{BASELINE}` has not been run yet, so there is nothing to compare with.\n"
     first = next(iter(results(BASELINE).values()))
     far, near, source = first.summary["far"], first.summary["near"], first.data["source"]
-    tests = comparisons(there, BASELINE)
+    tests = comparisons(finished, BASELINE)
     rows = []
-    for one in there:
-        sound = [outcome for outcome in one.outcomes().values() if not outcome.collapsed]
-        collapsed = len(one.outcomes()) - len(sound)
+    for method in finished:
+        sound = [outcome for outcome in method.outcomes().values() if not outcome.collapsed]
+        collapsed = len(method.outcomes()) - len(sound)
         rows.append(
             (
-                f"`{one.name}`",
-                f"{len(sound)} of {len(one.seeds)}{f', {collapsed} collapsed' if collapsed else ''}",
-                one.text,
-                one.chosen,
+                f"`{method.name}`",
+                f"{len(sound)} of {len(method.seeds)}{f', {collapsed} collapsed' if collapsed else ''}",
+                method.text,
+                method.chosen,
                 *(_mean(sound, languages) for languages in ([source], near, far)),
-                *(_effect(tests.get((one.name, subset))) for subset in ("far", "all")),
+                *(_effect(tests.get((method.name, subset))) for subset in ("far", "all")),
                 f"{fmean(outcome.forwards for outcome in sound):.0f}" if sound else "–",
             )
         )
@@ -262,7 +274,7 @@ def table(methods: list[Method]) -> str:
         " fixed beforehand."
         " `forwards`: forward passes in all. The runs are of several commits and machines (`provenance` in each `result.json`).\n"
     )
-    if any(len(one.recipes) > 1 for one in there):
+    if any(len(method.recipes) > 1 for method in finished):
         note += (
             "\n`left_out`: two models, each with the parallel text of half of the languages; a language is scored by the one that"
             " had none in it, and `forwards` is of both.\n"
@@ -272,7 +284,7 @@ def table(methods: list[Method]) -> str:
 
 def weighting_table(methods: list[Method], without: str = "") -> str:
     """Return the comparison of distance-weighted alignment with the two controls, without the examples of a class."""
-    kinds = [one for one in methods if one.name in WEIGHTINGS and one.outcomes()]
+    kinds = [method for method in methods if method.name in WEIGHTINGS and method.outcomes()]
     if len(kinds) < len(WEIGHTINGS):
         return f"Not all of {', '.join(WEIGHTINGS)} have been run yet.\n"
     tests = comparisons(kinds, WEIGHTINGS[0], without)
@@ -287,18 +299,18 @@ def choices_table() -> str:
     """Return what was tried before settings were chosen, on the dev sets that were looked at, in Markdown."""
     languages, candidates = read_choices()
     rows = []
-    for one in candidates:
-        runs = one.results()
+    for candidate in candidates:
+        runs = candidate.results()
         source = [100 * run.score(run.data["source"], "dev") for run in runs]
         targets = [100 * fmean(run.score(code, "dev") for code in languages) for run in runs]
         rows.append(
             (
-                f"`{one.recipe}`",
-                " ".join(f"`{setting}`" for setting in one.settings) or "as it is",
+                f"`{candidate.recipe}`",
+                " ".join(f"`{setting}`" for setting in candidate.settings) or "as it is",
                 ", ".join(str(run.data["seed"]) for run in runs) or "–",
                 f"{fmean(source):.1f}" if runs else "–",
                 f"{fmean(targets):.1f}" if runs else "–",
-                f"`{one.chosen}`" if one.chosen else "",
+                f"`{candidate.chosen}`" if candidate.chosen else "",
             )
         )
     columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
@@ -321,7 +333,7 @@ def choices_table() -> str:
 
 
 def _mean(outcomes: list[Outcome], languages: list[str]) -> str:
-    return _interval(np.array([[one.accuracy[language] for language in languages] for one in outcomes]), ".1f")
+    return _interval(np.array([[outcome.accuracy[language] for language in languages] for outcome in outcomes]), ".1f")
 
 
 def _interval(values: Array, form: str) -> str:
@@ -331,10 +343,10 @@ def _interval(values: Array, form: str) -> str:
     return "{0:{3}} [{1:{3}}, {2:{3}}]".format(*interval(values), form)
 
 
-def _effect(one: Comparison | None) -> str:
-    if one is None:
+def _effect(comparison: Comparison | None) -> str:
+    if comparison is None:
         return "–"
-    test = one.test
-    if test.p is None or one.p_holm is None:
+    test = comparison.test
+    if test.p is None or comparison.p_holm is None:
         return f"{test.effect:+.1f} ({test.reason})"
-    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(one.p_holm)}"
+    return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}], {p_phrase(comparison.p_holm)}"

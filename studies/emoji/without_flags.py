@@ -30,7 +30,7 @@ def main() -> None:
 
 def page() -> str:
     """Return the page in Markdown."""
-    methods = [one for one in read_study() if one.outcomes()]
+    methods = [method for method in read_study() if method.outcomes()]
     return "\n".join(
         (
             f"# The study without the class `{WITHOUT}`\n",
@@ -85,18 +85,18 @@ def _effects_table(methods: list[Method]) -> str:
     tests = [judged(methods, without) for without in BOTH]
     rows = [
         (
-            f"`{one.name}`",
-            tests[0][one.name, "all"].test.n_seeds,
-            one.text,
-            one.chosen,
-            *(_effect(found.get((one.name, subset))) for subset in ("all", "far") for found in tests),
+            f"`{method.name}`",
+            tests[0][method.name, "all"].test.n_seeds,
+            method.text,
+            method.chosen,
+            *(_effect(by_method.get((method.name, subset))) for subset in ("all", "far") for by_method in tests),
         )
-        for one in methods
-        if (one.name, "all") in tests[0]
+        for method in methods
+        if (method.name, "all") in tests[0]
     ]
     columns = ("recipe", "seeds", "text used", "chosen on")
     columns += tuple(
-        f"{subset}, {what} `{WITHOUT}`" for subset in ("all targets", "far") for what in ("with", "without")
+        f"{subset}, {wording} `{WITHOUT}`" for subset in ("all targets", "far") for wording in ("with", "without")
     )
     return Table(columns, rows).markdown() + (
         f"\nPoints of accuracy against `{BASELINE}` with the same seed, 95 % intervals with seeds, languages in families and"
@@ -108,9 +108,9 @@ def _effects_table(methods: list[Method]) -> str:
 def _independent_table(methods: list[Method]) -> str:
     """Return the effects of the headline methods on all targets, by the test with which they were published at first."""
     rows = [
-        (f"`{one.name}`", *(study_120.plain_gain(independent(one, without)) for without in BOTH))
-        for one in methods
-        if one.headline and one.name != BASELINE
+        (f"`{method.name}`", *(study_120.plain_gain(independent(method, without)) for without in BOTH))
+        for method in methods
+        if method.headline and method.name != BASELINE
     ]
     return Table(("recipe", f"all targets, with `{WITHOUT}`", f"all targets, without `{WITHOUT}`"), rows).markdown() + (
         "\nAs the effects were first given: seeds and languages random, languages as independent of their families, test items"
@@ -120,17 +120,17 @@ def _independent_table(methods: list[Method]) -> str:
 
 def independent(method: Method, without: str) -> Crossed:
     """Return the crossed test of a method on all targets, with neither families nor items."""
-    own, base = method.outcomes(without), _baseline().outcomes(without)
+    outcomes, baseline = method.outcomes(without), _baseline().outcomes(without)
     first = next(iter(results(BASELINE).values()))
     targets = [*first.summary["near"], *first.summary["far"]]
-    seeds = [seed for seed in own if seed in base and not own[seed].collapsed]
-    return crossed([[own[seed].accuracy[key] - base[seed].accuracy[key] for key in targets] for seed in seeds])
+    seeds = [seed for seed in outcomes if seed in baseline and not outcomes[seed].collapsed]
+    return crossed([[outcomes[seed].accuracy[key] - baseline[seed].accuracy[key] for key in targets] for seed in seeds])
 
 
-def _effect(one: Comparison | None) -> str:
-    if one is None or one.test.low is None or one.p_holm is None:
+def _effect(comparison: Comparison | None) -> str:
+    if comparison is None or comparison.test.low is None or comparison.p_holm is None:
         return "–"
-    return f"{one.test.effect:+.1f} [{one.test.low:+.1f}, {one.test.high:+.1f}], {p_phrase(one.p_holm)}"
+    return f"{study_120.plain_gain(comparison.test)}, {p_phrase(comparison.p_holm)}"
 
 
 def _drift_table() -> str:
@@ -150,7 +150,7 @@ def _drift_table() -> str:
         moved = [fmean(drifts[layer, key]) for key in targets]
         cells = []
         for without in BOTH:
-            transfer = [fmean(one.accuracy[key] for one in outcomes[without]) for key in targets]
+            transfer = [fmean(outcome.accuracy[key] for outcome in outcomes[without]) for key in targets]
             test = correlate(moved, transfer, groups=groups)
             cells.append("–" if test.r is None or test.p is None else f"{test.r:+.2f}, {p_phrase(test.p)}")
         rows.append((layer, *cells))
@@ -162,23 +162,23 @@ def _drift_table() -> str:
 
 
 def _baseline() -> Method:
-    return next(one for one in read_study() if one.name == BASELINE)
+    return next(method for method in read_study() if method.name == BASELINE)
 
 
 def _wide_table() -> str:
     """Return the gains of the study of 120 languages, with the class and without it."""
-    studies = [found for without in BOTH if (found := study_120.outcome(without)) is not None]
+    studies = [study for without in BOTH if (study := study_120.outcome(without)) is not None]
     parts: dict[str, Callable[[study_120.Target], bool]] = {
-        "all": lambda _: True, "seen": lambda one: one.seen, "unseen": lambda one: not one.seen
+        "all": lambda _: True, "seen": lambda target: target.seen, "unseen": lambda target: not target.seen
     }  # fmt: skip
     rows = []
     for name in studies[0].methods():
         cells = []
         for belongs in parts.values():
-            keys = [one.key for one in studies[0].targets if belongs(one)]
-            cells += [study_120.plain_gain(study_120.tested(found, name, keys)) for found in studies]
+            keys = [target.key for target in studies[0].targets if belongs(target)]
+            cells += [study_120.plain_gain(study_120.tested(study, name, keys)) for study in studies]
         rows.append((f"`{name}`", *cells))
-    columns = ("recipe", *(f"{part}, {what}" for part in parts for what in ("with", "without")))
+    columns = ("recipe", *(f"{part}, {wording}" for part in parts for wording in ("with", "without")))
     folder = next(iter(results_in(study_120.RESULTS / BASELINE).values())).folder
     return Table(columns, rows).markdown() + (
         f"\nAs in [study-120.md](study-120.md), each interval by itself. {_share(folder)}\n"

@@ -1,10 +1,8 @@
-"""The study of 120 languages: run what `studies/emoji_120/study.toml` lists and has not been run, write page and picture.
+"""The study of 120 languages: train the missing runs of `studies/emoji_120/study.toml`, write the page and its figure.
 
-`python -m studies.emoji_120.study` runs everything, with NAMEs only these methods, with `--tables` nothing: it writes
-the page and the picture beside it of what is there. Each run is what `distxfer train recipe=... seed=...
---results results/reference-120` does; `make study-120` gets the file of Unicode
-CLDR that they need. Of a run, the small files are kept. Which runs the page is of is said in
-`study_methods.py`.
+`python -m studies.emoji_120.study` trains all methods; with NAMEs, only these; with `--tables`, none. Each run is
+`distxfer train recipe=... seed=... --results results/reference-120`; `make study-120` downloads the Unicode CLDR file that
+the runs need. Trained models are deleted. `studies/emoji/methods.py` defines which runs the page uses.
 """
 
 import argparse
@@ -44,7 +42,7 @@ FEWEST_SHARED = 2  # features observed in both languages, below which a distance
 
 @dataclass(frozen=True)
 class Target:
-    """A target language: how far it is, how many features of it that rests on, and whether alignment reads its text."""
+    """A target language: its distance, the number of features the distance is based on, and whether alignment reads its text."""
 
     key: str
     distance: float
@@ -53,7 +51,7 @@ class Target:
 
     @property
     def language(self) -> str:
-        """The language whatever the script: two scripts of a language are no two observations."""
+        """The language without its script; two scripts of a language count as one observation."""
         return self.key.partition("_")[0]
 
     def belongs(self, part: str) -> bool:
@@ -63,7 +61,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is there of the study: test accuracy in percent by method, seed and language, the targets, and what was right."""
+    """The results of the study: test accuracy in percent by method, seed and language, the targets, and correct items."""
 
     source: str
     accuracy: Mapping[str, Mapping[int, Mapping[str, float]]]
@@ -73,8 +71,8 @@ class Outcome:
 
     def gain(self, method: str, language: str) -> float:
         """Return the mean over the seeds of a method's accuracy less that of the baseline with the same seed."""
-        own, base = self.accuracy[method], self.accuracy[BASELINE]
-        return fmean(own[seed][language] - base[seed][language] for seed in self.seeds(method))
+        accuracy, baseline = self.accuracy[method], self.accuracy[BASELINE]
+        return fmean(accuracy[seed][language] - baseline[seed][language] for seed in self.seeds(method))
 
     def mean(self, method: str, language: str) -> float:
         """Return the mean over the seeds of a method's accuracy."""
@@ -90,50 +88,52 @@ class Outcome:
 
 
 def main() -> None:
-    """Run what is asked for, then write page and picture."""
+    """Train the missing runs, then write the page and its figure."""
     methods = read_study(STUDY)
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these methods")
-    parser.add_argument("--tables", action="store_true", help="run nothing, write page and picture")
+    parser.add_argument("--tables", action="store_true", help="train nothing, write the page and its figure")
     options = parser.parse_args()
-    if unknown := set(options.names) - {one.name for one in methods}:
-        known = ", ".join(one.name for one in methods)
-        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {known}")
-    chosen = [one for one in methods if one.name in options.names or not options.names]
+    if unknown := set(options.names) - {method.name for method in methods}:
+        all_names = ", ".join(method.name for method in methods)
+        parser.error(f"the study has no method {', '.join(sorted(unknown))}; it has: {all_names}")
+    chosen = [method for method in methods if method.name in options.names or not options.names]
     failed = []
-    for seed in sorted({seed for one in chosen for seed in one.seeds}) if not options.tables else ():
-        for one in chosen:
-            file = str((STUDY / "recipes" / f"{one.name}.toml").relative_to(ROOT))
-            failed += [] if train(file, seed, RUNS / "reference-120") else [f"{one.name} with seed {seed}"]
+    for seed in sorted({seed for method in chosen for seed in method.seeds}) if not options.tables else ():
+        for method in chosen:
+            file = str((STUDY / "recipes" / f"{method.name}.toml").relative_to(ROOT))
+            failed += [] if train(file, seed, RUNS / "reference-120") else [f"{method.name} with seed {seed}"]
     write()
     if failed:
         raise SystemExit(f"These runs failed, and said why above: {', '.join(failed)}.")
 
 
 def write() -> None:
-    """Write the page, and the picture if there is something to compare."""
-    found = outcome()
-    PAGE.write_text(page(found), encoding="utf-8")
-    if found is not None and found.methods():
-        write_all_kinds(picture(found), PAGE.with_suffix(""))
+    """Write the page, and the figure and evidence if any method can be compared."""
+    study = outcome()
+    PAGE.write_text(page(study), encoding="utf-8")
+    if study is not None and study.methods():
+        write_all_kinds(picture(study), PAGE.with_suffix(""))
         for unused in (".pdf", ".png"):
             PAGE.with_suffix(unused).unlink()
-        EVIDENCE.write_text(evidence(outcome(WITHOUT) or found), encoding="utf-8")
+        EVIDENCE.write_text(evidence(outcome(WITHOUT) or study), encoding="utf-8")
 
 
 def outcome(without: str = "") -> Outcome | None:
-    """Return what the result files say of the examples that are not of the class `without`; None without the baseline."""
-    runs = {one.name: results_in(RESULTS / one.name) for one in read_study(STUDY)}
+    """Return the results on the examples outside the class `without`, or None if the baseline has no runs."""
+    runs = {method.name: results_in(RESULTS / method.name) for method in read_study(STUDY)}
     if not runs[BASELINE]:
         return None
     sound = {
-        name: {seed: run for seed, run in own.items() if run.data["status"] != "collapsed"}
-        for name, own in runs.items()
+        name: {seed: run for seed, run in by_seed.items() if run.data["status"] != "collapsed"}
+        for name, by_seed in runs.items()
     }
     first = next(iter(runs[BASELINE].values()))
-    targets = _targets(first, _seen([run for own in runs.values() for run in own.values()]))
+    targets = _targets(first, _seen([run for by_seed in runs.values() for run in by_seed.values()]))
     scores_of = {
-        name: {seed: _accuracy(run, without) for seed, run in own.items()} for name, own in sound.items() if own
+        name: {seed: _accuracy(run, without) for seed, run in by_seed.items()}
+        for name, by_seed in sound.items()
+        if by_seed
     }
     scores = [
         {
@@ -150,7 +150,7 @@ def outcome(without: str = "") -> Outcome | None:
     return Outcome(
         source=first.data["source"],
         accuracy=scores_of,
-        collapsed={name: len(own) - len(sound[name]) for name, own in runs.items()},
+        collapsed={name: len(by_seed) - len(sound[name]) for name, by_seed in runs.items()},
         targets=targets,
         items=read_items(pd.DataFrame(scores), unit=100, without=without),
     )
@@ -161,7 +161,7 @@ def _accuracy(run: Result, without: str) -> dict[str, float]:
 
 
 def _seen(runs: Sequence[Result]) -> set[str]:
-    """Return the languages whose parallel text some run reads; the runs that read some read the same."""
+    """Return the languages whose parallel text the runs read. Raises SystemExit if runs read different ones."""
     read = {tuple(keys["languages"]) for run in runs for keys in run.data["recipe"]["intervention"].values()
             if keys.get("languages", "all") != "all"}  # fmt: skip
     if len(read) > 1:
@@ -173,60 +173,60 @@ def _seen(runs: Sequence[Result]) -> set[str]:
 
 def _targets(run: Result, seen: set[str]) -> tuple[Target, ...]:
     """Return the targets, the nearest first."""
-    made = [
-        Target(one["language"], one["value"], one["n_shared"], one["language"] in seen) for one in run.data["distances"]
+    targets = [
+        Target(row["language"], row["value"], row["n_shared"], row["language"] in seen) for row in run.data["distances"]
     ]
-    return tuple(sorted(made, key=lambda one: (round(one.distance, 9), one.key)))
+    return tuple(sorted(targets, key=lambda target: (round(target.distance, 9), target.key)))
 
 
-def page(found: Outcome | None) -> str:
+def page(study: Outcome | None) -> str:
     """Return the page in Markdown."""
     title = "# Gain against distance over 120 languages\n\nWritten by `make study-120` from the files in"
     title += (
         " `results/emoji-with-flags/reference-120`; [docs/cldr.md](../../docs/cldr.md) says what the languages are.\n"
     )
-    if found is None:
+    if study is None:
         return f"{title}\n`{BASELINE}` has not been run yet, so there is nothing to show.\n"
-    languages = len({one.language for one in found.targets})
-    title += f"\nFrom {language_name(found.source)} to {len(found.targets)} targets, {languages} languages: some are there in two"
+    languages = len({target.language for target in study.targets})
+    title += f"\nFrom {language_name(study.source)} to {len(study.targets)} targets, {languages} languages: some are there in two"
     title += " scripts.\n"
     title += (
         f"\nThese runs were trained and tested with the class `{WITHOUT}`: [without-flags.md](without-flags.md) has how many"
         " names that is here, and the gains without them.\n"
     )
-    parts = [title, "## Do the methods help?\n", methods_table(found), "\n## Is a relative's text enough?\n"]
-    parts += [kin_table(found), "\n## Does distance matter?\n"]
-    parts += [distance_table(found), "\n## Every language\n", language_table(found)]
-    if found.methods():
+    parts = [title, "## Do the methods help?\n", methods_table(study), "\n## Is a relative's text enough?\n"]
+    parts += [kin_table(study), "\n## Does distance matter?\n"]
+    parts += [distance_table(study), "\n## Every language\n", language_table(study)]
+    if study.methods():
         parts.insert(1, f"![Gain against distance, one panel a method]({PAGE.stem}.svg)\n")
     return "\n".join(parts)
 
 
-def methods_table(found: Outcome) -> str:
+def methods_table(study: Outcome) -> str:
     """Return one row per method: means, and gains with the crossed test on seeds x languages."""
     tests = {
-        part: {name: tested(found, name, _keys(found, part)) for name in found.methods()}
+        part: {name: tested(study, name, _keys(study, part)) for name in study.methods()}
         for part in PARTS
-        if _keys(found, part)
+        if _keys(study, part)
     }
-    adjusted = {part: _holm({name: one.p for name, one in own.items()}) for part, own in tests.items()}
-    about = {one.name: one for one in read_study(STUDY)}
+    adjusted = {part: _holm({name: test.p for name, test in by_method.items()}) for part, by_method in tests.items()}
+    about = {method.name: method for method in read_study(STUDY)}
     rows = []
-    for name, runs in found.accuracy.items():
-        cells = [f"`{name}`", f"{len(runs)}{_collapsed(found.collapsed[name])}", about[name].text, about[name].chosen]
-        cells += [f"{found.mean(name, found.source):.1f}"]
-        cells += [f"{fmean(found.mean(name, key) for key in _keys(found, part)):.1f}" for part in tests]
-        for part, own in tests.items():
-            cells.append(_gain(own[name], adjusted[part].get(name)) if name in own else "–")
+    for name, runs in study.accuracy.items():
+        cells = [f"`{name}`", f"{len(runs)}{_collapsed(study.collapsed[name])}", about[name].text, about[name].chosen]
+        cells += [f"{study.mean(name, study.source):.1f}"]
+        cells += [f"{fmean(study.mean(name, key) for key in _keys(study, part)):.1f}" for part in tests]
+        for part, by_method in tests.items():
+            cells.append(_gain(by_method[name], adjusted[part].get(name)) if name in by_method else "–")
         rows.append(tuple(cells))
-    counts = {part: len(_keys(found, part)) for part in tests}
+    counts = {part: len(_keys(study, part)) for part in tests}
     names = [f"{part} {count}" for part, count in counts.items()]
     columns = (
         "recipe",
         "seeds",
         "text used",
         "chosen on",
-        language_name(found.source),
+        language_name(study.source),
         *names,
         *(f"gain, {part}" for part in tests),
     )
@@ -240,26 +240,26 @@ def methods_table(found: Outcome) -> str:
     return Table(columns=columns, rows=rows).markdown() + note
 
 
-def kin(found: Outcome) -> dict[str, list[str]]:
+def kin(study: Outcome) -> dict[str, list[str]]:
     """Return the keys of the targets by their closest relation to a language whose text is read: groups of `KIN`."""
-    read = [found.source, *_keys(found, "seen")]
+    read = [study.source, *_keys(study, "seen")]
     groups: dict[str, list[str]] = {group: [] for group in KIN}
-    for one in found.targets:
-        groups[relation(one.key, read)].append(one.key)
+    for target in study.targets:
+        groups[relation(target.key, read)].append(target.key)
     return groups
 
 
-def kin_table(found: Outcome) -> str:
+def kin_table(study: Outcome) -> str:
     """Return the gains of the methods that read parallel text, by how close the closest language is whose text is read."""
-    text = {one.name: one.text for one in read_study(STUDY)}
-    methods = [name for name in found.methods() if text[name] != "none"]
-    groups = {group: keys for group, keys in kin(found).items() if keys}
+    text = {method.name: method.text for method in read_study(STUDY)}
+    methods = [name for name in study.methods() if text[name] != "none"]
+    groups = {group: keys for group, keys in kin(study).items() if keys}
     rows: list[tuple[object, ...]] = [
-        (KIN[group], len(keys), *(plain_gain(tested(found, name, keys)) for name in methods))
+        (KIN[group], len(keys), *(plain_gain(tested(study, name, keys)) for name in methods))
         for group, keys in groups.items()
     ]
-    every = [one.key for one in found.targets]
-    rows.append(("all", len(every), *(plain_gain(tested(found, name, every)) for name in methods)))
+    every = [target.key for target in study.targets]
+    rows.append(("all", len(every), *(plain_gain(tested(study, name, every)) for name in methods)))
     note = (
         "\nGains with 95 % intervals, as above, each by itself. A family is a top-level family of Glottolog, a branch its first"
         " division, as URIEL has them (`distxfer.languages.relation`). A language without a family there counts as one whose"
@@ -270,7 +270,7 @@ def kin_table(found: Outcome) -> str:
     return Table(columns=("text", "targets", *(f"`{name}`" for name in methods)), rows=rows).markdown() + f"{note}\n"
 
 
-def evidence(found: Outcome) -> str:
+def evidence(study: Outcome) -> str:
     """Return the effects as TOML, for `distxfer new-language`: in points, with intervals; of a method that reads text, on the
     languages whose text it read. They are without the examples of the class `WITHOUT`, which `note` says.
     """
@@ -281,45 +281,49 @@ def evidence(found: Outcome) -> str:
         "",
         f'note = "{NOTE}"',
         'task = "cldr"',
-        *provenance("make study-120", [run for one in methods for run in results_in(RESULTS / one.name).values()]),
+        *provenance(
+            "make study-120", [run for method in methods for run in results_in(RESULTS / method.name).values()]
+        ),
     ]
-    reads = {one.name: one.text != "none" for one in methods}
-    for name in found.methods():
+    reads = {method.name: method.text != "none" for method in methods}
+    for name in study.methods():
         part = "seen" if reads[name] else "all"
-        test = tested(found, name, _keys(found, part))
+        test = tested(study, name, _keys(study, part))
         if test.low is not None and test.high is not None:
-            source = found.gain(name, found.source)
+            source = study.gain(name, study.source)
             numbers = {"effect": test.effect, "low": test.low, "high": test.high, "source": source}
-            lines += ["", f"[recipe.{name}]", f"targets = {len(_keys(found, part))}"]
+            lines += ["", f"[recipe.{name}]", f"targets = {len(_keys(study, part))}"]
             lines += [f"{key} = {value:.4g}" for key, value in numbers.items()]
     return "\n".join([*lines, ""])
 
 
-def distance_table(found: Outcome) -> str:
+def distance_table(study: Outcome) -> str:
     """Return the correlations with distance over languages, and the slopes."""
     tests: dict[tuple[str, str], tuple[Correlation, float]] = {}
     for part in PARTS:
-        for name in [BASELINE, *found.methods()]:
-            distances, values, groups = observations(found, name, part)
+        for name in [BASELINE, *study.methods()]:
+            distances, values, groups = observations(study, name, part)
             if len(distances) > 1:
                 slope = float(np.polyfit(distances, values, 1)[0])
                 tests[name, part] = correlate(distances, values, groups=groups), slope
-    adjusted = _holm({key: one.p for key, (one, _) in tests.items()})
+    adjusted = _holm({key: test.p for key, (test, _) in tests.items()})
     rows = [
         (
             f"accuracy of `{name}`" if name == BASELINE else f"gain of `{name}`",
             part,
-            one.n,
-            one.n_groups,
-            "–" if one.r is None else f"{one.r:+.2f}",
-            one.reason or f"{one.p:.4f}",
+            test.n,
+            test.n_groups,
+            "–" if test.r is None else f"{test.r:+.2f}",
+            test.reason or f"{test.p:.4f}",
             "–" if adjusted.get((name, part)) is None else f"{adjusted[name, part]:.4f}",
-            "–" if one.detectable is None else f"{one.detectable:.2f}",
+            "–" if test.detectable is None else f"{test.detectable:.2f}",
             f"{slope / 10:+.2f}",
         )
-        for (name, part), (one, slope) in sorted(tests.items(), key=lambda item: list(found.accuracy).index(item[0][0]))
+        for (name, part), (test, slope) in sorted(
+            tests.items(), key=lambda item: list(study.accuracy).index(item[0][0])
+        )
     ]
-    left = [one for one in found.targets if one.n_shared < FEWEST_SHARED]
+    predicted = [target for target in study.targets if target.n_shared < FEWEST_SHARED]
     columns = ("of", "targets", "languages", "groups", "ρ", "p", "p, Holm", "detectable ρ", "points per 0.1")
     note = (
         "\nSpearman's correlation with the syntactic distance from the source (URIEL, imputed), over languages, means over the"
@@ -327,64 +331,65 @@ def distance_table(found: Outcome) -> str:
         " and the families and branches in them. Detectable: the smallest |ρ| that so many languages, were they independent,"
         " show with 80 % power; relatives raise it. The last column is the slope of a straight line.\n"
     )
-    if left:
+    if predicted:
+        names = ", ".join(f"{language_name(target.key)} (`{target.key}`)" for target in predicted)
         note += (
-            f"\nLeft out here: {', '.join(f'{language_name(one.key)} (`{one.key}`)' for one in left)}. URIEL has observed fewer"
-            f" than {FEWEST_SHARED} of their features together with the source's, so that their distance is a prediction.\n"
+            f"\nLeft out here: {names}. URIEL has observed fewer than"
+            f" {FEWEST_SHARED} of their features together with the source's, so that their distance is a prediction.\n"
         )
     return Table(columns=columns, rows=rows).markdown() + note
 
 
-def language_table(found: Outcome) -> str:
+def language_table(study: Outcome) -> str:
     """Return one row per target language, the nearest first: what the picture shows."""
     rows = [
         (
-            f"`{one.key}`",
-            language_name(one.key),
-            ", ".join(lineage(one.key)) or "–",
-            f"{one.distance:.3f}",
-            one.n_shared,
-            "seen" if one.seen else "unseen",
-            f"{found.mean(BASELINE, one.key):.1f}",
-            *(f"{round(found.gain(name, one.key), 1) + 0.0:+.1f}" for name in found.methods()),  # no -0.0
+            f"`{target.key}`",
+            language_name(target.key),
+            ", ".join(lineage(target.key)) or "–",
+            f"{target.distance:.3f}",
+            target.n_shared,
+            "seen" if target.seen else "unseen",
+            f"{study.mean(BASELINE, target.key):.1f}",
+            *(f"{round(study.gain(name, target.key), 1) + 0.0:+.1f}" for name in study.methods()),  # no -0.0
         )
-        for one in found.targets
+        for target in study.targets
     ]
     columns = ("key", "language", "family, branch", "distance", "features", "text", f"`{BASELINE}`")
-    return Table(columns=(*columns, *(f"`{name}`" for name in found.methods())), rows=rows).markdown()
+    return Table(columns=(*columns, *(f"`{name}`" for name in study.methods())), rows=rows).markdown()
 
 
-def observations(found: Outcome, method: str, part: str) -> tuple[list[float], list[float], list[tuple[str, ...]]]:
+def observations(study: Outcome, method: str, part: str) -> tuple[list[float], list[float], list[tuple[str, ...]]]:
     """Return distance, gain (of the baseline: accuracy) and family of every language of a part that counts."""
-    value = found.mean if method == BASELINE else found.gain
+    value = study.mean if method == BASELINE else study.gain
     by_language: dict[str, list[Target]] = {}
-    for one in found.targets:
-        if one.n_shared >= FEWEST_SHARED and one.belongs(part):
-            by_language.setdefault(one.language, []).append(one)
+    for target in study.targets:
+        if target.n_shared >= FEWEST_SHARED and target.belongs(part):
+            by_language.setdefault(target.language, []).append(target)
     return (
-        [fmean(one.distance for one in own) for own in by_language.values()],
-        [fmean(value(method, one.key) for one in own) for own in by_language.values()],
+        [fmean(target.distance for target in targets) for targets in by_language.values()],
+        [fmean(value(method, target.key) for target in targets) for targets in by_language.values()],
         permutation_groups(list(by_language)),
     )
 
 
-def picture(found: Outcome) -> dict[str, Any]:
+def picture(study: Outcome) -> dict[str, Any]:
     """Return the chart: a panel a method, a point a target, and a straight line over the languages that count."""
     import altair
 
     panels = []
-    for method in found.methods():
+    for method in study.methods():
         points = [
             {
-                "distance": one.distance,
-                "gain": found.gain(method, one.key),
-                "text": "seen" if one.seen else "unseen",
-                "known": "observed" if one.n_shared >= FEWEST_SHARED else "predicted",
-                "key": one.key,
+                "distance": target.distance,
+                "gain": study.gain(method, target.key),
+                "text": "seen" if target.seen else "unseen",
+                "known": "observed" if target.n_shared >= FEWEST_SHARED else "predicted",
+                "key": target.key,
             }
-            for one in found.targets
+            for target in study.targets
         ]
-        distances, gains, groups = observations(found, method, "all")
+        distances, gains, groups = observations(study, method, "all")
         slope, start = np.polyfit(distances, gains, 1)
         ends = [{"distance": at, "gain": start + slope * at} for at in (min(distances), max(distances))]
         x = altair.X("distance:Q", title="syntactic distance from the source")
@@ -405,33 +410,33 @@ def picture(found: Outcome) -> dict[str, Any]:
         )
         line = altair.Chart(altair.InlineData(values=ends)).mark_line(color="#000").encode(x=x, y=y)
         zero = altair.Chart(altair.InlineData(values=[{"gain": 0}])).mark_rule(color="#999").encode(y=y)
-        one = correlate(distances, gains, groups=groups)
-        under = f"ρ = {one.r:+.2f}, {p_phrase(one.p)}" if one.r is not None and one.p is not None else one.reason
+        test = correlate(distances, gains, groups=groups)
+        under = f"ρ = {test.r:+.2f}, {p_phrase(test.p)}" if test.r is not None and test.p is not None else test.reason
         panels.append(
             altair.layer(zero, dots, line).properties(
-                width=340, height=240, title=altair.TitleParams(method, subtitle=f"{under}, {one.n} languages")
+                width=340, height=240, title=altair.TitleParams(method, subtitle=f"{under}, {test.n} languages")
             )
         )
     chart = altair.concat(*panels, columns=2).properties(background="white").resolve_scale(y="shared")
     return dict(chart.configure_axis(grid=False).configure_view(stroke=None).configure_title(anchor="start").to_dict())
 
 
-def _keys(found: Outcome, part: str) -> list[str]:
-    return [one.key for one in found.targets if one.belongs(part)]
+def _keys(study: Outcome, part: str) -> list[str]:
+    return [target.key for target in study.targets if target.belongs(part)]
 
 
-def tested(found: Outcome, method: str, keys: Sequence[str]) -> Crossed:
+def tested(study: Outcome, method: str, keys: Sequence[str]) -> Crossed:
     """Return the crossed test of a method: seeds, languages in their families, and test items, as far as they are known."""
-    seeds = {name: [str(seed) for seed in found.seeds(method)] for name in (method, BASELINE)}
-    items = found.items.differences({method: 1.0, BASELINE: -1.0}, keys, seeds) if found.items else None
-    own, base = found.accuracy[method], found.accuracy[BASELINE]
-    table = [[own[seed][key] - base[seed][key] for key in keys] for seed in found.seeds(method)]
+    seeds = {name: [str(seed) for seed in study.seeds(method)] for name in (method, BASELINE)}
+    items = study.items.differences({method: 1.0, BASELINE: -1.0}, keys, seeds) if study.items else None
+    accuracies, baseline = study.accuracy[method], study.accuracy[BASELINE]
+    table = [[accuracies[seed][key] - baseline[seed][key] for key in keys] for seed in study.seeds(method)]
     return crossed(table, families=[lineage(key)[:1] for key in keys], items=items)
 
 
 def _holm(values: Mapping[Any, float | None]) -> dict[Any, float]:
-    there = {key: p for key, p in values.items() if p is not None}
-    return dict(zip(there, holm(list(there.values())), strict=True))
+    defined = {key: p for key, p in values.items() if p is not None}
+    return dict(zip(defined, holm(list(defined.values())), strict=True))
 
 
 def _gain(test: Any, p: float | None) -> str:
@@ -441,7 +446,7 @@ def _gain(test: Any, p: float | None) -> str:
 
 
 def plain_gain(test: Crossed) -> str:
-    """Return an effect with its interval, by itself."""
+    """Return an effect with its interval, without a p-value."""
     if test.low is None:
         return f"{test.effect:+.1f} ({test.reason})"
     return f"{test.effect:+.1f} [{test.low:+.1f}, {test.high:+.1f}]"

@@ -39,11 +39,11 @@ Paths = list[tuple[int, ...]]
 
 def paths(sizes: Sequence[int]) -> Paths:
     """Return (family, branch) per language; only the first family has branches, and only if it is large."""
-    found: Paths = []
+    members: Paths = []
     for family, size in enumerate(sizes):
         branches = 3 if family == 0 and size > 10 else 1
-        found += [(family, member * branches // size) for member in range(size)]
-    return found
+        members += [(family, member * branches // size) for member in range(size)]
+    return members
 
 
 def values(groups: Paths, family: float, branch: float, rho: float, generator: np.random.Generator) -> np.ndarray:
@@ -55,22 +55,22 @@ def values(groups: Paths, family: float, branch: float, rho: float, generator: n
         y = rho * x + (1 - rho**2) ** 0.5 * noise
         return np.stack([x, y])[:, [distinct.index(label) for label in labels]]
 
-    own = 1 - family - branch
+    alone = 1 - family - branch
     shared = family**0.5 * part([path[0] for path in groups]) + branch**0.5 * part(groups)
-    found: np.ndarray = shared + own**0.5 * part(range(len(groups)))
-    return found
+    correlated: np.ndarray = shared + alone**0.5 * part(range(len(groups)))
+    return correlated
 
 
 def rates(groups: Paths, family: float, branch: float, rho: float, runs: int, seed: int) -> tuple[float, float, float]:
     """Return the share of runs with p <= 0.05: without groups, with families, with families and branches."""
     generator = np.random.default_rng(seed)
-    given = (None, [path[0] for path in groups], groups)
-    found = np.zeros(3)
+    groupings = (None, [path[0] for path in groups], groups)
+    false_positives = np.zeros(3)
     for run in range(runs):
         x, y = values(groups, family, branch, rho, generator)
-        answers = [correlate(x, y, groups=some, draws=DRAWS, seed=run) for some in given]
-        found += [answer.p is not None and answer.p <= 0.05 for answer in answers]
-    none, families, branches = (found / runs).tolist()
+        answers = [correlate(x, y, groups=some, draws=DRAWS, seed=run) for some in groupings]
+        false_positives += [answer.p is not None and answer.p <= 0.05 for answer in answers]
+    none, families, branches = (false_positives / runs).tolist()
     return none, families, branches
 
 
@@ -88,18 +88,18 @@ def areal_rates(
     generator = np.random.default_rng(seed)
     root = np.linalg.cholesky(np.exp(-distances(keys) / reach) + 1e-9 * np.eye(len(keys)))
     families = [lineage(key)[:1] or (key,) for key in keys]
-    member = np.array([[one == other for other in dict.fromkeys(families)] for one in families], dtype=float)
-    given = (None, [lineage(key) for key in keys], permutation_groups(keys))
-    found = np.zeros(3)
+    member = np.array([[family == column for column in dict.fromkeys(families)] for family in families], dtype=float)
+    groupings = (None, [lineage(key) for key in keys], permutation_groups(keys))
+    false_positives = np.zeros(3)
     for run in range(runs):
         x = y = np.zeros(len(keys))
         for share, mixing in ((mix[0], root), (mix[1], member), (1 - sum(mix), np.eye(len(keys)))):
-            one, noise = generator.standard_normal((2, mixing.shape[1]))
-            x = x + share**0.5 * mixing @ one
-            y = y + share**0.5 * mixing @ (rho * one + (1 - rho**2) ** 0.5 * noise)
-        answers = [correlate(x, y, groups=some, draws=DRAWS, seed=run) for some in given]
-        found += [answer.p is not None and answer.p <= 0.05 for answer in answers]
-    return [float(rate) for rate in found / runs]
+            signal, noise = generator.standard_normal((2, mixing.shape[1]))
+            x = x + share**0.5 * mixing @ signal
+            y = y + share**0.5 * mixing @ (rho * signal + (1 - rho**2) ** 0.5 * noise)
+        answers = [correlate(x, y, groups=some, draws=DRAWS, seed=run) for some in groupings]
+        false_positives += [answer.p is not None and answer.p <= 0.05 for answer in answers]
+    return [float(rate) for rate in false_positives / runs]
 
 
 def print_areal(runs: int, seed: int) -> None:
@@ -110,8 +110,8 @@ def print_areal(runs: int, seed: int) -> None:
     print(f"{'languages':9}{'areal':>9}{'family':>10}{'range, km':>20}{'no correlation':>26}{'0.6 in every part':>26}")
     print(f"{'':48}{'naive':>10}{'branch':>8}{'areas':>8}{'naive':>10}{'branch':>8}{'areas':>8}")
     for chosen, mix, reach in product((drawn, keys), MIXES, RANGES):
-        both = [rate for rho in (0.0, 0.6) for rate in areal_rates(chosen, mix, reach, rho, runs, seed)]
-        cells = "".join(f"{100 * rate:{10 if i % 3 == 0 else 8}.1f}" for i, rate in enumerate(both))
+        shown = [rate for rho in (0.0, 0.6) for rate in areal_rates(chosen, mix, reach, rho, runs, seed)]
+        cells = "".join(f"{100 * rate:{10 if i % 3 == 0 else 8}.1f}" for i, rate in enumerate(shown))
         print(f"{len(chosen):<9}{mix[0]:9.1f}{mix[1]:10.1f}{reach:20.0f}{cells}", flush=True)
 
 
@@ -128,8 +128,8 @@ def main() -> None:
         for family, branch in SHARES:
             if branch and sizes[0] <= 10:
                 continue
-            both = (*rates(groups, family, branch, 0.0, runs, seed), *rates(groups, family, branch, 0.6, runs, seed))
-            cells = "".join(f"{100 * rate:{10 if i % 3 == 0 else 8}.1f}" for i, rate in enumerate(both))
+            shown = (*rates(groups, family, branch, 0.0, runs, seed), *rates(groups, family, branch, 0.6, runs, seed))
+            cells = "".join(f"{100 * rate:{10 if i % 3 == 0 else 8}.1f}" for i, rate in enumerate(shown))
             print(f"{name:28}{family:10.1f}{branch:10.1f}{cells}", flush=True)
     print_areal(runs, seed)
 

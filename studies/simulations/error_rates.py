@@ -77,24 +77,24 @@ def rates(
     generator = np.random.default_rng([start, seeds, languages, *(round(100 * sd) for sd in spread)])
     true_error = np.sqrt(spread[0] ** 2 / seeds + spread[1] ** 2 / languages + 1 / (seeds * languages))
     effect = 3 * true_error
-    found = dict.fromkeys(("paired", "coverage", "unpaired", "coverage unpaired", "satterthwaite", "pooled"), 0)
+    counts = dict.fromkeys(("paired", "coverage", "unpaired", "coverage unpaired", "satterthwaite", "pooled"), 0)
     if power:
-        found |= {"power": 0, "power unpaired": 0}
+        counts |= {"power": 0, "power unpaired": 0}
     for _ in range(draws):
         table = draw(generator, seeds, languages, *spread, 0.0)
         test = crossed(table + effect)
-        found["coverage"] += test.low <= effect <= test.high
-        found["paired"] += crossed(table).p <= 0.05
-        found["satterthwaite"] += satterthwaite(table) <= 0.05
-        found["pooled"] += pooled(table) <= 0.05
+        counts["coverage"] += test.low <= effect <= test.high
+        counts["paired"] += crossed(table).p <= 0.05
+        counts["satterthwaite"] += satterthwaite(table) <= 0.05
+        counts["pooled"] += pooled(table) <= 0.05
         method, baseline = two_tables(generator, seeds, languages, *spread, 0.0)
         unpaired = crossed_unpaired(method, baseline)
-        found["unpaired"] += unpaired.p <= 0.05
-        found["coverage unpaired"] += unpaired.low <= 0 <= unpaired.high
+        counts["unpaired"] += unpaired.p <= 0.05
+        counts["coverage unpaired"] += unpaired.low <= 0 <= unpaired.high
         if power:
-            found["power"] += test.p <= 0.05
-            found["power unpaired"] += crossed_unpaired(method + effect, baseline).p <= 0.05
-    return {name: count / draws for name, count in found.items()}
+            counts["power"] += test.p <= 0.05
+            counts["power unpaired"] += crossed_unpaired(method + effect, baseline).p <= 0.05
+    return {name: count / draws for name, count in counts.items()}
 
 
 def main() -> None:
@@ -103,22 +103,22 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10_000)
     parser.add_argument("--power", action="store_true")
     arguments = parser.parse_args()
-    rows, both = [], []
+    rows, both_vary = [], []
     for seeds, languages, spread in itertools.product(SEEDS, LANGUAGES, SPREADS):
-        one = rates(seeds, languages, spread, arguments.draws, power=arguments.power)
-        rows.append((seeds, languages, *map(str, spread), *(f"{100 * rate:.1f}" for rate in one.values())))
-        both += [one] if min(spread) > 0 else []
+        by_test = rates(seeds, languages, spread, arguments.draws, power=arguments.power)
+        rows.append((seeds, languages, *map(str, spread), *(f"{100 * rate:.1f}" for rate in by_test.values())))
+        both_vary += [by_test] if min(spread) > 0 else []
         if max(spread) > 0:
             rows[-1] += ("",)
         else:
             rows[-1] += ("noise alone",)
-    columns = ("seeds", "languages", "sd seed", "sd language", *one, "note")
+    columns = ("seeds", "languages", "sd seed", "sd language", *by_test, "note")
     lines = [row for row in rows if row[-1] != "noise alone"]
     extremes = [
         f"{name}: {min(float(row[columns.index(name)]) for row in lines):.1f} to "
         f"{max(float(row[columns.index(name)]) for row in lines):.1f} with either variance present"
-        + (f", {100 * min(one[name] for one in both):.1f} at least with both" if "coverage" not in name else "")
-        for name in one
+        + (f", {100 * min(cell[name] for cell in both_vary):.1f} at least with both" if "coverage" not in name else "")
+        for name in by_test
     ]
     print(Table(columns=columns, rows=rows, title=f"percent of {arguments.draws} draws", notes=tuple(extremes)).text())
 

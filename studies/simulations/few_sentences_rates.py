@@ -25,9 +25,9 @@ def right(
     generator: np.random.Generator, hard: np.ndarray, seeds: int, of_sentences: float, of_seeds: float
 ) -> np.ndarray:
     """Return what the seeds of one method get right, (seeds, sentences)."""
-    own = of_sentences * generator.standard_normal((1, len(hard)))
+    skill = of_sentences * generator.standard_normal((1, len(hard)))
     luck = of_seeds * generator.standard_normal((seeds, 1))
-    return (hard + own + luck + generator.logistic(size=(seeds, len(hard))) > 0).astype(float)
+    return (hard + skill + luck + generator.logistic(size=(seeds, len(hard))) > 0).astype(float)
 
 
 def main() -> None:
@@ -38,12 +38,12 @@ def main() -> None:
     rows = []
     for seeds, sentences, of_sentences, of_seeds in itertools.product(SEEDS, SENTENCES, OF_SENTENCES, OF_SEEDS):
         generator = np.random.default_rng(0)
-        found = []
+        p_values = []
         for _ in range(draws):
             hard = 1.5 * generator.standard_normal(sentences)
             method, baseline = (right(generator, hard, seeds, of_sentences, of_seeds) for _ in range(2))
-            found.append(crossed(method - baseline).p)
-        tested = [p for p in found if p is not None]
+            p_values.append(crossed(method - baseline).p)
+        tested = [p for p in p_values if p is not None]
         rows.append(
             (
                 seeds,

@@ -150,19 +150,19 @@ def rates(size: int, seeds: int, structure: str, spread: tuple[float, float], dr
     """Return the share of p <= 0.05 at an effect of 0: of the test with families, and of that without."""
     labels, alone = labels_of(size), np.arange(size)
     generator = np.random.default_rng([size, seeds, STRUCTURES.index(structure), *(round(100 * sd) for sd in spread)])
-    found: dict[str, list[Array]] = {"families": [], "languages": []}
+    rejected: dict[str, list[Array]] = {"families": [], "languages": []}
     if structure in ITEMS:
         for cubes in item_cubes(generator, draws, seeds, labels, spread):
             means = cubes.mean(axis=3)
             of_items = item_variances(cubes) if structure == "items" else 0.0
-            found["families"].append(p_values(means, labels, of_items, N_ITEMS) <= 0.05)
-            found["languages"].append(p_values(means, alone) <= 0.05)
+            rejected["families"].append(p_values(means, labels, of_items, N_ITEMS) <= 0.05)
+            rejected["languages"].append(p_values(means, alone) <= 0.05)
     else:
         for drawn in tables(generator, draws, seeds, labels, spread, structure):
             for name, groups in (("families", labels), ("languages", alone)):
                 hit = p_values(drawn, groups) <= 0.05
-                found[name].append(hit | (p_values(drawn[:, :3], groups) <= 0.05) if structure == "peeking" else hit)
-    return {name: float(np.concatenate(hits).mean()) for name, hits in found.items()}
+                rejected[name].append(hit | (p_values(drawn[:, :3], groups) <= 0.05) if structure == "peeking" else hit)
+    return {name: float(np.concatenate(hits).mean()) for name, hits in rejected.items()}
 
 
 def power(size: int, seeds: int, share: float, spread: tuple[float, float], errors: float, draws: int) -> list[float]:
@@ -171,7 +171,7 @@ def power(size: int, seeds: int, share: float, spread: tuple[float, float], erro
     weight = share * (np.bincount(labels) ** 2).sum() / size**2 + (1 - share) / size
     effect = errors * np.sqrt(spread[0] ** 2 / seeds + spread[1] ** 2 * weight + 1 / (seeds * size))
     generator = np.random.default_rng([size, seeds, round(10 * share), round(errors)])
-    structure = next(name for name, one in SHARES.items() if one == share)
+    structure = next(name for name, value in SHARES.items() if value == share)
     drawn = np.concatenate(list(tables(generator, draws, seeds, labels, spread, structure))) + effect
     return [float((p_values(drawn, groups) <= 0.05).mean()) for groups in (labels, np.arange(size))]
 
@@ -184,9 +184,9 @@ def bootstrap_errors(size: int, seeds: int, draws: int) -> float:
     return float(np.mean([not (low <= 0 <= high) for low, high in ends if low is not None and high is not None]))
 
 
-def shown_range(found: list[float], draws: int) -> str:
+def shown_range(rates: list[float], draws: int) -> str:
     """Return the smallest and the largest rate in percent, with the standard error of the largest."""
-    low, high = min(found), max(found)
+    low, high = min(rates), max(rates)
     return f"{100 * low:5.1f} to {100 * high:4.1f} ±{100 * (high * (1 - high) / draws) ** 0.5:4.2f}"
 
 
@@ -217,8 +217,10 @@ def main() -> None:
                 draws = options.items if structure in ITEMS else options.draws
                 spreads = LOGITS if structure in ITEMS else SPREADS
                 each = [rates(size, seeds, structure, spread, draws) for spread in spreads]
-                cell[structure] = {name: round(100 * max(one[name] for one in each), 1) for name in each[0]}
-                shown = [shown_range([one[name] for one in each], draws) for name in each[0]]
+                cell[structure] = {
+                    name: round(100 * max(cell_rates[name] for cell_rates in each), 1) for name in each[0]
+                }
+                shown = [shown_range([cell_rates[name] for cell_rates in each], draws) for name in each[0]]
                 say(f"{size:9} {seeds:5}  {structure:12} {'  '.join(shown)}")
             draws = options.items // 2
             rate = bootstrap_errors(size, seeds, draws)
@@ -228,12 +230,12 @@ def main() -> None:
     for size in SIZES:
         for seeds in SEEDS:
             for name in ("independent", "family .3"):
-                found = [power(size, seeds, SHARES[name], (1.0, 1.0), errors, options.items) for errors in (2, 3, 4)]
-                shown = [" ".join(f"{100 * one[place]:4.0f}" for one in found) for place in (0, 1)]
+                powers = [power(size, seeds, SHARES[name], (1.0, 1.0), errors, options.items) for errors in (2, 3, 4)]
+                shown = [" ".join(f"{100 * cell_rates[place]:4.0f}" for cell_rates in powers) for place in (0, 1)]
                 say(f"{size:9} {seeds:5}  {name:12} {shown[0]:>14} {shown[1]:>14}")
     TEXT.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    found = {"families": {str(size): int(labels_of(size).max()) + 1 for size in SIZES}, "rates": written}
-    RATES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    record = {"families": {str(size): int(labels_of(size).max()) + 1 for size in SIZES}, "rates": written}
+    RATES.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
