@@ -83,6 +83,7 @@ def test_a_stopped_run_resumes(number, cli, tiny_settings, tmp_path, uninterrupt
 
     resumed = cli(*train(tiny_settings, results))
     assert resumed.exit_code == 0
+    assert "Resuming from the checkpoint: phase `finetune`, after step " in resumed.stderr
     assert steps(folder) == list(range(STEPS))
     assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
     costs = [json.loads((one / "result.json").read_text())["cost"] for one in (folder, uninterrupted)]

@@ -336,3 +336,20 @@ def test_keys_that_recipes_learned_later_change_no_id_where_they_are_not_set(nam
 
     assert found() == found("measure.similarity=") == identity
     assert found("measure.similarity=cka") != identity
+
+
+def test_overrides_from_python_are_those_of_the_command_line(tmp_path):
+    words = ["seed=1", "task.targets=jpn,kor", "phase.finetune.epochs=3", "intervention.drift.weight=0.5"]
+    expected = load_recipe("drift_reg", words).resolved()
+    nested = {
+        "task": {"targets": ["jpn", "kor"]},
+        "phase.finetune.epochs": 3,
+        "intervention": {"drift": {"weight": 0.5}},
+    }
+    assert load_recipe("drift_reg", nested, seed=1).resolved() == expected
+    assert load_recipe("drift_reg", words[1:], seed=1).resolved() == expected
+    assert load_recipe(recipe_path("drift_reg"), words).resolved() == expected
+    assert load_recipe("plain", task=tmp_path, model="bundled/multilingual-e5-small").task.name == str(tmp_path)
+    assert message(load_recipe, "plain", epochs=3).endswith(
+        "  `epochs` is not a complete key. Write `phase.finetune.epochs=3`."
+    )

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from pyarrow import parquet
 
 from distxfer import InputError, load_recipe, read_result, train
 from distxfer.encoders import load_encoder
+from helpers import message
 
 # An eighth of the demo, at six times its rate: enough to learn, short enough for a test.
 SHORT = [
@@ -148,6 +150,19 @@ def test_a_run_that_exists_is_not_run_again(results, plain):
     again = train(load_recipe("plain", SHORT), plain.folder.parents[1], notice=told.append)
     assert again.data == plain.data
     assert "done already" in told[0]
+
+
+def test_train_takes_a_name_and_settings_and_shows_progress_to_people(plain, capsys, monkeypatch):
+    results = str(plain.folder.parents[1])
+    settings = dict(word.split("=", 1) for word in SHORT)
+    assert train("plain", results, **settings).data == plain.data
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    assert train("plain", results, **settings).data == plain.data
+    assert "This run is done already" in capsys.readouterr().err
+    assert message(train, load_recipe("plain", SHORT), results, seed=1) == (
+        "`seed` would change a loaded recipe. Give it to `load_recipe`."
+    )
 
 
 def test_two_at_once_do_one_run(tmp_path, tiny_settings):

@@ -171,3 +171,14 @@ def test_a_table_that_is_too_wide_comes_in_parts_with_the_first_column():
     assert max(map(len, narrow.splitlines())) <= 60
     assert (narrow.count("plain"), narrow.count("title"), narrow.count("a note")) == (2, 1, 1)
     assert all(narrow.count(name) == 1 for name in names[1:])
+
+
+def test_colour_marks_failed_runs_and_warnings_unless_no_color_is_set(monkeypatch):
+    table = Table(("run", "status"), [("a", "done"), ("b", "collapsed")], notes=("WARNING: few seeds.",))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1;31mcollapsed" in table.text(80, color=True)
+    assert "\x1b[33mWARNING: few seeds." in table.text(80, color=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[31m" not in table.text(80, color=True)
+    assert "\x1b" not in table.text(80)

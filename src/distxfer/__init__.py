@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from distxfer.analysis.compare import compare as compare
     from distxfer.config.recipe import load_recipe as load_recipe
+    from distxfer.data import save_task as save_task
     from distxfer.errors import InputError as InputError
     from distxfer.errors import RunError as RunError
     from distxfer.languages import distance as distance
@@ -30,7 +31,7 @@ _HOMES = {
     "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
     "read_scores": "results.score_tables", "sweep": "sweeps.sweep", "train": "runs.run",
     "predict": "runs.predict", "distance": "languages",
-    "cka": "measure", "report": "reports",
+    "cka": "measure", "save_task": "data", "report": "reports",
 }  # fmt: skip
 
 

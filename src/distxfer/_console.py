@@ -1,4 +1,4 @@
-"""What the command line writes: tables and JSON to stdout, progress and notices to stderr, the main process alone."""
+"""Output of the command line: tables and JSON on stdout, progress and notices on stderr, from the main process only."""
 
 import json
 import os
@@ -10,11 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 STDOUT = "standard output"  # as messages call it
+_STYLES = {"Error": "bold red", "Warning": "yellow", "Unverified": "yellow"}  # how a line on stderr begins
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int, float], None]]:
-    """Yield what the loop reports to: a bar on a terminal, a line now and then elsewhere."""
+    """Yield the function that the training loop calls in each step: a bar on a terminal, some lines elsewhere."""
     started = time.perf_counter()
     if sys.stderr.isatty() and is_main():
         from rich.console import Console
@@ -27,6 +28,8 @@ def progress() -> Iterator[Callable[[str, int, int, float], None]]:
             def advance(phase: str, step: int, steps: int, loss: float) -> None:
                 if phase not in tasks:
                     tasks[phase] = bar.add_task(phase, total=steps, loss=loss)
+                if step == 1:  # another run may have had a phase of this name
+                    bar.reset(tasks[phase], total=steps)
                 bar.update(tasks[phase], completed=step, loss=loss)
 
             yield advance
@@ -41,7 +44,7 @@ def progress() -> Iterator[Callable[[str, int, int, float], None]]:
 
 @contextmanager
 def run_progress() -> Iterator[Callable[[int, int, int, float | None, str], None]]:
-    """Yield what a sweep reports to, `(total, done, failed, seconds left, what is new)`: a bar, or a line for each run."""
+    """Yield the function that a sweep calls, `(total, done, failed, seconds left, news)`: a bar, or a line per run."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -71,7 +74,7 @@ def _rest(failed: int, left: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time in the two largest units that matter: `40 s`, `12 min`, `3 h 20 min`."""
+    """Return a time in its two largest units: `40 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
     if minutes < 2:
         return f"{round(seconds)} s"
@@ -79,24 +82,33 @@ def span(seconds: float) -> str:
 
 
 def is_main() -> bool:
-    """Return whether this is the process that prints: under `accelerate launch`, only the first one does."""
+    """Return whether this process prints: under `accelerate launch`, only the first one does."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def notice(text: str) -> None:
-    """Tell of what is going on, once for all processes."""
+    """Write a line to stderr, once for all processes."""
     if is_main():
         say(text)
 
 
 def say(text: str) -> None:
-    """Write a line to stderr; where that is full or closed, nobody can be told."""
+    """Write a line to stderr, coloured on a terminal unless NO_COLOR is set; a stderr that is full or closed is ignored."""
     with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        start, colon, _ = text.partition(":")
+        if sys.stderr.isatty() and start in _STYLES:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(stderr=True).print(
+                Text.assemble((start + colon, _STYLES[start]), text[len(start + colon) :]), soft_wrap=True
+            )
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 def write(text: str) -> None:
-    """Write text to stdout as it is; raises OSError that names the standard output where it takes no more."""
+    """Write text to stdout; an OSError names the standard output."""
     try:
         sys.stdout.write(text)
     except OSError as error:
@@ -110,7 +122,7 @@ def write_json(data: Any) -> None:
 
 
 def write_facts(facts: dict[str, Any], as_json: bool) -> None:
-    """Write names and values to stdout, one a line or as one JSON object."""
+    """Write names and values to stdout, one per line or as one JSON object."""
     if as_json:
         write_json(facts)
     else:

@@ -9,6 +9,7 @@ import typer
 from distxfer._complete import complete_override, complete_recipe
 from distxfer._console import is_main, notice, progress, write, write_json
 from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, write_tables
+from distxfer.errors import counted
 
 Code = Annotated[str, typer.Argument(help="The language code; a language without one may use `qaa` to `qtz`.")]
 Overrides = Annotated[
@@ -69,6 +70,7 @@ def new_language(
     kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()
     data = LanguageFiles(labelled, few_shot, text, parallel, dictionary, kin)
     plan = plan_language(code, data, overrides or [], results, seeds=seeds, recipe=recipe or "")
+    notice(f"Timing a few steps of {counted(len(plan.recipes), 'recipes')}.")
     estimate = estimate_language(plan, results)
     if dry_run:
         if is_main() and as_json:

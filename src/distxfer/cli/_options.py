@@ -132,4 +132,4 @@ def show_tables(
 def write_tables(tables: Iterable[Any], verbose: bool = False) -> None:
     """Write tables to stdout, as wide as the terminal is."""
     for table in tables:
-        write(table.text(width(), verbose=verbose))
+        write(table.text(width(), verbose=verbose, color=width() is not None))

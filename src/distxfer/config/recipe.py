@@ -105,20 +105,23 @@ class Recipe:
         }
 
 
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Return the recipe called `name`, or in the file `name`, with `KEY=VALUE` overrides applied in order.
+def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] = (), **settings: Any) -> Recipe:
+    """Return the recipe called `name`, or in the file `name`, with overrides applied in order.
+
+    `overrides` are `KEY=VALUE` texts or a mapping, nested or with dotted keys; `settings` are more of them, such as
+    `seed=1` or `phase={"finetune": {"epochs": 3}}`.
 
     Precedence: `_defaults.toml` < the model's family < the recipe < the overrides. A scalar in place of a table with a
     `name` sets that name.
 
     Raises InputError with all mistakes at once, each with its key, the expected values, and the nearest known key.
     """
-    path = recipe_path(name)
+    path = recipe_path(str(name))
     recipe = recipe_name(path)
     defaults = {key: Value(value, _DEFAULTS) for key, value in _flat(_read(defaults_file()))}
     chosen = {key: Value(value, path.name) for key, value in _flat(_read(path))}
     mistakes = []
-    for text in overrides:
+    for text in () if isinstance(overrides, Mapping) else overrides:
         key, separator, value = (part.strip() for part in text.partition("="))
         if separator and key:
             chosen[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
@@ -126,9 +129,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
             mistakes.append(
                 f"`{text}` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
             )
+    for table in (overrides if isinstance(overrides, Mapping) else {}, settings):
+        chosen |= {key: Value(_as_read(value), "override") for key, value in _flat(table)}
     defaults |= _family({**defaults, **chosen})
     values = defaults | chosen
     return _validated(recipe, {**_inherited(defaults, values), **values}, mistakes)
+
+
+def _as_read(value: Any) -> Any:
+    """Return a value from Python as a recipe file has it: paths as texts, tuples and sets as lists."""
+    if isinstance(value, tuple | list | set):
+        return [_as_read(item) for item in value]
+    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def _family(values: Mapping[str, Value]) -> dict[str, Value]:

@@ -179,7 +179,8 @@ def carry_out(
     runs_of: tuple[dict[int, Result], dict[int, Result]] = ({}, {})
     for seed in range(plan.seeds):
         for path, runs in zip(plan.recipes, runs_of, strict=True):
-            notice(f"{path.stem}, seed {seed} (of {plan.seeds})")
+            number = 1 + sum(map(len, runs_of))
+            notice(f"Run {number} of {plan.seeds * len(plan.recipes)}: {path.stem}, seed {seed}.")
             _check_unchanged(plan)
             runs[seed] = train(load_recipe(str(path), [f"seed={seed}"]), plan.folder, report=report, notice=notice)
             _check_unchanged(plan)

@@ -15,6 +15,14 @@ _LATEX = {
     "±": r"$\pm$", "·": r"$\cdot$", "→": r"$\rightarrow$", "−": "$-$", "≤": r"$\leq$", "ρ": r"$\rho$",
     **{mark: f"\\{mark}" for mark in "{}$&#_%"},
 }  # fmt: skip
+# How cells and the beginnings of notes are shown on a terminal with colours.
+_STYLES = {
+    "collapsed": "bold red",
+    "failed": "bold red",
+    "unreadable": "bold red",
+    "COLLAPSED": "bold red",
+    "WARNING": "yellow",
+}
 _WRAPPED = 24  # the narrowest column in which text is wrapped
 _DEVIATION = re.compile(r" \$\\pm\$ ([\d.]+)$")
 _NUMBER = re.compile(r"(?:< )?[+-]?\d")
@@ -41,12 +49,13 @@ class Table:
         """Return one object per row, for JSON."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
-    def text(self, width: int | None = None, *, verbose: bool = False) -> str:
+    def text(self, width: int | None = None, *, verbose: bool = False, color: bool = False) -> str:
         """Return the table for a terminal of `width` columns (None: 400).
 
         Where the columns do not fit, those named in `optional` are dropped, the first one first. If the others still do not
         fit, they come in parts below each other, each with the first column. Cells wrap between words; only a word that is
-        wider than the terminal is cut. `verbose` shows every column, including `details`.
+        wider than the terminal is cut. `verbose` shows every column, including `details`. `color`: with ANSI codes for runs that
+        failed or collapsed, and for warnings, unless NO_COLOR is set.
         """
         from rich import box
         from rich.console import Console
@@ -56,7 +65,7 @@ class Table:
 
         stream = io.StringIO()
         limit = width or 400
-        console = Console(file=stream, width=limit, color_system=None)
+        console = Console(file=stream, width=limit, force_terminal=color, color_system="auto" if color else None)
         columns = [_Column.of(name, [row[place] for row in self.rows]) for place, name in enumerate(self.columns)]
         hidden = [] if verbose else self._hidden(columns, limit)
         if len(hidden) == len(columns):
@@ -68,7 +77,7 @@ class Table:
                 justify: Literal["left", "right"] = "right" if column.is_number else "left"
                 table.add_column(Text(column.name), justify=justify, overflow="fold", width=room)
             for cells in zip(*(column.cells for column in part), strict=True):
-                table.add_row(*map(Text, cells))
+                table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in cells))
             console.print(table)
             title = None
         if hidden:
@@ -76,7 +85,7 @@ class Table:
                 Padding(Text(f"Not shown: {', '.join(hidden)}. `--verbose` shows all columns."), (0, 0, 0, 2))
             )
         for note in self.notes:
-            console.print(Padding(Text(note), (0, 0, 0, 2)))
+            console.print(Padding(Text(note, _STYLES.get(note.partition(":")[0], "")), (0, 0, 0, 2)))
         return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
     def _hidden(self, columns: Sequence["_Column"], width: int) -> list[str]:

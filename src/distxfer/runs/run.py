@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
-from distxfer.config.recipe import Recipe
+from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Example, Issue
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError, counted, enough_memory
@@ -31,6 +31,7 @@ from distxfer.results.result import (
     write_result,
 )
 from distxfer.runs.data_issues import with_issues
+from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.model_card import model_card
 from distxfer.runs.prediction import Scored, prediction_table, score
@@ -136,22 +137,27 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
 
 
 def train(
-    recipe: Recipe,
-    results: Path | None = None,
+    recipe: Recipe | str | Path,
+    results: str | Path | None = None,
     *,
     again: bool = False,
     trackers: Sequence[object] = (),
-    report: Report = lambda phase, step, steps, loss: None,
-    notice: Notice = lambda text: None,
+    report: Report | None = None,
+    notice: Notice | None = None,
+    **settings: Any,
 ) -> Result:
     """Run a recipe and return its result. A finished run is not repeated, an interrupted one is resumed.
 
+    `recipe` is a recipe, or the name or file of one, with `settings` as `load_recipe` takes them: `train("plain", seed=1)`.
     `results` is the folder of results, by default $DISTXFER_RESULTS or `./results`. `report` is called in every step,
-    `notice` with messages on progress.
+    `notice` with messages on progress and warnings; by default both show in notebooks and interactive sessions, and nowhere
+    else.
 
     Raises InputError for errors in the recipe or the folder, RunError for a run that cannot continue.
     """
-    results = results or Path(os.environ.get("DISTXFER_RESULTS", "results"))
+    recipe = _loaded(recipe, settings)
+    results = Path(results or os.environ.get("DISTXFER_RESULTS", "results"))
+    report, notice = report or step_bar(), notice or message_line()
     processes = Processes(trackers, results, recipe.model.precision)
     notice = notice if processes.is_main else lambda text: None
     if processes.lacks_processes:
@@ -187,6 +193,14 @@ def train(
             f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
             " files written before are kept, and the same command resumes from them."
         ) from error
+
+
+def _loaded(recipe: Recipe | str | Path, settings: Mapping[str, Any]) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(recipe, settings)
+    if settings:
+        raise InputError(f"`{next(iter(settings))}` would change a loaded recipe. Give it to `load_recipe`.")
+    return recipe
 
 
 def _read_back(folder: Path, notice: Notice) -> Result:

@@ -133,6 +133,8 @@ class Training:
         """
         resumed = self.processes.broadcast(read_position(folder, notice) if self.processes.is_main else None)
         start, reference = resumed or Position(0, 0, Cost()), self._context.reference
+        if resumed:
+            notice(f"Resuming from the checkpoint: phase `{list(self.phases)[start.phase]}`, after step {start.step}.")
         started = time.perf_counter()
         if isinstance(reference, CachedReference):
             reference.fill()
