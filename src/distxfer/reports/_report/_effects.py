@@ -225,10 +225,10 @@ def _headline_chart(title: str, domain: tuple[float, float] | None, height: int)
     bars = inside.transform_filter("isValid(datum.lo)").mark_rule(strokeWidth=2, aria=False)
     points = inside.mark_point(size=70, filled=True, opacity=1)
     x = alt.X("e:Q", title=title, axis=AXIS, scale=scale)
-    left, right = (base.transform_filter(f"datum.out === '{side}'") for side in ("low", "high"))
+    low, high = (base.transform_filter(f"datum.out === '{side}'") for side in ("low", "high"))
     arrows = [
-        left.mark_text(align="left", fontSize=11, x=4).encode(text="text:N", color=colour, tooltip=shown),
-        right.mark_text(align="right", fontSize=11, x="width").encode(text="text:N", color=colour, tooltip=shown),
+        low.mark_text(align="left", fontSize=11, x=4).encode(text="text:N", color=colour, tooltip=shown),
+        high.mark_text(align="right", fontSize=11, x="width").encode(text="text:N", color=colour, tooltip=shown),
     ]
     return alt.layer(
         rule(0),

@@ -20,32 +20,32 @@ def place_all(
 ) -> dict[str, dict[str, str]]:
     """Return method -> the labels of its points beside those of the baseline, on the axes of all methods; see `place`."""
     heights = [y for method_points in points.values() for _, y in method_points.values()]
-    others = [*points.get(baseline, {}).values()]
+    obstacles = [*points.get(baseline, {}).values()]
     return {
-        method: place(method_points, names, others, (min(heights), max(heights)))
+        method: place(method_points, names, obstacles, (min(heights), max(heights)))
         for method, method_points in points.items()
         if method_points
     }
 
 
 def place(
-    points: Mapping[str, Point], names: Mapping[str, str], others: Sequence[Point], extent: Point
+    points: Mapping[str, Point], names: Mapping[str, str], obstacles: Sequence[Point], extent: Point
 ) -> dict[str, str]:
     """Return key -> the number of an anchor and `n` (name) or `k` (key), for each point whose label fits.
 
-    A label covers no point, of these or the others, and no other label. Names are tried first, then keys. `extent` is the
+    A label covers no point, of these or the obstacles, and no other label. Names are tried first, then keys. `extent` is the
     smallest and the largest y of the plot; points with labels that fit nowhere have none.
     """
-    xs = [x for x, _ in (*points.values(), *others)]
+    xs = [x for x, _ in (*points.values(), *obstacles)]
     low, width = min(xs), (max(xs) - min(xs)) or 1.0
     height = (extent[1] - extent[0]) or 1.0
 
     def pixels(point: Point) -> Point:
         return (point[0] - low) / width * _WIDTH, (extent[1] - point[1]) / height * _HEIGHT
 
-    taken: list[_Box] = []
-    for x, y in map(pixels, (*points.values(), *others)):
-        taken.append((x - _POINT, y - _POINT, x + _POINT, y + _POINT))
+    boxes: list[_Box] = []
+    for x, y in map(pixels, (*points.values(), *obstacles)):
+        boxes.append((x - _POINT, y - _POINT, x + _POINT, y + _POINT))
     labels = {}
     for form in "nk":
         for key, point in points.items():
@@ -54,12 +54,12 @@ def place(
             x, y = pixels(point)
             length = _CHARACTER * len(names[key] if form == "n" else key)
             for number, (dx, dy) in enumerate(ANCHORS):
-                left = x + dx if dx > 0 else x + dx - length
-                box = (left, y + dy - _LINE / 2, left + length, y + dy + _LINE / 2)
+                start = x + dx if dx > 0 else x + dx - length
+                box = (start, y + dy - _LINE / 2, start + length, y + dy + _LINE / 2)
                 inside = box[0] >= -30 and box[2] <= _WIDTH + 30
-                if inside and not any(_overlap(box, other_box) for other_box in taken):
+                if inside and not any(_overlap(box, drawn_box) for drawn_box in boxes):
                     labels[key] = f"{number}{form}"
-                    taken.append(box)
+                    boxes.append(box)
                     break
     return labels
 
