@@ -230,7 +230,7 @@ def _configured_phases(values: Mapping[str, Value]) -> set[str]:
     return {
         key.split(".")[1]
         for key, entry in values.items()
-        if key.startswith("phase.") and not entry.origin.startswith((_DEFAULTS, _FAMILIES))
+        if key.startswith("phase.") and key.count(".") > 1 and not entry.origin.startswith((_DEFAULTS, _FAMILIES))
     }
 
 
