@@ -444,9 +444,9 @@ def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, traine
 
 BASH = [  # what bash, which splits at `=`, makes of what is typed
     ("train rec", ["recipe="]),
-    ("train recipe = dr", ["drift_reg"]),
-    ("train recipe =", list(recipe_files())),
-    ("train recipe=dr", ["recipe=drift_reg"]),
+    ("train recipe = dr", ["drift_align", "drift_reg", "drift_strong"]),
+    ("train recipe =", sorted(recipe_files())),
+    ("train recipe=dr", ["recipe=drift_align", "recipe=drift_reg", "recipe=drift_strong"]),
     ("train recipe = drift_reg intervention.align.t", ["intervention.align.temperature="]),
     ("train recipe = drift_reg task.targets = jpn,k", ["jpn,kor"]),
     ("train task.targets=jpn,k", ["task.targets=jpn,kor"]),
@@ -454,7 +454,7 @@ BASH = [  # what bash, which splits at `=`, makes of what is typed
     ("show task.source=z", ["task.source=zho"]),
     ("train seed = 4", []),
     ("ls di", ["distances"]),
-    ("cp fr", ["freeze_guided", "freeze_lower", "freeze_random"]),
+    ("cp fr", ["freeze_guided", "freeze_lower", "freeze_random", "front_frozen_realign"]),
 ]  # fmt: skip
 
 

@@ -90,10 +90,10 @@ def recipe_name(path: Path) -> str:
 
 
 def description(path: Path) -> str:
-    """Return the comment at the start of a recipe's file, on one line."""
+    """Return the first paragraph of the comment at the top of a recipe's file, on one line."""
     comment = []
     for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-        if not line.startswith("#"):
+        if not line.startswith("#") or not line.strip("# "):
             break
         comment.append(line.lstrip("# "))
     return " ".join(comment)
