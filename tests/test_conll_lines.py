@@ -42,8 +42,8 @@ def sentences(task):
     ]
 
 
-def complains(said, folder):
-    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+def complains(expected, folder):
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
         read(folder)
 
 

@@ -41,12 +41,12 @@ def study(folder: Path, text: str) -> str:
     return f"study={path}"
 
 
-def said(run: PlannedRun) -> str:
+def error_message(run: PlannedRun) -> str:
     return " ".join((run.name, *run.varied, f"s{run.seed}"))
 
 
 def all_said(plan: SweepPlan) -> list[str]:
-    return [said(run) for run in plan.runs]
+    return [error_message(run) for run in plan.runs]
 
 
 # Which runs
@@ -364,7 +364,7 @@ def test_a_name_is_a_files_name(refusal):
 def test_shards_are_the_whole_and_each_run_is_in_one(plan, count):
     words = ["recipe=plain,drift_reg", "seed=0,1"]
     parts = [plan(*words, shard=f"{number}/{count}") for number in range(1, count + 1)]
-    assert [said(run) for part in parts for run in part.runs] == all_said(plan(*words))
+    assert [error_message(run) for part in parts for run in part.runs] == all_said(plan(*words))
     sizes = [len(part.runs) for part in parts]
     assert max(sizes) - min(sizes) <= 1
     assert all(len(part.all_runs) == 4 for part in parts)

@@ -133,9 +133,9 @@ def test_a_run_says_and_keeps_what_was_cut(long_texts, tiny, tmp_path):
     assert sum(n for (language, split), (n, _) in cut.items() if split in ("parallel", "held_out")) == 1
     line = next(note for note in prepared.notes if note.startswith("Texts cut off"))
     assert line.startswith("Texts cut off at `task.max_length` = 10 tokens: deu test 24 of 24, jpn ")
-    said = []
-    result = train(load_recipe("plain", words), tmp_path / "results", notice=said.append)
-    assert line in said
+    expected = []
+    result = train(load_recipe("plain", words), tmp_path / "results", notice=expected.append)
+    assert line in expected
     assert {"language": "deu", "split": "test", "what": "cut", "n": 24, "of": 24} in result.data["data_issues"]
     table = run_table(result)
     assert [(row["language"], row["cut off"]) for row in table.records()] == [("eng", ""), ("deu", "100%"), ("jpn", "")]
@@ -171,18 +171,18 @@ def test_the_table_of_a_run_has_dashes_with_reasons_and_says_what_is_cut(tiny_se
 
 
 def test_a_run_that_cuts_nothing_has_no_column_for_it(tiny_settings, tmp_path):
-    said = []
+    expected = []
     words = [*tiny_settings, "task.targets=deu", "phase.finetune.epochs=1"]
-    result = train(load_recipe("plain", words), tmp_path, notice=said.append)
+    result = train(load_recipe("plain", words), tmp_path, notice=expected.append)
     assert "cut off" not in run_table(result).columns
-    assert not [note for note in said if "cut off" in note]
+    assert not [note for note in expected if "cut off" in note]
     assert [issue for issue in result.data["data_issues"] if issue["what"] == "cut"] == []
 
 
 def test_measure_says_what_is_cut(tiny, tuned, seven):
-    said = []
-    measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "task.max_length=4"], notice=said.append)
-    assert any(note.startswith("Texts cut off at `task.max_length` = 4 tokens: ") for note in said)
+    expected = []
+    measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "task.max_length=4"], notice=expected.append)
+    assert any(note.startswith("Texts cut off at `task.max_length` = 4 tokens: ") for note in expected)
 
 
 def test_counting_leaves_the_task_as_it_is(task_folder, tokenizer):

@@ -250,15 +250,15 @@ def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_p
 
 
 def test_retrieval_has_nothing_to_train_on_but_pairs(settings, tmp_path):
-    def told(*more):
+    def notices(*more):
         words = settings("retrieval", "intervention.align.layers=3", *more)
         return message(lambda: train(load_recipe("dist_align", words), tmp_path))
 
-    assert told("phase.finetune.task=true").endswith(
+    assert notices("phase.finetune.task=true").endswith(
         "is of the kind `retrieval`, which has no labels to train on. Set `phase.finetune.task=false`, so that only"
         " interventions train the encoder."
     )
-    assert told("task.shots=3").endswith("`task.shots` = `3` has no effect. Remove it.")
+    assert notices("task.shots=3").endswith("`task.shots` = `3` has no effect. Remove it.")
     assert not list(tmp_path.iterdir())
 
 

@@ -66,8 +66,8 @@ def read(folder, **settings):
     return load_task(Data(str(folder), **settings), "eng", ("deu",))
 
 
-def complains(said, folder, **settings):
-    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+def complains(error_message, folder, **settings):
+    with pytest.raises(InputError, match=f"^{re.escape(error_message)}$"):
         read(folder, **settings)
 
 

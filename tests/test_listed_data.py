@@ -61,13 +61,13 @@ def test_what_a_source_does_not_read_is_refused():
 
 
 def test_keys_without_what_they_are_of(cli, tiny_settings):
-    for words, said in (
+    for words, expected in (
         (["parallel=", "parallel.folder=x"], "`parallel.folder` has no effect without parallel text."),
         (["task=emoji", "task.kind=tokens"], "`task.kind` has no effect on the task `emoji`. Remove it.\n"),
     ):
         done = cli("validate", "recipe=plain", *tiny_settings, *words)
         assert (done.exit_code, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"Error: {said}")
+        assert done.stderr.startswith(f"Error: {expected}")
 
 
 # What `distxfer ls` says of them.
@@ -84,7 +84,7 @@ def test_ls_says_what_each_task_needs_its_languages_size_licence_and_citation(cl
     shown = cli("ls", "tasks").stdout
     for name in HUB:
         about = task_names()[name]
-        assert all(said in shown for said in (name, about.size, about.licence, about.citation)), name
+        assert all(expected in shown for expected in (name, about.size, about.licence, about.citation)), name
     assert "revision    b8dd5d7af51114dbda02c0e3f6133f332186418e" in cli("ls", "tasks", "xnli").stdout
     wrong = cli("ls", "tasks", "xlni")
     assert (wrong.exit_code, "Did you mean `xnli`?" in wrong.stderr) == (2, True)

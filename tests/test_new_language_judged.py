@@ -245,20 +245,20 @@ def test_below_the_commonest_label_nothing_is_used(tmp_path):
 def test_an_interval_with_0_in_it_is_the_baseline(tmp_path):
     result = advised(tmp_path, draws(1, 0.6, n=60, noise=0.6), draws(2, 0.64, n=60, noise=0.6))
     assert result.evaluation.advice == "baseline"
-    said = recommendation(result)
-    assert said.startswith(
+    expected = recommendation(result)
+    assert expected.startswith(
         "Not shown to differ: use `plain`. It is right in 53.9 % of 60 sentences with 3 seeds, where always"
     )
-    assert "; the gain of `own` is +" in said
-    assert said.endswith(").")
+    assert "; the gain of `own` is +" in expected
+    assert expected.endswith(").")
     assert any(note.startswith("More sentences alone would not show") for note in outcome_tables(result)[0].notes)
     assert any(note.startswith("parallel text: ") for note in outcome_tables(result)[0].notes)
 
 
 def test_a_method_that_is_worse(tmp_path):
-    said = recommendation(advised(tmp_path, draws(1, 0.8), draws(2, 0.5)))
-    assert said.startswith("Use `plain`: it is right in 72.7 % of")
-    assert ", and `own` is worse, -" in said
+    expected = recommendation(advised(tmp_path, draws(1, 0.8), draws(2, 0.5)))
+    assert expected.startswith("Use `plain`: it is right in 72.7 % of")
+    assert ", and `own` is worse, -" in expected
 
 
 def test_what_the_source_loses_is_in_the_sentence(tmp_path):

@@ -140,11 +140,11 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
         hits = [exact_match(answers, rows[key]["prediction"]) for key, answers in right.items()]
         assert method["accuracy"] == pytest.approx(np.mean(hits))
     assert (found["results"]["sentences"], found["results"]["texts"]) == (18, 6)
-    for said in (
+    for expected in (
         "labelled questions to test on", "exact match in cym (%)", "18 questions on 6 texts, 1 seed", "eng, f1 (%)",
         "for a method over texts (Wilson)",
     ):  # fmt: skip
-        assert said in report
+        assert expected in report
     assert "question-answering" not in report  # transformers has no such pipeline
     _check_advice(found, report)
 

@@ -43,14 +43,14 @@ def test_the_first_proposal(there, name):
 def test_what_speaks_against_a_proposal():
     has = LanguageData(**{**vars(HAS), "texts": 60, "shots": 5})
     first = proposals(has, "another")[0]
-    said = " ".join(first.caveats)
+    expected = " ".join(first.caveats)
     for part in (
         "with the model `bundled/multilingual-e5-small`",
         "here there are 60",
         "fewer mined pairs",
         "only on labels of the source",
     ):
-        assert part in said
+        assert part in expected
     drift, *others = proposals(HAS, E5)
     (held,) = (one for one in others if one.recipe == "l2_sp")
     assert any(caveat.startswith("The source language had -") for caveat in held.caveats)

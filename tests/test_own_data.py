@@ -179,7 +179,7 @@ def test_a_part_that_is_no_file(task, make):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "error_message"),
     [
         (
             {"id": "b", "text": "x", "lable": "no"},
@@ -212,9 +212,9 @@ def test_a_part_that_is_no_file(task, make):
         ("{'id': 1}", "is not valid JSON: Expecting property name enclosed in double quotes at column 2."),
     ],
 )
-def test_a_line_that_is_no_example(task, row, said):
+def test_a_line_that_is_no_example(task, row, error_message):
     path = spoil(task, row)
-    complains(f"`{path}:2` {said}", load, task)
+    complains(f"`{path}:2` {error_message}", load, task)
 
 
 def test_a_label_that_training_does_not_have(task):

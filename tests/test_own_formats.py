@@ -84,7 +84,7 @@ def test_a_quotation_mark_in_tsv_is_a_character(task):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "error_message"),
     [
         ('id,text,label\n1,"a,no\n2,b,no\n', ":2` is not valid CSV: unexpected end of data. "),
         ('id,text,label\n1,"a"b,no\n', ":2` is not valid CSV: ',' expected after '\"'. "),
@@ -96,9 +96,9 @@ def test_a_quotation_mark_in_tsv_is_a_character(task):
         ("id,text,label\n", "` is missing or empty, but is needed to score `deu`."),
     ],
 )
-def test_what_is_no_csv(task, content, said):
+def test_what_is_no_csv(task, content, error_message):
     path = text_file(task / "deu" / "test.csv", content)
-    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}{said}')}"):
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}{error_message}')}"):
         load(task)
 
 

@@ -37,7 +37,7 @@ def test_words_with_tags(tags, suffix):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "error_message"),
     [
         (
             {"words": ["a", "b"], "tags": ["DET"]},
@@ -50,9 +50,9 @@ def test_words_with_tags(tags, suffix):
         ({"words": ["a"], "tags": [None]}, "has the label None, but labels are texts or whole numbers, and not empty."),
     ],
 )
-def test_words_and_tags_that_do_not_fit(tags, row, said):
+def test_words_and_tags_that_do_not_fit(tags, row, error_message):
     path = put(tags, "jsonl", [row])
-    complains(f"`{path}:1` {said}", tags, kind="tokens")
+    complains(f"`{path}:1` {error_message}", tags, kind="tokens")
 
 
 def universal(folder, **columns):
@@ -133,7 +133,7 @@ def test_questions_with_answers(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "error_message"),
     [
         (
             {"answers": {"text": ["he"], "answer_start": [14]}},
@@ -151,11 +151,11 @@ def test_questions_with_answers(tmp_path, suffix):
         ({"context": ""}, "has no text in `context`."),
     ],
 )
-def test_answers_that_do_not_stand_there(tmp_path, change, said):
+def test_answers_that_do_not_stand_there(tmp_path, change, error_message):
     put(tmp_path, "jsonl", [question()], "eng", "train")
     put(tmp_path, "jsonl", [question()], "eng")
     path = put(tmp_path, "jsonl", [question(**change)])
-    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` {said}')}"):
+    with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` {error_message}')}"):
         load(tmp_path, kind="answers")
 
 

@@ -38,8 +38,8 @@ def texts(found, target="swa"):
     return [(pair.source.text, pair.target.text) for pair in sorted(pairs, key=lambda pair: int(pair.source.id))]
 
 
-def complains(said, *arguments, **options):
-    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+def complains(error_message, *arguments, **options):
+    with pytest.raises(InputError, match=f"^{re.escape(error_message)}$"):
         load(*arguments, **options)
 
 

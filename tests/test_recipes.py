@@ -49,12 +49,16 @@ def test_the_shipped_recipes_are_those_of_the_folder():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_loads_and_differs_from_the_defaults_only_in_what_it_says(name):
     recipe = load_recipe(name)
-    said = flat(tomllib.loads(recipe_path(name).read_text(encoding="utf-8")))
+    error_message = flat(tomllib.loads(recipe_path(name).read_text(encoding="utf-8")))
     resolved = flat(recipe.resolved())
-    assert {key: resolved[key] for key in said} == said
-    assert {key for key, origin in origins(recipe).items() if origin == f"{name}.toml"} == set(said)
+    assert {key: resolved[key] for key in error_message} == error_message
+    assert {key for key, origin in origins(recipe).items() if origin == f"{name}.toml"} == set(error_message)
     defaults = flat(PLAIN) | {"name": name}
-    silent = {key: value for key, value in resolved.items() if not key.startswith("intervention.") and key not in said}
+    silent = {
+        key: value
+        for key, value in resolved.items()
+        if not key.startswith("intervention.") and key not in error_message
+    }
     for key, value in silent.items():  # every phase starts as a copy of the one that the defaults describe
         section, _, rest = key.partition(".")
         assert value == defaults[f"phase.finetune.{rest.split('.', 1)[1]}" if section == "phase" else key]
@@ -67,8 +71,8 @@ def test_a_shipped_recipe_starts_with_what_it_is_for(name):
 
 
 def test_the_plain_recipe_is_the_defaults():
-    said = flat(tomllib.loads(defaults_file().read_text(encoding="utf-8")))
-    assert flat(PLAIN) == {**said, "name": "plain", "parallel.name": "emoji"}  # `auto`, of the task `emoji`
+    error_message = flat(tomllib.loads(defaults_file().read_text(encoding="utf-8")))
+    assert flat(PLAIN) == {**error_message, "name": "plain", "parallel.name": "emoji"}  # `auto`, of the task `emoji`
     assert load_recipe("plain").interventions == {}
 
 
@@ -136,10 +140,10 @@ def test_layers_are_numbers_or_a_band():
 
 
 def test_no_nan_and_yes_stay_languages(tmp_path):
-    said = ("no", "nan", "yes", "on", "inf")
-    assert load_recipe("plain", ["task.targets=no,nan,yes,on,inf"]).task.targets == said
+    error_message = ("no", "nan", "yes", "on", "inf")
+    assert load_recipe("plain", ["task.targets=no,nan,yes,on,inf"]).task.targets == error_message
     toml = write(tmp_path, '[task]\ntargets = ["no", "nan", "yes", "on", "inf"]\nsource = "nan"\n')
-    assert load_recipe(toml).task.targets == said
+    assert load_recipe(toml).task.targets == error_message
     assert load_recipe(toml).task.source == "nan"
     assert load_recipe("plain", ["task.source=no"]).resolved()["task"]["source"] == "no"
 

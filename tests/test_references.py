@@ -79,7 +79,7 @@ def test_languages_that_nothing_is_published_of_are_left_out(tmp_path):
 def test_train_says_so(tiny, task_folder, tiny_settings, tmp_path, monkeypatch):
     published = Reference((tiny.name.lower(),), str(task_folder), "accuracy", 0.03, "a paper", {"eng": 1.5, "deu": 1.5})
     monkeypatch.setattr(_references, "references", lambda: (published,))
-    said = []
-    train(load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=1"]), tmp_path, notice=said.append)
-    below = [line for line in said if "published 150.0 (a paper)" in line]
+    expected = []
+    train(load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=1"]), tmp_path, notice=expected.append)
+    below = [line for line in expected if "published 150.0 (a paper)" in line]
     assert [line.split(":")[0] for line in below] == ["`eng`", "The mean of 1 targets"]

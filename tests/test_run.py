@@ -146,10 +146,10 @@ def test_every_step_logs_every_term(results):
 
 
 def test_a_run_that_exists_is_not_run_again(results, plain):
-    told: list[str] = []
-    again = train(load_recipe("plain", SHORT), plain.folder.parents[1], notice=told.append)
+    notices: list[str] = []
+    again = train(load_recipe("plain", SHORT), plain.folder.parents[1], notice=notices.append)
     assert again.data == plain.data
-    assert "done already" in told[0]
+    assert "done already" in notices[0]
 
 
 def test_train_takes_a_name_and_settings_and_shows_progress_to_people(plain, capsys, monkeypatch):
@@ -167,7 +167,7 @@ def test_train_takes_a_name_and_settings_and_shows_progress_to_people(plain, cap
 
 def test_two_at_once_do_one_run(tmp_path, tiny_settings):
     """The second waits for the first, says so, and takes its result."""
-    told: list[str] = []
+    notices: list[str] = []
     recipe = load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=8"])
     started, found = threading.Event(), []
 
@@ -178,11 +178,11 @@ def test_two_at_once_do_one_run(tmp_path, tiny_settings):
     first.start()
     assert started.wait(60)
     steps: list[int] = []
-    second = train(recipe, tmp_path, report=lambda *seen: steps.append(1), notice=told.append)
+    second = train(recipe, tmp_path, report=lambda *seen: steps.append(1), notice=notices.append)
     first.join()
     assert not steps
     assert second.data == found[0].data
-    assert any("waiting" in text for text in told)
+    assert any("waiting" in text for text in notices)
 
 
 def test_the_id_is_the_recipe_and_the_data_without_the_seed(tmp_path, tiny_settings, task_folder):

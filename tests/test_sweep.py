@@ -50,9 +50,9 @@ def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake):
     def work(number: int) -> None:
         plan_sweep(words, fake.results)  # so that neither is ahead
         together.wait()
-        ended[number] = sweep(words, fake.results, engine=LocalEngine(workers=2), notice=told.append)
+        ended[number] = sweep(words, fake.results, engine=LocalEngine(workers=2), notice=notices.append)
 
-    told: list[str] = []
+    notices: list[str] = []
     threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
     for thread in threads:
         thread.start()
@@ -69,9 +69,9 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fa
     other = threading.Thread(target=sweep, args=([*words[:-1], "seed=0"], fake.results))
     other.start()
     until(lambda: fake.seeds("train") == ["0"])
-    told: list[str] = []
+    notices: list[str] = []
     ours: list = []
-    thread = threading.Thread(target=lambda: ours.extend(sweep(words, fake.results, notice=told.append)))
+    thread = threading.Thread(target=lambda: ours.extend(sweep(words, fake.results, notice=notices.append)))
     thread.start()
     until(lambda: fake.seeds("done") == ["1"])
     (fake.folder / "go").touch()
@@ -79,7 +79,7 @@ def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fa
     other.join()
     assert statuses(ours) == [("plain", 0, "done"), ("plain", 1, "done")]
     assert fake.seeds() == ["0", "1"]
-    assert told == [f"Another process is working on this run: {ours[0].run.folder}. It is tried again later."]
+    assert notices == [f"Another process is working on this run: {ours[0].run.folder}. It is tried again later."]
 
 
 def test_a_sweep_without_runs_asks_no_engine(fake):

@@ -23,20 +23,20 @@ from stand_in import RESULT, statuses
 )  # fmt: skip
 def test_a_failure_stops_no_other_run_and_is_remembered(fake, kind, code, reason):
     words = fake.does("recipe=plain", "seed=0,1,2", seed0=kind)
-    told: list[str] = []
-    first = sweep(words, fake.results, notice=told.append)
+    notices: list[str] = []
+    first = sweep(words, fake.results, notice=notices.append)
     assert statuses(first) == [("plain", 0, "failed"), ("plain", 1, "done"), ("plain", 2, "done")]
     assert first[0].reason == reason
     folder = first[0].run.folder
     data = json.loads((folder / "failed.json").read_text())
     assert (data["reason"], data["exit_code"]) == (reason, code)
     assert data["command"][:3] == ["-m", "distxfer", "train"]
-    assert told == []
+    assert notices == []
 
-    again = sweep(words, fake.results, notice=told.append)
+    again = sweep(words, fake.results, notice=notices.append)
     assert statuses(again) == [("plain", 0, "failed before"), ("plain", 1, "done before"), ("plain", 2, "done before")]
     assert again[0].reason == reason
-    assert told == ["1 of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again."]
+    assert notices == ["1 of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again."]
     assert fake.seeds() == ["0", "1", "2"]
 
     fake.does("recipe=plain", "seed=0,1,2")
