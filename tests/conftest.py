@@ -268,7 +268,7 @@ def tuned(tiny, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def found(tiny, tuned, seven) -> Measured:
+def measurement(tiny, tuned, seven) -> Measured:
     """What lies between the two, without parallel text."""
     return measure(str(tiny), str(tuned), [f"task={seven}", "parallel="])
 

@@ -18,12 +18,12 @@ def test_no_two_languages_of_an_area_are_far_apart():
     assert len(set(result)) > 15
     assert list(dict.fromkeys(result)) == list(range(len(set(result))))
     members = {
-        number: [key for key, own in zip(TARGETS, result, strict=True) if own == number] for number in set(result)
+        number: [key for key, area in zip(TARGETS, result, strict=True) if area == number] for number in set(result)
     }
     for member in members.values():
-        for one in member:
-            for other in member:
-                assert distance(one, other, "geographic").value * np.pi * 6371 <= 2000 + 1
+        for first in member:
+            for second in member:
+                assert distance(first, second, "geographic").value * np.pi * 6371 <= 2000 + 1
     assert {frozenset(member) for member in members.values()} == {
         frozenset(TARGETS[::-1][place] for place in np.flatnonzero(np.array(areas(TARGETS[::-1])) == number))
         for number in set(areas(TARGETS[::-1]))

@@ -33,7 +33,7 @@ def refused(cli, tiny_settings):
 
 
 def test_no_recipe_or_two(cli):
-    known = f"Recipes: {', '.join(recipe_files())}."
+    recipes = f"Recipes: {', '.join(recipe_files())}."
     for words, expected in (
         ([], "no recipe"),
         (["seed=1"], "no recipe"),
@@ -43,7 +43,7 @@ def test_no_recipe_or_two(cli):
         for verb in ("train", "show", "validate"):
             wrong = cli(verb, *words)
             assert (wrong.exit_code, wrong.stdout) == (2, "")
-            assert wrong.stderr == f"Error: The command names {expected}; expected one `recipe=NAME`. {known}\n"
+            assert wrong.stderr == f"Error: The command names {expected}; expected one `recipe=NAME`. {recipes}\n"
 
 
 @pytest.mark.parametrize("verb", ["train", "show", "validate"])

@@ -49,7 +49,7 @@ def settings(tiny, tiny_settings, tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(settings, tmp_path_factory):
     """A whole model, an adapter that has learned the task, and two adapters on top of each other."""
-    more = {
+    options = {
         "plain": ["phase.finetune.epochs=1"],
         "lora": ["phase.finetune.epochs=6"],
         "language_adapter": [
@@ -60,7 +60,7 @@ def runs(settings, tmp_path_factory):
         ],
     }
     results = tmp_path_factory.mktemp("runs")
-    return {name: train(load_recipe(name, [*settings, *more.get(name, [])]), results) for name in ADAPTERS}
+    return {name: train(load_recipe(name, [*settings, *options.get(name, [])]), results) for name in ADAPTERS}
 
 
 def card_of(result) -> str:
@@ -82,7 +82,7 @@ def test_the_code_of_a_card_loads_the_model(runs, task_folder, name, monkeypatch
     """With nothing but Transformers and PEFT, where the model lies, and gives the probabilities that the run has written."""
     result, shown = runs[name], {}
     code = block(card_of(result), "python")
-    imported = {one.module for one in ast.walk(ast.parse(code)) if isinstance(one, ast.ImportFrom)}
+    imported = {node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)}
     assert imported == ({"transformers", "peft"} if ADAPTERS[name] else {"transformers"})
     assert "import " not in re.sub("(?m)^from .*$", "", code)
     monkeypatch.chdir(result.folder)
@@ -90,11 +90,11 @@ def test_the_code_of_a_card_loads_the_model(runs, task_folder, name, monkeypatch
     texts = [json.loads(line) for line in (task_folder / "deu" / "test.jsonl").read_text().splitlines()]
     tokens = shown["tokenizer"]([text["text"] for text in texts], padding=True, return_tensors="pt")
     with torch.no_grad():
-        found = shown["model"].eval()(**tokens).logits.softmax(-1)
+        probabilities = shown["model"].eval()(**tokens).logits.softmax(-1)
     rows = parquet.read_table(result.folder / "predictions.parquet").to_pylist()
     stored = {row["example_id"]: row for row in rows if row["language"] == "deu"}
     expected = [[stored[text["id"]][f"probability_{label}"] for label in ("animal", "plant")] for text in texts]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     assert np.ptp(expected) > 1e-3
 
 
@@ -176,11 +176,13 @@ def test_a_collapsed_run_says_so_first(runs):
 
 def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp_path):
     """It is 1 by definition. And test texts that are in the training pairs are told, without the paths of folders."""
-    made = [words for words, _ in sentences(12, seed=4)]
+    parallel_words = [words for words, _ in sentences(12, seed=4)]
     (tmp_path / "pairs").mkdir()
-    (tmp_path / "pairs" / "deu.tsv").write_text("".join(f"{say(one, 'eng')}\t{say(one, 'deu')}\n" for one in made * 4))
+    (tmp_path / "pairs" / "deu.tsv").write_text(
+        "".join(f"{say(words, 'eng')}\t{say(words, 'deu')}\n" for words in parallel_words * 4)
+    )
     for language in ("eng", "deu"):
-        rows = [{"id": str(key), "text": say(words, language)} for key, words in enumerate(made)]
+        rows = [{"id": str(key), "text": say(words, language)} for key, words in enumerate(parallel_words)]
         (tmp_path / "task" / language).mkdir(parents=True)
         (tmp_path / "task" / language / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     words = [f"task={tmp_path / 'task'}", "task.kind=retrieval", f"parallel={tmp_path / 'pairs'}", "phase.finetune.task=false",
@@ -284,9 +286,9 @@ def interval(labels, predicted, metric):
 def test_the_interval_of_f1_holds_its_true_value():
     """That of 200,000 examples, by scikit-learn, in about 95 of 100 test sets of 300."""
     truth = f1_score(*drawn(1000, 200_000), average="macro")
-    found = [interval(*drawn(seed, 300), "macro_f1") for seed in range(100)]
-    assert 88 <= sum(low <= truth <= high for low, high in found) <= 100
-    assert 0.08 < np.mean([high - low for low, high in found]) < 0.2
+    intervals = [interval(*drawn(seed, 300), "macro_f1") for seed in range(100)]
+    assert 88 <= sum(low <= truth <= high for low, high in intervals) <= 100
+    assert 0.08 < np.mean([high - low for low, high in intervals]) < 0.2
 
 
 def test_the_interval_of_many_examples_is_that_of_few_but_cheaper(monkeypatch):
@@ -294,9 +296,9 @@ def test_the_interval_of_many_examples_is_that_of_few_but_cheaper(monkeypatch):
     labels, predicted = drawn(3, 4000)
     low, high = interval(labels, predicted, "macro_f1")
     monkeypatch.setattr("distxfer.runs.intervals._MANY", 10**9)
-    other = interval(labels, predicted, "macro_f1")
-    assert low + high == pytest.approx(sum(other))
-    assert 0.6 < (high - low) / (other[1] - other[0]) < 1.6
+    reordered = interval(labels, predicted, "macro_f1")
+    assert low + high == pytest.approx(sum(reordered))
+    assert 0.6 < (high - low) / (reordered[1] - reordered[0]) < 1.6
 
 
 def test_where_there_is_no_interval():

@@ -29,12 +29,12 @@ def test_the_lines_load_the_model(folder, output, adapters, tmp_path, monkeypatc
     exec("\n".join(loading(encoder, len(labels), adapters)), shown)
     tokens = shown["tokenizer"](TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
-        found = shown["model"].eval()(**tokens).logits
+        states = shown["model"].eval()(**tokens).logits
     expected = encoder.outputs(tokens)
     if output == "text":
         assert meaning(encoder, labels).endswith(
             "The model gives scores per token; for a text, take the mean over its tokens."
         )
         mask = tokens["attention_mask"].unsqueeze(-1)
-        found = (found * mask).sum(dim=1) / mask.sum(dim=1)
-    torch.testing.assert_close(found, expected)
+        states = (states * mask).sum(dim=1) / mask.sum(dim=1)
+    torch.testing.assert_close(states, expected)

@@ -25,18 +25,18 @@ CONFUSED = 40  # emoji whose German name is the English one
 LATER = 60  # emoji that no locale has: the first of the list
 
 
-def characters(one):
+def characters(emoji):
     """Return an emoji as CLDR writes it: without variation selectors."""
-    return "".join(chr(int(code, 16)) for code in one.id.split("-")).replace("\ufe0f", "")
+    return "".join(chr(int(code, 16)) for code in emoji.id.split("-")).replace("\ufe0f", "")
 
 
 def named(locale, count, **special):
     """Return emoji -> (names, keywords) of a locale, of the first `count` emoji after those that no locale has."""
-    made = {
+    entries = {
         characters(emoji): ([f"{locale} {emoji.id}"], [f"{locale} a", f"{locale} {emoji.part}"])
         for emoji in load_emoji()[LATER : LATER + count]
     }
-    return made | special
+    return entries | special
 
 
 def locales():
@@ -110,8 +110,8 @@ def folder(npm, tmp_path_factory):
     return path / "package"
 
 
-def data(path, **more):
-    return Data("cldr", folder=str(path), **more)
+def data(path, **settings):
+    return Data("cldr", folder=str(path), **settings)
 
 
 def complains(message, act, *arguments):
@@ -144,7 +144,7 @@ def test_each_emoji_has_the_category_and_the_part_that_it_has_in_the_task_emoji(
             result = task.examples(split, language)
             assert len(result) > 50
             assert all(label[example.id] == example.label and example.language == language for example in result)
-    assert {one.id for one in task.unlabelled["deu"]} <= {one.id for one in emoji.unlabelled["deu"]}
+    assert {example.id for example in task.unlabelled["deu"]} <= {example.id for example in emoji.unlabelled["deu"]}
     assert {example.label for example in task.unlabelled["deu"]} == {None}
 
 
@@ -163,7 +163,7 @@ def test_variation_selectors_do_not_matter(npm):
     ]
     texts = {example.id: example.text for example in load_task(data(npm), "eng", ("srp",)).examples("test", "srp")}
     assert with_selector
-    assert all(texts[one.id] == f"sr {one.id}" for one in with_selector)
+    assert all(texts[example.id] == f"sr {example.id}" for example in with_selector)
 
 
 def test_keywords_in_place_of_names(npm):
@@ -175,23 +175,23 @@ def test_keywords_in_place_of_names(npm):
 
 def test_what_is_left_out_is_counted(npm):
     task = load_task(data(npm), "eng", ("deu", "wol"))
-    first, missing, same = task.notes
+    first, missing, identical = task.notes
     assert first.startswith(
         f"{1629 - 1200} of the 1629 emoji have no name in `{npm}` in any of these languages: left out ("
     )
     assert sum(map(int, re.findall(r" (\d+)[,)]", first))) == 1629 - 1200
     assert missing == "Emoji without name, left out: deu 10, wol 57."  # 7 of Wolof are what another locale says
-    assert same == f"Emoji with the same name as in English, untranslated, left out: deu {CONFUSED}."
-    kept = [len(task.examples(split, "deu")) for split in ("dev", "test")] + [len(task.unlabelled["deu"])]
+    assert identical == f"Emoji with the same name as in English, untranslated, left out: deu {CONFUSED}."
+    sizes = [len(task.examples(split, "deu")) for split in ("dev", "test")] + [len(task.unlabelled["deu"])]
     train = len(load_task(data(npm), "eng", ("deu",), target_labels=True).examples("train", "deu"))
-    assert sum(kept) + train == 1190 - CONFUSED
+    assert sum(sizes) + train == 1190 - CONFUSED
     assert not any("↑" in example.text for example in task.unlabelled["wol"])
     assert load_parallel(data(npm), "eng", ("deu", "wol")).notes == task.notes
 
 
 def test_a_regional_locale_is_read_where_it_is_named_alone(npm):
-    own = load_task(data(npm), "eng", ("deu",))
-    assert all(example.text == f"en {example.id}" for example in own.examples("test", "eng"))
+    own_task = load_task(data(npm), "eng", ("deu",))
+    assert all(example.text == f"en {example.id}" for example in own_task.examples("test", "eng"))
     regional = data(npm, pattern="en_AU, nn")
     assert task_languages(regional) == tuple(sorted((*EVERY, "nno")))
     task = load_task(regional, "eng", ("nno",))

@@ -55,21 +55,24 @@ def test_translation_is_the_divergence_summed_over_pairs(encoder, temperature):
 def test_the_source_teaches_or_learns_too(encoder):
     """The gradient through both is the one through the target plus that through the source alone."""
     taught = bind(encoder, "consistency", languages=["jpn"]).term(FakeStep(encoder))
-    both = bind(encoder, "consistency", languages=["jpn"], stop_gradient=False).term(FakeStep(encoder))
-    assert taught.total.item() == both.total.item()
+    joint = bind(encoder, "consistency", languages=["jpn"], stop_gradient=False).term(FakeStep(encoder))
+    assert taught.total.item() == joint.total.item()
     step = FakeStep(encoder)
     source, target = (step.encoder.classify(pair.inputs).logits for pair in step.pairs("jpn", 0))
-    for term, teacher in ((taught, source.detach()), (both, source)):
+    for term, teacher in ((taught, source.detach()), (joint, source)):
         p, q = teacher.softmax(-1), target.softmax(-1)
-        wanted = gradient((p * (p / q).log()).sum(), encoder)
-        torch.testing.assert_close(gradient(term.total, encoder), wanted, rtol=1e-4, atol=1e-6)
-    assert not torch.allclose(gradient(taught.total, encoder), gradient(both.total, encoder), rtol=0.1)
+        expected_gradient = gradient((p * (p / q).log()).sum(), encoder)
+        torch.testing.assert_close(gradient(term.total, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(gradient(taught.total, encoder), gradient(joint.total, encoder), rtol=0.1)
 
 
 def test_a_far_language_counts_as_much_as_its_weight(encoder):
     step = FakeStep(encoder)
     bound = bind(encoder, "consistency", weighting_by="scaling")
-    plain = {one: bind(encoder, "consistency", languages=[one]).term(FakeStep(encoder)).total for one in ("deu", "jpn")}
+    plain = {
+        language: bind(encoder, "consistency", languages=[language]).term(FakeStep(encoder)).total
+        for language in ("deu", "jpn")
+    }
     factors = {}
     for _ in range(12):
         total = bound.term(step).total
@@ -101,7 +104,7 @@ def test_noise_is_uniform_within_epsilon_and_new_each_time(encoder):
     for _ in range(2):
         bound.term(step)
     clean = encoder.base.get_input_embeddings()(step.batch.inputs["input_ids"])
-    first, second = (one.inputs["inputs_embeds"] - clean for one in step.classified)
+    first, second = (batch.inputs["inputs_embeds"] - clean for batch in step.classified)
     assert "input_ids" not in step.classified[0].inputs
     for noise in (first, second):
         assert 0.24 < noise.abs().max() <= 0.25 + 1e-6
@@ -146,7 +149,7 @@ def dictionaries(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dictionaries")
     for language in ("deu", "jpn"):
         words = zip(WORDS["eng"], WORDS[language], strict=True)
-        (folder / f"{language}.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in words))
+        (folder / f"{language}.tsv").write_text("".join(f"{word}\t{translation}\n" for word, translation in words))
     return folder
 
 
@@ -195,7 +198,7 @@ def test_a_share_of_the_words_is_replaced_and_what_is_not_is_0(encoder, dictiona
         assert result.logs["altered"] == len(rows) / 120
         p, q = probabilities(encoder, step.batch), probabilities(encoder, altered)
         assert result.total.item() == pytest.approx(
-            sum(kl(p[row], one) for row, one in zip(rows, q, strict=True)), abs=1e-5
+            sum(kl(p[row], distribution) for row, distribution in zip(rows, q, strict=True)), abs=1e-5
         )
         replaced += sum(example.text.split().count(word) for example in altered.examples for word in ("das", "katze"))
         assert result.count == 120
@@ -230,9 +233,9 @@ def test_where_processes_keep_step_it_makes_its_pass_all_the_same(encoder, dicti
 def test_the_original_is_a_constant(encoder, dictionaries):
     step = FakeStep(encoder)
     result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages="deu").term(step)
-    p, q = (encoder.classify(one.inputs).logits.softmax(-1) for one in (step.batch, step.classified[0]))
-    wanted = gradient((p.detach() * (p.detach() / q).log()).sum(), encoder)
-    torch.testing.assert_close(gradient(result.total, encoder), wanted, rtol=1e-4, atol=1e-6)
+    p, q = (encoder.classify(batch.inputs).logits.softmax(-1) for batch in (step.batch, step.classified[0]))
+    expected_gradient = gradient((p.detach() * (p.detach() / q).log()).sum(), encoder)
+    torch.testing.assert_close(gradient(result.total, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionaries):
@@ -242,8 +245,10 @@ def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionari
     for _ in range(12):
         result = bound.term(step)
         factors[step.classified[-1].examples[0].text] = result.total.item() / (4 * result.logs["kl"])
-    wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
-    assert factors == pytest.approx({"das katze rennt": wanted["deu"], "sono neko hashi": wanted["jpn"]}, rel=1e-6)
+    expected_weights = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
+    assert factors == pytest.approx(
+        {"das katze rennt": expected_weights["deu"], "sono neko hashi": expected_weights["jpn"]}, rel=1e-6
+    )
 
 
 def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_path):

@@ -190,14 +190,14 @@ def test_a_kill_while_a_run_is_made_smaller_leaves_one_run_and_it_is_whole(run, 
 def test_page_checksums_find_damage_in_tables_without_digests(run, tmp_path):
     table = tmp_path / "measurements.parquet"
     shutil.copy(run / table.name, table)
-    whole, content = read_table(table).to_pylist(), table.read_bytes()
+    rows, content = read_table(table).to_pylist(), table.read_bytes()
     footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # where it begins: names of columns, no values
     read = 0
     for place in flipped(table, 60):
         if place >= footer:
             continue
         try:
-            assert str(read_table(table).to_pylist()) == str(whole)  # a text: NaN is NaN
+            assert str(read_table(table).to_pylist()) == str(rows)  # a text: NaN is NaN
             read += 1
         except (OSError, ValueError):
             continue

@@ -74,7 +74,7 @@ def test_the_emoji_task_has_14_languages_8_labels_and_every_emoji_once(emoji):
     assert sizes["train"] == {"eng": 651}
     assert sizes["dev"] == dict.fromkeys(("eng", *TARGETS), 162)
     assert sizes["test"] == dict.fromkeys(("eng", *TARGETS), 327)
-    assert {language: len(found) for language, found in emoji.unlabelled.items()} == dict.fromkeys(
+    assert {language: len(examples) for language, examples in emoji.unlabelled.items()} == dict.fromkeys(
         ("eng", *TARGETS), 489
     )
     assert 651 + 162 + 327 + 489 == 1629
@@ -93,9 +93,9 @@ def test_nothing_leaks_from_one_part_into_another_in_any_language(emoji):
     by_part["parallel"] = set().union(*map(ids, emoji.unlabelled.values()))
     assert sum(map(len, by_part.values())) == len(set().union(*by_part.values())) == 1629
     names = defaultdict(set)
-    for one in load_emoji():
-        for language, name in one.names.items():
-            names[one.part, language].add(name)
+    for entry in load_emoji():
+        for language, name in entry.names.items():
+            names[entry.part, language].add(name)
     for language in ("eng", *TARGETS):
         seen = names["train", language] | names["parallel", language]
         assert not texts(emoji.examples("test", language)) & seen, language
@@ -105,8 +105,8 @@ def test_nothing_leaks_from_one_part_into_another_in_any_language(emoji):
 def test_the_split_is_the_one_it_always_was(emoji):
     """Computed anew: within a category, by SHA-256 of the code points, the first 40 % train, the next 30 % parallel ..."""
     members = {}
-    for one in load_emoji():
-        members.setdefault(one.category, []).append(one.id)
+    for entry in load_emoji():
+        members.setdefault(entry.category, []).append(entry.id)
     split = {}
     for category in members.values():
         ranked = sorted(category, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
@@ -146,10 +146,10 @@ def test_flags_are_left_out_and_the_others_stay_where_they_were(emoji, monkeypat
 
 
 def test_labels_are_those_of_the_same_emoji_in_every_language(emoji):
-    gold = {one.id: emoji.labels.index(one.category) for one in load_emoji()}
+    gold = {entry.id: emoji.labels.index(entry.category) for entry in load_emoji()}
     for languages in emoji.splits.values():
         assert all(example.label == gold[example.id] for language in languages.values() for example in language)
-    assert all(example.label is None for found in emoji.unlabelled.values() for example in found)
+    assert all(example.label is None for examples in emoji.unlabelled.values() for example in examples)
     assert tuple(emoji.splits["train"]) == ("eng",)
     assert tuple(load_task("emoji", "jpn", ("eng",)).splits["train"]) == ("jpn",)
 
@@ -180,7 +180,12 @@ def test_django_has_pairs_for_every_target_of_the_emoji_task(messages):
 
 
 def test_django_has_neither_placeholders_nor_markup(messages):
-    everything = [pair for part in (messages.train, messages.held_out) for found in part.values() for pair in found]
+    everything = [
+        pair
+        for part in (messages.train, messages.held_out)
+        for pairs_of_target in part.values()
+        for pair in pairs_of_target
+    ]
     for text in (example.text for pair in everything for example in (pair.source, pair.target)):
         assert not re.search(r"%[a-z(]|[{}<>\n\\\x04]|&\w+;|https?:", text), text
         assert text == text.strip()
@@ -189,8 +194,8 @@ def test_django_has_neither_placeholders_nor_markup(messages):
 
 
 def test_django_holds_out_the_same_messages_in_every_language(messages):
-    trained = {pair.source.id for found in messages.train.values() for pair in found}
-    held = {pair.source.id for found in messages.held_out.values() for pair in found}
+    trained = {pair.source.id for pairs_of_target in messages.train.values() for pair in pairs_of_target}
+    held = {pair.source.id for pairs_of_target in messages.held_out.values() for pair in pairs_of_target}
     assert trained
     assert held
     assert not trained & held
@@ -200,10 +205,10 @@ def test_django_tells_the_two_chinese_scripts_apart_and_takes_any_source():
     pytest.importorskip("django")
     pairs = load_parallel("django", "jpn", ("zho", "zho_Hant", "eng"))
     assert all(len(pairs.train[target]) > 300 for target in ("zho", "zho_Hant", "eng"))
-    both = {target: {pair.source.id: pair.target.text for pair in pairs.train[target]} for target in pairs.train}
-    assert (both["zho"]["October"], both["zho_Hant"]["October"]) == ("十月", "十月")
-    assert (both["zho"]["Password"], both["zho_Hant"]["Password"]) == ("密码", "密碼")
-    assert (both["eng"]["October"], pairs.train["eng"][0].source.language) == ("October", "jpn")
+    texts_by_id = {target: {pair.source.id: pair.target.text for pair in pairs.train[target]} for target in pairs.train}
+    assert (texts_by_id["zho"]["October"], texts_by_id["zho_Hant"]["October"]) == ("十月", "十月")
+    assert (texts_by_id["zho"]["Password"], texts_by_id["zho_Hant"]["Password"]) == ("密码", "密碼")
+    assert (texts_by_id["eng"]["October"], pairs.train["eng"][0].source.language) == ("October", "jpn")
     assert next(p.source.text for p in pairs.train["eng"] if p.source.id == "October") == "10月"
 
 
@@ -324,6 +329,6 @@ def test_a_batch_with_an_unlabelled_example_has_no_labels(tokenizer):
 
 
 def test_a_pair_of_texts_is_one_sequence_and_a_single_text_is_none_whatever_its_neighbours(tokenizer):
-    both = [Example("1", "eng", "cat", "dog"), Example("2", "eng", "cat")]
-    rows = Collator(tokenizer, 64)(both).inputs["input_ids"]
+    examples = [Example("1", "eng", "cat", "dog"), Example("2", "eng", "cat")]
+    rows = Collator(tokenizer, 64)(examples).inputs["input_ids"]
     assert rows.tolist() == [[2, 5, 3, 6, 3], [2, 5, 3, 0, 0]]

@@ -52,8 +52,8 @@ def test_a_word_has_the_translations_that_it_is_linked_with_most_often():
         Reader(), pairs("deu", ("red Cat", "rote Katze"), ("red flag", "rote Flagge"), ("red", "rot"), ("cat", "Katze"))
     )
     assert result == {"cat": ["katze"], "flag": ["flagge"], "red": ["rote"]}
-    both = dictionaries.dictionary(Reader(), pairs("deu", ("red", "rote"), ("red", "rot")))
-    assert both == {"red": ["rot", "rote"]}
+    dictionary = dictionaries.dictionary(Reader(), pairs("deu", ("red", "rote"), ("red", "rot")))
+    assert dictionary == {"red": ["rot", "rote"]}
 
 
 def test_a_word_that_is_spelled_as_its_translation_is_left_out():
@@ -92,7 +92,8 @@ def test_the_recipe_is_the_shipped_one_with_what_is_made_of_the_parallel_text_al
     text = load_parallel("emoji", "eng", TARGETS).train
     for language, words in folder.items():
         source, target = (
-            "\n".join(getattr(one, side).text.casefold() for one in text[language]) for side in ("source", "target")
+            "\n".join(getattr(example, side).text.casefold() for example in text[language])
+            for side in ("source", "target")
         )
         assert len(words) > 400
         assert all(

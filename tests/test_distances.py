@@ -163,10 +163,12 @@ def test_no_language_is_its_own_relative(key):
 @settings(max_examples=25, deadline=None)
 @given(WORLD, st.sets(WORLD), st.integers(1, 5))
 def test_relatives_share_the_most_families(key, others, n):
-    own, candidates = set(families(key)), others - {key}
-    expected = [(-len(own & set(families(candidate))), len(families(candidate)), candidate) for candidate in candidates]
+    own_families, candidates = set(families(key)), others - {key}
+    expected = [
+        (-len(own_families & set(families(candidate))), len(families(candidate)), candidate) for candidate in candidates
+    ]
     expected = sorted(entry for entry in expected if entry[0])[:n]
-    assert relatives(key, "genetic", n, among=others) == tuple(Relative(one, -shared) for shared, _, one in expected)
+    assert relatives(key, "genetic", n, among=others) == tuple(Relative(key, -shared) for shared, _, key in expected)
 
 
 def test_relatives_have_the_data_that_is_asked_for():

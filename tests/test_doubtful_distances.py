@@ -64,9 +64,9 @@ def test_a_matrix_of_distances_carries_them(tmp_path):
             "The syntactic distance has no basis for `eng` and `bfi` (British Sign Language); `bfi` and `deu` (German): "
         )
     )
-    own = tmp_path / "own.csv"
-    own.write_text(",eng\ndeu,0\njpn,0.5\n")
-    (warning,) = distances("eng", ["deu", "jpn"], matrix=own).warnings
+    matrix = tmp_path / "own.csv"
+    matrix.write_text(",eng\ndeu,0\njpn,0.5\n")
+    (warning,) = distances("eng", ["deu", "jpn"], matrix=matrix).warnings
     assert warning.startswith("The matrix distance is exactly 0 for `eng` and `deu` (German), which are different")
 
 

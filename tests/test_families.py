@@ -94,24 +94,24 @@ def test_every_family_says_where_its_settings_are_from_and_they_are_keys_of_a_re
     model = example or family.names[0].replace("*", "x")
     for recipe in ("plain", "drift_reg"):
         values = load_recipe(recipe, [f"model=someone/{model}"]).values
-        ours = {key: value.value for key, value in values.items() if value.origin == f"_families.toml, {name}"}
-        assert set(ours) == {
+        family_values = {key: value.value for key, value in values.items() if value.origin == f"_families.toml, {name}"}
+        assert set(family_values) == {
             "model.pooling", "model.precision", "phase.finetune.learning_rate", "phase.finetune.warmup"
         }  # fmt: skip
-        assert ours["model.precision"] != "fp16"
-        assert 0 < ours["phase.finetune.learning_rate"] <= 1e-3
+        assert family_values["model.precision"] != "fp16"
+        assert 0 < family_values["phase.finetune.learning_rate"] <= 1e-3
 
 
 def test_precedence_is_defaults_then_family_then_recipe_then_overrides(tmp_path):
     model = configured(tmp_path / "model", model_type="xlm-roberta", hidden_size=1024)
-    mine = tmp_path / "mine.toml"
-    mine.write_text(f'[model]\nname = "{model}"\n[phase.finetune]\nwarmup = 0.2\n')
-    recipe = load_recipe(str(mine), ["model.pooling=cls"])
-    found = {
+    recipe_file = tmp_path / "mine.toml"
+    recipe_file.write_text(f'[model]\nname = "{model}"\n[phase.finetune]\nwarmup = 0.2\n')
+    recipe = load_recipe(str(recipe_file), ["model.pooling=cls"])
+    differing = {
         key: (recipe.values[key].value, recipe.values[key].origin)
         for key in ("phase.finetune.epochs", "phase.finetune.learning_rate", "phase.finetune.warmup", "model.pooling")
     }
-    assert found == {
+    assert differing == {
         "phase.finetune.epochs": (16, "_defaults.toml"),
         "phase.finetune.learning_rate": (7e-6, "_families.toml, xlm-roberta-large"),
         "phase.finetune.warmup": (0.2, "mine.toml"),
@@ -121,10 +121,10 @@ def test_precedence_is_defaults_then_family_then_recipe_then_overrides(tmp_path)
 
 
 def test_the_model_of_an_override_counts_not_the_recipes(tmp_path):
-    mine = tmp_path / "mine.toml"
-    mine.write_text('[model]\nname = "Qwen/Qwen3-0.6B"\n')
-    assert load_recipe(str(mine)).model.pooling == "last"
-    again = load_recipe(str(mine), ["model=someone/something", "model=xlm-roberta-base"])
+    recipe_file = tmp_path / "mine.toml"
+    recipe_file.write_text('[model]\nname = "Qwen/Qwen3-0.6B"\n')
+    assert load_recipe(str(recipe_file)).model.pooling == "last"
+    again = load_recipe(str(recipe_file), ["model=someone/something", "model=xlm-roberta-base"])
     assert again.model.pooling == "mean"
     assert again.values["phase.finetune.warmup"].origin == "_families.toml, xlm-roberta-base"
 

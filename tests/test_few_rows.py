@@ -111,8 +111,8 @@ def test_text_that_can_only_give_such_batches_is_refused(recipe, tmp_path, kind,
 
 def test_measuring_few_texts_is_done_and_told(recipe, tmp_path):
     notices = []
-    made = recipe(different(20), test=different(15) * 2, name="plain")
-    result = train(made, tmp_path / "results", notice=notices.append)
+    settings = recipe(different(20), test=different(15) * 2, name="plain")
+    result = train(settings, tmp_path / "results", notice=notices.append)
     assert result.data["empty"] == {}
     assert (
         "The test part has fewer than 16 different texts in `eng` (15), `deu` (15), so drift (1 - CKA) is a poor estimate"

@@ -155,8 +155,8 @@ def test_what_is_written_is_what_is_read(values):
     def clean(text: str) -> str:
         return "".join(letter for letter in text if letter not in "[]'").strip()
 
-    written = [f"[{','.join(map(clean, one))}]" if kind == "list" else f'"{one}"' for kind, one in values]
-    meant = [",".join(map(clean, one)) if kind == "list" else one for kind, one in values]
+    written = [f"[{','.join(map(clean, value))}]" if kind == "list" else f'"{value}"' for kind, value in values]
+    meant = [",".join(map(clean, value)) if kind == "list" else value for kind, value in values]
     assert split_values("key", " , ".join(written)) == meant
 
 

@@ -94,9 +94,9 @@ def test_a_new_intervention_is_one_file_and_one_recipe(run, tmp_path):
     log = (result.folder / "log.jsonl").read_text()
     assert log.count('"term/centre"') == log.count('"term/task"') == 18
     plain = train(load_recipe("plain", [*_settings(result)]), tmp_path / "plain")
-    same = load_file(plain.folder / "model" / "model.safetensors")
+    repeated = load_file(plain.folder / "model" / "model.safetensors")
     moved = load_file(result.folder / "model" / "model.safetensors")
-    assert any(not torch.equal(same[key], moved[key]) for key in same)
+    assert any(not torch.equal(repeated[key], moved[key]) for key in repeated)
 
 
 def test_weights_of_its_own_are_optimised_and_resumed(run):
@@ -249,11 +249,11 @@ def test_a_head_for_other_labels_is_made_anew_from_the_seed(tmp_path, tiny):
 
     trained = load_encoder("tiny", tiny, ("animal", "plant"), seed=5)
     trained.save(tmp_path)
-    kept = load_encoder("tiny", tmp_path, ("animal", "plant"), seed=1).model.classifier.weight
+    head = load_encoder("tiny", tmp_path, ("animal", "plant"), seed=1).model.classifier.weight
     anew = [load_encoder("tiny", tmp_path, ("good", "bad"), seed=seed).model.classifier.weight for seed in (1, 1, 2)]
-    assert torch.equal(kept, trained.model.classifier.weight)
+    assert torch.equal(head, trained.model.classifier.weight)
     assert torch.equal(anew[0], anew[1])
-    assert not torch.equal(anew[0], kept)
+    assert not torch.equal(anew[0], head)
     assert not torch.equal(anew[0], anew[2])
 
 

@@ -122,8 +122,8 @@ def test_dev_of_xquad_has_no_question_on_a_text_that_is_tested_on(tmp_path):
 
 def test_dev_of_xquad_leaves_a_tested_text_out_by_its_questions_too(tmp_path):
     """Where the two copies of the text differ by a blank."""
-    other = [{**row, "context": f"{row['context']} "} for row in FILES["xquad"][f"xquad.en/validation{PART}"]]
-    folder = write(tmp_path / "xquad", {**FILES["xquad"], f"xquad.en/validation{PART}": other})
+    spaced = [{**row, "context": f"{row['context']} "} for row in FILES["xquad"][f"xquad.en/validation{PART}"]]
+    folder = write(tmp_path / "xquad", {**FILES["xquad"], f"xquad.en/validation{PART}": spaced})
     task = load_task(Data("xquad", folder=str(folder)), "eng", ("deu",))
     assert [example.id for example in task.examples("dev", "eng")] == ["d1"]
 
@@ -183,7 +183,9 @@ def test_sentences_that_have_no_translation_are_counted(tmp_path):
 
 def test_blank_sides_of_tatoeba_are_counted_by_task_and_corpus(tmp_path):
     folder = data(tmp_path, "tatoeba").folder
-    rows = [{"sentence1": one, "sentence2": other} for one, other in (("a", "b"), ("", "c"), ("d", None), ("e", "e"))]
+    rows = [
+        {"sentence1": first, "sentence2": second} for first, second in (("a", "b"), ("", "c"), ("d", None), ("e", "e"))
+    ]
     write(Path(folder), {"test/deu-eng.jsonl.gz": rows})
     task, text = (
         load_task(Data("tatoeba", folder=folder), "eng", ("deu",)),
@@ -225,9 +227,9 @@ def test_a_copy_that_lacks_something_is_refused_in_words(tmp_path):
 def test_a_compressed_file_that_is_damaged_or_holds_no_objects_is_refused(tmp_path):
     lies = data(tmp_path, "massive")
     path = Path(lies.folder) / "test/nb.json.gz"
-    whole = gzip.compress(b"".join(b'{"id": "%d"}\n' % number for number in range(999)))
-    flipped = whole[:200] + bytes(255 - one for one in whole[200:300]) + whole[300:]
-    for content in (whole[:-9], flipped, b"no gzip", gzip.compress(b'{"id": "\xff"}')):
+    compressed = gzip.compress(b"".join(b'{"id": "%d"}\n' % number for number in range(999)))
+    flipped = compressed[:200] + bytes(255 - byte for byte in compressed[200:300]) + compressed[300:]
+    for content in (compressed[:-9], flipped, b"no gzip", gzip.compress(b'{"id": "\xff"}')):
         path.write_bytes(content)
         assert message(load_task, lies, "eng", ("nor",)).startswith(f"`{path}` ")
     path.write_bytes(gzip.compress(b"[1]\n"))
@@ -361,7 +363,7 @@ def test_a_run_on_the_layout_of_xnli(tmp_path, tiny_settings):
     def rows(n: int, seed: int, language: str) -> list[dict]:
         result = sentences(n, seed)
         pairs = zip(result, result[1:] + result[:1], strict=True)
-        return nli(*((say(one, language), say(other, language), int(a == b)) for (one, a), (other, b) in pairs))
+        return nli(*((say(first, language), say(second, language), int(a == b)) for (first, a), (second, b) in pairs))
 
     parts = [
         ("en", "eng", "train", 24),

@@ -23,7 +23,7 @@ def tokenizer(tiny):
 
 def count(kind, examples, tokenizer, max_length=6, split="test"):
     result = issues(kind_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
-    return {one.what: (one.n, one.of) for one in result}
+    return {issue.what: (issue.n, issue.of) for issue in result}
 
 
 def texts(*words, pair=None):
@@ -93,8 +93,8 @@ def test_a_part_that_is_trained_on_is_looked_at_by_samples(tokenizer):
 
 
 def test_lines_name_the_worst_parts_first_and_no_more_than_eight():
-    found = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
-    assert list(issue_lines(found, 32)) == [
+    issues = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
+    assert list(issue_lines(issues, 32)) == [
         "Texts cut off at `task.max_length` = 32 tokens: l10 test 10 of 10, l9 test 9 of 10, l8 test 8 of 10, l7 test 7 of 10,"
         " l6 test 6 of 10, l5 test 5 of 10, l4 test 4 of 10, l3 test 3 of 10, and 2 more parts (`result.json`, `data_issues`)."
         " Raise it to read them whole, or shorten the texts."

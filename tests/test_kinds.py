@@ -73,15 +73,15 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
     """The second of two words in one token learns nothing and is predicted as the first; what is cut off is `O`."""
     shared = Example("a", "jpn", "東京都", None, Tags(((0, 1), (1, 3)), (1, 2)))
     lost = tagged("cat the neko", (1, 2, 2))
-    found = batch("tokens", sentencepiece, shared, lost, max_length=4)
-    assert found.labels.tolist() == [[-100, -100, 1, -100], [-100, 1, 2, -100]]
+    predictions = batch("tokens", sentencepiece, shared, lost, max_length=4)
+    assert predictions.labels.tolist() == [[-100, -100, 1, -100], [-100, 1, 2, -100]]
     output = torch.zeros(2, 4, 3)
     output[..., 1] = 1.0
-    readings = kind_named("tokens").readings(output, found)
+    readings = kind_named("tokens").readings(output, predictions)
     assert [reading.tolist() for reading in readings] == [[1, 1], [1, 1, -1]]
-    one = task("tokens", ("X", "O", "Y"), eng=(shared, lost))
-    found = predicted("tokens", one, {"eng": [[reading] for reading in readings]})["eng"]
-    assert [(example.label, example.prediction) for example in found] == [("O Y", "O O"), ("O Y Y", "O O O")]
+    tagging = task("tokens", ("X", "O", "Y"), eng=(shared, lost))
+    predictions = predicted("tokens", tagging, {"eng": [[reading] for reading in readings]})["eng"]
+    assert [(example.label, example.prediction) for example in predictions] == [("O Y", "O O"), ("O Y Y", "O O O")]
     without = task("tokens", ("X", "Z", "Y"), eng=(lost,))
     assert predicted("tokens", without, {"eng": [[readings[1]]]})["eng"][0].prediction == "Z Z X"
 
@@ -95,9 +95,9 @@ def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
         assert [tag for example in result for tag in example.label.tags] == list(range(len(words)))
         read = [example.text[start:end] for example in result for start, end in example.label.spans]
         assert read == words
-        assert len({one.id for one in result}) == len(result)
-        for one in result:
-            assert len(tokenizer(one.text)["input_ids"]) <= max_length or len(one.label.tags) == 1
+        assert len({window.id for window in result}) == len(result)
+        for window in result:
+            assert len(tokenizer(window.text)["input_ids"]) <= max_length or len(window.label.tags) == 1
         if len(tokenizer(example.text)["input_ids"]) <= max_length:
             assert result == (example,)
 
@@ -110,8 +110,8 @@ def test_windows_are_put_together_again(sentencepiece):
     output = torch.zeros(*result.labels.shape, 2)
     output[..., 1] = (result.labels == 1) * 2.0 - 1  # the head says what is right
     readings = kind_named("tokens").readings(output, result)
-    one = task("tokens", ("A", "B"), eng=(example,))
-    (prediction,) = predicted("tokens", one, {"eng": [list(readings)]})["eng"]
+    tagging = task("tokens", ("A", "B"), eng=(example,))
+    (prediction,) = predicted("tokens", tagging, {"eng": [list(readings)]})["eng"]
     assert prediction.prediction == prediction.label == " ".join("AB"[place % 2] for place in range(len(WORDS) * 6))
 
 
@@ -132,18 +132,18 @@ def test_words_are_scored_over_all_texts_and_entities_whole():
         "tokens": {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3},
         "entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4, "macro_f1": 2 / 3},
     }.items():
-        one = task(kind, labels, eng=texts)
-        found = predicted(kind, one, readings)["eng"]
-        assert kind_named(kind).scores(one, texts, found) == pytest.approx(expected)
+        labelled = task(kind, labels, eng=texts)
+        predictions = predicted(kind, labelled, readings)["eng"]
+        assert kind_named(kind).scores(labelled, texts, predictions) == pytest.approx(expected)
         assert tuple(expected) == kind_named(kind).metrics
 
 
 def test_one_tag_for_all_words_is_a_collapse():
     texts = tuple(tagged("a b c d", (0, 0, 1, 0), str(key)) for key in range(20))
-    one = task("tokens", ("X", "Y"), eng=texts)
+    tagging = task("tokens", ("X", "Y"), eng=texts)
     for tags, collapsed in (((0, 0, 0, 0), True), ((0, 0, 1, 0), False)):
-        found = predicted("tokens", one, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
-        assert kind_named("tokens").collapsed(texts, found) is collapsed
+        predictions = predicted("tokens", tagging, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
+        assert kind_named("tokens").collapsed(texts, predictions) is collapsed
 
 
 def test_tags_that_do_not_fit_are_refused():
@@ -171,7 +171,7 @@ def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
     tokens = sentencepiece.convert_ids_to_tokens(result.inputs["input_ids"][0].tolist())
     start, end = tokens.index("▁extraordinar"), tokens.index("ily")
     text = range(tokens.index("東京都"), len(tokens) - 1)
-    assert {place for place, (one, _) in enumerate(result.labels[0].tolist()) if one != -100} == {0, *text} - {
+    assert {place for place, (target, _) in enumerate(result.labels[0].tolist()) if target != -100} == {0, *text} - {
         place for place, token in enumerate(tokens) if token == "▁"
     }
     assert result.labels[0].argmax(dim=0).tolist() == [start, end]
@@ -208,16 +208,16 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
     for tokenizer in tokenizers:
         result = kind_named("answers").windows(example, tokenizer, max_length)
         room = max_length - len(tokenizer("the cat ?", "")["input_ids"])
-        for one in result:
-            assert one.text_pair in context
-            assert len(tokenizer(one.text, one.text_pair)["input_ids"]) <= max_length
-            for here in one.label:
-                assert one.text_pair[here.start : here.start + len(here.text)] == answer.text
+        for window in result:
+            assert window.text_pair in context
+            assert len(tokenizer(window.text, window.text_pair)["input_ids"]) <= max_length
+            for span_answer in window.label:
+                assert window.text_pair[span_answer.start : span_answer.start + len(span_answer.text)] == answer.text
         if len(tokenizer(answer.text, add_special_tokens=False)["input_ids"]) <= room // 2 - 2:
             assert any(example.label for example in result)
         seen = "".join(example.text_pair for example in result)
         assert set("".join(words)) <= set(seen)
-        assert len({one.id for one in result}) == len(result)
+        assert len({window.id for window in result}) == len(result)
 
 
 def test_a_question_that_is_too_long_is_cut_and_its_text_is_read(sentencepiece):
@@ -239,15 +239,17 @@ def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sente
     assert readings[0] == [(6.0, "Big-dog")]
     assert readings[1][0][0] == -2.0
     examples = {"eng": (example, asked("the cat", key="other"))}
-    one = Task("t", (), {"test": examples}, kind="answers")
-    both = kind.predictions(one, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
-    assert (both[0].label, both[0].prediction) == ("Big-dog", "Big-dog")
-    assert both[1].label == ""
-    assert both[1].prediction != ""  # nobody has taught that there may be none
+    answering = Task("t", (), {"test": examples}, kind="answers")
+    predictions = kind.predictions(answering, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
+        "eng"
+    ]
+    assert (predictions[0].label, predictions[0].prediction) == ("Big-dog", "Big-dog")
+    assert predictions[1].label == ""
+    assert predictions[1].prediction != ""  # nobody has taught that there may be none
     taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, kind="answers")
-    both = kind.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
-    assert [prediction.prediction for prediction in both] == ["Big-dog", ""]
-    assert kind.scores(taught, examples["eng"], both) == {"f1": 1.0, "exact_match": 1.0}
+    predictions = kind.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
+    assert [prediction.prediction for prediction in predictions] == ["Big-dog", ""]
+    assert kind.scores(taught, examples["eng"], predictions) == {"f1": 1.0, "exact_match": 1.0}
 
 
 def test_an_answer_has_at_most_thirty_tokens(tiny):
@@ -271,10 +273,10 @@ def test_an_answer_that_is_not_there_is_refused():
 
 def test_the_same_answer_to_all_is_a_collapse():
     texts = tuple(asked("one two three", word, key=str(place)) for place, word in enumerate(["one", "one", "two"] * 10))
-    one = Task("t", (), {"test": {"eng": texts}}, kind="answers")
+    answering = Task("t", (), {"test": {"eng": texts}}, kind="answers")
     for answers, collapsed in ((["one"] * 30, True), (["one", "one", "two"] * 10, False)):
-        found = predicted("answers", one, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
-        assert kind_named("answers").collapsed(texts, found) is collapsed
+        predictions = predicted("answers", answering, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
+        assert kind_named("answers").collapsed(texts, predictions) is collapsed
 
 
 # Retrieval.
@@ -284,19 +286,21 @@ def test_a_translation_is_looked_for_among_those_that_the_language_has():
     def sentences(language, keys):
         return tuple(Example(key, language, key) for key in keys)
 
-    one = task("retrieval", eng=sentences("eng", "abcd"), deu=sentences("deu", "ba"), jpn=sentences("jpn", "dx"))
+    retrieving = task("retrieval", eng=sentences("eng", "abcd"), deu=sentences("deu", "ba"), jpn=sentences("jpn", "dx"))
     states = {
         "eng": [[1.0, 0.0], [0.0, 1.0], [3.0, 3.0], [-1.0, 0.0]],
         "deu": [[0.4, 0.6], [0.1, 5.0]],  # `c` is nearer to the first, but has no translation into German
         "jpn": [[-2.0, 1.0], [-1.0, 0.0]],  # `x` has none into English: it is not found
     }
-    result = predicted("retrieval", one, {key: [[torch.tensor(row)] for row in rows] for key, rows in states.items()})
+    result = predicted(
+        "retrieval", retrieving, {key: [[torch.tensor(row)] for row in rows] for key, rows in states.items()}
+    )
     assert [(example.label, example.prediction) for example in result["deu"]] == [("b", "b"), ("a", "b")]
     assert [(example.label, example.prediction) for example in result["jpn"]] == [("d", "d"), ("x", "d")]
     kind = kind_named("retrieval")
-    scores = {key: kind.scores(one, one.examples("test", key), result[key]) for key in result}
+    scores = {key: kind.scores(retrieving, retrieving.examples("test", key), result[key]) for key in result}
     assert scores == {"eng": {"accuracy": 1.0}, "deu": {"accuracy": 0.5}, "jpn": {"accuracy": 0.5}}
-    assert not kind.collapsed(one.examples("test", "eng"), result["eng"])
+    assert not kind.collapsed(retrieving.examples("test", "eng"), result["eng"])
 
 
 def test_ids_that_translate_nothing_or_occur_twice_are_refused():

@@ -60,8 +60,8 @@ def settings(folders, tiny, parallel_folder):
 def results(settings, tmp_path_factory):
     """One run of each kind, and entities with adapters, a drift penalty and alignment at once."""
     folder = tmp_path_factory.mktemp("results")
-    both = folder / "both.toml"
-    both.write_text(BOTH)
+    recipe_file = folder / "both.toml"
+    recipe_file.write_text(BOTH)
     runs = {
         "entities": ("plain", settings("entities")),
         "tokens": ("plain", settings("tokens", "phase.finetune.steps=4")),
@@ -70,7 +70,7 @@ def results(settings, tmp_path_factory):
             "dist_align",
             settings("retrieval", "intervention.align.batch_size=8", "intervention.align.layers=3"),
         ),
-        "adapters": (str(both), settings("entities", "phase.finetune.steps=8", "phase.finetune.batch_size=24")),
+        "adapters": (str(recipe_file), settings("entities", "phase.finetune.steps=8", "phase.finetune.batch_size=24")),
     }
     return {name: train(load_recipe(recipe, overrides), folder) for name, (recipe, overrides) in runs.items()}
 
@@ -91,9 +91,9 @@ METRICS = {
 def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
     result, names = results[kind], METRICS[kind]
     scores = {(score["language"], score["split"]): {} for score in result.scores}
-    for one in result.scores:
-        scores[one["language"], one["split"]][one["metric"]] = one["value"]
-        assert one["n"] == {"dev": 8, "test": 24}[one["split"]]
+    for entry in result.scores:
+        scores[entry["language"], entry["split"]][entry["metric"]] = entry["value"]
+        assert entry["n"] == {"dev": 8, "test": 24}[entry["split"]]
     assert set(scores) == {(language, split) for language in WORDS for split in ("dev", "test")}
     assert {tuple(score) for score in scores.values()} == {tuple(names)}
     assert (result.summary["metric"], result.metric, result.data["kind"]) == (names[0], names[0], kind)
@@ -103,10 +103,10 @@ def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
     assert {len([row for row in rows if row["language"] == language]) for language in WORDS} == {24}
     task = load_task(Where(str(folders[kind]), kind=kind), "eng", ("deu", "jpn"))
     for language in WORDS:
-        here = [row for row in rows if row["language"] == language]
+        language_rows = [row for row in rows if row["language"] == language]
         examples = task.examples("test", language)
-        assert [row["example_id"] for row in here] == [example.id for example in examples]
-        again = [Stored(row["label"], row["prediction"]) for row in here]
+        assert [row["example_id"] for row in language_rows] == [example.id for example in examples]
+        again = [Stored(row["label"], row["prediction"]) for row in language_rows]
         assert kind_named(kind).scores(task, examples, again) == pytest.approx(scores[language, "test"])
     assert names[0] in run_table(result).columns
 
@@ -160,10 +160,10 @@ def test_the_model_loads_as_its_card_says(results, monkeypatch):
     for name, expected in classes.items():
         monkeypatch.chdir(results[name].folder)
         card = Path("model/README.md").read_text(encoding="utf-8")
-        found: dict = {}
-        exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], found)
-        assert type(found["model"]).__name__ == expected
-        assert found["tokenizer"]("the cat")["input_ids"][0] == 2
+        predictions: dict = {}
+        exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], predictions)
+        assert type(predictions["model"]).__name__ == expected
+        assert predictions["tokenizer"]("the cat")["input_ids"][0] == 2
 
 
 @pytest.mark.parametrize("name", ["entities", "adapters"])
@@ -177,11 +177,11 @@ def test_the_loaded_head_of_words_says_the_same(results, monkeypatch, name):
     else:
         model = AutoModelForTokenClassification.from_pretrained("model").eval()
     tokenizer, labels = load_tokenizer(Path("model")), ["B-ANI", "B-PLA", "O"]
-    for one in [row for row in predictions(result) if row["language"] == "deu"][:6]:
-        words = [WORDS["deu"][word] for word in sentences(24, 2)[int(one["example_id"].split("-")[1])][0]]
+    for deu_row in [row for row in predictions(result) if row["language"] == "deu"][:6]:
+        words = [WORDS["deu"][word] for word in sentences(24, 2)[int(deu_row["example_id"].split("-")[1])][0]]
         with torch.inference_mode():
             logits = model(**tokenizer(" ".join(words), return_tensors="pt")).logits[0, 1:-1]  # a word is a token
-        assert " ".join(labels[number] for number in logits.argmax(dim=-1)) == one["prediction"]
+        assert " ".join(labels[number] for number in logits.argmax(dim=-1)) == deu_row["prediction"]
 
 
 def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monkeypatch):
@@ -195,9 +195,9 @@ def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monke
     )
     batch = Collator(tokenizer, MAX_LENGTH, kind=kind)(kind.windows(example, tokenizer, MAX_LENGTH))
     with torch.inference_mode():
-        found = model(**batch.inputs)
-    readings = kind.readings(torch.stack([found.start_logits, found.end_logits], dim=-1), batch)
-    assert max(one for window in readings for one in window)[1] == predictions(result)[0]["prediction"]
+        states = model(**batch.inputs)
+    readings = kind.readings(torch.stack([states.start_logits, states.end_logits], dim=-1), batch)
+    assert max(reading for window in readings for reading in window)[1] == predictions(result)[0]["prediction"]
 
 
 @pytest.mark.parametrize("kind", ["entities", "answers", "retrieval"])
@@ -277,6 +277,6 @@ def test_bottlenecks_of_an_encoder_without_a_head_are_saved_in_it(settings, tmp_
         key: [[output] for output in encoder.outputs(collate(list(example)).inputs)]
         for key, example in examples.items()
     }
-    found = kind.predictions(task, examples, readings, "eng")["deu"]
+    predicted = kind.predictions(task, examples, readings, "eng")["deu"]
     stored = [prediction["prediction"] for prediction in predictions(result) if prediction["language"] == "deu"]
-    assert [prediction.prediction for prediction in found] == stored
+    assert [prediction.prediction for prediction in predicted] == stored

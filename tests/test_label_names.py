@@ -564,5 +564,5 @@ def test_a_checkpoint_s_head_goes_by_the_names_of_its_labels(tmp_path, architect
     assert as_saved.head_is_loaded
     assert sorted_by_name.head_is_loaded
     assert torch.equal(found, expected[..., [1, 2, 0]])
-    for others in (("a", "b", "d"), ("a", "b"), ("a", "a", "b")):
-        assert not outputs(*others)[0].head_is_loaded
+    for other_labels in (("a", "b", "d"), ("a", "b"), ("a", "a", "b")):
+        assert not outputs(*other_labels)[0].head_is_loaded

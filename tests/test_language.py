@@ -31,9 +31,11 @@ def facts(cli):
 
 
 def value(records, measure_, language=None):
-    found = [record for record in records if record["measure"] == measure_ and language in (None, record["language"])]
-    assert len(found) == 1, found
-    return found[0]
+    matching = [
+        record for record in records if record["measure"] == measure_ and language in (None, record["language"])
+    ]
+    assert len(matching) == 1, matching
+    return matching[0]
 
 
 def test_a_language_that_nobody_has_measured(facts):
@@ -120,24 +122,26 @@ def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
     shutil.copytree(REFERENCE / "plain", results / "plain")
     alone = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
     for seed in range(3):
-        other = shutil.copytree(
+        with_both = shutil.copytree(
             next((results / "plain").glob(f"0d6ba955-s{seed}")), results / "plain" / f"11111111-s{seed}"
         )
-        data = json.loads((other / "result.json").read_text())
+        data = json.loads((with_both / "result.json").read_text())
         data["id"] = "11111111"
         data["recipe"]["phase"]["finetune"]["epochs"] = 1
         for score in data["scores"]:
             score["value"] /= 2
-        (other / "result.json").write_text(json.dumps(data))
-    damaged = shutil.copytree(other, results / "plain" / "22222222-s0")
+        (with_both / "result.json").write_text(json.dumps(data))
+    damaged = shutil.copytree(with_both, results / "plain" / "22222222-s0")
     (damaged / "result.json").write_text(json.dumps({**data, "recipe": {}}))
     beside = json.loads(cli("language", "nld", "--results", str(results), "--json").stdout)
-    one, other = (value(records, "accuracy") for records in (alone, beside))
-    assert other["note"] == one["note"].replace("5 seeds,", "5 seeds of `plain/0d6ba955`, one of several settings,")
+    without, with_both = (value(records, "accuracy") for records in (alone, beside))
+    assert with_both["note"] == without["note"].replace(
+        "5 seeds,", "5 seeds of `plain/0d6ba955`, one of several settings,"
+    )
     assert [row for row in beside if row["measure"] != "accuracy"] == [
         row for row in alone if row["measure"] != "accuracy"
     ]
-    assert (other["value"], other["low"]) == (one["value"], one["low"])
+    assert (with_both["value"], with_both["low"]) == (without["value"], without["low"])
     words = (
         "phase.finetune.epochs=1",
         "distance=genetic",
@@ -158,8 +162,8 @@ def test_runs_on_the_data_of_now_come_before_older_ones(tmp_path, cli):
     data["provenance"]["fingerprints"]["task"] = task.fingerprint()
     data |= {"id": "33333333", "scores": [{**score, "value": 0.25} for score in data["scores"]]}
     (new / "result.json").write_text(json.dumps(data))
-    found = json.loads(cli("language", "jpn", "--results", str(results), "--json").stdout)
-    row = value(found, "accuracy")
+    facts = json.loads(cli("language", "jpn", "--results", str(results), "--json").stdout)
+    row = value(facts, "accuracy")
     assert (row["value"], row["n"]) == (0.25, 1)
     assert row["note"] == "measured, the mean over seeds of `plain/33333333`, one of several settings"
 

@@ -213,14 +213,14 @@ EXTENDED = {
 @given(st.sampled_from(SUBTAGS), st.sampled_from(SUBTAGS), st.sampled_from("-_"), st.booleans())
 def test_a_pair_of_codes_is_never_its_second_language(first, second, mark, upper):
     """A pair is refused, or a registered tag, or its first language in a region whose code the second one shares."""
-    one, other = first["Subtag"], second["Subtag"]
-    code = f"{one}{mark}{other}"
+    first_tag, second_tag = first["Subtag"], second["Subtag"]
+    code = f"{first_tag}{mark}{second_tag}"
     key = meaning(code.upper() if upper else code)
-    if f"{one}-{other}" in whole_tags() or (one, other) in EXTENDED:
+    if f"{first_tag}-{second_tag}" in whole_tags() or (first_tag, second_tag) in EXTENDED:
         return
-    assert key is None or len(other) == 2
+    assert key is None or len(second_tag) == 2
     if key is not None:
-        assert key.partition("_")[0] == meaning(one).partition("_")[0]
+        assert key.partition("_")[0] == meaning(first_tag).partition("_")[0]
 
 
 @settings(max_examples=300, deadline=None)
@@ -268,9 +268,9 @@ def test_an_answer_says_what_it_rests_on():
 @settings(deadline=None)  # the first call loads the tables
 @given(KEYS, KEYS, st.sampled_from(DISTANCES))
 def test_distances_are_symmetric_in_the_unit_interval_and_0_at_home(a, b, name):
-    there, back, home = (distance(*pair, name, imputed=True).value for pair in ((a, b), (b, a), (a, a)))
-    assert there == back
-    assert 0 <= there <= 1
+    forward, back, home = (distance(*pair, name, imputed=True).value for pair in ((a, b), (b, a), (a, a)))
+    assert forward == back
+    assert 0 <= forward <= 1
     assert home == 0
 
 
@@ -411,9 +411,9 @@ def test_errors_in_a_matrix_name_file_row_and_column(tmp_path, text, error):
 
 
 def test_a_matrix_must_be_a_table(tmp_path):
-    gone = tmp_path / "gone.csv"
-    assert message(distance, "eng", "deu", matrix=gone) == (
-        f"Distance table `{gone}` is not a file. Give the path of a CSV file as `distance.matrix`."
+    missing = tmp_path / "gone.csv"
+    assert message(distance, "eng", "deu", matrix=missing) == (
+        f"Distance table `{missing}` is not a file. Give the path of a CSV file as `distance.matrix`."
     )
     empty = table(tmp_path, "\n")
     assert message(distance, "eng", "deu", matrix=empty) == (

@@ -29,7 +29,7 @@ def headless(tiny, tmp_path_factory) -> Path:
 # What is measured
 
 
-def test_drift_is_that_of_the_definition(found, tiny, tuned, seven):
+def test_drift_is_that_of_the_definition(measurement, tiny, tuned, seven):
     """Sentence by sentence with plain transformers, no batch, no padding."""
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     models = [AutoModel.from_pretrained(folder).eval() for folder in (tiny, tuned)]
@@ -43,9 +43,9 @@ def test_drift_is_that_of_the_definition(found, tiny, tuned, seven):
             for model in models
         )  # fmt: skip
         expected = 1 - cka(old.detach(), new.detach())
-        assert list(found.drift(language)) == list(range(LAYERS + 1))
-        assert torch.tensor(list(found.drift(language).values())) == pytest.approx(expected.numpy(), abs=1e-5)
-    assert min(found.drift("deu").values()) > 1e-3
+        assert list(measurement.drift(language)) == list(range(LAYERS + 1))
+        assert torch.tensor(list(measurement.drift(language).values())) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert min(measurement.drift("deu").values()) > 1e-3
 
 
 def test_a_model_has_not_drifted_from_itself_at_all(tiny, tuned, seven, tmp_path):
@@ -58,7 +58,7 @@ def test_a_model_has_not_drifted_from_itself_at_all(tiny, tuned, seven, tmp_path
         assert len(drift) == 2 * (1 + len(TARGETS)) * (LAYERS + 1)
 
 
-def test_scores_are_those_of_the_checkpoints_own_head(found, tuned, seven):
+def test_scores_are_those_of_the_checkpoints_own_head(measurement, tuned, seven):
     tokenizer = AutoTokenizer.from_pretrained(tuned)
     model = AutoModelForSequenceClassification.from_pretrained(tuned).eval()
     for language in ("eng", *TARGETS):
@@ -66,9 +66,9 @@ def test_scores_are_those_of_the_checkpoints_own_head(found, tuned, seven):
             model.config.id2label[int(model(**tokenizer(text, return_tensors="pt")).logits.argmax())] == label
             for text, label in texts_of(language)
         ]
-        assert found.scores[language] == pytest.approx(sum(right) / len(right))
-        expected = (found.scores[language] - found.scores["eng"]) / found.scores["eng"]
-        assert found.transfer[language] == pytest.approx(expected)
+        assert measurement.scores[language] == pytest.approx(sum(right) / len(right))
+        expected = (measurement.scores[language] - measurement.scores["eng"]) / measurement.scores["eng"]
+        assert measurement.transfer[language] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("method", "oracle"), [("spearman", stats.spearmanr), ("pearson", stats.pearsonr)])
@@ -80,33 +80,33 @@ def test_correlations_are_over_the_targets_and_the_source_where_asked(tiny, tune
     for name in DISTANCES:
         far = [distance("eng", key, name, imputed=True).value for key in over]
         for layer in (*range(1, LAYERS + 1), None):
-            one = measured.relation(f"correlation_drift_{name}", layer)
+            relation = measured.relation(f"correlation_drift_{name}", layer)
             drift = [mean[key] if layer is None else measured.drift(key)[layer] for key in over]
-            assert one.found.r == pytest.approx(oracle(drift, far).statistic)
-            assert (one.found.n, one.found.method) == (len(over), method)
+            assert relation.found.r == pytest.approx(oracle(drift, far).statistic)
+            assert (relation.found.n, relation.found.method) == (len(over), method)
         transfer = [measured.transfer[key] for key in over]
-        one = measured.relation(f"correlation_transfer_{name}")
-        assert one.found.r == pytest.approx(oracle(transfer, far).statistic)
-    one = measured.relation("correlation_drift_transfer", 2)
-    assert one.found.r == pytest.approx(oracle([measured.drift(key)[2] for key in over], transfer).statistic)
-    assert one.found.n_groups == len(over) - 1 - diagonal  # German and French (and English) are one family
+        relation = measured.relation(f"correlation_transfer_{name}")
+        assert relation.found.r == pytest.approx(oracle(transfer, far).statistic)
+    relation = measured.relation("correlation_drift_transfer", 2)
+    assert relation.found.r == pytest.approx(oracle([measured.drift(key)[2] for key in over], transfer).statistic)
+    assert relation.found.n_groups == len(over) - 1 - diagonal  # German and French (and English) are one family
 
 
-def test_transfer_is_decomposed_over_distance_script_and_tokens(found, tuned):
+def test_transfer_is_decomposed_over_distance_script_and_tokens(measurement, tuned):
     tokenizer = AutoTokenizer.from_pretrained(tuned)
     covariates = {
         "distance": {key: distance("eng", key, imputed=True).value for key in TARGETS},
         "script": {key: float(key in ("jpn", "kor")) for key in TARGETS},
         "tokens": {key: sum(len(tokenizer(text)["input_ids"]) for text, _ in texts_of(key)) / 24 for key in TARGETS},
     }
-    transfer = {key: found.transfer[key] for key in TARGETS}
+    transfer = {key: measurement.transfer[key] for key in TARGETS}
     groups = {key: lineage(key) for key in TARGETS}
-    assert found.decomposition == decompose(transfer, covariates, groups=groups)
-    title = measure_tables(found)[-1].title
-    assert title.startswith(f"Predictors of transfer: R² = {found.decomposition.r_squared:.2f} (adjusted ")
+    assert measurement.decomposition == decompose(transfer, covariates, groups=groups)
+    title = measure_tables(measurement)[-1].title
+    assert title.startswith(f"Predictors of transfer: R² = {measurement.decomposition.r_squared:.2f} (adjusted ")
     shares = {
         record["measure"]: record["value"]
-        for record in found.records()
+        for record in measurement.records()
         if record["measure"].startswith("decomposition")
     }
     assert sum(shares.values()) == pytest.approx(2 * shares["decomposition"])  # the parts sum to R^2
@@ -121,20 +121,20 @@ def test_no_decomposition_of_few_languages_or_of_what_is_the_same_everywhere(tin
     assert "`script` is the same for all targets: no part of the decomposition." in latin.notes
 
 
-def test_holm_is_over_all_cells_of_a_table(found):
+def test_holm_is_over_all_cells_of_a_table(measurement):
     for start, cells in (("correlation_drift_", 6 * (LAYERS + 1)), ("correlation_transfer_", 6)):
         table = [
             relation
-            for relation in found.relations
+            for relation in measurement.relations
             if relation.measure.startswith(start)
             and relation.measure != "correlation_drift_transfer"
             and relation.found.p is not None
         ]
         assert len(table) in (cells, 0), "a p value is there for all six, or there are too few families for any"
-        assert [comparison.p_holm for comparison in table] == holm([one.found.p for one in table])
+        assert [comparison.p_holm for comparison in table] == holm([comparison_row.found.p for comparison_row in table])
 
 
-def test_biased_is_the_papers(tiny, tuned, seven, found):
+def test_biased_is_the_papers(tiny, tuned, seven, measurement):
     biased = measure(str(tiny), str(tuned), [f"task={seven}", "parallel=", "model.pooling=cls"], unbiased=False)
     encoders = [load_encoder("x", folder, LABELS, seed=0, pooling="cls") for folder in (tiny, tuned)]
     texts = [text for text, _ in texts_of("fra")]
@@ -145,17 +145,17 @@ def test_biased_is_the_papers(tiny, tuned, seven, found):
     x, y = x - x.mean(dim=0), y - y.mean(dim=0)
     expected = 1 - (x.T @ y).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
     assert biased.drift("fra")[2] == pytest.approx(float(expected), abs=1e-5)
-    assert biased.drift("fra")[2] != pytest.approx(found.drift("fra")[2], abs=1e-3)
+    assert biased.drift("fra")[2] != pytest.approx(measurement.drift("fra")[2], abs=1e-3)
 
 
-def test_the_largest_dimensions_share_before_and_after(found, tiny, seven):
+def test_the_largest_dimensions_share_before_and_after(measurement, tiny, seven):
     encoder = load_encoder("x", tiny, LABELS, seed=0)
     texts = [text for text, _ in texts_of("tur")]
     states, _ = encoder.states([encoder.tokenizer(texts, padding=True, return_tensors="pt")])
     variance = states[3].double().var(dim=0)
     shares = {
         row.moment: row.value
-        for row in found.rows
+        for row in measurement.rows
         if (row.measure, row.layer, row.language) == ("top_dimension_share", 3, "tur")
     }
     assert shares["before"] == pytest.approx(float(variance.max() / variance.sum()), rel=1e-4)
@@ -175,8 +175,8 @@ def test_similarity_retrieval_and_drift_are_what_a_run_finds(
         if row["measure"].startswith("drift") and row["moment"] == "before":
             continue
         place = [row[key] for key in ("measure", "layer", "language", "moment")]
-        (ours,) = [row for row in measured.rows if [row.measure, row.layer, row.language, row.moment] == place]
-        assert (ours.value, ours.n) == (pytest.approx(row["value"], abs=1e-6, nan_ok=True), row["n"])
+        (matching,) = [row for row in measured.rows if [row.measure, row.layer, row.language, row.moment] == place]
+        assert (matching.value, matching.n) == (pytest.approx(row["value"], abs=1e-6, nan_ok=True), row["n"])
     values = {(row.measure, row.layer, row.language): row for row in measured.rows if row.moment == "after"}
     assert values["similarity_cka", 2, "jpn"].value == 1 - measured.drift("jpn")[2]
     assert 0 < values["similarity_procrustes", 2, "jpn"].value < 1
@@ -191,17 +191,19 @@ def test_similarity_retrieval_and_drift_are_what_a_run_finds(
     kinds = [f"retrieval_{kind}_forward" for kind in ("weak", "strong", "csls")]
     for row in table.rows:
         values = {
-            (one.measure, one.moment): one for one in measured.rows if (one.language, one.layer) == (row[0], LAYERS)
+            (row_after.measure, row_after.moment): row_after
+            for row_after in measured.rows
+            if (row_after.language, row_after.layer) == (row[0], LAYERS)
         }
         assert row[2:4] == (values[kinds[0], "after"].n, 1 / values[kinds[0], "after"].n)
         assert list(row[4:]) == [values[kind, moment].value for kind in kinds for moment in ("before", "after")]
     assert [row[0] for row in table.rows] == ["deu", "jpn"]
 
 
-def test_a_second_time_nothing_is_encoded(tiny, tuned, seven, found, monkeypatch):
+def test_a_second_time_nothing_is_encoded(tiny, tuned, seven, measurement, monkeypatch):
     monkeypatch.setattr(Encoder, "states", lambda *_: pytest.fail("a forward pass"))
     again = measure(str(tiny), str(tuned), [f"task={seven}", "parallel="])
-    assert (again.rows, again.scores, again.relations) == (found.rows, found.scores, found.relations)
+    assert (again.rows, again.scores, again.relations) == (measurement.rows, measurement.scores, measurement.relations)
 
 
 def test_adapters_are_merged(tiny, seven, tmp_path):
@@ -218,10 +220,12 @@ def test_adapters_are_merged(tiny, seven, tmp_path):
     encoder.model.merge_and_unload().save_pretrained(tmp_path / "merged")
     encoder.tokenizer.save_pretrained(tmp_path / "merged")
     settings = [f"task={seven}", "parallel="]
-    moved, same = (measure(str(one), str(tmp_path / "adapters"), settings) for one in (tiny, tmp_path / "merged"))
+    moved, unmoved = (
+        measure(str(folder), str(tmp_path / "adapters"), settings) for folder in (tiny, tmp_path / "merged")
+    )
     assert moved.drift("eng")[0] == 0
     assert min(value for layer, value in moved.drift("eng").items() if layer) > 1e-3
-    assert max(map(abs, same.drift("eng").values())) < 1e-9
+    assert max(map(abs, unmoved.drift("eng").values())) < 1e-9
     assert not moved.scores
     (tmp_path / "adapters" / "adapter_model.safetensors").unlink()
     with pytest.raises(InputError) as error:
@@ -245,16 +249,16 @@ def adapters(tiny, folder, config, **saved):
     ("weights", "place"),
     [
         (
-            lambda all_: {key.replace("bert.", "roberta."): one for key, one in all_.items()},
+            lambda all_: {key.replace("bert.", "roberta."): tensor for key, tensor in all_.items()},
             "is nothing in the file and [",
         ),
-        (lambda all_: {key: torch.cat([one, one], -1) for key, one in all_.items()}, "] in the file and ["),
+        (lambda all_: {key: torch.cat([tensor, tensor], -1) for key, tensor in all_.items()}, "] in the file and ["),
         (
-            lambda all_: {key: one for key, one in all_.items() if ".layer.0." not in key},
+            lambda all_: {key: tensor for key, tensor in all_.items() if ".layer.0." not in key},
             "is nothing in the file and [",
         ),
         (
-            lambda all_: {key.replace(".layer.0.", ".layer.9."): one for key, one in all_.items()},
+            lambda all_: {key.replace(".layer.0.", ".layer.9."): tensor for key, tensor in all_.items()},
             "is nothing in the file",
         ),
     ],
@@ -286,17 +290,17 @@ def test_prompts_are_refused(tiny, seven, tmp_path):
 
 
 def test_a_language_without_a_known_script_is_left_out_of_the_decomposition(tiny, tuned, seven, tmp_path):
-    more = shutil.copytree(seven, tmp_path / "more")
-    shutil.copytree(more / "deu", more / "ang")  # Old English, of which CLDR knows no script
-    shutil.copytree(more / "fra", more / "ita")
-    measured = measure(str(tiny), str(tuned), [f"task={more}", "parallel=", "distance=genetic"])
+    larger = shutil.copytree(seven, tmp_path / "more")
+    shutil.copytree(larger / "deu", larger / "ang")  # Old English, of which CLDR knows no script
+    shutil.copytree(larger / "fra", larger / "ita")
+    measured = measure(str(tiny), str(tuned), [f"task={larger}", "parallel=", "distance=genetic"])
     assert "No usual script is known of ang: left out of the decomposition." in measured.notes
     assert measured.decomposition.n == 7
 
 
 def test_without_a_head_for_the_labels_there_is_no_transfer(tiny, headless, seven, tmp_path):
-    other = perturbed(tiny, tmp_path, ("plant", "mineral"))  # the same labels in another order are reordered
-    for after in (headless, other):
+    relabelled = perturbed(tiny, tmp_path, ("plant", "mineral"))  # the same labels in another order are reordered
+    for after in (headless, relabelled):
         measured = measure(str(tiny), str(after), [f"task={seven}", "parallel="])
         assert (measured.scores, measured.transfer) == ({}, {})
         assert not [relation for relation in measured.relations if "transfer" in relation.measure]
@@ -311,9 +315,9 @@ def test_few_sentences_and_few_languages_have_their_reasons(tiny, tuned, seven, 
     small = shutil.copytree(seven, tmp_path / "small")
     path = small / "deu" / "test.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
-    same = small / "fin" / "test.jsonl"
-    same.write_text(
-        "".join(f"{json.dumps(json.loads(line) | {'text': 'hund'})}\n" for line in same.read_text().splitlines())
+    test_file = small / "fin" / "test.jsonl"
+    test_file.write_text(
+        "".join(f"{json.dumps(json.loads(line) | {'text': 'hund'})}\n" for line in test_file.read_text().splitlines())
     )
     words = [f"before={tiny}", f"after={tuned}", f"task={small}", "parallel=", "task.targets=deu,fin,jpn"]
     shown = cli("measure", *words)
@@ -330,23 +334,23 @@ def test_few_sentences_and_few_languages_have_their_reasons(tiny, tuned, seven, 
 
 
 def test_a_language_without_a_distance_is_left_out_of_its_correlations(tiny, tuned, seven, tmp_path):
-    more = shutil.copytree(seven, tmp_path / "more")
-    shutil.copytree(more / "deu", more / "swg")  # Swabian: URIEL knows its family and place, not its syntax
-    settings = [f"task={more}", "parallel=", "distance.imputed=false"]
+    larger = shutil.copytree(seven, tmp_path / "more")
+    shutil.copytree(larger / "deu", larger / "swg")  # Swabian: URIEL knows its family and place, not its syntax
+    settings = [f"task={larger}", "parallel=", "distance.imputed=false"]
     measured = measure(str(tiny), str(tuned), settings)
-    known = {
+    expected_tokens = {
         name: [key for key in (*TARGETS, "swg") if key in measured.distances[name]] for name in ("syntactic", "genetic")
     }
-    assert "swg" not in known["syntactic"]
-    assert "swg" in known["genetic"]
-    assert measured.relation("correlation_drift_syntactic", 1).found.n == len(known["syntactic"])
-    assert measured.relation("correlation_drift_genetic", 1).found.n == len(known["genetic"])
+    assert "swg" not in expected_tokens["syntactic"]
+    assert "swg" in expected_tokens["genetic"]
+    assert measured.relation("correlation_drift_syntactic", 1).found.n == len(expected_tokens["syntactic"])
+    assert measured.relation("correlation_drift_genetic", 1).found.n == len(expected_tokens["genetic"])
     assert any(
         note.startswith("No syntactic distance for") and "swg: left out of its correlations." in note
         for note in measured.notes
     )
     assert measured.ordered[0] == "eng"
-    assert set(measured.ordered[-1:]) <= set(measured.sizes) - set(known["syntactic"])
+    assert set(measured.ordered[-1:]) <= set(measured.sizes) - set(expected_tokens["syntactic"])
 
 
 def test_a_head_that_learnt_nothing_is_said(tiny, tuned, seven, tmp_path):
@@ -387,13 +391,13 @@ def test_your_own_distances_are_one_more(tiny, tuned, seven, tmp_path):
 
 
 def test_other_tokenizers_are_said(tiny, tmp_path, seven):
-    other = save_tiny(tmp_path / "other", "distilbert")
+    other_model = save_tiny(tmp_path / "other", "distilbert")
     words = [f"task={seven}", "parallel="]
-    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer = json.loads((other_model / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary["more"] = vocabulary.pop(WORDS["deu"][0])
-    measured = measure(str(tiny), str(other), words)
+    measured = measure(str(tiny), str(other_model), words)
     assert not [note for note in measured.notes if "tokenizers" in note]
-    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    measured = measure(str(tiny), str(other), words)
+    (other_model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    measured = measure(str(tiny), str(other_model), words)
     assert "The two checkpoints have different tokenizers: each read the same sentences with its own." in measured.notes

@@ -25,29 +25,29 @@ COUNTS = (
 # The command line
 
 
-def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned, seven, found):
+def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned, seven, measurement):
     shown = cli("measure", f"before={tiny}", "--json", f"after={tuned}", f"task={seven}", "parallel=")
     assert shown.exit_code == 0
     repeated = "`eng/test.jsonl` repeats 24 training texts of `eng/train.jsonl` (first: line 1)."
-    assert shown.stderr.splitlines() == [repeated, *(f"Measuring 168 texts with `{one}`." for one in (tiny, tuned))]
+    assert shown.stderr.splitlines() == [repeated, *(f"Measuring 168 texts with `{model}`." for model in (tiny, tuned))]
     records = json.loads(shown.stdout, parse_constant=lambda word: pytest.fail(word))
-    assert records == found.records()
+    assert records == measurement.records()
     columns = ["measure", "layer", "language", "value", "n", "moment"]
-    more = ["p", "p_holm", "n_groups", "method", "detectable", "reason"]
+    extra_columns = ["p", "p_holm", "n_groups", "method", "detectable", "reason"]
     of_parts = ["p", "r", "partial_r", "partial_p", "coefficient", "vif"]
     for record in records:
         assert list(record)[:6] == columns
-        extra = more if record["measure"].startswith("correlation") else []
+        extra = extra_columns if record["measure"].startswith("correlation") else []
         extra = of_parts if record["measure"].startswith("decomposition_") else extra
         assert sorted(list(record)[6:]) == sorted(extra)
     kinds = {record["measure"] for record in records}
     assert kinds == {
         "drift_cka", "drift_cka_standardised", "top_dimension_share", "accuracy", "relative_transfer",
-        "correlation_drift_transfer", *(f"correlation_{what}_{name}" for what in ("drift", "transfer") for name in DISTANCES),
+        "correlation_drift_transfer", *(f"correlation_{kind}_{name}" for kind in ("drift", "transfer") for name in DISTANCES),
         "decomposition", "decomposition_distance", "decomposition_script", "decomposition_tokens",
     }  # fmt: skip
     score = next(record for record in records if (record["measure"], record["language"]) == ("accuracy", "jpn"))
-    assert score == dict(zip(columns, ["accuracy", None, "jpn", found.scores["jpn"], 24, "after"], strict=True))
+    assert score == dict(zip(columns, ["accuracy", None, "jpn", measurement.scores["jpn"], 24, "after"], strict=True))
     mean = [
         record for record in records if record["measure"] == "correlation_drift_genetic" and record["layer"] is None
     ]
@@ -55,19 +55,21 @@ def test_json_is_one_list_with_the_columns_of_the_measurements(cli, tiny, tuned,
     assert mean[0]["language"] is None
 
 
-def test_the_tables(cli, tiny, tuned, seven, found):
+def test_the_tables(cli, tiny, tuned, seven, measurement):
     shown = cli("measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=").stdout
     lines = [line.split() for line in shown.splitlines()]
     assert ["language", "name", "syntactic", "accuracy", "transfer", "n", "drift", "1", "2", "3", "4"] in lines
-    rows = [line for line in lines if line and line[0] in found.ordered and len(line) == 11]
-    assert [row[0] for row in rows] == list(found.ordered)
-    assert rows[0][:4] == ["eng", "English", "–", f"{found.scores['eng']:.3f}"]
+    rows = [line for line in lines if line and line[0] in measurement.ordered and len(line) == 11]
+    assert [row[0] for row in rows] == list(measurement.ordered)
+    assert rows[0][:4] == ["eng", "English", "–", f"{measurement.scores['eng']:.3f}"]
     far = [float(row[2]) for row in rows[1:]]
     assert far == sorted(far)
-    assert rows[1][7] == f"{found.drift(rows[1][0])[1]:.3f}"
+    assert rows[1][7] == f"{measurement.drift(rows[1][0])[1]:.3f}"
     assert ["drift", "with", "transfer", "mean", "1", "2", "3", "4"] in lines
     (syntactic,) = [line for line in lines if line[:1] == ["syntactic"]]
-    shown_r = [f"{found.relation('correlation_drift_syntactic', layer).found.r:+.2f}" for layer in (None, 1, 2, 3, 4)]
+    shown_r = [
+        f"{measurement.relation('correlation_drift_syntactic', layer).found.r:+.2f}" for layer in (None, 1, 2, 3, 4)
+    ]
     assert [cell.rstrip("*") for cell in syntactic[2:]] == shown_r
     assert (
         "n = 6 languages in 5 families; the source `eng` (the diagonal) is excluded; unbiased CKA, mean pooling"
@@ -88,23 +90,23 @@ def test_the_tables(cli, tiny, tuned, seven, found):
     assert "language   name       genetic" in biased
 
 
-def test_a_star_needs_holm(found):
-    sure = replace(found.relations[0], p_holm=0.04)
-    table = measure_tables(replace(found, relations=(sure, *found.relations[1:])))[1]
+def test_a_star_needs_holm(measurement):
+    sure = replace(measurement.relations[0], p_holm=0.04)
+    table = measure_tables(replace(measurement, relations=(sure, *measurement.relations[1:])))[1]
     row = next(row for row in table.rows if row[0] == "syntactic")
     assert row[table.columns.index("1")] == f"{sure.found.r:+.2f}*"
     assert [cell for row in table.rows for cell in row if cell and cell.endswith("*")] == [f"{sure.found.r:+.2f}*"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-def test_tables_fit_their_terminal(found, width):
+def test_tables_fit_their_terminal(measurement, width):
     deep = replace(
-        found,
+        measurement,
         layers=12,
-        rows=tuple(replace(row, layer=layer) for row in found.rows for layer in range(13) if row.layer == 1),
+        rows=tuple(replace(row, layer=layer) for row in measurement.rows for layer in range(13) if row.layer == 1),
         relations=tuple(
             replace(relation, layer=layer)
-            for relation in found.relations
+            for relation in measurement.relations
             for layer in ([relation.layer] if relation.layer is None else range(1, 13) if relation.layer == 1 else [])
         ),
     )
@@ -115,13 +117,13 @@ def test_tables_fit_their_terminal(found, width):
     assert measure_tables(deep, 200)[0].columns[-12:] == tuple(map(str, range(1, 13)))
 
 
-def test_one_dimension_that_holds_the_variance_is_said(found):
+def test_one_dimension_that_holds_the_variance_is_said(measurement):
     rows = [
         replace(row, value=0.9) if (row.measure, row.layer, row.language, row.moment) == (
             "top_dimension_share", 2, "jpn", "before") else row
-        for row in found.rows if row.measure != "top_dimension_share" or row.language == "jpn"
+        for row in measurement.rows if row.measure != "top_dimension_share" or row.language == "jpn"
     ]  # fmt: skip
-    notes = measure_tables(replace(found, rows=tuple(rows)))[0].notes
+    notes = measure_tables(replace(measurement, rows=tuple(rows)))[0].notes
     assert (
         "One dimension holds up to 0.90 of the variance (layer 2, jpn, before): compare `drift_cka_standardised` (--json)."
         in notes
@@ -182,10 +184,10 @@ REFUSED = {
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_what_is_wrong_is_said_once(cli, words, seven):
-    given = words.split()
+    arguments = words.split()
     if "task" not in words:
-        given += [f"task={seven}", "parallel="]
-    wrong = cli("measure", *given)
+        arguments += [f"task={seven}", "parallel="]
+    wrong = cli("measure", *arguments)
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert wrong.stderr == f"Error: {REFUSED[words]}\n"
 
@@ -214,17 +216,20 @@ def test_more_tokens_than_positions(cli, tiny, tmp_path, seven):
 @pytest.mark.parametrize(
     ("name", "start"), [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<svg"), ("a.html", b"<!DOCTYPE html>")]
 )
-def test_a_figure_of_every_kind(found, tmp_path, name, start):
-    measure_figure(found, tmp_path / name)
+def test_a_figure_of_every_kind(measurement, tmp_path, name, start):
+    measure_figure(measurement, tmp_path / name)
     assert (tmp_path / name).read_bytes().startswith(start)
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;{{x}} $</text>"
 
 
-def test_a_hostile_name_is_shown_as_text(found, tmp_path):
+def test_a_hostile_name_is_shown_as_text(measurement, tmp_path):
     hostile = replace(
-        found, before=HOSTILE, after="b", distances={**found.distances, "<i>": found.distances["genetic"]}
+        measurement,
+        before=HOSTILE,
+        after="b",
+        distances={**measurement.distances, "<i>": measurement.distances["genetic"]},
     )
     measure_figure(hostile, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
@@ -237,8 +242,8 @@ def test_a_hostile_name_is_shown_as_text(found, tmp_path):
     assert not [element for element in drawing.iter() if element.tag.endswith(("img", "image", "script"))]
 
 
-def test_the_page_needs_no_network(found, tmp_path):
-    measure_figure(found, tmp_path / "a.html")
+def test_the_page_needs_no_network(measurement, tmp_path):
+    measure_figure(measurement, tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "src=" not in page.split("<script")[0] + page.split("</script>")[1]
     assert "<link" not in page.split("<script")[0]
@@ -248,20 +253,22 @@ def test_the_page_needs_no_network(found, tmp_path):
     spec = json.loads(script.split('embed("#figure", ')[1].rsplit(', {"actions"', 1)[0])
     drift, related = spec["hconcat"]
     values = {(row["language"], row["layer"]): row["drift"] for row in spec["datasets"][drift["data"]["name"]]}
-    assert values["Japanese (0.50)", 2] == pytest.approx(found.drift("jpn")[2])
+    assert values["Japanese (0.50)", 2] == pytest.approx(measurement.drift("jpn")[2])
     assert len(values) == 7 * (LAYERS + 1)
     assert sorted(len(spec["datasets"][layer["data"]["name"]]) for layer in related["layer"])[-1] == 7 * LAYERS
 
 
-def test_what_is_not_defined_leaves_a_gap_in_the_figure(found, tmp_path):
-    rows = [replace(row, value=math.nan) if row.layer == 2 and row.language == "jpn" else row for row in found.rows]
-    gone = [
-        replace(relation, found=replace(relation.found, r=None, p=None, reason="x"), p_holm=None)
+def test_what_is_not_defined_leaves_a_gap_in_the_figure(measurement, tmp_path):
+    rows = [
+        replace(row, value=math.nan) if row.layer == 2 and row.language == "jpn" else row for row in measurement.rows
+    ]
+    undefined = [
+        replace(relation, measurement=replace(relation.found, r=None, p=None, reason="x"), p_holm=None)
         if relation.layer == 3
         else relation
-        for relation in found.relations
+        for relation in measurement.relations
     ]
-    measure_figure(replace(found, rows=tuple(rows), relations=tuple(gone)), tmp_path / "a.html")
+    measure_figure(replace(measurement, rows=tuple(rows), relations=tuple(undefined)), tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert '"layer": 2, "language": "Japanese (0.50)", "drift": null' in page
     assert "NaN" not in page.split('embed("#figure", ')[1]

@@ -18,7 +18,7 @@ from helpers import message
 
 def plainly(x: np.ndarray, y: np.ndarray, k: int) -> list[list[int]]:
     """CSLS and its mutual neighbours, written out."""
-    x, y = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (x, y))
+    x, y = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (x, y))
     cosines = x @ y.T
     near_x = np.sort(cosines, axis=1)[:, -k:].mean(axis=1)
     near_y = np.sort(cosines, axis=0)[-k:].mean(axis=0)
@@ -40,8 +40,8 @@ def test_translations_that_are_near_are_found_and_strangers_are_not():
     source = torch.randn(50, 32, generator=draw)
     order = torch.randperm(30, generator=draw)
     target = source[order] + 0.1 * torch.randn(30, 32, generator=draw)  # of 30 of the 50, in another order
-    found = {tuple(pair) for pair in mutual_neighbours(source, target).tolist()}
-    assert found == {(int(i), j) for j, i in enumerate(order)}
+    neighbours = {tuple(pair) for pair in mutual_neighbours(source, target).tolist()}
+    assert neighbours == {(int(i), j) for j, i in enumerate(order)}
 
 
 def test_neighbours_bad_input():

@@ -32,8 +32,8 @@ def files(tmp_path):
     tests = sentences(40, seed=21)
     rows = [{"id": str(n), "text": say(words, "jpn"), "label": label} for n, (words, label) in enumerate(tests)]
     (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    others = [words for words, _ in sentences(90, seed=22) if say(words, "jpn") not in {row["text"] for row in rows}]
-    pairs = {say(words, "eng"): say(words, "jpn") for words in others}
+    unseen = [words for words, _ in sentences(90, seed=22) if say(words, "jpn") not in {row["text"] for row in rows}]
+    pairs = {say(words, "eng"): say(words, "jpn") for words in unseen}
     (folder / "pairs.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs.items()))
     (folder / "text.txt").write_text("".join(f"{target}\n" for target in pairs.values()))
     return folder
@@ -54,9 +54,9 @@ def plan(files, settings, tmp_path):
     """What is planned for a language with these options, in Python."""
 
     def make(code="cym", *words, recipe="", seeds=3, **options):
-        given = LanguageFiles(**{"labelled": files / "test.jsonl", **options})
+        files_given = LanguageFiles(**{"labelled": files / "test.jsonl", **options})
         words = (*words, "intervention.align.layers=2") if "parallel" in options else words
-        return plan_language(code, given, [*settings, *words], tmp_path / "results", recipe=recipe, seeds=seeds)
+        return plan_language(code, files_given, [*settings, *words], tmp_path / "results", recipe=recipe, seeds=seeds)
 
     return make
 
@@ -116,14 +116,14 @@ def _check_results(found):
     tables = {}
     for run in found["runs"]:
         rows = parquet.read_table(Path(run["folder"]) / "predictions.parquet").to_pylist()
-        own = {row["example_id"]: row["label"] == row["prediction"] for row in rows if row["language"] == "cym"}
-        tables.setdefault(run["recipe"], {})[run["seed"]] = [own[str(n)] for n in range(40)]
+        correct = {row["example_id"]: row["label"] == row["prediction"] for row in rows if row["language"] == "cym"}
+        tables.setdefault(run["recipe"], {})[run["seed"]] = [correct[str(n)] for n in range(40)]
     results, seeds = found["results"], found["results"]["seeds"]
     assert seeds, results
     plain, method = (np.array([tables[name][seed] for seed in seeds], dtype=float) for name in tables)
-    for one, table in zip(results["methods"], (plain, method), strict=True):
-        assert one["accuracy"] == pytest.approx(table.mean())
-        assert (one["low"], one["high"]) == pytest.approx(wilson(float(table.mean()), 40))
+    for method_row, table in zip(results["methods"], (plain, method), strict=True):
+        assert method_row["accuracy"] == pytest.approx(table.mean())
+        assert (method_row["low"], method_row["high"]) == pytest.approx(wilson(float(table.mean()), 40))
     test = crossed(method - plain)
     assert results["effect"] == pytest.approx(test.effect)
     assert results["low"] == (None if test.low is None else pytest.approx(test.low))
@@ -223,18 +223,18 @@ def test_the_same_call_once_more_leaves_the_data_where_they_are(plan, files):
 @pytest.mark.parametrize("call", [1, 2, 4])
 def test_data_that_change_while_runs_are_made_are_told(plan, files, monkeypatch, call):
     """Another call has put its own there."""
-    made, calls = plan(seeds=2), []
+    language_plan, calls = plan(seeds=2), []
 
     def train(*_, **__):
         calls.append(1)
         if len(calls) == call:
-            shots = made.folder / "data" / "cym" / "test.jsonl"
+            shots = language_plan.folder / "data" / "cym" / "test.jsonl"
             shots.write_text("".join(shots.read_text().splitlines(keepends=True)[1:]))
         return SimpleNamespace(data={"id": "a", "status": "done"})
 
     monkeypatch.setattr("distxfer.new_language.plan.train", train)
-    assert message(carry_out, made) == (
-        f"The data or recipes in `{made.folder}` are not those that this call wrote: another call has replaced them. Run"
+    assert message(carry_out, language_plan) == (
+        f"The data or recipes in `{language_plan.folder}` are not those that this call wrote: another call has replaced them. Run"
         f" this one again, and the other one with another `--results`."
     )
     assert len(calls) == call
@@ -327,15 +327,15 @@ def test_a_language_that_uriel_does_not_have(plan, files):
 
 def test_relatives_stand_in_for_the_distance(plan):
     result = plan("qaa", relatives=("cy", "gle"))
-    own = {one: distance("eng", one, imputed=True).value for one in ("cym", "gle")}
+    distances_of = {relative: distance("eng", relative, imputed=True).value for relative in ("cym", "gle")}
     assert result.distance is not None
     assert result.distance.file == "syntactic-mean-of-cym-gle.csv"
     rows = dict(csv.reader((result.folder / result.distance.file).read_text().splitlines()))
-    assert float(rows["qaa"]) == pytest.approx(fmean(own.values()))
+    assert float(rows["qaa"]) == pytest.approx(fmean(distances_of.values()))
     assert float(rows["deu"]) == distance("eng", "deu", imputed=True).value
     assert "the mean of the syntactic distances of cym (Welsh)" in result.distance.text
     matrix = next(fact for fact in result.facts if fact.measure == "distance_matrix")
-    assert matrix.value == pytest.approx(fmean(own.values()))
+    assert matrix.value == pytest.approx(fmean(distances_of.values()))
     assert matrix.note.startswith("syntactic-mean-of-cym-gle.csv")
 
 

@@ -29,9 +29,9 @@ def fake_run(folder: Path, name: str, seed: int, right, status="done", *, labels
             "language": "cym",
             "example_id": str(n),
             "label": label,
-            "prediction": label if one else ("b" if label != "b" else "c"),
+            "prediction": label if correct else ("b" if label != "b" else "c"),
         }
-        for n, (one, label) in enumerate(zip(right, gold, strict=True))
+        for n, (correct, label) in enumerate(zip(right, gold, strict=True))
     ]
     parquet.write_table(Table.from_pylist(rows), path / "predictions.parquet")
     data = {
@@ -110,8 +110,8 @@ def test_a_small_gain_is_open_and_says_what_would_show_it(tmp_path):
 
 
 def test_no_difference_at_all(tmp_path):
-    same = draws(1, 0.5)
-    result = judged(tmp_path, same, same)
+    tied = draws(1, 0.5)
+    result = judged(tmp_path, tied, tied)
     assert (result.test.effect, result.test.p, result.verdict, result.needed) == (0, 1, "open", None)
 
 
@@ -185,9 +185,9 @@ def test_what_a_seed_adds_to_all_texts_alike_is_of_seeds_alone(tmp_path):
 def test_where_all_are_right_the_largest_text_says_for_how_many_questions(tmp_path):
     rows = np.ones((3, 20), dtype=int)
     alike = judged(tmp_path / "alike", rows, rows, on_texts(np.arange(20) // 5))
-    most = judged(tmp_path / "most", rows, rows, on_texts([0] * 14 + [1, 2, 2, 3, 3, 3]))
+    uneven = judged(tmp_path / "most", rows, rows, on_texts([0] * 14 + [1, 2, 2, 3, 3, 3]))
     # 20^2 / (4 * 5^2) = 4, and 20^2 / (14^2 + 1 + 4 + 9) = 1.9
-    assert (alike.method.low, most.method.low) == (wilson(1.0, 4)[0], wilson(1.0, 2)[0])
+    assert (alike.method.low, uneven.method.low) == (wilson(1.0, 4)[0], wilson(1.0, 2)[0])
 
 
 def test_an_answer_is_right_by_exact_match_with_any(tmp_path):

@@ -42,11 +42,14 @@ def conllu(path, language, n, seed):
 
 def questions(n, texts, seed):
     """Questions in Japanese on so many texts, which go together; the first has an answer more."""
-    made = [row_of_answer("", words, "jpn") for words, _ in sentences(texts, seed)]
-    rows = [{**made[place % texts], "id": f"{seed}-{place}"} for place in range(n)]
-    other = rows[0]["context"].split()[0]
+    rows_by_text = [row_of_answer("", words, "jpn") for words, _ in sentences(texts, seed)]
+    rows = [{**rows_by_text[place % texts], "id": f"{seed}-{place}"} for place in range(n)]
+    first_word = rows[0]["context"].split()[0]
     first = rows[0]["answers"]
-    rows[0] = {**rows[0], "answers": {"text": [*first["text"], other], "answer_start": [*first["answer_start"], 0]}}
+    rows[0] = {
+        **rows[0],
+        "answers": {"text": [*first["text"], first_word], "answer_start": [*first["answer_start"], 0]},
+    }
     return rows
 
 
@@ -101,24 +104,24 @@ def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):
     labelled, few = (conllu(tmp_path / f"{seed}.conllu", "jpn", n, seed) for n, seed in ((12, 21), (4, 22)))
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{say(words, 'eng')}\t{say(words, 'jpn')}\n" for words, _ in sentences(60, 31)))
-    found, report = finished(
+    record, report = finished(
         cli, *common, f"task={tmp_path / 'base'}", "task.kind=entities", "task.columns.tags=xpos", "phase.finetune.epochs=3",
         "--labelled", labelled, "--few-shot", few, "--parallel", pairs,
     )  # fmt: skip
-    assert found["proposal"]["recipe"] == "dist_align"
-    assert (found["given"]["kind"], found["given"]["tests"], found["given"]["shots"]) == ("entities", 12, 4)
-    assert not any("distxfer-" in note for note in found["notes"])
-    for path in found["recipes"]:
+    assert record["proposal"]["recipe"] == "dist_align"
+    assert (record["given"]["kind"], record["given"]["tests"], record["given"]["shots"]) == ("entities", 12, 4)
+    assert not any("distxfer-" in note for note in record["notes"])
+    for path in record["recipes"]:
         assert load_recipe(path).task.columns == {"tags": "xpos"}
-    for run, method in zip(found["runs"], found["results"]["methods"], strict=True):
+    for run, method in zip(record["runs"], record["results"]["methods"], strict=True):
         rows = predictions(run).values()
         assert len(rows) == 12
         assert method["accuracy"] == np.mean([row["label"] == row["prediction"] for row in rows])
-    assert (found["results"]["sentences"], found["results"]["texts"]) == (12, None)
+    assert (record["results"]["sentences"], record["results"]["texts"]) == (12, None)
     assert "wholly right in cym (%)" in report
     assert "12 sentences, 1 seed. Intervals" in report
     assert "eng, f1 (%)" in report
-    _check_advice(found, report)
+    _check_advice(record, report)
 
 
 def test_questions_on_texts_that_go_together(cli, common, tmp_path):
@@ -126,34 +129,34 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     labelled = lines(tmp_path / "test.jsonl", questions(18, 6, 21))
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{say(words, 'jpn')}\n" for words, _ in sentences(60, 32)))
-    found, report = finished(
+    record, report = finished(
         cli, *common, f"task={base}", "task.kind=answers", "phase.finetune.epochs=3", "--labelled", labelled, "--text", text,
     )  # fmt: skip
-    assert (found["proposal"]["recipe"], found["given"]["texts"]) == ("mined_align", 60)
-    unlabelled = Path(found["folder"]) / "data" / "eng" / "unlabelled.jsonl"
+    assert (record["proposal"]["recipe"], record["given"]["texts"]) == ("mined_align", 60)
+    unlabelled = Path(record["folder"]) / "data" / "eng" / "unlabelled.jsonl"
     mined_in = [json.loads(line) for line in unlabelled.read_text().splitlines()]
-    assert all(one.keys() == {"id", "text"} for one in mined_in)
+    assert all(text_row.keys() == {"id", "text"} for text_row in mined_in)
     assert len({row["text"] for row in mined_in}) == len(mined_in) > 20  # not one question, asked of every text
     right = {row["id"]: row["answers"]["text"] for row in map(json.loads, labelled.read_text().splitlines())}
-    for run, method in zip(found["runs"], found["results"]["methods"], strict=True):
+    for run, method in zip(record["runs"], record["results"]["methods"], strict=True):
         rows = predictions(run)
         hits = [exact_match(answers, rows[key]["prediction"]) for key, answers in right.items()]
         assert method["accuracy"] == pytest.approx(np.mean(hits))
-    assert (found["results"]["sentences"], found["results"]["texts"]) == (18, 6)
+    assert (record["results"]["sentences"], record["results"]["texts"]) == (18, 6)
     for expected in (
         "labelled questions to test on", "exact match in cym (%)", "18 questions on 6 texts, 1 seed", "eng, f1 (%)",
         "for a method over texts (Wilson)",
     ):  # fmt: skip
         assert expected in report
     assert "question-answering" not in report  # transformers has no such pipeline
-    _check_advice(found, report)
+    _check_advice(record, report)
 
 
 def test_questions_on_too_few_texts(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
-    given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
+    files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
     error_message = message(
-        plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
     assert error_message == (
         "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
@@ -164,9 +167,9 @@ def test_questions_on_too_few_texts(common, tmp_path):
 
 def test_questions_that_are_mostly_on_one_text(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
-    given = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
+    files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
     error_message = message(
-        plan_language, "cym", given, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
     )
     assert error_message == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
         "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
@@ -181,8 +184,8 @@ def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_
     words = [f"task={write(tmp_path / 'own', row_of_text, train_size=0)}", "task.kind=retrieval"]
     words = words if task == "own" else ["task=flores"]  # on the hub, which is not asked
     labelled = lines(tmp_path / "test.jsonl", [row_of_text("0", [0, 1], "jpn")])
-    for more in ([], ["--dry-run"]):
-        answer = cli("new-language", "cym", *common[:3], *words, "--labelled", str(labelled), *more)
+    for options in ([], ["--dry-run"]):
+        answer = cli("new-language", "cym", *common[:3], *words, "--labelled", str(labelled), *options)
         assert (answer.exit_code, answer.stdout) == (2, "")
         assert answer.stderr == (
             f"Error: `task` is `{words[0].removeprefix('task=')}`, of the kind `retrieval`, which has no labels, but the"

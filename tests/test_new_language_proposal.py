@@ -28,21 +28,25 @@ E5 = "bundled/multilingual-e5-small"
     ],
 )
 def test_the_first_proposal(there, name):
-    has = LanguageData(**{**vars(HAS), **there})
-    first, *others = proposals(has, E5)
+    data = LanguageData(**{**vars(HAS), **there})
+    first, *alternatives = proposals(data, E5)
     assert first.recipe == name
     assert first.evidence == study()["methods"][name]
     assert first.evidence.shown == (name == "align_consistency")  # alone after Holm
-    assert first.recipe not in {one.recipe for one in others}
-    ranked = [(one.evidence.shown, one.evidence.all.low) for one in (first, *others) if one.evidence]
+    assert first.recipe not in {alternative.recipe for alternative in alternatives}
+    ranked = [
+        (candidate.evidence.shown, candidate.evidence.all.low)
+        for candidate in (first, *alternatives)
+        if candidate.evidence
+    ]
     assert ranked == sorted(ranked, reverse=True)
-    for run in (first, *others):
+    for run in (first, *alternatives):
         assert load_recipe(str(run.file)).name == run.recipe
 
 
 def test_what_speaks_against_a_proposal():
-    has = LanguageData(**{**vars(HAS), "texts": 60, "shots": 5})
-    first = proposals(has, "another")[0]
+    data = LanguageData(**{**vars(HAS), "texts": 60, "shots": 5})
+    first = proposals(data, "another")[0]
     expected = " ".join(first.caveats)
     for part in (
         "with the model `bundled/multilingual-e5-small`",
@@ -51,8 +55,8 @@ def test_what_speaks_against_a_proposal():
         "only on labels of the source",
     ):
         assert part in expected
-    drift, *others = proposals(HAS, E5)
-    (held,) = (one for one in others if one.recipe == "l2_sp")
+    drift, *alternatives = proposals(HAS, E5)
+    (held,) = (alternative for alternative in alternatives if alternative.recipe == "l2_sp")
     assert any(caveat.startswith("The source language had -") for caveat in held.caveats)
     assert not any(caveat.startswith("The source language had -") for caveat in drift.caveats)
     (wide,) = (caveat for caveat in drift.caveats if "larger study" in caveat)

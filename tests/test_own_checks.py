@@ -82,14 +82,14 @@ def test_a_test_that_repeats_what_is_trained_on(tmp_path):
         "deu/train": [("g", "x"), ("z", "y")],
         "deu/unlabelled": [("h", None)],
     }
-    known = (
+    labels = (
         "`eng/dev.jsonl` repeats 1 training text of `eng/train.jsonl` (first: line 1).",
         "`deu/test.jsonl` repeats 2 training texts of `eng/train.jsonl` (first: line 2).",
     )
     unlabelled = "`deu/test.jsonl` repeats 1 text of `deu/unlabelled.jsonl` (first: line 4)."
-    assert notes(tmp_path, files) == (*known, unlabelled)
+    assert notes(tmp_path, files) == (*labels, unlabelled)
     target = "`deu/test.jsonl` repeats 1 training text of `deu/train.jsonl` (first: line 3)."
-    assert notes(tmp_path, files, target_labels=True) == (*known, target, unlabelled)
+    assert notes(tmp_path, files, target_labels=True) == (*labels, target, unlabelled)
 
 
 def test_labels_that_are_never_tested(tmp_path):
@@ -147,10 +147,10 @@ def test_what_is_said_reaches_the_user(cli, tiny_settings, task_folder, tmp_path
     rows = [json.loads(line) for line in (task_folder / "eng" / "train.jsonl").read_text().splitlines()]
     rows = list({row["text"]: row for row in rows}.values())
     tests = [{**row, "id": f"t{number}"} for number, row in enumerate(rows[:4])]
-    for name, those in {"eng/train": rows, "eng/test": tests[:2], "deu/test": tests}.items():
+    for name, examples in {"eng/train": rows, "eng/test": tests[:2], "deu/test": tests}.items():
         path = tmp_path / "task" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in those))
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in examples))
     note = "`deu/test.jsonl` repeats 4 training texts of `eng/train.jsonl` (first: line 1)."
     words = ["recipe=plain", *tiny_settings, f"task={tmp_path / 'task'}", "parallel=", "task.targets=deu"]
     for verb in ("validate", "train"):
@@ -275,7 +275,7 @@ def test_the_order_of_an_epoch_is_that_of_lists(size, batch_size, seed):
     shuffled, width = generator.permutation(size).tolist(), batch_size * _BUCKET
     buckets = [sorted(shuffled[low : low + width], key=lengths.__getitem__) for low in range(0, size, width)]
     batches = [bucket[low : low + batch_size] for bucket in buckets for low in range(0, len(bucket), batch_size)]
-    whole = [batch for batch in batches if len(batch) == batch_size]
-    expected = [whole[place] for place in generator.permutation(len(whole))]
+    full_batches = [batch for batch in batches if len(batch) == batch_size]
+    expected = [full_batches[place] for place in generator.permutation(len(full_batches))]
     expected += [batch for batch in batches if len(batch) < batch_size]
     assert list(epoch_order(lengths, batch_size, np.random.default_rng(seed))) == expected

@@ -58,8 +58,8 @@ def test_what_auto_resolves_to_is_what_is_hashed(cli, tiny, task_folder):
         return json.loads(answer.stdout)["id"]
 
     assert identity() == identity("parallel=auto") == identity("parallel=emoji") != identity("parallel=")
-    own = f"task={task_folder}"
-    assert identity(own) == identity(own, "parallel=")
+    own_task = f"task={task_folder}"
+    assert identity(own_task) == identity(own_task, "parallel=")
 
 
 def test_a_recipe_that_needs_pairs_on_a_task_without_any(cli, tiny, task_folder):
@@ -82,8 +82,8 @@ def test_the_domain_and_the_size_by_language():
     assert corpus_text(record) == "`emoji` (in-domain), 3 to 1,200 pairs in 2 languages"
     assert corpus_record("django", "emoji", text)["domain"] == "out-of-domain"
     assert corpus_record("my/folder", "my/folder", text)["domain"] == "domain unknown"
-    one = corpus_record("emoji", "xnli", ParallelText("emoji", {"deu": ("a",) * 3}, {}))
-    assert corpus_text(one) == "`emoji` (out-of-domain), 3 pairs in 1 language (deu)"
+    own_record = corpus_record("emoji", "xnli", ParallelText("emoji", {"deu": ("a",) * 3}, {}))
+    assert corpus_text(own_record) == "`emoji` (out-of-domain), 3 pairs in 1 language (deu)"
     assert corpus_text(corpus_record("emoji", "xnli", ParallelText("emoji", {}, {}))) == (
         "`emoji` (out-of-domain), no pairs in these languages"
     )

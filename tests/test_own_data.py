@@ -51,18 +51,18 @@ def test_a_task_comes_back_as_it_was_written(task):
     write(task / "deu" / "dev.jsonl", [{"id": 7, "text": "vier", "text_pair": "fünf", "label": "yes"}])
     write(task / "deu" / "train.jsonl", [{"id": "a", "text": "not read: no label of a target is", "label": "?"}])
     write(task / "deu" / "unlabelled.jsonl", [{"id": "u", "text": "sechs"}])
-    found = load(task)
-    assert found.labels == ("no", "yes")
+    loaded = load(task)
+    assert loaded.labels == ("no", "yes")
     assert [
-        (example.id, example.text, example.text_pair, example.label) for example in found.examples("train", "eng")
+        (example.id, example.text, example.text_pair, example.label) for example in loaded.examples("train", "eng")
     ] == [
         ("a", "one", None, 1),
         ("b", "two", None, 0),
     ]
-    (dev,) = found.examples("dev", "deu")
+    (dev,) = loaded.examples("dev", "deu")
     assert (dev.id, dev.language, dev.text, dev.text_pair, dev.label) == ("7", "deu", "vier", "fünf", 1)
-    assert found.examples("train", "deu") == found.examples("dev", "eng") == ()
-    (unlabelled,) = found.unlabelled["deu"]
+    assert loaded.examples("train", "deu") == loaded.examples("dev", "eng") == ()
+    (unlabelled,) = loaded.unlabelled["deu"]
     assert (unlabelled.text, unlabelled.label) == ("sechs", None)
 
 
@@ -70,10 +70,10 @@ def test_whole_numbers_are_labels_in_their_own_order(task):
     write(task / "eng" / "train.jsonl", [{"id": n, "text": "x", "label": n} for n in (10, 9, 2)])
     for language in ("eng", "deu"):
         write(task / language / "test.jsonl", [{"id": "a", "text": "x", "label": "10"}])
-    found = load(task)
-    assert found.labels == ("2", "9", "10")
-    assert [example.label for example in found.examples("train", "eng")] == [2, 1, 0]
-    assert found.examples("test", "deu")[0].label == 2
+    loaded = load(task)
+    assert loaded.labels == ("2", "9", "10")
+    assert [example.label for example in loaded.examples("train", "eng")] == [2, 1, 0]
+    assert loaded.examples("test", "deu")[0].label == 2
 
 
 def test_byte_order_mark_windows_line_ends_and_blank_lines_are_no_text(task):
@@ -96,19 +96,19 @@ def test_texts_and_labels_that_look_like_nothing_survive(task):
     rows = [{"id": word, "text": word, "label": word} for word in words]
     write(task / "eng" / "train.jsonl", rows)
     write(task / "deu" / "test.jsonl", rows)
-    found = load(task)
-    assert set(found.labels) == set(words)
+    loaded = load(task)
+    assert set(loaded.labels) == set(words)
     for split, language in (("train", "eng"), ("test", "deu")):
-        assert [example.text for example in found.examples(split, language)] == words
-        assert [found.labels[example.label] for example in found.examples(split, language)] == words
+        assert [example.text for example in loaded.examples(split, language)] == words
+        assert [loaded.labels[example.label] for example in loaded.examples(split, language)] == words
 
 
 def test_languages_that_look_like_nothing_survive(task):
     for language in ("no", "nan", "yes"):
         write(task / language / "test.jsonl", TEST)
     assert task_languages(str(task)) == ("deu", "eng", "nan", "nor", "yes")
-    found = load(task, targets=("nor", "nan", "yes"))
-    assert list(found.splits["test"]) == ["eng", "nor", "nan", "yes"]
+    loaded = load(task, targets=("nor", "nan", "yes"))
+    assert list(loaded.splits["test"]) == ["eng", "nor", "nan", "yes"]
 
 
 def test_folders_are_named_by_any_code_of_the_language(task):
@@ -161,9 +161,9 @@ def test_a_target_without_tests(task):
     (task / "deu" / "test.jsonl").unlink()
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
     (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
-    known = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
+    suffixes = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
     expected = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
-    unread = f"`eng/test.txt` is ignored: its suffix is none of {known}."
+    unread = f"`eng/test.txt` is ignored: its suffix is none of {suffixes}."
     complains(f"`{task}` has no test file in any language; {expected} {unread}", load, task)
 
 

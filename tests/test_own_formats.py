@@ -24,12 +24,12 @@ def task(tmp_path):
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_every_format_says_the_same(task, suffix):
     put(task, suffix, ROWS)
-    found = load(task)
-    assert [(example.id, example.text, found.labels[example.label]) for example in found.examples("test", "deu")] == [
+    loaded = load(task)
+    assert [(example.id, example.text, loaded.labels[example.label]) for example in loaded.examples("test", "deu")] == [
         (row["id"], row["text"], row["label"]) for row in ROWS
     ]
-    assert found.examples("test", "deu")[3].text == "null"
-    assert {example.text_pair for example in found.examples("test", "deu")} == {None}
+    assert loaded.examples("test", "deu")[3].text == "null"
+    assert {example.text_pair for example in loaded.examples("test", "deu")} == {None}
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -134,9 +134,9 @@ def test_numbers_of_classes(task):
             language,
             split,
         )
-    found = load(task)
-    assert found.labels == ("0", "2")
-    assert [example.label for example in found.examples("test", "deu")] == [0, 1, 0]
+    loaded = load(task)
+    assert loaded.labels == ("0", "2")
+    assert [example.label for example in loaded.examples("test", "deu")] == [0, 1, 0]
 
 
 # Which file is which
@@ -175,18 +175,18 @@ def test_patterns_that_lead_nowhere(task):
 
 
 def test_two_files_of_one_part(task):
-    one, other = put(task, "csv", ROWS), put(task, "jsonl", ROWS)
-    complains(f"`{one}` and `{other}` are both test of the language `deu`. Keep one.", task)
+    first, second = put(task, "csv", ROWS), put(task, "jsonl", ROWS)
+    complains(f"`{first}` and `{second}` are both test of the language `deu`. Keep one.", task)
 
 
 def test_validation_is_dev_and_what_is_not_read_is_said(task):
     put(task, "csv", ROWS)
     put(task, "csv", ROWS[:1], split="validation")
     put(task, "jsonl", ROWS, split="test-old")
-    found = load(task)
-    assert [example.text for example in found.examples("dev", "deu")] == ["nan"]
+    loaded = load(task)
+    assert [example.text for example in loaded.examples("dev", "deu")] == ["nan"]
     expected = "`deu/test-old.jsonl` is ignored: its name is none of train, dev, test, unlabelled, validation."
-    assert expected in found.notes
+    assert expected in loaded.notes
 
 
 # Whatever the text

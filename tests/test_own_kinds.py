@@ -73,9 +73,9 @@ def test_universal_dependencies(tmp_path):
     assert (second.id, second.text) == ("s2", "No")
     counted = [note for note in task.notes if "left out" in note]
     assert counted == [
-        f"`{name}`: {count} {what} left out."
+        f"`{name}`: {count} {noun} left out."
         for name in ("eng/train.conllu", "eng/test.conllu", "deu/test.conllu")
-        for count, what in ((1, "empty node"), (2, "ranges of words"))
+        for count, noun in ((1, "empty node"), (2, "ranges of words"))
     ]
     assert universal(tmp_path, tags="xpos").labels == ("D", "N", "P", "R", "S", "V")
 

@@ -249,9 +249,9 @@ def test_a_hub_that_fails_has_nothing_or_all(cli, run, hub, path):
 
 
 def test_a_hub_that_is_not_there(run, hub, monkeypatch):
-    with socket.socket() as taken:  # bound, and nobody listens
-        taken.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.socket() as listener:  # bound, and nobody listens
+        listener.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
         with pytest.raises(RunError, match=f"`{address}` cannot be reached") as caught:
             push(publication(run, NAME))

@@ -206,11 +206,11 @@ def test_a_file_that_is_no_recipe(contents, message, tmp_path):
 
 def test_a_recipe_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    known = ", ".join(recipe_files())
+    recipes = ", ".join(recipe_files())
     with pytest.raises(InputError) as caught:
         load_recipe("drift_rg")
     assert str(caught.value) == (
-        f"There is no recipe `drift_rg`. Did you mean `drift_reg`? Choose from: {known}; or give the path of a .toml file."
+        f"There is no recipe `drift_rg`. Did you mean `drift_reg`? Choose from: {recipes}; or give the path of a .toml file."
     )
     for name in ("mine.toml", str(tmp_path), "_defaults", ""):
         with pytest.raises(InputError, match=r"does not exist|There is no recipe"):
@@ -218,7 +218,7 @@ def test_a_recipe_that_does_not_exist(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         load_recipe("mine.toml")
     assert str(caught.value) == (
-        f"The recipe file `mine.toml` does not exist. Check the path, or name one of: {known}."
+        f"The recipe file `mine.toml` does not exist. Check the path, or name one of: {recipes}."
     )
 
 

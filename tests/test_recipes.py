@@ -31,10 +31,10 @@ def write(folder: Path, text: str, name: str = "mine") -> str:
 
 
 def flat(table: dict, prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
+    flattened: dict[str, object] = {}
     for key, value in table.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        flattened |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flattened
 
 
 def origins(recipe) -> dict[str, str]:
@@ -60,8 +60,8 @@ def test_a_shipped_recipe_loads_and_differs_from_the_defaults_only_in_what_it_sa
         if not key.startswith("intervention.") and key not in error_message
     }
     for key, value in silent.items():  # every phase starts as a copy of the one that the defaults describe
-        section, _, rest = key.partition(".")
-        assert value == defaults[f"phase.finetune.{rest.split('.', 1)[1]}" if section == "phase" else key]
+        section, _, remainder = key.partition(".")
+        assert value == defaults[f"phase.finetune.{remainder.split('.', 1)[1]}" if section == "phase" else key]
     assert resolved.keys() >= {key for key in defaults if not key.startswith("phase.")}
 
 
@@ -97,8 +97,8 @@ def test_every_value_has_an_origin(name):
 
 
 def test_precedence_is_defaults_then_recipe_then_overrides_in_order(tmp_path):
-    mine = write(tmp_path, "seed = 7\n[task]\nmax_length = 64\n[phase.finetune]\nepochs = 2\n")
-    recipe = load_recipe(mine, ["seed=8", "phase.finetune.epochs=3", "seed=9"])
+    recipe_file = write(tmp_path, "seed = 7\n[task]\nmax_length = 64\n[phase.finetune]\nepochs = 2\n")
+    recipe = load_recipe(recipe_file, ["seed=8", "phase.finetune.epochs=3", "seed=9"])
     assert (recipe.name, recipe.seed, recipe.task.max_length, recipe.task.source) == ("mine", 9, 64, "eng")
     assert recipe.phases["finetune"].epochs == 3
     where = origins(recipe)
@@ -209,9 +209,9 @@ def test_a_recipe_loads_from_any_folder(tmp_path, monkeypatch):
 
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):
-    mine = write(tmp_path, "\ufeff# Mine.\nseed = 5\n")
-    assert load_recipe(mine).seed == 5
-    assert description(Path(mine)) == "Mine."
+    recipe_file = write(tmp_path, "\ufeff# Mine.\nseed = 5\n")
+    assert load_recipe(recipe_file).seed == 5
+    assert description(Path(recipe_file)) == "Mine."
 
 
 def test_phases_start_as_a_copy_of_the_default_one():
@@ -278,8 +278,8 @@ def test_an_empty_table_is_an_intervention_with_its_defaults(text, tmp_path):
 
 
 def test_empty_tables_of_known_sections_say_nothing(tmp_path):
-    mine = write(tmp_path, 'phases = ["a"]\n[task]\n[model]\n[phase.a]\n[phase.finetune]\n[intervention]\n')
-    resolved = load_recipe(mine).resolved()
+    recipe_file = write(tmp_path, 'phases = ["a"]\n[task]\n[model]\n[phase.a]\n[phase.finetune]\n[intervention]\n')
+    resolved = load_recipe(recipe_file).resolved()
     assert resolved == {**PLAIN, "name": "mine", "phases": ["a"], "phase": {"a": PLAIN["phase"]["finetune"]}}
 
 

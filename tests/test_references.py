@@ -37,7 +37,7 @@ def test_the_baseline_of_the_issue_is_stored():
 
 def test_a_run_in_range_says_nothing(tmp_path):
     assert far_below(run(tmp_path, {**XNLI, "deu": 0.70})) == []
-    assert far_below(run(tmp_path, {key: one - 0.029 for key, one in XNLI.items()})) == []
+    assert far_below(run(tmp_path, {key: score - 0.029 for key, score in XNLI.items()})) == []
 
 
 def test_a_run_far_below_says_by_how_much_and_of_what(tmp_path):

@@ -89,12 +89,12 @@ def test_predictions_agree_with_the_scores_and_are_the_same_emoji_everywhere(pla
     for row in rows:
         by_language.setdefault(row["language"], {})[row["example_id"]] = row
     assert len(rows) == 4 * 327
-    assert len({frozenset(found) for found in by_language.values()}) == 1
-    for language, found in by_language.items():
-        assert sum(row["label"] == row["prediction"] for row in found.values()) / 327 == pytest.approx(
+    assert len({frozenset(ids) for ids in by_language.values()}) == 1
+    for language, ids in by_language.items():
+        assert sum(row["label"] == row["prediction"] for row in ids.values()) / 327 == pytest.approx(
             plain.score(language)
         )
-        for row in list(found.values())[:20]:
+        for row in list(ids.values())[:20]:
             chances = {key: value for key, value in row.items() if key.startswith("probability_")}
             assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
             assert max(chances, key=chances.get) == f"probability_{row['prediction']}"
@@ -169,19 +169,19 @@ def test_two_at_once_do_one_run(tmp_path, tiny_settings):
     """The second waits for the first, says so, and takes its result."""
     notices: list[str] = []
     recipe = load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=8"])
-    started, found = threading.Event(), []
+    started, finished = threading.Event(), []
 
     def report(phase, step, steps, loss):
         started.set()
 
-    first = threading.Thread(target=lambda: found.append(train(recipe, tmp_path, report=report)))
+    first = threading.Thread(target=lambda: finished.append(train(recipe, tmp_path, report=report)))
     first.start()
     assert started.wait(60)
     steps: list[int] = []
     second = train(recipe, tmp_path, report=lambda *seen: steps.append(1), notice=notices.append)
     first.join()
     assert not steps
-    assert second.data == found[0].data
+    assert second.data == finished[0].data
     assert any("waiting" in text for text in notices)
 
 

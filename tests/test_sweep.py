@@ -28,9 +28,14 @@ def test_every_run_is_done_once_and_then_none(fake):
     names = [(recipe, seed) for seed in (0, 1) for recipe in ("plain", "drift_reg")]
     assert statuses(outcomes) == [(*name, "done") for name in names]
     assert [event["words"] for event in fake.events()] == [" ".join(outcome.run.words) for outcome in outcomes]
-    assert [(one.total, one.done, one.failed) for one in seen] == [(4, done, 0) for done in range(5)]
-    assert [one.last and (one.last.run.recipe.name, one.last.run.seed) for one in seen] == [None, *names]
-    assert [one.seconds_left is None for one in seen] == [True, False, False, False, False]
+    assert [(progress.total, progress.done, progress.failed) for progress in seen] == [
+        (4, done, 0) for done in range(5)
+    ]
+    assert [progress.last and (progress.last.run.recipe.name, progress.last.run.seed) for progress in seen] == [
+        None,
+        *names,
+    ]
+    assert [progress.seconds_left is None for progress in seen] == [True, False, False, False, False]
     assert seen[-1].seconds_left == 0
 
     assert statuses(sweep(words, fake.results)) == [(*name, "done before") for name in names]
@@ -58,7 +63,9 @@ def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake):
         thread.start()
     for thread in threads:
         thread.join()
-    assert Counter(event["words"] for event in fake.events()) == Counter(" ".join(one.run.words) for one in ended[0])
+    assert Counter(event["words"] for event in fake.events()) == Counter(
+        " ".join(outcome.run.words) for outcome in ended[0]
+    )
     for outcomes in ended.values():
         assert {outcome.status.removesuffix(" before") for outcome in outcomes if outcome.run.seed == 1} == {"failed"}
         assert {outcome.status.removesuffix(" before") for outcome in outcomes if outcome.run.seed != 1} == {"done"}
@@ -66,20 +73,22 @@ def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake):
 
 def test_a_run_that_another_sweep_is_at_is_waited_for_and_the_others_go_first(fake):
     words = fake.does("recipe=plain", "seed=0,1", seed0="wait")
-    other = threading.Thread(target=sweep, args=([*words[:-1], "seed=0"], fake.results))
-    other.start()
+    other_sweep = threading.Thread(target=sweep, args=([*words[:-1], "seed=0"], fake.results))
+    other_sweep.start()
     until(lambda: fake.seeds("train") == ["0"])
     notices: list[str] = []
-    ours: list = []
-    thread = threading.Thread(target=lambda: ours.extend(sweep(words, fake.results, notice=notices.append)))
+    own_outcomes: list = []
+    thread = threading.Thread(target=lambda: own_outcomes.extend(sweep(words, fake.results, notice=notices.append)))
     thread.start()
     until(lambda: fake.seeds("done") == ["1"])
     (fake.folder / "go").touch()
     thread.join()
-    other.join()
-    assert statuses(ours) == [("plain", 0, "done"), ("plain", 1, "done")]
+    other_sweep.join()
+    assert statuses(own_outcomes) == [("plain", 0, "done"), ("plain", 1, "done")]
     assert fake.seeds() == ["0", "1"]
-    assert notices == [f"Another process is working on this run: {ours[0].run.folder}. It is tried again later."]
+    assert notices == [
+        f"Another process is working on this run: {own_outcomes[0].run.folder}. It is tried again later."
+    ]
 
 
 def test_a_sweep_without_runs_asks_no_engine(fake):
@@ -128,10 +137,10 @@ def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it
         starts, trains = (
             [event for event in fake.events(kind) if f"task.targets={target}" in event["words"]] for kind in ("start", "train")
         )  # fmt: skip
-        first, *others = sorted(starts, key=lambda event: event["time"])
+        first, *later = sorted(starts, key=lambda event: event["time"])
         assert "recipe=plain" in first["words"]
-        assert len(others) == 3
-        assert others[0]["time"] >= min(event["time"] for event in trains)
+        assert len(later) == 3
+        assert later[0]["time"] >= min(event["time"] for event in trains)
 
 
 # Interrupts
@@ -208,13 +217,16 @@ def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_setti
     outcomes = sweep([*tiny_settings, "recipe=plain,freeze_lower"], tmp_path / "swept", engine=engine)
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     alone = train(load_recipe("freeze_lower", tiny_settings), tmp_path / "alone")
-    there = outcomes[1].run.folder
-    assert there.relative_to(tmp_path / "swept") == alone.folder.relative_to(tmp_path / "alone")
-    tables = [parquet.read_table(one / "predictions.parquet").to_pylist() for one in (there, alone.folder)]
+    folder = outcomes[1].run.folder
+    assert folder.relative_to(tmp_path / "swept") == alone.folder.relative_to(tmp_path / "alone")
+    tables = [
+        parquet.read_table(folder_of_run / "predictions.parquet").to_pylist()
+        for folder_of_run in (folder, alone.folder)
+    ]
     assert tables[0] == tables[1]
 
     # What the first one kept was there before the second one began, and nobody wrote it again.
-    begun = datetime.fromisoformat((there / "train.log").read_text().split()[1])
+    begun = datetime.fromisoformat((folder / "train.log").read_text().split()[1])
     states = list((tmp_path / "cache" / "states").rglob("states.safetensors"))
     assert len(states) == 6  # of three languages, the tests and the held-out pairs
     assert all(datetime.fromtimestamp(path.stat().st_mtime, begun.tzinfo) <= begun for path in states)

@@ -39,7 +39,15 @@ def cluster(tmp_path_factory, session_cache):
     ray.shutdown()
     nodes.shutdown()
     signal.signal(signal.SIGINT, inherited)
-    until(lambda: not [one for one in psutil.process_iter(["name"]) if one.pid not in before and "ray" in one.name()])
+    until(
+        lambda: (
+            not [
+                process
+                for process in psutil.process_iter(["name"])
+                if process.pid not in before and "ray" in process.name()
+            ]
+        )
+    )
 
 
 def until(is_so) -> None:
@@ -57,8 +65,10 @@ def steps(folder: Path) -> list[int]:
 def runs_on(node, results: Path) -> list[Path]:
     """The folders of the runs that a node is at: its workers are children of its raylet, and `train` is theirs."""
     raylet = node.all_processes["raylet"][0].process.pid
-    ours = [training for training in trainings(results) if raylet in [parent.pid for parent in training.parents()]]
-    return [folder for our in ours for folder in results.glob(f"plain/*-s{seed(our)}")]
+    own_trainings = [
+        training for training in trainings(results) if raylet in [parent.pid for parent in training.parents()]
+    ]
+    return [folder for our in own_trainings for folder in results.glob(f"plain/*-s{seed(our)}")]
 
 
 def seed(training: psutil.Process) -> str:
@@ -67,14 +77,14 @@ def seed(training: psutil.Process) -> str:
 
 def trainings(results: Path) -> list[psutil.Process]:
     """The processes that train into this folder."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if str(results) in process.cmdline() and "train" in process.cmdline():
-                found.append(process)
+                processes.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return processes
 
 
 def test_when_a_node_dies_every_run_is_done_once_all_the_same(cluster, tiny_settings, tmp_path):
@@ -89,11 +99,11 @@ def test_when_a_node_dies_every_run_is_done_once_all_the_same(cluster, tiny_sett
     assert [(outcome.run.seed, outcome.status) for outcome in outcomes] == [(0, "done"), (1, "done")]
     logs = [(outcome.run.folder / "train.log").read_text() for outcome in outcomes]
     assert sum(log.count("--- ") for log in logs) > 2, "nothing was tried again, so nothing died"
-    for one, log in zip(outcomes, logs, strict=True):
-        assert steps(one.run.folder) == list(range(STEPS))
+    for outcome, log in zip(outcomes, logs, strict=True):
+        assert steps(outcome.run.folder) == list(range(STEPS))
         assert log.count("Scoring and measuring after training.") == 1
-        assert (one.run.folder / "result.json").exists()
-        assert not (one.run.folder / "failed.json").exists()
+        assert (outcome.run.folder / "result.json").exists()
+        assert not (outcome.run.folder / "failed.json").exists()
     assert trainings(tmp_path) == []
 
 

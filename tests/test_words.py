@@ -116,8 +116,8 @@ def test_what_a_dictionary_finds_is_in_the_dictionary_and_has_one_partner(source
         word: [word, "hund"] for word in ("cat", "hund", "猫", "猫が好き", "แมว", "new york", "new", "e-mail", "が")
     }
     words = dictionary_pairs([pair(source, target)], dictionary)
-    for one, other in spelled(words):
-        assert other.casefold() in dictionary[one.casefold()]
+    for source_word, target_word in spelled(words):
+        assert target_word.casefold() in dictionary[source_word.casefold()]
     for spans in ([word.source_span for word in words], [word.target_span for word in words]):
         assert len(set(spans)) == len(spans)
     starts = [word.source_span for word in words]
@@ -253,8 +253,8 @@ def test_word_states_are_sums_of_sub_words(encoder, batch_size):
 
 def test_a_word_that_was_cut_off_is_not_there(encoder):
     text = TEXTS[0]
-    whole = encoder.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    end = len(whole) - 1
+    offsets = encoder.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    end = len(offsets) - 1
     # One token less than it takes: the last sub-word of the last word, and with it the word, is cut off.
     states, present = encoder.word_states([(text, (25, 28)), (text, (4, 7))], max_length=end, batch_size=2)
     assert present.tolist() == [False, True]
@@ -336,10 +336,10 @@ def test_words_in_the_bundled_encoder():
     assert spelled(words) == [
         ("cat", "Katze"), ("sleeping", "schläft"), ("unimaginably", "unvorstellbar"), ("deeply", "tief"), ("cat", "猫"),
     ]  # fmt: skip
-    source, there = encoder.word_states([(word.source.text, word.source_span) for word in words], max_length=32)
-    target, here = encoder.word_states([(word.target.text, word.target_span) for word in words], max_length=32)
-    assert there.all()
-    assert here.all()
+    source, source_mask = encoder.word_states([(word.source.text, word.source_span) for word in words], max_length=32)
+    target, target_mask = encoder.word_states([(word.target.text, word.target_span) for word in words], max_length=32)
+    assert source_mask.all()
+    assert target_mask.all()
     inputs = dict(encoder.tokenizer(sentences[0].source.text, return_tensors="pt"))
     tokens = encoder.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
     at = range(tokens.index("▁un"), tokens.index("▁deep"))
