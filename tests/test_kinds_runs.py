@@ -245,7 +245,10 @@ def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_p
         words[-1] = f"intervention.code_switch.dictionary={tmp_path}"
         (tmp_path / "eng-deu.tsv").write_text("cat\tkatze\n")
     error_message = message(lambda: train(load_recipe(recipe, words), tmp_path / "results"))
-    assert "this task predicts something else" in error_message
+    assert (
+        "it compares one prediction per text, which this task does not have. Leave it out, or choose a task that"
+        in error_message
+    )
     assert not (tmp_path / "results").exists()
 
 
