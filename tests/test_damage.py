@@ -264,7 +264,8 @@ def test_a_checkpoint_of_a_version_without_digests_is_used_and_said_to_be_unveri
     assert steps[0] == 7
     assert [text for text in notices if "checkpoint" in text] == [
         f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
-        " from it."
+        " from it.",
+        "Resuming from the checkpoint: phase `finetune`, after step 6.",
     ]
     assert same(weights(result), weights(finished))
     assert (stopped / "log.jsonl").read_bytes() == (finished.folder / "log.jsonl").read_bytes()

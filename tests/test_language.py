@@ -233,7 +233,7 @@ def test_a_score_without_errors_leaves_no_gain_to_show(facts, tmp_path, cli):
     assert answer.exit_code == 0, answer.output
     row = value(json.loads(answer.stdout), "smallest_gain")
     assert row["value"] is None
-    assert row["note"] == "with an expected score of 1.000 , methods cannot be distinguished"
+    assert row["note"] == "with an expected score of 1.000, methods cannot be distinguished"
 
 
 def test_the_table(cli):

@@ -45,6 +45,7 @@ def read_measurements(path: Path) -> "pd.DataFrame":
 
     try:
         table = read_table(path, columns=list(_COLUMNS))
+        values = {name: table[name].to_pylist() for name in _COLUMNS if name in table.column_names}
     except InputError:
         raise
     except (OSError, ArrowException, ValueError, OverflowError) as error:
@@ -53,9 +54,9 @@ def read_measurements(path: Path) -> "pd.DataFrame":
         ) from error
     hint = "Give the `measurements.parquet` of a run."
     for name, (kinds, expected) in _COLUMNS.items():
-        if name not in table.column_names:
+        if name not in values:
             raise InputError(f"`{path}` has no column `{name}`; expected {', '.join(_COLUMNS)}. {hint}")
-        for row, value in enumerate(table[name].to_pylist()):
+        for row, value in enumerate(values[name]):
             fits = isinstance(value, kinds) and not isinstance(value, bool)
             if not fits or (name == "moment" and value not in ("before", "after")):
                 raise InputError(

@@ -12,7 +12,7 @@ from distxfer.results.measurements import read_measurements
 from distxfer.results.result import read_result
 from helpers import message
 
-PLAIN = next((Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference" / "plain").glob("*-s0"))
+PLAIN = next((Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference" / "plain").glob("*-s0"))
 ROW = {"measure": "drift_cka", "layer": 1, "language": "nan", "value": 0.5, "n": 9, "moment": "after"}
 
 

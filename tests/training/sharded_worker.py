@@ -1,4 +1,4 @@
-"""What each process of a launch does for `test_divided.py`: the runs of a JSON file, one after the other."""
+"""What each process of a launch does for `test_sharded.py`: the runs of a JSON file, one after the other."""
 
 import json
 import shutil

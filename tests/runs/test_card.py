@@ -223,7 +223,7 @@ def test_a_licence_is_what_the_base_models_card_states(tmp_path, text, licence):
 
 def test_papers_are_those_of_the_citation_file():
     """Of every shipped recipe; title, year and authors as `CITATION.cff` has them."""
-    load = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    load = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
     papers = {reference["title"]: reference for reference in load["references"]}
     entries = {entry for name in recipe_files() if "/" not in name for entry in bibtex(_resolved(name))}
     assert len(entries) > 15

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from safetensors.torch import load_file
 
 from distxfer import InputError, load_recipe, train
-from helpers import log, same, weights
+from helpers import farthest, log, same, weights
 
 ADDITIVE = ["intervention.drift.measure=mse", "intervention.drift.weight=2"]
 
@@ -25,10 +25,6 @@ def run(tmp_path, tiny_settings):
         return train(load_recipe(recipe, [*tiny_settings, *overrides]), tmp_path / folder, **options)
 
     return runner
-
-
-def farthest(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
-    return max(float((first[key] - second[key]).abs().max()) for key in first)
 
 
 @pytest.mark.parametrize(("recipe", "overrides"), [("plain", []), ("drift_reg", ADDITIVE)])

@@ -393,7 +393,7 @@ def test_a_locale_without_a_test_emoji_is_not_scored(tmp_path):
 
 def test_the_release_has_the_languages_that_are_listed():
     """With the real file, where somebody has it at the root of the checkout, as `make study-120` does."""
-    path = Path(__file__).parents[1] / "cldr-annotations-full-48.2.0.tgz"
+    path = Path(__file__).parents[2] / "cldr-annotations-full-48.2.0.tgz"
     if not path.is_file():
         pytest.skip("no file of CLDR here")
     assert task_languages(data(path)) == LANGUAGES

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from distxfer.analysis.one_seed import compare_runs
 from distxfer.reports import one_seed_table
 
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 PLAIN, ALIGN, AGAIN = (
     next((REFERENCE / recipe).glob(f"*-s{seed}")) for recipe, seed in (("plain", 0), ("dist_align", 0), ("plain", 1))
 )

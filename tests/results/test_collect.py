@@ -14,7 +14,7 @@ from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, changed, result, run, write
 from helpers import message
 
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 SCORES = dict.fromkeys(FAR, 0.5)
 
 

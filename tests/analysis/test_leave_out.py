@@ -28,7 +28,7 @@ from distxfer.results.score_tables import read_scores
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
 
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 REFERENCE_120 = REFERENCE.with_name("reference-120")
 CLASSES = ["cat", "dog", "sun"]
 TARGETS = ["deu", "fra", "nld", "fin", "est", "jpn"]  # three Indo-European, two Uralic, one Japonic

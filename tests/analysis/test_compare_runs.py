@@ -17,7 +17,7 @@ from distxfer.results.collect import collect
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
 
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from test_architectures import LABELS, SETTINGS, TEXTS
 
 from conftest import save_tiny
 from distxfer.encoders import load_encoder
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
 from distxfer.runs.card_loading import loading, meaning
-from test_architectures import LABELS, SETTINGS, TEXTS
 
 
 @pytest.fixture(scope="module", params=["mt5", "cohere"])

@@ -106,7 +106,7 @@ def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_fold
     found = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
     assert re.fullmatch(
         rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
-        r" or keep to `task\.targets` that have more\.",
+        r" or restrict `task\.targets` to languages with more\.",
         found,
     )
 

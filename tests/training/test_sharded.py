@@ -1,4 +1,4 @@
-"""Weights that lie divided among two processes (FSDP2, by gloo): the run is that of one process that has them whole."""
+"""Weights that lie sharded over two processes (FSDP2, by gloo): the run is that of one process that has them whole."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from distxfer.config.recipe import load_recipe
 from distxfer.results.result import read_result
 from distxfer.runs.run import train
 from distxfer.training import Processes
-from helpers import message
+from helpers import farthest, message
 
 CACHED = "model.reference=cached"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
@@ -88,7 +88,7 @@ def launched(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str,
         ]
     plan += [one("outlook", *RUNS["drift"], look=True)]
     (folder / "plan.json").write_text(json.dumps(plan))
-    worker = Path(__file__).with_name("divided_worker.py")
+    worker = Path(__file__).with_name("sharded_worker.py")
     found = subprocess.run(
         [*LAUNCH, *FSDP, str(worker), str(folder / "plan.json")],
         capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=600, check=False,
@@ -107,11 +107,6 @@ def weights(folder: str | Path) -> dict:
 
 def log(folder: str | Path) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-
-
-def farthest(one: dict, other: dict) -> float:
-    assert one.keys() == other.keys()
-    return max(float((one[key] - other[key]).abs().max()) for key in one)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -57,7 +57,7 @@ def test_an_unknown_recipe(cli, verb):
     "words",
     [
         ["show", "recipe=LONG.toml"],
-        ["show", "recipe=plain", "model=LONG"],
+        ["validate", "recipe=plain", "model=LONG"],
         ["compare", "--table", "LONG.csv", "--baseline", "plain"],
         ["cp", "plain", "LONG.toml"],
     ],

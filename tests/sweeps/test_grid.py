@@ -214,7 +214,7 @@ def test_a_study_file_says_what_words_say(plan, tmp_path):
 
 
 def test_the_study_of_the_documentation_is_one(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text(encoding="utf-8")
     name, axes, recipes = read_axes([study(tmp_path, text.partition("```toml")[2].partition("```")[0])], [])
     assert (name, recipes) == ("distances", ("plain", "dist_align"))
     assert axes == [

@@ -13,7 +13,7 @@ from distxfer import measure
 from distxfer.errors import InputError
 
 seeds = st.integers(0, 2**32 - 1)
-simulation = runpy.run_path(str(Path(__file__).parents[1] / "studies" / "simulations" / "error_rates.py"))
+simulation = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "simulations" / "error_rates.py"))
 
 
 def given(*args, **kwargs):

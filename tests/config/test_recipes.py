@@ -18,7 +18,7 @@ from distxfer.reports import settings_text
 from helpers import message
 from studies.emoji.methods import read_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "recipes").glob("[!_]*.toml"))
 STUDIES = [name for name, path in recipe_files().items() if path.is_relative_to(ROOT / "studies")]
 PLAIN = load_recipe("plain").resolved()

@@ -16,7 +16,7 @@ from distxfer.reports import comparison_tables
 from distxfer.results.score_tables import read_scores
 from helpers import message
 
-PUBLISHED = Path(__file__).parents[1] / "examples" / "alignfreeze" / "udpos.csv"
+PUBLISHED = Path(__file__).parents[2] / "examples" / "alignfreeze" / "udpos.csv"
 COLUMNS = ["model", "task", "method", "seed", "language", "metric", "value"]
 TARGETS = ["deu", "fra", "rus", "tur", "jpn", "kor"]
 MODELS = {

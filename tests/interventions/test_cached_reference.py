@@ -8,8 +8,7 @@ import torch
 
 from distxfer import RunError, load_recipe, train
 from distxfer.data import Example
-from helpers import log, message, same, stop_at, weights
-from test_training import farthest
+from helpers import farthest, log, message, same, stop_at, weights
 
 CACHED = "model.reference=cached"
 OF_PAIRS = ["intervention.drift.text=pairs", "intervention.drift.batch_size=8"]

@@ -14,7 +14,7 @@ from distxfer.analysis.one_seed import compare_runs
 from distxfer.reports import method_tables
 from fake_runs import ALIGN, compared, plain_and_align, runs, scores, write
 
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from distxfer.new_language.language_data import LanguageFiles
 from distxfer.new_language.plan import carry_out, plan_language
 from helpers import message
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

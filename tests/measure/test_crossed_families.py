@@ -16,7 +16,7 @@ from distxfer.analysis.error_rates import false_positives
 from distxfer.measure._clusters import by_family, family_labels, family_part, family_weights, item_part
 from helpers import message
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 simulation = runpy.run_path(str(ROOT / "studies" / "simulations" / "structure_error_rates.py"))
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.lists(st.integers(1, 5), min_size=2, max_size=7)

@@ -64,7 +64,7 @@ def test_ls_runs_says_in_what_the_ids_of_a_recipe_differ(cli, results):
         ("align", "cccc0000"): "learning_rate=5e-05, weight=0.5",
         ("align", "eeee0000"): "learning_rate=5e-05, weight=2.0",
     }
-    assert "weight=2.0" in "".join(cli("ls", "runs", "--results", str(results)).stdout.split())
+    assert "weight=2.0" in "".join(cli("ls", "runs", "--results", str(results), "--verbose").stdout.split())
 
 
 def test_ids_with_the_same_settings_differ_in_their_data(tmp_path):

@@ -31,7 +31,7 @@ from distxfer.data.parallel import django
 from distxfer.errors import InputError
 
 TARGETS = ("ara", "deu", "fas", "fra", "ind", "ita", "jpn", "kor", "por", "rus", "spa", "tur", "zho")
-REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
+REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 SHARES = {"train": 0.4, "parallel": 0.3, "dev": 0.1, "test": 0.2}
 
 

@@ -263,7 +263,7 @@ def test_what_is_not_defined_leaves_a_gap_in_the_figure(measurement, tmp_path):
         replace(row, value=math.nan) if row.layer == 2 and row.language == "jpn" else row for row in measurement.rows
     ]
     undefined = [
-        replace(relation, measurement=replace(relation.found, r=None, p=None, reason="x"), p_holm=None)
+        replace(relation, found=replace(relation.found, r=None, p=None, reason="x"), p_holm=None)
         if relation.layer == 3
         else relation
         for relation in measurement.relations
