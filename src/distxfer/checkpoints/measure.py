@@ -35,8 +35,8 @@ from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.data_issues import measured_parts
-from distxfer.runs.prediction import Scored, score
 from distxfer.runs.prepare import data_notes, languages_of, parallel_of
+from distxfer.runs.scoring import Scored, score
 from distxfer.runs.snapshots import (
     Moment,
     Row,

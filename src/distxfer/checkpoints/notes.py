@@ -7,7 +7,7 @@ from distxfer.data import Task, kind_of
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
 from distxfer.results.corpus import corpus_text
-from distxfer.runs.prediction import Scored
+from distxfer.runs.scoring import Scored
 from distxfer.runs.snapshots import Moment, Row, Snapshot
 from distxfer.runs.undefined import undefined_notes
 

@@ -24,8 +24,8 @@ from distxfer.runs.card_metadata import (
 )
 from distxfer.runs.citations import bibtex
 from distxfer.runs.intervals import is_share, score_interval
-from distxfer.runs.prediction import Scored
 from distxfer.runs.prepare import Prepared
+from distxfer.runs.scoring import Scored
 
 _SMALL = 500  # test examples; fewer give an accuracy of 0.5 an interval wider than 4.4 points to each side
 

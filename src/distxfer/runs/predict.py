@@ -13,7 +13,7 @@ from distxfer.data import Collator, Example, Kind, Tags, Task, kind_named, load_
 from distxfer.encoders import Encoder, adapter_base, load_encoder, merge_adapters, model_folder
 from distxfer.errors import InputError
 from distxfer.results.result import Result, read_result
-from distxfer.runs.prediction import read_examples
+from distxfer.runs.scoring import read_examples
 from distxfer.training import Processes
 
 _LANGUAGE = "und"  # of texts whose language nobody has to name

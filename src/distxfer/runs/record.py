@@ -11,8 +11,8 @@ import torch
 from distxfer.data import kind_of
 from distxfer.measure import transfer_summary
 from distxfer.results.result import SCHEMA, diagnosed, empty_batches, provenance, score_rows
-from distxfer.runs.prediction import Scored
 from distxfer.runs.prepare import Assembled, Prepared
+from distxfer.runs.scoring import Scored
 from distxfer.training import Cost, Processes
 
 

@@ -34,10 +34,10 @@ from distxfer.runs.data_issues import with_issues
 from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.model_card import model_card
-from distxfer.runs.prediction import Scored, prediction_table, score
 from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
 from distxfer.runs.record import result_data
+from distxfer.runs.scoring import Scored, prediction_table, score
 from distxfer.runs.snapshots import (
     Row,
     Snapshot,
