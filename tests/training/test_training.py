@@ -72,7 +72,10 @@ def test_the_same_command_gives_the_same_run(run):
     assert same(*map(load_file, adapters))
     tables = [parquet.read_table(run.folder / "predictions.parquet") for run in (one, two)]
     assert tables[0] == tables[1]
-    assert tables[0].column_names == ["language", "example_id", "label", "prediction"]  # no probabilities by default
+    columns = ["language", "example_id", "label", "prediction"]
+    assert tables[0].column_names == [*columns, "probability_animal", "probability_plant"]
+    slim = run("plain", "diagnostics.probabilities=false", "phase.finetune.epochs=1", folder="slim").folder
+    assert parquet.read_table(slim / "predictions.parquet").column_names == columns
     assert not same(weights(one), weights(run("drift_reg", "seed=1")))
 
 

@@ -70,7 +70,7 @@ class Diagnostics(BaseModel):
 
     gradients: Annotated[int, Field(ge=0)]
     states: Annotated[int, Field(ge=0)]
-    probabilities: bool = False  # with a default, so that recipes without it keep their ids (`Recipe.resolved`)
+    probabilities: bool = True  # with a default, so that recipes without it keep their ids (`Recipe.resolved`)
 
 
 @dataclass
