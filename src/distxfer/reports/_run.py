@@ -1,7 +1,7 @@
 """The table of one run, read from its result files."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import isfinite
 from statistics import fmean
 from typing import Any
@@ -59,7 +59,6 @@ def run_table(result: Result) -> Table:
         )
 
     order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
-    pairs = retrieval["n"]
     return Table(
         columns=(
             *("language", "name", "group", "distance", result.metric, "n"),
@@ -67,22 +66,31 @@ def run_table(result: Result) -> Table:
             *("drift", "retrieval before", "retrieval after"),
         ),
         rows=[row(language) for language in order],
-        notes=(
-            _summary_line(summary),
-            f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {source};"
-            f" near and far: split at its median. Checkpoint: {summary['selection']}.",
-            "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
-            *result.data.get("undefined", ()),
-            *stored_warnings([result.data]),
-            f"parallel text: {corpus_of(result.data)}.",
-            *cut_notes(result),
-            *_gradient_lines(result),
-            *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if len(pairs) else []),
-            *(["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
-              if result.collapsed else []),
-        ),
+        notes=_run_notes(result, retrieval["n"].tolist()),
         optional=("n", "retrieval before", "retrieval after", "cut off", "group"),
-    )  # fmt: skip
+    )
+
+
+def _run_notes(result: Result, pairs: Collection[int]) -> tuple[str, ...]:
+    """Return the lines below the table of a run; `pairs` are the numbers of pairs of its retrievals."""
+    summary = result.summary
+    return (
+        _summary_line(summary),
+        f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {result.source};"
+        f" near and far: split at its median. Checkpoint: {summary['selection']}.",
+        "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
+        *result.data.get("undefined", ()),
+        *stored_warnings([result.data]),
+        f"parallel text: {corpus_of(result.data)}.",
+        *cut_notes(result),
+        *_gradient_lines(result),
+        *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if len(pairs) else []),
+        *(
+            ["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
+            if result.collapsed
+            else []
+        ),
+    )
 
 
 def cut_shares(result: Result) -> dict[str, str]:

@@ -37,7 +37,7 @@ from distxfer.runs.model_card import model_card
 from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
 from distxfer.runs.record import result_data
-from distxfer.runs.scoring import Scored, prediction_table, score
+from distxfer.runs.scoring import Scored, score, tabulate
 from distxfer.runs.snapshots import (
     Row,
     Snapshot,
@@ -296,7 +296,7 @@ def _write(
     """Write tables and model, then `result.json`, and finally remove the checkpoint."""
     data = result_data(prepared, assembled, folder, scored, undefined, cost, started, processes)
     write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
-    predictions = prediction_table(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
+    predictions = tabulate(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
     write_table(predictions, folder / PREDICTIONS)
     with atomic_folder(folder / "model") as model:
         assembled.encoder.save(model)

@@ -88,8 +88,8 @@ def read_examples(
     ]
 
 
-def prediction_table(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
-    """Return one row per example, with the probability of each class on request."""
+def tabulate(scored: Scored, *, probabilities: bool) -> pyarrow.Table:
+    """Return `predictions.parquet`: one row per example; `probabilities` adds a column for each class."""
     rows = [
         {"language": language, "example_id": example.id, "label": result.label, "prediction": result.prediction}
         | ({f"{PROBABILITY}{label}": value for label, value in result.probabilities.items()} if probabilities else {})
