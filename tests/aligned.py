@@ -9,7 +9,7 @@ import torch
 from conftest import say
 from distxfer.data import Batch, Collator, Example, Pair
 from distxfer.encoders import Encoded, Encoder
-from distxfer.interventions import Bound, Languages, Term, make_intervention
+from distxfer.interventions import BoundIntervention, Languages, Term, make_intervention
 from distxfer.languages import distances
 
 LANGUAGES = Languages("eng", ("deu", "jpn"))
@@ -35,14 +35,14 @@ class FakeStep:
     given: list[Pair] = field(default_factory=translations)
     before: Encoder | None = None
     max_length: int = 32
-    together: bool = False
+    synchronized: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     asked: list[str] = field(default_factory=list)
 
     def collate(self, examples: list[Example]) -> Batch:
         return Collator(self.encoder.tokenizer, self.max_length)(examples)
 
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+    def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         return self.collate([pair.source for pair in self.given]), self.collate([pair.target for pair in self.given])
 
     def encode(self, batch: Batch) -> Encoded:
@@ -54,7 +54,7 @@ class FakeStep:
             return self.before.encode(batch.inputs)
 
 
-def bind(encoder: Encoder, **keys) -> Bound:
+def bind(encoder: Encoder, **keys) -> BoundIntervention:
     made, complaints = make_intervention("align", {"languages": "deu", **keys})
     assert made is not None, complaints
     with torch.random.fork_rng():

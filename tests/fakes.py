@@ -9,7 +9,7 @@ import torch
 
 from distxfer.data import Batch, Collator, Example
 from distxfer.encoders import Encoded, Encoder
-from distxfer.interventions import Bound, Languages, Term, make_intervention
+from distxfer.interventions import BoundIntervention, Languages, Term, make_intervention
 from distxfer.languages import Distances, distances
 
 WORDS = {"eng": "the cat runs dog bird", "deu": "das katze rennt hund vogel", "jpn": "sono neko hashi inu tori"}
@@ -35,7 +35,7 @@ class FakeStep:
     n: int = 6
     away: Callable[[torch.Tensor, Batch], torch.Tensor] = noise
     number: int = 0
-    together: bool = False
+    synchronized: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     drawn: list[tuple[str, int]] = field(default_factory=list)
 
@@ -60,16 +60,16 @@ class FakeStep:
     def reference(self, batch: Batch) -> torch.Tensor:
         return self.away(self.encode(batch).pooled_layers().detach(), batch)
 
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+    def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         self.drawn.append((language, n))
         return self.of("eng", n), self.of(language, n)
 
-    def text(self, language: str, n: int) -> Batch:
+    def sample_texts(self, language: str, n: int) -> Batch:
         self.drawn.append((language, n))
         return self.of(language, n)
 
 
-def bind(encoder: Encoder, kind: str, *, targets: tuple[str, ...] = TARGETS, **keys) -> Bound:
+def bind(encoder: Encoder, kind: str, *, targets: tuple[str, ...] = TARGETS, **keys) -> BoundIntervention:
     """The intervention with these keys, bound to the encoder, English and the targets."""
     made, complaints = make_intervention(kind, keys)
     assert made is not None, complaints

@@ -1,6 +1,9 @@
 """What tests share: random tensors by their seed, the message of an error, and what a run has left behind."""
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,3 +92,19 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes |= {name for name, _ in attrs}
+
+
+@contextmanager
+def installed(folder: Path, source: str, **entry_points: str) -> Iterator[None]:
+    """Install a module as another package whose classes are interventions: name of the intervention=name of the class."""
+    module = f"package_{folder.name}".replace("-", "_")
+    info = folder / f"{module}-1.dist-info"
+    info.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    lines = [f"{name} = {module}:{class_name}\n" for name, class_name in entry_points.items()]
+    (info / "entry_points.txt").write_text("".join(["[distxfer.interventions]\n", *lines]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield
+    sys.modules.pop(module, None)

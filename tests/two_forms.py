@@ -24,7 +24,7 @@ class FakeStep:
     encoder: Encoder
     texts: list[str] = field(default_factory=lambda: TEXTS)
     with_head: bool = True
-    together: bool = False
+    synchronized: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     drawn: list[str] = field(default_factory=list)
     classified: list[Batch] = field(default_factory=list)
@@ -43,7 +43,7 @@ class FakeStep:
         self.classified.append(batch)
         return self.encoder.classify(batch.inputs)
 
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+    def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         self.drawn.append(language)
         target = [Example(str(n), language, text) for n, text in enumerate(TRANSLATED[language])]
         return self.batch, self.collate(target)

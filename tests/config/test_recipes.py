@@ -288,13 +288,13 @@ def package(tmp_path, monkeypatch):
     """Another package that brings the interventions `quiet` and `drift_of_ours`."""
     (tmp_path / "other_package.py").write_text(
         "from dataclasses import dataclass\n"
-        "from distxfer.interventions import Bound\n\n\n"
+        "from distxfer.interventions import BoundIntervention\n\n\n"
         "@dataclass(frozen=True)\n"
         "class Quiet:\n"
         '    """Do nothing, loudly."""\n\n'
         "    strength: float = 2.0\n\n"
         "    def bind(self, encoder, languages, distances):\n"
-        "        return Bound()\n"
+        "        return BoundIntervention()\n"
     )
     info = tmp_path / "other_package-1.0.dist-info"
     info.mkdir()

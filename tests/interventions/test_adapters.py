@@ -228,9 +228,9 @@ def test_adapters_are_saved_beside_the_whole_encoder(bert):
 def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_path, tiny_settings, monkeypatch):
     (tmp_path / "heavy-1.dist-info").mkdir()
     (tmp_path / "heavy_package.py").write_text(
-        "from dataclasses import dataclass\nfrom distxfer.interventions import Bound\n\n\n@dataclass(frozen=True)\n"
+        "from dataclasses import dataclass\nfrom distxfer.interventions import BoundIntervention\n\n\n@dataclass(frozen=True)\n"
         "class Heavy:\n    def bind(self, encoder, languages, distances):\n"
-        '        return Bound(weights=lambda name, one: one, needs=frozenset({"weights"}))\n'
+        '        return BoundIntervention(replace_weight=lambda name, one: one, needs=frozenset({"weights"}))\n'
     )
     (tmp_path / "heavy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy\nVersion: 1\n")
     (tmp_path / "heavy-1.dist-info" / "entry_points.txt").write_text(

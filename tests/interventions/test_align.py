@@ -32,8 +32,8 @@ def test_info_nce_by_its_formula_is_the_mean_over_the_layers(encoder, negatives)
     found = term(step, layers=[1, 3], temperature=0.3, negatives=negatives)
     sides = [pooled(encoder, layer, step.given) for layer in (1, 3)]
     expected = sum(naive_info_nce(*both, 0.3, negatives == "strong") for both in sides) / 2
-    assert (found.count, found.per) == (6, "pair")
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert (found.num_items, found.per) == (6, "pair")
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     cosine = sum(torch.cosine_similarity(*both).mean().item() for both in sides) / 2
     assert found.logs["cosine"] == pytest.approx(cosine, rel=1e-5)
 
@@ -42,24 +42,24 @@ def test_l2_is_the_mean_over_a_band_of_layers(encoder):
     step = FakeStep(encoder)
     found = term(step, layers="upper", loss="l2")
     each = [(s - t).square().mean(dim=1).sum() for s, t in (pooled(encoder, layer, step.given) for layer in (4,))]
-    assert found.total.item() == pytest.approx(each[0].item(), rel=1e-5)
-    all_layers = [term(step, layers=layer, loss="l2").total.item() for layer in (1, 2, 3, 4)]
-    assert term(step, layers="all", loss="l2").total.item() == pytest.approx(sum(all_layers) / 4, rel=1e-6)
+    assert found.loss_sum.item() == pytest.approx(each[0].item(), rel=1e-5)
+    all_layers = [term(step, layers=layer, loss="l2").loss_sum.item() for layer in (1, 2, 3, 4)]
+    assert term(step, layers="all", loss="l2").loss_sum.item() == pytest.approx(sum(all_layers) / 4, rel=1e-6)
 
 
 def test_cka_is_one_minus_the_reported_number(encoder):
     step = FakeStep(encoder, translations(said=MANY))
     found = term(step, layers=2, loss="cka")
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(1 - cka(*pooled(encoder, 2, step.given)).item(), rel=1e-4)
+    assert (found.num_items, found.per) == (1, "batch")
+    assert found.loss_sum.item() == pytest.approx(1 - cka(*pooled(encoder, 2, step.given)).item(), rel=1e-4)
     few = term(FakeStep(encoder, step.given[:15]), layers=2, loss="cka")
-    assert (few.count, few.total.item()) == (0, 0.0)
+    assert (few.num_items, few.loss_sum.item()) == (0, 0.0)
     again = term(FakeStep(encoder, [*step.given, *step.given[:7]]), layers=2, loss="cka")
-    assert again.total.item() == pytest.approx(found.total.item(), rel=1e-4)
+    assert again.loss_sum.item() == pytest.approx(found.loss_sum.item(), rel=1e-4)
     equal = term(FakeStep(encoder, step.given[:1] * 20), layers=2, loss="cka")
-    assert (equal.count, equal.total.item()) == (0, 0.0)
+    assert (equal.num_items, equal.loss_sum.item()) == (0, 0.0)
     one_target = [Pair(pair.source, step.given[0].target) for pair in step.given]
-    assert term(FakeStep(encoder, one_target), layers=2, loss="cka").count == 0
+    assert term(FakeStep(encoder, one_target), layers=2, loss="cka").num_items == 0
 
 
 @pytest.mark.parametrize("negatives", ["weak", "strong"])
@@ -77,8 +77,8 @@ def test_pairs_that_share_a_text_are_no_negatives(encoder, negatives):
             rivals = torch.cat([theirs, mine[1:]]) if negatives == "strong" else theirs
             scores = torch.cosine_similarity(mine[:1], rivals) / 0.1
             expected -= scores.log_softmax(0)[0].item() / 2
-    assert (found.count, found.per) == (len(shared), "pair")
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert (found.num_items, found.per) == (len(shared), "pair")
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_tokens_are_clouds_without_padding_and_special_tokens(encoder):
@@ -90,8 +90,8 @@ def test_tokens_are_clouds_without_padding_and_special_tokens(encoder):
         for pair in step.given:
             clouds = (states(encoder, one.text, layer)[1:-1] for one in (pair.source, pair.target))
             expected += sinkhorn_divergence(*(nn.functional.normalize(one, dim=-1) for one in clouds)).item() / 2
-    assert (found.count, found.per) == (6, "pair")
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert (found.num_items, found.per) == (6, "pair")
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     sides = [pooled(encoder, layer, step.given) for layer in (2, 3)]
     cosine = sum(torch.cosine_similarity(*both).mean().item() for both in sides) / 2
     assert found.logs["cosine"] == pytest.approx(cosine, rel=1e-5)
@@ -110,7 +110,7 @@ def test_points_without_weight_are_not_there_and_weights_count_points():
 def test_a_text_of_special_tokens_only_is_a_cloud_of_them(encoder):
     empty = Pair(Example("1", "eng", " "), Example("1", "deu", "katze"))
     found = term(FakeStep(encoder, [empty]), layers=2, loss="sinkhorn", unit="token")
-    assert math.isfinite(found.total.item())
+    assert math.isfinite(found.loss_sum.item())
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_stop_gradient_moves_the_target_only(encoder, keys):
 
     def moved(**more):
         encoder.model.zero_grad()
-        term(FakeStep(encoder, translations(said=MANY)), layers=2, **keys, **more).total.backward()
+        term(FakeStep(encoder, translations(said=MANY)), layers=2, **keys, **more).loss_sum.backward()
         gradient = encoder.base.get_input_embeddings().weight.grad
         ids = {
             key: encoder.tokenizer(WORDS[key], add_special_tokens=False)["input_ids"] for key in ("eng", "deu", "jpn")
@@ -154,7 +154,7 @@ def test_the_head_stands_between_the_states_and_the_loss(encoder):
 
     sides = [pooled(encoder, layer, step.given) for layer in (1, 2)]
     expected = sum(naive_info_nce(project(s), project(t), 0.1, False) for s, t in sides) / 2
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     cosine = sum(torch.cosine_similarity(*both).mean().item() for both in sides) / 2
     assert found.logs["cosine"] == pytest.approx(cosine, rel=1e-5)
     assert bind(encoder, layers=1).module is None

@@ -52,18 +52,18 @@ def test_words_of_a_dictionary(encoder, dictionary, keys):
     ]
     source, target = word_sides(encoder, 3, pairs)
     if keys == {"loss": "cka"}:
-        assert (found.count, found.per) == (1, "batch")
-        assert found.total.item() == pytest.approx(1 - cka(source, target).item(), rel=1e-4)
+        assert (found.num_items, found.per) == (1, "batch")
+        assert found.loss_sum.item() == pytest.approx(1 - cka(source, target).item(), rel=1e-4)
         few = FakeStep(encoder)
-        assert term(few, layers=[3], unit="word", dictionary=dictionary, **keys).count == 0  # 15 words
+        assert term(few, layers=[3], unit="word", dictionary=dictionary, **keys).num_items == 0  # 15 words
         return
     expected = (
         (source - target).square().mean(dim=1).sum().item()
         if keys == {"loss": "l2"}
         else naive_info_nce(source, target, 0.1, True)
     )
-    assert (found.count, found.per) == (len(pairs), "pair")
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert (found.num_items, found.per) == (len(pairs), "pair")
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     assert found.logs["cosine"] == pytest.approx(torch.cosine_similarity(source, target).mean().item(), rel=1e-5)
 
 
@@ -72,17 +72,17 @@ def test_words_that_the_batch_has_cut_are_left_out(encoder, dictionary):
     step = FakeStep(encoder, translations(said=[[8, 6, 3]]), max_length=4)
     found = term(step, layers=[3], unit="word", loss="l2", dictionary=dictionary)
     # The source keeps old, red; the target, in the other order, tree, red.
-    assert found.count == 1
+    assert found.num_items == 1
     text = [" ".join(one.text.split()[:2]) for one in (step.given[0].source, step.given[0].target)]
     expected = (word(encoder, text[0], "red", 3) - word(encoder, text[1], "rot", 3)).square().mean()
-    assert found.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert found.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_batch_without_word_pairs_counts_nothing(encoder, tmp_path):
     nothing = write_dictionary(tmp_path / "other", deu=[("house", "haus")])
     for keys in ({}, {"loss": "l2"}, {"loss": "cka"}, {"projection": 3}):
         found = term(FakeStep(encoder), layers=3, unit="word", dictionary=nothing, **keys)
-        assert (found.count, found.total.item(), dict(found.logs)) == (0, 0.0, {})
+        assert (found.num_items, found.loss_sum.item(), dict(found.logs)) == (0, 0.0, {})
 
 
 def test_words_that_are_each_others_nearest(encoder, pretrained):
@@ -107,8 +107,8 @@ def test_words_that_are_each_others_nearest(encoder, pretrained):
     found = bound.term(step)
     sides = [word_sides(encoder, layer, pairs) for layer in (1, 2)]
     expected = sum((s - t).square().mean(dim=1).sum().item() for s, t in sides) / 2
-    assert found.count == len(pairs)
-    assert found.total.item() == pytest.approx(expected, rel=1e-4)
+    assert found.num_items == len(pairs)
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     texts = [text for pair in step.given for text in (pair.source.text, pair.target.text)]
     assert sorted(step.asked) == sorted(texts)
     step.given = [*step.given[3:], *translations(said=[[1, 2]]), *step.given[:3]]
@@ -143,8 +143,8 @@ def test_words_that_an_aligner_linked(encoder, aligned):
     by_id = {pair.source.id: pair for pair in step.given}
     links = [("1", "the", "das"), ("1", "cat", "katze"), ("3", "red", "rot"), ("5", "rose", "blume")]
     source, target = word_sides(encoder, 2, [(by_id[n], one, other) for n, one, other in links])
-    assert found.count == 4
-    assert found.total.item() == pytest.approx((source - target).square().mean(dim=1).sum().item(), rel=1e-4)
+    assert found.num_items == 4
+    assert found.loss_sum.item() == pytest.approx((source - target).square().mean(dim=1).sum().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_what_it_cannot_give_is_refused_before_training(run):
         (
             lambda step: step.pretrained(step.batch),
             "A term asks for the pretrained states of every token, and `model.reference` = `cached` has pooled ones only."
-            " Set it to `live`, and add `pretrained` to the `needs` of the term's `Bound`.",
+            " Set it to `live`, and add `pretrained` to the `needs` of the term's `BoundIntervention`.",
         ),
     ],
 )

@@ -40,11 +40,11 @@ def gradient(total: torch.Tensor, encoder: Encoder) -> torch.Tensor:
 def test_translation_is_the_divergence_summed_over_pairs(encoder, temperature):
     step = FakeStep(encoder)
     result = bind(encoder, "consistency", languages=["jpn"], temperature=temperature).term(step)
-    source, target = step.pairs("jpn", 0)
+    source, target = step.sample_pairs("jpn", 0)
     teacher, student = probabilities(encoder, source, temperature), probabilities(encoder, target)
     each = [kl(p, q) for p, q in zip(teacher, student, strict=True)]
-    assert (result.count, result.per) == (4, "pair")
-    assert result.total.item() == pytest.approx(sum(each), rel=1e-6)
+    assert (result.num_items, result.per) == (4, "pair")
+    assert result.loss_sum.item() == pytest.approx(sum(each), rel=1e-6)
     assert result.logs["kl"] == pytest.approx(sum(each) / 4, rel=1e-6)
     agreed = [np.argmax(p) == np.argmax(q) for p, q in zip(teacher, student, strict=True)]
     assert result.logs["agreement"] == pytest.approx(np.mean(agreed))
@@ -56,26 +56,26 @@ def test_the_source_teaches_or_learns_too(encoder):
     """The gradient through both is the one through the target plus that through the source alone."""
     taught = bind(encoder, "consistency", languages=["jpn"]).term(FakeStep(encoder))
     joint = bind(encoder, "consistency", languages=["jpn"], stop_gradient=False).term(FakeStep(encoder))
-    assert taught.total.item() == joint.total.item()
+    assert taught.loss_sum.item() == joint.loss_sum.item()
     step = FakeStep(encoder)
-    source, target = (step.encoder.classify(pair.inputs).logits for pair in step.pairs("jpn", 0))
+    source, target = (step.encoder.classify(pair.inputs).logits for pair in step.sample_pairs("jpn", 0))
     for term, teacher in ((taught, source.detach()), (joint, source)):
         p, q = teacher.softmax(-1), target.softmax(-1)
         expected_gradient = gradient((p * (p / q).log()).sum(), encoder)
-        torch.testing.assert_close(gradient(term.total, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
-    assert not torch.allclose(gradient(taught.total, encoder), gradient(joint.total, encoder), rtol=0.1)
+        torch.testing.assert_close(gradient(term.loss_sum, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(gradient(taught.loss_sum, encoder), gradient(joint.loss_sum, encoder), rtol=0.1)
 
 
 def test_a_far_language_counts_as_much_as_its_weight(encoder):
     step = FakeStep(encoder)
     bound = bind(encoder, "consistency", weighting_by="scaling")
     plain = {
-        language: bind(encoder, "consistency", languages=[language]).term(FakeStep(encoder)).total
+        language: bind(encoder, "consistency", languages=[language]).term(FakeStep(encoder)).loss_sum
         for language in ("deu", "jpn")
     }
     factors = {}
     for _ in range(12):
-        total = bound.term(step).total
+        total = bound.term(step).loss_sum
         factors[step.drawn[-1]] = (total / plain[step.drawn[-1]]).item()
     assert bound.languages == ("deu", "jpn")
     assert factors["jpn"] / factors["deu"] == pytest.approx(DISTANCES.values["jpn"] / DISTANCES.values["deu"], rel=1e-6)
@@ -92,10 +92,10 @@ def test_noise_is_the_sum_of_both_divergences(encoder):
     (noised,) = step.classified
     p, q = probabilities(encoder, step.batch), probabilities(encoder, noised)
     expected = sum(kl(a, b) + kl(b, a) for a, b in zip(p, q, strict=True))
-    assert (result.count, result.per) == (4, "example")
-    assert result.total.item() == pytest.approx(expected, rel=1e-6)
+    assert (result.num_items, result.per) == (4, "example")
+    assert result.loss_sum.item() == pytest.approx(expected, rel=1e-6)
     assert result.logs == {"kl": pytest.approx(expected / 4, rel=1e-6)}
-    assert result.total.item() > 1e-3
+    assert result.loss_sum.item() > 1e-3
 
 
 def test_noise_is_uniform_within_epsilon_and_new_each_time(encoder):
@@ -120,7 +120,7 @@ def test_no_noise_is_no_difference(tmp_path, architecture):
     step = FakeStep(encoder)
     result = bind(encoder, "r3f", epsilon=1e-30).term(step)
     torch.testing.assert_close(step.encoded().logits, step.classify(step.classified[0]).logits)
-    assert result.total.item() == pytest.approx(0, abs=1e-9)
+    assert result.loss_sum.item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "llama"])
@@ -136,7 +136,7 @@ def test_a_phase_without_the_task_still_has_predictions(encoder):
     first, second = FakeStep(encoder, with_head=True), FakeStep(encoder, with_head=False)
     for step in (first, second):
         torch.manual_seed(0)
-        step.found = bind(encoder, "r3f", epsilon=0.5).term(step).total.item()
+        step.found = bind(encoder, "r3f", epsilon=0.5).term(step).loss_sum.item()
     assert first.found == pytest.approx(second.found)
     assert (len(first.classified), len(second.classified)) == (1, 2)
 
@@ -159,8 +159,8 @@ def test_every_known_word_is_replaced_at_a_share_of_1(encoder, dictionaries):
     (altered,) = step.classified
     assert [example.text for example in altered.examples][:2] == ["sono neko hashi", "sono ooki inu miru sono tori"]
     p, q = probabilities(encoder, step.batch), probabilities(encoder, altered)
-    assert result.total.item() == pytest.approx(sum(map(kl, p, q)), rel=1e-6)
-    assert (result.count, result.per) == (4, "example")
+    assert result.loss_sum.item() == pytest.approx(sum(map(kl, p, q)), rel=1e-6)
+    assert (result.num_items, result.per) == (4, "example")
     assert result.logs == {"kl": pytest.approx(sum(map(kl, p, q)) / 4, rel=1e-6), "altered": 1.0}
 
 
@@ -197,11 +197,11 @@ def test_a_share_of_the_words_is_replaced_and_what_is_not_is_0(encoder, dictiona
         assert all(row % 3 != 1 for row in rows)
         assert result.logs["altered"] == len(rows) / 120
         p, q = probabilities(encoder, step.batch), probabilities(encoder, altered)
-        assert result.total.item() == pytest.approx(
+        assert result.loss_sum.item() == pytest.approx(
             sum(kl(p[row], distribution) for row, distribution in zip(rows, q, strict=True)), abs=1e-5
         )
         replaced += sum(example.text.split().count(word) for example in altered.examples for word in ("das", "katze"))
-        assert result.count == 120
+        assert result.num_items == 120
     assert replaced / (8 * 120) == pytest.approx(0.25, abs=0.06)
 
 
@@ -217,16 +217,16 @@ def test_text_of_a_target_is_not_read_with_a_dictionary_of_the_source(encoder, d
 def test_text_without_any_known_word_has_no_gradient(encoder, dictionaries):
     step = FakeStep(encoder, texts=["unknown", "words"])
     result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
-    assert (result.total.item(), result.count, result.total.requires_grad) == (0.0, 2, False)
+    assert (result.loss_sum.item(), result.num_items, result.loss_sum.requires_grad) == (0.0, 2, False)
     assert result.logs == {"altered": 0.0}
     assert not step.classified
 
 
 def test_where_processes_keep_step_it_makes_its_pass_all_the_same(encoder, dictionaries):
-    step = FakeStep(encoder, texts=["unknown", "words"], together=True)
+    step = FakeStep(encoder, texts=["unknown", "words"], synchronized=True)
     result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0).term(step)
-    assert (result.total.item(), result.count, result.logs["altered"]) == (0.0, 2, 0.0)
-    assert not gradient(result.total, encoder).any()
+    assert (result.loss_sum.item(), result.num_items, result.logs["altered"]) == (0.0, 2, 0.0)
+    assert not gradient(result.loss_sum, encoder).any()
     assert len(step.classified) == 1
 
 
@@ -235,7 +235,7 @@ def test_the_original_is_a_constant(encoder, dictionaries):
     result = bind(encoder, "code_switch", dictionary=dictionaries, share=1.0, languages="deu").term(step)
     p, q = (encoder.classify(batch.inputs).logits.softmax(-1) for batch in (step.batch, step.classified[0]))
     expected_gradient = gradient((p.detach() * (p.detach() / q).log()).sum(), encoder)
-    torch.testing.assert_close(gradient(result.total, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradient(result.loss_sum, encoder), expected_gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionaries):
@@ -244,7 +244,7 @@ def test_a_far_language_is_switched_to_as_much_as_its_weight(encoder, dictionari
     factors = {}
     for _ in range(12):
         result = bound.term(step)
-        factors[step.classified[-1].examples[0].text] = result.total.item() / (4 * result.logs["kl"])
+        factors[step.classified[-1].examples[0].text] = result.loss_sum.item() / (4 * result.logs["kl"])
     expected_weights = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
     assert factors == pytest.approx(
         {"das katze rennt": expected_weights["deu"], "sono neko hashi": expected_weights["jpn"]}, rel=1e-6

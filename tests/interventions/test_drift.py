@@ -61,14 +61,14 @@ def test_a_penalty_on_relations_is_one_item_a_batch_averaged_over_layers(encoder
     step = FakeStep(encoder)
     found = term(step, "drift", measure="relational", layers=[1, 3])
     now, before = step.encoded().pooled_layers(), step.reference(step.batch)
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(
+    assert (found.num_items, found.per) == (1, "batch")
+    assert found.loss_sum.item() == pytest.approx(
         sum(by_hand(now[layer], before[layer]) for layer in (1, 3)) / 2, rel=1e-5
     )
     still = term(FakeStep(encoder, away=lambda states, _: states), "drift", measure="relational")
-    assert still.total.item() == pytest.approx(0, abs=1e-12)
+    assert still.loss_sum.item() == pytest.approx(0, abs=1e-12)
     alone = term(FakeStep(encoder, n=1), "drift", measure="relational")
-    assert (alone.count, alone.total.item()) == (0, 0.0)
+    assert (alone.num_items, alone.loss_sum.item()) == (0, 0.0)
 
 
 # Drift of pairs
@@ -83,12 +83,12 @@ def test_drift_of_pairs_is_that_of_both_sides_as_one_set_of_rows(encoder):
         step.encode(step.collate([*sides[0].examples, *sides[1].examples])).pooled_layers().detach(), sides[0]
     )[2]
     assert step.drawn == [("jpn", 8)]
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
+    assert (found.num_items, found.per) == (1, "batch")
+    assert found.loss_sum.item() == pytest.approx(1 - cka(before, now).item(), rel=1e-4)
     each = term(step, "drift", text="pairs", layers=[2], batch_size=8, languages="jpn", measure="mse")
     moved = (now - before).square().sum(1) / before.square().sum(1)
-    assert (each.count, each.per) == (16, "example")
-    assert each.total.item() == pytest.approx(moved.sum().item(), rel=1e-4)
+    assert (each.num_items, each.per) == (16, "example")
+    assert each.loss_sum.item() == pytest.approx(moved.sum().item(), rel=1e-4)
 
 
 def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_alone_does(encoder):
@@ -100,8 +100,8 @@ def test_drift_of_pairs_sees_one_side_move_away_as_a_whole_which_neither_side_al
 
     step = FakeStep(encoder, away=away)
     alone = term(step, "drift", text="target", languages="jpn", batch_size=16)
-    assert alone.total.item() == pytest.approx(0, abs=1e-6)
-    assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).total.item() > 0.05
+    assert alone.loss_sum.item() == pytest.approx(0, abs=1e-6)
+    assert term(step, "drift", text="pairs", languages="jpn", batch_size=8).loss_sum.item() > 0.05
 
 
 def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
@@ -111,10 +111,11 @@ def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
         assert bound.languages == ("jpn", "deu")
         step, seen = FakeStep(encoder), {}
         for _ in range(12):
-            total = bound.term(step).total.item()
+            total = bound.term(step).loss_sum.item()
             seen[step.drawn[-1][0]] = total
         plain = {
-            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=16).total.item() for one in seen
+            one: term(FakeStep(encoder), "drift", text=text, languages=one, batch_size=16).loss_sum.item()
+            for one in seen
         }
         mean = (DISTANCES.values["deu"] + DISTANCES.values["jpn"]) / 2
         expected = {one: DISTANCES.values[one] / mean for one in ("deu", "jpn")}
@@ -128,8 +129,8 @@ def test_pairs_and_target_text_are_drawn_by_the_language_choice(encoder):
 @pytest.mark.parametrize("n", [1, 4, 15])
 def test_a_penalty_by_cka_counts_nothing_below_16_texts(encoder, n):
     found = term(FakeStep(encoder, n=n), "drift")
-    assert (found.count, found.per, found.total.item()) == (0, "batch", 0.0)
-    assert term(FakeStep(encoder, n=n), "drift", measure="mse").count == n
+    assert (found.num_items, found.per, found.loss_sum.item()) == (0, "batch", 0.0)
+    assert term(FakeStep(encoder, n=n), "drift", measure="mse").num_items == n
 
 
 def test_texts_that_are_equal_are_one_row(encoder):
@@ -142,15 +143,15 @@ def test_texts_that_are_equal_are_one_row(encoder):
     step = Repeated(encoder, n=16)
     found = term(step, "drift", layers=[2])
     now, before = step.encoded().pooled(2), step.reference(step.batch)[2]
-    assert found.total.item() == pytest.approx(1 - cka(before[:16], now[:16]).item(), rel=1e-6)
-    assert term(Repeated(encoder, n=15), "drift").count == 0
+    assert found.loss_sum.item() == pytest.approx(1 - cka(before[:16], now[:16]).item(), rel=1e-6)
+    assert term(Repeated(encoder, n=15), "drift").num_items == 0
 
     class Equal(FakeStep):
         def of(self, language: str, n: int) -> Batch:
             return self.collate(list(super().of(language, 1).examples) * n)
 
     equal = term(Equal(encoder, n=32), "drift")
-    assert (equal.count, equal.total.item()) == (0, 0.0)
+    assert (equal.num_items, equal.loss_sum.item()) == (0, 0.0)
 
 
 @pytest.mark.parametrize(("text", "size", "least"), [("target", 15, 16), ("pairs", 7, 8)])

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from distxfer import InputError
-from distxfer.interventions import intervention_class, intervention_names, make_intervention, nothing
+from distxfer.interventions import empty_term, intervention_class, intervention_names, make_intervention
 from distxfer.interventions._losses import sinkhorn_divergence
 from distxfer.languages import distances
 from distxfer.measure import cka
@@ -22,8 +22,8 @@ def test_cka_drift_is_the_reported_number(encoder):
     found = term(step, "drift", layers=[1, 3])
     now, before = step.encoded().pooled_layers(), step.reference(step.batch)
     expected = sum(1 - cka(before[layer], now[layer]).item() for layer in (1, 3)) / 2
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() == pytest.approx(expected, rel=1e-9)
+    assert (found.num_items, found.per) == (1, "batch")
+    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("measure", ["cosine", "mse"])
@@ -36,13 +36,13 @@ def test_drift_per_sentence_is_a_sum_over_sentences(encoder, measure):
         if measure == "cosine"
         else (now - before).square().sum(1) / before.square().sum(1)
     )
-    assert (found.count, found.per) == (step.n, "example")
-    assert found.total.item() == pytest.approx(each.sum().item(), rel=1e-5)
+    assert (found.num_items, found.per) == (step.n, "example")
+    assert found.loss_sum.item() == pytest.approx(each.sum().item(), rel=1e-5)
 
 
 def test_too_few_sentences_for_cka_count_nothing(encoder):
     found = term(FakeStep(encoder, n=3), "drift")
-    assert (found.count, found.total.item()) == (0, 0.0)
+    assert (found.num_items, found.loss_sum.item()) == (0, 0.0)
 
 
 def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
@@ -52,8 +52,8 @@ def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
     similarity = cosine_similarity(source[:, None], target[None], dim=-1) / 0.2
     forward = -(similarity.diag() - similarity.logsumexp(1)).sum()
     backward = -(similarity.diag() - similarity.logsumexp(0)).sum()
-    assert (found.count, found.per) == (step.n, "pair")
-    assert found.total.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
+    assert (found.num_items, found.per) == (step.n, "pair")
+    assert found.loss_sum.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
     assert step.drawn == [("jpn", 6)]
 
 
@@ -61,10 +61,10 @@ def test_l2_and_sinkhorn(encoder):
     step = FakeStep(encoder)
     source, target = (step.encode(step.of(language, step.n)).pooled(2) for language in ("eng", "jpn"))
     found = term(step, "align", layers=2, loss="l2", languages="jpn", batch_size=6)
-    assert found.total.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
+    assert found.loss_sum.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
     found = term(step, "align", layers=2, loss="sinkhorn", languages="jpn", batch_size=6)
-    assert (found.count, found.per) == (1, "batch")
-    assert found.total.item() > 0
+    assert (found.num_items, found.per) == (1, "batch")
+    assert found.loss_sum.item() > 0
 
 
 def test_sinkhorn_divergence_of_points_far_apart_is_their_squared_distance():
@@ -86,12 +86,12 @@ def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting)
         step, total = FakeStep(encoder), {"deu": 0.0, "jpn": 0.0}
         bound = bind(encoder, "align", layers=1, loss="l2", weighting=weighting, weighting_by=by, batch_size=4)
         plain = {
-            key: term(FakeStep(encoder), "align", layers=1, loss="l2", languages=[key], batch_size=4).total.item()
+            key: term(FakeStep(encoder), "align", layers=1, loss="l2", languages=[key], batch_size=4).loss_sum.item()
             for key in total
         }
         draws = 300
         for _ in range(draws):
-            value = bound.term(step).total.item()
+            value = bound.term(step).loss_sum.item()
             language, _ = step.drawn[-1]
             total[language] += value / plain[language] / draws
         assert total == pytest.approx({key: weight / 2 for key, weight in expected.items()}, abs=0.1)
@@ -163,6 +163,11 @@ def test_a_distance_that_nothing_reads_is_refused(encoder):
 
 def test_a_term_of_nothing_is_a_constant_unless_processes_keep_step():
     states = [torch.ones(0, 3, requires_grad=True) * 2, torch.ones(2, 3, requires_grad=True) * 2]
-    for together in (False, True):
-        found = nothing(SimpleNamespace(together=together), states, "pair")
-        assert (found.total.item(), found.count, found.per, found.total.requires_grad) == (0.0, 0, "pair", together)
+    for synchronized in (False, True):
+        found = empty_term(SimpleNamespace(synchronized=synchronized), states, "pair")
+        assert (found.loss_sum.item(), found.num_items, found.per, found.loss_sum.requires_grad) == (
+            0.0,
+            0,
+            "pair",
+            synchronized,
+        )

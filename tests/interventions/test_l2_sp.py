@@ -22,7 +22,7 @@ def test_l2_sp_is_half_the_squared_way_that_the_encoders_weights_have_gone(encod
     step = FakeStep(encoder)
     assert (bound.weight, bound.needs) == (0.1, {"weights", "encoder"})
     at_rest = bound.term(step)
-    assert (at_rest.total.item(), at_rest.count, at_rest.per) == (0.0, 1, "batch")
+    assert (at_rest.loss_sum.item(), at_rest.num_items, at_rest.per) == (0.0, 1, "batch")
     start = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -34,7 +34,7 @@ def test_l2_sp_is_half_the_squared_way_that_the_encoders_weights_have_gone(encod
         for name, one in encoder.model.named_parameters()
         if name.startswith("bert.") and name != words
     }
-    moved = bound.term(step).total
+    moved = bound.term(step).loss_sum
     assert moved.item() == pytest.approx(sum(one.double().square().sum().item() for one in gone.values()) / 2, rel=1e-5)
     moved.backward()
     for name, one in encoder.model.named_parameters():
@@ -48,7 +48,7 @@ def test_l2_sp_of_some_layers_or_with_the_word_embeddings(encoder):
     def pulled(**keys) -> set:
         bound = bind(encoder, "l2_sp", **keys)
         gradients = torch.autograd.grad(
-            bound.term(FakeStep(encoder)).total, [*encoder.model.parameters()], allow_unused=True
+            bound.term(FakeStep(encoder)).loss_sum, [*encoder.model.parameters()], allow_unused=True
         )
         names = [name for name, _ in encoder.model.named_parameters()]
         assert all(float(one.abs().sum()) == 0 for one in gradients if one is not None)  # exactly, where it starts

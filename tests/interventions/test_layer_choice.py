@@ -38,8 +38,8 @@ def test_halves_of_the_layers(encoder):
     assert frozen_layers(encoder, bind(encoder, "freeze", layers="lower_half", embeddings=False)) == {1, 2}
     assert frozen_layers(encoder, bind(encoder, "freeze", layers="upper_half", embeddings=False)) == {3, 4}
     step = FakeStep(encoder, n=16)
-    half, same = (term(step, "drift", layers=layers).total.item() for layers in ("upper_half", [3, 4]))
-    assert half == same != term(step, "drift", layers="lower_half").total.item()
+    half, same = (term(step, "drift", layers=layers).loss_sum.item() for layers in ("upper_half", [3, 4]))
+    assert half == same != term(step, "drift", layers="lower_half").loss_sum.item()
 
 
 @pytest.mark.parametrize("depth", [2, 3, 6, 7, 12, 25])
@@ -110,34 +110,34 @@ def expected_correlations(runs: tuple[int, ...], values=DISTANCES.values) -> dic
 def test_guided_layers_are_those_whose_mean_drift_goes_with_distance_most(encoder, measured):
     bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured, embeddings=False)
     assert frozen_layers(encoder, bound) == {2}
-    assert bound.settled["layers"] == [2]
-    assert bound.settled["languages"] == list(TARGETS)
-    found = dict(bound.settled["correlations"])
+    assert bound.resolved_values["layers"] == [2]
+    assert bound.resolved_values["languages"] == list(TARGETS)
+    found = dict(bound.resolved_values["correlations"])
     assert found.pop("3") is None  # nothing moves there
     assert found == pytest.approx(expected_correlations((0, 1)))
     assert found["2"] == pytest.approx(1)
-    json.dumps(bound.settled, allow_nan=False)
+    json.dumps(bound.resolved_values, allow_nan=False)
 
 
 def test_the_files_are_averaged_and_may_be_given_with_commas(encoder, measured):
     both = bind(encoder, "freeze", layers="guided", count=2, measurement=",".join(measured))
-    assert both.settled["layers"] == [2, 4]
+    assert both.resolved_values["layers"] == [2, 4]
     for run, path in enumerate(measured):
-        one = bind(encoder, "freeze", layers="guided", count=2, measurement=path).settled["correlations"]
+        one = bind(encoder, "freeze", layers="guided", count=2, measurement=path).resolved_values["correlations"]
         assert one["4"] == pytest.approx(expected_correlations((run,))["4"])
-        assert one["4"] != pytest.approx(both.settled["correlations"]["4"])
+        assert one["4"] != pytest.approx(both.resolved_values["correlations"]["4"])
 
 
 def test_the_negative_sign_looks_for_drift_that_falls_with_distance(encoder, measured):
     bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured, sign="negative")
-    assert bound.settled["layers"] == [1]
+    assert bound.resolved_values["layers"] == [1]
     assert frozen_layers(encoder, bound) == {1, "embeddings"}
 
 
 def test_another_distance_guides_to_other_correlations(encoder, measured):
     bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured[0], distance="shuffled")
     values = DISTANCES.by("shuffled").values
-    found = {layer: r for layer, r in bound.settled["correlations"].items() if r is not None}
+    found = {layer: r for layer, r in bound.resolved_values["correlations"].items() if r is not None}
     assert found == pytest.approx(expected_correlations((0,), values))
     assert abs(found["2"]) < 1
 
@@ -146,18 +146,20 @@ def test_drift_takes_the_same_choice(encoder, measured):
     step = FakeStep(encoder)
     keys = {"layers": "guided", "count": 2, "measurement": measured}
     bound = bind(encoder, "drift", **keys)
-    assert bound.settled == bind(encoder, "freeze", **keys).settled
-    assert bound.term(step).total.item() == term(step, "drift", layers=[2, 4]).total.item()
+    assert bound.resolved_values == bind(encoder, "freeze", **keys).resolved_values
+    assert bound.term(step).loss_sum.item() == term(step, "drift", layers=[2, 4]).loss_sum.item()
     pairs = bind(encoder, "drift", **keys, text="pairs", distance="geographic", batch_size=8)
     assert pairs.languages == TARGETS
-    assert pairs.settled["correlations"] != bound.settled["correlations"]
+    assert pairs.resolved_values["correlations"] != bound.resolved_values["correlations"]
 
 
 def test_l2_sp_takes_the_same_choice(encoder, measured):
     keys = {"layers": "guided", "count": 2, "measurement": measured}
     bound = bind(encoder, "l2_sp", **keys)
-    assert bound.settled == bind(encoder, "freeze", **keys).settled
-    pulled = torch.autograd.grad(bound.term(FakeStep(encoder)).total, [*encoder.model.parameters()], allow_unused=True)
+    assert bound.resolved_values == bind(encoder, "freeze", **keys).resolved_values
+    pulled = torch.autograd.grad(
+        bound.term(FakeStep(encoder)).loss_sum, [*encoder.model.parameters()], allow_unused=True
+    )
     names = [name for name, _ in encoder.model.named_parameters()]
     assert {encoder.place(name) for name, one in zip(names, pulled, strict=True) if one is not None} == {2, 4}
 
@@ -179,7 +181,7 @@ def test_a_language_with_too_few_sentences_has_no_say(encoder, tmp_path):
             row["value"] = float("nan")
     parquet.write_table(pyarrow.Table.from_pylist(table), path)
     bound = bind(encoder, "freeze", layers="guided", count=1, measurement=str(path))
-    assert bound.settled["languages"] == ["deu", "fra", "jpn", "tur"]
+    assert bound.resolved_values["languages"] == ["deu", "fra", "jpn", "tur"]
     made, _ = make_intervention("freeze", {"layers": "guided", "count": 1, "measurement": str(path)})
     fewer = ("fin", "fra", "jpn", "tur")
     with pytest.raises(InputError, match=r"`measurement` has drift for 3 of this run's targets \(fra, jpn, tur\)"):
@@ -230,7 +232,7 @@ def test_the_same_model_by_another_name(encoder, tmp_path, monkeypatch):
 
     def chosen(model: str, fingerprint: str) -> list[int]:
         path = write_run(tmp_path / str(next(runs)), model=model, fingerprint=fingerprint)
-        return bind(encoder, "freeze", layers="guided", count=1, measurement=str(path)).settled["layers"]
+        return bind(encoder, "freeze", layers="guided", count=1, measurement=str(path)).resolved_values["layers"]
 
     encoder.name, encoder.fingerprint = "models/tiny", "these"
     assert chosen("elsewhere/copy", "these") == [2]
@@ -309,8 +311,8 @@ def test_random_layers_are_those_of_the_seed_and_each_as_likely(encoder):
     def drawn(seed: int) -> tuple[int, ...]:
         torch.manual_seed(seed)
         bound = bind(encoder, "freeze", layers="random", count=2, embeddings=False)
-        assert frozen_layers(encoder, bound) == set(bound.settled["layers"])
-        return tuple(bound.settled["layers"])
+        assert frozen_layers(encoder, bound) == set(bound.resolved_values["layers"])
+        return tuple(bound.resolved_values["layers"])
 
     with torch.random.fork_rng():
         sets = [drawn(seed) for seed in range(240)]

@@ -38,7 +38,7 @@ def run(tmp_path_factory, tiny_settings):
 @pytest.mark.parametrize("p", [0.3, 0.9])
 def test_each_column_is_the_pretrained_one_with_this_probability(encoder, p):
     """The paper's formula, from the mask that the mixture lets one see; a mask has one entry an input unit."""
-    mixed = bind(encoder, "mixout", p=p).weights
+    mixed = bind(encoder, "mixout", p=p).replace_weight
     pretrained = dict(encoder.model.named_parameters())[OUTER].detach()
     weight = pretrained + torch.randn(pretrained.shape, generator=torch.Generator().manual_seed(1))
     torch.manual_seed(0)
@@ -115,7 +115,7 @@ def test_every_step_and_micro_batch_has_a_mixture_of_its_own(tiny_settings):
             one += 0.1 * torch.randn(one.shape, generator=torch.Generator().manual_seed(0))
     (micro,) = loop._micros(0)
     totals = [
-        float(loop.module(type(micro)("finetune", number, index, micro.batch))["task"].total.detach())
+        float(loop.module(type(micro)("finetune", number, index, micro.batch))["task"].loss_sum.detach())
         for number, index in ((0, 0), (0, 0), (1, 0), (0, 1))
     ]
     assert totals[0] == totals[1]

@@ -87,8 +87,8 @@ def test_subwords_are_the_divergence_summed_over_altered_texts(cut):
     (altered,) = step.classified
     p, q = probabilities(cut, step.batch), probabilities(cut, altered)
     assert [one.id for one in altered.examples] == ["0", "2", "3"]
-    assert (found.count, found.per) == (4, "example")
-    assert found.total.item() == pytest.approx(
+    assert (found.num_items, found.per) == (4, "example")
+    assert found.loss_sum.item() == pytest.approx(
         sum(kl(p[row], one) for row, one in zip((0, 2, 3), q, strict=True)), rel=1e-6
     )
     assert found.logs["altered"] == 0.75

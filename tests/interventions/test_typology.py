@@ -30,7 +30,7 @@ class FakeStep(fakes.FakeStep):
     def batch(self) -> Batch:
         return self.said(("eng", "the cat"), ("deu", "das katze rennt"), ("eng", "rose"))
 
-    def text(self, language: str, n: int) -> Batch:
+    def sample_texts(self, language: str, n: int) -> Batch:
         self.drawn.append((language, n))
         return self.said(*[(language, "sono neko"), (language, "bara")][:n])
 
@@ -80,21 +80,21 @@ def test_the_loss_is_the_squared_error_of_a_linear_map(encoder, features, layer)
     weight, bias = bound.module.weight.double(), bound.module.bias.double()
     number = 4 if layer == "last" else layer
     each = []
-    for batch in (step.batch, step.text("jpn", 2)):
+    for batch in (step.batch, step.sample_texts("jpn", 2)):
         for example, state in zip(batch.examples, step.encode(batch).pooled(number).double(), strict=True):
             vector = torch.tensor(typological_features(example.language, features))
             assert weight.shape == (len(vector), encoder.hidden_size)
             each.append(((weight @ state + bias - vector) ** 2).sum().item() / len(vector))
     assert [example.language for example in step.batch.examples] == ["eng", "deu", "eng"]
-    assert (found.count, found.per) == (5, "example")
-    assert found.total.item() == pytest.approx(sum(each), rel=1e-5)
+    assert (found.num_items, found.per) == (5, "example")
+    assert found.loss_sum.item() == pytest.approx(sum(each), rel=1e-5)
     assert found.logs == pytest.approx({"task": sum(each[:3]) / 3, "target": sum(each[3:]) / 2}, rel=1e-5)
     assert (bound.needs, bound.languages) == ({"target_text"}, ("jpn",))
 
 
 def test_the_map_and_the_encoder_have_the_gradient(encoder):
     bound = bind(encoder)
-    bound.term(FakeStep(encoder)).total.backward()
+    bound.term(FakeStep(encoder)).loss_sum.backward()
     block = encoder.model.get_parameter("bert.encoder.layer.0.output.dense.weight")
     for parameter in (*bound.module.parameters(), block):
         assert parameter.grad.abs().sum() > 0
@@ -107,7 +107,7 @@ def test_a_far_languages_text_counts_as_much_as_its_weight(encoder):
     factors = {}
     for _ in range(12):
         found = bound.term(step)
-        factors[step.drawn[-1][0]] = (found.total.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
+        factors[step.drawn[-1][0]] = (found.loss_sum.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
     wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
     assert factors == pytest.approx(wanted, rel=1e-4)
 

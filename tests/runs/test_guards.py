@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from distxfer.interventions import Bound, Term
+from distxfer.interventions import BoundIntervention, Term
 
 noise = iter(range(10**6))
 
@@ -51,11 +51,11 @@ class Centre:
             return Term(total * (count > 0), count + (next(noise) if self.how == "moody" else 0), "example")
 
         if self.how == "nothing":
-            return Bound(trains=lambda name: False)
+            return BoundIntervention(trains=lambda name: False)
         if self.how == "everything":
-            return Bound(trains=lambda name: True)
+            return BoundIntervention(trains=lambda name: True)
         needs = frozenset({"pairs"}) if self.how == "needy" else frozenset()
-        return Bound(term=term, weight=self.weight, module=module, needs=needs, languages=languages.targets)
+        return BoundIntervention(term=term, weight=self.weight, module=module, needs=needs, languages=languages.targets)
 '''
 RECIPE = "# Pull the middle layer to a learned point.\n[intervention.centre]\nweight = 0.5\n"
 
@@ -152,7 +152,7 @@ def test_a_term_that_counts_at_random_is_caught_where_it_matters(run):
 
 
 def test_a_term_that_did_not_say_what_it_needs(run):
-    with pytest.raises(InputError, match="The term `centre` uses the reference, so its `Bound` must say it `needs` it"):
+    with pytest.raises(InputError, match="The term `centre` uses the reference, but its `BoundIntervention` does not"):
         run("intervention.centre.how=undeclared")
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from distxfer.interventions import Bound, Term
+from distxfer.interventions import BoundIntervention, Term
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Own:
             }[self.how]
 
         if self.how == "idle":
-            return Bound(weights=lambda name, weight: weight)
-        return Bound(entries=entries) if self.how else Bound(term=term, module=module)
+            return BoundIntervention(replace_weight=lambda name, weight: weight)
+        return BoundIntervention(entries=entries) if self.how else BoundIntervention(term=term, module=module)
 '''
 
 

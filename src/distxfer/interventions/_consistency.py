@@ -57,10 +57,10 @@ def self_consistency(step: Step, rows: Sequence[int], altered: Callable[[Sequenc
 
     `rows` are those whose text A(x) differs, and `altered` returns their batch; the others add 0 to the sum, without a
     forward pass, and 1 to the count. If none differs there is no gradient, which the loop reports if it lasts. With
-    synchronised passes the first row is then run, times 0.
+    synchronized passes the first row is then run, times 0.
     """
     count = len(step.batch)
-    if not rows and not step.together:
+    if not rows and not step.synchronized:
         return Term(
             torch.zeros((), device=step.batch.inputs["attention_mask"].device), count, "example", {"altered": 0.0}
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from distxfer.data import Example, Pair
+from distxfer.interventions._old_names import accept_old_names
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -28,17 +29,18 @@ CKA_ROWS = 16
 Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
 
 
+@accept_old_names("Term")
 @dataclass(frozen=True)
 class Term:
     """One summand of the objective: a sum and the number of items it is a sum of, never a mean.
 
-    The loop divides the sum over all micro-batches and processes of a step by the sum of the counts, so the objective
-    does not depend on how a step is split. `count` 0 is legal: there was nothing to sum over (see `nothing`). `logs`
-    go into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
+    The loop divides `loss_sum` by `num_items`, each added up over all micro-batches and processes of a step, so the objective
+    does not depend on how a step is split. `num_items` may be 0: there was nothing to sum over (see `empty_term`). `logs` go
+    into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
     """
 
-    total: Tensor  # scalar
-    count: int
+    loss_sum: Tensor  # scalar
+    num_items: int
     per: Literal["example", "token", "pair", "batch"]
     logs: Mapping[str, float] = field(default_factory=dict)
 
@@ -67,17 +69,17 @@ class Step(Protocol):
         """The task's examples of this micro-batch, in the source language."""
 
     @property
-    def together(self) -> bool:
+    def synchronized(self) -> bool:
         """Whether all processes must make the same forward and backward passes: with sharded weights.
 
-        A term's draws may differ between processes; its passes, and the states in its total, may not.
+        A term's draws may differ between processes; its passes, and the states in its `loss_sum`, may not.
         """
 
     def encoded(self) -> Encoded:
         """Return the trained encoder's states of `batch`: the task's own forward pass, shared by all terms."""
 
     def encode(self, batch: Batch) -> Encoded:
-        """Return the trained encoder's states of other text: one more forward pass, or none (see `pairs`)."""
+        """Return the trained encoder's states of other text: one more forward pass, or none (see `sample_pairs`)."""
 
     def classify(self, batch: Batch) -> Encoded:
         """Return the trained encoder's states of other text and its head's logits: one more forward pass."""
@@ -85,20 +87,20 @@ class Step(Protocol):
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`.
 
-        With `model.reference = "cached"`, only of the run's own text: `batch`, `pairs` and `text`.
+        With `model.reference = "cached"`, only of the run's own text: `batch`, `sample_pairs` and `sample_texts`.
         """
 
     def pretrained(self, batch: Batch) -> Encoded:
         """Return the pretrained encoder's states of some text, token by token, computed anew; needs `pretrained`."""
 
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+    def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` sentences and their translations, drawn without repetition; needs `pairs`.
 
         Terms that need pairs draw from one stream: terms that draw the same languages in the same way, and equally many
         pairs, get the same ones, and share their forward passes.
         """
 
-    def text(self, language: str, n: int) -> Batch:
+    def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a target language; needs `target_text`."""
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -113,15 +115,15 @@ class Change:
     now: Tensor
 
 
-def nothing(step: Step, states: Iterable[Tensor], per: Literal["example", "token", "pair", "batch"]) -> Term:
-    """Return the term of a step with nothing to sum over; `states` are the states that a total would depend on.
+def empty_term(step: Step, states: Iterable[Tensor], per: Literal["example", "token", "pair", "batch"]) -> Term:
+    """Return the term of a step with nothing to sum over; `states` are those that a loss would depend on.
 
-    The total is 0, with count 0: a constant, or 0 times the states where the passes are synchronised.
+    `loss_sum` and `num_items` are 0. The sum is a constant, or 0 times the states where the passes are synchronized.
     """
     import torch
 
-    total = torch.stack([0 * state.sum() for state in states]).sum()
-    return Term(total if step.together else total.detach(), 0, per)
+    zero = torch.stack([0 * state.sum() for state in states]).sum()
+    return Term(zero if step.synchronized else zero.detach(), 0, per)
 
 
 def distinct_texts(batch: Batch) -> list[int]:
@@ -138,8 +140,9 @@ def every(_: str) -> bool:
     return True
 
 
+@accept_old_names("BoundIntervention")
 @dataclass(frozen=True)
-class Bound:
+class BoundIntervention:
     """An intervention bound to one encoder, one set of languages and their distances.
 
     - `term`: the summand of a `Step`, or None. `weight` scales it; at 0 it is measured and logged without effect.
@@ -155,12 +158,12 @@ class Bound:
       many that will be, given the sizes of these parameters; called before training.
     - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs that it
       cannot use.
-    - `weights`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
+    - `replace_weight`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
       is torch's, from its own stream. Measuring and the result use the parameter itself.
     - `adapters`: the names of the parameters that it added to the encoder. They train only in the phases in which it acts.
-    - `settled`: what binding resolved, for `result.json`.
-    - `distinct`: how many different texts a batch must hold for the term to count. Settings and text that never give as many
-      are refused before training.
+    - `resolved_values`: what binding resolved, for `result.json`.
+    - `min_distinct_texts`: how many different texts a batch must hold for the term to count. Settings and text that never
+      give as many are refused before training.
     """
 
     term: Callable[[Step], Term] | None = None
@@ -172,16 +175,16 @@ class Bound:
     entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
     selects: Callable[[Mapping[str, int]], int] | None = None
     checks: Callable[[Mapping[str, Sequence[Pair]]], None] | None = None
-    weights: Callable[[str, Tensor], Tensor] | None = None
+    replace_weight: Callable[[str, Tensor], Tensor] | None = None
     adapters: frozenset[str] = frozenset()
-    settled: Mapping[str, Any] = field(default_factory=dict)
-    distinct: int = 1
+    resolved_values: Mapping[str, Any] = field(default_factory=dict)
+    min_distinct_texts: int = 1
 
 
 class Intervention(Protocol):
     """A final frozen dataclass; its fields are its recipe keys, `intervention.NAME.FIELD`."""
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return what this intervention adds to the objective and lets train, for this encoder and these languages.
 
         Raises InputError where the recipe asks for something that this encoder or these languages do not have.

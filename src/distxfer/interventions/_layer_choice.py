@@ -73,7 +73,7 @@ class LayerChoice:
     """The layers, in order, and the record of their choice for the result."""
 
     layers: tuple[int, ...]
-    settled: Mapping[str, Any] = field(default_factory=dict)
+    resolved_values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_layer_keys(keys: LayerKeys) -> None:

@@ -14,7 +14,16 @@ from distxfer._lists import OptionalPath
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, RunError
 from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
+from distxfer.interventions._contract import (
+    CKA_ROWS,
+    BoundIntervention,
+    Languages,
+    Need,
+    Step,
+    Term,
+    distinct_texts,
+    empty_term,
+)
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -122,7 +131,7 @@ class Align:
                 f" at least {CKA_ROWS}."
             )
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the loss as a term, with the projection head if there is one; no parameter is frozen."""
         import torch
 
@@ -135,7 +144,7 @@ class Align:
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
-            source, target = step.pairs(language, self.batch_size)
+            source, target = step.sample_pairs(language, self.batch_size)
             with torch.no_grad() if self.stop_gradient else nullcontext():
                 first = step.encode(source)
             second = step.encode(target)
@@ -153,19 +162,19 @@ class Align:
                     rows = [(first[pairs], second[pairs]) for first, second in rows]
                 shared_text = same_texts(source) | same_texts(target) if self.loss == "infonce" and not places else None
                 summed = self._of_pairs(step, rows, head, shared_text)
-            return replace(summed, total=factor * summed.total)
+            return replace(summed, loss_sum=factor * summed.loss_sum)
 
         needs: set[Need] = {"pairs"}
         if self.unit == "word" and not (self.dictionary or self.alignments):
             needs.add("pretrained")
-        return Bound(
+        return BoundIntervention(
             term=term,
             weight=self.weight,
             module=head,
             needs=frozenset(needs),
             languages=choice.languages,
             checks=check,
-            distinct=CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1,
+            min_distinct_texts=CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1,
         )
 
     def _finder(
@@ -192,7 +201,7 @@ class Align:
         n = len(rows[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (CKA_ROWS if self.loss == "cka" else 1):
-            return nothing(step, chain(*rows), per)
+            return empty_term(step, chain(*rows), per)
         cosines = [cosine_similarity(first.detach(), second.detach()).mean().item() for first, second in rows]
         if head is not None:
             if torch.is_grad_enabled() and not any(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._contract import BoundIntervention, Languages
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -28,6 +28,6 @@ class Bottleneck:
 
     r: Annotated[int, Field(description="width of the adapter", ge=1)] = 48
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Add the adapters to the encoder, which then trains only adapters and the head."""
-        return Bound(adapters=encoder.add_bottlenecks(self.r))
+        return BoundIntervention(adapters=encoder.add_bottlenecks(self.r))

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
 from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class CodeSwitch:
     weighting_by: WeightingBy = "sampling"
     distance: OtherDistance = ""
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
         from distxfer.interventions._consistency import check_predicts_texts, self_consistency
 
@@ -70,9 +70,9 @@ class CodeSwitch:
             ]
             rows = [row for row, (old, new) in enumerate(zip(step.batch.examples, switched, strict=True)) if old != new]
             summed = self_consistency(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
-            return replace(summed, total=factor * summed.total)
+            return replace(summed, loss_sum=factor * summed.loss_sum)
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"predictions"}))
+        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 
     def _switch(self, example: Example, words: Lexicon, random: np.random.Generator) -> Example:
         text = words.switch(example.text, self.share, random)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Consistency:
     weighting_by: WeightingBy = "sampling"
     distance: OtherDistance = ""
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
         from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
 
@@ -52,7 +52,7 @@ class Consistency:
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
-            source, target = step.pairs(language, self.batch_size)
+            source, target = step.sample_pairs(language, self.batch_size)
             teacher, student = predictions(step, source), predictions(step, target)
             if self.stop_gradient:
                 teacher = teacher.detach()
@@ -61,6 +61,6 @@ class Consistency:
             logs = {"kl": each.detach().mean().item(), "agreement": agreed.float().mean().item()}
             return Term(factor * each.sum(), len(source), "pair", logs)
 
-        return Bound(
+        return BoundIntervention(
             term=term, weight=self.weight, needs=frozenset({"pairs", "predictions"}), languages=choice.languages
         )

@@ -10,7 +10,16 @@ from pydantic import Field
 
 from distxfer.errors import InputError
 from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import CKA_ROWS, Bound, Languages, Need, Step, Term, distinct_texts, nothing
+from distxfer.interventions._contract import (
+    CKA_ROWS,
+    BoundIntervention,
+    Languages,
+    Need,
+    Step,
+    Term,
+    distinct_texts,
+    empty_term,
+)
 from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
 
@@ -83,7 +92,7 @@ class Drift:
         """The number of texts in a drawn batch."""
         return self.batch_size * (2 if self.text == "pairs" else 1)
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the penalty as a term; no parameter is frozen."""
         chosen = layer_choice(self, encoder, distances)
         if self.text == "task":
@@ -93,7 +102,13 @@ class Drift:
 
             needs: frozenset[Need] = frozenset({"reference"})
             fewest = _FEWEST[self.measure]
-            return Bound(term=task_term, weight=self.weight, needs=needs, settled=chosen.settled, distinct=fewest)
+            return BoundIntervention(
+                term=task_term,
+                weight=self.weight,
+                needs=needs,
+                resolved_values=chosen.resolved_values,
+                min_distinct_texts=fewest,
+            )
 
         guides_only = self.layers == "guided" and self.weighting == "uniform"  # then `distance` weighs no language
         choice = language_choice(replace(self, distance="") if guides_only else self, languages, distances)
@@ -104,20 +119,20 @@ class Drift:
             return self._term(step, batch, step.encode(batch), chosen.layers, factor)
 
         text: Need = "pairs" if self.text == "pairs" else "target_text"
-        return Bound(
+        return BoundIntervention(
             term=target_term,
             weight=self.weight,
             needs=frozenset({"reference", text}),
             languages=choice.languages,
-            settled=chosen.settled,
-            distinct=_FEWEST[self.measure] // (self._rows // self.batch_size),
+            resolved_values=chosen.resolved_values,
+            min_distinct_texts=_FEWEST[self.measure] // (self._rows // self.batch_size),
         )
 
     def _batch(self, step: Step, language: str) -> Batch:
         """Return text of a language, or both sides of pairs as one batch, with one mean and one pass."""
         if self.text == "target":
-            return step.text(language, self.batch_size)
-        source, target = step.pairs(language, self.batch_size)
+            return step.sample_texts(language, self.batch_size)
+        source, target = step.sample_pairs(language, self.batch_size)
         return step.collate([*source.examples, *target.examples])
 
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
@@ -128,7 +143,7 @@ class Drift:
         # Unbiased CKA assumes independent rows, so equal texts count once.
         rows = distinct_texts(batch) if self.measure == "cka" else list(range(len(batch)))
         if len(rows) < _FEWEST[self.measure]:
-            return nothing(step, [encoded.pooled(layer) for layer in layers], per)
+            return empty_term(step, [encoded.pooled(layer) for layer in layers], per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
         before = step.reference(batch)[list(layers)][:, rows].to(now)
         drift = self._drift(now, before).mean(dim=0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from distxfer.interventions._choice import OtherDistance
-from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._contract import BoundIntervention, Languages
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
     Count,
@@ -49,7 +49,7 @@ class Freeze:
         check_layer_keys(self)
         check_guiding_distance(self)
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the parameters that still train; no term is added."""
         choice = layer_choice(self, encoder, distances)
 
@@ -57,4 +57,4 @@ class Freeze:
             place = encoder.place(parameter)
             return place not in choice.layers and not (self.embeddings and place == "embeddings")
 
-        return Bound(trains=trains, settled=choice.settled)
+        return BoundIntervention(trains=trains, resolved_values=choice.resolved_values)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._contract import BoundIntervention, Languages
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Ia3:
 
     layers: Annotated[Layers, Field(description="blocks with factors: numbers or a band")] = "all"
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Add the factors to the encoder, which then trains only adapters and the head."""
         from peft import IA3Config
 
@@ -46,4 +46,4 @@ class Ia3:
                 " layers. Choose adapters of another `kind`: `lora` fits every encoder."
             )
         config = IA3Config(target_modules=[*attention, *feed_forward], feedforward_modules=feed_forward)
-        return Bound(adapters=encoder.adapt(config))
+        return BoundIntervention(adapters=encoder.adapt(config))

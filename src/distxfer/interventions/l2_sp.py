@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from distxfer.interventions._choice import OtherDistance
-from distxfer.interventions._contract import LATER, Bound, Languages, Need, Step, Term
+from distxfer.interventions._contract import LATER, BoundIntervention, Languages, Need, Step, Term
 from distxfer.interventions._layer_choice import (
     ChosenLayers,
     Count,
@@ -48,7 +48,7 @@ class L2SP:
         check_layer_keys(self)
         check_guiding_distance(self)
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the penalty as a term, with a copy of the present weights; no parameter is frozen."""
         import torch
 
@@ -65,4 +65,4 @@ class L2SP:
             return Term(torch.stack(squares).sum() / 2, 1, "batch")
 
         needs: frozenset[Need] = frozenset({"weights", "encoder"})
-        return Bound(term=term, weight=self.weight, needs=needs, settled=choice.settled)
+        return BoundIntervention(term=term, weight=self.weight, needs=needs, resolved_values=choice.resolved_values)

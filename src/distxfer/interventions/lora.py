@@ -9,7 +9,7 @@ from pydantic import Field
 
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._contract import BoundIntervention, Languages
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Lora:
     dora: Annotated[bool, Field(description="train magnitudes apart from directions (DoRA)")] = False
     layers: Annotated[Layers, Field(description="blocks with adapters: numbers or a band")] = "all"
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Add the adapters to the encoder, which then trains only adapters and the head."""
         from peft import LoraConfig
 
@@ -51,4 +51,4 @@ class Lora:
             use_dora=self.dora,
             target_modules=encoder.linear_modules(layers),
         )
-        return Bound(adapters=encoder.adapt(config))
+        return BoundIntervention(adapters=encoder.adapt(config))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Languages
+from distxfer.interventions._contract import BoundIntervention, Languages
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Mixout:
 
     p: Annotated[float, Field(description="probability of a pretrained column", gt=0, lt=1)] = 0.9
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the mixture, which training uses in place of the weights; no term is added.
 
         Raises InputError for an encoder whose blocks have no `nn.Linear`.
@@ -54,4 +54,4 @@ class Mixout:
             scale = dropout(weight.new_ones(weight.shape[-1]), self.p)  # 0, or 1 / (1 - p)
             return pretrained[name] + scale * (weight - pretrained[name])
 
-        return Bound(weights=mixed, needs=frozenset({"weights"}))
+        return BoundIntervention(replace_weight=mixed, needs=frozenset({"weights"}))

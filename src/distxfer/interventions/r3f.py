@@ -9,7 +9,7 @@ from pydantic import Field
 
 from distxfer.data import Example
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class R3F:
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 1.0
     epsilon: Annotated[float, Field(description="largest noise on a word embedding", gt=0)] = 1e-5
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""
         from distxfer.interventions._consistency import (
             check_predicts_texts,
@@ -53,7 +53,7 @@ class R3F:
             total = ((p.exp() - q.exp()) * (p - q)).sum()
             return Term(total, len(step.batch), "example", {"kl": total.item() / len(step.batch)})
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"encoder", "predictions"}))
+        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"encoder", "predictions"}))
 
 
 def noisy(encoder: Encoder, batch: Batch, epsilon: float) -> Batch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Change, Languages
+from distxfer.interventions._contract import BoundIntervention, Change, Languages
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sparse:
 
     share: Annotated[float, Field(description="share of the entries that train", gt=0, lt=1)] = 0.08
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the choice of entries, made as the phase begins; no term is added."""
         import torch
 
@@ -60,4 +60,4 @@ class Sparse:
             parts: tuple[Tensor, ...] = torch.split(mask, [change.numel() for change in changed.values()])
             return {name: part.view_as(change) for (name, change), part in zip(changed.items(), parts, strict=True)}
 
-        return Bound(entries=chosen, selects=selects, needs=frozenset({"weights"}))
+        return BoundIntervention(entries=chosen, selects=selects, needs=frozenset({"weights"}))

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SubwordSampling:
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
     share: Annotated[float, Field(description="probability that a sub-word is split", gt=0, le=1)] = 0.2
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
         from distxfer.interventions._consistency import check_predicts_texts, self_consistency
 
@@ -57,7 +57,7 @@ class SubwordSampling:
                 step, rows, lambda rows: _batch(batch, {row: altered[row] for row in rows}, splitter.padding)
             )
 
-        return Bound(term=term, weight=self.weight, needs=frozenset({"predictions"}))
+        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 
 
 @dataclass(frozen=True)

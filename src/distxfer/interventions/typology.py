@@ -11,7 +11,7 @@ from pydantic import Field
 from distxfer.encoders import layer_numbers
 from distxfer.errors import RunError
 from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
-from distxfer.interventions._contract import Bound, Languages, Step, Term
+from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances, typological_features
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Typology:
     weighting_by: WeightingBy = "sampling"
     distance: OtherDistance = ""
 
-    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> Bound:
+    def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the loss as a term with its linear map; no parameter is frozen."""
         import torch
         from torch import nn
@@ -70,7 +70,7 @@ class Typology:
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
-            text = step.text(language, self.batch_size)
+            text = step.sample_texts(language, self.batch_size)
             source_states, target_states = step.encoded().pooled(layer), step.encode(text).pooled(layer)
             if torch.is_grad_enabled() and not (source_states.requires_grad or target_states.requires_grad):
                 raise RunError(
@@ -82,7 +82,7 @@ class Typology:
             logs = {"task": task.detach().mean().item(), "target": target.detach().mean().item()}
             return Term(task.sum() + factor * target.sum(), len(task) + len(target), "example", logs)
 
-        return Bound(
+        return BoundIntervention(
             term=term,
             weight=self.weight,
             module=projection,

@@ -6,7 +6,7 @@ from distxfer.config.recipe import Recipe
 from distxfer.data import Example, Pair, Task
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError, listed
-from distxfer.interventions import CKA_ROWS, Bound
+from distxfer.interventions import CKA_ROWS, BoundIntervention
 
 
 def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
@@ -50,7 +50,7 @@ def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
     return len(seen)
 
 
-def pairs_that_differ(pairs: Sequence[Pair], bound: Bound) -> int:
+def pairs_that_differ(pairs: Sequence[Pair], bound: BoundIntervention) -> int:
     """Return `texts_that_differ` for the side of the pairs that has fewer."""
     sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
-    return min(texts_that_differ(side, bound.distinct) for side in sides)
+    return min(texts_that_differ(side, bound.min_distinct_texts) for side in sides)

@@ -10,7 +10,7 @@ from distxfer._markdown import markdown, markdown_code
 from distxfer.config.files import defaults_file
 from distxfer.data import kind_of, parallel_names
 from distxfer.encoders import BUNDLED, Encoder
-from distxfer.interventions import Bound
+from distxfer.interventions import BoundIntervention
 from distxfer.languages import language_name
 from distxfer.results.corpus import corpus_text
 from distxfer.runs.card_loading import loading, meaning
@@ -33,7 +33,7 @@ _SMALL = 500  # test examples; fewer give an accuracy of 0.5 an interval wider t
 def model_card(
     data: Mapping[str, Any],
     prepared: Prepared,
-    bounds: Mapping[str, Bound],
+    bounds: Mapping[str, BoundIntervention],
     scored: Mapping[str, Scored],
     encoder: Encoder,
     adapters: int,
@@ -85,7 +85,7 @@ def _labels(prepared: Prepared) -> str:
             return f" in `{source}` and on {shots} labelled examples each of {targets}: few-shot transfer."
 
 
-def _read(prepared: Prepared, bounds: Mapping[str, Bound]) -> dict[str, list[str]]:
+def _read(prepared: Prepared, bounds: Mapping[str, BoundIntervention]) -> dict[str, list[str]]:
     """Return the types of data that training has read, by language."""
     recipe, source = prepared.recipe, prepared.languages.source
     read_by_language: dict[str, list[str]] = {language: [] for language in (source, *prepared.languages.targets)}
@@ -105,7 +105,7 @@ def _read(prepared: Prepared, bounds: Mapping[str, Bound]) -> dict[str, list[str
 
 
 def _scores(
-    data: Mapping[str, Any], prepared: Prepared, bounds: Mapping[str, Bound], scored: Mapping[str, Scored]
+    data: Mapping[str, Any], prepared: Prepared, bounds: Mapping[str, BoundIntervention], scored: Mapping[str, Scored]
 ) -> str:
     """Return the table of scores: one row per language, beginning with the source."""
     metric, distances = data["summary"]["metric"], {entry["language"]: entry["value"] for entry in data["distances"]}
@@ -218,7 +218,7 @@ def _span(sizes: Sequence[int]) -> str:
     return str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
 
 
-def _licences(prepared: Prepared, bounds: Mapping[str, Bound]) -> str:
+def _licences(prepared: Prepared, bounds: Mapping[str, BoundIntervention]) -> str:
     """Return the licences of model and data as far as they are stated; missing ones are not guessed."""
     base, parallel = base_licence(prepared.model_folder), prepared.recipe.parallel
     stated = {f"the base model {markdown_code(shown_path(prepared.recipe.model.name))}": base or ""}

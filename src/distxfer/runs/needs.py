@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from distxfer.config.recipe import Recipe
 from distxfer.data import parallel_names
 from distxfer.errors import InputError
-from distxfer.interventions import Bound
+from distxfer.interventions import BoundIntervention
 from distxfer.runs.snapshots import FEWEST
 
 PARALLEL = "parallel text"
 
 
-def require(name: str, text_type: str, bound: Bound, sizes: Mapping[str, int], recipe: Recipe) -> None:
+def require(name: str, text_type: str, bound: BoundIntervention, sizes: Mapping[str, int], recipe: Recipe) -> None:
     """Raise InputError if an intervention needs text that is missing or too little."""
     if text_type == PARALLEL and bound.languages and not recipe.parallel.name and not recipe.parallel.mined:
         _, auto, reason = recipe.values["parallel.name"].origin.partition("auto: ")
@@ -20,12 +20,12 @@ def require(name: str, text_type: str, bound: Bound, sizes: Mapping[str, int], r
             f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
             f" {', '.join(parallel_names())} (with `parallel.folder` for a local copy of its files)."
         )
-    required = max(FEWEST, bound.distinct)
+    required = max(FEWEST, bound.min_distinct_texts)
     for language in bound.languages:
         size = sizes.get(language, 0)
         if size < required:
             sufficient = [key for key, n in sizes.items() if n >= required]
-            differ = " that differ" if bound.distinct > 1 else ""
+            differ = " that differ" if bound.min_distinct_texts > 1 else ""
             where = (
                 "`parallel.mined` = `true`"
                 if recipe.parallel.mined

@@ -33,7 +33,7 @@ from distxfer.data import (
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
-from distxfer.interventions import Bound, Languages
+from distxfer.interventions import BoundIntervention, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.runs.checks import check_pooling, few_texts, pairs_that_differ, texts_that_differ
 from distxfer.runs.corpus import corpus_record
@@ -89,9 +89,9 @@ class Assembled:
 
     encoder: Encoder
     collate: Collator
-    bounds: Mapping[str, Bound]
+    bounds: Mapping[str, BoundIntervention]
     training: Training
-    settled: Mapping[str, Mapping[str, Any]]  # values that were determined while binding, for the result
+    resolved_values: Mapping[str, Mapping[str, Any]]  # values that were determined while binding, for the result
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -155,7 +155,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
     """
     recipe, kind = prepared.recipe, kind_of(prepared.task)
     encoder = _load(prepared, kind, processes)
-    bounds: dict[str, Bound] = {}
+    bounds: dict[str, BoundIntervention] = {}
     for name, intervention in recipe.interventions.items():
         # Binding may draw new weights (adapters, heads).
         with torch_stream(processes.device, recipe.seed, "bind", name), _naming_intervention(name):
@@ -180,7 +180,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
                 name, PARALLEL, bound, {key: pairs_that_differ(group, bound) for key, group in pairs.items()}, recipe
             )
         if "target_text" in bound.needs:
-            sizes = {key: texts_that_differ(group, bound.distinct) for key, group in texts.items()}
+            sizes = {key: texts_that_differ(group, bound.min_distinct_texts) for key, group in texts.items()}
             require(name, "unlabelled text", bound, sizes, recipe)
         if bound.checks is not None:
             with _naming_intervention(name):
@@ -189,7 +189,9 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
     cached = recipe.model.reference == "cached"
     states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
     training = Training(encoder, data, bounds, recipe.phases, processes, recipe.seed, recipe.diagnostics, states)
-    return Assembled(encoder, collate, bounds, training, _settled(bounds, pairs if recipe.parallel.mined else {}))
+    return Assembled(
+        encoder, collate, bounds, training, _resolved_values(bounds, pairs if recipe.parallel.mined else {})
+    )
 
 
 def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
@@ -249,9 +251,11 @@ def _pairs(
     return mined_pairs(encoder, collate, texts, source, processes, None if encoder.adapters else cache)
 
 
-def _settled(bounds: Mapping[str, Bound], mined: Mapping[str, Sequence[Pair]]) -> dict[str, Mapping[str, Any]]:
-    settled: dict[str, Mapping[str, Any]] = {name: bound.settled for name, bound in bounds.items() if bound.settled}
-    return settled | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
+def _resolved_values(
+    bounds: Mapping[str, BoundIntervention], mined: Mapping[str, Sequence[Pair]]
+) -> dict[str, Mapping[str, Any]]:
+    values = {name: bound.resolved_values for name, bound in bounds.items() if bound.resolved_values}
+    return values | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
 
 
 def _examples(

@@ -39,7 +39,7 @@ def result_data(
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
         "empty": empty_batches(folder / "log.jsonl"),
-        "settled": {name: dict(values) for name, values in assembled.settled.items()},
+        "settled": {name: dict(values) for name, values in assembled.resolved_values.items()},
         "data_issues": [asdict(issue) for issue in prepared.issues],
         "undefined": [*undefined],
         "scores": scores,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distxfer.errors import RunError
-from distxfer.interventions import Bound, Change
+from distxfer.interventions import BoundIntervention, Change
 
 _START, _MASK, _MEAN, _EFFECTIVE = "start", "mask", "mean", "proven"
 
@@ -32,7 +32,7 @@ class History:
             for name, weight in weights.items():
                 weight.copy_(self.tensors[f"{_START}/{phase}/{name}"])
 
-    def choose_entries(self, phase: str, weights: Mapping[str, Tensor], bounds: Iterable[Bound]) -> None:
+    def choose_entries(self, phase: str, weights: Mapping[str, Tensor], bounds: Iterable[BoundIntervention]) -> None:
         """Ask the interventions which entries of the weights may train, given the changes since `phase` began.
 
         Raises RunError for a mask that fits no weight, or where all entries may train, or none.

@@ -16,7 +16,7 @@ from torch import Tensor
 from distxfer.data import epoch_order
 from distxfer.encoders import Encoder, Reference
 from distxfer.errors import InputError, RunError
-from distxfer.interventions import Bound, Term
+from distxfer.interventions import BoundIntervention, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._history import History
@@ -53,7 +53,13 @@ class PhaseLoop:
     """The loop over the steps of one phase."""
 
     def __init__(
-        self, context: RunContext, number: int, name: str, phase: Phase, bounds: Mapping[str, Bound], trains: set[str]
+        self,
+        context: RunContext,
+        number: int,
+        name: str,
+        phase: Phase,
+        bounds: Mapping[str, BoundIntervention],
+        trains: set[str],
     ) -> None:
         """Prepare phase `number`, called `name`: `bounds` act in it, and the parameters in `trains` may train."""
         self.context, self.number, self.name, self.phase = context, number, name, phase
@@ -72,7 +78,7 @@ class PhaseLoop:
             reference=context.reference,
             stream=(context.seed, context.processes.rank),
             joins_backward=context.processes.size > 1 and not context.processes.shards_weights,
-            synchronised=context.processes.shards_weights,
+            synchronized=context.processes.shards_weights,
         ).to(context.processes.device)
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
@@ -247,11 +253,11 @@ class PhaseLoop:
                 self._logs = {
                     f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
                 }
-                batch_counts = torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
+                batch_counts = torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
                 if alone or expected is None:
                     expected = batch_counts if alone else processes.sum(batch_counts) * len(micro_batches)
                 losses = {
-                    name: weights[name] * term.total * (processes.size / float(count))
+                    name: weights[name] * term.loss_sum * (processes.size / float(count))
                     for (name, term), count in zip(terms.items(), expected, strict=True)
                     if weights[name] > 0 and count > 0
                 }
@@ -259,10 +265,10 @@ class PhaseLoop:
                     self._diagnose(micro_batch, losses, len(micro_batches))
                 loss: Tensor | int = sum(losses.values())
                 if processes.size > 1 and losses:  # DDP waits for all outputs of the forward pass, in every process
-                    loss = loss + 0 * sum(term.total for term in terms.values())
+                    loss = loss + 0 * sum(term.loss_sum for term in terms.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     processes.accelerator.backward(loss)
-            totals += torch.tensor([float(term.total.detach()) for term in terms.values()], dtype=torch.float64)
+            totals += torch.tensor([float(term.loss_sum.detach()) for term in terms.values()], dtype=torch.float64)
             counts += batch_counts
             empty += (batch_counts == 0) & (not micro_batch.is_empty)
         assert expected is not None
@@ -296,10 +302,10 @@ class PhaseLoop:
             terms = self._weights.terms(module, replace(micro_batch, number=micro_batch.number ^ 1))
         module.forwards, module.tokens = before
         counts = self.context.processes.sum(
-            torch.tensor([float(term.count) for term in terms.values()], dtype=torch.float64)
+            torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
         )
         return {
-            name: weights[name] * term.total * (self.context.processes.size / (float(count) * micro_batches))
+            name: weights[name] * term.loss_sum * (self.context.processes.size / (float(count) * micro_batches))
             for (name, term), count in zip(terms.items(), counts, strict=True)
             if weights[name] > 0 and count > 0
         }

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from distxfer.data import Batch, Collator, Example, Pair
 from distxfer.encoders import Encoded, Encoder
 from distxfer.errors import InputError, RunError
-from distxfer.interventions import Bound, Term
+from distxfer.interventions import BoundIntervention, Term, accept_old_names
 from distxfer.training._streams import generator, torch_stream
 
 T = TypeVar("T")
@@ -73,14 +73,14 @@ class Objective(nn.Module):
         self,
         encoder: Encoder,
         data: TrainingData,
-        bounds: Mapping[str, Bound],
+        bounds: Mapping[str, BoundIntervention],
         *,
         task: bool,
         alternate: bool,
         reference: Pretrained | None,
         stream: tuple[str | int, ...],
         joins_backward: bool = False,
-        synchronised: bool = False,
+        synchronized: bool = False,
     ) -> None:
         super().__init__()
         self.model = encoder.model
@@ -91,7 +91,9 @@ class Objective(nn.Module):
         self.forwards = 0
         self.tokens = 0
         self._alternate = alternate
-        self._rewrites = {name: bound.weights for name, bound in bounds.items() if bound.weights is not None}
+        self._rewrites = {
+            name: bound.replace_weight for name, bound in bounds.items() if bound.replace_weight is not None
+        }
         self._encoder = encoder
         self._material = data
         self._bounds = bounds
@@ -101,7 +103,7 @@ class Objective(nn.Module):
         self._reference = [reference]  # in a list, so that it is no sub-module, which an optimiser would train
         self._stream = stream
         self._joins_backward = joins_backward
-        self.synchronised = synchronised
+        self.synchronized = synchronized
 
     def active_terms(self, number: int) -> tuple[str, ...]:
         """Return the terms of step `number`: all, or, where steps alternate, the task's alone or those of the interventions."""
@@ -153,12 +155,12 @@ class Objective(nn.Module):
                 step = _Step(self, micro_batch, generator(*stream), name, cache)
                 terms[name] = self._term(name, step, micro_batch.phase)
         if micro_batch.is_empty:
-            terms = {name: Term(0 * term.total, 0, term.per) for name, term in terms.items()}
-        if self._joins_backward and not any(term.total.requires_grad for term in terms.values()):
+            terms = {name: Term(0 * term.loss_sum, 0, term.per) for name, term in terms.items()}
+        if self._joins_backward and not any(term.loss_sum.requires_grad for term in terms.values()):
             # The other processes wait for this one in the backward pass. A gradient of 0 on one parameter is enough.
             name = next(name for name in terms if self.weights[name] > 0)
             nothing = 0 * next(parameter for parameter in self.parameters() if parameter.requires_grad).sum()
-            terms[name] = replace(terms[name], total=terms[name].total + nothing)
+            terms[name] = replace(terms[name], loss_sum=terms[name].loss_sum + nothing)
         return terms
 
     def _term(self, name: str, step: "_Step", phase: str) -> Term:
@@ -190,6 +192,7 @@ class _PassCache:
         return any(batch is side for pair in self.pairs.values() for side in pair)
 
 
+@accept_old_names("Step")
 class _Step:
     """The implementation of the public `interventions.Step` for one term and one micro-batch."""
 
@@ -199,7 +202,7 @@ class _Step:
         self.number = micro_batch.number
         self.batch = micro_batch.batch
         self.random = random
-        self.together = objective.synchronised
+        self.synchronized = objective.synchronized
         self._objective = objective
         self._name = name
         self._cache = cache
@@ -244,22 +247,24 @@ class _Step:
     def _pretrained(self) -> Pretrained:
         reference = self._objective._reference[0]
         if reference is None:
-            raise InputError(f"The term `{self._name}` uses the reference, so its `Bound` must say it `needs` it.")
+            raise InputError(
+                f"The term `{self._name}` uses the reference, but its `BoundIntervention` does not have it in `needs`."
+            )
         return reference
 
-    def pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
+    def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
         pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
         numbers = self._draw(range(len(pairs)), n)
-        # Which terms drew the same pairs may differ between processes: synchronised passes are not shared.
-        key = self._name if self.together else "", language, tuple(numbers)
+        # Which terms drew the same pairs may differ between processes: synchronized passes are not shared.
+        key = self._name if self.synchronized else "", language, tuple(numbers)
         if key not in self._cache.pairs:
             chosen = [pairs[number] for number in numbers]
             sides = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
             self._cache.pairs[key] = sides
         return self._cache.pairs[key]
 
-    def text(self, language: str, n: int) -> Batch:
+    def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
         return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from distxfer.data import Example
 from distxfer.encoders import Encoded, Encoder, Reference, StateCache
 from distxfer.errors import RunError
-from distxfer.interventions import Bound
+from distxfer.interventions import BoundIntervention
 from distxfer.training._objective import TrainingData
 from distxfer.training._processes import Processes
 
@@ -29,7 +29,12 @@ class CachedReference:
     """
 
     def __init__(
-        self, encoder: Encoder, data: TrainingData, bounds: Mapping[str, Bound], processes: Processes, cache: StateCache
+        self,
+        encoder: Encoder,
+        data: TrainingData,
+        bounds: Mapping[str, BoundIntervention],
+        processes: Processes,
+        cache: StateCache,
     ) -> None:
         self.forwards = 0
         self._encoder, self._material, self._processes, self._cache = encoder, data, processes, cache
@@ -90,7 +95,7 @@ class CachedReference:
         """Raise RunError: there is no encoder. A term that declares this need is refused before training."""
         raise RunError(
             "A term asks for the pretrained states of every token, and `model.reference` = `cached` has pooled ones only."
-            " Set it to `live`, and add `pretrained` to the `needs` of the term's `Bound`."
+            " Set it to `live`, and add `pretrained` to the `needs` of the term's `BoundIntervention`."
         )
 
     def _encoded(self) -> Iterator[Tensor]:

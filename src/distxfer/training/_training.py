@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
-from distxfer.interventions import Bound, every
+from distxfer.interventions import BoundIntervention, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, RunContext, Watch
@@ -48,7 +48,7 @@ class Training:
         self,
         encoder: Encoder,
         data: TrainingData,
-        bounds: Mapping[str, Bound],
+        bounds: Mapping[str, BoundIntervention],
         phases: Mapping[str, Phase],
         processes: Processes,
         seed: int,
@@ -181,7 +181,7 @@ class Training:
             for key, value in bound.module.state_dict().items()
         }
 
-    def active(self, phase: Phase) -> dict[str, Bound]:
+    def active(self, phase: Phase) -> dict[str, BoundIntervention]:
         """Return the interventions that a phase uses."""
         if phase.interventions == "all":
             return dict(self.bounds)
@@ -261,20 +261,21 @@ class Training:
     def _check_batches(self, name: str, phase: Phase) -> None:
         """Refuse a phase whose batches are too small for a term that is computed on the task's batches."""
         for intervention, bound in self.active(phase).items():
-            if bound.distinct <= 1 or bound.needs & {"pairs", "target_text"}:
+            fewest = bound.min_distinct_texts
+            if fewest <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            texts = islice(_unique((example.text, example.text_pair) for example in self.data.examples), bound.distinct)
+            texts = islice(_unique((example.text, example.text_pair) for example in self.data.examples), fewest)
             rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
-            if rows < bound.distinct:
+            if rows < fewest:
                 shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
                 raise InputError(
-                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct} texts,"
+                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest} texts,"
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
-                    f" {bound.distinct * self.processes.size}, or another `intervention.{intervention}.measure`."
+                    f" {fewest * self.processes.size}, or another `intervention.{intervention}.measure`."
                 )
-            if (available := sum(1 for _ in texts)) < bound.distinct:
+            if (available := sum(1 for _ in texts)) < fewest:
                 raise InputError(
-                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {bound.distinct}"
+                    f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest}"
                     f" different texts, and the training data has {available} in all. Give more, or set another"
                     f" `intervention.{intervention}.measure`."
                 )
@@ -313,7 +314,7 @@ class Training:
                     f"The intervention `{intervention}` acts on the encoder's own weights, which are frozen under adapters."
                     " Remove one of the two from the recipe."
                 )
-            if bound.weights is not None and self.encoder.gradient_checkpointing:
+            if bound.replace_weight is not None and self.encoder.gradient_checkpointing:
                 raise InputError(
                     f"The intervention `{intervention}` replaces the encoder's weights during a forward pass, and"
                     " `model.gradient_checkpointing` = `true` recomputes the blocks without the replacement. Set it to false."
@@ -330,7 +331,7 @@ class Training:
             asks = {
                 "has weights of its own": bound.module is not None,
                 "selects entries of weights": bound.entries is not None,
-                "replaces weights in forward passes": bound.weights is not None,
+                "replaces weights in forward passes": bound.replace_weight is not None,
                 "reads weights directly": "encoder" in bound.needs,
                 "reads the pretrained encoder's states of every token": "pretrained" in bound.needs,
             }
@@ -370,7 +371,7 @@ def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:
             yield item
 
 
-def _module_weights(bounds: Mapping[str, Bound]) -> list[Tensor]:
+def _module_weights(bounds: Mapping[str, BoundIntervention]) -> list[Tensor]:
     """Return the weights of the interventions' own modules."""
     return [
         parameter for bound in bounds.values() if bound.module is not None for parameter in bound.module.parameters()

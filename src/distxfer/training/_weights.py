@@ -75,9 +75,9 @@ class ReplicatedWeights:
 
     def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
         """Return whether the term has something to sum over and a gradient, in this process."""
-        if not (term.count and term.total.requires_grad):
+        if not (term.num_items and term.loss_sum.requires_grad):
             return False
-        return _has_nonzero(self.gradients(term.total, parameters))
+        return _has_nonzero(self.gradients(term.loss_sum, parameters))
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the values: this process has all entries."""
@@ -146,9 +146,9 @@ class ShardedWeights:
 
     def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
         """Return whether the term has a gradient, the same in all processes."""
-        if not term.total.requires_grad:
+        if not term.loss_sum.requires_grad:
             return False
-        acts_here = torch.tensor([float(_has_nonzero(self.gradients(term.total, parameters)))])
+        acts_here = torch.tensor([float(_has_nonzero(self.gradients(term.loss_sum, parameters)))])
         return bool(self._processes.sum(acts_here) > 0)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class _Root(nn.Module):
 
     def forward(self, micro_batch: MicroBatch) -> tuple[dict[str, Term], list[Tensor]]:
         terms: dict[str, Term] = self.objective(micro_batch)
-        return terms, [term.total for term in terms.values()]
+        return terms, [term.loss_sum for term in terms.values()]
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
