@@ -12,12 +12,12 @@ from distxfer.data import (
     Data,
     Pair,
     ParallelText,
-    kind_named,
     load_parallel,
     load_task,
     parallel_languages,
     parallel_names,
     task_languages,
+    task_type_named,
 )
 from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.errors import InputError, counted
@@ -319,7 +319,7 @@ def _gains(key: str, measured: KnownScores, expected: Fact) -> Iterator[Fact]:
             "smallest gain", "smallest_gain", key, None, note="needs an expected score and at least 2 measured seeds"
         )
         return
-    if measured.metric != "accuracy" or kind_named(measured.kind).per == "token":
+    if measured.metric != "accuracy" or task_type_named(measured.task_type).per == "token":
         note = f"{measured.metric} is not a share of correct sentences"
         yield Fact("smallest gain", "smallest_gain", key, None, note=note)
         return

@@ -267,9 +267,14 @@ def test_entities_are_counted_by_type():
 @pytest.mark.parametrize(
     ("kind", "metric", "names", "without"),
     [
-        ("tokens", "accuracy", ("B-LOC", "B-PER", "O"), [4 / 5, 4 / 5, 2 / 4]),
-        ("tokens", "macro_f1", ("B-LOC", "B-PER", "O"), [(2 / 3 + 3 / 4) / 2, (2 / 3 + 3 / 4) / 2, 2 / 3]),
-        ("entities", "f1", ("LOC", "PER"), [2 / 3, 2 / 3]),
+        ("token_classification", "accuracy", ("B-LOC", "B-PER", "O"), [4 / 5, 4 / 5, 2 / 4]),
+        (
+            "token_classification",
+            "macro_f1",
+            ("B-LOC", "B-PER", "O"),
+            [(2 / 3 + 3 / 4) / 2, (2 / 3 + 3 / 4) / 2, 2 / 3],
+        ),
+        ("named_entities", "f1", ("LOC", "PER"), [2 / 3, 2 / 3]),
     ],
 )
 def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path, kind, metric, names, without):
@@ -289,7 +294,7 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
 def test_a_task_without_classes_says_so(tmp_path):
     run = Result(tmp_path, {"kind": "retrieval", "scores": []})
     assert classes_of({"plain": {"0": run}}, "accuracy") == (
-        "the `accuracy` of a task of the kind `retrieval` is not a sum over classes"
+        "the `accuracy` of a task of type `retrieval` is not a sum over classes"
     )
 
 

@@ -125,7 +125,7 @@ def test_a_collapsed_run_is_named(tmp_path):
     ("kind", "metric"),
     [
         (None, "accuracy"), ("classification", "accuracy"), ("retrieval", "accuracy"),
-        ("tokens", "whole_example"), ("entities", "whole_example"), ("answers", "whole_example"),
+        ("token_classification", "whole_example"), ("named_entities", "whole_example"), ("question_answering", "whole_example"),
     ],
 )  # fmt: skip
 def test_what_is_compared_is_that_of_the_kind_of_task(tmp_path, kind, metric):

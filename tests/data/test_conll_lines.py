@@ -29,7 +29,7 @@ def write(folder, text, suffix="conll", target=None):
 
 
 def read(folder, **settings):
-    return load_task(Data(str(folder), kind="tokens", **settings), "eng", ("deu",))
+    return load_task(Data(str(folder), type="token_classification", **settings), "eng", ("deu",))
 
 
 def sentences(task):

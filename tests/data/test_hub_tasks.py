@@ -13,13 +13,13 @@ from distxfer.data import (
     Data,
     Example,
     Tags,
-    kind_of,
     load_parallel,
     load_task,
     parallel_languages,
     parallel_names,
     task_languages,
     task_names,
+    task_type_of,
 )
 from distxfer.languages import canonical
 from distxfer.runs.run import train
@@ -59,11 +59,11 @@ READ = {
 def test_a_task_is_read_as_it_lies_on_the_hub(tmp_path, name):
     source, targets, expected = READ[name]
     task = load_task(data(tmp_path, name), source, targets)
-    assert (task.name, task.kind) == (name, task_names()[name].kind)
+    assert (task.name, task.task_type) == (name, task_names()[name].task_type)
     assert task.examples("test", expected.language)[0] == expected
     assert set(task.splits["test"]) == {source, *targets}
-    assert set(task.splits["train"]) == ({source} if task.kind != "retrieval" else set())
-    kind_of(task).check(task, source)
+    assert set(task.splits["train"]) == ({source} if task.task_type != "retrieval" else set())
+    task_type_of(task).check(task, source)
 
 
 def test_the_labels_stand_in_the_order_of_the_hub(tmp_path):

@@ -94,7 +94,7 @@ def test_the_same_order_is_no_news(tmp_path):
     ],
 )
 def test_tags_are_read_by_their_names(tmp_path, wrap):
-    task = read(tagged(tmp_path, {"eng": TAGS, "deu": OTHER_TAGS}, wrap), kind="entities")
+    task = read(tagged(tmp_path, {"eng": TAGS, "deu": OTHER_TAGS}, wrap), type="named_entities")
     for language in ("eng", "deu"):
         tags = [[task.labels[tag] for tag in example.label.tags] for example in task.examples("test", language)]
         assert tags == [tags for _, tags in WORDS]
@@ -169,7 +169,7 @@ def test_withheld_tags_are_said_to_be_withheld(tmp_path):
         f"`{path}:1` has the label `-1`. `datasets` writes -1 for a withheld label, as in a test set without labels: use a"
         " part that has labels.",
         folder,
-        kind="entities",
+        type="named_entities",
     )
 
 
@@ -255,7 +255,7 @@ def test_the_names_of_tags_in_dataset_infos(tmp_path):
         file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     features = {"words": [TEXT], "tags": {"feature": class_label(OTHER_TAGS), "_type": "Sequence"}}
     (tmp_path / "dataset_infos.json").write_text(json.dumps({"default": {"features": features}}))
-    task = read(tmp_path, kind="entities")
+    task = read(tmp_path, type="named_entities")
     assert [task.labels[tag] for tag in task.examples("test", "deu")[0].label.tags] == ["B-PER", "O", "O", "B-LOC"]
 
 

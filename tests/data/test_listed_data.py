@@ -46,7 +46,7 @@ def test_a_task_of_another_package_is_found_by_its_entry_point(cli):
     assert (facts["licence"], facts["languages"]) == ("CC0-1.0", ["deu", "eng"])
 
 
-KEYS = {"folder": "x", "revision": "x", "kind": "tokens", "pattern": "x", "columns": {"text": "x"}}
+KEYS = {"folder": "x", "revision": "x", "type": "token_classification", "pattern": "x", "columns": {"text": "x"}}
 
 
 def test_what_a_source_does_not_read_is_refused():
@@ -63,7 +63,10 @@ def test_what_a_source_does_not_read_is_refused():
 def test_keys_without_what_they_are_of(cli, tiny_settings):
     for words, expected in (
         (["parallel=", "parallel.folder=x"], "`parallel.folder` has no effect without parallel text."),
-        (["task=emoji", "task.kind=tokens"], "`task.kind` has no effect on the task `emoji`. Remove it.\n"),
+        (
+            ["task=emoji", "task.kind=token_classification"],
+            "`task.type` has no effect on the task `emoji`. Remove it.\n",
+        ),
     ):
         done = cli("validate", "recipe=plain", *tiny_settings, *words)
         assert (done.exit_code, done.stdout) == (2, "")

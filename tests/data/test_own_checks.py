@@ -217,7 +217,7 @@ def test_a_task_is_the_same_wherever_it_lies(tmp_path):
         path = tmp_path / f"{name}.jsonl"
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    task = load_task(Data(str(tmp_path), kind="tokens"), "eng", ("deu",))
+    task = load_task(Data(str(tmp_path), type="token_classification"), "eng", ("deu",))
 
     def example(row, language):
         first, second = row["words"]

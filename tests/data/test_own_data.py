@@ -152,7 +152,7 @@ def test_a_source_without_training_data(task):
 def test_a_source_with_an_empty_training_file(task, kind):
     (task / "eng" / "train.jsonl").write_text("\n")
     message = f"`{task}/eng/train.jsonl` has no rows, but is the training data of the source `eng`. Add rows."
-    complains(message, load_task, Data(str(task), kind=kind), "eng", ("deu",))
+    complains(message, load_task, Data(str(task), type=kind), "eng", ("deu",))
 
 
 def test_a_target_without_tests(task):
@@ -195,7 +195,7 @@ def test_a_part_that_is_no_file(task, make):
         ),
         (
             {"text": "x", "label": "no"},
-            "has no `id`, only: text, label. Set `task.columns.id` to the column that holds it, or `task.kind`.",
+            "has no `id`, only: text, label. Set `task.columns.id` to the column that holds it, or `task.type`.",
         ),
         ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file a distinct id."),
         ({"id": "b", "text": " ", "label": "no"}, "has no text in `text`."),

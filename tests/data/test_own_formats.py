@@ -43,13 +43,13 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
     assert (example.id, example.text, example.text_pair) == ("x", "a b", "c")
     path = put(task, suffix, [{"uid": "x", "premise": "a b", "gold": "no"}])
     line = 1 if suffix in ("jsonl", "parquet") else 2
-    advice = "Set `task.columns.text_pair` to the column that holds it, or `task.kind`."
+    advice = "Set `task.columns.text_pair` to the column that holds it, or `task.type`."
     complains(f"`{path}:{line}` has no `hypothesis`, only: uid, premise, gold. {advice}", task, columns=columns)
 
 
 def test_a_column_of_no_field(task):
     put(task, "jsonl", ROWS)
-    expected = "`task.columns` has `txt`, which is not a field of the kind `classification`. Did you mean `text`?"
+    expected = "`task.columns` has `txt`, which is not a field of the task type `classification`. Did you mean `text`?"
     complains(f"{expected} Fields: id, text, text_pair, label.", task, columns={"txt": "a"})
 
 
@@ -149,7 +149,7 @@ def test_files_by_a_pattern(tmp_path):
             corpus = name.split("-")[1].lower()
             text_file(tmp_path / f"UD_{name}" / f"{code}_{corpus}-ud-{split}.conllu", SENTENCES)
         text_file(tmp_path / f"UD_{name}" / "README.md", "no table")
-    data = Data(str(tmp_path), kind="tokens", pattern="UD_*/{language}_*-ud-{split}.conllu")
+    data = Data(str(tmp_path), type="token_classification", pattern="UD_*/{language}_*-ud-{split}.conllu")
     assert task_languages(data) == ("deu", "eng", "nor")
     task = load_task(data, "eng", ("deu", "nor"))
     assert [example.text for example in task.examples("test", "nor")] == ["vamos nos a el mar", "No"]

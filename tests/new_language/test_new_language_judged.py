@@ -16,7 +16,7 @@ from distxfer.new_language.language_data import LanguageData
 from distxfer.reports import outcome_tables, recommendation
 from distxfer.results.result import Result
 
-HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, task_type="classification", notes=())
 
 
 def fake_run(folder: Path, name: str, seed: int, right, status="done", *, labels="a", source=0.9) -> Result:

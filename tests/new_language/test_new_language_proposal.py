@@ -12,7 +12,7 @@ from helpers import message
 from studies.emoji import methods as study_methods
 from studies.emoji import tables as study_tables
 
-HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, kind="classification", notes=())
+HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, task_type="classification", notes=())
 E5 = "bundled/multilingual-e5-small"
 
 
@@ -20,7 +20,7 @@ E5 = "bundled/multilingual-e5-small"
     ("there", "name"),
     [
         ({"pairs": 500, "texts": 500, "words": 500}, "align_consistency"),
-        ({"pairs": 500, "kind": "tokens"}, "dist_align"),
+        ({"pairs": 500, "task_type": "token_classification"}, "dist_align"),
         ({"texts": 500}, "mined_align"),
         ({"pairs": 49, "texts": 49}, "drift_reg"),
         ({"words": 500}, "code_switch"),
@@ -80,7 +80,7 @@ def test_another_recipe_than_the_proposed_one():
     assert message(chosen, "code_switch", HAS, E5) == (
         "The recipe `code_switch` needs words, but there are none. Add some with `--dictionary`."
     )
-    tokens = LanguageData(**{**vars(HAS), "kind": "tokens", "pairs": 9})
+    tokens = LanguageData(**{**vars(HAS), "task_type": "token_classification", "pairs": 9})
     assert message(chosen, "consistency", tokens, E5).startswith(
         "The recipe `consistency` compares predictions for whole texts"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from distxfer.checkpoints.measure import measure
 from distxfer.config.recipe import load_recipe
-from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, kind_named, load_task
+from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, load_task, task_type_named
 from distxfer.encoders import load_tokenizer
 from distxfer.reports import run_table
 from distxfer.runs.run import train, validate
@@ -22,7 +22,7 @@ def tokenizer(tiny):
 
 
 def count(kind, examples, tokenizer, max_length=6, split="test"):
-    result = issues(kind_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
+    result = issues(task_type_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
     return {issue.what: (issue.n, issue.of) for issue in result}
 
 
@@ -64,24 +64,30 @@ def tagged(text, *spans):
 
 
 def test_words_without_a_token_and_words_that_are_cut_are_counted(tokenizer):
-    result = count("tokens", tagged("cat \u3000 dog", (0, 3), (4, 5), (6, 9)), tokenizer)
+    result = count("token_classification", tagged("cat \u3000 dog", (0, 3), (4, 5), (6, 9)), tokenizer)
     assert result == {"words_without_token": (1, 3)}
     # One word with blanks in it, of more tokens than a window has.
-    result = count("tokens", tagged(f"{LONG} the", (0, len(LONG)), (len(LONG) + 1, len(LONG) + 4)), tokenizer)
+    result = count(
+        "token_classification", tagged(f"{LONG} the", (0, len(LONG)), (len(LONG) + 1, len(LONG) + 4)), tokenizer
+    )
     assert result == {"words_cut": (1, 2), "cut_when_measured": (1, 1)}
 
 
 def test_a_word_text_that_is_cut_into_windows_is_cut_for_the_measures_alone(tokenizer):
     spans = [(place, place + 3) for place in range(0, 16, 4)]
-    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer) == {"cut_when_measured": (1, 1)}
-    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer, split="train") == {}
-    assert count("tokens", tagged("cat dog cat dog the the", *spans), tokenizer, split="unlabelled") == {"cut": (1, 1)}
+    assert count("token_classification", tagged("cat dog cat dog the the", *spans), tokenizer) == {
+        "cut_when_measured": (1, 1)
+    }
+    assert count("token_classification", tagged("cat dog cat dog the the", *spans), tokenizer, split="train") == {}
+    assert count("token_classification", tagged("cat dog cat dog the the", *spans), tokenizer, split="unlabelled") == {
+        "cut": (1, 1)
+    }
 
 
 def test_questions_that_are_cut_are_counted(tokenizer):
     rows = [Example("1", "eng", "cat dog bird tree", LONG, (Answer("cat", 0),))]
-    assert count("answers", rows, tokenizer, 6, "train") == {"questions_cut": (1, 1)}
-    assert count("answers", rows, tokenizer, 8, "train") == {}
+    assert count("question_answering", rows, tokenizer, 6, "train") == {"questions_cut": (1, 1)}
+    assert count("question_answering", rows, tokenizer, 8, "train") == {}
 
 
 def test_a_part_that_is_trained_on_is_looked_at_by_samples(tokenizer):
@@ -188,7 +194,7 @@ def test_measure_says_what_is_cut(tiny, tuned, seven):
 def test_counting_leaves_the_task_as_it_is(task_folder, tokenizer):
     task = load_task(str(task_folder), "eng", ("deu",))
     before = task.fingerprint()
-    issues(kind_named("classification"), {("test", "deu"): task.examples("test", "deu")}, tokenizer, 6)
+    issues(task_type_named("classification"), {("test", "deu"): task.examples("test", "deu")}, tokenizer, 6)
     assert task.fingerprint() == before
 
 

@@ -15,8 +15,8 @@ SHORT = ["phase.finetune.epochs=2", "phase.finetune.batch_size=8", "phase.finetu
 RUNS = {
     "plain": ("plain", None),
     "adapters": ("lora", None),
-    "entities": ("plain", row_of_words),
-    "answers": ("plain", row_of_answer),
+    "named_entities": ("plain", row_of_words),
+    "question_answering": ("plain", row_of_answer),
 }
 
 

@@ -50,11 +50,11 @@ TASKS = {
         "classification",
         "id\ttext\tlabel\n" + "".join(f"{row['id']}\t{row['text']}\t{row['label']}\n" for row in ROWS),
     ),
-    "words.conllu": (".conllu", "tokens", CONLLU),
-    "words.conll": (".conll", "tokens", "he PRON\ndid VERB\n\nshe PRON\nran VERB\n\n"),
-    "entities.conll": (".conll", "entities", "he B-PER\ndid O\n\nshe B-PER\nran O\n\n"),
-    "entities.jsonl": (".jsonl", "entities", lines(TAGGED)),
-    "answers.jsonl": (".jsonl", "answers", lines(QUESTIONS)),
+    "words.conllu": (".conllu", "token_classification", CONLLU),
+    "words.conll": (".conll", "token_classification", "he PRON\ndid VERB\n\nshe PRON\nran VERB\n\n"),
+    "entities.conll": (".conll", "named_entities", "he B-PER\ndid O\n\nshe B-PER\nran O\n\n"),
+    "entities.jsonl": (".jsonl", "named_entities", lines(TAGGED)),
+    "answers.jsonl": (".jsonl", "question_answering", lines(QUESTIONS)),
     "retrieval.jsonl": (".jsonl", "retrieval", lines(PAIRS)),
 }
 TMX = """<?xml version="1.0"?><!DOCTYPE tmx [<!ENTITY e "e">]><tmx version="1.4"><header/><body>
@@ -122,7 +122,7 @@ def read_task(folder: Path, suffix: str, kind: str, files: list[bytes]) -> None:
         path = folder / f"{part}{suffix}"
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(data)
-    task = load_task(Data(str(folder), kind=kind), "eng", ("deu",))
+    task = load_task(Data(str(folder), type=kind), "eng", ("deu",))
     assert all(task.splits[split]["eng"] for split in ("train", "test"))
 
 

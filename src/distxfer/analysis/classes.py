@@ -8,18 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from distxfer.data import Task
 from distxfer.errors import InputError
 from distxfer.measure import class_ratios, entity_counts
 from distxfer.results.result import Result
 from distxfer.results.tables import read_predictions
 
 Counts = npt.NDArray[np.int64]
-# The kinds of tasks that have classes, each with the metrics that add up over them. A word's label is a class of `tokens`,
-# an entity's type one of `entities`; answers and the sentences of `retrieval` have none.
+# The task types with classes, each with the metrics that are sums over them. The classes of `token_classification` are the
+# labels of words, those of `named_entities` the types of entities.
 _METRICS: Mapping[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
-    "tokens": ("accuracy", "macro_f1"),
-    "entities": ("f1", "macro_f1"),
+    "token_classification": ("accuracy", "macro_f1"),
+    "named_entities": ("f1", "macro_f1"),
 }
 
 
@@ -45,14 +46,15 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
 
     A method has no counts if predictions cannot be read, or do not reproduce the run's scores.
     """
-    kind = str(next(run for by_seed in runs.values() for run in by_seed.values()).data.get("kind", "classification"))
-    if metric not in _METRICS.get(kind, ()):
-        return f"the `{metric}` of a task of the kind `{kind}` is not a sum over classes"
+    first = next(run for by_seed in runs.values() for run in by_seed.values())
+    task_type = str(first.data.get("kind", Task.task_type))
+    if metric not in _METRICS.get(task_type, ()):
+        return f"the `{metric}` of a task of type `{task_type}` is not a sum over classes"
     tables: dict[str, dict[str, pd.DataFrame]] = {}
     reasons = {}
     for method, by_seed in runs.items():
         try:
-            tables[method] = {seed: _checked_counts(run, kind, metric) for seed, run in by_seed.items()}
+            tables[method] = {seed: _checked_counts(run, task_type, metric) for seed, run in by_seed.items()}
         except InputError as error:
             reasons[method] = str(error).rstrip(".")
     every_table = [table for by_seed in tables.values() for table in by_seed.values()]
@@ -71,11 +73,14 @@ def _arrays(counts: pd.DataFrame, names: list[str]) -> dict[str, Counts]:
     }
 
 
-def _checked_counts(run: Result, kind: str, metric: str) -> pd.DataFrame:
+def _checked_counts(run: Result, task_type: str, metric: str) -> pd.DataFrame:
     """Return the counts of a run by language and class; raises InputError if they do not reproduce its scores."""
     path = run.folder / "predictions.parquet"
     predictions = read_predictions(run.folder).dropna()
-    counts = _of_entities(predictions) if kind == "entities" else _of_labels(predictions, path, words=kind == "tokens")
+    if task_type == "named_entities":
+        counts = _of_entities(predictions)
+    else:
+        counts = _of_labels(predictions, path, words=task_type == "token_classification")
     for language, value in run.by_language("test", metric).items():
         if language in counts.index.get_level_values("language"):
             score = float(class_ratios(counts.loc[language].to_numpy(np.int64), metric).score)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from distxfer.config.recipe import Recipe
-from distxfer.data import About, Task, kind_named, load_task, task_names
+from distxfer.data import About, Task, load_task, task_names, task_type_named
 from distxfer.errors import InputError
 from distxfer.results.collect import Method, collect
 from distxfer.results.result import Result
@@ -24,7 +24,7 @@ class KnownScores:
     """
 
     metric: str
-    kind: str
+    task_type: str
     scores: Mapping[str, float]
     seeds: int
     seed_sd: float | None
@@ -46,8 +46,8 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     runs_of = {method.name: [run for run in method.runs if _alike(run, recipe, source)] for method in methods}
     candidates = [method for method in methods if runs_of[method.name]]
     if not candidates:
-        kind = task_kind(recipe)
-        return KnownScores(kind_named(kind).metrics[0], kind, {}, 0, None, 0)
+        task_type = known_task_type(recipe)
+        return KnownScores(task_type_named(task_type).metrics[0], task_type, {}, 0, None, 0)
     settings = _comparable(settings_of({"recipe": recipe.resolved(complete=False)}))
     same_data = {method.name: _has_same_data(runs_of[method.name][0], recipe, source) for method in candidates}
 
@@ -64,7 +64,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     sizes = [n for by_language in rows for code in table.columns if isinstance(n := by_language[code].get("n"), int)]
     return KnownScores(
         metric=metric,
-        kind=runs[0].data.get("kind", Task.kind),
+        task_type=runs[0].data.get("kind", Task.task_type),
         scores={str(code): fmean(table[code]) for code in table.columns},
         seeds=len(runs),
         seed_sd=fmean(spreads) ** 0.5 if spreads else None,
@@ -96,10 +96,10 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if not key.startswith(ignored)}
 
 
-def task_kind(recipe: Recipe) -> str:
+def known_task_type(recipe: Recipe) -> str:
     """Return the task type of a recipe without reading its data."""
     about = task_names().get(recipe.task.name)
-    return recipe.task.kind or (about.kind if about else About.kind)
+    return recipe.task.kind or (about.task_type if about else About.task_type)
 
 
 def _alike(result: Result, recipe: Recipe, source: str) -> bool:

@@ -126,10 +126,11 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
 
 def _metric(result: Result) -> str:
     """Return the name of the share of correct examples: of one label each, or of several words or an answer each."""
-    from distxfer.data import kind_named  # needs torch, which comparing and reporting otherwise do not
+    from distxfer.data import task_type_named  # needs torch, which comparing and reporting otherwise do not
 
-    kind = kind_named(result.data.get("kind", Task.kind))  # an old result does not say it: there was no other kind
-    return "accuracy" if kind.output in ("text", "state") else "whole_example"
+    # Results without a task type are older than all types but classification.
+    task_type = task_type_named(result.data.get("kind", Task.task_type))
+    return "accuracy" if task_type.output in ("text", "state") else "whole_example"
 
 
 def _finished(folder: Path) -> Result:

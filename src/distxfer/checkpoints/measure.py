@@ -13,7 +13,7 @@ from distxfer.analysis.relations import Method, Relation, relate
 from distxfer.checkpoints.notes import notes_of
 from distxfer.config.files import shipped_folder
 from distxfer.config.recipe import Recipe, load_recipe
-from distxfer.data import Collator, Example, ParallelText, Task, issue_lines, issues, kind_of, load_task
+from distxfer.data import Collator, Example, ParallelText, Task, issue_lines, issues, load_task, task_type_of
 from distxfer.encoders import (
     Encoder,
     adapter_base,
@@ -208,7 +208,7 @@ def measure(
     states = _snapshots(encoders, texts_to_measure(task, parallel, keys, ["test"]), recipe.task.max_length, notice)
     rows = _rows(states, recipe, task, parallel, keys, unbiased)
     scored = _scored(tuned, recipe.task.max_length, task, keys, states["after"])
-    metric = kind_of(task).metrics[0]
+    metric = task_type_of(task).metrics[0]
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
     transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, keys)
     analysis = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
@@ -250,7 +250,7 @@ def _notify(
 ) -> None:
     """Give notice of defects of the data, of texts that the encoder truncates, and of runs without digests."""
     max_length = recipe.task.max_length
-    unread = issues(kind_of(task), measured_parts(task, parallel, languages), encoder.tokenizer, max_length)
+    unread = issues(task_type_of(task), measured_parts(task, parallel, languages), encoder.tokenizer, max_length)
     results = [result for name in models if (result := result_of_model(Path(name).expanduser()))]
     for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
         notice(note)
@@ -285,7 +285,7 @@ def _data(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
     """Return the languages of a recipe, its task after its checks, and its parallel text."""
     languages = languages_of(recipe)
     task = load_task(recipe.task.data, languages.source, languages.targets)
-    kind_of(task).check(task, languages.source)
+    task_type_of(task).check(task, languages.source)
     return languages, task, parallel_of(recipe, languages)
 
 
@@ -302,7 +302,7 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 folder,
                 task.labels,
                 seed=0,
-                output=kind_of(task).output,
+                output=task_type_of(task).output,
                 pooling=recipe.model.pooling,
                 device=device,
             )
@@ -389,5 +389,5 @@ def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[s
     """Return the scores of the tuned encoder, or None if it has no head for the task."""
     if not (encoder.head_is_loaded or encoder.output == "state"):
         return None
-    collate = Collator(encoder.tokenizer, max_length, encoder.device, kind_of(task))
+    collate = Collator(encoder.tokenizer, max_length, encoder.device, task_type_of(task))
     return score(encoder, collate, task, "test", languages, now, Processes())

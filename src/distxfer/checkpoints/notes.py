@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from distxfer.data import Task, kind_of
+from distxfer.data import Task, task_type_of
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
 from distxfer.results.corpus import corpus_text
@@ -40,14 +40,14 @@ def _tokenizer_note(encoders: Mapping[Moment, tuple[Encoder, str]]) -> list[str]
 
 
 def _score_notes(scored: Scored | None, task: Task, source: str) -> list[str]:
-    kind = kind_of(task)
-    metric = kind.metrics[0].replace("_", " ")
+    task_type = task_type_of(task)
+    metric = task_type.metrics[0].replace("_", " ")
     if scored is None:
         labels = f"exactly the labels of `{task.name}` ({listed(task.labels)})" if task.labels else f"`{task.name}`"
         return [f"`after` has no head for {labels}: no scores, no transfer."]
-    if not scored.scores[source][kind.metrics[0]]:
+    if not scored.scores[source][task_type.metrics[0]]:
         return [f"The source's {metric} is 0: relative transfer is not defined."]
-    if kind.collapsed(scored.examples[source], scored.predictions[source]):
+    if task_type.collapsed(scored.examples[source], scored.predictions[source]):
         return [
             f"COLLAPSED: the source's {metric} is within noise of the majority class: there is nothing to transfer."
         ]

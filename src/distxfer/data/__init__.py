@@ -40,24 +40,24 @@ if TYPE_CHECKING:
     from distxfer.data._issues import COUNTED as COUNTED
     from distxfer.data._issues import issue_lines as issue_lines
     from distxfer.data._issues import issues as issues
-    from distxfer.data._kind import Batch as Batch
-    from distxfer.data._kind import Kind as Kind
-    from distxfer.data._kind import Output as Output
-    from distxfer.data._kind import Prediction as Prediction
-    from distxfer.data._kind import Reading as Reading
-    from distxfer.data._kind import kind_named as kind_named
-    from distxfer.data._kind import kind_names as kind_names
-    from distxfer.data._kind import kind_of as kind_of
     from distxfer.data._rows import Joined as Joined
     from distxfer.data._rows import Lazy as Lazy
     from distxfer.data._rows import Parts as Parts
     from distxfer.data._rows import Picked as Picked
     from distxfer.data._rows import Sides as Sides
     from distxfer.data._tables import SUFFIXES as SUFFIXES
+    from distxfer.data._task_type import Batch as Batch
+    from distxfer.data._task_type import Output as Output
+    from distxfer.data._task_type import Prediction as Prediction
+    from distxfer.data._task_type import Reading as Reading
+    from distxfer.data._task_type import TaskType as TaskType
+    from distxfer.data._task_type import task_type_named as task_type_named
+    from distxfer.data._task_type import task_type_names as task_type_names
+    from distxfer.data._task_type import task_type_of as task_type_of
 
 # These need torch or pyarrow. They are imported on first use, so that `distxfer ls` and completion stay quick.
 _LAZY = {
-    "_kind": "Batch Kind Output Prediction Reading kind_named kind_names kind_of",
+    "_task_type": "Batch TaskType Output Prediction Reading task_type_named task_type_names task_type_of",
     "_batches": "Collator epoch_order",
     "_checks": "leaks",
     "_issues": "COUNTED issue_lines issues",

@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
-from distxfer.data._kind import Batch, Kind, kind_named
 from distxfer.data._rows import Lazy
+from distxfer.data._task_type import Batch, TaskType, task_type_named
 
 _BUCKET = 8  # batches sorted by length together: enough to save padding, few enough to keep the order random
 
@@ -19,13 +19,13 @@ _BUCKET = 8  # batches sorted by length together: enough to save padding, few en
 class Collator:
     """Turns examples into a Batch with one tokenizer. Texts are truncated to `max_length` tokens.
 
-    `kind` encodes the labels.
+    `task_type` encodes the labels.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int
     device: torch.device | str = "cpu"
-    kind: Kind = field(default_factory=lambda: kind_named("classification"))
+    task_type: TaskType = field(default_factory=lambda: task_type_named("classification"))
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         """Return the examples as one batch, padded to the longest."""
@@ -39,7 +39,7 @@ class Collator:
         else:
             second_texts = pairs if pairs[0] is not None else None
             encoded = self.tokenizer(texts, second_texts, padding=True, return_tensors="pt", **truncation)
-        labels = self.kind.targets(examples, encoded)
+        labels = self.task_type.targets(examples, encoded)
         return Batch(
             examples=tuple(examples),
             inputs={name: tensor.to(self.device) for name, tensor in encoded.items()},

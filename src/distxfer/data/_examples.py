@@ -69,14 +69,14 @@ class Data:
     """A data source: the `name` of a built-in task or corpus, or a folder of your own.
 
     For built-in data, `folder` is a local copy to read instead of the hub, and `revision` another revision on the hub.
-    For a folder of your own: the task type `kind`, the `pattern` of its files below the folder, such as
+    For a folder of your own: the task type `type`, the `pattern` of its files below the folder, such as
     `{language}/{split}.jsonl`, and the `columns` that hold the fields, such as `{"text": "sentence"}`.
     """
 
     name: str
     folder: str = ""
     revision: str = ""
-    kind: str = ""
+    type: str = ""
     pattern: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ class About:
     """
 
     description: str
-    kind: str = "classification"
+    task_type: str = "classification"
     needs: str = ""
     size: str = ""
     licence: str = ""
@@ -102,7 +102,7 @@ class About:
 
 @dataclass(frozen=True)
 class Task:
-    """A task in several languages; `kind` is its type, a file in `data/kinds/`.
+    """A task in several languages; `task_type` is its type, a file in `data/task_types/`.
 
     `splits[split][language]` holds the examples: `train` at least for the source, `test` for the source and every
     target. `unlabelled[language]` is text that training may read without labels. `notes` are messages to the user about
@@ -113,7 +113,7 @@ class Task:
     labels: tuple[str, ...]
     splits: Mapping[str, Mapping[str, Sequence[Example]]]
     unlabelled: Mapping[str, Sequence[Example]] = field(default_factory=dict)
-    kind: str = "classification"
+    task_type: str = "classification"
     notes: tuple[str, ...] = ()
     issues: tuple[Issue, ...] = ()
 

@@ -55,7 +55,7 @@ class Row:
             return ""
         unused = [column for column in self.record if column not in {*_FIELDS, *self.columns.values()}]
         if not unused:
-            return f" Set `task.columns.{name}` to the column that holds it, or `task.kind`."
+            return f" Set `task.columns.{name}` to the column that holds it, or `task.type`."
         likeliest = next(iter(get_close_matches(self.column(name), unused, n=1)), unused[0])
         return f" Set `task.columns.{name}` to the column that holds it, such as `task.columns.{name}={likeliest}`."
 
@@ -138,13 +138,15 @@ class LabelSet:
             self._numbers[name] = len(self._numbers)
         return self._numbers[name]
 
-    def freeze(self, train: Table, kind: str) -> None:
+    def freeze(self, train: Table, task_type: str) -> None:
         """Sort the labels, whole numbers by value, and accept no new ones from now on.
 
         Raises InputError for fewer than two labels.
         """
         if len(self._numbers) < 2:
-            raise InputError(f"`{train.path}` has {len(self._numbers)} different labels, but {kind} needs at least 2.")
+            raise InputError(
+                f"`{train.path}` has {len(self._numbers)} different labels, but {task_type} needs at least 2."
+            )
         self.names = tuple(sorted(self._numbers, key=lambda label: (len(label) if label.isdigit() else 0, label)))
         places = {name: place for place, name in enumerate(self.names)}
         self._sorted = [places[name] for name in self._numbers]
@@ -330,8 +332,8 @@ class Answered(Form):
 PLAIN = Plain()
 FORMS: Mapping[str, Form] = {
     "classification": Classed(),
-    "tokens": Tagged(),
-    "entities": Tagged(),
-    "answers": Answered(),
+    "token_classification": Tagged(),
+    "named_entities": Tagged(),
+    "question_answering": Answered(),
     "retrieval": PLAIN,
 }

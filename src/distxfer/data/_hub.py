@@ -295,7 +295,7 @@ def hub_task(
     *,
     target_labels: bool,
     labels: Sequence[str] = (),
-    kind: str = "classification",
+    task_type: str = "classification",
     unlabelled: bool = False,
 ) -> Task:
     """Return a task whose parts each come from the first dataset that may have them; `data.revision` is of the first one.
@@ -335,7 +335,7 @@ def hub_task(
             f"`{data.name}`: the files of {', '.join(renumbered)} number their labels in another order; read by name."
         )
     notes += _task_notes(data.name, left_out, splits, languages)
-    return Task(data.name, tuple(labels), splits, texts if unlabelled else {}, kind, tuple(notes), issues)
+    return Task(data.name, tuple(labels), splits, texts if unlabelled else {}, task_type, tuple(notes), issues)
 
 
 def _copies(

@@ -9,8 +9,8 @@ import numpy as np
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example, Issue
-from distxfer.data._kind import Counts, Kind, texts_cut
 from distxfer.data._rows import Picked
+from distxfer.data._task_type import Counts, TaskType, texts_cut
 
 _BATCH = 1000
 _SAMPLE = 10_000  # texts of a training part: enough to estimate a share, in some 2 seconds
@@ -32,7 +32,7 @@ _ADVICE = {"cut": " Raise it to read them whole, or shorten the texts."}
 
 
 def issues(
-    kind: Kind,
+    task_type: TaskType,
     parts: Mapping[tuple[str, str], Sequence[Example]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
@@ -40,12 +40,12 @@ def issues(
     """Return the issues of each part (split, language) with a count above 0.
 
     `test` and `dev` are examined completely, other parts on a random sample of up to 10,000 texts (`of` is its size).
-    Labelled parts (including `train`) are truncated as by `kind`, others as by the collator.
+    Labelled parts (including `train`) are truncated as by `task_type`, others as by the collator.
     """
     return tuple(
         Issue(language, split, name, n, of)
         for (split, language), examples in parts.items()
-        for name, (n, of) in _counts(kind, split, examples, tokenizer, max_length).items()
+        for name, (n, of) in _counts(task_type, split, examples, tokenizer, max_length).items()
         if n
     )
 
@@ -62,7 +62,7 @@ def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
 
 
 def _counts(
-    kind: Kind, split: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    task_type: TaskType, split: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Counts:
     """Return the counts of one part."""
     if split not in _SCORED and len(examples) > _SAMPLE:
@@ -75,7 +75,7 @@ def _counts(
     for batch in _batches(examples):
         encoding = _encoding(tokenizer, batch)
         rows = [tuple(row) for row in encoding["input_ids"]]
-        counts = dict(kind.unread(batch, encoding, max_length) if split in (*_SCORED, "train") else {})
+        counts = dict(task_type.unread(batch, encoding, max_length) if split in (*_SCORED, "train") else {})
         cut = texts_cut(encoding, max_length)
         if not counts or "cut" in counts:
             counts["cut"] = cut

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example, Tags, Task
-from distxfer.data._kind import Batch, Counts, Kind, Prediction, Reading
 from distxfer.data._places import Place, length, places, read_whole
+from distxfer.data._task_type import Batch, Counts, Prediction, Reading, TaskType
 from distxfer.errors import InputError
 from distxfer.measure import is_collapsed_over_texts
 
@@ -22,7 +22,7 @@ _OUTSIDE = "O"
 Spans = Sequence[tuple[int, int]]
 
 
-class WordLabels(Kind):
+class WordLabels(TaskType):
     """One of the task's labels for each word, learnt and predicted at its first sub-word.
 
     The first sub-word of a word is the first token that overlaps it and is not used by an earlier word. A word without

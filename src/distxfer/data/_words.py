@@ -29,7 +29,7 @@ _UNSPACED = re.compile(
 _JOINERS = "'’.·״"  # within a word between its letters (Unicode's MidLetter and MidNumLet)
 _STACKERS = "\u17d2\u1039"  # put the next consonant under the one before: Khmer coeng, Myanmar virama
 _INVISIBLE = re.compile("[\u00ad\u200e\u200f\u2060\ufeff]")  # soft hyphens and direction marks, ignored in spelling
-# Matches the classes of characters (`_kind`): a word (w) with its marks (m) and joiners (j), white space (s), one
+# Matches the classes of characters (`_character_class`): a word (w) with its marks (m) and joiners (j), white space (s), one
 # character of an unspaced script (u) with its marks and stacked characters (v), or any other character.
 _ATOM = re.compile("w(?:[wm]|jw)*|s+|u(?:m|vu?)*|.m*")
 _LINK = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
@@ -51,7 +51,7 @@ def word_spans(text: str) -> list[Span]:
     Words end at Unicode's word boundaries (UAX 29); in scripts without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar)
     every character is a word, with its marks. White space, punctuation and symbols are not words.
     """
-    return [span for _, span in _atoms(text) if _kind(text[span[0]]) in "wu"]
+    return [span for _, span in _atoms(text) if _character_class(text[span[0]]) in "wu"]
 
 
 def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[str]]) -> list[WordPair]:
@@ -320,8 +320,8 @@ def _is_visible(word: str) -> bool:
 
 def _atoms(text: str) -> list[tuple[str, Span]]:
     """Return the units of the text inside of which no word begins or ends, folded, with their spans."""
-    kinds = "".join(map(_kind, text))
-    return [(_folded(text[slice(*match.span())]), match.span()) for match in _ATOM.finditer(kinds)]
+    classes = "".join(map(_character_class, text))
+    return [(_folded(text[slice(*match.span())]), match.span()) for match in _ATOM.finditer(classes)]
 
 
 def _folded(atom: str) -> str:
@@ -332,7 +332,7 @@ def _folded(atom: str) -> str:
 
 
 @cache
-def _kind(character: str) -> str:
+def _character_class(character: str) -> str:
     """Return the class of a character, a letter of `_ATOM`."""
     category = unicodedata.category(character)
     if character in _STACKERS:

@@ -117,7 +117,7 @@ def evaluate(
 
     Right is what is predicted as the label, all words of it. `questions`, by their ids, are the test of a task of answers:
     there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of
-    languages (see `_by_text`). `output` is the head's of the kind of task, `classes` how many classes it has, where it has.
+    languages (see `_by_text`). `output` is the shape of the head's output, `classes` the number of classes, if it has any.
     """
     collapsed = [run for runs in (baseline, method) for run in runs.values() if run.data["status"] != "done"]
     sound = [{seed: run for seed, run in runs.items() if run.data["status"] == "done"} for runs in (baseline, method)]

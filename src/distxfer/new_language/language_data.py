@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distxfer.analysis.known_scores import task_kind
+from distxfer.analysis.known_scores import known_task_type
 from distxfer.config.recipe import Recipe
 from distxfer.data import (
     SPLITS,
@@ -21,13 +21,13 @@ from distxfer.data import (
     ParallelText,
     Tags,
     Task,
-    kind_named,
     leaks,
     load_parallel,
     load_task,
     read_dictionary,
     task_languages,
     task_names,
+    task_type_named,
 )
 from distxfer.errors import InputError
 from distxfer.interventions import Languages
@@ -52,7 +52,7 @@ class LanguageFiles:
 class LanguageData:
     """The amount of data in a language: labelled sentences for testing and training, texts, sentence pairs, words.
 
-    `kind` is the type of the task, `columns` maps fields to columns of its files, `notes` report defects of the data.
+    `task_type` is the type of the task, `columns` maps fields to columns of its files, `notes` report defects of the data.
     """
 
     tests: int
@@ -60,14 +60,14 @@ class LanguageData:
     texts: int
     pairs: int
     words: int
-    kind: str
+    task_type: str
     notes: tuple[str, ...]
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def output(self) -> Output:
         """The output of a model for this task type: per text, per word, or a span."""
-        return kind_named(self.kind).output
+        return task_type_named(self.task_type).output
 
     def count(self, text_type: str) -> int:
         """Return the number of `pairs`, `texts` or `words`."""
@@ -82,7 +82,7 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
 
     Raises InputError for an unreadable file, a label that the task does not have, or a language without test sentences.
     """
-    _check_kind(recipe)
+    _check_task_type(recipe)
     in_task = key in task_languages(recipe.task.data)
     if not in_task and files.labelled is None:
         raise InputError(
@@ -96,7 +96,7 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
     with _naming(
         {path: str(original) for path, original in copies.items()} | {data / source / "train.jsonl": base.name}
     ):
-        copy = Data(str(data), kind="" if base.kind == Task.kind else base.kind, columns=columns)
+        copy = Data(str(data), type="" if base.task_type == Task.task_type else base.task_type, columns=columns)
         task = replace(load_task(copy, source, (key,), target_labels=files.few_shot is not None), name=base.name)
     _check(task, source, key)
     pairs = _pairs(folder / "parallel", key, source, recipe, files)
@@ -108,18 +108,18 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
         texts=len(task.unlabelled.get(key, ())),
         pairs=len(pairs.train[key]) + len(pairs.held_out[key]) if pairs else 0,
         words=words,
-        kind=task.kind,
+        task_type=task.task_type,
         notes=(*task.notes, *((*pairs.notes, *leaks(task, pairs)) if pairs else ())),
         columns=columns,
     )
 
 
-def _check_kind(recipe: Recipe) -> None:
+def _check_task_type(recipe: Recipe) -> None:
     """Raise InputError for a task without labels, before reading it."""
-    kind = task_kind(recipe)
-    if kind_named(kind).output == "state":
+    task_type = known_task_type(recipe)
+    if task_type_named(task_type).output == "state":
         raise InputError(
-            f"`task` is `{recipe.task.name}`, of the kind `{kind}`, which has no labels, but the baseline `plain` trains on"
+            f"`task` is `{recipe.task.name}`, of type `{task_type}`, which has no labels, but the baseline `plain` trains on"
             " labels. Choose a task with labels; for this one, use `distxfer train` with an intervention and"
             " `phase.finetune.task=false`."
         )
@@ -234,7 +234,7 @@ def _naming(names: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _check(task: Task, source: str, key: str) -> None:
-    tests, has_questions = task.examples("test", key), kind_named(task.kind).output == "span"
+    tests, has_questions = task.examples("test", key), task_type_named(task.task_type).output == "span"
     if len(tests) < FEWEST:
         raise InputError(
             f"There are {len(tests)} labelled {'questions' if has_questions else 'sentences'} of `{key}` to test on; expected"

@@ -108,7 +108,8 @@ def chosen(name: str, data: LanguageData, model: str) -> Proposal:
         return _proposal(path.stem, path, data, model)
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         raise InputError(
-            f"The recipe `{name}` compares predictions for whole texts, but this is a task of {data.kind}. Name another one."
+            f"The recipe `{name}` compares predictions for whole texts, but this is a task of type `{data.task_type}`."
+            " Name another one."
         )
     needs = _NEEDS[name]
     if needs and not data.count(needs):

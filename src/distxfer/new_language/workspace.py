@@ -101,12 +101,12 @@ def workspace_recipe(
     source_file: Path, folder: Path, key: str, words: Sequence[str], data: LanguageData, matrix: Path | None
 ) -> Recipe:
     """Return a recipe with its data in the folder of a language; `words` are the user's overrides."""
-    kind = [] if data.kind == Task.kind else [f"task.kind={data.kind}"]
+    task_type = [] if data.task_type == Task.task_type else [f"task.kind={data.task_type}"]
     recipe = load_recipe(
         str(source_file),
         [
             *(word for word in words if _key(word) not in _BASE_KEYS and not _key(word).startswith("task.columns.")),
-            f"task={folder / 'data'}", *kind, *(f"task.columns.{name}={column}" for name, column in data.columns.items()),
+            f"task={folder / 'data'}", *task_type, *(f"task.columns.{name}={column}" for name, column in data.columns.items()),
             f"task.targets={key}", f"task.shots={'all' if data.shots else 0}",
             f"parallel={folder / 'parallel' if data.pairs else ''}",
             *([f"distance.matrix={matrix}"] if matrix else []),

@@ -127,7 +127,7 @@ def _data(kind: str, short: bool) -> Table:
     folder = {"name": "FOLDER", "what it is": _FOLDER[kind]}
     rows = [row for entry in entries for row in _rows(entry, short)]
     return _Data(
-        columns=("name", "kind", "languages", "what it is"),
+        columns=("name", "type", "languages", "what it is"),
         rows=[*rows, (folder["name"], None, None, folder["what it is"])],
         title=kind,
         notes=(
@@ -138,7 +138,7 @@ def _data(kind: str, short: bool) -> Table:
 
 
 def _rows(entry: Mapping[str, Any], short: bool) -> Iterator[tuple[Any, ...]]:
-    yield entry["name"], entry["kind"], len(entry["languages"]) or None, entry["what it is"]
+    yield entry["name"], entry["task_type"] or "parallel text", len(entry["languages"]) or None, entry["what it is"]
     for keys in () if short else (("needs", "size"), ("licence",), ("citation",)):
         if details := "; ".join(f"{key}: {entry[key]}" for key in keys if entry[key]):
             yield "", "", "", details

@@ -81,7 +81,7 @@ def plan_record(plan: "LanguagePlan", estimate: "Estimate") -> dict[str, Any]:
         "task": plan.task,
         "folder": str(plan.folder),
         "check": fact_records(plan.facts),
-        "given": {key: getattr(plan.data, key) for key in ("tests", "shots", "texts", "pairs", "words", "kind")},
+        "given": {key: getattr(plan.data, key) for key in ("tests", "shots", "texts", "pairs", "words", "task_type")},
         "notes": list(plan.data.notes),
         "distance": plan.distance.text if plan.distance else None,
         "proposal": _proposal_record(plan.proposal),

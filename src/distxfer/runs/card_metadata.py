@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from distxfer.data import About, kind_of, task_names
+from distxfer.data import About, task_names, task_type_of
 from distxfer.encoders import BUNDLED
 from distxfer.languages import short_code
 from distxfer.runs.prepare import Prepared
@@ -23,7 +23,7 @@ _BUNDLED_FROM = "intfloat/multilingual-e5-small"
 def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
     """Return the metadata between two lines of dashes."""
     summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
-    pipeline = _PIPELINES[kind_of(prepared.task).output]
+    pipeline = _PIPELINES[task_type_of(prepared.task).output]
     base = _BUNDLED_FROM if name == BUNDLED else None if is_path(name) else name
     relation = None if base is None else "adapter" if adapters else "finetune"
     repositories = about.source.split(", ") if about.source else []
@@ -64,7 +64,7 @@ def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> 
 
 def by_definition(prepared: Prepared, language: str) -> bool:
     """Return whether a language's score is 1 for any model: that of the source in retrieval tasks."""
-    return kind_of(prepared.task).output == "state" and language == prepared.languages.source
+    return task_type_of(prepared.task).output == "state" and language == prepared.languages.source
 
 
 def about_task(prepared: Prepared) -> About:

@@ -20,7 +20,7 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
     if "pairs" in needs:
         parts |= _sides("parallel", assembled.training.data.pairs)
     collate = assembled.collate
-    encoder_issues = issues(collate.kind, parts, collate.tokenizer, collate.max_length)
+    encoder_issues = issues(collate.task_type, parts, collate.tokenizer, collate.max_length)
     return replace(prepared, issues=(*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel)))
 
 

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from scipy.special import stdtrit
 
-from distxfer.data import Example, Prediction, Task, kind_of
+from distxfer.data import Example, Prediction, Task, task_type_of
 from distxfer.measure import wilson
 
 _GROUPS = 20  # of the jackknife; the score is computed once per group
@@ -34,8 +34,8 @@ def score_interval(
 
     Reference: Wilson 1927; Efron and Tibshirani 1993, chapter 11 (the jackknife); Wolter 2007, chapter 2 (random groups).
     """
-    kind = kind_of(task)
-    value = kind.scores(task, examples, predictions)[metric]
+    task_type = task_type_of(task)
+    value = task_type.scores(task, examples, predictions)[metric]
     if is_share(task, metric):
         return wilson(value, len(examples))
     if len(examples) < _FEWEST:
@@ -44,7 +44,7 @@ def score_interval(
     group_scores = []
     for group in range(_GROUPS):
         places = [place for place in range(len(examples)) if (place % _GROUPS == group) == separate]
-        scores = kind.scores(task, [examples[place] for place in places], [predictions[place] for place in places])
+        scores = task_type.scores(task, [examples[place] for place in places], [predictions[place] for place in places])
         group_scores.append(scores[metric])
     mean = fmean(group_scores)
     spread = sum((score - mean) ** 2 for score in group_scores)
@@ -55,4 +55,4 @@ def score_interval(
 
 def is_share(task: Task, metric: str) -> bool:
     """Return whether a score is the share of correct examples."""
-    return metric == "accuracy" and kind_of(task).per == "example"
+    return metric == "accuracy" and task_type_of(task).per == "example"

@@ -8,7 +8,7 @@ from typing import Any
 
 from distxfer._markdown import markdown, markdown_code
 from distxfer.config.files import defaults_file
-from distxfer.data import kind_of, parallel_names
+from distxfer.data import parallel_names, task_type_of
 from distxfer.encoders import BUNDLED, Encoder
 from distxfer.interventions import BoundIntervention
 from distxfer.languages import language_name
@@ -74,7 +74,7 @@ def _labels(prepared: Prepared) -> str:
     """Return the languages with labels in training, and the type of transfer that the scores measure."""
     source, targets = prepared.languages.source, ", ".join(prepared.languages.targets)
     if not any(phase.task for phase in prepared.recipe.phases.values()):
-        head = "it has no head" if kind_of(prepared.task).output == "state" else "its head is untrained"
+        head = "it has no head" if task_type_of(prepared.task).output == "state" else "its head is untrained"
         return f" without any labels (source `{source}`; targets {targets}): {head}."
     match prepared.recipe.task.shots:
         case 0:
@@ -187,7 +187,7 @@ def _toml(value: Any) -> str:
 
 def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Scored]) -> list[str]:
     sizes = [len(examples) for examples in scored["test"].examples.values()]
-    metrics = " and ".join(metric.replace("_", " ") for metric in kind_of(prepared.task).metrics)
+    metrics = " and ".join(metric.replace("_", " ") for metric in task_type_of(prepared.task).metrics)
     lines = [
         f"Measured: {metrics} on the test part of this task, in the languages above. Other tasks, domains and languages,"
         " and bias, were not measured.",

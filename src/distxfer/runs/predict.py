@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from distxfer._durable import check_folder
 from distxfer.config.settings import TaskSettings
-from distxfer.data import Collator, Example, Kind, Tags, Task, kind_named, load_task
+from distxfer.data import Collator, Example, Tags, Task, TaskType, load_task, task_type_named
 from distxfer.encoders import Encoder, adapter_base, load_encoder, merge_adapters, model_folder
 from distxfer.errors import InputError
 from distxfer.results.result import Result, read_result
@@ -43,8 +43,8 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
     task without labels (retrieval).
     """
     result, folder = _finished(Path(run).expanduser()), Path(run).expanduser() / "model"
-    kind = kind_named(str(result.data.get("kind", "classification")))
-    if kind.output == "state":
+    task_type = task_type_named(str(result.data.get("kind", "classification")))
+    if task_type.output == "state":
         raise InputError(
             f"The run `{run}` is of a task without labels, so its model predicts none. Choose another run."
         )
@@ -52,14 +52,14 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
         raise InputError(f"The run `{run}` has no `model` any more. `distxfer train` with `--again` trains it anew.")
     check_folder(folder)
     examples = [
-        _example(number, text, kind) for number, text in enumerate([texts] if isinstance(texts, str) else texts)
+        _example(number, text, task_type) for number, text in enumerate([texts] if isinstance(texts, str) else texts)
     ]
     processes = Processes(precision=result.data["recipe"]["model"].get("precision", "auto"))
-    labels, encoder = _load(result, folder, kind, processes)
-    collate = Collator(encoder.tokenizer, int(result.data["recipe"]["task"]["max_length"]), encoder.device, kind)
+    labels, encoder = _load(result, folder, task_type, processes)
+    collate = Collator(encoder.tokenizer, int(result.data["recipe"]["task"]["max_length"]), encoder.device, task_type)
     readings = {_LANGUAGE: read_examples(encoder, collate, examples, processes)}
     task = Task(name="", labels=labels, splits={})
-    predictions = kind.predictions(task, {_LANGUAGE: examples}, readings, _LANGUAGE)[_LANGUAGE] if examples else []
+    predictions = task_type.predictions(task, {_LANGUAGE: examples}, readings, _LANGUAGE)[_LANGUAGE] if examples else []
     return [
         Predicted(example.text, example.text_pair, prediction.prediction, prediction.probabilities)
         for example, prediction in zip(examples, predictions, strict=True)
@@ -73,19 +73,19 @@ def _finished(run: Path) -> Result:
     return result
 
 
-def _example(number: int, text: str | tuple[str, str], kind: Kind) -> Example:
+def _example(number: int, text: str | tuple[str, str], task_type: TaskType) -> Example:
     first, second = (text, None) if isinstance(text, str) else text
     if not first.strip() or (second is not None and not second.strip()):
         raise InputError(f"Text {number + 1} is blank, so there is nothing to predict. Leave it out.")
-    if (second is None) != (kind.output != "span") and kind.output in ("span", "token"):
-        expected = "a pair: a question and its context" if kind.output == "span" else "a single text"
+    if (second is None) != (task_type.output != "span") and task_type.output in ("span", "token"):
+        expected = "a pair: a question and its context" if task_type.output == "span" else "a single text"
         raise InputError(f"Text {number + 1} should be {expected}, as in the run's task.")
-    spans = tuple(word.span() for word in re.finditer(r"\S+", first)) if kind.output == "token" else ()
+    spans = tuple(word.span() for word in re.finditer(r"\S+", first)) if task_type.output == "token" else ()
     label = Tags(spans, (0,) * len(spans)) if spans else None  # only the places of the words count
     return Example(str(number), _LANGUAGE, first, second, label)
 
 
-def _load(result: Result, folder: Path, kind: Kind, processes: Processes) -> tuple[tuple[str, ...], Encoder]:
+def _load(result: Result, folder: Path, task_type: TaskType, processes: Processes) -> tuple[tuple[str, ...], Encoder]:
     """Return the names of the labels in order, and the encoder with the head that the run has trained."""
     recipe = result.data["recipe"]
     model, base = recipe["model"], adapter_base(str(folder))
@@ -93,7 +93,7 @@ def _load(result: Result, folder: Path, kind: Kind, processes: Processes) -> tup
         names = AutoConfig.from_pretrained(folder).id2label
         labels = tuple(str(names[number]) for number in sorted(names))
         encoder = load_encoder(
-            base, folder, labels, seed=0, output=kind.output, pooling=model["pooling"], device=processes.device
+            base, folder, labels, seed=0, output=task_type.output, pooling=model["pooling"], device=processes.device
         )
         return labels, encoder
     settings = TaskSettings(**recipe["task"])  # adapters are saved without the names of their head's labels
@@ -103,7 +103,7 @@ def _load(result: Result, folder: Path, kind: Kind, processes: Processes) -> tup
         model_folder(base, model["revision"]),
         labels,
         seed=0,
-        output=kind.output,
+        output=task_type.output,
         pooling=model["pooling"],
         device=processes.device,
     )

@@ -18,18 +18,18 @@ from distxfer.data import (
     Example,
     Issue,
     Joined,
-    Kind,
     Pair,
     ParallelText,
     Parts,
     Picked,
     Task,
+    TaskType,
     issue_lines,
-    kind_of,
     leaks,
     load_parallel,
     load_task,
     task_languages,
+    task_type_of,
 )
 from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
@@ -107,7 +107,7 @@ def prepare(recipe: Recipe) -> Prepared:
     )
     labelled = recipe.task.shots != 0
     task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
-    kind_of(task).check(task, languages.source)
+    task_type_of(task).check(task, languages.source)
     parallel = parallel_of(recipe, languages)
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
@@ -153,8 +153,8 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
     Raises InputError for a layer that the encoder does not have, a phase in which nothing may train, and text that an
     intervention needs but the recipe does not provide.
     """
-    recipe, kind = prepared.recipe, kind_of(prepared.task)
-    encoder = _load(prepared, kind, processes)
+    recipe, task_type = prepared.recipe, task_type_of(prepared.task)
+    encoder = _load(prepared, task_type, processes)
     bounds: dict[str, BoundIntervention] = {}
     for name, intervention in recipe.interventions.items():
         # Binding may draw new weights (adapters, heads).
@@ -168,7 +168,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             "`parallel.mined` = `true` has no effect, since no intervention of the recipe reads pairs. Remove it, or add one"
             " that does, such as `intervention.align.weight=0.5`."
         )
-    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, kind)
+    collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, task_type)
     pairs = _pairs(prepared, encoder, collate, processes, notice)
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
@@ -185,7 +185,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
         if bound.checks is not None:
             with _naming_intervention(name):
                 bound.checks(pairs)
-    data = TrainingData(_examples(prepared, encoder, kind, pairs), pairs, texts, collate)
+    data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)
     cached = recipe.model.reference == "cached"
     states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
     training = Training(encoder, data, bounds, recipe.phases, processes, recipe.seed, recipe.diagnostics, states)
@@ -194,7 +194,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
     )
 
 
-def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
+def _load(prepared: Prepared, task_type: TaskType, processes: Processes) -> Encoder:
     """Load the encoder; with frozen weights in bf16, onto the CPU first, so that a GPU never holds them in float32."""
     recipe = prepared.recipe
     halved = recipe.model.frozen_weights == "bf16"
@@ -208,7 +208,7 @@ def _load(prepared: Prepared, kind: Kind, processes: Processes) -> Encoder:
         prepared.model_folder,
         prepared.task.labels,
         seed=stream_seed(recipe.seed, "head"),
-        output=kind.output,
+        output=task_type.output,
         pooling=recipe.model.pooling,
         train_word_embeddings=recipe.model.train_word_embeddings,
         drop_last_layers=recipe.model.drop_last_layers,
@@ -259,7 +259,7 @@ def _resolved_values(
 
 
 def _examples(
-    prepared: Prepared, encoder: Encoder, kind: Kind, pairs: Mapping[str, Sequence[Pair]]
+    prepared: Prepared, encoder: Encoder, task_type: TaskType, pairs: Mapping[str, Sequence[Pair]]
 ) -> Sequence[Example]:
     """Return the training examples: labelled text, split into windows if it is too long.
 
@@ -267,12 +267,12 @@ def _examples(
     not exist, or there is no text.
     """
     recipe, task = prepared.recipe, prepared.task
-    if kind.output != "state":
+    if task_type.output != "state":
         labelled = _labelled(prepared)
-        if type(kind).windows is Kind.windows:  # there is one window per example, so none need be counted
+        if type(task_type).windows is TaskType.windows:  # there is one window per example, so none need be counted
             return labelled
-        return Parts(labelled, lambda example: kind.windows(example, encoder.tokenizer, recipe.task.max_length))
-    fault = f"The task `{task.name}` is of the kind `{task.kind}`, which has no labels to train on"
+        return Parts(labelled, lambda example: task_type.windows(example, encoder.tokenizer, recipe.task.max_length))
+    fault = f"The task `{task.name}` is of type `{task.task_type}`, which has no labels to train on"
     if labelled_phases := [name for name, phase in recipe.phases.items() if phase.task]:
         raise InputError(
             f"{fault}. Set `phase.{labelled_phases[0]}.task=false`, so that only interventions train the encoder."

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from distxfer.data import kind_of
+from distxfer.data import task_type_of
 from distxfer.measure import transfer_summary
 from distxfer.results.result import SCHEMA, diagnosed, empty_batches, provenance, score_rows
 from distxfer.runs.prepare import Assembled, Prepared
@@ -33,7 +33,7 @@ def result_data(
         "id": prepared.id,
         "recipe": prepared.resolved,
         "seed": prepared.recipe.seed,
-        "kind": prepared.task.kind,
+        "kind": prepared.task.task_type,
         "source": prepared.languages.source,
         "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
@@ -87,7 +87,7 @@ def _distances(prepared: Prepared) -> list[dict[str, Any]]:
 
 def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     """Return the scores of all languages, the summary of the test scores, and the status (`done` or `collapsed`)."""
-    kind, source = kind_of(prepared.task), prepared.languages.source
+    task_type, source = task_type_of(prepared.task), prepared.languages.source
     scores: list[dict[str, Any]] = []
     for language in (source, *prepared.languages.targets):
         for split, split_scores in scored.items():
@@ -95,7 +95,7 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
                 scores += score_rows(
                     language, split, split_scores.scores[language], len(split_scores.examples[language])
                 )
-    metric, test_scored = kind.metrics[0], scored["test"]
+    metric, test_scored = task_type.metrics[0], scored["test"]
     test = {language: values[metric] for language, values in test_scored.scores.items()}
     between = prepared.distances
     targets = {language: test[language] for language in prepared.languages.targets}
@@ -109,5 +109,5 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
         "near": list(between.near),
         "far": list(between.far),
     }
-    collapsed = kind.collapsed(test_scored.examples[source], test_scored.predictions[source])
+    collapsed = task_type.collapsed(test_scored.examples[source], test_scored.predictions[source])
     return scores, summary, "collapsed" if collapsed else "done"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow
 
-from distxfer.data import Collator, Example, Prediction, Reading, Task, kind_of
+from distxfer.data import Collator, Example, Prediction, Reading, Task, task_type_of
 from distxfer.encoders import Encoder
 from distxfer.results.predictions import PROBABILITY, encode_labels
 from distxfer.runs.snapshots import Snapshot
@@ -37,7 +37,7 @@ def score(
     Outputs in the snapshot are reused. For heads with an output per token it has none, and each window of a text takes a
     forward pass of its own.
     """
-    kind, source = kind_of(task), languages[0]
+    task_type, source = task_type_of(task), languages[0]
     examples = {
         language: split_examples for language in languages if (split_examples := task.examples(split, language))
     }
@@ -45,9 +45,11 @@ def score(
         language: _readings(encoder, collate, language_examples, now, processes)
         for language, language_examples in examples.items()
     }
-    predictions = kind.predictions(task, examples, readings, source) if examples else {}  # a task may have no dev part
+    predictions = (
+        task_type.predictions(task, examples, readings, source) if examples else {}
+    )  # a task may have no dev part
     scores = {
-        language: kind.scores(task, language_examples, predictions[language])
+        language: task_type.scores(task, language_examples, predictions[language])
         for language, language_examples in examples.items()
     }
     return Scored(examples, predictions, scores)
@@ -59,7 +61,7 @@ def _readings(
     """Return for each example the readings of its windows, from the snapshot if it has them."""
     outputs = now.outputs(examples)
     if outputs is not None:
-        return [[reading] for reading in collate.kind.readings(outputs, None)]
+        return [[reading] for reading in collate.task_type.readings(outputs, None)]
     return read_examples(encoder, collate, examples, processes)
 
 
@@ -67,8 +69,8 @@ def read_examples(
     encoder: Encoder, collate: Collator, examples: Sequence[Example], processes: Processes
 ) -> list[list[Reading]]:
     """Return for each example the readings of its windows, in order, from one forward pass for each window."""
-    kind = collate.kind
-    windows = [kind.windows(example, encoder.tokenizer, collate.max_length) for example in examples]
+    task_type = collate.task_type
+    windows = [task_type.windows(example, encoder.tokenizer, collate.max_length) for example in examples]
     flat = [(number, window) for number, example_windows in enumerate(windows) for window in example_windows]
     flat.sort(key=lambda item: len(item[1].text) + len(item[1].text_pair or ""))  # reduces padding
     batches = [flat[low : low + _BATCH] for low in range(0, len(flat), _BATCH)]
@@ -76,7 +78,7 @@ def read_examples(
     own_readings = []
     for part in processes.shard(batches):
         batch = collate([window for _, window in part])
-        batch_readings = kind.readings(encoder.outputs(batch.inputs).cpu(), batch)
+        batch_readings = task_type.readings(encoder.outputs(batch.inputs).cpu(), batch)
         own_readings += [
             (number, window.id, reading) for (number, window), reading in zip(part, batch_readings, strict=True)
         ]

@@ -165,9 +165,9 @@ class Objective(nn.Module):
 
     def _term(self, name: str, step: "_Step", phase: str) -> Term:
         if name == TASK:
-            kind = self._material.collate.kind
-            total, count = kind.loss(cast(Tensor, step.encoded().logits), cast(Tensor, step.batch.labels))
-            return Term(total, count, kind.per)
+            task_type = self._material.collate.task_type
+            total, count = task_type.loss(cast(Tensor, step.encoded().logits), cast(Tensor, step.batch.labels))
+            return Term(total, count, task_type.per)
         term = self._bounds[name].term
         assert term is not None
         try:

@@ -6,7 +6,7 @@ from distxfer.data._examples import About, Data, Example, Pair, ParallelText
 
 ABOUT = About(
     "the emoji names of the task `cldr` that it neither trains on nor tests on, in 119 languages",
-    kind="parallel",
+    task_type="",
     needs="distxfer[offline], and CLDR's annotations: npm pack cldr-annotations-full@48.2.0",
     size="470 pairs a language",
     licence="Unicode-3.0",

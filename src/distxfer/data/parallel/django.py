@@ -13,7 +13,7 @@ from distxfer.languages import canonical
 
 ABOUT = About(
     "short interface messages of Django in nearly 100 languages, with English; offline",
-    kind="parallel",
+    task_type="",
     needs="distxfer[offline]",
     size="about 700 pairs a language",
     licence="BSD-3-Clause",

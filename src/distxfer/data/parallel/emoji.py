@@ -5,7 +5,7 @@ from distxfer.data._examples import About, Data, Example, Pair, ParallelText
 
 ABOUT = About(
     "489 emoji names per language that the task `emoji` neither trains on nor tests on; offline",
-    kind="parallel",
+    task_type="",
     needs="distxfer[offline]",
     size="489 pairs a language",
     licence="BSD-3-Clause, MIT; names: Unicode-3.0",

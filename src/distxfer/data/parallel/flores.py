@@ -10,7 +10,7 @@ from distxfer.data.tasks.flores import DATASET
 _LEFT_OUT = "sentences without text, a translation or an id of their own"
 ABOUT = About(
     "sentences of Wikimedia in over 200 languages, all of them parallel; the task `flores` tests on those held out",
-    kind="parallel",
+    task_type="",
     needs="hub, its terms accepted",
     size="997 pairs to train on, 1,012 held out",
     licence="CC-BY-SA-4.0",

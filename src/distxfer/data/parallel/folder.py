@@ -19,7 +19,7 @@ from distxfer.languages import canonical
 
 ABOUT = About(
     "your own: FOLDER/{language}.tsv, a source sentence, a tab, its translation; or Moses pairs, or .tmx",
-    kind="parallel",
+    task_type="",
     keys=("pattern",),
 )
 _SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("target", pa.string())])

@@ -26,7 +26,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "sentences of films, books, software and the web in 98 languages with English",
-    kind="parallel",
+    task_type="",
     needs="hub",
     size="624 (Dzongkha) to 1,000,000 pairs to train on, 2,000 held out",
     licence="unknown, of each source",

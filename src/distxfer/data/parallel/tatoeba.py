@@ -9,7 +9,7 @@ from distxfer.data.tasks.tatoeba import DATASET
 
 ABOUT = About(
     "up to 1,000 everyday sentences a language with English; the task `tatoeba` tests on the same",
-    kind="parallel",
+    task_type="",
     needs="hub",
     size="up to 1,000 pairs a language",
     licence="CC-BY-2.0",

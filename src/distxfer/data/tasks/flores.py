@@ -37,7 +37,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "find the translation: 1,012 sentences of Wikimedia in over 200 languages, all of them parallel",
-    kind="retrieval",
+    task_type="retrieval",
     needs="hub, its terms accepted",
     size="no training, 997 dev, 1,012 test",
     licence="CC-BY-SA-4.0",
@@ -55,7 +55,7 @@ def languages(data: Data) -> tuple[str, ...]:
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task; the same sentences, with the same ids, in every language."""
-    return hub_task(data, (DATASET,), read, source, targets, target_labels=target_labels, kind=ABOUT.kind)
+    return hub_task(data, (DATASET,), read, source, targets, target_labels=target_labels, task_type=ABOUT.task_type)
 
 
 def read(row: HubRow) -> Example | str:

@@ -17,9 +17,8 @@ from distxfer.errors import InputError, counted, did_you_mean
 
 ABOUT = About(
     "your own: FOLDER/{language}/{train,dev,test}.jsonl (.csv .tsv .parquet .conllu) with id, text (text_pair), label",
-    keys=("kind", "pattern", "columns"),
+    keys=("type", "pattern", "columns"),
 )
-_KIND = "classification"
 _LABELLED = ("label", "tags")  # fields with labels from a label set
 _COMPANIONS = ("{}_text", "{}_name", "{}s_text")  # names of columns with the names of numeric labels
 
@@ -58,8 +57,8 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    kind, files = data.kind or _KIND, layout(data)
-    form = _form(data, kind)
+    task_type, files = data.type or Task.task_type, layout(data)
+    form = _form(data, task_type)
     labels = LabelSet()
     parts: dict[tuple[str, str], _Part] = {}
     train = files.path(source, "train")
@@ -78,7 +77,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         if not len(parts[source, "train"].examples):
             raise InputError(f"`{train}` has no rows, but is the training data of the source `{source}`. Add rows.")
         if form.classed:
-            labels.freeze(Table(train), kind)
+            labels.freeze(Table(train), task_type)
     elif form.labelled:
         raise InputError(f"`{train}` does not exist, but the source `{source}` needs labelled text to train on.")
     for language in (source, *targets):
@@ -103,7 +102,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         labels=labels.names,
         splits={split: _by_language(parts, split) for split in SPLITS},
         unlabelled=_by_language(parts, UNLABELLED),
-        kind=kind,
+        task_type=task_type,
         notes=notes,
         issues=tuple(_issues(parts)),
     )
@@ -142,18 +141,18 @@ def _card_notes(
             yield note
 
 
-def _form(data: Data, kind: str) -> Form:
+def _form(data: Data, task_type: str) -> Form:
     """Return how the rows of a task type are read, after checking the recipe's `columns`."""
-    if kind not in FORMS:
+    if task_type not in FORMS:
         raise InputError(
-            f"`task.kind` is `{kind}`, which your own files cannot have.{did_you_mean(kind, FORMS)} Choose from:"
+            f"`task.type` is `{task_type}`, which your own files cannot have.{did_you_mean(task_type, FORMS)} Choose from:"
             f" {', '.join(FORMS)}."
         )
-    form = FORMS[kind]
+    form = FORMS[task_type]
     for name in data.columns:
         if name not in form.fields:
             raise InputError(
-                f"`task.columns` has `{name}`, which is not a field of the kind `{kind}`."
+                f"`task.columns` has `{name}`, which is not a field of the task type `{task_type}`."
                 f"{did_you_mean(name, form.fields)} Fields: {', '.join(form.fields)}."
             )
     return form

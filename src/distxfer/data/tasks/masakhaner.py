@@ -14,7 +14,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "names of persons, organisations and places, and dates, in news in 20 languages of Africa (MasakhaNER 2)",
-    kind="entities",
+    task_type="named_entities",
     needs="hub",
     size="1,000s of sentences a language",
     licence="AFL-3.0 on the hub, CC-BY-NC-4.0 in its own repository",
@@ -40,6 +40,6 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         targets,
         target_labels=target_labels,
         labels=LABELS,
-        kind=ABOUT.kind,
+        task_type=ABOUT.task_type,
         unlabelled=True,
     )

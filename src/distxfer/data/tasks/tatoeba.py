@@ -23,7 +23,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "find the translation: up to 1,000 sentences of Tatoeba a language, with English",
-    kind="retrieval",
+    task_type="retrieval",
     needs="hub",
     size="no training, up to 1,000 test",
     licence="CC-BY-2.0",
@@ -55,7 +55,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     splits = {"train": {}, "test": {source: english, **test}}
     notes = (*copy.notes, *left_out_notes(data.name, BLANK, left_out))
     issues = (Issue(key, "test", BLANK, n, n + len(test[key])) for key, n in left_out.items() if n)
-    return Task(data.name, (), splits, kind=ABOUT.kind, notes=notes, issues=tuple(issues))
+    return Task(data.name, (), splits, task_type=ABOUT.task_type, notes=notes, issues=tuple(issues))
 
 
 def needs_english(data: Data, source: str, section: str) -> None:

@@ -19,7 +19,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "parts of speech (17) of Universal Dependencies 2.5",
-    kind="tokens",
+    task_type="token_classification",
     needs="hub",
     size="31 (Kazakh) to tens of thousands to train; Tagalog, Thai, Yoruba: test alone",
     licence="of each treebank (UD 2.5)",
@@ -45,6 +45,6 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         targets,
         target_labels=target_labels,
         labels=LABELS,
-        kind=ABOUT.kind,
+        task_type=ABOUT.task_type,
         unlabelled=True,
     )

@@ -30,7 +30,7 @@ DATASET = Dataset(
 )
 ABOUT = About(
     "names of persons, organisations and places in sentences of Wikipedia (PAN-X)",
-    kind="entities",
+    task_type="named_entities",
     needs="hub",
     size="100 to 20,000 to train, 100 to 10,000 dev and test",
     licence="unknown; the text: CC-BY-SA",
@@ -56,6 +56,6 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         targets,
         target_labels=target_labels,
         labels=LABELS,
-        kind=ABOUT.kind,
+        task_type=ABOUT.task_type,
         unlabelled=True,
     )

@@ -24,7 +24,7 @@ _SQUAD = Dataset(
 )
 ABOUT = About(
     "the answer to a question in a text of Wikipedia; trained on SQuAD in English",
-    kind="answers",
+    task_type="question_answering",
     needs="hub",
     size="87,599 to train, 1,190 test",
     licence="CC-BY-SA-4.0",
@@ -47,7 +47,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     Dev is that of SQuAD without the texts of XQuAD, so that settings chosen on dev have not seen test texts.
     """
     task = hub_task(
-        data, (DATASET, _SQUAD), read_answers, source, targets, target_labels=target_labels, kind=ABOUT.kind
+        data, (DATASET, _SQUAD), read_answers, source, targets, target_labels=target_labels, task_type=ABOUT.task_type
     )
     dev, test = task.examples("dev", source), task.examples("test", source)
     ids = {example.id for examples in task.splits["test"].values() for example in examples}

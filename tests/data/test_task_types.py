@@ -1,4 +1,4 @@
-"""The kinds of tasks on their own: windows, targets, losses, readings and predictions, with known answers."""
+"""The task types on their own: windows, targets, losses, readings and predictions, with known answers."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import save_tiny
-from distxfer.data import Answer, Collator, Example, Tags, Task, kind_named, kind_names
+from distxfer.data import Answer, Collator, Example, Tags, Task, task_type_named, task_type_names
 from distxfer.encoders import load_tokenizer, model_folder
 from helpers import message
 
@@ -38,29 +38,31 @@ def tagged(text, tags=None, key="a"):
     return Example(key, "eng", text, None, Tags(result, tuple(tags or range(len(result)))))
 
 
-def task(kind, labels=(), train=(), **languages):
-    return Task("t", labels, {"train": {"eng": train}, "test": languages}, kind=kind)
+def task(task_type, labels=(), train=(), **languages):
+    return Task("t", labels, {"train": {"eng": train}, "test": languages}, task_type=task_type)
 
 
-def batch(kind, tokenizer, *examples, max_length=128):
-    return Collator(tokenizer, max_length, kind=kind_named(kind))(examples)
+def batch(task_type, tokenizer, *examples, max_length=128):
+    return Collator(tokenizer, max_length, task_type=task_type_named(task_type))(examples)
 
 
-def predicted(kind, task, readings, source="eng"):
-    return kind_named(kind).predictions(task, task.splits["test"], readings, source)
+def predicted(task_type, task, readings, source="eng"):
+    return task_type_named(task_type).predictions(task, task.splits["test"], readings, source)
 
 
-def test_all_kinds_are_found_by_the_names_of_their_files():
-    assert kind_names() == ("answers", "classification", "entities", "retrieval", "tokens")
-    assert [kind_named(name).metrics[0] for name in kind_names()] == ["f1", "accuracy", "f1", "accuracy", "accuracy"]
-
-
-# Words.
+def test_all_task_types_are_found_by_the_names_of_their_files():
+    assert {name: task_type_named(name).metrics[0] for name in task_type_names()} == {
+        "classification": "accuracy",
+        "named_entities": "f1",
+        "question_answering": "f1",
+        "retrieval": "accuracy",
+        "token_classification": "accuracy",
+    }
 
 
 def test_a_tag_stands_at_the_first_piece_of_its_word(sentencepiece):
     """Not at the lone blank, which claims the first character of the text."""
-    result = batch("tokens", sentencepiece, tagged("東京都 extraordinarily ."), tagged("cat"))
+    result = batch("token_classification", sentencepiece, tagged("東京都 extraordinarily ."), tagged("cat"))
     tokens = [sentencepiece.convert_ids_to_tokens(ids) for ids in result.inputs["input_ids"].tolist()]
     assert tokens[0] == ["<s>", "▁", "東京都", "▁extraordinar", "ily", "▁", ".", "</s>"]
     assert result.labels.tolist() == [
@@ -73,17 +75,17 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
     """The second of two words in one token learns nothing and is predicted as the first; what is cut off is `O`."""
     shared = Example("a", "jpn", "東京都", None, Tags(((0, 1), (1, 3)), (1, 2)))
     lost = tagged("cat the neko", (1, 2, 2))
-    predictions = batch("tokens", sentencepiece, shared, lost, max_length=4)
+    predictions = batch("token_classification", sentencepiece, shared, lost, max_length=4)
     assert predictions.labels.tolist() == [[-100, -100, 1, -100], [-100, 1, 2, -100]]
     output = torch.zeros(2, 4, 3)
     output[..., 1] = 1.0
-    readings = kind_named("tokens").readings(output, predictions)
+    readings = task_type_named("token_classification").readings(output, predictions)
     assert [reading.tolist() for reading in readings] == [[1, 1], [1, 1, -1]]
-    tagging = task("tokens", ("X", "O", "Y"), eng=(shared, lost))
-    predictions = predicted("tokens", tagging, {"eng": [[reading] for reading in readings]})["eng"]
+    tagging = task("token_classification", ("X", "O", "Y"), eng=(shared, lost))
+    predictions = predicted("token_classification", tagging, {"eng": [[reading] for reading in readings]})["eng"]
     assert [(example.label, example.prediction) for example in predictions] == [("O Y", "O O"), ("O Y Y", "O O O")]
-    without = task("tokens", ("X", "Z", "Y"), eng=(lost,))
-    assert predicted("tokens", without, {"eng": [[readings[1]]]})["eng"][0].prediction == "Z Z X"
+    without = task("token_classification", ("X", "Z", "Y"), eng=(lost,))
+    assert predicted("token_classification", without, {"eng": [[readings[1]]]})["eng"][0].prediction == "Z Z X"
 
 
 @ACROSS
@@ -91,7 +93,7 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
 def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
     example = tagged(" ".join(words))
     for tokenizer in tokenizers:
-        result = kind_named("tokens").windows(example, tokenizer, max_length)
+        result = task_type_named("token_classification").windows(example, tokenizer, max_length)
         assert [tag for example in result for tag in example.label.tags] == list(range(len(words)))
         read = [example.text[start:end] for example in result for start, end in example.label.spans]
         assert read == words
@@ -104,23 +106,23 @@ def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
 
 def test_windows_are_put_together_again(sentencepiece):
     example = tagged(" ".join(WORDS * 6), [place % 2 for place in range(len(WORDS) * 6)])
-    windows = kind_named("tokens").windows(example, sentencepiece, 16)
+    windows = task_type_named("token_classification").windows(example, sentencepiece, 16)
     assert len(windows) > 5
-    result = batch("tokens", sentencepiece, *windows, max_length=16)
+    result = batch("token_classification", sentencepiece, *windows, max_length=16)
     output = torch.zeros(*result.labels.shape, 2)
     output[..., 1] = (result.labels == 1) * 2.0 - 1  # the head says what is right
-    readings = kind_named("tokens").readings(output, result)
-    tagging = task("tokens", ("A", "B"), eng=(example,))
-    (prediction,) = predicted("tokens", tagging, {"eng": [list(readings)]})["eng"]
+    readings = task_type_named("token_classification").readings(output, result)
+    tagging = task("token_classification", ("A", "B"), eng=(example,))
+    (prediction,) = predicted("token_classification", tagging, {"eng": [list(readings)]})["eng"]
     assert prediction.prediction == prediction.label == " ".join("AB"[place % 2] for place in range(len(WORDS) * 6))
 
 
 def test_the_loss_of_words_is_a_sum_over_those_that_have_a_token():
     output = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0], [9.0, 1.0]]])
-    total, count = kind_named("tokens").loss(output, torch.tensor([[1, 0, -100]]))
+    total, count = task_type_named("token_classification").loss(output, torch.tensor([[1, 0, -100]]))
     assert count == 2
     assert float(total) == pytest.approx(math.log(2) + math.log(4 / 3))
-    total, count = kind_named("tokens").loss(output, torch.full((1, 3), -100))
+    total, count = task_type_named("token_classification").loss(output, torch.full((1, 3), -100))
     assert (float(total), count) == (0, 0)
 
 
@@ -128,32 +130,36 @@ def test_words_are_scored_over_all_texts_and_entities_whole():
     labels = ("O", "B-LOC", "I-LOC")
     texts = (tagged("a b c", (1, 2, 0), "1"), tagged("d", (0,), "2"))
     readings = {"eng": [[torch.tensor([1, 2, 0])], [torch.tensor([1])]]}
-    for kind, expected in {
-        "tokens": {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3},
-        "entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4, "macro_f1": 2 / 3},
+    for task_type, expected in {
+        "token_classification": {"accuracy": 3 / 4, "macro_f1": (2 / 3 + 2 / 3 + 1) / 3},
+        "named_entities": {"f1": 2 / 3, "precision": 1 / 2, "recall": 1.0, "accuracy": 3 / 4, "macro_f1": 2 / 3},
     }.items():
-        labelled = task(kind, labels, eng=texts)
-        predictions = predicted(kind, labelled, readings)["eng"]
-        assert kind_named(kind).scores(labelled, texts, predictions) == pytest.approx(expected)
-        assert tuple(expected) == kind_named(kind).metrics
+        labelled = task(task_type, labels, eng=texts)
+        predictions = predicted(task_type, labelled, readings)["eng"]
+        assert task_type_named(task_type).scores(labelled, texts, predictions) == pytest.approx(expected)
+        assert tuple(expected) == task_type_named(task_type).metrics
 
 
 def test_one_tag_for_all_words_is_a_collapse():
     texts = tuple(tagged("a b c d", (0, 0, 1, 0), str(key)) for key in range(20))
-    tagging = task("tokens", ("X", "Y"), eng=texts)
+    tagging = task("token_classification", ("X", "Y"), eng=texts)
     for tags, collapsed in (((0, 0, 0, 0), True), ((0, 0, 1, 0), False)):
-        predictions = predicted("tokens", tagging, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
-        assert kind_named("tokens").collapsed(texts, predictions) is collapsed
+        predictions = predicted("token_classification", tagging, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
+        assert task_type_named("token_classification").collapsed(texts, predictions) is collapsed
 
 
 def test_tags_that_do_not_fit_are_refused():
-    check = kind_named("entities").check
-    check(task("entities", ("O", "B-LOC", "I-LOC")), "eng")
-    assert message(check, task("entities", ("O", "S-LOC")), "eng").startswith(
-        "The task `t` has the tag `S-LOC`; the kind `entities` expects IOB2"
+    check = task_type_named("named_entities").check
+    check(task("named_entities", ("O", "B-LOC", "I-LOC")), "eng")
+    assert message(check, task("named_entities", ("O", "S-LOC")), "eng").startswith(
+        "The task `t` has the tag `S-LOC`; the task type `named_entities` expects IOB2"
     )
-    assert "the tag `a b`" in message(kind_named("tokens").check, task("tokens", ("a b",)), "eng")
-    assert "has no word labels" in message(kind_named("tokens").check, task("tokens"), "eng")
+    assert "the tag `a b`" in message(
+        task_type_named("token_classification").check, task("token_classification", ("a b",)), "eng"
+    )
+    assert "has no word labels" in message(
+        task_type_named("token_classification").check, task("token_classification"), "eng"
+    )
 
 
 # Answers.
@@ -167,7 +173,7 @@ def asked(context, *answers, key="q", question="the cat ?"):
 def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
     """Everything in the text and token 0 is a candidate: neither question nor padding, nor the lone blank."""
     examples = asked("東京都 extraordinarily big .", "extraordinarily"), asked("cat", key="r")
-    result = batch("answers", sentencepiece, *examples)
+    result = batch("question_answering", sentencepiece, *examples)
     tokens = sentencepiece.convert_ids_to_tokens(result.inputs["input_ids"][0].tolist())
     start, end = tokens.index("▁extraordinar"), tokens.index("ily")
     text = range(tokens.index("東京都"), len(tokens) - 1)
@@ -180,16 +186,16 @@ def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
 
 
 def test_the_loss_of_answers_does_not_depend_on_padding(sentencepiece):
-    kind, example = kind_named("answers"), asked("neko big dog", "big")
-    alone = batch("answers", sentencepiece, example)
-    beside = batch("answers", sentencepiece, example, asked("dog " * 30, key="long"))
+    task_type, example = task_type_named("question_answering"), asked("neko big dog", "big")
+    alone = batch("question_answering", sentencepiece, example)
+    beside = batch("question_answering", sentencepiece, example, asked("dog " * 30, key="long"))
     output = torch.randn(2, beside.labels.shape[1], 2, generator=torch.Generator().manual_seed(0))
     width = alone.labels.shape[1]
-    total, count = kind.loss(output[:1, :width], alone.labels)
-    again, _ = kind.loss(output[:1], beside.labels[:1])
+    total, count = task_type.loss(output[:1, :width], alone.labels)
+    again, _ = task_type.loss(output[:1], beside.labels[:1])
     assert count == 1
     assert float(total) == pytest.approx(float(again))
-    even, _ = kind.loss(torch.zeros(1, width, 2), alone.labels)
+    even, _ = task_type.loss(torch.zeros(1, width, 2), alone.labels)
     assert float(even) == pytest.approx(math.log(4))  # three words and none
 
 
@@ -206,7 +212,7 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
     answer = Answer(context[at[0][0] : at[-1][1]], at[0][0])
     example = Example("q", "eng", "the cat ?", context, (answer,))
     for tokenizer in tokenizers:
-        result = kind_named("answers").windows(example, tokenizer, max_length)
+        result = task_type_named("question_answering").windows(example, tokenizer, max_length)
         room = max_length - len(tokenizer("the cat ?", "")["input_ids"])
         for window in result:
             assert window.text_pair in context
@@ -222,50 +228,52 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
 
 def test_a_question_that_is_too_long_is_cut_and_its_text_is_read(sentencepiece):
     example = asked("neko " * 30 + "dog", "dog", question="cat " * 100)
-    result = kind_named("answers").windows(example, sentencepiece, 32)
+    result = task_type_named("question_answering").windows(example, sentencepiece, 32)
     assert {len(sentencepiece(example.text)["input_ids"]) for example in result} == {16 + 2}
     assert result[-1].label == (Answer("dog", len(result[-1].text_pair) - 3),)
 
 
 def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sentencepiece):
-    kind, example = kind_named("answers"), asked("neko  Big-dog , the cat runs", "Big-dog")
-    result = batch("answers", sentencepiece, example, asked("the cat", key="other"))
+    task_type, example = task_type_named("question_answering"), asked("neko  Big-dog , the cat runs", "Big-dog")
+    result = batch("question_answering", sentencepiece, example, asked("the cat", key="other"))
     output = torch.zeros(*result.labels.shape)
     right = result.labels[0].argmax(dim=0)
     output[0, right[0], 0] = output[0, right[1], 1] = 3.0
     output[0, 2, 0] = 9.0  # in the question
     output[1, 0] = 1.0  # no answer
-    readings = kind.readings(output, result)
+    readings = task_type.readings(output, result)
     assert readings[0] == [(6.0, "Big-dog")]
     assert readings[1][0][0] == -2.0
     examples = {"eng": (example, asked("the cat", key="other"))}
-    answering = Task("t", (), {"test": examples}, kind="answers")
-    predictions = kind.predictions(answering, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
-        "eng"
-    ]
+    answering = Task("t", (), {"test": examples}, task_type="question_answering")
+    predictions = task_type.predictions(
+        answering, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng"
+    )["eng"]
     assert (predictions[0].label, predictions[0].prediction) == ("Big-dog", "Big-dog")
     assert predictions[1].label == ""
     assert predictions[1].prediction != ""  # nobody has taught that there may be none
-    taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, kind="answers")
-    predictions = kind.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")["eng"]
+    taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, task_type="question_answering")
+    predictions = task_type.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
+        "eng"
+    ]
     assert [prediction.prediction for prediction in predictions] == ["Big-dog", ""]
-    assert kind.scores(taught, examples["eng"], predictions) == {"f1": 1.0, "exact_match": 1.0}
+    assert task_type.scores(taught, examples["eng"], predictions) == {"f1": 1.0, "exact_match": 1.0}
 
 
 def test_an_answer_has_at_most_thirty_tokens(tiny):
     tokenizer = load_tokenizer(tiny)
-    result = batch("answers", tokenizer, asked("cat " * 50))
+    result = batch("question_answering", tokenizer, asked("cat " * 50))
     output = torch.zeros(*result.labels.shape)
     first = int(result.labels[0, 1:, 0].eq(0).nonzero()[0]) + 1
     output[0, first, 0] = output[0, -2, 1] = 5.0  # the whole text
-    ((score, text),) = kind_named("answers").readings(output, result)[0]
+    ((score, text),) = task_type_named("question_answering").readings(output, result)[0]
     assert score == 5.0
     assert len(text.split()) <= 30
 
 
 def test_an_answer_that_is_not_there_is_refused():
     wrong = Example("q7", "eng", "?", "the cat", (Answer("cat", 3),))
-    assert message(kind_named("answers").check, task("answers", eng=(wrong,)), "eng") == (
+    assert message(task_type_named("question_answering").check, task("question_answering", eng=(wrong,)), "eng") == (
         "The answer `cat` to the question `q7` of `eng` in the task `t` is not at character 3 of its text, where there is"
         " ` ca`. Count Unicode code points from 0."
     )
@@ -273,10 +281,10 @@ def test_an_answer_that_is_not_there_is_refused():
 
 def test_the_same_answer_to_all_is_a_collapse():
     texts = tuple(asked("one two three", word, key=str(place)) for place, word in enumerate(["one", "one", "two"] * 10))
-    answering = Task("t", (), {"test": {"eng": texts}}, kind="answers")
+    answering = Task("t", (), {"test": {"eng": texts}}, task_type="question_answering")
     for answers, collapsed in ((["one"] * 30, True), (["one", "one", "two"] * 10, False)):
-        predictions = predicted("answers", answering, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
-        assert kind_named("answers").collapsed(texts, predictions) is collapsed
+        predictions = predicted("question_answering", answering, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
+        assert task_type_named("question_answering").collapsed(texts, predictions) is collapsed
 
 
 # Retrieval.
@@ -297,14 +305,14 @@ def test_a_translation_is_looked_for_among_those_that_the_language_has():
     )
     assert [(example.label, example.prediction) for example in result["deu"]] == [("b", "b"), ("a", "b")]
     assert [(example.label, example.prediction) for example in result["jpn"]] == [("d", "d"), ("x", "d")]
-    kind = kind_named("retrieval")
-    scores = {key: kind.scores(retrieving, retrieving.examples("test", key), result[key]) for key in result}
+    task_type = task_type_named("retrieval")
+    scores = {key: task_type.scores(retrieving, retrieving.examples("test", key), result[key]) for key in result}
     assert scores == {"eng": {"accuracy": 1.0}, "deu": {"accuracy": 0.5}, "jpn": {"accuracy": 0.5}}
-    assert not kind.collapsed(retrieving.examples("test", "eng"), result["eng"])
+    assert not task_type.collapsed(retrieving.examples("test", "eng"), result["eng"])
 
 
 def test_ids_that_translate_nothing_or_occur_twice_are_refused():
-    check = kind_named("retrieval").check
+    check = task_type_named("retrieval").check
     alone = task("retrieval", eng=(Example("a", "eng", "x"),), deu=(Example("b", "deu", "y"),))
     assert message(check, alone, "eng").startswith(
         "No sentence in `test` of `deu` in the task `t` has the id of a sentence in"
@@ -318,9 +326,9 @@ def test_a_tokenizer_that_cannot_say_where_its_tokens_stand_is_refused(sentencep
         is_fast = False
         name_or_path = "slow"
 
-    for kind in ("tokens", "answers"):
-        example = tagged("a b") if kind == "tokens" else asked("cat", "cat")
-        assert message(kind_named(kind).windows, example, Slow(), 8) == (
+    for task_type in ("token_classification", "question_answering"):
+        example = tagged("a b") if task_type == "token_classification" else asked("cat", "cat")
+        assert message(task_type_named(task_type).windows, example, Slow(), 8) == (
             "The tokenizer of `slow` gives no character offsets, which this task type needs. Choose an encoder with a"
             " `tokenizer.json`."
         )

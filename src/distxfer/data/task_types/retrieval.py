@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from transformers import BatchEncoding
 
 from distxfer.data._examples import Example, Task
-from distxfer.data._kind import Batch, Kind, Prediction, Reading
+from distxfer.data._task_type import Batch, Prediction, Reading, TaskType
 from distxfer.errors import InputError
 from distxfer.measure import accuracy
 
@@ -18,7 +18,7 @@ _ROWS = 1024  # sentences compared with all others at once
 
 
 @final
-class Retrieval(Kind):
+class Retrieval(TaskType):
     """Source and target sentences with the same id translate each other. Accuracy.
 
     The prediction for a target sentence is the id of the nearest source sentence, by cosine of the last layer's pooled
@@ -55,7 +55,7 @@ class Retrieval(Kind):
 
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         """Raise InputError."""
-        raise InputError("A task of the kind `retrieval` has no loss on labels. Set `task=false` in every phase.")
+        raise InputError("A task of type `retrieval` has no loss on labels. Set `task=false` in every phase.")
 
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
         """Return the pooled state of each text, (d,)."""
@@ -102,4 +102,4 @@ def _nearest(rows: Tensor, among: Tensor) -> list[int]:
     return [place for part in torch.split(rows, _ROWS) for place in (part @ among.T).argmax(dim=1).tolist()]
 
 
-KIND = Retrieval()
+TASK_TYPE = Retrieval()

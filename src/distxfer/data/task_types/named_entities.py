@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import final
 
 from distxfer.data._examples import Example, Task
-from distxfer.data._kind import Prediction
+from distxfer.data._task_type import Prediction
 from distxfer.data._word_labels import WordLabels, words_of
 from distxfer.errors import InputError
 from distxfer.measure import accuracy, class_ratios, entities, entity_counts, entity_scores
 
 
 @final
-class Entities(WordLabels):
+class NamedEntities(WordLabels):
     """Named entities and other chunks: F1, precision and recall over whole entities (see `entity_scores`), accuracy of tags.
 
     `macro_f1` is the mean F1 over the entity types that occur in labels or predictions; 0 if none does.
@@ -25,8 +25,8 @@ class Entities(WordLabels):
         for label in task.labels:
             if label != "O" and (label[:2] not in ("B-", "I-") or not label[2:]):
                 raise InputError(
-                    f"The task `{task.name}` has the tag `{label}`; the kind `entities` expects IOB2: `O`, or `B-` or `I-`"
-                    " and a type, as in `B-LOC`. Convert the tags, or use the kind `tokens`, which scores each word."
+                    f"The task `{task.name}` has the tag `{label}`; the task type `named_entities` expects IOB2: `O`, or `B-`"
+                    " or `I-` and a type, as in `B-LOC`. Convert the tags, or use `token_classification`, which scores each word."
                 )
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -47,4 +47,4 @@ class Entities(WordLabels):
         }
 
 
-KIND = Entities()
+TASK_TYPE = NamedEntities()

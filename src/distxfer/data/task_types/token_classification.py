@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import final
 
 from distxfer.data._examples import Example, Task
-from distxfer.data._kind import Prediction
+from distxfer.data._task_type import Prediction
 from distxfer.data._word_labels import WordLabels, words_of
 from distxfer.measure import accuracy, macro_f1
 
 
 @final
-class Tokens(WordLabels):
+class TokenClassification(WordLabels):
     """One of the task's labels for each word. Accuracy over all words and macro-averaged F1."""
 
     metrics = ("accuracy", "macro_f1")
@@ -21,4 +21,4 @@ class Tokens(WordLabels):
         return {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, len(task.labels))}
 
 
-KIND = Tokens()
+TASK_TYPE = TokenClassification()

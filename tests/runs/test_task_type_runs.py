@@ -13,7 +13,7 @@ from conftest import WORDS, sentences
 from distxfer import load_recipe, train
 from distxfer.analysis.one_seed import compare_runs
 from distxfer.checkpoints.measure import measure
-from distxfer.data import Collator, kind_named, load_task
+from distxfer.data import Collator, load_task, task_type_named
 from distxfer.data import Data as Where
 from distxfer.encoders import load_encoder, load_tokenizer
 from distxfer.reports import run_table
@@ -35,9 +35,9 @@ layers = [3]
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("tasks")
     return {
-        "entities": write(root / "entities", row_of_words),
-        "tokens": root / "entities",
-        "answers": write(root / "answers", row_of_answer),
+        "named_entities": write(root / "named_entities", row_of_words),
+        "token_classification": root / "named_entities",
+        "question_answering": write(root / "question_answering", row_of_answer),
         "retrieval": write(root / "retrieval", row_of_text, train_size=0),
     }
 
@@ -49,9 +49,17 @@ def settings(folders, tiny, parallel_folder):
     def made(kind, *more):
         task = [f"task={folders[kind]}", f"task.kind={kind}"]
         length = [f"task.max_length={MAX_LENGTH}", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-2"]
-        epochs = [f"phase.finetune.epochs={ {'entities': 10, 'tokens': 1, 'answers': 6, 'retrieval': 1}[kind] }"]
+        epochs = {"named_entities": 10, "question_answering": 6}.get(kind, 1)
         none = ["phase.finetune.task=false"] if kind == "retrieval" else []
-        return [*task, f"model={tiny}", f"parallel={parallel_folder}", *length, *epochs, *none, *more]
+        return [
+            *task,
+            f"model={tiny}",
+            f"parallel={parallel_folder}",
+            *length,
+            f"phase.finetune.epochs={epochs}",
+            *none,
+            *more,
+        ]
 
     return made
 
@@ -63,14 +71,17 @@ def results(settings, tmp_path_factory):
     recipe_file = folder / "both.toml"
     recipe_file.write_text(BOTH)
     runs = {
-        "entities": ("plain", settings("entities")),
-        "tokens": ("plain", settings("tokens", "phase.finetune.steps=4")),
-        "answers": ("plain", settings("answers")),
+        "named_entities": ("plain", settings("named_entities")),
+        "token_classification": ("plain", settings("token_classification", "phase.finetune.steps=4")),
+        "question_answering": ("plain", settings("question_answering")),
         "retrieval": (
             "dist_align",
             settings("retrieval", "intervention.align.batch_size=8", "intervention.align.layers=3"),
         ),
-        "adapters": (str(recipe_file), settings("entities", "phase.finetune.steps=8", "phase.finetune.batch_size=24")),
+        "adapters": (
+            str(recipe_file),
+            settings("named_entities", "phase.finetune.steps=8", "phase.finetune.batch_size=24"),
+        ),
     }
     return {name: train(load_recipe(recipe, overrides), folder) for name, (recipe, overrides) in runs.items()}
 
@@ -80,9 +91,9 @@ def predictions(result):
 
 
 METRICS = {
-    "entities": ["f1", "precision", "recall", "accuracy", "macro_f1"],
-    "tokens": ["accuracy", "macro_f1"],
-    "answers": ["f1", "exact_match"],
+    "named_entities": ["f1", "precision", "recall", "accuracy", "macro_f1"],
+    "token_classification": ["accuracy", "macro_f1"],
+    "question_answering": ["f1", "exact_match"],
     "retrieval": ["accuracy"],
 }
 
@@ -101,13 +112,13 @@ def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
     rows = predictions(result)
     assert [*rows[0]] == ["language", "example_id", "label", "prediction"]
     assert {len([row for row in rows if row["language"] == language]) for language in WORDS} == {24}
-    task = load_task(Where(str(folders[kind]), kind=kind), "eng", ("deu", "jpn"))
+    task = load_task(Where(str(folders[kind]), type=kind), "eng", ("deu", "jpn"))
     for language in WORDS:
         language_rows = [row for row in rows if row["language"] == language]
         examples = task.examples("test", language)
         assert [row["example_id"] for row in language_rows] == [example.id for example in examples]
         again = [Stored(row["label"], row["prediction"]) for row in language_rows]
-        assert kind_named(kind).scores(task, examples, again) == pytest.approx(scores[language, "test"])
+        assert task_type_named(kind).scores(task, examples, again) == pytest.approx(scores[language, "test"])
     assert names[0] in run_table(result).columns
 
 
@@ -118,7 +129,7 @@ class Stored:
         self.label, self.prediction = label, prediction
 
 
-@pytest.mark.parametrize(("kind", "least"), [("entities", 0.6), ("answers", 0.5)])
+@pytest.mark.parametrize(("kind", "least"), [("named_entities", 0.6), ("question_answering", 0.5)])
 def test_the_source_is_learned(results, kind, least):
     """Which word is an animal or a plant can be known of each word; in a text of four to twenty words."""
     assert results[kind].score("eng") > least
@@ -128,11 +139,11 @@ def test_the_source_is_learned(results, kind, least):
 
 
 def test_answers_come_from_the_text(results, folders):
-    task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
+    task = load_task(Where(str(folders["question_answering"]), type="question_answering"), "eng", ("deu", "jpn"))
     texts = {
         (example.language, example.id): example.text_pair for key in WORDS for example in task.examples("test", key)
     }
-    rows = predictions(results["answers"])
+    rows = predictions(results["question_answering"])
     assert all(row["prediction"] and row["prediction"] in texts[row["language"], row["example_id"]] for row in rows)
     assert max(len(text.split()) for text in texts.values()) > MAX_LENGTH
 
@@ -151,9 +162,9 @@ def test_the_source_finds_itself_and_training_finds_translations(results):
 
 def test_the_model_loads_as_its_card_says(results, monkeypatch):
     classes = {
-        "entities": "BertForTokenClassification",
-        "tokens": "BertForTokenClassification",
-        "answers": "BertForQuestionAnswering",
+        "named_entities": "BertForTokenClassification",
+        "token_classification": "BertForTokenClassification",
+        "question_answering": "BertForQuestionAnswering",
         "retrieval": "BertModel",
         "adapters": "PeftModelForTokenClassification",
     }
@@ -166,7 +177,7 @@ def test_the_model_loads_as_its_card_says(results, monkeypatch):
         assert predictions["tokenizer"]("the cat")["input_ids"][0] == 2
 
 
-@pytest.mark.parametrize("name", ["entities", "adapters"])
+@pytest.mark.parametrize("name", ["named_entities", "adapters"])
 def test_the_loaded_head_of_words_says_the_same(results, monkeypatch, name):
     result = results[name]
     monkeypatch.chdir(result.folder)
@@ -185,22 +196,22 @@ def test_the_loaded_head_of_words_says_the_same(results, monkeypatch, name):
 
 
 def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monkeypatch):
-    result = results["answers"]
+    result = results["question_answering"]
     monkeypatch.chdir(result.folder)
     model = AutoModelForQuestionAnswering.from_pretrained("model").eval()
-    kind, tokenizer = kind_named("answers"), load_tokenizer(Path("model"))
-    task = load_task(Where(str(folders["answers"]), kind="answers"), "eng", ("deu", "jpn"))
+    kind, tokenizer = task_type_named("question_answering"), load_tokenizer(Path("model"))
+    task = load_task(Where(str(folders["question_answering"]), type="question_answering"), "eng", ("deu", "jpn"))
     (example,) = (
         example for example in task.examples("test", "eng") if example.id == predictions(result)[0]["example_id"]
     )
-    batch = Collator(tokenizer, MAX_LENGTH, kind=kind)(kind.windows(example, tokenizer, MAX_LENGTH))
+    batch = Collator(tokenizer, MAX_LENGTH, task_type=kind)(kind.windows(example, tokenizer, MAX_LENGTH))
     with torch.inference_mode():
         states = model(**batch.inputs)
     readings = kind.readings(torch.stack([states.start_logits, states.end_logits], dim=-1), batch)
     assert max(reading for window in readings for reading in window)[1] == predictions(result)[0]["prediction"]
 
 
-@pytest.mark.parametrize("kind", ["entities", "answers", "retrieval"])
+@pytest.mark.parametrize("kind", ["named_entities", "question_answering", "retrieval"])
 def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, parallel_folder, kind):
     result = results[kind]
     words = [f"task={folders[kind]}", f"parallel={parallel_folder}", f"task.max_length={MAX_LENGTH}"]
@@ -213,7 +224,9 @@ def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, paral
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(settings, tmp_path):
-    recipe = load_recipe("plain", settings("answers", "phase.finetune.steps=8", "task.targets=deu", "parallel="))
+    recipe = load_recipe(
+        "plain", settings("question_answering", "phase.finetune.steps=8", "task.targets=deu", "parallel=")
+    )
     result = train(recipe, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "stopped", report=stop_at(len(log(result)) // 2 + 2))
@@ -230,17 +243,19 @@ def test_adapters_a_drift_penalty_and_alignment_act_on_words(results, tiny):
 
 
 def test_runs_of_entities_are_collected_and_compared(results):
-    result = collect([str(results["entities"].folder), str(results["adapters"].folder)], results["entities"].folder)
+    result = collect(
+        [str(results["named_entities"].folder), str(results["adapters"].folder)], results["named_entities"].folder
+    )
     assert result.left_out == ()
-    two = compare_runs(results["entities"].folder, results["adapters"].folder)
+    two = compare_runs(results["named_entities"].folder, results["adapters"].folder)
     assert two.metric == two.records()["metric"] == "whole_example"
-    rows = [prediction for prediction in predictions(results["entities"]) if prediction["language"] == "eng"]
+    rows = [prediction for prediction in predictions(results["named_entities"]) if prediction["language"] == "eng"]
     assert two.rows[0].accuracy_baseline == sum(row["label"] == row["prediction"] for row in rows) / 24
 
 
 @pytest.mark.parametrize("recipe", ["r3f", "consistency", "code_switch", "subword_sampling"])
 def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_path, recipe):
-    words = settings("entities", *(["intervention.code_switch.dictionary=x"] if recipe == "code_switch" else []))
+    words = settings("named_entities", *(["intervention.code_switch.dictionary=x"] if recipe == "code_switch" else []))
     if recipe == "code_switch":
         words[-1] = f"intervention.code_switch.dictionary={tmp_path}"
         (tmp_path / "eng-deu.tsv").write_text("cat\tkatze\n")
@@ -258,7 +273,7 @@ def test_retrieval_has_nothing_to_train_on_but_pairs(settings, tmp_path):
         return message(lambda: train(load_recipe("dist_align", words), tmp_path))
 
     assert notices("phase.finetune.task=true").endswith(
-        "is of the kind `retrieval`, which has no labels to train on. Set `phase.finetune.task=false`, so that only"
+        "is of type `retrieval`, which has no labels to train on. Set `phase.finetune.task=false`, so that only"
         " interventions train the encoder."
     )
     assert notices("task.shots=3").endswith("`task.shots` = `3` has no effect. Remove it.")
@@ -273,9 +288,9 @@ def test_bottlenecks_of_an_encoder_without_a_head_are_saved_in_it(settings, tmp_
     folder = result.folder / "model"
     encoder = load_encoder("saved", folder, (), seed=0, output="state")
     assert encoder.base.config.intermediate_size == 32 + 4
-    task = load_task(Where(words[0].removeprefix("task="), kind="retrieval"), "eng", ("deu",))
-    kind, examples = kind_named("retrieval"), task.splits["test"]
-    collate = Collator(encoder.tokenizer, MAX_LENGTH, kind=kind)
+    task = load_task(Where(words[0].removeprefix("task="), type="retrieval"), "eng", ("deu",))
+    kind, examples = task_type_named("retrieval"), task.splits["test"]
+    collate = Collator(encoder.tokenizer, MAX_LENGTH, task_type=kind)
     readings = {
         key: [[output] for output in encoder.outputs(collate(list(example)).inputs)]
         for key, example in examples.items()

@@ -1,10 +1,10 @@
-"""A task of your own of every kind: words with tags, questions with answers, and sentences to be found again."""
+"""A task of your own of every type: words with tags, questions with answers, and sentences to be found again."""
 
 import re
 
 import pytest
 
-from distxfer.data import Answer, Tags, kind_names
+from distxfer.data import Answer, Tags, task_type_names
 from distxfer.data._forms import FORMS
 from distxfer.errors import InputError
 from own_files import ROWS, SENTENCES, complains, load, put, text_file
@@ -29,8 +29,8 @@ def tags(tmp_path):
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_words_with_tags(tags, suffix):
     put(tags, suffix, [{"id": "b", "words": ["日本", "new york"], "tags": ["NOUN", "DET"]}])
-    task = load(tags, kind="tokens")
-    assert (task.kind, task.labels) == ("tokens", ("DET", "NOUN", "VERB"))
+    task = load(tags, type="token_classification")
+    assert (task.task_type, task.labels) == ("token_classification", ("DET", "NOUN", "VERB"))
     (example,) = task.examples("test", "deu")
     assert (example.text, example.label) == ("日本 new york", Tags(((0, 2), (3, 11)), (1, 0)))
     assert task.examples("train", "eng")[0].label == Tags(((0, 1), (2, 5), (6, 9)), (0, 1, 2))
@@ -52,14 +52,14 @@ def test_words_with_tags(tags, suffix):
 )
 def test_words_and_tags_that_do_not_fit(tags, row, error_message):
     path = put(tags, "jsonl", [row])
-    complains(f"`{path}:1` {error_message}", tags, kind="tokens")
+    complains(f"`{path}:1` {error_message}", tags, type="token_classification")
 
 
 def universal(folder, **columns):
     for language in ("eng", "deu"):
         for split in ("train", "test"):
             text_file(folder / language / f"{split}.conllu", SENTENCES)
-    return load(folder, kind="tokens", columns=columns)
+    return load(folder, type="token_classification", columns=columns)
 
 
 def test_universal_dependencies(tmp_path):
@@ -86,7 +86,7 @@ def test_a_line_that_is_no_word(tmp_path, line):
     path = text_file(tmp_path / "deu" / "test.conllu", f"{SENTENCES}\n# sent_id = s3\n{line}\n")
     number = len(SENTENCES.splitlines()) + 3
     expected = "CoNLL-U expects 10 tab-separated columns, the first a number."
-    complains(f"`{path}:{number}` is {line!r}; {expected}", tmp_path, kind="tokens")
+    complains(f"`{path}:{number}` is {line!r}; {expected}", tmp_path, type="token_classification")
 
 
 def test_unlabelled_sentences_are_texts(tmp_path):
@@ -98,13 +98,13 @@ def test_words_and_tags_in_two_columns(tmp_path):
     content = "-DOCSTART- -X- O\n\n# O\nEU B-ORG\n\nJack\tX\tB-PER\n \n10\u00a0000  O \n"
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         text_file(tmp_path / language / f"{split}.conll", content)
-    task = load(tmp_path, kind="entities")
+    task = load(tmp_path, type="named_entities")
     assert [(example.text, [task.labels[tag] for tag in example.label.tags]) for example in task.examples("test", "deu")] == [
         ("# EU", ["O", "B-ORG"]), ("Jack", ["B-PER"]), ("10\u00a0000", ["O"]),
     ]  # fmt: skip
     assert "`deu/test.conll`: 1 mark of documents left out." in task.notes
     path = text_file(tmp_path / "deu" / "test.conll", "a O\nb\n")
-    complains(f"`{path}:2` is 'b'; expected a word and its tag.", tmp_path, kind="entities")
+    complains(f"`{path}:2` is 'b'; expected a word and its tag.", tmp_path, type="named_entities")
 
 
 # Answers and retrieval
@@ -125,7 +125,7 @@ def test_questions_with_answers(tmp_path, suffix):
     rows = [question(), question(id="r", answers={"text": ["日本", "he"], "answer_start": [0, 10]})]
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         put(tmp_path, suffix, rows, language, split)
-    task = load(tmp_path, kind="answers")
+    task = load(tmp_path, type="question_answering")
     assert task.labels == ()
     first, second = task.examples("test", "deu")
     assert (first.text, first.text_pair, first.label) == ("who?", "日本 it was he", (Answer("he", 10),))
@@ -156,15 +156,15 @@ def test_answers_that_do_not_stand_there(tmp_path, change, error_message):
     put(tmp_path, "jsonl", [question()], "eng")
     path = put(tmp_path, "jsonl", [question(**change)])
     with pytest.raises(InputError, match=f"^{re.escape(f'`{path}:1` {error_message}')}"):
-        load(tmp_path, kind="answers")
+        load(tmp_path, type="question_answering")
 
 
 def test_sentences_to_be_found_again(tmp_path):
     """No labels, no training text; ids that one language alone has are counted."""
     put(tmp_path, "tsv", [{"id": key, "text": f"text {key}"} for key in "abc"], "eng")
     put(tmp_path, "tsv", [{"id": key, "text": f"Text {key}"} for key in "bcd"])
-    task = load(tmp_path, kind="retrieval")
-    assert (task.kind, task.labels, task.splits["train"]) == ("retrieval", (), {})
+    task = load(tmp_path, type="retrieval")
+    assert (task.task_type, task.labels, task.splits["train"]) == ("retrieval", (), {})
     assert [(example.id, example.label) for example in task.examples("test", "deu")] == [
         ("b", None),
         ("c", None),
@@ -176,15 +176,18 @@ def test_sentences_to_be_found_again(tmp_path):
     )
 
 
-# Which kinds there are
+# Which types there are
 
 
-def test_every_kind_of_task_can_be_ones_own():
-    assert set(FORMS) == set(kind_names())
+def test_files_of_ones_own_can_have_every_task_type():
+    assert set(FORMS) == set(task_type_names())
 
 
-def test_an_unknown_kind(tmp_path):
+def test_an_unknown_task_type(tmp_path):
     for language, split in (("eng", "train"), ("eng", "test"), ("deu", "test")):
         put(tmp_path, "jsonl", ROWS, language, split)
-    expected = "`task.kind` is `token`, which your own files cannot have. Did you mean `tokens`? Choose from:"
-    complains(f"{expected} {', '.join(FORMS)}.", tmp_path, kind="token")
+    expected = (
+        "`task.type` is `token_clasification`, which your own files cannot have. Did you mean `token_classification`?"
+        " Choose from:"
+    )
+    complains(f"{expected} {', '.join(FORMS)}.", tmp_path, type="token_clasification")

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, cast
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
-from distxfer.data import kinds
+from distxfer.data import task_types
 from distxfer.data._examples import Example, Task
 from distxfer.errors import InputError, did_you_mean
 
@@ -54,8 +54,8 @@ class Batch:
         return int(self.inputs["attention_mask"].sum())
 
 
-class Kind(ABC):
-    """A task type. Subclasses are final and have no fields; each file in `data/kinds/` defines one, named after the file.
+class TaskType(ABC):
+    """A task type. Subclasses are final and have no fields; each file in `data/task_types/` defines one, named after the file.
 
     The path of an example: `windows` splits long texts; a Batch of windows gets its `targets`; training takes the `loss`
     of the head's output, and scoring takes the `readings` of each window; `predictions` merges the windows of an example,
@@ -119,20 +119,20 @@ def texts_cut(encoding: BatchEncoding, max_length: int) -> tuple[int, int]:
     return sum(len(row) > max_length for row in encoding["input_ids"]), len(encoding["input_ids"])
 
 
-def kind_names() -> tuple[str, ...]:
+def task_type_names() -> tuple[str, ...]:
     """Return the names of all task types."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(kinds.__path__)))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(task_types.__path__)))
 
 
-def kind_of(task: Task) -> Kind:
+def task_type_of(task: Task) -> TaskType:
     """Return the task type of a task; raises InputError for an unknown one."""
-    return kind_named(task.kind)
+    return task_type_named(task.task_type)
 
 
-def kind_named(name: str) -> Kind:
+def task_type_named(name: str) -> TaskType:
     """Return the task type called `name`; raises InputError for an unknown name."""
-    if name not in kind_names():
+    if name not in task_type_names():
         raise InputError(
-            f"`{name}` is not a task type.{did_you_mean(name, kind_names())} Choose from: {', '.join(kind_names())}."
+            f"`{name}` is not a task type.{did_you_mean(name, task_type_names())} Choose from: {', '.join(task_type_names())}."
         )
-    return cast(Kind, import_module(f"{kinds.__name__}.{name}").KIND)
+    return cast(TaskType, import_module(f"{task_types.__name__}.{name}").TASK_TYPE)

@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data._examples import Answer, Example, Task
-from distxfer.data._kind import Batch, Counts, Kind, Prediction, Reading
 from distxfer.data._places import Place, length, places, read_whole
+from distxfer.data._task_type import Batch, Counts, Prediction, Reading, TaskType
 from distxfer.errors import InputError
 from distxfer.measure import answer_f1, exact_match, is_collapsed, normalised_answer
 
@@ -24,7 +24,7 @@ _NO_PLACE = -100
 
 
 @final
-class Answers(Kind):
+class QuestionAnswering(TaskType):
     """The span in the second text of a pair that answers the first. F1 and exact match, as for SQuAD.
 
     Each token of the text gets a score as the start and as the end of the answer; token 0 means no answer. Long texts are
@@ -203,4 +203,4 @@ def _prediction(example: Example, windows: Sequence[Sequence[tuple[float, str]]]
     )
 
 
-KIND = Answers()
+TASK_TYPE = QuestionAnswering()

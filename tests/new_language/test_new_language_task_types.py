@@ -105,11 +105,15 @@ def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{say(words, 'eng')}\t{say(words, 'jpn')}\n" for words, _ in sentences(60, 31)))
     record, report = finished(
-        cli, *common, f"task={tmp_path / 'base'}", "task.kind=entities", "task.columns.tags=xpos", "phase.finetune.epochs=3",
-        "--labelled", labelled, "--few-shot", few, "--parallel", pairs,
+        cli, *common, f"task={tmp_path / 'base'}", "task.kind=named_entities", "task.columns.tags=xpos",
+        "phase.finetune.epochs=3", "--labelled", labelled, "--few-shot", few, "--parallel", pairs,
     )  # fmt: skip
     assert record["proposal"]["recipe"] == "dist_align"
-    assert (record["given"]["kind"], record["given"]["tests"], record["given"]["shots"]) == ("entities", 12, 4)
+    assert (record["given"]["task_type"], record["given"]["tests"], record["given"]["shots"]) == (
+        "named_entities",
+        12,
+        4,
+    )
     assert not any("distxfer-" in note for note in record["notes"])
     for path in record["recipes"]:
         assert load_recipe(path).task.columns == {"tags": "xpos"}
@@ -130,7 +134,8 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{say(words, 'jpn')}\n" for words, _ in sentences(60, 32)))
     record, report = finished(
-        cli, *common, f"task={base}", "task.kind=answers", "phase.finetune.epochs=3", "--labelled", labelled, "--text", text,
+        cli, *common, f"task={base}", "task.kind=question_answering", "phase.finetune.epochs=3",
+        "--labelled", labelled, "--text", text,
     )  # fmt: skip
     assert (record["proposal"]["recipe"], record["given"]["texts"]) == ("mined_align", 60)
     unlabelled = Path(record["folder"]) / "data" / "eng" / "unlabelled.jsonl"
@@ -156,7 +161,7 @@ def test_questions_on_too_few_texts(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
     error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=question_answering"], tmp_path / "results"
     )
     assert error_message == (
         "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
@@ -169,7 +174,7 @@ def test_questions_that_are_mostly_on_one_text(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
     error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=answers"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=question_answering"], tmp_path / "results"
     )
     assert error_message == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
         "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
@@ -188,7 +193,7 @@ def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_
         answer = cli("new-language", "cym", *common[:3], *words, "--labelled", str(labelled), *options)
         assert (answer.exit_code, answer.stdout) == (2, "")
         assert answer.stderr == (
-            f"Error: `task` is `{words[0].removeprefix('task=')}`, of the kind `retrieval`, which has no labels, but the"
+            f"Error: `task` is `{words[0].removeprefix('task=')}`, of type `retrieval`, which has no labels, but the"
             f" baseline `plain` trains on labels. Choose a task with labels; for this one, use `distxfer train` with an"
             f" intervention and `phase.finetune.task=false`.\n"
         )
@@ -219,20 +224,20 @@ def test_pairs_of_texts_in_columns_with_names_of_their_own(common, tmp_path):
 
 def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
     base = write(tmp_path / "base", row_of_words)
-    recipe = load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=tokens"])
+    recipe = load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=token_classification"])
     gains = {}
-    for kind in ("tokens", "classification"):
+    for task_type in ("token_classification", "classification"):
         settings = {"model.name": str(tiny), "task.name": str(base)}
         for seed in range(2):
             scores = {"deu": 0.5 + seed / 10}
-            fake_runs.run(tmp_path / kind, "plain", "aaaa0000", seed, scores, settings, kind=kind)
-        facts = language_facts("deu", recipe, tmp_path / kind)
-        gains[kind] = [fact for fact in facts if fact.measure == "smallest_gain"]
-    assert [(token.value, token.note) for token in gains["tokens"]] == [
+            fake_runs.run(tmp_path / task_type, "plain", "aaaa0000", seed, scores, settings, kind=task_type)
+        facts = language_facts("deu", recipe, tmp_path / task_type)
+        gains[task_type] = [fact for fact in facts if fact.measure == "smallest_gain"]
+    assert [(token.value, token.note) for token in gains["token_classification"]] == [
         (None, "accuracy is not a share of correct sentences")
     ]
     assert all(gain.value for gain in gains["classification"])
     nothing = language_facts(
-        "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=entities"]), tmp_path / "no"
+        "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=named_entities"]), tmp_path / "no"
     )
     assert [row.measure for row in nothing if row.section == "expected"] == ["f1"]

@@ -10,12 +10,12 @@ from torch.nn.functional import cross_entropy
 from transformers import BatchEncoding
 
 from distxfer.data._examples import Example, Task
-from distxfer.data._kind import Batch, Kind, Prediction, Reading
+from distxfer.data._task_type import Batch, Prediction, Reading, TaskType
 from distxfer.measure import accuracy, is_collapsed, macro_f1
 
 
 @final
-class Classification(Kind):
+class Classification(TaskType):
     """One of the task's labels for each text; long texts are truncated. Accuracy and macro-averaged F1."""
 
     output = "text"
@@ -75,4 +75,4 @@ def _prediction(task: Task, example: Example, probabilities: Tensor) -> Predicti
     )
 
 
-KIND = Classification()
+TASK_TYPE = Classification()
