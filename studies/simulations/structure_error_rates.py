@@ -35,7 +35,7 @@ from scipy.special import stdtr
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import lineage
 from distxfer.measure import two_way_bootstrap
-from distxfer.measure._clusters import MIN_FAMILIES, family_labels
+from distxfer.measure.variance_parts import MIN_FAMILIES, family_labels
 
 ROOT = Path(__file__).parents[2]
 TEXT = Path(__file__).with_suffix(".txt")

@@ -131,8 +131,7 @@ def test_differences_that_do_not_vary(n_languages):
         )
 
 
-@pytest.mark.parametrize("n_seeds", [3, 5, 10])
-@pytest.mark.parametrize("n_languages", [8, 13, 34])
+@pytest.mark.parametrize(("n_seeds", "n_languages"), [(3, 8), (3, 34), (5, 13), (10, 8)])
 def test_error_rates(n_seeds, n_languages):
     """2,000 draws a setting; `studies/simulations/error_rates.py` has more settings and draws, and the power."""
     for spread in ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):

@@ -91,11 +91,12 @@ def test_decompose_refuses():
     )
     partly = {**covariates, "script": {language: 1.0 for language in scores if language != "l3"}}
     assert message(call, scores, partly) == (
-        "`script` has no value for `l3`; expected one for every language that has a score: "
+        "`script` is nan for `l3`; expected a finite number for every language that has a score: "
         "leave out the language or the covariate."
     )
     assert message(call, scores | {"l1": np.nan}, covariates) == (
-        "`scores` is nan for `l1`; expected a finite number: leave out the language or the covariate."
+        "`scores` is nan for `l1`; expected a finite number for every language that has a score: "
+        "leave out the language or the covariate."
     )
     assert message(call, scores, covariates | {"script": dict.fromkeys(scores, 1)}) == (
         "`script` is the same for all languages; expected values that differ: a constant explains nothing."

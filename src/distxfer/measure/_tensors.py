@@ -1,5 +1,6 @@
-"""The first steps of every measure on tensors: check, convert to the working precision, centre."""
+"""The first steps of every measure on tensors: check, convert to the working precision, centre, go through layers."""
 
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy.typing as npt
@@ -45,6 +46,31 @@ def working_pair(x: Array, y: Array, *, names: tuple[str, str] = ("x", "y")) -> 
     return first, second
 
 
+def paired_rows(x: Array, y: Array, *, least: int, measure: str) -> tuple[Tensor, Tensor]:
+    """Return both in the working precision, with at least `least` rows each.
+
+    Raises: InputError for fewer rows, naming the `measure` that needs them, or as `working_pair` does.
+    """
+    first, second = working_pair(x, y)
+    if first.shape[-2] < least:
+        raise InputError(f"`x` has {first.shape[-2]} rows; {measure} needs at least {least}: give more sentences.")
+    return first, second
+
+
+def layer_pairs(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the pairs of layers, (n, d1) and (n, d2), of (..., n, d1) and (..., n, d2)."""
+    return zip(x.reshape(-1, *x.shape[-2:]), y.reshape(-1, *y.shape[-2:]), strict=True)
+
+
+def each_layer(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Return the scalar `function` of every pair of layers, (..., n, d1) and (..., n, d2) to (...), one at a time.
+
+    For functions that hold an n x n matrix per layer, or reduce each layer to a number of dimensions of its own.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.stack([function(*pair) for pair in layer_pairs(x, y)]).reshape(x.shape[:-2])
+
+
 def check_same_width(x: Array, y: Array, *, names: tuple[str, str] = ("x", "y")) -> None:
     """Raise InputError unless both have the same number of dimensions per row."""
     if x.shape[-1] != y.shape[-1]:
@@ -76,3 +102,9 @@ def centre(x: Tensor) -> Tensor:
         rounding = 16 * torch.finfo(x.dtype).eps * x.abs().amax(dim=-2, keepdim=True)
         varies = centred.abs().amax(dim=-2, keepdim=True) > rounding
     return torch.where(varies, centred, 0.0)
+
+
+def unit_scale(x: Tensor) -> Tensor:
+    """Return `x` divided by its largest entry, a constant to the gradient: CKA ignores scale, overflow does not."""
+    largest = x.detach().abs().amax(dim=(-2, -1), keepdim=True)
+    return x / torch.where(largest > 0, largest, 1.0)

@@ -4,21 +4,27 @@ Related languages are not independent observations, and neither are runs of one 
 permutations of the languages that keep families together.
 """
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, permutations, product
+from math import factorial, prod
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from distxfer.errors import InputError, unknown
-from distxfer.measure._families import Groups, Orders, rearrangements
 
 Method = Literal["spearman", "pearson"]
 Array = npt.NDArray[np.float64]
+Groups = Sequence[Hashable | None]  # one per language: a family, a path (family, branch, ...), or None
+Orders = npt.NDArray[np.intp]
 
-MIN_LANGUAGES = 4
-CHUNK = 2**22  # cells of permuted values held at a time: 32 MiB
+_MIN_LANGUAGES = 4
+_MIN_ORDERS = 20  # With fewer, no p value can be 0.05 or less, whatever the data.
+_CHUNK = 2**22  # cells of permuted values held at a time: 32 MiB
 
 
 @dataclass(frozen=True)
@@ -104,21 +110,20 @@ def partial_correlation(
 
     Reference: Freedman and Lane 1983; Winkler et al. 2014, Permutation inference for the general linear model.
     """
-    columns = np.empty((np.size(x), 0)) if covariates is None else np.asarray(covariates, dtype=np.float64)
-    columns = columns[:, None] if columns.ndim == 1 else columns
-    values = _columns({"x": x, "y": y}, columns)
-    _check_method(method)
-    moves = rearrangements(len(values), groups, draws, seed)
+    values = _columns(x, y, covariates)
+    if method not in ("spearman", "pearson"):
+        raise unknown("Method", method, ("spearman", "pearson"))
+    n, n_covariates = len(values), values.shape[1] - 2
+    orders, exact, n_groups = _rearrangements(n, groups, draws, seed)
     if method == "spearman":
-        values = np.apply_along_axis(ranks, 0, values)
-    n, n_covariates = len(values), columns.shape[1]
+        values = pd.DataFrame(values).rank().to_numpy()
     detectable = detectable_correlation(n - n_covariates)
-    if n - n_covariates < MIN_LANGUAGES:
+    if n - n_covariates < _MIN_LANGUAGES:
         over = f" and {n_covariates} covariates" if n_covariates else ""
         reason = (
-            f"no correlation: {n} languages{over}, and at least {MIN_LANGUAGES + n_covariates} languages are needed"
+            f"no correlation: {n} languages{over}, and at least {_MIN_LANGUAGES + n_covariates} languages are needed"
         )
-        return Correlation(None, None, n, moves.n_groups, method, detectable, reason)
+        return Correlation(None, None, n, n_groups, method, detectable, reason)
     basis = _basis(values[:, 2:])
     residuals = values[:, :2] - basis @ (basis.T @ values[:, :2])
     flat = np.abs(residuals).max(axis=0) <= 1e-12 * np.abs(values[:, :2]).max(axis=0)
@@ -126,34 +131,41 @@ def partial_correlation(
         name = "x" if flat[0] else "y"
         adjusted = " after the covariates are taken out" if n_covariates else ""
         reason = f"no correlation: `{name}` is the same for all languages{adjusted}"
-        return Correlation(None, None, n, moves.n_groups, method, detectable, reason)
+        return Correlation(None, None, n, n_groups, method, detectable, reason)
     first, second = (residuals / np.linalg.norm(residuals, axis=0)).T
     r = float(first @ second)
-    p = None if moves.reason else moves.p(_permuted(first, second, basis, moves.orders), r)
-    return Correlation(r, p, n, moves.n_groups, method, detectable, moves.reason)
+    if exact and len(orders) < _MIN_ORDERS:
+        reason = f"no p: the families can be rearranged in {len(orders)} ways only, and a p of 0.05 needs {_MIN_ORDERS}"
+        return Correlation(r, None, n, n_groups, method, detectable, reason)
+    permuted = _permuted(first, second, basis, orders)
+    extreme = int((np.abs(permuted) >= abs(r) - 1e-12).sum())  # ties differ by rounding alone
+    p = extreme / len(orders) if exact else (1 + extreme) / (len(orders) + 1)
+    return Correlation(r, p, n, n_groups, method, detectable)
 
 
-def _columns(named: dict[str, npt.ArrayLike], covariates: Array) -> Array:
+def _columns(x: npt.ArrayLike, y: npt.ArrayLike, covariates: npt.ArrayLike | None) -> Array:
     """Return x, y and the covariates as the columns of one table, checked."""
-    x, y = (np.asarray(values, dtype=np.float64) for values in named.values())
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(
             f"`x` has the shape {x.shape} and `y` {y.shape}; expected one value of each per language: "
             "average over seeds first."
         )
-    if covariates.ndim != 2 or len(covariates) != len(x):
+    z = np.asarray(np.empty((len(x), 0)) if covariates is None else covariates, dtype=np.float64)
+    z = z[:, None] if z.ndim == 1 else z
+    if z.ndim != 2 or len(z) != len(x):
         raise InputError(
-            f"`covariates` has the shape {covariates.shape} for {len(x)} languages; expected (languages,) or "
+            f"`covariates` has the shape {z.shape} for {len(x)} languages; expected (languages,) or "
             "(languages, covariates): give one row per language."
         )
-    for name, values in (("x", x), ("y", y), ("covariates", covariates)):
+    for name, values in (("x", x), ("y", y), ("covariates", z)):
         if not np.isfinite(values).all():
             row = int(np.argwhere(~np.isfinite(values))[0][0])
             raise InputError(
                 f"`{name}` is not finite at position {row}; expected a finite number for every language: "
                 "leave the language out."
             )
-    return np.column_stack([x, y, covariates])
+    return np.column_stack([x, y, z])
 
 
 def _basis(covariates: Array) -> Array:
@@ -169,7 +181,7 @@ def _basis(covariates: Array) -> Array:
 def _permuted(first: Array, second: Array, basis: Array, orders: Orders) -> Array:
     """Return corr(first, M P second) for each order P, where M takes out `basis`, and first has norm 1 and is in M."""
     correlations = np.empty(len(orders))
-    step = max(1, CHUNK // len(first))
+    step = max(1, _CHUNK // len(first))
     for start in range(0, len(orders), step):
         moved = second[orders[start : start + step]]
         moved = moved - (moved @ basis) @ basis.T
@@ -179,51 +191,104 @@ def _permuted(first: Array, second: Array, basis: Array, orders: Orders) -> Arra
     return correlations
 
 
-def ranks(values: Array) -> Array:
-    """Return the ranks from 1 of a vector, ties sharing their average."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[where], dtype=np.float64)
+@dataclass(frozen=True)
+class _Node:
+    """A language (no classes), or a group whose members are sorted into classes of the same shape."""
+
+    leaf: int
+    classes: tuple[tuple["_Node", ...], ...]
+    shape: str
+
+    def leaves(self) -> list[int]:
+        if not self.classes:
+            return [self.leaf]
+        return [leaf for alike in self.classes for node in alike for leaf in node.leaves()]
+
+    def count(self) -> int:
+        return prod(factorial(len(alike)) * prod(node.count() for node in alike) for alike in self.classes)
+
+    def draw(self, draws: int, generator: np.random.Generator) -> Orders:
+        """Return random orders of the leaves, (draws, leaves), uniform over all that keep the shape."""
+        if not self.classes:
+            return np.full((draws, 1), self.leaf)
+        parts = []
+        for alike in self.classes:
+            blocks = np.stack([node.draw(draws, generator) for node in alike], axis=1)
+            order = generator.random((draws, len(alike))).argsort(axis=1)
+            parts.append(np.take_along_axis(blocks, order[:, :, None], axis=1).reshape(draws, -1))
+        return np.concatenate(parts, axis=1)
+
+    def all(self) -> list[tuple[int, ...]]:
+        """Return every order of the leaves that keeps the shape."""
+        if not self.classes:
+            return [(self.leaf,)]
+        ways = []
+        for alike in self.classes:
+            inner = product(*(node.all() for node in alike))
+            ways.append([sum(order, ()) for blocks in inner for order in permutations(blocks)])
+        return [sum(parts, ()) for parts in product(*ways)]
 
 
-def _check_method(method: str) -> None:
-    if method not in ("spearman", "pearson"):
-        raise unknown("Method", method, ("spearman", "pearson"))
+def _node(paths: Sequence[tuple[Hashable, ...]], members: list[int], depth: int) -> _Node:
+    """Return the tree of `members`, whose paths agree up to `depth`."""
+    if len(members) == 1:
+        return _Node(members[0], (), ".")  # a group of one member is that member, whatever its name
+    below: dict[Hashable, list[int]] = {}
+    alone = [member for member in members if len(paths[member]) == depth]
+    for member in members:
+        if len(paths[member]) > depth:
+            below.setdefault(paths[member][depth], []).append(member)
+    children = [_node(paths, [member], depth) for member in alone]
+    children += [_node(paths, group, depth + 1) for group in below.values()]
+    children.sort(key=lambda child: child.shape)
+    classes = tuple(tuple(alike) for _, alike in groupby(children, key=lambda child: child.shape))
+    return _Node(-1, classes, f"({''.join(child.shape for child in children)})")
 
 
-def critical_correlation(n: int, *, alpha: float = 0.05) -> float | None:
-    """Return the smallest |r| that a two-sided test calls significant with n independent languages.
+def _rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> tuple[Orders, bool, int]:
+    """Return orders (count, n) that map the tree of `groups` onto itself, whether they are all, and the number of groups.
 
-    t / sqrt(t^2 + n - 2), with t the 1 - alpha/2 quantile of Student's t on n - 2 degrees of freedom: 0.58 for 12
-    languages. A true correlation of this size is found half of the time only: see `detectable_correlation`. None for
-    fewer than 4 languages. Raises: InputError for an alpha outside (0, 1).
+    Languages change places within the smallest group that both are in, and whole groups of the same inner structure
+    change places within the next larger one; languages in no group, or alone in theirs, with each other. All of them
+    where there are at most `draws`, else `draws` at random.
     """
-    _check_share("alpha", alpha)
-    if n < MIN_LANGUAGES:
-        return None
-    t = float(stdtrit(n - 2, 1 - alpha / 2))
-    return float(t / (t * t + n - 2) ** 0.5)
+    if draws < 99:
+        raise InputError(f"`draws` is {draws}; expected at least 99: p values are multiples of 1 / (draws + 1).")
+    labels = [None] * n if groups is None else list(groups)
+    if len(labels) != n:
+        raise InputError(
+            f"`groups` has {len(labels)} entries for {n} languages; expected one each: give None for none."
+        )
+    paths = [
+        tuple(part for part in (label if isinstance(label, tuple) else (label,)) if part is not None)
+        for label in labels
+    ]
+    n_groups = len({path[0] for path in paths if path}) + sum(not path for path in paths)
+    tree = _node(paths, list(range(n)), 0)
+    exact = tree.count() <= draws
+    leaf_orders = np.array(tree.all()) if exact else tree.draw(draws, np.random.default_rng(seed))
+    orders = np.empty_like(leaf_orders)
+    orders[:, tree.leaves()] = leaf_orders
+    return orders, exact, n_groups
 
 
-def detectable_correlation(n: int, *, alpha: float = 0.05, power: float = 0.8) -> float | None:
-    """Return the smallest true |rho| that a two-sided test finds with the given power among n independent languages.
+def detectable_correlation(n: int) -> float | None:
+    """Return the smallest true |rho| that a two-sided test at 0.05 finds with 80 % power among n independent languages.
 
-    The rho with atanh(rho) + rho / (2 (n - 1)) = atanh(r_critical) + z_power / sqrt(n - 3), by Fisher's transformation
-    with its correction for bias: 0.72 for 12 languages, 0.46 for 34. More than the r that is just significant
-    (`critical_correlation`), which is found half of the time. For Pearson's r of normal values; Spearman's rho needs
-    about 3 % more, and families more than that. None for fewer than 4 languages. Raises: InputError for an alpha or
-    power outside (0, 1). Reference: Fisher 1921; Cohen 1988, section 12.7.
+    The rho with atanh(rho) + rho / (2 (n - 1)) = atanh(r_critical) + z_0.8 / sqrt(n - 3), by Fisher's transformation with
+    its correction for bias: 0.72 for 12 languages, 0.46 for 34. r_critical = t / sqrt(t^2 + n - 2), with t the 0.975
+    quantile of Student's t on n - 2 degrees of freedom, is the |r| that is just significant (0.58 for 12); a true
+    correlation of that size is found half of the time only. For Pearson's r of normal values; Spearman's rho needs about
+    3 % more, and families more than that. None for fewer than 4 languages.
+
+    Reference: Fisher 1921; Cohen 1988, section 12.7.
     """
-    _check_share("power", power)
-    critical = critical_correlation(n, alpha=alpha)
-    if critical is None:
+    if n < _MIN_LANGUAGES:
         return None
-    reached = float(np.arctanh(critical) + ndtri(power) / (n - 3) ** 0.5)
+    t = float(stdtrit(n - 2, 0.975))
+    critical = float(t / (t * t + n - 2) ** 0.5)
+    reached = float(np.arctanh(critical) + ndtri(0.8) / (n - 3) ** 0.5)
     rho = critical
     for _ in range(30):  # each step leaves at most 1/6 of the error
         rho = float(np.tanh(reached - rho / (2 * (n - 1))))
     return rho
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise InputError(f"`{name}` is {value}; expected a number between 0 and 1: give one such as 0.05 or 0.8.")

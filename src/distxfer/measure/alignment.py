@@ -1,20 +1,24 @@
-"""Retrieval of translations in the representation space."""
+"""Retrieval of translations in the representation space, and mining of pairs from unaligned sentences."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._tensors import Array, check_same_width, row_norms, working_pair
+from distxfer.measure._tensors import Array, check_same_width, row_norms, working, working_pair
+
+_CHUNK = 1024  # queries worked on at a time
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Shares in [0, 1] of the n sentences that find their translation; `forward` asks from source to target."""
+    """Shares in [0, 1] of the n sentences that find their translation; `forward` asks from source to target.
+
+    Guessing gives 1 / n (weak) and 1 / (2n - 1) (strong).
+    """
 
     weak_forward: float
     weak_backward: float
@@ -22,34 +26,19 @@ class Retrieval:
     strong_backward: float
     n: int
 
-    @property
-    def chance_weak(self) -> float:
-        """The accuracy of guessing among the n sentences of the other language."""
-        return 1 / self.n
-
-    @property
-    def chance_strong(self) -> float:
-        """The accuracy of guessing among them and the n - 1 other sentences of the query's own language."""
-        return 1 / (2 * self.n - 1)
-
 
 @dataclass(frozen=True)
 class CSLSRetrieval:
-    """Shares in [0, 1] of the n sentences that find their translation by CSLS with `k` neighbours."""
+    """Shares in [0, 1] of the n sentences that find their translation by CSLS with `k` neighbours; guessing gives 1 / n."""
 
     forward: float
     backward: float
     n: int
     k: int
 
-    @property
-    def chance(self) -> float:
-        """The accuracy of guessing among the n sentences of the other language."""
-        return 1 / self.n
-
 
 @torch.no_grad()
-def retrieval(source: Array, target: Array, *, chunk: int = 1024) -> Retrieval:
+def retrieval(source: Array, target: Array) -> Retrieval:
     """Return how often the nearest neighbour by cosine is the translation.
 
     Weak forward: source_i hits when cos(source_i, target_i) > cos(source_i, target_j) for every j != i. Strong forward:
@@ -60,28 +49,28 @@ def retrieval(source: Array, target: Array, *, chunk: int = 1024) -> Retrieval:
 
     Shapes: source and target (n, d), row i of one translating row i of the other; n >= 2. Invariant under positive
     scaling of each row, under one orthogonal map of both and one permutation of the rows of both; not under
-    translation. Cost: 4 n^2 d operations in blocks of `chunk` x `chunk` cosines, which serve both directions; memory for
+    translation. Cost: 4 n^2 d operations in blocks of 1,024 x 1,024 cosines, which serve both directions; memory for
     the two inputs in float64 and one block.
 
-    Raises: InputError for unequal shapes, fewer than 2 rows, rows of zeros, NaN, infinity, or chunk < 1.
+    Raises: InputError for unequal shapes, fewer than 2 rows, rows of zeros, NaN or infinity.
 
     Reference: Gaschi et al. 2023, weak and strong alignment.
     """
-    s, t = _unit_pair(source, target, chunk)
+    s, t = _unit_pair(source, target)
     gold = (s * t).sum(dim=1) - 2 * _error(s)
-    among_targets, among_sources = _nearest_rivals(s, t, chunk)
+    among_targets, among_sources = _nearest_rivals(s, t)
     forward, backward = gold > among_targets, gold > among_sources
     return Retrieval(
         weak_forward=_share(forward),
         weak_backward=_share(backward),
-        strong_forward=_share(forward & (gold > torch.maximum(*_nearest_rivals(s, s, chunk)))),
-        strong_backward=_share(backward & (gold > torch.maximum(*_nearest_rivals(t, t, chunk)))),
+        strong_forward=_share(forward & (gold > torch.maximum(*_nearest_rivals(s, s)))),
+        strong_backward=_share(backward & (gold > torch.maximum(*_nearest_rivals(t, t)))),
         n=s.shape[0],
     )
 
 
 @torch.no_grad()
-def csls_retrieval(source: Array, target: Array, *, k: int = 10, chunk: int = 1024) -> CSLSRetrieval:
+def csls_retrieval(source: Array, target: Array, *, k: int = 10) -> CSLSRetrieval:
     """Return how often the nearest neighbour is the translation by CSLS, which penalises hubs (points near to all others).
 
     CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets (including its
@@ -92,20 +81,20 @@ def csls_retrieval(source: Array, target: Array, *, k: int = 10, chunk: int = 10
 
     Shapes: source and target (n, d), row i of one translating row i of the other; n >= 2 and 1 <= k <= n. With k = n
     every neighbourhood is the whole language. Invariances as `retrieval`. Cost: 4 n^2 d operations (two passes over
-    blocks of `chunk` x `chunk` cosines); memory for the two inputs in float64, one block and 2 n k cosines.
+    blocks of 1,024 x 1,024 cosines); memory for the two inputs in float64, one block and 2 n k cosines.
 
     Raises: InputError for k out of range, or as `retrieval` does.
 
     Reference: Conneau et al. 2018, section 2.3, eq. 3.
     """
-    s, t = _unit_pair(source, target, chunk)
+    s, t = _unit_pair(source, target)
     n = s.shape[0]
     if not 1 <= k <= n:
         raise InputError(f"`k` is {k}; expected 1 to {n}, the number of sentences: give fewer neighbours.")
-    near_source, near_target = _mean_of_nearest(s, t, k, chunk)
+    near_source, near_target = _mean_of_nearest(s, t, k)
     gold = 2 * (s * t).sum(dim=1) - near_source - near_target
     forward, backward = (torch.full_like(gold, -torch.inf) for _ in range(2))
-    for rows, columns, block in _blocks(s, t, chunk):
+    for rows, columns, block in _blocks(s, t):
         block.mul_(2).sub_(near_source[rows, None]).sub_(near_target[columns])
         _raise_to_largest(forward, backward, rows, columns, block)
     # 2 cos and two means of k: four errors of a cosine, and the roundings of the sums, on either side of the ">".
@@ -113,28 +102,50 @@ def csls_retrieval(source: Array, target: Array, *, k: int = 10, chunk: int = 10
     return CSLSRetrieval(_share(gold > forward), _share(gold > backward), n, k)
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share of n, such as an accuracy.
+@torch.no_grad()
+def mutual_neighbours(source: Array, target: Array, *, k: int = 10) -> Tensor:
+    """Return the pairs (i, j) of rows that are each other's nearest neighbour by CSLS, in the order of i: (pairs, 2).
 
-    The two p with (share - p)^2 = z^2 p (1 - p) / n, z = 1.96; within [0, 1], and of positive width at 0 and at 1 too.
-    It assumes n independent answers. The queries of one retrieval share their candidates, and the sentences of one
-    document their subject, so the interval is a lower bound on the uncertainty.
+    CSLS(x, y) = 2 cos(x, y) - r_T(x) - r_S(y), with r_T(x) the mean cosine of x to its k nearest targets and r_S(y) that
+    of y to its k nearest sources. i and j are a pair when j maximises CSLS(source_i, .) and i maximises
+    CSLS(., target_j); of equal values the first counts. A row is in one pair at most, and in none where its neighbour
+    prefers another.
 
-    Raises: InputError for a share outside [0, 1] (NaN included) or n < 1.
+    Shapes: source (n, d) and target (m, d), 1 <= k <= min(n, m). Invariant under positive scaling of each row and under
+    one orthogonal map of both. Cost: 4 n m d operations; memory for the inputs in float64 and 1,024 rows of
+    cosines at a time.
 
-    Reference: Wilson 1927.
+    Raises: InputError for unequal widths, no rows, rows of zeros, NaN, infinity, or k out of range.
+
+    Reference: CSLS of Conneau et al. 2018, eq. 3; mining of parallel sentences by margin as in Artetxe & Schwenk 2019.
     """
-    if not 0 <= share <= 1:
-        raise InputError(f"`share` is {share}; expected 0 to 1: give hits divided by `n`.")
-    if n < 1:
-        raise InputError(f"`n` is {n}; expected at least 1: give the number of answers behind the share.")
-    # From the product of the quadratic's roots: nothing cancels, so the ends are exactly 0 and 1 where they should be.
-    a = NormalDist().inv_cdf(0.975) ** 2 / n
-    low, below = (p**2 / (p + a / 2 + math.sqrt(a * (p * (1 - p) + a / 4))) for p in (share, 1 - share))
-    return low, 1 - below
+    if source.ndim != 2 or target.ndim != 2 or not len(source) or not len(target):
+        raise InputError(
+            f"`source` and `target` have the shapes {tuple(source.shape)} and {tuple(target.shape)}; expected (sentences,"
+            " dimensions) with one sentence at least: give one layer at a time."
+        )
+    if not 1 <= k <= min(len(source), len(target)):
+        raise InputError(
+            f"`k` is {k}; expected 1 to {min(len(source), len(target))}, the number of sentences: give fewer neighbours."
+        )
+    s, t = working(source, "source"), working(target, "target")
+    check_same_width(s, t, names=("source", "target"))
+    s, t = s / row_norms(s, "source"), t / row_norms(t, "target")
+    near_target = torch.cat([(rows @ s.mT).topk(k, dim=1).values.mean(dim=1) for rows in torch.split(t, _CHUNK)])
+    forward, of_target = [], (t.new_full((len(t),), -torch.inf), torch.zeros(len(t), dtype=torch.long, device=t.device))
+    for low in range(0, len(s), _CHUNK):
+        cosines = s[low : low + _CHUNK] @ t.mT
+        csls = 2 * cosines - cosines.topk(k, dim=1).values.mean(dim=1, keepdim=True) - near_target
+        forward.append(csls.argmax(dim=1))
+        largest, row = csls.max(dim=0)
+        better = largest > of_target[0]
+        of_target = torch.where(better, largest, of_target[0]), torch.where(better, row + low, of_target[1])
+    best, rows = torch.cat(forward), torch.arange(len(s), device=s.device)
+    mutual = of_target[1][best] == rows
+    return torch.stack([rows[mutual], best[mutual]], dim=1).cpu()
 
 
-def _unit_pair(source: Array, target: Array, chunk: int) -> tuple[Tensor, Tensor]:
+def _unit_pair(source: Array, target: Array) -> tuple[Tensor, Tensor]:
     """Return both with rows of length 1, in the working precision."""
     names = ("source", "target")
     if source.ndim != 2 or source.shape[0] < 2:
@@ -142,8 +153,6 @@ def _unit_pair(source: Array, target: Array, chunk: int) -> tuple[Tensor, Tensor
             f"`source` has the shape {tuple(source.shape)}; expected (sentences, dimensions) with at least 2 "
             "sentences: give more sentences, and one layer at a time."
         )
-    if chunk < 1:
-        raise InputError(f"`chunk` is {chunk}; expected at least 1: give the number of queries to work on at a time.")
     s, t = working_pair(source, target, names=names)
     check_same_width(s, t, names=names)
     return s / row_norms(s, "source"), t / row_norms(t, "target")
@@ -161,23 +170,22 @@ def _error(unit: Tensor) -> float:
     return (unit.shape[1] + 2) * torch.finfo(unit.dtype).eps
 
 
-def _blocks(rows: Tensor, columns: Tensor, chunk: int) -> Iterator[tuple[slice, slice, Tensor]]:
+def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     """Yield the cosines of unit rows, block by block; of rows with themselves, the upper half and the diagonal."""
-    starts = range(0, len(rows), chunk)
-    for row_start in starts:
-        for column_start in starts:
-            if rows is not columns or column_start >= row_start:
-                down, across = slice(row_start, row_start + chunk), slice(column_start, column_start + chunk)
-                # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
-                with torch.autocast(rows.device.type, enabled=False):
-                    block = rows[down] @ columns[across].mT
-                yield down, across, block
+    starts = range(0, len(rows), _CHUNK)
+    for row_start, column_start in product(starts, starts):
+        if rows is not columns or column_start >= row_start:
+            down, across = slice(row_start, row_start + _CHUNK), slice(column_start, column_start + _CHUNK)
+            # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
+            with torch.autocast(rows.device.type, enabled=False):
+                block = rows[down] @ columns[across].mT
+            yield down, across, block
 
 
-def _nearest_rivals(rows: Tensor, columns: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+def _nearest_rivals(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest cosine of each row, and of each column, to any but its partner (of rows alone: itself)."""
     of_rows, of_columns = (torch.full_like(rows[:, 0], -torch.inf) for _ in range(2))
-    for down, across, block in _blocks(rows, columns, chunk):
+    for down, across, block in _blocks(rows, columns):
         _raise_to_largest(of_rows, of_columns, down, across, block)
     return of_rows, of_columns
 
@@ -190,10 +198,10 @@ def _raise_to_largest(of_rows: Tensor, of_columns: Tensor, down: slice, across: 
     of_columns[across] = torch.maximum(of_columns[across], block.amax(dim=0))
 
 
-def _mean_of_nearest(rows: Tensor, columns: Tensor, k: int, chunk: int) -> tuple[Tensor, Tensor]:
+def _mean_of_nearest(rows: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the mean cosine of each row to its k nearest columns, and of each column to its k nearest rows."""
     of_rows, of_columns = (rows.new_full((len(rows), k), -torch.inf) for _ in range(2))
-    for down, across, block in _blocks(rows, columns, chunk):
+    for down, across, block in _blocks(rows, columns):
         of_rows[down] = _largest(of_rows[down], block, k)
         of_columns[across] = _largest(of_columns[across], block.mT.contiguous(), k)
     return of_rows.mean(dim=1), of_columns.mean(dim=1)

@@ -1,17 +1,13 @@
-"""How well a task learnt in the source language transfers to the target languages."""
+"""Transfer from the source language to the targets, and runs that learnt nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
 from math import fsum, isfinite
 from statistics import fmean
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import betainc, stdtrit
 
 from distxfer.errors import InputError, unknown
-
-Numbers = npt.NDArray[Any]
 
 
 def transfer_summary(
@@ -83,48 +79,6 @@ def relative_transfer(target: float, source: float) -> float | None:
     """
     _check_finite("score", {"target": target, "source": source})
     return (target - source) / source if source else None
-
-
-def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
-    """Return the share of examples whose prediction is their label.
-
-    Shapes: (n,) and (n,), of anything that compares. Range: [0, 1]. Invariant under one permutation of both and one
-    renaming of the classes. Raises: InputError for no examples or unequal lengths.
-    """
-    gold, predicted = _paired(labels, predictions)
-    return float(np.mean(gold == predicted))
-
-
-def macro_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike, n_classes: int) -> float:
-    """Return the unweighted mean over classes of F1_c = 2 TP_c / (labels in c + predictions in c).
-
-    The mean is over the classes that occur among labels or predictions; one that occurs in neither has no F1.
-
-    Shapes: (n,) and (n,), integers in [0, n_classes). Range: [0, 1]. Invariant under one permutation of both and one
-    renaming of the classes. Raises: InputError for no examples, unequal lengths, or a class out of range.
-    """
-    gold, predicted = _paired(labels, predictions)
-    for name, values in (("labels", gold), ("predictions", predicted)):
-        wrong = values[(values < 0) | (values >= n_classes) | (values != np.floor(values))]
-        if wrong.size:
-            raise InputError(
-                f"`{name}` holds the class `{wrong[0]}`; expected an integer from 0 to {n_classes - 1}: "
-                "check that labels and predictions number the same classes."
-            )
-    gold, predicted = gold.astype(np.int64), predicted.astype(np.int64)
-    hits = np.bincount(gold[gold == predicted], minlength=n_classes)
-    either = np.bincount(gold, minlength=n_classes) + np.bincount(predicted, minlength=n_classes)
-    return float(np.mean(2 * hits[either > 0] / either[either > 0]))
-
-
-def _paired(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-    gold, predicted = np.asarray(labels), np.asarray(predictions)
-    if gold.ndim != 1 or gold.shape != predicted.shape or not gold.size:
-        raise InputError(
-            f"`labels` has the shape {gold.shape} and `predictions` {predicted.shape}; "
-            "expected one of each per example, and at least one example: check which examples were scored."
-        )
-    return gold, predicted
 
 
 def is_collapsed_over_texts(gains: Sequence[int]) -> bool:

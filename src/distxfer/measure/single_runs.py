@@ -84,9 +84,8 @@ def paired_bootstrap(
         raise InputError(f"`draws` is {draws}; expected at least 100: the ends of the interval need that many.")
     if blocks is not None and len(blocks) != n:
         raise InputError(f"`blocks` has {len(blocks)} entries for {n} examples; expected one each: name every block.")
-    number: dict[Hashable, int] = {}
-    where = np.array([number.setdefault(block, len(number)) for block in (range(n) if blocks is None else blocks)])
-    n_blocks = len(number)
+    number = {block: place for place, block in enumerate(dict.fromkeys(range(n) if blocks is None else blocks))}
+    where, n_blocks = np.array([number[block] for block in (range(n) if blocks is None else blocks)]), len(number)
     if n_blocks < 2:
         raise InputError(f"There is {n_blocks} block; expected at least 2 to draw from: give more examples.")
     sums, sizes = np.bincount(where, weights=difference), np.bincount(where)
@@ -154,35 +153,20 @@ def smallest_gain(
 
     Reference: Connor 1987 (the first term); Satterthwaite 1946, eq. 17 (the degrees of freedom).
     """
-    _check_design(n_sentences, n_seeds, accuracy, discordant, seed_sd, power, alpha)
+    if n_sentences < 2 or n_seeds < 1:
+        raise InputError(
+            f"`n_sentences` is {n_sentences} and `n_seeds` {n_seeds}; expected at least 2 sentences and 1 seed: "
+            "say how many you can have."
+        )
     share = 2 * accuracy * (1 - accuracy) if discordant is None else discordant
+    for name, value in {"accuracy": accuracy, "discordant": share, "power": power, "alpha": alpha}.items():
+        if not 0 < value < 1:
+            raise InputError(f"`{name}` is {value}; expected a fraction between 0 and 1: give percent / 100.")
+    if not 0 <= seed_sd < 1:
+        raise InputError(f"`seed_sd` is {seed_sd}; expected a fraction from 0 to below 1: give percent / 100.")
     of_sentences, of_seeds = share / n_sentences, 2 * seed_sd**2 / n_seeds if n_seeds > 1 else 0.0
     spread = of_sentences**2 / (n_sentences - 1) + (of_seeds**2 / (n_seeds - 1) if of_seeds else 0.0)
     df = (of_sentences + of_seeds) ** 2 / spread
     errors = float(nctdtrinc(df, 1 - power, stdtrit(df, 1 - alpha / 2)))  # the gain, in standard errors
     gain = errors * ((of_sentences + of_seeds) / (1 + errors**2 / n_sentences)) ** 0.5
     return gain if gain <= share else None
-
-
-def _check_design(
-    n_sentences: int,
-    n_seeds: int,
-    accuracy: float,
-    discordant: float | None,
-    seed_sd: float,
-    power: float,
-    alpha: float,
-) -> None:
-    if n_sentences < 2 or n_seeds < 1:
-        raise InputError(
-            f"`n_sentences` is {n_sentences} and `n_seeds` {n_seeds}; expected at least 2 sentences and 1 seed: "
-            "say how many you can have."
-        )
-    shares = {"accuracy": accuracy, "power": power, "alpha": alpha}
-    if discordant is not None:
-        shares["discordant"] = discordant
-    for name, value in shares.items():
-        if not 0 < value < 1:
-            raise InputError(f"`{name}` is {value}; expected a fraction between 0 and 1: give percent / 100.")
-    if not 0 <= seed_sd < 1:
-        raise InputError(f"`seed_sd` is {seed_sd}; expected a fraction from 0 to below 1: give percent / 100.")

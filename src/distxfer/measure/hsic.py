@@ -1,6 +1,5 @@
-"""Similarity from sums over rows: exact for any split of the rows, in memory that does not grow with them."""
+"""The Hilbert-Schmidt independence criterion (HSIC) and its ratio, CKA: of whole arrays, and from sums over rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import frexp
 from typing import Self
@@ -8,13 +7,79 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from distxfer.errors import InputError
-from distxfer.measure._hsic import Similarities, floored, no_structure, ratio, unbias
-from distxfer.measure._tensors import Array, working_pair
-
 _ROWS = 512  # worked on at a time: enough for full speed, and little memory
 _FIRST = 256  # that say where the rows lie, and how far apart
 _SQUARE = 96  # columns of the squares on a product's diagonal at most, which are computed whole
+
+Similarities = tuple[Tensor, Tensor, Tensor]  # HSIC(X, Y), HSIC(X, X), HSIC(Y, Y), up to factors that cancel in CKA
+
+
+def ratio(similarities: Similarities) -> Tensor:
+    """Return CKA from the three similarities, NaN where a self-similarity is not above 0."""
+    cross, own_x, own_y = similarities
+    defined = (own_x > 0) & (own_y > 0)
+    # The inner `where` keeps the gradient of the other layers of a batch finite when one of them is undefined.
+    return torch.where(defined, cross / torch.where(defined, own_x * own_y, 1.0).sqrt(), torch.nan)
+
+
+def no_structure(similarities: Similarities) -> str | None:
+    """Return why `ratio` is NaN (anywhere in the batch), or None when it is a number."""
+    _, own_x, own_y = similarities
+    for name, self_similarity in (("x", own_x), ("y", own_y)):
+        if not bool((self_similarity > 0).all()):
+            return (
+                f"the self-similarity of `{name}` is 0: its rows are all the same, or all equally similar to "
+                "each other, so there is no structure to compare"
+            )
+    return None
+
+
+def feature_similarities(a: Tensor, b: Tensor, *, unbiased: bool) -> Similarities:
+    """Return the similarities (...) of column-centred `a` (..., n, d1) and `b` (..., n, d2)."""
+    n = a.shape[-2]
+    k, m = a.square().sum(-1), b.square().sum(-1)
+    squared = _squared_norms(a, b)
+    if not unbiased:
+        return floored(squared, squared, n)
+    sums = k.sum(-1), m.sum(-1)
+    return floored(
+        (
+            unbias(squared[0], (k * m).sum(-1), sums[0], sums[1], n),
+            unbias(squared[1], (k * k).sum(-1), sums[0], sums[0], n),
+            unbias(squared[2], (m * m).sum(-1), sums[1], sums[1], n),
+        ),
+        squared,
+        n,
+    )
+
+
+def floored(similarities: Similarities, squared: Similarities, n: int) -> Similarities:
+    """Return the similarities, with a self-similarity that is not above the rounding of its `squared` norm as 0."""
+    cross, own_x, own_y = similarities
+    rounding = 8 * n * torch.finfo(cross.dtype).eps
+    own_x = torch.where(own_x > rounding * squared[1], own_x, 0.0)
+    return cross, own_x, torch.where(own_y > rounding * squared[2], own_y, 0.0)
+
+
+def unbias(squared_norm: Tensor, diagonal: Tensor, sum_k: Tensor, sum_m: Tensor, n: int) -> Tensor:
+    """Return n(n-3) times the unbiased HSIC from |X^T Y|_F^2, sum k_i m_i, sum k_i and sum m_i, each (...)."""
+    return squared_norm - diagonal + sum_k * sum_m / ((n - 1) * (n - 2)) - 2 / (n - 2) * diagonal
+
+
+def in_gram_space(n: int, d1: int, d2: int) -> bool:
+    """Return whether the n x n products take fewer multiplications than those of the features."""
+    return n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2
+
+
+def _squared_norms(x: Tensor, y: Tensor) -> Similarities:
+    """Return |X^T Y|_F^2, |X^T X|_F^2 and |Y^T Y|_F^2."""
+    if in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1]):
+        gram_x, gram_y = x @ x.mT, y @ y.mT
+        products = (gram_x * gram_y, gram_x.square(), gram_y.square())
+    else:
+        products = ((x.mT @ y).square(), (x.mT @ x).square(), (y.mT @ y).square())
+    cross, own_x, own_y = (product.sum(dim=(-2, -1)) for product in products)
+    return cross, own_x, own_y
 
 
 @dataclass
@@ -168,141 +233,3 @@ def _shift_columns(products: Tensor, width: int, shift: Tensor) -> None:
         t = shift[side]
         products[:, column] += 2 * (products[:, side] @ t) + (t @ t) * sums
     products[:, :d].addr_(sums, shift)
-
-
-class Moments:
-    """Sums over rows that give the similarity of two representations, of all layers at once, batch by batch.
-
-    z z^T summed over the rows, z_i = (x_i, y_i, |x_i|^2, |y_i|^2, 1) about an origin near the mean: exact, for the similarity of
-    all rows is a function of these sums. A mean of CKA over batches is another number.
-
-    Shapes: batches x (..., n, d1) and y (..., n, d2), n free, the rest as in the first; results (...). Memory:
-    (d1 + d2 + 3)^2 numbers per layer, however many rows. Agrees with `cka` of all rows to about 1e-12, for any split and
-    any order of merging.
-
-    Several processes each fill their own, send `state()` (plain tensors) and `merge` what `from_state` makes of it. Not
-    differentiable.
-    """
-
-    def __init__(self) -> None:
-        self._leading: tuple[int, ...] = ()
-        self._layers: list[LayerMoments] = []
-
-    @property
-    def n(self) -> int:
-        """The number of rows so far."""
-        return self._layers[0].n if self._layers else 0
-
-    @torch.inference_mode(False)  # what was begun inside inference mode could not go on outside it
-    @torch.no_grad()
-    def update(self, x: Array, y: Array) -> None:
-        """Add a batch: x (..., n, d1) and y (..., n, d2), row i of both from the same sentence, n >= 1.
-
-        Raises: InputError for unequal numbers of rows, for layers or widths other than before, NaN or infinity.
-        """
-        first, second = working_pair(x, y)
-        sizes = (tuple(first.shape[:-2]), first.shape[-1], second.shape[-1])
-        if self._layers and sizes != self._sizes():
-            raise InputError(
-                f"`x` has the shape {tuple(x.shape)} and `y` {tuple(y.shape)}; expected batches of {self._described()}: "
-                "give every batch the layers and dimensions of the first."
-            )
-        pairs = list(zip(first.reshape(-1, *first.shape[-2:]), second.reshape(-1, *second.shape[-2:]), strict=True))
-        if not self._layers:
-            self._leading = sizes[0]
-            self._layers = [LayerMoments.beginning(a, b, first.dtype) for a, b in pairs]
-        for layer, (a, b) in zip(self._layers, pairs, strict=True):
-            layer.add(a, b)
-
-    @torch.inference_mode(False)
-    @torch.no_grad()
-    def merge(self, second: "Moments") -> None:
-        """Add all rows that `second` has summed, which itself does not change.
-
-        Raises: InputError for other layers or widths.
-        """
-        if not second._layers:
-            return
-        if not self._layers:
-            state = second.state()
-            self._leading, self._layers = second._leading, Moments.from_state(state)._layers
-            return
-        if self._sizes() != second._sizes():
-            raise InputError(
-                f"`second` holds {second._described()}; expected {self._described()}: merge moments of the same layers."
-            )
-        for layer, added in zip(self._layers, second._layers, strict=True):
-            layer.merge(added)
-
-    @torch.no_grad()
-    def cka(self, *, unbiased: bool = True) -> Tensor:
-        """Return `cka` of all rows so far, (...), with the same meaning, range and NaN.
-
-        Raises: InputError for fewer than 4 rows (biased: 2).
-        """
-        return ratio(self._similarities(unbiased=unbiased))
-
-    @torch.no_grad()
-    def cka_reason(self, *, unbiased: bool = True) -> str | None:
-        """Return why `cka` is NaN (in any layer), or None when it is a number. Raises: as `cka` does."""
-        return no_structure(self._similarities(unbiased=unbiased))
-
-    @torch.no_grad()
-    def procrustes(self) -> Tensor:
-        """Return `procrustes` of all rows so far, (...). Raises: InputError for fewer than 3 rows."""
-        self._check_rows(3, "Procrustes similarity")
-        values = []
-        for layer in self._layers:
-            products, d1, d = layer.centred(), layer.width, len(layer.origin)
-            squared_norms = products.diagonal()[:d1].sum() * products.diagonal()[d1:d].sum()
-            values.append(
-                torch.linalg.svdvals(products[:d1, d1:d]).sum() / squared_norms.sqrt()
-            )  # 0 / 0 is NaN, as it should
-        return torch.stack(values).reshape(self._leading)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies of all that it holds, as plain tensors that can be stored or sent.
-
-        Raises: InputError before the first `update`.
-        """
-        if not self._layers:
-            raise InputError("`state` has no rows yet; expected at least one batch: call `update` first.")
-        fields = {name: torch.stack([getattr(layer, name) for layer in self._layers]) for name in _STATE}
-        widths = {name: value.reshape(*self._leading, *value.shape[1:]) for name, value in fields.items()}
-        return {**widths, "width": torch.tensor(self._layers[0].width)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Return the moments that gave this `state`."""
-        result, width = cls(), int(state["width"])
-        result._leading = tuple(state["origin"].shape[:-1])
-        origins, scales = (state[name].reshape(-1, state[name].shape[-1]) for name in ("origin", "scale"))
-        products = state["products"].reshape(-1, *state["products"].shape[-2:])
-        result._layers = [
-            LayerMoments(width, origin.clone(), scale.clone(), product.clone())
-            for origin, scale, product in zip(origins, scales, products, strict=True)
-        ]
-        return result
-
-    def _similarities(self, *, unbiased: bool) -> Similarities:
-        self._check_rows(*((4, "unbiased CKA") if unbiased else (2, "biased CKA")))
-        cross, own_x, own_y = (
-            torch.stack(values).reshape(self._leading)
-            for values in zip(*(layer.similarities(unbiased=unbiased) for layer in self._layers), strict=True)
-        )
-        return cross, own_x, own_y
-
-    def _check_rows(self, least: int, measure: str) -> None:
-        if self.n < least:
-            raise InputError(f"`Moments` has {self.n} rows; {measure} needs at least {least}: give more sentences.")
-
-    def _sizes(self) -> tuple[tuple[int, ...], int, int]:
-        width = self._layers[0].width
-        return self._leading, width, len(self._layers[0].origin) - width
-
-    def _described(self) -> str:
-        leading, d1, d2 = self._sizes()
-        return f"layers {leading} of {d1} and {d2} dimensions"
-
-
-_STATE = ("origin", "scale", "products")

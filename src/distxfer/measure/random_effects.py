@@ -6,7 +6,6 @@ tables of noise; no test here pools them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,8 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from distxfer.errors import InputError
-from distxfer.measure._clusters import (
+from distxfer.measure.correlation import Groups
+from distxfer.measure.variance_parts import (
     Labels,
     Part,
     by_family,
@@ -24,7 +24,6 @@ from distxfer.measure._clusters import (
     item_part,
     languages_part,
 )
-from distxfer.measure._families import Groups
 
 Table = npt.NDArray[np.float64]
 
@@ -103,31 +102,17 @@ def crossed(
     """
     table = _table(differences)
     cube = None if items is None else check_items(items, table)
+    languages = table.shape[1]
+    over_items = None if cube is None else item_part(cube, np.full(languages, 1 / languages))
     if families is None:
-        return _paired(table, None, None if cube is None else item_part(cube))
-    labels = family_labels(families, table.shape[1])
-    weights = family_weights(labels)
+        return _tested([table], float(table.mean()), table.mean(axis=0), None, over_items)
+    labels = family_labels(families, languages)
+    grouped = by_family(table, labels)
+    over_items_of_families = None if cube is None else item_part(cube, family_weights(labels))
     return replace(
-        _paired(table, labels, None if cube is None else item_part(cube)),
-        by_family=_paired(by_family(table, labels), None, None if cube is None else item_part(cube, weights)),
+        _tested([table], float(table.mean()), table.mean(axis=0), labels, over_items),
+        by_family=_tested([grouped], float(grouped.mean()), grouped.mean(axis=0), None, over_items_of_families),
     )
-
-
-def _paired(table: Table, labels: Labels | None, items: Part | None) -> Crossed:
-    """Return the test of `crossed` on a checked table, but for `by_family`."""
-    seeds, languages = table.shape
-    effect = float(table.mean())
-    over_languages, note = languages_part(table.mean(axis=0), labels)
-    about = _About(seeds, languages, None if labels is None else int(labels.max()) + 1, note, items)
-    if seeds < MIN_SEEDS:
-        return _unranked(effect, _too_few(seeds), about)
-    ms_seed, ms_error = _mean_squares(table)
-    cells = seeds * languages
-    by_seed, by_language = _noise_once(
-        (ms_seed / cells,), over_languages.variance, (ms_error / cells,), seeds - 1 <= over_languages.df + 1e-9
-    )
-    sources = [Part(by_seed[0], seeds - 1.0, seeds), replace(over_languages, variance=by_language)]
-    return _tested(effect, sources, float(np.abs(table).max()), about)
 
 
 def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike, *, families: Groups | None = None) -> Crossed:
@@ -155,83 +140,63 @@ def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike, *, families
             f"The method has {a.shape[1]} languages and the baseline {b.shape[1]}; expected the same ones: "
             "keep the languages that both have."
         )
-    if families is None:
-        return _unpaired(a, b, None)
-    labels = family_labels(families, a.shape[1])
-    grouped = _unpaired(by_family(a, labels), by_family(b, labels), None)
-    return replace(_unpaired(a, b, labels), by_family=grouped)
+    labels = None if families is None else family_labels(families, a.shape[1])
+    result = _unpaired(a, b, labels)
+    return (
+        result if labels is None else replace(result, by_family=_unpaired(by_family(a, labels), by_family(b, labels)))
+    )
 
 
-def _unpaired(a: Table, b: Table, labels: Labels | None) -> Crossed:
-    """Return the test of `crossed_unpaired` on checked tables, but for `by_family`."""
-    effect, seeds = float(a.mean() - b.mean()), min(len(a), len(b))
-    over_languages, note = languages_part(a.mean(axis=0) - b.mean(axis=0), labels)
-    about = _About(seeds, a.shape[1], None if labels is None else int(labels.max()) + 1, note)
-    if seeds < MIN_SEEDS:
-        return _unranked(effect, _too_few(seeds), about)
-    squares = [(_mean_squares(table), table.size) for table in (a, b)]
-    by_seed = tuple(seed / cells for (seed, _), cells in squares)
-    noise = tuple(error / cells for (_, error), cells in squares)
-    by_seed, by_language = _noise_once(by_seed, over_languages.variance, noise, seeds - 1 <= over_languages.df + 1e-9)
-    spread = by_seed[0] ** 2 / (len(a) - 1) + by_seed[1] ** 2 / (len(b) - 1)
-    welch = sum(by_seed) ** 2 / spread if spread else seeds - 1.0
-    sources = [Part(sum(by_seed), welch, seeds), replace(over_languages, variance=by_language)]
-    return _tested(effect, sources, max(float(np.abs(a).max()), float(np.abs(b).max())), about)
-
-
-@dataclass(frozen=True)
-class _About:
-    """What a result says beside the test itself."""
-
-    n_seeds: int
-    n_languages: int
-    n_families: int | None
-    note: str | None
-    items: Part | None = None
-
-    def result(self, effect: float, **statistics: Any) -> Crossed:
-        """Return a result with these counts; statistics that are missing are None."""
-        values = dict.fromkeys(("standard_error", "seed_share", "low", "high", "p"), None) | statistics
-        return Crossed(
-            effect,
-            **values,
-            n_seeds=self.n_seeds,
-            n_languages=self.n_languages,
-            n_families=self.n_families,
-            n_items=self.items.n if self.items else None,
-            note=self.note,
-        )
+def _unpaired(a: Table, b: Table, labels: Labels | None = None) -> Crossed:
+    return _tested([a, b], float(a.mean() - b.mean()), a.mean(axis=0) - b.mean(axis=0), labels)
 
 
 def _mean_squares(table: Table) -> tuple[float, float]:
-    """Return the mean squares of seeds and of residuals; with one language, only seeds vary."""
+    """Return the mean squares of seeds and of residuals over the number of cells; with one language, only seeds vary."""
     seeds, languages = table.shape
     by_seed = table.mean(axis=1)
     if languages == 1:
-        return float(by_seed.var(ddof=1)), 0.0
+        return float(by_seed.var(ddof=1)) / seeds, 0.0
     residual = table - by_seed[:, None] - table.mean(axis=0) + table.mean()
     df_error = (seeds - 1) * (languages - 1)
-    return languages * float(by_seed.var(ddof=1)), float((residual**2).sum()) / df_error
+    return languages * float(by_seed.var(ddof=1)) / table.size, float((residual**2).sum()) / df_error / table.size
 
 
-def _noise_once(
-    by_seed: tuple[float, ...], by_language: float, noise: tuple[float, ...], of_seeds: bool
-) -> tuple[tuple[float, ...], float]:
-    """Return the parts of the variance of a mean, with the noise that each has taken out of one side."""
-    if of_seeds:
-        return by_seed, max(by_language - sum(noise), 0.0)
-    return tuple(max(part - error, 0.0) for part, error in zip(by_seed, noise, strict=True)), by_language
-
-
-def _tested(effect: float, sources: Sequence[Part], largest: float, about: _About) -> Crossed:
-    """Return the test of a mean whose error has these sources, the seeds first, and the items that `about` has."""
-    sources = [*sources, *([about.items] if about.items else [])]
+def _tested(
+    tables: Sequence[Table],
+    effect: float,
+    gains: npt.NDArray[np.float64],
+    labels: Labels | None,
+    over_items: Part | None = None,
+) -> Crossed:
+    """Return the test of an effect, but for `by_family`: of one table of differences, or of the tables of two methods."""
+    seeds, largest = min(map(len, tables)), max(float(np.abs(table).max()) for table in tables)
+    over_languages, note = languages_part(gains, labels)
+    result = Crossed(
+        effect, None, None, None, None, None, seeds, gains.size,
+        n_families=None if labels is None else int(labels.max()) + 1,
+        n_items=None if over_items is None else over_items.n, note=note,
+    )  # fmt: skip
+    if seeds < MIN_SEEDS:
+        reason = f"no ranking: {seeds} seed{'' if seeds == 1 else 's'}, and at least {MIN_SEEDS} are needed"
+        return replace(result, reason=reason)
+    by_seed, noise = zip(*(_mean_squares(table) for table in tables), strict=True)
+    by_language = over_languages.variance
+    if seeds - 1 <= over_languages.df + 1e-9:
+        by_language = max(by_language - sum(noise), 0.0)
+    else:
+        by_seed = tuple(max(part - error, 0.0) for part, error in zip(by_seed, noise, strict=True))
+    spread = sum(part**2 / (len(table) - 1) for part, table in zip(by_seed, tables, strict=True))
+    df = sum(by_seed) ** 2 / spread if len(tables) > 1 and spread else seeds - 1.0
+    sources = [Part(sum(by_seed), df, seeds), replace(over_languages, variance=by_language)]
+    sources += [] if over_items is None else [over_items]
     variance = sum(source.variance for source in sources)
     error = float(np.sqrt(variance))
     if error <= 1e-12 * largest:
         if abs(effect) <= 1e-12 * largest:
-            return about.result(0.0, standard_error=0.0, low=0.0, high=0.0, p=1.0)
-        return _unranked(effect, "all differences are the same, so there is no noise to compare the effect with", about)
+            return replace(result, effect=0.0, standard_error=0.0, low=0.0, high=0.0, p=1.0)
+        reason = "no ranking: all differences are the same, so there is no noise to compare the effect with"
+        return replace(result, reason=reason)
     # A variance within rounding of 0 is left out: its quantile would not bracket the root.
     parts = [(source.variance / variance, source.df) for source in sources if source.variance > 1e-12 * variance]
 
@@ -241,24 +206,15 @@ def _tested(effect: float, sources: Sequence[Part], largest: float, about: _Abou
     quantiles = [float(stdtrit(df, 1 - _LEVEL / 2)) for _, df in parts]
     low, high = min(quantiles), max(quantiles)
     critical = low if high - low < 1e-9 else float(brentq(lambda t: chance(t) - _LEVEL, low, high, xtol=1e-10))
-    half = critical * error
-    return about.result(
-        effect,
+    return replace(
+        result,
         standard_error=error,
         seed_share=sources[0].variance / variance,
-        low=effect - half,
-        high=effect + half,
+        low=effect - critical * error,
+        high=effect + critical * error,
         p=chance(effect / error),
-        item_share=about.items.variance / variance if about.items else None,
+        item_share=None if over_items is None else over_items.variance / variance,
     )
-
-
-def _too_few(seeds: int) -> str:
-    return f"{seeds} seed{'' if seeds == 1 else 's'}, and at least {MIN_SEEDS} are needed"
-
-
-def _unranked(effect: float, reason: str, about: _About) -> Crossed:
-    return about.result(effect, reason=f"no ranking: {reason}")
 
 
 def two_way_bootstrap(
@@ -322,6 +278,29 @@ def interval(table: npt.ArrayLike) -> tuple[float, float | None, float | None]:
         return mean, None, None
     half = float(stdtrit(seeds - 1, 0.975)) * float(seed_means.std(ddof=1)) / seeds**0.5
     return mean, mean - half, mean + half
+
+
+def slope_over_seeds(differences: npt.ArrayLike, distances: npt.ArrayLike) -> Crossed | None:
+    """Return the slope of the gain on distance, with its uncertainty over seeds, the languages being fixed.
+
+    For each seed, the least-squares slope b_s = cov_l(distance, d_sl) / var_l(distance) over the languages; then the t
+    test of their mean. It says what another run on the same languages would give, and nothing of other languages: for
+    these, `correlate` the mean gain with distance.
+
+    Shapes: (n_seeds, n_languages) and (n_languages,); the unit is that of the differences per unit of distance. None for
+    fewer than 3 languages, or where all are equally far. Raises: InputError for shapes that do not fit.
+    """
+    table, far = np.asarray(differences, dtype=np.float64), np.asarray(distances, dtype=np.float64)
+    if table.ndim != 2 or far.shape != table.shape[1:]:
+        raise InputError(
+            f"The differences have the shape {table.shape} and the distances {far.shape}; expected (seeds, languages) and"
+            " (languages,): give the distance of each language."
+        )
+    centred = far - far.mean()
+    if far.size < 3 or np.abs(centred).max() <= 1e-12 * np.abs(far).max():
+        return None
+    slopes = table @ centred / (centred @ centred)
+    return replace(crossed(slopes[:, None]), n_languages=far.size)
 
 
 def _table(values: npt.ArrayLike) -> Table:

@@ -1,14 +1,13 @@
-"""The contribution of single settings in a factorial design, and the slope of a gain on distance seed by seed."""
+"""The contribution of single settings in a factorial design."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from distxfer.errors import InputError
-from distxfer.measure._statistics import Crossed, crossed
 
 Levels = Sequence[Sequence[Hashable | None]]
 Changes = Mapping[int, tuple[Hashable, Hashable]]
@@ -84,26 +83,3 @@ def _matches(
 
 def _agree(a: Sequence[Hashable | None], b: Sequence[Hashable | None], axes: Sequence[int]) -> bool:
     return all(a[axis] == b[axis] or a[axis] is None or b[axis] is None for axis in axes)
-
-
-def slope_over_seeds(differences: npt.ArrayLike, distances: npt.ArrayLike) -> Crossed | None:
-    """Return the slope of the gain on distance, with its uncertainty over seeds, the languages being fixed.
-
-    For each seed, the least-squares slope b_s = cov_l(distance, d_sl) / var_l(distance) over the languages; then the t
-    test of their mean. It says what another run on the same languages would give, and nothing of other languages: for
-    these, `correlate` the mean gain with distance.
-
-    Shapes: (n_seeds, n_languages) and (n_languages,); the unit is that of the differences per unit of distance. None for
-    fewer than 3 languages, or where all are equally far. Raises: InputError for shapes that do not fit.
-    """
-    table, far = np.asarray(differences, dtype=np.float64), np.asarray(distances, dtype=np.float64)
-    if table.ndim != 2 or far.shape != table.shape[1:]:
-        raise InputError(
-            f"The differences have the shape {table.shape} and the distances {far.shape}; expected (seeds, languages) and"
-            " (languages,): give the distance of each language."
-        )
-    centred = far - far.mean()
-    if far.size < 3 or np.abs(centred).max() <= 1e-12 * np.abs(far).max():
-        return None
-    slopes = table @ centred / (centred @ centred)
-    return replace(crossed(slopes[:, None]), n_languages=far.size)

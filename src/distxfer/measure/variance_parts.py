@@ -1,13 +1,12 @@
 """The contributions of related languages, and of items that languages share, to the variance of a mean."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from distxfer.errors import InputError
-from distxfer.measure._families import Groups
+from distxfer.measure.correlation import Groups
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]  # the number of the family of each language, from 0
@@ -36,14 +35,12 @@ def family_labels(families: Groups, n: int) -> Labels:
             f"`families` has {len(families)} entries for {n} languages; expected one each: give None for none."
         )
     tops = [(path[0] if path else None) if isinstance(path, tuple) else path for path in families]
-    keys: list[tuple[str, Hashable]] = [
-        ("family", top) if top is not None else ("language", place) for place, top in enumerate(tops)
-    ]
+    keys = [("family", top) if top is not None else ("language", place) for place, top in enumerate(tops)]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([numbers[key] for key in keys], dtype=np.intp)
 
 
-def family_part(values: npt.ArrayLike, labels: Labels) -> Part:
+def family_part(values: Array, labels: Labels) -> Part:
     r"""Return the variance of the mean of one value per language, families being the independent units.
 
     The cluster-robust estimate with the bias correction CR2, for a model that has only a mean. With L languages, n_f of
@@ -62,13 +59,12 @@ def family_part(values: npt.ArrayLike, labels: Labels) -> Part:
     Reference: Bell and McCaffrey 2002, "Bias reduction in standard errors for linear regression with multi-stage
     samples"; Pustejovsky and Tipton 2018 (CR2 in general).
     """
-    y = np.asarray(values, dtype=np.float64)
-    share = np.bincount(labels) / len(y)
+    share = np.bincount(labels) / len(values)
     if len(share) == 1:
         return Part(0.0, 0.0, 1)
-    means = np.bincount(labels, weights=y) / (share * len(y))
+    means = np.bincount(labels, weights=values) / (share * len(values))
     leverage = share**2 / (1 - share)
-    variance = float(leverage @ (means - y.mean()) ** 2)
+    variance = float(leverage @ (means - values.mean()) ** 2)
     df = 1 / float((share**2).sum() + leverage.sum() ** 2 - (leverage**2).sum())
     return Part(variance, df, len(share))
 
@@ -85,13 +81,13 @@ def family_weights(labels: Labels) -> Array:
     return np.asarray(1 / (len(sizes) * sizes[labels]), dtype=np.float64)
 
 
-def item_part(differences: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Part | None:
+def item_part(cube: Array, weights: Array) -> Part | None:
     r"""Return what items that several languages share add to the variance of the mean over seeds and languages.
 
     An item (a sentence and its translations) that favours a method in all languages and seeds favours it in the whole
     table, where no variance between seeds or languages shows it. Model: d_sli = mean_sl + item_i + error_sli, with
     errors that may be correlated between the seeds of one language, and between the languages of one seed. With
-    w_l = v_l / n_l, where v_l is the weight of a language in the mean (1 / L, or `weights`), the residuals e_sli = d_sli -
+    w_l = v_l / n_l, where v_l is the weight of a language in the mean (`weights`), the residuals e_sli = d_sli -
     d_sl. and the places N_l of the n_l items of language l,
 
         A = sum_i (sum_{l: i in N_l} w_l)^2,    B = sum_l n_l w_l^2,
@@ -107,19 +103,13 @@ def item_part(differences: npt.ArrayLike, weights: npt.ArrayLike | None = None) 
     Reference: the crossed random model of Searle, Casella and McCulloch 1992, chapter 4, with seeds, languages and
     items; Cameron, Gelbach and Miller 2011 (clusters that cross). Items as a random factor: Clark 1973.
     """
-    cube = np.asarray(differences, dtype=np.float64)
     has_item = np.isfinite(cube[0])
     shared = int((has_item.sum(axis=0) > 1).sum())
     if len(cube) < 2 or shared < 2:
         return None
-    counts = has_item.sum(axis=1)
-    of_language = (
-        np.full(len(has_item), 1 / len(has_item)) if weights is None else np.asarray(weights, dtype=np.float64)
-    )
-    weight = has_item * (of_language / counts)[:, None]
+    weight = has_item * (weights / has_item.sum(axis=1))[:, None]
     total, alone = float((weight.sum(axis=0) ** 2).sum()), float((weight**2).sum())
-    cell_means = np.nanmean(cube, axis=2)
-    residual = np.where(has_item, cube - cell_means[:, :, None], 0.0) * weight
+    residual = np.where(has_item, cube - np.nanmean(cube, axis=2, keepdims=True), 0.0) * weight
     over_languages, over_seeds = residual.sum(axis=1), residual.sum(axis=0)
     products = (
         (over_seeds.sum(axis=0) ** 2).sum() - (over_languages**2).sum() - (over_seeds**2).sum() + (residual**2).sum()
@@ -129,18 +119,19 @@ def item_part(differences: npt.ArrayLike, weights: npt.ArrayLike | None = None) 
     return Part(max(variance, 0.0), shared - 1.0, shared)
 
 
-def languages_part(values: npt.ArrayLike, labels: Labels | None) -> tuple[Part, str | None]:
+def languages_part(values: Array, labels: Labels | None) -> tuple[Part, str | None]:
     """Return `family_part`, or that of independent languages and a note where related languages are in too few families."""
-    count = np.asarray(values).size
-    each = np.arange(count, dtype=np.intp)
-    if labels is None or labels.max() + 1 >= min(count, MIN_FAMILIES):
-        return family_part(values, each if labels is None else labels), None
+    independent = np.arange(len(values), dtype=np.intp)
+    if labels is None:
+        return family_part(values, independent), None
     families = int(labels.max()) + 1
+    if families >= min(len(values), MIN_FAMILIES):
+        return family_part(values, labels), None
     note = (
         f"only {families} {'family' if families == 1 else 'families'}. Families count as random from {MIN_FAMILIES} on, so p and"
         " interval treat these languages as independent"
     )
-    return family_part(values, each), note
+    return family_part(values, independent), note
 
 
 def check_items(items: npt.ArrayLike, table: Array) -> Array:
