@@ -219,7 +219,7 @@ def test_a_measurement_that_does_not_fit_is_refused(encoder, tmp_path):
     refuse(broken, "cannot be read as the measurements of a run")
     other = write_run(tmp_path / "other")
     parquet.write_table(pyarrow.table({"language": ["deu"]}), other)
-    refuse(other, "cannot be read as the measurements of a run: 'measure'")
+    refuse(other, "cannot be read as the measurements of a run: .*measure")
     table = [row for row in parquet.read_table(write_run(tmp_path / "early")).to_pylist() if row["moment"] == "before"]
     parquet.write_table(pyarrow.Table.from_pylist(table), tmp_path / "early" / "measurements.parquet")
     refuse(tmp_path / "early" / "measurements.parquet", "has no rows of the measure `drift_cka` and the moment `after`")
@@ -243,24 +243,13 @@ def test_the_same_model_by_another_name(encoder, tmp_path, monkeypatch):
     assert "is of the model `tiny` with 4 layers" in message(chosen, "tiny", "those")
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "expected"),
-    [
-        ("value", "much", "a number"),
-        ("value", None, "a number"),
-        ("layer", "two", "a whole number"),
-        ("layer", None, "a whole number"),
-        ("layer", 1.5, "a whole number"),
-        ("language", 7, "a text"),
-    ],
-)
-def test_a_column_of_something_else_is_named(encoder, tmp_path, column, value, expected):
+@pytest.mark.parametrize(("column", "value"), [("value", "much"), ("layer", "two"), ("layer", 1.5)])
+def test_a_column_of_another_type_is_refused(encoder, tmp_path, column, value):
     path = write_run(tmp_path / "run")
     rows = [row | {column: value} for row in parquet.read_table(path).to_pylist()]
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    assert message(bind, encoder, "freeze", layers="guided", count=1, measurement=str(path)) == (
-        f"`measurement` = `{path}` has `{value}` in the column `{column}`, but expected {expected}. Give the"
-        " `measurements.parquet` in the folder of a run."
+    assert message(bind, encoder, "freeze", layers="guided", count=1, measurement=str(path)).startswith(
+        f"`measurement` = `{path}` cannot be read as the measurements of a run: "
     )
 
 
@@ -283,14 +272,14 @@ def test_a_count_that_cannot_be_had_is_refused(encoder, measured):
         ("drift", {"layers": [1, 2], "count": 2}, "`count` = `2` has no effect where `layers` is `1,2`."),
         ("freeze", {"layers": "random", "measurement": "a,b"}, "`measurement` = `a,b` has no effect where `layers` is `random`."),
         ("freeze", {"layers": "random", "sign": "negative"}, "`sign` = `negative` has no effect where `layers` is `random`."),
-        ("freeze", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is not `guided`."),
+        ("freeze", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is `lower`."),
         ("drift", {"distance": "genetic"}, "`distance` = `genetic` has no effect on the task's inputs"),
         ("drift", {"languages": "jpn"}, "Set `text` to `target` or `pairs`, or leave it out."),
         ("drift", {"text": "pairs", "batch_size": 3}, "greater than or equal to 4"),
         ("freeze", {"layers": "lower_hal"}, "Did you mean `lower_half`?"),
         ("freeze", {"layers": "giuded"}, "Did you mean `guided`?"),
         ("l2_sp", {"count": 2}, "`count` = `2` has no effect where `layers` is `all`. Set `layers` to `guided` or `random`"),
-        ("l2_sp", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is not `guided`."),
+        ("l2_sp", {"distance": "genetic"}, "`distance` = `genetic` has no effect where `layers` is `all`."),
     ],
 )  # fmt: skip
 def test_keys_without_effect_are_refused(kind, keys, message):

@@ -55,7 +55,7 @@ def test_each_column_is_the_pretrained_one_with_this_probability(encoder, p):
 
 
 def test_the_mixture_is_the_weight_in_expectation_and_so_is_its_gradient(encoder):
-    mixed = bind(encoder, "mixout", p=0.5).weights
+    mixed = bind(encoder, "mixout", p=0.5).replace_weight
     pretrained = dict(encoder.model.named_parameters())[QUERY].detach()
     change = torch.randn(pretrained.shape, generator=torch.Generator().manual_seed(1))
     weight = (pretrained + change).requires_grad_()
@@ -70,7 +70,7 @@ def test_the_mixture_is_the_weight_in_expectation_and_so_is_its_gradient(encoder
 
 def test_where_nothing_has_moved_nothing_is_mixed(encoder):
     """The forward pass at the pretrained weights is that of the pretrained weights, bit for bit."""
-    mixed = bind(encoder, "mixout").weights
+    mixed = bind(encoder, "mixout").replace_weight
     parameters = dict(encoder.model.named_parameters())
     inputs = Collator(encoder.tokenizer, 32)(
         [Example("0", "eng", "the cat runs"), Example("1", "eng", "old tree")]
@@ -81,7 +81,7 @@ def test_where_nothing_has_moved_nothing_is_mixed(encoder):
 
 
 def test_it_is_the_linear_maps_of_the_blocks_that_are_mixed(encoder):
-    mixed = bind(encoder, "mixout").weights
+    mixed = bind(encoder, "mixout").replace_weight
     parameters = dict(encoder.model.named_parameters())
     with torch.no_grad():
         for one in parameters.values():

@@ -1,8 +1,10 @@
 """Word translations in sentence pairs: from a dictionary, from an aligner, or from the encoder itself."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,41 +21,26 @@ from distxfer.data import (
     read_dictionary_folder,
     word_spans,
 )
-from distxfer.encoders import Encoded, Encoder
+from distxfer.encoders import Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Step
+
+if TYPE_CHECKING:
+    from distxfer.interventions.align import Align
 
 Places = list[tuple[int, list[int]]]  # by word: its row in the batch, and the positions of its sub-words
 Find = Callable[[Step, Sequence[Pair]], list[list[WordPair]]]  # returns the word pairs of each sentence pair
 Check = Callable[[Mapping[str, Sequence[Pair]]], None]  # raises InputError for sentence pairs without word pairs
 
 
-@dataclass(frozen=True)
-class WordPlaces:
-    """The places of n word pairs in the two batches of sentences: word i of one side translates word i of the other."""
-
-    source: Places
-    target: Places
-
-    def states(self, source: Encoded, target: Encoded, layer: int) -> tuple[Tensor, Tensor]:
-        """Return the states of both sides, (n, d) each: sums over sub-words."""
-        return source.words(layer, self.source), target.words(layer, self.target)
-
-
-def find_places(find: Find, encoder: Encoder, step: Step, source: Batch, target: Batch) -> WordPlaces:
-    """Return the places of the word pairs of a batch of sentence pairs, without pairs of which a word was cut off."""
+def find_places(find: Find, encoder: Encoder, step: Step, source: Batch, target: Batch) -> tuple[Places, Places]:
+    """Return the places of n word pairs in the two batches of sentences, without pairs of which a word was cut off."""
     pairs = [Pair(*sides) for sides in zip(source.examples, target.examples, strict=True)]
     word_pairs = find(step, pairs)
-    sides = (
-        places_in(encoder, source, [[word.source_span for word in row] for row in word_pairs]),
-        places_in(encoder, target, [[word.target_span for word in row] for row in word_pairs]),
-    )
-    complete = [
-        (source_place, target_place)
-        for source_place, target_place in zip(*sides, strict=True)
-        if source_place[1] and target_place[1]
-    ]
-    return WordPlaces([source_place for source_place, _ in complete], [target_place for _, target_place in complete])
+    of_source = places_in(encoder, source, [[word.source_span for word in row] for row in word_pairs])
+    of_target = places_in(encoder, target, [[word.target_span for word in row] for row in word_pairs])
+    complete = [places for places in zip(of_source, of_target, strict=True) if places[0][1] and places[1][1]]
+    return [place for place, _ in complete], [place for _, place in complete]
 
 
 def places_in(encoder: Encoder, batch: Batch, spans: Sequence[Sequence[Span]]) -> Places:
@@ -63,16 +50,19 @@ def places_in(encoder: Encoder, batch: Batch, spans: Sequence[Sequence[Span]]) -
     return encoder.word_places([example.text for example in batch.examples], spans, max_length=width)
 
 
-def by_dictionary(folder: Path, languages: Sequence[str]) -> Find:
-    """Return a finder of word pairs by the dictionary of the target language."""
-    finders = {
-        key: dictionary_finder(dictionary) for key, dictionary in read_dictionary_folder(folder, languages).items()
-    }
-
-    def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
-        return [finders[pair.target.language]([pair]) for pair in pairs]
-
-    return find
+def word_pair_finder(
+    keys: Align, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]
+) -> tuple[Find | None, Check | None]:
+    """Return the finder of the word pairs and the check of the sentence pairs, None where there is none."""
+    if keys.unit != "word":
+        return None, None
+    if keys.dictionary:
+        dictionaries = read_dictionary_folder(keys.dictionary.expanduser(), targets)
+        finders = {language: dictionary_finder(dictionary) for language, dictionary in dictionaries.items()}
+        return lambda step, pairs: [finders[pair.target.language]([pair]) for pair in pairs], None
+    if keys.alignments:
+        return by_aligner(keys.alignments.expanduser(), source, targets)
+    return by_encoder(encoder, layers), None
 
 
 def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Find, Check]:
@@ -83,19 +73,15 @@ def by_aligner(folder: Path, source: str, languages: Sequence[str]) -> tuple[Fin
     lines = read_aligned_folder(folder, source, languages)
 
     def check(pairs: Mapping[str, Sequence[Pair]]) -> None:
-        for language in languages:
-            for pair in pairs[language]:
-                if pair not in lines:
-                    raise InputError(
-                        f"`alignments` = `{folder}` has no alignment of the sentence pair `{pair.source.text[:40]}`. It must be"
-                        " the folder of the run's parallel text, and the pairs must not be mined. Set"
-                        f" `parallel={folder} parallel.mined=false`."
-                    )
+        missing = next((pair for language in languages for pair in pairs[language] if pair not in lines), None)
+        if missing is not None:
+            raise InputError(
+                f"`alignments` = `{folder}` has no alignment of the sentence pair `{missing.source.text[:40]}`. It must be"
+                " the folder of the run's parallel text, and the pairs must not be mined. Set"
+                f" `parallel={folder} parallel.mined=false`."
+            )
 
-    def find(step: Step, pairs: Sequence[Pair]) -> list[list[WordPair]]:
-        return [aligned_pairs([pair], [lines[pair]]) for pair in pairs]
-
-    return find, check
+    return lambda step, pairs: [aligned_pairs([pair], [lines[pair]]) for pair in pairs], check
 
 
 def by_encoder(encoder: Encoder, layers: Sequence[int]) -> Find:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from distxfer._lists import OptionalPath
 from distxfer.encoders import Layers, layer_numbers
 from distxfer.errors import InputError, RunError
-from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import (
     CKA_ROWS,
     BoundIntervention,
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from distxfer.data import Batch
-    from distxfer.encoders import Encoded, Encoder
-    from distxfer.interventions._word_pairs import Check, Find
+    from distxfer.encoders import Encoder
 
     Sides = tuple[Tensor, Tensor]  # the states of the source and of the target
 
 _TEMPERATURE = 0.1
+_NEEDS: frozenset[Need] = frozenset({"pairs"})
+_NEEDS_FINDER: frozenset[Need] = frozenset({"pairs", "pretrained"})
 
 
 @dataclass(frozen=True)
@@ -86,28 +87,27 @@ class Align:
     ] = "weak"
     projection: Annotated[int, Field(description="width of a projection head before InfoNCE; 0: no head", ge=0)] = 0
     stop_gradient: Annotated[bool, Field(description="treat the source's states as constants")] = False
-    languages: LanguageList = "all"
+    languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=2)] = 32
-    weighting: Weighting = "linear"
-    weighting_by: WeightingBy = "sampling"
-    distance: OtherDistance = ""
+    weighting: shared.Weighting = "linear"
+    weighting_by: shared.WeightingBy = "sampling"
+    distance: shared.OtherDistance = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect, or that make no sense together."""
-        if self.loss != "infonce":
-            for key, is_set in (
-                ("temperature", self.temperature != _TEMPERATURE),
-                ("negatives", self.negatives != "weak"),
-            ):
-                if is_set:
-                    raise InputError(
-                        f"`{key}` has no effect on the loss `{self.loss}`. Set `loss = infonce`, or leave it out."
-                    )
-            if self.projection:
+        for key, is_set in (
+            ("temperature", self.temperature != _TEMPERATURE),
+            ("negatives", self.negatives != "weak"),
+        ):
+            if is_set and self.loss != "infonce":
                 raise InputError(
-                    f"`projection` = `{self.projection}` would let the head lower the loss `{self.loss}` by itself, by dropping"
-                    " what the two sides do not share. Set `loss = infonce`, or leave it out."
+                    f"`{key}` has no effect on the loss `{self.loss}`. Set `loss = infonce`, or leave it out."
                 )
+        if self.projection and self.loss != "infonce":
+            raise InputError(
+                f"`projection` = `{self.projection}` would let the head lower the loss `{self.loss}` by itself, by dropping"
+                " what the two sides do not share. Set `loss = infonce`, or leave it out."
+            )
         if self.unit == "token" and self.loss != "sinkhorn":
             raise InputError(
                 f"`unit` = `token` has no pairs of tokens, which the loss `{self.loss}` needs. Set"
@@ -125,21 +125,26 @@ class Align:
             )
         if self.dictionary and self.alignments:
             raise InputError("`dictionary` and `alignments` both name the word pairs. Keep one.")
-        if self.loss == "cka" and self.unit == "sentence" and self.batch_size < CKA_ROWS:
+        if self.batch_size < self._fewest:
             raise InputError(
                 f"`batch_size` = `{self.batch_size}` is too small for the loss `cka`, which needs {CKA_ROWS} pairs. Give"
                 f" at least {CKA_ROWS}."
             )
 
+    @property
+    def _fewest(self) -> int:
+        """The fewest distinct sentences that a batch must have."""
+        return CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1
+
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the loss as a term, with the projection head if there is one; no parameter is frozen."""
         import torch
 
-        from distxfer.interventions._word_pairs import find_places
+        from distxfer.interventions._word_pairs import find_places, word_pair_finder
 
         layers = layer_numbers(self.layers, encoder.layers, "layers")
-        choice = language_choice(self, languages, distances)
-        find, check = self._finder(encoder, layers, languages.source, choice.languages)
+        choice = shared.language_choice(self, languages, distances)
+        find, check = word_pair_finder(self, encoder, layers, languages.source, choice.languages)
         head = projection_head(encoder.hidden_size, self.projection) if self.projection else None
 
         def term(step: Step) -> Term:
@@ -148,108 +153,83 @@ class Align:
             with torch.no_grad() if self.stop_gradient else nullcontext():
                 first = step.encode(source)
             second = step.encode(target)
+            shared_text = None
+            sides: list[Sides]
+            if find:
+                places = find_places(find, encoder, step, source, target)
+                sides = [(first.words(layer, places[0]), second.words(layer, places[1])) for layer in layers]
+            else:
+                sides = [(first.pooled(layer), second.pooled(layer)) for layer in layers]
             if self.unit == "token":
                 weights = token_weights(encoder, source), token_weights(encoder, target)
-                summed = self._of_tokens(first, second, weights, layers)
-            else:
-                places = find_places(find, encoder, step, source, target) if find else None
-                rows = [
-                    places.states(first, second, layer) if places else (first.pooled(layer), second.pooled(layer))
-                    for layer in layers
-                ]
-                if self.loss == "cka" and not places:
-                    pairs = sorted({*distinct_texts(source)} & {*distinct_texts(target)})
-                    rows = [(first[pairs], second[pairs]) for first, second in rows]
-                shared_text = same_texts(source) | same_texts(target) if self.loss == "infonce" and not places else None
-                summed = self._of_pairs(step, rows, head, shared_text)
-            return replace(summed, loss_sum=factor * summed.loss_sum)
+                clouds = [(first.hidden[layer], second.hidden[layer]) for layer in layers]
+                total = torch.stack([self._sinkhorn(*cloud, weights).sum() for cloud in clouds]).mean()
+                return Term(factor * total, len(source), "pair", {"cosine": mean_cosine(sides)})
+            if self.unit == "sentence" and self.loss == "cka":
+                rows = sorted({*distinct_texts(source)} & {*distinct_texts(target)})
+                sides = [(first[rows], second[rows]) for first, second in sides]
+            if self.unit == "sentence" and self.loss == "infonce":
+                shared_text = same_texts(source) | same_texts(target)
+            return self._of_pairs(step, sides, head, factor, shared_text)
 
-        needs: set[Need] = {"pairs"}
-        if self.unit == "word" and not (self.dictionary or self.alignments):
-            needs.add("pretrained")
         return BoundIntervention(
             term=term,
             weight=self.weight,
             module=head,
-            needs=frozenset(needs),
+            needs=_NEEDS_FINDER if self.unit == "word" and not (self.dictionary or self.alignments) else _NEEDS,
             languages=choice.languages,
             checks=check,
-            min_distinct_texts=CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1,
+            min_distinct_texts=self._fewest,
         )
 
-    def _finder(
-        self, encoder: Encoder, layers: Sequence[int], source: str, targets: Sequence[str]
-    ) -> tuple[Find | None, Check | None]:
-        """Return the finder of the word pairs and the check of the sentence pairs, None where there is none."""
-        from distxfer.interventions._word_pairs import by_aligner, by_dictionary, by_encoder
-
-        if self.unit != "word":
-            return None, None
-        if self.dictionary:
-            return by_dictionary(self.dictionary.expanduser(), targets), None
-        if self.alignments:
-            return by_aligner(self.alignments.expanduser(), source, targets)
-        return by_encoder(encoder, layers), None
-
     def _of_pairs(
-        self, step: Step, rows: Sequence[Sides], head: nn.Module | None, shared_text: Tensor | None = None
+        self, step: Step, sides: Sequence[Sides], head: nn.Module | None, factor: float, shared_text: Tensor | None
     ) -> Term:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `shared_text`: see `info_nce`."""
         import torch
-        from torch.nn.functional import cosine_similarity
 
-        n = len(rows[0][0])
+        n = len(sides[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (CKA_ROWS if self.loss == "cka" else 1):
-            return empty_term(step, chain(*rows), per)
-        cosines = [cosine_similarity(first.detach(), second.detach()).mean().item() for first, second in rows]
+            return empty_term(step, chain(*sides), per)
+        logs = {"cosine": mean_cosine(sides)}
         if head is not None:
-            if torch.is_grad_enabled() and not any(
-                first.requires_grad or second.requires_grad for first, second in rows
-            ):
+            if torch.is_grad_enabled() and not any(states.requires_grad for states in chain(*sides)):
                 raise RunError(
                     "Nothing at or below the `layers` of the alignment trains, so its loss would train only its own"
                     " head. Choose `layers` above one that trains."
                 )
-            rows = [(head(first), head(second)) for first, second in rows]
-        total = torch.stack([self._sum(first, second, shared_text) for first, second in rows]).mean()
-        return Term(total, n if per == "pair" else 1, per, {"cosine": sum(cosines) / len(cosines)})
+            sides = [(head(first), head(second)) for first, second in sides]
+        total = torch.stack([self._sum(first, second, shared_text) for first, second in sides]).mean()
+        return Term(factor * total, n if per == "pair" else 1, per, logs)
 
     def _sum(self, source: Tensor, target: Tensor, shared_text: Tensor | None) -> Tensor:
         """Return the loss of one layer, summed over pairs or of the batch."""
-        from torch.nn.functional import normalize
-
-        from distxfer.interventions._losses import info_nce, sinkhorn_divergence, squared_distance
+        from distxfer.interventions._losses import info_nce, squared_distance
         from distxfer.measure import cka
 
         if self.loss == "infonce":
-            return info_nce(
-                source, target, self.temperature, strong=self.negatives == "strong", shared_text=shared_text
-            )
+            strong = self.negatives == "strong"
+            return info_nce(source, target, self.temperature, strong=strong, shared_text=shared_text)
         if self.loss == "l2":
             return squared_distance(source, target)
-        if self.loss == "cka":
-            return 1 - cka(source, target)
-        return sinkhorn_divergence(normalize(source, dim=-1), normalize(target, dim=-1))
+        return 1 - cka(source, target) if self.loss == "cka" else self._sinkhorn(source, target)
 
-    def _of_tokens(self, source: Encoded, target: Encoded, weights: Sides, layers: Sequence[int]) -> Term:
-        """Return the Sinkhorn divergence between the tokens of each sentence and of its translation, summed over pairs."""
-        import torch
-        from torch.nn.functional import cosine_similarity, normalize
+    @staticmethod
+    def _sinkhorn(source: Tensor, target: Tensor, weights: Sides | None = None) -> Tensor:
+        from torch.nn.functional import normalize
 
         from distxfer.interventions._losses import sinkhorn_divergence
 
-        clouds = [
-            sinkhorn_divergence(
-                normalize(source.hidden[layer], dim=-1), normalize(target.hidden[layer], dim=-1), weights
-            ).sum()
-            for layer in layers
-        ]
-        cosines = [
-            cosine_similarity(source.pooled(layer).detach(), target.pooled(layer).detach()).mean().item()
-            for layer in layers
-        ]
-        return Term(torch.stack(clouds).mean(), len(source.mask), "pair", {"cosine": sum(cosines) / len(cosines)})
+        return sinkhorn_divergence(normalize(source, dim=-1), normalize(target, dim=-1), weights)
+
+
+def mean_cosine(sides: Sequence[Sides]) -> float:
+    """Return the mean cosine of n pairs of states, the mean over layers."""
+    from torch.nn.functional import cosine_similarity
+
+    cosines = [cosine_similarity(first.detach(), second.detach()).mean().item() for first, second in sides]
+    return sum(cosines) / len(cosines)
 
 
 def projection_head(width: int, projection: int) -> nn.Module:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
-from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -46,17 +46,17 @@ class CodeSwitch:
     ]
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
     share: Annotated[float, Field(description="share of the words that are replaced", gt=0, le=1)] = 0.3
-    languages: LanguageList = "all"
-    weighting: Weighting = "linear"
-    weighting_by: WeightingBy = "sampling"
-    distance: OtherDistance = ""
+    languages: shared.LanguageList = "all"
+    weighting: shared.Weighting = "linear"
+    weighting_by: shared.WeightingBy = "sampling"
+    distance: shared.OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
-        from distxfer.interventions._consistency import check_predicts_texts, self_consistency
+        from distxfer.interventions._losses import check_predicts_texts, self_consistency
 
         check_predicts_texts(encoder)
-        choice = language_choice(self, languages, distances)
+        choice = shared.language_choice(self, languages, distances)
         dictionaries = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
         lexicons = {language: lexicon(dictionary) for language, dictionary in dictionaries.items()}
 

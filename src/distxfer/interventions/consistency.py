@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
 
@@ -37,18 +37,18 @@ class Consistency:
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 1.0
     stop_gradient: Annotated[bool, Field(description="treat the source's prediction as a constant")] = True
     temperature: Annotated[float, Field(description="temperature of the source's prediction", gt=0)] = 1.0
-    languages: LanguageList = "all"
+    languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=1)] = 32
-    weighting: Weighting = "linear"
-    weighting_by: WeightingBy = "sampling"
-    distance: OtherDistance = ""
+    weighting: shared.Weighting = "linear"
+    weighting_by: shared.WeightingBy = "sampling"
+    distance: shared.OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
-        from distxfer.interventions._consistency import check_predicts_texts, divergence, predictions
+        from distxfer.interventions._losses import check_predicts_texts, divergence, predictions
 
         check_predicts_texts(encoder)
-        choice = language_choice(self, languages, distances)
+        choice = shared.language_choice(self, languages, distances)
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from distxfer.errors import InputError
-from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import (
     CKA_ROWS,
     BoundIntervention,
@@ -20,15 +20,13 @@ from distxfer.interventions._contract import (
     distinct_texts,
     empty_term,
 )
-from distxfer.interventions._layer_choice import ChosenLayers, Count, Measurement, Sign, check_layer_keys, layer_choice
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from distxfer.data import Batch
     from distxfer.encoders import Encoded, Encoder
 
+_NEEDS: dict[str, tuple[Need, ...]] = {"task": (), "target": ("target_text",), "pairs": ("pairs",)}
 _FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts per batch that a measure needs
 
 
@@ -53,23 +51,23 @@ class Drift:
 
     weight: Annotated[float, Field(description="factor of the penalty", ge=0)] = 1.0
     measure: Annotated[Literal["cka", "relational", "cosine", "mse"], Field(description="measure of drift")] = "cka"
-    layers: ChosenLayers = "all"
-    count: Count = 0
-    measurement: Measurement = ()
-    sign: Sign = "positive"
+    layers: shared.ChosenLayers = "all"
+    count: shared.Count = 0
+    measurement: shared.Measurement = ()
+    sign: shared.Sign = "positive"
     text: Annotated[
         Literal["task", "target", "pairs"],
         Field(description="texts that are held; pairs: both sides"),
     ] = "task"
-    languages: LanguageList = "all"
+    languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="texts or pairs per micro-batch, unless text=task", ge=4)] = 32
-    weighting: Weighting = "uniform"
-    weighting_by: WeightingBy = "scaling"
-    distance: OtherDistance = ""
+    weighting: shared.Weighting = "uniform"
+    weighting_by: shared.WeightingBy = "scaling"
+    distance: shared.OtherDistance = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
-        check_layer_keys(self)
+        shared.check_layer_keys(self, weights_languages=True)
         drawing = ["languages", "batch_size", "weighting", "weighting_by"]
         of_target_text = drawing if self.layers == "guided" else [*drawing, "distance"]  # which guides, too
         unused = [
@@ -80,64 +78,49 @@ class Drift:
                 f"`{unused[0]}` = `{getattr(self, unused[0])}` has no effect on the task's inputs, which are all in the"
                 " source language. Set `text` to `target` or `pairs`, or leave it out."
             )
-        if self.text != "task" and self._rows < _FEWEST[self.measure]:
-            least = -(-_FEWEST[self.measure] // (self._rows // self.batch_size))
+        if self.text != "task" and self.batch_size < self._fewest:
             raise InputError(
                 f"`batch_size` = `{self.batch_size}` is too small for the measure `{self.measure}` on `{self.text}`, which"
-                f" needs {_FEWEST[self.measure]} texts per batch. Give at least {least}."
+                f" needs {_FEWEST[self.measure]} texts per batch. Give at least {self._fewest}."
             )
 
     @property
-    def _rows(self) -> int:
-        """The number of texts in a drawn batch."""
-        return self.batch_size * (2 if self.text == "pairs" else 1)
+    def _fewest(self) -> int:
+        """The fewest texts, or pairs of texts, that a batch must have."""
+        return -(-_FEWEST[self.measure] // (2 if self.text == "pairs" else 1))
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the penalty as a term; no parameter is frozen."""
-        chosen = layer_choice(self, encoder, distances)
-        if self.text == "task":
-
-            def task_term(step: Step) -> Term:
-                return self._term(step, step.batch, step.encoded(), chosen.layers)
-
-            needs: frozenset[Need] = frozenset({"reference"})
-            fewest = _FEWEST[self.measure]
-            return BoundIntervention(
-                term=task_term,
-                weight=self.weight,
-                needs=needs,
-                resolved_values=chosen.resolved_values,
-                min_distinct_texts=fewest,
-            )
-
+        layers, record = shared.layer_choice(self, encoder, distances)
         guides_only = self.layers == "guided" and self.weighting == "uniform"  # then `distance` weighs no language
-        choice = language_choice(replace(self, distance="") if guides_only else self, languages, distances)
+        drawing = replace(self, distance="") if guides_only else self
+        choice = None if self.text == "task" else shared.language_choice(drawing, languages, distances)
 
-        def target_term(step: Step) -> Term:
+        def term(step: Step) -> Term:
+            if choice is None:
+                return self._term(step, step.batch, step.encoded(), layers)
             language, factor = choice.draw(step.random)
-            batch = self._batch(step, language)
-            return self._term(step, batch, step.encode(batch), chosen.layers, factor)
+            if self.text == "target":
+                batch = step.sample_texts(language, self.batch_size)
+            else:  # both sides as one batch, with one mean and one pass
+                source, target = step.sample_pairs(language, self.batch_size)
+                batch = step.collate([*source.examples, *target.examples])
+            return self._term(step, batch, step.encode(batch), layers, factor)
 
-        text: Need = "pairs" if self.text == "pairs" else "target_text"
         return BoundIntervention(
-            term=target_term,
+            term=term,
             weight=self.weight,
-            needs=frozenset({"reference", text}),
-            languages=choice.languages,
-            resolved_values=chosen.resolved_values,
-            min_distinct_texts=_FEWEST[self.measure] // (self._rows // self.batch_size),
+            needs=frozenset({"reference", *_NEEDS[self.text]}),
+            languages=choice.languages if choice else (),
+            resolved_values=record,
+            min_distinct_texts=self._fewest,
         )
-
-    def _batch(self, step: Step, language: str) -> Batch:
-        """Return text of a language, or both sides of pairs as one batch, with one mean and one pass."""
-        if self.text == "target":
-            return step.sample_texts(language, self.batch_size)
-        source, target = step.sample_pairs(language, self.batch_size)
-        return step.collate([*source.examples, *target.examples])
 
     def _term(self, step: Step, batch: Batch, encoded: Encoded, layers: Sequence[int], factor: float = 1.0) -> Term:
         """Return the sum over the batch: one item for a measure of the batch, else one per sentence."""
         import torch
+
+        from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
 
         per: Literal["batch", "example"] = "batch" if self.measure in ("cka", "relational") else "example"
         # Unbiased CKA assumes independent rows, so equal texts count once.
@@ -146,19 +129,6 @@ class Drift:
             return empty_term(step, [encoded.pooled(layer) for layer in layers], per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
         before = step.reference(batch)[list(layers)][:, rows].to(now)
-        drift = self._drift(now, before).mean(dim=0)
-        return Term(factor * drift.sum(), 1 if per == "batch" else len(batch), per)
-
-    def _drift(self, now: Tensor, before: Tensor) -> Tensor:
-        """Return the drift of each layer: (layers,), or (layers, n) for a measure of each sentence."""
-        from distxfer.measure import cka, cosine_drift, normalised_mse, relational_drift
-
-        match self.measure:
-            case "cka":
-                return 1 - cka(before, now)
-            case "relational":
-                return relational_drift(now, before)
-            case "cosine":
-                return cosine_drift(now, before)
-            case "mse":
-                return normalised_mse(now, before)
+        others = {"relational": relational_drift, "cosine": cosine_drift, "mse": normalised_mse}
+        drift = 1 - cka(before, now) if self.measure == "cka" else others[self.measure](now, before)
+        return Term(factor * drift.mean(dim=0).sum(), 1 if per == "batch" else len(batch), per)

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.interventions._choice import OtherDistance
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import BoundIntervention, Languages
-from distxfer.interventions._layer_choice import (
-    ChosenLayers,
-    Count,
-    Measurement,
-    Sign,
-    check_guiding_distance,
-    check_layer_keys,
-    layer_choice,
-)
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -37,24 +28,23 @@ class Freeze:
     as in AlignFreeze (Bakos et al. 2025), which froze them while realigning only, and no embeddings.
     """
 
-    layers: ChosenLayers = "lower"
-    count: Count = 0
-    measurement: Measurement = ()
-    sign: Sign = "positive"
-    distance: OtherDistance = ""
+    layers: shared.ChosenLayers = "lower"
+    count: shared.Count = 0
+    measurement: shared.Measurement = ()
+    sign: shared.Sign = "positive"
+    distance: shared.OtherDistance = ""
     embeddings: Annotated[bool, Field(description="also freeze the embeddings")] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
-        check_layer_keys(self)
-        check_guiding_distance(self)
+        shared.check_layer_keys(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the parameters that still train; no term is added."""
-        choice = layer_choice(self, encoder, distances)
+        layers, record = shared.layer_choice(self, encoder, distances)
 
         def trains(parameter: str) -> bool:
             place = encoder.place(parameter)
-            return place not in choice.layers and not (self.embeddings and place == "embeddings")
+            return place not in layers and not (self.embeddings and place == "embeddings")
 
-        return BoundIntervention(trains=trains, resolved_values=choice.resolved_values)
+        return BoundIntervention(trains=trains, resolved_values=record)

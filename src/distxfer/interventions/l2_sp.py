@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from distxfer.interventions._choice import OtherDistance
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import LATER, BoundIntervention, Languages, Need, Step, Term
-from distxfer.interventions._layer_choice import (
-    ChosenLayers,
-    Count,
-    Measurement,
-    Sign,
-    check_guiding_distance,
-    check_layer_keys,
-    layer_choice,
-)
 from distxfer.languages import Distances
 
 if TYPE_CHECKING:
@@ -37,27 +28,26 @@ class L2SP:
     """
 
     weight: Annotated[float, Field(description="factor of the penalty", ge=0)] = 0.1
-    layers: ChosenLayers = "all"
-    count: Count = field(default=0, metadata=LATER)
-    measurement: Measurement = field(default=(), metadata=LATER)
-    sign: Sign = field(default="positive", metadata=LATER)
-    distance: OtherDistance = field(default="", metadata=LATER)
+    layers: shared.ChosenLayers = "all"
+    count: shared.Count = field(default=0, metadata=LATER)
+    measurement: shared.Measurement = field(default=(), metadata=LATER)
+    sign: shared.Sign = field(default="positive", metadata=LATER)
+    distance: shared.OtherDistance = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse settings that would have no effect."""
-        check_layer_keys(self)
-        check_guiding_distance(self)
+        shared.check_layer_keys(self)
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the penalty as a term, with a copy of the present weights; no parameter is frozen."""
         import torch
 
-        choice = layer_choice(self, encoder, distances)
+        layers, record = shared.layer_choice(self, encoder, distances)
         anchored = [
             (parameter, parameter.detach().clone())
             for name, parameter in encoder.model.named_parameters()
             if (encoder.train_word_embeddings or not encoder.is_word_embedding(name))
-            and (encoder.place(name) in choice.layers or (self.layers == "all" and encoder.place(name) != "head"))
+            and (encoder.place(name) in layers or (self.layers == "all" and encoder.place(name) != "head"))
         ]
 
         def term(step: Step) -> Term:
@@ -65,4 +55,4 @@ class L2SP:
             return Term(torch.stack(squares).sum() / 2, 1, "batch")
 
         needs: frozenset[Need] = frozenset({"weights", "encoder"})
-        return BoundIntervention(term=term, weight=self.weight, needs=needs, resolved_values=choice.resolved_values)
+        return BoundIntervention(term=term, weight=self.weight, needs=needs, resolved_values=record)

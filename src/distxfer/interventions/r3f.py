@@ -37,7 +37,7 @@ class R3F:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; refuses an encoder that does not take word embeddings for its input."""
-        from distxfer.interventions._consistency import (
+        from distxfer.interventions._losses import (
             check_predicts_texts,
             log_probabilities,
             predictions,

@@ -41,7 +41,7 @@ class SubwordSampling:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term; no parameter is frozen."""
-        from distxfer.interventions._consistency import check_predicts_texts, self_consistency
+        from distxfer.interventions._losses import check_predicts_texts, self_consistency
 
         check_predicts_texts(encoder)
         splitter = splitter_of(encoder)

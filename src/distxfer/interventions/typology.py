@@ -10,7 +10,7 @@ from pydantic import Field
 
 from distxfer.encoders import layer_numbers
 from distxfer.errors import RunError
-from distxfer.interventions._choice import LanguageList, OtherDistance, Weighting, WeightingBy, language_choice
+from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances, typological_features
 
@@ -44,11 +44,11 @@ class Typology:
     layer: Annotated[
         int | Literal["last"], Field(description="block whose pooled state predicts: a number, or last")
     ] = "last"
-    languages: LanguageList = "all"
+    languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="target texts per micro-batch", ge=1)] = 32
-    weighting: Weighting = "uniform"
-    weighting_by: WeightingBy = "sampling"
-    distance: OtherDistance = ""
+    weighting: shared.Weighting = "uniform"
+    weighting_by: shared.WeightingBy = "sampling"
+    distance: shared.OtherDistance = ""
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the loss as a term with its linear map; no parameter is frozen."""
@@ -56,7 +56,7 @@ class Typology:
         from torch import nn
 
         (layer,) = layer_numbers((encoder.layers if self.layer == "last" else self.layer,), encoder.layers, "layer")
-        choice = language_choice(self, languages, distances)
+        choice = shared.language_choice(self, languages, distances)
         vectors = {
             language: torch.tensor(typological_features(language, self.features), dtype=torch.float32)
             for language in (languages.source, *languages.targets)  # with `task.shots`, the batch has all of them
