@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import numpy as np
 
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
 from distxfer.results.collect import collect
 
 FAR = {"deu": 0.1, "fra": 0.2, "tur": 0.5, "jpn": 0.6}  # the distances that these runs have stored

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from distxfer import InputError, _durable, load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, put_folder, read_table
-from distxfer.analysis.items import read_items
+from distxfer.analysis.scores import read_items
 from distxfer.encoders import model_folder
 from distxfer.results import result as _result
 from distxfer.results.collect import _folders

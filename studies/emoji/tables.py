@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from distxfer.analysis.compare import Comparison, compare
-from distxfer.analysis.items import Items, read_items
+from distxfer.analysis.compare import compare
+from distxfer.analysis.comparison import Comparison
+from distxfer.analysis.scores import Items, read_items
 from distxfer.measure import interval
 from distxfer.reports import Table, p_phrase
 from distxfer.results.result import Result

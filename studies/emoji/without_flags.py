@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from distxfer.analysis.compare import Comparison
+from distxfer.analysis.comparison import Comparison
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports import Table, p_phrase

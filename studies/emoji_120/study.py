@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from distxfer.analysis.items import Items, read_items
+from distxfer.analysis.scores import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
 from distxfer.reports import Table, p_phrase

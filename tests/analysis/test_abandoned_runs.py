@@ -5,7 +5,7 @@ import json
 import pytest
 
 from distxfer.analysis.ablation import ablate
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
 from distxfer.reports import listing
 from distxfer.reports._report._facts import facts_of
 from distxfer.results.collect import collect, collect_against
@@ -28,7 +28,7 @@ def test_compare_goes_on_with_the_good_runs(results, baseline):
     collection, chosen = collect_against(["plain", "align"], baseline, results)
     found = compare_methods(collection, chosen)
     assert found.baseline == "plain (phase.finetune.learning_rate=5e-05)"
-    assert {one.method for one in found.comparisons.comparisons} == {"align (phase.finetune.learning_rate=5e-05)"}
+    assert {one.method for one in found.comparisons} == {"align (phase.finetune.learning_rate=5e-05)"}
     for name in ("plain", "align"):
         assert any(f"its run `{results / name / 'aaaa0000-s7'}` collapsed." in line for line in found.left_out)
     assert ablate(collection, chosen).left_out == found.left_out

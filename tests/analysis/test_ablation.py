@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from distxfer import measure
 from distxfer.analysis.ablation import ablate
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
 from distxfer.reports import ablation_tables
 from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, run, runs
@@ -153,7 +153,7 @@ def test_every_value_of_an_axis_against_the_baselines(results):
 
 def test_a_single_change_is_what_compare_says(results):
     effect = ablated(results, "plain", "align/bbbb0001").effects[0]
-    compared = compare_methods(collect(["plain", "align/bbbb0001"], results)).comparisons.comparisons[0]
+    compared = compare_methods(collect(["plain", "align/bbbb0001"], results)).comparisons[0]
     assert effect.test == compared.test
 
 

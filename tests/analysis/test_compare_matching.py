@@ -47,7 +47,7 @@ def test_what_cannot_be_compared_says_why(results, changes, expected):
     folders = ", ".join(f"`{results / 'other' / f'cccc0000-s{seed}'}`" for seed in range(3))
     expected = expected.replace("{runs}", folders)
     assert found.left_out == (f"`other` cannot be compared with `plain`: {expected}.",)
-    assert {one.method for one in found.comparisons.comparisons} == {"align"}
+    assert {one.method for one in found.comparisons} == {"align"}
     assert message(compared, results, "plain", "other") == (
         f"Nothing is left to compare with `plain`; 1 left out:\n  `other` cannot be compared with `plain`: {expected}.\n"
         "Name methods that have runs of the same task, data, model and source."
@@ -81,7 +81,7 @@ def fewer_targets(results, labels):
 
 def test_other_targets_are_compared_on_the_shared_ones_if_their_examples_are_the_same(results):
     fewer_targets(results, ["a", "b"])
-    one = compared(results, "plain", "few").comparisons.comparisons[0]
+    one = compared(results, "plain", "few").comparisons[0]
     assert one.dropped[:2] == ("`deu` (not tested by `few`)", "`fra` (not tested by `few`)")
     assert (one.test.n_languages, one.test.n_seeds) == (2, 3)
     few = np.array([[0.6 + seed / 100, 0.7] for seed in range(3)])
@@ -100,7 +100,7 @@ def test_without_fingerprints_the_test_examples_are_compared(results):
         data = json.loads(path.read_text())
         del data["provenance"]["fingerprints"]["task"]
         path.write_text(json.dumps(data))
-    assert compared(results, "plain", "few").comparisons.comparisons[0].test.n_languages == 2
+    assert compared(results, "plain", "few").comparisons[0].test.n_languages == 2
     (results / "few" / "cccc0000-s0" / "predictions.parquet").unlink()
     said = message(compared, results, "plain", "few")
     assert "whether its test examples are the baseline's cannot be checked: `" in said
@@ -114,7 +114,7 @@ def test_without_fingerprints_the_test_examples_are_compared(results):
 def test_collapsed_runs_are_counted_and_in_no_mean(results):
     run(results, "align", "bbbb0000", 3, dict.fromkeys(FAR, 0.01), WITH_ALIGN, status="collapsed")
     found = compared(results)
-    one = found.comparisons.comparisons[0]
+    one = found.comparisons[0]
     assert (one.collapsed, found.collapsed, found.runs) == (1, {"plain": (), "align": (3,)}, {"plain": 4, "align": 4})
     assert one.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
     (main, _, _) = method_tables(found)
@@ -230,6 +230,6 @@ def test_no_nonsense_in_a_result_file_ends_in_a_traceback(tmp_path_factory, path
             assert all(table.text() for table in method_tables(found, by))
         taken = sum(number for name, number in found.runs.items() if name != found.baseline)
         assert taken + len(found.left_out) >= 3 or (not taken and found.left_out)
-        assert {one.method for one in found.comparisons.comparisons} == set(found.runs) - {found.baseline}
+        assert {one.method for one in found.comparisons} == set(found.runs) - {found.baseline}
         return
     assert "left out:" in said

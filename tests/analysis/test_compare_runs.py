@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from distxfer import measure
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
 from distxfer.languages import lineage
 from distxfer.reports import method_tables
 from distxfer.reports._methods import main_table
@@ -43,8 +43,8 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
     wide = frame.pivot_table(index=["method", "seed"], columns="language", values="value")
     summary = data["summary"]
     found = compare_methods(collect(names, REFERENCE))
-    assert (found.baseline, found.comparisons.metric, found.comparisons.selection) == ("plain", "accuracy", "last")
-    assert found.comparisons.distance == "syntactic (imputed)"
+    assert (found.baseline, found.metric, found.selected) == ("plain", "accuracy", "last")
+    assert found.distance == "syntactic (imputed)"
     for subset, languages in {"all": list(wide.columns), "near": summary["near"], "far": summary["far"]}.items():
         tests = {}
         for name in names[1:]:
@@ -54,7 +54,7 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
             right = np.stack([answered(name, seed, languages) - answered("plain", seed, languages) for seed in seeds])
             tests[name] = measure.crossed(difference.loc[seeds].to_numpy(), families=families, items=right)
             assert tests[name].n_items == 381
-        own = {one.method: one for one in found.comparisons.comparisons if one.subset == subset}
+        own = {one.method: one for one in found.comparisons if one.subset == subset}
         assert list(own) == names[1:]
         adjusted = measure.holm([one.p for one in tests.values()])
         for (name, expected), p in zip(tests.items(), adjusted, strict=True):
@@ -66,14 +66,14 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
 
 def test_the_committed_runs_give_the_same_numbers_as_ever():
     compared = compare_methods(collect(["plain", "drift_reg"], REFERENCE))
-    (row,) = (row for row in compared.comparisons.comparisons if row.subset == "all")
+    (row,) = (row for row in compared.comparisons if row.subset == "all")
     (german,) = (part.test for part in compared.by_language if part.part == "deu")
     (flags,) = (part for part in compared.by_class if part.part == "Flags")
-    without_flags = row.survives.left_out["class"].lowest[1]
-    plain, _ = compared.comparisons.transfers
+    without_flags = row.left_out["class"].lowest[1]
+    plain, _ = compared.transfers
     assert [
         (row.test.effect, row.test.low, row.test.high, row.test.p),
-        (row.survives.macro.effect, without_flags.effect, without_flags.p),
+        (row.macro.effect, without_flags.effect, without_flags.p),
         (german.effect, german.p, flags.test.effect, flags.without),
         (compared.slopes[0].test.effect, compared.slopes[0].test.p),
         (plain.mean, plain.by_distance.r, plain.by_distance.p),
@@ -99,7 +99,7 @@ def answered(method, seed, languages):
 
 def test_seeds_are_paired_by_number_and_the_rest_is_named(results):
     found = compared(results)
-    one = found.comparisons.comparisons[0]
+    one = found.comparisons[0]
     difference = scores(0.1, 3, 1) - scores()[:3]
     assert one.test.effect == pytest.approx(difference.mean())
     assert one.test.p == pytest.approx(measure.crossed(difference).p)
@@ -144,8 +144,8 @@ def test_the_slope_is_that_of_each_seed_tested_over_seeds(results):
 def test_near_and_far_are_by_the_stored_distance_unless_another_is_asked_for(results, tmp_path):
     def far(**options):
         found = compared(results, **options)
-        return found.comparisons.distance, {
-            one.subset: one.test.n_languages for one in found.comparisons.comparisons
+        return found.distance, {
+            one.subset: one.test.n_languages for one in found.comparisons
         }, found.by_language[0].part  # fmt: skip
 
     assert far() == ("syntactic (imputed)", {"all": 4, "near": 2, "far": 2}, "deu")
@@ -155,7 +155,7 @@ def test_near_and_far_are_by_the_stored_distance_unless_another_is_asked_for(res
     matrix.write_text(",eng\ndeu,0.9\nfra,0.8\njpn,0.1\n")
     label, sizes, nearest = far(matrix=matrix)
     assert (label, sizes, nearest) == ("matrix", {"all": 4, "near": 2, "far": 1}, "jpn")
-    assert compared(results, matrix=matrix).comparisons.notes[0].startswith("`tur` is neither near nor far: ")
+    assert compared(results, matrix=matrix).notes[0].startswith("`tur` is neither near nor far: ")
 
 
 def test_runs_whose_own_matrix_is_asked_for_under_another_option(results):
@@ -164,7 +164,7 @@ def test_runs_whose_own_matrix_is_asked_for_under_another_option(results):
         for seed, row in enumerate(table):
             made = result(name, "abcd0000", seed, dict(zip(FAR, row, strict=True)), summary__distance="matrix")
             write(other / name / f"abcd0000-s{seed}", made)
-    assert compared(other).comparisons.distance == "matrix"
+    assert compared(other).distance == "matrix"
     assert message(compared, other, imputed=False) == (
         "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
     )
@@ -185,8 +185,8 @@ def test_another_metric(results):
     for one in data["scores"]:
         one["value"] += 0.05 * (one["metric"] == "macro_f1")
     path.write_text(json.dumps(data))
-    gained = compared(results, metric="macro_f1").comparisons.comparisons[0].test.effect
-    assert gained == pytest.approx(compared(results).comparisons.comparisons[0].test.effect + 0.05 / 3)
+    gained = compared(results, metric="macro_f1").comparisons[0].test.effect
+    assert gained == pytest.approx(compared(results).comparisons[0].test.effect + 0.05 / 3)
     assert message(compared, results, metric="bleu") == "Metric `bleu` is not known. Choose from: accuracy, macro_f1."
 
 
@@ -227,9 +227,9 @@ def test_each_part_is_balanced_over_its_own_languages_alone(gaps):
 
 def test_one_row_of_the_table_is_on_the_same_seeds_and_languages(gaps):
     found = compared(gaps)
-    sizes = {one.subset: (one.test.n_seeds, one.test.n_languages) for one in found.comparisons.comparisons}
+    sizes = {one.subset: (one.test.n_seeds, one.test.n_languages) for one in found.comparisons}
     assert sizes == {"all": (3, 3), "near": (3, 1), "far": (3, 2)}
-    assert len({one.dropped for one in found.comparisons.comparisons}) == 1
+    assert len({one.dropped for one in found.comparisons}) == 1
     assert (found.slopes[0].test.n_seeds, found.slopes[0].test.n_languages) == (3, 3)
 
 
@@ -269,6 +269,6 @@ def test_a_language_without_a_pair_is_named(results):
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, "scores": [one for one in data["scores"] if one["language"] != "deu"]}))
     found = compared(results, "plain", "part")
-    assert "`part` and `plain` have no seed in common on `deu`" in found.comparisons.notes
+    assert "`part` and `plain` have no seed in common on `deu`" in found.notes
     for by in (None, "language", "family", "distance"):
         assert "`part` and `plain` have no seed in common on `deu`" in method_tables(found, by)[0].notes

@@ -2,8 +2,8 @@
 
 import pytest
 
-from distxfer.analysis.compare import distances_of
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
+from distxfer.analysis.matching import distances_of
 from distxfer.languages import distance, distance_matrix, distance_warnings, distances
 from distxfer.results.collect import collect
 from distxfer.results.distances import stored_warnings
@@ -84,7 +84,7 @@ def test_compare_names_the_languages(tmp_path):
         for seed in range(3):
             scores = dict.fromkeys(FAR, 0.5 + seed / 100)
             run(tmp_path, name, identity, seed, scores, distances=stored(n_shared=0))
-    notes = compare_methods(collect((), tmp_path), "plain").comparisons.notes
+    notes = compare_methods(collect((), tmp_path), "plain").notes
     assert (
         sum(note.startswith("The syntactic distance has no basis for `eng` and `jpn` (Japanese): ") for note in notes)
         == 1

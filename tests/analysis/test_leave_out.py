@@ -13,9 +13,8 @@ from pyarrow import parquet
 from sklearn.metrics import f1_score
 
 from distxfer import measure
-from distxfer.analysis.classes import classes_of
-from distxfer.analysis.compare import compare
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare, compare_methods
+from distxfer.analysis.scores import classes_of
 from distxfer.languages import permuted_within
 from distxfer.measure import Correlation
 from distxfer.reports import method_data, method_tables
@@ -84,7 +83,7 @@ def two_methods(results, gain, seeds=3, targets=TARGETS):
 
 
 def overall(compared, method="align"):
-    return next(entry for entry in compared.comparisons.comparisons if (entry.method, entry.subset) == (method, "all"))
+    return next(entry for entry in compared.comparisons if (entry.method, entry.subset) == (method, "all"))
 
 
 # --- which class, language or family carries an effect ---------------------------------------------------------------
@@ -105,9 +104,7 @@ def test_what_carries_an_effect_is_named(tmp_path, gain, carried):
     """One class, one language, one family that has all of the effect; and nothing, where all have their part."""
     compared = two_methods(tmp_path, gain)
     entry = overall(compared)
-    assert {
-        kind: next(iter(ranges.carriers)) for kind, ranges in entry.survives.left_out.items() if ranges.carriers
-    } == carried
+    assert {kind: next(iter(ranges.carriers)) for kind, ranges in entry.left_out.items() if ranges.carriers} == carried
     warnings = [line for line in compared.survival_warnings if line.startswith("WARNING: ")]
     assert bool(warnings) == bool(carried)
     assert all(any(f"without the {kind} `{item}`" in line for line in warnings) for kind, item in carried.items())
@@ -144,7 +141,7 @@ def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
         },
     }
     for kind, values in expected.items():
-        ranges = entry.survives.left_out[kind]
+        ranges = entry.left_out[kind]
         assert ranges.n == len(values)
         assert (ranges.lowest[0], ranges.highest[0]) == (min(values, key=values.get), max(values, key=values.get))
         assert (ranges.lowest[1].effect, ranges.highest[1].effect) == pytest.approx(
@@ -166,7 +163,7 @@ def test_the_flags_carry_the_reference_runs():
     }  # fmt: skip
     for name, numbers in expected.items():
         entry = overall(compared, name)
-        item, test = entry.survives.left_out["class"].lowest
+        item, test = entry.left_out["class"].lowest
         assert item == "Flags"
         assert (round(100 * entry.test.effect, 1), round(100 * test.effect, 1)) == numbers
     assert re.sub(r" \[[^]]*\]", "", compared.survival_warnings[0]) == (
@@ -178,7 +175,7 @@ def test_the_flags_carry_the_reference_runs():
 
 def test_runs_on_118_languages_without_probabilities():
     compared = compare_methods(collect(["plain", "dist_align"], REFERENCE_120))
-    ranges = overall(compared, "dist_align").survives.left_out
+    ranges = overall(compared, "dist_align").left_out
     assert {kind: entry.n for kind, entry in ranges.items()} == {"class": 9, "language": 118, "family": 19}
 
 
@@ -203,14 +200,13 @@ def test_macro_f1_is_that_of_scikit_learn(seed):
 
 def test_the_macro_effect_is_that_of_the_macro_scores(tmp_path):
     compared = two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
-    macro = compare_methods(collect(["plain", "align"], tmp_path), metric="macro_f1")
-    survives = overall(compared).survives
-    test = overall(macro).test
-    assert (survives.macro.effect, survives.macro.low, survives.macro.high, survives.macro_p_holm) == pytest.approx(
-        (test.effect, test.low, test.high, overall(macro).p_holm)
+    expected = overall(compare_methods(collect(["plain", "align"], tmp_path), metric="macro_f1"))
+    macro, test = overall(compared).macro, expected.test
+    assert (macro.test.effect, macro.test.low, macro.test.high, macro.p_holm) == pytest.approx(
+        (test.effect, test.low, test.high, expected.p_holm)
     )
-    assert overall(macro).survives.macro is None
-    assert next(iter(overall(macro).survives.left_out["class"].carriers)) == "dog"
+    assert expected.macro is None
+    assert next(iter(expected.left_out["class"].carriers)) == "dog"
 
 
 # --- what is not defined, and why --------------------------------------------------------------------------------------
@@ -221,10 +217,10 @@ def test_without_predictions_there_are_no_classes_and_a_note_says_why(tmp_path, 
     (folder,) = (tmp_path / "align").glob("*-s1")
     (folder / "predictions.parquet").unlink()
     compared = compare_methods(collect(["plain", "align"], tmp_path))
-    reason = overall(compared).survives.left_out["class"]
+    reason = overall(compared).left_out["class"]
     assert reason.startswith(f"`{folder / 'predictions.parquet'}` cannot be read (")
     assert reason.endswith("Run the recipe again with `--again`")
-    assert overall(compared).survives.left_out["language"].n == len(TARGETS)
+    assert overall(compared).left_out["language"].n == len(TARGETS)
     assert f"no class is left out: {reason}." in method_tables(compared)[1].notes
     answer = cli("compare", "plain", "align", "--results", str(tmp_path), "--by", "class")
     assert (answer.exit_code, answer.stdout) == (2, "")
@@ -236,8 +232,8 @@ def test_one_method_without_predictions_takes_none_from_the_others(tmp_path):
     for seed in range(3):
         (make_run(tmp_path, "other", seed, lambda entry, language: 20) / "predictions.parquet").unlink()
     compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
-    assert overall(compared).survives.left_out["class"].lowest[0] == "dog"
-    assert "cannot be read" in overall(compared, "other").survives.left_out["class"]
+    assert overall(compared).left_out["class"].lowest[0] == "dog"
+    assert "cannot be read" in overall(compared, "other").left_out["class"]
     assert {part.method for part in compared.by_class} == {"align"}
     assert any(note.startswith("no class is left out of `other`: ") for note in method_tables(compared)[1].notes)
 
@@ -248,7 +244,7 @@ def test_predictions_of_another_run_are_not_taken(tmp_path):
     (foreign,) = (tmp_path / "plain").glob("*-s1")
     (folder / "predictions.parquet").write_bytes((foreign / "predictions.parquet").read_bytes())
     compared = compare_methods(collect(["plain", "align"], tmp_path))
-    assert overall(compared).survives.left_out["class"].endswith("they are not of one run")
+    assert overall(compared).left_out["class"].endswith("they are not of one run")
 
 
 def test_entities_are_counted_by_type():
@@ -340,7 +336,7 @@ def test_a_table_of_scores_has_languages_and_families(tmp_path, cli):
     table = tmp_path / "scores.csv"
     table.write_text("\n".join(lines))
     scored = compare(read_scores(table), "plain", paired=True)
-    ranges, of_table = (overall(entry).survives.left_out for entry in (compared, scored_as(scored)))
+    ranges, of_table = (overall(entry).left_out for entry in (compared, scored_as(scored)))
     for kind in ("language", "family"):
         assert of_table[kind].carriers == pytest.approx(ranges[kind].carriers)
         assert of_table[kind].lowest[0] == ranges[kind].lowest[0] == {"language": "fin", "family": "Uralic"}[kind]
@@ -401,7 +397,7 @@ def test_two_or_three_languages_have_no_interval_in_any_subset_family_or_class(t
         make_run(tmp_path, "plain", seed, right, targets=targets)
         make_run(tmp_path, "align", seed, right, WITH_ALIGN, targets)
     compared = compare_methods(collect(["plain", "align"], tmp_path))
-    subsets = {entry.subset: entry for entry in compared.comparisons.comparisons}
+    subsets = {entry.subset: entry for entry in compared.comparisons}
     tests = {
         **{name: entry.test for name, entry in subsets.items()},
         **{part.part: part.test for part in (*compared.by_family, *compared.by_class)},
@@ -422,9 +418,9 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
     """Near and far are two families each; all targets are four, so that the effect on these keeps its star."""
     targets = ["deu", "fra", "nld", "fin", "jpn", "kor", "kir", "tur"]
     compared = two_methods(tmp_path, lambda entry, language: 9, targets=targets)
-    near, far = (one for one in compared.comparisons.comparisons if one.subset != "all")
+    near, far = (one for one in compared.comparisons if one.subset != "all")
     assert (near.test.n_families, far.test.n_families) == (2, 3)
-    assert max(near.p_holm, far.p_holm, near.survives.macro_p_holm, overall(compared).p_holm) <= 0.05
+    assert max(near.p_holm, far.p_holm, near.macro.p_holm, overall(compared).p_holm) <= 0.05
     assert compared.records()["comparisons"][1]["p_holm"] == near.p_holm
     main = method_tables(compared)[0]
     near_far = [main.rows[1][main.columns.index(name)] for name in ("near", "far")]
@@ -469,7 +465,7 @@ def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_p
         compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
         assert overall(compared).test.n_items == 3 * N
         assert overall(compared, "other").test.n_items is None
-        notes = compared.comparisons.notes
+        notes = compared.notes
         assert any(
             note.startswith(f"test items are taken as fixed for seed `1` of `other`: {reason}") for note in notes
         )
@@ -478,8 +474,8 @@ def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_p
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):
     entry = overall(two_methods(tmp_path / "one", lambda entry, language: 6, targets=["deu"]))
     assert entry.test == entry.each[0].test
-    assert set(entry.survives.left_out) == {"class", "language", "family"}
-    assert entry.survives.left_out["language"] == "there is one language"
+    assert set(entry.left_out) == {"class", "language", "family"}
+    assert entry.left_out["language"] == "there is one language"
     four = overall(two_methods(tmp_path / "four", lambda entry, language: 6, targets=TARGETS[:4]))
     assert (four.each, four.test.low is None) == ((), False)
 

@@ -41,7 +41,7 @@ def test_the_verb_writes_every_form(cli, results):
     assert markdown.startswith("**tiny · toy**\n\n| method | mean |")
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert [row["subset"] for row in rows] == ["all", "near", "far"]
-    assert float(rows[0]["effect"]) == found.comparisons.comparisons[0].test.effect
+    assert float(rows[0]["effect"]) == found.comparisons[0].test.effect
     assert {(row["selection"], row["metric"], row["baseline"]) for row in rows} == {("last", "accuracy", "plain")}
 
 
@@ -84,9 +84,7 @@ def test_the_views(cli, results, by, first, rows):
     assert any(line[:1] == [first] for line in lines)
     numbers = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert len(numbers) == (3 if by == "distance" else rows)  # near, far and slope
-    effects = {"language": found.by_language, "family": found.by_family, "distance": found.comparisons.comparisons[1:]}[
-        by
-    ]
+    effects = {"language": found.by_language, "family": found.by_family, "distance": found.comparisons[1:]}[by]
     assert float(numbers[0]["effect"]) == effects[0].test.effect
 
 

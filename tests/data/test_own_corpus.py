@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from distxfer.analysis.methods import compare_methods
+from distxfer.analysis.compare import compare_methods
 from distxfer.config.recipe import load_recipe
 from distxfer.data import ParallelText
 from distxfer.results.collect import collect
@@ -114,7 +114,7 @@ def test_compare_says_which_method_had_which_text(tmp_path):
         scores = {"deu": 0.5 + seed / 100, "jpn": 0.4}
         run(tmp_path, "plain", "aaaa0000", seed, scores, parallel=None)
         run(tmp_path, "align", "bbbb0000", seed, scores, parallel=record)
-    notes = compare_methods(collect((), tmp_path), "plain").comparisons.notes
+    notes = compare_methods(collect((), tmp_path), "plain").notes
     assert "parallel text of `plain`: none." in notes
     assert "parallel text of `align`: `emoji` (in-domain), 569 pairs in 1 language (deu)." in notes
     assert corpora({"plain": [result("plain", "a", 0, {})], "own": [{"recipe": RECIPE}]}) == [

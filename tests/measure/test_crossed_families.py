@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import linalg
 
 from distxfer import measure
-from distxfer.analysis.error_rates import false_positives
+from distxfer.analysis.significance import false_positives
 from distxfer.measure.variance_parts import by_family, family_labels, family_part, family_weights, item_part
 from helpers import message
 

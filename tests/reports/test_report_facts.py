@@ -184,6 +184,6 @@ def test_correlations_with_distance_are_over_the_languages_that_all_methods_have
     section = sections_of(facts)[1]
     assert "Lines and ρ use what all methods have, as in `compare`; they exclude: Japanese." in section.text
     assert {row[7] for row in section.tables[0].rows} == {5}
-    compared = {one.method: one.by_distance.r for one in facts.comparisons.comparisons.transfers}
+    compared = {one.method: one.by_distance.r for one in facts.comparisons.transfers}
     shown = {row[0]: row[4] for row in section.tables[0].rows if row[1:3] == ("test accuracy, %", "syntactic")}
     assert shown == pytest.approx(compared)

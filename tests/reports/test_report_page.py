@@ -65,7 +65,7 @@ def test_the_page_says_what_it_is_about(page):
 def test_the_verdict_comes_first_and_the_title_names_the_methods(page, facts):
     assert "<title>align and lora against plain on toy</title>" in page
     assert page.index('class="verdict"') < page.index("<nav") < page.index("<main")
-    for method in facts.comparisons.comparisons.comparisons:
+    for method in facts.comparisons.comparisons:
         if method.subset == "all":
             kind = "open" if (method.p_holm or 1) > 0.05 else "better" if method.test.effect > 0 else "worse"
             [finding] = [
@@ -148,7 +148,7 @@ def test_every_chart_is_valid_and_compiles_as_a_page_and_on_paper(facts):
 def test_the_numbers_of_the_charts_are_those_of_the_tables(page, facts):
     data = data_of(page)["data"]
     effects = {(one["m"], one["s"]): one["e"] for one in data["effects"]}
-    for one in facts.comparisons.comparisons.comparisons:
+    for one in facts.comparisons.comparisons:
         assert effects[one.method, one.subset] == pytest.approx(100 * one.test.effect, rel=1e-3)
     targets = {(one["m"], one["k"]): one for one in data["targets"]}
     assert targets["align", "jpn"]["transfer"] == pytest.approx(100 * facts.methods[1].transfer("jpn"), rel=1e-3)

@@ -300,7 +300,7 @@ def test_comparing_and_reporting_need_no_torch():
         "import sys\n"
         "from distxfer.analysis.ablation import ablate\n"
         "from distxfer.analysis.compare import compare\n"
-        "from distxfer.analysis.methods import compare_methods\n"
+        "from distxfer.analysis.compare import compare_methods\n"
         "from distxfer.analysis.one_seed import compare_runs\n"
         "from distxfer.results.collect import collect\n"
         "from distxfer.results.measurements import read_measurements\n"

@@ -5,15 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distxfer.analysis.cells import pair
-from distxfer.analysis.compare import Comparison, compared
+from distxfer.analysis.comparison import Comparison, compared
 from distxfer.analysis.design import Axis, Effect, Response, design, effects, responses
-from distxfer.analysis.matching import Matched, match
-from distxfer.analysis.significance import holm_over, test_record
-from distxfer.errors import InputError
+from distxfer.analysis.matching import Basis, match
+from distxfer.analysis.scores import Group
+from distxfer.analysis.significance import corrected
+from distxfer.errors import InputError, counted
 from distxfer.results.collect import Collection, Method
 from distxfer.results.corpus import corpora
-from distxfer.results.selection import selection_warnings
 
 # A control, by the last part of its key and its value; with the keys beside it that are idle, or another's, under it:
 # `count` where one of the two names its layers, as it is 0 there.
@@ -40,70 +39,44 @@ class Control:
 
     def records(self) -> list[dict[str, Any]]:
         """Return its comparisons as JSON data."""
+        means = {"mean": self.mean, "mean_control": self.mean_control}
         return [
             {
                 "key": self.key,
                 "control": row.baseline,
                 "method": row.method,
                 "subset": row.subset,
-                **test_record(row.test),
-                "p_holm": row.p_holm,
-                **({"mean": self.mean, "mean_control": self.mean_control} if row.subset == "all" else {}),
+                **row.tested_record(),
+                **(means if row.subset == "all" else {}),
                 "also": list(self.also),
-                "dropped": list(row.dropped),
             }
             for row in self.comparisons
         ]
 
 
-@dataclass(frozen=True)
-class Ablation:
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Basis):
     """The effects of all settings in which methods differ. `unmatched` lists changes that no pair of methods isolates."""
 
-    metric: str
-    fractions: bool
-    source: str
-    distance: str
-    baseline: str
-    selection: Mapping[str, str]
-    runs: Mapping[str, int]
-    collapsed: Mapping[str, tuple[int, ...]]
     axes: tuple[Axis, ...]
     effects: tuple[Effect, ...]
     interactions: tuple[Effect, ...]
     responses: tuple[Response, ...]
     controls: tuple[Control, ...]
     unmatched: tuple[str, ...]
-    notes: tuple[str, ...]
     corpora: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings on checkpoint selection; empty if all checkpoints are the last ones."""
-        return selection_warnings(self.selection)
 
     def records(self) -> dict[str, Any]:
         """Return all of it as JSON data; effects in the unit of the scores."""
         return {
-            "metric": self.metric,
-            "selection": " / ".join(dict.fromkeys(self.selection.values())),
-            "selection_by_method": dict(self.selection),
-            "warnings": list(self.warnings),
-            "source": self.source,
-            "distance": self.distance,
-            "baseline": self.baseline,
-            "runs": dict(self.runs),
-            "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
+            **super().records(),
             "axes": [vars(axis) for axis in self.axes],
             "effects": [effect.record() for effect in self.effects],
             "interactions": [effect.record() for effect in self.interactions],
             "responses": [vars(response) for response in self.responses],
             "controls": [record for control in self.controls for record in control.records()],
             "unmatched": list(self.unmatched),
-            "notes": list(self.notes),
             "corpora": list(self.corpora),
-            "left_out": list(self.left_out),
         }
 
 
@@ -125,9 +98,8 @@ def ablate(
 
     Raises InputError as `match` does, or if no two methods differ in exactly one setting.
     """
-    matched = match(collection, baseline, metric, distance_name, imputed, matrix)
-    methods = matched.methods
-    grid = design(methods, matched.baseline, matched.group.scores, matched.group.items)
+    methods, group, basis = match(collection, baseline, metric, distance_name, imputed, matrix)
+    grid = design(methods, group)
     single, unmatched = effects(grid, 1)
     if not single:
         raise InputError(
@@ -135,73 +107,57 @@ def ablate(
             f" ({'; '.join(unmatched) or 'their settings are the same'}). Add methods that do, or leave out `--ablation`."
         )
     pairs, alone = effects(grid, 2) if interactions else ((), ())
-    controls, unpaired = _controls(matched)
+    missing = []
+    if interactions and not pairs:
+        missing = ["no interaction: this takes four methods that differ in two settings only, with both values of each"]
+    elif alone:
+        missing = [f"no interaction of {counted(len(alone), 'other pairs')} of changes: no four methods match"]
+    controls, unpaired = _controls(methods, group)
     means, incomplete = responses(grid)
     return Ablation(
-        metric=matched.metric,
-        fractions=matched.fractions,
-        source=matched.source,
-        distance=matched.distance,
-        baseline=matched.baseline.name,
-        selection=matched.selection,
-        runs={method.name: len(method.runs) for method in methods},
-        collapsed=matched.collapsed,
+        **{**vars(basis), "notes": (*basis.notes, *incomplete, *unpaired, *missing)},
         axes=grid.axes,
         effects=single,
         interactions=pairs,
         responses=means,
         controls=controls,
         unmatched=unmatched,
-        notes=(*matched.notes, *incomplete, *unpaired, *(_no_interaction(pairs, alone) if interactions else ())),
         corpora=tuple(corpora({method.name: [run.data for run in method.runs] for method in methods})),
-        left_out=matched.left_out,
     )
 
 
-def _no_interaction(interactions: Sequence[Effect], alone: Sequence[str]) -> list[str]:
-    """Return a note if some or all interactions cannot be estimated."""
-    if not interactions:
-        return ["no interaction: this takes four methods that differ in two settings only, with both values of each"]
-    pairs = f"{len(alone)} other pair{'' if len(alone) == 1 else 's'} of changes"
-    return [f"no interaction of {pairs}: no four methods match"] if alone else []
-
-
-def _controls(matched: Matched) -> tuple[tuple[Control, ...], tuple[str, ...]]:
+def _controls(methods: Sequence[Method], group: Group) -> tuple[tuple[Control, ...], tuple[str, ...]]:
     """Return each control with each method that it controls for, and notes on pairs without common scores.
 
     Holm's correction is over the controls, for each subset.
     """
-    scores, controls, notes = matched.group.scores, [], []
-    for control in matched.methods:
+    controls, notes = [], []
+    for control in methods:
         for key, value in control.settings.items():
             idle = _CONTROLS.get((key.rpartition(".")[2], str(value)))
             if idle is None or not key.startswith("intervention."):
                 continue
-            for method, also in _real(control, key, idle, matched.methods):
-                pair_of_scores = {name: scores[name] for name in (method.name, control.name)}
-                group = replace(matched.group, baseline=control.name, scores=pair_of_scores)
-                rows, unpaired = compared(group)
+            for method, also in _real(control, key, idle, methods):
+                scores = {name: group.scores[name] for name in (method.name, control.name)}
+                of_pair = replace(group, baseline=control.name, scores=scores)
+                rows, unpaired = compared(of_pair, leave_out=False)
                 notes += unpaired
                 if rows:
-                    full = pair(group, method.name)
-                    mean, of_control = (float(full.scores[name].mean()) for name in (method.name, control.name))
+                    mean, of_control = (float(table.mean()) for table in of_pair.pair(method.name).scores.values())
                     controls.append(Control(key, mean, of_control, tuple(rows), also))
-    corrected: dict[tuple[int, str], float | None] = {}
+    rows_of: dict[int, list[Comparison]] = {place: [] for place in range(len(controls))}
     for subset in ("all", "near", "far"):
-        tests = {
-            (place, subset): row.test
+        of_subset = [
+            (place, row)
             for place, control in enumerate(controls)
             for row in control.comparisons
             if row.subset == subset
-        }
-        corrected |= zip(tests, holm_over(list(tests.values())), strict=True)
-    return tuple(
-        replace(
-            control,
-            comparisons=tuple(replace(row, p_holm=corrected[place, row.subset]) for row in control.comparisons),
-        )
-        for place, control in enumerate(controls)
-    ), tuple(dict.fromkeys(notes))
+        ]
+        for (place, _), row in zip(of_subset, corrected(row for _, row in of_subset), strict=True):
+            rows_of[place].append(row)
+    return tuple(replace(control, comparisons=tuple(rows_of[place])) for place, control in enumerate(controls)), tuple(
+        dict.fromkeys(notes)
+    )
 
 
 def _real(

@@ -1,22 +1,22 @@
 """Methods as cells of a factorial design: the axes in which settings differ, and the effects on them."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 
-from distxfer.analysis.cells import Full, Wide, full
-from distxfer.analysis.items import Items
-from distxfer.analysis.significance import families_of, holm_over, ranked, test_record
+from distxfer.analysis.scores import Full, Group, full
+from distxfer.analysis.significance import Tested, corrected, families_of, ranked
 from distxfer.errors import listed
-from distxfer.measure import Crossed, contrast, crossed, interval
+from distxfer.measure import contrast, crossed, interval
 from distxfer.results.collect import Method
 from distxfer.results.settings import differing, has_table, setting_text, sortable, stands_for_presence
 
 ABSENT = None  # the value of an intervention's key in a method that has no such intervention
 _NO = "no such intervention"  # the same among the levels of a design, where None is an axis that does not apply
+Level = Hashable | None
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Axis:
     values: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Effect:
+@dataclass(frozen=True, kw_only=True)
+class Effect(Tested):
     """The mean difference from one change, or the interaction of two, with all other axes held fixed.
 
     `changes` has (axis, value v, reference r): once for a main effect, y(v) - y(r), and twice for an interaction,
@@ -45,23 +45,13 @@ class Effect:
     changes: tuple[tuple[str, Any, Any], ...]
     along: tuple[str, ...]
     matches: int
-    test: Crossed
-    p_holm: float | None
     alone: tuple[str, ...]
-    dropped: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        changes = [{"axis": axis, "value": value, "reference": reference} for axis, value, reference in self.changes]
-        return {
-            **(changes[0] if len(changes) == 1 else {"changes": changes}),
-            "along": list(self.along),
-            "matches": self.matches,
-            **test_record(self.test),
-            "p_holm": self.p_holm,
-            "alone": list(self.alone),
-            "dropped": list(self.dropped),
-        }
+        record = super().record()
+        changes = [dict(zip(("axis", "value", "reference"), change, strict=True)) for change in record.pop("changes")]
+        return (changes[0] if len(changes) == 1 else {"changes": changes}) | record
 
 
 @dataclass(frozen=True)
@@ -89,28 +79,32 @@ class Design:
     """
 
     names: tuple[str, ...]
-    cells: Wide
+    group: Group
     axes: tuple[Axis, ...]
-    levels: tuple[tuple[Hashable | None, ...], ...]
-    columns: Mapping[str, Sequence[Hashable | None]]
-    items: Items | None
+    levels: tuple[tuple[Level, ...], ...]
+    columns: Mapping[str, Sequence[Level]]
 
-    def along(self, axis: Axis, cells: Iterable[int]) -> tuple[str, ...]:
+    def along(self, axis: Axis, cells: Sequence[int]) -> tuple[str, ...]:
         """Return the keys that go along with an axis and vary among these cells."""
-        cells = list(cells)
         return tuple(key for key in axis.along if len({self.columns[key][cell] for cell in cells} - {None}) > 1)
 
     def full(self, cells: Iterable[int]) -> Full:
         """Return the complete scores of the methods of these cells."""
         used = set(cells)
-        return full({name: self.cells[name] for cell, name in enumerate(self.names) if cell in used}, paired=True)
+        scores = self.group.scores
+        return full({name: scores[name] for cell, name in enumerate(self.names) if cell in used}, paired=True)
 
 
-def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Items | None = None) -> Design:
-    """Return the design of methods; the baseline provides the reference value of each axis."""
-    columns = _columns(methods)
+def design(methods: Sequence[Method], group: Group) -> Design:
+    """Return the design of methods; the baseline of the group provides the reference value of each axis."""
+    settings = [method.settings for method in methods]
+    columns: dict[str, list[Level]] = {}
+    for key in differing(settings):
+        missing = _NO if stands_for_presence(key, settings) else None
+        columns[key] = [table.get(key, _NO) if has_table(table, key) else missing for table in settings]
     owners = {key: _owner(key, columns) for key in columns}
-    first, axes = list(methods).index(baseline), []
+    names = tuple(method.name for method in methods)
+    first, axes = names.index(group.baseline), []
     for key in (key for key, owner in owners.items() if key == owner):
         applying = [level for level in columns[key] if level is not None]
         reference = applying[0] if columns[key][first] is None else columns[key][first]
@@ -118,7 +112,27 @@ def design(methods: Sequence[Method], baseline: Method, cells: Wide, items: Item
         along = tuple(follower for follower, owner in owners.items() if owner == key != follower)
         axes.append(Axis(key, along, _value(reference), tuple(values)))
     levels = tuple(tuple(columns[axis.key][cell] for axis in axes) for cell in range(len(methods)))
-    return Design(tuple(method.name for method in methods), cells, tuple(axes), levels, columns, items)
+    return Design(names, group, tuple(axes), levels, columns)
+
+
+def _owner(key: str, columns: Mapping[str, Sequence[Level]]) -> str:
+    """Return the axis that a key goes along with, or the key itself.
+
+    A key goes along with another that applies wherever it does and determines its value: methods that differ in it also differ
+    in the other. If two keys determine each other wherever they apply, the first is the axis.
+    """
+    keys = list(columns)
+    applies = {key: {cell for cell, level in enumerate(column) if level is not None} for key, column in columns.items()}
+
+    def tells(leader: str, follower: str) -> bool:
+        pairs = {(columns[leader][cell], columns[follower][cell]) for cell in applies[follower]}
+        return applies[follower] <= applies[leader] and len(pairs) == len({level for level, _ in pairs})
+
+    for leader in sorted(keys, key=lambda name: (-len(applies[name]), keys.index(name))):
+        earlier = keys.index(leader) < keys.index(key)
+        if leader != key and tells(leader, key) and (earlier or not tells(key, leader)):
+            return _owner(leader, columns)
+    return key
 
 
 def effects(grid: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...]]:
@@ -140,58 +154,7 @@ def effects(grid: Design, size: int) -> tuple[tuple[Effect, ...], tuple[str, ...
                 unmatched.append(f"{' and '.join(texts)} ({effect})")
             else:
                 rows.append(effect)
-    corrected = holm_over([effect.test for effect in rows])
-    return tuple(replace(row, p_holm=p) for row, p in zip(rows, corrected, strict=True)), tuple(unmatched)
-
-
-def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
-    """Return the mean score at each value of each numeric axis, and lines on what is left out.
-
-    It averages the combinations of other settings that exist with all values, or with as many as possible.
-    """
-    rows: list[Response] = []
-    notes: list[str] = []
-    for place, axis in enumerate(grid.axes):
-        if sum(map(_is_number, axis.values)) < 2:
-            continue
-        along = grid.along(axis, [cell for cell, levels in enumerate(grid.levels) if _is_number(levels[place])])
-        if along:
-            notes.append(f"no response to {axis.key}: {listed(along)} changes with it")
-        else:
-            responses_of_axis, left_out = _response(grid, place, axis)
-            rows += responses_of_axis
-            notes += left_out
-    return tuple(rows), tuple(notes)
-
-
-def _columns(methods: Sequence[Method]) -> dict[str, list[Hashable | None]]:
-    """Return the levels of all methods for each differing key."""
-    settings = [method.settings for method in methods]
-    columns: dict[str, list[Hashable | None]] = {}
-    for key in differing(settings):
-        missing = _NO if stands_for_presence(key, settings) else None
-        columns[key] = [table.get(key, _NO) if has_table(table, key) else missing for table in settings]
-    return columns
-
-
-def _owner(key: str, columns: Mapping[str, Sequence[Hashable | None]]) -> str:
-    """Return the axis that a key goes along with, or the key itself.
-
-    A key goes along with another that applies wherever it does and determines its value: methods that differ in it also differ
-    in the other. If two keys determine each other wherever they apply, the first is the axis.
-    """
-    keys = list(columns)
-    applies = {key: {cell for cell, level in enumerate(column) if level is not None} for key, column in columns.items()}
-
-    def tells(leader: str, follower: str) -> bool:
-        pairs = {(columns[leader][cell], columns[follower][cell]) for cell in applies[follower]}
-        return applies[follower] <= applies[leader] and len(pairs) == len({level for level, _ in pairs})
-
-    for leader in sorted(keys, key=lambda name: (-len(applies[name]), keys.index(name))):
-        earlier = keys.index(leader) < keys.index(key)
-        if leader != key and tells(leader, key) and (earlier or not tells(key, leader)):
-            return _owner(leader, columns)
-    return key
+    return tuple(corrected(rows)), tuple(unmatched)
 
 
 def _effect(grid: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | str:
@@ -205,75 +168,86 @@ def _effect(grid: Design, changes: Mapping[int, tuple[Any, Any]]) -> Effect | st
     scores = np.array([full.scores[grid.names[cell]] for cell in used])
     if not scores.size:
         return "the methods have no seed or no language in common"
-    alone = [
-        name
-        for cell, name in enumerate(grid.names)
-        if cell not in used and all(grid.levels[cell][axis] in pair for axis, pair in levels.items())
-    ]
     weights = {grid.names[cell]: float(weighed.weights[cell]) for cell in used}
+    items = grid.group.items
     test = crossed(
         np.tensordot(weighed.weights[used], scores, axes=1),
         families=families_of(full.languages),
-        items=None if grid.items is None else grid.items.differences(weights, full.languages, full.seeds),
+        items=None if items is None else items.differences(weights, full.languages, full.seeds),
     )
     return Effect(
         changes=tuple((grid.axes[axis].key, *pair) for axis, pair in changes.items()),
         along=tuple(key for axis in changes for key in grid.along(grid.axes[axis], used)),
         matches=weighed.matches,
         test=ranked(test),
-        p_holm=None,
-        alone=tuple(alone),
+        alone=tuple(
+            name
+            for cell, name in enumerate(grid.names)
+            if cell not in used and all(grid.levels[cell][axis] in pair for axis, pair in levels.items())
+        ),
         dropped=full.dropped,
     )
 
 
-def _response(grid: Design, place: int, axis: Axis) -> tuple[list[Response], list[str]]:
-    settings: dict[tuple[Hashable | None, ...], dict[Any, int]] = {}
-    for cell, levels in enumerate(grid.levels):
-        if _is_number(levels[place]):
-            settings.setdefault(_others(levels, place), {})[levels[place]] = cell
+def responses(grid: Design) -> tuple[tuple[Response, ...], tuple[str, ...]]:
+    """Return the mean score at each value of each numeric axis, and lines on what is left out.
+
+    It averages the combinations of other settings that exist with all values, or with as many as possible.
+    """
+    rows: list[Response] = []
+    notes: list[str] = []
+    for place, axis in enumerate(grid.axes):
+        cells = [cell for cell, levels in enumerate(grid.levels) if _is_number(levels[place])]
+        if len({grid.levels[cell][place] for cell in cells}) < 2:
+            continue
+        along = grid.along(axis, cells)
+        if along:
+            notes.append(f"no response to {axis.key}: {listed(along)} changes with it")
+        else:
+            responses_of_axis, left_out = _response(grid, place, cells)
+            rows += responses_of_axis
+            notes += left_out
+    return tuple(rows), tuple(notes)
+
+
+def _response(grid: Design, place: int, numeric: Sequence[int]) -> tuple[list[Response], list[str]]:
+    axis = grid.axes[place]
+    others = [(*levels[:place], *levels[place + 1 :]) for levels in grid.levels]
+    settings: dict[tuple[Level, ...], dict[Any, int]] = {}
+    for cell in numeric:
+        settings.setdefault(others[cell], {})[grid.levels[cell][place]] = cell
     fullest = max(settings.values(), key=len)
     complete = {setting: cells for setting, cells in settings.items() if fullest.keys() <= cells.keys()}
-    without = _matched_without(grid, place, complete)
-    by_value: dict[Any, list[int]] = {ABSENT: without} if without else {}
+    # For each setting the method without the axis's intervention; none if one setting has no such method.
+    without = [
+        [
+            cell
+            for cell, levels in enumerate(grid.levels)
+            if levels[place] == _NO
+            and all(a == b or a is None or b is None for a, b in zip(others[cell], setting, strict=True))
+        ][:1]
+        for setting in complete
+    ]
+    by_value: dict[Any, list[int]] = {ABSENT: [cell for (cell,) in without]} if all(without) else {}
     by_value |= {value: [cells[value] for cells in complete.values()] for value in sorted(fullest, key=sortable)}
     full = grid.full(cell for cells in by_value.values() for cell in cells)
-    rows = []
+    rows, notes = [], []
     for value, cells in by_value.items():
         table = np.mean([full.scores[grid.names[cell]] for cell in cells], axis=0)
         if table.size:
             rows.append(Response(axis.key, value, *interval(table), len(table), table.shape[1], len(complete)))
     absent = [_text(value) for value in axis.values if value not in by_value]
-    notes = (
-        [f"{axis.key}: no mean for {listed(absent)}: no other settings exist with this and all other values"]
-        if absent
-        else []
-    )
-    return rows, notes + ([f"means over {axis.key} without {listed(full.dropped)}"] if full.dropped else [])
-
-
-def _matched_without(grid: Design, place: int, settings: Iterable[tuple[Hashable | None, ...]]) -> list[int]:
-    """Return the method without an axis's intervention for each setting; none if one setting has no such method."""
-    cells = []
-    for setting in settings:
-        fitting = [
-            cell
-            for cell, levels in enumerate(grid.levels)
-            if levels[place] == _NO
-            and all(a == b or a is None or b is None for a, b in zip(_others(levels, place), setting, strict=True))
-        ]
-        if not fitting:
-            return []
-        cells.append(fitting[0])
-    return cells
+    if absent:
+        notes.append(
+            f"{axis.key}: no mean for {listed(absent)}: no other settings exist with this and all other values"
+        )
+    if full.dropped:
+        notes.append(f"means over {axis.key} without {listed(full.dropped)}")
+    return rows, notes
 
 
 def _text(value: Any) -> str:
     return "absent" if value is ABSENT else setting_text(value)
-
-
-def _others(levels: tuple[Hashable | None, ...], place: int) -> tuple[Hashable | None, ...]:
-    return (*levels[:place], *levels[place + 1 :])
 
 
 def _is_number(value: object) -> bool:

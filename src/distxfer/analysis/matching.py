@@ -7,22 +7,73 @@ from typing import Any
 
 import pandas as pd
 
-from distxfer.analysis.cells import Group, Wide, middle_of, wide
-from distxfer.analysis.compare import distance_label, distances_of
-from distxfer.analysis.items import read_items
+from distxfer.analysis.scores import Group, Wide, read_items, wide
 from distxfer.errors import InputError, unknown
-from distxfer.languages import check_distance
+from distxfer.languages import Distance, check_distance, distance, distance_warnings
 from distxfer.results.collect import Collection, Method
 from distxfer.results.distances import stored_warnings
 from distxfer.results.result import Result
-from distxfer.results.selection import selection_of
+from distxfer.results.selection import selection_of, selection_warnings
 from distxfer.results.tables import read_predictions, sound_scores
 
 _MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
+_OBSERVED = ("genetic", "geographic", "matrix")  # distances that are never imputed
 # What a method may read beside the task, and what its numbers may depend on beside its settings.
 _DATA = ("task", "parallel", "distances", "files")
 _MACHINE = ("device", "dtype", "processes", "cpu", "threads")
 _PACKAGES = ("distxfer", "torch", "transformers", "peft")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What an analysis of methods is based on; `fractions` is whether no score exceeds 1.
+
+    By method: `selection` is how the checkpoints were selected (`last`, `source_dev` or `target_dev`), `runs` the number of
+    finished runs, `collapsed` the seeds of collapsed ones; all empty for a table of scores. `left_out` has a line for each run
+    or method that is not in the analysis.
+    """
+
+    metric: str
+    fractions: bool
+    source: str
+    distance: str
+    baseline: str
+    selection: Mapping[str, str]
+    runs: Mapping[str, int]
+    collapsed: Mapping[str, tuple[int, ...]]
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def scale(self) -> float:
+        """The factor that turns scores into points."""
+        return 100.0 if self.fractions else 1.0
+
+    @property
+    def selected(self) -> str:
+        """How the checkpoints were selected, for all methods together."""
+        return " / ".join(dict.fromkeys(self.selection.values())) or "not known"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings on checkpoint selection; empty if all checkpoints are the last ones."""
+        return selection_warnings(self.selection)
+
+    def records(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {
+            "metric": self.metric,
+            "selection": self.selected,
+            "selection_by_method": dict(self.selection),
+            "warnings": list(self.warnings),
+            "source": self.source,
+            "distance": self.distance,
+            "baseline": self.baseline,
+            "runs": dict(self.runs),
+            "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
+            "notes": list(self.notes),
+            "left_out": list(self.left_out),
+        }
 
 
 @dataclass(frozen=True)
@@ -38,35 +89,6 @@ class Difference:
     value: Any
 
 
-@dataclass(frozen=True)
-class Matched:
-    """A baseline and the methods that can be compared with it; `left_out` has a line for each of the others."""
-
-    baseline: Method
-    methods: tuple[Method, ...]
-    group: Group
-    metric: str
-    source: str
-    distance: str
-    notes: tuple[str, ...]
-    left_out: tuple[str, ...]
-
-    @property
-    def selection(self) -> dict[str, str]:
-        """The checkpoint selection by method: `last`, `source_dev` or `target_dev`."""
-        return {method.name: selection_of(method.runs) for method in self.methods}
-
-    @property
-    def fractions(self) -> bool:
-        """Whether no score exceeds 1."""
-        return all((table.abs().max() <= 1).all() for table in self.group.scores.values())
-
-    @property
-    def collapsed(self) -> dict[str, tuple[int, ...]]:
-        """The seeds of collapsed runs by method."""
-        return {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in self.methods}
-
-
 def match(
     collection: Collection,
     baseline: str = "",
@@ -74,11 +96,13 @@ def match(
     distance_name: str = "",
     imputed: bool | None = None,
     matrix: Path | None = None,
-) -> Matched:
-    """Return the methods of a collection that share source, task, data, model and metric with the baseline.
+    *,
+    shared_seeds: bool = False,
+) -> tuple[tuple[Method, ...], Group, Basis]:
+    """Return the methods of a collection that share source, task, data, model and metric with the baseline, with their scores.
 
     The baseline is the method (or recipe, or `NAME/ID`) of that name, by default the first. Metric and distances are the
-    baseline's by default.
+    baseline's by default. With `shared_seeds`, methods share a seed with it, too.
 
     Raises InputError for an unknown baseline, metric or distance, a baseline whose runs all collapsed, or if no method can be
     compared, with the reason for each.
@@ -99,32 +123,41 @@ def match(
     left_out = list(collection.left_out)
     methods = []
     for method in collection.methods:
-        reason = None if method is base else _obstacle(base, method, tables, metric)
+        reason = None if method is base else _obstacle(base, method, tables, metric, shared_seeds)
         if reason:
             left_out.append(f"`{method.name}` cannot be compared with `{base.name}`: {reason}.")
         else:
             methods.append(method)
     if len(methods) < 2:
-        raise nothing_left(base, left_out)
+        raise nothing_left(base.name, left_out)
     tables = {method.name: tables[method.name] for method in methods}
     scores = scores[scores["method"].isin(tables)]
-    distance, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
+    label, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
     items = read_items(scores) if metric == _MEAN_OF_ITEMS else None
-    recipe = base.runs[0].recipe
+    collapsed = {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in methods}
     group = Group(
-        model=recipe["model"]["name"],
-        task=recipe["task"]["name"],
+        model=base.runs[0].model,
+        task=base.runs[0].task,
         baseline=base.name,
         scores=tables,
         far_from=far_from,
-        middle=middle_of(tables[base.name], far_from),
         paired=True,
-        collapsed={method.name: sum(run.collapsed for run in method.runs) for method in methods},
+        collapsed={name: len(seeds) for name, seeds in collapsed.items()},
         items=items,
     )
-    notes = [*notes, *(items.missing if items else ())]
-    source = base.runs[0].source
-    return Matched(base, tuple(methods), group, metric, source, distance, tuple(notes), tuple(left_out))
+    basis = Basis(
+        metric=metric,
+        fractions=bool(scores["value"].abs().max() <= 1),
+        source=base.runs[0].source,
+        distance=label,
+        baseline=base.name,
+        selection={method.name: selection_of(method.runs) for method in methods},
+        runs={method.name: len(method.runs) for method in methods},
+        collapsed=collapsed,
+        notes=(*notes, *(items.missing if items else ())),
+        left_out=tuple(left_out),
+    )
+    return tuple(methods), group, basis
 
 
 def target_scores(collection: Collection, metric: str) -> pd.DataFrame:
@@ -133,21 +166,20 @@ def target_scores(collection: Collection, metric: str) -> pd.DataFrame:
     return scores[scores["language"] != scores["source"]].astype({"seed": str})
 
 
-def nothing_left(baseline: Method, left_out: Sequence[str]) -> InputError:
+def nothing_left(baseline: str, left_out: Sequence[str]) -> InputError:
     """Return the error for a baseline without comparable methods."""
     reasons = "".join(f"\n  {line}" for line in left_out)
+    left = f"; {len(left_out)} left out:{reasons}\n" if left_out else ". "
     return InputError(
-        f"Nothing is left to compare with `{baseline.name}`{f'; {len(left_out)} left out:' if left_out else '.'}{reasons}"
-        + ("\n" if left_out else " ")
-        + "Name methods that have runs of the same task, data, model and source."
+        f"Nothing is left to compare with `{baseline}`{left}Name methods that have runs of the same task, data, model and source."
     )
 
 
-def differences(baseline: Method, method: Method) -> tuple[Difference, ...]:
+def differences(baseline: Method, method: Method) -> list[Difference]:
     """Return all settings, data and circumstances in which a method differs from the baseline."""
     before, after = _described(baseline), _described(method)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    return tuple(Difference(method.name, key, before.get(key), after.get(key)) for key in keys)
+    return [Difference(method.name, key, before.get(key), after.get(key)) for key in keys]
 
 
 def _described(method: Method) -> dict[str, Any]:
@@ -188,28 +220,34 @@ def _chosen(collection: Collection, name: str) -> Method:
     return matches[0]
 
 
-def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str) -> str | None:
+def _obstacle(baseline: Method, method: Method, scores: Wide, metric: str, shared_seeds: bool) -> str | None:
     """Return why a method cannot be compared with the baseline, or None."""
     first, second = baseline.runs[0], method.runs[0]
     if first.source != second.source:
-        return f"it was trained on `{second.data['source']}`, the baseline on `{first.data['source']}`"
-    tasks = [run.task for run in (first, second)]
-    if tasks[0] != tasks[1]:
-        return f"its task is `{tasks[1]}`, the baseline's is `{tasks[0]}`"
-    models = [run.model for run in (first, second)]
+        return f"it was trained on `{second.source}`, the baseline on `{first.source}`"
+    if first.task != second.task:
+        return f"its task is `{second.task}`, the baseline's is `{first.task}`"
     prints = [_print(run, "model") for run in (first, second)]
     if prints[0] != prints[1] or not all(prints):
-        if models[0] != models[1]:
-            return f"its model is `{models[1]}`, the baseline's is `{models[0]}`"
+        if first.model != second.model:
+            return f"its model is `{second.model}`, the baseline's is `{first.model}`"
         if not all(prints):
-            return f"whether its model `{models[1]}` is the baseline's cannot be checked: there is no fingerprint of it"
-        return f"its model `{models[1]}` is of other files than the baseline's, by their fingerprints"
+            return (
+                f"whether its model `{second.model}` is the baseline's cannot be checked: there is no fingerprint of it"
+            )
+        return f"its model `{second.model}` is of other files than the baseline's, by their fingerprints"
     if method.collapsed:
         return method.collapsed
     if method.name not in scores:
         return f"its runs have no `{metric}` of targets"
-    shared = set(map(str, scores[baseline.name])) & set(scores[method.name])
-    return _other_data(first, second, shared) if shared else "it has no target language in common with the baseline"
+    before, after = scores[baseline.name], scores[method.name]
+    shared = set(map(str, before)) & set(after)
+    if not shared:
+        return "it has no target language in common with the baseline"
+    if shared_seeds and not after.index.isin(before.index).any():
+        seeds, of_baseline = (", ".join(sorted(table.index, key=int)) for table in (after, before))
+        return f"no seed in common, it has {seeds} and the baseline {of_baseline}"
+    return _other_data(first, second, shared)
 
 
 def _other_data(first: Result, second: Result, shared: set[str]) -> str | None:
@@ -261,8 +299,7 @@ def _distances(
                 "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
             )
         filled = bool(summary.get("imputed", True)) if imputed is None else imputed
-        source = baseline.runs[0].source
-        far_from, notes = distances_of(source, languages, name, filled, matrix)
+        far_from, notes = distances_of(baseline.runs[0].source, languages, name, filled, matrix)
         return distance_label("matrix" if matrix else name, filled), far_from, notes
     label = str(summary.get("distance", ""))
     runs = [method.runs[0] for method in (baseline, *methods)]
@@ -274,3 +311,23 @@ def _distances(
         for code in sorted(languages - set(stored))
     ]
     return distance_label(label, bool(summary.get("imputed"))), far_from, [*notes, *stored_warnings(alike, far_from)]
+
+
+def distance_label(name: str, imputed: bool) -> str:
+    """Return the name of a distance, marked if gaps are imputed."""
+    return f"{name} (imputed)" if imputed and name not in _OBSERVED else name
+
+
+def distances_of(
+    source: str, languages: Iterable[str], name: str, imputed: bool, matrix: Path | None
+) -> tuple[dict[str, float], list[str]]:
+    """Return the distances of all languages that have one, and notes on missing and unreliable distances."""
+    distances: dict[str, Distance] = {}
+    notes = []
+    for language in sorted(languages):
+        try:
+            distances[language] = distance(source, language, name, imputed=imputed, matrix=matrix)
+        except InputError as error:
+            notes.append(f"`{language}` is neither near nor far: {error}")
+    values = {language: entry.value for language, entry in distances.items()}
+    return values, [*notes, *distance_warnings(distances.values())]

@@ -1,29 +1,64 @@
-"""The test of a method against the baseline on complete scores, Holm's correction, and tests as JSON data."""
+"""The test of a method against the baseline: Holm's correction, simulated false-positive rates, and JSON data."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from math import log
+from pathlib import Path
+from typing import Any, TypeVar
 
-from distxfer.analysis.cells import Full, Group
-from distxfer.analysis.error_rates import false_positives
 from distxfer.languages import lineage
-from distxfer.measure import MIN_FAMILIES, Crossed, crossed, crossed_unpaired, holm
+from distxfer.measure import MIN_FAMILIES, Crossed, holm
 
 MIN_TARGETS = 4  # languages that can stand for other languages; with fewer, each one is read by itself
+_Rates = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
+_FILE = Path(__file__).with_name("error_rates.json")  # written by studies/simulations/structure_error_rates.py
+# What the structures of the simulation are, in words. The test of languages as independent is warned of families as well.
+_ALWAYS = {
+    "family .9": "families share 90 % of the language variance",
+    "skewed": "one language in ten gains much more than the rest",
+    "peeking": "one looks after 3 seeds and again after 5",
+}
+_INDEPENDENT = {
+    "family .3": "families share 30 % of the language variance",
+    "family .6": "families share 60 % of the language variance",
+}
+_FIXED_ITEMS = {"items fixed": "all languages share the test items, which are not in this test"}
 
 
-def tested(group: Group, method: str, full: Full) -> Crossed:
-    """Return the test of a method against the baseline, with random seeds, languages within families, and items if known.
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """The test of a difference; `p_holm` is its p after Holm's correction (None without p), `dropped` what was left out."""
 
-    It has no interval and no p on 2 or 3 languages (see `ranked`).
-    """
-    a, b = full.scores[method], full.scores[group.baseline]
-    families = families_of(full.languages)
-    if not group.paired:
-        return ranked(crossed_unpaired(a, b, families=families))
-    weights = {method: 1.0, group.baseline: -1.0}
-    items = None if group.items is None else group.items.differences(weights, full.languages, full.seeds)
-    return ranked(crossed(a - b, families=families, items=items))
+    test: Crossed
+    p_holm: float | None = None
+    dropped: tuple[str, ...] = ()
+
+    def tested_record(self) -> dict[str, Any]:
+        """Return the test, the corrected p and what was left out as JSON data."""
+        return {**test_record(self.test), "p_holm": self.p_holm, "dropped": list(self.dropped)}
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON data, with the fields of the test in its place."""
+        names = [field.name for field in fields(self) if field.name not in Tested.__dataclass_fields__]
+        return {name: _plain(getattr(self, name)) for name in names} | self.tested_record()
+
+
+Row = TypeVar("Row", bound=Tested)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return value.record() if isinstance(value, Tested) else value
+
+
+def corrected(rows: Iterable[Row]) -> list[Row]:
+    """Return rows with Holm's correction over all of them."""
+    rows = list(rows)
+    adjusted = iter(holm([row.test.p for row in rows if row.test.p is not None]))
+    return [replace(row, p_holm=None if row.test.p is None else next(adjusted)) for row in rows]
 
 
 def families_of(languages: Iterable[str]) -> list[tuple[str, ...]]:
@@ -51,39 +86,67 @@ def _without_ranking(test: Crossed, reason: str) -> Crossed:
     return replace(test, **undefined, reason=test.reason or reason)  # type: ignore[arg-type]
 
 
-def holm_over(tests: Sequence[Crossed]) -> list[float | None]:
-    """Return Holm-corrected p values; None for tests without p."""
-    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
-    return [None if test.p is None else next(adjusted) for test in tests]
+def interval_record(test: Crossed) -> dict[str, Any]:
+    """Return effect, interval and p of a test as JSON data."""
+    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p}
 
 
-def test_record(test: Crossed) -> dict[str, object]:
+def test_record(test: Crossed) -> dict[str, Any]:
     """Return a test as JSON data."""
+    families, rates = test.by_family, false_positives(test)
     return {
-        "effect": test.effect,
-        "low": test.low,
-        "high": test.high,
-        "p": test.p,
+        **interval_record(test),
         "n_seeds": test.n_seeds,
         "n_languages": test.n_languages,
         "seed_share": test.seed_share,
         "reason": test.reason,
         "note": test.note,
         "n_families": test.n_families,
-        "by_family": None if test.by_family is None else _family_record(test.by_family),
+        "by_family": None if families is None else {**interval_record(families), "reason": families.reason},
         "n_items": test.n_items,
         "item_share": test.item_share,
-        "false_positive_rates": None if (rates := false_positives(test)) is None else rates.record(),
+        "false_positive_rates": None if rates is None else vars(rates),
     }
 
 
-def row_record(row: Any) -> dict[str, Any]:
-    """Return a dataclass with a field `test` as JSON data: the test's fields in its place, tuples as lists."""
-    record: dict[str, Any] = {}
-    for name, value in vars(row).items():
-        record |= test_record(value) if name == "test" else {name: list(value) if isinstance(value, tuple) else value}
-    return record
+@dataclass(frozen=True)
+class FalsePositives:
+    """False-positive rates at a nominal 5 % in the nearest simulated setting; `rates` are fractions by description."""
+
+    n_languages: int
+    n_families: int
+    n_seeds: int
+    rates: Mapping[str, float]
 
 
-def _family_record(test: Crossed) -> dict[str, object]:
-    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p, "reason": test.reason}
+def false_positives(test: Crossed) -> FalsePositives | None:
+    """Return the simulated rates of a test like this one; None if it has no p or one language.
+
+    The nearest setting is by the ratio of numbers of languages, then of seeds; adding seeds was simulated for 3, then 5. For a
+    test with too few families for random families, the setting also has too few.
+    """
+    if test.p is None or test.n_languages < 2:
+        return None
+    simulated, families = _simulation()
+    sizes = [size for size in simulated if (families[size] < MIN_FAMILIES) == (test.note is not None)]
+    size = _nearest(sizes, test.n_languages)
+    seeds = _nearest(list(simulated[size]), test.n_seeds)
+    independent = test.n_families is None or test.note is not None
+    names = {**(_INDEPENDENT if independent else {}), **_ALWAYS, **({} if test.n_items else _FIXED_ITEMS)}
+    column = "languages" if independent else "families"
+    rates = {}
+    for structure, words in names.items():
+        by_structure = simulated[size][seeds] if structure in simulated[size][seeds] else simulated[size]["5"]
+        rates[words] = round(by_structure[structure][column] / 100, 4)
+    return FalsePositives(int(size), families[size], int(seeds), rates)
+
+
+def _nearest(numbers: Sequence[str], number: int) -> str:
+    return min(numbers, key=lambda candidate: abs(log(int(candidate) / number)))
+
+
+@cache
+def _simulation() -> tuple[_Rates, Mapping[str, int]]:
+    """Return the rates in percent by number of languages, number of seeds, structure and test; and numbers of families."""
+    content = json.loads(_FILE.read_text(encoding="utf-8"))
+    return content["rates"], content["families"]

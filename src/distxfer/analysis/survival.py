@@ -1,16 +1,21 @@
 """Robustness of an effect: leave-one-out over classes, languages and families, and the macro-averaged score."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from distxfer.analysis.cells import Array, Full, Group, pair
-from distxfer.analysis.classes import Classes
-from distxfer.analysis.significance import holm_over, test_record, tested
+from distxfer.analysis.scores import Array, Full, Group
+from distxfer.analysis.significance import Tested, corrected, interval_record
+from distxfer.errors import shortened
 from distxfer.languages import language_name, lineage
-from distxfer.measure import ClassRatios, Crossed, carriers, class_ratios
+from distxfer.measure import Crossed, carriers
+
+if TYPE_CHECKING:
+    from distxfer.analysis.comparison import Comparison
 
 What = Literal["class", "language", "family"]
 _MUCH = 1 / 3  # of an effect: what a note names, where half of it is a warning
@@ -34,32 +39,13 @@ class LeaveOneOut:
         """Return the item without which the remaining effect is smallest, and the test without it."""
         return self.lowest if effect > 0 else self.highest
 
-
-@dataclass(frozen=True)
-class Survival:
-    """The robustness of one effect. `macro` is the effect on the macro-averaged score, None if there is none.
-
-    `macro_p_holm` is corrected like the p of the effect itself. `left_out` has the leave-one-out effects by class, language and
-    family, or the reason why there are none.
-    """
-
-    macro: Crossed | None
-    left_out: Mapping[What, LeaveOneOut | str]
-    macro_p_holm: float | None = None
-
-    @property
-    def carried(self) -> bool:
-        """Whether the effect changes sign or loses more than half without one class, language or family."""
-        return any(not isinstance(result, str) and result.carriers for result in self.left_out.values())
-
     def record(self) -> dict[str, Any]:
         """Return it as JSON data."""
         return {
-            "macro": None if self.macro is None else {**_record(self.macro), "p_holm": self.macro_p_holm},
-            "leave_out": {
-                kind: {"reason": result} if isinstance(result, str) else _left_out_record(result)
-                for kind, result in self.left_out.items()
-            },
+            "n": self.n,
+            "lowest": {"without": self.lowest[0], **interval_record(self.lowest[1])},
+            "highest": {"without": self.highest[0], **interval_record(self.highest[1])},
+            "carriers": [{"without": item, "effect": effect} for item, effect in self.carriers.items()],
         }
 
 
@@ -68,44 +54,40 @@ def family(code: str) -> str:
     return lineage(code)[0] if lineage(code) else f"{language_name(code)} alone"
 
 
-def survival(group: Group, method: str, full: Full) -> Survival:
-    """Return the robustness of a method's effect, on the complete scores of it and the baseline.
+def left_out_of(group: Group, method: str, full: Full) -> dict[What, LeaveOneOut | str]:
+    """Return a method's effect without each class, language and family, or why there is none, on complete scores.
 
     Without a language or family, its scores are dropped. Without a class, all test items with that label (for entities: all
     entities of that type) are dropped and scores recomputed; languages without remaining items are dropped. Tests on recomputed
-    scores take the test items as fixed. The macro-averaged score uses the same seeds and languages.
+    scores take the test items as fixed.
     """
-    anew = replace(group, items=None)
-    return Survival(
-        macro=_macro(anew, method, full),
-        left_out={
-            "class": _classes(anew, method, full),
-            "language": _languages(group, method, full, lambda code: code, "language"),
-            "family": _languages(group, method, full, family, "family"),
-        },
-    )
+    return {
+        "class": _classes(group, method, full),
+        "language": _languages(group, method, full, lambda code: code, "language"),
+        "family": _languages(group, method, full, family, "family"),
+    }
 
 
-def _macro(group: Group, method: str, full: Full) -> Crossed | None:
-    if group.macro is None:
+def macro_test(group: Group, method: str, full: Full) -> Crossed | None:
+    """Return the test of the macro-averaged score on the same seeds and languages, with fixed items; None if it is missing."""
+    if group.macro is None or not group.macro.keys() >= full.seeds.keys():
         return None
-    try:
-        scores = {
-            name: np.ascontiguousarray(group.macro[name].loc[list(seeds), list(full.languages)].to_numpy())
-            for name, seeds in full.seeds.items()
-        }
-    except KeyError:  # some run has no such score
-        return None
+    scores = {
+        name: np.ascontiguousarray(
+            group.macro[name].reindex(index=list(seeds), columns=list(full.languages)).to_numpy()
+        )
+        for name, seeds in full.seeds.items()
+    }
     if any(np.isnan(table).any() for table in scores.values()):
         return None
-    return tested(group, method, Full(full.languages, full.seeds, scores, full.dropped))
+    return replace(group, items=None).tested(method, replace(full, scores=scores))
 
 
 def _languages(group: Group, method: str, full: Full, part_of: Callable[[str], str], kind: str) -> LeaveOneOut | str:
-    parts = dict.fromkeys(map(part_of, full.languages))
-    if len(parts) < 2:
+    parts = list(map(part_of, full.languages))
+    if len(set(parts)) < 2:
         return f"there is one {kind}"
-    tables = {part: full.of(lambda code, part=part: part_of(code) != part) for part in parts}  # type: ignore[misc]
+    tables = {part: full.within([name != part for name in parts], full.scores) for part in dict.fromkeys(parts)}
     return _left_out(group, method, full, tables)
 
 
@@ -113,7 +95,7 @@ def _classes(group: Group, method: str, full: Full) -> LeaveOneOut | str:
     classes = group.classes
     if isinstance(classes, str):
         return classes
-    ratios = class_tables(classes, full)
+    ratios = classes.ratios(full)
     if isinstance(ratios, str):
         return ratios
     occurs = np.any([ratio.b.sum(axis=(0, 1)) > 0 for ratio in ratios.values()], axis=0)
@@ -123,73 +105,40 @@ def _classes(group: Group, method: str, full: Full) -> LeaveOneOut | str:
         if occurs[place]
     }
     tables = {name: table for name, table in tables.items() if table.languages}
-    return _left_out(group, method, full, tables) if len(tables) > 1 else "there is one class"
+    if len(tables) < 2:
+        return "there is one class"
+    return _left_out(replace(group, items=None), method, full, tables)
 
 
-def class_tables(classes: Classes, full: Full) -> dict[str, ClassRatios] | str:
-    """Return the scores of both methods as ratios of sums over classes, (seeds, languages, classes), or why there are none."""
-    reasons = [classes.reasons[name] for name in full.seeds if name in classes.reasons]
-    if reasons:
-        return reasons[0]
-    try:
-        counts = {name: classes.table(name, seeds, full.languages) for name, seeds in full.seeds.items()}
-    except KeyError as error:
-        return f"there are no predictions for {error}"
-    labels = [count[..., 1] for count in counts.values()]
-    if any(not (count == labels[0][:1]).all() for count in labels):
-        return "the runs were not tested on the same items"
-    return {name: class_ratios(count, classes.metric) for name, count in counts.items()}
-
-
-@dataclass(frozen=True)
-class ClassPart:
+@dataclass(frozen=True, kw_only=True)
+class ClassPart(Tested):
     """The effect of a method on one class: on its recall for accuracy, else on its F1.
 
-    `items` are the smallest and largest numbers of items with that label by language, over the languages that have the class.
-    `without` is the effect on the score without the class, None if nothing remains. Seeds and languages are random; `p_holm` is
-    corrected over the classes of one method.
+    `n_least` and `n_most` are the smallest and largest numbers of items with that label by language, over the languages that
+    have the class. `effect_without` is the effect on the score without the class, None if nothing remains. Seeds and languages
+    are random; `p_holm` is corrected over the classes of one method.
     """
 
     method: str
     part: str
-    items: tuple[int, int]
+    n_least: int
+    n_most: int
     mean_baseline: float
     mean: float
-    without: float | None
-    test: Crossed
-    p_holm: float | None
-
-    def record(self) -> dict[str, Any]:
-        """Return it as JSON data."""
-        return {
-            "method": self.method,
-            "part": self.part,
-            "n_least": self.items[0],
-            "n_most": self.items[1],
-            "mean_baseline": self.mean_baseline,
-            "mean": self.mean,
-            "effect_without": self.without,
-            **test_record(self.test),
-            "p_holm": self.p_holm,
-        }
+    effect_without: float | None
 
 
 def class_parts(group: Group) -> tuple[ClassPart, ...]:
     """Return the effect of each method on each class, first those without which the remaining effect is smallest."""
-    rows: list[ClassPart] = []
-    for method in group.others:
-        parts = _class_parts(group, method)
-        corrected = holm_over([part.test for part in parts])
-        rows += [replace(part, p_holm=p) for part, p in zip(parts, corrected, strict=True)]
-    return tuple(rows)
+    return tuple(part for method in group.others for part in corrected(_class_parts(group, method)))
 
 
 def _class_parts(group: Group, method: str) -> list[ClassPart]:
-    full, classes = pair(group, method), group.classes
-    ratios = "" if isinstance(classes, str) or full.empty else class_tables(classes, full)
+    full, classes = group.pair(method), group.classes
+    ratios = "" if isinstance(classes, str) or full.empty else classes.ratios(full)
     if isinstance(classes, str) or isinstance(ratios, str):
         return []
-    sign = 1 if full.scores[method].mean() >= full.scores[group.baseline].mean() else -1
+    group = replace(group, items=None)
     labels = classes.table(method, full.seeds[method][:1], full.languages)[0, :, :, 1]
     rows = []
     for place, name in enumerate(classes.names):
@@ -201,22 +150,22 @@ def _class_parts(group: Group, method: str) -> list[ClassPart]:
                 ClassPart(
                     method=method,
                     part=name,
-                    items=(min(items), max(items)),
+                    n_least=min(items),
+                    n_most=max(items),
                     mean_baseline=float(tables.scores[group.baseline].mean()),
                     mean=float(tables.scores[method].mean()),
-                    without=_effect(without, method, group.baseline) if without.languages else None,
-                    test=tested(replace(group, items=None), method, tables),
-                    p_holm=None,
+                    effect_without=_effect(without, method, group.baseline) if without.languages else None,
+                    test=group.tested(method, tables),
                 )
             )
-    return sorted(rows, key=lambda row: (row.without is None, sign * (row.without or 0.0)))
+    sign = 1 if _effect(full, method, group.baseline) >= 0 else -1
+    return sorted(rows, key=lambda row: (row.effect_without is None, sign * (row.effect_without or 0.0)))
 
 
 def _defined(tables: Mapping[str, Array], full: Full) -> Full:
     """Return scores, (seeds, languages) by method, without languages in which some run has no score."""
     columns = np.all([np.isfinite(table).all(axis=0) for table in tables.values()], axis=0)
-    languages = tuple(code for code, complete in zip(full.languages, columns, strict=True) if complete)
-    return Full(languages, full.seeds, {name: table[:, columns] for name, table in tables.items()}, ())
+    return replace(full.within(columns, tables), dropped=())
 
 
 def _effect(full: Full, method: str, baseline: str) -> float:
@@ -229,21 +178,57 @@ def _left_out(group: Group, method: str, full: Full, tables: Mapping[str, Full])
     lowest, highest = min(without, key=lambda item: without[item]), max(without, key=lambda item: without[item])
     return LeaveOneOut(
         n=len(without),
-        lowest=(lowest, tested(group, method, tables[lowest])),
-        highest=(highest, tested(group, method, tables[highest])),
+        lowest=(lowest, group.tested(method, tables[lowest])),
+        highest=(highest, group.tested(method, tables[highest])),
         carriers={item: without[item] for item in carriers(effect, without)},
         large={item: without[item] for item in carriers(effect, without, _MUCH)},
     )
 
 
-def _record(test: Crossed) -> dict[str, Any]:
-    return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p}
+def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[str, ...]:
+    """Return a line for each class, language or family that drives an effect on all targets, and one line for weak effects.
+
+    An item drives an effect that changes sign or loses more than half of its size without it. Of the items of one kind, the one
+    without which the remaining effect is smallest is named; a class also if more than a third is lost. Effects with p > 0.05
+    (before Holm) both with and without that item share one line. `scale` converts scores to points.
+    """
+    strong: dict[tuple[What, str], list[str]] = {}
+    large: dict[tuple[What, str], list[str]] = {}
+    weak: list[str] = []
+    overall = [comparison for comparison in comparisons if comparison.subset == "all"]
+    for comparison in sorted(overall, key=lambda comparison: -abs(comparison.test.effect)):
+        effect, of_weak = comparison.test.effect, []
+        for kind, result in comparison.left_out.items():
+            if isinstance(result, str) or not result.large:
+                continue
+            item, test = result.end(effect)
+            name = f"`{comparison.method}` {_with(test, scale)} instead of {scale * effect:+.1f}"
+            values = [p for p in (comparison.test.p, test.p) if p is not None]
+            if item not in result.carriers:
+                if kind == "class":
+                    large.setdefault((kind, item), []).append(name)
+            elif not values or min(values) <= 0.05:
+                strong.setdefault((kind, item), []).append(name)
+            else:
+                of_weak.append(f"{scale * test.effect:+.1f} without the {kind} `{item}`")
+        weak += [f"`{comparison.method}` {scale * effect:+.1f} ({', '.join(of_weak)})"] if of_weak else []
+    lines = [
+        f"WARNING: without the {kind} `{item}`, more than half of the effect is lost, or its sign: {shortened(names)}."
+        + (f" More than a third: {shortened(large.pop((kind, item)))}." if (kind, item) in large else "")
+        for (kind, item), names in strong.items()
+    ]
+    lines += [
+        f"Note: without the {kind} `{item}`, more than a third of the effect is lost: {shortened(names)}."
+        for (kind, item), names in large.items()
+    ]
+    if weak:
+        lines.append(
+            "WARNING: not shown to differ from 0, and one item decides the sign or more than half of the effect:"
+            f" {shortened(weak)}."
+        )
+    return tuple(lines)
 
 
-def _left_out_record(result: LeaveOneOut) -> dict[str, Any]:
-    return {
-        "n": result.n,
-        "lowest": {"without": result.lowest[0], **_record(result.lowest[1])},
-        "highest": {"without": result.highest[0], **_record(result.highest[1])},
-        "carriers": [{"without": item, "effect": effect} for item, effect in result.carriers.items()],
-    }
+def _with(test: Crossed, scale: float) -> str:
+    between = "" if test.low is None or test.high is None else f" [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
+    return f"{scale * test.effect:+.1f}{between}"

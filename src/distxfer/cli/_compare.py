@@ -189,12 +189,12 @@ def _check_methods(options: list[str]) -> None:
 
 
 def _compare_methods(collection: Any, baseline: str, settings: dict[str, Any], by: By | None, output: _Output) -> None:
-    from distxfer.analysis.methods import compare_methods
+    from distxfer.analysis.compare import compare_methods
     from distxfer.reports import method_data, method_tables, paper_tables
 
     comparison = compare_methods(collection, baseline, **settings)
     notes = (
-        *comparison.comparisons.notes, *comparison.warnings, *comparison.survival_warnings, *comparison.left_out,
+        *comparison.notes, *comparison.warnings, *comparison.survival_warnings, *comparison.left_out,
     )  # fmt: skip
 
     def tables() -> Sequence[Any]:

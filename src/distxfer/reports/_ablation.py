@@ -15,7 +15,7 @@ from distxfer.results.settings import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
     from distxfer.analysis.ablation import Ablation
-    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.comparison import Comparison
     from distxfer.analysis.design import Effect
 
 _NAMED = 12  # a note names at most so many methods without a match

@@ -8,7 +8,7 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from distxfer.analysis.survival_warnings import survival_warnings
+from distxfer.analysis.survival import survival_warnings
 from distxfer.errors import counted, shortened
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._randomness import family_notes, random_factors, rate_notes, significant
@@ -16,7 +16,7 @@ from distxfer.reports._survival import each_target_table, effect_text, p_text, s
 from distxfer.reports._tables import Table, p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.analysis.compare import Comparison, Comparisons, Transfer
+    from distxfer.analysis.comparison import Comparison, Comparisons, Transfer
     from distxfer.analysis.one_seed import TwoRuns
 
 _NAMES = 3  # a note names at most so many methods
@@ -42,7 +42,7 @@ def comparison_tables(comparisons: Comparisons) -> list[Table]:
         optional = ("r score", "r gain", "seeds", "far", "near", "mean")
         main = Table(_COLUMNS, rows, " · ".join(key), notes, optional)
         warnings = survival_warnings(group, scale)
-        survive = survival_table(group, comparisons.metric, comparisons.selection, scale, warnings)
+        survive = survival_table(group, comparisons.metric, comparisons.selected, scale, warnings)
         tables += [*([lead] if lead else []), main, survive]
     return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *comparisons.notes))]
 
@@ -138,7 +138,7 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
         row.method for row in overall if row not in sure and row.test.p is not None
     ]
     lines = [f"{verdict}: {', '.join(names)}." for verdict, names in groups.items() if names]
-    carried = [row.method for row in sure if row.survives.carried]
+    carried = [row.method for row in sure if row.carried]
     if carried:
         lines.append(
             f"of these, driven by one class, language or family (see leave-one-out effects): {', '.join(carried)}."
@@ -149,7 +149,7 @@ def comparison_notes(comparisons: Comparisons, group: Sequence[Comparison], base
     lines.append(
         f"{comparisons.metric}; {'paired by seed' if comparisons.paired else 'seeds not paired'}; {_range(sizes)}"
         f" target languages, from {comparisons.source}; Holm over {counted(len(overall), 'methods')}."
-        f" Checkpoint: {comparisons.selection}."
+        f" Checkpoint: {comparisons.selected}."
     )
     ranked = [row.test for row in overall if row.test.p is not None]
     lines += [f"{random_factors(ranked)}."] if ranked else []

@@ -18,12 +18,12 @@ from distxfer.results.tables import sound_scores
 if TYPE_CHECKING:
     import pandas as pd
 
-    from distxfer.analysis.methods import MethodComparisons
+    from distxfer.analysis.comparison import Comparisons
 
 _SETTINGS = re.compile(r"(?P<recipe>.+?) \((?P<settings>.+=.+)\)", re.DOTALL)
 
 
-def paper_tables(scores: pd.DataFrame, analysis: MethodComparisons, by: By | None = None) -> list[Table]:
+def paper_tables(scores: pd.DataFrame, analysis: Comparisons, by: By | None = None) -> list[Table]:
     """Return the tables of a comparison for a paper: first methods x languages, then those of `method_tables`.
 
     `scores` is the table of `Collection.scores`. Methods that settings tell apart are called `recipe (a)`; a note has the
@@ -33,13 +33,13 @@ def paper_tables(scores: pd.DataFrame, analysis: MethodComparisons, by: By | Non
     return [with_short_names(table, list(analysis.runs)) for table in tables]
 
 
-def language_scores(scores: pd.DataFrame, analysis: MethodComparisons) -> Table:
+def language_scores(scores: pd.DataFrame, analysis: Comparisons) -> Table:
     """Return a row per method with its score in each language, `mean ± standard deviation` over seeds, in percent if a fraction.
 
     The source comes first, then the targets by distance, then the mean over those targets that every run has; its deviation
     is that of the means of seeds. Collapsed runs are excluded.
     """
-    metric, source, fractions = analysis.comparisons.metric, analysis.comparisons.source, analysis.comparisons.fractions
+    metric, source, fractions = analysis.metric, analysis.source, analysis.fractions
     sound = sound_scores(scores, metric)
     chosen = sound[sound["method"].isin(list(analysis.runs))].sort_values("distance", kind="stable")
     chosen = chosen.assign(value=chosen["value"] * (100 if fractions else 1))
@@ -56,7 +56,7 @@ def language_scores(scores: pd.DataFrame, analysis: MethodComparisons) -> Table:
     everywhere = "all" if by_run.shape[1] == len(languages) - 1 else f"the {by_run.shape[1]} that every run has"
     notes = (
         f"{listed(f'{code}: {language_name(code)}' for code in languages)}. {source} is the source; targets by"
-        f" {analysis.comparisons.distance} distance. mean: over {everywhere} targets.",
+        f" {analysis.distance} distance. mean: over {everywhere} targets.",
     )
     title = f"Test {metric}{' (%)' if fractions else ''} by language: mean and standard deviation over seeds"
     return Table(("method", *languages, "mean", "seeds"), rows, title, notes)

@@ -15,15 +15,13 @@ from distxfer.reports._tables import Table, table_of
 from distxfer.results.settings import setting_text
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.analysis.compare import Comparison
-    from distxfer.analysis.methods import MethodComparisons, Slope
-    from distxfer.analysis.parts import Part
+    from distxfer.analysis.comparison import Comparison, Comparisons, Part, Slope
     from distxfer.analysis.survival import ClassPart
 
 By = Literal["language", "family", "distance", "class"]
 
 
-def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Table]:
+def method_tables(analysis: Comparisons, by: By | None = None) -> list[Table]:
     """Return the comparison and its leave-one-out effects, or the view `by`; then the settings that differ.
 
     `by` language, family or class gives one table per method. Fewer than 4 languages get a table of their effects first.
@@ -38,9 +36,9 @@ def method_tables(analysis: MethodComparisons, by: By | None = None) -> list[Tab
     return [*tables, *difference_tables(analysis)]
 
 
-def target_table(analysis: MethodComparisons) -> Table | None:
+def target_table(analysis: Comparisons) -> Table | None:
     """Return the effect on each language, or None if there are enough languages to generalise from."""
-    comparisons = analysis.comparisons.comparisons
+    comparisons = analysis.comparisons
     parts = [part for row in comparisons for part in row.each]
     after = (
         _basis(analysis),
@@ -48,17 +46,18 @@ def target_table(analysis: MethodComparisons) -> Table | None:
         *dropped_notes((f"`{part.method}` on `{part.part}`", part.dropped) for part in parts),
         *_ends(analysis),
     )
-    return each_target_table(comparisons, analysis.baseline, _scale(analysis), analysis.warnings, after)
+    return each_target_table(comparisons, analysis.baseline, analysis.scale, analysis.warnings, after)
 
 
-def survival(analysis: MethodComparisons, *, subsets: bool = False) -> Table:
+def survival(analysis: Comparisons, *, subsets: bool = False) -> Table:
     """Return the leave-one-out effects on all targets, or on near and far ones (`subsets`)."""
-    rests = analysis.comparisons
     warnings = analysis.warnings if subsets else (*analysis.warnings, *analysis.survival_warnings)
-    return survival_table(rests.comparisons, rests.metric, rests.selection, _scale(analysis), warnings, subsets=subsets)
+    return survival_table(
+        analysis.comparisons, analysis.metric, analysis.selected, analysis.scale, warnings, subsets=subsets
+    )
 
 
-def method_data(analysis: MethodComparisons, by: By | None = None) -> Table:
+def method_data(analysis: Comparisons, by: By | None = None) -> Table:
     """Return the numbers of `method_tables` at full precision, one row per test, for CSV."""
     if by == "class":
         _check_classes(analysis)
@@ -80,23 +79,19 @@ def method_data(analysis: MethodComparisons, by: By | None = None) -> Table:
     return table_of([{**common, "selection": selection[record["method"]], **record} for record in selected])
 
 
-def _scale(analysis: MethodComparisons) -> float:
-    return 100.0 if analysis.comparisons.fractions else 1.0
-
-
-def main_table(analysis: MethodComparisons) -> Table:
+def main_table(analysis: Comparisons) -> Table:
     """Return the comparison of all methods with the baseline."""
-    rests, scale = analysis.comparisons, _scale(analysis)
+    scale = analysis.scale
     slopes = {slope.method: slope.test for slope in analysis.slopes}
     order = sorted(
-        (transfer.method for transfer in rests.transfers if transfer.method != analysis.baseline),
-        key=lambda name: -overall_effect(rests.comparisons, name),
+        (transfer.method for transfer in analysis.transfers if transfer.method != analysis.baseline),
+        key=lambda name: -overall_effect(analysis.comparisons, name),
     )
-    transfers = {transfer.method: transfer for transfer in rests.transfers}
-    macro = any(row.survives.macro for row in rests.comparisons)
+    transfers = {transfer.method: transfer for transfer in analysis.transfers}
+    macro = any(row.macro for row in analysis.comparisons)
     rows = []
     for name in (analysis.baseline, *order):
-        by_subset = {row.subset: row for row in rests.comparisons if row.method == name}
+        by_subset = {row.subset: row for row in analysis.comparisons if row.method == name}
         test = by_subset["all"].test if "all" in by_subset else None
         gain = transfers[name].gain_by_distance
         mean = transfers[name].mean
@@ -114,8 +109,8 @@ def main_table(analysis: MethodComparisons) -> Table:
                 f"{len(analysis.collapsed[name])} of {analysis.runs[name]}",
             )
         )
-    first = rests.comparisons[0]
-    notes = comparison_notes(rests, list(rests.comparisons), transfers[analysis.baseline])
+    first = analysis.comparisons[0]
+    notes = comparison_notes(analysis, list(analysis.comparisons), transfers[analysis.baseline])
     slope = "slope: change in gain per unit of that distance, in points (`--by distance` has intervals)."
     of_macro = ("macro F1: effect on the mean F1 over classes, * as for near and far.",) if macro else ()
     columns = (
@@ -129,14 +124,14 @@ def main_table(analysis: MethodComparisons) -> Table:
 
 def _macro(comparison: Comparison | None, scale: float) -> str | None:
     """Return the effect on the macro-averaged score, with a star where p <= 0.05 after Holm."""
-    if comparison is None or comparison.survives.macro is None:
+    if comparison is None or comparison.macro is None:
         return None
-    macro = comparison.survives.macro
-    return f"{scale * macro.effect:+.1f}{'*' if significant(macro, comparison.survives.macro_p_holm) else ''}"
+    macro = comparison.macro
+    return f"{scale * macro.test.effect:+.1f}{'*' if significant(macro.test, macro.p_holm) else ''}"
 
 
-def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> list[Table]:
-    scale = _scale(analysis)
+def _by_part(analysis: Comparisons, by: Literal["language", "family"]) -> list[Table]:
+    scale = analysis.scale
     tables = []
     for method, group in groupby(
         analysis.by_language if by == "language" else analysis.by_family, key=lambda part: part.method
@@ -173,40 +168,40 @@ def _by_part(analysis: MethodComparisons, by: Literal["language", "family"]) -> 
     return tables
 
 
-def class_tables(analysis: MethodComparisons) -> list[Table]:
+def class_tables(analysis: Comparisons) -> list[Table]:
     """Return a table of classes for each method; raises InputError where there are no classes."""
-    overall = {row.method: row for row in analysis.comparisons.comparisons if row.subset == "all"}
+    overall = {row.method: row for row in analysis.comparisons if row.subset == "all"}
     _check_classes(analysis)
-    score = "recall" if analysis.comparisons.metric == "accuracy" else "F1"
+    score = "recall" if analysis.metric == "accuracy" else "F1"
     tables = []
     for method, group in groupby(analysis.by_class, key=lambda part: part.method):
         parts = list(group)
-        effect = f"{_scale(analysis) * overall[method].test.effect:+.1f}"
+        effect = f"{analysis.scale * overall[method].test.effect:+.1f}"
         notes = (
             *analysis.warnings,
-            f"{score} of each class, and items of it in a language; `effect without`: on the {analysis.comparisons.metric} of all"
+            f"{score} of each class, and items of it in a language; `effect without`: on the {analysis.metric} of all"
             f" other classes. Seed and language both random; Holm over {len(parts)} classes."
             f" {_basis(analysis, method)}",
             *_reasons(parts),
             *_ends(analysis),
         )
-        tables.append(class_table(parts, analysis.baseline, effect, _scale(analysis), notes))
+        tables.append(class_table(parts, analysis.baseline, effect, analysis.scale, notes))
     return tables
 
 
-def _check_classes(analysis: MethodComparisons) -> None:
+def _check_classes(analysis: Comparisons) -> None:
     if not analysis.by_class:
-        reason = next(row.survives.left_out["class"] for row in analysis.comparisons.comparisons)
+        reason = next(row.left_out["class"] for row in analysis.comparisons)
         raise InputError(f"`--by class` has no classes to show: {reason}. Choose another view.")
 
 
-def _by_distance(analysis: MethodComparisons) -> Table:
-    rests, scale = analysis.comparisons, _scale(analysis)
-    gains = {transfer.method: transfer.gain_by_distance for transfer in rests.transfers}
+def _by_distance(analysis: Comparisons) -> Table:
+    scale = analysis.scale
+    gains = {transfer.method: transfer.gain_by_distance for transfer in analysis.transfers}
     slopes = {slope.method: slope.test for slope in analysis.slopes}
     rows = []
-    for name in dict.fromkeys(row.method for row in rests.comparisons):
-        by_subset = {row.subset: row for row in rests.comparisons if row.method == name}
+    for name in dict.fromkeys(row.method for row in analysis.comparisons):
+        by_subset = {row.subset: row for row in analysis.comparisons if row.method == name}
         gain = gains[name]
         rows.append(
             (
@@ -230,11 +225,11 @@ def _by_distance(analysis: MethodComparisons) -> Table:
         "languages",
     )
     reasons = dict.fromkeys(gain.reason for gain in gains.values() if gain and gain.reason)
-    apart = [row for row in rests.comparisons if row.subset != "all"]
-    tested: list[Comparison | Slope] = [*rests.comparisons, *analysis.slopes]
+    apart = [row for row in analysis.comparisons if row.subset != "all"]
+    tested: list[Comparison | Slope] = [*analysis.comparisons, *analysis.slopes]
     detectable = next((gain.detectable for gain in gains.values() if gain and gain.detectable), None)
     notes = (
-        f"near and far: at most, or above, the median {rests.distance} distance from {rests.source}; Holm over the methods."
+        f"near and far: at most, or above, the median {analysis.distance} distance from {analysis.source}; Holm over the methods."
         f" {_basis(analysis)}",
         f"{random_factors([row.test for row in apart])}.",
         *family_notes(apart, scale),
@@ -260,10 +255,10 @@ def _with_p(comparison: Comparison | None, scale: float) -> tuple[str | None, st
     return (None, None) if comparison is None else (effect_text(comparison.test, scale), p_text(comparison.p_holm))
 
 
-def _basis(analysis: MethodComparisons, *methods: str) -> str:
+def _basis(analysis: Comparisons, *methods: str) -> str:
     """Return the metric, the pairing, and how the checkpoints of these methods and the baseline were chosen."""
     selections = [analysis.selection[name] for name in (analysis.baseline, *(methods or analysis.selection))]
-    return f"{analysis.comparisons.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(selections))}."
+    return f"{analysis.metric}; paired by seed. Checkpoint: {' / '.join(dict.fromkeys(selections))}."
 
 
 def _reasons(results: Sequence[Comparison | Part | Slope | ClassPart]) -> list[str]:
@@ -271,9 +266,9 @@ def _reasons(results: Sequence[Comparison | Part | Slope | ClassPart]) -> list[s
     return list(dict.fromkeys(f"{result.test.reason}." for result in results if result.test.reason))
 
 
-def _ends(analysis: MethodComparisons) -> list[str]:
+def _ends(analysis: Comparisons) -> list[str]:
     """Return the notes that end every table: on distances and pairing, then everything that was left out."""
-    return [*analysis.comparisons.notes, *left_out_notes(analysis.collapsed, analysis.left_out)]
+    return [*analysis.notes, *left_out_notes(analysis.collapsed, analysis.left_out)]
 
 
 def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[str]) -> list[str]:
@@ -283,7 +278,7 @@ def left_out_notes(collapsed: Mapping[str, Sequence[int]], left_out: Sequence[st
     return lines + ([f"{len(left_out)} left out:", *(f"- {reason}" for reason in left_out)] if left_out else [])
 
 
-def difference_tables(analysis: MethodComparisons) -> list[Table]:
+def difference_tables(analysis: Comparisons) -> list[Table]:
     """Return the settings in which methods differ from the baseline; an intervention that one side lacks is one row."""
     rows = []
     for method, group in groupby(analysis.differences, key=lambda row: row.method):

@@ -9,7 +9,7 @@ from distxfer.errors import shortened
 from distxfer.reports._tables import p_phrase
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.comparison import Comparison
     from distxfer.measure import Crossed
 
 
@@ -50,7 +50,7 @@ def family_notes(comparisons: Sequence[Comparison], scale: float) -> list[str]:
 
 def rate_notes(tests: Sequence[Crossed]) -> list[str]:
     """Return simulated false positive rates of tests like these where their assumptions do not hold."""
-    from distxfer.analysis.error_rates import false_positives
+    from distxfer.analysis.significance import false_positives
 
     lines: dict[str, None] = {}
     for test in tests:

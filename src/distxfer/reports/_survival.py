@@ -10,7 +10,7 @@ from distxfer.languages import language_name
 from distxfer.reports._tables import Table
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.analysis.compare import Comparison
+    from distxfer.analysis.comparison import Comparison
     from distxfer.analysis.survival import ClassPart, LeaveOneOut, What
     from distxfer.measure import Crossed
 
@@ -47,7 +47,7 @@ def survival_table(
         (row.method, *([row.subset] if subsets else []), f"{scale * row.test.effect:+.1f}", kind, _range(result, scale))
         for row in chosen
         for kind in _LEFT_OUT
-        if not isinstance(result := row.survives.left_out[kind], str)
+        if not isinstance(result := row.left_out[kind], str)
     ]
     notes = (
         *warnings,
@@ -63,7 +63,7 @@ def _reasons(comparisons: Sequence[Comparison]) -> list[str]:
     """Return why no class, language or family is left out, with the methods if the reason is not the same for all."""
     methods: dict[tuple[str, str], list[str]] = {}
     for comparison in comparisons:
-        for kind, result in comparison.survives.left_out.items():
+        for kind, result in comparison.left_out.items():
             if isinstance(result, str):
                 methods.setdefault((kind, result), []).append(f"`{comparison.method}`")
     return [
@@ -118,12 +118,12 @@ def class_table(parts: Sequence[ClassPart], baseline: str, effect: str, scale: f
     rows = [
         (
             part.part,
-            f"{part.items[0]}" if part.items[0] == part.items[1] else f"{part.items[0]} to {part.items[1]}",
+            f"{part.n_least}" if part.n_least == part.n_most else f"{part.n_least} to {part.n_most}",
             f"{scale * part.mean_baseline:.1f}",
             f"{scale * part.mean:.1f}",
             effect_text(part.test, scale),
             p_text(part.p_holm),
-            None if part.without is None else f"{scale * part.without:+.1f}",
+            None if part.effect_without is None else f"{scale * part.effect_without:+.1f}",
         )
         for part in parts
     ]

@@ -8,7 +8,7 @@ from statistics import median
 
 import altair as alt
 
-from distxfer.analysis.methods import MethodComparisons
+from distxfer.analysis.comparison import Comparisons
 from distxfer.measure import Crossed
 from distxfer.reports import Table
 from distxfer.reports._methods import class_tables, main_table, survival, target_table
@@ -57,8 +57,8 @@ def headline(facts: Facts) -> Section:
     rows = [
         {"m": names[name], "s": row.subset, **_effect(row.test, row.p_holm)}
         for name in order
-        for row in analysis.comparisons.comparisons
-        if row.method == name and not any(each_of.each for each_of in analysis.comparisons.comparisons)
+        for row in analysis.comparisons
+        if row.method == name and not any(each_of.each for each_of in analysis.comparisons)
     ]
     outliers = _outliers(rows)
     domain = _clip(rows, outliers)
@@ -93,7 +93,7 @@ def headline(facts: Facts) -> Section:
     )
 
 
-def _overall_text(facts: Facts, analysis: MethodComparisons) -> tuple[str, ...]:
+def _overall_text(facts: Facts, analysis: Comparisons) -> tuple[str, ...]:
     """Return the text on effects on all, near and far targets."""
     return (
         f"The difference of each method from {facts.baseline.name}, in percentage points of test {facts.metric}, on all target"
@@ -101,7 +101,7 @@ def _overall_text(facts: Facts, analysis: MethodComparisons) -> tuple[str, ...]:
         f" {facts.source_name}). Bars are 95 % intervals. An interval that excludes 0 generalises to other seeds and similar"
         " languages, before correction for several methods; the table has p after correction (Holm).",
         "Computed from the seed × language table of differences, paired by seed, with the two-way test (seeds × languages) of"
-        f" docs/statistics.md; {random_factors([row.test for row in analysis.comparisons.comparisons])}."
+        f" docs/statistics.md; {random_factors([row.test for row in analysis.comparisons])}."
         " Seeds are never pooled with languages; collapsed runs are counted but excluded from means.",
     )
 
@@ -116,7 +116,7 @@ def _each_text(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def _class_tables(analysis: MethodComparisons) -> list[Table]:
+def _class_tables(analysis: Comparisons) -> list[Table]:
     return [_without_left_out(table) for table in class_tables(analysis)] if analysis.by_class else []
 
 
@@ -145,7 +145,7 @@ def by_language(facts: Facts) -> Section | None:
                 **_effect(row.test, row.p_holm),
             }
             for place, subset in enumerate(("near", "far", "all"))
-            for row in analysis.comparisons.comparisons
+            for row in analysis.comparisons
             if (row.method, row.subset) == (method.full_name, subset)
         ]
     title = _axis_title(facts)
@@ -283,11 +283,11 @@ def _without_left_out(table: Table) -> Table:
     return replace(table, notes=tuple(notes))
 
 
-def _unranked(facts: Facts, analysis: MethodComparisons) -> list[str]:
+def _unranked(facts: Facts, analysis: Comparisons) -> list[str]:
     """Return one line for each reason that methods are not ranked."""
     names = {method.full_name: method.name for method in facts.methods}
     by_reason: dict[str, list[str]] = {}
-    for comparison in analysis.comparisons.comparisons:
+    for comparison in analysis.comparisons:
         if comparison.subset == "all" and comparison.test.reason:
             by_reason.setdefault(comparison.test.reason, []).append(names[comparison.method])
     return [

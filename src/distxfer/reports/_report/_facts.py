@@ -7,8 +7,8 @@ from statistics import fmean
 
 import numpy as np
 
-from distxfer.analysis.methods import MethodComparisons, compare_methods
-from distxfer.analysis.parts import Part
+from distxfer.analysis.compare import compare_methods
+from distxfer.analysis.comparison import Comparisons, Part
 from distxfer.errors import InputError
 from distxfer.languages import (
     DISTANCES,
@@ -110,7 +110,7 @@ class Facts:
     selection: str
     distances: tuple[str, ...]
     imputed: bool
-    comparisons: MethodComparisons | None
+    comparisons: Comparisons | None
     left_out: tuple[str, ...]
     notes: tuple[str, ...]
     names: tuple[str, ...]
@@ -157,7 +157,7 @@ def facts_of(
         _check_sound(chosen[0])
     left_out = comparisons.left_out if comparisons else collection.left_out
     source = first.source
-    metric = comparisons.comparisons.metric if comparisons else first.metric
+    metric = comparisons.metric if comparisons else first.metric
     targets = _targets(chosen, source, metric)
     offered = tuple(dict.fromkeys(distances or [run_distance, *DISTANCES]))
     languages, notes = _languages(chosen, source, targets, offered, imputed, _targets(chosen[:1], source, metric))
@@ -173,7 +173,7 @@ def facts_of(
         model=first.model,
         task=first.task,
         metric=metric,
-        selection=comparisons.comparisons.selection if comparisons else str(first.summary.get("selection", "last")),
+        selection=comparisons.selected if comparisons else str(first.summary.get("selection", "last")),
         distances=tuple(name for name in offered if any(name in language.far for language in languages)) or offered[:1],
         imputed=imputed,
         comparisons=comparisons,
@@ -313,7 +313,7 @@ def _short_names(methods: Sequence[Method]) -> list[str]:
 
 
 def _studied(
-    method: Method, name: str, source: str, metric: str, targets: Sequence[str], comparisons: MethodComparisons | None
+    method: Method, name: str, source: str, metric: str, targets: Sequence[str], comparisons: Comparisons | None
 ) -> tuple[Studied, list[str]]:
     """Return one method with the content of its files, and a line for each unreadable file."""
     sound = tuple(run for run in method.runs if not run.collapsed)

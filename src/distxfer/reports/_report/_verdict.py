@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distxfer.analysis.compare import Comparison
-from distxfer.analysis.parts import Part
+from distxfer.analysis.comparison import Comparison, Part
 from distxfer.languages import language_name
 from distxfer.reports._report._facts import Facts
 
@@ -41,7 +40,7 @@ def verdict_of(facts: Facts) -> list[Finding]:
     analysis, baseline = facts.comparisons, f"`{facts.baseline.name}`"
     if analysis is None:
         return [Finding("open", f"{baseline} is the only method, so there is nothing to compare it with.")]
-    overall = [row for row in analysis.comparisons.comparisons if row.subset == "all"]
+    overall = [row for row in analysis.comparisons if row.subset == "all"]
     each = [part for row in overall for part in row.each]
     tests: list[Comparison | Part] = sorted(each or overall, key=lambda row: -row.test.effect)
     sure = [row for row in tests if row.p_holm is not None and row.p_holm <= 0.05]
@@ -69,7 +68,7 @@ def verdict_of(facts: Facts) -> list[Finding]:
     if before:
         text = f"Before correction for {len(tests)} tests, {before} of these intervals exclude 0."
         findings[-1] = Finding("open", f"{findings[-1].text} {text}")
-    driven = [f"`{names[row.method]}`" for row in overall if row in sure and row.survives.carried]
+    driven = [f"`{names[row.method]}`" for row in overall if row in sure and row.carried]
     if driven:
         text = "Without one class, language or family these effects change sign or lose more than half of their size"
         findings.append(Finding("caution", f"{text}: {', '.join(driven)}."))

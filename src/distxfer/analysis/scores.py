@@ -1,0 +1,364 @@
+"""Scores of methods as tables of seeds x languages without gaps, with the test items and the counts by class behind them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from distxfer._durable import Damaged
+from distxfer.analysis.significance import families_of, ranked
+from distxfer.data import Task
+from distxfer.errors import InputError
+from distxfer.measure import ClassRatios, Crossed, class_ratios, crossed, crossed_unpaired, entity_counts
+from distxfer.results.result import Result, read_result
+from distxfer.results.tables import read_predictions
+
+Array = npt.NDArray[np.float64]
+Wide = Mapping[str, pd.DataFrame]  # by method: seeds x languages, NaN where there is no score
+_NAMED = 3  # methods without a seed that a line names
+# Tasks whose test sets are translations of each other: there, the same number of a row is the same item. Elsewhere an id
+# that is a bare number may be the number of a row, which says nothing of the row of that number in another language.
+_PARALLEL_TASKS = frozenset({"americasnli", "cldr", "emoji", "flores", "massive", "pawsx", "sib200", "xnli", "xquad"})
+# The task types with classes, each with the metrics that are sums over them. The classes of `token_classification` are the
+# labels of words, those of `named_entities` the types of entities.
+_CLASS_METRICS: Mapping[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "token_classification": ("accuracy", "macro_f1"),
+    "named_entities": ("f1", "macro_f1"),
+}
+
+
+@dataclass(frozen=True)
+class Full:
+    """Scores without gaps: (seeds, languages) for each method, with the same languages.
+
+    `seeds` names the rows of each method; `dropped` lists what was left out.
+    """
+
+    languages: tuple[str, ...]
+    seeds: Mapping[str, tuple[str, ...]]
+    scores: Mapping[str, Array]
+    dropped: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether some method has no scores."""
+        return not all(table.size for table in self.scores.values())
+
+    def of(self, belongs: Callable[[str], bool]) -> "Full":
+        """Return the scores of the languages for which `belongs` is true."""
+        return self.within([belongs(code) for code in self.languages], self.scores)
+
+    def within(self, chosen: Iterable[bool], scores: Mapping[str, Array]) -> "Full":
+        """Return these scores of the chosen languages."""
+        places = np.flatnonzero(list(chosen))
+        languages = tuple(self.languages[place] for place in places)
+        return replace(self, languages=languages, scores={name: table[:, places] for name, table in scores.items()})
+
+
+@dataclass(frozen=True)
+class Group:
+    """All methods of one model and task, with the distance of each language from the source.
+
+    Languages are near up to the distance `middle`, the median over the baseline's languages. `collapsed` counts collapsed runs by
+    method, `items` has the correct items of each run, `macro` the macro-averaged scores, and `classes` the counts by
+    class, or the reason why there are none.
+    """
+
+    model: str
+    task: str
+    baseline: str
+    scores: Wide
+    far_from: Mapping[str, float]
+    paired: bool
+    collapsed: Mapping[str, int] | None = None
+    items: "Items | None" = None
+    macro: Wide | None = None
+    classes: "Classes | str" = "a table of scores has no predictions"
+
+    @property
+    def others(self) -> list[str]:
+        """All methods except the baseline."""
+        return [method for method in self.scores if method != self.baseline]
+
+    @property
+    def middle(self) -> float:
+        """The median distance of the languages that the baseline was tested in; 0 if no distance is known."""
+        distances = [self.far_from[code] for code in map(str, self.scores[self.baseline]) if code in self.far_from]
+        return float(np.median(distances)) if distances else 0.0
+
+    def subset(self, name: str) -> set[str]:
+        """Return the languages of the subset `near` (distance at most `middle`) or `far`."""
+        return {code for code, far in self.far_from.items() if (far > self.middle) == (name == "far")}
+
+    def pair(self, method: str, belongs: Callable[[str], bool] = lambda code: True) -> Full:
+        """Return the complete scores of a method and the baseline."""
+        return full({name: self.scores[name] for name in (method, self.baseline)}, belongs, paired=self.paired)
+
+    def tested(self, method: str, full: Full) -> Crossed:
+        """Return the test of a method against the baseline: seeds, languages in families, and items (if known) are random.
+
+        It has no interval and no p on 2 or 3 languages (see `ranked`).
+        """
+        a, b = full.scores[method], full.scores[self.baseline]
+        families = families_of(full.languages)
+        if not self.paired:
+            return ranked(crossed_unpaired(a, b, families=families))
+        weights = {method: 1.0, self.baseline: -1.0}
+        items = None if self.items is None else self.items.differences(weights, full.languages, full.seeds)
+        return ranked(crossed(a - b, families=families, items=items))
+
+
+def wide(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return tidy scores (`method`, `seed`, `language`, `value`) as a table of seeds x languages for each method."""
+    return {
+        str(method): rows.pivot(index="seed", columns="language", values="value")
+        for method, rows in scores.groupby("method", sort=False)
+    }
+
+
+def full(tables: Wide, belongs: Callable[[str], bool] = lambda code: True, *, paired: bool) -> Full:
+    """Return the complete scores of all methods: languages tested by all of them, then reduced by `complete`."""
+    tested = {name: {code for code in table.columns if belongs(code)} for name, table in tables.items()}
+    shared, every = sorted(set.intersection(*tested.values())), set.union(*tested.values())
+    never = [f"`{code}` (not tested by `{name}`)" for name in tables for code in sorted(every - tested[name])]
+    table = complete({name: table[shared] for name, table in tables.items()}, paired=paired)
+    return replace(table, dropped=(*never, *table.dropped))
+
+
+def complete(tables: Wide, *, paired: bool) -> Full:
+    """Return the scores without the seeds and languages that cause gaps, which `dropped` lists.
+
+    Starts from all languages. While there are gaps, drops the run that lacks most languages if it lacks more than half, else the
+    language that most runs lack. Paired methods keep only common seeds.
+    """
+    languages = sorted({str(code) for table in tables.values() for code in table})
+    runs = [(name, str(seed)) for name, table in tables.items() for seed in table.index]
+    scores = np.concatenate([table.reindex(columns=languages).to_numpy(float) for table in tables.values()])
+    dropped: list[str] = []
+    while True:
+        if paired:
+            times = Counter(seed for _, seed in runs)
+            alone = [seed for seed in times if times[seed] < len(tables)]
+            dropped += [_without_pair(seed, list(tables), runs) for seed in alone]
+            kept = [place for place, (_, seed) in enumerate(runs) if seed not in alone]
+            runs, scores = [runs[place] for place in kept], scores[kept]
+        gaps = np.isnan(scores)
+        if not gaps.any():
+            break
+        by_run, by_language = gaps.sum(axis=1), gaps.sum(axis=0)
+        if by_run.max() > len(languages) / 2:
+            method, seed = runs.pop(by_run.argmax())
+            lacking = f"`{languages[0]}`" if len(languages) == 1 else f"{by_run.max()} of {len(languages)} languages"
+            dropped.append(f"seed {seed} of `{method}` (without {lacking})")
+            scores = np.delete(scores, by_run.argmax(), axis=0)
+        else:
+            code = languages.pop(by_language.argmax())
+            dropped.append(f"`{code}` (missing in {by_language.max()} of {len(scores)} runs)")
+            scores = np.delete(scores, by_language.argmax(), axis=1)
+    places = {name: [place for place, (method, _) in enumerate(runs) if method == name] for name in tables}
+    return Full(
+        languages=tuple(languages),
+        seeds={name: tuple(runs[place][1] for place in rows) for name, rows in places.items()},
+        scores={name: scores[rows] for name, rows in places.items()},
+        dropped=tuple(dropped),
+    )
+
+
+def _without_pair(seed: str, methods: list[str], runs: Sequence[tuple[str, str]]) -> str:
+    """Return the note on a seed that some methods lack: who has it, for two methods, else who lacks it."""
+    lacking = [f"`{method}`" for method in methods if (method, seed) not in runs]
+    if len(methods) == 2:
+        (having,) = (method for method in methods if (method, seed) in runs)
+        return f"seed {seed} of `{having}` (no pair)"
+    remaining = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    return f"seed {seed} (not in {', '.join(lacking[:_NAMED])}{remaining})"
+
+
+@dataclass(frozen=True)
+class Items:
+    """Whether each run is right (1) or wrong (0), by method and seed: (languages, items), NaN if a language lacks the item.
+
+    All arrays have the same languages and items. `missing` explains which runs have no table, unless none has.
+    """
+
+    languages: Sequence[str]
+    right: Mapping[tuple[str, str], Array]
+    missing: tuple[str, ...] = ()
+
+    def differences(
+        self, weights: Mapping[str, float], languages: Sequence[str], seeds: Mapping[str, Sequence[str]]
+    ) -> Array | None:
+        """Return the weighted sum over methods, (seeds, languages, items), with the seeds of each in the given order.
+
+        None if the items of a run are unknown or differ from those of the others.
+        """
+        if not all((name, seed) in self.right for name in weights for seed in seeds[name]):
+            return None
+        places = [self.languages.index(code) for code in languages]
+        tables = {name: np.stack([self.right[name, seed][places] for seed in seeds[name]]) for name in weights}
+        exists = [np.isfinite(table) for table in tables.values()]
+        if not all((mask == exists[0][0]).all() for mask in exists):
+            return None
+        return np.asarray(sum(weight * tables[name] for name, weight in weights.items()), dtype=np.float64)
+
+
+def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") -> Items:
+    """Return the items that runs got right. `scores` has the columns `method`, `seed`, `language`, `value` and `run` (a folder).
+
+    Items of the class `without` are left out, as they must be in the scores. A run has no items if its predictions cannot be read
+    or if `unit` times their mean is not its score; comparisons with it are then tested with fixed items.
+    Raises Damaged for predictions that the run did not write.
+    """
+    right: dict[tuple[str, str], pd.Series] = {}
+    missing = []
+    for (method, seed), rows in scores.groupby(["method", "seed"], sort=False):
+        try:
+            right[str(method), str(seed)] = pd.concat(
+                [_right(Path(str(folder)), scored, unit, without) for folder, scored in rows.groupby("run")]
+            )
+        except Damaged:  # without its items the test would be another one, and nobody would know why
+            raise
+        except InputError as error:
+            reason = str(error).rstrip(".")
+            missing.append(f"test items are taken as fixed for seed `{seed}` of `{method}`: {reason}")
+    languages = sorted(scores["language"].unique())
+    if not right:
+        return Items(languages, {})
+    table = pd.concat(right, names=["method", "seed"]).unstack("item")
+    tables = {run: table.loc[run].reindex(languages).to_numpy(float) for run in right}
+    return Items(languages, tables, tuple(missing))
+
+
+def _right(folder: Path, scores: pd.DataFrame, unit: float, without: str) -> pd.Series:
+    """Return `unit` for each item that a run got right in the languages of its scores, else 0, by language and item.
+
+    Raises InputError if the predictions cannot be read, or do not reproduce the scores.
+    """
+    predictions = read_predictions(folder)
+    item = predictions["example_id"]
+    result = read_result(folder)
+    if (result is None or result.task not in _PARALLEL_TASKS) and item.str.isdecimal().any():
+        predictions["example_id"] = predictions["language"] + " " + item  # a row number is no item of other languages
+    chosen = predictions["language"].isin(scores["language"])
+    if without:
+        chosen &= predictions["label"] != without
+    right = unit * (predictions["label"] == predictions["prediction"])[chosen].astype(float)
+    right.index = pd.MultiIndex.from_frame(
+        predictions.loc[chosen, ["language", "example_id"]], names=["language", "item"]
+    )
+    means = right.groupby("language").mean().reindex(scores["language"])
+    for language in means.index[~(np.abs(means - scores["value"].to_numpy()) <= 1e-6 * unit)]:
+        raise InputError(f"`{folder / 'predictions.parquet'}` does not have the run's accuracy in `{language}`")
+    return right[~right.index.duplicated(keep="last")]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The counts by class of runs, by method and seed: (languages, classes, 3): correct, in the labels, predicted.
+
+    `metric` is the score that the counts define. `reasons` explains, by method, why there are no counts.
+    """
+
+    names: tuple[str, ...]
+    languages: tuple[str, ...]
+    metric: str
+    counts: Mapping[tuple[str, str], Array]
+    reasons: Mapping[str, str]
+
+    def table(self, method: str, seeds: Sequence[str], languages: Sequence[str]) -> Array:
+        """Return the counts of one method, (seeds, languages, classes, 3)."""
+        places = [self.languages.index(code) for code in languages]
+        return np.stack([self.counts[method, seed][places] for seed in seeds])
+
+    def ratios(self, full: Full) -> dict[str, ClassRatios] | str:
+        """Return scores as ratios of sums over classes, (seeds, languages, classes), by method; or why there are none."""
+        reasons = [self.reasons[name] for name in full.seeds if name in self.reasons]
+        if reasons:
+            return reasons[0]
+        counts = {name: self.table(name, seeds, full.languages) for name, seeds in full.seeds.items()}
+        labels = [count[..., 1] for count in counts.values()]
+        if any(not (count == labels[0][:1]).all() for count in labels):
+            return "the runs were not tested on the same items"
+        return {name: class_ratios(count, self.metric) for name, count in counts.items()}
+
+
+def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
+    """Return the counts by class of runs (method -> seed -> run), or the reason why the task or metric has none.
+
+    A method has no counts if predictions cannot be read, or do not reproduce the run's scores.
+    """
+    first = next(run for by_seed in runs.values() for run in by_seed.values())
+    task_type = str(first.data.get("kind", Task.task_type))
+    if metric not in _CLASS_METRICS.get(task_type, ()):
+        return f"the `{metric}` of a task of type `{task_type}` is not a sum over classes"
+    tables: dict[tuple[str, str], pd.DataFrame] = {}
+    reasons = {}
+    for method, by_seed in runs.items():
+        try:
+            tables |= {(method, seed): _counts(run, task_type, metric) for seed, run in by_seed.items()}
+        except InputError as error:
+            reasons[method] = str(error).rstrip(".")
+    if not tables:
+        return Classes((), (), metric, {}, reasons)
+    index = pd.concat(tables).index
+    languages, names = (sorted(index.unique(level)) for level in ("language", "class"))
+    every = pd.MultiIndex.from_product([languages, names])
+    shape = len(languages), len(names), 3
+    arrays = {run: table.reindex(every, fill_value=0).to_numpy(float).reshape(shape) for run, table in tables.items()}
+    return Classes(tuple(names), tuple(languages), metric, arrays, reasons)
+
+
+def _counts(run: Result, task_type: str, metric: str) -> pd.DataFrame:
+    """Return the counts of a run by language and class; raises InputError if they do not reproduce its scores."""
+    path = run.folder / "predictions.parquet"
+    predictions = read_predictions(run.folder).dropna()
+    if task_type == "named_entities":
+        counts = _of_entities(predictions)
+    else:
+        counts = _of_labels(predictions, path, words=task_type == "token_classification")
+    by_language = dict(list(counts.groupby("language")))
+    for language, value in run.by_language("test", metric).items():
+        score = np.nan
+        if language in by_language:
+            score = float(np.nan_to_num(class_ratios(by_language[language], metric).score))  # 0 without entities
+        if not abs(score - value) < 1e-6:
+            raise InputError(
+                f"`{path}` has the {metric} {score:.4f} in `{language}`, and the run's `result.json` {value:.4f}: they are not"
+                " of one run."
+            )
+    return counts
+
+
+def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> pd.DataFrame:
+    """Return the counts by language and class, with one label per text or per word."""
+    if words:
+        columns = ["label", "prediction"]
+        predictions = predictions.assign(**{column: predictions[column].str.split(" ") for column in columns})
+        if not predictions["label"].str.len().equals(predictions["prediction"].str.len()):
+            raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
+        predictions = predictions.explode(columns, ignore_index=True)
+    pairs = predictions.value_counts(["language", "label", "prediction"], sort=False).reset_index(name="n")
+    columns_of = {
+        "right": pairs[pairs["label"] == pairs["prediction"]].rename(columns={"label": "class"}),
+        "label": pairs.rename(columns={"label": "class"}),
+        "predicted": pairs.rename(columns={"prediction": "class"}),
+    }
+    sizes = {name: rows.groupby(["language", "class"])["n"].sum() for name, rows in columns_of.items()}
+    return pd.DataFrame(sizes).fillna(0)
+
+
+def _of_entities(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return the counts by language and type of entity."""
+    tags = predictions.assign(label=predictions["label"].str.split(), prediction=predictions["prediction"].str.split())
+    all_tags = {tag for column in ("label", "prediction") for text in tags[column] for tag in text}
+    types = sorted({tag[2:] for tag in all_tags if tag[:2] in ("B-", "I-")})
+    counts = {
+        language: pd.DataFrame(entity_counts(rows["label"].tolist(), rows["prediction"].tolist(), types), index=types)
+        for language, rows in tags.groupby("language")
+    }
+    return pd.concat(counts, names=["language", "class"])
