@@ -59,8 +59,8 @@ def test_methods_without_a_common_seed_or_language(results):
         run(results, "late", "cccc0000", seed, dict.fromkeys(FAR, 0.5))
         run(results, "fin", "dddd0000", seed - 7, {"fin": 0.5})
     assert compared(results, "plain", "align", "late", "fin").left_out == (
-        "`fin` cannot be compared with `plain`: it has no target language in common with the baseline.",
         "`late` cannot be compared with `plain`: no seed in common, it has 7, 8 and the baseline 0, 1, 2, 3.",
+        "`fin` cannot be compared with `plain`: it has no target language in common with the baseline.",
     )
 
 

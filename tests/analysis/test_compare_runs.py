@@ -73,8 +73,8 @@ def test_the_committed_runs_give_the_same_numbers_as_ever():
     plain, _ = compared.transfers
     assert [
         (row.test.effect, row.test.low, row.test.high, row.test.p),
-        (row.macro.effect, without_flags.effect, without_flags.p),
-        (german.effect, german.p, flags.test.effect, flags.without),
+        (row.macro.test.effect, without_flags.effect, without_flags.p),
+        (german.effect, german.p, flags.test.effect, flags.effect_without),
         (compared.slopes[0].test.effect, compared.slopes[0].test.p),
         (plain.mean, plain.by_distance.r, plain.by_distance.p),
     ] == [

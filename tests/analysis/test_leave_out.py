@@ -148,9 +148,9 @@ def test_the_ranges_are_what_is_left_when_the_table_is_cut_by_hand(tmp_path):
             (min(values.values()), max(values.values()))
         )
     by_class = {part.part: part for part in compared.by_class}
-    assert {item: part.without for item, part in by_class.items()} == pytest.approx(expected["class"])
+    assert {item: part.effect_without for item, part in by_class.items()} == pytest.approx(expected["class"])
     assert by_class["dog"].test.effect == pytest.approx(effect(lambda table: table.label == "dog"))
-    assert by_class["dog"].items == (N, N)
+    assert (by_class["dog"].n_least, by_class["dog"].n_most) == (N, N)
 
 
 def test_the_flags_carry_the_reference_runs():
@@ -336,17 +336,12 @@ def test_a_table_of_scores_has_languages_and_families(tmp_path, cli):
     table = tmp_path / "scores.csv"
     table.write_text("\n".join(lines))
     scored = compare(read_scores(table), "plain", paired=True)
-    ranges, of_table = (overall(entry).left_out for entry in (compared, scored_as(scored)))
+    ranges, of_table = (overall(entry).left_out for entry in (compared, scored))
     for kind in ("language", "family"):
         assert of_table[kind].carriers == pytest.approx(ranges[kind].carriers)
         assert of_table[kind].lowest[0] == ranges[kind].lowest[0] == {"language": "fin", "family": "Uralic"}[kind]
     assert of_table["class"] == "a table of scores has no predictions"
     assert "WARNING: " in cli("compare", "--table", str(table), "--baseline", "plain").stdout
-
-
-def scored_as(compared):
-    """A comparison of a table under the name that `overall` looks for."""
-    return type("Found", (), {"comparisons": compared})
 
 
 # --- fewer than four targets --------------------------------------------------------------------------------------------
