@@ -213,10 +213,10 @@ def test_a_copy_that_lacks_something_is_refused_in_words(tmp_path):
         " complete the copy, on the hub or in `task.folder`."
     )
     wrong = message(load_task, lies, "eng", ("fra",))
-    assert "has no column `hypothesis`, only: premise, hypotesis, label. Did you mean `hypotesis`?" in wrong
+    assert "has no column `hypothesis`, only: premise, hypotesis, label." in wrong
     write(folder, {f"fr/test{PART}": nli(("a", "b", 3))})
     wrong = message(load_task, lies, "eng", ("fra",))
-    assert f"`{folder}/fr/test{PART}:1` has '3' in `label`, but expected a label, 0 to 2 or one of: entailment" in wrong
+    assert f"`{folder}/fr/test{PART}:1` has 3 in `label`; expected a label, 0 to 2 or one of: entailment" in wrong
     (folder / f"fr/test{PART}").write_bytes(b"no parquet")
     assert "cannot be read as Parquet" in message(load_task, lies, "eng", ("fra",))
     assert "`task.folder` is `nowhere`, which is not a folder" in message(
@@ -231,9 +231,9 @@ def test_a_compressed_file_that_is_damaged_or_holds_no_objects_is_refused(tmp_pa
     flipped = compressed[:200] + bytes(255 - byte for byte in compressed[200:300]) + compressed[300:]
     for content in (compressed[:-9], flipped, b"no gzip", gzip.compress(b'{"id": "\xff"}')):
         path.write_bytes(content)
-        assert message(load_task, lies, "eng", ("nor",)).startswith(f"`{path}` ")
+        assert message(load_task, lies, "eng", ("nor",)).startswith(f"`{path}")
     path.write_bytes(gzip.compress(b"[1]\n"))
-    assert f"`{path}:1` is '[1]\\n'; expected a JSON object" in message(load_task, lies, "eng", ("nor",))
+    assert f"`{path}:1` is '[1]'; expected a JSON object" in message(load_task, lies, "eng", ("nor",))
     path.write_bytes(gzip.compress(b'\n{"id": "1", "label": "alarm_set", "text": "a"}\n{\n'))
     assert f"`{path}:3` is not valid JSON" in message(load_task, lies, "eng", ("nor",))
 
@@ -249,10 +249,10 @@ def test_a_byte_order_mark_and_blank_lines_do_not_matter(tmp_path):
     ("name", "file", "row", "says"),
     [
         ("wikiann", f"als/test{PART}", {"tokens": ["z", None], "ner_tags": [0, 5]}, "expected a list of texts"),
-        ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [0, 5]}, "expected a list as long as that of"),
+        ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [0, 5]}, "expected a list of 1 tag"),
         ("wikiann", f"als/test{PART}", {"tokens": ["z"], "ner_tags": [7]}, "expected a label, 0 to 6"),
-        ("wikiann", f"als/test{PART}", {"tokens": None, "ner_tags": None}, "expected a list as long as that of"),
-        ("sib200", "test/zho_Hant.parquet", topic(None, "health", "丁"), "expected an id"),
+        ("wikiann", f"als/test{PART}", {"tokens": None, "ner_tags": None}, "expected a list of texts"),
+        ("sib200", "test/zho_Hant.parquet", topic(None, "health", "丁"), "expected a whole number or a text"),
         ("sib200", "test/zho_Hant.parquet", topic(9, None, "丁"), "expected a label, 0 to 6"),
         ("sib200", "test/zho_Hant.parquet", topic(9, "health", 3), "expected a text"),
         ("xquad", f"xquad.de/validation{PART}", {**squad("x", "c", "q", "c", 0), "answers": None}, "expected a table"),

@@ -135,10 +135,9 @@ def test_dictionaries_of_arrow_are_read_by_their_values(tmp_path):
 def test_names_in_one_language_and_numbers_in_another_are_refused(tmp_path, legends, label, labels):
     folder = classified(tmp_path, legends)
     train, test = folder / "eng" / "train.parquet", folder / "deu" / "test.parquet"
-    named, numbered = (train, test) if legends["eng"] else (test, train)
     complains(
-        f"`{test}:1` has the label `{label}`, which `{train}` does not have. `{named}` has names and `{numbered}` numbers,"
-        f" without a mapping between them. Use names in both. Expected one of: {labels}.",
+        f"`{test}:1` has the label `{label}`, which `{train}` does not have. One file has names and the other"
+        f" numbers, without a mapping between them. Use names in both. Expected one of: {labels}.",
         folder,
     )
 
@@ -148,7 +147,7 @@ def test_a_number_without_a_name_is_refused(tmp_path, number):
     folder = classified(tmp_path, {"eng": ("good", "bad"), "deu": ("good", "bad")})
     features = {"text": TEXT, "label": class_label(["good", "bad"])}
     path = write_parquet(folder / "deu" / "test.parquet", {"text": ["a", "b"], "label": [0, number]}, features)
-    complains(f"`{path}:2` has the label `{number}`, but the file names 2 labels, from 0 on: good, bad.", folder)
+    complains(f"`{path}:2` has the label `{number}`, but the file names 2 labels: 0 is good, 1 is bad.", folder)
 
 
 @pytest.mark.parametrize("features", [None, {"text": TEXT, "label": class_label(["good", "bad"])}])
@@ -363,8 +362,8 @@ def test_a_column_that_can_be_read_in_both_ways_is_refused(tmp_path):
 def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(tmp_path):
     folder = own_csv(tmp_path, "01234", "12345", STARS)
     complains(
-        f"`label` holds label numbers in `{folder / 'eng' / 'train.csv'}`, but names in"
-        f" `{folder / 'deu' / 'test.csv'}`. Write names in all files, or numbers in all.",
+        f"`{folder / 'eng' / 'train.csv'}` has the label number `0` in `label`, but `{folder / 'deu' / 'test.csv'}` has the"
+        " label name `5`. Write all labels as names, or all as numbers.",
         folder,
     )
 
@@ -372,8 +371,8 @@ def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(t
 def test_a_column_of_numbers_and_names_is_refused(tmp_path):
     folder = own_csv(tmp_path, ["0", "bad"], "01", {"default": {0: "good", 1: "bad"}})
     complains(
-        f"`{folder / 'eng' / 'train.csv'}` has label names in `label`, such as `bad`, but also `0`, which is none of them:"
-        " good, bad. Write all labels as names, or all as numbers.",
+        f"`{folder / 'eng' / 'train.csv'}` has the label number `0` in `label`, but `{folder / 'eng' / 'train.csv'}` has the"
+        " label name `bad`. Write all labels as names, or all as numbers.",
         folder,
     )
 
@@ -383,7 +382,7 @@ def test_what_is_no_number_of_the_legend_is_refused(tmp_path, label):
     folder = own_csv(tmp_path, ["0", "1", label], "01", {"default": {0: "good", 1: "bad"}})
     shown = label if len(label) < 60 else f"{label[:60]} ..."
     complains(
-        f"`{folder / 'eng' / 'train.csv'}:4` has the label `{shown}`, but the file names 2 labels, from 0 on: good, bad.",
+        f"`{folder / 'eng' / 'train.csv'}:4` has the label `{shown}`, but the file names 2 labels: 0 is good, 1 is bad.",
         folder,
     )
 
@@ -515,7 +514,7 @@ def test_names_that_the_task_does_not_know_are_refused(tmp_path):
     nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
     nli_copy(tmp_path, "de", ("yes", "perhaps", "no"), [0, 2])
     with pytest.raises(
-        InputError, match=r"has 'yes' in `label`, but expected a label, 0 to 2 or one of: entailment, neutral"
+        InputError, match=r"has 'yes' in `label`; expected a label, 0 to 2 or one of: entailment, neutral"
     ):
         load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
 
@@ -523,7 +522,7 @@ def test_names_that_the_task_does_not_know_are_refused(tmp_path):
 def test_the_hub_s_withheld_labels_are_said_to_be_withheld(tmp_path):
     nli_copy(tmp_path, "en", ("entailment", "neutral", "contradiction"), [0, 2])
     nli_copy(tmp_path, "de", ("entailment", "neutral", "contradiction"), [-1, -1])
-    with pytest.raises(InputError, match="has -1 in `label`, which `datasets` writes for a withheld label"):
+    with pytest.raises(InputError, match=r"has the label `-1`\. `datasets` writes -1 for a withheld label"):
         load_task(Data("xnli", folder=str(tmp_path)), "eng", ("deu",))
 
 

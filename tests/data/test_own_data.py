@@ -167,7 +167,7 @@ def test_a_target_without_tests(task):
     complains(f"`{task}` has no test file in any language; {expected} {unread}", load, task)
 
 
-NAMES = "are texts or whole numbers, and not empty."
+NAMES = "expected a whole number or a text, not empty."
 
 
 @pytest.mark.parametrize("make", ["mkdir", "fifo"])
@@ -183,31 +183,30 @@ def test_a_part_that_is_no_file(task, make):
     [
         (
             {"id": "b", "text": "x", "lable": "no"},
-            "has no `label`, only: id, text, lable."
-            " Set `task.columns.label` to the column that holds it, such as"
-            " `task.columns.label=lable`.",
+            "has no column `label`, only: id, text, lable."
+            " Set `task.columns.label=lable` if that column holds it, or another `task.type`.",
         ),
         (
             {"id": "b", "sentence": "x", "label": "no"},
-            "has no `text`, only: id, sentence, label."
-            " Set `task.columns.text` to the column that holds it, such"
-            " as `task.columns.text=sentence`.",
+            "has no column `text`, only: id, sentence, label."
+            " Set `task.columns.text=sentence` if that column holds it, or another `task.type`.",
         ),
         (
             {"text": "x", "label": "no"},
-            "has no `id`, only: text, label. Set `task.columns.id` to the column that holds it, or `task.type`.",
+            "has no column `id`, only: text, label."
+            " Set `task.columns.id=COLUMN` if that column holds it, or another `task.type`.",
         ),
         ({"id": "a", "text": "x", "label": "no"}, "repeats the id `a`. Give each example of a file a distinct id."),
         ({"id": "b", "text": " ", "label": "no"}, "has no text in `text`."),
-        ({"id": "b", "text": 3, "label": "no"}, "has no text in `text`, but 3."),
-        ({"id": "b", "text": "x", "text_pair": ["y"], "label": "no"}, "has no text in `text_pair`, but ['y']."),
+        ({"id": "b", "text": 3, "label": "no"}, "has 3 in `text`; expected a text."),
+        ({"id": "b", "text": "x", "text_pair": ["y"], "label": "no"}, "has ['y'] in `text_pair`; expected a text."),
         ({"id": "b", "text": "x", "text_pair": " ", "label": "no"}, "has no text in `text_pair`."),
-        ({"id": {"n": 1}, "text": "x", "label": "no"}, f"has the id {{'n': 1}}, but ids {NAMES}"),
-        ({"id": "", "text": "x", "label": "no"}, f"has the id '', but ids {NAMES}"),
-        ({"id": "b", "text": "x", "label": ""}, f"has the label '', but labels {NAMES}"),
-        ({"id": "b", "text": "x", "label": None}, f"has the label None, but labels {NAMES}"),
-        ({"id": "b", "text": "x", "label": True}, f"has the label True, but labels {NAMES}"),
-        ({"id": "b", "text": "x", "label": 1.0}, f"has the label 1.0, but labels {NAMES}"),
+        ({"id": {"n": 1}, "text": "x", "label": "no"}, f"has {{'n': 1}} in `id`; {NAMES}"),
+        ({"id": "", "text": "x", "label": "no"}, f"has '' in `id`; {NAMES}"),
+        ({"id": "b", "text": "x", "label": ""}, f"has '' in `label`; {NAMES}"),
+        ({"id": "b", "text": "x", "label": None}, f"has None in `label`; {NAMES}"),
+        ({"id": "b", "text": "x", "label": True}, f"has True in `label`; {NAMES}"),
+        ({"id": "b", "text": "x", "label": 1.0}, f"has 1.0 in `label`; {NAMES}"),
         ("[1, 2]", 'is \'[1, 2]\'; expected a JSON object such as {"id": ..., "text": ...}.'),
         ("{'id': 1}", "is not valid JSON: Expecting property name enclosed in double quotes at column 2."),
     ],

@@ -43,8 +43,8 @@ def test_columns_are_called_as_the_recipe_says(task, suffix):
     assert (example.id, example.text, example.text_pair) == ("x", "a b", "c")
     path = put(task, suffix, [{"uid": "x", "premise": "a b", "gold": "no"}])
     line = 1 if suffix in ("jsonl", "parquet") else 2
-    advice = "Set `task.columns.text_pair` to the column that holds it, or `task.type`."
-    complains(f"`{path}:{line}` has no `hypothesis`, only: uid, premise, gold. {advice}", task, columns=columns)
+    advice = "Set `task.columns.text_pair=COLUMN` if that column holds it, or another `task.type`."
+    complains(f"`{path}:{line}` has no column `hypothesis`, only: uid, premise, gold. {advice}", task, columns=columns)
 
 
 def test_a_column_of_no_field(task):
@@ -92,7 +92,7 @@ def test_a_quotation_mark_in_tsv_is_a_character(task):
         ("id,text,text\n1,a,b\n", ":1` names the column `text` twice. Give columns distinct names."),
         (b"id,text,label\n1,a,no\n2,Stra\xdfe,no\n", ":3` is not UTF-8 text (invalid continuation byte at byte 6 "),
         ("id,text, text\n1,a,b\n", ":1` names the column `text` twice. Give columns distinct names."),
-        ("id;text;label\n1;a;no\n", ":2` has no `text`, only: id;text;label."),
+        ("id;text;label\n1;a;no\n", ":2` has no column `text`, only: id;text;label."),
         ("id,text,label\n", "` is missing or empty, but is needed to score `deu`."),
     ],
 )
@@ -116,9 +116,9 @@ def test_parquet_says_the_row(task):
     path = put(task, "parquet", [{"id": 1, "text": "a", "label": "no"}, {"id": 2, "text": None, "label": "no"}])
     complains(f"`{path}:2` has no text in `text`.", task)
     put(task, "parquet", [{"id": 1, "text": "a", "label": "no"}, {"id": None, "text": "b", "label": "no"}])
-    complains(f"`{path}:2` has the id None, but ids are texts or whole numbers, and not empty.", task)
+    complains(f"`{path}:2` has None in `id`; expected a whole number or a text, not empty.", task)
     put(task, "parquet", [{"text": "a", "label": None}, {"text": "b", "label": "no"}])
-    complains(f"`{path}:1` has the label None, but labels are texts or whole numbers, and not empty.", task)
+    complains(f"`{path}:1` has None in `label`; expected a whole number or a text, not empty.", task)
     text_file(path, "no Parquet at all")
     with pytest.raises(InputError, match=f"^{re.escape(f'`{path}` cannot be read as Parquet after row 0: ')}"):
         load(task)

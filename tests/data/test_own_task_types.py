@@ -41,13 +41,13 @@ def test_words_with_tags(tags, suffix):
     [
         (
             {"words": ["a", "b"], "tags": ["DET"]},
-            "has 2 words in `words`, but 1 tags in `tags`. Give one tag per word.",
+            "has ['DET'] in `tags`; expected a list of 2 tags, one for each word.",
         ),
-        ({"words": ["a"], "tags": "D"}, "has 1 word in `words`, but no list of tags in `tags`. Give one tag per word."),
-        ({"words": "a b", "tags": ["DET"]}, "has no list of words in `words`."),
-        ({"words": [], "tags": []}, "has no list of words in `words`."),
-        ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has ' ' as word 2 in `words`; expected a non-blank text."),
-        ({"words": ["a"], "tags": [None]}, "has the label None, but labels are texts or whole numbers, and not empty."),
+        ({"words": ["a"], "tags": "D"}, "has 'D' in `tags`; expected a list of 1 tag, one for each word."),
+        ({"words": "a b", "tags": ["DET"]}, "has 'a b' in `words`; expected a list of texts."),
+        ({"words": [], "tags": []}, "has no words in `words`."),
+        ({"words": ["a", " "], "tags": ["DET", "DET"]}, "has a blank word in `words`: ['a', ' ']."),
+        ({"words": ["a"], "tags": [None]}, "has None in `tags`; expected a whole number or a text, not empty."),
     ],
 )
 def test_words_and_tags_that_do_not_fit(tags, row, error_message):
@@ -137,17 +137,17 @@ def test_questions_with_answers(tmp_path, suffix):
     [
         (
             {"answers": {"text": ["he"], "answer_start": [14]}},
-            "has the answer `he` at character 14 of `context`, where there",
+            "has the answer `he` at character 14 of `context`, where it does not stand; it begins at 10.",
         ),
         (
             {"answers": {"text": ["he"], "answer_start": [None]}},
-            "has the answer 'he' at None; expected a text and",
+            "has {'text': ['he'], 'answer_start': [None]} in `answers`; expected a table of",
         ),
         (
             {"answers": {"text": ["he"], "answer_start": []}},
-            "has \"{'text': ['he'], 'answer_start': []}\" in `answers`, but",
+            "has {'text': ['he'], 'answer_start': []} in `answers`; expected a table of",
         ),
-        ({"answers": ["he"]}, "has \"['he']\" in `answers`, but expected"),
+        ({"answers": ["he"]}, "has ['he'] in `answers`; expected"),
         ({"context": ""}, "has no text in `context`."),
     ],
 )

@@ -257,7 +257,7 @@ def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_p
         f"`{tmp_path}` has no `jpn.txt`. Add it, or restrict `languages` to those with a file: deu."
     )
     assert message(bind, encoder, "code_switch", dictionary=tmp_path / "deu.txt") == (
-        f"`{tmp_path / 'deu.txt'}` is a file. Give its folder, which holds one file per language, named by the language's code."
+        f"`{tmp_path / 'deu.txt'}` is not a folder. Give a folder with a file per language, named by its code."
     )
     (tmp_path / "jpn.tsv").write_text("cat\n")
     assert "jpn.tsv:1` has 1 columns" in message(bind, encoder, "code_switch", dictionary=tmp_path)

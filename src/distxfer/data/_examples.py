@@ -165,6 +165,14 @@ def held_out(key: str, share: float = 0.2) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64
 
 
+def split_pairs(pairs: Iterable[Pair]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    """Return the pairs to train on, and a fifth that is held out: fixed, by the hash of the source sentence's id."""
+    parts: tuple[list[Pair], list[Pair]] = [], []
+    for pair in pairs:
+        parts[held_out(pair.source.id)].append(pair)
+    return tuple(parts[0]), tuple(parts[1])
+
+
 def _digest(parts: Iterable[object]) -> str:
     digest = hashlib.sha256()
     for part in parts:

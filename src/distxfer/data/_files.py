@@ -1,9 +1,12 @@
-"""Reads text files; every error message names the file and the line."""
+"""Reads text files, and the language codes in the names of files; every error message names the file and the line."""
 
+import gzip
+import zlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, reason
 from distxfer.languages import canonical
 
 _LONGEST = 2**26  # bytes of a line; longer lines are no text and would fill the memory
@@ -17,20 +20,22 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text with its line end) of a UTF-8 file, with or without a byte-order mark.
+    """Yield (line number, text with its line end) of a UTF-8 file, with or without a byte-order mark; `.gz` is unpacked.
 
     Raises InputError if the file cannot be read or is not UTF-8.
     """
+    number = 0
     try:
-        with path.open("rb") as stream:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             for number, raw in enumerate(iter(lambda: stream.readline(_LONGEST), b""), 1):
                 if len(raw) == _LONGEST:
                     raise InputError(
                         f"`{path}:{number}` is longer than {_LONGEST:,} bytes. Put each text on its own line."
                     )
                 yield number, _decoded(raw, path, number)
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be read: {error.strerror}. Check the path and its permissions.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        fault = getattr(error, "strerror", None) or reason(error)
+        raise InputError(f"`{path}` cannot be read: {fault}. Check the file and its permissions.") from error
 
 
 def _decoded(raw: bytes, path: Path, number: int) -> str:
@@ -42,27 +47,35 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         ) from error
 
 
+@cache
+def language_or_none(code: str) -> str | None:
+    """Return the key of a language, or None if the code is not that of a language."""
+    try:
+        return canonical(code)
+    except InputError:
+        return None
+
+
+def language_in_name(path: Path, code: str) -> str:
+    """Return the key of the language that `code`, a part of a path, stands for; raises InputError if it is none."""
+    try:
+        return canonical(code)
+    except InputError as error:
+        raise InputError(f"`{path}` is not named by a language code: {error}") from error
+
+
 def language_paths(folder: Path, pattern: str) -> dict[str, Path]:
-    """Return language key -> path for the entries of `folder` that match `pattern`.
+    """Return language key -> path for the files of `folder` that match `pattern`.
 
     Raises InputError if the folder is missing, a name is not a language code, or two names mean the same language.
     """
-    if folder.is_file():
-        raise InputError(
-            f"`{folder}` is a file. Give its folder, which holds one file per language, named by the language's code."
-        )
     if not folder.is_dir():
-        raise InputError(
-            f"The folder `{folder}` does not exist. Give the path of a folder, or a name that `distxfer ls` lists."
-        )
+        raise InputError(f"`{folder}` is not a folder. Give a folder with a file per language, named by its code.")
     paths: dict[str, Path] = {}
     for path in sorted(folder.glob(pattern)):
         if path.name.startswith("."):
             continue
-        try:
-            key = canonical(path.stem if path.is_file() else path.name)
-        except InputError as error:
-            raise InputError(f"`{path}` is not named by a language code: {error}") from error
+        key = language_in_name(path, path.stem)
         if key in paths:
             raise InputError(f"`{paths[key]}` and `{path}` are both the language `{key}`. Keep one.")
         paths[key] = path

@@ -1,7 +1,7 @@
-"""How the rows of a user's files become examples, for each task type."""
+"""How the rows of files become examples, for each task type."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, ClassVar, cast, final
@@ -20,14 +20,26 @@ _SHOWN = 60  # characters of a value in a message
 _WITHHELD = "`datasets` writes -1 for a withheld label, as in a test set without labels: use a part that has labels."
 
 
+class Unusable(InputError):
+    """A row that cannot be an example. Tasks of the hub leave it out and count the `cause`; your own files must not have any."""
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file. A field is in the column that `columns` names for it, or else in the column of the same name."""
+    """A row of a file. A field is in the column that `columns` names for it, or else in the column of the same name.
+
+    `is_own`: the file is the user's own, and a recipe can name its columns.
+    """
 
     table: Table
     number: int
     record: Mapping[str, object]
     columns: Mapping[str, str]
+    is_own: bool = True
 
     @property
     def place(self) -> str:
@@ -39,49 +51,48 @@ class Row:
         return self.columns.get(name, name)
 
     def has(self, name: str) -> bool:
-        """Return whether a field is read: the row has it, or `columns` names it."""
-        return name in self.record or name in self.columns
+        """Return whether a field is read: `columns` names it, or it is in the user's own file."""
+        return name in self.columns or (self.is_own and name in self.record)
 
     def value(self, name: str) -> object:
         """Return a field; raises InputError if the row has none."""
         column = self.column(name)
         if column not in self.record:
-            raise InputError(f"`{self.place}` has no `{column}`, only: {listed(self.record)}.{self._advice(name)}")
+            unused = [key for key in self.record if key not in {*_FIELDS, *self.columns.values()}]
+            likeliest = next(iter(get_close_matches(column, unused, n=1)), unused[0] if unused else "COLUMN")
+            advice = f" Set `task.columns.{name}={likeliest}` if that column holds it, or another `task.type`."
+            raise InputError(
+                f"`{self.place}` has no column `{column}`, only: {listed(self.record)}.{advice if self.is_own else ''}"
+            )
         return self.record[column]
 
-    def _advice(self, name: str) -> str:
-        """Return how to say which column holds a missing field, with the likeliest one as the example."""
-        if len(self.record) < 2:
-            return ""
-        unused = [column for column in self.record if column not in {*_FIELDS, *self.columns.values()}]
-        if not unused:
-            return f" Set `task.columns.{name}` to the column that holds it, or `task.type`."
-        likeliest = next(iter(get_close_matches(self.column(name), unused, n=1)), unused[0])
-        return f" Set `task.columns.{name}` to the column that holds it, such as `task.columns.{name}={likeliest}`."
-
     def text(self, name: str) -> str:
-        """Return a text field; raises InputError for another type or a blank text."""
+        """Return a text field; raises InputError for another type, Unusable for a missing or blank text."""
         value = self.value(name)
-        if not isinstance(value, str) or not value.strip():
-            detail = "" if value is None or isinstance(value, str) else f", but {_short(repr(value))}"
-            raise InputError(f"`{self.place}` has no text in `{self.column(name)}`{detail}.")
+        if value is not None and not isinstance(value, str):
+            raise self.invalid(value, self.column(name), "a text")
+        if not value or not value.strip():
+            raise Unusable(f"`{self.place}` has no text in `{self.column(name)}`.", "no text")
         return value
 
-    def name(self, value: object, field: str) -> str:
+    def name(self, value: object, column: str) -> str:
         """Return a label or an id as text; raises InputError unless it is a whole number or a non-empty text."""
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise InputError(
-                f"`{self.place}` has the {field} {_short(repr(value))}, but {field}s are texts or whole numbers, and not empty."
-            )
+            raise self.invalid(value, column, "a whole number or a text, not empty")
         return str(value)
 
+    def invalid(self, value: object, column: str, expected: str) -> InputError:
+        """Return the error for an unexpected value."""
+        return InputError(f"`{self.place}` has {_short(repr(value))} in `{column}`; expected {expected}.")
+
     def check_encodable(self, *texts: str | None) -> None:
-        """Raise InputError for a lone surrogate, which JSON can escape but UTF-8 cannot encode."""
+        """Raise Unusable for a lone surrogate, which JSON can escape but UTF-8 cannot encode."""
         try:
             "".join(text for text in texts if text).encode()
         except UnicodeEncodeError as error:
-            raise InputError(
-                f"`{self.place}` holds a lone surrogate such as \\ud83d, half of a character. Write the whole character."
+            raise Unusable(
+                f"`{self.place}` holds a lone surrogate such as \\ud83d, half of a character. Write the whole character.",
+                "no text",
             ) from error
 
 
@@ -93,20 +104,33 @@ def _is_number(label: str) -> bool:
     return label.removeprefix("-").isdecimal()
 
 
-def _unnamed(row: Row, label: str, names: Legend) -> str:
-    """Return the error message for a label without a name in the file's legend."""
-    if label == "-1":
-        return f"`{row.place}` has the label `-1`. {_WITHHELD}"
-    if not names:
-        return (
-            f"`{row.place}` has the label `{label}`, whose name differs between the configurations of the dataset card, none"
-            " of which is named after the file's language or folder. Write label names into the file."
-        )
-    if list(names) == list(range(len(names))):
-        detail = f"names {len(names)} labels, from 0 on: {listed(names.values())}"
-    else:
-        detail = f"names {len(names)} labels: {listed(f'{number} is {name}' for number, name in names.items())}"
-    return f"`{row.place}` has the label `{_short(label)}`, but the file {detail}."
+class FixedLabels:
+    """The labels of a task of the hub, in the order of numbers without names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def code(self, row: Row, label: object, column: str) -> int:
+        """Return the index of a label from its name, or from its number in a file without label names.
+
+        A name that is a number (`"0"`) is that number. Raises InputError for anything else.
+        """
+        legend = row.table.names.get(column)
+        number = label if type(label) is int and legend is None else -1
+        if isinstance(label, str) and label.isdecimal() and label in (legend or {}).values():
+            number = int(label)
+        if 0 <= number < len(self.names):
+            return number
+        if label == -1:
+            raise InputError(f"`{row.place}` has the label `-1`. {_WITHHELD}")
+        if label not in self.names:
+            expected = f"a label, 0 to {len(self.names) - 1} or one of: {listed(self.names)}"
+            raise row.invalid(label, column, expected)
+        return self.names.index(label)
+
+    def index(self, code: int) -> int:
+        """Return the position in `names` of the label with this number."""
+        return code
 
 
 class LabelSet:
@@ -124,11 +148,12 @@ class LabelSet:
         Raises InputError for an invalid label, a number without a name in the file's legend, and a label that does not
         occur in training.
         """
-        name = row.name(label, "label")
+        name = row.name(label, column)
         if name not in self._numbers:
-            legend, numbered = row.table.names.get(column), _is_number(name) or column in row.table.readings
-            if legend is not None and numbered and name not in legend.values():
-                raise InputError(_unnamed(row, name, legend))
+            legend = row.table.names.get(column)
+            is_numeric = _is_number(name) or column in row.table.readings
+            if legend is not None and is_numeric and name not in legend.values():
+                raise InputError(f"`{row.place}` has the label `{_short(name)}`{_why_unnamed(name, legend)}")
             if self._train is not None:
                 raise InputError(
                     f"`{row.place}` has the label `{_short(name)}`, which `{self._train.path}` does not have."
@@ -154,19 +179,32 @@ class LabelSet:
 
     def _hint(self, row: Row, name: str) -> str:
         """Return why a label may be missing from training: withheld, a number instead of a name, or misspelt."""
+        assert self._train is not None
         if name == "-1":
             return f" {_WITHHELD}"
-        assert self._train is not None
-        numbers = {_is_number(label) for label in self.names}
-        if numbers == {not _is_number(name)}:
-            paths = (row.table.path, self._train.path)
-            named, numbered = paths[::-1] if _is_number(name) else paths
-            return f" `{named}` has names and `{numbered}` numbers, without a mapping between them. Use names in both."
+        if {_is_number(label) for label in self.names} == {not _is_number(name)}:
+            return " One file has names and the other numbers, without a mapping between them. Use names in both."
         return did_you_mean(name, self.names)
 
     def index(self, code: int) -> int:
         """Return the position in `names` of the label with this number."""
         return self._sorted[code]
+
+
+def _why_unnamed(label: str, legend: Legend) -> str:
+    """Return the rest of the message for a label number without a name in the file's legend."""
+    if label == "-1":
+        return f". {_WITHHELD}"
+    if not legend:
+        return (
+            ", whose name differs between the configurations of the dataset card, none of which is named after the file's"
+            " language or folder. Write label names into the file."
+        )
+    names = listed(f"{number} is {name}" for number, name in legend.items())
+    return f", but the file names {len(legend)} labels: {names}."
+
+
+Labels = LabelSet | FixedLabels
 
 
 class Form(ABC):
@@ -184,7 +222,7 @@ class Form(ABC):
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return the text of a row, and its second text or None."""
 
-    def label(self, row: Row, labels: LabelSet) -> Any:
+    def label(self, row: Row, labels: Labels) -> Any:
         """Return the label of a row in its stored form."""
         return None
 
@@ -192,7 +230,7 @@ class Form(ABC):
         """Return the label numbers in a stored label; empty without a label set."""
         return ()
 
-    def restore(self, stored: Any, labels: LabelSet) -> Label | None:
+    def restore(self, stored: Any, labels: Labels) -> Label | None:
         """Return the label from its stored form."""
         return None
 
@@ -206,8 +244,8 @@ class Plain(Form):
 
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return `text` and `text_pair`."""
-        pair = row.value("text_pair") if row.has("text_pair") else None
-        return row.text("text"), None if pair is None else row.text("text_pair")
+        paired = row.has("text_pair") and not (row.is_own and row.value("text_pair") is None)
+        return row.text("text"), row.text("text_pair") if paired else None
 
 
 @final
@@ -222,7 +260,7 @@ class Classed(Form):
         """Return `text` and `text_pair`."""
         return PLAIN.texts(row)
 
-    def label(self, row: Row, labels: LabelSet) -> int:
+    def label(self, row: Row, labels: Labels) -> int:
         """Return the number of `label`."""
         return labels.code(row, row.value("label"), row.column("label"))
 
@@ -230,7 +268,7 @@ class Classed(Form):
         """Return the number of the class."""
         return (stored,)
 
-    def restore(self, stored: Any, labels: LabelSet) -> int:
+    def restore(self, stored: Any, labels: Labels) -> int:
         """Return the class."""
         return labels.index(stored)
 
@@ -247,15 +285,11 @@ class Tagged(Form):
         """Return the words of `words`, joined."""
         return " ".join(_words(row)), None
 
-    def label(self, row: Row, labels: LabelSet) -> tuple[int, ...]:
+    def label(self, row: Row, labels: Labels) -> tuple[int, ...]:
         """Return the lengths of the words and the numbers of their tags."""
         words, tags, column = _words(row), row.value("tags"), row.column("tags")
         if not isinstance(tags, list) or len(tags) != len(words):
-            detail = f"{len(tags)} tags" if isinstance(tags, list) else "no list of tags"
-            raise InputError(
-                f"`{row.place}` has {counted(len(words), 'words')} in `{row.column('words')}`, but {detail} in `{column}`."
-                " Give one tag per word."
-            )
+            raise row.invalid(tags, row.column("tags"), f"a list of {counted(len(words), 'tags')}, one for each word")
         if row.table.path.suffix in (".conllu", ".conll") and (unspecified := tags.count("_")):
             row.table.placeholders["words with the tag `_` (not specified), read as a label"] += unspecified
         return tuple(
@@ -268,7 +302,7 @@ class Tagged(Form):
         """Return the numbers of the tags."""
         return tuple(stored[1::2])
 
-    def restore(self, stored: Any, labels: LabelSet) -> Tags:
+    def restore(self, stored: Any, labels: Labels) -> Tags:
         """Return the tags with the span of each word in the text."""
         spans, start = [], 0
         for length in stored[::2]:
@@ -279,14 +313,13 @@ class Tagged(Form):
 
 def _words(row: Row) -> list[str]:
     words = row.value("words")
-    if not isinstance(words, list) or not words:
-        raise InputError(f"`{row.place}` has no list of words in `{row.column('words')}`.")
-    for number, word in enumerate(words, 1):
-        if not isinstance(word, str) or not word.strip():
-            raise InputError(
-                f"`{row.place}` has {word!r} as word {number} in `{row.column('words')}`; expected a non-blank text."
-            )
-    return cast(list[str], words)
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise row.invalid(words, row.column("words"), "a list of texts")
+    if not all(word.strip() for word in words):
+        raise Unusable(f"`{row.place}` has a blank word in `{row.column('words')}`: {words}.", "a blank word")
+    if not words:
+        raise Unusable(f"`{row.place}` has no words in `{row.column('words')}`.", "no words")
+    return words
 
 
 @final
@@ -300,33 +333,32 @@ class Answered(Form):
         """Return `question` and `context`."""
         return row.text("question"), row.text("context")
 
-    def label(self, row: Row, labels: LabelSet) -> tuple[tuple[str, int], ...]:
+    def label(self, row: Row, labels: Labels) -> tuple[tuple[str, int], ...]:
         """Return the texts and starts of `answers`; empty for an unanswerable question."""
         answers, context = row.value("answers"), cast(str, row.value("context"))
+        texts: Any
+        starts: Any
         texts, starts = (answers.get(key) if isinstance(answers, dict) else None for key in ("text", "answer_start"))
-        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-            raise InputError(
-                f"`{row.place}` has {str(answers)[:60]!r} in `{row.column('answers')}`, but expected"
-                ' {"text": [...], "answer_start": [...]}, two lists of one length.'
-            )
+        if not _all_of_type(str, texts) or not _all_of_type(int, starts) or len(texts) != len(starts):
+            expected = "a table of `text` and `answer_start`, a list of texts and one of as many whole numbers"
+            raise row.invalid(answers, row.column("answers"), expected)
         for text, start in zip(texts, starts, strict=True):
-            if not isinstance(text, str) or not text or type(start) is not int or start < 0:
-                raise InputError(
-                    f"`{row.place}` has the answer {text!r} at {start!r}; expected a text and the index of its first"
-                    " character, counted from 0."
-                )
-            if not context.startswith(text, start):
-                actual_start = context.find(text)
-                where = f"it begins at {actual_start}" if actual_start >= 0 else "it does not occur in the context"
-                raise InputError(
-                    f"`{row.place}` has the answer `{text}` at character {start} of `{row.column('context')}`, where there is"
-                    f" {context[start : start + len(text)]!r}: {where}. Count characters from 0, not bytes."
+            if not text or start < 0 or not context.startswith(text, start):
+                where = context.find(text)
+                raise Unusable(
+                    f"`{row.place}` has the answer `{text}` at character {start} of `{row.column('context')}`, where it does not"
+                    f" stand{f'; it begins at {where}' if text and where >= 0 else ''}. Count characters from 0, not bytes.",
+                    "an answer that does not stand in the text where it should",
                 )
         return tuple(zip(texts, starts, strict=True))
 
-    def restore(self, stored: Any, labels: LabelSet) -> tuple[Answer, ...]:
-        """Return the answers."""
-        return tuple(Answer(answer["text"], answer["start"]) for answer in stored)
+    def restore(self, stored: Any, labels: Labels) -> tuple[Answer, ...]:
+        """Return the answers; Arrow gives back each as a dictionary."""
+        return tuple(Answer(*(answer.values() if isinstance(answer, dict) else answer)) for answer in stored)
+
+
+def _all_of_type(expected: type, values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is expected for value in values)
 
 
 PLAIN = Plain()

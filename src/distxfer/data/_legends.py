@@ -3,15 +3,15 @@
 import json
 import re
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml  # type: ignore[import-untyped]  # a dependency of transformers
 
+from distxfer.data._files import language_or_none
 from distxfer.errors import InputError, listed, reason
-from distxfer.languages import canonical
 
 Legend = Mapping[int, str]  # number -> name
 Names = Mapping[str, Legend]  # by column
@@ -60,7 +60,7 @@ class Card:
 
     def note(self, language: str, file: Path, shown: str) -> str:
         """Return a note if a file (called `shown`) takes its label names from another language's configuration, or ""."""
-        languages = [name for name in self.configurations if _is_language(name)]
+        languages = [name for name in self.configurations if language_or_none(name)]
         if self._configuration(language, file) or len(languages) < len(self.configurations):
             return ""
         configurations = f"configuration{'s' * (len(languages) > 1)} {listed(f'`{name}`' for name in languages)}"
@@ -74,7 +74,7 @@ class Card:
         parts = (
             {file.stem, *file.relative_to(self.path.parent).parts} if file.is_relative_to(self.path.parent) else set()
         )
-        return next((name for name in self.configurations if name in parts or _is_code_of(name, language)), None)
+        return next((name for name in self.configurations if name in parts or language_or_none(name) == language), None)
 
 
 def read_card(folder: Path) -> Card | None:
@@ -134,79 +134,22 @@ def _named(value: object, legend: Legend, reading: Reading) -> object:
     return reading.get(value, value) if isinstance(value, str) else value
 
 
-@dataclass(frozen=True)
-class LabelTexts:
-    """The distinct texts in the label column of one file; `typed` formats (JSON, Parquet) distinguish numbers from texts."""
-
-    path: Path
-    column: str
-    texts: frozenset[str]
-    legend: Legend
-    typed: bool
-
-    @property
-    def has_numbers(self) -> bool:
-        """Whether any text is a number, in the legend or not."""
-        return any(_NUMBER.fullmatch(text) for text in self.texts)
-
-    def numbers(self) -> Reading:
-        """Return text -> name for the texts that are numbers in the legend."""
-        matches = {text: _NUMBER.fullmatch(text) for text in self.texts}
-        numbers = {text: int(match[1]) for text, match in matches.items() if match and len(match[1]) < 20}
-        return {text: self.legend[number] for text, number in numbers.items() if number in self.legend}
-
-    def names(self) -> Reading:
-        """Return text -> name for the texts that are names in the legend, ignoring blanks around them."""
-        names = set(self.legend.values())
-        return {text: text if text in names else text.strip() for text in self.texts if {text, text.strip()} & names}
-
-    def possible(self) -> tuple[Reading, ...]:
-        """Return the readings, as numbers or as names, that give every text a name."""
-        return tuple(reading for reading in (self.numbers(), self.names()) if len(reading) == len(self.texts))
+def is_number(text: str) -> bool:
+    """Return whether a label text is a whole number, in any legend or none."""
+    return bool(_NUMBER.fullmatch(text))
 
 
-def readings_of(columns: Sequence[LabelTexts]) -> list[Reading]:
-    """Return how the texts of each label column are read: all as numbers of the legend, or all as names.
-
-    A column is read as numbers if only numbers fit all its texts, and as names if only names do. If both fit, the other
-    files decide; if they do not, texts of JSON and Parquet are names. All files have the same reading. A column without
-    numbers whose texts are not in the legend is read unchanged.
-
-    Raises InputError for an ambiguous column, a column that mixes numbers and names, and two files with contradicting
-    readings.
-    """
-    as_numbers = [column for column in columns if column.possible() == (column.numbers(),)]
-    as_names = [column for column in columns if column.possible() == (column.names(),) and column.has_numbers]
-    if as_numbers and as_names:
-        raise InputError(
-            f"`{as_numbers[0].column}` holds label numbers in `{as_numbers[0].path}`, but names in `{as_names[0].path}`."
-            " Write names in all files, or numbers in all."
-        )
-    return [_reading(column, numbers=bool(as_numbers), names=bool(as_names)) for column in columns]
+def read_as_numbers(texts: Collection[str], legend: Legend) -> Reading:
+    """Return text -> name for the texts that are numbers in the legend."""
+    matches = {text: _NUMBER.fullmatch(text) for text in texts}
+    numbers = {text: int(match[1]) for text, match in matches.items() if match and len(match[1]) < 20}
+    return {text: legend[number] for text, number in numbers.items() if number in legend}
 
 
-def _reading(column: LabelTexts, *, numbers: bool, names: bool) -> Reading:
-    """Return the reading of a column; `numbers` and `names` say whether a file of the task requires that reading."""
-    as_numbers, as_names = column.numbers(), column.names()
-    fitting = column.possible()
-    if not fitting:
-        if as_names and column.has_numbers:
-            text = min(column.texts - set(as_names))
-            raise InputError(
-                f"`{column.path}` has label names in `{column.column}`, such as `{min(as_names)}`, but also `{text}`, which"
-                f" is none of them: {listed(column.legend.values())}. Write all labels as names, or all as numbers."
-            )
-        return as_numbers
-    if len(fitting) == 1 or as_numbers == as_names:
-        return fitting[0]
-    if numbers or names or column.typed:
-        return as_numbers if numbers else as_names
-    text = min(text for text in column.texts if as_numbers[text] != as_names[text])
-    raise InputError(
-        f"`{column.path}` has `{text}` in `{column.column}`, which by the dataset card is either the label name"
-        f" `{as_names[text]}` or the number of the label `{as_numbers[text]}`. Write the file as JSON lines, where"
-        f' {text.strip()} is a number and "{text.strip()}" a name.'
-    )
+def read_as_names(texts: Collection[str], legend: Legend) -> Reading:
+    """Return text -> name for the texts that are names in the legend, ignoring blanks around them."""
+    names = set(legend.values())
+    return {text: text if text in names else text.strip() for text in texts if {text, text.strip()} & names}
 
 
 def _configurations(path: Path) -> Iterator[tuple[str, Names]]:
@@ -256,19 +199,3 @@ def _class_label(feature: Any) -> Legend:
         return legend
     nested = (_class_label(feature.get(key)) for key in ("feature", "dtype", "sequence", "list"))
     return next(filter(None, nested), {})
-
-
-def _is_language(name: str) -> bool:
-    """Return whether a configuration is named by a language code."""
-    try:
-        return bool(canonical(name))
-    except InputError:
-        return False
-
-
-def _is_code_of(name: str, language: str) -> bool:
-    """Return whether a configuration is named by a code of the language."""
-    try:
-        return canonical(name) == language
-    except InputError:
-        return False

@@ -1,26 +1,53 @@
-"""Finds a task or a parallel corpus: a file in `tasks/` or `parallel/`, an entry point, or a user's folder."""
+"""Finds a task or a parallel corpus: in `tasks/`, `parallel/` or `hub.toml`, by an entry point, or in a user's folder."""
 
 import pkgutil
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Protocol, cast
 
 from distxfer.data import parallel, tasks
 from distxfer.data._examples import About, Data, ParallelText, Task
+from distxfer.data._hub import hub_tasks
 from distxfer.errors import InputError, did_you_mean, listed
 
-TASKS, PARALLEL = "distxfer.tasks", "distxfer.parallel"  # the groups of entry points
-_PACKAGES = {TASKS: tasks, PARALLEL: parallel}
-_NOUNS = {TASKS: "task", PARALLEL: "parallel text"}
-_SECTIONS = {TASKS: "task", PARALLEL: "parallel"}  # of a recipe
+
+@dataclass(frozen=True)
+class _Group:
+    """A group of entry points with the package of its built-in sources, and its section of a recipe."""
+
+    name: str
+    section: str
+    noun: str
+    package: ModuleType
+
+    def points(self) -> dict[str, metadata.EntryPoint]:
+        """Return the entry points of other packages, by name."""
+        return {point.name: point for point in metadata.entry_points(group=self.name)}
+
+    @cached_property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of the modules of the package, and of the tasks that `hub.toml` declares."""
+        names = {module.name for module in pkgutil.iter_modules(self.package.__path__)} - {_FOLDER}
+        declared = {name for name, task in hub_tasks().items() if task.ABOUT.task_type}
+        return tuple(sorted(names | declared if self.package is tasks else names))
+
+
 _FOLDER = "folder"  # the module that reads a user's own data
+_TASKS = _Group("distxfer.tasks", "task", "task", tasks)
+_PARALLEL = _Group("distxfer.parallel", "parallel", "parallel text", parallel)
 
 
 class TaskSource(Protocol):
     """The interface of a module in `tasks/`, or of an entry point in the group `distxfer.tasks`."""
 
-    ABOUT: About
+    @property
+    def ABOUT(self) -> About:  # noqa: N802 - a constant of a module
+        """What `distxfer ls` prints of it."""
 
     def languages(self, data: Data) -> tuple[str, ...]:
         """Return the languages of the task."""
@@ -32,7 +59,9 @@ class TaskSource(Protocol):
 class ParallelSource(Protocol):
     """The interface of a module in `parallel/`, or of an entry point in the group `distxfer.parallel`."""
 
-    ABOUT: About
+    @property
+    def ABOUT(self) -> About:  # noqa: N802 - a constant of a module
+        """What `distxfer ls` prints of it."""
 
     def languages(self, data: Data) -> tuple[str, ...]:
         """Return the languages of the corpus."""
@@ -43,24 +72,24 @@ class ParallelSource(Protocol):
 
 def task_names() -> dict[str, About]:
     """Return name -> description of every task: built-in, or from an entry point."""
-    return _all(TASKS)
+    return _all(_TASKS)
 
 
 def parallel_names() -> dict[str, About]:
     """Return name -> description of every parallel corpus: built-in, or from an entry point."""
-    return _all(PARALLEL)
+    return _all(_PARALLEL)
 
 
 def task_languages(data: str | Data) -> tuple[str, ...]:
     """Return the languages of a task, in alphabetical order."""
     data = _data(data)
-    return tuple(sorted(cast(TaskSource, _find(TASKS, data)).languages(data)))
+    return tuple(sorted(_find(_TASKS, data).languages(data)))
 
 
 def parallel_languages(data: str | Data) -> tuple[str, ...]:
     """Return the languages of a parallel corpus, in alphabetical order."""
     data = _data(data)
-    return tuple(sorted(cast(ParallelSource, _find(PARALLEL, data)).languages(data)))
+    return tuple(sorted(_find(_PARALLEL, data).languages(data)))
 
 
 def load_task(data: str | Data, source: str, targets: tuple[str, ...], *, target_labels: bool = False) -> Task:
@@ -78,7 +107,7 @@ def load_task(data: str | Data, source: str, targets: tuple[str, ...], *, target
                 f"The task `{data.name}` has no data for the language `{language}`.{did_you_mean(language, languages)}"
                 f" It has: {listed(languages)}."
             )
-    return cast(TaskSource, _find(TASKS, data)).load(data, source, targets, target_labels=target_labels)
+    return cast(TaskSource, _find(_TASKS, data)).load(data, source, targets, target_labels=target_labels)
 
 
 def load_parallel(data: str | Data, source: str, targets: tuple[str, ...]) -> ParallelText:
@@ -92,27 +121,36 @@ def load_parallel(data: str | Data, source: str, targets: tuple[str, ...]) -> Pa
             f"The parallel text `{data.name}` has nothing in the source language `{source}`. Use a folder of your own, or"
             f" one of its languages: {listed(languages)}."
         )
-    return cast(ParallelSource, _find(PARALLEL, data)).load(data, source, targets)
+    return cast(ParallelSource, _find(_PARALLEL, data)).load(data, source, targets)
 
 
 def _data(data: str | Data) -> Data:
     return Data(data) if isinstance(data, str) else data
 
 
-def _find(group: str, data: Data) -> object:
-    """Return the module that reads this data; raises InputError if there is none, or if it ignores a given field."""
-    source = _source(group, data)
-    keys = source.ABOUT.keys
+def _all(group: _Group) -> dict[str, About]:
+    points = group.points()
+    return {name: _source(group, name, points).ABOUT for name in sorted({*group.built_in, *points})}
+
+
+def _find(group: _Group, data: Data) -> TaskSource | ParallelSource:
+    """Return the source of this data; raises InputError if there is none, or if it ignores a given field."""
+    points = group.points()
+    names = sorted({*group.built_in, *points})
+    if data.name not in names and not Path(data.name).expanduser().is_dir():
+        raise InputError(
+            f"The {group.noun} `{data.name}` is neither built in ({listed(names)}) nor a folder."
+            f"{did_you_mean(data.name, names)}"
+        )
+    source, section = _source(group, data.name if data.name in names else _FOLDER, points), group.section
     for name in (field.name for field in fields(Data) if field.name != "name"):
-        if getattr(data, name) and name not in keys:
-            section = _SECTIONS[group]
-            reads = listed(f"`{section}.{key}`" for key in keys)
+        if getattr(data, name) and name not in source.ABOUT.keys:
+            keys = listed(f"`{section}.{key}`" for key in source.ABOUT.keys)
             raise InputError(
-                f"`{section}.{name}` has no effect on the {_NOUNS[group]} `{data.name}`. Remove it"
-                f"{f'; the keys that have one are {reads}' if keys else ''}."
+                f"`{section}.{name}` has no effect on the {group.noun} `{data.name}`. Remove it"
+                f"{f'; the keys that have one are {keys}' if keys else ''}."
             )
     if data.folder and data.revision:
-        section = _SECTIONS[group]
         raise InputError(
             f"`{section}.revision` is `{data.revision}`, which has no effect together with `{section}.folder` ="
             f" `{data.folder}`: a local copy is read as it is. Remove one of the two."
@@ -120,47 +158,23 @@ def _find(group: str, data: Data) -> object:
     return source
 
 
-def _source(group: str, data: Data) -> TaskSource | ParallelSource:
-    points = {point.name: point for point in metadata.entry_points(group=group)}
-    shipped = _shipped(group)
-    if data.name in points:
-        return _loaded(group, points[data.name])
-    if data.name in shipped:
-        return _shipped_source(group, data.name)
-    if Path(data.name).expanduser().is_dir():
-        return _shipped_source(group, _FOLDER)
-    names = sorted({*shipped, *points})
-    raise InputError(
-        f"The {_NOUNS[group]} `{data.name}` is neither built in ({listed(names)}) nor a folder."
-        f"{did_you_mean(data.name, names)}"
-    )
+def _source(group: _Group, name: str, points: Mapping[str, metadata.EntryPoint]) -> TaskSource | ParallelSource:
+    """Return the source called `name`; raises InputError for an entry point that lacks a part of the interface."""
+    if point := points.get(name):
+        return _loaded(group, point)
+    if find_spec(module := f"{group.package.__name__}.{name}"):
+        return cast(TaskSource | ParallelSource, import_module(module))
+    return hub_tasks()[name]
 
 
-def _all(group: str) -> dict[str, About]:
-    sources = {name: _shipped_source(group, name).ABOUT for name in _shipped(group)}
-    sources |= {point.name: _loaded(group, point).ABOUT for point in metadata.entry_points(group=group)}
-    return dict(sorted(sources.items()))
-
-
-def _shipped_source(group: str, name: str) -> TaskSource | ParallelSource:
-    return cast(TaskSource | ParallelSource, import_module(f"{_PACKAGES[group].__name__}.{name}"))
-
-
-def _shipped(group: str) -> set[str]:
-    names = {module.name for module in pkgutil.iter_modules(_PACKAGES[group].__path__)}
-    return {name for name in names if name != _FOLDER and name[0] != "_"}
-
-
-def _loaded(group: str, point: metadata.EntryPoint) -> TaskSource | ParallelSource:
-    """Return the module of an entry point; raises InputError if it lacks a part of the interface."""
-    if point.name in _shipped(group):
-        raise InputError(
-            f"`{point.value}` defines the {_NOUNS[group]} `{point.name}`, but distxfer has one of that name. Rename it."
-        )
+def _loaded(group: _Group, point: metadata.EntryPoint) -> TaskSource | ParallelSource:
+    place = f"The {group.noun} `{point.name}`, `{point.value}`,"
+    if point.name in group.built_in:
+        raise InputError(f"{place} has the name of one that is built in. Rename it.")
     try:
         source = point.load()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"The {_NOUNS[group]} `{point.name}`, `{point.value}`, does not load: {error}.") from error
+        raise InputError(f"{place} does not load: {error}.") from error
     if missing := [name for name in ("ABOUT", "languages", "load") if name not in dir(source)]:
-        raise InputError(f"The {_NOUNS[group]} `{point.name}`, `{point.value}`, has no `{missing[0]}`.")
+        raise InputError(f"{place} has no `{missing[0]}`.")
     return cast(TaskSource | ParallelSource, source)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distxfer.data._files import decoded_lines, lines
-from distxfer.data._legends import LabelTexts, Legend, Reading, readings_of, schema_names, with_names
+from distxfer.data._legends import Legend, Reading, is_number, read_as_names, read_as_numbers, schema_names, with_names
 from distxfer.errors import InputError, listed, reason
 
 Rows = Iterator[tuple[int, Mapping[str, object]]]
@@ -22,6 +22,7 @@ _CONLLU = ("form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "
 _COMMENTS = {"sent_id": "id", "text": "text"}  # comments of CoNLL-U that become fields
 _BLANK = "_"  # a word that the treebank may not distribute, or an unspecified tag
 _KEY_VALUE = re.compile(r"#\s*(begin|end) document\b|#\s+[\w.:-]+\s*=|#[\w.:-]+\s+=\s")
+_DOCUMENT = "-DOCSTART-"  # begins a document
 _WORD_ID = re.compile(r"([0-9]+)|[0-9]+-[0-9]+|[0-9]+\.[0-9]+")
 
 
@@ -47,7 +48,7 @@ class Table:
     def __iter__(self) -> Rows:
         self.left_out.clear()
         self.placeholders.clear()
-        for number, record in _READERS[self.path.suffix](self):
+        for number, record in _reader(self.path)(self):
             yield number, with_names(record, self.names, self.readings)
 
     def place(self, number: int) -> str:
@@ -56,29 +57,51 @@ class Table:
 
 
 def read_labels(tables: Sequence[Table], column: str) -> None:
-    """Set how the texts in the label column of a task's files are read, for files that name numeric labels.
+    """Set how the label texts in a task's files are read: all as numbers or all as names, in files with label names.
 
-    Raises InputError as `readings_of` does, and for an unreadable file.
+    If both fit, texts of JSON and Parquet are names, since these formats distinguish numbers from texts.
+
+    Raises InputError if both fit in another format, for numbers beside names, and for an unreadable file.
     """
-    named = [table for table in tables if column in table.names]
-    columns = [
-        LabelTexts(
-            table.path,
-            column,
-            frozenset(
-                text
-                for _, record in _READERS[table.path.suffix](Table(table.path, fields={column}))
-                if column in record
-                for text in _texts(record[column])
-            ),
-            table.names[column],
-            typed=table.path.suffix in (".jsonl", ".parquet"),
+    tables = [table for table in tables if column in table.names]
+    texts = [_label_texts(table.path, column) for table in tables]
+    legends = [table.names[column] for table in tables]
+    as_numbers = list(map(read_as_numbers, texts, legends))
+    as_names = list(map(read_as_names, texts, legends))
+    number = _first_difference(tables, as_numbers, as_names)
+    name = _first_difference(tables, as_names, as_numbers)
+    if number and name:
+        raise InputError(
+            f"`{number[0]}` has the label number `{number[1]}` in `{column}`, but `{name[0]}` has the label name `{name[1]}`."
+            " Write all labels as names, or all as numbers."
         )
-        for table in named
-    ]
-    for table, texts, reading in zip(named, columns, readings_of(columns), strict=True):
-        if reading or texts.has_numbers:
+    if not (number or name or as_numbers == as_names or all(table.path.suffix in _TYPED for table in tables)):
+        place = next(place for place, reading in enumerate(as_numbers) if reading != as_names[place])
+        text = min(text for text, named in as_numbers[place].items() if named != as_names[place][text])
+        raise InputError(
+            f"`{tables[place].path}` has `{text}` in `{column}`, which by the dataset card is either the label name"
+            f" `{as_names[place][text]}` or the number of the label `{as_numbers[place][text]}`. Write the file as JSON lines,"
+            f' where {text.strip()} is a number and "{text.strip()}" a name.'
+        )
+    for table, table_texts, reading in zip(tables, texts, as_numbers if number else as_names, strict=True):
+        if reading or any(map(is_number, table_texts)):
             table.readings[column] = reading
+
+
+def _first_difference(
+    tables: Sequence[Table], readings: Sequence[Reading], others: Sequence[Reading]
+) -> tuple[Path, str] | None:
+    """Return the first text, with its file, that only the first readings have."""
+    for table, reading, other in zip(tables, readings, others, strict=True):
+        if texts := reading.keys() - other.keys():
+            return table.path, min(texts)
+    return None
+
+
+def _label_texts(path: Path, column: str) -> frozenset[str]:
+    """Return the distinct texts in the label column of a file."""
+    records = (record for _, record in _reader(path)(Table(path, fields={column})))
+    return frozenset(text for record in records if column in record for text in _texts(record[column]))
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -89,7 +112,7 @@ def _texts(value: object) -> Iterator[str]:
         yield value
 
 
-def unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _unrepeated(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object of these pairs; raises ValueError for a repeated key, since the last value would win silently."""
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -102,13 +125,10 @@ def _jsonl(table: Table) -> Rows:
     """Read one JSON object per line."""
     for number, line in lines(table.path):
         try:
-            record = json.loads(line, object_pairs_hook=unrepeated)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"`{table.place(number)}` is not valid JSON: {error.msg} at column {error.colno}."
-            ) from error
+            record = json.loads(line, object_pairs_hook=_unrepeated)
         except (ValueError, RecursionError) as error:  # for example 5,000 digits, 1,000 brackets, a repeated key
-            raise InputError(f"`{table.place(number)}` is not valid JSON: {error}.") from error
+            fault = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+            raise InputError(f"`{table.place(number)}` is not valid JSON: {fault}.") from error
         if not isinstance(record, dict):
             raise InputError(
                 f'`{table.place(number)}` is {line[:40]!r}; expected a JSON object such as {{"id": ..., "text": ...}}.'
@@ -118,55 +138,47 @@ def _jsonl(table: Table) -> Rows:
 
 def _csv(table: Table) -> Rows:
     """Read comma-separated values with a header line, quoted as in RFC 4180."""
-    csv.field_size_limit(_LONGEST)
-    reader = csv.reader((line for _, line in decoded_lines(table.path)), strict=True)
-    header: list[str] = []
-    before = 0
-    while True:
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        reader, before = csv.reader((line for _, line in decoded_lines(table.path)), strict=True), 0
         try:
-            values = next(reader)
-        except StopIteration:
-            return
+            for values in reader:
+                if values and not (len(values) == 1 and values[0].isspace()):
+                    yield before + 1, values
+                before = reader.line_num
         except csv.Error as error:
             raise InputError(
                 f"`{table.place(before + 1)}` is not valid CSV: {error}. Quote a text with a comma, a line end or a quotation"
                 " mark, and double the quotation marks in it."
             ) from error
-        number, before = before + 1, reader.line_num
-        if not values or (len(values) == 1 and values[0].isspace()):
-            continue
-        if header:
-            yield number, _record(table, number, header, values)
-        else:
-            header = _header(table, number, values)
+
+    csv.field_size_limit(_LONGEST)
+    return _with_header(table, rows())
 
 
 def _tsv(table: Table) -> Rows:
     """Read tab-separated values with a header line; quotation marks have no special meaning."""
+    return _with_header(table, ((number, line.split("\t")) for number, line in lines(table.path)))
+
+
+def _with_header(table: Table, rows: Iterator[tuple[int, list[str]]]) -> Rows:
+    """Yield the records of rows of which the first has the names of the columns."""
     header: list[str] = []
-    for number, line in lines(table.path):
-        values = line.split("\t")
-        if header:
-            yield number, _record(table, number, header, values)
+    for number, values in rows:
+        if not header:
+            header = [name.strip() for name in values]
+            _check_distinct(header, table.place(number))
+        elif len(values) == len(header):
+            yield number, dict(zip(header, values, strict=True))
         else:
-            header = _header(table, number, values)
+            raise InputError(
+                f"`{table.place(number)}` has {len(values)} columns, but the header has {len(header)}: {listed(header)}."
+            )
 
 
-def _header(table: Table, number: int, line: Sequence[str]) -> list[str]:
-    names = [name.strip() for name in line]
+def _check_distinct(names: Sequence[str], place: str) -> None:
     if duplicates := [name for name, count in Counter(names).items() if count > 1]:
-        raise InputError(
-            f"`{table.place(number)}` names the column `{duplicates[0]}` twice. Give columns distinct names."
-        )
-    return names
-
-
-def _record(table: Table, number: int, header: list[str], values: list[str]) -> dict[str, object]:
-    if len(values) != len(header):
-        raise InputError(
-            f"`{table.place(number)}` has {len(values)} columns, but the header has {len(header)}: {listed(header)}."
-        )
-    return dict(zip(header, values, strict=True))
+        raise InputError(f"`{place}` names the column `{duplicates[0]}` twice. Give columns distinct names.")
 
 
 @dataclass(frozen=True)
@@ -199,21 +211,14 @@ def _parquet(table: Table) -> Rows:
         with pq.ParquetFile(table.path) as file:
             table.names.update(schema_names(table.path, file.schema_arrow.metadata))
             names = tuple(file.schema_arrow.names)
-            if duplicates := [
-                name for name, count in Counter(names).items() if count > 1 and name in (table.fields or names)
-            ]:
-                raise InputError(f"`{table.path}` has the column `{duplicates[0]}` twice. Give columns distinct names.")
-            columns = [name for name in names if name in table.fields] if table.fields else None
+            columns = [name for name in names if name in (table.fields or names)]
+            _check_distinct(columns, str(table.path))
             for batch in file.iter_batches(batch_size=1024, columns=columns):
                 for row in range(batch.num_rows):
                     number += 1
                     yield number, _Cells(table.place(number), names, batch, row)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"`{table.path}` cannot be read as Parquet after row {number}: {reason(error)}.") from error
-    except OSError as error:
-        raise InputError(
-            f"`{table.path}` cannot be read: {reason(error)}. Check the path and its permissions."
-        ) from error
 
 
 def _sentences(path: Path) -> Iterator[list[tuple[int, str]]]:
@@ -268,70 +273,60 @@ def _conll(table: Table) -> Rows:
     """
 
     @cache
-    def certain_tags() -> frozenset[str]:
-        return frozenset(_columns(line)[-1].strip() for line in _certain_words(table.path))
-
-    @cache
-    def certain_word() -> str:
-        return next(_certain_words(table.path), "")
+    def of_words() -> tuple[frozenset[int], frozenset[str]]:
+        widths, tags = set(), set()
+        for _, line in lines(table.path):
+            if not line.startswith(("#", _DOCUMENT)):
+                columns = _columns(line)
+                widths.add(len(columns))
+                tags.add(columns[-1])
+        return frozenset(widths), frozenset(tags)
 
     for block in _sentences(table.path):
         words: list[str] = []
         tags: list[str] = []
-        word_line = next((text for _, text in block if not text.startswith("#")), "")
         for number, line in block:
-            if line.startswith("#"):
-                reference = word_line or certain_word()
-                if _is_comment(table, number, line, reference, certain_tags, inside=bool(words)):
-                    table.left_out["comment lines"] += 1
-                    continue
             columns = _columns(line)
-            if columns[0] == "-DOCSTART-":
+            if line.startswith("#") and _is_comment(table.place(number), line, *of_words(), inside=bool(words)):
+                table.left_out["comment lines"] += 1
+            elif columns[0] == _DOCUMENT:
                 table.left_out["marks of documents"] += 1
-                continue
-            if len(columns) < 2:
+            elif len(columns) < 2:
                 raise InputError(f"`{table.place(number)}` is {line[:40]!r}; expected a word and its tag.")
-            words.append(columns[0])
-            tags.append(columns[-1].strip())
+            else:
+                words.append(columns[0])
+                tags.append(columns[-1])
         if words and _readable(table, words):
             yield block[0][0], {"words": words, "tags": tags}
 
 
 def _columns(line: str) -> list[str]:
-    return line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+    columns = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
+    return [*columns[:-1], columns[-1].strip()]
 
 
-def _is_comment(
-    table: Table, number: int, line: str, reference: str, certain_tags: Callable[[], frozenset[str]], *, inside: bool
-) -> bool:
+def _is_comment(place: str, line: str, widths: Collection[int], tags: Collection[str], *, inside: bool) -> bool:
     """Return whether a line of a CoNLL file that begins with `#` is a comment rather than a word (`#` or `#hashtag`).
 
-    `reference` is a line with a word, from the same sentence if possible; empty if the file has none. A comment precedes
-    the first word of a sentence. It is `# key = value` or `#begin document`, or it begins with `# ` and differs from the
-    words in its number of columns, or in having a tag that no other word of the file has.
+    A comment precedes the first word of a sentence. It is `# key = value` or `#begin document`, or it begins with `# ` and
+    differs from the file's other words in its number of columns (`widths`), or in having a tag that is not in `tags`.
 
     Raises InputError for a line that is neither.
     """
-    columns = line.split("\t") if "\t" in reference else re.split("[ \t]+", line.strip())
-    has_word_columns = not reference or len(columns) == len(_columns(reference))
-    hash_alone = line[1:2].isspace() or len(line) == 1
+    columns = _columns(line)
+    may_be_comment = not inside and line[1:2] in ("", " ", "\t")
     if not inside and _KEY_VALUE.match(line):
         return True
-    if has_word_columns:
-        if inside or not hash_alone or not reference:
-            return False
-        return columns[-1] not in certain_tags()
-    if hash_alone and not inside:
+    if not widths:
+        return False
+    if len(columns) in widths:
+        return may_be_comment and columns[-1] not in tags
+    if may_be_comment:
         return True
     raise InputError(
-        f"`{table.place(number)}` begins with `#` and has {len(columns)} columns, but words have {len(_columns(reference))}. It"
-        " is neither a word nor a comment (`# key = value` before a sentence). Correct or remove the line."
+        f"`{place}` begins with `#` and has {len(columns)} columns, but words have {listed(sorted(widths), ' or ')}. It is"
+        " neither a word nor a comment (`# key = value` before a sentence). Correct or remove the line."
     )
-
-
-def _certain_words(path: Path) -> Iterator[str]:
-    """Yield the lines of a CoNLL file that are unambiguously words."""
-    return (line for _, line in lines(path) if not line.startswith(("#", "-DOCSTART-")))
 
 
 def _readable(table: Table, words: Sequence[str]) -> bool:
@@ -354,3 +349,8 @@ _READERS: dict[str, Callable[[Table], Rows]] = {
     ".conll": _conll,
 }
 SUFFIXES = tuple(_READERS)
+_TYPED = (".jsonl", ".parquet")  # formats that distinguish numbers from texts
+
+
+def _reader(path: Path) -> Callable[[Table], Rows]:
+    return _jsonl if path.suffix == ".gz" else _READERS[path.suffix]

@@ -186,7 +186,7 @@ def _part(
             row = Row(table, number, record, columns)
             if place == 1:
                 own_ids = row.has("id")
-            key = row.name(row.value("id"), "id") if own_ids else _no_id(row, place)
+            key = row.name(row.value("id"), row.column("id")) if own_ids else _no_id(row, place)
             text, pair = form.texts(row)
             row.check_encodable(key, text, pair)
             label = form.label(row, labels)
