@@ -38,7 +38,7 @@ def test_a_language_without_a_place_is_in_no_area(monkeypatch):
             return coordinates("no such language")
         return coordinates(key)
 
-    monkeypatch.setattr("distxfer.languages._areas.coordinates", nowhere)
+    monkeypatch.setattr("distxfer.languages.geographic_areas.coordinates", nowhere)
     assert areas(["jpn", "deu", "nld"]) == (None, 0, 0)
     assert areas(["jpn", "deu"]) == (None, 0)
     assert permutation_groups(["jpn", *TARGETS])[0] == lineage("jpn")

@@ -1,4 +1,3 @@
-import csv
 import math
 from importlib.metadata import distribution
 from itertools import combinations
@@ -12,13 +11,10 @@ from scipy.spatial.distance import cosine
 
 from distxfer.errors import InputError
 from distxfer.languages import (
-    DISTANCES,
     Relative,
     canonical,
     coordinates,
     distance,
-    distance_matrix,
-    distances,
     families,
     lineage,
     relatives,
@@ -186,92 +182,4 @@ def test_relatives_that_cannot_be():
     assert message(relatives, "ajp", n=0) == "`n` is 0; expected a number of relatives of at least 1, such as `3`."
     assert message(relatives, "ajp", "syntactc").startswith(
         "Distance `syntactc` is not known. Did you mean `syntactic`?"
-    )
-
-
-@pytest.mark.parametrize("name", DISTANCES)
-def test_a_matrix_holds_the_distance_of_every_pair(name):
-    languages = ["en", "deu", "zho_Hant", "kor", "tur", "swh"]
-    square = distance_matrix(languages, name, imputed=True)
-    assert square.keys == ("eng", "deu", "zho_Hant", "kor", "tur", "swa")
-    assert (square.name, square.provenance) == (name, URIEL)
-    assert square.imputed == (name in PREFIXES)
-    for i, source in enumerate(square.keys):
-        for j, target in enumerate(square.keys):
-            answer = distance(source, target, name, imputed=True)
-            assert (square.values[i, j], square.n_shared[i, j]) == (answer.value, answer.n_shared)
-    assert (square.values == square.values.T).all()
-    assert not square.values.diagonal().any()
-    with pytest.raises(ValueError, match="read-only"):
-        square.values[0, 1] = 0.0
-    with pytest.raises(ValueError, match="read-only"):
-        square.n_shared[0, 1] = 0
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(WORLD, min_size=2, max_size=6, unique=True), st.sampled_from(DISTANCES))
-def test_a_matrix_written_is_read_back_bit_for_bit(tmp_path_factory, languages, name):
-    square = distance_matrix(languages, name, imputed=True)
-    path = tmp_path_factory.mktemp("square") / "square.csv"
-    path.write_text(square.csv(), encoding="utf-8")
-    again = distance_matrix(languages, matrix=path)
-    assert (again.keys, again.name, again.imputed) == (square.keys, "matrix", False)
-    assert (again.values == square.values).all()
-    assert again.csv() == square.csv()
-    row = dict(zip(square.keys[1:], square.values[0, 1:], strict=True))
-    assert distances(languages[0], languages[1:], matrix=path).values == row
-
-
-def test_csv_has_the_keys_at_the_head_of_rows_and_columns():
-    square = distance_matrix(["no", "nan"], "geographic")
-    rows = list(csv.reader(square.csv().splitlines()))
-    assert rows == [["language", "nor", "nan"], ["nor", "0.0", rows[1][2]], ["nan", rows[1][2], "0.0"]]
-    assert float(rows[1][2]) == distance("nor", "nan", "geographic").value
-
-
-def test_the_users_own_table_may_be_asymmetric_and_need_not_have_a_diagonal(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text("x,eng,deu,jpn\neng,,1,2\ndeu,3,9,\njpn,,4,\n")
-    square = distance_matrix(["eng", "deu", "jpn"], matrix=path)
-    assert square.values.tolist() == [[0, 1, 2], [3, 0, 4], [2, 4, 0]]  # cells of one direction alone count for both
-    assert square.n_shared.tolist() == [[1] * 3] * 3
-    assert square.provenance.startswith("mine.csv sha256:")
-    assert message(distance_matrix, ["eng", "fra", "deu", "kor"], matrix=path).splitlines() == [
-        f"`{path}` has no distance between `{a}` and `{b}`. Add one in row `{a}`, column `{b}`."
-        for a, b in [("eng", "fra"), ("eng", "kor"), ("fra", "deu"), ("fra", "kor"), ("deu", "kor")]
-    ]
-
-
-def test_great_circles_obey_the_triangle_inequality_among_a_hundred_languages():
-    codes = [code for code in list(uriel("family_features")[1])[::60] if len(code) == 3]
-    keys = []
-    for code in codes:
-        try:
-            keys.append(canonical(code))
-        except InputError:
-            continue  # retired codes
-    square = distance_matrix(dict.fromkeys(keys), "geographic").values
-    assert len(square) > 100
-    assert (square[:, None, :] <= square[:, :, None] + square[None, :, :] + 1e-12).all()
-
-
-def test_a_matrix_reports_all_errors_at_once():
-    needs = "and a cosine needs 2. Set `distance.imputed=true` to use predicted features, or give your own table as"
-    assert message(distance_matrix, ["aah", "nno", "eng", "akz"]) == "\n".join([
-        message(distance, "eng", "nno"),
-        *(f"`{key}` and `akz` share {n} syntactic features in {URIEL}, {needs} `distance.matrix`."
-          for key, n in (("aah", 0), ("eng", 1))),
-    ])  # fmt: skip
-    assert message(distance_matrix, ["zh", "cmn", "xx"]).startswith(
-        "`cmn` is the language `zho`, which is listed before. Remove one.\nLanguage code `xx` is not known."
-    )
-    assert message(distance_matrix, ["en"]) == (
-        "A matrix of distances needs at least 2 languages, and there is `eng`. Name more languages."
-    )
-    assert message(distance_matrix, []) == (
-        "A matrix of distances needs at least 2 languages, and there is none. Name more languages."
-    )
-    assert message(distance_matrix, ["en", "de"], "genetc") == (
-        "Distance `genetc` is not known. Did you mean `genetic`? "
-        "Choose from: featural, genetic, geographic, inventory, phonological, syntactic."
     )

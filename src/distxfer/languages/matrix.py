@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from distxfer.errors import InputError, did_you_mean
-from distxfer.languages._codes import canonical
+from distxfer.languages.codes import canonical
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import langcodes
@@ -13,11 +14,12 @@ from langcodes.data_dicts import (
     LIKELY_SUBTAGS,
 )
 from langcodes.tag_parser import LanguageTagError
+from language_data.registry_parser import parse_registry
 
 from distxfer.errors import InputError, did_you_mean
-from distxfer.languages import _uriel
-from distxfer.languages._glottocodes import GLOTTOCODES
-from distxfer.languages._tags import LONGEST, registry, whole_tags, wrong_part
+from distxfer.languages import uriel
+
+_LONGEST = 35  # characters; BCP-47 (RFC 5646, 4.4.1) recommends room for that many
 
 # The individual language that datasets (FLORES, CLDR) mean by the macrolanguage. Not listed are pairs that FLORES
 # distinguishes (`aka`/`twi`, `srp`/`hbs`) and macrolanguages without a usual member (`que`, `ful`).
@@ -26,6 +28,15 @@ _MACROLANGUAGE = {
     "gaz": "orm", "gug": "grn", "khk": "mon", "kmr": "kur", "knc": "kau", "lvs": "lav", "mhr": "chm", "nob": "nor",
     "npi": "nep", "ory": "ori", "pbt": "pus", "pes": "fas", "plt": "mlg", "swh": "swa", "uzn": "uzb", "ydd": "yid",
     "zsm": "msa",
+}  # fmt: skip
+# Codes that are not BCP-47 tags, or mean something else there; in lower case with hyphens. None: not a single language.
+_OTHER_LISTS = {
+    # Wikipedia; MediaWiki, includes/language/LanguageCode.php: deprecated and non-standard codes. Not `als` and `nrm`
+    # (Alemannic and Norman there), which have their meaning in ISO 639 here (Tosk Albanian, Narom).
+    "bat-smg": "sgs", "be-x-old": "bel", "cbk-zam": "cbk", "fiu-vro": "vro", "map-bms": "jav", "roa-rup": "rup",
+    "roa-tara": "nap", "simple": "eng", "zh-classical": "lzh",
+    # OPUS: bilingual subtitles.
+    "ze-en": None, "ze-zh": None,
 }  # fmt: skip
 _ALPHA3 = {short: long for short, long in LANGUAGE_ALPHA3.items() if len(short) == 2}  # not `fil`, `sr-Latn`
 _GLOTTOCODE = re.compile(r"[a-z0-9]{4}[0-9]{4}")
@@ -50,12 +61,12 @@ def canonical(code: str) -> str:
     if not isinstance(code, str):
         raise InputError(f"Language code `{code!r}` is not text. Put it in quotes, such as `'no'`.")
     if _GLOTTOCODE.fullmatch(code.lower()):
-        if code.lower() not in GLOTTOCODES:
+        if (meaning := _glottocodes().get(code.lower())) is None:
             raise InputError(
                 f"Glottocode `{code}` is not in the table of this package. Give the ISO 639-3 code instead."
             )
-        return canonical(GLOTTOCODES[code.lower()])
-    if len(code) > LONGEST or not code.isascii():
+        return canonical(meaning)
+    if len(code) > _LONGEST or not code.isascii():
         raise _unknown(code)
     if (plain := code.lower().replace("_", "-")) in whole_tags():
         if (meaning := whole_tags()[plain]) is None:
@@ -118,19 +129,31 @@ def _parsed(code: str) -> tuple[langcodes.Language, str]:
     except LanguageTagError:
         raise _unknown(code) from None
     language = tag.language or "und"
-    if part := wrong_part(tag, _short(language)):
+    if part := _wrong_part(tag, _short(language)):
         raise _wrong(code, [language, part])
     base = _base(code, tag.extlangs[0] if tag.extlangs else language)
-    for variety in (part for part in tag.variants or () if part in GLOTTOCODES):
-        if canonical(GLOTTOCODES[variety]).partition("_")[0] != base:
+    for variety in (part for part in tag.variants or () if part in _glottocodes()):
+        if canonical(_glottocodes()[variety]).partition("_")[0] != base:
             raise _wrong(code, [base, variety])
     return tag, base
 
 
 @cache
-def _registry() -> dict[str, dict[str, Any]]:
-    """Return the languages of the IANA registry by their shortest code, with scopes and retirements of ISO 639-3."""
-    return {entry["Subtag"]: entry for entry in registry() if entry["Type"] == "language"}
+def _registry(subtag_type: str = "language") -> dict[str, dict[str, Any]]:
+    """Return the entries of the IANA registry of a type by their subtag in lower case; languages by their shortest code."""
+    return {entry["Subtag"].lower(): entry for entry in _entries() if entry["Type"] == subtag_type}
+
+
+@cache
+def _entries() -> list[dict[str, Any]]:
+    return list(parse_registry())
+
+
+@cache
+def _glottocodes() -> dict[str, str]:
+    """Return the ISO 639-3 codes of Glottocodes."""
+    lines = files("distxfer.languages").joinpath("glottocodes.txt").read_text(encoding="utf-8").splitlines()
+    return dict(pair.split(":") for line in lines if not line.startswith("#") for pair in line.split())
 
 
 @cache
@@ -139,6 +162,41 @@ def _alpha2() -> dict[str, str]:
     tables = (LANGUAGE_ALPHA3_BIBLIOGRAPHIC, _ALPHA3)
     pairs = [pair for table in tables for pair in table.items()]
     return {long: short for short, long in pairs if "Preferred-Value" not in _registry().get(short, {})}
+
+
+@cache
+def whole_tags() -> dict[str, str | None]:
+    """Return tag (in lower case) -> equivalent code for tags that are defined as a whole; None without one in ISO 639.
+
+    These are grandfathered and redundant tags of the registry with a preferred value, and codes of other lists.
+    """
+    registered = {
+        entry["Tag"].lower(): entry.get("Preferred-Value")
+        for entry in _entries()
+        if entry["Type"] == "grandfathered" or (entry["Type"] == "redundant" and "Preferred-Value" in entry)
+    }
+    return registered | _OTHER_LISTS
+
+
+def _wrong_part(tag: langcodes.Language, language: str) -> str | None:
+    """Return the part of a tag that the registry does not allow after this language; None for a valid tag.
+
+    Extended languages and variants require their prefixes, regions must be registered, and private parts are invalid. A
+    Glottocode is allowed in place of a variant, as in FLORES+.
+    """
+    for place, extended in enumerate(tag.extlangs or ()):
+        if place or language not in _registry("extlang").get(extended, {}).get("Prefix", ()):
+            return extended
+    if tag.territory and tag.territory.lower() not in _registry("region"):
+        return tag.territory
+    for variant in tag.variants or ():
+        prefixes = _registry("variant").get(variant.lower(), {}).get("Prefix", [language])
+        fits = variant.lower() in _registry("variant") and any(
+            prefix.split("-")[0].lower() == language for prefix in prefixes
+        )
+        if not fits and not _GLOTTOCODE.fullmatch(variant):
+            return variant
+    return tag.private
 
 
 def _short(code: str) -> str:
@@ -152,7 +210,7 @@ def _base(code: str, language: str) -> str:
     if _PRIVATE_USE.fullmatch(short):
         return short
     if entry is None:
-        if short in _uriel.rows():
+        if short in uriel.rows():
             return short
         raise _unknown(code)
     if entry.get("Scope") in {"collection", "special"}:
@@ -202,11 +260,11 @@ def _wrong(code: str, parts: Sequence[str]) -> InputError:
 
 def _unknown(code: str) -> InputError:
     try:
-        if not code.isprintable() or len(code) > LONGEST:  # langcodes 3.5 fails on NUL and undecodable bytes
+        if not code.isprintable() or len(code) > _LONGEST:  # langcodes 3.5 fails on NUL and undecodable bytes
             raise LookupError
         hint = f" Did you mean `{canonical(langcodes.find(code).to_tag())}`?"
     except LookupError:
-        hint = did_you_mean(code, {*_ALPHA3, *_ALPHA3.values(), *GLOTTOCODES.values()})
+        hint = did_you_mean(code, dict.fromkeys([*_ALPHA3, *_ALPHA3.values(), *_glottocodes().values()]))
     shown = code if code.isprintable() else repr(code)[1:-1]
     return InputError(
         f"Language code `{shown}` is not known.{hint} Give an ISO 639 code, a BCP-47 tag, a FLORES code or a "

@@ -1,6 +1,6 @@
 """Genealogical relations of languages, and the codes under which URIEL lists them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distxfer.errors import InputError
-from distxfer.languages import _uriel
-from distxfer.languages._codes import aliases, canonical, language_name, macrolanguage
+from distxfer.languages import uriel
+from distxfer.languages.codes import aliases, canonical, macrolanguage
 
 # Labels that Glottolog lists like families, but for languages that do not descend from one another.
 _NO_DESCENT = frozenset({
@@ -36,9 +35,9 @@ def families(key: str) -> tuple[str, ...]:
 
     Raises InputError for an unknown code.
     """
-    table = _uriel.families()
-    row = row_of(canonical(key), _uriel.rows(), table.values)
-    return () if row is None else tuple(table.features[j] for j in np.flatnonzero(table.values[row]))
+    names, member = uriel.families()
+    row = row_of(canonical(key), uriel.rows(), member)
+    return () if row is None else tuple(names[j] for j in np.flatnonzero(member[row]))
 
 
 @cache
@@ -82,17 +81,10 @@ def row_of(key: str, rows: Mapping[str, int], values: NDArray[np.generic]) -> in
     return max(chosen, key=lambda row: int(np.count_nonzero(values[row])), default=None)
 
 
-@cache
-def covered(name: str) -> frozenset[str]:
-    """Return the keys of the languages with data for a distance of URIEL; a single feature counts."""
-    has_data = np.asarray(_uriel.known_mask(name).any(axis=1))
-    return frozenset(macrolanguage(code) for code, row in _uriel.rows().items() if has_data[row])
-
-
 def nearest(key: str, candidates: Collection[str], n: int) -> tuple[Relative, ...]:
     """Return the `n` candidates with the most families in common; ties are broken by the smaller number of families."""
-    member = _uriel.families().values
-    row = row_of(key, _uriel.rows(), member)
+    member = uriel.families()[1]
+    row = row_of(key, uriel.rows(), member)
     if row is None or not member[row].any():
         return ()
     shared, total = member @ member[row], member.sum(axis=1)
@@ -108,22 +100,6 @@ def nearest(key: str, candidates: Collection[str], n: int) -> tuple[Relative, ..
 @cache
 def _described_by() -> dict[str, int]:
     """Return for every key the row with the most families."""
-    member = _uriel.families().values
-    rows = {key: row_of(key, _uriel.rows(), member) for key in dict.fromkeys(map(macrolanguage, _uriel.rows()))}
+    member = uriel.families()[1]
+    rows = {key: row_of(key, uriel.rows(), member) for key in dict.fromkeys(map(macrolanguage, uriel.rows()))}
     return {key: row for key, row in rows.items() if row is not None}
-
-
-def no_data(key: str, name: str, provenance: str, candidates: Collection[str], ways: Sequence[str]) -> InputError:
-    """Return the error for a language without data, which suggests its relatives and other `ways`."""
-    closest = nearest(key, candidates, 3)
-    first = (
-        [f"choose one of its nearest covered relatives ({', '.join(f'`{relative.key}`' for relative in closest)})"]
-        if closest
-        else []
-    )
-    advice = ", or ".join([*first, *ways, "give your own table as `distance.matrix`"])
-    alone = "none of its relatives has any" if families(key) else "no families by which to find relatives"
-    return InputError(
-        f"`{key}` ({language_name(key)}) has no {name} data in {provenance}"
-        f"{'' if closest else f', and {alone}'}. {advice[0].upper()}{advice[1:]}."
-    )

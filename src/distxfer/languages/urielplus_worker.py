@@ -1,6 +1,6 @@
 """Read the databases of URIEL+ with the package's own code, in a separate process.
 
-`python _urielplus_worker.py FOLDER OUT DATABASE...`, where FOLDER has a copy of the package, since it writes into its own
+`python urielplus_worker.py FOLDER OUT DATABASE...`, where FOLDER has a copy of the package, since it writes into its own
 folder and configures the root logger.
 """
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distxfer.errors import InputError
-from distxfer.languages._distances import coordinates
-from distxfer.languages._kinship import lineage
+from distxfer.languages.kinship import lineage
+from distxfer.languages.language_distances import coordinates
 
 AREA_KM = 2000.0  # maximum distance between two languages of an area
 FEWEST = 30  # languages; fewer leave too few permutations once areas are kept together

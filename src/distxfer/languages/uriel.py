@@ -1,0 +1,106 @@
+"""The URIEL tables inside the `lang2vec` wheel, read directly and on demand.
+
+`import lang2vec` fails on current setuptools, and its learned vectors are a pickle, so neither is used.
+
+Source: Littell et al. 2017, "URIEL and lang2vec", EACL; the data are licensed CC BY-SA 4.0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distxfer.errors import InputError
+
+TYPOLOGICAL = {
+    "syntactic": ("S_",),
+    "phonological": ("P_",),
+    "inventory": ("INV_",),
+    "featural": ("S_", "P_", "INV_"),
+}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a distance compares: `values[i]` and which of them are `known`, for the language code of row i of `rows`.
+
+    `provenance` names the data and their version.
+    """
+
+    rows: Mapping[str, int]
+    values: NDArray[Any]
+    known: NDArray[np.bool_]
+    provenance: str
+
+
+@cache
+def vectors(name: str, imputed: bool = False) -> Vectors:
+    """Return the vectors of a distance: features in [0, 1], membership in families, or places on the globe.
+
+    With `imputed`, typological features are completed by URIEL's k-nearest-neighbour prediction; `known` are the observed.
+    """
+    row_of_code, provenance = rows(), f"URIEL@lang2vec-{version('lang2vec')}"
+    if name == "geographic":
+        return Vectors(
+            row_of_code, _positions(), np.ones((len(row_of_code), 1), dtype=bool), provenance
+        )  # all have a place
+    if name == "genetic":
+        member = families()[1]
+        return Vectors(row_of_code, member, member > 0, provenance)
+    features, observed = _table("feature_averages")  # unknown values are -1
+    chosen = [feature.startswith(TYPOLOGICAL[name]) for feature in features]
+    values = _table("feature_predictions")[1] if imputed else observed
+    return Vectors(row_of_code, values[:, chosen], observed[:, chosen] >= 0, provenance)
+
+
+@cache
+def rows() -> dict[str, int]:
+    """Return the row of each of URIEL's 7,970 language codes, the same in every table."""
+    with np.load(_folder() / "feature_averages.npz", allow_pickle=False) as file:
+        return {str(code): i for i, code in enumerate(file["langs"])}
+
+
+@cache
+def families() -> tuple[list[str], NDArray[np.floating]]:
+    """Return the families, from the widest to the narrowest, and the membership of languages in them: 0 or 1."""
+    features, values = _table("family_features")
+    widest_first = np.argsort(-values.sum(axis=0), kind="stable")
+    return [features[j].removeprefix("F_") for j in widest_first], values[:, widest_first]
+
+
+def _positions() -> NDArray[np.floating]:
+    r"""Return each language's place on the globe as a unit vector `(x, y, z)`.
+
+    URIEL gives the angles :math:`\pi g_{ij}` between language i and 299 anchors with unit vectors :math:`a_j`, so the
+    vector solves :math:`a_j \cdot u_i = \cos \pi g_{ij}` by least squares. The anchors are named in whole degrees,
+    which bounds the error to about a tenth of a degree.
+    """
+    features, values = _table("geocoord_features")
+    latitude, longitude = np.radians([[float(part) for part in name.split("_")[1:]] for name in features]).T
+    axes = (np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude))
+    unit = np.cos(np.pi * values.astype(np.float64)) @ np.linalg.pinv(np.stack(axes, axis=1)).T
+    return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
+
+
+@cache
+def _table(name: str) -> tuple[list[str], NDArray[np.float32]]:
+    """Return the names of a table's features, and their values with one row per language in the order of `rows`."""
+    with np.load(_folder() / f"{name}.npz", allow_pickle=False) as file:
+        place = {str(code): i for i, code in enumerate(file["langs"])}
+        order = [place[code] for code in rows()]
+        return list(map(str, file["feats"])), file["data"][order, :, 0].astype(np.float32)
+
+
+def _folder() -> Path:
+    # Not `find_spec`: the wheel also installs a script `lang2vec.py`, which hides the package from console scripts.
+    try:
+        return Path(str(distribution("lang2vec").locate_file("lang2vec/data")))
+    except PackageNotFoundError:
+        raise InputError(
+            "Package `lang2vec` holds the URIEL data and is not installed. Run `pip install lang2vec==1.1.2`."
+        ) from None
