@@ -16,7 +16,11 @@ def read(folder: Path, out: Path, databases: list[str]) -> None:
     """Write the tables of URIEL+ with `databases` merged in, one row for each ISO 639-3 code, as a `.npz` file."""
     sys.path.insert(0, str(folder))
     uriel = importlib.import_module("urielplus.urielplus").URIELPlus()
+    # Each database would make anew, language by language, the scripts, which are not read here, and the places.
+    places, uriel._calculate_geocoord_vectors = uriel._calculate_geocoord_vectors, lambda: None
+    uriel._calculate_script_vectors = lambda: None
     uriel.integrate_custom_databases(databases)
+    places()
     uriel.map_new_distance_to_loaded_features("featural")  # removes the features of English dialects from all others
     with (folder / "urielplus/database/urielplus_csvs/uriel_glottocode_map.csv").open(encoding="utf-8") as file:
         pairs = [(line["iso_code"].strip(), line["glottocode"].strip()) for line in csv.DictReader(file)]
