@@ -33,6 +33,10 @@ class RunError(RuntimeError):
         super().__init__(brief(message))
 
 
+class RenamedWarning(FutureWarning):
+    """A recipe or an override has an old name. It still works."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means out of memory: in Python, or in PyTorch on a device or on the CPU."""
     return (

@@ -16,7 +16,7 @@ from distxfer.reports import measure_figure, measure_tables
 
 EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 COUNTS = (
-    "model.pooling, task.name, task.source, task.targets, task.max_length, task.folder, task.revision, task.kind,"
+    "model.pooling, task.name, task.source, task.targets, task.max_length, task.folder, task.revision, task.type,"
     " task.pattern, task.columns, distance.name, distance.imputed, distance.matrix, parallel.name, parallel.folder,"
     " parallel.revision, parallel.pattern, measure.similarity"
 )

@@ -49,7 +49,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
         ("tasks.source=deu", f"`tasks` is not a key. Did you mean `task`? Keys here: {TOP}."),
         ("interventions.drift.weight=1", f"`interventions` is not a key. Did you mean `intervention`? Keys here: {TOP}."),
         ("task.sorce=deu", "`task.sorce` is not a key. Did you mean `task.source`?"
-         " Keys here: name, source, targets, shots, max_length, folder, revision, kind, pattern, columns."),
+         " Keys here: name, source, targets, shots, max_length, folder, revision, type, pattern, columns."),
         ("task.shots=x", "`task.shots` is `x`, but it should be a whole number, or 'all'."),
         ("phase.finetune.epoch=3",
          f"`phase.finetune.epoch` is not a key. Did you mean `phase.finetune.epochs`? Keys here: {PHASE}."),

@@ -31,6 +31,7 @@ from distxfer.measure import (
     relative_transfer,
     top_dimension_share,
 )
+from distxfer.results.old_names import current_setting
 from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling
 from distxfer.runs.corpus import corpus_record
@@ -54,7 +55,7 @@ _MODELS: tuple[Moment, ...] = ("before", "after")
 _EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 # The keys of a recipe that have an effect on measuring; the rest concern training.
 _READ = ("model.pooling", "task.name", "task.source", "task.targets", "task.max_length", "task.folder", "task.revision",
-         "task.kind", "task.pattern", "task.columns", "distance.name", "distance.imputed", "distance.matrix",
+         "task.type", "task.pattern", "task.columns", "distance.name", "distance.imputed", "distance.matrix",
          "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern", "measure.similarity")  # fmt: skip
 
 
@@ -263,6 +264,7 @@ def _recipe(settings: Sequence[str], before: str) -> Recipe:
     """
     for word in settings:
         key, separator, _ = (part.strip() for part in word.partition("="))
+        key, _ = current_setting(key, "")
         plain = f"{key}.name" if f"{key}.name" in _READ else key
         plain = "task.columns" if key.startswith("task.columns.") else plain
         if key.split(".")[0] in ("recipe", "seed", "phases", "phase", "intervention") or (

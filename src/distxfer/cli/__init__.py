@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from distxfer import __version__
-from distxfer._console import STDOUT, say, write
+from distxfer._console import STDOUT, notice, say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._measure import language, measure
 from distxfer.cli._new_language import new_language
@@ -30,7 +31,7 @@ from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._report import report
 from distxfer.cli._sweep import sweep
-from distxfer.errors import InputError, RunError, brief, is_out_of_memory, out_of_memory, unreadable
+from distxfer.errors import InputError, RenamedWarning, RunError, brief, is_out_of_memory, out_of_memory, unreadable
 
 _DEBUG = "--debug"
 
@@ -108,6 +109,24 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextmanager
+def _renames_noticed() -> Iterator[None]:
+    """Print each RenamedWarning once, as a line without its place in the code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        show, seen = warnings.showwarning, set()
+
+        def shown(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, RenamedWarning):
+                show(message, category, *place)
+            elif str(message) not in seen:
+                seen.add(str(message))
+                notice(f"Warning: {message}")
+
+        warnings.showwarning = shown
+        yield
+
+
 def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
     """Return the verb as a command: errors become one message and an exit code, Ctrl-C a resumable stop."""
 
@@ -115,7 +134,7 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
     def guarded(*arguments: Any, **options: Any) -> None:
         try:
             _check_text([*arguments, *options.values()])
-            with _stoppable():
+            with _stoppable(), _renames_noticed():
                 verb(*arguments, **options)
         except InputError as error:
             say(f"Error: {error}")

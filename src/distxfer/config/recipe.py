@@ -2,7 +2,8 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,7 @@ from distxfer.config.settings import (
 )
 from distxfer.config.short_names import full_keys
 from distxfer.data import parallel_names
-from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.errors import InputError, RenamedWarning, did_you_mean, listed
 from distxfer.interventions import (
     Intervention,
     complaint,
@@ -32,6 +33,7 @@ from distxfer.interventions import (
     intervention_names,
     make_intervention,
 )
+from distxfer.results.old_names import current_setting
 from distxfer.training import Diagnostics, Phase
 
 _DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
@@ -118,19 +120,19 @@ def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     """
     path = recipe_path(str(name))
     recipe = recipe_name(path)
-    defaults = {key: Value(value, _DEFAULTS) for key, value in _flat(_read(defaults_file()))}
-    chosen = {key: Value(value, path.name) for key, value in _flat(_read(path))}
+    defaults = _values(_read(defaults_file()), _DEFAULTS)
+    chosen = _values(_read(path), path.name)
     mistakes = []
     for text in () if isinstance(overrides, Mapping) else overrides:
         key, separator, value = (part.strip() for part in text.partition("="))
         if separator and key:
-            chosen[f"{key}.name" if key in _NAMED else key] = Value(value, "override")
+            chosen |= _values({key: value}, "override")
         else:
             mistakes.append(
                 f"`{text}` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
             )
     for table in (overrides if isinstance(overrides, Mapping) else {}, settings):
-        chosen |= {key: Value(_as_read(value), "override") for key, value in _flat(table)}
+        chosen |= _values(table, "override")
     defaults |= _family({**defaults, **chosen})
     values = defaults | chosen
     return _validated(recipe, {**_inherited(defaults, values), **values}, mistakes)
@@ -152,8 +154,10 @@ def _family(values: Mapping[str, Value]) -> dict[str, Value]:
         return own_values
     labels = {key.split(".")[1] for key in values if key.startswith("intervention.") and key.count(".")}
     kinds = {str(values[key].value) if (key := f"intervention.{label}.kind") in values else label for label in labels}
-    origin = f"{_FAMILIES}, {family.name}"
-    return {key: Value(value, origin) for table in family.tables(kinds) for key, value in _flat(table)} | own_values
+    settings: dict[str, Value] = {}
+    for table in family.tables(kinds):
+        settings |= _values(table, f"{_FAMILIES}, {family.name}")
+    return settings | own_values
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -167,10 +171,20 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"`{path}` cannot be read: {error}.") from error
 
 
-def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys with their values; a scalar in place of a table with a `name` sets that name."""
+def _values(table: Mapping[str, Any], origin: str) -> dict[str, Value]:
+    """Return the values of nested tables by dotted key; a scalar in place of a table with a `name` sets that name.
+
+    An old name is replaced by the present one, with a RenamedWarning.
+    """
+    values = {}
     for key, value in flatten(table):
-        yield f"{key}.name" if key in _NAMED and value != {} else key, value
+        present = current_setting(key, value)
+        if present != (key, value):
+            old, new = (f"`{name}={_shown(setting)}`" for name, setting in ((key, value), present))
+            warnings.warn(f"{old} ({origin}) is now {new}. Change it there; until then, both work.", RenamedWarning, 3)
+        key, value = present
+        values[f"{key}.name" if key in _NAMED and value != {} else key] = Value(_as_read(value), origin)
+    return values
 
 
 def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Recipe:

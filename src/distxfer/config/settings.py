@@ -38,14 +38,14 @@ class TaskSettings(BaseModel):
     max_length: Annotated[int, Field(ge=4)]
     folder: str = ""
     revision: str = ""
-    kind: str = ""
+    type: str = ""
     pattern: str = ""
     columns: dict[str, str] = {}
 
     @property
     def data(self) -> Data:
         """The labelled data."""
-        return Data(self.name, self.folder, self.revision, self.kind, self.pattern, self.columns)
+        return Data(self.name, self.folder, self.revision, self.type, self.pattern, self.columns)
 
 
 class DistanceSettings(BaseModel):

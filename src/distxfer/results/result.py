@@ -13,6 +13,7 @@ from typing import Any
 
 from distxfer._durable import RESULT, atomic_file, check_run, check_sealed, file_digests, put_folder, sealed
 from distxfer.errors import InputError
+from distxfer.results.old_names import current_result
 
 SCHEMA = 1
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
@@ -29,7 +30,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its folder, and the contents of its `result.json`."""
+    """A finished run: its folder, and the contents of its `result.json`, under present names."""
 
     folder: Path
     data: Mapping[str, Any]
@@ -75,8 +76,13 @@ class Result:
         return str(self.data["recipe"]["task"]["name"])
 
     @property
+    def task_type(self) -> str:
+        """The type of the task, such as `classification`."""
+        return str(self.data["task_type"])
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
-        """Return the provenance of a result: versions, commit, command line, and `extra`."""
+        """Versions, commit, command line, fingerprints, device and times."""
         return dict(self.data["provenance"])
 
     @property
@@ -149,7 +155,7 @@ def read_result(folder: Path) -> Result | None:
             f"`{path}` lacks `{missing[0]}`, so it is no whole result. Move it away, or run with `--again`."
         )
     check_sealed(path, data)
-    return Result(folder, data)
+    return Result(folder, current_result(data))
 
 
 def write_result(folder: Path, data: Mapping[str, Any]) -> Result:

@@ -35,6 +35,7 @@ from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, 
 from distxfer.errors import InputError, listed
 from distxfer.interventions import BoundIntervention, Languages
 from distxfer.languages import Distances, canonical, distances
+from distxfer.results.old_names import original_recipe
 from distxfer.runs.checks import check_pooling, few_texts, pairs_that_differ, texts_that_differ
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.mining import mined_pairs
@@ -59,7 +60,7 @@ class Prepared:
     @property
     def id(self) -> str:
         """The first 8 hex digits of the SHA-256 of the resolved recipe without its seed, the data and the model."""
-        recipe = {key: value for key, value in self.resolved.items() if key != "seed"}
+        recipe = original_recipe({key: value for key, value in self.resolved.items() if key != "seed"})
         canonical_form = json.dumps({"recipe": recipe, **self.fingerprints}, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical_form.encode()).hexdigest()[:8]
 

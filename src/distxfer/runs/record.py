@@ -33,13 +33,13 @@ def result_data(
         "id": prepared.id,
         "recipe": prepared.resolved,
         "seed": prepared.recipe.seed,
-        "kind": prepared.task.task_type,
+        "task_type": prepared.task.task_type,
         "source": prepared.languages.source,
         "distances": _distances(prepared),
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
         "empty": empty_batches(folder / "log.jsonl"),
-        "settled": {name: dict(values) for name, values in assembled.resolved_values.items()},
+        "resolved_values": {name: dict(values) for name, values in assembled.resolved_values.items()},
         "data_issues": [asdict(issue) for issue in prepared.issues],
         "undefined": [*undefined],
         "scores": scores,
@@ -58,9 +58,7 @@ def result_data(
                 "device": str(processes.device),
                 "dtype": processes.precision,
                 "processes": processes.size,
-                "weights": "divided"
-                if processes.shards_weights
-                else "whole",  # sharded or in every process, while training
+                "weights": "sharded" if processes.shards_weights else "whole",  # while training
                 "cpu": torch.backends.cpu.get_cpu_capability(),  # vector width, which determines the rounding of sums
                 "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),
