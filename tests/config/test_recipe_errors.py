@@ -92,7 +92,7 @@ def mistakes_in(folder: Path, text: str) -> list[str]:
          " 'rbf_cka', 'procrustes', 'rsa', 'svcca', 'pwcca' or 'neighbour_overlap'. Did you mean `cka`?"),
         # phases and what acts in them
         ("phases=", "`phases` is empty, but a run has at least one phase. Set `phases=finetune`."),
-        ("phases=a,b,a", "`phases` has `a` twice. Name each phase once."),
+        ("phases=a,b,a", "`phases` has `a` twice. Name each once."),
         ("phase.finetun.epochs=3", "`phase.finetun` is not among `phases` = `finetune`. Did you mean `finetune`? Add it there."),
         ("phase.finetune.interventions=drift", "`phase.finetune.interventions` has `drift`, which the recipe does not define."
          " It defines: none."),

@@ -116,14 +116,14 @@ def _renames_noticed() -> Iterator[None]:
         warnings.simplefilter("always", RenamedWarning)
         show, seen = warnings.showwarning, set()
 
-        def shown(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        def shown(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
             if not issubclass(category, RenamedWarning):
-                show(message, category, *place)
+                show(message, category, *place, **options)
             elif str(message) not in seen:
                 seen.add(str(message))
                 notice(f"Warning: {message}")
 
-        warnings.showwarning = shown
+        warnings.showwarning = shown  # type: ignore[assignment]
         yield
 
 

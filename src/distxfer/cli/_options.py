@@ -84,7 +84,7 @@ def _settings(words: Iterable[str], options: Collection[str]) -> Iterator[str]:
 
 def _is_setting(name: str) -> bool:
     """Return whether a word names the recipe, one of its tables or keys, or a key without its table."""
-    from distxfer.config.short_names import is_short_name
+    from distxfer.config.dotted import is_short_name
 
     keys = {*recipe_keys()}
     return (

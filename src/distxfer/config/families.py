@@ -47,7 +47,7 @@ def family_of(model: str) -> Family | None:
     """Return the family of a model, by a folder's `config.json` or the last part of the name; None if unknown."""
     folder = os.path.expanduser(model)  # `Path` would raise for an unknown user or a name that is too long
     if os.path.isdir(folder):
-        config = _config(Path(folder))
+        config = _json(Path(folder, "config.json"), dict)
         return next((family for family in families() if family.config and _fits(family.config, config)), None)
     name = model.rstrip("/").rsplit("/", 1)[-1].lower()
     if model.startswith("bundled/"):
@@ -61,24 +61,20 @@ def own_pooling(folder: Path) -> tuple[str, str] | None:
     It is read from the `config.json` of the module `...Pooling` in `modules.json`. An unsupported pooling counts as none,
     and so do several, whose vectors sentence-transformers concatenates.
     """
-    modules = _json(folder / "modules.json")
-    for module in modules if isinstance(modules, list) else []:
+    modules = _json(folder / "modules.json", list)
+    for module in modules:
         if isinstance(module, dict) and str(module.get("type")).endswith(".Pooling"):
             file = Path(Path(str(module.get("path"))).name, "config.json")
-            pooling = _only_pooling(_json(folder / file))
+            config = _json(folder / file, dict)
+            modes = {
+                key.removeprefix(f"{_MODE}_") for key in config if key.startswith(f"{_MODE}_") and config[key] is True
+            }
+            if isinstance(config.get(_MODE), str):
+                modes.add(config[_MODE])
+            poolings = {_POOLINGS.get(mode) for mode in modes}
+            pooling = poolings.pop() if len(poolings) == 1 else None
             return (pooling, str(file)) if pooling else None
     return None
-
-
-def _only_pooling(config: Any) -> str | None:
-    """Return the pooling that a module's configuration names; None unless it is a single, supported one."""
-    if not isinstance(config, dict):
-        return None
-    modes = {key.removeprefix(f"{_MODE}_") for key, on in config.items() if key.startswith(f"{_MODE}_") and on is True}
-    if isinstance(config.get(_MODE), str):
-        modes.add(config[_MODE])
-    poolings = {_POOLINGS.get(mode) for mode in modes}
-    return poolings.pop() if len(poolings) == 1 else None
 
 
 @cache
@@ -95,15 +91,10 @@ def _fits(expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
     return all(config.get(key) in (value if isinstance(value, list) else [value]) for key, value in expected.items())
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    """Return a folder's configuration; errors in it are reported when the model is loaded."""
-    config = _json(folder / "config.json")
-    return config if isinstance(config, dict) else {}
-
-
-def _json(path: Path) -> Any:
-    """Return the content of a JSON file; None if it cannot be read."""
+def _json(path: Path, expected: type[dict[str, Any]] | type[list[Any]]) -> Any:
+    """Return the content of a JSON file, empty if it cannot be read; loading the model reports what is wrong with it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return None
+        return expected()
+    return content if isinstance(content, expected) else expected()

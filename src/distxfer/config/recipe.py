@@ -11,19 +11,19 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from distxfer._lists import comma_separated
-from distxfer.config.dotted import flatten, nest
+from distxfer.config.dotted import complete_keys, flatten, nest
 from distxfer.config.families import family_of, own_pooling
 from distxfer.config.files import defaults_file, families_file, recipe_name, recipe_path
-from distxfer.config.phases import INHERITED, phase_complaints
 from distxfer.config.settings import (
+    INHERITED,
     DistanceSettings,
     MeasureSettings,
     ModelSettings,
     ParallelSettings,
     Sections,
     TaskSettings,
+    phase_complaints,
 )
-from distxfer.config.short_names import full_keys
 from distxfer.data import parallel_names
 from distxfer.errors import InputError, RenamedWarning, did_you_mean, listed
 from distxfer.interventions import (
@@ -39,10 +39,9 @@ from distxfer.training import Diagnostics, Phase
 _DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
 _AUTO = "auto"  # parallel text: the task's own, or none
 _TASK = "task"  # the name of the loss on labels, which no intervention may have
-# A scalar in place of one of these tables sets its `name`: `task=emoji`, `model=xlm-roberta-base`.
-_NAMED = ("model", "task", "distance", "parallel")
 _UNION = ("tuple[", "literal[", "constrained-")
 _SETTINGS = ("model", "task", "distance", "parallel", "diagnostics", "measure")
+_TABLES = {"phase": "finetune.epochs", "intervention": "align.weight"}  # sections of tables, each with an example
 _SECTIONS = (*Sections.model_fields, "intervention")
 
 
@@ -52,6 +51,11 @@ class Value:
 
     value: Any
     origin: str
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is from the defaults or a model family, rather than the recipe or an override."""
+        return self.origin.startswith((_DEFAULTS, _FAMILIES))
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Recipe:
     @property
     def chooses_pooling(self) -> bool:
         """Whether the recipe or an override sets `model.pooling`, rather than the defaults or a model family."""
-        return not self.values["model.pooling"].origin.startswith((_DEFAULTS, _FAMILIES))
+        return not self.values["model.pooling"].is_default
 
     def pooled_as(self, folder: Path) -> "Recipe":
         """Return the recipe with the pooling of its model's files, unless the recipe or an override sets one.
@@ -93,7 +97,6 @@ class Recipe:
         in `settings.py`, and fields of interventions marked `LATER`), so that new keys do not change the ids of runs.
         """
         sections = {key: _section(getattr(self, key), complete) for key in _SETTINGS}
-        kinds = {name: self.values[f"intervention.{name}.kind"].value for name in self.interventions}
         return {
             "name": self.name,
             "seed": self.seed,
@@ -101,7 +104,7 @@ class Recipe:
             **{key: section for key, section in sections.items() if section},
             "phase": {name: _section(phase, complete) for name, phase in self.phases.items()},
             "intervention": {
-                name: {"kind": kinds[name], **_keys(intervention, complete)}
+                name: {"kind": self.values[f"intervention.{name}.kind"].value, **_keys(intervention, complete)}
                 for name, intervention in self.interventions.items()
             },
         }
@@ -152,8 +155,8 @@ def _family(values: Mapping[str, Value]) -> dict[str, Value]:
     own_values = {"model.pooling": Value(*pooling)} if pooling else {}
     if family is None:
         return own_values
-    labels = {key.split(".")[1] for key in values if key.startswith("intervention.") and key.count(".")}
-    kinds = {str(values[key].value) if (key := f"intervention.{label}.kind") in values else label for label in labels}
+    labels = {key.split(".")[1] for key in values if key.startswith("intervention.")}
+    kinds = {str(values.get(f"intervention.{label}.kind", Value(label, "")).value) for label in labels}
     settings: dict[str, Value] = {}
     for table in family.tables(kinds):
         settings |= _values(table, f"{_FAMILIES}, {family.name}")
@@ -183,20 +186,18 @@ def _values(table: Mapping[str, Any], origin: str) -> dict[str, Value]:
             old, new = (f"`{name}={_shown(setting)}`" for name, setting in ((key, value), present))
             warnings.warn(f"{old} ({origin}) is now {new}. Change it there; until then, both work.", RenamedWarning, 3)
         key, value = present
-        values[f"{key}.name" if key in _NAMED and value != {} else key] = Value(_as_read(value), origin)
+        values[key] = Value(_as_read(value), origin)
     return values
 
 
 def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Recipe:
     """Return the recipe of these values, or raise InputError with the given `mistakes` and all found here."""
     mistakes = mistakes + [
-        f"`{key}`: expected a table or a key in one, such as `{key}.{_example_key(key)}`."
-        for key, entry in values.items()
-        if key in ("phase", "intervention") and entry.value != {}
+        f"`{key}`: expected a table or a key in one, such as `{key}.{example}`."
+        for key, example in _TABLES.items()
+        if key in values and values[key].value != {}
     ]
-    nested, complaints = nest(
-        {key: entry.value for key, entry in values.items() if key not in ("phase", "intervention")}
-    )
+    nested, complaints = nest({key: entry.value for key, entry in values.items() if key not in _TABLES})
     mistakes += complaints
     tables = nested.pop("intervention", {})
     sections, complaints = _sections(nested, values, tables)
@@ -212,7 +213,12 @@ def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Reci
             interventions[label] = intervention
             values |= _defaults_of(label, str(table.get("kind", label)), intervention, values)
     if sections is not None:
-        mistakes += phase_complaints(sections, _configured_phases(values), tables)
+        configured = {
+            key.split(".")[1]
+            for key, entry in values.items()
+            if key.startswith("phase.") and key.count(".") > 1 and not entry.is_default
+        }
+        mistakes += phase_complaints(sections, configured, tables)
     if mistakes or sections is None:
         raise InputError(
             f"The recipe `{name}` has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n"
@@ -227,25 +233,11 @@ def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Reci
     return Recipe(
         name=name,
         seed=sections.seed,
-        model=sections.model,
-        task=sections.task,
-        distance=sections.distance,
-        parallel=sections.parallel,
-        diagnostics=sections.diagnostics,
-        measure=sections.measure,
+        **{section: getattr(sections, section) for section in _SETTINGS},
         phases=used,
         interventions=interventions,
         values=values,
     )
-
-
-def _configured_phases(values: Mapping[str, Value]) -> set[str]:
-    """Return the phases with keys that the recipe or an override sets."""
-    return {
-        key.split(".")[1]
-        for key, entry in values.items()
-        if key.startswith("phase.") and key.count(".") > 1 and not entry.origin.startswith((_DEFAULTS, _FAMILIES))
-    }
 
 
 def _inherited(defaults: Mapping[str, Value], values: Mapping[str, Value]) -> dict[str, Value]:
@@ -272,9 +264,7 @@ def _sections(
         for details in error.errors():  # integers are positions in lists, other parts are members of unions
             place = (part for part in details["loc"] if isinstance(part, str) and not part.startswith(_UNION))
             groups.setdefault(tuple(place), []).append(details)
-        return None, [
-            _short_name_complaint(place, values, tables) or _complaint(place, group) for place, group in groups.items()
-        ]
+        return None, [_complaint(place, group, values, tables) for place, group in groups.items()]
 
 
 def _own_corpus(sections: Sections, origin: str) -> tuple[Sections, dict[str, Value]]:
@@ -296,24 +286,21 @@ def _own_corpus(sections: Sections, origin: str) -> tuple[Sections, dict[str, Va
     return sections.model_copy(update={"parallel": parallel}), values
 
 
-def _complaint(place: Sequence[str], errors: Sequence[Any]) -> str:
+def _complaint(
+    place: Sequence[str], errors: Sequence[Any], values: Mapping[str, Value], tables: Mapping[str, Any]
+) -> str:
+    """Return the complaint about a key; for one without its table, with the complete keys that it may stand for."""
     key = ".".join(place)
-    if errors[0]["type"] == "extra_forbidden":
-        keys = _known_keys(place[:-1])
-        full = [".".join([*place[:-1], name]) for name in keys]
-        return f"`{key}` is not a key.{did_you_mean(key, full)} Keys here: {listed(keys)}."
-    return f"`{key}` {complaint(errors)}"
-
-
-def _short_name_complaint(place: Sequence[str], values: Mapping[str, Value], tables: Mapping[str, Any]) -> str:
-    """Return the complaint about a key without its table, with the full keys that it may stand for, or ""."""
-    if len(place) != 1 or place[0] not in values:
-        return ""
-    keys = [*values, *(key for label, table in tables.items() for key in _intervention_keys(label, table))]
-    full = [f"`{key}={_shown(values[place[0]].value)}`" for key in full_keys(place[0], dict.fromkeys(keys))]
-    if not full:
-        return ""
-    return f"`{place[0]}` is not a complete key. Write {'one of: ' * (len(full) > 1)}{listed(full)}."
+    if errors[0]["type"] != "extra_forbidden":
+        return f"`{key}` {complaint(errors)}"
+    if key in values:
+        every = [*values, *(key for label, table in tables.items() for key in _intervention_keys(label, table))]
+        complete = [f"`{name}={_shown(values[key].value)}`" for name in complete_keys(key, dict.fromkeys(every))]
+        if len(place) == 1 and complete:
+            return f"`{key}` is not a complete key. Write {'one of: ' * (len(complete) > 1)}{listed(complete)}."
+    keys = _known_keys(place[:-1])
+    full = [".".join([*place[:-1], name]) for name in keys]
+    return f"`{key}` is not a key.{did_you_mean(key, full)} Keys here: {listed(keys)}."
 
 
 def _intervention_keys(label: str, table: Any) -> list[str]:
@@ -362,10 +349,6 @@ def _defaults_of(label: str, kind: str, intervention: Intervention, values: Mapp
         for key, value in {"kind": kind, **defaults}.items()
         if f"intervention.{label}.{key}" not in values
     }
-
-
-def _example_key(key: str) -> str:
-    return "finetune.epochs" if key == "phase" else f"{intervention_names()[0]}.weight"
 
 
 def _section(section: BaseModel, complete: bool) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""The sections of a recipe as pydantic models, whose fields are the keys."""
+"""The sections of a recipe as pydantic models, whose fields are the keys, and the checks of its phases."""
 
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from distxfer._lists import comma_separated
 from distxfer.data import Data
+from distxfer.errors import did_you_mean, listed
 from distxfer.measure import SimilarityName
 from distxfer.training import Diagnostics, Phase
 
+INHERITED = "finetune"  # the phase in the defaults whose values all other phases inherit
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -93,3 +97,57 @@ class Sections(BaseModel):
     phase: dict[str, Phase]
     diagnostics: Diagnostics
     measure: MeasureSettings
+
+
+def phase_complaints(sections: Sections, configured: Collection[str], interventions: Collection[str]) -> list[str]:
+    """Return the mistakes in the phases of a recipe that defines these interventions.
+
+    `configured` are the phases with keys that the recipe or an override sets.
+    """
+    phases, mistakes = sections.phases, _repeated("phases", sections.phases)
+    if not phases:
+        mistakes.append("`phases` is empty, but a run has at least one phase. Set `phases=finetune`.")
+    for name, phase in sections.phase.items():
+        if name not in phases and (name != INHERITED or name in configured):
+            mistakes.append(
+                f"`phase.{name}` is not among `phases` = `{listed(phases)}`.{did_you_mean(name, phases)} Add it there."
+            )
+        if name not in phases:
+            continue
+        chosen = () if phase.interventions == "all" else phase.interventions
+        mistakes += [
+            f"`phase.{name}.interventions` has `{label}`, which the recipe does not define."
+            f"{did_you_mean(label, interventions)} It defines: {listed(interventions) or 'none'}."
+            for label in chosen
+            if label not in interventions
+        ]
+        mistakes += _repeated(f"phase.{name}.interventions", chosen)
+        mistakes += _history_complaints(name, phase, phases[: phases.index(name)])
+    acting = [sections.phase[name].interventions for name in phases if name in sections.phase]
+    return mistakes or [
+        f"`intervention.{label}` acts in no phase. Add it to `phase.{phases[0]}.interventions`, or remove it."
+        for label in interventions
+        if not any(chosen == "all" or label in chosen for chosen in acting)
+    ]
+
+
+def _history_complaints(name: str, phase: Phase, earlier: Sequence[str]) -> list[str]:
+    """Return the mistakes in a phase's references to earlier phases and epochs."""
+    mistakes = []
+    if phase.rewind and phase.rewind not in earlier:
+        available = f"Earlier than `{name}`: {listed(earlier)}." if earlier else f"None is earlier than `{name}`."
+        mistakes.append(f"`phase.{name}.rewind` is `{phase.rewind}`, which is not an earlier phase. {available}")
+    if phase.average and phase.steps:
+        mistakes.append(
+            f"`phase.{name}.average` = `{phase.average}` counts epochs, but this phase sets `steps` = `{phase.steps}`"
+            f" instead. Set only `phase.{name}.epochs`, or remove `average`."
+        )
+    elif phase.average == 1 or phase.average > phase.epochs:
+        mistakes.append(
+            f"`phase.{name}.average` is `{phase.average}`, but expected 0, or 2 to its {phase.epochs} epochs."
+        )
+    return mistakes
+
+
+def _repeated(key: str, names: Sequence[str]) -> list[str]:
+    return [f"`{key}` has `{name}` twice. Name each once." for name, n in sorted(Counter(names).items()) if n > 1]

@@ -2,12 +2,13 @@
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from distxfer.config.dotted import flatten, full_key
 from distxfer.config.files import recipe_files
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.interventions import complaint
@@ -15,7 +16,6 @@ from distxfer.interventions import complaint
 # Key -> values, as in overrides. All keys of one axis vary together; most axes have one key.
 Axis = Mapping[str, tuple[str, ...]]
 
-_NAMED = ("model", "task", "distance", "parallel")  # `model=x` means `model.name=x`, as in a recipe
 # One value of an axis with the following comma: a list in brackets, a text in quotes, or anything without a comma.
 _VALUE = re.compile(
     r"""\s*(?:\[(?P<list>[^\[\]]*)\]|'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<plain>(?![\['"])[^,]*?))\s*(?:,|$)"""
@@ -49,7 +49,7 @@ def read_axes(words: Sequence[str], paired: Sequence[str]) -> tuple[str, list[Ax
     name = words_by_key.pop("name", name)
     if name and not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"`name` is `{name}`; expected letters, digits, `-`, `_` and dots, since it names a file.")
-    overriding = {_full(key): tuple(split_values(key, text)) for key, text in words_by_key.items()}
+    overriding = {full_key(key): tuple(split_values(key, text)) for key, text in words_by_key.items()}
     remaining = [{key: values for key, values in axis.items() if key not in overriding} for axis in axes]
     axes = [*(axis for axis in remaining if axis), *({key: values} for key, values in overriding.items())]
     for text in paired:
@@ -101,7 +101,7 @@ def _split_words(words: Sequence[str]) -> dict[str, str]:
         key, separator, text = (part.strip() for part in word.partition("="))
         if not separator or not key:
             mistakes.append(f"`{word}` is not an axis. Write KEY=VALUE,VALUE, such as `seed=0,1,2`.")
-        elif _full(key) in map(_full, texts):
+        elif full_key(key) in map(full_key, texts):
             mistakes.append(
                 f"`{key}` is given twice. Give all of its values at once: `{key}={texts.get(key, '')},{text}`."
             )
@@ -113,7 +113,7 @@ def _split_words(words: Sequence[str]) -> dict[str, str]:
 
 def _in_step(axes: Sequence[Axis], text: str) -> list[Axis]:
     """Return the axes after merging those of the keys in `text`."""
-    keys = [_full(key.strip()) for key in text.split(",") if key.strip()]
+    keys = [full_key(key.strip()) for key in text.split(",") if key.strip()]
     axis_keys = [key for axis in axes for key in axis]
     if len(set(keys)) < 2 or len(set(keys)) < len(keys):
         raise InputError(f"`--paired {text}` must name at least two different axes, separated by commas.")
@@ -155,10 +155,10 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
     mistakes: list[str] = []
     axes: list[Axis] = [{"recipe": study.recipes}] if study.recipes else []
     axes += [{"seed": tuple(map(str, study.seeds))}] if study.seeds else []
-    axes += [{key: (_override_text(value),)} for key, value in _flat(study.fixed)]
-    axes += [{key: _values(f"axes.{key}", value, mistakes)} for key, value in _flat(study.axes)]
+    axes += [{key: (_override_text(value),)} for key, value in flatten(study.fixed)]
+    axes += [{key: _values(f"axes.{key}", value, mistakes)} for key, value in flatten(study.axes)]
     for table in study.paired:
-        axis = {key: _values(f"paired.{key}", value, mistakes) for key, value in _flat(table)}
+        axis = {key: _values(f"paired.{key}", value, mistakes) for key, value in flatten(table)}
         mistakes += _unequal(axis)
         axes.append(axis)
     mistakes += [f"`{key}` is empty, so the grid has no runs. Give values, or remove it."
@@ -194,18 +194,6 @@ def _override_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(_override_text, value)) if isinstance(value, list) else str(value)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield _full(f"{prefix}{key}"), value
-
-
-def _full(key: str) -> str:
-    return f"{key}.name" if key in _NAMED else key
 
 
 def _study_error(path: Path, lines: Sequence[str]) -> InputError:
