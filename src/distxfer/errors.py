@@ -97,6 +97,11 @@ def listed(values: Iterable[object], separator: str = ", ") -> str:
     return f"{start}{separator}... ({len(texts):,} in all)"
 
 
+def mistakes_text(subject: str, lines: Sequence[str]) -> str:
+    """Return the message for all mistakes of a subject, such as a recipe, one per line."""
+    return f"{subject} has {counted(len(lines), 'mistakes')}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def counted(count: int, nouns: str) -> str:
     """Return a count with its noun, which is given in the plural: `2 lines that are blank`, `1 line that is blank`."""
     if count == 1:

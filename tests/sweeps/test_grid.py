@@ -247,7 +247,7 @@ def test_all_that_is_wrong_with_a_study_is_said_at_once(refusal, tmp_path):
     assert refusal(study(tmp_path, text)) == (
         f"The study `{path}` has 5 mistakes:\n"
         "  `axes.task.shots` is empty, so the grid has no runs. Write [a, b], or put one value under [fixed].\n"
-        "  `axes.model.name` is `a`, but it should be a list of values. Write [a, b], or put one value under [fixed].\n"
+        "  `axes.model.name` is `a`, but expected a list. Write [a, b], or put one value under [fixed].\n"
         "  Paired axes need the same number of values, but `x` has 2, `y` has 1.\n"
         "  `recipes` is empty, so the grid has no runs. Give values, or remove it.\n"
         "  `x` is given twice. Keep one."

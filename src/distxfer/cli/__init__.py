@@ -123,7 +123,7 @@ def _renames_noticed() -> Iterator[None]:
                 seen.add(str(message))
                 notice(f"Warning: {message}")
 
-        warnings.showwarning = shown  # type: ignore[assignment]
+        warnings.showwarning = shown
         yield
 
 

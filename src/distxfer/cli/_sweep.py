@@ -141,17 +141,13 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool, verbo
         notice(text)
     records: list[dict[str, Any]] = [
         {
-            "recipe": entry.run.recipe.name,
-            "overrides": " ".join(entry.run.varied),
-            "seed": entry.run.seed,
-            "id": entry.run.id,
-            "status": entry.status,
-            "seconds": None if entry.seconds is None else round(entry.seconds),
-            "disk (MB)": None if entry.megabytes is None else round(entry.megabytes),
-            "estimated from": entry.basis or None,
-            "parallel text": entry.parallel or None,
+            **{key: state.record()[key] for key in ("recipe", "overrides", "seed", "id", "status")},
+            "seconds": round(outlook.training_seconds + outlook.measuring_seconds) if outlook else None,
+            "disk (MB)": round(outlook.megabytes) if outlook else None,
+            "estimated from": outlook.basis if outlook else None,
+            "parallel text": (outlook.parallel or None) if outlook else None,
         }
-        for entry in forecast(plan, results, notice, retry_failed=retry_failed)
+        for state, outlook in forecast(plan, results, notice, retry_failed=retry_failed)
     ]
     done, failed = (
         sum(record["status"] == status for record in records) for status in ("done before", "failed before")

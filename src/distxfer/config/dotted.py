@@ -65,6 +65,13 @@ def nest(flat: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return nested, complaints
 
 
+def override_text(value: Any) -> str:
+    """Return a value as in an override."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(override_text, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def complete_keys(name: str, keys: Iterable[str]) -> list[str]:
     """Return those of the dotted `keys` that end in a short name, or in what is called that elsewhere (`lr`)."""
     leaves = {name, _SYNONYMS.get(name, name)}

@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from distxfer._lists import comma_separated
-from distxfer.config.dotted import complete_keys, flatten, nest
+from distxfer.config.dotted import complete_keys, flatten, nest, override_text
 from distxfer.config.families import family_of, own_pooling
 from distxfer.config.files import defaults_file, families_file, recipe_name, recipe_path
 from distxfer.config.settings import (
@@ -25,7 +25,7 @@ from distxfer.config.settings import (
     phase_complaints,
 )
 from distxfer.data import parallel_names
-from distxfer.errors import InputError, RenamedWarning, did_you_mean, listed
+from distxfer.errors import InputError, RenamedWarning, did_you_mean, listed, mistakes_text
 from distxfer.interventions import (
     Intervention,
     complaint,
@@ -183,7 +183,7 @@ def _values(table: Mapping[str, Any], origin: str) -> dict[str, Value]:
     for key, value in flatten(table):
         present = current_setting(key, value)
         if present != (key, value):
-            old, new = (f"`{name}={_shown(setting)}`" for name, setting in ((key, value), present))
+            old, new = (f"`{name}={override_text(setting)}`" for name, setting in ((key, value), present))
             warnings.warn(f"{old} ({origin}) is now {new}. Change it there; until then, both work.", RenamedWarning, 3)
         key, value = present
         values[key] = Value(_as_read(value), origin)
@@ -220,10 +220,7 @@ def _validated(name: str, values: dict[str, Value], mistakes: list[str]) -> Reci
         }
         mistakes += phase_complaints(sections, configured, tables)
     if mistakes or sections is None:
-        raise InputError(
-            f"The recipe `{name}` has {len(mistakes)} mistake{'s' * (len(mistakes) > 1)}:\n"
-            + "\n".join(f"  {line}" for line in mistakes)
-        )
+        raise InputError(mistakes_text(f"The recipe `{name}`", mistakes))
     used = {phase: sections.phase[phase] for phase in sections.phases}
     values = {
         key: entry
@@ -295,7 +292,7 @@ def _complaint(
         return f"`{key}` {complaint(errors)}"
     if key in values:
         every = [*values, *(key for label, table in tables.items() for key in _intervention_keys(label, table))]
-        complete = [f"`{name}={_shown(values[key].value)}`" for name in complete_keys(key, dict.fromkeys(every))]
+        complete = [f"`{name}={override_text(values[key].value)}`" for name in complete_keys(key, dict.fromkeys(every))]
         if len(place) == 1 and complete:
             return f"`{key}` is not a complete key. Write {'one of: ' * (len(complete) > 1)}{listed(complete)}."
     keys = _known_keys(place[:-1])
@@ -307,10 +304,6 @@ def _intervention_keys(label: str, table: Any) -> list[str]:
     kind = str(table.get("kind", label)) if isinstance(table, dict) else label
     names = fields(cast(Any, intervention_class(kind))) if kind in intervention_names() else ()
     return [f"intervention.{label}.{field.name}" for field in names]
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _known_keys(place: Sequence[str]) -> tuple[str, ...]:

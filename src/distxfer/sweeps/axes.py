@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distxfer.config.dotted import flatten, full_key
+from distxfer.config.dotted import flatten, full_key, override_text
 from distxfer.config.files import recipe_files
-from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.errors import InputError, did_you_mean, listed, mistakes_text
 from distxfer.interventions import complaint
 
 # Key -> values, as in overrides. All keys of one axis vary together; most axes have one key.
@@ -74,16 +74,10 @@ def split_values(key: str, text: str) -> list[str]:
                 f"`{key}={text}` cannot be read from `{text[place:]}` on. Write one list as [a,b], several as [a,b],[c],"
                 " and put a text with a comma in quotes."
             )
-        if match["list"] is not None:
-            values.append(",".join(part.strip() for part in match["list"].split(",")))
-        else:
-            values.append(
-                next(
-                    alternative
-                    for alternative in (match["single"], match["double"], match["plain"])
-                    if alternative is not None
-                )
-            )
+        value = match[match.lastgroup or "plain"]
+        if match.lastgroup == "list":
+            value = ",".join(part.strip() for part in value.split(","))
+        values.append(value)
         is_empty = match["plain"] == ""
         continues = match.end() < len(text) or text[match.end() - 1 : match.end()] == ","
         if is_empty and (continues or len(values) > 1):
@@ -107,7 +101,8 @@ def _split_words(words: Sequence[str]) -> dict[str, str]:
             )
         else:
             texts[key] = text
-    _raise_mistakes("The sweep", mistakes)
+    if mistakes:
+        raise InputError(mistakes_text("The sweep", mistakes))
     return texts
 
 
@@ -125,7 +120,8 @@ def _in_step(axes: Sequence[Axis], text: str) -> list[Axis]:
             )
     joined = [axis for axis in axes if any(key in axis for key in keys)]
     merged = {key: values for axis in joined for key, values in axis.items()}
-    _raise_mistakes(f"`--paired {text}`", _unequal(merged))
+    if mistakes := _unequal(merged):
+        raise InputError(mistakes_text(f"`--paired {text}`", mistakes))
     return [axis for axis in axes if axis not in joined] + [merged]
 
 
@@ -149,13 +145,14 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
         groups: dict[str, list[Any]] = {}
         for details in error.errors():
             groups.setdefault(str(details["loc"][0]), []).append(details)
-        raise _study_error(path, [_complaint(key, group) for key, group in groups.items()]) from error
+        lines = [_complaint(key, group) for key, group in groups.items()]
+        raise InputError(mistakes_text(f"The study `{path}`", lines)) from error
     except (OSError, ValueError) as error:  # not text, or a number with too many digits
         raise InputError(f"The study file `{path}` cannot be read: {error}. Give the path of a .toml file.") from error
     mistakes: list[str] = []
     axes: list[Axis] = [{"recipe": study.recipes}] if study.recipes else []
     axes += [{"seed": tuple(map(str, study.seeds))}] if study.seeds else []
-    axes += [{key: (_override_text(value),)} for key, value in flatten(study.fixed)]
+    axes += [{key: (override_text(value),)} for key, value in flatten(study.fixed)]
     axes += [{key: _values(f"axes.{key}", value, mistakes)} for key, value in flatten(study.axes)]
     for table in study.paired:
         axis = {key: _values(f"paired.{key}", value, mistakes) for key, value in flatten(table)}
@@ -166,7 +163,7 @@ def _read_study(path: Path) -> tuple[str, list[Axis]]:
     keys = [key for axis in axes for key in axis]
     mistakes += [f"`{key}` is given twice. Keep one." for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if mistakes:
-        raise _study_error(path, mistakes)
+        raise InputError(mistakes_text(f"The study `{path}`", mistakes))
     return study.name, axes
 
 
@@ -179,31 +176,7 @@ def _complaint(key: str, errors: Sequence[Any]) -> str:
 
 def _values(key: str, value: Any, mistakes: list[str]) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        fault = (
-            "empty, so the grid has no runs"
-            if value == []
-            else f"`{_override_text(value)}`, but it should be a list of values"
-        )
+        fault = "empty, so the grid has no runs" if value == [] else f"`{override_text(value)}`, but expected a list"
         mistakes.append(f"`{key}` is {fault}. Write [a, b], or put one value under [fixed].")
         return ("",)
-    return tuple(map(_override_text, value))
-
-
-def _override_text(value: Any) -> str:
-    """Return a value of a TOML file as in an override."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(_override_text, value)) if isinstance(value, list) else str(value)
-
-
-def _study_error(path: Path, lines: Sequence[str]) -> InputError:
-    return InputError(_mistakes_text(f"The study `{path}`", lines))
-
-
-def _raise_mistakes(subject: str, lines: Sequence[str]) -> None:
-    if lines:
-        raise InputError(_mistakes_text(subject, lines))
-
-
-def _mistakes_text(subject: str, lines: Sequence[str]) -> str:
-    return f"{subject} has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(f"  {line}" for line in lines)
+    return tuple(map(override_text, value))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
 from pathlib import Path
-from typing import Any
 
+from distxfer.config.dotted import flatten
 from distxfer.config.files import defaults_file, recipe_path
 from distxfer.config.recipe import Recipe, load_recipe
-from distxfer.errors import InputError, listed
+from distxfer.errors import InputError, listed, mistakes_text
 from distxfer.runs.prepare import Prepared, prepare
 from distxfer.sweeps.axes import Axis, read_axes
 
@@ -161,66 +161,52 @@ def _runs(combinations: Sequence[Mapping[str, str]], results: Path) -> list[Plan
     varied = {key for key in keys if len({combination.get(key) for combination in combinations}) > 1}
     for combination in combinations:
         words = {key: f"{key}={value}" for key, value in combination.items() if key != "recipe"}
-        varied_words = tuple(word for key, word in words.items() if key in varied)
+        label = " ".join((f"recipe={combination['recipe']}", *(words[key] for key in words if key in varied)))
         try:
             recipe = load_recipe(combination["recipe"], tuple(words.values()))
             folder = _prepared(recipe, prepared).folder(results)
         except InputError as error:
             lines = str(error).split("\n")
             for line in lines[1:] or lines:
-                mistakes.setdefault(line.strip(), []).append(
-                    " ".join((f"recipe={combination['recipe']}", *varied_words))
-                )
+                mistakes.setdefault(line.strip(), []).append(label)
         else:
-            overrides, varied_overrides = (tuple(word for word in group if not word.startswith("seed="))
-                                for group in (words.values(), varied_words))  # fmt: skip
+            overrides = tuple(word for key, word in words.items() if key != "seed")
+            varied_overrides = tuple(word for key, word in words.items() if key in varied - {"seed"})
             runs.append(PlannedRun(combination["recipe"], overrides, varied_overrides, recipe, folder))
     if mistakes:
-        raise InputError(_mistakes(mistakes, len(combinations)))
+        total = len(combinations)
+        lines = [
+            f"{line}" + (f" (in {len(names)} of {total} runs, such as `{names[0]}`)" if len(names) < total else "")
+            for line, names in mistakes.items()
+        ]
+        raise InputError(mistakes_text("The sweep", lines))
     return runs
 
 
-def _mistakes(mistakes: Mapping[str, Sequence[str]], total: int) -> str:
-    """Return the error message for mistakes, given as line -> the runs that have it."""
-    lines = [
-        f"  {line}" + (f" (in {len(runs)} of {total} runs, such as `{runs[0]}`)" if len(runs) < total else "")
-        for line, runs in mistakes.items()
-    ]
-    return f"The sweep has {len(lines)} mistake{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)
-
-
 def _prepared(recipe: Recipe, prepared: dict[str, Prepared]) -> Prepared:
-    """Return what `prepare` does; data that another recipe of the sweep has too is read once, and kept in `known`."""
-    files = [
-        intervention for intervention in recipe.interventions.values() if "Path(" in repr(intervention)
-    ]  # files are part of the id
+    """Return what `prepare` does; data that another recipe of the sweep has too is read once, and kept in `prepared`."""
+    # Files are part of the id.
+    files = [intervention for intervention in recipe.interventions.values() if "Path(" in repr(intervention)]
     key = repr([*(getattr(recipe, section) for section in _DATA_SECTIONS), recipe.task.shots, files])
     if key not in prepared:
         prepared[key] = prepare(recipe)
-    known_run = prepared[key]
-    recipe = recipe.pooled_as(known_run.model_folder)
-    return replace(
-        known_run, recipe=recipe, resolved={**recipe.resolved(complete=False), "task": known_run.resolved["task"]}
-    )
+    same_data = prepared[key]
+    recipe = recipe.pooled_as(same_data.model_folder)
+    resolved = {**recipe.resolved(complete=False), "task": same_data.resolved["task"]}
+    return replace(same_data, recipe=recipe, resolved=resolved)
 
 
 def _about_lists(axes: Sequence[Axis], runs: Sequence[PlannedRun]) -> list[str]:
     """Return a notice for each key with list values that is given single words, in case one list was meant."""
-    resolved = runs[0].recipe.resolved()
+    resolved = dict(flatten(runs[0].recipe.resolved()))
     return [
         f"`{key}` is a list, but here commas separate runs: each run has one of {listed(values)}."
         f" For one run with all of them, write `{key}=[{','.join(values)}]`."
         for axis in axes
         for key, values in axis.items()
         if len(values) > 1 and "all" not in values and not any("," in value for value in values)
-        if isinstance(_at(resolved, key), list)
+        if isinstance(resolved.get(key), list)
     ]
-
-
-def _at(resolved: Any, key: str) -> Any:
-    for part in key.split("."):
-        resolved = resolved.get(part) if isinstance(resolved, dict) else None
-    return resolved
 
 
 def _part(runs: Sequence[PlannedRun], shard: str) -> Sequence[PlannedRun]:

@@ -3,11 +3,10 @@
 import json
 import os
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -15,7 +14,7 @@ from uuid import uuid4
 from distxfer._durable import atomic_file
 from distxfer.errors import InputError
 from distxfer.results.failure import read_failure, write_failure
-from distxfer.runs.run import outlook
+from distxfer.runs.run import Outlook, outlook
 from distxfer.sweeps.engines import Ended, Engine, Job, LocalEngine, is_done
 from distxfer.sweeps.grid import MAX_RUNS, PlannedRun, SweepPlan, plan_sweep
 
@@ -65,21 +64,6 @@ class Progress:
     last: Outcome | None
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """The expected cost of a run with its current `status`; the numbers are None if there is nothing to do.
-
-    `basis` says what the seconds are estimated from, `parallel` describes the parallel text of the run.
-    """
-
-    run: PlannedRun
-    status: Status
-    seconds: float | None
-    megabytes: float | None
-    basis: str = ""
-    parallel: str = ""
-
-
 def sweep(
     words: Sequence[str],
     results: Path | None = None,
@@ -107,9 +91,8 @@ def sweep(
     _write_plan(plan, results)
     for text in plan.notices:
         notice(text)
-    states = {run: state_of(run) for run in plan.runs}
-    left_alone = ("done before",) if retry_failed else ("done before", "failed before")
-    outcomes = {run: outcome for run, outcome in states.items() if outcome.status in left_alone}
+    left_alone = _left_alone(retry_failed)
+    outcomes = {run: state for run in plan.runs if (state := state_of(run)).status in left_alone}
     pending = [run for run in plan.runs if run not in outcomes]
     if failed := sum(outcome.status == "failed before" for outcome in outcomes.values()):
         notice(f"{failed} of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again.")
@@ -124,30 +107,27 @@ def sweep(
 
 def forecast(
     plan: SweepPlan, results: Path, notice: Notice = lambda text: None, *, retry_failed: bool = False
-) -> list[Forecast]:
-    """Return the expected cost of each run of the plan, measured by `outlook` once for all seeds of an id.
+) -> list[tuple[Outcome, Outlook | None]]:
+    """Return the state of each run of the plan, and its `outlook`, measured once for all seeds of an id.
 
-    Finished runs cost nothing, nor do runs that failed before, unless `retry_failed`.
+    None for finished runs, and for runs that failed before, unless `retry_failed`.
 
     Raises InputError for errors that only loading the encoder reveals.
     """
-    states = {run: state_of(run) for run in plan.runs}
-    finished = ("done before",) if retry_failed else ("done before", "failed before")
-    ids = list(dict.fromkeys(run.id for run, outcome in states.items() if outcome.status not in finished))
-    estimates: dict[str, tuple[float, float, str, str]] = {}
-    for run in plan.runs:
-        if run.id in ids and run.id not in estimates:
-            notice(
-                f"Timing a few steps of {' '.join((run.recipe.name, *run.varied))} ({len(estimates) + 1} of {len(ids)})."
-            )
-            forecast_of_run = outlook(run.recipe, results)
-            seconds = forecast_of_run.training_seconds + forecast_of_run.measuring_seconds
-            estimates[run.id] = (seconds, forecast_of_run.megabytes, forecast_of_run.basis, forecast_of_run.parallel)
-    nothing = (None, None, "", "")
-    return [
-        Forecast(run, outcome.status, *(nothing if outcome.status in finished else estimates[run.id]))
-        for run, outcome in states.items()
-    ]
+    states = [state_of(run) for run in plan.runs]
+    pending = [state.run for state in states if state.status not in _left_alone(retry_failed)]
+    number = len({run.id for run in pending})
+    outlooks: dict[str, Outlook] = {}
+    for run in pending:
+        if run.id not in outlooks:
+            name = " ".join((run.recipe.name, *run.varied))
+            notice(f"Timing a few steps of {name} ({len(outlooks) + 1} of {number}).")
+            outlooks[run.id] = outlook(run.recipe, results)
+    return [(state, outlooks[state.run.id] if state.run in pending else None) for state in states]
+
+
+def _left_alone(retry_failed: bool) -> tuple[Status, ...]:
+    return ("done before",) if retry_failed else ("done before", "failed before")
 
 
 def state_of(run: PlannedRun) -> Outcome:
@@ -162,19 +142,33 @@ def state_of(run: PlannedRun) -> Outcome:
 def _carried_out(
     runs: Sequence[PlannedRun], results: Path, engine: Engine, notice: Notice
 ) -> Generator[Outcome, None, None]:
-    """Yield the outcomes of runs as they finish; closing the generator, or an interrupt, stops the running ones."""
+    """Yield the outcomes of runs as they finish; closing the generator, or an interrupt, stops the running ones.
+
+    Runs with the same model and data share the cached states before training, so the first of them starts at once and the
+    others once it trains (and has cached them) or has ended. Runs with adapters cache no states, so a run with the fewest
+    interventions is first. A run that another sweep is working on is tried again later.
+    """
     if not runs:
         return
-    finished: set[PlannedRun] = set()
-    waiting = _held_back(runs, finished)
+    leaders: dict[str, PlannedRun] = {}
+    for run in sorted(runs, key=lambda run: len(run.recipe.interventions)):
+        leaders.setdefault(_shared(run), run)
+    waiting = [*leaders.values(), *(run for run in runs if run not in leaders.values())]
     jobs = {run: _job(run, results) for run in runs}
+    finished: set[PlannedRun] = set()
+    not_before: dict[PlannedRun, float] = {}  # of runs that another sweep is working on
+
+    def may_start(run: PlannedRun) -> bool:
+        leader = leaders[_shared(run)]
+        is_open = leader is run or leader in finished or (leader.folder / _LOG).exists()
+        return is_open and time.monotonic() >= not_before.get(run, 0.0)
+
     running: dict[Future[Ended], PlannedRun] = {}
-    notified = False
     with engine.running() as submit:
         while waiting or running:
-            for run in [run for run, may_start in waiting.items() if may_start()]:
-                del waiting[run]
-                running[submit(jobs[run])] = run
+            started = [run for run in waiting if may_start(run)]
+            running |= {submit(jobs[run]): run for run in started}
+            waiting = [run for run in waiting if run not in started]
             for future in wait(running, timeout=_TICK, return_when=FIRST_COMPLETED).done:
                 run = running.pop(future)
                 ended = _ended(future, run)
@@ -182,38 +176,17 @@ def _carried_out(
                     finished.add(run)
                     yield Outcome(run, ended.status, ended.reason, ended.seconds)
                     continue
-                waiting[run] = partial(_is_past, time.monotonic() + _RETRY)
-                if not notified:
+                if not not_before:
                     notice(f"Another process is working on this run: {run.folder}. It is tried again later.")
-                notified = True
+                waiting.append(run)
+                not_before[run] = time.monotonic() + _RETRY
             if not running:
                 time.sleep(_TICK)
 
 
-def _held_back(runs: Sequence[PlannedRun], finished: Collection[PlannedRun]) -> dict[PlannedRun, Callable[[], bool]]:
-    """Return for each run a function that says whether it may start.
-
-    Runs with the same model and data share the cached states before training, so the first of them starts at once and the
-    others once it trains (and has cached them) or has ended. Runs with adapters cache no states, so a run with the fewest
-    interventions is first.
-    """
-    first: dict[str, PlannedRun] = {}
-    for run in sorted(runs, key=lambda run: len(run.recipe.interventions)):
-        first.setdefault(_kind(run), run)
-
-    def is_open(leader: PlannedRun) -> bool:
-        return leader in finished or (leader.folder / _LOG).exists()
-
-    leaders = dict.fromkeys(first.values(), lambda: True)
-    return leaders | {run: partial(is_open, first[_kind(run)]) for run in runs if run not in leaders}
-
-
-def _kind(run: PlannedRun) -> str:
+def _shared(run: PlannedRun) -> str:
+    """Return what runs with the same cached states have in common."""
     return repr((run.recipe.model, run.recipe.task, run.recipe.parallel))
-
-
-def _is_past(moment: float) -> bool:
-    return time.monotonic() >= moment
 
 
 def _job(run: PlannedRun, results: Path) -> Job:
