@@ -323,7 +323,7 @@ def moved_layers(result, tiny: Path) -> set[int]:
 def test_random_layers_stay_and_are_in_the_result(tiny, tiny_settings, tmp_path):
     settings = [*tiny_settings, "intervention.freeze.count=2", "phase.finetune.epochs=1"]
     results = [train(load_recipe("freeze_random", [*settings, f"seed={seed}"]), tmp_path) for seed in (0, 2)]
-    chosen = [one.data["settled"]["freeze"]["layers"] for one in results]
+    chosen = [one.data["resolved_values"]["freeze"]["layers"] for one in results]
     assert chosen[0] != chosen[1]
     assert results[0].data["id"] == results[1].data["id"]  # one experiment: the draw is part of the seed
     for result, layers in zip(results, chosen, strict=True):
@@ -356,8 +356,8 @@ def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
         f"intervention.freeze.sign={sign}",
     ]
     guided = train(load_recipe("freeze_guided", [*settings, *keys]), tmp_path)
-    assert guided.data["settled"]["freeze"]["layers"] == [best]
-    assert guided.data["settled"]["freeze"]["correlations"] == pytest.approx({str(key): r for key, r in found.items()})
+    assert guided.data["resolved_values"]["freeze"]["layers"] == [best]
+    assert guided.data["resolved_values"]["freeze"]["correlations"] == pytest.approx({str(key): r for key, r in found.items()})
     assert guided.data["provenance"]["fingerprints"]["model"] == plain.data["provenance"]["fingerprints"]["model"]
     assert moved_layers(guided, tiny) == {1, 2, 3, 4} - {best}
     recipe = load_recipe("freeze_guided", [*settings, *keys])

@@ -48,7 +48,7 @@ def test_an_intervention_with_old_names_trains_with_one_warning(tmp_path, tiny_s
     assert "`total` is `loss_sum`" in str(warning.message)
     assert warning.filename.endswith("package_site.py")
     assert [line["term/centred"] > 0 for line in log(result)] == [True, True]
-    assert result.data["settled"]["centred"] == {"layer": 2}
+    assert result.data["resolved_values"]["centred"] == {"layer": 2}
 
 
 def test_other_names_are_refused_as_before():

@@ -71,7 +71,7 @@ def unlabelled_task(task_folder, tmp_path):
 def test_a_run_trains_on_mined_pairs_without_parallel_text(tmp_path, tiny_settings, unlabelled_task):
     overrides = [*tiny_settings, f"task={unlabelled_task}", "parallel=", "parallel.mined=true"]
     result = train(load_recipe("dist_align", [*overrides, "intervention.align.layers=3"]), tmp_path)
-    counts = result.data["settled"]["parallel.mined"]
+    counts = result.data["resolved_values"]["parallel.mined"]
     assert set(counts) == {"deu", "jpn"}
     assert all(4 <= count <= 40 for count in counts.values())
     assert result.data["recipe"]["parallel"] == {"name": "", "mined": True}
