@@ -64,7 +64,7 @@ def test_keys_without_what_they_are_of(cli, tiny_settings):
     for words, expected in (
         (["parallel=", "parallel.folder=x"], "`parallel.folder` has no effect without parallel text."),
         (
-            ["task=emoji", "task.kind=token_classification"],
+            ["task=emoji", "task.type=token_classification"],
             "`task.type` has no effect on the task `emoji`. Remove it.\n",
         ),
     ):

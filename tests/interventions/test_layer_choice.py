@@ -357,7 +357,9 @@ def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
     ]
     guided = train(load_recipe("freeze_guided", [*settings, *keys]), tmp_path)
     assert guided.data["resolved_values"]["freeze"]["layers"] == [best]
-    assert guided.data["resolved_values"]["freeze"]["correlations"] == pytest.approx({str(key): r for key, r in found.items()})
+    assert guided.data["resolved_values"]["freeze"]["correlations"] == pytest.approx(
+        {str(key): r for key, r in found.items()}
+    )
     assert guided.data["provenance"]["fingerprints"]["model"] == plain.data["provenance"]["fingerprints"]["model"]
     assert moved_layers(guided, tiny) == {1, 2, 3, 4} - {best}
     recipe = load_recipe("freeze_guided", [*settings, *keys])

@@ -263,7 +263,7 @@ def test_a_task_of_words_with_labels(plan, tmp_path):
     labelled = tmp_path / "test.conllu"
     lines = [f"1\tsono\t_\tDET\t_\t_\t2\t_\t_\t_\n2\t{word}\t_\tNOUN\t_\t_\t0\t_\t_\t_\n\n" for word in WORDS["jpn"]]
     labelled.write_text("".join(lines))
-    result = plan("cym", f"task={folder}", "task.kind=token_classification", labelled=labelled)
+    result = plan("cym", f"task={folder}", "task.type=token_classification", labelled=labelled)
     assert (result.data.task_type, result.data.tests, result.proposal.recipe) == (
         "token_classification",
         len(WORDS["jpn"]),
@@ -271,7 +271,7 @@ def test_a_task_of_words_with_labels(plan, tmp_path):
     )
     assert (result.folder / "data" / "eng" / "train.jsonl").read_text() == (folder / "eng" / "train.jsonl").read_text()
     for path in result.recipes:
-        assert load_recipe(str(path)).task.kind == "token_classification"
+        assert load_recipe(str(path)).task.type == "token_classification"
 
 
 def test_a_label_that_the_task_does_not_have(plan, files):

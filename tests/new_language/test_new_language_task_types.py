@@ -105,7 +105,7 @@ def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("".join(f"{say(words, 'eng')}\t{say(words, 'jpn')}\n" for words, _ in sentences(60, 31)))
     record, report = finished(
-        cli, *common, f"task={tmp_path / 'base'}", "task.kind=named_entities", "task.columns.tags=xpos",
+        cli, *common, f"task={tmp_path / 'base'}", "task.type=named_entities", "task.columns.tags=xpos",
         "phase.finetune.epochs=3", "--labelled", labelled, "--few-shot", few, "--parallel", pairs,
     )  # fmt: skip
     assert record["proposal"]["recipe"] == "dist_align"
@@ -134,7 +134,7 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{say(words, 'jpn')}\n" for words, _ in sentences(60, 32)))
     record, report = finished(
-        cli, *common, f"task={base}", "task.kind=question_answering", "phase.finetune.epochs=3",
+        cli, *common, f"task={base}", "task.type=question_answering", "phase.finetune.epochs=3",
         "--labelled", labelled, "--text", text,
     )  # fmt: skip
     assert (record["proposal"]["recipe"], record["given"]["texts"]) == ("mined_align", 60)
@@ -161,7 +161,7 @@ def test_questions_on_too_few_texts(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
     error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=question_answering"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.type=question_answering"], tmp_path / "results"
     )
     assert error_message == (
         "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
@@ -174,7 +174,7 @@ def test_questions_that_are_mostly_on_one_text(common, tmp_path):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
     files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
     error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.kind=question_answering"], tmp_path / "results"
+        plan_language, "cym", files, [*common[:3], f"task={base}", "task.type=question_answering"], tmp_path / "results"
     )
     assert error_message == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
         "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
@@ -186,7 +186,7 @@ def test_questions_that_are_mostly_on_one_text(common, tmp_path):
 
 @pytest.mark.parametrize("task", ["own", "flores"])
 def test_what_has_no_labels_is_refused_before_anything_is_read(cli, common, tmp_path, task):
-    words = [f"task={write(tmp_path / 'own', row_of_text, train_size=0)}", "task.kind=retrieval"]
+    words = [f"task={write(tmp_path / 'own', row_of_text, train_size=0)}", "task.type=retrieval"]
     words = words if task == "own" else ["task=flores"]  # on the hub, which is not asked
     labelled = lines(tmp_path / "test.jsonl", [row_of_text("0", [0, 1], "jpn")])
     for options in ([], ["--dry-run"]):
@@ -224,7 +224,7 @@ def test_pairs_of_texts_in_columns_with_names_of_their_own(common, tmp_path):
 
 def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
     base = write(tmp_path / "base", row_of_words)
-    recipe = load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=token_classification"])
+    recipe = load_recipe("plain", [f"model={tiny}", f"task={base}", "task.type=token_classification"])
     gains = {}
     for task_type in ("token_classification", "classification"):
         settings = {"model.name": str(tiny), "task.name": str(base)}
@@ -238,6 +238,6 @@ def test_a_share_of_words_shows_no_smallest_gain_in_sentences(tiny, tmp_path):
     ]
     assert all(gain.value for gain in gains["classification"])
     nothing = language_facts(
-        "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.kind=named_entities"]), tmp_path / "no"
+        "deu", load_recipe("plain", [f"model={tiny}", f"task={base}", "task.type=named_entities"]), tmp_path / "no"
     )
     assert [row.measure for row in nothing if row.section == "expected"] == ["f1"]

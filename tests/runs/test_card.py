@@ -185,7 +185,7 @@ def test_where_translations_are_looked_for_the_source_has_no_score(settings, tmp
         rows = [{"id": str(key), "text": say(words, language)} for key, words in enumerate(parallel_words)]
         (tmp_path / "task" / language).mkdir(parents=True)
         (tmp_path / "task" / language / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = [f"task={tmp_path / 'task'}", "task.kind=retrieval", f"parallel={tmp_path / 'pairs'}", "phase.finetune.task=false",
+    words = [f"task={tmp_path / 'task'}", "task.type=retrieval", f"parallel={tmp_path / 'pairs'}", "phase.finetune.task=false",
              "phase.finetune.steps=1", "intervention.align.layers=3", "intervention.align.batch_size=8"]  # fmt: skip
     result = train(load_recipe("dist_align", [*settings, *words]), tmp_path / "results")
     card = card_of(result)

@@ -26,7 +26,7 @@ def run(request, tmp_path_factory, tiny, task_folder):
     recipe, row = RUNS[request.param]
     root = tmp_path_factory.mktemp(request.param)
     folder = write(root / "task", row) if row else task_folder
-    more = ["model.drop_last_layers=1"] if request.param == "plain" else [f"task.kind={request.param}"] if row else []
+    more = ["model.drop_last_layers=1"] if request.param == "plain" else [f"task.type={request.param}"] if row else []
     settings = [f"model={tiny}", f"task={folder}", "task.max_length=16", *SHORT, *more]
     result = train(load_recipe(recipe, settings), root / "results")
     return result.folder, [json.loads(line) for line in (folder / "deu" / "test.jsonl").read_text().splitlines()]

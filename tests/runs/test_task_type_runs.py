@@ -47,7 +47,7 @@ def settings(folders, tiny, parallel_folder):
     """The overrides for a task of a kind."""
 
     def made(kind, *more):
-        task = [f"task={folders[kind]}", f"task.kind={kind}"]
+        task = [f"task={folders[kind]}", f"task.type={kind}"]
         length = [f"task.max_length={MAX_LENGTH}", "phase.finetune.batch_size=8", "phase.finetune.learning_rate=1e-2"]
         epochs = {"named_entities": 10, "question_answering": 6}.get(kind, 1)
         none = ["phase.finetune.task=false"] if kind == "retrieval" else []
@@ -107,7 +107,7 @@ def test_a_run_has_the_scores_of_its_kind(results, folders, kind):
         assert entry["n"] == {"dev": 8, "test": 24}[entry["split"]]
     assert set(scores) == {(language, split) for language in WORDS for split in ("dev", "test")}
     assert {tuple(score) for score in scores.values()} == {tuple(names)}
-    assert (result.summary["metric"], result.metric, result.data["kind"]) == (names[0], names[0], kind)
+    assert (result.summary["metric"], result.metric, result.task_type) == (names[0], names[0], kind)
     assert result.summary["source"] == result.score("eng") == scores["eng", "test"][names[0]]
     rows = predictions(result)
     assert [*rows[0]] == ["language", "example_id", "label", "prediction"]
@@ -215,7 +215,7 @@ def test_the_loaded_head_of_answers_points_at_the_answer(results, folders, monke
 def test_the_saved_model_measures_as_it_was_scored(results, folders, tiny, parallel_folder, kind):
     result = results[kind]
     words = [f"task={folders[kind]}", f"parallel={parallel_folder}", f"task.max_length={MAX_LENGTH}"]
-    measured = measure(str(tiny), str(result.folder / "model"), [*words, f"task.kind={kind}"])
+    measured = measure(str(tiny), str(result.folder / "model"), [*words, f"task.type={kind}"])
     assert measured.metric == METRICS[kind][0]
     assert measured.scores == pytest.approx({language: result.score(language) for language in WORDS})
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from distxfer.config.recipe import Recipe
-from distxfer.data import About, Task, load_task, task_names, task_type_named
+from distxfer.data import About, load_task, task_names, task_type_named
 from distxfer.errors import InputError
 from distxfer.results.collect import Method, collect
 from distxfer.results.result import Result
@@ -64,7 +64,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     sizes = [n for by_language in rows for code in table.columns if isinstance(n := by_language[code].get("n"), int)]
     return KnownScores(
         metric=metric,
-        task_type=runs[0].data.get("kind", Task.task_type),
+        task_type=runs[0].task_type,
         scores={str(code): fmean(table[code]) for code in table.columns},
         seeds=len(runs),
         seed_sd=fmean(spreads) ** 0.5 if spreads else None,
@@ -99,7 +99,7 @@ def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
 def known_task_type(recipe: Recipe) -> str:
     """Return the task type of a recipe without reading its data."""
     about = task_names().get(recipe.task.name)
-    return recipe.task.kind or (about.task_type if about else About.task_type)
+    return recipe.task.type or (about.task_type if about else About.task_type)
 
 
 def _alike(result: Result, recipe: Recipe, source: str) -> bool:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from distxfer.data import Task
 from distxfer.errors import InputError
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
 from distxfer.results.corpus import corpora
@@ -128,8 +127,7 @@ def _metric(result: Result) -> str:
     """Return the name of the share of correct examples: of one label each, or of several words or an answer each."""
     from distxfer.data import task_type_named  # needs torch, which comparing and reporting otherwise do not
 
-    # Results without a task type are older than all types but classification.
-    task_type = task_type_named(result.data.get("kind", Task.task_type))
+    task_type = task_type_named(result.task_type)
     return "accuracy" if task_type.output in ("text", "state") else "whole_example"
 
 

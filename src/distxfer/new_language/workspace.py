@@ -20,13 +20,14 @@ from distxfer.errors import InputError
 from distxfer.languages import Relative, canonical, distance, distance_warnings, language_name, relatives
 from distxfer.new_language.language_data import LanguageData, LanguageFiles
 from distxfer.new_language.proposal import Proposal
+from distxfer.results.old_names import current_setting
 from distxfer.results.result import RUN_LOCK
 
 _PARTS = ("data", "parallel", "dictionary")
 _NO_DISTANCE = 0.5  # arbitrary: with one target, every weight is 1
 # The keys for the data of the base recipe, which the workspace replaces.
 _BASE_KEYS = {
-    *("task", "task.name", "task.folder", "task.revision", "task.kind", "task.pattern", "task.columns"),
+    *("task", "task.name", "task.folder", "task.revision", "task.type", "task.pattern", "task.columns"),
     *("parallel", "parallel.name", "parallel.folder", "parallel.revision", "parallel.pattern"),
 }
 
@@ -101,7 +102,7 @@ def workspace_recipe(
     source_file: Path, folder: Path, key: str, words: Sequence[str], data: LanguageData, matrix: Path | None
 ) -> Recipe:
     """Return a recipe with its data in the folder of a language; `words` are the user's overrides."""
-    task_type = [] if data.task_type == Task.task_type else [f"task.kind={data.task_type}"]
+    task_type = [] if data.task_type == Task.task_type else [f"task.type={data.task_type}"]
     recipe = load_recipe(
         str(source_file),
         [
@@ -153,7 +154,7 @@ _FIXED: Mapping[str, str] = {
 
 
 def _key(word: str) -> str:
-    return word.partition("=")[0].strip()
+    return current_setting(word.partition("=")[0].strip(), "")[0]
 
 
 def recipe_text(recipe: Recipe, comment: str) -> str:

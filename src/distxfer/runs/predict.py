@@ -43,7 +43,7 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
     task without labels (retrieval).
     """
     result, folder = _finished(Path(run).expanduser()), Path(run).expanduser() / "model"
-    task_type = task_type_named(str(result.data.get("kind", "classification")))
+    task_type = task_type_named(result.task_type)
     if task_type.output == "state":
         raise InputError(
             f"The run `{run}` is of a task without labels, so its model predicts none. Choose another run."
