@@ -279,7 +279,7 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
              for place, (label, prediction) in enumerate(rows)]  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(texts), tmp_path / "predictions.parquet")
     right = {"accuracy": 5 / 7, "f1": 4 / 6, "macro_f1": (2 / 3 + 2 / 3 + 3 / 4) / 3}
-    run = Result(tmp_path, {"kind": kind, "scores": [
+    run = Result(tmp_path, {"task_type": kind, "scores": [
         {"language": "deu", "split": "test", "metric": metric, "value": right[metric]}
     ]})  # fmt: skip
     compared = classes_of({"plain": {"0": run}}, metric)
@@ -288,7 +288,7 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
 
 
 def test_a_task_without_classes_says_so(tmp_path):
-    run = Result(tmp_path, {"kind": "retrieval", "scores": []})
+    run = Result(tmp_path, {"task_type": "retrieval", "scores": []})
     assert classes_of({"plain": {"0": run}}, "accuracy") == (
         "the `accuracy` of a task of type `retrieval` is not a sum over classes"
     )

@@ -132,8 +132,8 @@ def test_what_is_compared_is_that_of_the_kind_of_task(tmp_path, kind, metric):
     """Results of old runs do not say a kind: all were of classification."""
     run = shutil.copytree(PLAIN, tmp_path / "run")
     data = json.loads((run / "result.json").read_text())
-    assert "kind" not in data
-    (run / "result.json").write_text(json.dumps(data if kind is None else {**data, "kind": kind}))
+    assert "task_type" not in data
+    (run / "result.json").write_text(json.dumps(data if kind is None else {**data, "task_type": kind}))
     assert compare_runs(run, ALIGN).metric == metric
 
 

@@ -12,7 +12,7 @@ from distxfer import load_recipe, load_results, read_result
 from distxfer.errors import RenamedWarning
 from distxfer.results.collect import collect
 from distxfer.results.old_names import current_result
-from distxfer.results.result import reseal
+from distxfer.results.result import Result, reseal
 from distxfer.results.settings import settings_of
 from distxfer.runs.prepare import Prepared
 
@@ -55,7 +55,7 @@ def test_an_old_result_stays_valid_when_it_is_written_anew(tmp_path):
 def test_old_values_of_the_provenance():
     data = {"recipe": {}, "provenance": {"weights": "divided"}}
     assert current_result(data)["provenance"]["weights"] == "sharded"
-    assert current_result(data)["task_type"] == "classification"  # the first results did not say it
+    assert Result(RUN, current_result(data)).task_type == "classification"  # the first results did not say it
 
 
 def test_an_old_recipe_is_read_with_one_notice_and_keeps_its_id():

@@ -27,7 +27,8 @@ def original_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def current_result(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a `result.json` under the present names."""
     result = {_RESULT_KEYS.get(key, key): value for key, value in data.items()}
-    result["task_type"] = _renamed(result.get("task_type", "classification"), _TASK_TYPES)  # at first, the only type
+    if "task_type" in result:
+        result["task_type"] = _renamed(result["task_type"], _TASK_TYPES)
     if isinstance(result["recipe"], dict):
         result["recipe"] = _translated(result["recipe"], current_setting)
     if isinstance(result["provenance"], dict) and "weights" in result["provenance"]:

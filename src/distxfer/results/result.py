@@ -78,7 +78,7 @@ class Result:
     @property
     def task_type(self) -> str:
         """The type of the task, such as `classification`."""
-        return str(self.data["task_type"])
+        return str(self.data.get("task_type", "classification"))  # the first results do not have it
 
     @property
     def provenance(self) -> Mapping[str, Any]:
