@@ -11,7 +11,6 @@ import pandas as pd
 
 from distxfer._durable import Damaged
 from distxfer.analysis.significance import families_of, ranked
-from distxfer.data import Task
 from distxfer.errors import InputError
 from distxfer.measure import ClassRatios, Crossed, class_ratios, crossed, crossed_unpaired, entity_counts
 from distxfer.results.result import Result, read_result
@@ -293,7 +292,7 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
     A method has no counts if predictions cannot be read, or do not reproduce the run's scores.
     """
     first = next(run for by_seed in runs.values() for run in by_seed.values())
-    task_type = str(first.data.get("kind", Task.task_type))
+    task_type = first.task_type
     if metric not in _CLASS_METRICS.get(task_type, ()):
         return f"the `{metric}` of a task of type `{task_type}` is not a sum over classes"
     tables: dict[tuple[str, str], pd.DataFrame] = {}
