@@ -11,7 +11,7 @@ from statistics import median
 
 from distxfer.config.files import recipe_files
 from distxfer.config.recipe import load_recipe
-from distxfer.reports import Table
+from distxfer.reports.tables import Table
 from distxfer.runs.run import outlook
 
 

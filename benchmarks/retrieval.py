@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 
 from distxfer import measure
-from distxfer.reports import Table
+from distxfer.reports.tables import Table
 
 
 def main(sentences: int = 100_000, dimensions: int = 384) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from distxfer.measure import Moments, cka
-from distxfer.reports import Table
+from distxfer.reports.tables import Table
 
 LAYERS, ROWS, WIDTHS = 12, 5010, (384, 768)
 

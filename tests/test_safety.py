@@ -23,7 +23,7 @@ from distxfer._markdown import markdown, markdown_code
 from distxfer.checkpoints.measure import measure
 from distxfer.encoders import fingerprint, load_encoder, model_folder
 from distxfer.publishing import publication
-from distxfer.reports import Table, latex_text, markdown_text
+from distxfer.reports.tables import Table, latex_text, markdown_text
 from distxfer.sweeps.engines import Job, carry_out
 from finished_runs import write_run
 from helpers import message

@@ -15,7 +15,7 @@ from distxfer.analysis.compare import compare
 from distxfer.analysis.comparison import Comparison
 from distxfer.analysis.scores import Items, read_items
 from distxfer.measure import interval
-from distxfer.reports import Table, p_phrase
+from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.result import Result
 from distxfer.results.score_tables import Score
 from studies.emoji.methods import (

@@ -12,7 +12,7 @@ from statistics import fmean
 from distxfer.analysis.comparison import Comparison
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
-from distxfer.reports import Table, p_phrase
+from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.measurements import read_measurements
 from distxfer.results.tables import read_predictions
 from studies.emoji.methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in

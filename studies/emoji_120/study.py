@@ -18,8 +18,8 @@ import pandas as pd
 from distxfer.analysis.scores import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
-from distxfer.reports import Table, p_phrase
 from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
+from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.result import Result
 from studies.emoji.methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
 from studies.emoji.study import train

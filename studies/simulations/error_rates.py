@@ -20,7 +20,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from distxfer.measure import crossed, crossed_unpaired
-from distxfer.reports import Table
+from distxfer.reports.tables import Table
 
 SEEDS, LANGUAGES = (3, 5, 10), (8, 13, 34)
 SPREADS = ((0.0, 0.0), (0.0, 0.3), (0.0, 1.0), (0.0, 3.0), (0.3, 0.0), (1.0, 0.0), (3.0, 0.0),

@@ -15,7 +15,7 @@ import itertools
 import numpy as np
 
 from distxfer.measure import crossed
-from distxfer.reports import Table
+from distxfer.reports.tables import Table
 
 SEEDS, SENTENCES = (3, 5), (20, 50, 150, 400)
 OF_SENTENCES, OF_SEEDS = (0.0, 0.5, 1.5), (0.0, 0.3)

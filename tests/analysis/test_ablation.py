@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from distxfer import measure
 from distxfer.analysis.ablation import ablate
 from distxfer.analysis.compare import compare_methods
-from distxfer.reports import ablation_tables
+from distxfer.reports.ablation import ablation_tables
 from distxfer.results.collect import collect
 from fake_runs import ALIGN, FAR, run, runs
 from helpers import message

@@ -12,7 +12,7 @@ from scipy import stats
 from distxfer import measure
 from distxfer.analysis.compare import compare
 from distxfer.languages import distance, lineage
-from distxfer.reports import comparison_tables
+from distxfer.reports.comparison import comparison_tables
 from distxfer.results.score_tables import read_scores
 from helpers import message
 

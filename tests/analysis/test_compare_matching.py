@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distxfer.errors import InputError
-from distxfer.reports import method_data, method_tables
+from distxfer.reports.comparison import comparison_data, comparison_tables
 from fake_runs import ALIGN, FAR, WITH_ALIGN, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
 
@@ -117,7 +117,7 @@ def test_collapsed_runs_are_counted_and_in_no_mean(results):
     one = found.comparisons[0]
     assert (one.collapsed, found.collapsed, found.runs) == (1, {"plain": (), "align": (3,)}, {"plain": 4, "align": 4})
     assert one.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
-    (main, _, _) = method_tables(found)
+    (main, _, _) = comparison_tables(found)
     assert main.rows[1][-1] == "1 of 4"
     assert "collapsed runs, excluded from means and tests: `align`: seed 3." in main.notes
 
@@ -138,7 +138,7 @@ def test_how_methods_differ_is_listed(results):
     of_align = {one.key: (one.baseline, one.value) for one in found.differences if one.method == "align"}
     assert of_align["intervention.align.layers"] == (None, (2,))
     assert len(of_align) == len(ALIGN)
-    table = method_tables(found)[-1]
+    table = comparison_tables(found)[-1]
     assert table.title == "settings that differ from plain"
     assert table.rows == [
         ("align", "intervention.align", None, "weight=0.5, loss=infonce, layers=2, weighting=linear, weighting_by=sampling"),
@@ -149,7 +149,7 @@ def test_how_methods_differ_is_listed(results):
 
 def test_methods_of_the_same_settings_say_so(results):
     runs(results, "again", "cccc0000", scores(seed=5))
-    assert method_tables(compared(results, "plain", "again"))[-1].notes == ("`again` has the settings of `plain`.",)
+    assert comparison_tables(compared(results, "plain", "again"))[-1].notes == ("`again` has the settings of `plain`.",)
 
 
 def test_what_chose_the_checkpoint_is_on_every_table_and_a_target_is_a_warning(results):
@@ -163,10 +163,10 @@ def test_what_chose_the_checkpoint_is_on_every_table_and_a_target_is_a_warning(r
         " effect may be due to this.",
     )
     for by in (None, "language", "family", "distance"):
-        for table in method_tables(found, by)[:-1]:
+        for table in comparison_tables(found, by)[:-1]:
             assert table.notes[:2] == found.warnings
             assert any("Checkpoint: last" in note for note in table.notes)
-        assert {row[0]: row[-1] for row in zip(*_columns(method_data(found, by), "method", "selection"), strict=True)} == {
+        assert {row[0]: row[-1] for row in zip(*_columns(comparison_data(found, by), "method", "selection"), strict=True)} == {
             "align": "last", "chosen": "target_dev"
         }  # fmt: skip
     assert compared(results).warnings == ()
@@ -227,7 +227,7 @@ def test_no_nonsense_in_a_result_file_ends_in_a_traceback(tmp_path_factory, path
     else:
         json.dumps(found.records())
         for by in (None, "language", "family", "distance"):
-            assert all(table.text() for table in method_tables(found, by))
+            assert all(table.text() for table in comparison_tables(found, by))
         taken = sum(number for name, number in found.runs.items() if name != found.baseline)
         assert taken + len(found.left_out) >= 3 or (not taken and found.left_out)
         assert {one.method for one in found.comparisons} == set(found.runs) - {found.baseline}

@@ -11,8 +11,7 @@ from scipy import stats
 from distxfer import measure
 from distxfer.analysis.compare import compare_methods
 from distxfer.languages import lineage
-from distxfer.reports import method_tables
-from distxfer.reports._methods import main_table
+from distxfer.reports.comparison import comparison_tables, main_table
 from distxfer.results.collect import collect
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
@@ -192,9 +191,11 @@ def test_another_metric(results):
 
 def test_one_seed_says_why_there_is_no_interval_by_distance(results):
     run(results, "one", "cccc0000", 0, dict.fromkeys(FAR, 0.5))
-    (note,) = [one for one in method_tables(compared(results, "plain", "one"), "distance")[0].notes if "ranking" in one]
+    (note,) = [
+        one for one in comparison_tables(compared(results, "plain", "one"), "distance")[0].notes if "ranking" in one
+    ]
     assert note.startswith("no ranking: 1 seed")
-    assert any("Holm over 1 method." in one for one in method_tables(compared(results))[0].notes)
+    assert any("Holm over 1 method." in one for one in comparison_tables(compared(results))[0].notes)
 
 
 # --- gaps ---------------------------------------------------------------------------------------------------------
@@ -245,7 +246,7 @@ def test_one_row_of_the_table_is_on_the_same_seeds_and_languages(gaps):
 )  # fmt: skip
 def test_every_view_says_what_is_left_out(gaps, by, expected):
     found = compared(gaps, "plain", "align", "third")
-    first = main_table(found) if by is None else method_tables(found, by)[0]
+    first = main_table(found) if by is None else comparison_tables(found, by)[0]
     assert [sorted(one[10:-1].split("; ")) for one in first.notes if one.startswith("left out: ")] == [
         sorted(expected[10:-1].split("; "))
     ]
@@ -271,4 +272,4 @@ def test_a_language_without_a_pair_is_named(results):
     found = compared(results, "plain", "part")
     assert "`part` and `plain` have no seed in common on `deu`" in found.notes
     for by in (None, "language", "family", "distance"):
-        assert "`part` and `plain` have no seed in common on `deu`" in method_tables(found, by)[0].notes
+        assert "`part` and `plain` have no seed in common on `deu`" in comparison_tables(found, by)[0].notes

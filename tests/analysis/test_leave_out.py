@@ -17,10 +17,10 @@ from distxfer.analysis.compare import compare, compare_methods
 from distxfer.analysis.scores import classes_of
 from distxfer.languages import permuted_within
 from distxfer.measure import Correlation
-from distxfer.reports import method_data, method_tables
 from distxfer.reports._report._effects import by_language, headline
 from distxfer.reports._report._facts import facts_of
 from distxfer.reports._report._relations import Related, permutations
+from distxfer.reports.comparison import comparison_data, comparison_tables
 from distxfer.results.collect import collect
 from distxfer.results.result import Result
 from distxfer.results.score_tables import read_scores
@@ -221,7 +221,7 @@ def test_without_predictions_there_are_no_classes_and_a_note_says_why(tmp_path, 
     assert reason.startswith(f"`{folder / 'predictions.parquet'}` cannot be read (")
     assert reason.endswith("Run the recipe again with `--again`")
     assert overall(compared).left_out["language"].n == len(TARGETS)
-    assert f"no class is left out: {reason}." in method_tables(compared)[1].notes
+    assert f"no class is left out: {reason}." in comparison_tables(compared)[1].notes
     answer = cli("compare", "plain", "align", "--results", str(tmp_path), "--by", "class")
     assert (answer.exit_code, answer.stdout) == (2, "")
     assert answer.stderr == f"Error: `--by class` has no classes to show: {reason}. Choose another view.\n"
@@ -235,7 +235,7 @@ def test_one_method_without_predictions_takes_none_from_the_others(tmp_path):
     assert overall(compared).left_out["class"].lowest[0] == "dog"
     assert "cannot be read" in overall(compared, "other").left_out["class"]
     assert {part.method for part in compared.by_class} == {"align"}
-    assert any(note.startswith("no class is left out of `other`: ") for note in method_tables(compared)[1].notes)
+    assert any(note.startswith("no class is left out of `other`: ") for note in comparison_tables(compared)[1].notes)
 
 
 def test_predictions_of_another_run_are_not_taken(tmp_path):
@@ -322,7 +322,7 @@ def test_every_form_has_what_the_effects_survive(tmp_path, cli):
     assert "WARNING: without the class `dog`" in cli(*words, "--format", "csv").stderr
     by_class = cli(*words, "--by", "class", "--format", "csv").stdout
     assert next(csv.DictReader(io.StringIO(by_class)))["part"] == "dog"
-    table = method_tables(compare_methods(collect(["plain", "align"], tmp_path)))[1]
+    table = comparison_tables(compare_methods(collect(["plain", "align"], tmp_path)))[1]
     assert max(map(len, table.text(80).splitlines())) <= 80
 
 
@@ -361,13 +361,13 @@ def test_few_targets_lead_with_each_language(tmp_path, cli):
     assert [part.part for part in entry.each] == ["deu", "jpn"]
     assert entry.each == compared.by_language
     assert [part.p_holm for part in entry.each] == pytest.approx(measure.holm([part.test.p for part in entry.each]))
-    first, main, *_ = method_tables(compared)
+    first, main, *_ = comparison_tables(compared)
     assert [row[:2] for row in first.rows] == [("align", "deu German"), ("align", "jpn Japanese")]
     assert all("[" in row[4] for row in first.rows)
     assert "[" not in main.rows[1][2]
     data = json.loads(cli("compare", "plain", "align", "--results", str(tmp_path), "--json").stdout)
     assert [part["part"] for part in data["comparisons"][0]["each"]] == ["deu", "jpn"]
-    assert "each" not in method_data(compared).columns
+    assert "each" not in comparison_data(compared).columns
 
 
 def test_holm_is_over_all_languages_and_methods_where_targets_are_few(tmp_path):
@@ -417,7 +417,7 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
     assert (near.test.n_families, far.test.n_families) == (2, 3)
     assert max(near.p_holm, far.p_holm, near.macro.p_holm, overall(compared).p_holm) <= 0.05
     assert compared.records()["comparisons"][1]["p_holm"] == near.p_holm
-    main = method_tables(compared)[0]
+    main = comparison_tables(compared)[0]
     near_far = [main.rows[1][main.columns.index(name)] for name in ("near", "far")]
     assert ([text[-1] == "*" for text in near_far], main.rows[1][4][-1]) == ([False, False], "*")
     assert "better than `plain`: align." in main.notes
@@ -425,7 +425,7 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
         "near: only 2 families. Families count as random from 4 on, so p and interval treat these languages as independent."
         in main.notes
     )
-    by_distance = method_tables(compared, "distance")[0].notes
+    by_distance = comparison_tables(compared, "distance")[0].notes
     for notes in (main.notes, by_distance):
         (rates,) = (note for note in notes if "nearest setting: 7 languages in 2 families, 3 seeds" in note)
         assert "51.8 % where families share 90 % of the language variance" in rates

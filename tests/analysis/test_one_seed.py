@@ -10,7 +10,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from distxfer.analysis.one_seed import compare_runs
-from distxfer.reports import one_seed_table
+from distxfer.reports.comparison import one_seed_table
 
 REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
 PLAIN, ALIGN, AGAIN = (

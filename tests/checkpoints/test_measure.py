@@ -18,7 +18,7 @@ from distxfer.checkpoints.measure import measure
 from distxfer.encoders import Encoder, load_encoder
 from distxfer.languages import DISTANCES, lineage
 from distxfer.measure import cka, decompose, holm
-from distxfer.reports import measure_tables
+from distxfer.reports.measure import measure_tables
 
 
 @pytest.fixture(scope="module")

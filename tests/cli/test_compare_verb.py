@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distxfer.analysis.one_seed import compare_runs
-from distxfer.reports import method_tables
+from distxfer.reports.comparison import comparison_tables
 from fake_runs import ALIGN, compared, plain_and_align, runs, scores, write
 
 REFERENCE = Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference"
@@ -78,7 +78,7 @@ def test_latex_has_methods_by_languages_and_no_settings_in_a_cell(cli, results, 
 def test_the_views(cli, results, by, first, rows):
     words = ("compare", "plain", "align", "--results", str(results), "--by", by)
     found = compared(results)
-    main, *_ = method_tables(found, by)
+    main, *_ = comparison_tables(found, by)
     assert len(main.rows) == rows
     lines = [line.split() for line in cli(*words).stdout.splitlines()]
     assert any(line[:1] == [first] for line in lines)

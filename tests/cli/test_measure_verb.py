@@ -12,7 +12,8 @@ import pytest
 
 from conftest import LAYERS, save_tiny
 from distxfer.languages import DISTANCES
-from distxfer.reports import measure_figure, measure_tables
+from distxfer.reports import measure_figure
+from distxfer.reports.measure import measure_tables
 
 EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 COUNTS = (
@@ -65,12 +66,12 @@ def test_the_tables(cli, tiny, tuned, seven, measurement):
     far = [float(row[2]) for row in rows[1:]]
     assert far == sorted(far)
     assert rows[1][7] == f"{measurement.drift(rows[1][0])[1]:.3f}"
-    assert ["drift", "with", "transfer", "mean", "1", "2", "3", "4"] in lines
-    (syntactic,) = [line for line in lines if line[:1] == ["syntactic"]]
-    shown_r = [
-        f"{measurement.relation('correlation_drift_syntactic', layer).found.r:+.2f}" for layer in (None, 1, 2, 3, 4)
-    ]
-    assert [cell.rstrip("*") for cell in syntactic[2:]] == shown_r
+    assert ["drift", "at", *measurement.distances, "transfer"] in lines
+    place = 1 + list(measurement.distances).index("syntactic")
+    for head, layer in (("mean", None), ("1", 1), ("4", 4)):
+        (row,) = [line for line in lines if line[:1] == [head]]
+        found = measurement.relation("correlation_drift_syntactic", layer).found
+        assert row[place].rstrip("*") == f"{found.r:+.2f}"
     assert (
         "n = 6 languages in 5 families; the source `eng` (the diagonal) is excluded; unbiased CKA, mean pooling"
         in shown
@@ -93,8 +94,8 @@ def test_the_tables(cli, tiny, tuned, seven, measurement):
 def test_a_star_needs_holm(measurement):
     sure = replace(measurement.relations[0], p_holm=0.04)
     table = measure_tables(replace(measurement, relations=(sure, *measurement.relations[1:])))[1]
-    row = next(row for row in table.rows if row[0] == "syntactic")
-    assert row[table.columns.index("1")] == f"{sure.found.r:+.2f}*"
+    row = next(row for row in table.rows if row[0] == "1")
+    assert row[table.columns.index("syntactic")] == f"{sure.found.r:+.2f}*"
     assert [cell for row in table.rows for cell in row if cell and cell.endswith("*")] == [f"{sure.found.r:+.2f}*"]
 
 
@@ -112,7 +113,7 @@ def test_tables_fit_their_terminal(measurement, width):
     )
     drift, related, parts = measure_tables(deep, width)
     assert drift.columns[-3:] == ("lower", "middle", "upper")
-    assert related.columns[0] == ("drift with" if width >= 16 + 8 * 14 else "drift at")
+    assert [row[0] for row in related.rows] == ["transfer", "mean", *map(str, range(1, 13))]
     assert all(len(line) <= width for table in (drift, related, parts) for line in table.text(width).splitlines())
     assert measure_tables(deep, 200)[0].columns[-12:] == tuple(map(str, range(1, 13)))
 

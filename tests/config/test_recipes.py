@@ -11,10 +11,10 @@ import pytest
 
 import distxfer.interventions
 from distxfer import load_recipe
+from distxfer.cli._recipes import settings_text
 from distxfer.config import files
 from distxfer.config.files import defaults_file, description, recipe_files, recipe_path
 from distxfer.interventions import intervention_class, intervention_names
-from distxfer.reports import settings_text
 from helpers import message
 from studies.emoji.methods import read_study
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distxfer.reports import Table, latex_text, markdown_text, p_phrase, table_of
+from distxfer.reports.tables import Table, latex_text, markdown_text, p_phrase, table_of
 
 
 def test_latex_is_a_booktabs_table_with_title_and_notes():

@@ -305,7 +305,8 @@ def test_comparing_and_reporting_need_no_torch():
         "from distxfer.results.collect import collect\n"
         "from distxfer.results.measurements import read_measurements\n"
         "from distxfer.measure import contrast, correlate, crossed, holm, interval, slope_over_seeds, two_way_bootstrap\n"
-        "from distxfer.reports import ablation_tables, comparison_tables, method_tables, one_seed_table\n"
+        "from distxfer.reports.ablation import ablation_tables\n"
+        "from distxfer.reports.comparison import comparison_tables, one_seed_table\n"
         "print({'torch', 'transformers', 'peft'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from distxfer.reports import run_table
+from distxfer.reports.run import run_table
 from distxfer.results.measurements import read_measurements
 from distxfer.results.result import read_result
 from helpers import message

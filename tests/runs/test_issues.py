@@ -10,7 +10,7 @@ from distxfer.checkpoints.measure import measure
 from distxfer.config.recipe import load_recipe
 from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, load_task, task_type_named
 from distxfer.encoders import load_tokenizer
-from distxfer.reports import run_table
+from distxfer.reports.run import run_table
 from distxfer.runs.run import train, validate
 
 LONG = "cat dog bird tree rose leaf red big old new"  # ten tokens, twelve with the special ones

@@ -16,7 +16,7 @@ from distxfer.checkpoints.measure import measure
 from distxfer.data import Collator, load_task, task_type_named
 from distxfer.data import Data as Where
 from distxfer.encoders import load_encoder, load_tokenizer
-from distxfer.reports import run_table
+from distxfer.reports.run import run_table
 from distxfer.results.collect import collect
 from helpers import log, message, same, stop_at, weights
 from own_tasks import row_of_answer, row_of_text, row_of_words, write

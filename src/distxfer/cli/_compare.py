@@ -1,19 +1,19 @@
 """The verb `compare`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from distxfer._console import say, write, write_json
-from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, run_folder, write_tables
+from distxfer.cli._options import RESULTS, AsJson, Baseline, Results, Verbose, run_folder, write_tables
 from distxfer.errors import InputError
 
 Form = Literal["text", "markdown", "latex", "csv", "json"]
 By = Literal["language", "family", "distance", "class"]
-
+# An analysis; its tables and its numbers for CSV, of which only the form that is written is computed; notes for stderr with CSV.
+_Compared = tuple[Any, Callable[[], Sequence[Any]], Callable[[], Any], Iterable[str]]
 
 Names = Annotated[
     list[str] | None,
@@ -23,9 +23,6 @@ Names = Annotated[
         metavar="NAME",
         show_default=False,
     ),
-]
-Baseline = Annotated[
-    str, typer.Option("--baseline", help="The method that the others are compared with. Default: the first.")
 ]
 ByPart = Annotated[
     By | None,
@@ -69,37 +66,6 @@ Matrix = Annotated[Path | None, typer.Option("--matrix", help="A CSV file with y
 Format = Annotated[Form, typer.Option("--format", help="The format of the tables; csv has all digits.")]
 
 
-@dataclass(frozen=True)
-class _Output:
-    """The form in which tables are written."""
-
-    form: Form
-    verbose: bool
-
-    def write(
-        self,
-        records: Callable[[], Any],
-        tables: Callable[[], Sequence[Any]],
-        data: Callable[[], Any],
-        notes: Iterable[str] = (),
-    ) -> None:
-        """Write tables in this form; only that form is computed. The notes go to stderr with CSV, which has no place for them."""
-        if self.form == "json":
-            write_json(records())
-        elif self.form == "csv":
-            write(data().csv())
-            for note in notes:
-                say(f"Note: {note}")
-        elif self.form == "markdown":
-            from distxfer.reports import markdown_text
-
-            write(markdown_text(tables()))
-        elif self.form == "latex":
-            write("\n".join(table.latex() for table in tables()))
-        else:
-            write_tables(tables(), self.verbose)
-
-
 def compare(
     names: Names = None,
     baseline: Baseline = "",
@@ -121,38 +87,55 @@ def compare(
     """Compare methods with a baseline over seeds and languages: finished runs, a table of scores, or two single runs."""
     if as_json and form not in ("text", "json"):
         raise InputError(f"`--json` and `--format {form}` name two formats. Choose one.")
-    words, output = names or [], _Output("json" if as_json else form, verbose)
+    words = names or []
     folders = [folder for word in words if (folder := run_folder(word, results))]
     values = {
         "--baseline": baseline, "--by": by, "--ablation": ablation, "--interactions": interactions, "--source": source,
         "--paired": paired, "--metric": metric, "--distance": distance, "--observed": observed, "--matrix": matrix,
     }  # fmt: skip
     options = [name for name, value in values.items() if value]
-    for name in ("--distance", "--observed"):
-        if name in options and matrix:
-            raise InputError(f"`{name}` and `--matrix` both define the distance. Keep one of them.")
+    settings = {"metric": metric, "distance_name": distance, "matrix": matrix, "imputed": False if observed else None}
+    runs: Iterable[Any] = ()
+    if matrix and (distance or observed):
+        name = "--distance" if distance else "--observed"
+        raise InputError(f"`{name}` and `--matrix` both define the distance. Keep one of them.")
     if table is not None:
         _check_table(words, options)
-        settings: dict[str, Any] = {
-            "metric": metric, "source": source or "eng", "distance_name": distance or "syntactic",
-            "imputed": not observed, "matrix": matrix, "paired": paired,
-        }  # fmt: skip
-        _compare_table(table, baseline, settings, output)
+        settings |= {"distance_name": distance or "syntactic", "imputed": not observed}
+        compared = _of_table(table, baseline, {**settings, "source": source or "eng", "paired": paired})
     elif len(words) == len(folders) == 2:
-        _compare_two(folders, options, output)
+        compared, runs = _of_two_runs(folders, options)
     else:
         from distxfer.results.collect import collect_against
 
         _check_methods(options)
         collection, baseline = collect_against(words, baseline, results)
-        settings = {
-            "metric": metric, "distance_name": distance, "imputed": False if observed else None, "matrix": matrix,
-        }  # fmt: skip
+        runs = [run for method in collection.methods for run in method.runs]
         if ablation:
-            _ablate(collection, baseline, settings, interactions, output)
+            compared = _of_settings(collection, baseline, settings, interactions)
         else:
-            _compare_methods(collection, baseline, settings, by, output)
-        _say_unverified(run for method in collection.methods for run in method.runs)
+            compared = _of_methods(collection, baseline, settings, by, form == "latex")
+    _write(compared, "json" if as_json else form, verbose)
+    _say_unverified(runs)
+
+
+def _write(compared: _Compared, form: Form, verbose: bool) -> None:
+    analysis, tables, data, notes = compared
+    match form:
+        case "json":
+            write_json(analysis.records())
+        case "csv":
+            write(data().csv())
+            for note in notes:
+                say(f"Note: {note}")
+        case "markdown":
+            from distxfer.reports.tables import markdown_text
+
+            write(markdown_text(tables()))
+        case "latex":
+            write("\n".join(table.latex() for table in tables()))
+        case "text":
+            write_tables(tables(), verbose)
 
 
 def _say_unverified(results: Iterable[Any]) -> None:
@@ -188,35 +171,33 @@ def _check_methods(options: list[str]) -> None:
         raise InputError("`--by` and `--ablation` are two views of the same runs. Choose one.")
 
 
-def _compare_methods(collection: Any, baseline: str, settings: dict[str, Any], by: By | None, output: _Output) -> None:
+def _of_methods(collection: Any, baseline: str, settings: dict[str, Any], by: By | None, for_paper: bool) -> _Compared:
     from distxfer.analysis.compare import compare_methods
-    from distxfer.reports import method_data, method_tables, paper_tables
+    from distxfer.reports.comparison import comparison_data, comparison_tables
+    from distxfer.reports.latex import paper_tables
 
-    comparison = compare_methods(collection, baseline, **settings)
-    notes = (
-        *comparison.notes, *comparison.warnings, *comparison.survival_warnings, *comparison.left_out,
-    )  # fmt: skip
+    analysis = compare_methods(collection, baseline, **settings)
 
     def tables() -> Sequence[Any]:
-        if output.form == "latex":
-            return paper_tables(collection.scores, comparison, by)
-        return method_tables(comparison, by)
+        return paper_tables(collection.scores, analysis, by) if for_paper else comparison_tables(analysis, by)
 
-    output.write(comparison.records, tables, lambda: method_data(comparison, by), notes)
+    notes = (*analysis.notes, *analysis.warnings, *analysis.survival_warnings, *analysis.left_out)
+    return analysis, tables, lambda: comparison_data(analysis, by), notes
 
 
-def _ablate(collection: Any, baseline: str, settings: dict[str, Any], interactions: bool, output: _Output) -> None:
+def _of_settings(collection: Any, baseline: str, settings: dict[str, Any], interactions: bool) -> _Compared:
     from distxfer.analysis.ablation import ablate
-    from distxfer.reports import ablation_data, ablation_tables
+    from distxfer.reports.ablation import ablation_data, ablation_tables
 
-    ablation = ablate(collection, baseline, interactions=interactions, **settings)
-    notes = (*ablation.warnings, *ablation.notes, *ablation.corpora, *ablation.left_out)
-    output.write(ablation.records, lambda: ablation_tables(ablation), lambda: ablation_data(ablation), notes)
+    analysis = ablate(collection, baseline, interactions=interactions, **settings)
+    notes = (*analysis.warnings, *analysis.notes, *analysis.corpora, *analysis.left_out)
+    return analysis, lambda: ablation_tables(analysis), lambda: ablation_data(analysis), notes
 
 
-def _compare_two(folders: list[Path], options: list[str], output: _Output) -> None:
+def _of_two_runs(folders: list[Path], options: list[str]) -> tuple[_Compared, list[Any]]:
     from distxfer.analysis.one_seed import compare_runs
-    from distxfer.reports import one_seed_table, table_of
+    from distxfer.reports.comparison import one_seed_table
+    from distxfer.reports.tables import table_of
     from distxfer.results.result import read_result
 
     if options:
@@ -224,26 +205,19 @@ def _compare_two(folders: list[Path], options: list[str], output: _Output) -> No
             f"`{options[0]}` does not apply to two single runs, which are compared on their predictions. Leave it out, or name"
             " recipes."
         )
-    comparison = compare_runs(*folders)
+    analysis = compare_runs(*folders)
 
     def data() -> Any:
-        return table_of([{"selection": comparison.selection, **row} for row in comparison.records()["comparisons"]])
+        return table_of([{"selection": analysis.selection, **row} for row in analysis.records()["comparisons"]])
 
-    output.write(comparison.records, lambda: [one_seed_table(comparison)], data)
-    _say_unverified(result for folder in folders if (result := read_result(folder)))
+    return (analysis, lambda: [one_seed_table(analysis)], data, ()), [read_result(folder) for folder in folders]
 
 
-def _compare_table(table: Path, baseline: str, settings: dict[str, Any], output: _Output) -> None:
+def _of_table(table: Path, baseline: str, settings: dict[str, Any]) -> _Compared:
     from distxfer.analysis.compare import compare as run
-    from distxfer.reports import comparison_tables, flat_record, table_of
+    from distxfer.reports.comparison import comparison_data, comparison_tables
     from distxfer.results.score_tables import read_scores
 
-    comparison = run(read_scores(table), baseline, **settings)
-
-    def data() -> Any:
-        common = {"metric": comparison.metric, "selection": comparison.selection}
-        return table_of([{**common, **flat_record(row)} for row in comparison.records()["comparisons"]])
-
-    output.write(
-        comparison.records, lambda: comparison_tables(comparison), data, (*comparison.warnings, *comparison.notes)
-    )
+    analysis = run(read_scores(table), baseline, **settings)
+    notes = (*analysis.survival_warnings, *analysis.notes)
+    return analysis, lambda: comparison_tables(analysis), lambda: comparison_data(analysis), notes

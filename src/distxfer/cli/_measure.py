@@ -7,7 +7,7 @@ import typer
 
 from distxfer._complete import complete_override
 from distxfer._console import is_main, notice, width, write
-from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, show_tables
+from distxfer.cli._options import RESULTS, AsJson, Parallel, Results, Settings, Text, Verbose, show_tables
 
 
 def measure(
@@ -34,7 +34,8 @@ def measure(
     """Compare two checkpoints: drift, alignment, transfer, and how these correlate with distance."""
     from distxfer.checkpoints.measure import checkpoints
     from distxfer.checkpoints.measure import measure as run
-    from distxfer.reports import check_figure, measure_figure, measure_tables
+    from distxfer.reports import check_figure, measure_figure
+    from distxfer.reports.measure import measure_tables
 
     if figure is not None:
         check_figure(figure)
@@ -50,19 +51,9 @@ def measure(
 
 def language(
     code: Annotated[str, typer.Argument(help="The language: an ISO 639, BCP-47 or FLORES code, or a Glottocode.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Settings of a recipe: model=MODEL task=NAME task.source=eng distance.name=genetic ...",
-            metavar="[KEY=VALUE]...",
-            autocompletion=complete_override,
-            show_default=False,
-        ),
-    ] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="Text in the language, one sentence per line.")] = None,
-    parallel: Annotated[
-        Path | None, typer.Option("--parallel", help="Sentence pairs, one per line: source, tab, translation.")
-    ] = None,
+    overrides: Settings = None,
+    text: Text = None,
+    parallel: Parallel = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
     verbose: Verbose = False,

@@ -1,36 +1,22 @@
 """The verb `new-language`: from the data that a language has to a model."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from distxfer._complete import complete_override, complete_recipe
+from distxfer._complete import complete_recipe
 from distxfer._console import is_main, notice, progress, write, write_json
-from distxfer.cli._options import RESULTS, AsJson, Results, Verbose, write_tables
+from distxfer.cli._options import RESULTS, AsJson, Parallel, Results, Settings, Text, Verbose, write_tables
 from distxfer.errors import counted
 
 Code = Annotated[str, typer.Argument(help="The language code; a language without one may use `qaa` to `qtz`.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Settings of every run: task=NAME or a folder, model=MODEL, phase.finetune.epochs=8 ...",
-        metavar="[KEY=VALUE]...",
-        autocompletion=complete_override,
-        show_default=False,
-    ),
-]
 Labelled = Annotated[
     Path | None,
     typer.Option("--labelled", help="Labelled sentences to test on, in the format of a task folder (test.jsonl)."),
 ]
 FewShot = Annotated[
     Path | None, typer.Option("--few-shot", help="Labelled sentences to train on; none of those to test on.")
-]
-Text = Annotated[Path | None, typer.Option("--text", help="Text in the language, one sentence per line.")]
-Parallel = Annotated[
-    Path | None, typer.Option("--parallel", help="Sentence pairs, one per line: source, tab, translation.")
 ]
 Dictionary = Annotated[
     Path | None, typer.Option("--dictionary", help="Word pairs, one per line: source, tab, translation.")
@@ -48,7 +34,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check the data, wr
 
 def new_language(
     code: Code,
-    overrides: Overrides = None,
+    overrides: Settings = None,
     labelled: Labelled = None,
     few_shot: FewShot = None,
     text: Text = None,
@@ -65,7 +51,7 @@ def new_language(
     """Train and evaluate a model for a new language; recommend a recipe and write a report."""
     from distxfer.new_language.language_data import LanguageFiles
     from distxfer.new_language.plan import carry_out, estimate_language, plan_language
-    from distxfer.reports import plan_record, plan_tables, to_try
+    from distxfer.reports import plan_record, to_try
 
     kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()
     data = LanguageFiles(labelled, few_shot, text, parallel, dictionary, kin)
@@ -77,7 +63,7 @@ def new_language(
             write_json(plan_record(plan, estimate))
         elif is_main():
             write(f"{to_try(plan, estimate)}\n")
-            _show_plan(plan_tables(plan, estimate), plan.folder, verbose)
+            _show_plan(plan, estimate, verbose)
         return
     notice(to_try(plan, estimate))
     with progress() as report:
@@ -88,14 +74,7 @@ def new_language(
 
 def _show(outcome: Any, estimate: Any, as_json: bool, verbose: bool) -> None:
     """Write the report, and print the outcome of a plan, the recommendation first."""
-    from distxfer.reports import (
-        language_report,
-        outcome_record,
-        outcome_tables,
-        plan_record,
-        plan_tables,
-        recommendation,
-    )
+    from distxfer.reports import language_report, outcome_record, outcome_tables, plan_record, recommendation
 
     path = language_report(outcome)
     if as_json:
@@ -103,12 +82,14 @@ def _show(outcome: Any, estimate: Any, as_json: bool, verbose: bool) -> None:
         return
     write(f"{recommendation(outcome)}\n")
     write_tables(outcome_tables(outcome), verbose)
-    _show_plan(plan_tables(outcome.plan, estimate), outcome.plan.folder, verbose)
+    _show_plan(outcome.plan, estimate, verbose)
     if outcome.model is not None:
         write(f"Model: {outcome.model}\n")
     write(f"Report: {path}\n")
 
 
-def _show_plan(tables: Sequence[Any], folder: Path, verbose: bool) -> None:
-    write_tables(tables, verbose)
-    write(f"Recipes and data: {folder}\n")
+def _show_plan(plan: Any, estimate: Any, verbose: bool) -> None:
+    from distxfer.reports import plan_tables
+
+    write_tables(plan_tables(plan, estimate), verbose)
+    write(f"Recipes and data: {plan.folder}\n")

@@ -21,9 +21,25 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Settings of a recipe: task=NAME or a folder, model=MODEL, task.targets=jpn distance.name=genetic ...",
+        metavar="[KEY=VALUE]...",
+        autocompletion=complete_override,
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    str, typer.Option("--baseline", help="The method that the others are compared with. Default: the first.")
+]
+Text = Annotated[Path | None, typer.Option("--text", help="Text in the language, one sentence per line.")]
+Parallel = Annotated[
+    Path | None, typer.Option("--parallel", help="Sentence pairs, one per line: source, tab, translation.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show all columns, in several parts if they do not fit.")
+    bool, typer.Option("--verbose", "-v", help="Show all columns, in several parts if they do not fit, and all notes.")
 ]
 Results = Annotated[
     Path,

@@ -28,7 +28,7 @@ def predict(
     if (file is None) == (not text):
         raise InputError("`predict` needs texts: a file with one per line, or `--text TEXT`. Give one of the two.")
     from distxfer.data import lines
-    from distxfer.reports import Table
+    from distxfer.reports.tables import Table
     from distxfer.runs.predict import predict as run_model
 
     inputs = [line for _, line in lines(file)] if file else text or []

@@ -23,7 +23,7 @@ def publish(
     """Push a run's model with its card and result to the Hugging Face hub; without --push, print what would be pushed."""
     from distxfer.publishing import publication
     from distxfer.publishing import push as send
-    from distxfer.reports import Table
+    from distxfer.reports.tables import Table
 
     plan = publication(run, to, private=not public, predictions=predictions)
     if not as_json:

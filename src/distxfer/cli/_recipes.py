@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,10 @@ from distxfer._console import is_main, notice, progress, write, write_facts, wri
 from distxfer.cli._options import RESULTS, AsJson, Overrides, Results, Verbose, recipe_of, show_tables, write_tables
 from distxfer.errors import InputError, did_you_mean
 
+# How `show` orders keys: single keys first, then tables in the order of the defaults.
+_ORDER = (
+    "seed", "phases", "model", "task", "distance", "parallel", "diagnostics", "measure", "phase", "intervention",
+)  # fmt: skip
 _KINDS = ("recipes", "tasks", "parallel", "interventions", "keys", "distances", "languages", "models", "runs")
 
 
@@ -26,44 +32,47 @@ def ls(
     verbose: Verbose = False,
 ) -> None:
     """List recipes, tasks, parallel text, interventions, keys of recipes, distances, languages, models or runs."""
-    from distxfer.reports import facts, key_listing, listing
+    from distxfer.reports.listing import facts, key_listing, listing
 
     if kind is not None and kind not in _KINDS:
         raise InputError(f"`{kind}` cannot be listed.{did_you_mean(kind, _KINDS)} Choose from: {', '.join(_KINDS)}.")
-    if kind == "keys":
-        keys = key_listing(name or "")
-        show_tables(as_json, keys.records, lambda: [keys], verbose)
-    elif kind is not None and name is not None:
-        details = facts(kind, name)
-        lists = {key: " ".join(value) for key, value in details.items() if isinstance(value, list | tuple)}
-        write_facts(details if as_json else {**details, **lists}, as_json)
-    elif kind is not None:
-        table = listing(kind, results)
-        show_tables(as_json, table.records, lambda: [table], verbose)
-    else:
+    if kind is None:
         tables = {name: listing(name, results, short=True) for name in _KINDS if name not in ("languages", "keys")}
         records = {name: table.records() for name, table in tables.items()}
         show_tables(as_json, lambda: records, tables.values, verbose)
+    elif name is None or kind == "keys":
+        table = key_listing(name or "") if kind == "keys" else listing(kind, results)
+        show_tables(as_json, table.records, lambda: [table], verbose)
+    else:
+        details = facts(kind, name)
+        lists = {key: " ".join(value) for key, value in details.items() if isinstance(value, list | tuple)}
+        write_facts(details if as_json else {**details, **lists}, as_json)
 
 
 def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with every value and its origin."""
-    from distxfer.reports import settings_text
-
     recipe = recipe_of(overrides)
     resolved = recipe.resolved()
-
-    def value(key: str) -> Any:
-        return functools.reduce(lambda table, part: table[part], key.split("."), resolved)
-
-    values = {
-        key: (value(key), setting.origin)
-        for key, setting in sorted(recipe.values.items(), key=lambda item: _place(item[0]))
-    }
+    keys = sorted(recipe.values, key=lambda key: (_ORDER.index(key.split(".")[0]), key.rpartition(".")[0]))
+    rows = [
+        {
+            "key": key,
+            "value": functools.reduce(lambda table, part: table[part], key.split("."), resolved),
+            "origin": recipe.values[key].origin,
+        }
+        for key in keys
+    ]
     if as_json:
-        write_json([{"key": key, "value": setting, "origin": origin} for key, (setting, origin) in values.items()])
+        write_json(rows)
     else:
-        write(settings_text(values))
+        write(settings_text({row["key"]: (row["value"], row["origin"]) for row in rows}))
+
+
+def settings_text(values: Mapping[str, tuple[Any, str]]) -> str:
+    """Return settings as lines of TOML, each with its origin as a comment."""
+    lines = {f"{key} = {json.dumps(value, ensure_ascii=False)}": origin for key, (value, origin) in values.items()}
+    width = min(60, max(map(len, lines), default=0))
+    return "".join(f"{line:<{width}}  # {origin}\n" for line, origin in lines.items())
 
 
 def cp(
@@ -139,7 +148,7 @@ def train(
     if as_json:
         write_json({**result.data, "folder": str(result.folder)})
         return
-    from distxfer.reports import run_table
+    from distxfer.reports.run import run_table
 
     write_tables([run_table(result)], verbose)
     write(f"Result: {result.folder}\n")
@@ -181,20 +190,3 @@ def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
     if as_json:
         facts["data_issues"] = [dataclasses.asdict(issue) for issue in estimate.issues]
     write_facts(facts, as_json)
-
-
-def _place(key: str) -> tuple[int, str]:
-    """Return where a key stands in `show`: single keys first, then tables in the order of the defaults."""
-    order = (
-        "seed",
-        "phases",
-        "model",
-        "task",
-        "distance",
-        "parallel",
-        "diagnostics",
-        "measure",
-        "phase",
-        "intervention",
-    )
-    return order.index(key.split(".")[0]), ".".join(key.split(".")[:-1])

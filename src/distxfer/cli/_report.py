@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from distxfer._console import say, write, write_json
-from distxfer.cli._options import RESULTS, AsJson, Results
+from distxfer.cli._options import RESULTS, AsJson, Baseline, Results
 
 
 def report(
@@ -22,9 +22,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", help="The page: an .html file that works offline.")] = Path(
         "report.html"
     ),
-    baseline: Annotated[
-        str, typer.Option("--baseline", help="The method that the others are compared with. Default: the first.")
-    ] = "",
+    baseline: Baseline = "",
     distance: Annotated[
         list[str] | None,
         typer.Option(

@@ -108,7 +108,7 @@ def _ended(last: Any) -> str:
 
 def _show(outcomes: list[Any], as_json: bool, verbose: bool) -> None:
     """Print the outcomes of the runs; raises RunError if any is not done."""
-    from distxfer.reports import Table
+    from distxfer.reports.tables import Table
 
     columns = ("recipe", "overrides", "seed", "id", "status", "reason")
     records = [outcome.record() for outcome in outcomes]
@@ -133,7 +133,7 @@ def _common(records: list[dict[str, Any]]) -> str:
 
 
 def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool, verbose: bool) -> None:
-    from distxfer.reports import Table
+    from distxfer.reports.tables import Table
     from distxfer.results.corpus import corpus_lines
     from distxfer.sweeps.sweep import forecast
 

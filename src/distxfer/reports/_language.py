@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from distxfer.languages import language_name
-from distxfer.reports._tables import Table
+from distxfer.reports.tables import Table
 
 if TYPE_CHECKING:
     from distxfer.language_facts import Fact

@@ -19,7 +19,7 @@ from distxfer.reports._recommendation import (
     time_text,
     to_try,
 )
-from distxfer.reports._tables import Table, markdown_text, p_phrase
+from distxfer.reports.tables import Table, markdown_text, p_phrase
 from distxfer.results.corpus import corpora
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import altair as alt
 import numpy as np
 
-from distxfer.reports import Table
 from distxfer.reports._report._charts import (
     LAYER_AXIS,
     Choice,
@@ -25,6 +24,7 @@ from distxfer.reports._report._charts import (
     tooltip,
 )
 from distxfer.reports._report._facts import Facts, Studied
+from distxfer.reports.tables import Table
 
 _START = "retrieval_"
 _GROUPS = ("near", "far")

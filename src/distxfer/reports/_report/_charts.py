@@ -15,8 +15,8 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table
 from distxfer.reports._report._facts import Facts
+from distxfer.reports.tables import Table
 
 Row = dict[str, Any]
 Drawn = alt.LayerChart | alt.FacetChart  # the return types that Altair declares

@@ -9,7 +9,6 @@ import altair as alt
 import numpy as np
 
 from distxfer.languages import group_kind
-from distxfer.reports import Table
 from distxfer.reports._report._charts import (
     AXIS,
     GRID,
@@ -41,6 +40,7 @@ from distxfer.reports._report._charts import (
 from distxfer.reports._report._facts import Facts, Studied
 from distxfer.reports._report._labels import marks, place_all
 from distxfer.reports._report._relations import Related, drift_relations, permutations
+from distxfer.reports.tables import Table
 
 _FORMS = {"": "raw", "_standardised": "dimensions standardised"}  # suffixes of `drift_cka`
 _MOMENTS = {"after": "after training", "before": "before training"}

@@ -10,9 +10,6 @@ import altair as alt
 
 from distxfer.analysis.comparison import Comparisons
 from distxfer.measure import Crossed
-from distxfer.reports import Table
-from distxfer.reports._methods import class_tables, main_table, survival, target_table
-from distxfer.reports._randomness import random_factors, significant
 from distxfer.reports._report._charts import (
     AXIS,
     NAME_AXIS,
@@ -31,7 +28,9 @@ from distxfer.reports._report._charts import (
     tooltip,
 )
 from distxfer.reports._report._facts import Facts
-from distxfer.reports._survival import effect_text, p_text
+from distxfer.reports._wording import effect_text, p_text, random_factors, significant
+from distxfer.reports.comparison import class_tables, main_table, survival_table, target_table
+from distxfer.reports.tables import Table
 
 _SUBSETS = {"all": "all targets", "near": "near targets", "far": "far targets"}
 _SCALE = 100  # scores are fractions; effects are shown in percentage points
@@ -63,7 +62,7 @@ def headline(facts: Facts) -> Section:
     outliers = _outliers(rows)
     domain = _clip(rows, outliers)
     beyond = f" Off the axis, with arrows: {', '.join(outliers)}." if outliers else ""
-    tables = [*([each] if each else []), main, survival(analysis)]
+    tables = [*([each] if each else []), main, survival_table(analysis)]
     return Section(
         "comparison",
         "Comparison",

@@ -19,8 +19,8 @@ from distxfer.reports._report._charts import Choice, Figure, Row, Section, View
 from distxfer.reports._report._facts import Facts
 from distxfer.reports._report._paper import config
 from distxfer.reports._report._verdict import title_of, verdict_of
-from distxfer.reports._tables import shown
 from distxfer.reports._vega import library
+from distxfer.reports.tables import shown
 
 _HERE = Path(__file__).parent
 _SHARED = ("method", "distance")  # choices of the whole page

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from distxfer.reports import Table
-from distxfer.reports._methods import difference_tables
 from distxfer.reports._report._charts import Section
 from distxfer.reports._report._facts import Facts, Studied
+from distxfer.reports.comparison import difference_tables
+from distxfer.reports.tables import Table
 from distxfer.results.corpus import corpora
 from distxfer.results.result import Result
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table
 from distxfer.reports._report._charts import (
     AXIS,
     GRID,
@@ -38,6 +37,7 @@ from distxfer.reports._report._charts import (
 from distxfer.reports._report._facts import Facts
 from distxfer.reports._report._runs import Curve, as_float
 from distxfer.reports._vega import SHAPES
+from distxfer.reports.tables import Table
 
 _COST = {
     "forwards": "forward passes",

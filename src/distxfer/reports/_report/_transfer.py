@@ -8,7 +8,6 @@ from typing import Any
 
 import altair as alt
 
-from distxfer.reports import Table, cut_notes, cut_shares, p_phrase
 from distxfer.reports._report._charts import (
     AXIS,
     Choice,
@@ -33,6 +32,8 @@ from distxfer.reports._report._charts import (
 from distxfer.reports._report._facts import Facts, Studied, known
 from distxfer.reports._report._labels import marks, place_all
 from distxfer.reports._report._relations import Related, by_distance, permutations, without_gaps
+from distxfer.reports.run import cut_notes, cut_shares
+from distxfer.reports.tables import Table, p_phrase
 
 _MEASURES = {
     "transfer": "relative transfer, (target − source) / source, %",

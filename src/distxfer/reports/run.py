@@ -1,14 +1,13 @@
 """The table of one run, read from its result files."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
-from math import isfinite
-from statistics import fmean
+from collections.abc import Mapping
 from typing import Any
+
+import pandas as pd
 
 from distxfer.errors import listed
 from distxfer.languages import language_name
-from distxfer.reports._tables import Table
+from distxfer.reports.tables import Table
 from distxfer.results.corpus import corpus_of
 from distxfer.results.distances import stored_warnings
 from distxfer.results.measurements import read_measurements
@@ -20,6 +19,14 @@ _CUT = {
     "questions_cut": "cut off: questions of the test of more than half of {} tokens.",
     "words_cut": "cut off: words of the test of more than {} tokens.",
 }
+_MEANS = {
+    "source": "source",
+    "targets": "target_mean",
+    "near": "near_mean",
+    "far": "far_mean",
+    "gap": "gap",
+    "slope on distance": "distance_slope",
+}
 
 
 def run_table(result: Result) -> Table:
@@ -29,53 +36,43 @@ def run_table(result: Result) -> Table:
     """
     measured = read_measurements(result.folder / "measurements.parquet").sort_values("layer")
     retrieval = measured[measured["measure"] == "retrieval_weak_forward"]
+    last = retrieval.drop_duplicates(["language", "moment"], keep="last").set_index(["language", "moment"])["value"]
     drift = measured[(measured["measure"] == "drift_cka") & (measured["moment"] == "after") & (measured["layer"] > 0)]
-    summary, source = result.summary, result.source
+    mean_drift = drift.groupby("language")["value"].agg(lambda values: values.mean(skipna=False)).dropna()
     distances = {distance["language"]: distance["value"] for distance in result.distances}
-    scores = result.rows_by_language()
-    cut = cut_shares(result)
-
-    def mean_drift(language: str) -> float | None:
-        mean = fmean(drift.loc[drift["language"] == language, "value"])
-        return mean if isfinite(mean) else None
-
-    def row(language: str) -> tuple[Any, ...]:
-        last = (
-            retrieval[retrieval["language"] == language]
-            .drop_duplicates("moment", keep="last")
-            .set_index("moment")["value"]
-        )
-        group = "source" if language == source else "far" if language in summary["far"] else "near"
-        return (
+    scores, cut = result.rows_by_language(), cut_shares(result)
+    rows = [
+        (
             language,
             language_name(language),
-            group,
+            "source" if language == result.source else "far" if language in result.summary["far"] else "near",
             distances.get(language),
             scores[language]["value"],
             scores[language]["n"],
             *([cut.get(language, "")] if cut else []),
-            mean_drift(language),
-            *(last.get(moment) for moment in ("before", "after")),
+            mean_drift.get(language),
+            *(last.get((language, moment)) for moment in ("before", "after")),
         )
-
-    order = sorted(scores, key=lambda language: (language != source, distances.get(language, 0.0), language))
+        for language in sorted(scores, key=lambda code: (code != result.source, distances.get(code, 0.0), code))
+    ]
+    cut_off = ["cut off"] if cut else []
     return Table(
         columns=(
             *("language", "name", "group", "distance", result.metric, "n"),
-            *(["cut off"] if cut else []),
-            *("drift", "retrieval before", "retrieval after"),
+            *(*cut_off, "drift", "retrieval before", "retrieval after"),
         ),
-        rows=[row(language) for language in order],
-        notes=_run_notes(result, retrieval["n"].tolist()),
-        optional=("n", "retrieval before", "retrieval after", "cut off", "group"),
+        rows=rows,
+        notes=_run_notes(result, retrieval["n"]),
+        optional=("n", "retrieval before", "retrieval after", *cut_off, "group"),
     )
 
 
-def _run_notes(result: Result, pairs: Collection[int]) -> tuple[str, ...]:
+def _run_notes(result: Result, pairs: "pd.Series[int]") -> tuple[str, ...]:
     """Return the lines below the table of a run; `pairs` are the numbers of pairs of its retrievals."""
     summary = result.summary
+    means = [f"{name} {summary[key]:.3f}" for name, key in _MEANS.items() if summary[key] is not None]
     return (
-        _summary_line(summary),
+        f"means: {', '.join(means)}. One seed: no ranking of methods.",
         f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {result.source};"
         f" near and far: split at its median. Checkpoint: {summary['selection']}.",
         "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
@@ -83,14 +80,20 @@ def _run_notes(result: Result, pairs: Collection[int]) -> tuple[str, ...]:
         *stored_warnings([result.data]),
         f"parallel text: {corpus_of(result.data)}.",
         *cut_notes(result),
-        *_gradient_lines(result),
-        *([f"retrieval: of the translation, last layer, {_pairs(min(pairs), max(pairs))}."] if len(pairs) else []),
+        *_gradient_lines(result.data.get("diagnostics", [])),
+        *([f"retrieval: of the translation, last layer, {_chance(pairs.min(), pairs.max())}."] if len(pairs) else []),
         *(
             ["COLLAPSED: the source score is within noise of the majority class. The run failed; averages exclude it."]
             if result.collapsed
             else []
         ),
     )
+
+
+def _chance(smallest: int, largest: int) -> str:
+    if smallest == largest:
+        return f"n = {largest}, chance = {1 / largest:.4f}"
+    return f"n = {smallest} to {largest}, chance = {1 / largest:.4f} to {1 / smallest:.4f}"
 
 
 def cut_shares(result: Result) -> dict[str, str]:
@@ -102,10 +105,8 @@ def cut_notes(result: Result) -> list[str]:
     """Return what `cut_shares` counts, and for each language the share of test texts whose drift covers only their start."""
     if not (issues := _test_issues(result)):
         return []
-    length = result.recipe["task"]["max_length"]
-    notes = [
-        note.format(length) for issue_kind, note in _CUT.items() if issue_kind in {issue["what"] for issue in issues}
-    ]
+    length, kinds = result.recipe["task"]["max_length"], {issue["what"] for issue in issues}
+    notes = [note.format(length) for kind, note in _CUT.items() if kind in kinds]
     parts = [f"{issue['language']} {_share(issue)}" for issue in issues if issue["what"] == "cut_when_measured"]
     if parts:
         notes.append(f"drift covers only the first {length} tokens of these shares of the test texts: {listed(parts)}.")
@@ -121,42 +122,20 @@ def _share(issue: Mapping[str, Any]) -> str:
     return f"{share:.0%}" if share >= 0.005 else "< 1%"
 
 
-def _summary_line(summary: Mapping[str, Any]) -> str:
-    parts = [
-        f"{name} {value:.3f}"
-        for name, value in (
-            ("source", summary["source"]),
-            ("targets", summary["target_mean"]),
-            ("near", summary["near_mean"]),
-            ("far", summary["far_mean"]),
-            ("gap", summary["gap"]),
-            ("slope on distance", summary["distance_slope"]),
-        )
-        if value is not None
-    ]
-    return "means: " + ", ".join(parts) + ". One seed: no ranking of methods."
-
-
-def _gradient_lines(result: Result) -> list[str]:
+def _gradient_lines(diagnostics: list[dict[str, Any]]) -> list[str]:
     """Return mean cosine and share of each term's gradient in each phase, over the sampled steps."""
-    by_term: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for entry in result.data.get("diagnostics", []):
-        for key, value in entry.items():
-            if key.startswith("gradient/"):
-                name, quantity = key.removeprefix("gradient/").rsplit("/", 1)
-                by_term[entry["phase"], name][quantity].append(value)
+    rows = [
+        (entry["phase"], *key.removeprefix("gradient/").rsplit("/", 1), value)
+        for entry in diagnostics
+        for key, value in entry.items()
+        if key.startswith("gradient/")
+    ]
+    frame = pd.DataFrame(rows, columns=["phase", "term", "quantity", "value"])
     lines = []
-    for (phase, name), numbers in by_term.items():
-        if name == "task":
-            continue
-        steps = len(numbers["share"] or numbers["cosine"])
-        cosine = f"cosine with the task's {fmean(numbers['cosine']):+.2f}, " if numbers["cosine"] else ""
-        share = f"share of the step {fmean(numbers['share']):.0%}" if numbers["share"] else "share not defined"
-        lines.append(f"gradient of {name} in {phase}: {cosine}{share} (means of {steps} steps).")
+    for (phase, term), numbers in frame[frame["term"] != "task"].groupby(["phase", "term"], sort=False):
+        share, cosine = (numbers.loc[numbers["quantity"] == name, "value"] for name in ("share", "cosine"))
+        of_cosine = f"cosine with the task's {cosine.mean():+.2f}, " if len(cosine) else ""
+        of_share = f"share of the step {share.mean():.0%}" if len(share) else "share not defined"
+        steps = len(share) or len(cosine)
+        lines.append(f"gradient of {term} in {phase}: {of_cosine}{of_share} (means of {steps} steps).")
     return lines
-
-
-def _pairs(smallest: int, largest: int) -> str:
-    if smallest == largest:
-        return f"n = {largest}, chance = {1 / largest:.4f}"
-    return f"n = {smallest} to {largest}, chance = {1 / largest:.4f} to {1 / smallest:.4f}"
