@@ -1,5 +1,6 @@
-"""`distxfer language`: what is known of a language before anything is trained."""
+"""`distxfer language`: facts about a language before anything is trained."""
 
+import functools
 import json
 import math
 import shutil
@@ -20,12 +21,25 @@ from distxfer.results.result import read_result
 REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
 
+ANSWERS = {}  # by the words of the command, so that tests of one language share its facts
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_tokenizer():
+    """Load the tokenizer of a model once: that is most of the time of the verb."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distxfer.language_facts.load_tokenizer", functools.cache(load_tokenizer))
+        yield
+
+
 @pytest.fixture
 def facts(cli):
     def ask(*words):
-        answer = cli("language", *words, "--results", str(REFERENCE), "--json")
-        assert answer.exit_code == 0, answer.output
-        return json.loads(answer.stdout)
+        if words not in ANSWERS:
+            answer = cli("language", *words, "--results", str(REFERENCE), "--json")
+            assert answer.exit_code == 0, answer.output
+            ANSWERS[words] = json.loads(answer.stdout)
+        return ANSWERS[words]
 
     return ask
 
@@ -57,7 +71,7 @@ def test_a_language_that_nobody_has_measured(facts):
 
 
 def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
-    records = facts("swa")
+    records = facts("sw")
     tokenizer = load_tokenizer(model_folder(BUNDLED))
     texts = [example.text for example in load_task("emoji", "eng", ("jpn",)).examples("test", "eng")]
     tokens = sum(len(tokenizer.tokenize(text)) for text in texts)
@@ -77,7 +91,7 @@ def test_the_tokenizer_beside_the_source_and_a_near_and_a_far_language(facts):
 
 
 def test_the_expected_score_is_the_regression_on_distance(facts):
-    records = facts("swa")
+    records = facts("sw")
     runs = [read_result(path.parent) for path in sorted((REFERENCE / "plain").glob("*/result.json"))]
     targets = [distance["language"] for distance in runs[0].data["distances"]]
     x = np.array([distance("eng", code, imputed=True).value for code in targets])
@@ -98,7 +112,7 @@ def test_the_expected_score_is_the_regression_on_distance(facts):
 
 
 def test_the_smallest_gain(facts):
-    records = facts("swa")
+    records = facts("sw")
     gains = {record["note"]: record["value"] for record in records if record["measure"] == "smallest_gain"}
     assert len(gains) == 12
     runs = [read_result(path.parent) for path in (REFERENCE / "plain").glob("*/result.json")]
@@ -261,8 +275,8 @@ def test_bad_input(cli, tmp_path):
     assert refused("swa", "--text", str(empty)) == (
         f"Error: The text `{empty}` is empty. Give a UTF-8 file with one sentence per line.\n"
     )
-    assert refused("swa", "--text", str(latin)).startswith(f"Error: The text `{latin}` cannot be read (")
-    assert refused("swa", "--text", str(tmp_path / "none")).startswith("Error: The text `")
+    assert refused("swa", "--text", str(latin)).startswith(f"Error: `{latin}:1` is not UTF-8 text (")
+    assert refused("swa", "--text", str(tmp_path / "none")).startswith(f"Error: `{tmp_path / 'none'}` cannot be read: ")
     empty.write_text("one column\n")
     assert refused("swa", "--parallel", str(empty)) == (
         f"Error: `{empty}:1` has 1 columns; expected a source sentence, one tab and its translation.\n"
