@@ -11,7 +11,7 @@ from conftest import LAYERS, say, sentences
 from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
 from distxfer.encoders import Encoder, StateCache, States, fingerprint, load_encoder, state_cache
-from distxfer.runs.snapshots import snapshot, snapshots
+from distxfer.runs.snapshots import snapshot
 from distxfer.training import Processes
 
 TEXTS = [("cat", None), ("dog runs", None), ("tree", "red")]
@@ -47,7 +47,7 @@ def examples(language: str, n: int, seed: int = 3) -> list[Example]:
 
 
 def taken(encoder, texts, cache=None, processes=None, **options):
-    return snapshot(encoder, Collator(encoder.tokenizer, 32), texts, processes or Processes(), cache, **options)
+    return snapshot(encoder, Collator(encoder.tokenizer, 32), [texts], processes or Processes(), cache, **options)
 
 
 def files(folder):
@@ -214,7 +214,7 @@ def test_a_languages_states_do_not_depend_on_the_others_or_on_the_processes(enco
 
 def test_parts_are_encoded_one_after_the_other(encoder):
     ours, more = examples("eng", 70), [Example("", "eng", "cat " * 9), Example("", "deu", "hund")]
-    whole = snapshots(encoder, Collator(encoder.tokenizer, 32), [ours, more], Processes())
+    whole = snapshot(encoder, Collator(encoder.tokenizer, 32), [ours, more], Processes())
     assert torch.equal(whole.states(ours), taken(encoder, ours).states(ours))
     assert torch.equal(whole.outputs(more), taken(encoder, more).outputs(more))
 

@@ -8,10 +8,10 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-import distxfer.runs.snapshots as measurements
 from distxfer import InputError, RunError, load_recipe, read_result, train
 from distxfer.encoders import Reference
 from distxfer.runs.prepare import assemble, prepare
+from distxfer.runs.snapshots import snapshot
 from distxfer.training import Processes
 
 # An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
@@ -198,7 +198,7 @@ def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):
     """As when a distributed sampler pads the last batch with repeats."""
     monkeypatch.setattr(Processes, "shard", lambda self, items: [*items, *items[:1]])
     with pytest.raises(RunError, match=r"\d+ texts were encoded, but \d+ were expected, each once"):
-        measurements.snapshot(*_snapshot_arguments(tmp_path, tiny_settings))
+        snapshot(*_snapshot_arguments(tmp_path, tiny_settings))
 
 
 def _snapshot_arguments(folder: Path, settings: list[str]):
@@ -207,7 +207,7 @@ def _snapshot_arguments(folder: Path, settings: list[str]):
     processes = Processes()
     prepared = prepare(load_recipe("plain", settings))
     assembled = assemble(prepared, processes)
-    return assembled.encoder, assembled.collate, list(prepared.task.examples("test", "eng")[:5]), processes
+    return assembled.encoder, assembled.collate, [prepared.task.examples("test", "eng")[:5]], processes
 
 
 def test_geomloss_does_not_switch_autograd_on():

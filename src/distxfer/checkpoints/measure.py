@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from distxfer.analysis.relations import Method, Relation, relate
-from distxfer.checkpoints.notes import notes_of
 from distxfer.config.files import shipped_folder
 from distxfer.config.recipe import Recipe, load_recipe
-from distxfer.data import Collator, Example, ParallelText, Task, issue_lines, issues, load_task, task_type_of
+from distxfer.data import Collator, Example, Task, issue_lines, issues, task_type_of
 from distxfer.encoders import (
     Encoder,
     adapter_base,
@@ -23,34 +22,25 @@ from distxfer.encoders import (
     model_folder,
     state_cache,
 )
-from distxfer.errors import InputError, did_you_mean
-from distxfer.interventions import Languages
+from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import check_distance
 from distxfer.measure import (
     Decomposition,
     relative_transfer,
     top_dimension_share,
 )
+from distxfer.results.corpus import corpus_text
 from distxfer.results.old_names import current_setting
 from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.data_issues import measured_parts
-from distxfer.runs.prepare import data_notes, languages_of, parallel_of
+from distxfer.runs.measurements import Moment, Row, alignment_rows, drift_rows, similarity_rows, undefined_notes
+from distxfer.runs.prepare import data_notes, data_of
 from distxfer.runs.scoring import Scored, score
-from distxfer.runs.snapshots import (
-    Moment,
-    Row,
-    Snapshot,
-    alignment_rows,
-    drift_rows,
-    similarity_rows,
-    snapshots,
-    texts_to_measure,
-)
+from distxfer.runs.snapshots import Snapshot, snapshot, texts_to_measure
 from distxfer.training import Processes
 
-Encoders = Mapping[Moment, tuple[Encoder, str]]  # with the fingerprint of its folder
 _MODELS: tuple[Moment, ...] = ("before", "after")
 _EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 # The keys of a recipe that have an effect on measuring; the rest concern training.
@@ -104,56 +94,30 @@ class Measured:
         return next(relation for relation in self.relations if (relation.measure, relation.layer) == (measure, layer))
 
     def records(self) -> list[dict[str, Any]]:
-        """Return one object per row, score and correlation, with the columns of `measurements.parquet`; NaN is None."""
-        after = {"moment": "after"}
-        measured = [{**asdict(row), "value": None if isnan(row.value) else row.value} for row in self.rows]
-        scored = [
-            {"measure": name, "layer": None, "language": key, "value": value, "n": self.sizes[key], **after}
-            for name, values in ((self.metric, self.scores), ("relative_transfer", self.transfer))
-            for key, value in values.items()
-        ]
-        related = []
-        for relation in self.relations:
-            correlation = asdict(relation.found)
-            head = {
-                "measure": relation.measure,
-                "layer": relation.layer,
-                "language": None,
-                "value": correlation.pop("r"),
-            }
-            related.append(
-                {
-                    **head,
-                    "n": correlation.pop("n"),
-                    **after,
-                    "p": correlation.pop("p"),
-                    "p_holm": relation.p_holm,
-                    **correlation,
-                }
-            )
-        return [*measured, *scored, *related, *self._parts()]
+        """Return one object per row, score and correlation, with the columns of `measurements.parquet`; NaN is None.
 
-    def _parts(self) -> list[dict[str, Any]]:
-        """Return one object for R^2 of the decomposition, and one per part, whose `value` is its share of R^2."""
-        if self.decomposition is None:
-            return []
-        head = {"layer": None, "language": None}
-        tail = {"n": self.decomposition.n, "moment": "after"}
-        total = {"measure": "decomposition", **head, "value": self.decomposition.r_squared, **tail}
-        parts = [asdict(part) for part in self.decomposition.parts]
-        return [
-            total,
-            *(
-                {
-                    "measure": f"decomposition_{part.pop('covariate')}",
-                    **head,
-                    "value": part.pop("share"),
-                    **tail,
-                    **part,
-                }
-                for part in parts
-            ),
-        ]
+        The decomposition has one for its R^2, and one per part, whose `value` is its share of R^2.
+        """
+        records = [{**asdict(row), "value": None if isnan(row.value) else row.value} for row in self.rows]
+        for name, values in ((self.metric, self.scores), ("relative_transfer", self.transfer)):
+            records += [_record(name, value, self.sizes[key], language=key) for key, value in values.items()]
+        for relation in self.relations:
+            found = asdict(relation.found)
+            r, n, p = (found.pop(key) for key in ("r", "n", "p"))
+            records.append(_record(relation.measure, r, n, relation.layer, p=p, p_holm=relation.p_holm, **found))
+        if self.decomposition is not None:
+            n = self.decomposition.n
+            records.append(_record("decomposition", self.decomposition.r_squared, n))
+            for part in map(asdict, self.decomposition.parts):
+                name, share = part.pop("covariate"), part.pop("share")
+                records.append(_record(f"decomposition_{name}", share, n, **part))
+        return records
+
+
+def _record(
+    measure: str, value: float, n: int, layer: int | None = None, language: str | None = None, **more: Any
+) -> dict[str, Any]:
+    return {"measure": measure, "layer": layer, "language": language, "value": value, "n": n, "moment": "after", **more}
 
 
 def checkpoints(words: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -201,20 +165,42 @@ def measure(
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings, before)
-    languages, task, parallel = _data(recipe)
-    keys = [languages.source, *languages.targets]
-    encoders = _encoders(before, after, recipe, task, device=Processes().device)
-    tuned, _ = encoders["after"]
-    _notify((before, after), tuned, recipe, task, parallel, keys, notice)
-    states = _snapshots(encoders, texts_to_measure(task, parallel, keys, ["test"]), recipe.task.max_length, notice)
-    rows = _rows(states, recipe, task, parallel, keys, unbiased)
-    scored = _scored(tuned, recipe.task.max_length, task, keys, states["after"])
-    metric = task_type_of(task).metrics[0]
+    languages, task, parallel = data_of(recipe)
+    keys, max_length, processes = languages.all, recipe.task.max_length, Processes()
+    encoders = _encoders(before, after, recipe, task, processes.device)
+    tuned, task_type = encoders["after"], task_type_of(task)
+    unread = issues(task_type, measured_parts(task, parallel, keys), tuned.tokenizer, max_length)
+    results = [result for name in (before, after) if (result := result_of_model(Path(name).expanduser()))]
+    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
+        notice(note)
+    has_head = tuned.head_is_loaded or tuned.output == "state"
+    parts = texts_to_measure(task, parallel, keys, ["test"])
+    states: dict[Moment, Snapshot] = {}
+    for moment, encoder in encoders.items():
+        notice(f"Measuring {sum(map(len, parts))} texts with `{encoder.name}`.")
+        cache = state_cache(encoder, encoder.fingerprint, max_length, notice)
+        collate = Collator(encoder.tokenizer, max_length, encoder.device, task_type)
+        states[moment] = snapshot(encoder, collate, parts, processes, cache, logits=moment == "after" and has_head)
+    scored = score(tuned, collate, task, "test", keys, states["after"], processes) if has_head else None
+    rows = drift_rows(states["before"], states["after"], task, keys, "after", unbiased=unbiased)
+    for moment, taken in states.items():
+        rows += _share_rows(taken, task, keys, moment) + alignment_rows(taken, parallel, moment)
+    rows += similarity_rows(states["before"], states["after"], task, keys, recipe.measure.similarity)
+    metric = task_type.metrics[0]
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
-    transfer, tokens = _transfer(scores, languages.source), _tokens(tuned, task, keys)
+    relative = {language: relative_transfer(value, scores[languages.source]) for language, value in scores.items()}
+    transfer = {language: value for language, value in relative.items() if value is not None}
+    tokens = {key: _mean_tokens(tuned, task.examples("test", key)) for key in keys}
     analysis = relate(rows, transfer, tokens, recipe.distance, languages, tuned.layers, method, diagonal)
+    distances = analysis.distances[analysis.distance]
     corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)
-    notes = notes_of(encoders, states, task, corpus, rows, scored, languages.source, unbiased)
+    notes = [
+        *_tokenizer_notes(encoders),
+        *undefined_notes(states["before"], states["after"], task, rows, unbiased=unbiased),
+        *([] if corpus else ["No parallel text (`parallel`), so no retrieval."]),
+        *_score_notes(scored, task, languages.source),
+        *([f"parallel text: {corpus_text(corpus)}."] if corpus else []),
+    ]
     return Measured(
         before=before,
         after=after,
@@ -228,7 +214,7 @@ def measure(
         imputed=recipe.distance.imputed,
         distance=analysis.distance,
         distances=analysis.distances,
-        ordered=_ordered(languages, analysis.distances[analysis.distance]),
+        ordered=(languages.source, *sorted(languages.targets, key=lambda key: (distances.get(key, inf), key))),
         sizes={key: len(task.examples("test", key)) for key in keys},
         metric=metric,
         rows=tuple(rows),
@@ -238,23 +224,6 @@ def measure(
         decomposition=analysis.decomposition,
         notes=(*notes, *analysis.notes),
     )
-
-
-def _notify(
-    models: Sequence[str],
-    encoder: Encoder,
-    recipe: Recipe,
-    task: Task,
-    parallel: ParallelText | None,
-    languages: Sequence[str],
-    notice: Callable[[str], None],
-) -> None:
-    """Give notice of defects of the data, of texts that the encoder truncates, and of runs without digests."""
-    max_length = recipe.task.max_length
-    unread = issues(task_type_of(task), measured_parts(task, parallel, languages), encoder.tokenizer, max_length)
-    results = [result for name in models if (result := result_of_model(Path(name).expanduser()))]
-    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
-        notice(note)
 
 
 def _recipe(settings: Sequence[str], before: str) -> Recipe:
@@ -283,17 +252,9 @@ def _recipe(settings: Sequence[str], before: str) -> Recipe:
     return recipe
 
 
-def _data(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
-    """Return the languages of a recipe, its task after its checks, and its parallel text."""
-    languages = languages_of(recipe)
-    task = load_task(recipe.task.data, languages.source, languages.targets)
-    task_type_of(task).check(task, languages.source)
-    return languages, task, parallel_of(recipe, languages)
-
-
-def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch.device) -> Encoders:
-    """Return both encoders with their fingerprints; error messages say which of the two they are about."""
-    encoders: dict[Moment, tuple[Encoder, str]] = {}
+def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch.device) -> dict[Moment, Encoder]:
+    """Return both encoders; error messages say which of the two they are about."""
+    encoders: dict[Moment, Encoder] = {}
     for moment, name in zip(_MODELS, (before, after), strict=True):
         try:
             base = adapter_base(name)
@@ -306,6 +267,7 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 seed=0,
                 output=task_type_of(task).output,
                 pooling=recipe.model.pooling,
+                fingerprint=fingerprint(folder),
                 device=device,
             )
             if moment == "before":
@@ -319,42 +281,14 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 f"`task.max_length` is `{recipe.task.max_length}`, but `{moment}` reads at most {encoder.max_tokens}"
                 f" tokens. Set `task.max_length={encoder.max_tokens}`."
             )
-        encoders[moment] = encoder, fingerprint(folder)
-    layers = {moment: encoder.layers for moment, (encoder, _) in encoders.items()}
+        encoders[moment] = encoder
+    layers = {moment: encoder.layers for moment, encoder in encoders.items()}
     if layers["before"] != layers["after"]:
         raise InputError(
             f"`before={before}` has {layers['before']} layers and `after={after}` has {layers['after']}; drift is"
             " measured layer by layer, so both need the same number. Give the checkpoint that `after` was trained from."
         )
     return encoders
-
-
-def _snapshots(
-    encoders: Encoders, parts: Sequence[Sequence[Example]], max_length: int, notice: Callable[[str], None]
-) -> dict[Moment, Snapshot]:
-    """Return the snapshots of both encoders; with logits only for `after`, if its head is for the task."""
-    states: dict[Moment, Snapshot] = {}
-    for moment, (encoder, digest) in encoders.items():
-        notice(f"Measuring {sum(map(len, parts))} texts with `{encoder.name}`.")
-        cache = state_cache(encoder, digest, max_length, notice)
-        collate = Collator(encoder.tokenizer, max_length, encoder.device)
-        scored = moment == "after" and (encoder.head_is_loaded or encoder.output == "state")
-        states[moment] = snapshots(encoder, collate, parts, Processes(), cache, logits=scored)
-    return states
-
-
-def _rows(
-    states: Mapping[Moment, Snapshot],
-    recipe: Recipe,
-    task: Task,
-    parallel: ParallelText | None,
-    languages: Sequence[str],
-    unbiased: bool,
-) -> list[Row]:
-    rows = drift_rows(states["before"], states["after"], task, languages, "after", unbiased=unbiased)
-    for moment, snapshot in states.items():
-        rows += _share_rows(snapshot, task, languages, moment) + alignment_rows(snapshot, parallel, moment)
-    return rows + similarity_rows(states["before"], states["after"], task, languages, recipe.measure.similarity)
 
 
 def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Moment) -> list[Row]:
@@ -367,29 +301,28 @@ def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Mom
     ]
 
 
-def _ordered(languages: Languages, distances: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the source and the targets in the order of their distance; targets without a distance are last."""
-    return languages.source, *sorted(languages.targets, key=lambda key: (distances.get(key, inf), key))
+def _mean_tokens(encoder: Encoder, examples: Sequence[Example]) -> float:
+    """Return the mean number of tokens per text; not per word, since not every script separates words."""
+    return fmean(len(encoder.tokenizer(example.text, example.text_pair)["input_ids"]) for example in examples)
 
 
-def _tokens(encoder: Encoder, task: Task, languages: Iterable[str]) -> dict[str, float]:
-    """Return the mean number of tokens per test text; not per word, since not every script separates words."""
-
-    def mean(examples: Sequence[Example]) -> float:
-        return fmean(len(encoder.tokenizer(example.text, example.text_pair)["input_ids"]) for example in examples)
-
-    return {language: mean(task.examples("test", language)) for language in languages}
+def _tokenizer_notes(encoders: Mapping[Moment, Encoder]) -> list[str]:
+    before, after = encoders["before"], encoders["after"]
+    if before.tokenizer.get_vocab() == after.tokenizer.get_vocab():
+        return []
+    return ["The two checkpoints have different tokenizers: each read the same sentences with its own."]
 
 
-def _transfer(scores: Mapping[str, float], source: str) -> dict[str, float]:
-    """Return the relative transfer of every language, including 0 for the source; empty if it is undefined."""
-    relative = {language: relative_transfer(score, scores[source]) for language, score in scores.items()}
-    return {language: value for language, value in relative.items() if value is not None}
-
-
-def _scored(encoder: Encoder, max_length: int, task: Task, languages: Sequence[str], now: Snapshot) -> Scored | None:
-    """Return the scores of the tuned encoder, or None if it has no head for the task."""
-    if not (encoder.head_is_loaded or encoder.output == "state"):
-        return None
-    collate = Collator(encoder.tokenizer, max_length, encoder.device, task_type_of(task))
-    return score(encoder, collate, task, "test", languages, now, Processes())
+def _score_notes(scored: Scored | None, task: Task, source: str) -> list[str]:
+    task_type = task_type_of(task)
+    metric = task_type.metrics[0].replace("_", " ")
+    if scored is None:
+        labels = f"exactly the labels of `{task.name}` ({listed(task.labels)})" if task.labels else f"`{task.name}`"
+        return [f"`after` has no head for {labels}: no scores, no transfer."]
+    if not scored.scores[source][task_type.metrics[0]]:
+        return [f"The source's {metric} is 0: relative transfer is not defined."]
+    if task_type.collapsed(scored.examples[source], scored.predictions[source]):
+        return [
+            f"COLLAPSED: the source's {metric} is within noise of the majority class: there is nothing to transfer."
+        ]
+    return []

@@ -52,6 +52,11 @@ class Languages:
     source: str
     targets: tuple[str, ...]
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The source and the targets, in this order."""
+        return self.source, *self.targets
+
 
 class Step(Protocol):
     """What a term may use in one step. All its random draws come from the term's own stream."""

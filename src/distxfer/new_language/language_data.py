@@ -32,8 +32,8 @@ from distxfer.data import (
 from distxfer.errors import InputError
 from distxfer.interventions import Languages
 from distxfer.language_facts import text_lines
+from distxfer.runs.measurements import FEWEST
 from distxfer.runs.prepare import parallel_of
-from distxfer.runs.snapshots import FEWEST
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""Checks of a run before training, given its data and its encoder."""
+"""Checks before training: that the pooling fits the encoder, and that there is enough text to measure and to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from distxfer.config.recipe import Recipe
-from distxfer.data import Example, Pair, Task
+from distxfer.data import Example, Pair, Task, parallel_names
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError, listed
 from distxfer.interventions import CKA_ROWS, BoundIntervention
+from distxfer.runs.measurements import FEWEST
+
+PARALLEL = "parallel text"
 
 
 def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
@@ -54,3 +57,44 @@ def pairs_that_differ(pairs: Sequence[Pair], bound: BoundIntervention) -> int:
     """Return `texts_that_differ` for the side of the pairs that has fewer."""
     sides = [pair.source for pair in pairs], [pair.target for pair in pairs]
     return min(texts_that_differ(side, bound.min_distinct_texts) for side in sides)
+
+
+def require(name: str, text_type: str, bound: BoundIntervention, sizes: Mapping[str, int], recipe: Recipe) -> None:
+    """Raise InputError if an intervention needs text that is missing or too little."""
+    if text_type == PARALLEL and bound.languages and not recipe.parallel.name and not recipe.parallel.mined:
+        _, auto, reason = recipe.values["parallel.name"].origin.partition("auto: ")
+        raise InputError(
+            f"The intervention `{name}` needs parallel text, and `parallel.name` is"
+            f" {f'`auto`: {reason}' if auto else 'empty'}. Set `parallel.name` to a folder of your own, or to one of:"
+            f" {', '.join(parallel_names())} (with `parallel.folder` for a local copy of its files)."
+        )
+    required = max(FEWEST, bound.min_distinct_texts)
+    for language in bound.languages:
+        size = sizes.get(language, 0)
+        if size < required:
+            sufficient = [key for key, n in sizes.items() if n >= required]
+            differ = " that differ" if bound.min_distinct_texts > 1 else ""
+            corpus = (
+                f"`parallel.name` = `{recipe.parallel.name}`" if recipe.parallel.name else "`parallel.name` is empty"
+            )
+            where = "`parallel.mined` = `true`" if recipe.parallel.mined else corpus
+            alternative = f", or keep to `intervention.{name}.languages={','.join(sufficient)}`" if sufficient else ""
+            raise InputError(
+                f"The intervention `{name}` needs {text_type} for `{language}`, and there is"
+                f" {f'too little: {size}, expected at least {required}{differ}' if size else 'none'} ({where})."
+                f" Give {_more(text_type, language, size, mined=recipe.parallel.mined)}{alternative}."
+            )
+
+
+def _more(text_type: str, language: str, size: int, *, mined: bool) -> str:
+    """Return how to add text of a language to a run with `size` such texts."""
+    if text_type == PARALLEL and mined:
+        return (
+            f"more text to mine, as `unlabelled.jsonl` of the source and of `{language}`, or parallel text with"
+            " `parallel=FOLDER parallel.mined=false`"
+        )
+    addition = "more" if size else "it"
+    if text_type == PARALLEL:
+        return f"{addition} with `parallel=FOLDER`"
+    # Existing unlabelled text takes precedence over parallel text.
+    return f"{addition} as `unlabelled.jsonl` in the task's folder" + ("" if size else ", or with `parallel=FOLDER`")

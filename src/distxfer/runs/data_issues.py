@@ -12,7 +12,7 @@ Parts = dict[tuple[str, str], Sequence[Example]]  # (split, language) -> its tex
 def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
     """Return `prepared` with the counts of data that the encoder does not read, from one tokenizer pass."""
     task, targets = prepared.task, prepared.languages.targets
-    parts = measured_parts(task, prepared.parallel, (prepared.languages.source, *targets))
+    parts = measured_parts(task, prepared.parallel, prepared.languages.all)
     parts |= {(split, key): examples for split in SPLITS for key, examples in task.splits.get(split, {}).items()}
     needs = frozenset().union(*(bound.needs for bound in assembled.bounds.values()))
     if "target_text" in needs:

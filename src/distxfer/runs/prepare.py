@@ -36,10 +36,9 @@ from distxfer.errors import InputError, listed
 from distxfer.interventions import BoundIntervention, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.results.old_names import original_recipe
-from distxfer.runs.checks import check_pooling, few_texts, pairs_that_differ, texts_that_differ
+from distxfer.runs.checks import PARALLEL, check_pooling, few_texts, pairs_that_differ, require, texts_that_differ
 from distxfer.runs.corpus import corpus_record
-from distxfer.runs.mining import mined_pairs
-from distxfer.runs.needs import PARALLEL, require
+from distxfer.runs.snapshots import mined_pairs
 from distxfer.training import Processes, Training, TrainingData, stream_seed, torch_stream
 
 
@@ -101,15 +100,11 @@ def prepare(recipe: Recipe) -> Prepared:
     Raises InputError for a repeated language, a source that is also a target, a language without data in the task or the
     distance, and an unknown task, distance, parallel text or model.
     """
-    languages = languages_of(recipe)
+    languages, task, parallel = data_of(recipe)
     matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
     between = distances(
         languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
     )
-    labelled = recipe.task.shots != 0
-    task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
-    task_type_of(task).check(task, languages.source)
-    parallel = parallel_of(recipe, languages)
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
@@ -132,6 +127,15 @@ def prepare(recipe: Recipe) -> Prepared:
             "model": fingerprint(folder),
         },
     )
+
+
+def data_of(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
+    """Return the languages of a recipe, its task after its checks, and its parallel text."""
+    languages = languages_of(recipe)
+    labelled = recipe.task.shots != 0
+    task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
+    task_type_of(task).check(task, languages.source)
+    return languages, task, parallel_of(recipe, languages)
 
 
 def _distance_notes(recipe: Recipe, between: Distances) -> list[str]:
@@ -245,11 +249,12 @@ def _pairs(
     """Return the pairs that terms draw from, by target language."""
     if not prepared.recipe.parallel.mined:
         return prepared.parallel.train if prepared.parallel else {}
-    source, targets = prepared.languages.source, prepared.languages.targets
-    texts = {language: prepared.task.unlabelled.get(language, ()) for language in (source, *targets)}
+    texts = {language: prepared.task.unlabelled.get(language, ()) for language in prepared.languages.all}
     # Also with dropped layers, and with adapters, which do not change the states before training.
     cache = state_cache(encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice)
-    return mined_pairs(encoder, collate, texts, source, processes, None if encoder.adapters else cache)
+    return mined_pairs(
+        encoder, collate, texts, prepared.languages.source, processes, None if encoder.adapters else cache
+    )
 
 
 def _resolved_values(

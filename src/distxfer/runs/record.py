@@ -87,12 +87,11 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
     """Return the scores of all languages, the summary of the test scores, and the status (`done` or `collapsed`)."""
     task_type, source = task_type_of(prepared.task), prepared.languages.source
     scores: list[dict[str, Any]] = []
-    for language in (source, *prepared.languages.targets):
+    for language in prepared.languages.all:
         for split, split_scores in scored.items():
             if language in split_scores.scores:
-                scores += score_rows(
-                    language, split, split_scores.scores[language], len(split_scores.examples[language])
-                )
+                n = len(split_scores.examples[language])
+                scores += score_rows(language, split, split_scores.scores[language], n)
     metric, test_scored = task_type.metrics[0], scored["test"]
     test = {language: values[metric] for language, values in test_scored.scores.items()}
     between = prepared.distances

@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,25 +33,22 @@ from distxfer.results.result import (
 from distxfer.runs.data_issues import with_issues
 from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
+from distxfer.runs.measurements import (
+    Moment,
+    Row,
+    alignment_rows,
+    drift_rows,
+    similarity_rows,
+    undefined_notes,
+    watcher,
+)
 from distxfer.runs.model_card import model_card
 from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
 from distxfer.runs.record import result_data
 from distxfer.runs.scoring import Scored, score, tabulate
-from distxfer.runs.snapshots import (
-    Row,
-    Snapshot,
-    alignment_rows,
-    check_finite,
-    drift_rows,
-    encoding_seconds,
-    similarity_rows,
-    snapshots,
-    texts_to_measure,
-    watcher,
-)
-from distxfer.runs.undefined import undefined_notes
-from distxfer.training import Cost, Plan, Processes, Report, remove_checkpoint
+from distxfer.runs.snapshots import Snapshot, check_finite, encoding_seconds, snapshot, texts_to_measure
+from distxfer.training import Plan, Processes, Report, remove_checkpoint
 
 Notice = Callable[[str], None]
 
@@ -155,7 +152,10 @@ def train(
 
     Raises InputError for errors in the recipe or the folder, RunError for a run that cannot continue.
     """
-    recipe = _loaded(recipe, settings)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, settings)
+    elif settings:
+        raise InputError(f"`{next(iter(settings))}` would change a loaded recipe. Give it to `load_recipe`.")
     results = Path(results or os.environ.get("DISTXFER_RESULTS", "results"))
     report, notice = report or step_bar(), notice or message_line()
     processes = Processes(trackers, results, recipe.model.precision)
@@ -164,15 +164,13 @@ def train(
         notice("`accelerate launch` started one process only, as it does without a GPU. For more, add `--multi_gpu`.")
     prepared = prepare(recipe)
     folder = prepared.folder(results)
-    try:
+    with _disk_errors_named(folder):
         if processes.is_main:
             finish_replacement(folder)
         done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
         if done is not None:
             return _existing(done, notice)
-        assembled = assemble(
-            prepared, processes, notice
-        )  # may still find errors in the recipe, so before writing anything
+        assembled = assemble(prepared, processes, notice)  # before writing: it may still find errors in the recipe
         if processes.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with alone(folder, notice) if processes.is_main else nullcontext():
@@ -184,7 +182,18 @@ def train(
             if again and processes.is_main:
                 replace_result(folder)
             processes.wait()
-        return _read_back(folder, notice)
+        result = read_result(folder)
+        assert result is not None
+        for line in (*empty_notes(result.data["empty"]), *far_below(result)):
+            notice(line)
+        return result
+
+
+@contextmanager
+def _disk_errors_named(folder: Path) -> Iterator[None]:
+    """Raise InputError with what to do where the result folder cannot be written."""
+    try:
+        yield
     except (OSError, SafetensorError) as error:
         if isinstance(error, OSError) and error.errno not in _DISK_ERRORS:
             raise
@@ -193,22 +202,6 @@ def train(
             f"The result folder `{folder}` cannot be written: {reason}. Free some space or choose another with `--results`;"
             " files written before are kept, and the same command resumes from them."
         ) from error
-
-
-def _loaded(recipe: Recipe | str | Path, settings: Mapping[str, Any]) -> Recipe:
-    if not isinstance(recipe, Recipe):
-        return load_recipe(recipe, settings)
-    if settings:
-        raise InputError(f"`{next(iter(settings))}` would change a loaded recipe. Give it to `load_recipe`.")
-    return recipe
-
-
-def _read_back(folder: Path, notice: Notice) -> Result:
-    result = read_result(folder)
-    assert result is not None
-    for line in (*empty_notes(result.data["empty"]), *far_below(result)):
-        notice(line)
-    return result
 
 
 def _existing(done: Result, notice: Notice) -> Result:
@@ -241,45 +234,40 @@ def _run(
         folder.mkdir(exist_ok=True)
     for note in prepared.notes:
         notice(note)
-    languages = [prepared.languages.source, *prepared.languages.targets]
-    texts, encoder = _texts(prepared, ["test"]), assembled.encoder
+    recipe, task, languages = prepared.recipe, prepared.task, prepared.languages.all
+    encoder, collate = assembled.encoder, assembled.collate
+    texts = _texts(prepared, ["test"])
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
     # With adapters, states may depend on their new weights, which differ between seeds.
-    cache = None if encoder.adapters else state_cache(
-        encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice
-    )  # fmt: skip
+    cache = None
+    if not encoder.adapters:
+        cache = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice)
     with enough_memory("measuring before training", _LESS_MEMORY):
-        before = snapshots(encoder, assembled.collate, texts, processes, cache, logits=False)
+        before = snapshot(encoder, collate, texts, processes, cache, logits=False)
     if trackers:
-        processes.start_trackers(
-            f"{prepared.recipe.name}-{prepared.id}-s{prepared.recipe.seed}",
-            {key: entry.value for key, entry in prepared.recipe.values.items()},
-        )
-    watch = watcher(before, encoder, assembled.collate, prepared.task, prepared.parallel, languages, processes)
+        name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
+        processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
+    watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
     # For heads with an output per token, dev is not encoded here but in windows, in `score`.
-    snapshot_splits = _SCORED if encoder.output in ("text", "state") else ("test",)
+    splits = _SCORED if encoder.output in ("text", "state") else ("test",)
     with enough_memory("measuring after training", _LESS_MEMORY):
-        after = snapshots(encoder, assembled.collate, _texts(prepared, snapshot_splits), processes)
-    check_finite(after, [*prepared.recipe.phases][-1])
-    rows_after = _measure(prepared, before, after, "after")
-    rows_after += similarity_rows(before, after, prepared.task, languages, prepared.recipe.measure.similarity)
-    rows = _measure(prepared, before, before, "before") + rows_after
-    undefined = undefined_notes(before, after, prepared.task, rows_after)
+        after = snapshot(encoder, collate, _texts(prepared, splits), processes)
+    check_finite(after, [*recipe.phases][-1])
+    rows: list[Row] = []
+    snapshots: dict[Moment, Snapshot] = {"before": before, "after": after}
+    for moment, now in snapshots.items():
+        rows += drift_rows(before, now, task, languages, moment) + alignment_rows(now, prepared.parallel, moment)
+    rows += similarity_rows(before, after, task, languages, recipe.measure.similarity)
+    undefined = undefined_notes(before, after, task, [row for row in rows if row.moment == "after"])
     if trackers:
         processes.stop_trackers()
-    scored = {
-        split: score(encoder, assembled.collate, prepared.task, split, languages, after, processes) for split in _SCORED
-    }
+    scored = {split: score(encoder, collate, task, split, languages, after, processes) for split in _SCORED}
     if processes.is_main:
-        _write(prepared, assembled, folder, scored, rows, undefined, cost, started, processes)
+        data = result_data(prepared, assembled, folder, scored, undefined, cost, started, processes)
+        _write(prepared, assembled, folder, scored, rows, data)
     processes.wait()
-
-
-def _measure(prepared: Prepared, before: Snapshot, now: Snapshot, moment: Any) -> list[Row]:
-    languages = [prepared.languages.source, *prepared.languages.targets]
-    return drift_rows(before, now, prepared.task, languages, moment) + alignment_rows(now, prepared.parallel, moment)
 
 
 def _write(
@@ -288,13 +276,9 @@ def _write(
     folder: Path,
     scored: Mapping[str, Scored],
     rows: Sequence[Row],
-    undefined: Sequence[str],
-    cost: Cost,
-    started: datetime,
-    processes: Processes,
+    data: Mapping[str, Any],
 ) -> None:
     """Write tables and model, then `result.json`, and finally remove the checkpoint."""
-    data = result_data(prepared, assembled, folder, scored, undefined, cost, started, processes)
     write_table(pyarrow.Table.from_pylist([asdict(row) for row in rows]), folder / "measurements.parquet")
     predictions = tabulate(scored["test"], probabilities=prepared.recipe.diagnostics.probabilities)
     write_table(predictions, folder / PREDICTIONS)
@@ -312,8 +296,7 @@ def _write(
 
 
 def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
-    languages = [prepared.languages.source, *prepared.languages.targets]
-    return texts_to_measure(prepared.task, prepared.parallel, languages, splits)
+    return texts_to_measure(prepared.task, prepared.parallel, prepared.languages.all, splits)
 
 
 def empty_notes(empty: Mapping[str, Mapping[str, int]]) -> list[str]:
