@@ -20,7 +20,7 @@ from typing import Any
 
 from distxfer import read_result, report
 from distxfer.languages import language_name
-from distxfer.reports._vega import COLOURS, SHAPES, write_static
+from distxfer.reports.vega import COLOURS, SHAPES, write_chart
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -36,7 +36,7 @@ def main() -> None:
     """Draw all five."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "intervention.svg").write_text(diagram(), encoding="utf-8")
-    write_static(gain_by_language(), IMAGES / "gain.svg")
+    write_chart(gain_by_language(), IMAGES / "gain.svg")
     run = terminal("train drift_reg", ROOT / "results", before="  distance:")
     (IMAGES / "run.svg").write_text(run, encoding="utf-8")
     compare = terminal("compare plain dist_align align_consistency", STUDY_120, before="  random:")

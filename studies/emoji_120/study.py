@@ -18,8 +18,8 @@ import pandas as pd
 from distxfer.analysis.scores import Items, read_items
 from distxfer.languages import language_name, lineage, permutation_groups, relation
 from distxfer.measure import Correlation, Crossed, correlate, crossed, holm
-from distxfer.reports._vega import COLOURS, SHAPES, write_all_kinds
 from distxfer.reports.tables import Table, p_phrase
+from distxfer.reports.vega import COLOURS, SHAPES, write_chart
 from distxfer.results.result import Result
 from studies.emoji.methods import BASELINE, ROOT, RUNS, TABLES, WITHOUT, accuracy, read_study, results_in
 from studies.emoji.study import train
@@ -113,9 +113,7 @@ def write() -> None:
     study = outcome()
     PAGE.write_text(page(study), encoding="utf-8")
     if study is not None and study.methods():
-        write_all_kinds(picture(study), PAGE.with_suffix(""))
-        for unused in (".pdf", ".png"):
-            PAGE.with_suffix(unused).unlink()
+        write_chart(picture(study), PAGE.with_suffix(".svg"))
         EVIDENCE.write_text(evidence(outcome(WITHOUT) or study), encoding="utf-8")
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from distxfer.analysis.ablation import ablate
 from distxfer.analysis.compare import compare_methods
-from distxfer.reports._report._facts import facts_of
 from distxfer.reports.listing import listing
+from distxfer.reports.page.facts import facts_of
 from distxfer.results.collect import collect, collect_against
 from fake_runs import FAR, WITH_ALIGN, run
 

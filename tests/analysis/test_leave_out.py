@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -16,11 +17,10 @@ from distxfer import measure
 from distxfer.analysis.compare import compare, compare_methods
 from distxfer.analysis.scores import classes_of
 from distxfer.languages import permuted_within
-from distxfer.measure import Correlation
-from distxfer.reports._report._effects import by_language, headline
-from distxfer.reports._report._facts import facts_of
-from distxfer.reports._report._relations import Related, permutations
 from distxfer.reports.comparison import comparison_data, comparison_tables
+from distxfer.reports.page.effects import by_language, comparison
+from distxfer.reports.page.facts import facts_of
+from distxfer.reports.page.relations import permutations
 from distxfer.results.collect import collect
 from distxfer.results.result import Result
 from distxfer.results.score_tables import read_scores
@@ -433,9 +433,9 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
             (line,) = (note for note in notes if note.startswith(f"by family, {subset}"))
             assert f"`align` {100 * test.by_family.effect:+.1f}." in line
             assert test.by_family.p is None
-    marks = [row for figure in by_language(facts_of(collect(["plain", "align"], tmp_path))).figures
-             for row in figure.data["parts"] if row["kind"] == "summary"]  # fmt: skip
-    assert {row["l"]: row["sure"] for row in marks} == {
+    (figure,) = by_language(facts_of(collect(["plain", "align"], tmp_path))).figures
+    marks = figure.data["parts"].query("kind == 'summary'")
+    assert dict(zip(marks["language"], marks["sure"], strict=True)) == {
         "near targets": False,
         "far targets": False,
         "all targets": True,
@@ -479,7 +479,7 @@ def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_o
     for name, targets, leads in (("many", TARGETS, False), ("few", ["deu", "jpn"], True)):
         two_methods(tmp_path / name, lambda entry, language: 12 * (entry == "dog"), targets=targets)
         facts = facts_of(collect(["plain", "align"], tmp_path / name))
-        section = headline(facts)
+        section = comparison(facts)
         titles = [table.title for table in section.tables]
         assert ("effect on each language, against plain" in titles[: section.open_tables]) == leads
         assert "leave-one-out effects" in titles[: section.open_tables]
@@ -491,12 +491,9 @@ def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_o
 def test_the_page_names_the_permutations_of_the_correlations_that_it_shows():
     """Thirty languages of which one has no value: its correlation, over 29, is permuted within families and not within areas."""
 
-    def over(n):
-        found = Correlation(r=0.5, p=0.01, n=n, n_groups=n, method="spearman", detectable=None)
-        return {"syntactic": Related(found, 0.02, None)}
-
-    assert permutations([over(29)]) == permuted_within(29) != permuted_within(30)
-    assert permutations([over(30), over(29), over(30)]) == f"{permuted_within(29)} or {permuted_within(30)}"
+    related = pd.DataFrame({"p": [0.01, 0.5, None, 0.01], "n": [30, 29, 31, 30]})
+    assert permutations(related[1:3]) == permuted_within(29) != permuted_within(30)
+    assert permutations(related) == f"{permuted_within(29)} or {permuted_within(30)}"
 
 
 def test_row_numbers_are_no_shared_items_unless_the_task_is_parallel(tmp_path):

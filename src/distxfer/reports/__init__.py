@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from distxfer.reports._new_language import plan_tables as plan_tables
     from distxfer.reports._recommendation import recommendation as recommendation
     from distxfer.reports._recommendation import to_try as to_try
-    from distxfer.reports._report import Report as Report
-    from distxfer.reports._report import report as report
+    from distxfer.reports.page import Report as Report
+    from distxfer.reports.page import report as report
 
 _NAMES = {
     "_figures": "check_figure measure_figure",
     "_language": "fact_records language_answer language_tables",
     "_new_language": "language_report outcome_record outcome_tables plan_record plan_tables",
     "_recommendation": "recommendation to_try",
-    "_report": "Report report",
+    "page": "Report report",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

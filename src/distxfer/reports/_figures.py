@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from distxfer.errors import InputError
 from distxfer.languages import group_kind, language_name
-from distxfer.reports._vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_static
+from distxfer.reports.vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_chart
 
 if TYPE_CHECKING:  # it brings torch
     from distxfer.checkpoints.measure import Measured
@@ -44,7 +44,7 @@ def measure_figure(measured: Measured, path: Path) -> None:
         if path.suffix.lower() == ".html":
             path.write_text(_page(spec, f"{measured.before} → {measured.after}"), encoding="utf-8")
         else:
-            write_static(spec, path)
+            write_chart(spec, path)
     except OSError as error:
         raise InputError(f"`{path}` cannot be written: {error.strerror}. Choose another file.") from error
 

@@ -5,28 +5,25 @@ const nodes = [...document.querySelectorAll("[data-chart]")];
 const drawn = [];
 
 async function unpacked() {
-  const bytes = Uint8Array.from(atob(document.getElementById("report-data").textContent), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(document.getElementById("report-data").textContent), (letter) => letter.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
 function chosen(name) {
-  return selects.find((one) => one.dataset.choice === name)?.value;
+  return selects.find((select) => select.dataset.choice === name)?.value;
 }
 
 async function draw(node, page) {
   const chart = page.charts[Number(node.dataset.chart)];
   const datasets = Object.fromEntries(chart.data.map((name) => [name, page.data[name]]));
-  const params = (chart.spec.params ?? []).map((one) => ({ ...one, value: chosen(one.name) ?? one.value }));
+  const params = (chart.spec.params ?? []).map((param) => ({ ...param, value: chosen(param.name) ?? param.value }));
   const options = { actions: false, renderer: "svg", ast: true, config: page.config };
   const { view } = await embed(node, { ...chart.spec, datasets, params }, options);
   drawn.push({ node, view, choices: chart.choices });
 }
 
-function set({ dataset: { choice }, value, selectedOptions }) {
-  for (const one of selects) if (one.dataset.choice === choice) one.value = value;
-  for (const one of document.querySelectorAll("[data-shows]")) {
-    if (one.dataset.shows === choice) one.textContent = selectedOptions[0].textContent;
-  }
+function set({ dataset: { choice }, value }) {
+  for (const other of selects) if (other.dataset.choice === choice) other.value = value;
   for (const { view, choices } of drawn) if (choices.includes(choice)) view.signal(choice, value).runAsync();
 }
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from distxfer.reports._report._charts import Section
-from distxfer.reports._report._facts import Facts, Studied
+import pandas as pd
+
 from distxfer.reports.comparison import difference_tables
+from distxfer.reports.page.facts import Facts, Studied
+from distxfer.reports.page.figures import Section
 from distxfer.reports.tables import Table
 from distxfer.results.corpus import corpora
 from distxfer.results.result import Result
@@ -31,7 +33,7 @@ def configuration(facts: Facts) -> Section:
         ),
         tables=tuple(differences),
         listings={
-            f"{method.full_name}: {_recipe_file(facts, method)} (id {method.method.id})": recipe_text(
+            f"{method.method.name}: {_recipe_file(facts, method)} (id {method.method.id})": recipe_text(
                 method.method.runs[0].recipe
             )
             for method in facts.methods
@@ -42,7 +44,7 @@ def configuration(facts: Facts) -> Section:
 def provenance(facts: Facts) -> Section:
     """Return what produced every run, and how to reproduce it."""
     runs = [(method, run) for method in facts.methods for run in method.method.runs]
-    shared, differing = _packages([run for _, run in runs])
+    shared, differing = _versions(runs)
     return Section(
         "provenance",
         "Provenance and reproduction",
@@ -55,7 +57,7 @@ def provenance(facts: Facts) -> Section:
             " data and device give the same numbers; equal fingerprints show that model and data are the same.",
             f"Packages of all runs: {', '.join(shared)}." if shared else "",
         ),
-        tables=(_runs(runs), *([_versions(runs, differing)] if differing else [])),
+        tables=[_runs(runs), *differing],
         listings={
             "Commands": "\n".join([_report_command(facts), *(_train_command(facts, *run) for run in runs)]) + "\n"
         },
@@ -87,7 +89,7 @@ def _recipe_file(facts: Facts, method: Studied) -> str:
 
 
 def _report_command(facts: Facts) -> str:
-    words = ["distxfer", "report", *facts.names, "--baseline", facts.baseline.full_name]
+    words = ["distxfer", "report", *facts.words, "--baseline", facts.baseline.method.name]
     for name in facts.distances:
         words += ["--distance", name]
     return shlex.join([*words, "--out", "report.html"])
@@ -146,23 +148,17 @@ def _minutes(origin: Mapping[str, Any]) -> str | None:
     return f"{seconds / 60:.1f}"
 
 
-def _packages(runs: Sequence[Result]) -> tuple[list[str], list[str]]:
-    """Return `name version` of the packages (and Python) that all runs share, and the names of those that differ."""
-    versions: dict[str, set[str]] = {}
-    for run in runs:
-        origin = run.provenance
-        stored = origin.get("packages")
-        packages = {**(stored if isinstance(stored, dict) else {}), "python": origin.get("python", "")}
-        for name, version in packages.items():
-            versions.setdefault(str(name), set()).add(str(version))
-    shared = [f"{name} {next(iter(numbers))}" for name, numbers in versions.items() if len(numbers) == 1]
-    return shared, [name for name, numbers in versions.items() if len(numbers) > 1]
-
-
-def _versions(runs: Sequence[tuple[Studied, Result]], names: Sequence[str]) -> Table:
-    rows = []
-    for method, run in runs:
-        origin = run.provenance
-        packages = {**origin.get("packages", {}), "python": origin.get("python")}
-        rows.append((method.name, run.seed, *(packages.get(name) for name in names)))
-    return Table(("method", "seed", *names), rows, title="Packages that differ between runs")
+def _versions(runs: Sequence[tuple[Studied, Result]]) -> tuple[list[str], list[Table]]:
+    """Return `name version` of the packages (and Python) that all runs share, and a table of those that differ."""
+    versions = pd.DataFrame(
+        [{**run.provenance["packages"], "python": run.provenance.get("python", "")} for _, run in runs]
+    ).astype(object)
+    is_shared = versions.astype(str).nunique() == 1
+    shared = [f"{name} {versions[name].iloc[0]}" for name in versions.columns[is_shared]]
+    different = versions.loc[:, ~is_shared]
+    rows = [
+        (method.name, run.seed, *row)
+        for (method, run), row in zip(runs, different.itertuples(index=False), strict=True)
+    ]
+    table = Table(("method", "seed", *different), rows, title="Packages that differ between runs")
+    return shared, [table] if len(different.columns) else []

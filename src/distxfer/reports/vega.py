@@ -13,6 +13,7 @@ from distxfer.errors import InputError
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+KINDS = (".png", ".svg", ".pdf")
 
 
 def check_packages(feature: str) -> None:
@@ -39,25 +40,17 @@ def library() -> str:
     return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")
 
 
-def write_static(spec: Mapping[str, Any], path: Path) -> None:
-    """Write a chart in the format of the suffix: .png, .svg or .pdf. Raises OSError if it cannot be written."""
-    import vl_convert
+def write_chart(spec: Mapping[str, Any], *paths: Path) -> None:
+    """Write a chart, drawn once, as files in the formats of their suffixes: .png (two pixels to the point), .svg or .pdf.
 
-    kind, drawn = path.suffix.lower(), dict(spec)
-    if kind == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(drawn), encoding="utf-8")
-    elif kind == ".pdf":
-        path.write_bytes(vl_convert.vegalite_to_pdf(drawn))
-    else:
-        path.write_bytes(vl_convert.vegalite_to_png(drawn, scale=2))
-
-
-def write_all_kinds(spec: Mapping[str, Any], stem: Path) -> list[Path]:
-    """Write a chart as .svg, .png and .pdf, drawn once; return the files. Raises OSError if one cannot be written."""
+    Raises OSError if one cannot be written.
+    """
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg(dict(spec))
-    files = {".svg": svg.encode(), ".png": vl_convert.svg_to_png(svg, scale=2), ".pdf": vl_convert.svg_to_pdf(svg)}
-    for suffix, content in files.items():
-        stem.with_name(f"{stem.name}{suffix}").write_bytes(content)
-    return [stem.with_name(f"{stem.name}{suffix}") for suffix in files]
+    for path in paths:
+        kind = path.suffix.lower()
+        if kind == ".svg":
+            path.write_text(svg, encoding="utf-8")
+        else:
+            path.write_bytes(vl_convert.svg_to_pdf(svg) if kind == ".pdf" else vl_convert.svg_to_png(svg, scale=2))

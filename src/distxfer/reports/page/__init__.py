@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distxfer._durable import atomic_file
 from distxfer.errors import InputError
-from distxfer.reports._vega import check_packages
+from distxfer.reports.vega import check_packages
 
 if TYPE_CHECKING:  # it brings scipy
-    from distxfer.reports._report._charts import Section
-    from distxfer.reports._report._facts import Facts
+    from distxfer.reports.page.facts import Facts
+    from distxfer.reports.page.figures import Section
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def report(
     packages.
     """
     check_report(out, figures)
-    from distxfer.reports._report._facts import facts_of
-    from distxfer.reports._report._page import page_text
-    from distxfer.reports._report._paper import write_figures
+    from distxfer.reports.page.facts import facts_of
+    from distxfer.reports.page.figures import write_figures
+    from distxfer.reports.page.html import page_text
     from distxfer.results.collect import collect_against
     from distxfer.results.result import unverified
 
@@ -64,7 +64,7 @@ def report(
     facts = facts_of(collection, baseline, distances, words)
     sections = sections_of(facts)
     try:
-        drawn = tuple(figure for section in sections for figure in section.figures)
+        drawn = [figure for section in sections for figure in section.figures]
         written = write_figures(drawn, facts.baseline.name, figures) if figures else []
         with atomic_file(out) as aside:
             aside.write_text(
@@ -91,19 +91,13 @@ def check_report(out: Path, figures: Path | None) -> None:
 
 def sections_of(facts: Facts) -> list[Section]:
     """Return the sections of the report that have content, in order."""
-    from distxfer.reports._report import _alignment, _drift, _effects, _provenance, _training, _transfer
+    from distxfer.reports.page.distance import drift_against, transfer
+    from distxfer.reports.page.effects import by_language, comparison
+    from distxfer.reports.page.layers import alignment, drift
+    from distxfer.reports.page.provenance import configuration, provenance
+    from distxfer.reports.page.training import cost, curves, gradients
 
-    sections = (
-        _effects.headline(facts),
-        _transfer.transfer(facts),
-        _effects.by_language(facts),
-        _drift.drift(facts),
-        _drift.drift_against(facts),
-        _alignment.alignment(facts),
-        _training.curves(facts),
-        _training.gradients(facts),
-        _training.cost(facts),
-        _provenance.configuration(facts),
-        _provenance.provenance(facts),
-    )
-    return [section for section in sections if section is not None]
+    makers: list[Callable[[Facts], Section | None]] = [
+        comparison, transfer, by_language, drift, drift_against, alignment, curves, gradients, cost, configuration, provenance,
+    ]  # fmt: skip
+    return [section for section in (make(facts) for make in makers) if section is not None]

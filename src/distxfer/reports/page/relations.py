@@ -1,0 +1,124 @@
+"""Correlations over languages with family-aware tests, and fitted lines, as a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import stdtrit
+
+from distxfer.languages import permutation_groups, permuted_within
+from distxfer.measure import correlate, holm
+from distxfer.reports.page.facts import Facts, targets
+
+_DRAWS = 1999  # permutations per correlation: the standard error of p is about 0.005 near p = 0.05
+_POINTS = 17  # of a fitted line, whose interval is curved
+Array = npt.NDArray[np.float64]
+Pair = tuple[dict[str, Any], pd.Series, pd.Series]  # keys, and x and y by language
+
+
+def without_gaps(facts: Facts) -> tuple[pd.DataFrame, list[str]]:
+    """Return the scores restricted to targets that every run has, and the names of what was left out.
+
+    As in `compare`, a run that lacks more than half of the targets is left out itself.
+    """
+    missing = facts.scores.reindex(columns=facts.languages.index).isna()
+    sparse = missing.mean(axis=1) > 0.5
+    gaps = missing[~sparse].any()
+    languages = facts.languages.loc[gaps, "name"]
+    runs = [f"seed {seed} of {method}" for method, seed in sorted(missing.index[sparse])]
+    return facts.scores[~sparse].drop(columns=languages.index, errors="ignore"), [*languages, *runs]
+
+
+def by_distance(facts: Facts, scores: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
+    """Return the correlations of measures of `targets` with each distance, over the languages and methods of `scores`.
+
+    Holm is over the distances; see `correlations`.
+    """
+    rows = targets(facts, scores).query("seeds > 0")
+    pairs: list[Pair] = [
+        ({"method": method, "measure": measure, "against": name}, table[name], table[measure])
+        for method, table in rows.set_index("code").groupby("method", sort=False)
+        for measure in measures
+        if table[measure].notna().any()
+        for name in facts.distances
+    ]
+    return correlations(pairs, ["method", "measure"])
+
+
+def drift_relations(facts: Facts) -> pd.DataFrame:
+    """Return the correlations of drift with each distance and with `transfer`: at each layer, and for their mean (layer 0).
+
+    Holm is over all layers and distances of a method; for transfer, over layers (Philippy et al. 2023).
+    """
+    blocks = facts.layers.query("measure == 'drift_cka' and moment == 'after' and layer > 0")
+    rows = targets(facts, facts.scores).set_index("code")
+    pairs: list[Pair] = []
+    for method, layers in blocks.groupby("method", sort=False):
+        table = rows[rows["method"] == method]
+        columns = {0: table["drift"]} | {
+            layer: column.set_index("language")["value"] for layer, column in layers.groupby("layer")
+        }
+        pairs += [
+            (
+                {
+                    "method": method,
+                    "measure": "drift",
+                    "against": name,
+                    "layer": layer,
+                    "is_transfer": name == "transfer",
+                },
+                table[name],
+                column,
+            )
+            for name in (*facts.distances, "transfer")
+            for layer, column in columns.items()
+        ]
+    return correlations(pairs, ["method", "is_transfer"])
+
+
+def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
+    """Return a row per pair: its keys, the fields of `Correlation`, `slope` and `fit` (see `fit_line`), `p_holm` and `sure`.
+
+    Holm's correction is over the rows alike in `holm_over`. x and y are joined by language, in the order of x; languages without
+    one of them are left out.
+    """
+    rows = []
+    for keys, x, y in pairs:
+        both = pd.DataFrame({"x": x, "y": y.reindex(x.index)}).dropna()
+        across, up = both["x"].to_numpy(), both["y"].to_numpy()
+        found = correlate(across, up, groups=permutation_groups(list(both.index)), draws=_DRAWS)
+        slope, fit = fit_line(across, up)
+        rows.append({**vars(found), "layer": 0, **keys, "slope": slope, "fit": fit})
+    columns = ["method", "measure", "against", "layer", "is_transfer", "r", "p", "n", "n_groups", "detectable", "reason",
+               "slope", "fit"]  # fmt: skip
+    table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("r", "p", "detectable", "slope"), float))
+    table["p_holm"] = np.nan
+    for _, p in table.dropna(subset="p").groupby(holm_over)["p"]:
+        table.loc[p.index, "p_holm"] = holm(p.tolist())
+    return table.assign(sure=table["p_holm"] <= 0.05)
+
+
+def fit_line(x: Array, y: Array) -> tuple[float, pd.DataFrame | None]:
+    """Return the slope of the least-squares line of y on x, and points of it: `x`, `y`, `lower`, `upper`.
+
+    The 95 % interval of the mean has the half-width t s sqrt(1 / n + (x - mean)^2 / sum of squares), with s^2 the mean square of
+    the residuals and t on n - 2 degrees of freedom. NaN and None for fewer than 4 points, or where x is the same for all.
+    """
+    n = len(x)
+    if n < 4 or np.ptp(x) <= 1e-12:
+        return float("nan"), None
+    away, at = x - x.mean(), np.linspace(x.min(), x.max(), _POINTS)
+    slope = float(away @ y / (away @ away))
+    residual = y - y.mean() - slope * away
+    margin = float(stdtrit(n - 2, 0.975)) * np.sqrt(residual @ residual / (n - 2))
+    half = margin * np.sqrt(1 / n + (at - x.mean()) ** 2 / (away @ away))
+    line = y.mean() + slope * (at - x.mean())
+    return slope, pd.DataFrame({"x": at, "y": line, "lower": line - half, "upper": line + half})
+
+
+def permutations(related: pd.DataFrame) -> str:
+    """Return the permutation scheme of the correlations in words."""
+    sizes = sorted(related.loc[related["p"].notna(), "n"].unique())
+    return " or ".join(dict.fromkeys(map(permuted_within, sizes))) or permuted_within(0)
