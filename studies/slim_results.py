@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 from distxfer._durable import RESULT, read_table, write_table
-from distxfer.results.predictions import PREDICTIONS, encode_labels, without_probabilities
 from distxfer.results.result import reseal
+from distxfer.results.tables import PREDICTIONS, PROBABILITY, encode_labels
 
 
 def main() -> None:
@@ -34,7 +34,8 @@ def _rewrite_tables(run: Path) -> None:
     for path in sorted(run.glob("*.parquet")):
         table = read_table(path)
         if path.name == PREDICTIONS:
-            table = encode_labels(without_probabilities(table))
+            kept = [name for name in table.column_names if not name.startswith(PROBABILITY)]
+            table = encode_labels(table.select(kept))
         write_table(table, path)
 
 

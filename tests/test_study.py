@@ -194,7 +194,7 @@ def test_without_a_class_means_of_the_other_examples_alone(tmp_path):
     }  # fmt: skip
     parquet.write_table(pyarrow.table(columns), tmp_path / "predictions.parquet")
     score = {"language": "eng", "split": "test", "metric": "accuracy", "value": 0.5, "n": 4}
-    run = Result(tmp_path, {"scores": [score], "summary": {"metric": "accuracy"}, "source": "eng"})
+    run = Result.of(tmp_path, finished("plain", "aaaa0000", 0, {}, scores=[score]))
     assert study_methods.accuracy(run, "eng") == 50
     assert study_methods.accuracy(run, "eng", "a") == 50
     assert study_methods.accuracy(run, "eng", "b") == pytest.approx(100 / 3)

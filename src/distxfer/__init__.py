@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distxfer.results.collect import load_results as load_results
     from distxfer.results.result import Result as Result
     from distxfer.results.result import read_result as read_result
-    from distxfer.results.score_tables import read_scores as read_scores
+    from distxfer.results.tables import read_scores as read_scores
     from distxfer.runs.predict import predict as predict
     from distxfer.runs.run import train as train
     from distxfer.sweeps.sweep import sweep as sweep

@@ -183,7 +183,7 @@ def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str,
         yield "The code had uncommitted changes (`git_dirty`): others cannot reproduce this run."
     if paths := list(dict.fromkeys(_paths([data["recipe"], data["provenance"].get("command", [])]))):
         yield f"`{_RESULT}` contains paths of this machine: {listed(f'`{path}`' for path in paths)}."
-    yield from unverified([Result(run, data)])
+    yield from unverified([Result.of(run, data)])
 
 
 def _bases(model: Path, files: Mapping[str, object]) -> list[str]:

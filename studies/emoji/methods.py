@@ -99,8 +99,8 @@ class Candidate:
         """Return the finished runs with exactly these settings, sorted by seed."""
         settings = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(complete=False))
         runs = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
-        matching = [run for run in runs if run is not None and _settings(run.data["recipe"]) == settings]
-        return sorted(matching, key=lambda run: int(run.data["seed"]))
+        matching = [run for run in runs if run is not None and _settings(run.recipe) == settings]
+        return sorted(matching, key=lambda run: int(run.seed))
 
 
 def _settings(recipe: Mapping[str, Any]) -> Any:
@@ -130,9 +130,9 @@ def results(recipe: str) -> dict[int, Result]:
 def results_in(folder: Path) -> dict[int, Result]:
     """Return the results in a folder by seed. Raises SystemExit if they have different ids."""
     runs = [run for path in sorted(folder.glob("*-s*")) if (run := read_result(path)) is not None]
-    if len({run.data["id"] for run in runs}) > 1:
+    if len({run.id for run in runs}) > 1:
         raise SystemExit(f"`{folder}` holds results of several recipes; remove what is old.")
-    return {run.data["seed"]: run for run in runs}
+    return {run.seed: run for run in runs}
 
 
 def accuracy(run: Result, language: str, without: str = "") -> float:
@@ -150,16 +150,16 @@ def _accuracies(folder: Path, without: str) -> Mapping[str, float]:
 
 def _outcome(runs: Sequence[Result], without: str) -> Outcome:
     def without_text(language: str) -> list[Result]:
-        aligned = [run.data["recipe"]["intervention"].get("align", {}).get("languages", ()) for run in runs]
+        aligned = [run.recipe["intervention"].get("align", {}).get("languages", ()) for run in runs]
         return [
             run for run, languages in zip(runs, aligned, strict=True) if len(runs) == 1 or language not in languages
         ]
 
-    languages = [runs[0].data["source"], *runs[0].summary["near"], *runs[0].summary["far"]]
+    languages = [runs[0].source, *runs[0].summary["near"], *runs[0].summary["far"]]
     scored_by = {code: without_text(code) for code in languages}
     return Outcome(
         folders={code: scored_by[code][0].folder for code in languages[1:] if len(scored_by[code]) == 1},
         accuracy={code: fmean(accuracy(run, code, without) for run in scored_by[code]) for code in languages},
-        forwards=sum(run.data["cost"]["forwards_per_step"] * run.data["cost"]["steps"] for run in runs),
-        collapsed=any(run.data["status"] == "collapsed" for run in runs),
+        forwards=sum(run.cost["forwards_per_step"] * run.cost["steps"] for run in runs),
+        collapsed=any(run.collapsed for run in runs),
     )

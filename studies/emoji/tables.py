@@ -17,7 +17,7 @@ from distxfer.analysis.scores import Items, read_items
 from distxfer.measure import interval
 from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.result import Result
-from distxfer.results.score_tables import Score
+from distxfer.results.tables import Score
 from studies.emoji.methods import (
     BASELINE,
     EVIDENCE,
@@ -151,8 +151,8 @@ def evidence(methods: list[Method]) -> str:
         "# reads it.",
         "",
         f'note = "{NOTE}"',
-        f'model = "{first.data["recipe"]["model"]["name"]}"',
-        f'task = "{first.data["recipe"]["task"]["name"]}"',
+        f'model = "{first.recipe["model"]["name"]}"',
+        f'task = "{first.recipe["task"]["name"]}"',
         f"targets = {json.dumps([*first.summary['near'], *first.summary['far']])}",
         f"far = {json.dumps(first.summary['far'])}",
         *provenance(
@@ -181,7 +181,7 @@ def evidence(methods: list[Method]) -> str:
 def provenance(command: str, runs: Sequence[Result]) -> list[str]:
     """Return the lines of TOML that say what wrote the evidence, from which runs."""
     folder = os.path.relpath(runs[0].folder.parents[1], ROOT)
-    commits = sorted({str(run.data["provenance"].get("git_commit", "unknown")) for run in runs})
+    commits = sorted({str(run.provenance.get("git_commit", "unknown")) for run in runs})
     return [
         "",
         "[provenance]",
@@ -206,7 +206,7 @@ def source_effects(method: Method, methods: Sequence[Method], without: str = "")
 
 def _kinds(run: Result) -> list[str]:
     """Return the interventions of a run by their kind, which is the name where no kind is given."""
-    return [keys.get("kind") or name for name, keys in run.data["recipe"]["intervention"].items()]
+    return [keys.get("kind") or name for name, keys in run.recipe["intervention"].items()]
 
 
 def comparisons(methods: list[Method], baseline: str, without: str = "") -> dict[tuple[str, str], Comparison]:
@@ -248,7 +248,7 @@ def table(methods: list[Method]) -> str:
     if not results(BASELINE):
         return f"`{BASELINE}` has not been run yet, so there is nothing to compare with.\n"
     first = next(iter(results(BASELINE).values()))
-    far, near, source = first.summary["far"], first.summary["near"], first.data["source"]
+    far, near, source = first.summary["far"], first.summary["near"], first.source
     tests = comparisons(finished, BASELINE)
     rows = []
     for method in finished:
@@ -302,13 +302,13 @@ def choices_table() -> str:
     rows = []
     for candidate in candidates:
         runs = candidate.results()
-        source = [100 * run.score(run.data["source"], "dev") for run in runs]
+        source = [100 * run.score(run.source, "dev") for run in runs]
         targets = [100 * fmean(run.score(code, "dev") for code in languages) for run in runs]
         rows.append(
             (
                 f"`{candidate.recipe}`",
                 " ".join(f"`{setting}`" for setting in candidate.settings) or "as it is",
-                ", ".join(str(run.data["seed"]) for run in runs) or "–",
+                ", ".join(str(run.seed) for run in runs) or "–",
                 f"{fmean(source):.1f}" if runs else "–",
                 f"{fmean(targets):.1f}" if runs else "–",
                 f"`{candidate.chosen}`" if candidate.chosen else "",

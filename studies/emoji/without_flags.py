@@ -13,8 +13,7 @@ from distxfer.analysis.comparison import Comparison
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, correlate, crossed
 from distxfer.reports.tables import Table, p_phrase
-from distxfer.results.measurements import read_measurements
-from distxfer.results.tables import read_predictions
+from distxfer.results.tables import read_measurements, read_predictions
 from studies.emoji.methods import BASELINE, TABLES, WITHOUT, Method, read_study, results, results_in
 from studies.emoji.tables import judged, weighting_table
 from studies.emoji_120 import study as study_120

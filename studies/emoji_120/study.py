@@ -122,10 +122,7 @@ def outcome(without: str = "") -> Outcome | None:
     runs = {method.name: results_in(RESULTS / method.name) for method in read_study(STUDY)}
     if not runs[BASELINE]:
         return None
-    sound = {
-        name: {seed: run for seed, run in by_seed.items() if run.data["status"] != "collapsed"}
-        for name, by_seed in runs.items()
-    }
+    sound = {name: {seed: run for seed, run in by_seed.items() if not run.collapsed} for name, by_seed in runs.items()}
     first = next(iter(runs[BASELINE].values()))
     targets = _targets(first, _seen([run for by_seed in runs.values() for run in by_seed.values()]))
     scores_of = {
@@ -146,7 +143,7 @@ def outcome(without: str = "") -> Outcome | None:
         for target in targets
     ]
     return Outcome(
-        source=first.data["source"],
+        source=first.source,
         accuracy=scores_of,
         collapsed={name: len(by_seed) - len(sound[name]) for name, by_seed in runs.items()},
         targets=targets,
@@ -160,7 +157,7 @@ def _accuracy(run: Result, without: str) -> dict[str, float]:
 
 def _seen(runs: Sequence[Result]) -> set[str]:
     """Return the languages whose parallel text the runs read. Raises SystemExit if runs read different ones."""
-    read = {tuple(keys["languages"]) for run in runs for keys in run.data["recipe"]["intervention"].values()
+    read = {tuple(keys["languages"]) for run in runs for keys in run.recipe["intervention"].values()
             if keys.get("languages", "all") != "all"}  # fmt: skip
     if len(read) > 1:
         raise SystemExit(
@@ -171,9 +168,7 @@ def _seen(runs: Sequence[Result]) -> set[str]:
 
 def _targets(run: Result, seen: set[str]) -> tuple[Target, ...]:
     """Return the targets, the nearest first."""
-    targets = [
-        Target(row["language"], row["value"], row["n_shared"], row["language"] in seen) for row in run.data["distances"]
-    ]
+    targets = [Target(row["language"], row["value"], row["n_shared"], row["language"] in seen) for row in run.distances]
     return tuple(sorted(targets, key=lambda target: (round(target.distance, 9), target.key)))
 
 

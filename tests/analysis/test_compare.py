@@ -13,7 +13,7 @@ from distxfer import measure
 from distxfer.analysis.compare import compare
 from distxfer.languages import distance, lineage
 from distxfer.reports.comparison import comparison_tables
-from distxfer.results.score_tables import read_scores
+from distxfer.results.tables import read_scores
 from helpers import message
 
 PUBLISHED = Path(__file__).parents[2] / "examples" / "alignfreeze" / "udpos.csv"

@@ -6,7 +6,7 @@ from distxfer.analysis.compare import compare_methods
 from distxfer.analysis.matching import distances_of
 from distxfer.languages import distance, distance_matrix, distance_warnings, distances
 from distxfer.results.collect import collect
-from distxfer.results.distances import stored_warnings
+from distxfer.results.descriptions import stored_warnings
 from fake_runs import FAR, run
 
 ADVICE = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."
@@ -92,15 +92,15 @@ def test_compare_names_the_languages(tmp_path):
     assert distances_of("eng", ["bfi", "deu"], "syntactic", True, None)[1] == [SIGN]
 
 
-@pytest.mark.parametrize("changes", [{"n_shared": None}, {"imputed": "yes"}, {"n_shared": 1}])
-def test_old_or_damaged_rows_are_taken_as_sound(changes):
-    assert stored_warnings([{"source": "eng", "distances": stored(**changes)}]) == ()
+def test_the_warnings_of_stored_distances():
+    def finished(distances):
+        return Result.of(Path("run"), result("plain", "aaaa0000", 0, {}, distances=distances))
 
-
-def test_only_the_languages_asked_for():
-    data = {"source": "eng", "distances": stored(n_shared=0)}
-    assert len(stored_warnings([data, data])) == 1
-    assert stored_warnings([data], ["deu"]) == ()
+    without_counts = [{key: row[key] for key in ("language", "value")} for row in stored()]  # as the first results are
+    assert stored_warnings([finished(without_counts)]) == ()
+    doubtful = finished(stored(n_shared=0))
+    assert len(stored_warnings([doubtful, doubtful])) == 1
+    assert stored_warnings([doubtful], ["deu"]) == ()
 
 
 def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder, parallel_folder, tmp_path):

@@ -23,7 +23,7 @@ from distxfer.reports.page.facts import facts_of
 from distxfer.reports.page.relations import permutations
 from distxfer.results.collect import collect
 from distxfer.results.result import Result
-from distxfer.results.score_tables import read_scores
+from distxfer.results.tables import read_scores
 from fake_runs import WITH_ALIGN, result, write
 from helpers import message
 
@@ -279,16 +279,15 @@ def test_the_classes_of_words_are_tags_and_those_of_entities_are_types(tmp_path,
              for place, (label, prediction) in enumerate(rows)]  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(texts), tmp_path / "predictions.parquet")
     right = {"accuracy": 5 / 7, "f1": 4 / 6, "macro_f1": (2 / 3 + 2 / 3 + 3 / 4) / 3}
-    run = Result(tmp_path, {"task_type": kind, "scores": [
-        {"language": "deu", "split": "test", "metric": metric, "value": right[metric]}
-    ]})  # fmt: skip
+    score = {"language": "deu", "split": "test", "metric": metric, "value": right[metric]}
+    run = Result.of(tmp_path, result("plain", "aaaa0000", 0, {}, task_type=kind, scores=[score]))
     compared = classes_of({"plain": {"0": run}}, metric)
     assert compared.names == names
     assert measure.class_ratios(compared.table("plain", ["0"], ["deu"]), metric).without[0, 0] == pytest.approx(without)
 
 
 def test_a_task_without_classes_says_so(tmp_path):
-    run = Result(tmp_path, {"task_type": "retrieval", "scores": []})
+    run = Result.of(tmp_path, result("plain", "aaaa0000", 0, {}, task_type="retrieval"))
     assert classes_of({"plain": {"0": run}}, "accuracy") == (
         "the `accuracy` of a task of type `retrieval` is not a sum over classes"
     )

@@ -8,9 +8,9 @@ from distxfer.analysis.compare import compare_methods
 from distxfer.config.recipe import load_recipe
 from distxfer.data import ParallelText
 from distxfer.results.collect import collect
-from distxfer.results.corpus import corpora, corpus_of, corpus_text
+from distxfer.results.descriptions import corpora, corpus_of, corpus_text
 from distxfer.runs.corpus import corpus_record
-from fake_runs import RECIPE, result, run
+from fake_runs import result, run
 
 
 @pytest.mark.parametrize(
@@ -91,21 +91,12 @@ def test_the_domain_and_the_size_by_language():
 
 
 @pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        ({"recipe": {"parallel": {"name": "emoji"}}}, "`emoji`, of unknown size"),
-        ({"recipe": {"parallel": {"name": ""}}}, "none"),
-        ({"recipe": {}}, "none"),
-        ({"recipe": {"parallel": 3}, "parallel": 4}, "none"),
-        (
-            {"recipe": {"parallel": {"name": "emoji"}}, "parallel": {"name": "x", "pairs": [1]}},
-            "`emoji`, of unknown size",
-        ),
-        ({"recipe": {"parallel": {"name": "emoji"}}, "parallel": None}, "none"),
-    ],
+    ("name", "changes", "text"),
+    [("emoji", {}, "`emoji`, of unknown size"), ("", {}, "none"), ("emoji", {"parallel": None}, "none")],
 )
-def test_results_without_a_record_or_with_a_damaged_one(data, text):
-    assert corpus_of(data) == text
+def test_results_without_a_record(name, changes, text):
+    data = result("plain", "aaaa0000", 0, {}, {"parallel.name": name}, **changes)
+    assert corpus_of(Result.of(Path("run"), data)) == text
 
 
 def test_compare_says_which_method_had_which_text(tmp_path):
@@ -117,6 +108,5 @@ def test_compare_says_which_method_had_which_text(tmp_path):
     notes = compare_methods(collect((), tmp_path), "plain").notes
     assert "parallel text of `plain`: none." in notes
     assert "parallel text of `align`: `emoji` (in-domain), 569 pairs in 1 language (deu)." in notes
-    assert corpora({"plain": [result("plain", "a", 0, {})], "own": [{"recipe": RECIPE}]}) == [
-        "parallel text: `toy`, of unknown size."
-    ]
+    old = Result.of(Path("run"), result("plain", "a", 0, {}))
+    assert corpora({"plain": [old], "own": [old]}) == ["parallel text: `toy`, of unknown size."]

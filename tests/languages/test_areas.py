@@ -7,7 +7,7 @@ from distxfer.analysis.compare import compare
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import areas, coordinates, distance, group_kind, lineage, permutation_groups, permuted_within
 from distxfer.measure import correlate
-from distxfer.results.score_tables import Score
+from distxfer.results.tables import Score
 from helpers import message
 
 TARGETS = [key for key in LANGUAGES if key != "eng"]

@@ -303,7 +303,7 @@ def test_comparing_and_reporting_need_no_torch():
         "from distxfer.analysis.compare import compare_methods\n"
         "from distxfer.analysis.one_seed import compare_runs\n"
         "from distxfer.results.collect import collect\n"
-        "from distxfer.results.measurements import read_measurements\n"
+        "from distxfer.results.tables import read_measurements\n"
         "from distxfer.measure import contrast, correlate, crossed, holm, interval, slope_over_seeds, two_way_bootstrap\n"
         "from distxfer.reports.ablation import ablation_tables\n"
         "from distxfer.reports.comparison import comparison_tables, one_seed_table\n"

@@ -8,8 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from distxfer.reports.run import run_table
-from distxfer.results.measurements import read_measurements
 from distxfer.results.result import read_result
+from distxfer.results.tables import read_measurements
 from helpers import message
 
 PLAIN = next((Path(__file__).parents[2] / "results" / "emoji-with-flags" / "reference" / "plain").glob("*-s0"))

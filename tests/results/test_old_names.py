@@ -35,7 +35,7 @@ def test_an_old_result_reads_as_a_new_one():
     assert (stored["kind"], stored["recipe"]["task"]["kind"]) == ("entities", "entities")
     result = read_result(RUN)
     assert result.task_type == result.data["task_type"] == result.recipe["task"]["type"] == "named_entities"
-    assert settings_of(result.data)["task.type"] == "named_entities"
+    assert settings_of(result.recipe)["task.type"] == "named_entities"
     assert result.data["resolved_values"] == {}
     assert not {"kind", "settled"} & result.data.keys()
     assert set(load_results(OLD).scores["metric"]) == {"f1", "precision", "recall", "accuracy", "macro_f1"}

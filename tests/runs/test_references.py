@@ -15,7 +15,7 @@ XNLI = {"eng": 0.858, "deu": 0.787, "ara": 0.738, "tha": 0.746, "hin": 0.724, "u
 def run(tmp_path, scores, settings=(), **changes):
     """A finished run of XLM-R base on XNLI."""
     chosen = {"model.name": "FacebookAI/xlm-roberta-base", "task.name": "xnli", **dict(settings)}
-    return Result(tmp_path, result("plain", "a" * 8, 0, scores, chosen, **changes))
+    return Result.of(tmp_path, result("plain", "a" * 8, 0, scores, chosen, **changes))
 
 
 def test_every_published_score_is_a_fraction_of_a_language_with_a_source():

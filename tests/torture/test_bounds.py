@@ -14,7 +14,7 @@ from pyarrow import parquet
 from distxfer.config.recipe import load_recipe
 from distxfer.data import load_parallel, load_task
 from distxfer.data._cldr_files import read_annotations
-from distxfer.results.measurements import read_measurements
+from distxfer.results.tables import read_measurements
 from distxfer.sweeps.axes import _read_study
 from helpers import message
 

@@ -15,8 +15,8 @@ from conftest import scaled
 from distxfer import load_recipe, read_result, train
 from distxfer._durable import check_file, check_folder, read_table
 from distxfer.cli import app
-from distxfer.results.measurements import read_measurements
 from distxfer.results.result import diagnosed
+from distxfer.results.tables import read_measurements
 from helpers import same, stop_at
 
 TINY = ["task.targets=deu", "phase.finetune.epochs=2", "diagnostics.states=4"]

@@ -16,9 +16,8 @@ from distxfer.config.recipe import load_recipe
 from distxfer.data import load_parallel, load_task
 from distxfer.data._examples import Data
 from distxfer.languages import canonical, distance
-from distxfer.results.measurements import read_measurements
 from distxfer.results.result import read_result
-from distxfer.results.score_tables import read_scores
+from distxfer.results.tables import read_measurements, read_scores
 
 ROWS = [{"id": str(n), "text": f"text {n} \N{DOG FACE}", "label": "ab"[n % 2]} for n in range(6)]
 TAGGED = [{"id": str(n), "words": ["one", "two"], "tags": ["B-PER", "O"]} for n in range(4)]

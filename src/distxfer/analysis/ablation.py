@@ -12,7 +12,7 @@ from distxfer.analysis.scores import Group
 from distxfer.analysis.significance import corrected
 from distxfer.errors import InputError, counted
 from distxfer.results.collect import Collection, Method
-from distxfer.results.corpus import corpora
+from distxfer.results.descriptions import corpora
 
 # A control, by the last part of its key and its value; with the keys beside it that are idle, or another's, under it:
 # `count` where one of the two names its layers, as it is 0 there.
@@ -122,7 +122,7 @@ def ablate(
         responses=means,
         controls=controls,
         unmatched=unmatched,
-        corpora=tuple(corpora({method.name: [run.data for run in method.runs] for method in methods})),
+        corpora=tuple(corpora({method.name: method.runs for method in methods})),
     )
 
 

@@ -13,8 +13,8 @@ from distxfer.analysis.survival import class_parts, family
 from distxfer.errors import InputError, listed, unknown
 from distxfer.languages import canonical, check_distance
 from distxfer.results.collect import Collection
-from distxfer.results.corpus import corpora
-from distxfer.results.score_tables import Score
+from distxfer.results.descriptions import corpora
+from distxfer.results.tables import Score
 
 _MACRO = "macro_f1"  # the score that weighs all classes alike
 
@@ -135,7 +135,7 @@ def compare_methods(
         raise nothing_left(group.baseline, (*basis.left_out, *notes))
     parts, unpaired = parts_of(group, lambda code: code, group.others)
     each = {(part.method, part.part): part for row in rows for part in row.each}
-    texts = corpora({method.name: [run.data for run in method.runs] for method in methods})
+    texts = corpora({method.name: method.runs for method in methods})
     (base,) = (method for method in methods if method.name == group.baseline)
     notes = [*basis.notes, *dict.fromkeys(notes), *unpaired, *texts]
     return Comparisons(

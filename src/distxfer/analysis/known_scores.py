@@ -48,7 +48,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     if not candidates:
         task_type = known_task_type(recipe)
         return KnownScores(task_type_named(task_type).metrics[0], task_type, {}, 0, None, 0)
-    settings = _comparable(settings_of({"recipe": recipe.resolved(complete=False)}))
+    settings = _comparable(settings_of(recipe.resolved(complete=False)))
     same_data = {method.name: _has_same_data(runs_of[method.name][0], recipe, source) for method in candidates}
 
     def rank(method: Method) -> tuple[bool, bool, int]:

@@ -11,9 +11,8 @@ from distxfer.analysis.scores import Group, Wide, read_items, wide
 from distxfer.errors import InputError, unknown
 from distxfer.languages import Distance, check_distance, distance, distance_warnings
 from distxfer.results.collect import Collection, Method
-from distxfer.results.distances import stored_warnings
+from distxfer.results.descriptions import selection_of, selection_warnings, stored_warnings
 from distxfer.results.result import Result
-from distxfer.results.selection import selection_of, selection_warnings
 from distxfer.results.tables import read_predictions, sound_scores
 
 _MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
@@ -303,8 +302,8 @@ def _distances(
         return distance_label("matrix" if matrix else name, filled), far_from, notes
     label = str(summary.get("distance", ""))
     runs = [method.runs[0] for method in (baseline, *methods)]
-    alike = [run.data for run in runs if str(run.summary.get("distance", "")) == label]
-    stored = {row["language"]: float(row["value"]) for data in reversed(alike) for row in data["distances"]}
+    alike = [run for run in runs if str(run.summary.get("distance", "")) == label]
+    stored = {row["language"]: row["value"] for run in reversed(alike) for row in run.distances}
     far_from = {code: stored[code] for code in languages & set(stored)}
     notes = [
         f"`{code}` is neither near nor far: the runs have no distance for it"

@@ -8,9 +8,8 @@ import pandas as pd
 
 from distxfer.errors import InputError
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
-from distxfer.results.corpus import corpora
+from distxfer.results.descriptions import corpora, selection_of, selection_warnings
 from distxfer.results.result import Result, read_result
-from distxfer.results.selection import selection_of, selection_warnings
 from distxfer.results.tables import read_predictions
 
 
@@ -118,7 +117,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         warnings=selection_warnings(selection),
         seeds=(results[0].seed, results[1].seed),
         collapsed=tuple(str(run.folder) for run in results if run.collapsed),
-        corpora=tuple(corpora({str(run.folder): [run.data] for run in results})),
+        corpora=tuple(corpora({str(run.folder): [run] for run in results})),
         rows=(*rows, _compared(None, targets)),
     )
 

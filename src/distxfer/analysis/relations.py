@@ -13,7 +13,7 @@ from distxfer.errors import InputError, listed
 from distxfer.interventions import Languages
 from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, permutation_groups, script
 from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
-from distxfer.results.measurements import Row
+from distxfer.results.tables import Row
 
 Method = Literal["spearman", "pearson"]
 

@@ -29,7 +29,7 @@ from distxfer.measure import (
     relative_transfer,
     top_dimension_share,
 )
-from distxfer.results.corpus import corpus_text
+from distxfer.results.descriptions import corpus_text
 from distxfer.results.old_names import current_setting
 from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling

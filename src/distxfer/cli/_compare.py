@@ -216,7 +216,7 @@ def _of_two_runs(folders: list[Path], options: list[str]) -> tuple[_Compared, li
 def _of_table(table: Path, baseline: str, settings: dict[str, Any]) -> _Compared:
     from distxfer.analysis.compare import compare as run
     from distxfer.reports.comparison import comparison_data, comparison_tables
-    from distxfer.results.score_tables import read_scores
+    from distxfer.results.tables import read_scores
 
     analysis = run(read_scores(table), baseline, **settings)
     notes = (*analysis.survival_warnings, *analysis.notes)

@@ -96,7 +96,7 @@ def cp(
 
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe without training: keys, languages, data, encoder, layers."""
-    from distxfer.results.corpus import corpus_text
+    from distxfer.results.descriptions import corpus_text
     from distxfer.runs.run import validate as check
 
     prepared = check(recipe_of(overrides))

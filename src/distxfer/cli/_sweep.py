@@ -134,7 +134,7 @@ def _common(records: list[dict[str, Any]]) -> str:
 
 def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool, verbose: bool) -> None:
     from distxfer.reports.tables import Table
-    from distxfer.results.corpus import corpus_lines
+    from distxfer.results.descriptions import corpus_lines
     from distxfer.sweeps.sweep import forecast
 
     for text in plan.notices:

@@ -119,8 +119,8 @@ def evaluate(
     there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of
     languages (see `_by_text`). `output` is the shape of the head's output, `classes` the number of classes, if it has any.
     """
-    collapsed = [run for runs in (baseline, method) for run in runs.values() if run.data["status"] != "done"]
-    sound = [{seed: run for seed, run in runs.items() if run.data["status"] == "done"} for runs in (baseline, method)]
+    collapsed = [run for runs in (baseline, method) for run in runs.values() if run.collapsed]
+    sound = [{seed: run for seed, run in runs.items() if not run.collapsed} for runs in (baseline, method)]
     seeds = tuple(seed for seed in sound[0] if seed in sound[1])
     chosen = [[runs[seed] for seed in seeds or runs] for runs in sound]
     named = tuple(str(run.folder) for run in collapsed)
@@ -253,7 +253,7 @@ def _score(
     low, high = wilson(accuracy, round(_independent(table, texts)))
     above = crossed(_by_text(table - always, texts))
     return MethodScore(
-        recipe=str(runs[0].data["recipe"]["name"]),
+        recipe=str(runs[0].recipe["name"]),
         seeds=tuple(seeds),
         accuracy=accuracy,
         low=low,
@@ -261,7 +261,7 @@ def _score(
         seed_sd=stdev(by_seed.tolist()) if len(runs) > 1 else None,
         works=low > float(always.mean()) if above.low is None else above.low > 0,
         source=fmean(float(run.summary["source"]) for run in runs),
-        seconds=fmean(float(run.data["cost"]["seconds"]) for run in runs),
+        seconds=fmean(float(run.cost["seconds"]) for run in runs),
     )
 
 

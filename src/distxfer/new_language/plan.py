@@ -25,7 +25,7 @@ from distxfer.new_language.workspace import (
     split_words,
     workspace_recipe,
 )
-from distxfer.results.corpus import corpus_lines
+from distxfer.results.descriptions import corpus_lines
 from distxfer.results.result import Result, read_result
 from distxfer.runs.run import outlook, train
 from distxfer.training import Report
@@ -188,7 +188,7 @@ def carry_out(
     evaluation = evaluate(plan.key, *runs_of, questions, output=plan.data.output, classes=classes)
     recipes = {"baseline": (BASELINE, runs_of[0]), "method": (plan.proposal.recipe, runs_of[1])}
     use, runs = recipes.get(evaluation.advice, (None, {}))
-    sound = [run for run in runs.values() if run.data["status"] == "done"]
+    sound = [run for run in runs.values() if not run.collapsed]
     return LanguageOutcome(plan, *runs_of, evaluation, use, sound[0].folder / "model" if sound else None)
 
 

@@ -20,7 +20,7 @@ from distxfer.reports._recommendation import (
     to_try,
 )
 from distxfer.reports.tables import Table, markdown_text, p_phrase
-from distxfer.results.corpus import corpora
+from distxfer.results.descriptions import corpora
 
 if TYPE_CHECKING:
     from distxfer.new_language.evaluate import Commonest, Evaluation, MethodScore
@@ -231,7 +231,7 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
         *_RIGHT.get(plan.data.output, ()),
         *_shown_to_work(evaluation),
         *(_details(outcome) if evaluation.test is not None else ()),
-        *corpora({run.recipe["name"]: [run.data] for run in (*outcome.baseline.values(), *outcome.method.values())}),
+        *corpora({run.recipe["name"]: [run] for run in (*outcome.baseline.values(), *outcome.method.values())}),
     ]
     optional = ("seconds a run", "sd of seeds", columns[4])
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed), optional=optional)

@@ -182,7 +182,7 @@ def _runs(results: Path) -> Table:
             status = result.status
             means = tuple(result.summary.get(key) for key in ("source", "target_mean", "far_mean"))
             prints = {f"data.{key}": str(value)[:8] for key, value in result.fingerprints.items()}
-            settings.setdefault(recipe, {})[identity] = settings_of(result.data) | prints
+            settings.setdefault(recipe, {})[identity] = settings_of(result.recipe) | prints
         else:
             status = "unreadable" if result else "not done"
             notes += [result] if result else []

@@ -8,10 +8,9 @@ import pandas as pd
 from distxfer.errors import listed
 from distxfer.languages import language_name
 from distxfer.reports.tables import Table
-from distxfer.results.corpus import corpus_of
-from distxfer.results.distances import stored_warnings
-from distxfer.results.measurements import read_measurements
+from distxfer.results.descriptions import corpus_of, stored_warnings
 from distxfer.results.result import Result
+from distxfer.results.tables import read_measurements
 
 # Data issue -> the note that explains the column `cut off`; `{}` is `task.max_length`.
 _CUT = {
@@ -77,8 +76,8 @@ def _run_notes(result: Result, pairs: "pd.Series[int]") -> tuple[str, ...]:
         f" near and far: split at its median. Checkpoint: {summary['selection']}.",
         "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
         *result.data.get("undefined", ()),
-        *stored_warnings([result.data]),
-        f"parallel text: {corpus_of(result.data)}.",
+        *stored_warnings([result]),
+        f"parallel text: {corpus_of(result)}.",
         *cut_notes(result),
         *_gradient_lines(result.data.get("diagnostics", [])),
         *([f"retrieval: of the translation, last layer, {_chance(pairs.min(), pairs.max())}."] if len(pairs) else []),

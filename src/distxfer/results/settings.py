@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
-def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe in a result's data with dotted keys, without seed and name."""
-    return {key: value for key, value in _flat(data["recipe"], "") if key not in ("seed", "name")}
+def settings_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result's recipe with dotted keys, without seed and name."""
+    return {key: value for key, value in _flat(recipe, "") if key not in ("seed", "name")}
 
 
 def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -1,31 +1,146 @@
-"""Finished runs as tidy pandas tables: one row per score, measurement or prediction, with the columns of its run."""
+"""The tables of finished runs (scores, measurements, predictions), and tables of scores from elsewhere."""
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import ArrowException
+from pyarrow import ArrowException, compute, types
 
 from distxfer._durable import read_table
-from distxfer.errors import InputError, listed
-from distxfer.results.measurements import read_measurements
-from distxfer.results.result import Result
+from distxfer.errors import InputError, did_you_mean, listed, reason
+from distxfer.languages import canonical
+from distxfer.results.result import LARGEST, Result
 
 if TYPE_CHECKING:
     from distxfer.results.collect import Method
 
-PREDICTION_COLUMNS = ["language", "example_id", "label", "prediction"]
+PREDICTIONS = "predictions.parquet"
+PROBABILITY = "probability_"  # how the columns of `diagnostics.probabilities` begin, one for each class
+DEEPEST = 1_000  # no encoder has as many layers; tables have a place for each
+Moment = Literal["before", "after"]
+_PREDICTION_COLUMNS = ["language", "example_id", "label", "prediction"]
 _RUN_COLUMNS = ["run", "method", "recipe", "id", "seed", "source", "model", "task", "status"]
 _SCORE_COLUMNS = ["language", "split", "metric", "value", "n", "distance", "near_or_far"]
+_canonical = cache(canonical)
+_LONGEST_SEED = 20  # characters; seeds have at most 64 bits
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `measurements.parquet`: a measure at a layer for a language, over `n` sentences."""
+
+    measure: str
+    layer: int
+    language: str
+    value: float
+    n: int
+    moment: Moment
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(types.is_integer(kind) or types.is_floating(kind))
+
+
+_IS_OF_TYPE: Mapping[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "measure": (_is_text, "a text"),
+    "layer": (types.is_integer, "a whole number"),
+    "language": (_is_text, "a text"),
+    "value": (_is_number, "a number"),
+    "n": (types.is_integer, "a whole number"),
+    "moment": (_is_text, "`before` or `after`"),
+}
+
+
+def read_measurements(path: Path) -> pd.DataFrame:
+    """Return a run's `measurements.parquet` with the columns of `Row`; undefined values are NaN.
+
+    Raises InputError for an unreadable file, a missing column, or a cell of the wrong type; the message names file, row and
+    column.
+    """
+    hint = "Give the `measurements.parquet` of a run."
+    try:
+        table = read_table(path, columns=list(_IS_OF_TYPE))
+        frame: pd.DataFrame = table.to_pandas()
+    except InputError:
+        raise
+    except (OSError, ArrowException, ValueError, OverflowError) as error:
+        raise InputError(
+            f"`{path}` cannot be read as measurements: {reason(error)}. Run the recipe again with `--again`."
+        ) from error
+    for name, (is_of_type, expected) in _IS_OF_TYPE.items():
+        if name not in frame:
+            raise InputError(f"`{path}` has no column `{name}`; expected {', '.join(_IS_OF_TYPE)}. {hint}")
+        wrong = table[name].is_null().to_numpy()  # NaN is a number
+        if not is_of_type(table[name].type):
+            wrong |= True
+        elif name == "moment":
+            wrong |= ~frame[name].isin(["before", "after"]).to_numpy()
+        elif name == "layer":
+            wrong |= ~frame[name].between(0, DEEPEST).to_numpy()
+            expected = f"a whole number from 0 to {DEEPEST:,}"
+        if wrong.any():
+            row = int(wrong.argmax())
+            value = table[name][row].as_py()
+            raise InputError(f"`{path}` has `{value}` in row {row} of the column `{name}`; expected {expected}. {hint}")
+    return frame[list(_IS_OF_TYPE)].astype({"value": float})
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """Return a run's test predictions: `language`, `example_id`, `label`, `prediction`.
+
+    Raises InputError if the file cannot be read, lacks a column, or has one that is no text.
+    """
+    path = folder / PREDICTIONS
+    try:
+        table = read_table(path, _PREDICTION_COLUMNS)
+    except (OSError, ArrowException, KeyError) as error:
+        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
+    missing = [name for name in _PREDICTION_COLUMNS if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"`{path}` has no column {listed(f'`{name}`' for name in missing)}; expected"
+            f" {listed(f'`{name}`' for name in _PREDICTION_COLUMNS)}. Run the recipe again with `--again`."
+        )
+    try:
+        texts = pa.table({name: table[name].cast(pa.string()) for name in _PREDICTION_COLUMNS})
+    except ArrowException as error:
+        raise InputError(f"`{path}` is no table of texts: {error}") from error
+    frame: pd.DataFrame = texts.to_pandas()
+    return frame
+
+
+def encode_labels(table: pa.Table) -> pa.Table:
+    """Return a table of predictions with `language`, `label` and `prediction` dictionary-encoded.
+
+    `label` and `prediction` share one dictionary, so that pandas can compare them: it refuses categories that differ.
+    """
+    for columns in (("language",), ("label", "prediction")):
+        values = pa.chunked_array([chunk for name in columns for chunk in table[name].cast(pa.string()).chunks])
+        dictionary = values.unique().drop_null()
+        for name in columns:
+            codes = compute.index_in(table[name].cast(pa.string()), dictionary).combine_chunks()
+            encoded = pa.DictionaryArray.from_arrays(codes, dictionary)
+            table = table.set_column(table.column_names.index(name), name, encoded)
+    return table
 
 
 def score_table(methods: Sequence["Method"]) -> pd.DataFrame:
     """Return all scores of the runs of these methods; see `Collection.scores`."""
     rows = [
-        {**_run_columns(method, run), "distance": float("nan"), **score, **places.get(score["language"], {})}
+        {**_run_columns(method, run), "distance": math.nan, **score, **places.get(score["language"], {})}
         for method in methods
         for run in method.runs
         for places in [_distances(run)]
@@ -39,47 +154,13 @@ def sound_scores(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     return scores[(scores["split"] == "test") & (scores["metric"] == metric) & (scores["status"] != "collapsed")]
 
 
-def measurement_table(methods: Sequence["Method"]) -> pd.DataFrame:
-    """Return the measurements of the runs of these methods; see `Collection.measurements`."""
-    return _with_runs(methods, lambda folder: read_measurements(folder / "measurements.parquet"))
-
-
-def prediction_table(methods: Sequence["Method"]) -> pd.DataFrame:
-    """Return the test predictions of the runs of these methods; see `Collection.predictions`."""
-    return _with_runs(methods, read_predictions)
-
-
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """Return a run's test predictions: `language`, `example_id`, `label`, `prediction`.
-
-    Raises InputError if the file cannot be read, lacks a column, or has one that is no text.
-    """
-    path = folder / "predictions.parquet"
-    try:
-        table = read_table(path, PREDICTION_COLUMNS)
-    except (OSError, ArrowException, KeyError) as error:
-        raise InputError(f"`{path}` cannot be read ({error}). Run the recipe again with `--again`.") from error
-    missing = [name for name in PREDICTION_COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"`{path}` has no column {listed(f'`{name}`' for name in missing)}; expected"
-            f" {listed(f'`{name}`' for name in PREDICTION_COLUMNS)}. Run the recipe again with `--again`."
-        )
-    try:
-        texts = pa.table({name: table[name].cast(pa.string()) for name in PREDICTION_COLUMNS})
-    except ArrowException as error:
-        raise InputError(f"`{path}` is no table of texts: {error}") from error
-    frame: pd.DataFrame = texts.to_pandas()
-    return frame
-
-
-def _with_runs(methods: Sequence["Method"], read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+def with_runs(methods: Sequence["Method"], read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
     """Return the tables that `read` returns for all run folders, concatenated, with the run's columns (as categories)."""
     runs = [(method, run) for method in methods for run in method.runs]
     tables = [read(run.folder) for _, run in runs]
     columns = pd.DataFrame([_run_columns(*pair) for pair in runs], columns=_RUN_COLUMNS)
     columns = columns.astype({name: "category" for name in _RUN_COLUMNS if name != "seed"})
-    repeated = columns.loc[[place for place, table in enumerate(tables) for _ in range(len(table))]]
+    repeated = columns.loc[columns.index.repeat([len(table) for table in tables])]
     return pd.concat([repeated.reset_index(drop=True), pd.concat(tables, ignore_index=True)], axis=1)
 
 
@@ -90,9 +171,97 @@ def _run_columns(method: "Method", run: Result) -> dict[str, Any]:
 
 def _distances(run: Result) -> dict[str, dict[str, Any]]:
     """Return the columns `distance` and `near_or_far` by language; near is up to the median over the run's targets."""
-    distances = {row["language"]: float(row["value"]) for row in run.distances}
+    distances = {row["language"]: row["value"] for row in run.distances}
     middle = median(distances.values()) if distances else 0.0
     return {run.source: {"distance": 0.0, "near_or_far": "source"}} | {
         language: {"distance": value, "near_or_far": "far" if value > middle else "near"}
         for language, value in distances.items()
     }
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score from elsewhere: of one run in one language; `value` is None if missing."""
+
+    model: str
+    task: str
+    method: str
+    seed: str
+    language: str
+    metric: str
+    value: float | None
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """All columns but the value: unique in a table."""
+        return self.model, self.task, self.method, self.seed, self.language, self.metric
+
+
+COLUMNS = tuple(field.name for field in fields(Score))
+
+
+def read_scores(path: Path) -> tuple[Score, ...]:
+    """Read a table of scores: CSV (or TSV, by suffix) in UTF-8 with the columns of `Score`, in any order.
+
+    Other columns are ignored. An empty value, `NaN` or `NA`, is a missing score. Language codes may have any form that
+    `canonical` accepts; all strings are kept as they are, so `nan` and `no` are languages.
+
+    Raises InputError for a missing file or column, an invalid number, an unknown language, or duplicate rows; the message names
+    file and line.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"The table `{path}` is not a file. Give the path of a CSV file with the columns {', '.join(COLUMNS)}."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"The table `{path}` cannot be read ({error}). Save it as CSV in UTF-8.") from error
+    header = [name.strip() for name in rows[0]] if rows else []
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise InputError(
+            f"The table `{path}` has no column `{missing[0]}`.{did_you_mean(missing[0], header)} "
+            f"Expected: {', '.join(COLUMNS)}; found: {', '.join(header) or 'nothing'}."
+        )
+    places = [header.index(name) for name in COLUMNS]
+    scores = []
+    for number, row in enumerate(rows[1:], start=2):
+        if any(cell.strip() for cell in row):
+            if len(row) != len(header):
+                raise InputError(f"`{path}:{number}` has {len(row)} cells where the first line has {len(header)}.")
+            scores.append(_score(f"{path}:{number}", [row[place].strip() for place in places]))
+    if not scores:
+        raise InputError(f"The table `{path}` has no scores. Put one line below the header for each score.")
+    twice = [cell for cell, times in Counter(score.cell for score in scores).items() if times > 1]
+    if twice:
+        cell = ", ".join(f"{name} `{value}`" for name, value in zip(COLUMNS, twice[0], strict=False))
+        raise InputError(
+            f"The table `{path}` has two lines for {cell}. Keep one of them, or tell the runs apart by their seed."
+        )
+    return tuple(scores)
+
+
+def _score(place: str, texts: Sequence[str]) -> Score:
+    model, task, method, seed, language, metric, number = texts
+    if not method:
+        raise InputError(f"`{place}` has no method. Name the method that the score is of.")
+    if len(seed) > _LONGEST_SEED:
+        raise InputError(f"`{place}` has a seed of {len(seed):,} characters; expected {_LONGEST_SEED} at most.")
+    try:
+        language = _canonical(language)
+    except InputError as error:
+        raise InputError(f"`{place}`: {error}") from error
+    if number.lower() in {"", "nan", "na"}:
+        return Score(model, task, method, seed, language, metric, None)
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= LARGEST:
+        raise InputError(
+            f"`{place}` has the value `{number}`; expected a number of at most {LARGEST:g}, or nothing where it is missing."
+        )
+    return Score(model, task, method, seed, language, metric, value)

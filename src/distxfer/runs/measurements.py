@@ -12,8 +12,8 @@ from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
 from distxfer.measure import MEASURES, SimilarityName, cka, cka_reason, csls_retrieval, retrieval, standardise
-from distxfer.results.measurements import Moment as Moment
-from distxfer.results.measurements import Row as Row
+from distxfer.results.tables import Moment as Moment
+from distxfer.results.tables import Row as Row
 from distxfer.runs.snapshots import NEIGHBOURS, Snapshot, bare, snapshot
 from distxfer.training import Processes, Watch
 

@@ -12,7 +12,7 @@ from distxfer.data import parallel_names, task_type_of
 from distxfer.encoders import BUNDLED, Encoder
 from distxfer.interventions import BoundIntervention
 from distxfer.languages import language_name
-from distxfer.results.corpus import corpus_text
+from distxfer.results.descriptions import corpus_text
 from distxfer.runs.card_loading import loading, meaning
 from distxfer.runs.card_metadata import (
     about_task,

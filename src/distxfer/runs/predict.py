@@ -54,9 +54,9 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
     examples = [
         _example(number, text, task_type) for number, text in enumerate([texts] if isinstance(texts, str) else texts)
     ]
-    processes = Processes(precision=result.data["recipe"]["model"].get("precision", "auto"))
+    processes = Processes(precision=result.recipe["model"].get("precision", "auto"))
     labels, encoder = _load(result, folder, task_type, processes)
-    collate = Collator(encoder.tokenizer, int(result.data["recipe"]["task"]["max_length"]), encoder.device, task_type)
+    collate = Collator(encoder.tokenizer, int(result.recipe["task"]["max_length"]), encoder.device, task_type)
     readings = {_LANGUAGE: read_examples(encoder, collate, examples, processes)}
     task = Task(name="", labels=labels, splits={})
     predictions = task_type.predictions(task, {_LANGUAGE: examples}, readings, _LANGUAGE)[_LANGUAGE] if examples else []
@@ -87,7 +87,7 @@ def _example(number: int, text: str | tuple[str, str], task_type: TaskType) -> E
 
 def _load(result: Result, folder: Path, task_type: TaskType, processes: Processes) -> tuple[tuple[str, ...], Encoder]:
     """Return the names of the labels in order, and the encoder with the head that the run has trained."""
-    recipe = result.data["recipe"]
+    recipe = result.recipe
     model, base = recipe["model"], adapter_base(str(folder))
     if base == str(folder):
         names = AutoConfig.from_pretrained(folder).id2label
@@ -97,7 +97,7 @@ def _load(result: Result, folder: Path, task_type: TaskType, processes: Processe
         )
         return labels, encoder
     settings = TaskSettings(**recipe["task"])  # adapters are saved without the names of their head's labels
-    labels = load_task(settings.data, result.data["source"], ()).labels
+    labels = load_task(settings.data, result.source, ()).labels
     encoder = load_encoder(
         base,
         model_folder(base, model["revision"]),

@@ -24,7 +24,7 @@ class Reference:
 
     def is_of(self, result: Result) -> bool:
         """Return whether a result is a zero-shot result of such a model on this task."""
-        recipe = result.data["recipe"]
+        recipe = result.recipe
         name = str(recipe["model"]["name"]).rsplit("/", 1)[-1].lower()
         comparable = (
             recipe["task"]["name"] == self.task and recipe["task"]["shots"] == 0 and result.metric == self.metric
@@ -48,7 +48,7 @@ def far_below(result: Result) -> list[str]:
     for reference in references():
         if not reference.is_of(result):
             continue
-        source = str(result.data["source"])
+        source = str(result.source)
         targets = [score["language"] for score in result.scores if score["language"] != source]
         shared = [language for language in dict.fromkeys(targets) if language in reference.scores]
         for subject, languages in ((f"`{source}`", [source]), (f"The mean of {len(shared)} targets", shared)):

@@ -10,7 +10,7 @@ import torch
 
 from distxfer.data import task_type_of
 from distxfer.measure import transfer_summary
-from distxfer.results.result import SCHEMA, diagnosed, empty_batches, provenance, score_rows
+from distxfer.results.result import SCHEMA, diagnosed, empty_batches, provenance
 from distxfer.runs.prepare import Assembled, Prepared
 from distxfer.runs.scoring import Scored
 from distxfer.training import Cost, Processes
@@ -91,7 +91,10 @@ def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict
         for split, split_scores in scored.items():
             if language in split_scores.scores:
                 n = len(split_scores.examples[language])
-                scores += score_rows(language, split, split_scores.scores[language], n)
+                scores += [
+                    {"language": language, "split": split, "metric": metric, "value": value, "n": n}
+                    for metric, value in split_scores.scores[language].items()
+                ]
     metric, test_scored = task_type.metrics[0], scored["test"]
     test = {language: values[metric] for language, values in test_scored.scores.items()}
     between = prepared.distances

@@ -21,15 +21,15 @@ from distxfer.data import Example, Issue
 from distxfer.encoders import state_cache
 from distxfer.errors import InputError, counted, enough_memory
 from distxfer.interventions import CKA_ROWS
-from distxfer.results.corpus import corpus_text
+from distxfer.results.descriptions import corpus_text
 from distxfer.results.failure import forget_failure
-from distxfer.results.predictions import PREDICTIONS
 from distxfer.results.result import (
     Result,
     read_result,
     unverified,
     write_result,
 )
+from distxfer.results.tables import PREDICTIONS
 from distxfer.runs.data_issues import with_issues
 from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder

@@ -7,7 +7,7 @@ import pyarrow
 
 from distxfer.data import Collator, Example, Prediction, Reading, Task, task_type_of
 from distxfer.encoders import Encoder
-from distxfer.results.predictions import PROBABILITY, encode_labels
+from distxfer.results.tables import PROBABILITY, encode_labels
 from distxfer.runs.snapshots import Snapshot
 from distxfer.training import Processes
 

@@ -21,7 +21,7 @@ from distxfer.languages import (
 )
 from distxfer.reports.page.run_files import curve_table, huge_costs, layer_table
 from distxfer.results.collect import Collection, Method
-from distxfer.results.distances import stored_distances
+from distxfer.results.descriptions import stored_distances
 from distxfer.results.result import Result
 from distxfer.results.tables import sound_scores
 
@@ -231,7 +231,7 @@ def _languages(
     codes = sorted(set.union(*targets))
     stored: dict[tuple[str, str], Distance] = {}
     for method in methods:
-        for entry in stored_distances(method.runs[0].data):
+        for entry in stored_distances(method.runs[0]):
             stored.setdefault((entry.name, entry.target), entry)
     notes: list[str] = []
     table = pd.DataFrame({"name": [language_name(code) for code in codes], "group": ""}, index=codes)

@@ -15,7 +15,7 @@ from distxfer.reports.comparison import difference_tables
 from distxfer.reports.page.facts import Facts, Studied
 from distxfer.reports.page.figures import Section
 from distxfer.reports.tables import Table
-from distxfer.results.corpus import corpora
+from distxfer.results.descriptions import corpora
 from distxfer.results.result import Result
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -135,7 +135,7 @@ def _runs(runs: Sequence[tuple[Studied, Result]]) -> Table:
         title="Runs",
         notes=(
             "model, task, parallel: the first 8 digits of the fingerprints. minutes: wall-clock time, including measurement.",
-            *corpora({method.name: [run.data for run_method, run in runs if run_method is method] for method, _ in runs}),
+            *corpora({method.name: [run for run_method, run in runs if run_method is method] for method, _ in runs}),
         ),
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from distxfer._durable import check_file
 from distxfer.errors import InputError, reason
-from distxfer.results.measurements import read_measurements
 from distxfer.results.result import Result
+from distxfer.results.tables import read_measurements
 
 Runs = Mapping[str, Sequence[Result]]  # by method, without collapsed ones
 Points = list[tuple[float, float]]  # (step, value)
