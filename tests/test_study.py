@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from distxfer import load_recipe
 from distxfer.results.result import Result
+from fake_runs import result as finished
 from studies.emoji import methods as study_methods
 from studies.emoji import study
 from studies.emoji import tables as study_tables

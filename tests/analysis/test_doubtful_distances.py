@@ -1,5 +1,7 @@
 """Distances that mean nothing: predicted alone, or exactly 0 between different languages; said wherever they are used."""
 
+from pathlib import Path
+
 import pytest
 
 from distxfer.analysis.compare import compare_methods
@@ -7,7 +9,8 @@ from distxfer.analysis.matching import distances_of
 from distxfer.languages import distance, distance_matrix, distance_warnings, distances
 from distxfer.results.collect import collect
 from distxfer.results.descriptions import stored_warnings
-from fake_runs import FAR, run
+from distxfer.results.result import Result
+from fake_runs import FAR, result, run
 
 ADVICE = "Do not rely on it: choose another distance, or give your own (`distance.matrix`)."
 SIGN = (

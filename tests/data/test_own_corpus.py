@@ -1,6 +1,7 @@
 """Parallel text: `auto` is the task's own or none, and every output names the corpus, its size and its domain."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from distxfer.config.recipe import load_recipe
 from distxfer.data import ParallelText
 from distxfer.results.collect import collect
 from distxfer.results.descriptions import corpora, corpus_of, corpus_text
+from distxfer.results.result import Result
 from distxfer.runs.corpus import corpus_record
 from fake_runs import result, run
 

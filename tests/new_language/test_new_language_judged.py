@@ -15,6 +15,7 @@ from distxfer.new_language.evaluate import evaluate
 from distxfer.new_language.language_data import LanguageData
 from distxfer.reports import outcome_tables, recommendation
 from distxfer.results.result import Result
+from fake_runs import result
 
 HAS = LanguageData(tests=100, shots=0, texts=0, pairs=0, words=0, task_type="classification", notes=())
 
@@ -34,11 +35,8 @@ def fake_run(folder: Path, name: str, seed: int, right, status="done", *, labels
         for n, (correct, label) in enumerate(zip(right, gold, strict=True))
     ]
     parquet.write_table(Table.from_pylist(rows), path / "predictions.parquet")
-    data = {
-        "recipe": {"name": name}, "status": status, "cost": {"seconds": 10.0},
-        "summary": {"source": source, "metric": "accuracy"},
-    }  # fmt: skip
-    return Result(path, data)
+    summary = {"source": source, "metric": "accuracy"}
+    return Result.of(path, result(name, "aaaa0000", seed, {}, status=status, cost={"seconds": 10.0}, summary=summary))
 
 
 def judged(folder, before, after, questions=None, collapsed=()):

@@ -29,9 +29,9 @@ def current_result(data: Mapping[str, Any]) -> dict[str, Any]:
     result = {_RESULT_KEYS.get(key, key): value for key, value in data.items()}
     if "task_type" in result:
         result["task_type"] = _renamed(result["task_type"], _TASK_TYPES)
-    if isinstance(result["recipe"], dict):
+    if isinstance(result.get("recipe"), dict):
         result["recipe"] = _translated(result["recipe"], current_setting)
-    if isinstance(result["provenance"], dict) and "weights" in result["provenance"]:
+    if isinstance(result.get("provenance"), dict) and "weights" in result["provenance"]:
         placement = _renamed(result["provenance"]["weights"], _PLACEMENTS)
         result["provenance"] = {**result["provenance"], "weights": placement}
     return result

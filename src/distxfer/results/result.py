@@ -182,7 +182,7 @@ class Result:
             key = f"`{'.'.join(map(str, first['loc']))}`"
             if first["type"] == "missing":
                 problem = f"{key} is missing"
-            elif first["type"] == "value_error" and " `" in first["msg"]:
+            elif str(first.get("ctx", {}).get("error", "")).startswith("has "):
                 problem = f"{key} {first['ctx']['error']}"
             else:
                 problem = f"{key} is `{printable(str(first['input'])[:40])}`"
