@@ -29,7 +29,7 @@ PACKAGES = {
     "interventions": "The contract of interventions.",
     "results.collect": "Collections of finished runs.",
     "results.result": "One finished run.",
-    "analysis.methods": "Comparison of methods.",
+    "analysis.compare": "Comparison of methods.",
     "analysis.ablation": "Effects of single settings.",
     "runs.run": "One run.",
     "sweeps.sweep": "Many runs.",

@@ -179,7 +179,7 @@ def _runs(results: Path) -> Table:
         result = read_run(folder) if (folder / "result.json").is_file() else None
         means: tuple[Any, ...] = (None, None, None)
         if isinstance(result, Result):
-            status = result.status
+            status = str(result.status)
             means = tuple(result.summary.get(key) for key in ("source", "target_mean", "far_mean"))
             prints = {f"data.{key}": str(value)[:8] for key, value in result.fingerprints.items()}
             settings.setdefault(recipe, {})[identity] = settings_of(result.recipe) | prints
