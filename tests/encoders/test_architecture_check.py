@@ -172,7 +172,7 @@ def name_pooling(folder, config):
 def test_a_model_on_the_hub_is_pooled_as_its_own_files_say(tmp_path, task_folder, parallel_folder, monkeypatch):
     folder = save_tiny(tmp_path, "bert")
     name_pooling(folder, {"pooling_mode_cls_token": True})
-    monkeypatch.setattr("distxfer.encoders._load._snapshot", lambda name, revision: folder)
+    monkeypatch.setattr("distxfer.encoders._folders._snapshot", lambda name, revision: folder)
     words = ["model=org/name", f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=16"]
     prepared = {
         pooling: validate(load_recipe("plain", [*words, *([f"model.pooling={pooling}"] if pooling else [])]))

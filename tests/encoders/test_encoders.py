@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer.encoders import load_encoder
-from distxfer.encoders._reference import adapters_off
+from distxfer.encoders._contexts import adapters_off
 from helpers import message
 
 LABELS = ["animal", "mineral", "plant"]
@@ -317,11 +317,11 @@ def test_adapters_off_leaves_what_may_train_and_the_mode_as_they_were(encoder):
     encoder.model.train()
     encoder.base.get_input_embeddings().eval()
     modes = [module.training for module in encoder.model.modules()]
-    with adapters_off(encoder):
+    with adapters_off(encoder.model):
         assert not any(module.training for module in encoder.model.modules())
     assert trainable() == wanted
     assert [module.training for module in encoder.model.modules()] == modes
-    with pytest.raises(ZeroDivisionError), adapters_off(encoder):
+    with pytest.raises(ZeroDivisionError), adapters_off(encoder.model):
         raise ZeroDivisionError
     assert trainable() == wanted
     assert [module.training for module in encoder.model.modules()] == modes

@@ -23,9 +23,7 @@ from distxfer.data._words import Lexicon as Lexicon
 from distxfer.data._words import Span as Span
 from distxfer.data._words import WordPair as WordPair
 from distxfer.data._words import aligned_pairs as aligned_pairs
-from distxfer.data._words import dictionary_finder as dictionary_finder
 from distxfer.data._words import dictionary_pairs as dictionary_pairs
-from distxfer.data._words import lexicon as lexicon
 from distxfer.data._words import read_aligned_folder as read_aligned_folder
 from distxfer.data._words import read_alignments as read_alignments
 from distxfer.data._words import read_dictionary as read_dictionary

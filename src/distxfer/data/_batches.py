@@ -39,7 +39,8 @@ class Collator:
         else:
             second_texts = pairs if pairs[0] is not None else None
             encoded = self.tokenizer(texts, second_texts, padding=True, return_tensors="pt", **truncation)
-        labels = self.task_type.targets(examples, encoded)
+        is_labelled = all(example.label is not None for example in examples)
+        labels = self.task_type.targets(examples, encoded) if is_labelled else None
         return Batch(
             examples=tuple(examples),
             inputs={name: tensor.to(self.device) for name, tensor in encoded.items()},

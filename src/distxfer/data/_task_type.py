@@ -59,7 +59,7 @@ class TaskType(ABC):
 
     The path of an example: `windows` splits long texts; a Batch of windows gets its `targets`; training takes the `loss`
     of the head's output, and scoring takes the `readings` of each window; `predictions` merges the windows of an example,
-    and `scores` evaluates the predictions.
+    and `scores` evaluates the predictions. Types without labels have neither `targets` nor `loss`.
     """
 
     output: ClassVar[Output]
@@ -77,16 +77,16 @@ class TaskType(ABC):
         """Return the counts of what truncation skips in these texts; `encoding` is that of the untruncated texts."""
         return {"cut": texts_cut(encoding, max_length)}
 
-    @abstractmethod
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
-        """Return the labels of a batch as a tensor (n, ...), or None if any label is missing.
+        """Return the labels of a batch, none of which is missing, as a tensor (n, ...).
 
         `encoding` is the tokenizer's output for the batch; in pairs, the second text follows the first.
         """
+        return None
 
-    @abstractmethod
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         """Return the differentiable sum of the losses over the items of a batch (see `per`), and the number of items."""
+        raise InputError("A task without labels has no loss on labels. Set `task=false` in every phase.")
 
     @abstractmethod
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
@@ -95,7 +95,6 @@ class TaskType(ABC):
         `batch` is what the encoder read; None for heads with one output per text, which need no positions.
         """
 
-    @abstractmethod
     def predictions(
         self,
         task: Task,
@@ -104,6 +103,17 @@ class TaskType(ABC):
         source: str,
     ) -> Mapping[str, Sequence[Prediction]]:
         """Return language -> the prediction of each example, from the readings of its windows, in order."""
+        return {
+            language: [
+                self.prediction(task, example, windows)
+                for example, windows in zip(language_examples, readings[language], strict=True)
+            ]
+            for language, language_examples in examples.items()
+        }
+
+    def prediction(self, task: Task, example: Example, windows: Sequence[Reading]) -> Prediction:
+        """Return the prediction of one example, for types whose `predictions` do not depend on other examples."""
+        raise NotImplementedError
 
     @abstractmethod
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The base class of the task types with a label for each word: all but the scores."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
@@ -85,8 +85,6 @@ class WordLabels(TaskType):
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return (n, tokens): the index of the label at the first sub-word of each word, and -100 everywhere else."""
-        if any(example.label is None for example in examples):
-            return None
         targets = torch.full(encoding["input_ids"].shape, _IGNORED)
         for row, example in enumerate(examples):
             tags = cast(Tags, example.label)
@@ -116,32 +114,14 @@ class WordLabels(TaskType):
             )
         return labels
 
-    def predictions(
-        self,
-        task: Task,
-        examples: Mapping[str, Sequence[Example]],
-        readings: Mapping[str, Sequence[Sequence[Reading]]],
-        source: str,
-    ) -> Mapping[str, Sequence[Prediction]]:
-        """Return the labels of the words of each text."""
+    def prediction(self, task: Task, example: Example, windows: Sequence[Reading]) -> Prediction:
+        """Return the labels of the words of a text."""
         otherwise = task.labels.index(_OUTSIDE) if _OUTSIDE in task.labels else 0
-        return {
-            language: [
-                Prediction(
-                    label=None if example.label is None else _names(task, cast(Tags, example.label).tags),
-                    prediction=_names(
-                        task,
-                        [
-                            otherwise if number < 0 else number
-                            for window in windows
-                            for number in cast(Tensor, window).tolist()
-                        ],
-                    ),
-                )
-                for example, windows in zip(language_examples, readings[language], strict=True)
-            ]
-            for language, language_examples in examples.items()
-        }
+        numbers = [number for window in cast(Sequence[Tensor], windows) for number in window.tolist()]
+        return Prediction(
+            label=None if example.label is None else _names(task, cast(Tags, example.label).tags),
+            prediction=_names(task, [otherwise if number < 0 else number for number in numbers]),
+        )
 
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
         """Return whether the number of correct words per text is within noise of always predicting the most frequent label."""

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,38 +71,54 @@ def dictionary_pairs(pairs: Sequence[Pair], dictionary: Mapping[str, Collection[
 
     Reference: Gaschi et al. 2023, who align pairs by dictionary; a word's vector is the sum of its sub-words.
     """
-    return dictionary_finder(dictionary)(pairs)
+    return Lexicon(dictionary).pairs(pairs)
 
 
-def dictionary_finder(dictionary: Mapping[str, Collection[str]]) -> Callable[[Sequence[Pair]], list[WordPair]]:
-    """Return `dictionary_pairs` for a fixed dictionary, which is indexed once for many calls. Raises as it does."""
-    entries: defaultdict[Key, set[Key]] = defaultdict(set)
-    for word, translations in dictionary.items():
-        if isinstance(translations, str):
-            raise InputError(
-                f"`dictionary[{word!r}]` is the string {translations!r}; expected a collection of words: "
-                f"give [{translations!r}]."
-            )
-        entries[_key(word)].update(_key(translation) for translation in translations)
-    sources, targets = frozenset(entries), frozenset().union(*entries.values())
-    source_lengths, target_lengths = _lengths(sources), _lengths(targets)
+class Lexicon:
+    """A dictionary, indexed for matching in many texts; entries that differ only in case or normalisation are merged."""
 
-    def find(pairs: Sequence[Pair]) -> list[WordPair]:
+    def __init__(self, dictionary: Mapping[str, Collection[str]]) -> None:
+        entries: dict[Key, dict[str, None]] = {}
+        for word, translations in dictionary.items():
+            if isinstance(translations, str):
+                raise InputError(
+                    f"`dictionary[{word!r}]` is the string {translations!r}; expected a collection of words: "
+                    f"give [{translations!r}]."
+                )
+            entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
+        self._translations = {word: tuple(translations) for word, translations in entries.items()}
+        self._keys = {word: {*map(_key, translations)} for word, translations in entries.items()}
+        self._targets: Collection[Key] = frozenset().union(*self._keys.values())
+        self._source_lengths, self._target_lengths = _lengths(self._keys), _lengths(self._targets)
+
+    def pairs(self, pairs: Sequence[Pair]) -> list[WordPair]:
+        """Return `dictionary_pairs` of these sentence pairs."""
         word_pairs = []
         for pair in pairs:
             ends = defaultdict(list)
-            for key, span in _occurrences(pair.target.text, targets, target_lengths):
+            for key, span in _occurrences(pair.target.text, self._targets, self._target_lengths):
                 ends[key].append(span)
             links = [
                 (start, end)
-                for key, start in _occurrences(pair.source.text, sources, source_lengths)
-                for translation in entries[key]
+                for key, start in _occurrences(pair.source.text, self._keys, self._source_lengths)
+                for translation in self._keys[key]
                 for end in ends.get(translation, ())
             ]
             word_pairs += [WordPair(pair.source, start, pair.target, end) for start, end in _one_to_one(links)]
         return word_pairs
 
-    return find
+    def switch(self, text: str, share: float, random: "np.random.Generator") -> str:
+        """Return the text with each word of the dictionary replaced by a translation with probability `share`.
+
+        A word's translations are equally likely. Words are matched as by `dictionary_pairs`.
+        """
+        parts, end = [], 0
+        for word, (start, stop) in _occurrences(text, self._translations, self._source_lengths):
+            if random.random() < share:
+                translations = self._translations[word]
+                parts += [text[end:start], translations[int(random.integers(len(translations)))]]
+                end = stop
+        return "".join([*parts, text[end:]])
 
 
 def read_dictionary(path: Path) -> dict[str, list[str]]:
@@ -117,15 +133,9 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # word -> translation -> line number
     for number, line in lines(path):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
-        if len(columns) != 2 or not all(columns):
+        if len(columns) != 2 or not all(map(_is_visible, columns)):
             raise InputError(
-                f"`{path}:{number}` has {len(columns)} columns ({line[:60]!r}), but expected a source word, a tab or a "
-                "blank, and a target word."
-            )
-        if unseen := [column for column in columns if not _is_visible(column)]:
-            raise InputError(
-                f"`{path}:{number}` has the invisible word {unseen[0]!a}; expected a source word, a tab or a blank, and a"
-                " target word. Remove the line."
+                f"`{path}:{number}` is {line[:60]!a}; expected a source word, a tab or a blank, and a target word, both visible."
             )
         word, translation = columns
         if translation in dictionary[word]:
@@ -254,35 +264,6 @@ def _one_to_one(links: Sequence[tuple[End, End]]) -> list[tuple[End, End]]:
     """Return the links whose ends have no other link."""
     starts, ends = Counter(start for start, _ in links), Counter(end for _, end in links)
     return [(start, end) for start, end in links if starts[start] == ends[end] == 1]
-
-
-@dataclass(frozen=True)
-class Lexicon:
-    """A dictionary, indexed for matching in texts."""
-
-    entries: Mapping[Key, tuple[str, ...]]
-    lengths: Mapping[str, list[int]]
-
-    def switch(self, text: str, share: float, random: "np.random.Generator") -> str:
-        """Return the text with each word of the dictionary replaced by a translation with probability `share`.
-
-        A word's translations are equally likely. Words are matched as by `dictionary_pairs`.
-        """
-        parts, end = [], 0
-        for word, (start, stop) in _occurrences(text, self.entries, self.lengths):
-            if random.random() < share:
-                translations = self.entries[word]
-                parts += [text[end:start], translations[int(random.integers(len(translations)))]]
-                end = stop
-        return "".join([*parts, text[end:]])
-
-
-def lexicon(dictionary: Mapping[str, Sequence[str]]) -> Lexicon:
-    """Return an indexed dictionary that merges words which differ only in case or Unicode normalisation."""
-    entries: dict[Key, dict[str, None]] = {}
-    for word, translations in dictionary.items():
-        entries.setdefault(_key(word), {}).update(dict.fromkeys(translations))
-    return Lexicon({word: tuple(translations) for word, translations in entries.items()}, _lengths(entries))
 
 
 def _lengths(words: Collection[Key]) -> dict[str, list[int]]:

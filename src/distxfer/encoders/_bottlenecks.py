@@ -12,7 +12,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from distxfer.encoders._stack import NOT_BOTH
+from distxfer.encoders._adapters import NOT_BOTH
 from distxfer.errors import InputError
 
 # The keys of configurations for the width of the feed-forward layers.

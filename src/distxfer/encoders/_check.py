@@ -7,7 +7,7 @@ batch, and one backward pass. Weights, gradients and random state are restored.
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +17,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from distxfer.encoders._contexts import evaluating, quiet
 from distxfer.encoders._encoded import Encoded
 from distxfer.encoders._encoder import Encoder
-from distxfer.encoders._quiet import quiet
-from distxfer.encoders._reference import evaluating
-from distxfer.encoders._shards import shards_of
+from distxfer.encoders._folders import shards_of
 from distxfer.errors import InputError, listed, reason
 
 _TEXTS: tuple[tuple[str, str | None], ...] = (
@@ -68,7 +67,7 @@ def words_of(base: PreTrainedModel) -> int:
     return words.num_embeddings if isinstance(words, nn.Embedding) else 0
 
 
-def check_size(folder: Path, config: PreTrainedConfig, fresh: Callable[[PreTrainedConfig], PreTrainedModel]) -> None:
+def check_size(folder: Path, config: PreTrainedConfig, model_class: Any) -> None:
     """Raise InputError for a configuration whose model would be far larger than the stored weights."""
     tensors, elements = 0, 0
     for path in shards_of(folder):
@@ -80,7 +79,7 @@ def check_size(folder: Path, config: PreTrainedConfig, fresh: Callable[[PreTrain
     if isinstance(layers, int) and layers > tensors:
         raise InputError(f"{mismatch} has {layers} layers, and the weights {tensors} tensors. Save the model again.")
     with torch.device("meta"), quiet():
-        needed = sum(parameter.numel() for parameter in fresh(config).base_model.parameters())
+        needed = sum(parameter.numel() for parameter in model_class._from_config(config).base_model.parameters())
     if needed > _LARGER * elements + 10**6:
         raise InputError(f"{mismatch} needs {needed} numbers, and the weights hold {elements}. Save the model again.")
 

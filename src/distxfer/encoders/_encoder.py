@@ -13,12 +13,11 @@ from peft import IA3Config, LoraConfig, PeftModel, TaskType
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distxfer.encoders._adapters import add_adapters
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
-from distxfer.encoders._encoded import Encoded, Pooling
-from distxfer.encoders._quiet import quiet
-from distxfer.encoders._reference import Reference, evaluating
-from distxfer.encoders._stack import add_adapters
-from distxfer.encoders._word_tokens import tokens_of_words
+from distxfer.encoders._contexts import evaluating, quiet
+from distxfer.encoders._encoded import Encoded, Pooling, tokens_of_words
+from distxfer.encoders._reference import Reference
 from distxfer.errors import InputError
 
 # The output of a head: one per text, one per token, two scores per token (a span's start and end), or none: the text's pooled

@@ -4,8 +4,6 @@ A token classifier serves the other tasks too: a linear head commutes with the m
 end are two scores per token.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftModel
@@ -21,70 +19,66 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedConfig,
-    PreTrainedModel,
 )
 from transformers.modeling_layers import GenericForTokenClassification
 
 from distxfer.encoders._encoder import Encoder, Output
+from distxfer.errors import InputError
 
-_OWN: dict[Output, tuple[Any, Any]] = {  # the architectures with such a head, and the class that loads it
+_OWN: dict[Output, tuple[Any, Any]] = {  # the classes with such a head, and the one that loads them
     "text": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
     "token": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification),
     "span": (MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering),
     # The encoder is saved without its head, which is never used.
     "state": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
 }
+_HEAD: dict[Output, str] = {
+    "text": "a classification head",
+    "token": "a head for tokens",
+    "span": "a head for answers",
+    "state": "a classification head",
+}
 
 
-@dataclass(frozen=True)
-class Head:
-    """Functions that load a model with a head, and create one; `of_tokens`: the head has an output per token."""
+def class_for(config: PreTrainedConfig, output: Output) -> tuple[Any, bool]:
+    """Return the class of an architecture with a head for an output, and whether that head has an output per token.
 
-    load: Callable[..., Any]
-    fresh: Callable[[PreTrainedConfig], PreTrainedModel]
-    of_tokens: bool
-
-
-def head_for(config: PreTrainedConfig, output: Output) -> Head | None:
-    """Return the head of an architecture for an output, or None where it has no encoder with one.
-
-    For encoder-decoders (T5, mT5), it is the head of the encoder alone. Decoders without a head in transformers get one
-    from `GenericForTokenClassification`.
+    For encoder-decoders (T5, mT5), it is the class of the encoder alone. Decoders without a head in transformers get one
+    from `GenericForTokenClassification`. Raises InputError for an architecture that has no encoder with such a head.
     """
-    kind = type(config)
-    having, auto = _OWN[output]
-    has_decoder = kind in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
-    tokens = _of_tokens(config, has_decoder=has_decoder)
-    model_class = having[kind] if kind in having and not has_decoder else None
-    if output == "text" and getattr(config, "use_bidirectional_attention", None) in (True, "all") and tokens:
-        model_class = None  # it would classify the last token, which does not represent a text read in both directions
+    config_class = type(config)
+    has_decoder = config_class in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+    token_class = _token_class(config, has_decoder=has_decoder)
+    own_class = None if has_decoder else _OWN[output][0].get(config_class, None)
+    if output == "text" and getattr(config, "use_bidirectional_attention", None) in (True, "all") and token_class:
+        own_class = None  # it would classify the last token, which does not represent a text read in both directions
     # The question-answering classes of Qwen and Llama name their encoder differently from checkpoints: nothing would load.
-    if model_class is not None and (tokens is None or model_class.base_model_prefix == tokens[0]):
-        return Head(auto.from_pretrained, auto.from_config, output == "token")
-    return tokens[1] if tokens else None
+    if own_class and (not token_class or own_class.base_model_prefix == token_class.base_model_prefix):
+        return own_class, output == "token"
+    if not token_class:
+        raise InputError(
+            f"A `{config.model_type}` has no encoder with {_HEAD[output]}."
+            " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
+        )
+    return token_class, True
 
 
-def _of_tokens(config: PreTrainedConfig, *, has_decoder: bool) -> tuple[str, Head] | None:
-    """Return the token classifier, and the name of its encoder attribute."""
-    kind, auto = type(config), AutoModelForTokenClassification
-    if kind in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
-        model_class: Any = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[kind]
-        return model_class.base_model_prefix, Head(auto.from_pretrained, auto.from_config, of_tokens=True)
-    if has_decoder or kind not in MODEL_FOR_CAUSAL_LM_MAPPING or kind not in MODEL_MAPPING:
+def _token_class(config: PreTrainedConfig, *, has_decoder: bool) -> Any:
+    """Return the class with a head per token, or None."""
+    config_class = type(config)
+    if config_class in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+        return MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[config_class]
+    if has_decoder or config_class not in MODEL_FOR_CAUSAL_LM_MAPPING or config_class not in MODEL_MAPPING:
         return None
-    base: Any = MODEL_MAPPING[kind]
-    if (
-        config.get_text_config() is not config
-        or base.base_model_prefix != GenericForTokenClassification.base_model_prefix
-    ):
+    base: Any = MODEL_MAPPING[config_class]
+    prefix = GenericForTokenClassification.base_model_prefix
+    if config.get_text_config() is not config or base.base_model_prefix != prefix:
         return None
-    generic_class: Any = type(
+    return type(
         f"{base.__name__.removesuffix('Model')}ForTokenClassification",
         (GenericForTokenClassification, base.__base__),
-        {"__module__": __name__, "__annotations__": {"config": kind}, "config_class": kind},
+        {"__module__": __name__, "__annotations__": {"config": config_class}, "config_class": config_class},
     )
-    head = Head(generic_class.from_pretrained, generic_class._from_config, of_tokens=True)
-    return generic_class.base_model_prefix, head
 
 
 def class_to_load(encoder: Encoder) -> tuple[str, list[str]]:

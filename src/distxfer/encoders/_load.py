@@ -1,95 +1,29 @@
-"""Loading an encoder: the bundled one, a local folder, or a name on the hub; safetensors only, never remote code."""
+"""Loading an encoder from its folder: never remote code, and only a whole encoder."""
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
-    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from distxfer._durable import RESULT, check_folder, file_digest
-from distxfer.encoders._bundled import BUNDLED, bundled_folder
+from distxfer.encoders._bundled import BUNDLED
 from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
+from distxfer.encoders._contexts import quiet
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
-from distxfer.encoders._heads import Head, head_for
-from distxfer.encoders._quiet import quiet
-from distxfer.encoders._shards import shards_of
-from distxfer.errors import InputError, did_you_mean, reason
+from distxfer.encoders._heads import class_for
+from distxfer.errors import InputError, reason
 
-_NO_HEAD: dict[Output, str] = {
-    "text": "a classification head",
-    "token": "a head for tokens",
-    "span": "a head for answers",
-    "state": "a classification head",
-}
 _UNKNOWN = "\U000f0000"  # a private-use character, unknown to every tokenizer
 _ENDS = ("start", "end")  # the two scores of a token, where the output is a span
-_NOT_NEEDED = ["[!1]*/*", "1*/*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.ckpt"]
-
-
-def model_folder(name: str, revision: str = "") -> Path:
-    """Return the local folder of an encoder: the bundled one, a folder as it stands, or a snapshot from the hub.
-
-    Raises InputError where the folder has no safetensors weights, or the hub does not have or give the model.
-    """
-    if name == BUNDLED:
-        return bundled_folder()
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        check_folder(folder)
-    else:
-        if (folder.parent / RESULT).is_file():
-            raise InputError(
-                f"The model `{name}` does not exist: it was removed from its run. Train the run anew with `--again`, or give"
-                " another model."
-            )
-        if name.startswith((".", "/", "~", "bundled/")) or name.count("/") > 1:
-            raise InputError(
-                f"The model `{name}` does not exist.{did_you_mean(name, [BUNDLED])} Give a folder,"
-                f" a name on the Hugging Face hub, or `{BUNDLED}`."
-            )
-        folder = _snapshot(name, revision)
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`."
-        )
-    if not shards_of(folder):
-        pickled = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        available = (
-            f"only the pickled weights `{pickled[0]}`, which can run code when loaded" if pickled else "no weights"
-        )
-        raise InputError(
-            f"The model folder `{folder}` has {available}; expected `model.safetensors`."
-            " Save the model again with `save_pretrained`, which writes safetensors."
-        )
-    if (folder / "adapter_config.json").is_file():
-        raise InputError(
-            f"The model folder `{folder}` has a `config.json` and an `adapter_config.json`, so that its weights would come from"
-            " somewhere else. Keep a whole model and adapters in folders of their own."
-        )
-    return folder
-
-
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of an encoder's files (weights, configuration, tokenizer), by name and content."""
-    digest = hashlib.sha256()
-    top = {path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".model", ".txt"}}
-    for path in sorted(top | shards_of(folder)):
-        if path.name != "manifest.json":
-            digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(bytes.fromhex(file_digest(path)))
-    return digest.hexdigest()
 
 
 def load_encoder(
@@ -108,17 +42,15 @@ def load_encoder(
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
-    `output` is the head's output: one of the labels for each text or each token, or the start and end of a span.
-
-    The uppermost `drop_last_layers` blocks are dropped. With `gradient_checkpointing` blocks keep only their input, and are
+    `output` is the head's output: one of the labels for each text or each token, or the start and end of a span. The
+    uppermost `drop_last_layers` blocks are dropped. With `gradient_checkpointing` blocks keep only their input, and are
     recomputed in the backward pass. `fingerprint` is stored, to recognise measurements of other files.
 
     Raises InputError where the folder holds no encoder that Transformers can load in full with such a head, or no block
     would be left.
     """
     labels = _ENDS if output == "span" else labels or ["none"]  # without labels, the head is not used
-    head_class = _head_of(folder, output)
-    model, head, head_is_loaded = _whole_model(folder, labels, seed, head_class)
+    model, new, head_is_loaded, token_head = _classifier(folder, output, labels, seed)
     base = cast(PreTrainedModel, model.base_model)
     check_inputs(base, name)
     blocks = _blocks(base)
@@ -127,11 +59,15 @@ def load_encoder(
         _checkpoint_gradients(model)
     tokenizer = load_tokenizer(folder)
     fit_tokenizer(tokenizer, base, name)
-    if output == "text" and not head_class.of_tokens:
+    if output == "text" and not token_head:
         pad_apart(tokenizer, words_of(base))
     model.config.pad_token_id = tokenizer.pad_token_id
     if name != BUNDLED and not Path(name).expanduser().is_dir():
         model.name_or_path = name
+    blocks = f"{base.base_model_prefix}.{blocks}"
+    names = {id(weight): key for key, weight in model.named_parameters()}
+    order = list(names.values())
+    first = next(place for place, key in enumerate(order) if key.startswith(blocks))
     device = device or torch.device("cpu")
     encoder = Encoder(
         name=name,
@@ -139,16 +75,14 @@ def load_encoder(
         tokenizer=tokenizer,
         base=base,
         layers=int(model.config.num_hidden_layers),
-        blocks=f"{base.base_model_prefix}.{blocks}",
-        below=_below(model, f"{base.base_model_prefix}.{blocks}"),
+        blocks=blocks,
+        below=frozenset(order[:first]),
         max_tokens=_max_tokens(base),
-        embeddings=next(
-            key for key, weight in model.named_parameters() if weight is base.get_input_embeddings().weight
-        ),
-        head=head,
+        embeddings=names[id(base.get_input_embeddings().weight)],
+        head=new,
         head_is_loaded=head_is_loaded,
         output=output,
-        token_head=head_class.of_tokens,
+        token_head=token_head,
         pooling=pooling,
         train_word_embeddings=train_word_embeddings,
         gradient_checkpointing=gradient_checkpointing,
@@ -158,20 +92,6 @@ def load_encoder(
     )
     encoder.causal = check_architecture(encoder)
     return encoder
-
-
-def _head_of(folder: Path, output: Output) -> Head:
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
-        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
-    head = head_for(config, output)
-    if head is None:
-        raise InputError(
-            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {_NO_HEAD[output]}."
-            " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
-        )
-    return head
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -219,13 +139,6 @@ def _blocks(base: PreTrainedModel) -> str:
     raise InputError(f"`{base.config.model_type}` has no {blocks}, so its layers cannot be told apart.")
 
 
-def _below(model: PreTrainedModel, blocks: str) -> frozenset[str]:
-    """Return the names of the parameters before the blocks."""
-    order = [key for key, _ in model.named_parameters()]
-    first = next(place for place, key in enumerate(order) if key.startswith(blocks))
-    return frozenset(order[:first])
-
-
 def _drop_last(model: PreTrainedModel, base: PreTrainedModel, blocks: str, count: int) -> None:
     """Drop the uppermost blocks, in the configuration too, so that the saved model has none of them."""
     if not count:
@@ -261,31 +174,24 @@ def _checkpoint_gradients(model: PreTrainedModel) -> None:
         model.disable_input_require_grads()
 
 
-def _head(model: PreTrainedModel, info: dict[str, Any]) -> frozenset[str]:
-    """Return the parameters that are not in the checkpoint (or in another shape), and all outside the base."""
-    prefix = f"{model.base_model_prefix}."
-    outside = {name for name, _ in model.named_parameters() if not name.startswith(prefix)}
-    return frozenset(_new(info) | outside)
+def _classifier(
+    folder: Path, output: Output, labels: Sequence[str], seed: int
+) -> tuple[PreTrainedModel, frozenset[str], bool, bool]:
+    """Return the classifier in a folder, with new weights drawn from `seed`, and three facts about its head.
 
-
-def _whole_model(
-    folder: Path, labels: Sequence[str], seed: int, head: Head
-) -> tuple[PreTrainedModel, frozenset[str], bool]:
-    """Return the classifier in a folder, the parameters that are not from it, and whether its head is the checkpoint's."""
-    model, info = _load_model(folder, labels, seed, head)
-    new = _head(model, info)
-    head_is_loaded = _renew_head(model, info, folder, labels, seed, head)
-    _check_whole(model, new, info, folder)
-    return model, new, head_is_loaded
-
-
-def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Return the classifier in a folder, with new weights drawn from `seed`, and Transformers' loading report."""
+    These are the parameters that are not the checkpoint's or not the encoder's, whether the head is the checkpoint's, and
+    whether it has an output per token.
+    """
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
+        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
+    model_class, token_head = class_for(config, output)
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
-            check_size(folder, AutoConfig.from_pretrained(folder, trust_remote_code=False), head.fresh)
-            model, info = head.load(
+            check_size(folder, config, model_class)
+            model, info = model_class.from_pretrained(
                 folder,
                 id2label=dict(enumerate(labels)),
                 label2id={label: index for index, label in enumerate(labels)},
@@ -300,45 +206,50 @@ def _load_model(folder: Path, labels: Sequence[str], seed: int, head: Head) -> t
             raise
         except Exception as error:  # an architecture's code may raise anything for odd values; the cause is kept
             raise InputError(f"The model folder `{folder}` does not load: {reason(error)}.") from error
-    return model, info
-
-
-def _new(info: dict[str, Any]) -> set[str]:
-    """Return the parameters that are not in the checkpoint, or in another shape."""
     mismatched = (key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"])
-    return {str(key) for key in (*info["missing_keys"], *mismatched)}
-
-
-def _renew_head(
-    model: PreTrainedModel, info: dict[str, Any], folder: Path, labels: Sequence[str], seed: int, head: Head
-) -> bool:
-    """Replace the checkpoint's head, unless it is for these labels, or for question answering.
-
-    Labels are compared by name; the rows of a head for the same labels in another order are reordered. Returns whether the
-    model has the checkpoint's complete head.
-    """
-    new = _new(info)
+    new = {str(key) for key in (*info["missing_keys"], *mismatched)}
+    _check_whole(model, new, [str(key) for key in info["unexpected_keys"]], folder)
     prefix = f"{model.base_model_prefix}."
-    stored = [name for name, _ in model.named_parameters() if not name.startswith(prefix) and name not in new]
-    if not stored:
-        return False
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    answers = labels is _ENDS and not head.of_tokens  # whatever the names of its two scores
+    outside = [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+    stored = [name for name in outside if name not in new]
+    is_whole = bool(stored) and not new
     stored_labels = [str(config.id2label[key]) for key in sorted(config.id2label)]
-    if answers or stored_labels == list(labels) or (not new and _reorder(model, stored[-1], stored_labels, labels)):
-        return not new
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        fresh = dict(head.fresh(model.config).named_parameters())
-        for name in stored:
-            model.get_parameter(name).copy_(fresh[name])
-    return False
+    is_for_labels = (
+        stored_labels == list(labels)
+        or (labels is _ENDS and not token_head)  # whatever the names of the two scores
+        or (is_whole and _reorder(model, stored[-1], stored_labels, labels))
+    )
+    if stored and not is_for_labels:
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed)
+            fresh = dict(model_class._from_config(model.config).named_parameters())
+            for name in stored:
+                model.get_parameter(name).copy_(fresh[name])
+    return model, frozenset({*new, *outside}), is_whole and is_for_labels, token_head
+
+
+def _check_whole(model: PreTrainedModel, new: set[str], unexpected: Sequence[str], folder: Path) -> None:
+    """Refuse weights that lack a part of the encoder, or have more blocks; only the pooler, a part of the head, may be new."""
+    blocks = _blocks(cast(PreTrainedModel, model.base_model))
+    surplus = sorted(key for key in unexpected if blocks in key)
+    if surplus:
+        raise InputError(
+            f"The weights in `{folder}` have `{surplus[0]}` ({len(surplus)} such parameters), which its `config.json`"
+            f" does not have: it says {model.config.num_hidden_layers} layers. Check that the two belong together."
+        )
+    prefix = f"{model.base_model_prefix}."
+    missing = sorted(name for name in new if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
+    if missing:
+        raise InputError(
+            f"The weights in `{folder}` lack `{missing[0]}` ({len(missing)} such parameters, or in other shapes), so they are"
+            f" not those of a whole `{model.config.model_type}`. Check that `config.json` and the weights belong together."
+        )
 
 
 def _reorder(model: PreTrainedModel, last: str, stored_labels: Sequence[str], labels: Sequence[str]) -> bool:
-    """Put the rows of a head's output, which has the parameter `last`, from the order `known` into that of `labels`.
+    """Put the rows of a head's output, which has the parameter `last`, into the order of `labels`.
 
-    Returns False, with nothing changed, where these are not the same labels, each once, or the rows are not theirs.
+    Returns False, with nothing changed, where these are not the stored labels, each once, or the rows are not theirs.
     """
     output = model.get_submodule(last.rpartition(".")[0])
     rows = list(output.parameters(recurse=False))
@@ -354,38 +265,8 @@ def _reorder(model: PreTrainedModel, last: str, stored_labels: Sequence[str], la
 def _max_tokens(base: PreTrainedModel) -> int:
     """Return how many positions an encoder has; RoBERTa and similar models start theirs after the padding index."""
     positions = int(getattr(base.config, "max_position_embeddings", None) or 0)
-    positions = positions if positions > 0 else 2**31 - 1  # XLNet says -1
+    positions = positions if positions > 0 else 2**31 - 1  # XLNet's configuration has -1
     for name, module in base.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             return positions - module.padding_idx - 1
     return positions
-
-
-def _check_whole(model: PreTrainedModel, head: frozenset[str], info: dict[str, Any], folder: Path) -> None:
-    """Refuse weights that lack a part of the encoder, or have more blocks; only the pooler, a part of the head, may be new."""
-    blocks = _blocks(cast(PreTrainedModel, model.base_model))
-    unexpected = sorted(key for key in map(str, info["unexpected_keys"]) if blocks in key)
-    if unexpected:
-        raise InputError(
-            f"The weights in `{folder}` have `{unexpected[0]}` ({len(unexpected)} such parameters), which its `config.json`"
-            f" does not have: it says {model.config.num_hidden_layers} layers. Check that the two belong together."
-        )
-    prefix = f"{model.base_model_prefix}."
-    new = sorted(name for name in head if name.startswith(prefix) and not name.startswith(f"{prefix}pooler."))
-    if new:
-        raise InputError(
-            f"The weights in `{folder}` lack `{new[0]}` ({len(new)} such parameters, or in other shapes), so they are not"
-            f" those of a whole `{model.config.model_type}`. Check that `config.json` and the weights belong together."
-        )
-
-
-def _snapshot(name: str, revision: str) -> Path:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision or None, ignore_patterns=_NOT_NEEDED))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(
-            f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({reason(error)}.)."
-            f"{did_you_mean(name, [BUNDLED])} Check the name and the connection, or use `{BUNDLED}`."
-        ) from error

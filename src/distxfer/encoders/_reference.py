@@ -1,15 +1,15 @@
 """The frozen pretrained encoder that drift is measured from, with a memory of its states."""
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, cast
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 
+from distxfer.encoders._contexts import adapters_off
 from distxfer.encoders._encoded import Encoded
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Reference:
         self._encoder = encoder
         self._memo: dict[Hashable, Tensor] = {}
         self._seen: dict[bytes, None] = {}  # digests of the texts whose states are, or before a stop were, in memory
-        self._copy: nn.Module | None = None
+        self._copy: torch.nn.Module | None = None
         if not isinstance(encoder.model, PeftModel):
             prefix = encoder.base_name
             shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
@@ -69,36 +69,7 @@ class Reference:
         self.forwards += 1
         with torch.no_grad():
             if self._copy is None:
-                with adapters_off(self._encoder):
+                with adapters_off(cast(PeftModel, self._encoder.model)):
                     return self._encoder.encode(inputs)
             output = self._copy(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
-
-
-@contextmanager
-def adapters_off(encoder: "Encoder") -> Iterator[None]:
-    """Run the pretrained weights alone, in evaluation mode, and restore which parameters are trainable.
-
-    PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would
-    undo a freeze, so their state is restored.
-    """
-    model = cast(PeftModel, encoder.model)
-    trainable = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        with evaluating(model), model.disable_adapter():
-            yield
-    finally:
-        for parameter, requires_grad in trainable:
-            parameter.requires_grad_(requires_grad)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off, and back on for the modules that had it on."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

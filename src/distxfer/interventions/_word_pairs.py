@@ -12,11 +12,11 @@ from torch.nn.functional import normalize
 
 from distxfer.data import (
     Batch,
+    Lexicon,
     Pair,
     Span,
     WordPair,
     aligned_pairs,
-    dictionary_finder,
     read_aligned_folder,
     read_dictionary_folder,
     word_spans,
@@ -58,8 +58,8 @@ def word_pair_finder(
         return None, None
     if keys.dictionary:
         dictionaries = read_dictionary_folder(keys.dictionary.expanduser(), targets)
-        finders = {language: dictionary_finder(dictionary) for language, dictionary in dictionaries.items()}
-        return lambda step, pairs: [finders[pair.target.language]([pair]) for pair in pairs], None
+        lexicons = {language: Lexicon(dictionary) for language, dictionary in dictionaries.items()}
+        return lambda step, pairs: [lexicons[pair.target.language].pairs([pair]) for pair in pairs], None
     if keys.alignments:
         return by_aligner(keys.alignments.expanduser(), source, targets)
     return by_encoder(encoder, layers), None

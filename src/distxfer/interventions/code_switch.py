@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from distxfer.data import Example, Lexicon, lexicon, read_dictionary_folder
+from distxfer.data import Example, Lexicon, read_dictionary_folder
 from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import BoundIntervention, Languages, Step, Term
 from distxfer.languages import Distances
@@ -58,7 +58,7 @@ class CodeSwitch:
         check_predicts_texts(encoder)
         choice = shared.language_choice(self, languages, distances)
         dictionaries = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
-        lexicons = {language: lexicon(dictionary) for language, dictionary in dictionaries.items()}
+        lexicons = {language: Lexicon(dictionary) for language, dictionary in dictionaries.items()}
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)

@@ -1,7 +1,7 @@
 """One class per text or pair of texts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast, final
 
 import torch
@@ -24,8 +24,7 @@ class Classification(TaskType):
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return the indices of the labels, (n,)."""
-        labels = [cast(int, example.label) for example in examples if example.label is not None]
-        return torch.tensor(labels) if len(labels) == len(examples) else None
+        return torch.tensor([cast(int, example.label) for example in examples])
 
     def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         """Return the cross-entropy, in nats, summed over the examples; `output` is (n, classes)."""
@@ -35,21 +34,14 @@ class Classification(TaskType):
         """Return the probabilities of the classes, (classes,) for each text."""
         return list(output.float().softmax(dim=-1))
 
-    def predictions(
-        self,
-        task: Task,
-        examples: Mapping[str, Sequence[Example]],
-        readings: Mapping[str, Sequence[Sequence[Reading]]],
-        source: str,
-    ) -> Mapping[str, Sequence[Prediction]]:
-        """Return the most probable class of each text."""
-        return {
-            language: [
-                _prediction(task, example, cast(Tensor, windows[0]))
-                for example, windows in zip(language_examples, readings[language], strict=True)
-            ]
-            for language, language_examples in examples.items()
-        }
+    def prediction(self, task: Task, example: Example, windows: Sequence[Reading]) -> Prediction:
+        """Return the most probable class of a text."""
+        (probabilities,) = cast(Sequence[Tensor], windows)
+        return Prediction(
+            label=None if example.label is None else task.labels[cast(int, example.label)],
+            prediction=task.labels[int(probabilities.argmax())],
+            probabilities=dict(zip(task.labels, map(float, probabilities), strict=True)),
+        )
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return accuracy and macro-averaged F1."""
@@ -63,16 +55,6 @@ class Classification(TaskType):
         return is_collapsed(
             correct, len(predictions), max(Counter(prediction.label for prediction in predictions).values())
         )
-
-
-def _prediction(task: Task, example: Example, probabilities: Tensor) -> Prediction:
-    return Prediction(
-        label=None if example.label is None else task.labels[cast(int, example.label)],
-        prediction=task.labels[int(probabilities.argmax())],
-        probabilities={
-            label: float(probability) for label, probability in zip(task.labels, probabilities, strict=True)
-        },
-    )
 
 
 TASK_TYPE = Classification()

@@ -81,8 +81,6 @@ class QuestionAnswering(TaskType):
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return (n, tokens, 2): 1 at the answer's first and last token, 0 at other candidates, -100 elsewhere."""
-        if any(example.label is None for example in examples):
-            return None
         targets = torch.full((*encoding["input_ids"].shape, 2), _NO_PLACE)
         for row, example in enumerate(examples):
             tokens = places(encoding, row, 1)

@@ -7,7 +7,6 @@ from typing import cast, final
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import BatchEncoding
 
 from distxfer.data._examples import Example, Task
 from distxfer.data._task_type import Batch, Prediction, Reading, TaskType
@@ -48,14 +47,6 @@ class Retrieval(TaskType):
                         f"The id `{duplicate}` occurs {counts[duplicate]} times {where}. Give each sentence a distinct id,"
                         " shared only with its translations."
                     )
-
-    def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
-        """Return None: there is nothing to learn."""
-        return None
-
-    def loss(self, output: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        """Raise InputError."""
-        raise InputError("A task of type `retrieval` has no loss on labels. Set `task=false` in every phase.")
 
     def readings(self, output: Tensor, batch: Batch | None) -> Sequence[Reading]:
         """Return the pooled state of each text, (d,)."""
