@@ -84,7 +84,7 @@ def test_publish_builds_anew_what_is_damaged_and_says_so(tmp_path):
     target = _cache.publish(tmp_path / "target", build)
     for name in ("deep/weights", "about.json", "manifest.json"):
         content = (target / name).read_bytes()
-        for place in range(0, len(content), 7):
+        for place in range(0, len(content), 23):
             damaged = bytearray(content)
             damaged[place] ^= 1 << place % 8
             (target / name).write_bytes(damaged)
@@ -92,5 +92,9 @@ def test_publish_builds_anew_what_is_damaged_and_says_so(tmp_path):
             _cache.publish(target, build, notice=notices.append)
             assert (target / name).read_bytes() == content
             assert notices == [f"`{target}` in the cache is damaged and is built again."]
+    for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:99])):
+        damage(target / "deep" / "weights")
+        assert not _cache.is_whole(target)
+        assert _cache.is_whole(_cache.publish(target, build))
     (target / "more").touch()
     assert not _cache.is_whole(target)

@@ -15,6 +15,8 @@ from helpers import message
 
 ACROSS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = ("cat", "the", "neko", "東京都", "ไทย", "extraordinarily", "1", "don't", ".", "Ünïcödé")
+TYPES = ("token_classification", "named_entities", "question_answering", "retrieval")
+TOKENS, ENTITIES, ANSWERS, RETRIEVAL = map(task_type_named, TYPES)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +81,7 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
     assert predictions.labels.tolist() == [[-100, -100, 1, -100], [-100, 1, 2, -100]]
     output = torch.zeros(2, 4, 3)
     output[..., 1] = 1.0
-    readings = task_type_named("token_classification").readings(output, predictions)
+    readings = TOKENS.readings(output, predictions)
     assert [reading.tolist() for reading in readings] == [[1, 1], [1, 1, -1]]
     tagging = task("token_classification", ("X", "O", "Y"), eng=(shared, lost))
     predictions = predicted("token_classification", tagging, {"eng": [[reading] for reading in readings]})["eng"]
@@ -93,7 +95,7 @@ def test_words_that_share_a_token_or_have_none(sentencepiece):
 def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
     example = tagged(" ".join(words))
     for tokenizer in tokenizers:
-        result = task_type_named("token_classification").windows(example, tokenizer, max_length)
+        result = TOKENS.windows(example, tokenizer, max_length)
         assert [tag for example in result for tag in example.label.tags] == list(range(len(words)))
         read = [example.text[start:end] for example in result for start, end in example.label.spans]
         assert read == words
@@ -106,12 +108,12 @@ def test_windows_hold_every_word_exactly_once(tokenizers, words, max_length):
 
 def test_windows_are_put_together_again(sentencepiece):
     example = tagged(" ".join(WORDS * 6), [place % 2 for place in range(len(WORDS) * 6)])
-    windows = task_type_named("token_classification").windows(example, sentencepiece, 16)
+    windows = TOKENS.windows(example, sentencepiece, 16)
     assert len(windows) > 5
     result = batch("token_classification", sentencepiece, *windows, max_length=16)
     output = torch.zeros(*result.labels.shape, 2)
     output[..., 1] = (result.labels == 1) * 2.0 - 1  # the head says what is right
-    readings = task_type_named("token_classification").readings(output, result)
+    readings = TOKENS.readings(output, result)
     tagging = task("token_classification", ("A", "B"), eng=(example,))
     (prediction,) = predicted("token_classification", tagging, {"eng": [list(readings)]})["eng"]
     assert prediction.prediction == prediction.label == " ".join("AB"[place % 2] for place in range(len(WORDS) * 6))
@@ -119,10 +121,10 @@ def test_windows_are_put_together_again(sentencepiece):
 
 def test_the_loss_of_words_is_a_sum_over_those_that_have_a_token():
     output = torch.tensor([[[0.0, 0.0], [math.log(3), 0.0], [9.0, 1.0]]])
-    total, count = task_type_named("token_classification").loss(output, torch.tensor([[1, 0, -100]]))
+    total, count = TOKENS.loss(output, torch.tensor([[1, 0, -100]]))
     assert count == 2
     assert float(total) == pytest.approx(math.log(2) + math.log(4 / 3))
-    total, count = task_type_named("token_classification").loss(output, torch.full((1, 3), -100))
+    total, count = TOKENS.loss(output, torch.full((1, 3), -100))
     assert (float(total), count) == (0, 0)
 
 
@@ -145,21 +147,17 @@ def test_one_tag_for_all_words_is_a_collapse():
     tagging = task("token_classification", ("X", "Y"), eng=texts)
     for tags, collapsed in (((0, 0, 0, 0), True), ((0, 0, 1, 0), False)):
         predictions = predicted("token_classification", tagging, {"eng": [[torch.tensor(tags)]] * 20})["eng"]
-        assert task_type_named("token_classification").collapsed(texts, predictions) is collapsed
+        assert TOKENS.collapsed(texts, predictions) is collapsed
 
 
 def test_tags_that_do_not_fit_are_refused():
-    check = task_type_named("named_entities").check
+    check = ENTITIES.check
     check(task("named_entities", ("O", "B-LOC", "I-LOC")), "eng")
     assert message(check, task("named_entities", ("O", "S-LOC")), "eng").startswith(
         "The task `t` has the tag `S-LOC`; the task type `named_entities` expects IOB2"
     )
-    assert "the tag `a b`" in message(
-        task_type_named("token_classification").check, task("token_classification", ("a b",)), "eng"
-    )
-    assert "has no word labels" in message(
-        task_type_named("token_classification").check, task("token_classification"), "eng"
-    )
+    assert "the tag `a b`" in message(TOKENS.check, task("token_classification", ("a b",)), "eng")
+    assert "has no word labels" in message(TOKENS.check, task("token_classification"), "eng")
 
 
 # Answers.
@@ -186,16 +184,16 @@ def test_the_answer_is_marked_at_its_first_and_last_token(sentencepiece):
 
 
 def test_the_loss_of_answers_does_not_depend_on_padding(sentencepiece):
-    task_type, example = task_type_named("question_answering"), asked("neko big dog", "big")
+    example = asked("neko big dog", "big")
     alone = batch("question_answering", sentencepiece, example)
     beside = batch("question_answering", sentencepiece, example, asked("dog " * 30, key="long"))
     output = torch.randn(2, beside.labels.shape[1], 2, generator=torch.Generator().manual_seed(0))
     width = alone.labels.shape[1]
-    total, count = task_type.loss(output[:1, :width], alone.labels)
-    again, _ = task_type.loss(output[:1], beside.labels[:1])
+    total, count = ANSWERS.loss(output[:1, :width], alone.labels)
+    again, _ = ANSWERS.loss(output[:1], beside.labels[:1])
     assert count == 1
     assert float(total) == pytest.approx(float(again))
-    even, _ = task_type.loss(torch.zeros(1, width, 2), alone.labels)
+    even, _ = ANSWERS.loss(torch.zeros(1, width, 2), alone.labels)
     assert float(even) == pytest.approx(math.log(4))  # three words and none
 
 
@@ -212,7 +210,7 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
     answer = Answer(context[at[0][0] : at[-1][1]], at[0][0])
     example = Example("q", "eng", "the cat ?", context, (answer,))
     for tokenizer in tokenizers:
-        result = task_type_named("question_answering").windows(example, tokenizer, max_length)
+        result = ANSWERS.windows(example, tokenizer, max_length)
         room = max_length - len(tokenizer("the cat ?", "")["input_ids"])
         for window in result:
             assert window.text_pair in context
@@ -228,36 +226,36 @@ def test_windows_of_a_text_lose_no_answer_that_fits(tokenizers, words, max_lengt
 
 def test_a_question_that_is_too_long_is_cut_and_its_text_is_read(sentencepiece):
     example = asked("neko " * 30 + "dog", "dog", question="cat " * 100)
-    result = task_type_named("question_answering").windows(example, sentencepiece, 32)
+    result = ANSWERS.windows(example, sentencepiece, 32)
     assert {len(sentencepiece(example.text)["input_ids"]) for example in result} == {16 + 2}
     assert result[-1].label == (Answer("dog", len(result[-1].text_pair) - 3),)
 
 
 def test_the_best_answer_of_all_windows_is_predicted_in_its_own_characters(sentencepiece):
-    task_type, example = task_type_named("question_answering"), asked("neko  Big-dog , the cat runs", "Big-dog")
+    example = asked("neko  Big-dog , the cat runs", "Big-dog")
     result = batch("question_answering", sentencepiece, example, asked("the cat", key="other"))
     output = torch.zeros(*result.labels.shape)
     right = result.labels[0].argmax(dim=0)
     output[0, right[0], 0] = output[0, right[1], 1] = 3.0
     output[0, 2, 0] = 9.0  # in the question
     output[1, 0] = 1.0  # no answer
-    readings = task_type.readings(output, result)
+    readings = ANSWERS.readings(output, result)
     assert readings[0] == [(6.0, "Big-dog")]
     assert readings[1][0][0] == -2.0
     examples = {"eng": (example, asked("the cat", key="other"))}
     answering = Task("t", (), {"test": examples}, task_type="question_answering")
-    predictions = task_type.predictions(
-        answering, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng"
-    )["eng"]
+    predictions = ANSWERS.predictions(answering, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
+        "eng"
+    ]
     assert (predictions[0].label, predictions[0].prediction) == ("Big-dog", "Big-dog")
     assert predictions[1].label == ""
     assert predictions[1].prediction != ""  # nobody has taught that there may be none
     taught = Task("t", (), {"train": {"eng": (asked("cat"),)}, "test": examples}, task_type="question_answering")
-    predictions = task_type.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
+    predictions = ANSWERS.predictions(taught, examples, {"eng": [[readings[1], readings[0]], [readings[1]]]}, "eng")[
         "eng"
     ]
     assert [prediction.prediction for prediction in predictions] == ["Big-dog", ""]
-    assert task_type.scores(taught, examples["eng"], predictions) == {"f1": 1.0, "exact_match": 1.0}
+    assert ANSWERS.scores(taught, examples["eng"], predictions) == {"f1": 1.0, "exact_match": 1.0}
 
 
 def test_an_answer_has_at_most_thirty_tokens(tiny):
@@ -266,14 +264,14 @@ def test_an_answer_has_at_most_thirty_tokens(tiny):
     output = torch.zeros(*result.labels.shape)
     first = int(result.labels[0, 1:, 0].eq(0).nonzero()[0]) + 1
     output[0, first, 0] = output[0, -2, 1] = 5.0  # the whole text
-    ((score, text),) = task_type_named("question_answering").readings(output, result)[0]
+    ((score, text),) = ANSWERS.readings(output, result)[0]
     assert score == 5.0
     assert len(text.split()) <= 30
 
 
 def test_an_answer_that_is_not_there_is_refused():
     wrong = Example("q7", "eng", "?", "the cat", (Answer("cat", 3),))
-    assert message(task_type_named("question_answering").check, task("question_answering", eng=(wrong,)), "eng") == (
+    assert message(ANSWERS.check, task("question_answering", eng=(wrong,)), "eng") == (
         "The answer `cat` to the question `q7` of `eng` in the task `t` is not at character 3 of its text, where there is"
         " ` ca`. Count Unicode code points from 0."
     )
@@ -284,7 +282,7 @@ def test_the_same_answer_to_all_is_a_collapse():
     answering = Task("t", (), {"test": {"eng": texts}}, task_type="question_answering")
     for answers, collapsed in ((["one"] * 30, True), (["one", "one", "two"] * 10, False)):
         predictions = predicted("question_answering", answering, {"eng": [[[(1.0, text)]] for text in answers]})["eng"]
-        assert task_type_named("question_answering").collapsed(texts, predictions) is collapsed
+        assert ANSWERS.collapsed(texts, predictions) is collapsed
 
 
 # Retrieval.
@@ -305,14 +303,13 @@ def test_a_translation_is_looked_for_among_those_that_the_language_has():
     )
     assert [(example.label, example.prediction) for example in result["deu"]] == [("b", "b"), ("a", "b")]
     assert [(example.label, example.prediction) for example in result["jpn"]] == [("d", "d"), ("x", "d")]
-    task_type = task_type_named("retrieval")
-    scores = {key: task_type.scores(retrieving, retrieving.examples("test", key), result[key]) for key in result}
+    scores = {key: RETRIEVAL.scores(retrieving, retrieving.examples("test", key), result[key]) for key in result}
     assert scores == {"eng": {"accuracy": 1.0}, "deu": {"accuracy": 0.5}, "jpn": {"accuracy": 0.5}}
-    assert not task_type.collapsed(retrieving.examples("test", "eng"), result["eng"])
+    assert not RETRIEVAL.collapsed(retrieving.examples("test", "eng"), result["eng"])
 
 
 def test_ids_that_translate_nothing_or_occur_twice_are_refused():
-    check = task_type_named("retrieval").check
+    check = RETRIEVAL.check
     alone = task("retrieval", eng=(Example("a", "eng", "x"),), deu=(Example("b", "deu", "y"),))
     assert message(check, alone, "eng").startswith(
         "No sentence in `test` of `deu` in the task `t` has the id of a sentence in"
@@ -326,9 +323,8 @@ def test_a_tokenizer_that_cannot_say_where_its_tokens_stand_is_refused(sentencep
         is_fast = False
         name_or_path = "slow"
 
-    for task_type in ("token_classification", "question_answering"):
-        example = tagged("a b") if task_type == "token_classification" else asked("cat", "cat")
-        assert message(task_type_named(task_type).windows, example, Slow(), 8) == (
+    for task_type, example in ((TOKENS, tagged("a b")), (ANSWERS, asked("cat", "cat"))):
+        assert message(task_type.windows, example, Slow(), 8) == (
             "The tokenizer of `slow` gives no character offsets, which this task type needs. Choose an encoder with a"
             " `tokenizer.json`."
         )

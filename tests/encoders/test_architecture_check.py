@@ -86,7 +86,7 @@ def test_an_encoder_that_asks_for_each_texts_language_is_refused(tmp_path, defau
     config = XmodConfig.from_dict({**written, "languages": ["en_XX", "de_DE"], "default_language": default})
     XmodModel(config).save_pretrained(folder)
     assert message(load, folder) == (
-        "The model in `mine` is a `xmod`, which asks for the language of each text (`lang_ids`, 2 languages), which is not"
+        "The model in `mine` is a `xmod`, which needs the language of each text (`lang_ids`, 2 languages), which is not"
         f" passed to it.{INSTEAD}"
     )
 
@@ -94,8 +94,8 @@ def test_an_encoder_that_asks_for_each_texts_language_is_refused(tmp_path, defau
 @pytest.mark.parametrize(
     ("languages", "reason"),
     [
-        (3, "asks for the language of each text (`langs`, 3 languages), which is not passed to it"),
-        (1, "has `transformer.attentions.0.q_lin.weight`, which carries a number and lies in none of the 2 layers"),
+        (3, "needs the language of each text (`langs`, 3 languages), which is not passed to it"),
+        (1, "has the numbered parameter `transformer.attentions.0.q_lin.weight` outside of its 2 layers"),
     ],
 )
 def test_layers_whose_parts_lie_in_lists_of_their_own_are_refused(tmp_path, languages, reason):
@@ -202,10 +202,10 @@ def test_a_pooling_that_a_default_guessed_is_refused_where_the_encoder_contradic
 def test_the_first_token_of_a_decoder_is_not_pooled(tmp_path):
     assert message(load, save_tiny(tmp_path, "llama"), pooling="cls") == (
         "The model in `mine` is a `llama`, which reads from left to right, so that the first token, which `model.pooling` ="
-        f" `cls` pools, says nothing of the text.{INSTEAD}"
+        f" `cls` pools, does not depend on the text.{INSTEAD}"
     )
     assert message(load, save_tiny(tmp_path / "bert", "bert", is_decoder=True)) == (
-        f"The model in `mine` is a `bert`, which classifies the first token, which reads none of the others.{INSTEAD}"
+        f"The model in `mine` is a `bert`, which classifies the first token, which does not depend on the others.{INSTEAD}"
     )
 
 
@@ -222,8 +222,8 @@ def test_a_head_that_looks_for_the_padding_reads_the_token_that_is_pooled(tmp_pa
     ).save_pretrained(folder)
     if len(specials) == 1:  # nothing else to pad with
         assert message(load, folder, pooling="last") == (
-            "The model in `mine` is a `llama`, which has a head that reads token 7 of a text of 8, where `model.pooling` ="
-            f" `last` pools the last, so that what is held still would not be what is classified.{INSTEAD}"
+            "The model in `mine` is a `llama`, which has a head that reads token 7 of a text of 8, but `model.pooling` ="
+            f" `last` pools the last token, so that the pooled state would not be the classified one.{INSTEAD}"
         )
         return
     encoder = load(folder, pooling="last")
@@ -276,7 +276,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value):
         model.encoder.layer[1].output.dense.bias[3] = value
     model.save_pretrained(folder)
     assert message(load, folder) == (
-        "The weights of `mine` are damaged: `bert.encoder.layer.1.output.dense.bias` holds NaN or infinity. Get the model again."
+        "The weights of `mine` are damaged: `bert.encoder.layer.1.output.dense.bias` has NaN or infinity. Get the model again."
     )
 
 
@@ -336,8 +336,8 @@ def mix(blocks, number):
     ("act", "reason"),
     [
         (share, "shares weights between its layers"),
-        (stop, "computes its output from other states than those that it returns"),
-        (mix, "gives a text other states beside a longer one"),
+        (stop, "computes its output from other states than it returns"),
+        (mix, "gives a text other states in a batch with a longer one"),
     ],
 )
 def test_what_an_architecture_may_do_wrong(encoder, act, reason):
@@ -348,4 +348,4 @@ def test_a_head_without_a_gradient(encoder):
     encoder.model.classifier = nn.Linear(16, 2)
     encoder.model.classifier.requires_grad_(False)
     encoder.model.bert.pooler.requires_grad_(False)
-    assert "has no gradient of its output in its head" in message(check_architecture, encoder)
+    assert "has no gradient in its head" in message(check_architecture, encoder)

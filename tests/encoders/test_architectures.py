@@ -1,17 +1,19 @@
 """Real models by family, each as a tiny checkpoint of random weights: every place, every output, saved and loaded."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from conftest import save_tiny
 from distxfer.encoders import class_to_load, load_encoder, model_folder
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
+from distxfer.runs.card_loading import loading, meaning
 from helpers import message
 
 LAYERS = 2
@@ -22,6 +24,7 @@ _DECODER = {**_ENCODER, "num_key_value_heads": 2, "head_dim": 8}
 _T5 = {"d_model": 16, "num_layers": LAYERS, "num_heads": 2, "d_kv": 8, "d_ff": 32}
 SETTINGS = {
     "bert": _ENCODER, "xlm-roberta": _ENCODER, "deberta-v2": _ENCODER, "modernbert": _ENCODER, "eurobert": _DECODER,
+    "distilbert": {"dim": 16, "n_layers": LAYERS, "n_heads": 2, "hidden_dim": 32},
     "mt5": _T5, "umt5": _T5,
     "qwen2": _DECODER, "qwen3": _DECODER, "llama": _DECODER, "mistral": _DECODER, "gemma2": _DECODER, "gemma3_text": _DECODER,
     "cohere": _DECODER, "cohere2": _DECODER, "bloom": {"hidden_size": 16, "n_layer": LAYERS, "n_head": 2},
@@ -33,6 +36,9 @@ PLACES = {
     "xlm-roberta": ("roberta.encoder.layer.", {"roberta.embeddings.LayerNorm.bias"}, "", ["classifier"]),
     "deberta-v2": ("deberta.encoder.layer.", {"deberta.embeddings.LayerNorm.bias"}, "", ["pooler", "classifier"]),
     "modernbert": ("model.layers.", {"model.embeddings.norm.weight"}, "model.final_norm.", ["head", "classifier"]),
+    "distilbert": (
+        "distilbert.transformer.layer.", {"distilbert.embeddings.LayerNorm.bias"}, "", ["pre_classifier", "classifier"],
+    ),
     "eurobert": ("model.layers.", {"model.embed_tokens.weight"}, "model.norm.", ["dense", "classifier"]),
     **dict.fromkeys(
         ("mt5", "umt5"),
@@ -69,19 +75,16 @@ def say_more(encoder):
             weights.add_(0.1 * torch.randn(weights.shape, generator=draw))
 
 
-def read_back(encoder, saved: Path, base: Path | None = None):
-    """What plain transformers (and PEFT) loads by the lines that a model card shows."""
-    name, lines = class_to_load(encoder)
+def read_back(encoder, folder: Path, adapters: int = 0):
+    """The model that the lines of a model card load with plain transformers (or PEFT) from `folder`/model, and its batch."""
     scope: dict = {}
-    exec("\n".join(lines), scope)
-    if base is None:
-        return scope[name].from_pretrained(saved).eval()
-    classes = 2 if encoder.output == "span" else len(LABELS)
-    return PeftModel.from_pretrained(scope[name].from_pretrained(base, num_labels=classes), str(saved)).eval()
+    with contextlib.chdir(folder):
+        exec("\n".join(loading(encoder, len(LABELS), adapters)), scope)
+    return scope["model"].eval(), scope["tokenizer"](TEXTS, padding=True, return_tensors="pt")
 
 
-def said(encoder, output, mask):
-    """The logits that a card's reader makes of what the model returns."""
+def logits_of(encoder, output, mask):
+    """The logits that a card's reader computes from what the model returns."""
     if encoder.output == "span" and not encoder.token_head:
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
     if encoder.output == "text" and encoder.token_head and encoder.pooling == "mean":
@@ -89,6 +92,12 @@ def said(encoder, output, mask):
     if encoder.output == "text" and encoder.token_head:
         return torch.stack([logits[length - 1] for logits, length in zip(output.logits, mask.sum(1), strict=True)])
     return output.logits
+
+
+def check_no_pickles(folder):
+    for path in folder.iterdir():
+        assert path.suffix in {".safetensors", ".json", ".md"}
+        assert path.read_bytes()[:2] not in {b"\x80\x02", b"PK"}
 
 
 def pooling_of(architecture):
@@ -124,6 +133,8 @@ def test_pooled_layers_are_those_of_the_hidden_states(folder, architecture):
         for layer, states in enumerate(hidden):
             own = states[row, :length]
             torch.testing.assert_close(pooled[layer, row], own[-1] if architecture in DECODERS else own.mean(0))
+    naive = torch.stack([states.mean(dim=1) for states in hidden])
+    assert (naive - pooled).abs().max() > 1e-3  # the mask makes the difference
     alone = encoder.classify(dict(encoder.tokenizer(TEXTS[:1], return_tensors="pt"))).pooled_layers()
     torch.testing.assert_close(alone[:, 0], pooled[:, 0], atol=1e-5, rtol=1e-5)
 
@@ -142,11 +153,12 @@ def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architec
         "span": (*inputs(encoder)["input_ids"].shape, 2),
     }
     assert expected.shape == shape[output]
-    encoder.save(tmp_path)
-    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
-    found = said(encoder, read_back(encoder, tmp_path)(**batch), batch["attention_mask"])
-    torch.testing.assert_close(found.detach(), expected, atol=1e-5, rtol=1e-5)
-    again = load(model_folder(str(tmp_path)), output, pooling=pooling_of(architecture))
+    encoder.save(tmp_path / "model")
+    check_no_pickles(tmp_path / "model")
+    model, batch = read_back(encoder, tmp_path)
+    saved_logits = logits_of(encoder, model(**batch), batch["attention_mask"])
+    torch.testing.assert_close(saved_logits.detach(), expected, atol=1e-5, rtol=1e-5)
+    again = load(model_folder(str(tmp_path / "model")), output, pooling=pooling_of(architecture))
     assert again.head_is_loaded
     assert torch.equal(again.outputs(inputs(again)), expected)
 
@@ -155,9 +167,9 @@ def test_an_encoder_alone_is_saved_alone(folder, architecture, tmp_path):
     encoder = load(folder, "state", labels=())
     say_more(encoder)
     expected = encoder.outputs(inputs(encoder))
-    encoder.save(tmp_path)
-    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
-    states, mask = read_back(encoder, tmp_path)(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+    encoder.save(tmp_path / "model")
+    model, batch = read_back(encoder, tmp_path)
+    states, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
     torch.testing.assert_close(((states * mask).sum(1) / mask.sum(1)).detach(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -179,10 +191,17 @@ def test_lora_starts_where_the_encoder_is_and_plain_peft_loads_it(folder, archit
     assert not torch.allclose(moved[1:], start[1:], atol=1e-3)
     assert torch.equal(reference.encode(inputs(encoder)).pooled_layers(), start)
     expected = encoder.outputs(inputs(encoder))
-    encoder.save(tmp_path)
-    batch = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
-    found = said(encoder, read_back(encoder, tmp_path, folder)(**batch), batch["attention_mask"])
-    torch.testing.assert_close(found.detach(), expected, atol=1e-5, rtol=1e-5)
+    encoder.save(tmp_path / "model")
+    check_no_pickles(tmp_path / "model")
+    saved = load_file(tmp_path / "model" / "adapter_model.safetensors")
+    trained = dict(encoder.model.named_parameters())
+    for module in encoder.head_modules():  # each weight of the head, as it was trained (sentence-transformers#3980)
+        for name in (name for name in encoder.head if name.startswith(f"{module}.")):
+            copy = f"base_model.model.{module}.modules_to_save.default{name.removeprefix(module)}"
+            assert torch.equal(saved[f"base_model.model.{name}"], trained[copy])
+    model, batch = read_back(encoder, tmp_path, adapters=1)
+    saved_logits = logits_of(encoder, model(**batch), batch["attention_mask"])
+    torch.testing.assert_close(saved_logits.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("output", ["text", "span"])
@@ -211,7 +230,11 @@ def test_a_model_whose_encoder_alone_has_no_head_is_refused(tmp_path):
 
 
 def test_the_classes_that_are_put_together_are_those_of_transformers(folder, architecture):
-    name, _ = class_to_load(load(folder))
+    encoder = load(folder, pooling=pooling_of(architecture))
+    name, _ = class_to_load(encoder)
+    pooled = {"mean": "the mean over its tokens", "last": "that of its last token"}[encoder.pooling]
+    per_token = f" The model gives scores per token; for a text, take {pooled}." if encoder.token_head else ""
+    assert meaning(encoder, LABELS) == f"Labels, in order: animal, mineral, plant.{per_token}"
     expected = "AutoModelForSequenceClassification"
     if architecture in ("mt5", "umt5", "cohere", "cohere2"):
         expected = {"mt5": "MT5", "umt5": "UMT5", "cohere": "Cohere", "cohere2": "Cohere2"}[

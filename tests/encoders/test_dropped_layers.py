@@ -16,7 +16,7 @@ TEXTS = ["the cat", "the big old dog sees two new trees", "neko ooki", "rose"]
 FINAL = {"modernbert": "final_norm", "qwen2": "norm"}
 
 
-@pytest.fixture(scope="module", params=["bert", "xlm-roberta", "distilbert", "modernbert", "qwen2", "deberta-v2"])
+@pytest.fixture(scope="module", params=["bert", "distilbert", "modernbert", "qwen2"])
 def architecture(request):
     return request.param
 

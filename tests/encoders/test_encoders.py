@@ -1,42 +1,30 @@
-"""An encoder of any architecture: layers, pooling, its head, its saved form, its pretrained self, adapters."""
+"""An encoder: its gradients, pooling, head, pretrained reference and adapters."""
 
 import json
 import shutil
-from collections import Counter
 
 import pytest
 import torch
-from peft import AutoPeftModelForSequenceClassification, LoraConfig, PeftModel, TaskType
-from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from peft import LoraConfig, TaskType
+from transformers import AutoTokenizer
 
-from conftest import ARCHITECTURES, LAYERS, save_tiny
+from conftest import LAYERS, save_tiny
 from distxfer.encoders import load_encoder
 from distxfer.encoders._contexts import adapters_off
 from helpers import message
 
 LABELS = ["animal", "mineral", "plant"]
 TEXTS = ["the cat", "the big old dog sees two new trees", "neko ooki", "rose"]
-FINAL = {
-    "bert": {"bert.pooler.dense.weight", "bert.pooler.dense.bias"},
-    "modernbert": {"model.final_norm.weight"},
-    "qwen2": {"model.norm.weight"},
-    "llama": {"model.norm.weight"},
-}
-HEADS = {
-    "bert": ["classifier"], "xlm-roberta": ["classifier"], "deberta-v2": ["pooler", "classifier"],
-    "distilbert": ["pre_classifier", "classifier"], "modernbert": ["head", "classifier"], "qwen2": ["score"], "llama": ["score"],
-}  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=["bert", "deberta-v2", "qwen2"])
 def architecture(request):
     return request.param
 
 
 @pytest.fixture(scope="module")
 def folder(architecture, tmp_path_factory):
-    """A tiny encoder of every architecture; its weights are large enough for a mistake to show."""
+    """A tiny encoder; its weights are large enough for a mistake to show."""
     return save_tiny(tmp_path_factory.mktemp(architecture), architecture, initializer_range=0.2)
 
 
@@ -81,24 +69,6 @@ def train(encoder, moves, steps=3):
         optimiser.step()
 
 
-def test_layers_are_numbered_and_every_parameter_has_its_place(encoder, architecture):
-    assert encoder.layers == LAYERS
-    hidden = encoder.classify(inputs(encoder)).hidden
-    assert len(hidden) == LAYERS + 1
-    assert all(layer.shape == (*inputs(encoder)["input_ids"].shape, encoder.hidden_size) for layer in hidden)
-    places = {name: encoder.place(name) for name, _ in encoder.model.named_parameters()}
-    assert set(places.values()) >= {*range(1, LAYERS + 1), "embeddings", "head"}
-    blocks = Counter(place for place in places.values() if isinstance(place, int))
-    assert len(set(blocks.values())) == 1 or architecture == "modernbert"  # its first block has no layer norm
-    assert {name for name, place in places.items() if place == "final"} == FINAL.get(architecture, set())
-    outside = {name for name in places if not name.startswith(f"{encoder.base_name}.")}
-    assert {name for name, place in places.items() if place == "head"} == outside == encoder.head
-    assert all("embed" in name for name, place in places.items() if place == "embeddings")
-    assert encoder.head_modules() == HEADS[architecture]
-    (words,) = (name for name in places if encoder.is_word_embedding(name))
-    assert dict(encoder.model.named_parameters())[words].shape[0] == encoder.base.config.vocab_size
-
-
 def test_the_gradient_of_a_layers_state_reaches_the_blocks_below_it_and_no_other(encoder):
     for layer in (1, 3):
         encoder.model.zero_grad()
@@ -107,28 +77,13 @@ def test_the_gradient_of_a_layers_state_reaches_the_blocks_below_it_and_no_other
         assert reached - {"embeddings"} == set(range(1, layer + 1))
 
 
-def test_mean_pooling_equals_a_hand_computation_and_ignores_padding(encoder):
-    encoder.model.eval()
-    encoded = encoder.encode(inputs(encoder))
-    together = encoded.pooled_layers()
-    assert together.shape == (LAYERS + 1, len(TEXTS), encoder.hidden_size)
-    for number, text in enumerate(TEXTS):
-        alone = encoder.encode(inputs(encoder, [text]))
-        for layer in range(LAYERS + 1):
-            torch.testing.assert_close(alone.hidden[layer][0].mean(0), together[layer, number], atol=1e-5, rtol=0)
-        rows = encoded.hidden[2][number][encoded.mask[number] == 1]
-        torch.testing.assert_close(rows.sum(0) / len(rows), encoded.pooled(2)[number])
-    naive = torch.stack([layer.mean(dim=1) for layer in encoded.hidden])
-    assert (naive - together).abs().max() > 1e-2  # the mask is what makes it so
-
-
 def test_cls_pooling_is_the_first_token_whatever_the_side_of_the_padding_was(folder, tmp_path):
     copied = shutil.copytree(folder, tmp_path / "left")
     settings = json.loads((copied / "tokenizer_config.json").read_text())
     (copied / "tokenizer_config.json").write_text(json.dumps(settings | {"padding_side": "left"}))
     assert AutoTokenizer.from_pretrained(copied).padding_side == "left"
     if json.loads((copied / "config.json").read_text())["model_type"] in ("qwen2", "llama"):
-        assert "the first token, which `model.pooling` = `cls` pools, says nothing" in message(
+        assert "the first token, which `model.pooling` = `cls` pools, does not depend" in message(
             load, copied, pooling="cls"
         )
         return
@@ -197,44 +152,6 @@ def test_a_saved_head_is_kept_where_the_number_of_labels_is_right_and_new_where_
     assert other.classify(inputs(other)).logits.shape == (len(TEXTS), 5)
     assert other.model.config.id2label == dict(enumerate("abcde"))
     assert all(torch.isfinite(p).all() for p in other.model.parameters())
-
-
-def check_no_pickles(folder):
-    for path in folder.iterdir():
-        assert path.suffix in {".safetensors", ".json", ".md"}
-        assert path.read_bytes()[:2] not in {b"\x80\x02", b"PK"}
-
-
-def test_a_saved_model_gives_plain_transformers_the_same_logits(encoder, tmp_path):
-    train(encoder, lambda name: not encoder.is_word_embedding(name))
-    _, expected = encoder.states([inputs(encoder)])
-    encoder.save(tmp_path)
-    check_no_pickles(tmp_path)
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
-    assert model.config.id2label == dict(enumerate(LABELS))
-    tokens = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
-    torch.testing.assert_close(model.eval()(**tokens).logits.detach(), expected, atol=1e-6, rtol=1e-6)
-
-
-def test_saved_adapters_give_plain_peft_the_same_logits(folder, architecture, tmp_path):
-    encoder = lora(load(folder))
-    train(encoder, lambda name: ".lora_" in name or ".modules_to_save." in name)
-    _, expected = encoder.states([inputs(encoder)])
-    encoder.save(tmp_path)
-    check_no_pickles(tmp_path)
-    saved = load_file(tmp_path / "adapter_model.safetensors")
-    trained = dict(encoder.model.named_parameters())
-    for head in encoder.head:  # each weight of the head is there, and as it was trained (sentence-transformers#3980)
-        (module,) = (name for name in HEADS[architecture] if head.startswith(f"{name}."))
-        name = f"base_model.model.{module}.modules_to_save.default{head.removeprefix(module)}"
-        assert torch.equal(saved[f"base_model.model.{head}"], trained[name])
-    tokens = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, padding=True, return_tensors="pt")
-    plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=len(LABELS))
-    for model in (
-        AutoPeftModelForSequenceClassification.from_pretrained(tmp_path, num_labels=len(LABELS)),
-        PeftModel.from_pretrained(plain, str(tmp_path)),
-    ):
-        torch.testing.assert_close(model.eval()(**tokens).logits.detach(), expected, atol=1e-6, rtol=1e-6)
 
 
 def states(reference, encoder, names=TEXTS, texts=TEXTS):

@@ -1,4 +1,4 @@
-"""What a model folder must hold, each complaint word for word; and how a recipe names layers."""
+"""What a model folder must hold, each message word for word; and how a recipe names layers."""
 
 import json
 import re
@@ -12,12 +12,6 @@ from transformers import AutoTokenizer
 from conftest import LAYERS, save_tiny
 from distxfer.encoders import BUNDLED, fingerprint, layer_numbers, load_encoder, model_folder
 from distxfer.errors import InputError
-
-KINDS = (
-    "which has no encoder with a classification head."
-    " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
-)
-TOGETHER = "so they are not those of a whole `bert`. Check that `config.json` and the weights belong together."
 
 
 @pytest.fixture
@@ -40,30 +34,192 @@ def configure(folder, **settings):
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
-def drop(folder, part):
+def retype(model_type):
+    return lambda folder: (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+
+
+def drop(part):
+    """Return a function that removes the weights with this part in their name."""
+
+    def act(folder):
+        path = folder / "model.safetensors"
+        save_file(
+            {name: tensor for name, tensor in load_file(path).items() if part not in name}, path, {"format": "pt"}
+        )
+
+    return act
+
+
+def overwrite(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def without_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def pickled(name):
+    def act(folder):
+        without_weights(folder)
+        (folder / name).write_bytes(b"never read")
+
+    return act
+
+
+def without_a_shard(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": {"embeddings.word_embeddings.weight": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def truncate(folder):
     path = folder / "model.safetensors"
-    kept = {name: tensor for name, tensor in load_file(path).items() if part not in name}
-    save_file(kept, path, {"format": "pt"})
+    path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_a_folder_without_weights(folder):
-    (folder / "model.safetensors").unlink()
-    message = (
-        f"The model folder `{folder}` has no weights; expected `model.safetensors`."
-        " Save the model again with `save_pretrained`, which writes safetensors."
-    )
-    complains(message, load, folder)
+def without_unknown_words(folder):
+    path = folder / "tokenizer.json"
+    model = {"type": "WordPiece", "vocab": {"the": 0}, "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+             "max_input_chars_per_word": 100}  # fmt: skip
+    stored = json.loads(path.read_text()) | {"added_tokens": [], "post_processor": None, "normalizer": None}
+    path.write_text(json.dumps(stored | {"model": model}))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "the"}')
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pth"])
-def test_pickled_weights_alone_are_refused_unread(folder, name):
-    (folder / "model.safetensors").unlink()
-    (folder / name).write_bytes(b"never read")
-    message = (
-        f"The model folder `{folder}` has only the pickled weights `{name}`, which can run code when loaded;"
-        " expected `model.safetensors`. Save the model again with `save_pretrained`, which writes safetensors."
-    )
-    complains(message, load, folder)
+def without_padding(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.unk_token = None
+    tokenizer.save_pretrained(folder)
+
+
+def without_attention_mask(folder):
+    AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids"]).save_pretrained(folder)
+
+
+SAFE = "expected `model.safetensors`. Save the model again with `save_pretrained`, which writes safetensors."
+NO_HEAD = (
+    "which has no encoder with a classification head."
+    " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
+)
+BELONG = "so they are not those of a whole `bert`. Check that `config.json` and the weights belong together."
+HEADER = "The model folder `{folder}` does not load: Error while deserializing header:"
+TOKENIZER = "The model folder `{folder}` has no tokenizer that loads:"
+SAVE_TOKENIZER = "Save it there with `tokenizer.save_pretrained`."
+
+
+def lacks(name, number=1):
+    return f"The weights in `{{folder}}` lack `{name}` ({number} such parameters, or in other shapes), {BELONG}"
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (without_weights, f"The model folder `{{folder}}` has no weights; {SAFE}"),
+        *(
+            (
+                pickled(name),
+                f"The model folder `{{folder}}` has only the pickled weights `{name}`, which can run code when loaded; {SAFE}",
+            )
+            for name in ("pytorch_model.bin", "model.pt", "model.pth")
+        ),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            "The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`.",
+        ),
+        *(
+            (retype(name), f"The model in `{{folder}}` is a `{name}`, {NO_HEAD}")
+            for name in ("wav2vec2", "clip", "vit", "marian", "mbart", "bart")
+        ),
+        (
+            lambda folder: configure(folder, num_hidden_layers=LAYERS + 2),
+            lacks("bert.encoder.layer.4.attention.output.LayerNorm.bias", 32),
+        ),
+        *(  # Transformers would draw them anew, with a warning
+            (drop(part.removeprefix("bert.")), lacks(part))
+            for part in ("bert.embeddings.word_embeddings.weight", "bert.embeddings.LayerNorm.bias")
+        ),
+        (
+            drop("layer.2.attention.self.query.weight"),
+            lacks("bert.encoder.layer.2.attention.self.query.weight"),
+        ),
+        (lambda folder: configure(folder, vocab_size=70), lacks("bert.embeddings.word_embeddings.weight")),
+        (overwrite("model.safetensors", b""), f"{HEADER} header too small."),
+        (overwrite("model.safetensors", b"garbage" * 10), f"{HEADER} header too large."),
+        (truncate, f"{HEADER} incomplete metadata, file not fully covered."),
+        (
+            without_a_shard,
+            "The model folder `{folder}` does not load: No such file or directory:"
+            " {folder}/model-00002-of-00002.safetensors.",
+        ),
+        (
+            overwrite("tokenizer.json", b"{"),
+            f"{TOKENIZER} Expecting property name enclosed in double quotes: line 1 column 2 (char 1). {SAVE_TOKENIZER}",
+        ),
+        (
+            without_unknown_words,
+            f"{TOKENIZER} WordPiece error: Missing [UNK] token from the vocabulary. {SAVE_TOKENIZER}",
+        ),
+        (
+            without_padding,
+            "The tokenizer in `{folder}` has neither a padding nor an end token. Set `pad_token` and save it.",
+        ),
+        (
+            without_attention_mask,
+            "The tokenizer in `{folder}` returns no `attention_mask`. Set `model_input_names` in `tokenizer_config.json` to"
+            ' `["input_ids", "attention_mask"]`.',
+        ),
+    ],
+)
+def test_a_damaged_folder_is_refused(folder, damage, expected):
+    damage(folder)
+    complains(expected.replace("{folder}", str(folder)), load, folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "start"),
+    [
+        ("config.json", "{", "It looks like the config file at '{folder}/config.json' is not a valid JSON file."),
+        ("config.json", "{}", "Unrecognized model in {folder}. Should have a `model_type` key in its config.json."),
+        (
+            "config.json",
+            '{"model_type": "bert", "num_hidden_layers": "four"}',
+            "Validation error for field 'num_hidden_layers': ",
+        ),
+        (
+            "config.json",
+            '{"model_type": "nonesuch"}',
+            "The checkpoint you are trying to load has model type `nonesuch` but ",
+        ),
+        (
+            "config.json",
+            '{"model_type": "nonesuch", "auto_map": {"AutoConfig": "x.Y"}}',
+            "The repository {folder} contains custom code which must be executed to correctly load the model.",
+        ),
+        ("special_tokens_map.json", "[1]", ""),
+        ("tokenizer_config.json", '{"tokenizer_class": 5}', ""),
+        ("tokenizer_config.json", "[" * 100_000, ""),
+    ],
+)
+def test_the_first_line_of_transformers_is_the_reason(folder, name, content, start):
+    (folder / name).write_text(content)
+    if name == "config.json":
+        expected = f"`{folder / name}` is not a model's configuration: " + start.replace("{folder}", str(folder))
+    else:
+        expected = TOKENIZER.replace("{folder}", str(folder))
+    with pytest.raises(InputError, match=f"^{re.escape(expected)}") as error:
+        load(folder)
+    assert str(error.value).endswith(".")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "deberta-v2", "qwen2", "modernbert", "llama"])
+def test_no_tokenizer_though_transformers_may_make_up_an_empty_one(tmp_path, architecture):
+    folder = save_tiny(tmp_path, architecture)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    start = re.escape(f"The model folder `{folder}` has no tokenizer that ")
+    with pytest.raises(InputError, match=f"^{start}(knows any word\\.|loads: .*) {re.escape(SAVE_TOKENIZER)}$"):
+        load(folder)
 
 
 def test_pickled_weights_beside_safetensors_are_never_opened(folder):
@@ -71,81 +227,8 @@ def test_pickled_weights_beside_safetensors_are_never_opened(folder):
     assert not (load(folder).model.classifier.weight == 7).any()
 
 
-def test_a_folder_without_configuration(folder):
-    (folder / "config.json").unlink()
-    message = f"The model folder `{folder}` has no `config.json`. Save a model there with `save_pretrained`."
-    complains(message, load, folder)
-
-
-@pytest.mark.parametrize("kind", ["wav2vec2", "clip", "vit", "marian"])
-def test_a_model_of_another_kind(folder, kind):
-    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
-    complains(f"The model in `{folder}` is a `{kind}`, {KINDS}", load, folder)
-
-
-@pytest.mark.parametrize("kind", ["mbart", "bart"])
-def test_an_encoder_with_a_decoder_is_refused_where_the_encoder_alone_has_no_classifier(folder, kind):
-    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
-    complains(f"The model in `{folder}` is a `{kind}`, {KINDS}", load, folder)
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        ("{", "It looks like the config file at '{path}' is not a valid JSON file."),
-        ("{}", "Unrecognized model in {folder}. Should have a `model_type` key in its config.json."),
-        ('{"model_type": "bert", "num_hidden_layers": "four"}', "Validation error for field 'num_hidden_layers': "),
-        ('{"model_type": "nonesuch"}', "The checkpoint you are trying to load has model type `nonesuch` but "),
-        (
-            '{"model_type": "nonesuch", "auto_map": {"AutoConfig": "x.Y"}}',
-            "The repository {folder} contains custom code which must be executed to correctly load the model.",
-        ),
-    ],
-)
-def test_a_configuration_that_is_none(folder, content, why):
-    """What follows `is not a model's configuration:` is Transformers' first line."""
-    path = folder / "config.json"
-    path.write_text(content)
-    start = f"`{path}` is not a model's configuration: " + why.replace("{path}", str(path)).replace(
-        "{folder}", str(folder)
-    )
-    with pytest.raises(InputError, match=f"^{re.escape(start)}") as error:
-        load(folder)
-    assert str(error.value).endswith(".")
-    assert "\n" not in str(error.value)
-
-
-def test_weights_of_fewer_blocks_than_the_configuration_says(folder):
-    configure(folder, num_hidden_layers=LAYERS + 2)
-    message = (
-        f"The weights in `{folder}` lack `bert.encoder.layer.4.attention.output.LayerNorm.bias`"
-        f" (32 such parameters, or in other shapes), {TOGETHER}"
-    )
-    complains(message, load, folder)
-
-
-@pytest.mark.parametrize(
-    "part", ["layer.2.attention.self.query.weight", "embeddings.word_embeddings.weight", "embeddings.LayerNorm.bias"]
-)
-def test_a_missing_part_of_the_encoder_is_never_made_up(folder, part):
-    """Transformers would start it at random, and say so in a warning."""
-    drop(folder, part)
-    whole = f"bert.encoder.{part}" if part.startswith("layer") else f"bert.{part}"
-    message = f"The weights in `{folder}` lack `{whole}` (1 such parameters, or in other shapes), {TOGETHER}"
-    complains(message, load, folder)
-
-
-def test_weights_of_another_vocabulary(folder):
-    configure(folder, vocab_size=70)
-    message = (
-        f"The weights in `{folder}` lack `bert.embeddings.word_embeddings.weight`"
-        f" (1 such parameters, or in other shapes), {TOGETHER}"
-    )
-    complains(message, load, folder)
-
-
 def test_a_pooler_may_be_new_and_is_then_a_part_of_the_head(folder):
-    drop(folder, "pooler")
+    drop("pooler")(folder)
     encoder = load(folder)
     assert {name for name in encoder.head if "pooler" in name} == {
         "bert.pooler.dense.weight",
@@ -153,109 +236,6 @@ def test_a_pooler_may_be_new_and_is_then_a_part_of_the_head(folder):
     }
     assert encoder.place("bert.pooler.dense.weight") == "head"
     assert encoder.head_modules() == ["bert.pooler", "classifier"]
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        (b"", "header too small"),
-        (b"garbage" * 10, "header too large"),
-        (None, "incomplete metadata, file not fully covered"),
-    ],
-)
-def test_damaged_weights(folder, content, why):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    complains(f"The model folder `{folder}` does not load: Error while deserializing header: {why}.", load, folder)
-
-
-def test_a_missing_shard(folder):
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    index = {"metadata": {}, "weight_map": {"embeddings.word_embeddings.weight": "model-00002-of-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    missing = folder / "model-00002-of-00002.safetensors"
-    complains(f"The model folder `{folder}` does not load: No such file or directory: {missing}.", load, folder)
-
-
-@pytest.mark.parametrize("architecture", ["bert", "xlm-roberta", "deberta-v2", "qwen2"])
-def test_no_tokenizer_though_transformers_would_make_up_an_empty_one(tmp_path, architecture):
-    folder = save_tiny(tmp_path, architecture)
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    message = (
-        f"The model folder `{folder}` has no tokenizer that knows any word."
-        " Save it there with `tokenizer.save_pretrained`."
-    )
-    complains(message, load, folder)
-
-
-@pytest.mark.parametrize("architecture", ["modernbert", "llama"])
-def test_no_tokenizer(tmp_path, architecture):
-    folder = save_tiny(tmp_path, architecture)
-    for path in folder.glob("tokenizer*"):
-        path.unlink()
-    start, end = (
-        f"The model folder `{folder}` has no tokenizer that loads: ",
-        " Save it there with `tokenizer.save_pretrained`.",
-    )
-    with pytest.raises(InputError, match=f"^{re.escape(start)}.*{re.escape(end)}$"):
-        load(folder)
-
-
-def test_a_damaged_tokenizer(folder):
-    (folder / "tokenizer.json").write_text("{")
-    message = (
-        f"The model folder `{folder}` has no tokenizer that loads: Expecting property name enclosed in double quotes:"
-        " line 1 column 2 (char 1). Save it there with `tokenizer.save_pretrained`."
-    )
-    complains(message, load, folder)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("special_tokens_map.json", "[1]"),
-        ("tokenizer_config.json", '{"tokenizer_class": 5}'),
-        ("tokenizer_config.json", "[" * 100_000),
-    ],
-)
-def test_a_damaged_configuration_of_the_tokenizer(folder, name, content):
-    (folder / name).write_text(content)
-    start = f"The model folder `{folder}` has no tokenizer that loads: "
-    with pytest.raises(InputError, match=f"^{re.escape(start)}"):
-        load(folder)
-
-
-def test_a_vocabulary_without_a_token_for_unknown_words(tmp_path):
-    folder = save_tiny(tmp_path, "bert")
-    path = folder / "tokenizer.json"
-    stored = json.loads(path.read_text())
-    stored["model"] = {"type": "WordPiece", "vocab": {"the": 0}, "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                       "max_input_chars_per_word": 100}  # fmt: skip
-    path.write_text(json.dumps(stored | {"added_tokens": [], "post_processor": None, "normalizer": None}))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "the"}')
-    message = (
-        f"The model folder `{folder}` has no tokenizer that loads: WordPiece error: Missing [UNK] token from the vocabulary."
-        " Save it there with `tokenizer.save_pretrained`."
-    )
-    complains(message, load, folder)
-
-
-def test_a_tokenizer_without_padding_token(folder):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token = tokenizer.unk_token = None
-    tokenizer.save_pretrained(folder)
-    message = f"The tokenizer in `{folder}` has neither a padding nor an end token. Set `pad_token` and save it."
-    complains(message, load, folder)
-
-
-def test_a_tokenizer_without_attention_mask(folder):
-    AutoTokenizer.from_pretrained(folder, model_input_names=["input_ids"]).save_pretrained(folder)
-    message = (
-        f"The tokenizer in `{folder}` returns no `attention_mask`. Set `model_input_names` in `tokenizer_config.json` to"
-        ' `["input_ids", "attention_mask"]`.'
-    )
-    complains(message, load, folder)
 
 
 @pytest.mark.parametrize(("end", "padding"), [("[SEP]", "[MASK]"), ("[UNK]", "[MASK]"), ("[MASK]", "[MASK]")])

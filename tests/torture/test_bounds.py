@@ -49,7 +49,7 @@ def test_a_column_that_nobody_asked_for(tmp_path):
 )
 def test_a_unit_of_tmx_without_end(tmp_path, inside):
     path = tmp_path / "en-de.tmx"
-    path.write_text("<tmx><body>" + inside.format("x" * 2**25) + "</body></tmx>")
+    path.write_text("<tmx><body>" + inside.format("x" * (2**24 + 2**18)) + "</body></tmx>")
     assert message(load_parallel, str(tmp_path), "eng", ("deu",)) == (
         f"`{path}` has more than 16 MiB without the end of a unit (`</tu>`), far more than a sentence. Check how the file"
         " was made."

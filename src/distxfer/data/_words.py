@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from distxfer.data._examples import Data, Example, Pair
-from distxfer.data._files import language_paths, lines
+from distxfer.data._files import decoded_lines, language_paths, lines
 from distxfer.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
         if len(columns) != 2 or not all(map(_is_visible, columns)):
             raise InputError(
-                f"`{path}:{number}` is {line[:60]!a}; expected a source word, a tab or a blank, and a target word, both visible."
+                f"`{path}:{number}` is {line[:60]!r}; expected a source word, a tab or a blank, and a target word, both visible."
             )
         word, translation = columns
         if translation in dictionary[word]:
@@ -161,8 +161,8 @@ def aligned_pairs(
     """
     if len(pairs) != len(alignments):
         raise InputError(
-            f"`alignments` has {len(alignments)} lines and `pairs` {len(pairs)}; expected as many: "
-            "give one line per sentence pair, blank if nothing is aligned."
+            f"`alignments` has {len(alignments)} lines and `pairs` {len(pairs)}. Give one line per sentence pair, blank if"
+            " nothing is aligned."
         )
     word_pairs = []
     for number, (pair, line) in enumerate(zip(pairs, alignments, strict=True)):
@@ -171,13 +171,12 @@ def aligned_pairs(
             [match.span() for match in re.finditer(r"\S+", sentence.text)] for sentence in (pair.source, pair.target)
         ]
         links = sorted(set(_links(line, place)))
-        for link in links:
-            for side, index, spans in zip(("source", "target"), link, tokens, strict=True):
-                if index >= len(spans):
-                    raise InputError(
-                        f"`{place}` links the token {index} of the {side}, which has {len(spans)} from 0: "
-                        "split the sentences as they were split for the aligner."
-                    )
+        for side, indices, spans in zip(("source", "target"), zip(*links, strict=True), tokens, strict=False):
+            if max(indices) >= len(spans):
+                raise InputError(
+                    f"`{place}` links the token {max(indices)} of the {side}, which has {len(spans)}, counted from 0. Split the"
+                    " sentences as for the aligner."
+                )
         word_pairs += [WordPair(pair.source, tokens[0][i], pair.target, tokens[1][j]) for i, j in _one_to_one(links)]
     return word_pairs
 
@@ -187,12 +186,11 @@ def read_alignments(path: Path) -> list[str]:
 
     Raises InputError, naming file and line, for anything but `i-j` links, and for a file that cannot be read.
     """
-    alignments = dict(lines(path))
-    for number, line in alignments.items():
+    alignments = []
+    for number, line in decoded_lines(path):
         _links(line, f"{path}:{number}")
-    with path.open("rb") as stream:
-        count = sum(1 for _ in stream)
-    return [alignments.get(number, "") for number in range(1, count + 1)]
+        alignments.append(line.strip())
+    return alignments
 
 
 def read_dictionary_folder(folder: Path, languages: Sequence[str]) -> dict[str, dict[str, list[str]]]:

@@ -166,7 +166,7 @@ def _convert(weights: Path, tokenizer: Path, folder: Path) -> None:
     try:
         sizes, special_ids, n_pieces, pieces, directory = _read_header(data)
         tensors = _tensors(memoryview(data), directory, sizes)
-    except (struct.error, ValueError, KeyError) as error:
+    except (struct.error, ValueError, LookupError) as error:
         raise _WEIGHTS.unusable(weights, "it is truncated or damaged, or of another format") from error
     try:
         vocabulary = [piece for piece, _ in json.loads(_TOKENIZER.read(tokenizer))["model"]["vocab"]]

@@ -32,30 +32,40 @@ _TOLERANCE = 1e-3  # relative, between a text alone and in a padded batch; round
 _LARGER = 2  # the largest ratio of a configuration's parameters to the stored numbers
 _LANGUAGE_INPUTS = ("lang_ids", "langs")
 _NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
-_INSTEAD = "Choose another encoder; docs/models.md lists those that are tested."
 
 
 class _Unfit(Exception):
     """The architecture lacks a property that distxfer relies on."""
 
 
+@contextmanager
+def _naming(name: str, config: PreTrainedConfig) -> Iterator[None]:
+    """Turn _Unfit into an InputError that names the model and its architecture."""
+    try:
+        yield
+    except _Unfit as error:
+        raise InputError(
+            f"The model in `{name}` is a `{config.model_type}`, which {error}."
+            " Choose another encoder; docs/models.md lists those that are tested."
+        ) from error
+
+
 def check_inputs(base: PreTrainedModel, name: str) -> None:
     """Raise InputError for an encoder that reads no text, or needs the language of each text."""
     config, reads = base.config, inspect.signature(base.forward).parameters
-    if "input_ids" not in reads or "attention_mask" not in reads:
-        raise refusal(name, config, "does not read token ids with an attention mask")
-    if not isinstance(getattr(config, "hidden_size", None), int):
-        raise refusal(name, config, "has no single `hidden_size`")
-    if not words_of(base):
-        raise refusal(name, config, "has no single matrix of word embeddings")
-    languages = next((key for key in _LANGUAGE_INPUTS if key in reads), "")
-    number = len(getattr(config, "languages", ())) or int(getattr(config, "n_langs", 1))
-    if languages and number > 1:
-        raise refusal(
-            name,
-            config,
-            f"asks for the language of each text (`{languages}`, {number} languages), which is not passed to it",
-        )
+    with _naming(name, config):
+        if "input_ids" not in reads or "attention_mask" not in reads:
+            raise _Unfit("does not read token ids with an attention mask")
+        if not isinstance(getattr(config, "hidden_size", None), int):
+            raise _Unfit("has no single `hidden_size`")
+        if not words_of(base):
+            raise _Unfit("has no single matrix of word embeddings")
+        languages = next((key for key in _LANGUAGE_INPUTS if key in reads), "")
+        number = len(getattr(config, "languages", ())) or int(getattr(config, "n_langs", 1))
+        if languages and number > 1:
+            raise _Unfit(
+                f"needs the language of each text (`{languages}`, {number} languages), which is not passed to it"
+            )
 
 
 def words_of(base: PreTrainedModel) -> int:
@@ -122,11 +132,6 @@ def pad_apart(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
             return
 
 
-def refusal(name: str, config: PreTrainedConfig, why: str) -> InputError:
-    """Return the error for an architecture that cannot be used."""
-    return InputError(f"The model in `{name}` is a `{config.model_type}`, which {why}. {_INSTEAD}")
-
-
 def check_architecture(encoder: Encoder) -> bool:
     """Return whether the encoder is causal, so that no state of a token depends on a later token.
 
@@ -140,37 +145,30 @@ def check_architecture(encoder: Encoder) -> bool:
 
     Raises InputError, in one line that names the architecture, where a property does not hold.
     """
-    with torch.random.fork_rng(), evaluating(encoder.model):
-        try:
-            _check_weights(encoder)
-            _check_places(encoder)
-            return _check_passes(encoder)
-        except _Unfit as error:
-            raise refusal(encoder.name, encoder.base.config, str(error)) from error
-
-
-def _check_weights(encoder: Encoder) -> None:
     for name, weights in encoder.model.named_parameters():
         if weights.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(weights.detach())):
             raise InputError(
-                f"The weights of `{encoder.name}` are damaged: `{name}` holds NaN or infinity. Get the model again."
+                f"The weights of `{encoder.name}` are damaged: `{name}` has NaN or infinity. Get the model again."
             )
+    with torch.random.fork_rng(), evaluating(encoder.model), _naming(encoder.name, encoder.base.config):
+        _check_places(encoder)
+        return _check_passes(encoder)
 
 
 def _check_places(encoder: Encoder) -> None:
     """Raise _Unfit unless the names of parameters match their blocks, as freezing by layers needs."""
     blocks = [{id(parameter) for parameter in block.parameters()} for block in encoder.block_modules()]
     if len(blocks) != encoder.layers or sum(map(len, blocks)) != len(set().union(*blocks)):
-        raise _Unfit("shares weights between its layers, so that none of them can be frozen or measured apart")
+        raise _Unfit("shares weights between its layers, so that they cannot be frozen or measured separately")
     for name, parameter in encoder.model.named_parameters():
         place = encoder.place(name)
         inside = [number for number, ids in enumerate(blocks, 1) if id(parameter) in ids]
         if inside != ([place] if isinstance(place, int) else []):
-            where = f"block {listed(inside)}" if inside else "no block"
-            named_place = f"block {place}" if isinstance(place, int) else f"`{place}`"
-            raise _Unfit(f"has `{name}` in {where}, though its name says {named_place}")
+            raise _Unfit(
+                f"has the parameter `{name}` in block {listed(inside) or 'none'}, but its name means `{place}`"
+            )
         if place in ("embeddings", "final") and _NUMBERED.search(name):
-            raise _Unfit(f"has `{name}`, which carries a number and lies in none of the {encoder.layers} layers")
+            raise _Unfit(f"has the numbered parameter `{name}` outside of its {encoder.layers} layers")
 
 
 def _check_passes(encoder: Encoder) -> bool:
@@ -188,10 +186,12 @@ def _check_passes(encoder: Encoder) -> bool:
         logits, padded_logits = cast(Tensor, single.logits)[0], cast(Tensor, together.logits)[row]
         pairs.append((logits, padded_logits[:length] if encoder.output in ("token", "span") else padded_logits))
         if not all(_close(first.detach(), second.detach()) for first, second in pairs):
-            raise _Unfit("gives a text other states beside a longer one, so that padding would change what is measured")
+            raise _Unfit(
+                "gives a text other states in a batch with a longer one, so that padding would change measurements"
+            )
     causal = not _reaches(together.hidden[-1][1, 0], together.hidden[0])[1, 1:].any()
     if not _reaches(together.hidden[-1][1, -1], together.hidden[0])[1, :-1].any():  # the longer text
-        raise _Unfit("has a last token that reads none of the others")
+        raise _Unfit("has a last token that does not depend on the others")
     _check_head(encoder, together, causal=causal)
     _check_gradients(encoder, cast(Tensor, together.logits))
     return causal
@@ -223,7 +223,7 @@ def _check_hidden(encoder: Encoder, encoded: Encoded, returned: Mapping[int, Ten
         # A block may return more tokens: Longformer pads to whole windows.
         block = None if block is None else block.detach()[:, : shape[1]]
         if block is None or block.shape != shape or not _close(block, encoded.hidden[number].detach()):
-            raise _Unfit(f"has other hidden states at layer {number} than its block {number} returns")
+            raise _Unfit(f"returns other hidden states for layer {number} than its block {number}")
 
 
 def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
@@ -236,16 +236,16 @@ def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
         if not read:
             raise _Unfit("has a head that does not read the states of the last layer")
         if causal and read == [0]:
-            raise _Unfit("classifies the first token, which reads none of the others")
+            raise _Unfit("classifies the first token, which does not depend on the others")
         if encoder.pooling == "last" and read != [length - 1]:
             tokens = f"token {read[0] + 1}" if len(read) == 1 else f"{len(read)} tokens"
             raise _Unfit(
-                f"has a head that reads {tokens} of a text of {length}, where `model.pooling` = `last` pools the last, so"
-                " that what is held still would not be what is classified"
+                f"has a head that reads {tokens} of a text of {length}, but `model.pooling` = `last` pools the last token, so"
+                " that the pooled state would not be the classified one"
             )
     if causal and encoder.pooling == "cls":
         raise _Unfit(
-            "reads from left to right, so that the first token, which `model.pooling` = `cls` pools, says nothing of the text"
+            "reads from left to right, so that the first token, which `model.pooling` = `cls` pools, does not depend on the text"
         )
 
 
@@ -272,14 +272,14 @@ def _check_gradients(encoder: Encoder, logits: Tensor) -> None:
             parameter.grad = None
     for place in (*range(1, encoder.layers + 1), *(["head"] if head else [])):
         if place not in reached:
-            raise _Unfit(f"has no gradient of its output in {f'layer {place}' if place != 'head' else 'its head'}")
+            raise _Unfit(f"has no gradient in {f'layer {place}' if place != 'head' else 'its head'}")
 
 
 def _reaches(output: Tensor, states: Tensor) -> Tensor:
     """Return which tokens' states an output depends on, (texts, tokens)."""
     (gradient,) = torch.autograd.grad(_weighed(output), states, retain_graph=True, allow_unused=True)
     if gradient is None:
-        raise _Unfit("computes its output from other states than those that it returns")
+        raise _Unfit("computes its output from other states than it returns")
     return gradient.abs().sum(-1) > 0
 
 
@@ -297,15 +297,15 @@ def _returned(blocks: list[nn.Module]) -> Iterator[dict[int, Tensor]]:
     """Collect the output of each block, by its number from 1."""
     outputs: dict[int, Tensor] = {}
 
-    def keep(number: int) -> Any:
-        def hook(_: nn.Module, __: object, output: Any) -> None:
-            first = output[0] if isinstance(output, tuple | list) else output
-            if isinstance(first, Tensor):
-                outputs[number] = first
+    def keep(number: int, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple | list) else output
+        if isinstance(first, Tensor):
+            outputs[number] = first
 
-        return hook
-
-    hooks = [block.register_forward_hook(keep(number)) for number, block in enumerate(blocks, 1)]
+    hooks = [
+        block.register_forward_hook(lambda _, __, output, number=number: keep(number, output))
+        for number, block in enumerate(blocks, 1)
+    ]
     try:
         yield outputs
     finally:

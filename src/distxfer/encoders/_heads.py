@@ -4,6 +4,7 @@ A token classifier serves the other tasks too: a linear head commutes with the m
 end are two scores per token.
 """
 
+from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
@@ -40,7 +41,7 @@ _HEAD: dict[Output, str] = {
 }
 
 
-def class_for(config: PreTrainedConfig, output: Output) -> tuple[Any, bool]:
+def class_for(config: PreTrainedConfig, output: Output, folder: Path) -> tuple[Any, bool]:
     """Return the class of an architecture with a head for an output, and whether that head has an output per token.
 
     For encoder-decoders (T5, mT5), it is the class of the encoder alone. Decoders without a head in transformers get one
@@ -57,7 +58,7 @@ def class_for(config: PreTrainedConfig, output: Output) -> tuple[Any, bool]:
         return own_class, output == "token"
     if not token_class:
         raise InputError(
-            f"A `{config.model_type}` has no encoder with {_HEAD[output]}."
+            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {_HEAD[output]}."
             " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
         )
     return token_class, True

@@ -186,7 +186,7 @@ def _classifier(
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
-    model_class, token_head = class_for(config, output)
+    model_class, token_head = class_for(config, output, folder)
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:
