@@ -161,22 +161,19 @@ def check_file(path: Path) -> Path:
 
     Files outside of runs, and of runs without digests, are not checked.
     """
-    for run, digests in _digests_above(path):
-        name = path.absolute().relative_to(run).as_posix()
-        if name in digests and file_digest(path) != digests[name]:
-            raise _damaged(path)
+    run, digests = _run_above(path)
+    name = path.absolute().relative_to(run).as_posix()
+    if name in digests:
+        _check_digest(path, digests[name])
     return path
 
 
 def check_folder(folder: Path) -> Path:
     """Return `folder`; raise Damaged if it is in a finished run and a file in it is missing or not what the run wrote."""
-    for run, digests in _digests_above(folder):
-        for path, digest in ((run / name, digest) for name, digest in digests.items()):
-            if path.is_relative_to(folder.absolute()):
-                if not path.is_file():
-                    raise _missing(path)
-                if file_digest(path) != digest:
-                    raise _damaged(path)
+    run, digests = _run_above(folder)
+    for name, digest in digests.items():
+        if (run / name).is_relative_to(folder.absolute()):
+            _check_digest(run / name, digest)
     return folder
 
 
@@ -185,25 +182,29 @@ def check_run(run: Path, digests: Mapping[str, str]) -> None:
 
     The log, or the whole model, may have been removed to save space.
     """
-    for path in run.rglob("*"):
-        if path.is_file():
-            check_file(path)
-        elif path.is_dir():
-            check_folder(path)
-    for name in digests:
-        if name.endswith(".parquet") and not (run / name).is_file():
-            raise _missing(run / name)
+    for name, digest in digests.items():
+        path, top = run / name, run / Path(name).parts[0]
+        in_folder = top != path and top.is_dir()
+        if name != RESULT and (path.is_file() or path.suffix == ".parquet" or in_folder):
+            _check_digest(path, digest)
 
 
-def _digests_above(path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yield the folder of the finished run that contains a path, with the run's digests; nothing outside of runs."""
+def _check_digest(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise Damaged(
+            f"`{path}` is missing, but the run wrote it. Restore it from an intact copy, or run the recipe again with"
+            " `--again`."
+        )
+    if file_digest(path) != digest:
+        raise _damaged(path)
+
+
+def _run_above(path: Path) -> tuple[Path, dict[str, str]]:
+    """Return the folder of the finished run that contains a path, with the run's digests; none outside of runs."""
     for run in [*path.absolute().parents][:_DEPTH]:
-        if not (run / RESULT).is_file():
-            continue
-        digests = _once(_listed, run / RESULT, _digests_in)
-        if digests:
-            yield run, digests
-        return
+        if (run / RESULT).is_file():
+            return run, _once(_listed, run / RESULT, _digests_in)
+    return path.absolute().parent, {}
 
 
 def _digests_in(path: Path) -> dict[str, str]:
@@ -216,12 +217,6 @@ def _digests_in(path: Path) -> dict[str, str]:
         return {}
     check_sealed(path, data)
     return {name: digest for name, digest in data[_DIGESTS].items() if name != RESULT}
-
-
-def _missing(path: Path) -> Damaged:
-    return Damaged(
-        f"`{path}` is missing, but the run wrote it. Restore it from an intact copy, or run the recipe again with `--again`."
-    )
 
 
 def _damaged(path: Path) -> Damaged:

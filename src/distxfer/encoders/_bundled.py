@@ -111,23 +111,8 @@ _TOKENIZER = _Asset(
 )
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    """A tensor: its name in `BertModel`, its shape, and its bytes in the file (blocks of 4 bits if `packed`)."""
-
-    name: str
-    shape: tuple[int, ...]
-    packed: bool
-    raw: memoryview
-
-    def chunks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the values in order, in float32, a few megabytes at a time."""
-        if not self.packed:
-            yield np.frombuffer(self.raw, "<f4").astype(np.float32, copy=False)
-            return
-        blocks = np.frombuffer(self.raw, _BLOCKS)
-        for start in range(0, len(blocks), _CHUNK):
-            yield dequantise(blocks[start : start + _CHUNK])
+Shape = tuple[int, ...]
+Directory = dict[str, tuple[int, int, int, int]]  # name of a tensor -> type, number of values, start, bytes
 
 
 def bundled_folder() -> Path:
@@ -187,9 +172,6 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
-Directory = dict[str, tuple[int, int, int, int]]  # name of a tensor -> type, number of values, start, bytes
-
-
 def _read_header(data: bytes) -> tuple[dict[str, Any], list[int], int, bytes, Directory]:
     """Return dimensions, ids of the special tokens, number and concatenation of the pieces, and directory of tensors.
 
@@ -218,23 +200,32 @@ def _read_header(data: bytes) -> tuple[dict[str, Any], list[int], int, bytes, Di
     return dict(zip(_DIMENSIONS, dimensions, strict=True)), special_ids, n_pieces, pieces, directory
 
 
-def _tensors(data: memoryview, directory: Directory, sizes: Mapping[str, Any]) -> list[_Tensor]:
-    """Return the tensors under the names of `BertModel`; raises KeyError or ValueError for one that is missing or cut."""
-    tensors = []
+def _tensors(data: memoryview, directory: Directory, sizes: Mapping[str, Any]) -> dict[str, tuple[Shape, memoryview]]:
+    """Return name in `BertModel` -> shape, bytes in the file; raises LookupError or ValueError for a missing or cut tensor."""
+    tensors = {}
     for short, (name, shape) in _names(sizes).items():
         number_type, count, start, length = directory[short]
-        bytes_per_block = (4 * _BLOCK, _BLOCKS.itemsize)[number_type]
-        raw = data[start : start + length]
-        if count != math.prod(shape) or len(raw) * _BLOCK != count * bytes_per_block:
+        raw = data[start : start + length].cast("B")
+        if count != math.prod(shape) or len(raw) * _BLOCK != count * (4 * _BLOCK, _BLOCKS.itemsize)[number_type]:
             raise ValueError(f"tensor {short}")
-        tensors.append(_Tensor(name, shape, number_type == 1, raw))
+        tensors[name] = shape, raw
     return tensors
 
 
-def _names(sizes: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _chunks(shape: Shape, raw: memoryview) -> Iterator[NDArray[np.float32]]:
+    """Yield the values of a tensor in order, a few megabytes at a time."""
+    if len(raw) == 4 * math.prod(shape):
+        yield np.frombuffer(raw, "<f4").astype(np.float32, copy=False)
+        return
+    blocks = np.frombuffer(raw, _BLOCKS)
+    for start in range(0, len(blocks), _CHUNK):
+        yield dequantise(blocks[start : start + _CHUNK])
+
+
+def _names(sizes: Mapping[str, Any]) -> dict[str, tuple[str, Shape]]:
     """Return name in the file -> name in `BertModel`, shape; a matrix is (out, in) in both."""
     hidden = sizes["hidden_size"]
-    names: dict[str, tuple[str, tuple[int, ...]]] = {
+    names: dict[str, tuple[str, Shape]] = {
         "emb.word": ("embeddings.word_embeddings.weight", (sizes["vocab_size"], hidden)),
         "emb.pos": ("embeddings.position_embeddings.weight", (sizes["max_position_embeddings"], hidden)),
         "emb.type": ("embeddings.token_type_embeddings.weight", (sizes["type_vocab_size"], hidden)),
@@ -250,24 +241,24 @@ def _names(sizes: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
     return names
 
 
-def _write_safetensors(path: Path, tensors: list[_Tensor], source: Path) -> None:
+def _write_safetensors(path: Path, tensors: Mapping[str, tuple[Shape, memoryview]], source: Path) -> None:
     """Stream the tensors into a safetensors file: 8 bytes of header length, the header in JSON, the data.
 
     `safetensors.save_file` would need twice the 470 MB; this needs one chunk.
     """
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for tensor in tensors:
-        start, end = end, end + 4 * math.prod(tensor.shape)
-        header[tensor.name] = {"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}
+    for name, (shape, _) in tensors.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the data start on a multiple of 8
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for tensor in tensors:
-            for values in tensor.chunks():
+        for name, tensor in tensors.items():
+            for values in _chunks(*tensor):
                 if not np.isfinite(values).all():
-                    raise _WEIGHTS.unusable(source, f"a value of {tensor.name} is not finite")
+                    raise _WEIGHTS.unusable(source, f"a value of {name} is not finite")
                 file.write(values.astype("<f4", copy=False).tobytes())
 
 

@@ -3,10 +3,11 @@
 import errno
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from peft import IA3Config, LoraConfig, PeftModel, TaskType
@@ -65,9 +66,7 @@ class Encoder:
     frozen_in_bf16: bool = False  # whether frozen linear maps are in bf16, and every pass computes in bf16
     dropped: int = 0  # how many of the checkpoint's uppermost blocks were dropped
     causal: bool = False  # whether a token's state depends on no later token
-    adapters: frozenset[str] = (
-        frozenset()
-    )  # names of all trainable parameters once there are adapters: theirs, and the head's
+    adapters: frozenset[str] = frozenset()  # names of the parameters of adapters, and of the head once there are some
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -95,28 +94,28 @@ class Encoder:
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Run the encoder without its head, in the mode (training, gradients) that the caller has set."""
-        with self._precision():
-            output = self.base(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
+        return self._run(self.base, inputs)[0]
 
     def classify(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Run the encoder and its head; the hidden states and the logits come from one forward pass."""
         if self.output == "state":
             encoded = self.encode(inputs)
             return replace(encoded, logits=encoded.pooled(-1))
-        with self._precision():
-            output = self.model(**inputs, output_hidden_states=True)
-        encoded = Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling)
+        encoded, output = self._run(self.model, inputs)
         if self.output == "span" and not self.token_head:
-            return replace(encoded, logits=torch.stack([output.start_logits, output.end_logits], dim=-1).float())
-        if self.output == "text" and self.token_head:
-            return replace(encoded, logits=replace(encoded, hidden=(output.logits,)).pooled(0))
-        return replace(encoded, logits=output.logits.float())
+            logits = torch.stack([output.start_logits, output.end_logits], dim=-1)
+        elif self.output == "text" and self.token_head:
+            logits = replace(encoded, hidden=(output.logits,)).pooled(0)
+        else:
+            logits = output.logits
+        return replace(encoded, logits=logits.float())
 
-    def _precision(self) -> AbstractContextManager[object]:
-        if not self.frozen_in_bf16:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+    def _run(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Encoded, Any]:
+        """Return the hidden states of a forward pass, and all of its output."""
+        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16, cache_enabled=False)
+        with bf16() if self.frozen_in_bf16 else nullcontext():
+            output = model(**inputs, output_hidden_states=True)
+        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling), output
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's output for a batch (see `Encoded.logits`), without dropout or gradient."""
@@ -129,16 +128,13 @@ class Encoder:
         One forward pass serves every layer, every measure and the predictions. The logits are None where the head has
         an output per token.
         """
-        if self.output in ("token", "span"):
-            with evaluating(self.model), torch.inference_mode():
-                return torch.cat([self.encode(inputs).pooled_layers().float().cpu() for inputs in batches], dim=1), None
         pooled, logits = [], []
         with evaluating(self.model), torch.inference_mode():
             for inputs in batches:
-                encoded = self.classify(inputs)
+                encoded = self.encode(inputs) if self.output in ("token", "span") else self.classify(inputs)
                 pooled.append(encoded.pooled_layers().float().cpu())
-                logits.append(cast(Tensor, encoded.logits).float().cpu())
-        return torch.cat(pooled, dim=1), torch.cat(logits)
+                logits += [] if encoded.logits is None else [encoded.logits.float().cpu()]
+        return torch.cat(pooled, dim=1), torch.cat(logits) if logits else None
 
     def word_states(
         self, words: Sequence[tuple[str, tuple[int, int]]], *, max_length: int, batch_size: int = 32

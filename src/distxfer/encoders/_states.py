@@ -11,8 +11,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from distxfer._cache import cache_folder, is_whole, publish
@@ -150,11 +149,7 @@ def state_cache(
 
 def _read(folder: Path) -> States | None:
     """Return the states in a folder; None where they are missing or damaged."""
-    if not is_whole(folder):
-        return None
-    with safe_open(folder / _FILE, framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    return States(tensors["pooled"], tensors.get("logits"))
+    return States(**load_file(folder / _FILE)) if is_whole(folder) else None
 
 
 def tensor_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
