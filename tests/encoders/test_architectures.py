@@ -110,7 +110,7 @@ def test_every_parameter_has_its_place(folder, architecture):
     places = {name: encoder.place(name) for name, _ in encoder.model.named_parameters()}
     assert encoder.layers == LAYERS
     assert {name for name, place in places.items() if place in (1, 2)} == {
-        one for one in places if one.startswith(blocks)
+        name for name in places if name.startswith(blocks)
     }
     assert {places[f"{name}"] for name in places if name.startswith(blocks)} == {1, 2}
     assert before <= {name for name, place in places.items() if place == "embeddings"}
@@ -131,8 +131,8 @@ def test_pooled_layers_are_those_of_the_hidden_states(folder, architecture):
     assert pooled.shape == (LAYERS + 1, len(TEXTS), encoder.hidden_size) == (len(hidden), len(TEXTS), 16)
     for row, length in enumerate(batch["attention_mask"].sum(1)):
         for layer, states in enumerate(hidden):
-            own = states[row, :length]
-            torch.testing.assert_close(pooled[layer, row], own[-1] if architecture in DECODERS else own.mean(0))
+            tokens = states[row, :length]
+            torch.testing.assert_close(pooled[layer, row], tokens[-1] if architecture in DECODERS else tokens.mean(0))
     naive = torch.stack([states.mean(dim=1) for states in hidden])
     assert (naive - pooled).abs().max() > 1e-3  # the mask makes the difference
     alone = encoder.classify(dict(encoder.tokenizer(TEXTS[:1], return_tensors="pt"))).pooled_layers()
@@ -216,11 +216,11 @@ def test_a_checkpoint_of_a_language_model_brings_the_whole_encoder(name, output,
     words = whole.get_input_embeddings().weight
     assert torch.equal(encoder.base.get_input_embeddings().weight, words)
     inner = encoder.blocks.removeprefix(f"{encoder.base_name}.")
-    theirs = whole.base_model if name in DECODERS else whole
-    ours, origin = dict(encoder.base.named_parameters()), dict(theirs.named_parameters())
-    in_blocks = [one for one in ours if one.startswith(inner)]
+    base = whole.base_model if name in DECODERS else whole
+    loaded, origin = dict(encoder.base.named_parameters()), dict(base.named_parameters())
+    in_blocks = [name for name in loaded if name.startswith(inner)]
     assert in_blocks
-    assert all(torch.equal(ours[one], origin[one]) for one in in_blocks)
+    assert all(torch.equal(loaded[name], origin[name]) for name in in_blocks)
 
 
 def test_a_model_whose_encoder_alone_has_no_head_is_refused(tmp_path):

@@ -39,19 +39,21 @@ def hidden(encoder):
 @pytest.mark.parametrize("dropped", [1, 3])
 def test_what_is_left_computes_what_it_did(folder, architecture, dropped):
     whole, short = load(folder), load(folder, dropped)
-    kept = LAYERS - dropped
-    assert short.layers == kept
+    depth = LAYERS - dropped
+    assert short.layers == depth
     names = {name for name, _ in short.model.named_parameters()}
-    assert names == {name for name, _ in whole.model.named_parameters() if whole.place(name) not in range(kept + 1, 99)}
-    assert {short.place(name) for name in names} >= {*range(1, kept + 1), "embeddings", "head"}
+    assert names == {
+        name for name, _ in whole.model.named_parameters() if whole.place(name) not in range(depth + 1, 99)
+    }
+    assert {short.place(name) for name in names} >= {*range(1, depth + 1), "embeddings", "head"}
     assert short.head == whole.head
-    expected, found = hidden(whole), hidden(short)
-    assert len(found) == kept + 1
-    last = expected[kept]
+    expected, states = hidden(whole), hidden(short)
+    assert len(states) == depth + 1
+    last = expected[depth]
     if architecture in FINAL:
         last = whole.base.get_submodule(FINAL[architecture])(last)
-    for one, other in zip(found, (*expected[:kept], last), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    for short_states, expected_states in zip(states, (*expected[:depth], last), strict=True):
+        torch.testing.assert_close(short_states, expected_states, atol=1e-6, rtol=1e-6)
 
 
 def test_the_saved_model_has_none_of_them(folder, tmp_path):
@@ -68,8 +70,8 @@ def test_the_saved_model_has_none_of_them(folder, tmp_path):
     again = load(tmp_path)
     assert again.layers == LAYERS - 1
     assert again.head_is_loaded
-    for one, other in zip(hidden(again), hidden(short), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    for short_states, expected_states in zip(hidden(again), hidden(short), strict=True):
+        torch.testing.assert_close(short_states, expected_states, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dropped", [LAYERS, LAYERS + 1])

@@ -173,9 +173,9 @@ def test_the_reference_is_the_encoder_before_training_and_stays_it(encoder):
     after, _ = encoder.states([inputs(encoder)])
     assert torch.equal(after[:3], before[:3])
     assert not torch.equal(after[3], before[3])
-    trained, kept = dict(encoder.base.named_parameters()), dict(reference._copy.named_parameters())
-    assert kept.keys() == trained.keys()
-    for name, parameter in kept.items():
+    trained, reference_parameters = dict(encoder.base.named_parameters()), dict(reference._copy.named_parameters())
+    assert reference_parameters.keys() == trained.keys()
+    for name, parameter in reference_parameters.items():
         assert not parameter.requires_grad
         assert torch.equal(parameter, initial[name])
         assert (parameter is trained[name]) == (not moves(f"{encoder.base_name}.{name}"))
@@ -184,13 +184,13 @@ def test_the_reference_is_the_encoder_before_training_and_stays_it(encoder):
 def test_the_reference_is_no_part_of_the_model_and_changes_nothing_in_it(encoder):
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_(encoder.place(name) != 1)
-    wanted = {name: parameter.requires_grad for name, parameter in encoder.model.named_parameters()}
+    before = {name: parameter.requires_grad for name, parameter in encoder.model.named_parameters()}
     encoder.model.train()
     modules = len(list(encoder.model.modules()))
-    reference = encoder.reference(lambda name: wanted[name])
+    reference = encoder.reference(lambda name: before[name])
     states(reference, encoder)
     assert len(list(encoder.model.modules())) == modules
-    assert {name: parameter.requires_grad for name, parameter in encoder.model.named_parameters()} == wanted
+    assert {name: parameter.requires_grad for name, parameter in encoder.model.named_parameters()} == before
     assert all(module.training for module in encoder.model.modules())
     assert not isinstance(reference, torch.nn.Module)
 
@@ -230,21 +230,21 @@ def test_adapters_off_leaves_what_may_train_and_the_mode_as_they_were(encoder):
 
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_(".lora_" in name and encoder.place(name) in {3, 4})
-    wanted = trainable()
+    before = trainable()
     encoder.model.train()
     encoder.base.get_input_embeddings().eval()
     modes = [module.training for module in encoder.model.modules()]
     with adapters_off(encoder.model):
         assert not any(module.training for module in encoder.model.modules())
-    assert trainable() == wanted
+    assert trainable() == before
     assert [module.training for module in encoder.model.modules()] == modes
     with pytest.raises(ZeroDivisionError), adapters_off(encoder.model):
         raise ZeroDivisionError
-    assert trainable() == wanted
+    assert trainable() == before
     assert [module.training for module in encoder.model.modules()] == modes
     with encoder.model.disable_adapter():
         pass
-    assert trainable() != wanted, "PEFT no longer changes what may train: `adapters_off` can be simplified"
+    assert trainable() != before, "PEFT no longer changes what may train: `adapters_off` can be simplified"
 
 
 def test_adapted_names_have_the_places_of_the_plain_ones(encoder):

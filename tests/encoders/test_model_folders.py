@@ -249,8 +249,8 @@ def test_a_decoder_without_padding_token_pads_with_its_end_token_unless_that_end
     assert encoder.tokenizer.pad_token == padding
     assert encoder.model.config.pad_token_id == encoder.tokenizer.pad_token_id
     with torch.no_grad():
-        found = encoder.classify(dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt")))
-        torch.testing.assert_close(found.logits, encoder.model.score(found.pooled(-1)))
+        encoded = encoder.classify(dict(encoder.tokenizer(["cat", "the big dog"], padding=True, return_tensors="pt")))
+        torch.testing.assert_close(encoded.logits, encoder.model.score(encoded.pooled(-1)))
     batch = dict(encoder.tokenizer(["cat", "the big unheard"], padding=True, return_tensors="pt"))
     _, together = encoder.states([batch])
     _, alone = encoder.states([dict(encoder.tokenizer(["cat"], return_tensors="pt"))])

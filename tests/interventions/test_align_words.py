@@ -156,8 +156,8 @@ def test_words_that_an_aligner_linked(encoder, aligned):
         ),
         ("0-0\n0-0\n0-0\n0-0\n0-0\n", "`{0}/de.pharaoh:2` aligns a sentence pair that `{0}/de.tsv` does not have"),
         ("0-0\n\n0-0\n0-0\n0-0\n0-0\n", "`{0}/de.pharaoh:6` aligns a sentence pair that `{0}/de.tsv` does not have"),
-        ("0-0\n\n0-3\n\n\n", "`{0}/de.pharaoh:3` links the token 3 of the target, which has 3 from 0"),
-        ("2-0\n\n\n\n\n", "`{0}/de.pharaoh:1` links the token 2 of the source, which has 2 from 0"),
+        ("0-0\n\n0-3\n\n\n", "`{0}/de.pharaoh:3` links the token 3 of the target, which has 3, counted from 0"),
+        ("2-0\n\n\n\n\n", "`{0}/de.pharaoh:1` links the token 2 of the source, which has 2, counted from 0"),
         ("0-0\n\n0_3\n\n\n", "`{0}/de.pharaoh:3` has '0_3'; expected links such as 0-0 1-2"),
     ],
 )
@@ -179,7 +179,7 @@ def test_files_that_are_not_there_or_belong_to_other_text(encoder, aligned, dict
     )
     (dictionary / "deu.txt").write_text("cat katze\ndog\n")
     assert message(lambda: bind(encoder, layers=2, unit="word", dictionary=dictionary)).startswith(
-        f"`{dictionary}/deu.txt:2` has 1 columns ('dog'), but expected a source word"
+        f"`{dictionary}/deu.txt:2` is 'dog'; expected a source word"
     )
 
 
