@@ -59,9 +59,15 @@ class Method:
 
     def outcomes(self, without: str = "") -> dict[int, Outcome]:
         """Return the outcome by seed on the examples outside the class `without`, for the seeds that all recipes have."""
-        by_recipe = [results(recipe) for recipe in self.recipes]
-        seeds = [seed for seed in self.seeds if all(seed in runs for runs in by_recipe)]
-        return {seed: _outcome([runs[seed] for runs in by_recipe], without) for seed in seeds}
+        return outcomes_in(RESULTS, self, without)
+
+
+@cache
+def outcomes_in(folder: Path, method: Method, without: str) -> dict[int, Outcome]:
+    """Return the outcome by seed of a method's runs below a folder, which must not change meanwhile."""
+    by_recipe = [results_in(folder / recipe) for recipe in method.recipes]
+    seeds = [seed for seed in method.seeds if all(seed in runs for runs in by_recipe)]
+    return {seed: _outcome([runs[seed] for runs in by_recipe], without) for seed in seeds}
 
 
 def read_study(folder: Path = STUDY) -> list[Method]:

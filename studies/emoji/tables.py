@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -18,6 +19,7 @@ from distxfer.measure import interval
 from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.result import Result
 from distxfer.results.tables import Score
+from studies.emoji import methods as study_runs
 from studies.emoji.methods import (
     BASELINE,
     EVIDENCE,
@@ -209,8 +211,16 @@ def _kinds(run: Result) -> list[str]:
     return [keys.get("kind") or name for name, keys in run.recipe["intervention"].items()]
 
 
-def comparisons(methods: list[Method], baseline: str, without: str = "") -> dict[tuple[str, str], Comparison]:
+def comparisons(methods: Sequence[Method], baseline: str, without: str = "") -> dict[tuple[str, str], Comparison]:
     """Return (method, subset) -> the comparison with the baseline, paired by seed, Holm over the methods."""
+    return _comparisons(study_runs.RESULTS, tuple(methods), baseline, without)
+
+
+@cache
+def _comparisons(
+    folder: Path, methods: Sequence[Method], baseline: str, without: str
+) -> dict[tuple[str, str], Comparison]:
+    """Return `comparisons` of the runs below a folder, which must not change meanwhile."""
     scores = [
         Score("", "emoji", method.name, str(seed), language, "accuracy", value)
         for method in methods
