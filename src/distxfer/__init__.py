@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "InputError": "errors", "RunError": "errors", "Result": "results.result", "compare": "analysis.compare",
     "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
-    "read_scores": "results.score_tables", "sweep": "sweeps.sweep", "train": "runs.run",
+    "read_scores": "results.tables", "sweep": "sweeps.sweep", "train": "runs.run",
     "predict": "runs.predict", "distance": "languages",
     "cka": "measure", "save_task": "data", "report": "reports",
 }  # fmt: skip
