@@ -4,23 +4,13 @@ import torch
 from transformers import AutoTokenizer
 
 from distxfer.encoders import load_encoder
-from distxfer.interventions import Languages, make_intervention
-from distxfer.languages import distances
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
-DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
 LABELS = ("animal", "plant")
 TEXTS = ["the cat", "the big old dog sees two new trees", "neko ooki", "rose"]
 
 
 def load(folder, **settings):
     return load_encoder(str(folder), folder, LABELS, seed=0, **settings)
-
-
-def bind(encoder, kind, **keys):
-    made, complaints = make_intervention(kind, keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, DISTANCES)
 
 
 def states(encoder):

@@ -2,18 +2,15 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
-import numpy as np
 import torch
 
+import fakes
 from conftest import say
-from distxfer.data import Batch, Collator, Example, Pair
+from distxfer.data import Batch, Example, Pair
 from distxfer.encoders import Encoded, Encoder
-from distxfer.interventions import BoundIntervention, Languages, Term, make_intervention
-from distxfer.languages import distances
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
-DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
 SAID = [[0, 10], [3, 6, 11], [1, 12, 14], [4, 2], [5, 7, 8, 13], [9, 0, 6]]  # words by their number, 2 to 4 of them
 MANY = [  # enough pairs, and words, for CKA
     *SAID, [1, 5], [2, 6], [3, 7, 0], [4, 8], [5, 9], [6, 10], [7, 11], [8, 12], [9, 13], [10, 14], [11, 2], [12, 3]
@@ -28,25 +25,15 @@ def translations(language="deu", said=SAID) -> list[Pair]:
 
 
 @dataclass
-class FakeStep:
-    """A step with known pairs: the public `Step` without a loop; it remembers what the pretrained encoder was asked."""
+class FakeStep(fakes.FakeStep):
+    """A step with known pairs; it remembers what the pretrained encoder was asked."""
 
-    encoder: Encoder
     given: list[Pair] = field(default_factory=translations)
     before: Encoder | None = None
-    max_length: int = 32
-    synchronized: bool = False
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     asked: list[str] = field(default_factory=list)
-
-    def collate(self, examples: list[Example]) -> Batch:
-        return Collator(self.encoder.tokenizer, self.max_length)(examples)
 
     def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         return self.collate([pair.source for pair in self.given]), self.collate([pair.target for pair in self.given])
-
-    def encode(self, batch: Batch) -> Encoded:
-        return self.encoder.encode(batch.inputs)
 
     def pretrained(self, batch: Batch) -> Encoded:
         self.asked += [example.text for example in batch.examples]
@@ -54,16 +41,8 @@ class FakeStep:
             return self.before.encode(batch.inputs)
 
 
-def bind(encoder: Encoder, **keys) -> BoundIntervention:
-    made, complaints = make_intervention("align", {"languages": "deu", **keys})
-    assert made is not None, complaints
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return made.bind(encoder, LANGUAGES, DISTANCES)
-
-
-def term(step: FakeStep, **keys) -> Term:
-    return bind(step.encoder, **keys).term(step)
+bind = partial(fakes.bind, kind="align", languages="deu")
+term = partial(fakes.term, kind="align", languages="deu")
 
 
 def pooled(encoder: Encoder, layer: int, given: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,9 +22,11 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from distxfer import load_recipe, train
 from distxfer.checkpoints.measure import Measured, measure
 from distxfer.cli import app
 from distxfer.encoders import Encoder, load_encoder
+from distxfer.results.result import Result
 from stand_in import StandIn
 
 # The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.
@@ -212,6 +214,17 @@ def tiny_settings(tiny, task_folder, parallel_folder) -> list[str]:
         f"model={tiny}", f"task={task_folder}", f"parallel={parallel_folder}",
         "phase.finetune.epochs=3", "phase.finetune.batch_size=24", "phase.finetune.learning_rate=1e-3", "task.max_length=32",
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory, tiny_settings):
+    """Train a recipe with the tiny task and encoder; what another test has trained in the shared folder is there already."""
+    shared = tmp_path_factory.mktemp("results")
+
+    def train_recipe(recipe: str, *overrides: str, folder: Path = shared, **options) -> Result:
+        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
+
+    return train_recipe
 
 
 def texts_of(language: str) -> list[tuple[str, str]]:

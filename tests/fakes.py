@@ -1,6 +1,6 @@
 """What tests of single terms share: a step with known text and without a loop, and interventions bound to a tiny encoder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -33,14 +33,18 @@ class FakeStep:
 
     encoder: Encoder
     n: int = 6
+    texts: Sequence[str] = ()  # of the task, in place of `n` made-up ones
+    with_head: bool = False  # whether the task's own pass includes the head
+    max_length: int = 32
     away: Callable[[torch.Tensor, Batch], torch.Tensor] = noise
     number: int = 0
     synchronized: bool = False
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     drawn: list[tuple[str, int]] = field(default_factory=list)
+    classified: list[Batch] = field(default_factory=list)  # all batches that went through the head
 
     def collate(self, examples) -> Batch:
-        return Collator(self.encoder.tokenizer, 32)(list(examples))
+        return Collator(self.encoder.tokenizer, self.max_length)(list(examples))
 
     def of(self, language: str, n: int) -> Batch:
         words = WORDS.get(language, WORDS["jpn"]).split()
@@ -49,10 +53,16 @@ class FakeStep:
 
     @property
     def batch(self) -> Batch:
-        return self.of("eng", self.n)
+        if not self.texts:
+            return self.of("eng", self.n)
+        return self.collate(Example(str(n), "eng", text, label=n % 2) for n, text in enumerate(self.texts))
 
     def encoded(self) -> Encoded:
-        return self.encoder.encode(self.batch.inputs)
+        return (self.encoder.classify if self.with_head else self.encoder.encode)(self.batch.inputs)
+
+    def classify(self, batch: Batch) -> Encoded:
+        self.classified.append(batch)
+        return self.encoder.classify(batch.inputs)
 
     def encode(self, batch: Batch) -> Encoded:
         return self.encoder.encode(batch.inputs)

@@ -244,45 +244,6 @@ def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
     assert len(notices) == 1
 
 
-def without_digests(path: Path, position: str = "") -> None:
-    """Write a checkpoint as versions did that had no digests."""
-    with safe_open(path, framework="pt") as stored:
-        position = position or stored.metadata()["position"]
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    save_file(tensors, path, {"position": position})
-
-
-def test_a_checkpoint_of_a_version_without_digests_is_used_and_said_to_be_unverified(
-    stopped, recipe, tmp_path, finished
-):
-    path = stopped / "checkpoint.safetensors"
-    without_digests(path)
-    with (stopped / "log.jsonl").open("a") as stream:
-        stream.write('{"phase": "finetu')
-    notices, steps = [], []
-    result = train(recipe, tmp_path, report=lambda phase, step, *_: steps.append(step), notice=notices.append)
-    assert steps[0] == 7
-    assert [text for text in notices if "checkpoint" in text] == [
-        f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
-        " from it.",
-        "Resuming from the checkpoint: phase `finetune`, after step 6.",
-    ]
-    assert same(weights(result), weights(finished))
-    assert (stopped / "log.jsonl").read_bytes() == (finished.folder / "log.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize("position", ["{}", '{"phase": 0, "step": 6, "cost": {"hours": 1}}', "no JSON"])
-def test_an_earlier_checkpoint_in_another_format_is_refused_and_kept(stopped, recipe, tmp_path, position):
-    path = stopped / "checkpoint.safetensors"
-    without_digests(path, position)
-    content = path.read_bytes()
-    assert message(train, recipe, tmp_path) == (
-        f"The checkpoint `{path}` is from an earlier version, in a format that this version does not read. Finish the run with"
-        " that version, or remove the file to start anew."
-    )
-    assert path.read_bytes() == content
-
-
 def test_a_run_with_a_damaged_checkpoint_is_made_anew(stopped, recipe, tmp_path, finished):
     for _ in flipped(stopped / "checkpoint.safetensors", 1):
         notices = []

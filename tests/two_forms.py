@@ -1,50 +1,28 @@
 """What the tests of the consistency terms share: a step with known text, an encoder with opinions, and the divergence."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+import fakes
 from distxfer.data import Batch, Collator, Example
-from distxfer.encoders import Encoded, Encoder
-from distxfer.interventions import Languages, make_intervention
-from distxfer.languages import distances
+from distxfer.encoders import Encoder
 
-LANGUAGES = Languages("eng", ("deu", "jpn"))
-DISTANCES = distances("eng", LANGUAGES.targets, imputed=True)
 TEXTS = ["the cat runs", "the big dog sees the bird", "rose", "two old tree the new cat"]
 TRANSLATED = {"deu": ["das katze rennt", "hund", "rot blume", "das alt"], "jpn": ["neko", "sono inu", "bara", "ki ni"]}
 
 
 @dataclass
-class FakeStep:
-    """A step with known text: the public `Step` without a loop. Each batch that went through the head is kept."""
+class FakeStep(fakes.FakeStep):
+    """A step with known text, of the task and of two targets."""
 
-    encoder: Encoder
-    texts: list[str] = field(default_factory=lambda: TEXTS)
+    texts: Sequence[str] = tuple(TEXTS)
     with_head: bool = True
-    synchronized: bool = False
-    random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    drawn: list[str] = field(default_factory=list)
-    classified: list[Batch] = field(default_factory=list)
-
-    def collate(self, examples) -> Batch:
-        return Collator(self.encoder.tokenizer, 64)(list(examples))
-
-    @property
-    def batch(self) -> Batch:
-        return self.collate(Example(str(n), "eng", text, label=n % 2) for n, text in enumerate(self.texts))
-
-    def encoded(self) -> Encoded:
-        return (self.encoder.classify if self.with_head else self.encoder.encode)(self.batch.inputs)
-
-    def classify(self, batch: Batch) -> Encoded:
-        self.classified.append(batch)
-        return self.encoder.classify(batch.inputs)
 
     def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
-        self.drawn.append(language)
+        self.drawn.append((language, n))
         target = [Example(str(n), language, text) for n, text in enumerate(TRANSLATED[language])]
         return self.batch, self.collate(target)
 
@@ -59,12 +37,6 @@ def decided(encoder: Encoder) -> Encoder:
         texts = Collator(encoder.tokenizer, 64)([Example("", "eng", text) for text in [*TEXTS, *TRANSLATED["jpn"]]])
         encoder.model.classifier.bias -= encoder.classify(texts.inputs).logits.mean(dim=0)
     return encoder
-
-
-def bind(encoder: Encoder, kind: str, **keys):
-    made, complaints = make_intervention(kind, keys)
-    assert made is not None, complaints
-    return made.bind(encoder, LANGUAGES, DISTANCES)
 
 
 def kl(p, q) -> float:

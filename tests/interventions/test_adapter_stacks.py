@@ -10,12 +10,13 @@ from safetensors.torch import load_file
 from torch.nn.functional import linear
 from transformers import AutoTokenizer
 
-from adapted import LABELS, TEXTS, bind, close, load, logits_of, shake, states
+from adapted import LABELS, TEXTS, close, load, logits_of, shake, states
 from conftest import ARCHITECTURES, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
+from fakes import bind
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -78,7 +79,7 @@ def check_stack(folder, tmp_path, kind, **first):
     assert not torch.allclose(merged, hidden, atol=1e-3)
     (tmp_path / "checkpoint-5").rename(tmp_path / "adapter_3")
     close(states(merge_adapters(load(folder), tmp_path))[0], hidden, 1e-4)
-    assert len(frozenset().union(*(one.adapters for one in bounds))) == sum(len(one.adapters) for one in bounds)
+    assert len(frozenset().union(*(bound.adapters for bound in bounds))) == sum(len(bound.adapters) for bound in bounds)
 
 
 def stack(folder, *more):
@@ -127,26 +128,26 @@ def adapter(folder, name=""):
     return load_file(folder / "model" / name / "adapter_model.safetensors")
 
 
-def same(one, other):
-    return {key for key in one if torch.equal(one[key], other[key])}
+def same(first, second):
+    return {key for key in first if torch.equal(first[key], second[key])}
 
 
 def test_each_phase_trains_its_own_adapter_and_the_head(runs):
     prepared = prepare(load_recipe("language_adapter", runs.settings))
     assembled = assemble(prepared, Processes())
-    sizes = {name: one.numel() for name, one in assembled.encoder.model.named_parameters()}
+    sizes = {name: parameter.numel() for name, parameter in assembled.encoder.model.named_parameters()}
     brought = {name: sum(sizes[key] for key in bound.adapters) for name, bound in assembled.bounds.items()}
     head = sum(sizes[key] for key in assembled.encoder.adapters) - sum(brought.values())
     assert head == 2 * 16 + 2
     assert brought["align"] == 0 < brought["language"] != brought["classifier"]
-    plan = {one.phase: one.trainable_parameters for one in assembled.training.plan()}
+    plan = {phase.phase: phase.trainable_parameters for phase in assembled.training.plan()}
     assert plan == {"realign": brought["language"] + head, "finetune": brought["classifier"] + head}
 
 
 def test_the_language_adapter_moves_in_its_own_phase_and_not_in_the_tasks(runs):
     short, long, realigned = runs(), runs("phase.finetune.epochs=2"), runs("phase.realign.epochs=2")
     language = {key for key in adapter(short) if "lora" in key}
-    assert all(one.any() for key, one in adapter(short).items() if "lora_B" in key and ".layer.3." not in key)
+    assert all(weight.any() for key, weight in adapter(short).items() if "lora_B" in key and ".layer.3." not in key)
     assert same(adapter(short), adapter(long)) == language  # the head is what moved
     assert not same(adapter(short, "adapter_2"), adapter(long, "adapter_2"))
     moved = language - same(adapter(short), adapter(realigned))
@@ -157,20 +158,20 @@ def test_the_language_adapter_moves_in_its_own_phase_and_not_in_the_tasks(runs):
 def answers(model, folder, path):
     """Return the class probabilities of the texts in a file, by their ids."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    tokens = AutoTokenizer.from_pretrained(folder)([one["text"] for one in rows], padding=True, return_tensors="pt")
+    tokens = AutoTokenizer.from_pretrained(folder)([row["text"] for row in rows], padding=True, return_tensors="pt")
     with torch.no_grad():
-        found = model.eval()(**tokens).logits.softmax(1)
-    return {one["id"]: chances for one, chances in zip(rows, found, strict=True)}
+        probabilities = model.eval()(**tokens).logits.softmax(1)
+    return {row["id"]: chances for row, chances in zip(rows, probabilities, strict=True)}
 
 
 def test_the_saved_stack_says_what_the_run_said_and_another_language_adapter_something_else(runs, task_folder):
     """From the saved files and plain PEFT alone; the other language adapter is of another seed, or another language."""
     folder, texts = runs() / "model", task_folder / "deu" / "test.jsonl"
-    found = answers(stack(folder, "adapter_2"), folder, texts)
+    answered = answers(stack(folder, "adapter_2"), folder, texts)
     for row in parquet.read_table(folder.parent / "predictions.parquet").to_pylist():
         if row["language"] == "deu":
             chances = torch.tensor([row[f"probability_{label}"] for label in LABELS])
-            close(found[row["example_id"]], chances, 1e-6)
+            close(answered[row["example_id"]], chances, 1e-6)
     for other in ("seed=1", "intervention.align.languages=deu"):
         model = AutoPeftModel.from_pretrained(folder, num_labels=2)
         for name, place in (("adapter_2", folder / "adapter_2"), ("other", runs(other) / "model")):
@@ -179,4 +180,4 @@ def test_the_saved_stack_says_what_the_run_said_and_another_language_adapter_som
         heads["other"].load_state_dict(heads["default"].state_dict())  # this run's task, the other run's language
         model.base_model.set_adapter(["other", "adapter_2"], inference_mode=True)
         swapped = answers(model, folder, texts)
-        assert max((swapped[key] - found[key]).abs().max() for key in found) > 1e-3
+        assert max((swapped[key] - answered[key]).abs().max() for key in answered) > 1e-3

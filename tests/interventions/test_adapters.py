@@ -1,20 +1,19 @@
 """Adapters: what each kind computes, that what is saved is what was trained, and what goes with what."""
 
-import sys
-
 import pytest
 import torch
 from peft import PeftModel
 from torch.nn.functional import gelu, linear, silu
 from transformers import AutoModelForSequenceClassification
 
-from adapted import TEXTS, bind, close, load, logits_of, shake, states
+from adapted import TEXTS, close, load, logits_of, shake, states
 from conftest import ARCHITECTURES, LAYERS, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
-from helpers import message
+from fakes import bind
+from helpers import installed, message
 
 ADAPTED_BY_IA3 = {
     "bert": {"attention.self.key", "attention.self.value", "output.dense"},
@@ -53,14 +52,16 @@ def test_new_adapters_change_nothing_and_only_they_and_the_head_may_train(folder
     plain, encoder = load(folder), load(folder)
     bound = bind(encoder, kind, **keys)
     close(states(encoder), states(plain))
-    trains = {name for name, one in encoder.model.named_parameters() if one.requires_grad}
+    trains = {name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad}
     assert trains == encoder.adapters
     assert bound.adapters < trains
     assert {encoder.place(name) for name in bound.adapters} == set(range(1, LAYERS + 1))
     assert {encoder.place(name) for name in trains - bound.adapters} == {"head"}
-    sizes = {name: one.shape for name, one in plain.model.named_parameters()}
+    sizes = {name: parameter.shape for name, parameter in plain.model.named_parameters()}
     kept = [
-        one.shape for name, one in encoder.model.named_parameters() if name not in trains and "original" not in name
+        parameter.shape
+        for name, parameter in encoder.model.named_parameters()
+        if name not in trains and "original" not in name
     ]
     assert sorted(kept) == sorted(size for name, size in sizes.items() if plain.place(name) != "head")
 
@@ -72,7 +73,9 @@ def test_what_is_saved_is_what_was_trained(folder, kind, keys, tmp_path):
     before, _ = states(encoder)
     shake(encoder, encoder.adapters)
     hidden, expected = states(encoder)
-    assert all(not torch.allclose(one, other, atol=1e-3) for one, other in zip(before[1:], hidden[1:], strict=True))
+    assert all(
+        not torch.allclose(first, second, atol=1e-3) for first, second in zip(before[1:], hidden[1:], strict=True)
+    )
     encoder.save(tmp_path)
     if kind == "bottleneck":
         model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
@@ -130,7 +133,7 @@ def test_a_bottleneck_is_added_to_the_feed_forward_layer(bert):
     block = plain.base.get_submodule("encoder.layer.1")
     x = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
     extra = [up(gelu(down(x))) for down, up in zip(into.more, out.more, strict=True)]
-    assert [one.weight.shape for one in out.more] == [(16, 3), (16, 2)]
+    assert [module.weight.shape for module in out.more] == [(16, 3), (16, 2)]
     close(out(gelu(into(x))), block.output.dense(block.intermediate(x)) + sum(extra))
 
 
@@ -140,10 +143,10 @@ def test_a_bottleneck_has_the_gate_of_a_gated_feed_forward_layer(tmp_path):
         encoder, plain = load(folder), load(folder)
         bind(encoder, "bottleneck", r=3)
         shake(encoder, encoder.adapters)
-        mlp, before = (one.base.get_submodule("layers.1.mlp").eval() for one in (encoder, plain))
+        mlp, before = (model.base.get_submodule("layers.1.mlp").eval() for model in (encoder, plain))
         x = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
         if architecture == "qwen2":
-            gate, up, down = (one.more[0] for one in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
+            gate, up, down = (module.more[0] for module in (mlp.gate_proj, mlp.up_proj, mlp.down_proj))
             extra = down(silu(gate(x)) * up(x))
         else:
             inside, gate = mlp.Wi.more[0](x).split(3, dim=-1)
@@ -171,7 +174,7 @@ def test_a_phase_that_names_no_adapter_trains_the_head_alone(tiny_settings):
         "phase.finetune.interventions=",
     ]
     assembled = assemble(prepare(load_recipe("lora", settings)), Processes())
-    plan = {one.phase: one.trainable_parameters for one in assembled.training.plan()}
+    plan = {phase.phase: phase.trainable_parameters for phase in assembled.training.plan()}
     assert plan["finetune"] == 2 * 16 + 2 < plan["adapt"]
 
 
@@ -179,7 +182,7 @@ def test_a_phase_that_names_no_adapter_trains_the_head_alone(tiny_settings):
 def test_the_shipped_recipes_train(name, tiny_settings, tmp_path):
     settings = [*tiny_settings, "phase.finetune.epochs=1", "diagnostics.states=0"]
     result = train(load_recipe(name, settings), tmp_path)
-    assert {one["language"] for one in result.data["scores"]} >= {"eng", "deu", "jpn"}
+    assert {score["language"] for score in result.data["scores"]} >= {"eng", "deu", "jpn"}
     assert (result.folder / "model" / "adapter_config.json").is_file() == (name != "bottleneck")
 
 
@@ -225,28 +228,21 @@ def test_adapters_are_saved_beside_the_whole_encoder(bert):
     bind(encoder, "bottleneck")
 
 
-def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_path, tiny_settings, monkeypatch):
-    (tmp_path / "heavy-1.dist-info").mkdir()
-    (tmp_path / "heavy_package.py").write_text(
+def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_path, tiny_settings):
+    package = (
         "from dataclasses import dataclass\nfrom distxfer.interventions import BoundIntervention\n\n\n@dataclass(frozen=True)\n"
         "class Heavy:\n    def bind(self, encoder, languages, distances):\n"
-        '        return BoundIntervention(replace_weight=lambda name, one: one, needs=frozenset({"weights"}))\n'
+        '        return BoundIntervention(replace_weight=lambda name, weight: weight, needs=frozenset({"weights"}))\n'
     )
-    (tmp_path / "heavy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy\nVersion: 1\n")
-    (tmp_path / "heavy-1.dist-info" / "entry_points.txt").write_text(
-        "[distxfer.interventions]\nheavy = heavy_package:Heavy\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
     recipe = tmp_path / "heavy.toml"
-    for kind in ("lora", "ia3", "bottleneck"):
-        recipe.write_text(f"# Both.\n[intervention.heavy]\n[intervention.{kind}]\n")
-        with pytest.raises(InputError) as error:
-            assemble(prepare(load_recipe(str(recipe), tiny_settings)), Processes())
-        assert str(error.value) == (
-            "The intervention `heavy` acts on the encoder's own weights, which are frozen under adapters. Remove"
-            " one of the two from the recipe."
-        )
-    sys.modules.pop("heavy_package", None)
+    with installed(tmp_path / "site", package, heavy="Heavy"):
+        for kind in ("lora", "ia3", "bottleneck"):
+            recipe.write_text(f"# Both.\n[intervention.heavy]\n[intervention.{kind}]\n")
+            prepared = prepare(load_recipe(str(recipe), tiny_settings))
+            assert message(assemble, prepared, Processes()) == (
+                "The intervention `heavy` acts on the encoder's own weights, which are frozen under adapters. Remove"
+                " one of the two from the recipe."
+            )
 
 
 def test_dora_on_top_of_other_adapters_is_refused(bert):
@@ -279,7 +275,7 @@ def test_frozen_bottlenecks_stay_as_they_were(tiny_settings, tmp_path):
     settings = [*tiny_settings, "phase.finetune.epochs=1", "intervention.freeze.layers=1", "diagnostics.states=0"]
     assembled = assemble(prepare(load_recipe("bottleneck", settings)), Processes())
     encoder = assembled.training.encoder
-    before = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters()}
     assembled.training.run(tmp_path, lambda *_: None, dict)
-    moved = {name for name, one in encoder.model.named_parameters() if not torch.equal(one, before[name])}
+    moved = {name for name, parameter in encoder.model.named_parameters() if not torch.equal(parameter, before[name])}
     assert {encoder.place(name) for name in moved} == {2, 3, 4, "head"}

@@ -9,48 +9,34 @@ from safetensors.torch import load_file
 
 from aligned import write_dictionary
 from conftest import say, sentences
-from distxfer import RunError, load_recipe, train
-from helpers import message
+from distxfer import RunError
+from helpers import log, message, stop_at
 
 
 @pytest.fixture
-def run(tmp_path, tiny_settings):
-    def runner(recipe: str, *overrides: str, folder: str = "results", **options):
-        settings = [*tiny_settings, "intervention.align.layers=3", *overrides]
-        return train(load_recipe(recipe, settings), tmp_path / folder, **options)
-
-    return runner
+def run(run):
+    """Align at layer 3."""
+    return lambda recipe, *overrides, **options: run(recipe, "intervention.align.layers=3", *overrides, **options)
 
 
-def log(result) -> list[float]:
-    lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
-    return [line["term/align"] for line in lines if "term/align" in line]
-
-
-def test_the_head_trains_and_is_saved_and_resumed(run):
+def test_the_head_trains_and_is_saved_and_resumed(run, tmp_path):
     """In a run of weight 0 it stays where its seed has put it; every part of it moves in the others."""
-
-    def stop(phase, step, steps, loss):
-        if step == 13:
-            raise KeyboardInterrupt
-
-    settings = ["intervention.align.projection=8"]
+    settings = ["intervention.align.projection=8", "phase.finetune.epochs=2"]
     whole = load_file(run("word_align", *settings).folder / "interventions.safetensors")
     start = load_file(run("word_align", *settings, "intervention.align.weight=0").folder / "interventions.safetensors")
     assert set(whole) == {f"align.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")}
     for key, value in whole.items():
         assert float((value - start[key]).abs().max()) > 1e-3
     with pytest.raises(KeyboardInterrupt):
-        run("word_align", *settings, folder="stopped", report=stop)
-    resumed = load_file(run("word_align", *settings, folder="stopped").folder / "interventions.safetensors")
+        run("word_align", *settings, folder=tmp_path, report=stop_at(8))
+    resumed = load_file(run("word_align", *settings, folder=tmp_path).folder / "interventions.safetensors")
     assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
 
 @pytest.mark.parametrize("recipe", ["word_align", "sinkhorn_align"])
 def test_the_shipped_recipes_bring_their_loss_down(run, recipe):
-    losses = log(
-        run(recipe, "phase.finetune.task=false", "phase.finetune.epochs=6", "phase.finetune.learning_rate=3e-3")
-    )
+    settings = ["phase.finetune.task=false", "phase.finetune.epochs=6", "phase.finetune.learning_rate=3e-3"]
+    losses = [line["term/align"] for line in log(run(recipe, *settings, "diagnostics.states=0"))]
     assert len(losses) == 36
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
 

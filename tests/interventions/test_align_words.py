@@ -33,8 +33,8 @@ def dictionary(tmp_path):
 def word_sides(encoder, layer, pairs):
     """Return both sides of (sentence pair, source word, target word)."""
     return (
-        torch.stack([word(encoder, pair.source.text, one, layer) for pair, one, _ in pairs]),
-        torch.stack([word(encoder, pair.target.text, other, layer) for pair, _, other in pairs]),
+        torch.stack([word(encoder, pair.source.text, first, layer) for pair, first, _ in pairs]),
+        torch.stack([word(encoder, pair.target.text, second, layer) for pair, _, second in pairs]),
     )
 
 
@@ -42,8 +42,8 @@ def word_sides(encoder, layer, pairs):
 def test_words_of_a_dictionary(encoder, dictionary, keys):
     """A word pair is an item, wherever its sentence stands in the batch; words that are no entry are left out."""
     said = MANY if keys == {"loss": "cka"} else SAID
-    step = FakeStep(encoder, translations(said=said))
-    found = term(step, layers=[3], unit="word", dictionary=dictionary, **keys)
+    step = FakeStep(encoder, given=translations(said=said))
+    result = term(step, layers=[3], unit="word", dictionary=dictionary, **keys)
     pairs = [
         (pair, WORDS["eng"][number], WORDS["deu"][number])
         for pair, words in zip(step.given, said, strict=True)
@@ -52,8 +52,8 @@ def test_words_of_a_dictionary(encoder, dictionary, keys):
     ]
     source, target = word_sides(encoder, 3, pairs)
     if keys == {"loss": "cka"}:
-        assert (found.num_items, found.per) == (1, "batch")
-        assert found.loss_sum.item() == pytest.approx(1 - cka(source, target).item(), rel=1e-4)
+        assert (result.num_items, result.per) == (1, "batch")
+        assert result.loss_sum.item() == pytest.approx(1 - cka(source, target).item(), rel=1e-4)
         few = FakeStep(encoder)
         assert term(few, layers=[3], unit="word", dictionary=dictionary, **keys).num_items == 0  # 15 words
         return
@@ -62,27 +62,27 @@ def test_words_of_a_dictionary(encoder, dictionary, keys):
         if keys == {"loss": "l2"}
         else naive_info_nce(source, target, 0.1, True)
     )
-    assert (found.num_items, found.per) == (len(pairs), "pair")
-    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
-    assert found.logs["cosine"] == pytest.approx(torch.cosine_similarity(source, target).mean().item(), rel=1e-5)
+    assert (result.num_items, result.per) == (len(pairs), "pair")
+    assert result.loss_sum.item() == pytest.approx(expected, rel=1e-4)
+    assert result.logs["cosine"] == pytest.approx(torch.cosine_similarity(source, target).mean().item(), rel=1e-5)
 
 
 def test_words_that_the_batch_has_cut_are_left_out(encoder, dictionary):
     """With 4 tokens there is room for two words: of `red tree`, `baum rot alt`, alt is cut and the others stay."""
-    step = FakeStep(encoder, translations(said=[[8, 6, 3]]), max_length=4)
-    found = term(step, layers=[3], unit="word", loss="l2", dictionary=dictionary)
+    step = FakeStep(encoder, given=translations(said=[[8, 6, 3]]), max_length=4)
+    result = term(step, layers=[3], unit="word", loss="l2", dictionary=dictionary)
     # The source keeps old, red; the target, in the other order, tree, red.
-    assert found.num_items == 1
-    text = [" ".join(one.text.split()[:2]) for one in (step.given[0].source, step.given[0].target)]
+    assert result.num_items == 1
+    text = [" ".join(example.text.split()[:2]) for example in (step.given[0].source, step.given[0].target)]
     expected = (word(encoder, text[0], "red", 3) - word(encoder, text[1], "rot", 3)).square().mean()
-    assert found.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert result.loss_sum.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_batch_without_word_pairs_counts_nothing(encoder, tmp_path):
     nothing = write_dictionary(tmp_path / "other", deu=[("house", "haus")])
     for keys in ({}, {"loss": "l2"}, {"loss": "cka"}, {"projection": 3}):
-        found = term(FakeStep(encoder), layers=3, unit="word", dictionary=nothing, **keys)
-        assert (found.num_items, found.loss_sum.item(), dict(found.logs)) == (0, 0.0, {})
+        result = term(FakeStep(encoder), layers=3, unit="word", dictionary=nothing, **keys)
+        assert (result.num_items, result.loss_sum.item(), dict(result.logs)) == (0, 0.0, {})
 
 
 def test_words_that_are_each_others_nearest(encoder, pretrained):
@@ -92,10 +92,10 @@ def test_words_that_are_each_others_nearest(encoder, pretrained):
     assert bound.needs == {"pairs", "pretrained"}
     pairs = []
     for pair in step.given:
-        words = [one.text.split() for one in (pair.source, pair.target)]
-        cosine = np.zeros([len(one) for one in words])
+        words = [example.text.split() for example in (pair.source, pair.target)]
+        cosine = np.zeros([len(side) for side in words])
         for layer in (1, 2):
-            source, target = (states(pretrained, one.text, layer)[1:-1] for one in (pair.source, pair.target))
+            source, target = (states(pretrained, example.text, layer)[1:-1] for example in (pair.source, pair.target))
             cosine += torch.cosine_similarity(source[:, None], target[None], dim=-1).detach().numpy() / 2
         pairs += [
             (pair, words[0][i], words[1][j])
@@ -104,11 +104,11 @@ def test_words_that_are_each_others_nearest(encoder, pretrained):
             if cosine[i, j] == cosine[i].max() == cosine[:, j].max()
         ]
     assert len(step.given) <= len(pairs) < sum(map(len, SAID))
-    found = bound.term(step)
+    result = bound.term(step)
     sides = [word_sides(encoder, layer, pairs) for layer in (1, 2)]
     expected = sum((s - t).square().mean(dim=1).sum().item() for s, t in sides) / 2
-    assert found.num_items == len(pairs)
-    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-4)
+    assert result.num_items == len(pairs)
+    assert result.loss_sum.item() == pytest.approx(expected, rel=1e-4)
     texts = [text for pair in step.given for text in (pair.source.text, pair.target.text)]
     assert sorted(step.asked) == sorted(texts)
     step.given = [*step.given[3:], *translations(said=[[1, 2]]), *step.given[:3]]
@@ -137,14 +137,14 @@ def aligned(tmp_path):
 
 def test_words_that_an_aligner_linked(encoder, aligned):
     """Line n belongs to line n, whatever is blank; old has no other link than alt, which has two."""
-    step = FakeStep(encoder, list(read_aligned_folder(aligned, "eng", ["deu"])))
+    step = FakeStep(encoder, given=list(read_aligned_folder(aligned, "eng", ["deu"])))
     assert sorted(pair.source.id for pair in step.given) == ["1", "3", "4", "5"]
-    found = term(step, layers=[2], unit="word", loss="l2", alignments=aligned)
+    result = term(step, layers=[2], unit="word", loss="l2", alignments=aligned)
     by_id = {pair.source.id: pair for pair in step.given}
     links = [("1", "the", "das"), ("1", "cat", "katze"), ("3", "red", "rot"), ("5", "rose", "blume")]
-    source, target = word_sides(encoder, 2, [(by_id[n], one, other) for n, one, other in links])
-    assert found.num_items == 4
-    assert found.loss_sum.item() == pytest.approx((source - target).square().mean(dim=1).sum().item(), rel=1e-4)
+    source, target = word_sides(encoder, 2, [(by_id[n], first, second) for n, first, second in links])
+    assert result.num_items == 4
+    assert result.loss_sum.item() == pytest.approx((source - target).square().mean(dim=1).sum().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_words_that_an_aligner_linked(encoder, aligned):
 )
 def test_a_wrong_alignment_is_named_by_file_and_line_before_anything_runs(encoder, aligned, lines, expected):
     (aligned / "de.pharaoh").write_text(lines)
-    found = message(lambda: bind(encoder, layers=2, unit="word", alignments=aligned))
-    assert found.startswith(expected.format(aligned))
+    result = message(lambda: bind(encoder, layers=2, unit="word", alignments=aligned))
+    assert result.startswith(expected.format(aligned))
 
 
 def test_files_that_are_not_there_or_belong_to_other_text(encoder, aligned, dictionary):

@@ -46,10 +46,10 @@ def test_the_trajectory_is_that_of_a_live_reference(run, recipe, overrides):
     """Within rounding: a text's states are computed beside other texts, with other padding."""
     live, cached = run(recipe, *overrides), run(recipe, *overrides, CACHED)
     assert live.folder.name.split("-")[0] != cached.folder.name.split("-")[0]
-    for one, other in zip(log(live), log(cached), strict=True):
-        assert one.keys() == other.keys()
+    for line, cached_line in zip(log(live), log(cached), strict=True):
+        assert line.keys() == cached_line.keys()
         for key in ("loss", "term/task", "term/drift", "gradient_norm"):
-            assert one[key] == pytest.approx(other[key], rel=1e-5, abs=1e-5), key
+            assert line[key] == pytest.approx(cached_line[key], rel=1e-5, abs=1e-5), key
     assert log(cached)[-1]["term/drift"] > 0
     assert live.scores == cached.scores
     if recipe == "drift_reg":
@@ -59,7 +59,9 @@ def test_the_trajectory_is_that_of_a_live_reference(run, recipe, overrides):
 def parameters_in_memory() -> int:
     """How many numbers all parameters in memory hold, shared ones once."""
     gc.collect()
-    return sum({one.data_ptr(): one.numel() for one in gc.get_objects() if type(one) is torch.nn.Parameter}.values())
+    return sum(
+        {value.data_ptr(): value.numel() for value in gc.get_objects() if type(value) is torch.nn.Parameter}.values()
+    )
 
 
 def test_there_is_no_second_copy_of_what_trains(run):

@@ -3,68 +3,49 @@
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
 from distxfer import InputError
-from distxfer.interventions import empty_term, intervention_class, intervention_names, make_intervention
+from distxfer.interventions import Languages, empty_term, intervention_class, intervention_names
 from distxfer.interventions._losses import sinkhorn_divergence
-from distxfer.languages import distances
+from distxfer.interventions._shared_keys import language_choice
+from distxfer.languages import distances, weights
 from distxfer.measure import cka
-from fakes import FakeStep, between, bind, term
+from fakes import TARGETS, FakeStep, between, bind, term
 
 DISTANCES = between()
 
 
 def test_cka_drift_is_the_reported_number(encoder):
     step = FakeStep(encoder, n=16)
-    found = term(step, "drift", layers=[1, 3])
+    result = term(step, "drift", layers=[1, 3])
     now, before = step.encoded().pooled_layers(), step.reference(step.batch)
     expected = sum(1 - cka(before[layer], now[layer]).item() for layer in (1, 3)) / 2
-    assert (found.num_items, found.per) == (1, "batch")
-    assert found.loss_sum.item() == pytest.approx(expected, rel=1e-9)
+    assert (result.num_items, result.per) == (1, "batch")
+    assert result.loss_sum.item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("measure", ["cosine", "mse"])
 def test_drift_per_sentence_is_a_sum_over_sentences(encoder, measure):
     step = FakeStep(encoder)
-    found = term(step, "drift", measure=measure, layers=[2])
+    result = term(step, "drift", measure=measure, layers=[2])
     now, before = step.encoded().pooled(2), step.reference(step.batch)[2]
     each = (
         1 - cosine_similarity(now, before)
         if measure == "cosine"
         else (now - before).square().sum(1) / before.square().sum(1)
     )
-    assert (found.num_items, found.per) == (step.n, "example")
-    assert found.loss_sum.item() == pytest.approx(each.sum().item(), rel=1e-5)
+    assert (result.num_items, result.per) == (step.n, "example")
+    assert result.loss_sum.item() == pytest.approx(each.sum().item(), rel=1e-5)
 
 
-def test_too_few_sentences_for_cka_count_nothing(encoder):
-    found = term(FakeStep(encoder, n=3), "drift")
-    assert (found.num_items, found.loss_sum.item()) == (0, 0.0)
-
-
-def test_info_nce_is_symmetric_and_summed_over_pairs(encoder):
-    step = FakeStep(encoder)
-    found = term(step, "align", layers=2, temperature=0.2, weighting="uniform", languages=["jpn"], batch_size=6)
-    source, target = (step.encode(step.of(language, step.n)).pooled(2) for language in ("eng", "jpn"))
-    similarity = cosine_similarity(source[:, None], target[None], dim=-1) / 0.2
-    forward = -(similarity.diag() - similarity.logsumexp(1)).sum()
-    backward = -(similarity.diag() - similarity.logsumexp(0)).sum()
-    assert (found.num_items, found.per) == (step.n, "pair")
-    assert found.loss_sum.item() == pytest.approx((forward + backward).item() / 2, rel=1e-5)
-    assert step.drawn == [("jpn", 6)]
-
-
-def test_l2_and_sinkhorn(encoder):
-    step = FakeStep(encoder)
-    source, target = (step.encode(step.of(language, step.n)).pooled(2) for language in ("eng", "jpn"))
-    found = term(step, "align", layers=2, loss="l2", languages="jpn", batch_size=6)
-    assert found.loss_sum.item() == pytest.approx((source - target).square().mean(1).sum().item(), rel=1e-5)
-    found = term(step, "align", layers=2, loss="sinkhorn", languages="jpn", batch_size=6)
-    assert (found.num_items, found.per) == (1, "batch")
-    assert found.loss_sum.item() > 0
+def test_sinkhorn_of_sentences_is_one_item_a_batch(encoder):
+    result = term(FakeStep(encoder), "align", layers=2, loss="sinkhorn", languages="jpn", batch_size=6)
+    assert (result.num_items, result.per) == (1, "batch")
+    assert result.loss_sum.item() > 0
 
 
 def test_sinkhorn_divergence_of_points_far_apart_is_their_squared_distance():
@@ -77,24 +58,38 @@ def test_sinkhorn_divergence_of_points_far_apart_is_their_squared_distance():
 
 
 @pytest.mark.parametrize("weighting", ["uniform", "linear", "rank", "softmax"])
-def test_languages_are_drawn_by_their_weight_or_scaled_by_it(encoder, weighting):
+@pytest.mark.parametrize("by", ["sampling", "scaling"])
+def test_languages_are_drawn_by_their_weight_or_scaled_by_it(weighting, by):
     """Both ways have the same expected objective: share times factor is the weight over the number of languages."""
-    from distxfer.languages import weights
+    keys = intervention_class("align")(weighting=weighting, weighting_by=by)
+    choice, random = language_choice(keys, Languages("eng", TARGETS), DISTANCES), np.random.default_rng(0)
+    total = dict.fromkeys(TARGETS, 0.0)
+    for _ in range(5000):
+        language, factor = choice.draw(random)
+        total[language] += factor / 5000
+    expected = weights(DISTANCES.values, weighting) if weighting != "uniform" else dict.fromkeys(TARGETS, 1.0)
+    assert total == pytest.approx({language: weight / 2 for language, weight in expected.items()}, abs=0.03)
 
-    expected = weights(DISTANCES.values, weighting) if weighting != "uniform" else {"deu": 1.0, "jpn": 1.0}
-    for by in ("sampling", "scaling"):
-        step, total = FakeStep(encoder), {"deu": 0.0, "jpn": 0.0}
-        bound = bind(encoder, "align", layers=1, loss="l2", weighting=weighting, weighting_by=by, batch_size=4)
-        plain = {
-            key: term(FakeStep(encoder), "align", layers=1, loss="l2", languages=[key], batch_size=4).loss_sum.item()
-            for key in total
-        }
-        draws = 300
-        for _ in range(draws):
-            value = bound.term(step).loss_sum.item()
-            language, _ = step.drawn[-1]
-            total[language] += value / plain[language] / draws
-        assert total == pytest.approx({key: weight / 2 for key, weight in expected.items()}, abs=0.1)
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("align", {"layers": 1, "loss": "l2"}),
+        ("consistency", {}),
+        ("drift", {"text": "pairs", "batch_size": 16}),
+        ("drift", {"text": "target", "batch_size": 16}),
+    ],
+)
+def test_a_term_is_scaled_by_the_weight_of_its_language(encoder, kind, keys):
+    step, scaled = FakeStep(encoder), {}
+    bound = bind(encoder, kind, weighting="linear", weighting_by="scaling", **keys)
+    assert bound.languages == TARGETS
+    for _ in range(8):
+        loss = bound.term(step).loss_sum.item()
+        scaled[step.drawn[-1][0]] = loss
+    alone = {key: term(FakeStep(encoder), kind, languages=[key], **keys).loss_sum.item() for key in scaled}
+    factors = {key: scaled[key] / alone[key] for key in scaled}
+    assert factors == pytest.approx(weights(DISTANCES.values, "linear"), rel=1e-5)
 
 
 def test_shuffled_distances_are_the_same_numbers_on_other_languages():
@@ -145,29 +140,9 @@ def test_what_this_encoder_or_these_languages_do_not_have(encoder, kind, keys, m
         bind(encoder, kind, **keys)
 
 
-def test_settings_that_would_do_nothing_are_refused():
-    for kind, keys, complaint in (
-        ("drift", {"weighting": "linear"}, "`weighting` = `linear` has no effect on the task's inputs"),
-        ("drift", {"batch_size": 8}, "`batch_size` = `8` has no effect on the task's inputs"),
-        ("align", {"loss": "l2", "temperature": 0.5}, "`temperature` has no effect on the loss `l2`"),
-    ):
-        made, complaints = make_intervention(kind, keys)
-        assert made is None
-        assert complaint in complaints[0][1]
-
-
-def test_a_distance_that_nothing_reads_is_refused(encoder):
-    with pytest.raises(InputError, match="`distance` = `genetic` has no effect where `weighting` is `uniform`"):
-        bind(encoder, "align", layers=1, weighting="uniform", distance="genetic")
-
-
 def test_a_term_of_nothing_is_a_constant_unless_processes_keep_step():
     states = [torch.ones(0, 3, requires_grad=True) * 2, torch.ones(2, 3, requires_grad=True) * 2]
     for synchronized in (False, True):
-        found = empty_term(SimpleNamespace(synchronized=synchronized), states, "pair")
-        assert (found.loss_sum.item(), found.num_items, found.per, found.loss_sum.requires_grad) == (
-            0.0,
-            0,
-            "pair",
-            synchronized,
-        )
+        result = empty_term(SimpleNamespace(synchronized=synchronized), states, "pair")
+        assert (result.loss_sum.item(), result.num_items, result.per) == (0.0, 0, "pair")
+        assert result.loss_sum.requires_grad == synchronized

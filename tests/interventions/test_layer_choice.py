@@ -24,7 +24,7 @@ from fakes import FakeStep, between
 from helpers import gone, message
 
 DISTANCES = between(TARGETS)
-bind, term = (partial(one, targets=TARGETS) for one in (fakes.bind, fakes.term))
+bind, term = (partial(function, targets=TARGETS) for function in (fakes.bind, fakes.term))
 
 
 def frozen_layers(encoder: Encoder, bound) -> set:
@@ -57,7 +57,7 @@ def test_a_half_of_one_layer_is_refused():
 # By what was measured
 
 # Drift by language, in the order of TARGETS, at layers 1 to 4: two runs.
-ORDER = np.argsort(np.argsort([DISTANCES.values[one] for one in TARGETS]))  # 0 for the nearest
+ORDER = np.argsort(np.argsort([DISTANCES.values[language] for language in TARGETS]))  # 0 for the nearest
 DRIFT = {
     1: (0.5 - 0.05 * ORDER, 0.4 - 0.05 * ORDER),  # falls with distance
     2: (0.1 + 0.05 * ORDER, 0.2 + 0.05 * ORDER),  # rises with it
@@ -102,7 +102,7 @@ def measured(tmp_path) -> list[str]:
 
 
 def expected_correlations(runs: tuple[int, ...], values=DISTANCES.values) -> dict[str, float]:
-    far = [values[one] for one in TARGETS]
+    far = [values[language] for language in TARGETS]
     means = {layer: np.mean([DRIFT[layer][run] for run in runs], axis=0) for layer in (1, 2, 4)}
     return {str(layer): float(spearmanr(mean, far).statistic) for layer, mean in means.items()}
 
@@ -112,10 +112,10 @@ def test_guided_layers_are_those_whose_mean_drift_goes_with_distance_most(encode
     assert frozen_layers(encoder, bound) == {2}
     assert bound.resolved_values["layers"] == [2]
     assert bound.resolved_values["languages"] == list(TARGETS)
-    found = dict(bound.resolved_values["correlations"])
-    assert found.pop("3") is None  # nothing moves there
-    assert found == pytest.approx(expected_correlations((0, 1)))
-    assert found["2"] == pytest.approx(1)
+    correlations = dict(bound.resolved_values["correlations"])
+    assert correlations.pop("3") is None  # nothing moves there
+    assert correlations == pytest.approx(expected_correlations((0, 1)))
+    assert correlations["2"] == pytest.approx(1)
     json.dumps(bound.resolved_values, allow_nan=False)
 
 
@@ -123,9 +123,11 @@ def test_the_files_are_averaged_and_may_be_given_with_commas(encoder, measured):
     both = bind(encoder, "freeze", layers="guided", count=2, measurement=",".join(measured))
     assert both.resolved_values["layers"] == [2, 4]
     for run, path in enumerate(measured):
-        one = bind(encoder, "freeze", layers="guided", count=2, measurement=path).resolved_values["correlations"]
-        assert one["4"] == pytest.approx(expected_correlations((run,))["4"])
-        assert one["4"] != pytest.approx(both.resolved_values["correlations"]["4"])
+        correlations = bind(encoder, "freeze", layers="guided", count=2, measurement=path).resolved_values[
+            "correlations"
+        ]
+        assert correlations["4"] == pytest.approx(expected_correlations((run,))["4"])
+        assert correlations["4"] != pytest.approx(both.resolved_values["correlations"]["4"])
 
 
 def test_the_negative_sign_looks_for_drift_that_falls_with_distance(encoder, measured):
@@ -137,9 +139,9 @@ def test_the_negative_sign_looks_for_drift_that_falls_with_distance(encoder, mea
 def test_another_distance_guides_to_other_correlations(encoder, measured):
     bound = bind(encoder, "freeze", layers="guided", count=1, measurement=measured[0], distance="shuffled")
     values = DISTANCES.by("shuffled").values
-    found = {layer: r for layer, r in bound.resolved_values["correlations"].items() if r is not None}
-    assert found == pytest.approx(expected_correlations((0,), values))
-    assert abs(found["2"]) < 1
+    correlations = {layer: r for layer, r in bound.resolved_values["correlations"].items() if r is not None}
+    assert correlations == pytest.approx(expected_correlations((0,), values))
+    assert abs(correlations["2"]) < 1
 
 
 def test_drift_takes_the_same_choice(encoder, measured):
@@ -161,7 +163,7 @@ def test_l2_sp_takes_the_same_choice(encoder, measured):
         bound.term(FakeStep(encoder)).loss_sum, [*encoder.model.parameters()], allow_unused=True
     )
     names = [name for name, _ in encoder.model.named_parameters()]
-    assert {encoder.place(name) for name, one in zip(names, pulled, strict=True) if one is not None} == {2, 4}
+    assert {encoder.place(name) for name, gradient in zip(names, pulled, strict=True) if gradient is not None} == {2, 4}
 
 
 def test_a_key_that_came_later_leaves_the_ids_of_runs_as_they_were():
@@ -320,10 +322,10 @@ def moved_layers(result, tiny: Path) -> set[int]:
     return {int(name.split(".layer.")[1].split(".")[0]) + 1 for name in moved}
 
 
-def test_random_layers_stay_and_are_in_the_result(tiny, tiny_settings, tmp_path):
-    settings = [*tiny_settings, "intervention.freeze.count=2", "phase.finetune.epochs=1"]
-    results = [train(load_recipe("freeze_random", [*settings, f"seed={seed}"]), tmp_path) for seed in (0, 2)]
-    chosen = [one.data["resolved_values"]["freeze"]["layers"] for one in results]
+def test_random_layers_stay_and_are_in_the_result(tiny, run):
+    settings = ["intervention.freeze.count=2", "phase.finetune.epochs=1"]
+    results = [run("freeze_random", *settings, f"seed={seed}") for seed in (0, 2)]
+    chosen = [result.data["resolved_values"]["freeze"]["layers"] for result in results]
     assert chosen[0] != chosen[1]
     assert results[0].data["id"] == results[1].data["id"]  # one experiment: the draw is part of the seed
     for result, layers in zip(results, chosen, strict=True):
@@ -342,14 +344,14 @@ def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
         for row in parquet.read_table(path).to_pylist()
         if row["measure"] == "drift_cka" and row["moment"] == "after"
     ]
-    far = [DISTANCES.values[one] for one in TARGETS]
-    found = {}
+    far = [DISTANCES.values[language] for language in TARGETS]
+    correlations = {}
     for layer in range(1, 5):
         drift = {row["language"]: row["value"] for row in rows if row["layer"] == layer}
-        found[layer] = spearmanr([drift[one] for one in TARGETS], far).statistic
-    best = max(found, key=found.get)
-    sign = "positive" if found[best] > 0 else "negative"
-    best = best if sign == "positive" else min(found, key=found.get)
+        correlations[layer] = spearmanr([drift[language] for language in TARGETS], far).statistic
+    best = max(correlations, key=correlations.get)
+    sign = "positive" if correlations[best] > 0 else "negative"
+    best = best if sign == "positive" else min(correlations, key=correlations.get)
     keys = [
         f"intervention.freeze.measurement={path}",
         "intervention.freeze.count=1",
@@ -358,7 +360,7 @@ def test_guided_by_a_run_of_plain(tiny, seven, tmp_path):
     guided = train(load_recipe("freeze_guided", [*settings, *keys]), tmp_path)
     assert guided.data["resolved_values"]["freeze"]["layers"] == [best]
     assert guided.data["resolved_values"]["freeze"]["correlations"] == pytest.approx(
-        {str(key): r for key, r in found.items()}
+        {str(key): r for key, r in correlations.items()}
     )
     assert guided.data["provenance"]["fingerprints"]["model"] == plain.data["provenance"]["fingerprints"]["model"]
     assert moved_layers(guided, tiny) == {1, 2, 3, 4} - {best}

@@ -1,7 +1,5 @@
 """The same text in other sub-words: that it is the same, how much of it is cut, the term's formula, and what is refused."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,11 +7,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 from conftest import NO_DROPOUT, SPECIAL, TINY, WORDS, number, save_tiny
-from distxfer import load_recipe, train
 from distxfer.data import Batch, Example
 from distxfer.encoders import Encoder, load_encoder
-from helpers import message
-from two_forms import FakeStep, bind, decided, kl, probabilities
+from fakes import bind
+from helpers import log, message
+from two_forms import FakeStep, decided, kl, probabilities
 
 
 def subwords(folder, kind: str, **settings):
@@ -26,13 +24,13 @@ def subwords(folder, kind: str, **settings):
         before, decoder = pre_tokenizers.Whitespace(), decoders.WordPiece()
     elif kind == "unigram":
         scored = [(f"{mark}{part}", -20.0 + len(part)) for part in sorted(parts - {"▁"}) for mark in ("", "▁")]
-        model = models.Unigram([*((one, 0.0) for one in SPECIAL), ("▁", -30.0), *scored], unk_id=1)
+        model = models.Unigram([*((token, 0.0) for token in SPECIAL), ("▁", -30.0), *scored], unk_id=1)
         before, decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
     else:
         merges = [("t", "h"), ("th", "e"), ("c", "a"), ("ca", "t"), ("Ġ", "t"), ("Ġ", "c"), ("o", "l"), ("ol", "d")]
         merges += [("Ġt", "he"), ("Ġc", "at"), ("a", "t"), ("h", "e")]
         alphabet = [*SPECIAL, "<0x41>", "<0x", "41>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-        vocabulary = list(dict.fromkeys([*alphabet, *(f"{one}{other}" for one, other in merges)]))
+        vocabulary = list(dict.fromkeys([*alphabet, *map("".join, merges)]))
         model = models.BPE(number(vocabulary), merges)
         before, decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
     tokenizer = Tokenizer(model)
@@ -68,7 +66,7 @@ def test_other_subwords_spell_the_same_text(cut):
     """By the tokenizer's own decoder, which knows nothing of how they were found."""
     step = FakeStep(cut, texts=["the old cat", "cat", "old the the"])
     bound = bind(cut, "subword_sampling", share=0.5)
-    originals = {one.id: ids for one, ids in zip(step.batch.examples, rows_of(step.batch), strict=True)}
+    originals = {example.id: ids for example, ids in zip(step.batch.examples, rows_of(step.batch), strict=True)}
     seen = set()
     for _ in range(30):
         bound.term(step)
@@ -83,15 +81,15 @@ def test_other_subwords_spell_the_same_text(cut):
 
 def test_subwords_are_the_divergence_summed_over_altered_texts(cut):
     step = FakeStep(cut, texts=["the old cat", "? ?", "cat", "old the the"])
-    found = bind(cut, "subword_sampling", share=1.0).term(step)
+    result = bind(cut, "subword_sampling", share=1.0).term(step)
     (altered,) = step.classified
     p, q = probabilities(cut, step.batch), probabilities(cut, altered)
-    assert [one.id for one in altered.examples] == ["0", "2", "3"]
-    assert (found.num_items, found.per) == (4, "example")
-    assert found.loss_sum.item() == pytest.approx(
-        sum(kl(p[row], one) for row, one in zip((0, 2, 3), q, strict=True)), rel=1e-6
+    assert [example.id for example in altered.examples] == ["0", "2", "3"]
+    assert (result.num_items, result.per) == (4, "example")
+    assert result.loss_sum.item() == pytest.approx(
+        sum(kl(p[row], distribution) for row, distribution in zip((0, 2, 3), q, strict=True)), rel=1e-6
     )
-    assert found.logs["altered"] == 0.75
+    assert result.logs["altered"] == 0.75
 
 
 def test_wordpieces_at_a_share_of_1_are_single_letters(tmp_path):
@@ -115,8 +113,8 @@ def test_wordpieces_at_a_share_of_1_are_single_letters(tmp_path):
 def test_a_share_of_the_subwords_is_split(tmp_path):
     encoder = load_encoder("tiny", subwords(tmp_path, "wordpiece"), ("a", "b"), seed=0)
     step = FakeStep(encoder, texts=["cat"] * 400)
-    found = bind(encoder, "subword_sampling", share=0.3).term(step)
-    assert found.logs["altered"] == pytest.approx(0.3, abs=0.08)
+    result = bind(encoder, "subword_sampling", share=0.3).term(step)
+    assert result.logs["altered"] == pytest.approx(0.3, abs=0.08)
     lengths = [len(ids) - 2 for ids in rows_of(step.classified[0])]
     assert np.mean([length == 3 for length in lengths]) == pytest.approx(
         0.3, abs=0.12
@@ -142,24 +140,21 @@ def test_bytes_by_their_names_are_not_cut(tmp_path):
         pass
 
     Bytes.batch = property(lambda self: batch)
-    found = bind(encoder, "subword_sampling", share=1.0).term(Bytes(encoder))
-    assert found.logs == {"altered": 0.0}
+    result = bind(encoder, "subword_sampling", share=1.0).term(Bytes(encoder))
+    assert result.logs == {"altered": 0.0}
 
 
 def test_a_tokenizer_of_whole_words_or_bare_letters_is_refused(tiny, tmp_path):
     letters = load_encoder("letters", save_tiny(tmp_path, "qwen2"), ("a", "b"), seed=0)
     words = load_encoder("tiny", tiny, ("a", "b"), seed=0)
-    for one, name in ((words, "tiny"), (letters, "letters")):
-        assert message(bind, one, "subword_sampling") == (
+    for encoder, name in ((words, "tiny"), (letters, "letters")):
+        assert message(bind, encoder, "subword_sampling") == (
             f"The tokenizer of `{name}` has no sub-words (WordPiece, BPE or Unigram) that can be split, so no text has"
             " another segmentation. Choose an encoder whose tokenizer has."
         )
 
 
-def test_other_subwords_train(tmp_path, tiny_settings):
-    model = subwords(tmp_path / "model", "unigram")
-    settings = [*tiny_settings, f"model={model}", "phase.finetune.epochs=1"]
-    result = train(load_recipe("subword_sampling", settings), tmp_path / "results")
-    lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+def test_other_subwords_train(tmp_path, run):
+    lines = log(run("subword_sampling", f"model={subwords(tmp_path, 'unigram')}", "phase.finetune.epochs=1"))
     assert len(lines) == 6
     assert all(line["term/subword_sampling"] > 0 and line["term/subword_sampling/altered"] > 0 for line in lines)

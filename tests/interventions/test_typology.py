@@ -1,6 +1,5 @@
 """The map from states to typological vectors: its targets, its formula, and that it is trained."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -9,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 import fakes
-from distxfer import RunError, load_recipe, train
+from distxfer import RunError
 from distxfer.data import Batch, Example
 from distxfer.interventions import make_intervention
 from distxfer.languages import distance, typological_features
 from fakes import between
-from helpers import message
+from helpers import log, message
 
 DISTANCES = between()
 bind = partial(fakes.bind, kind="typology")
@@ -76,7 +75,7 @@ def test_a_set_or_a_language_that_is_not_there():
 def test_the_loss_is_the_squared_error_of_a_linear_map(encoder, features, layer):
     step = FakeStep(encoder)
     bound = bind(encoder, features=features, layer=layer, languages=["jpn"])
-    found = bound.term(step)
+    result = bound.term(step)
     weight, bias = bound.module.weight.double(), bound.module.bias.double()
     number = 4 if layer == "last" else layer
     each = []
@@ -86,9 +85,9 @@ def test_the_loss_is_the_squared_error_of_a_linear_map(encoder, features, layer)
             assert weight.shape == (len(vector), encoder.hidden_size)
             each.append(((weight @ state + bias - vector) ** 2).sum().item() / len(vector))
     assert [example.language for example in step.batch.examples] == ["eng", "deu", "eng"]
-    assert (found.num_items, found.per) == (5, "example")
-    assert found.loss_sum.item() == pytest.approx(sum(each), rel=1e-5)
-    assert found.logs == pytest.approx({"task": sum(each[:3]) / 3, "target": sum(each[3:]) / 2}, rel=1e-5)
+    assert (result.num_items, result.per) == (5, "example")
+    assert result.loss_sum.item() == pytest.approx(sum(each), rel=1e-5)
+    assert result.logs == pytest.approx({"task": sum(each[:3]) / 3, "target": sum(each[3:]) / 2}, rel=1e-5)
     assert (bound.needs, bound.languages) == ({"target_text"}, ("jpn",))
 
 
@@ -106,8 +105,8 @@ def test_a_far_languages_text_counts_as_much_as_its_weight(encoder):
     bound = bind(encoder, weighting="linear", weighting_by="scaling")
     factors = {}
     for _ in range(12):
-        found = bound.term(step)
-        factors[step.drawn[-1][0]] = (found.loss_sum.item() - 3 * found.logs["task"]) / (2 * found.logs["target"])
+        result = bound.term(step)
+        factors[step.drawn[-1][0]] = (result.loss_sum.item() - 3 * result.logs["task"]) / (2 * result.logs["target"])
     wanted = {key: 2 * value / sum(DISTANCES.values.values()) for key, value in DISTANCES.values.items()}
     assert factors == pytest.approx(wanted, rel=1e-4)
 
@@ -124,25 +123,23 @@ def test_what_is_refused(encoder):
 # In training
 
 
-def test_the_map_is_trained_and_tells_the_languages_apart(tmp_path, tiny_settings):
+def test_the_map_is_trained_and_tells_the_languages_apart(run):
     """Better than the best constant: the mean of the vectors, which needs no state."""
     settings = [
-        *tiny_settings, "phase.finetune.epochs=12", "phase.finetune.learning_rate=1e-2", "task.targets=jpn",
-        "intervention.typology.batch_size=8",
+        "phase.finetune.epochs=12", "phase.finetune.learning_rate=1e-2", "task.targets=jpn", "intervention.typology.batch_size=8",
+        "diagnostics.states=0", "diagnostics.gradients=0",
     ]  # fmt: skip
-    result = train(load_recipe("typology", settings), tmp_path / "results")
-    lines = [json.loads(line) for line in (result.folder / "log.jsonl").read_text().splitlines()]
+    result = run("typology", *settings)
+    losses = [line["term/typology"] for line in log(result)]
     english, japanese = typological_features("eng"), typological_features("jpn")
     constant = np.square((english - japanese) / 2).mean()
-    assert lines[0]["term/typology"] > constant
-    assert np.mean([line["term/typology"] for line in lines[-6:]]) < 0.7 * constant
+    assert losses[0] > constant
+    assert np.mean(losses[-6:]) < 0.7 * constant
     moved = projection(result)
     assert moved["weight"].shape == (len(english), 16)
-    still = projection(
-        train(load_recipe("typology", [*settings, "intervention.typology.weight=0"]), tmp_path / "results")
-    )
-    for key, one in moved.items():
-        assert ((one - still[key]).abs() > 1e-3).float().mean() > 0.9
+    still = projection(run("typology", *settings, "intervention.typology.weight=0", "phase.finetune.steps=1"))
+    for key, value in moved.items():
+        assert ((value - still[key]).abs() > 1e-3).float().mean() > 0.9
 
 
 def projection(result) -> dict[str, torch.Tensor]:
@@ -151,7 +148,6 @@ def projection(result) -> dict[str, torch.Tensor]:
     return {name.split(".")[-1]: tensor for name, tensor in load_file(path).items()}
 
 
-def test_a_map_that_would_be_all_that_trains_is_refused(tmp_path, tiny_settings):
-    recipe = load_recipe("typology", [*tiny_settings, "intervention.freeze.layers=all"])
+def test_a_map_that_would_be_all_that_trains_is_refused(run):
     with pytest.raises(RunError, match="the term would train only its own map"):
-        train(recipe, tmp_path)
+        run("typology", "intervention.freeze.layers=all")

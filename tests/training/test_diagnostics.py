@@ -1,27 +1,17 @@
 """What is looked at while training: right by hand, written when asked, and without any effect on the run."""
 
-from statistics import fmean
-
+import pandas as pd
 import pytest
 import torch
-from pyarrow import parquet
-from safetensors.torch import load_file
 from torch import nn
 
-from distxfer import load_recipe, train
+from distxfer import load_recipe
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
 from distxfer.training._diagnostics import gradient_diagnostics
-from helpers import log
+from helpers import log, same, weights
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8", "intervention.align.weight=0.7"]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_settings):
-    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
-    folder = tmp_path_factory.mktemp("results")
-    return lambda recipe, *overrides: train(load_recipe(recipe, [*tiny_settings, *overrides]), folder)
 
 
 def looked_at(line: dict) -> dict:
@@ -48,8 +38,8 @@ def linear(*rows: list[float]) -> tuple[list[nn.Parameter], list[torch.Tensor]]:
 def test_cosines_and_shares_known_by_hand():
     """g_task = (3, 4, 0), g_a = (4, 0, 3), g_b = (-3, -4, 0): the sum is (4, 0, 3), of squared length 25."""
     parameters, (task, a, b) = linear([3, 4, 0], [4, 0, 3], [-3, -4, 0])
-    found = diagnosed({"task": task, "a": a, "b": b}, parameters)
-    assert found == pytest.approx(
+    diagnostics = diagnosed({"task": task, "a": a, "b": b}, parameters)
+    assert diagnostics == pytest.approx(
         {
             "gradient/task/share": 12 / 25,
             "gradient/a/share": 25 / 25,
@@ -63,8 +53,8 @@ def test_cosines_and_shares_known_by_hand():
 def test_what_is_not_defined_is_left_out():
     """A gradient of 0 has no direction, and shares of nothing are nothing; without a task there is no cosine."""
     parameters, (task, zero, back) = linear([3, 4, 0], [0, 0, 0], [-3, -4, 0])
-    found = diagnosed({"task": task, "zero": zero}, parameters)
-    assert found == {"gradient/task/share": 1, "gradient/zero/share": 0}
+    diagnostics = diagnosed({"task": task, "zero": zero}, parameters)
+    assert diagnostics == {"gradient/task/share": 1, "gradient/zero/share": 0}
     assert diagnosed({"task": task, "back": back}, parameters) == {"gradient/back/cosine": -1}
     assert diagnosed({"a": task, "b": zero}, parameters) == {
         "gradient/a/share": 1,
@@ -78,10 +68,10 @@ def test_shares_sum_to_1_and_scale_with_the_weights():
     rows = {name: torch.randn(7, 5, generator=draw) for name in ("task", "a", "b")}
     for scale in (1.0, 10.0):
         losses = {name: (row * parameter).sum() * (scale if name == "a" else 1) for name, row in rows.items()}
-        found = diagnosed(losses, [parameter])
-        assert sum(found[f"gradient/{name}/share"] for name in rows) == pytest.approx(1)
+        diagnostics = diagnosed(losses, [parameter])
+        assert sum(diagnostics[f"gradient/{name}/share"] for name in rows) == pytest.approx(1)
         cosine = torch.cosine_similarity(rows["a"].flatten(), rows["task"].flatten(), dim=0)
-        assert found["gradient/a/cosine"] == pytest.approx(float(cosine), rel=1e-5)
+        assert diagnostics["gradient/a/cosine"] == pytest.approx(float(cosine), rel=1e-5)
 
 
 def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tiny_settings):
@@ -93,9 +83,9 @@ def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tin
         loop.gradients(0, None)
         return torch.cat(
             [
-                (torch.zeros_like(one) if one.grad is None else one.grad).flatten()
-                for one in loop.module.parameters()
-                if one.requires_grad
+                (torch.zeros_like(parameter) if parameter.grad is None else parameter.grad).flatten()
+                for parameter in loop.module.parameters()
+                if parameter.requires_grad
             ]
         ).double()
 
@@ -117,8 +107,7 @@ def test_nothing_that_is_looked_at_changes_the_run(run):
     """Bit for bit, with dropout on, though gradients and states are computed on the way."""
     often = run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3")
     never = run("dist_align", *ALIGN, "diagnostics.gradients=0", "diagnostics.states=0")
-    first, second = (load_file(result.folder / "model" / "model.safetensors") for result in (often, never))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert same(weights(often), weights(never))
     assert not any(looked_at(line) for line in log(never))
     kept = [{key: line[key] for key in line if key not in looked_at(line)} for line in log(often)]
     assert kept == log(never)
@@ -139,8 +128,7 @@ def test_where_steps_take_turns_both_are_looked_at_on_the_same_examples(run):
 def test_looking_at_both_turns_changes_nothing(run):
     settings = [*ALIGN, *TURNS, "intervention.drift.weight=1"]  # whose reference makes passes, too
     often, never = (run("dist_align", *settings, f"diagnostics.gradients={every}") for every in (1, 0))
-    first, second = (load_file(result.folder / "model" / "model.safetensors") for result in (often, never))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert same(weights(often), weights(never))
     assert all("gradient/align/cosine" in line for line in log(often))
     assert [{key: line[key] for key in line if key not in looked_at(line)} for line in log(often)] == log(never)
     for key in ("tokens", "forwards_per_step"):
@@ -166,25 +154,13 @@ def test_there_is_no_cosine_where_the_task_is_alone_or_not_there(run):
 def test_the_states_at_the_last_step_are_those_of_the_result(run):
     """The tiny task's test texts are fewer than the sample, so both measure the same; and drift grows on the way."""
     result = run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3")
-    rows = [
-        row
-        for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist()
-        if row["moment"] == "after"
-    ]
+    rows = pd.read_parquet(result.folder / "measurements.parquet").query("moment == 'after' and layer > 0")
+    values = rows.set_index(["measure", "language", "layer"])["value"]
     lines = [looked_at(line) for line in log(result) if "drift/eng" in line]
     for language in ("eng", "deu", "jpn"):
-        layers = [
-            row["value"]
-            for row in rows
-            if row["measure"] == "drift_cka" and row["language"] == language and row["layer"] > 0
-        ]
-        assert len(layers) == 4
-        assert lines[-1][f"drift/{language}"] == pytest.approx(fmean(layers), abs=1e-6)
+        drift = values["drift_cka", language]
+        assert len(drift) == 4
+        assert lines[-1][f"drift/{language}"] == pytest.approx(drift.mean(), abs=1e-6)
         assert 0 < lines[0][f"drift/{language}"] < lines[-1][f"drift/{language}"]
     for language in ("deu", "jpn"):
-        (weak,) = [
-            row["value"]
-            for row in rows
-            if row["measure"] == "retrieval_weak_forward" and row["language"] == language and row["layer"] == 4
-        ]
-        assert lines[-1][f"retrieval/{language}"] == pytest.approx(weak)
+        assert lines[-1][f"retrieval/{language}"] == pytest.approx(values["retrieval_weak_forward", language, 4])

@@ -1,18 +1,16 @@
 """What a phase may ask for: steps that take turns, weights that go back, a mean of them, a few labels of each target."""
 
-import sys
 from itertools import chain
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import distxfer.runs.run as run_file
-from distxfer import RunError, load_recipe, train
+from distxfer import RunError, load_recipe
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
-from helpers import log, message, same, stop_at, weights
+from helpers import installed, log, message, same, stop_at, weights
 
 ALIGN = ["intervention.align.layers=3", "intervention.align.batch_size=8"]
 ALTERNATE = [*ALIGN, "phase.finetune.alternate=true"]
@@ -58,32 +56,13 @@ class Own:
 '''
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_settings):
-    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
-    shared = tmp_path_factory.mktemp("results")
-
-    def runner(recipe: str, *overrides: str, folder: Path = shared, **options):
-        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
-
-    return runner
-
-
 @pytest.fixture
-def own(tmp_path, monkeypatch, run):
+def own(tmp_path, run):
     """Train with the package above installed: `own`'s keys and more overrides, in phases if there are any."""
-    site = tmp_path / "site"
-    (site / "own_package-1.dist-info").mkdir(parents=True)
-    (site / "own_package.py").write_text(PACKAGE)
-    (site / "own_package-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: own-package\nVersion: 1\n")
-    (site / "own_package-1.dist-info" / "entry_points.txt").write_text(
-        "[distxfer.interventions]\nown = own_package:Own\n"
-    )
-    monkeypatch.syspath_prepend(site)
     recipe = tmp_path / "own.toml"
     recipe.write_text("# Own.\n[intervention.own]\n")
-    yield lambda *overrides, **options: run(str(recipe), *overrides, **options)
-    sys.modules.pop("own_package", None)
+    with installed(tmp_path / "site", PACKAGE, own="Own"):
+        yield lambda *overrides, **options: run(str(recipe), *overrides, **options)
 
 
 @pytest.fixture
@@ -132,22 +111,22 @@ def test_the_gradient_of_a_step_is_that_of_the_summand_whose_turn_it_is(loop):
         (1, "dist_align", *ALIGN, "phase.finetune.task=false"),
         (5, "dist_align", *ALIGN, "phase.finetune.task=false"),
     ]:
-        found = []
-        for one, step in ((loop("dist_align", *ALTERNATE), number), (loop(recipe, *alone), number // 2)):
-            one.gradients(step, None)
-            found.append({key: parameter.grad for key, parameter in one.module.model.named_parameters()})
-        turn, only = ({key: one for key, one in grads.items() if one is not None} for grads in found)
+        gradients = []
+        for phase_loop, step in ((loop("dist_align", *ALTERNATE), number), (loop(recipe, *alone), number // 2)):
+            phase_loop.gradients(step, None)
+            gradients.append({key: parameter.grad for key, parameter in phase_loop.module.model.named_parameters()})
+        turn, only = ({key: gradient for key, gradient in grads.items() if gradient is not None} for grads in gradients)
         assert turn
         assert same(turn, only)
         assert ("classifier.weight" in turn) == (number % 2 == 0)
 
 
 def test_a_step_without_the_task_leaves_the_head_as_it_is(run):
-    one, two = (weights(run("dist_align", *ALTERNATE, f"phase.finetune.steps={steps}")) for steps in (1, 2))
-    still = {key for key in one if torch.equal(one[key], two[key])}
+    first, second = (weights(run("dist_align", *ALTERNATE, f"phase.finetune.steps={steps}")) for steps in (1, 2))
+    still = {key for key in first if torch.equal(first[key], second[key])}
     assert {"classifier.weight", "classifier.bias"} <= still
     assert not any(f"layer.{number}.attention.self.query.weight" in key for key in still for number in range(3))
-    assert same(one, weights(run("plain", "phase.finetune.steps=1")))
+    assert same(first, weights(run("plain", "phase.finetune.steps=1")))
 
 
 @pytest.mark.parametrize("steps", [3, 4, 18])
@@ -200,8 +179,8 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
         "phases=dense,finetune,more", "phase.dense.rewind=more", "phase.finetune.rewind=finetune", "phase.more.rewind=dens",
         "phase.more.average=1", "phase.finetune.average=4", "phase.dense.average=3", "phase.dense.steps=9",
     ]  # fmt: skip
-    found = message(load_recipe, "sparse", [*tiny_settings, *wrong])
-    assert found.splitlines()[0] == "The recipe `sparse` has 6 mistakes:"
+    mistakes = message(load_recipe, "sparse", [*tiny_settings, *wrong])
+    assert mistakes.splitlines()[0] == "The recipe `sparse` has 6 mistakes:"
     for line in (
         "`phase.dense.rewind` is `more`, which is not an earlier phase. None is earlier than `dense`.",
         "`phase.dense.average` = `3` counts epochs, but this phase sets `steps` = `9` instead. Set only"
@@ -211,7 +190,7 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
         "`phase.more.average` is `1`, but expected 0, or 2 to its 16 epochs.",
         "`phase.finetune.average` is `4`, but expected 0, or 2 to its 3 epochs.",
     ):
-        assert f"  {line}" in found.splitlines()
+        assert f"  {line}" in mistakes.splitlines()
 
 
 def test_to_go_back_without_taking_anything_along_is_refused(run):
@@ -253,7 +232,8 @@ def test_rewriting_weights_of_which_none_trains_is_refused(own):
 def all_weights(result) -> dict[str, torch.Tensor]:
     """Return the model's weights and those of `own`, as a checkpoint calls them."""
     return weights(result) | {
-        key.replace("own.", "own/"): one for key, one in load_file(result.folder / "interventions.safetensors").items()
+        key.replace("own.", "own/"): weight
+        for key, weight in load_file(result.folder / "interventions.safetensors").items()
     }
 
 
@@ -265,20 +245,20 @@ def test_a_phase_ends_at_the_mean_of_its_last_epochs(own, tmp_path):
         """In the first step of the next epoch, the checkpoint is that of the epoch's end."""
         if step in (13, 19):
             (path,) = tmp_path.glob("own/*/checkpoint.safetensors")
-            at_end[step - 1] = {key.removeprefix("parameter/"): one for key, one in load_file(path).items()}
+            at_end[step - 1] = {key.removeprefix("parameter/"): weight for key, weight in load_file(path).items()}
 
     plain = own("parallel=", "phase.finetune.epochs=4", folder=tmp_path, report=read)
     last = all_weights(plain)
     averaged = own(*AVERAGED, folder=tmp_path)
-    found = all_weights(averaged)
-    assert {"own/weight", "classifier.weight", "bert.embeddings.LayerNorm.bias"} <= found.keys() & at_end[12].keys()
-    for key in found.keys() & at_end[12].keys():
+    ended = all_weights(averaged)
+    assert {"own/weight", "classifier.weight", "bert.embeddings.LayerNorm.bias"} <= ended.keys() & at_end[12].keys()
+    for key in ended.keys() & at_end[12].keys():
         mean = torch.stack([at_end[12][key], at_end[18][key], last[key]]).double().mean(dim=0)
-        assert torch.allclose(found[key].double(), mean, atol=1e-7), key
-        assert not torch.equal(found[key], last[key]), key
+        assert torch.allclose(ended[key].double(), mean, atol=1e-7), key
+        assert not torch.equal(ended[key], last[key]), key
     still = "bert.embeddings.word_embeddings.weight"
     assert still not in at_end[12]
-    assert torch.equal(found[still], last[still])
+    assert torch.equal(ended[still], last[still])
     assert [line["loss"] for line in log(averaged)] == [line["loss"] for line in log(plain)]
 
 
@@ -312,19 +292,19 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, stop):
 
 def test_what_is_kept_for_a_phase_goes_when_nobody_needs_it_any_more(run, tmp_path):
     """A copy of the weights is much: beside the weights and the optimiser, a checkpoint has what a later step reads."""
-    found: dict[tuple[str, int], set[str]] = {}
+    kept_at: dict[tuple[str, int], set[str]] = {}
 
     def read(phase, step, steps, loss):
         for path in tmp_path.glob("sparse/*/checkpoint.safetensors"):
             kept = (key.split("/") for key in load_file(path) if key.startswith("kept/"))
-            found[phase, step] = {f"start {part[2]}" if part[1] == "start" else part[1] for part in kept}
+            kept_at[phase, step] = {f"start {part[2]}" if part[1] == "start" else part[1] for part in kept}
 
     run("sparse", *ALL, folder=tmp_path, report=read)
-    assert found["dense", 12] == found["finetune", 1] == {"start dense", "proven"}
-    assert found["finetune", 8] == {"start dense", "mask", "proven"}
-    assert found["finetune", 13] == {"start dense", "mask", "mean", "proven"}
-    assert found["more", 1] == {"start dense", "mask", "proven"}  # written as `finetune` ended
-    assert found["more", 3] == set()
+    assert kept_at["dense", 12] == kept_at["finetune", 1] == {"start dense", "proven"}
+    assert kept_at["finetune", 8] == {"start dense", "mask", "proven"}
+    assert kept_at["finetune", 13] == {"start dense", "mask", "mean", "proven"}
+    assert kept_at["more", 1] == {"start dense", "mask", "proven"}  # written as `finetune` ended
+    assert kept_at["more", 3] == set()
 
 
 def test_a_kill_between_training_and_result_loses_no_training(run, tmp_path, monkeypatch):

@@ -47,7 +47,11 @@ def gradients(encoder, forward):
     encoder.model.zero_grad()
     torch.manual_seed(3)
     forward(encoder).square().sum().backward()
-    return {name: one.grad.clone() for name, one in encoder.model.named_parameters() if one.grad is not None}
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in encoder.model.named_parameters()
+        if parameter.grad is not None
+    }
 
 
 def count_passes(encoder):
@@ -66,17 +70,19 @@ def test_checkpointing_changes_no_gradient_and_is_at_work(architecture, tmp_path
     folder = save_tiny(tmp_path / architecture, architecture, initializer_range=0.2)
     plain, again = (load_encoder("tiny", folder, ("a", "b"), seed=0, gradient_checkpointing=on) for on in (False, True))
     for forward in (
-        lambda one: one.classify(inputs(one)).logits,
-        lambda one: one.encode(inputs(one)).pooled_layers(),
-        lambda one: torch.cat([one.encode(inputs(one)).pooled(2), one.encode(inputs(one)).pooled(1)]),
+        lambda encoder: encoder.classify(inputs(encoder)).logits,
+        lambda encoder: encoder.encode(inputs(encoder)).pooled_layers(),
+        lambda encoder: torch.cat(
+            [encoder.encode(inputs(encoder)).pooled(2), encoder.encode(inputs(encoder)).pooled(1)]
+        ),
     ):
-        expected, found = gradients(plain, forward), gradients(again, forward)
-        assert expected.keys() == found.keys()
-        for name, one in expected.items():
-            torch.testing.assert_close(found[name], one, atol=1e-6, rtol=1e-5, msg=name)
+        expected, recomputed = gradients(plain, forward), gradients(again, forward)
+        assert expected.keys() == recomputed.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(recomputed[name], gradient, atol=1e-6, rtol=1e-5, msg=name)
     once, twice = count_passes(plain), count_passes(again)
-    for one in (plain, again):
-        gradients(one, lambda encoder: encoder.classify(inputs(encoder)).logits)
+    for encoder in (plain, again):
+        gradients(encoder, lambda encoder: encoder.classify(inputs(encoder)).logits)
     assert len(twice) > len(once)
 
 
@@ -84,9 +90,9 @@ def test_checkpointing_changes_no_gradient_and_is_at_work(architecture, tmp_path
 def test_a_run_with_checkpointing_ends_at_the_same_weights(runs, recipe):
     plain, again = runs(recipe), runs(recipe, "model.gradient_checkpointing=true")
     assert plain.folder != again.folder
-    for one, other in zip(log(plain), log(again), strict=True):
-        assert one.keys() == other.keys()
-        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+    for line, other_line in zip(log(plain), log(again), strict=True):
+        assert line.keys() == other_line.keys()
+        assert line["loss"] == pytest.approx(other_line["loss"], abs=1e-5)
     assert plain.scores == again.scores
 
 
@@ -125,11 +131,11 @@ def test_bf16_trains_in_bf16_and_keeps_and_measures_in_float32(runs, recipe):
     exact, coarse = runs(recipe), runs(recipe, "model.precision=bf16")
     for result, dtype in ((exact, "float32"), (coarse, "bf16")):
         assert json.loads((result.folder / "result.json").read_text())["provenance"]["dtype"] == dtype
-    first, other = log(exact), log(coarse)
-    assert [one["loss"] for one in first] != [one["loss"] for one in other]
-    assert first[0]["loss"] == pytest.approx(other[0]["loss"], rel=0.05)
+    exact_log, coarse_log = log(exact), log(coarse)
+    assert [line["loss"] for line in exact_log] != [line["loss"] for line in coarse_log]
+    assert exact_log[0]["loss"] == pytest.approx(coarse_log[0]["loss"], rel=0.05)
     if recipe != "lora":
-        assert {one.dtype for one in weights(coarse).values()} == {torch.float32}
+        assert {weight.dtype for weight in weights(coarse).values()} == {torch.float32}
 
 
 def test_float32_is_what_auto_is_without_a_gpu(runs):
@@ -157,23 +163,23 @@ def test_frozen_weights_in_bf16_train_the_same_adapters(runs, recipe):
     """Bit for bit: autocast rounds them in the same way, at each pass anew."""
     whole, halved = (runs(recipe, "model.precision=bf16", *more) for more in ((), ("model.frozen_weights=bf16",)))
     assert whole.folder != halved.folder
-    assert [one["loss"] for one in log(whole)] == [one["loss"] for one in log(halved)]
-    adapters = [weights(one, "adapter_model.safetensors") for one in (whole, halved)]
+    assert [line["loss"] for line in log(whole)] == [line["loss"] for line in log(halved)]
+    adapters = [weights(result, "adapter_model.safetensors") for result in (whole, halved)]
     assert same(*adapters)
-    assert {one.dtype for one in adapters[1].values()} == {torch.float32}
+    assert {weight.dtype for weight in adapters[1].values()} == {torch.float32}
 
 
 def test_frozen_weights_in_bf16_are_those_of_the_linear_maps_that_nothing_trains(encoder):
     encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
     encoder.freeze_in_bf16()
     lying = {dtype: set() for dtype in (torch.float32, torch.bfloat16)}
-    for name, one in encoder.model.named_parameters():
-        lying[one.dtype].add(name)
+    for name, parameter in encoder.model.named_parameters():
+        lying[parameter.dtype].add(name)
     assert not lying[torch.bfloat16] & encoder.adapters
     linear = {f"{name}.{part}" for name, module in encoder.model.named_modules() if isinstance(module, torch.nn.Linear)
               for part, _ in module.named_parameters(recurse=False)}  # fmt: skip
-    assert lying[torch.bfloat16] == {one for one in linear - encoder.adapters if encoder.place(one) != "head"}
-    assert any(".query.base_layer.weight" in one for one in lying[torch.bfloat16])
+    assert lying[torch.bfloat16] == {name for name in linear - encoder.adapters if encoder.place(name) != "head"}
+    assert any(".query.base_layer.weight" in name for name in lying[torch.bfloat16])
 
 
 def test_frozen_weights_in_bf16_are_measured_and_scored_in_it(encoder):
@@ -181,10 +187,10 @@ def test_frozen_weights_in_bf16_are_measured_and_scored_in_it(encoder):
     before, logits = encoder.states([batch])
     encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
     encoder.freeze_in_bf16()
-    after, other = encoder.states([batch])
-    assert after.dtype == other.dtype == encoder.outputs(batch).dtype == torch.float32
+    after, new_logits = encoder.states([batch])
+    assert after.dtype == new_logits.dtype == encoder.outputs(batch).dtype == torch.float32
     assert 0 < (after - before).abs().max() < 0.1
-    assert 0 < (other - logits).abs().max() < 0.1
+    assert 0 < (new_logits - logits).abs().max() < 0.1
 
 
 def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
@@ -192,8 +198,8 @@ def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
         runs("lora", "model.precision=bf16", "model.frozen_weights=bf16", *more)
         for more in ((), ("model.reference=cached",))
     )
-    for one, other in zip(log(live), log(cached), strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], abs=0.01)
+    for line, other_line in zip(log(live), log(cached), strict=True):
+        assert line["loss"] == pytest.approx(other_line["loss"], abs=0.01)
 
 
 def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(tiny_settings, tmp_path):

@@ -7,21 +7,10 @@ from pathlib import Path
 import pytest
 
 from conftest import WORDS, say, sentences
-from distxfer import InputError, load_recipe, train
+from distxfer import InputError, load_recipe
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
 from helpers import message
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, tiny_settings):
-    """Train a recipe with the tiny task and encoder; what another test has trained as well is not trained again."""
-    shared = tmp_path_factory.mktemp("results")
-
-    def runner(recipe: str, *overrides: str, folder: Path = shared, **options):
-        return train(load_recipe(recipe, [*tiny_settings, *overrides]), folder, **options)
-
-    return runner
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +37,11 @@ def examples(tiny_settings, labelled, *overrides: str) -> dict[str, list[str]]:
     """Return the texts that a run trains on, by language."""
     settings = [*tiny_settings, f"task={labelled}", "parallel=", *overrides]
     prepared = prepare(load_recipe("few_shot", settings))
-    found: dict[str, list[str]] = {}
+    by_language: dict[str, list[str]] = {}
     for example in assemble(prepared, Processes()).training.data.examples:
         assert example.label is not None
-        found.setdefault(example.language, []).append(example.text)
-    return found
+        by_language.setdefault(example.language, []).append(example.text)
+    return by_language
 
 
 def texts(folder: Path, language: str, split: str) -> list[str]:
@@ -63,20 +52,20 @@ def test_some_labelled_examples_of_each_target_take_part(tiny_settings, labelled
     drawn = [examples(tiny_settings, labelled, "task.shots=5", f"seed={seed}") for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1]
     assert drawn[0]["deu"] != drawn[2]["deu"]
-    for one in drawn:
-        assert one["eng"] == texts(labelled, "eng", "train")
+    for sample in drawn:
+        assert sample["eng"] == texts(labelled, "eng", "train")
         for language in ("deu", "jpn"):
-            assert len(set(one[language])) == len(one[language]) == 5
-            assert set(one[language]) <= set(texts(labelled, language, "train"))
+            assert len(set(sample[language])) == len(sample[language]) == 5
+            assert set(sample[language]) <= set(texts(labelled, language, "train"))
             held_out = {text for split in ("dev", "test") for text in texts(labelled, language, split)}
             assert held_out
-            assert not held_out & set(one[language])
+            assert not held_out & set(sample[language])
     assert set(examples(tiny_settings, labelled, "task.shots=0")) == {"eng"}
 
 
 def test_all_labelled_examples_of_each_target_take_part(tiny_settings, labelled):
-    found = examples(tiny_settings, labelled, "task.shots=all")
-    assert found == {language: texts(labelled, language, "train") for language in WORDS}
+    by_language = examples(tiny_settings, labelled, "task.shots=all")
+    assert by_language == {language: texts(labelled, language, "train") for language in WORDS}
 
 
 def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_settings, labelled):
@@ -87,14 +76,8 @@ def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_setting
 
 def test_they_count_among_the_steps_of_an_epoch(run, labelled):
     """24 + 2 * 4 examples in batches of 8."""
-    result = run(
-        "few_shot",
-        f"task={labelled}",
-        "parallel=",
-        "task.shots=4",
-        "phase.finetune.epochs=2",
-        "phase.finetune.batch_size=8",
-    )
+    settings = ["task.shots=4", "phase.finetune.epochs=2", "phase.finetune.batch_size=8"]
+    result = run("few_shot", f"task={labelled}", "parallel=", *settings)
     assert result.data["cost"]["steps"] == 2 * 4
 
 
@@ -103,11 +86,11 @@ def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_fold
     """Of the shipped recipe's task folder, only English has labels to train on."""
     folder = labelled if there else task_folder
     language = "jpn" if there else "deu"
-    found = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
+    refusal = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
     assert re.fullmatch(
         rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
         r" or restrict `task\.targets` to languages with more\.",
-        found,
+        refusal,
     )
 
 

@@ -129,6 +129,6 @@ class Drift:
             return empty_term(step, [encoded.pooled(layer) for layer in layers], per)
         now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
         before = step.reference(batch)[list(layers)][:, rows].to(now)
-        others = {"relational": relational_drift, "cosine": cosine_drift, "mse": normalised_mse}
-        drift = 1 - cka(before, now) if self.measure == "cka" else others[self.measure](now, before)
+        measures = {"relational": relational_drift, "cosine": cosine_drift, "mse": normalised_mse}
+        drift = 1 - cka(before, now) if self.measure == "cka" else measures[self.measure](now, before)
         return Term(factor * drift.mean(dim=0).sum(), 1 if per == "batch" else len(batch), per)

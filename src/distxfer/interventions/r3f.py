@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -72,26 +73,18 @@ def _check(encoder: Encoder) -> None:
     Decoders do: their head finds the padding by the tokens, and reads the padding's state without them.
     """
     import torch
-    from torch import Tensor
 
     from distxfer.data import Collator
 
     texts = [Example("short", "eng", "a"), Example("long", "eng", "a b c d e f g")]
     batch = Collator(encoder.tokenizer, 16, encoder.device)(texts)
-    try:
-        with torch.no_grad():
-            embedded = noisy(encoder, batch, 0.0)
-        unchanged = all(
-            torch.allclose(cast(Tensor, states), cast(Tensor, from_embeddings), rtol=1e-4, atol=1e-6)
-            for states, from_embeddings in zip(
-                encoder.states([batch.inputs]), encoder.states([embedded.inputs]), strict=True
-            )
-        )
-    except (TypeError, ValueError):  # Transformers raises these where `inputs_embeds` is no argument
-        unchanged = False
-    if not unchanged:
-        raise InputError(
-            f"The encoder `{encoder.name}` (`{encoder.base.config.model_type}`) does not give the same outputs for word"
-            " embeddings as for their tokens, so noise on them cannot be compared. Choose an encoder that does: BERT,"
-            " XLM-R, DeBERTa, ModernBERT ..."
-        )
+    with torch.no_grad(), suppress(TypeError, ValueError):  # raised where `inputs_embeds` is no argument
+        embedded = noisy(encoder, batch, 0.0)
+        states: list[Any] = [encoder.states([inputs]) for inputs in (batch.inputs, embedded.inputs)]
+        if all(torch.allclose(first, second, rtol=1e-4, atol=1e-6) for first, second in zip(*states, strict=True)):
+            return
+    raise InputError(
+        f"The encoder `{encoder.name}` (`{encoder.base.config.model_type}`) does not give the same outputs for word"
+        " embeddings as for their tokens, so noise on them cannot be compared. Choose an encoder that does: BERT,"
+        " XLM-R, DeBERTa, ModernBERT ..."
+    )

@@ -44,7 +44,7 @@ class SubwordSampling:
         from distxfer.interventions._losses import check_predicts_texts, self_consistency
 
         check_predicts_texts(encoder)
-        splitter = splitter_of(encoder)
+        splitter = Splitter(encoder)
 
         def term(step: Step) -> Term:
             batch, altered = step.batch, []
@@ -60,19 +60,33 @@ class SubwordSampling:
         return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions"}))
 
 
-@dataclass(frozen=True)
 class Splitter:
     """A vocabulary of sub-words, with its marks for the inside (`##`) and the end (`</w>`) of a word.
 
     A mark at the start of a word (of SentencePiece or byte-level BPE) is a character like any other.
     """
 
-    vocabulary: Mapping[str, int]
-    names: Mapping[int, str]
-    unsplittable: frozenset[str]  # special and added tokens, and names of bytes
-    inside: str
-    ending: str
-    padding: int
+    def __init__(self, encoder: Encoder) -> None:
+        """Read the vocabulary of an encoder. Raises InputError where that has no sub-words to be split."""
+        from tokenizers import models
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = encoder.tokenizer
+        model = tokenizer.backend_tokenizer.model if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+        inside = model.continuing_subword_prefix if isinstance(model, models.WordPiece | models.BPE) else None
+        ending = model.end_of_word_suffix if isinstance(model, models.BPE) else None
+        self.inside, self.ending = inside or "", ending or ""
+        self.padding = cast(int, tokenizer.pad_token_id)
+        self.vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self.names = {number: name for name, number in self.vocabulary.items()}
+        special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        self.unsplittable = special | {*filter(_BYTE.fullmatch, self.vocabulary)}
+        is_supported = isinstance(model, models.WordPiece | models.BPE | models.Unigram)
+        if not is_supported or not any(self.options(token) for token in self.vocabulary):
+            raise InputError(
+                f"The tokenizer of `{encoder.name}` has no sub-words (WordPiece, BPE or Unigram) that can be split, so no"
+                " text has another segmentation. Choose an encoder whose tokenizer has."
+            )
 
     def options(self, token: str) -> list[tuple[str, str]]:
         """Return all pairs of sub-words that together spell this one."""
@@ -101,38 +115,6 @@ class Splitter:
             replaced.append(parts if len(parts) - 1 <= room else [token])
             room -= len(replaced[-1]) - 1
         return replaced
-
-
-def splitter_of(encoder: Encoder) -> Splitter:
-    """Return the splitter of an encoder's vocabulary. Raises InputError where that has no sub-words to be split."""
-    from tokenizers import models
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = encoder.tokenizer
-    model = tokenizer.backend_tokenizer.model if isinstance(tokenizer, PreTrainedTokenizerFast) else None
-    inside = ending = ""
-    if isinstance(model, models.WordPiece | models.BPE):
-        inside = model.continuing_subword_prefix or ""
-    if isinstance(model, models.BPE):
-        ending = model.end_of_word_suffix or ""
-    vocabulary = tokenizer.get_vocab()
-    splitter = Splitter(
-        vocabulary=vocabulary,
-        names={number: name for name, number in vocabulary.items()},
-        unsplittable=frozenset(
-            {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab(), *filter(_BYTE.fullmatch, vocabulary)}
-        ),
-        inside=inside,
-        ending=ending,
-        padding=cast(int, tokenizer.pad_token_id),
-    )
-    is_supported = isinstance(model, models.WordPiece | models.BPE | models.Unigram)
-    if not is_supported or not any(splitter.options(token) for token in vocabulary):
-        raise InputError(
-            f"The tokenizer of `{encoder.name}` has no sub-words (WordPiece, BPE or Unigram) that can be split, so no text"
-            " has another segmentation. Choose an encoder whose tokenizer has."
-        )
-    return splitter
 
 
 def _batch(batch: Batch, altered: Mapping[int, list[list[int]]], padding: int) -> Batch:

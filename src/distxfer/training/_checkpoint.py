@@ -13,7 +13,6 @@ from torch import Tensor
 
 from distxfer._durable import atomic_file, sync
 from distxfer.encoders import tensor_digest
-from distxfer.errors import InputError
 from distxfer.training._settings import Cost
 from distxfer.training._weights import full_tensor, sharded_like
 
@@ -77,66 +76,27 @@ def _digest(metadata: Mapping[str, str], tensors: str) -> str:
 def read_position(folder: Path, notice: Callable[[str], None]) -> Position | None:
     """Return the position of the checkpoint in `folder`, and truncate the log to it; None without a checkpoint.
 
-    A damaged checkpoint or log counts as none, and `notice` is told. Reads the whole file. A checkpoint of an earlier
-    version without digests cannot be verified: it is used, and `notice` is told.
-
-    Raises InputError where such a checkpoint has no readable position.
+    A damaged checkpoint or log counts as none, and `notice` is told. Reads the whole file.
     """
     path = folder / _NAME
-    if not path.is_file():
-        (folder / LOG).unlink(missing_ok=True)
-        return None
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            tensors = tensor_digest((name, stored.get_tensor(name)) for name in sorted(stored.keys()))
-        without_digest = {*metadata} == {_POSITION}  # all that earlier versions wrote
-        if not without_digest and metadata[_DIGEST] == _digest(metadata, tensors):
+    if path.is_file():
+        try:
+            with safe_open(path, framework="pt") as stored:
+                metadata = stored.metadata() or {}
+                tensors = tensor_digest((name, stored.get_tensor(name)) for name in sorted(stored.keys()))
             log = (folder / LOG).read_bytes()[: int(metadata[_LOG_SIZE])]
-            if sha256(log).hexdigest() == metadata[_LOG_DIGEST]:
+            digests = metadata[_DIGEST], metadata[_LOG_DIGEST]
+            if digests == (_digest(metadata, tensors), sha256(log).hexdigest()):
                 with atomic_file(folder / LOG) as temporary:
                     temporary.write_bytes(log)
-                return _position(metadata)
-    except (FileNotFoundError, SafetensorError, KeyError, ValueError):
-        without_digest = False
-    if without_digest:
-        return _unverified_position(folder, metadata, notice)
-    notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
-    remove_checkpoint(folder)
+                position = json.loads(metadata[_POSITION])
+                return Position(position["phase"], position["step"], Cost(**position["cost"]))
+        except (FileNotFoundError, SafetensorError, KeyError, ValueError):
+            pass
+        notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
+        remove_checkpoint(folder)
     (folder / LOG).unlink(missing_ok=True)
     return None
-
-
-def _position(metadata: Mapping[str, str]) -> Position:
-    position = json.loads(metadata[_POSITION])
-    return Position(position["phase"], position["step"], Cost(**position["cost"]))
-
-
-def _unverified_position(folder: Path, metadata: Mapping[str, str], notice: Callable[[str], None]) -> Position:
-    """Return the position of a checkpoint without digests, and drop later steps from the log."""
-    path = folder / _NAME
-    try:
-        position = _position(metadata)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"The checkpoint `{path}` is from an earlier version, in a format that this version does not read. Finish the run"
-            " with that version, or remove the file to start anew."
-        ) from error
-    lines = []
-    for line in (folder / LOG).read_text(encoding="utf-8").splitlines() if (folder / LOG).is_file() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # a kill cut the line off
-        if (entry["phase_number"], entry["step"]) < (position.phase, position.step):
-            lines.append(f"{line}\n")
-    with atomic_file(folder / LOG) as temporary:
-        temporary.write_text("".join(lines), encoding="utf-8")
-    notice(
-        f"The checkpoint `{path}` is from an earlier version, which wrote no digests: it cannot be verified. The run goes on"
-        " from it."
-    )
-    return position
 
 
 def read_checkpoint(

@@ -31,11 +31,7 @@ def gradient_diagnostics(
         if present:
             flat = torch.stack([row.detach().float().flatten() for row in rows if row is not None])
             products[[[number] for number in present], present] += (flat @ flat.T).double().cpu()
-    return _summarised(names, add(products), task)
-
-
-def _summarised(names: Sequence[str], products: Tensor, task: str) -> dict[str, float]:
-    """Return cosines and shares from the inner products of the gradients, (summands, summands)."""
+    products = add(products)
     diagnostics: dict[str, float] = {}
     total, norms = float(products.sum()), products.diagonal().clamp(min=0).sqrt()
     for number, name in enumerate(names):

@@ -24,7 +24,7 @@ from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, 
 from distxfer.training._processes import Processes
 from distxfer.training._settings import Cost, Diagnostics, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
-from distxfer.training._weights import ReplicatedWeights, ShardedWeights, Weights, full_tensor, local_shard
+from distxfer.training._weights import ShardedWeights, Weights, full_tensor, local_shard
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss
 Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder, by their names in the log
@@ -66,9 +66,8 @@ class PhaseLoop:
         self.steps = steps_of(phase, len(context.data.examples))
         for key, parameter in context.encoder.model.named_parameters():
             parameter.requires_grad_(key in trains)
-        self._weights: Weights = (ShardedWeights if context.processes.shards_weights else ReplicatedWeights)(
-            context.encoder, context.processes
-        )
+        layout = ShardedWeights if context.processes.shards_weights else Weights
+        self._weights = layout(context.encoder, context.processes)
         objective = Objective(
             self._weights.encoder,
             context.data,
@@ -94,7 +93,7 @@ class PhaseLoop:
         trained = {id(parameter) for parameter in self.parameters}
         self._changing = self._weights.named(context.changing)
         self._trained = {key: tensor for key, tensor in self._changing.items() if id(tensor) in trained}
-        self._back = context.rewinds.get(name)
+        self._rewinds_to = context.rewinds.get(name)
         self._bounds = bounds
         self.optimizer = context.processes.accelerator.prepare(self.plain_optimizer)
         self.model.train()
@@ -110,15 +109,8 @@ class PhaseLoop:
     def close(self) -> None:
         """Copy the weights to the run's own encoder on the device, and drop this phase's model and optimiser."""
         self._weights.close()
-        del (
-            self.model,
-            self.module,
-            self.parameters,
-            self.plain_optimizer,
-            self.optimizer,
-            self._changing,
-            self._trained,
-        )
+        del self.model, self.module, self.parameters, self.plain_optimizer, self.optimizer
+        del self._changing, self._trained
         self.context.processes.accelerator.free_memory()  # reference cycles too, such as the hooks of sharded weights
         self.context.encoder.move_to(self.context.processes.device)
 
@@ -128,9 +120,8 @@ class PhaseLoop:
         if first:
             memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer)
             if isinstance(self.context.reference, Reference):
-                self.context.reference.restore(
-                    bytes(memory.pop(f"{_REFERENCE}/{processes.rank}", torch.empty(0)).tolist())
-                )
+                seen = memory.pop(f"{_REFERENCE}/{processes.rank}", torch.empty(0))
+                self.context.reference.restore(bytes(seen.tolist()))
         else:
             self._begin()
         ends = sorted({*range(0, self.steps, max(1, self.steps // self.phase.epochs)), self.steps} - {0})
@@ -148,16 +139,15 @@ class PhaseLoop:
                     stream.write(json.dumps(entry) + "\n")
                     stream.flush()
                     report(self.name, number + 1, self.steps, float(entry["loss"]))
-                processes.accelerator.log(
-                    {key: value for key, value in entry.items() if key != "phase"}, step=cost.steps
-                )
+                numbers = {key: value for key, value in entry.items() if key != "phase"}
+                processes.accelerator.log(numbers, step=cost.steps)
                 if number + 1 in ends:
                     self._checkpoint(folder, number + 1, cost)
         # By now every term had a step to show a gradient.
         if self._without_effect() and self.steps >= _MOVED + 1 + self.phase.alternate:
             self._no_effect(self._without_effect()[0], self.steps)
         later = [*self.context.rewinds]
-        if self._back:
+        if self._rewinds_to:
             later = later[later.index(self.name) + 1 :]
         self.context.history.forget({self.context.rewinds[phase] for phase in later})
         return cost
@@ -167,10 +157,10 @@ class PhaseLoop:
         weights = {
             key: parameter for key, parameter in self._weights.encoder.model.named_parameters() if key in self._changing
         }
-        if self._back:
+        if self._rewinds_to:
             trained = {key: parameter for key, parameter in weights.items() if parameter.requires_grad}
-            self.context.history.choose_entries(self._back, trained, self._bounds.values())
-            self.context.history.rewind(self._back, weights)
+            self.context.history.choose_entries(self._rewinds_to, trained, self._bounds.values())
+            self.context.history.rewind(self._rewinds_to, weights)
         if self.name in self.context.rewinds.values():
             self.context.history.keep_start(self.name, weights)
 
@@ -197,8 +187,8 @@ class PhaseLoop:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self._back:
-            self.context.history.restore_entries(self._back, self._trained)
+        if self._rewinds_to:
+            self.context.history.restore_entries(self._rewinds_to, self._trained)
         values = {
             key: float(total / count) if count else None
             for key, total, count in zip(names, totals, counts, strict=True)
@@ -239,9 +229,8 @@ class PhaseLoop:
     def _accumulate(
         self, micro_batches: Sequence[MicroBatch], expected: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        processes, weights = self.context.processes, self.module.weights
-        size = len(self.module.active_terms(micro_batches[0].number))
-        totals, counts, empty = (torch.zeros(size, dtype=torch.float64) for _ in range(3))
+        processes, names = self.context.processes, self.module.active_terms(micro_batches[0].number)
+        totals, counts, empty = (torch.zeros(len(names), dtype=torch.float64) for _ in range(3))
         alone = len(micro_batches) * processes.size == 1
         for index, micro_batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
@@ -253,14 +242,10 @@ class PhaseLoop:
                 self._logs = {
                     f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
                 }
-                batch_counts = torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
+                batch_counts = _num_items(terms)
                 if alone or expected is None:
                     expected = batch_counts if alone else processes.sum(batch_counts) * len(micro_batches)
-                losses = {
-                    name: weights[name] * term.loss_sum * (processes.size / float(count))
-                    for (name, term), count in zip(terms.items(), expected, strict=True)
-                    if weights[name] > 0 and count > 0
-                }
+                losses = self._losses(terms, expected)
                 if index == 0:
                     self._diagnose(micro_batch, losses, len(micro_batches))
                 loss: Tensor | int = sum(losses.values())
@@ -272,11 +257,18 @@ class PhaseLoop:
             counts += batch_counts
             empty += (batch_counts == 0) & (not micro_batch.is_empty)
         assert expected is not None
-        numbers = zip(
-            self.module.active_terms(micro_batches[0].number), map(int, processes.sum(empty).tolist()), strict=True
-        )
+        numbers = zip(names, map(int, processes.sum(empty).tolist()), strict=True)
         self._empty = {name: number for name, number in numbers if number}
         return processes.sum(totals), processes.sum(counts), expected
+
+    def _losses(self, terms: Mapping[str, Term], counts: Tensor) -> dict[str, Tensor]:
+        """Return this process's summands of the objective, given every term's number of items over the step."""
+        weights = self.module.weights
+        return {
+            name: weights[name] * term.loss_sum * (self.context.processes.size / float(count))
+            for (name, term), count in zip(terms.items(), counts, strict=True)
+            if weights[name] > 0 and count > 0
+        }
 
     def _diagnose(self, micro_batch: MicroBatch, losses: Mapping[str, Tensor], micro_batches: int) -> None:
         """Compute the diagnostics of the first micro-batch's gradients, where due; of this process alone, without sharding."""
@@ -284,31 +276,18 @@ class PhaseLoop:
         if not _is_due(self.context.diagnostics.gradients, micro_batch.number):
             return
         if self.phase.alternate and not self.context.processes.shards_weights:
-            losses = {**losses, **self._other_turn_losses(micro_batch, micro_batches)}
+            # The terms of the other step of the pair, on the same examples and draws. These passes bypass DDP and are not
+            # counted, except those of the pretrained encoder, whose states are kept for the other step.
+            before = self.module.forwards, self.module.tokens
+            with self.context.processes.autocast():
+                terms = self._weights.terms(self.module, replace(micro_batch, number=micro_batch.number ^ 1))
+            self.module.forwards, self.module.tokens = before
+            counts = self.context.processes.sum(_num_items(terms)) * micro_batches
+            losses = {**losses, **self._losses(terms, counts)}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if len(open_losses) > 1:
             gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
             self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum)
-
-    def _other_turn_losses(self, micro_batch: MicroBatch, micro_batches: int) -> dict[str, Tensor]:
-        """Return the losses of the terms whose turn is the other step of the pair, on the same examples and draws.
-
-        For the diagnostics only: the passes bypass DDP and are not counted, except those of the pretrained encoder, whose
-        states are kept for the other step.
-        """
-        module, weights = self.module, self.module.weights
-        before = module.forwards, module.tokens
-        with self.context.processes.autocast():
-            terms = self._weights.terms(module, replace(micro_batch, number=micro_batch.number ^ 1))
-        module.forwards, module.tokens = before
-        counts = self.context.processes.sum(
-            torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
-        )
-        return {
-            name: weights[name] * term.loss_sum * (self.context.processes.size / (float(count) * micro_batches))
-            for (name, term), count in zip(terms.items(), counts, strict=True)
-            if weights[name] > 0 and count > 0
-        }
 
     def _record_effects(self, terms: Mapping[str, Term]) -> None:
         """Record which terms without a known effect have a gradient on a trainable parameter, in this process."""
@@ -374,25 +353,19 @@ class PhaseLoop:
             encoders[0] += reference.forwards
             reference.forwards = 0
         forwards, tokens = self.context.processes.sum(encoders).tolist()
-        return replace(
-            cost,
+        trainable = sum(parameter.numel() for parameter in self.parameters)
+        return Cost(
             seconds=cost.seconds + seconds,
             steps=cost.steps + 1,
             tokens=cost.tokens + int(tokens),
             forwards=cost.forwards + forwards / self.context.processes.size,
             peak_memory_mb=max(cost.peak_memory_mb, self.context.processes.peak_memory_mb()),
-            trainable_parameters=max(
-                cost.trainable_parameters, sum(parameter.numel() for parameter in self.parameters)
-            ),
+            trainable_parameters=max(cost.trainable_parameters, trainable),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         """Write a checkpoint; raises Diverged where weights are not finite."""
-        processes, position, reference = (
-            self.context.processes,
-            Position(self.number, step, cost),
-            self.context.reference,
-        )
+        processes, reference = self.context.processes, self.context.reference
         finite = all(local_shard(weights.detach()).isfinite().all() for weights in self._changing.values())
         if processes.sum(torch.tensor([float(not finite)])) > 0:
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
@@ -401,6 +374,7 @@ class PhaseLoop:
             for rank, seen in enumerate(processes.gather([reference.seen()])):
                 memory[f"{_REFERENCE}/{rank}"] = torch.tensor([*seen], dtype=torch.uint8)
         if processes.is_main or processes.shards_weights:  # sharded weights are gathered by all processes
+            position = Position(self.number, step, cost)
             write_checkpoint(folder, position, self._changing, self.plain_optimizer, memory, writes=processes.is_main)
         processes.wait()
 
@@ -408,9 +382,7 @@ class PhaseLoop:
         try:
             with self._weights.gathered():
                 return watch()
-        except (
-            InputError
-        ) as error:  # the measures refuse numbers that are not finite, and nothing else can be wrong with their input
+        except InputError as error:  # the measures refuse numbers that are not finite, and nothing else here
             raise self._diverged(f"Measuring failed at step {number} of the phase `{self.name}`: {error}") from error
 
     def _diverged(self, problem: str) -> Diverged:
@@ -418,6 +390,10 @@ class PhaseLoop:
             f"{problem} Lower `phase.{self.name}.learning_rate` or an intervention's `weight`."
             " The last checkpoint, if there is one, is kept."
         )
+
+
+def _num_items(terms: Mapping[str, Term]) -> Tensor:
+    return torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
 
 
 def _is_due(every: int, number: int) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, Union, cast
 
 import numpy as np
 import torch
@@ -10,12 +10,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distxfer.data import Batch, Collator, Example, Pair
-from distxfer.encoders import Encoded, Encoder
+from distxfer.encoders import Encoded, Encoder, Reference
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term, accept_old_names
 from distxfer.training._streams import generator, torch_stream
 
+if TYPE_CHECKING:
+    from distxfer.training._reference import CachedReference
+
 T = TypeVar("T")
+Pretrained = Union[Reference, "CachedReference"]  # the frozen pretrained encoder
 
 TASK = "task"  # the name of the loss on the labels, beside the names of the interventions
 
@@ -41,18 +45,6 @@ class TrainingData:
     pairs: Mapping[str, Sequence[Pair]]
     texts: Mapping[str, Sequence[Example]]
     collate: Collator
-
-
-class Pretrained(Protocol):
-    """The frozen pretrained encoder; `forwards` counts its passes since the last step."""
-
-    forwards: int
-
-    def states(self, keys: Sequence[Example], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return the pooled states (layers + 1, n, d) of `n` texts; `keys` name the texts."""
-
-    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Return the states of every token, computed anew."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +116,7 @@ class Objective(nn.Module):
             key: parameter for key, parameter in self.model.named_parameters() if parameter.requires_grad
         }
         for name, rewrite in self._rewrites.items():
-            names = (
-                *self._stream,
-                name,
-                "weights",
-                micro_batch.phase,
-                self.turn_number(micro_batch.number),
-                micro_batch.index,
-            )
-            with torch_stream(self._encoder.device, *names):
+            with torch_stream(self._encoder.device, *self._stream, name, "weights", *self._place(micro_batch)):
                 rewritten_weights = {key: rewrite(key, weight) for key, weight in weights.items()}
             if all(rewritten_weights[key] is weight for key, weight in weights.items()):
                 raise RunError(
@@ -143,16 +127,19 @@ class Objective(nn.Module):
         swapped = {f"model.{key}": weight for key, weight in weights.items()}
         return cast(dict[str, Term], functional_call(self, swapped, (micro_batch, True)))
 
+    def _place(self, micro_batch: MicroBatch) -> tuple[str, int, int]:
+        """Return what names the random streams of a micro-batch."""
+        return micro_batch.phase, self.turn_number(micro_batch.number), micro_batch.index
+
     def _terms(self, micro_batch: MicroBatch) -> dict[str, Term]:
         cache = _PassCache()
-        place = micro_batch.phase, self.turn_number(micro_batch.number), micro_batch.index
+        place = self._place(micro_batch)
         terms: dict[str, Term] = {}
         for name in self.active_terms(micro_batch.number):
             weight = self.weights[name]
-            names = (*self._stream, name, *place)
-            with torch_stream(self._encoder.device, *names), torch.set_grad_enabled(weight > 0):
-                stream = (*self._stream, self._drawing.get(name, name), *place)
-                step = _Step(self, micro_batch, generator(*stream), name, cache)
+            with torch_stream(self._encoder.device, *self._stream, name, *place), torch.set_grad_enabled(weight > 0):
+                random = generator(*self._stream, self._drawing.get(name, name), *place)
+                step = _Step(self, micro_batch, random, name, cache)
                 terms[name] = self._term(name, step, micro_batch.phase)
         if micro_batch.is_empty:
             terms = {name: Term(0 * term.loss_sum, 0, term.per) for name, term in terms.items()}
@@ -183,9 +170,7 @@ class _PassCache:
     task: Encoded | None = None
     # By term (empty where terms share passes), language and numbers of the pairs.
     pairs: dict[tuple[str, str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)
-    passes: dict[tuple[int, bool], Encoded] = field(
-        default_factory=dict
-    )  # by batch of pairs, and whether with gradients
+    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # by batch, and whether with gradients
 
     def has(self, batch: Batch) -> bool:
         """Return whether a batch is one of the pairs that the terms share."""

@@ -35,7 +35,12 @@ _FSDP_OPTIONS = {  # unsupported options of an FSDP launch -> what to do instead
 
 
 class Processes:
-    """The processes of one run, with their `accelerator`."""
+    """The processes of one run, with their `accelerator`.
+
+    This process is number `rank`, from 0, of `size`, on a `device`; the one that `is_main` writes and reports.
+    `shards_weights`: whether the weights are sharded over the processes while a phase trains, in a launch with FSDP.
+    `precision`: that of the forward passes of training, `bf16` or `float32`.
+    """
 
     def __init__(
         self, trackers: Sequence[object] = (), folder: Path | None = None, precision: Precision = "auto"
@@ -45,8 +50,6 @@ class Processes:
         `precision` is that of the forward passes of training; `auto`: bf16 where the GPU supports it, else float32. Never
         fp16, in which mT5 and mDeBERTa-v3 overflow. Weights (except frozen ones, where the recipe says so), gradients and
         the optimiser's state are always float32.
-
-        A launch with FSDP2 shards the weights over the processes while a phase trains (see `shards_weights`).
 
         Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU without
         bf16, or for a launch with DeepSpeed, Megatron-LM or FSDP1, which are not supported.
@@ -70,31 +73,15 @@ class Processes:
                     DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
                 ],
             )
-        self._shards_weights = is_fsdp and self.size > 1
-        self._bf16 = _is_bf16(precision, self.device)
+        self.device = torch.device(self.accelerator.device)
+        self.size = int(self.accelerator.num_processes)
+        self.rank = int(self.accelerator.process_index)
+        self.is_main = bool(self.accelerator.is_main_process)
+        self.shards_weights = is_fsdp and self.size > 1
+        self.precision = "bf16" if _is_bf16(precision, self.device) else "float32"
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of this process."""
-        return torch.device(self.accelerator.device)
-
-    @property
-    def size(self) -> int:
-        """How many processes there are."""
-        return int(self.accelerator.num_processes)
-
-    @property
-    def rank(self) -> int:
-        """The number of this process, from 0."""
-        return int(self.accelerator.process_index)
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes and reports."""
-        return bool(self.accelerator.is_main_process)
 
     @property
     def lacks_processes(self) -> bool:
@@ -104,16 +91,6 @@ class Processes:
         """
         launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
         return self.size == 1 and launched and "RANK" not in os.environ
-
-    @property
-    def shards_weights(self) -> bool:
-        """Whether the weights are sharded over the processes while a phase trains: in a launch with FSDP."""
-        return self._shards_weights
-
-    @property
-    def precision(self) -> str:
-        """The precision of the forward passes of training, `bf16` or `float32`."""
-        return "bf16" if self._bf16 else "float32"
 
     def peak_memory_mb(self) -> float:
         """Return the most memory this process has held so far: on the GPU if there is one, else resident."""
@@ -128,7 +105,7 @@ class Processes:
         Torch's cache of cast weights is off: a weight cast without gradients, for a teacher or a term of weight 0, must not
         be reused in a pass with gradients.
         """
-        if not self._bf16:
+        if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 

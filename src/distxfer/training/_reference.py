@@ -1,8 +1,9 @@
 """A reference without a second model: the pretrained states of all the run's texts, cached on disk."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -68,8 +69,9 @@ class CachedReference:
             parts = self._encoded()
             if is_main:
                 self._cache.write_rows(name, shape, parts)
-            for _ in parts:  # in the other processes, and where another run has written the states meanwhile
-                pass
+            deque(
+                parts, maxlen=0
+            )  # the other processes, or this one where another run has written the states meanwhile
         self._processes.wait()
         self._states, self._pretrained = self._cache.rows(name), None
 
@@ -113,25 +115,18 @@ class CachedReference:
 
     def _batches(self) -> Iterator[list[Example]]:
         """Yield batches of texts of similar length, each text once, in the same order each time."""
-        texts = self._texts()
+        texts = iter({_key(example): example for example in self._texts()}.values())
         while window := list(islice(texts, _WINDOW)):
             window.sort(key=lambda example: len(example.text) + len(example.text_pair or ""))
             yield from (window[low : low + _BATCH] for low in range(0, len(window), _BATCH))
 
     def _texts(self) -> Iterator[Example]:
-        seen: set[bytes] = set()
-        for example in self._all_texts():
-            if (key := _key(example)) not in seen:
-                seen.add(key)
-                yield example
-
-    def _all_texts(self) -> Iterator[Example]:
         yield from self._material.examples
         for bound in self._bounds:
             for language in bound.languages:
                 if "pairs" in bound.needs:
-                    yield from (
-                        example for pair in self._material.pairs[language] for example in (pair.source, pair.target)
+                    yield from chain.from_iterable(
+                        (pair.source, pair.target) for pair in self._material.pairs[language]
                     )
                 if "target_text" in bound.needs:
                     yield from self._material.texts[language]

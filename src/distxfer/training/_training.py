@@ -1,9 +1,8 @@
 """A run's training: the parameters of each phase, the phases in order, and resuming after a stop."""
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
@@ -65,33 +64,27 @@ class Training:
         if processes.shards_weights:
             self._check_sharded(live=states is None)
         moves = frozenset().union(*self._trains.values())
-        changing: dict[str, Tensor] = {
-            name: parameter for name, parameter in encoder.model.named_parameters() if name in moves
-        }
+        changing: dict[str, Tensor] = {key: weight for key, weight in encoder.model.named_parameters() if key in moves}
         for name, bound in bounds.items():
             if bound.module is not None:
                 module = bound.module.to(processes.device)
-                changing |= {
-                    f"{name}/{key}": tensor for key, tensor in (*module.named_parameters(), *module.named_buffers())
-                }
+                tensors = (*module.named_parameters(), *module.named_buffers())
+                changing |= {f"{name}/{key}": tensor for key, tensor in tensors}
         reference = self._reference(moves, states)
         rewinds = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
         self._context = RunContext(encoder, data, processes, seed, reference, changing, diagnostics, History(), rewinds)
 
     def plan(self) -> list[Plan]:
         """Return the plan of each phase."""
-        examples, everything = (
-            len(self.data.examples),
-            [*self.encoder.model.parameters(), *_module_weights(self.bounds)],
-        )
+        examples = len(self.data.examples)
+        parameters = _numel([*self.encoder.model.parameters(), *_module_weights(self.bounds)])
         return [
             Plan(
                 phase=name,
                 steps=steps_of(phase, examples),
                 examples=examples_of(phase, examples),
-                trainable_parameters=self._entries[name]
-                + sum(parameter.numel() for parameter in _module_weights(self.active(phase))),
-                parameters=sum(parameter.numel() for parameter in everything),
+                trainable_parameters=self._entries[name] + _numel(_module_weights(self.active(phase))),
+                parameters=parameters,
                 checkpoint_bytes=self._checkpoint_bytes(name, phase),
             )
             for name, phase in self.phases.items()
@@ -255,7 +248,7 @@ class Training:
             _bytes(self._context.changing.values())
             + (3 if phase.average else 2) * _bytes(updated)  # both moments of AdamW, and the running mean
             + len(starts) * _bytes(weights.values())
-            + masks * sum(parameter.numel() for parameter in trained)  # a byte for each entry
+            + masks * _numel(trained)  # a byte for each entry
         )
 
     def _check_batches(self, name: str, phase: Phase) -> None:
@@ -264,7 +257,7 @@ class Training:
             fewest = bound.min_distinct_texts
             if fewest <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            texts = islice(_unique((example.text, example.text_pair) for example in self.data.examples), fewest)
+            available = len({(example.text, example.text_pair) for example in self.data.examples})
             rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
             if rows < fewest:
                 shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
@@ -273,7 +266,7 @@ class Training:
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
                     f" {fewest * self.processes.size}, or another `intervention.{intervention}.measure`."
                 )
-            if (available := sum(1 for _ in texts)) < fewest:
+            if available < fewest:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest}"
                     f" different texts, and the training data has {available} in all. Give more, or set another"
@@ -299,26 +292,29 @@ class Training:
         by_now = [self.phases[phase] for phase in names[: names.index(name) + 1]]
         new_head = not (self.encoder.head_is_loaded or any(phase.task for phase in by_now))
         for intervention, bound in active.items():
-            if new_head and intervention in terms and "predictions" in bound.needs:
-                raise InputError(
-                    f"The intervention `{intervention}` compares predictions of the head, and no phase up to `{name}` trains the"
-                    f" head. Set `phase.{name}.task=true`, or let a phase with the task come first."
-                )
-            if bound.entries is not None and not phase.rewind:
-                raise InputError(
-                    f"The intervention `{intervention}` selects entries by what an earlier phase has changed. Name that"
-                    f" phase in `phase.{name}.rewind`."
-                )
-            if "weights" in bound.needs and self.encoder.adapters:
-                raise InputError(
-                    f"The intervention `{intervention}` acts on the encoder's own weights, which are frozen under adapters."
-                    " Remove one of the two from the recipe."
-                )
-            if bound.replace_weight is not None and self.encoder.gradient_checkpointing:
-                raise InputError(
-                    f"The intervention `{intervention}` replaces the encoder's weights during a forward pass, and"
-                    " `model.gradient_checkpointing` = `true` recomputes the blocks without the replacement. Set it to false."
-                )
+            for is_refused, problem in (
+                (
+                    new_head and intervention in terms and "predictions" in bound.needs,
+                    f"compares predictions of the head, and no phase up to `{name}` trains the head. Set"
+                    f" `phase.{name}.task=true`, or let a phase with the task come first.",
+                ),
+                (
+                    bound.entries is not None and not phase.rewind,
+                    f"selects entries by what an earlier phase has changed. Name that phase in `phase.{name}.rewind`.",
+                ),
+                (
+                    "weights" in bound.needs and bool(self.encoder.adapters),
+                    "acts on the encoder's own weights, which are frozen under adapters. Remove one of the two from the"
+                    " recipe.",
+                ),
+                (
+                    bound.replace_weight is not None and self.encoder.gradient_checkpointing,
+                    "replaces the encoder's weights during a forward pass, and `model.gradient_checkpointing` = `true`"
+                    " recomputes the blocks without the replacement. Set it to false.",
+                ),
+            ):
+                if is_refused:
+                    raise InputError(f"The intervention `{intervention}` {problem}")
 
     def _check_sharded(self, *, live: bool) -> None:
         """Refuse interventions that need full weights, or a second model, in each process while the weights are sharded."""
@@ -328,15 +324,14 @@ class Training:
                     f"This launch shards the weights over the processes, and `{intervention}` would need the full pretrained"
                     " encoder in each of them. Set `model.reference=cached`."
                 )
-            asks = {
-                "has weights of its own": bound.module is not None,
-                "selects entries of weights": bound.entries is not None,
-                "replaces weights in forward passes": bound.replace_weight is not None,
-                "reads weights directly": "encoder" in bound.needs,
-                "reads the pretrained encoder's states of every token": "pretrained" in bound.needs,
-            }
-            for feature, has_feature in asks.items():
-                if has_feature:
+            for needs_full_weights, feature in (
+                (bound.module is not None, "has weights of its own"),
+                (bound.entries is not None, "selects entries of weights"),
+                (bound.replace_weight is not None, "replaces weights in forward passes"),
+                ("encoder" in bound.needs, "reads weights directly"),
+                ("pretrained" in bound.needs, "reads the pretrained encoder's states of every token"),
+            ):
+                if needs_full_weights:
                     raise InputError(
                         f"This launch shards the weights over the processes, and the intervention `{intervention}` {feature},"
                         " which needs full weights. Launch with `accelerate launch --multi_gpu`, or leave the intervention out."
@@ -362,20 +357,15 @@ class Training:
         return CachedReference(self.encoder, self.data, self.bounds, self.processes, states)
 
 
-def _unique(items: Iterable[Hashable]) -> Iterator[Hashable]:
-    """Yield each item once, in order."""
-    seen: set[Hashable] = set()
-    for item in items:
-        if item not in seen:
-            seen.add(item)
-            yield item
-
-
 def _module_weights(bounds: Mapping[str, BoundIntervention]) -> list[Tensor]:
     """Return the weights of the interventions' own modules."""
     return [
         parameter for bound in bounds.values() if bound.module is not None for parameter in bound.module.parameters()
     ]
+
+
+def _numel(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,81 +18,53 @@ from distxfer.training._processes import Processes
 Gradients = Sequence[Tensor | None]  # of one loss, for each parameter that trains
 
 
-class Weights(Protocol):
-    """What the loop needs of either layout of the weights; `encoder` is the one that the objective runs."""
+class Weights:
+    """The weights of a phase: here every process has all of them, and DDP averages the gradients.
 
-    encoder: Encoder
-
-    def wrap(self, objective: nn.Module) -> nn.Module:
-        """Return the module to call in place of the objective; its parameters are those that train from then on."""
-
-    def terms(self, model: nn.Module, micro_batch: MicroBatch) -> dict[str, Term]:
-        """Return the objective's terms, by a forward pass of the module that `wrap` returned."""
-
-    def named(self, changing: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors that hold, in this phase, the values of the tensors that any phase may change."""
-
-    def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
-        """Return the gradients of a loss, which keeps its graph; no `.grad` is changed."""
-
-    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
-        """Return whether a term has a gradient other than 0, as far as this process knows."""
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Return sums over the entries of `gradients` as sums over all entries of the parameters."""
-
-    @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Copy the present weights to the run's own encoder, on the device."""
-
-    def close(self) -> None:
-        """Copy the full weights to the run's own encoder, on whatever device it is."""
-
-
-class ReplicatedWeights:
-    """Every process has all weights; DDP averages the gradients."""
+    `encoder` is the one that the objective runs.
+    """
 
     def __init__(self, encoder: Encoder, processes: Processes) -> None:
         self.encoder, self._processes = encoder, processes
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """Return the objective, within DDP where there are several processes."""
+        """Return the module to call in place of the objective; its parameters are those that train from then on."""
         prepared: nn.Module = self._processes.accelerator.prepare(objective)
         return prepared
 
     def terms(self, model: nn.Module, micro_batch: MicroBatch) -> dict[str, Term]:
-        """Return the terms of the module."""
+        """Return the objective's terms, by a forward pass of the module that `wrap` returned."""
         terms: dict[str, Term] = model(micro_batch)
         return terms
 
     def named(self, changing: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors unchanged."""
+        """Return the tensors that hold, in this phase, the values of the tensors that any phase may change."""
         return changing
 
     def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> Gradients:
-        """Return this process's gradients."""
+        """Return the gradients of a loss in this process; the loss keeps its graph, and no `.grad` changes."""
         return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
 
     def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
-        """Return whether the term has something to sum over and a gradient, in this process."""
+        """Return whether a term has a gradient other than 0, as far as this process knows."""
         if not (term.num_items and term.loss_sum.requires_grad):
             return False
         return _has_nonzero(self.gradients(term.loss_sum, parameters))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the values: this process has all entries."""
+        """Return sums over the entries of `gradients` as sums over all entries of the parameters."""
         return values
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """Do nothing: the encoder has the weights."""
+        """Have the present weights in the run's own encoder, on the device."""
         yield
 
     def close(self) -> None:
-        """Do nothing: the encoder has the weights."""
+        """Leave the full weights in the run's own encoder, on whatever device it is."""
 
 
-class ShardedWeights:
+class ShardedWeights(Weights):
     """Every process has a shard of each weight of the phase, of its gradient and of the optimiser's state (FSDP2).
 
     The objective runs a copy of the encoder that torch's `fully_shard` shards: each block, and the rest as one group. A
@@ -104,11 +76,11 @@ class ShardedWeights:
     """
 
     def __init__(self, encoder: Encoder, processes: Processes) -> None:
-        self._whole, self._processes = encoder, processes
+        self._whole = encoder
         self._sharded: Mapping[str, Tensor] = {}
         # The copy has modules of its own and shares the parameters until they are sharded.
         shared: list[Any] = [*encoder.model.parameters(), encoder.tokenizer]
-        self.encoder = copy.deepcopy(encoder, memo={id(entry): entry for entry in shared})
+        super().__init__(copy.deepcopy(encoder, memo={id(entry): entry for entry in shared}), processes)
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """Shard the weights of the objective."""
