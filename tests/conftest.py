@@ -158,6 +158,24 @@ def tiny_without_dropout(tmp_path_factory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("still"), **NO_DROPOUT)
 
 
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def architecture(request) -> str:
+    """Each architecture in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def coarse(architecture, tmp_path_factory) -> Path:
+    """A tiny encoder of each architecture, whose weights are large enough for a mistake to show."""
+    return save_tiny(tmp_path_factory.mktemp(architecture), architecture, initializer_range=0.2)
+
+
+@pytest.fixture(scope="session")
+def coarse_bert(tmp_path_factory) -> Path:
+    """A BERT with weights as large."""
+    return save_tiny(tmp_path_factory.mktemp("bert"), initializer_range=0.2)
+
+
 @pytest.fixture
 def encoder(tiny_without_dropout) -> Encoder:
     """That encoder with a new head for two labels."""

@@ -11,7 +11,6 @@ from torch.nn.functional import linear
 from transformers import AutoTokenizer
 
 from adapted import LABELS, TEXTS, close, load, logits_of, shake, states
-from conftest import ARCHITECTURES, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
@@ -19,24 +18,8 @@ from distxfer.training import Processes
 from fakes import bind
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
-def architecture(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def folder(architecture, tmp_path_factory):
-    """A tiny encoder of every architecture; its weights are large enough for a mistake to show."""
-    return save_tiny(tmp_path_factory.mktemp(architecture), architecture, initializer_range=0.2)
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("bert"), initializer_range=0.2)
-
-
-def test_two_adapters_add_up_and_share_one_head(bert):
-    encoder = load(bert)
+def test_two_adapters_add_up_and_share_one_head(coarse_bert):
+    encoder = load(coarse_bert)
     first = bind(encoder, "lora", r=2, layers=[1, 2])
     head = encoder.adapters - first.adapters
     second = bind(encoder, "lora", r=3, alpha=3, layers=[2, 3])
@@ -53,20 +36,20 @@ def test_two_adapters_add_up_and_share_one_head(bert):
     close(layer(x), linear(x, layer.base_layer.weight + sum(deltas), layer.base_layer.bias))
     reference = encoder.reference(encoder.adapters.__contains__)
     inputs = dict(encoder.tokenizer(TEXTS, padding=True, return_tensors="pt"))
-    assert torch.equal(reference.states(TEXTS, inputs), states(load(bert))[0])
+    assert torch.equal(reference.states(TEXTS, inputs), states(load(coarse_bert))[0])
 
 
-def test_a_saved_stack_is_loaded_again_by_peft_and_by_measure(folder, tmp_path):
-    check_stack(folder, tmp_path, "lora")
+def test_a_saved_stack_is_loaded_again_by_peft_and_by_measure(coarse, tmp_path):
+    check_stack(coarse, tmp_path, "lora")
 
 
 @pytest.mark.parametrize(("kind", "first"), [("lora", {"dora": True}), ("ia3", {})])
-def test_a_saved_stack_of_another_kind(bert, kind, first, tmp_path):
-    check_stack(bert, tmp_path, kind, **first)
+def test_a_saved_stack_of_another_kind(coarse_bert, kind, first, tmp_path):
+    check_stack(coarse_bert, tmp_path, kind, **first)
 
 
-def check_stack(folder, tmp_path, kind, **first):
-    encoder = load(folder)
+def check_stack(coarse, tmp_path, kind, **first):
+    encoder = load(coarse)
     bounds = [bind(encoder, kind, **first), bind(encoder, kind), bind(encoder, kind)]
     shake(encoder, encoder.adapters)
     hidden, expected = states(encoder)
@@ -75,10 +58,10 @@ def check_stack(folder, tmp_path, kind, **first):
     model = stack(tmp_path, "adapter_2", "adapter_3")
     close(logits_of(model, tmp_path), expected, 1e-6)
     (tmp_path / "adapter_3").rename(tmp_path / "checkpoint-5")  # no part of the stack
-    merged, _ = states(merge_adapters(load(folder), tmp_path))
+    merged, _ = states(merge_adapters(load(coarse), tmp_path))
     assert not torch.allclose(merged, hidden, atol=1e-3)
     (tmp_path / "checkpoint-5").rename(tmp_path / "adapter_3")
-    close(states(merge_adapters(load(folder), tmp_path))[0], hidden, 1e-4)
+    close(states(merge_adapters(load(coarse), tmp_path))[0], hidden, 1e-4)
     assert len(frozenset().union(*(bound.adapters for bound in bounds))) == sum(len(bound.adapters) for bound in bounds)
 
 
@@ -91,18 +74,18 @@ def stack(folder, *more):
     return model
 
 
-def test_a_damaged_adapter_of_a_stack_is_named(bert, tmp_path):
-    encoder = load(bert)
+def test_a_damaged_adapter_of_a_stack_is_named(coarse_bert, tmp_path):
+    encoder = load(coarse_bert)
     for _ in range(2):
         bind(encoder, "lora")
     encoder.save(tmp_path / "two")
-    bind(other := load(bert), "lora", layers=[1])
+    bind(other := load(coarse_bert), "lora", layers=[1])
     other.save(tmp_path / "one")
     path = tmp_path / "two" / "adapter_2" / "adapter_model.safetensors"
     path.write_bytes((tmp_path / "one" / "adapter_model.safetensors").read_bytes())
     with pytest.raises(InputError) as error:
-        merge_adapters(load(bert), tmp_path / "two")
-    assert f"The adapters in `{path.parent}` do not fit `{bert}`: `base_model.model.bert." in str(error.value)
+        merge_adapters(load(coarse_bert), tmp_path / "two")
+    assert f"The adapters in `{path.parent}` do not fit `{coarse_bert}`: `base_model.model.bert." in str(error.value)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from torch.nn.functional import gelu, linear, silu
 from transformers import AutoModelForSequenceClassification
 
 from adapted import TEXTS, close, load, logits_of, shake, states
-from conftest import ARCHITECTURES, LAYERS, save_tiny
+from conftest import LAYERS, save_tiny
 from distxfer import InputError, load_recipe, train
 from distxfer.encoders import merge_adapters
 from distxfer.runs.prepare import assemble, prepare
@@ -26,30 +26,14 @@ ADAPTED_BY_IA3 = {
 }
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
-def architecture(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def folder(architecture, tmp_path_factory):
-    """A tiny encoder of every architecture; its weights are large enough for a mistake to show."""
-    return save_tiny(tmp_path_factory.mktemp(architecture), architecture, initializer_range=0.2)
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("bert"), initializer_range=0.2)
-
-
 # Each kind
 
 
 @pytest.mark.parametrize(
     ("kind", "keys"), [("lora", {}), ("lora", {"dora": True}), ("ia3", {}), ("bottleneck", {"r": 3})]
 )
-def test_new_adapters_change_nothing_and_only_they_and_the_head_may_train(folder, kind, keys):
-    plain, encoder = load(folder), load(folder)
+def test_new_adapters_change_nothing_and_only_they_and_the_head_may_train(coarse, kind, keys):
+    plain, encoder = load(coarse), load(coarse)
     bound = bind(encoder, kind, **keys)
     close(states(encoder), states(plain))
     trains = {name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad}
@@ -67,8 +51,8 @@ def test_new_adapters_change_nothing_and_only_they_and_the_head_may_train(folder
 
 
 @pytest.mark.parametrize(("kind", "keys"), [("lora", {"dora": True}), ("ia3", {}), ("bottleneck", {"r": 3})])
-def test_what_is_saved_is_what_was_trained(folder, kind, keys, tmp_path):
-    encoder = load(folder)
+def test_what_is_saved_is_what_was_trained(coarse, kind, keys, tmp_path):
+    encoder = load(coarse)
     bind(encoder, kind, **keys)
     before, _ = states(encoder)
     shake(encoder, encoder.adapters)
@@ -82,15 +66,15 @@ def test_what_is_saved_is_what_was_trained(folder, kind, keys, tmp_path):
         again = load(tmp_path)
         assert again.head_is_loaded
     else:
-        plain = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2)
+        plain = AutoModelForSequenceClassification.from_pretrained(coarse, num_labels=2)
         model = PeftModel.from_pretrained(plain, str(tmp_path))
-        again = merge_adapters(load(folder), tmp_path)
+        again = merge_adapters(load(coarse), tmp_path)
     close(logits_of(model, tmp_path), expected)
     close(states(again)[0], hidden)
 
 
-def test_dora_trains_the_lengths_of_the_rows_apart_from_their_directions(bert):
-    encoder = load(bert)
+def test_dora_trains_the_lengths_of_the_rows_apart_from_their_directions(coarse_bert):
+    encoder = load(coarse_bert)
     bind(encoder, "lora", dora=True, r=2, alpha=6, layers=[2])
     shake(encoder, encoder.adapters)
     layer = encoder.base.get_submodule("encoder.layer.1.intermediate.dense")
@@ -103,9 +87,9 @@ def test_dora_trains_the_lengths_of_the_rows_apart_from_their_directions(bert):
     close(layer(x), linear(x, weight, layer.base_layer.bias))
 
 
-def test_ia3_multiplies_keys_values_and_what_is_inside_the_feed_forward_layer(folder, architecture):
+def test_ia3_multiplies_keys_values_and_what_is_inside_the_feed_forward_layer(coarse, architecture):
     """The same as a plain model whose weights are multiplied: rows of keys and values, columns of the feed-forward layer."""
-    encoder, plain = load(folder), load(folder)
+    encoder, plain = load(coarse), load(coarse)
     bound = bind(encoder, "ia3", layers=[1, 3])
     names = {name.removeprefix("base_model.model.").removesuffix(".ia3_l.default"): name for name in bound.adapters}
     assert {name.removeprefix(encoder.blocks).split(".", 1)[0] for name in names} == {"0", "2"}
@@ -124,8 +108,8 @@ def test_ia3_multiplies_keys_values_and_what_is_inside_the_feed_forward_layer(fo
     close(states(encoder)[0], states(plain)[0])
 
 
-def test_a_bottleneck_is_added_to_the_feed_forward_layer(bert):
-    encoder, plain = load(bert), load(bert)
+def test_a_bottleneck_is_added_to_the_feed_forward_layer(coarse_bert):
+    encoder, plain = load(coarse_bert), load(coarse_bert)
     for r in (3, 2):  # two of them add up
         bind(encoder, "bottleneck", r=r)
     shake(encoder, encoder.adapters)
@@ -155,8 +139,8 @@ def test_a_bottleneck_has_the_gate_of_a_gated_feed_forward_layer(tmp_path):
         close(mlp(x), before(x) + extra)
 
 
-def test_with_bottlenecks_the_reference_is_the_pretrained_encoder(bert):
-    encoder = load(bert)
+def test_with_bottlenecks_the_reference_is_the_pretrained_encoder(coarse_bert):
+    encoder = load(coarse_bert)
     bind(encoder, "bottleneck")
     before, _ = states(encoder)
     reference = encoder.reference(encoder.adapters.__contains__)
@@ -208,17 +192,17 @@ def test_the_shipped_recipes_train(name, tiny_settings, tmp_path):
         ),
     ],
 )
-def test_adapters_that_cannot_be_in_one_encoder(bert, first, second, message):
-    encoder = load(bert)
+def test_adapters_that_cannot_be_in_one_encoder(coarse_bert, first, second, message):
+    encoder = load(coarse_bert)
     bind(encoder, first)
     with pytest.raises(InputError) as error:
         bind(encoder, second)
     assert str(error.value) == message
 
 
-def test_adapters_are_saved_beside_the_whole_encoder(bert):
+def test_adapters_are_saved_beside_the_whole_encoder(coarse_bert):
     """PEFT's, that is: they would be loaded into an encoder that has the blocks again."""
-    encoder = load(bert, drop_last_layers=1)
+    encoder = load(coarse_bert, drop_last_layers=1)
     with pytest.raises(InputError) as error:
         bind(encoder, "lora")
     assert str(error.value) == (
@@ -245,8 +229,8 @@ def test_what_acts_on_the_encoders_own_weights_is_refused_beside_adapters(tmp_pa
             )
 
 
-def test_dora_on_top_of_other_adapters_is_refused(bert):
-    encoder = load(bert)
+def test_dora_on_top_of_other_adapters_is_refused(coarse_bert):
+    encoder = load(coarse_bert)
     bind(encoder, "lora", r=2)
     assert message(lambda: bind(encoder, "lora", r=2, dora=True)).startswith(
         "`dora` = `true` also scales the earlier adapters"

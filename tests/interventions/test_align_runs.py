@@ -21,14 +21,14 @@ def run(run):
 
 def test_the_head_trains_and_is_saved_and_resumed(run, tmp_path):
     """In a run of weight 0 it stays where its seed has put it; every part of it moves in the others."""
-    settings = ["intervention.align.projection=8", "phase.finetune.epochs=2"]
+    settings = ["intervention.align.projection=8", "phase.finetune.steps=6"]  # with a checkpoint every 2
     whole = load_file(run("word_align", *settings).folder / "interventions.safetensors")
     start = load_file(run("word_align", *settings, "intervention.align.weight=0").folder / "interventions.safetensors")
     assert set(whole) == {f"align.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")}
     for key, value in whole.items():
         assert float((value - start[key]).abs().max()) > 1e-3
     with pytest.raises(KeyboardInterrupt):
-        run("word_align", *settings, folder=tmp_path, report=stop_at(8))
+        run("word_align", *settings, folder=tmp_path, report=stop_at(5))
     resumed = load_file(run("word_align", *settings, folder=tmp_path).folder / "interventions.safetensors")
     assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 

@@ -301,9 +301,7 @@ def test_a_distance_that_neither_weighs_nor_guides_is_refused(encoder):
 def test_random_layers_are_those_of_the_seed_and_each_as_likely(encoder):
     def drawn(seed: int) -> tuple[int, ...]:
         torch.manual_seed(seed)
-        bound = bind(encoder, "freeze", layers="random", count=2, embeddings=False)
-        assert frozen_layers(encoder, bound) == set(bound.resolved_values["layers"])
-        return tuple(bound.resolved_values["layers"])
+        return tuple(bind(encoder, "freeze", layers="random", count=2).resolved_values["layers"])
 
     with torch.random.fork_rng():
         sets = [drawn(seed) for seed in range(240)]

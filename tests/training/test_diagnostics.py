@@ -155,7 +155,7 @@ def test_the_states_at_the_last_step_are_those_of_the_result(run):
     """The tiny task's test texts are fewer than the sample, so both measure the same; and drift grows on the way."""
     result = run("dist_align", *ALIGN, "diagnostics.gradients=2", "diagnostics.states=3")
     rows = pd.read_parquet(result.folder / "measurements.parquet").query("moment == 'after' and layer > 0")
-    values = rows.set_index(["measure", "language", "layer"])["value"]
+    values = rows.set_index(["measure", "language", "layer"])["value"].sort_index()
     lines = [looked_at(line) for line in log(result) if "drift/eng" in line]
     for language in ("eng", "deu", "jpn"):
         drift = values["drift_cka", language]

@@ -81,7 +81,7 @@ def launched(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str,
         return {"name": name, "recipe": recipe, "settings": settings, "results": str(folder / (where or name)), **how}
 
     plan = [planned(name, *what) for name, what in (RUNS | REFUSED).items()]
-    plan += [planned(name, recipe, [*more, "phase.finetune.steps=8"]) for name, (recipe, more) in UNEVEN.items()]
+    plan += [planned(name, recipe, [*more, "phase.finetune.steps=14"]) for name, (recipe, more) in UNEVEN.items()]
     for name, stop in STOPS.items():
         plan += [
             planned(f"{name} stopped", *RUNS[name], where=f"{name} resumed", stop=stop),
@@ -134,7 +134,7 @@ def test_the_trajectory_is_that_of_one_process(launched, tmp_path, name):
 
 @pytest.mark.parametrize("name", UNEVEN)
 def test_processes_that_draw_differently_wait_for_each_other_in_vain_nowhere(launched, name):
-    assert read_result(Path(launched[name])).data["cost"]["steps"] == 8
+    assert read_result(Path(launched[name])).data["cost"]["steps"] == 14
 
 
 @pytest.mark.parametrize("name", STOPS)
