@@ -116,7 +116,7 @@ def test_the_trajectory_is_that_of_one_process(launched, tmp_path, name):
     alone = train(load_recipe(recipe, [*launched["settings"], *more]), tmp_path)
     divided = read_result(Path(launched[name]))
     assert divided.data["provenance"]["processes"] == 2
-    assert divided.data["provenance"]["weights"] == "divided"
+    assert divided.data["provenance"]["weights"] == "sharded"
     assert alone.data["provenance"]["weights"] == "whole"
     assert divided.data["id"] == alone.data["id"]
     tolerance = 2e-2 if name == "lora" else 2e-5  # bf16 has 8 bits
