@@ -7,11 +7,17 @@ from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from distxfer.errors import InputError
+
+
+def given(*args, **kwargs):
+    """Hypothesis's `given` with 25 examples, however long they take."""
+    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 def normal(seed, *shape, dtype=torch.float64):

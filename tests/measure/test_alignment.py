@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 
-import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -11,14 +10,10 @@ from scipy.stats import binomtest
 from sklearn.neighbors import NearestNeighbors
 
 from distxfer import measure
-from helpers import message, normal, orthogonal
+from helpers import given, message, normal, orthogonal
 
 seeds = st.integers(0, 10**6)
 chunks = st.sampled_from([1, 3, 7, 1024])
-
-
-def given(*args, **kwargs):
-    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 @contextmanager

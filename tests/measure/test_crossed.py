@@ -3,7 +3,6 @@
 import runpy
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -11,13 +10,10 @@ from scipy import stats
 
 from distxfer import measure
 from distxfer.errors import InputError
+from helpers import given
 
 seeds = st.integers(0, 2**32 - 1)
 simulation = runpy.run_path(str(Path(__file__).parents[2] / "studies" / "simulations" / "error_rates.py"))
-
-
-def given(*args, **kwargs):
-    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 def mean_squares(d):

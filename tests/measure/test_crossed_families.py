@@ -5,7 +5,6 @@ import re
 import runpy
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -14,16 +13,12 @@ from scipy import linalg
 from distxfer import measure
 from distxfer.analysis.significance import false_positives
 from distxfer.measure.variance_parts import by_family, family_labels, family_part, family_weights, item_part
-from helpers import message
+from helpers import given, message
 
 ROOT = Path(__file__).parents[2]
 simulation = runpy.run_path(str(ROOT / "studies" / "simulations" / "structure_error_rates.py"))
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.lists(st.integers(1, 5), min_size=2, max_size=7)
-
-
-def given(*args, **kwargs):
-    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 def cr2(y, labels):
@@ -185,8 +180,7 @@ def test_items_that_do_not_fit_are_refused():
 # --- error rates --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [7, 13, 40, 118])
-@pytest.mark.parametrize("n_seeds", [3, 5])
+@pytest.mark.parametrize(("size", "n_seeds"), [(7, 3), (13, 5), (40, 3), (118, 5)])
 def test_the_simulated_test_is_the_one_of_the_package(size, n_seeds):
     generator = np.random.default_rng(size)
     labels = simulation["labels_of"](size)

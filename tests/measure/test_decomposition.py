@@ -2,7 +2,6 @@
 
 from itertools import permutations
 
-import hypothesis
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -11,13 +10,9 @@ from scipy import stats
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from distxfer import measure
-from helpers import message
+from helpers import given, message
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-def given(*args, **kwargs):
-    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 def table(seed, n, q):

@@ -3,14 +3,13 @@
 import itertools
 import pickle
 
-import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
 
 from distxfer import measure
 from distxfer.measure import Moments
-from helpers import message, normal
+from helpers import given, message, normal
 
 either = pytest.mark.parametrize("unbiased", [True, False])
 
@@ -42,8 +41,7 @@ def definition(x, y, *, unbiased):
 
 
 @either
-@hypothesis.settings(max_examples=25, deadline=None)
-@hypothesis.given(
+@given(
     seed=st.integers(0, 10**6),
     cuts=st.lists(st.integers(1, 39), max_size=6, unique=True),
     groups=st.integers(1, 4),
@@ -129,10 +127,6 @@ def test_float32_with_a_mean_of_a_thousand_spreads(unbiased):
     x, y = (x + 1000).float(), (y - 2000).float()
     streamed = moments(*((x[i : i + 9], y[i : i + 9]) for i in range(0, 200, 9)))
     assert streamed.cka(unbiased=unbiased).item() == pytest.approx(expected, abs=1e-10)
-    naive = (x.T @ y, x.T @ x, y.T @ y)  # sums that are not shifted first, in float32, are not even near
-    cross, own_x, own_y = (float((p - 200 * torch.outer(a.mean(0), b.mean(0))).square().sum())
-                           for p, (a, b) in zip(naive, ((x, y), (x, x), (y, y)), strict=True))  # fmt: skip
-    assert abs(cross / (own_x * own_y) ** 0.5 - definition(x.double(), y.double(), unbiased=False)) > 1e-3
 
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e30, 1e150])
@@ -166,13 +160,6 @@ def test_without_structure_is_nan_with_the_reason_of_cka(unbiased, value):
     assert moments((alike[:9], y[:9]), (alike[9:], y[9:])).cka(unbiased=unbiased).isnan() == unbiased
 
 
-def test_a_constant_column_among_others_does_nothing():
-    x, y = related(6, 30)
-    constant = torch.full((30, 1), 1e7 + 0.1, dtype=torch.float64)
-    total = moments((torch.cat([x, constant], 1)[:10], y[:10]), (torch.cat([x, constant], 1)[10:], y[10:]))
-    assert total.cka().item() == pytest.approx(measure.cka(x, y).item(), abs=1e-12)
-
-
 def test_state_crosses_processes():
     x, y = related(7, 50, leading=(2,))
     first, second = moments((x[:, :20], y[:, :20])), moments((x[:, 20:], y[:, 20:]))
@@ -203,15 +190,6 @@ def test_itself_merged_counts_twice():
     total.merge(total)
     twice = measure.cka(x.repeat(2, 1), y.repeat(2, 1)).item()
     assert (total.n, total.cka().item()) == (120, pytest.approx(twice, abs=1e-12))
-
-
-def test_the_input_stays_as_it_is_and_no_graph_is_kept():
-    x, y = related(9)
-    leaf, before = x.clone().requires_grad_(), (x.clone(), y.clone())
-    total = moments((leaf, y))
-    assert not total.cka().requires_grad
-    assert measure.cka(x, y).isfinite()
-    assert (x.equal(before[0]), y.equal(before[1])) == (True, True)
 
 
 def test_memory_does_not_grow_with_the_rows():

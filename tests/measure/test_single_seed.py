@@ -1,6 +1,5 @@
 """Single runs and what a design can show: oracles, definitions, simulations."""
 
-import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -8,14 +7,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from distxfer import measure
-from helpers import message
+from helpers import given, message
 
 seeds = st.integers(0, 2**32 - 1)
 runs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60)
-
-
-def given(*args, **kwargs):
-    return lambda test: hypothesis.settings(max_examples=25, deadline=None)(hypothesis.given(*args, **kwargs)(test))
 
 
 # --- McNemar -------------------------------------------------------------------------------------------------------

@@ -144,28 +144,17 @@ def check_distance(name: str, matrix: Path | None = None) -> None:
         read_matrix(matrix)
 
 
-def relatives(
-    key: str, name: str = "syntactic", n: int = 3, *, among: Iterable[str] | None = None
-) -> tuple[Relative, ...]:
-    """Return the nearest relatives of a language that have data for a distance, the most closely related first.
+def relatives(key: str, name: str = "syntactic") -> tuple[Relative, ...]:
+    """Return the 3 nearest relatives of a language that have data for a distance, the most closely related first.
 
     Nearness is the number of families in common (`families`); ties are broken by the smaller number of families, then
-    alphabetically. At most `n` are returned, from the languages of `among` if given (such as those already measured),
-    never the language itself. Empty for a language without families, and if no relative has data. A single feature counts
-    as data: `Distance.n_shared` says how many features a distance to a relative is based on.
+    alphabetically. Never the language itself; empty for a language without families, and if no relative has data. A single
+    feature counts as data: `Distance.n_shared` says how many features a distance to a relative is based on.
 
-    Raises InputError for an unknown code or name, or `n` below 1.
+    Raises InputError for an unknown code or name.
     """
-    key = canonical(key)
-    if n < 1:
-        raise InputError(f"`n` is {n}; expected a number of relatives of at least 1, such as `3`.")
     check_name(name)
-    candidates = _covered(name)
-    if among is not None:
-        candidates = frozenset(
-            candidate for candidate in map(canonical, among) if candidate.partition("_")[0] in candidates
-        )
-    return nearest(key, candidates, n)
+    return nearest(canonical(key), _covered(name), 3)
 
 
 def coordinates(key: str) -> tuple[float, float]:

@@ -64,11 +64,8 @@ def correlate(
     rearrangements with :math:`|r^*| \ge |r|`: all of them where there are at most `draws`, else
     :math:`(1 + \#) / (draws + 1)` of random ones. So p is exact, at any number and sizes of families, if the languages
     of one smallest group are exchangeable; what differs between groups that cannot change places counts in r, but is
-    no evidence. False positives at 0.05 (studies/simulations/correlation_error_rates.py): without `groups` 11 to 49 % where the
-    family makes most of the value; with them 4 to 7 %; with families alone where branches matter 14 to 19 %, so give
-    branches. What languages share below the groups that are given counts as their own, and
-    so does what neighbours share: with 80 % of the variance areal, 13 to 19 % for 113 languages, and 9 to 11 % with
-    `languages.permutation_groups`, which keep areas together.
+    no evidence. What languages share below the groups that are given, and with neighbours, counts as their own: give
+    `languages.permutation_groups`. False positives: docs/statistics.md.
 
     One value per LANGUAGE, shapes (n,) and (n,): average over seeds first, and leave the source language out. Range of
     r: [-1, 1], of p: (0, 1]. Symmetric in x and y but for the draws; invariant under linear (`spearman`: increasing)

@@ -111,20 +111,20 @@ def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarit
     return cross, own_x, own_y
 
 
-def rbf_cka(x: Array, y: Array, *, unbiased: bool = True, bandwidth: float = 1.0) -> Tensor:
-    """Return the centred kernel alignment of two representations of the same n rows with a Gaussian kernel.
+def rbf_cka(x: Array, y: Array, *, bandwidth: float = 1.0) -> Tensor:
+    """Return the unbiased centred kernel alignment of two representations of the same n rows with a Gaussian kernel.
 
     CKA as in `cka`, of K_ij = exp(-|x_i - x_j|^2 / (2 s^2)) and L alike, s being `bandwidth` times the median distance
     of two different rows (the lower one of the two medians of an even number), for each representation separately. A
     small bandwidth looks at near neighbours only; a large one gives linear CKA.
 
-    Shapes: x (..., n, d1), y (..., n, d2); result (...). Range: [-1, 1] unbiased, [0, 1] biased; 1 for x = y; around 0
-    for independent ones when unbiased. Differentiable. Time O(n^2 d), memory O(n^2), one layer at a time.
+    Shapes: x (..., n, d1), y (..., n, d2); result (...). Range: [-1, 1], 1 for x = y, around 0 for independent
+    ones. Differentiable. Time O(n^2 d), memory O(n^2), one layer at a time.
 
     NaN where a kernel has no structure: all distances are equal, or the median distance is 0. Invariant under orthogonal
     maps, isotropic scaling and translation of either argument, and under one permutation of the rows of both.
 
-    Raises: InputError for fewer than 4 rows (biased: 2), bandwidth <= 0, unequal numbers of rows, NaN or infinity.
+    Raises: InputError for fewer than 4 rows, bandwidth <= 0, unequal numbers of rows, NaN or infinity.
 
     Reference: Kornblith et al. 2019, section 3 (kernel and its bandwidth); Song et al. 2012 (unbiased HSIC).
     """
@@ -132,10 +132,9 @@ def rbf_cka(x: Array, y: Array, *, unbiased: bool = True, bandwidth: float = 1.0
         raise InputError(
             f"`bandwidth` is {bandwidth:g}; expected more than 0: give it as a multiple of the median distance."
         )
-    least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
     return each_layer(
-        lambda a, b: ratio(_kernel_similarities(a, b, unbiased=unbiased, bandwidth=bandwidth)),
-        *paired_rows(x, y, least=least, measure=measure),
+        lambda a, b: ratio(_kernel_similarities(a, b, bandwidth)),
+        *paired_rows(x, y, least=4, measure="unbiased CKA"),
     )
 
 
@@ -144,28 +143,25 @@ def why_no_kernel(x: Tensor, y: Tensor) -> str | None:
     for name, side in (("x", x), ("y", y)):
         if _median(_squared_distances(side)) == 0:
             return f"the median distance of the rows of `{name}` is 0: at least half of the pairs of rows are the same"
-    return no_structure(_kernel_similarities(x, y, unbiased=True, bandwidth=1.0))
+    return no_structure(_kernel_similarities(x, y, 1.0))
 
 
-def _kernel_similarities(x: Tensor, y: Tensor, *, unbiased: bool, bandwidth: float) -> Similarities:
+def _kernel_similarities(x: Tensor, y: Tensor, bandwidth: float) -> Similarities:
     """Return the three similarities of one layer, (n, d1) and (n, d2)."""
-    k, m = (_centred_kernel(side, unbiased=unbiased, bandwidth=bandwidth) for side in (x, y))
+    k, m = (_centred_kernel(side, bandwidth) for side in (x, y))
     # A kernel whose centred entries are no more than the rounding of entries of at most 1 has no structure.
     floor = (64 * x.shape[0] * torch.finfo(k.dtype).eps) ** 2
     own_x, own_y = k.square().sum(), m.square().sum()
     return (k * m).sum(), torch.where(own_x > floor, own_x, 0.0), torch.where(own_y > floor, own_y, 0.0)
 
 
-def _centred_kernel(x: Tensor, *, unbiased: bool, bandwidth: float) -> Tensor:
-    """Return the centred kernel (n, n), whose inner products are HSICs: biased H K H; unbiased U-centred, diagonal 0."""
+def _centred_kernel(x: Tensor, bandwidth: float) -> Tensor:
+    """Return the centred kernel (n, n), U-centred with diagonal 0, whose inner products are unbiased HSICs."""
     squared = _squared_distances(x)
     median = _median(squared)
     # A median of 0 gives a kernel of 0, whose self-similarity is 0.
     kernel = torch.exp(-squared / (2 * bandwidth**2 * torch.where(median > 0, median, 1.0))) * (median > 0)
     n = x.shape[0]
-    if not unbiased:
-        rows = kernel.mean(dim=1)
-        return kernel - rows[:, None] - rows + rows.mean()
     off_diagonal = ~torch.eye(n, dtype=torch.bool, device=x.device)
     kernel = kernel * off_diagonal
     rows = kernel.sum(dim=1)

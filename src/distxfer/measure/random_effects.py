@@ -14,6 +14,7 @@ from scipy.special import stdtr, stdtrit
 
 from distxfer.errors import InputError
 from distxfer.measure.correlation import Groups
+from distxfer.measure.transfer import distance_slopes
 from distxfer.measure.variance_parts import (
     Labels,
     Part,
@@ -78,9 +79,7 @@ def crossed(
         p = sum_x w_x P(|t_{df_x}| >= |t|),
 
     the t tests of the parts in the proportion in which they make up the error. The interval is its inverse: all
-    effects with p > 0.05. The usual alternative, one t test with the degrees of freedom of Satterthwaite (1946, eq. 17),
-    finds too much with few seeds. False positives at a nominal 5 %, with the families of 13, 40 and 118 real
-    languages: docs/statistics.md, `studies/simulations/error_rates.py`.
+    effects with p > 0.05. False positives at a nominal 5 %: docs/statistics.md.
 
     With fewer than 4 families of several languages, the test takes languages as independent, and `note` says so: it
     then speaks of other languages of these families.
@@ -127,8 +126,7 @@ def crossed_unpaired(method: npt.ArrayLike, baseline: npt.ArrayLike, *, families
     follow as for `crossed`.
 
     Shapes: (S_m, L) and (S_b, L), the same languages in the same order; `n_seeds` is the smaller number of seeds. With
-    one language it is Welch's t test. False positives at a nominal 5 %: 2.4 to 6 % for 3 to 10 seeds each
-    (`studies/simulations/error_rates.py`); up to 7 % where one method has three times the other's seeds.
+    one language it is Welch's t test. Up to 7 % false positives where one method has three times the other's seeds.
 
     Raises: InputError for another shape, a cell that is not finite, or unequal numbers of languages.
 
@@ -222,9 +220,8 @@ def two_way_bootstrap(
 ) -> tuple[float | None, float | None]:
     """Return the 95 % percentile interval (low, high) of the mean, resampling seeds and languages independently.
 
-    Each draw takes S seeds and L languages with replacement and averages the S x L cells where they cross. It assumes
-    no normality, and is far too narrow for few seeds. The nominal 5 % are 16 to 22 % at 3 seeds and 10 to 15 % at 5, for 13 to
-    118 languages (`studies/simulations/structure_error_rates.py`): a companion of `crossed`, not a test.
+    Each draw takes S seeds and L languages with replacement and averages the S x L cells where they cross. It assumes no
+    normality, and is far too narrow for few seeds (16 to 22 % false positives at 3): a companion of `crossed`, not a test.
 
     Shape: (n_seeds, n_languages); the unit is that of the differences; (None, None) for fewer than 3 seeds. The same
     `seed` gives the same interval. Raises: InputError for another shape, a cell that is not finite, or draws < 100.
@@ -296,11 +293,8 @@ def slope_over_seeds(differences: npt.ArrayLike, distances: npt.ArrayLike) -> Cr
             f"The differences have the shape {table.shape} and the distances {far.shape}; expected (seeds, languages) and"
             " (languages,): give the distance of each language."
         )
-    centred = far - far.mean()
-    if far.size < 3 or np.abs(centred).max() <= 1e-12 * np.abs(far).max():
-        return None
-    slopes = table @ centred / (centred @ centred)
-    return replace(crossed(slopes[:, None]), n_languages=far.size)
+    slopes = distance_slopes(table, far)
+    return None if slopes is None else replace(crossed(slopes[:, None]), n_languages=far.size)
 
 
 def _table(values: npt.ArrayLike) -> Table:

@@ -136,8 +136,7 @@ def smallest_gain(
         Var(gain) = (discordant - gain^2) / n + 2 seed_sd^2 / k
 
     The first term is NOT divided by k: all seeds are tested on the same sentences, so what these favour stays however
-    many seeds there are. (It takes the disagreement as one of the methods, the same in every seed; where seeds disagree
-    on other sentences each time, the gain that can be shown is a little smaller.) Its Satterthwaite degrees of freedom
+    many seeds there are. Its Satterthwaite degrees of freedom
     are (V_n + V_k)^2 / (V_n^2/(n-1) + V_k^2/(k-1)), which is k - 1 where seeds make the noise and n - 1 where sentences
     do; the gain is that at which the two-sided t test has the given power. With ONE seed it is about the sentences
     alone, for these two trained models: `seed_sd` is not used, since one run cannot show it.
@@ -146,8 +145,7 @@ def smallest_gain(
     given, as of independent errors (runs of one encoder agree more, so it is rather too high); `seed_sd`: the standard
     deviation over seeds of one method's accuracy, beyond what sentences explain; for runs paired by seed, that of the
     differences divided by sqrt 2. All fractions, so is the result. None where it would be more than `discordant`: a
-    gain that cannot be. Falls with k and `accuracy` above 1/2. Falls with n while sentences make most
-    of the noise; once seeds do, more sentences leave fewer degrees of freedom, and it rises a little again.
+    gain that cannot be.
 
     Raises: InputError for fewer than 2 sentences or 1 seed, or a share outside its range.
 

@@ -1,13 +1,16 @@
 """Transfer from the source language to the targets, and runs that learnt nothing."""
 
 from collections.abc import Collection, Mapping, Sequence
-from math import fsum, isfinite
+from math import fsum, isfinite, nan
 from statistics import fmean
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import betainc, stdtrit
 
 from distxfer.errors import InputError, unknown
+
+Array = npt.NDArray[np.float64]
 
 
 def transfer_summary(
@@ -32,25 +35,21 @@ def transfer_summary(
     """
     if not scores:
         raise InputError("`scores` is empty; expected the score of each target language: give at least one.")
-    missing = [language for language in scores if language not in distances]
-    if missing:
-        raise InputError(
-            f"`{missing[0]}` has a score but no distance; expected a distance for each target: "
-            "leave the language out, or bring its distance."
-        )
+    far_away = {language: distances.get(language, nan) for language in scores}
     _check_finite("score", {"source": source_score, **scores})
-    _check_finite("distance", {language: distances[language] for language in scores})
+    _check_finite("distance", far_away)
     for language in (*near, *far):
         if language not in scores:
             raise unknown("Target language", language, scores)
     target_mean = float(np.mean(list(scores.values())))
+    slope = distance_slopes(np.array([*scores.values()]), np.array([*far_away.values()]))
     return {
         "source": float(source_score),
         "target_mean": target_mean,
         "near_mean": float(np.mean([scores[language] for language in near])) if near else None,
         "far_mean": float(np.mean([scores[language] for language in far])) if far else None,
         "gap": float(source_score) - target_mean,
-        "distance_slope": _slope([distances[language] for language in scores], list(scores.values())),
+        "distance_slope": None if slope is None else float(slope),
     }
 
 
@@ -62,12 +61,12 @@ def _check_finite(quantity: str, values: Mapping[str, float]) -> None:
             )
 
 
-def _slope(x: list[float], y: list[float]) -> float | None:
-    """Return the least-squares slope of y on x, None for fewer than 3 points or x constant up to rounding."""
-    centred = np.asarray(x, dtype=float) - np.mean(x)
-    if len(x) < 3 or np.abs(centred).max() <= 1e-12 * np.abs(x).max():
+def distance_slopes(values: Array, distances: Array) -> Array | None:
+    """Return the least-squares slopes of values (..., n) on n distances; None for n < 3 or distances that are all equal."""
+    centred = distances - distances.mean()
+    if len(centred) < 3 or np.abs(centred).max() <= 1e-12 * np.abs(distances).max():
         return None
-    return float(centred @ np.asarray(y, dtype=float) / (centred @ centred))
+    return np.asarray(values @ centred / (centred @ centred))
 
 
 def relative_transfer(target: float, source: float) -> float | None:
