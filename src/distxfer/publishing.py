@@ -12,7 +12,7 @@ from typing import Any
 from distxfer._durable import check_file, check_folder
 from distxfer.errors import InputError, RunError, listed
 from distxfer.results.result import Result, read_result, unverified
-from distxfer.runs.card_loading import PLACE
+from distxfer.runs.model_card import PLACE
 
 _MODEL, _CARD, _RESULT, _MEASUREMENTS, _PREDICTIONS = (
     "model", "README.md", "result.json", "measurements.parquet", "predictions.parquet",
@@ -43,14 +43,6 @@ class Publication:
         }
 
 
-@dataclass(frozen=True)
-class Pushed:
-    """The result of a push: the URL of the commit, and whether the repository is private."""
-
-    commit: str
-    private: bool
-
-
 def publication(run: Path, repository: str, *, private: bool = True, predictions: bool = False) -> Publication:
     """Return the plan for pushing a run to `NAMESPACE/NAME`, without any network access.
 
@@ -77,8 +69,8 @@ def publication(run: Path, repository: str, *, private: bool = True, predictions
     return Publication(repository, private, title, files, tuple(_warnings(run, data, card, files)))
 
 
-def push(plan: Publication) -> Pushed:
-    """Create the repository if necessary, and push all files in one commit.
+def push(plan: Publication) -> tuple[str, bool]:
+    """Create the repository if necessary, and push all files in one commit: return its URL, and whether it is private.
 
     Raises InputError without a login, without write access, for a public repository if the plan is private, and for a
     repository with conflicting files. Raises RunError if the hub fails.
@@ -101,7 +93,7 @@ def push(plan: Publication) -> Pushed:
             commit = api.create_commit(
                 plan.repository, operations, commit_message=f"distxfer: {plan.title}", parent_commit=model.sha
             )
-    return Pushed(commit.commit_url, bool(model.private))
+    return commit.commit_url, bool(model.private)
 
 
 def _check_name(repository: str) -> None:
@@ -109,7 +101,7 @@ def _check_name(repository: str) -> None:
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     fault = (
-        "" if repository.count("/") == 1 else "it must name both your namespace (user or organisation) and the model"
+        "it must name both your namespace (user or organisation) and the model" if repository.count("/") != 1 else ""
     )
     try:
         validate_repo_id(repository)
@@ -122,14 +114,11 @@ def _check_name(repository: str) -> None:
 
 
 def _finished(run: Path) -> Result:
-    if not run.is_dir():
-        raise InputError(f"`{run}` is not a folder. Give the folder of a run, such as `results/plain/0123abcd-s0`.")
     result = read_result(run)
     if result is None:
-        begun = (run / "log.jsonl").is_file()
         raise InputError(
             f"The run `{run}` is not finished: it has no `{_RESULT}` yet. Repeat its `distxfer train` command to resume it."
-            if begun
+            if (run / "log.jsonl").is_file()
             else f"`{run}` is not the folder of a run: it has no `{_RESULT}`. Give one such as `results/plain/0123abcd-s0`."
         )
     return result
@@ -143,16 +132,16 @@ def _model_files(folder: Path) -> dict[str, Path]:
             " again with `distxfer train ... --again`."
         )
     check_folder(_no_link(folder))
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in map(_no_link, sorted(folder.rglob("*")))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    }
-    for name, path in files.items():
+    files = {}
+    for path in map(_no_link, sorted(folder.rglob("*"))):
+        name = path.relative_to(folder)
+        if not path.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
         if path.suffix.lower() in _PICKLES:
             raise InputError(
                 f"`{path}` may be a pickle, which can run code when loaded. Only safetensors are published: remove `{name}`."
             )
+        files[name.as_posix()] = path
     return files
 
 
@@ -173,7 +162,8 @@ def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str,
         yield "The model has no card with metadata, which `distxfer train` writes: the hub cannot tell what it is."
     elif not re.search(r"(?m)^license: ", card.split("\n---", 1)[0]):
         yield "The licence of the base model is unknown, so the card states none. Add `license:` to it if you know it."
-    for base in _bases(run / _MODEL, files):
+    adapters = [run / _MODEL / name for name in files if PurePosixPath(name).name == "adapter_config.json"]
+    for base in dict.fromkeys(base for path in adapters if (base := _base(path))):
         yield (
             f"The model is an adapter on `{base}`, a folder on this machine: nobody else can load it."
             if Path(base).expanduser().exists()
@@ -184,12 +174,6 @@ def _warnings(run: Path, data: Mapping[str, Any], card: str, files: Mapping[str,
     if paths := list(dict.fromkeys(_paths([data["recipe"], data["provenance"].get("command", [])]))):
         yield f"`{_RESULT}` contains paths of this machine: {listed(f'`{path}`' for path in paths)}."
     yield from unverified([Result.of(run, data)])
-
-
-def _bases(model: Path, files: Mapping[str, object]) -> list[str]:
-    """Return the base models of the adapters; empty for a whole model."""
-    adapters = [model / name for name in files if PurePosixPath(name).name == "adapter_config.json"]
-    return list(dict.fromkeys(base for path in adapters if (base := _base(path))))
 
 
 def _base(path: Path) -> str:
@@ -239,27 +223,24 @@ def _translated_errors(repository: str, endpoint: str) -> Iterator[None]:
     """Translate the errors of the hub into messages for users; none contains the token."""
     from huggingface_hub import errors
 
-    nothing_pushed, retry = (
-        "Nothing was pushed",
-        "A push is one commit, so nothing was pushed partially: run the command again.",
-    )
+    retry = "A push is one commit, so nothing was pushed partially: run the command again."
     try:
         yield
     except InputError:
         raise
     except errors.OfflineModeIsEnabled as error:
         raise InputError(
-            f"`HF_HUB_OFFLINE` is set, so the hub cannot be reached. {nothing_pushed}: unset it first."
+            "`HF_HUB_OFFLINE` is set, so the hub cannot be reached. Nothing was pushed: unset it first."
         ) from error
     except errors.HfHubHTTPError as error:
         status, server_message = error.response.status_code, error.server_message or "no reason given"
         if status == 401:
             raise InputError(
-                f"The hub does not accept the token ({server_message}). {nothing_pushed}. Log in again with `hf auth login`."
+                f"The hub does not accept the token ({server_message}). Nothing was pushed. Log in again with `hf auth login`."
             ) from error
         if status in (402, 403, 404):
             raise InputError(
-                f"The hub refuses `{repository}` ({server_message}). {nothing_pushed}. Choose a namespace that is yours or"
+                f"The hub refuses `{repository}` ({server_message}). Nothing was pushed. Choose a namespace that is yours or"
                 " your organisation's, and a token that may write there: `hf auth login`."
             ) from error
         raise RunError(f"The hub failed: {status}, {server_message}. {retry}") from error

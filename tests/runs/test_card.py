@@ -21,9 +21,9 @@ from distxfer.config.files import recipe_files
 from distxfer.config.recipe import load_recipe
 from distxfer.data import Example, Prediction, Task
 from distxfer.encoders import BUNDLED
-from distxfer.runs.card_metadata import base_licence
 from distxfer.runs.citations import bibtex
 from distxfer.runs.intervals import score_interval
+from distxfer.runs.model_card import base_licence
 from distxfer.runs.run import train
 
 ADAPTERS = {"plain": 0, "lora": 1, "language_adapter": 2}

@@ -23,13 +23,10 @@ import typer
 from distxfer import __version__
 from distxfer._console import STDOUT, notice, say, write
 from distxfer.cli._compare import compare
-from distxfer.cli._measure import language, measure
-from distxfer.cli._new_language import new_language
+from distxfer.cli._languages import language, measure, new_language
 from distxfer.cli._options import SettingsCommand
-from distxfer.cli._predict import predict
-from distxfer.cli._publish import publish
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
-from distxfer.cli._report import report
+from distxfer.cli._runs import predict, publish, report
 from distxfer.cli._sweep import sweep
 from distxfer.errors import InputError, RenamedWarning, RunError, brief, is_out_of_memory, out_of_memory, unreadable
 
@@ -136,12 +133,9 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
             _check_text([*arguments, *options.values()])
             with _stoppable(), _renames_noticed():
                 verb(*arguments, **options)
-        except InputError as error:
+        except (InputError, RunError) as error:
             say(f"Error: {error}")
-            raise typer.Exit(2) from error
-        except RunError as error:
-            say(f"Error: {error}")
-            raise typer.Exit(1) from error
+            raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
         except BrokenPipeError as error:
             raise typer.Exit(1) from error
         except OSError as error:
@@ -192,24 +186,9 @@ def _options(
     """Better cross-lingual transfer to typologically distant languages, measured honestly."""
 
 
-for _verb in (
-    ls,
-    show,
-    cp,
-    validate,
-    train,
-    predict,
-    measure,
-    sweep,
-    compare,
-    report,
-    publish,
-    language,
-    new_language,
-    env,
-):
+_VERBS = (
+    ls, show, cp, validate, train, predict, measure, sweep, compare, report, publish, language, new_language, env,
+)  # fmt: skip
+for _verb in _VERBS:
     _takes_settings = bool({"overrides", "axes"} & {*inspect.signature(_verb).parameters})
-    app.command(
-        name=_verb.__name__.replace("_", "-"),
-        cls=SettingsCommand if _takes_settings else None,
-    )(_guarded(_verb))
+    app.command(_verb.__name__.replace("_", "-"), cls=SettingsCommand if _takes_settings else None)(_guarded(_verb))

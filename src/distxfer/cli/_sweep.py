@@ -75,12 +75,9 @@ def sweep(
 ) -> None:
     """Train every combination of the axes; finished runs are skipped, and a failure does not stop the other runs."""
     backend = _engine(engine, workers, threads, gpus, address)
-    words = axes or []
+    grid: dict[str, Any] = {"paired": paired or [], "shard": shard, "max_runs": max_runs}
     if dry_run:
-        from distxfer.sweeps.grid import plan_sweep
-
-        plan = plan_sweep(words, results, paired=paired or [], shard=shard, max_runs=max_runs)
-        _forecast(plan, results, retry_failed, as_json, verbose)
+        _forecast(axes or [], results, grid, retry_failed, as_json, verbose)
         return
     from distxfer.sweeps.sweep import Progress
     from distxfer.sweeps.sweep import sweep as run
@@ -91,9 +88,8 @@ def sweep(
             report(now.total, now.done, now.failed, now.seconds_left, _ended(now.last))
 
         outcomes = run(
-            words, results, paired=paired or [], shard=shard, max_runs=max_runs, engine=backend,
-            retry_failed=retry_failed, report=advance, notice=notice,
-        )  # fmt: skip
+            axes or [], results, **grid, engine=backend, retry_failed=retry_failed, report=advance, notice=notice
+        )
     _show(outcomes, as_json, verbose)
 
 
@@ -121,22 +117,23 @@ def _show(outcomes: list[Any], as_json: bool, verbose: bool) -> None:
             f"{len(failed)} of {len(records)} runs are not done. The table gives the reasons; each run's folder has the full"
             " output in `train.log`. `--retry-failed` retries failed runs."
         )
-    before = sum(record["status"] == "done before" for record in records)
     if not as_json:
+        before = sum(record["status"] == "done before" for record in records)
         runs = "1 run is done" if len(records) == 1 else f"{len(records)} runs are done"
-        write(f"{runs}{f', {before} of them before' if before else ''}. Results: {_common(records)}\n")
+        folders = ", ".join(sorted({str(Path(record["folder"]).parent) for record in records})) or "none"
+        write(f"{runs}{f', {before} of them before' if before else ''}. Results: {folders}\n")
 
 
-def _common(records: list[dict[str, Any]]) -> str:
-    folders = sorted({str(Path(record["folder"]).parent) for record in records})
-    return ", ".join(folders) or "none"
-
-
-def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool, verbose: bool) -> None:
+def _forecast(
+    words: list[str], results: Path, grid: dict[str, Any], retry_failed: bool, as_json: bool, verbose: bool
+) -> None:
+    """Print the runs of a sweep with their status, and estimates of time and disk."""
     from distxfer.reports.tables import Table
     from distxfer.results.descriptions import corpus_lines
+    from distxfer.sweeps.grid import plan_sweep
     from distxfer.sweeps.sweep import forecast
 
+    plan = plan_sweep(words, results, **grid)
     for text in plan.notices:
         notice(text)
     records: list[dict[str, Any]] = [
@@ -149,29 +146,23 @@ def _forecast(plan: Any, results: Path, retry_failed: bool, as_json: bool, verbo
         }
         for state, outlook in forecast(plan, results, notice, retry_failed=retry_failed)
     ]
-    done, failed = (
-        sum(record["status"] == status for record in records) for status in ("done before", "failed before")
-    )
+    states = [record["status"] for record in records]
+    failed = states.count("failed before")
     skipped = f", {failed} failed and not retried" if failed and not retry_failed else ""
     seconds, disk = (sum(record[key] or 0 for record in records) for key in ("seconds", "disk (MB)"))
+    bases = dict.fromkeys(record["estimated from"] for record in records if record["seconds"])
+    texts = {f"{record['recipe']}/{record['id']}": record["parallel text"] for record in records}
     columns = ("recipe", "overrides", "seed", "id", "status", "seconds", "disk (MB)")
-    texts = {
-        f"{record['recipe']}/{record['id']}": [record["parallel text"]] for record in records if record["parallel text"]
-    }
     table = Table(
         columns,
         [tuple(record[key] for key in columns) for record in records],
         title="planned runs",
         optional=("id", "disk (MB)"),
         notes=(
-            f"{len(records)} runs, {done} done{skipped}. The others take about {span(seconds)} here, one after another, and"
-            f" at most {disk:,} MB.",
-            *dict.fromkeys(
-                f"seconds: estimated for each id from {record['estimated from']}."
-                for record in records
-                if record["seconds"]
-            ),
-            *corpus_lines(texts),
+            f"{len(records)} runs, {states.count('done before')} done{skipped}. The others take about {span(seconds)} here, one"
+            f" after another, and at most {disk:,} MB.",
+            *(f"seconds: estimated for each id from {basis}." for basis in bases),
+            *corpus_lines({name: [text] for name, text in texts.items() if text}),
         ),
     )
     show_tables(as_json, lambda: records, lambda: [table], verbose)

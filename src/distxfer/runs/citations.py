@@ -36,31 +36,27 @@ def bibtex(resolved: Mapping[str, Any]) -> list[str]:
 
 def _keys(resolved: Mapping[str, Any]) -> list[str]:
     papers: list[str] = ["wang2024"] if resolved["model"]["name"] == BUNDLED else []
-    interventions = list(resolved["intervention"].values())
+    interventions, phases = resolved["intervention"].values(), resolved["phase"].values()
     for intervention in interventions:
-        papers += _OF_KIND.get(intervention["kind"], ())
-        papers += [
-            paper
-            for key, value in intervention.items()
-            for paper in _OF_SETTING.get((intervention["kind"], key, str(value)), ())
-        ]
-        if (
-            intervention.get("unit") == "word"
-            and not intervention.get("dictionary")
-            and not intervention.get("alignments")
+        kind = intervention["kind"]
+        papers += _OF_KIND.get(kind, ())
+        for key, value in intervention.items():
+            papers += _OF_SETTING.get((kind, key, str(value)), ())
+        if intervention.get("unit") == "word" and not (
+            intervention.get("dictionary") or intervention.get("alignments")
         ):
             papers.append("jalilisabet2020")
-    if sum(intervention["kind"] in _ADAPTERS for intervention in interventions) > 1:
-        papers.append("pfeiffer2020")
-    phases = resolved["phase"].values()
-    papers += ["schmidt2023"] if any(phase.get("average") for phase in phases) else []
-    papers += ["liu2025alternate"] if any(phase.get("alternate") for phase in phases) else []
-    papers += ["conneau2018", "artetxe2019"] if resolved["parallel"]["mined"] else []
-    papers += ["rueckle2021"] if resolved["model"]["drop_last_layers"] else []
     distance = resolved["distance"]
-    if not distance["matrix"]:
-        papers.append("khan2025" if distance["name"].endswith("@uriel+") else "littell2017")
-    return papers
+    conditions = {
+        "pfeiffer2020": sum(intervention["kind"] in _ADAPTERS for intervention in interventions) > 1,
+        "schmidt2023": any(phase.get("average") for phase in phases),
+        "liu2025alternate": any(phase.get("alternate") for phase in phases),
+        "conneau2018": resolved["parallel"]["mined"],
+        "artetxe2019": resolved["parallel"]["mined"],
+        "rueckle2021": resolved["model"]["drop_last_layers"],
+        "khan2025" if distance["name"].endswith("@uriel+") else "littell2017": not distance["matrix"],
+    }
+    return papers + [paper for paper, is_used in conditions.items() if is_used]
 
 
 @cache

@@ -1,33 +1,39 @@
-"""The model card of a run: metadata for the hub, and information for readers."""
+"""The model card of a run: metadata for the hub, code that loads the model, and information for readers."""
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
 
 from distxfer._markdown import markdown, markdown_code
 from distxfer.config.files import defaults_file
-from distxfer.data import parallel_names, task_type_of
-from distxfer.encoders import BUNDLED, Encoder
+from distxfer.data import About, parallel_names, task_names, task_type_of
+from distxfer.encoders import BUNDLED, Encoder, class_to_load
 from distxfer.interventions import BoundIntervention
-from distxfer.languages import language_name
+from distxfer.languages import language_name, short_code
 from distxfer.results.descriptions import corpus_text
-from distxfer.runs.card_loading import loading, meaning
-from distxfer.runs.card_metadata import (
-    about_task,
-    base_licence,
-    by_definition,
-    front_matter,
-    is_path,
-    shown_path,
-)
 from distxfer.runs.citations import bibtex
 from distxfer.runs.intervals import is_share, score_interval
 from distxfer.runs.prepare import Prepared
 from distxfer.runs.scoring import Scored
 
+_PIPELINES = {
+    "text": "text-classification", "token": "token-classification", "span": "question-answering",
+    "state": "feature-extraction",
+}  # fmt: skip
+_BUNDLED_FROM = "intfloat/multilingual-e5-small"
 _SMALL = 500  # test examples; fewer give an accuracy of 0.5 an interval wider than 4.4 points to each side
+PLACE = 'name = "model"'  # the line with the model's path
+_POOLED = {
+    "mean": "the mean over its tokens",
+    "cls": "that of its first token",
+    "last": "that of its last token",
+}
 
 
 def model_card(
@@ -108,39 +114,33 @@ def _scores(
     data: Mapping[str, Any], prepared: Prepared, bounds: Mapping[str, BoundIntervention], scored: Mapping[str, Scored]
 ) -> str:
     """Return the table of scores: one row per language, beginning with the source."""
-    metric, distances = data["summary"]["metric"], {entry["language"]: entry["value"] for entry in data["distances"]}
+    metric, between = data["summary"]["metric"], prepared.distances
+    distances = {entry["language"]: f"{entry['value']:.3f}" for entry in data["distances"]}
     splits = [split for split in ("test", "dev") if scored[split].scores]
-    header = ["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)]
 
     def cell(language: str, split: str) -> str:
-        split_scores = scored[split]
-        if language not in split_scores.scores:
+        of_split = scored[split]
+        if language not in of_split.scores:
             return "– | 0"
-        examples, predictions = split_scores.examples[language], split_scores.predictions[language]
+        examples = of_split.examples[language]
         if by_definition(prepared, language):
             return f"1 by definition | {len(examples)}"
-        interval = score_interval(prepared.task, examples, predictions, metric)
+        interval = score_interval(prepared.task, examples, of_split.predictions[language], metric)
         shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
-        return f"{split_scores.scores[language][metric]:.3f}{shown} | {len(examples)}"
+        return f"{of_split.scores[language][metric]:.3f}{shown} | {len(examples)}"
 
     rows = [
-        [
-            language,
-            markdown(language_name(language), cell=True),
-            "–" if language not in distances else f"{distances[language]:.3f}",
-            ", ".join(kinds) or "nothing",
-            *(cell(language, split) for split in splits),
-        ]
-        for language, kinds in _read(prepared, bounds).items()
+        ["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)],
+        ["---"] * (4 + 2 * len(splits)),
     ]
-    lines = ["| " + " | ".join(row) + " |" for row in [header, *rows]]
-    lines.insert(1, "|---" * (4 + 2 * len(splits)) + "|")
-    between = prepared.distances
+    for language, data_types in _read(prepared, bounds).items():
+        name, read = markdown(language_name(language), cell=True), ", ".join(data_types) or "nothing"
+        rows.append([language, name, distances.get(language, "–"), read, *(cell(language, split) for split in splits)])
     method = "Wilson's" if is_share(prepared.task, metric) else "the jackknife's, over groups of examples"
     return (
         "## Scores\n\n"
-        + "\n".join(lines)
-        + f"\n\nIn brackets: the 95 % interval ({method}) over other examples of the same kind, "
+        + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        + f"\nIn brackets: the 95 % interval ({method}) over other examples of the same kind, "
         "for this one trained model; none if there are too few. Distance: "
         f"{between.name}{' (gaps imputed)' if between.imputed else ''}, from `{data['source']}`. One seed: no ranking of methods,"
         " and other seeds can differ by more than these intervals. The weights are those at the end of training; no score"
@@ -151,23 +151,15 @@ def _scores(
 def _settings(prepared: Prepared) -> str:
     """Return the settings that differ from the defaults as TOML, one dotted key per line."""
     defaults = dict(_flat(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
-
-    def default(key: str) -> Any:
-        return defaults.get(re.sub(r"^phase\.[^.]+\.", "phase.finetune.", key))
-
+    of_defaults = ("default of the intervention", f"{defaults_file().name}, auto")
     lines = []
     for key, value in _flat(prepared.recipe.resolved()):
         origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""
-        chosen = (
-            origin
-            and value != default(key)
-            and not origin.startswith(("default of the intervention", f"{defaults_file().name}, auto"))
-        )
+        default = defaults.get(re.sub(r"^phase\.[^.]+\.", "phase.finetune.", key))
+        chosen = origin and value != default and not origin.startswith(of_defaults)
         if chosen or (key.startswith("intervention.") and key.endswith(".kind")):
-            name = ".".join(
-                part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split(".")
-            )
-            lines.append(f"{name} = {_toml(value)}\n")
+            parts = (part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split("."))
+            lines.append(f"{'.'.join(parts)} = {_toml(value)}\n")
     return "".join(lines)
 
 
@@ -187,16 +179,18 @@ def _toml(value: Any) -> str:
 
 def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Scored]) -> list[str]:
     sizes = [len(examples) for examples in scored["test"].examples.values()]
+    corpus = corpus_text(prepared.corpus and {**prepared.corpus, "name": shown_path(prepared.corpus["name"])})
     metrics = " and ".join(metric.replace("_", " ") for metric in task_type_of(prepared.task).metrics)
     lines = [
         f"Measured: {metrics} on the test part of this task, in the languages above. Other tasks, domains and languages,"
         " and bias, were not measured.",
         f"Texts were read in pieces of at most {prepared.recipe.task.max_length} tokens.",
-        f"Parallel text for training or for measuring alignment: {_corpus(prepared)}.",
+        f"Parallel text for training or for measuring alignment: {corpus}.",
     ]
     if min(sizes) < _SMALL:
+        span = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
         lines.append(
-            f"The test sets are small, {_span(sizes)} examples per language: mind the intervals when comparing scores."
+            f"The test sets are small, {span} examples per language: mind the intervals when comparing scores."
         )
     if by_definition(prepared, prepared.languages.source):
         lines.append("In the source each sentence is its own translation, so its score is 1 by definition.")
@@ -208,14 +202,6 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
         lines.append("Made with a version of distxfer that had uncommitted changes.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
     return [*lines, *(markdown(f"Of the data: {note}") for note in notes)]
-
-
-def _corpus(prepared: Prepared) -> str:
-    return corpus_text(prepared.corpus and {**prepared.corpus, "name": shown_path(prepared.corpus["name"])})
-
-
-def _span(sizes: Sequence[int]) -> str:
-    return str(min(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
 
 
 def _licences(prepared: Prepared, bounds: Mapping[str, BoundIntervention]) -> str:
@@ -238,3 +224,127 @@ def _citation(prepared: Prepared) -> str:
         lines.append(f"The base model: see the card of {markdown_code(model)}.\n")
     entries = "\n\n".join(bibtex(prepared.resolved))
     return "\n".join(["## Citation\n", *lines, f"The methods:\n\n```bibtex\n{entries}\n```\n"])
+
+
+# Metadata
+
+
+def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
+    """Return the metadata between two lines of dashes."""
+    summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
+    pipeline = _PIPELINES[task_type_of(prepared.task).output]
+    base = _BUNDLED_FROM if name == BUNDLED else None if is_path(name) else name
+    relation = None if base is None else "adapter" if adapters else "finetune"
+    repositories = about.source.split(", ") if about.source else []
+    single = len(repositories) == 1  # with two, the source of a score depends on its language and split
+    results = [
+        EvalResult(
+            task_type=pipeline,
+            dataset_type=about.source if single else re.sub(r"[^\w.-]+", "-", shown_path(prepared.task.name)),
+            dataset_name=f"{shown_path(prepared.task.name)}, {score['language']}",
+            dataset_config=score["language"],
+            dataset_split=score["split"],
+            dataset_revision=(prepared.recipe.task.revision or about.revision) if single else None,
+            metric_type=score["metric"],
+            metric_value=round(score["value"], 4),
+        )
+        for score in data["scores"]
+        if score["metric"] == summary["metric"] and not by_definition(prepared, score["language"])
+    ]
+    metadata = ModelCardData(
+        language=list(
+            dict.fromkeys(short_code(language) for language in (data["source"], *prepared.languages.targets))
+        ),
+        license=base_licence(prepared.model_folder),
+        base_model=base,
+        base_model_relation=relation,
+        library_name="peft" if adapters else "transformers",
+        pipeline_tag=pipeline,
+        tags=["distxfer", "cross-lingual-transfer", "multilingual"],
+        datasets=repositories or None,
+        metrics=[summary["metric"]],
+        model_name=f"{prepared.recipe.name}-{data['id']}-s{data['seed']}",
+        eval_results=results,
+    )
+    # The library quotes `no`, but not `nan`, which some readers take for a number.
+    quoted = re.sub(r"(?m)^( *(?:- |config: ))nan$", r"\1'nan'", metadata.to_yaml())
+    return f"---\n{quoted}\n---\n"
+
+
+def by_definition(prepared: Prepared, language: str) -> bool:
+    """Return whether a language's score is 1 for any model: that of the source in retrieval tasks."""
+    return task_type_of(prepared.task).output == "state" and language == prepared.languages.source
+
+
+def about_task(prepared: Prepared) -> About:
+    """Return the description of the task; a generic one for a user's own folder."""
+    return task_names().get(prepared.recipe.task.name, About("data of their author's own"))
+
+
+def base_licence(folder: Path) -> str | None:
+    """Return the licence in the metadata of the base model's card, or None."""
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    metadata = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    licence = re.search(r"(?m)^license: *[\"']?([\w.-]+)[\"']? *$", metadata[1]) if metadata else None
+    return licence[1] if licence else None
+
+
+def is_path(name: str) -> bool:
+    """Return whether a name is a local path."""
+    return name.startswith(("~", ".")) or os.path.isabs(name) or os.path.exists(name)
+
+
+def shown_path(name: str) -> str:
+    """Return a name, or the last part of a local path, since a card is published."""
+    return Path(name).name if is_path(name) else name
+
+
+# Code that loads the model
+
+
+def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
+    """Return the lines that load the saved model: a whole model, one adapter, or stacked adapters."""
+    name, lines = class_to_load(encoder)
+    auto_class = name.startswith("Auto")  # otherwise PEFT's `Auto` classes would choose another class
+    tokenizer = "from transformers import AutoTokenizer"
+    end = "tokenizer = AutoTokenizer.from_pretrained(name)"
+    if not adapters:
+        first = [f"{lines[0]}, AutoTokenizer", *lines[1:]]
+        return [*first, PLACE, f"model = {name}.from_pretrained(name)", end]
+    classes = {"span": 2, "state": 1}.get(encoder.output, labels)
+    if auto_class:
+        auto = name.replace("AutoModel", "AutoPeftModel") if adapters == 1 else "AutoPeftModel"
+        start = [f"from peft import {auto}", tokenizer, PLACE]
+        start += [f"model = {auto}.from_pretrained(name, num_labels={classes})"]
+    else:
+        start = ["from peft import PeftConfig, PeftModel", f"{lines[0]}, AutoTokenizer", *lines[1:], PLACE]
+        start += ["base = PeftConfig.from_pretrained(name).base_model_name_or_path"]
+        start += [f"model = PeftModel.from_pretrained({name}.from_pretrained(base, num_labels={classes}), name)"]
+    # An adapter is saved without the model's configuration, which a head reads the padding token from.
+    ends = [end, "model.config.pad_token_id = tokenizer.pad_token_id"]
+    if adapters == 1:
+        return [*start, *ends]
+    extra_adapters = [f"adapter_{number}" for number in range(2, adapters + 1)]
+    names = ", ".join(f'"{adapter}"' for adapter in ["default", *extra_adapters])
+    return [
+        *start,
+        *(f'model.load_adapter(name, "{adapter}", subfolder="{adapter}")' for adapter in extra_adapters),
+        f"model.base_model.set_adapter([{names}], inference_mode=True)",
+        *ends,
+    ]
+
+
+def meaning(encoder: Encoder, labels: Sequence[str]) -> str:
+    """Return the meaning of the loaded model's output."""
+    match encoder.output:
+        case "state":
+            return f"A text's vector is its state in the last layer: {_POOLED[encoder.pooling]}."
+        case "span":
+            columns = " (columns 0 and 1 of its scores)" if encoder.token_head else ""
+            return f"The output: for each token, how well an answer starts or ends there{columns}."
+        case "text" if encoder.token_head:
+            how = f" The model gives scores per token; for a text, take {_POOLED[encoder.pooling]}."
+        case _:
+            how = ""
+    return f"Labels, in order: {', '.join(map(markdown, labels))}.{how}"

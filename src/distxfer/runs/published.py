@@ -45,16 +45,15 @@ def far_below(result: Result) -> list[str]:
     Compared are the source scores, and the means over the targets that both have.
     """
     notes = []
-    for reference in references():
-        if not reference.is_of(result):
-            continue
-        source = str(result.source)
-        targets = [score["language"] for score in result.scores if score["language"] != source]
-        shared = [language for language in dict.fromkeys(targets) if language in reference.scores]
-        for subject, languages in ((f"`{source}`", [source]), (f"The mean of {len(shared)} targets", shared)):
-            if not languages or any(language not in reference.scores for language in languages):
+    scores, source = result.by_language(), result.source
+    for reference in (reference for reference in references() if reference.is_of(result)):
+        shared = [language for language in scores if language in reference.scores]
+        targets = [language for language in shared if language != source]
+        subjects = {f"`{source}`": [source] * (source in shared), f"The mean of {len(targets)} targets": targets}
+        for subject, languages in subjects.items():
+            if not languages:
                 continue
-            measured = fmean(result.score(language) for language in languages)
+            measured = fmean(scores[language] for language in languages)
             published = fmean(reference.scores[language] for language in languages)
             if measured < published - reference.margin:
                 notes.append(
