@@ -1,8 +1,8 @@
-"""Helpers for messages: counts with their nouns, and suggestions."""
+"""Helpers for messages: brevity, lists, counts with their nouns, and suggestions."""
 
 import pytest
 
-from distxfer.errors import counted, did_you_mean
+from distxfer.errors import InputError, brief, counted, did_you_mean, listed, reason
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,34 @@ def test_one_is_singular(count, nouns, expected):
 )
 def test_short_names_are_suggested_only_if_close(name, suggestion):
     assert did_you_mean(name, ("answers", "classification", "entities", "tokens")) == suggestion
+
+
+def test_messages_are_brief():
+    assert brief("`a` and `b`\nnext") == "`a` and `b`\nnext"
+    assert brief("The label `a\x1b[31m` is odd.") == "The label `a\\x1b[31m` is odd."
+    assert brief(f"`{'x' * 1000}` is no code.") == f"`{'x' * 300} ... (700 more characters)` is no code."
+    assert brief("y" * 10_000) == f"{'y' * 1900} ... (8,100 more characters)"
+    assert str(InputError("\ud800")) == "\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("", "ValueError"),
+        ("\n", "ValueError"),
+        ("It fails.\nHere.", "It fails"),
+        ("Expected one of:\n a, b\n c", "Expected one of: a, b"),
+    ],
+)
+def test_the_reason_of_an_error_is_its_first_line_or_its_name(message, expected):
+    assert reason(ValueError(message)) == expected
+
+
+def test_lists_are_cut_with_a_count():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([]) == ""
+    numbers = listed(range(20_000))
+    assert numbers.startswith("0, 1, 2, ")
+    assert numbers.endswith(", ... (20,000 in all)")
+    assert len(numbers) < 750
+    assert listed(["x" * 5000, "y"]).endswith(" ... (4,700 more characters), ... (2 in all)")

@@ -115,6 +115,7 @@ def test_again_into_the_same_repository(run, hub):
     push(publication(run, NAME))
     assert len(hub.commits) == 2
     assert hub.files[NAME].keys() == {".gitattributes", *contents(run)}
+    assert hub.parents[0] == "0" * 40  # a repository that changes after it was looked at is not pushed to
 
 
 def test_a_public_repository_is_not_taken_for_a_private_one(run, hub):
@@ -129,8 +130,7 @@ def test_a_public_repository_is_not_taken_for_a_private_one(run, hub):
 def test_files_that_would_be_loaded_with_the_model_are_not_left_beside_it(run, hub):
     push(publication(run, NAME))
     hub.files[NAME] |= {"notes.md": b"", "adapter_config.json": b"{}"}
-    error_message = message(push, publication(run, NAME))
-    assert error_message.startswith(
+    assert message(push, publication(run, NAME)).startswith(
         f"The repository `{NAME}` has `adapter_config.json`, which conflicts with the files of this run;"
     )
     del hub.files[NAME]["adapter_config.json"]
@@ -174,21 +174,16 @@ def test_a_model_whose_files_are_damaged_is_refused(run):
     assert message(publication, run, NAME).startswith(f"`{run / 'model' / 'README.md'}` is not UTF-8 text")
 
 
-def test_a_repository_that_changes_after_it_was_looked_at_is_not_pushed_to(run, hub):
-    push(publication(run, NAME))
-    assert hub.parents == ["0" * 40]
-
-
 @pytest.mark.parametrize("name", ["plain", "a/b/c", "me/", "me/a--b", "me/a b", "", "me/x.git"])
 def test_a_name_that_is_none_is_refused(run, name):
     assert message(publication, run, name).startswith(f"`{name}` is not a valid repository name: ")
 
 
 def test_what_is_no_finished_run_is_refused(cli, run, tmp_path):
-    assert message(publication, tmp_path / "nowhere", NAME).endswith(
-        "Give the folder of a run, such as `results/plain/0123abcd-s0`."
-    )
-    assert "is not the folder of a run" in message(publication, tmp_path, NAME)
+    for folder in (tmp_path / "nowhere", tmp_path):
+        assert message(publication, folder, NAME) == (
+            f"`{folder}` is not the folder of a run: it has no `result.json`. Give one such as `results/plain/0123abcd-s0`."
+        )
     (run / "measurements.parquet").rename(tmp_path / "aside")
     assert "has no `measurements.parquet`" in message(publication, run, NAME)
     (tmp_path / "aside").rename(run / "measurements.parquet")

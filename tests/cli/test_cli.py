@@ -16,8 +16,11 @@ from distxfer.config.files import recipe_files, recipe_path
 from distxfer.data import parallel_names, task_names
 from distxfer.interventions import intervention_names
 
-VERBS = ("train", "predict", "show", "validate", "ls", "cp", "env")
-HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow")
+VERBS = (
+    "ls", "show", "cp", "validate", "train", "predict", "measure", "sweep", "compare", "report", "publish", "language",
+    "new-language", "env",
+)  # fmt: skip
+HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow", "altair")
 
 
 def python(*words: str, **options) -> subprocess.CompletedProcess[str]:
@@ -42,73 +45,70 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def refused(cli, *words: str) -> str:
+    """The message of a command with exit code 2, which prints nothing else."""
+    wrong = cli(*words)
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    return wrong.stderr
+
+
 # The program
 
 
-def test_help_and_completion_import_nothing_heavy():
+def test_help_completion_and_recipes_import_nothing_heavy():
     code = f"""
 import json, sys
 from typer.testing import CliRunner
 from distxfer.cli import app
-found = {{}}
-for words in ([], *([verb] for verb in {VERBS!r})):
-    shown = CliRunner().invoke(app, [*words, "--help"])
-    assert shown.exit_code == 0 and "Usage" in shown.stdout and not shown.stderr, words
-    found[" ".join(words)] = [name for name in {HEAVY!r} if name in sys.modules]
+loaded = {{}}
+for number, words in enumerate(([], *([verb] for verb in {VERBS!r}))):
+    shown = CliRunner().invoke(app, [*words, ("--help", "-h")[number % 2]])
+    assert shown.exit_code == 0 and "Usage: " in shown.stdout and not shown.stderr, words
+    assert words or all(verb in shown.stdout for verb in {VERBS!r})
+    loaded[" ".join(words)] = [name for name in {HEAVY!r} if name in sys.modules]
 from distxfer._complete import complete_recipe
 assert "plain" in complete_recipe("")
-for words in ("recipe=", "recipe = dr", "task.targets=jpn,", "phase."):
+for words in ("recipe=", "recipe = dr", "phase.", "task.targets=jpn,"):
     typed = "distxfer train " + words
     env = {{"_DISTXFER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}}
     shown = CliRunner().invoke(app, [], env=env, prog_name="distxfer")
     assert shown.stdout, words
-    found["completing " + words] = [name for name in {HEAVY!r} if name in sys.modules]
-print(json.dumps(found))
-"""
-    done = python("-c", code)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert not any(found.values()), found
-    assert len(found) == len(VERBS) + 5
-
-
-def test_recipes_are_looked_up_listed_and_checked_without_torch():
-    code = """
-import sys
-from typer.testing import CliRunner
-from distxfer.cli import app
+    allowed = ["pyarrow"] if words.startswith("task.") else []  # which reads the tables of tasks
+    loaded["completing " + words] = [name for name in {HEAVY!r} if name in sys.modules and name not in allowed]
 for words, exit_code in (
     (["train", "recipe=plian"], 2), (["ls"], 0), (["ls", "keys"], 0), (["show", "recipe=word_align"], 0),
     (["train", "recipe=lora", "intervention.lora.rank=4"], 2),
 ):
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == exit_code, (words, shown.stderr)
-    assert not {"torch", "transformers", "peft"} & set(sys.modules), words
+    loaded[" ".join(words)] = list({{"torch", "transformers", "peft"}} & set(sys.modules))
+print(json.dumps(loaded))
 """
     done = python("-c", code)
     assert done.returncode == 0, done.stderr
+    loaded = json.loads(done.stdout)
+    assert not any(loaded.values()), loaded
 
 
 def test_the_program_is_a_module_too(tmp_path):
     done = python("-m", "distxfer", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"distxfer {__version__}\n", "")
-    wrong = python("-m", "distxfer", "ls", "recipe", cwd=tmp_path)
-    assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr.startswith("Error: `recipe` cannot be listed. Did you mean `recipes`?")
 
 
-def test_help_names_every_verb(cli):
-    shown = cli("--help").stdout
-    assert all(verb in shown for verb in VERBS)
-    for verb in VERBS:
-        assert "Usage: distxfer" in cli(verb, "-h").stdout
-
-
-def test_an_unknown_verb_or_option(cli):
-    for words in (["trian"], ["train", "--resluts=x"], ["ls", "--foo"], ["cp", "plain"]):
-        wrong = cli(*words)
-        assert (wrong.exit_code, wrong.stdout) == (2, "")
-        assert "Error" in wrong.stderr
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["trian"], "Error"),
+        (["train", "--resluts=x"], "Error"),
+        (["ls", "--foo"], "Error"),
+        (["cp", "plain"], "Error"),
+        (["ls", "recipe"], "Error: `recipe` cannot be listed. Did you mean `recipes`?"),
+        (["ls", "keys", "phse"],
+         "Error: `phse` is no key or table of keys. Did you mean `phase`? `distxfer ls keys` lists all.\n"),
+    ],
+)  # fmt: skip
+def test_unknown_words_are_refused(cli, words, expected):
+    assert expected in refused(cli, *words)
 
 
 # show, cp, validate, env
@@ -158,20 +158,17 @@ def test_settings_may_be_written_as_words_or_options(cli, words):
     ],
 )  # fmt: skip
 def test_a_key_without_its_table_is_answered_with_the_full_key(cli, words, expected):
-    shown = cli("show", "drift_reg", *words)
-    assert (shown.exit_code, shown.stderr) == (2, f"Error: The recipe `drift_reg` has 1 mistake:\n  {expected}\n")
+    assert refused(cli, "show", "drift_reg", *words) == (
+        f"Error: The recipe `drift_reg` has 1 mistake:\n  {expected}\n"
+    )
 
 
-def test_show_as_json(cli):
+def test_show_as_json_and_with_phases(cli):
     rows = json.loads(cli("show", "--json", "seed=2", "recipe=lora").stdout)
     assert rows[0] == {"key": "seed", "value": 2, "origin": "override"}
     assert [set(row) for row in rows] == [{"key", "value", "origin"}] * len(rows)
     assert {row["key"]: row["origin"] for row in rows}["phase.finetune.learning_rate"] == "lora.toml"
-
-
-def test_show_puts_phases_in_tables(cli):
-    shown = cli("show", "recipe=plain", "phases=one,two", "phase.two.steps=3").stdout
-    settings = tomllib.loads(shown)
+    settings = tomllib.loads(cli("show", "recipe=plain", "phases=one,two", "phase.two.steps=3").stdout)
     assert list(settings["phase"]) == ["one", "two"]
     assert settings["phase"]["two"] == {**settings["phase"]["one"], "steps": 3}
 
@@ -186,8 +183,7 @@ def test_cp_copies_the_file_and_overwrites_nothing(cli):
         (["plain", "mine"], "Error: `mine` is no recipe's file name; expected one that ends in `.toml`.\n"),
         (["plain", "no/x.toml"], "Error: `no/x.toml` cannot be written: No such file or directory. Choose another folder.\n"),
     ):  # fmt: skip
-        wrong = cli("cp", *words)
-        assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", message)
+        assert refused(cli, "cp", *words) == message
     assert cli("cp", "plian", "x.toml").exit_code == 2
     assert [path.name for path in Path().iterdir()] == ["mine.toml"]
     assert Path("mine.toml").read_text() == "seed = 4\n"
@@ -196,13 +192,12 @@ def test_cp_copies_the_file_and_overwrites_nothing(cli):
 
 
 def test_validate_checks_and_writes_nothing(cli, tiny_settings):
-    shown = cli("validate", "recipe=dist_align", "intervention.align.layers=3", *tiny_settings)
+    words = ("validate", "recipe=dist_align", "intervention.align.layers=3", *tiny_settings)
+    shown = cli(*words)
     assert shown.exit_code == 0
     notes = (" repeats ", "occur in the training pairs", "occurs in the training pairs")
-    assert all(any(one in line for one in notes) for line in shown.stderr.splitlines())
-    facts = json.loads(
-        cli("validate", "--json", "recipe=dist_align", "intervention.align.layers=3", *tiny_settings).stdout
-    )
+    assert all(any(note in line for note in notes) for line in shown.stderr.splitlines())
+    facts = json.loads(cli(*words, "--json").stdout)
     assert facts.pop("id") in shown.stdout
     assert facts == {
         "recipe": "dist_align", "source": "eng", "targets": "deu, jpn", "train examples": 144, "labels": 2,
@@ -263,10 +258,6 @@ def test_ls_of_keys_has_every_key_with_its_meaning(cli):
     lora = json.loads(cli("ls", "keys", "intervention.lora", "--json").stdout)
     assert lora[0] == {"name": "intervention.lora.r", "type": "whole number", "default": 16, "meaning": "rank"}
     assert "rank (whole number; default 16)" in cli("ls", "keys", "intervention.lora").stdout
-    wrong = cli("ls", "keys", "phse")
-    assert (wrong.exit_code, wrong.stderr) == (
-        2, "Error: `phse` is no key or table of keys. Did you mean `phase`? `distxfer ls keys` lists all.\n",
-    )  # fmt: skip
 
 
 def test_the_examples_of_help_are_settings_of_recipes(cli, task_folder):
@@ -287,11 +278,15 @@ def test_ls_of_languages(cli):
     assert "Khmer" in cli("ls", "languages").stdout
 
 
-def test_ls_of_everything(cli):
+def test_ls_of_everything_also_with_a_broken_recipe_in_the_working_folder(cli):
     tables = json.loads(cli("ls", "--json").stdout)
     assert set(tables) == {*LISTED, "runs"}
     assert tables["runs"] == []
     assert all(name in cli("ls").stdout for name in tables)
+    Path("recipes").mkdir()
+    Path("recipes/bad.toml").write_bytes(b"# caf\xe9\nseed = ")
+    assert "bad" in [row["name"] for row in json.loads(cli("ls", "recipes", "--json").stdout)]
+    assert cli("show", "recipe=bad").exit_code == 2
 
 
 def test_ls_of_runs(cli, trained, tmp_path):
@@ -322,18 +317,10 @@ def test_ls_of_runs(cli, trained, tmp_path):
     assert json.loads(cli("ls", "runs", "--json", "--results", str(results)).stdout) == rows[:1]
 
 
-def test_a_broken_recipe_in_the_working_folder_spoils_no_list(cli):
-    Path("recipes").mkdir()
-    Path("recipes/bad.toml").write_bytes(b"# caf\xe9\nseed = ")
-    names = [row["name"] for row in json.loads(cli("ls", "recipes", "--json").stdout)]
-    assert "bad" in names
-    assert cli("show", "recipe=bad").exit_code == 2
-
-
 # train
 
 
-def test_train_prints_the_table_and_where_the_result_is(trained):
+def test_train_prints_the_table_and_its_progress_and_leaves_one_complete_result(trained):
     _, folder, done = trained
     lines = done.stdout.splitlines()
     assert lines[-1] == f"Result: {folder}"
@@ -342,20 +329,13 @@ def test_train_prints_the_table_and_where_the_result_is(trained):
     assert "One seed: no ranking of methods." in done.stdout
     assert "step" not in done.stdout
 
+    of_data = ("repeats", "in the training pairs")
+    notices = [line for line in done.stderr.splitlines() if not any(words in line for words in of_data)]
+    assert notices[0] == "Measuring 117 texts in 3 languages before training."
+    assert notices[-2].startswith("finetune: step 18 of 18, loss ")
+    assert notices[-1] == "Scoring and measuring after training."
+    assert len(notices) == 2 + 18
 
-def test_train_says_on_stderr_how_far_it_is(trained):
-    _, _, done = trained
-    lines = done.stderr.splitlines()
-    while "repeats" in lines[0] or "in the training pairs" in lines[0]:  # of the data
-        del lines[0]
-    assert lines[0] == "Measuring 117 texts in 3 languages before training."
-    assert lines[-2].startswith("finetune: step 18 of 18, loss ")
-    assert lines[-1] == "Scoring and measuring after training."
-    assert len(lines) == 2 + 18
-
-
-def test_train_leaves_one_complete_result(trained):
-    _, folder, _ = trained
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {"result.json", "measurements.parquet", "predictions.parquet", "log.jsonl", "model"}
     data = json.loads((folder / "result.json").read_text())
@@ -367,31 +347,28 @@ def test_train_leaves_one_complete_result(trained):
 def test_a_run_that_is_done_is_not_run_again(cli, trained, tiny_settings):
     results, folder, done = trained
     before = contents(folder)
-    again = cli("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
+    words = ("train", "recipe=drift_reg", f"--results={results}", *tiny_settings)
+    again = cli(*words)
     assert (again.exit_code, again.stdout) == (0, done.stdout)
     assert again.stderr == f"This run is done already: {folder}. Use `--again` to repeat it.\n"
+    data = json.loads((folder / "result.json").read_text())
+    assert json.loads(cli(*words, "--json").stdout) == {**data, "folder": str(folder)}
     assert contents(folder) == before
-
-
-def test_train_as_json_is_the_result_with_its_folder(cli, trained, tiny_settings):
-    results, folder, _ = trained
-    shown = cli("train", "recipe=drift_reg", "--json", f"--results={results}", *tiny_settings)
-    assert json.loads(shown.stdout) == {**json.loads((folder / "result.json").read_text()), "folder": str(folder)}
 
 
 def test_again_runs_anew_in_the_folder_of_the_environment(cli, monkeypatch, tiny_settings, trained):
     monkeypatch.setenv("DISTXFER_RESULTS", "mine")
     words = ["train", "recipe=drift_reg", "--json", *tiny_settings]
-    first = json.loads(cli(*words).stdout)
-    assert [path.name for path in Path().iterdir()] == ["mine"]
-    folder = Path(first["folder"])
-    assert folder.parts[:2] == ("mine", "drift_reg")
+    folder = Path("mine", "drift_reg", trained[1].name)
+    shutil.copytree(trained[1], folder)
     (folder / "left over.txt").write_text("from before")
     shown = cli(*words, "--again")
     assert "step 18 of 18" in shown.stderr
-    second = json.loads(shown.stdout)
+    data = json.loads(shown.stdout)
+    assert data["folder"] == str(folder)
+    assert [path.name for path in Path().iterdir()] == ["mine"]
     assert not (folder / "left over.txt").exists()
-    assert second["scores"] == first["scores"] == json.loads((trained[1] / "result.json").read_text())["scores"]
+    assert data["scores"] == json.loads((trained[1] / "result.json").read_text())["scores"]
 
 
 def test_dry_run_writes_nothing(cli, tiny_settings, trained):
@@ -399,22 +376,17 @@ def test_dry_run_writes_nothing(cli, tiny_settings, trained):
     shown = cli(*words)
     assert shown.exit_code == 0
     assert shown.stderr == cli("validate", *words[1:2], *tiny_settings).stderr  # what is to be known of the data
-    facts = json.loads(cli(*words, "--json").stdout)
+    facts = json.loads(cli(*words, "--json", "seed=7").stdout)  # the seed is not part of the id
     assert not list(Path().iterdir())
     assert facts["finetune: steps"] == 18
     assert 0 < facts["finetune: parameters that train"] < facts["finetune: parameters"]
-    assert facts["folder"] == f"results/drift_reg/{trained[1].name}"
+    assert facts["folder"] == f"results/drift_reg/{trained[1].name.removesuffix('-s0')}-s7"
     assert facts["done already"] is False
     assert {*facts} >= {"task tokens", "disk (MB)", "time here (seconds, estimated)"}
     before = contents(trained[1])
     done = json.loads(cli(*words, "--json", "--results", str(trained[0])).stdout)
     assert done["done already"] is True
     assert contents(trained[1]) == before
-
-
-def test_the_seed_is_not_part_of_the_id(cli, tiny_settings, trained):
-    facts = json.loads(cli("train", "recipe=drift_reg", "--dry-run", "--json", "seed=7", *tiny_settings).stdout)
-    assert facts["folder"] == f"results/drift_reg/{trained[1].name.removesuffix('-s0')}-s7"
 
 
 def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, trained, monkeypatch):
@@ -442,39 +414,40 @@ def test_a_second_process_on_a_run_says_that_it_waits(cli, tiny_settings, traine
 
 # Completion
 
-BASH = [  # what bash, which splits at `=`, makes of what is typed
-    ("train rec", ["recipe="]),
-    ("train recipe = dr", ["drift_align", "drift_reg", "drift_strong"]),
-    ("train recipe =", sorted(recipe_files())),
-    ("train recipe=dr", ["recipe=drift_align", "recipe=drift_reg", "recipe=drift_strong"]),
-    ("train recipe = drift_reg intervention.align.t", ["intervention.align.temperature="]),
-    ("train recipe = drift_reg task.targets = jpn,k", ["jpn,kor"]),
-    ("train task.targets=jpn,k", ["task.targets=jpn,kor"]),
-    ("train task.targets=jpn,j", []),
-    ("show task.source=z", ["task.source=zho"]),
-    ("train seed = 4", []),
-    ("ls di", ["distances"]),
-    ("cp fr", ["freeze_guided", "freeze_lower", "freeze_random", "front_frozen_realign"]),
-]  # fmt: skip
 
-
-@pytest.mark.parametrize(("typed", "offered"), BASH)
-def test_completion(cli, monkeypatch, typed, offered):
+def completed(cli, monkeypatch, typed: str, words: int) -> list[str]:
+    """What bash is offered, which splits at `=`, for what is typed."""
     monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", f"distxfer {typed}")
-    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
-    assert cli().stdout.split() == offered
+    monkeypatch.setenv("COMP_CWORD", str(words))
+    return cli().stdout.split()
 
 
-def test_completion_after_a_blank_offers_keys(cli, monkeypatch):
-    for typed in ("distxfer train recipe = plain ", "distxfer train recipe=plain "):
-        monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_bash")
-        monkeypatch.setenv("COMP_WORDS", typed)
-        monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
-        assert {"seed=", "task.targets=", "phase.finetune.epochs="} <= set(cli().stdout.split())
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("train rec", ["recipe="]),
+        ("train recipe = dr", ["drift_align", "drift_reg", "drift_strong"]),
+        ("train recipe =", sorted(recipe_files())),
+        ("train recipe=dr", ["recipe=drift_align", "recipe=drift_reg", "recipe=drift_strong"]),
+        ("train recipe = drift_reg intervention.align.t", ["intervention.align.temperature="]),
+        ("train recipe = drift_reg task.targets = jpn,k", ["jpn,kor"]),
+        ("train task.targets=jpn,k", ["task.targets=jpn,kor"]),
+        ("train task.targets=jpn,j", []),
+        ("show task.source=z", ["task.source=zho"]),
+        ("train seed = 4", []),
+        ("ls di", ["distances"]),
+        ("cp fr", ["freeze_guided", "freeze_lower", "freeze_random", "front_frozen_realign"]),
+    ],
+)
+def test_completion(cli, monkeypatch, typed, offered):
+    assert completed(cli, monkeypatch, typed, len(typed.split())) == offered
 
 
-def test_completion_passes_over_a_broken_recipe(cli, monkeypatch):
+def test_completion_after_a_blank_offers_keys_and_passes_over_a_broken_recipe(cli, monkeypatch):
+    for typed in ("train recipe = plain ", "train recipe=plain "):
+        offered = completed(cli, monkeypatch, typed, len(typed.split()) + 1)
+        assert {"seed=", "task.targets=", "phase.finetune.epochs="} <= set(offered)
     Path("recipes").mkdir()
     Path("recipes/bad.toml").write_bytes(b"\xff seed = ")
     monkeypatch.setenv("_DISTXFER_COMPLETE", "complete_zsh")

@@ -9,7 +9,6 @@ import torch
 from typer.testing import CliRunner
 
 from distxfer import __version__, cli
-from distxfer.errors import InputError, brief, listed, reason
 
 COMMAND = [sys.executable, "-m", "distxfer"]
 
@@ -29,11 +28,11 @@ def test_a_fault_is_one_line_with_its_place(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["distxfer", "ls"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
-    said = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert stop.value.code == 1
-    assert said.count("\n") == 1
-    assert said.startswith("Error: IndexError: list index out of range (")
-    assert said.endswith(
+    assert error.count("\n") == 1
+    assert error.startswith("Error: IndexError: list index out of range (")
+    assert error.endswith(
         f"This is a bug in distxfer {__version__}. Please report this line and the output of the same command with"
         " `--debug`.\n"
     )
@@ -64,44 +63,35 @@ def run_out_on_a_device(*_, **__):
 STEP = "Lower `phase.finetune.batch_size` and raise `phase.finetune.accumulation`, or set `model.gradient_checkpointing=true`."
 
 
+ALL = (
+    "Lower `task.max_length`, or `phase.NAME.batch_size` (and raise `phase.NAME.accumulation`), set"
+    " `model.gradient_checkpointing=true`, or use a smaller model."
+)
+LESS = "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model."
+
+
 @pytest.mark.parametrize("fails", [allocate_too_much, run_out_on_a_device])
 @pytest.mark.parametrize(
-    ("place", "what", "advice"),
+    ("place", "activity", "advice", "options"),
     [
-        ("training._loop.PhaseLoop._step", " in step 0 of the phase `finetune`", STEP),
-        (
-            "runs.run.snapshots",
-            " in measuring before training",
-            "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model.",
-        ),
-        (
-            "runs.run.prepare",
-            "",
-            "Lower `task.max_length`, or `phase.NAME.batch_size` (and raise `phase.NAME.accumulation`), set"
-            " `model.gradient_checkpointing=true`, or use a smaller model.",
-        ),
+        ("training._loop.PhaseLoop._step", " in step 0 of the phase `finetune`", STEP, []),
+        ("training._loop.PhaseLoop.gradients", " in step 0 of the phase `finetune`", STEP, ["--dry-run"]),
+        ("runs.run.snapshot", " in measuring before training", LESS, []),
+        ("runs.run.prepare", "", ALL, []),
     ],
 )
 def test_memory_that_runs_out_is_one_line_with_what_to_set(
-    tiny_settings, tmp_path, monkeypatch, fails, place, what, advice
+    tiny_settings, tmp_path, monkeypatch, fails, place, activity, advice, options
 ):
     monkeypatch.setattr(f"distxfer.{place}", fails)
-    words = ["train", "recipe=plain", *tiny_settings, "task.targets=deu", "--results", str(tmp_path)]
+    words = ["train", "recipe=plain", *tiny_settings, "task.targets=deu", "--results", str(tmp_path), *options]
     done = CliRunner().invoke(cli.app, words, catch_exceptions=False)
     assert done.exit_code == 1
-    said = done.stderr[done.stderr.find("Error: ") :]
-    assert said.startswith(f"Error: Memory ran out{what} (")
-    assert said.endswith(f"). {advice}\n")
-    assert said.count("\n") == 1
-    assert ("CUDA out of memory. Tried to allocate 2.00 GiB)" if fails is run_out_on_a_device else "allocate") in said
-
-
-def test_a_dry_run_that_runs_out_of_memory_says_so(tiny_settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("distxfer.training._loop.PhaseLoop.gradients", allocate_too_much)
-    words = ["train", "recipe=plain", *tiny_settings, "--dry-run", "--results", str(tmp_path)]
-    done = CliRunner().invoke(cli.app, words, catch_exceptions=False)
-    assert done.exit_code == 1
-    assert done.stderr.endswith(f"). {STEP}\n")
+    error = done.stderr[done.stderr.find("Error: ") :]
+    assert error.startswith(f"Error: Memory ran out{activity} (")
+    assert error.endswith(f"). {advice}\n")
+    assert error.count("\n") == 1
+    assert ("CUDA out of memory. Tried to allocate 2.00 GiB)" if fails is run_out_on_a_device else "allocate") in error
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -129,58 +119,25 @@ def test_standard_output_that_is_closed():
 
 
 def test_a_narrow_encoding_escapes():
-    done = run("language", "tur", "--json", PYTHONIOENCODING="ascii")
+    done = run("ls", "languages", "--json", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
-    named = run("ls", "recipes", "--results", "Türkçe", PYTHONIOENCODING="ascii")
-    assert named.returncode == 0
+    assert done.stdout.isascii()
     wrong = run("show", "recipe=Türkçe", PYTHONIOENCODING="ascii")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith(rb"Error: There is no recipe `T\xfcrk\xe7e`.")
 
 
-@pytest.mark.parametrize("word", [b"recipe=\xff", b"task.source=\xfe"])
-def test_bytes_that_are_no_text(word):
-    done = run("show", "recipe=plain", word, PYTHONUTF8="1")
-    shown = word.decode("utf-8", "surrogateescape").encode("ascii", "backslashreplace").decode()
-    assert done.returncode == 2
-    assert done.stderr.decode() == (
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("model=a\0b", "model=a\\x00b"),
+        (b"recipe=\xff".decode("utf-8", "surrogateescape"), "recipe=\\udcff"),
+    ],
+)
+def test_words_that_are_no_text(cli, word, shown):
+    done = cli("show", "recipe=plain", word)
+    assert done.exit_code == 2
+    assert done.stderr == (
         f"Error: `{shown}` holds NUL or bytes that are no text in the encoding of this shell (utf-8). Give text, in a UTF-8"
         " locale where it is not ASCII.\n"
     )
-
-
-def test_nul_in_a_word(cli):
-    done = cli("show", "recipe=plain", "model=a\0b")
-    assert done.exit_code == 2
-    assert done.stderr.startswith("Error: `model=a\\x00b` holds NUL or bytes")
-
-
-def test_messages_are_brief():
-    assert brief("`a` and `b`\nnext") == "`a` and `b`\nnext"
-    assert brief("The label `a\x1b[31m` is odd.") == "The label `a\\x1b[31m` is odd."
-    assert brief(f"`{'x' * 1000}` is no code.") == f"`{'x' * 300} ... (700 more characters)` is no code."
-    assert brief("y" * 10_000) == f"{'y' * 1900} ... (8,100 more characters)"
-    assert str(InputError("\ud800")) == "\\ud800"
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("", "ValueError"),
-        ("\n", "ValueError"),
-        ("It fails.\nHere.", "It fails"),
-        ("Expected one of:\n a, b\n c", "Expected one of: a, b"),
-    ],
-)
-def test_the_reason_of_an_error_is_its_first_line_or_its_name(message, expected):
-    assert reason(ValueError(message)) == expected
-
-
-def test_lists_are_cut_with_a_count():
-    assert listed(["a", "b"]) == "a, b"
-    assert listed([]) == ""
-    numbers = listed(range(20_000))
-    assert numbers.startswith("0, 1, 2, ")
-    assert numbers.endswith(", ... (20,000 in all)")
-    assert len(numbers) < 750
-    assert listed(["x" * 5000, "y"]).endswith(" ... (4,700 more characters), ... (2 in all)")

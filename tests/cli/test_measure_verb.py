@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from distxfer.reports import measure_figure
 from distxfer.reports.measure import measure_tables
 
 EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
+EXPECTED = f"; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
 COUNTS = (
     "model.pooling, task.name, task.source, task.targets, task.max_length, task.folder, task.revision, task.type,"
     " task.pattern, task.columns, distance.name, distance.imputed, distance.matrix, parallel.name, parallel.folder,"
@@ -80,15 +80,15 @@ def test_the_tables(cli, tiny, tuned, seven, measurement):
         "measure", f"before={tiny}", f"after={tuned}", f"task={seven}", "parallel=", "--biased", "--pearson", "--diagonal",
         "model.pooling=cls", "distance.imputed=false", "distance=genetic",
     ).stdout  # fmt: skip
-    assert (
-        "n = 7 languages in 5 families; the source `eng` (the diagonal) is included; biased CKA, cls pooling" in biased
-    )
-    assert "Pearson correlation of drift with each distance" in biased
+    for words in (
+        "n = 7 languages in 5 families; the source `eng` (the diagonal) is included; biased CKA, cls pooling",
+        "Pearson correlation of drift with each distance",
+        # of one and the same first token, before the first layer
+        "No drift for eng, deu, fin, fra, jpn, kor, tur at layer 0: the self-similarity",
+        "language   name       genetic",
+    ):
+        assert words in biased
     assert "gaps imputed" not in biased
-    assert (
-        "No drift for eng, deu, fin, fra, jpn, kor, tur at layer 0: the self-similarity" in biased
-    )  # of one and the same first token, before the first layer
-    assert "language   name       genetic" in biased
 
 
 def test_a_star_needs_holm(measurement):
@@ -131,26 +131,16 @@ def test_one_dimension_that_holds_the_variance_is_said(measurement):
     )
 
 
-def test_help_is_quick():
-    code = (
-        "import sys; from typer.testing import CliRunner; from distxfer.cli import app;"
-        "shown = CliRunner().invoke(app, ['measure', '--help']); assert 'before=MODEL' in shown.stdout;"
-        "print([name for name in ('torch', 'transformers', 'altair', 'scipy') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
-
-
 # What is refused
 
 REFUSED = {
-    "": f"The command names no `before`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}",
-    "before=x": f"The command names no `after`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}",
+    "": f"The command names no `before`{EXPECTED}",
+    "before=x": f"The command names no `after`{EXPECTED}",
     "before=x after=": (
-        f"The command names no `after`; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
+        f"The command names no `after`{EXPECTED}"
     ),
     "before=x after=y before=z": (
-        f"The command names `before` 2 times; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"
+        f"The command names `before` 2 times{EXPECTED}"
     ),
     "before=x after=y model=z": (
         f"`model` has no effect on measuring: `before` and `after` name the models. Remove it; the keys are: {COUNTS}."

@@ -13,7 +13,7 @@ from conftest import save_tiny
 from distxfer.encoders import class_to_load, load_encoder, model_folder
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
-from distxfer.runs.card_loading import loading, meaning
+from distxfer.runs.model_card import loading, meaning
 from helpers import message
 
 LAYERS = 2

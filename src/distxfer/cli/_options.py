@@ -146,6 +146,6 @@ def show_tables(
 
 
 def write_tables(tables: Iterable[Any], verbose: bool = False) -> None:
-    """Write tables to stdout, as wide as the terminal is."""
-    for table in tables:
-        write(table.text(width(), verbose=verbose, color=width() is not None))
+    """Write tables to stdout, as wide as the terminal is, with a blank line between them."""
+    color = width() is not None
+    write("\n".join(table.text(width(), verbose=verbose, color=color) for table in tables))

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 from distxfer._markdown import markdown
@@ -58,7 +59,6 @@ class Table:
         """
         from rich import box
         from rich.console import Console
-        from rich.padding import Padding
         from rich.table import Table as RichTable
         from rich.text import Text
 
@@ -85,7 +85,8 @@ class Table:
             shows = " and ".join([*(["shows all columns"] if hidden else []), *of_notes])
             notes.insert(0, " ".join([*without, f"`--verbose` {shows}."]))
         for note in notes:
-            console.print(Padding(Text(note, _STYLES.get(note.partition(":")[0], "")), (0, 0, 0, 2)))
+            lines = fill(note, limit - 2, subsequent_indent="    ", break_on_hyphens=False)
+            console.print(Text.assemble("  ", (lines, _STYLES.get(note.partition(":")[0], ""))))
         return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()) + "\n"  # type: ignore[attr-defined]
 
     def _hidden(self, columns: Sequence["_Column"], width: int) -> list[str]:

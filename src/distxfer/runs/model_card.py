@@ -129,17 +129,16 @@ def _scores(
         shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
         return f"{of_split.scores[language][metric]:.3f}{shown} | {len(examples)}"
 
-    rows = [
-        ["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)],
-        ["---"] * (4 + 2 * len(splits)),
-    ]
+    rows = [["language", "name", "distance", "read in training", *(f"{split} {metric} | n" for split in splits)]]
     for language, data_types in _read(prepared, bounds).items():
         name, read = markdown(language_name(language), cell=True), ", ".join(data_types) or "nothing"
         rows.append([language, name, distances.get(language, "–"), read, *(cell(language, split) for split in splits)])
+    lines = [f"| {' | '.join(row)} |\n" for row in rows]
+    lines.insert(1, "|---" * (4 + 2 * len(splits)) + "|\n")
     method = "Wilson's" if is_share(prepared.task, metric) else "the jackknife's, over groups of examples"
     return (
         "## Scores\n\n"
-        + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        + "".join(lines)
         + f"\nIn brackets: the 95 % interval ({method}) over other examples of the same kind, "
         "for this one trained model; none if there are too few. Distance: "
         f"{between.name}{' (gaps imputed)' if between.imputed else ''}, from `{data['source']}`. One seed: no ranking of methods,"
