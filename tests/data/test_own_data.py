@@ -132,14 +132,17 @@ def test_a_folder_in_the_home_directory(task, monkeypatch):
 
 
 def test_a_folder_that_is_no_language(task):
-    (task / "results!").mkdir()
-    with pytest.raises(InputError, match=f"^{re.escape(f'`{task}/results!` is not named by a language code: ')}"):
+    write(task / "results!" / "test.jsonl", TEST)
+    with pytest.raises(
+        InputError, match=f"^{re.escape(f'`{task}/results!/test.jsonl` is not named by a language code: ')}"
+    ):
         load(task)
 
 
 def test_two_folders_of_one_language(task):
     write(task / "de" / "test.jsonl", TEST)
-    complains(f"`{task}/de` and `{task}/deu` are both the language `deu`. Keep one.", load, task)
+    parts = f"`{task}/de/test.jsonl` and `{task}/deu/test.jsonl`"
+    complains(f"{parts} are both test of the language `deu`. Keep one.", load, task)
 
 
 def test_a_source_without_training_data(task):
@@ -162,7 +165,7 @@ def test_a_target_without_tests(task):
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
     (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
     suffixes = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
-    expected = f"expected files such as `{task}/eng/test.jsonl`, or .csv, .tsv, .parquet, .conllu, .conll."
+    expected = f"expected files such as `{task}/eng/test.jsonl` ({suffixes})."
     unread = f"`eng/test.txt` is ignored: its suffix is none of {suffixes}."
     complains(f"`{task}` has no test file in any language; {expected} {unread}", load, task)
 
@@ -175,7 +178,7 @@ def test_a_part_that_is_no_file(task, make):
     path = task / "deu" / "test.jsonl"
     path.unlink()
     path.mkdir() if make == "mkdir" else os.mkfifo(path)
-    complains(f"`{path}` is not a regular file. Put a file with the test data of `deu` there.", load, task)
+    complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +311,7 @@ def test_a_line_that_is_no_pair(tmp_path, line, columns):
 def test_an_empty_file_of_pairs(tmp_path, content):
     path = tmp_path / "deu.tsv"
     path.write_text(content)
-    message = f"`{path}` has no sentence pairs. Put a source sentence, a tab and its translation on each line."
+    message = f"`{path}` has no sentence pairs of `eng` and `deu`."
     complains(message, load_parallel, str(tmp_path), "eng", ("deu",))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distxfer.data import Data, load_task, task_languages
+from distxfer.data import SUFFIXES, Data, load_task, task_languages
 from distxfer.data._tables import Table
 from distxfer.errors import InputError
 from own_files import ROWS, SENTENCES, WRITERS, as_csv, complains, load, put, text_file
@@ -155,23 +155,29 @@ def test_files_by_a_pattern(tmp_path):
     assert [example.text for example in task.examples("test", "nor")] == ["vamos nos a el mar", "No"]
 
 
-@pytest.mark.parametrize("pattern", ["{language}/test.csv", "{split}.csv", "{language}/{split}.{suffix}", "*"])
-def test_a_pattern_without_language_or_split(task, pattern):
-    expected = f"`task.pattern` is `{pattern}`, but must contain `{{language}}` and `{{split}}`, as in"
-    complains(f"{expected} `{{language}}/{{split}}.jsonl` (`*` matches anything).", task, pattern=pattern)
-
-
-def test_patterns_that_lead_nowhere(task):
-    pattern = "../{language}/{split}.csv"
-    complains(f"`task.pattern` is `{pattern}`, but must lie below the folder `{task}`.", task, pattern=pattern)
-    pattern = "{split}/{language}.csv"
-    complains(f"No file in `{task}` matches `task.pattern` = `{pattern}`.", task, pattern=pattern)
-    path = text_file(task / "test" / "de.txt", "no table")
+@pytest.mark.parametrize(
+    "pattern", ["{language}/test.csv", "{split}.csv", "{language}/{split}.{suffix}", "*", "../{language}/{split}.csv"]
+)
+def test_a_pattern_without_language_or_split_or_outside_of_the_folder(task, pattern):
     expected = (
-        f"`{path}`, which `task.pattern` = `{{split}}/{{language}}.txt` matches, has none of the supported formats:"
+        "must be a path below the folder that contains `{language}` and `{split}`, as in `{language}/{split}.jsonl`"
     )
-    with pytest.raises(InputError, match=f"^{re.escape(expected)}"):
-        load(task, pattern="{split}/{language}.txt")
+    complains(f"`task.pattern` is `{pattern}`, but {expected} (`*` matches anything).", task, pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "note"),
+    [("csv", ""), ("txt", " `test/de.txt` is ignored: its suffix is none of {}.")],
+)
+def test_patterns_that_lead_nowhere(task, suffix, note):
+    text_file(task / "test" / "de.txt", "no table")
+    suffixes = ", ".join(SUFFIXES)
+    complains(
+        f"`{task}` has no test file in any language; expected files such as `{task}/test/eng.{suffix}` ({suffixes})."
+        f"{note.format(suffixes)}",
+        task,
+        pattern=f"{{split}}/{{language}}.{suffix}",
+    )
 
 
 def test_two_files_of_one_part(task):

@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from unicodedata import normalize
 
@@ -10,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from distxfer.data._examples import Example, ParallelText, Task
-from distxfer.errors import counted
+from distxfer.errors import counted, listed
 
 Hashes = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True)
 class RowHashes:
     """The 64-bit hashes of each row's id, text and label, with its line number: 32 bytes per row.
 
@@ -23,55 +22,64 @@ class RowHashes:
     themselves are compared.
     """
 
-    name: str  # of the file, as shown in notes
-    unit: str = "line"
-    ids: "array[int]" = field(default_factory=lambda: array("q"))
-    texts: "array[int]" = field(default_factory=lambda: array("q"))
-    labels: "array[int]" = field(default_factory=lambda: array("q"))
-    numbers: "array[int]" = field(default_factory=lambda: array("q"))
+    def __init__(self, name: str, unit: str) -> None:
+        """Start without rows; `name` is that of the file in notes, `unit` is `line` or `row`."""
+        self.name, self._unit = name, unit
+        self._values = array("q")
 
     def add(self, key: str, texts: tuple[str, str | None], label: object, number: int) -> None:
         """Add one row."""
-        self.ids.append(hash(key))
-        self.texts.append(hash(tuple(text and normalize("NFC", text) for text in texts)))
-        self.labels.append(hash(label))
-        self.numbers.append(number)
+        normal = tuple(text and normalize("NFC", text) for text in texts)
+        self._values.extend((hash(key), hash(normal), hash(label), number))
+
+    def _column(self, place: int) -> Hashes:
+        return np.asarray(self._values).reshape(-1, 4)[:, place]
+
+    @property
+    def ids(self) -> Hashes:
+        """The hash of each row's id."""
+        return self._column(0)
+
+    @property
+    def texts(self) -> Hashes:
+        """The hash of each row's texts in NFC."""
+        return self._column(1)
+
+    @property
+    def labels(self) -> Hashes:
+        """The hash of each row's label."""
+        return self._column(2)
+
+    def number(self, row: int) -> int:
+        """Return the line on which a row starts."""
+        return self._values[4 * row + 3]
 
     def where(self, row: int) -> str:
         """Return the name of a row in notes: `line 7`."""
-        return f"{self.unit} {self.numbers[row]}"
+        return f"{self._unit} {self.number(row)}"
 
 
-def repeats(hashes: Sequence[int]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def repeats(hashes: npt.ArrayLike) -> tuple[Places, Places]:
     """Return the sorted positions whose hash occurs earlier, and for each the first position with that hash."""
-    values = np.frombuffer(hashes, dtype=np.int64) if isinstance(hashes, array) and len(hashes) else np.asarray(hashes)
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    repeated = np.zeros(len(values), dtype=bool)
-    repeated[1:] = ordered[1:] == ordered[:-1]
-    starts = np.maximum.accumulate(np.where(repeated, 0, np.arange(len(values))))
-    again, first = order[repeated], order[starts[repeated]]
-    by_place = np.argsort(again)
-    return again[by_place], first[by_place]
+    values = np.asarray(hashes, dtype=np.int64)
+    _, firsts, places = np.unique(values, return_index=True, return_inverse=True)
+    first = firsts[places]
+    again = np.flatnonzero(first != np.arange(len(values)))
+    return again, first[again]
 
 
-def repeated_texts(prints: RowHashes) -> Iterator[str]:
+def repeated_texts(hashes: RowHashes) -> Iterator[str]:
     """Yield a note on repeated texts within a file, and one on repeated texts whose labels differ."""
-    again, first = repeats(prints.texts)
-    if not len(again):
-        return
-    yield (
-        f"`{prints.name}` repeats {_texts(len(again))} of its own (first: {prints.where(again[0])}, as"
-        f" {prints.where(first[0])})."
-    )
-    labels = np.frombuffer(prints.labels, dtype=np.int64)
+    again, first = repeats(hashes.texts)
+    if len(again):
+        repeated, place = counted(len(again), "texts"), hashes.where(again[0])
+        yield f"`{hashes.name}` repeats {repeated} of its own (first: {place}, as {hashes.where(first[0])})."
+    labels = hashes.labels
     relabelled = np.flatnonzero(labels[again] != labels[first])
     if len(relabelled):
-        texts = len(np.unique(first[relabelled]))
-        yield (
-            f"`{prints.name}` gives different labels to {_texts(texts)} (first:"
-            f" {prints.where(first[relabelled[0]])} and {prints.where(again[relabelled[0]])})."
-        )
+        texts = counted(len(np.unique(first[relabelled])), "texts")
+        places = f"{hashes.where(first[relabelled[0]])} and {hashes.where(again[relabelled[0]])}"
+        yield f"`{hashes.name}` gives different labels to {texts} (first: {places})."
 
 
 def overlaps(scored: Sequence[RowHashes], read: Sequence[tuple[RowHashes, str]]) -> Iterator[str]:
@@ -79,72 +87,53 @@ def overlaps(scored: Sequence[RowHashes], read: Sequence[tuple[RowHashes, str]])
 
     `read` pairs each training file with an adjective for its texts (`"training "`), or an empty string.
     """
-    for train, label in read:
-        train_texts = np.sort(np.frombuffer(train.texts, dtype=np.int64)) if train.texts else np.empty(0, np.int64)
+    for train, adjective in read:
         for test in scored:
-            overlap = np.flatnonzero(_within(train_texts, test.texts))
+            overlap = np.flatnonzero(np.isin(test.texts, train.texts))
             if len(overlap):
-                yield (
-                    f"`{test.name}` repeats {len(overlap)} {label}text{'s' * (len(overlap) > 1)} of `{train.name}` (first:"
-                    f" {test.where(overlap[0])})."
-                )
+                texts = f"{len(overlap)} {adjective}text{'s' * (len(overlap) > 1)}"
+                yield f"`{test.name}` repeats {texts} of `{train.name}` (first: {test.where(overlap[0])})."
 
 
-def unknown_ids(prints: RowHashes, reference: RowHashes) -> npt.NDArray[np.intp]:
-    """Return the rows whose id is not in `reference`."""
-    reference_ids = np.sort(np.frombuffer(reference.ids, dtype=np.int64)) if reference.ids else np.empty(0, np.int64)
-    return np.flatnonzero(~_within(reference_ids, prints.ids))
-
-
-def _within(ordered: Hashes, hashes: "array[int]") -> npt.NDArray[np.bool_]:
-    """Return for each hash whether it is in the sorted array `ordered`."""
-    if not len(ordered) or not len(hashes):
-        return np.zeros(len(hashes), dtype=bool)
-    values = np.frombuffer(hashes, dtype=np.int64)
-    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
-    return np.equal(ordered[places], values)
+def unpaired(target: RowHashes, source: RowHashes) -> Iterator[str]:
+    """Yield a note for each side of a retrieval task with ids that the other side lacks."""
+    for side, other in ((target, source), (source, target)):
+        alone = np.flatnonzero(~np.isin(side.ids, other.ids))
+        if len(alone):
+            yield (
+                f"`{side.name}` has {len(alone)} of its {len(side.ids)} ids alone: they are not in `{other.name}`"
+                f" (first: {side.where(alone[0])})."
+            )
 
 
 def missing_labels(name: str, present: Collection[str], labels: Sequence[str], train: str) -> Iterator[str]:
     """Yield a note if an evaluation file has a single label, or lacks labels of the training file."""
-    absent = [label for label in labels if label not in present]
+    absent = [f"`{label}`" for label in labels if label not in present]
     if len(present) == 1:
         yield f"`{name}` has a single label, `{next(iter(present))}`: its scores say little."
     elif absent:
-        yield (
-            f"`{name}` never has {len(absent)} of the {len(labels)} labels of `{train}`:"
-            f" {', '.join(f'`{label}`' for label in absent[:8])}{' ...' if len(absent) > 8 else ''}."
-        )
+        yield f"`{name}` never has {len(absent)} of the {len(labels)} labels of `{train}`: {listed(absent)}."
 
 
 def leaks(task: Task, parallel: ParallelText) -> tuple[str, ...]:
     """Return a note for each language with test texts that occur in the training pairs."""
     notes = []
     for target, pairs in parallel.train.items():
-        tests = {language: task.examples("test", language) for language in task.splits.get("test", {})}
         source = next((pair.source.language for pair in pairs), target)
         for language in dict.fromkeys((source, target)):
-            test_texts = {text for example in tests.get(language, ()) for text in _all(example)}
-            if not test_texts:
-                continue
-            sides = ((pair.source, pair.target) for pair in pairs)
-            leaked = {
-                normalize("NFC", sentence.text)
-                for sentence in chain.from_iterable(sides)
-                if sentence.language == language
-            } & test_texts
-            count = sum(not leaked.isdisjoint(_all(example)) for example in tests[language]) if leaked else 0
+            tests = task.examples("test", language)
+            sides = chain.from_iterable((pair.source, pair.target) for pair in pairs)
+            trained = (normalize("NFC", side.text) for side in sides if side.language == language)
+            test_texts = {text for example in tests for text in _texts(example)}
+            leaked = test_texts.intersection(trained) if tests else set()
+            count = sum(not leaked.isdisjoint(_texts(example)) for example in tests) if leaked else 0
             if count:
                 notes.append(
-                    f"{count} of the {len(tests[language])} test texts in `{language}` of the task `{task.name}`"
+                    f"{count} of the {len(tests)} test texts in `{language}` of the task `{task.name}`"
                     f" occur{'s' * (count == 1)} in the training pairs for `{target}` of `{parallel.name}`."
                 )
     return tuple(notes)
 
 
-def _all(example: Example) -> tuple[str, ...]:
+def _texts(example: Example) -> tuple[str, ...]:
     return tuple(normalize("NFC", text) for text in (example.text, example.text_pair) if text is not None)
-
-
-def _texts(count: int) -> str:
-    return counted(count, "texts")

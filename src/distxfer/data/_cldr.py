@@ -15,8 +15,8 @@ from typing import Literal
 from distxfer.data._cldr_files import Annotation, read_annotations
 from distxfer.data._emoji import load_emoji
 from distxfer.data._examples import Data
+from distxfer.data._files import language_or_none
 from distxfer.errors import InputError, did_you_mean, listed
-from distxfer.languages import canonical
 
 FEWEST = 1000  # names that a locale needs to be listed by default
 RELEASE = "48.2.0"  # of CLDR, from which LANGUAGES was taken
@@ -68,33 +68,20 @@ def locales_of(data: Data, section: str, languages: Iterable[str]) -> dict[str, 
 
 def notes(data: Data, locales: Mapping[str, Locale]) -> tuple[str, ...]:
     """Return notes on missing and untranslated texts in these languages, with counts."""
-    all_emoji = load_emoji()
+    text_type, messages = _text_type(data), []
     named = {key for locale in locales.values() for key in locale.texts}
-    categories = Counter(emoji.category for emoji in all_emoji if emoji.id not in named)
-    missing = {
-        language: len(named) - len(locale.texts) - locale.untranslated
-        for language, locale in locales.items()
-        if len(named) > len(locale.texts) + locale.untranslated
-    }
-    untranslated = {language: locale.untranslated for language, locale in locales.items() if locale.untranslated}
-    text_type = _text_type(data)
-    messages = []
+    categories = Counter(emoji.category for emoji in load_emoji() if emoji.id not in named)
     if categories:
         messages.append(
-            f"{categories.total()} of the {len(all_emoji)} emoji have no {text_type} in `{data.folder}` in any of these"
+            f"{categories.total()} of the {len(load_emoji())} emoji have no {text_type} in `{data.folder}` in any of these"
             f" languages: left out ({listed(f'{name} {count}' for name, count in categories.most_common())})."
         )
-    if missing:
-        messages.append(f"Emoji without {text_type}, left out: {_counts(missing)}.")
-    if untranslated:
-        messages.append(
-            f"Emoji with the same {text_type} as in English, untranslated, left out: {_counts(untranslated)}."
-        )
+    untranslated = {language: locale.untranslated for language, locale in locales.items()}
+    missing = {key: len(named) - len(locale.texts) - locale.untranslated for key, locale in locales.items()}
+    for fault, counts in (("without {}", missing), ("with the same {} as in English, untranslated", untranslated)):
+        if by_language := ", ".join(f"{language} {count}" for language, count in counts.items() if count > 0):
+            messages.append(f"Emoji {fault.format(text_type)}, left out: {by_language}.")
     return tuple(messages)
-
-
-def _counts(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{language} {count}" for language, count in numbers.items())
 
 
 def _text_type(data: Data) -> Text:
@@ -118,14 +105,13 @@ def _chosen(data: Data) -> Mapping[str, Locale]:
         raise InputError(f"`{data.folder}` does not exist. Give the path of CLDR's annotations of emoji.")
     locales = _locales(str(path), path.stat().st_mtime_ns, _text_type(data))
     chosen: dict[str, Locale] = {}
-    for locale in sorted(
-        locales.values(), key=lambda candidate: (-len(candidate.texts), candidate.name)
-    ):  # the fullest, if two mean one language
-        if len(locale.texts) >= FEWEST and not _is_regional(locale.name) and (key := _key(locale.name)):
+    fullest_first = sorted(locales.values(), key=lambda locale: (-len(locale.texts), locale.name))
+    for locale in fullest_first:  # of two that mean one language, the fuller one
+        if len(locale.texts) >= FEWEST and not _is_regional(locale.name) and (key := language_or_none(locale.name)):
             chosen.setdefault(key, locale)
     named: dict[str, Locale] = {}
     for name in (part.strip().replace("_", "-") for part in data.pattern.split(",") if part.strip()):
-        if name not in locales or not (key := _key(name)) or not locales[name].texts:
+        if name not in locales or not (key := language_or_none(name)) or not locales[name].texts:
             names = [locale.name for locale in locales.values() if locale.texts]
             raise InputError(
                 f"`pattern` names the locale `{name}`, of which `{data.folder}` has no {_text_type(data)}."
@@ -142,22 +128,15 @@ def _chosen(data: Data) -> Mapping[str, Locale]:
 @lru_cache(maxsize=4)
 def _locales(path: str, changed: int, text: Text) -> Mapping[str, Locale]:
     """Return the locales in a file by name. `changed` is the file's modification time: a changed file is read again."""
-    code_points_of = {
-        _bare("".join(chr(int(code, 16)) for code in emoji.id.split("-"))): emoji.id for emoji in load_emoji()
-    }
-    texts = {
-        name: _texts(code_points_of, annotations, text) for name, annotations in read_annotations(Path(path)).items()
-    }
+    ids = {_bare("".join(chr(int(code, 16)) for code in emoji.id.split("-"))): emoji.id for emoji in load_emoji()}
+    texts = {name: _texts(ids, annotations, text) for name, annotations in read_annotations(Path(path)).items()}
     english = texts.get("en", {})
     locales = {}
-    for name, translations in texts.items():
-        translated = (
-            translations
-            if _key(name) == _SOURCE
-            else {key: text for key, text in translations.items() if text != english.get(key)}
-        )
-        order = {emoji.id: translated[emoji.id] for emoji in load_emoji() if emoji.id in translated}
-        locales[name] = Locale(name, order, len(translations) - len(translated))
+    for name, of_locale in texts.items():
+        is_source = language_or_none(name) == _SOURCE
+        translated = {key: text for key, text in of_locale.items() if is_source or text != english.get(key)}
+        in_order = {emoji.id: translated[emoji.id] for emoji in load_emoji() if emoji.id in translated}
+        locales[name] = Locale(name, in_order, len(of_locale) - len(translated))
     return locales
 
 
@@ -179,11 +158,3 @@ def _bare(characters: str) -> str:
 def _is_regional(locale: str) -> bool:
     """Return whether a locale has a region (`en-AU`, `es-419`) or a variant; scripts have four letters (`sr-Latn`)."""
     return any(not re.fullmatch("[A-Za-z]{4}", part) for part in locale.split("-")[1:])
-
-
-def _key(locale: str) -> str | None:
-    """Return the language of a locale; None for CLDR's `root`, which has no language."""
-    try:
-        return canonical(locale)
-    except InputError:
-        return None

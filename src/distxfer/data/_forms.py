@@ -13,8 +13,6 @@ from distxfer.data._legends import Legend
 from distxfer.data._tables import Table
 from distxfer.errors import InputError, counted, did_you_mean, listed
 
-# Field -> column, for formats with column names of their own.
-FORMAT_COLUMNS: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
 _FIELDS = ("id", "text", "text_pair", "label", "words", "tags", "question", "context", "answers")
 _SHOWN = 60  # characters of a value in a message
 _WITHHELD = "`datasets` writes -1 for a withheld label, as in a test set without labels: use a part that has labels."
@@ -30,39 +28,30 @@ class Unusable(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a file. A field is in the column that `columns` names for it, or else in the column of the same name.
-
-    `is_own`: the file is the user's own, and a recipe can name its columns.
-    """
+    """A row of a file. A field is in the column that the table names for it, or else in the column of the same name."""
 
     table: Table
     number: int
     record: Mapping[str, object]
-    columns: Mapping[str, str]
-    is_own: bool = True
 
     @property
     def place(self) -> str:
         """The row's file and line, for messages."""
         return self.table.place(self.number)
 
-    def column(self, name: str) -> str:
-        """Return the name of the column that holds a field."""
-        return self.columns.get(name, name)
-
     def has(self, name: str) -> bool:
         """Return whether a field is read: `columns` names it, or it is in the user's own file."""
-        return name in self.columns or (self.is_own and name in self.record)
+        return name in self.table.columns or (self.table.is_own and name in self.record)
 
     def value(self, name: str) -> object:
         """Return a field; raises InputError if the row has none."""
-        column = self.column(name)
+        column = self.table.column(name)
         if column not in self.record:
-            unused = [key for key in self.record if key not in {*_FIELDS, *self.columns.values()}]
+            unused = [key for key in self.record if key not in {*_FIELDS, *self.table.columns.values()}]
             likeliest = next(iter(get_close_matches(column, unused, n=1)), unused[0] if unused else "COLUMN")
             advice = f" Set `task.columns.{name}={likeliest}` if that column holds it, or another `task.type`."
             raise InputError(
-                f"`{self.place}` has no column `{column}`, only: {listed(self.record)}.{advice if self.is_own else ''}"
+                f"`{self.place}` has no column `{column}`, only: {listed(self.record)}.{advice if self.table.is_own else ''}"
             )
         return self.record[column]
 
@@ -70,9 +59,9 @@ class Row:
         """Return a text field; raises InputError for another type, Unusable for a missing or blank text."""
         value = self.value(name)
         if value is not None and not isinstance(value, str):
-            raise self.invalid(value, self.column(name), "a text")
+            raise self.invalid(value, self.table.column(name), "a text")
         if not value or not value.strip():
-            raise Unusable(f"`{self.place}` has no text in `{self.column(name)}`.", "no text")
+            raise Unusable(f"`{self.place}` has no text in `{self.table.column(name)}`.", "no text")
         return value
 
     def name(self, value: object, column: str) -> str:
@@ -216,7 +205,7 @@ class Form(ABC):
     fields: ClassVar[tuple[str, ...]]
     type: ClassVar[pa.DataType] = pa.null()
     labelled: ClassVar[bool] = True  # rows have labels, so the task can be trained on
-    classed: ClassVar[bool] = False  # labels are from a label set
+    label_field: ClassVar[str] = ""  # the field with labels from a label set, if there is one
 
     @abstractmethod
     def texts(self, row: Row) -> tuple[str, str | None]:
@@ -244,7 +233,7 @@ class Plain(Form):
 
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return `text` and `text_pair`."""
-        paired = row.has("text_pair") and not (row.is_own and row.value("text_pair") is None)
+        paired = row.has("text_pair") and not (row.table.is_own and row.value("text_pair") is None)
         return row.text("text"), row.text("text_pair") if paired else None
 
 
@@ -254,7 +243,7 @@ class Classed(Form):
 
     fields = ("id", "text", "text_pair", "label")
     type = pa.int32()
-    classed = True
+    label_field = "label"
 
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return `text` and `text_pair`."""
@@ -262,7 +251,7 @@ class Classed(Form):
 
     def label(self, row: Row, labels: Labels) -> int:
         """Return the number of `label`."""
-        return labels.code(row, row.value("label"), row.column("label"))
+        return labels.code(row, row.value("label"), row.table.column("label"))
 
     def codes(self, stored: Any) -> tuple[int, ...]:
         """Return the number of the class."""
@@ -279,7 +268,7 @@ class Tagged(Form):
 
     fields = ("id", "words", "tags", "text")
     type = pa.list_(pa.int32())  # alternately the length of a word and the number of its tag
-    classed = True
+    label_field = "tags"
 
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return the words of `words`, joined."""
@@ -287,9 +276,11 @@ class Tagged(Form):
 
     def label(self, row: Row, labels: Labels) -> tuple[int, ...]:
         """Return the lengths of the words and the numbers of their tags."""
-        words, tags, column = _words(row), row.value("tags"), row.column("tags")
+        words, tags, column = _words(row), row.value("tags"), row.table.column("tags")
         if not isinstance(tags, list) or len(tags) != len(words):
-            raise row.invalid(tags, row.column("tags"), f"a list of {counted(len(words), 'tags')}, one for each word")
+            raise row.invalid(
+                tags, row.table.column("tags"), f"a list of {counted(len(words), 'tags')}, one for each word"
+            )
         if row.table.path.suffix in (".conllu", ".conll") and (unspecified := tags.count("_")):
             row.table.placeholders["words with the tag `_` (not specified), read as a label"] += unspecified
         return tuple(
@@ -314,11 +305,11 @@ class Tagged(Form):
 def _words(row: Row) -> list[str]:
     words = row.value("words")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise row.invalid(words, row.column("words"), "a list of texts")
+        raise row.invalid(words, row.table.column("words"), "a list of texts")
     if not all(word.strip() for word in words):
-        raise Unusable(f"`{row.place}` has a blank word in `{row.column('words')}`: {words}.", "a blank word")
+        raise Unusable(f"`{row.place}` has a blank word in `{row.table.column('words')}`: {words}.", "a blank word")
     if not words:
-        raise Unusable(f"`{row.place}` has no words in `{row.column('words')}`.", "no words")
+        raise Unusable(f"`{row.place}` has no words in `{row.table.column('words')}`.", "no words")
     return words
 
 
@@ -341,13 +332,14 @@ class Answered(Form):
         texts, starts = (answers.get(key) if isinstance(answers, dict) else None for key in ("text", "answer_start"))
         if not _all_of_type(str, texts) or not _all_of_type(int, starts) or len(texts) != len(starts):
             expected = "a table of `text` and `answer_start`, a list of texts and one of as many whole numbers"
-            raise row.invalid(answers, row.column("answers"), expected)
+            raise row.invalid(answers, row.table.column("answers"), expected)
         for text, start in zip(texts, starts, strict=True):
             if not text or start < 0 or not context.startswith(text, start):
                 where = context.find(text)
+                hint = f"; it begins at {where}" if text and where >= 0 else ""
                 raise Unusable(
-                    f"`{row.place}` has the answer `{text}` at character {start} of `{row.column('context')}`, where it does not"
-                    f" stand{f'; it begins at {where}' if text and where >= 0 else ''}. Count characters from 0, not bytes.",
+                    f"`{row.place}` has the answer `{text}` at character {start} of `{row.table.column('context')}`, where it"
+                    f" does not stand{hint}. Count characters from 0, not bytes.",
                     "an answer that does not stand in the text where it should",
                 )
         return tuple(zip(texts, starts, strict=True))

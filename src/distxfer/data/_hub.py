@@ -58,16 +58,17 @@ class Copy:
         """The label names in the dataset card; reading it may take seconds."""
         return read_card(self.root)
 
-    def tables(self, split: str, language: str) -> Iterator[Table]:
+    def tables(self, split: str, language: str, columns: Mapping[str, str]) -> Iterator[Table]:
         """Yield the files of a part, in order, with the label names of the card; none if the part has no files."""
         matches = (sorted(self.root.glob(pattern)) for pattern in self.dataset.patterns(split, language))
         for path in next(filter(None, matches), ()):
-            yield Table(path, names=dict(self.card.names(self.dataset.codes[language], path)) if self.card else {})
+            names = dict(self.card.names(self.dataset.codes[language], path)) if self.card else {}
+            yield Table(path, columns, is_own=False, names=names)
 
     def rows(self, split: str, language: str) -> Iterator[Row]:
         """Yield the rows of a part, in order. Files are read batch by batch."""
-        for table in self.tables(split, language):
-            yield from (Row(table, number, record, {}, is_own=False) for number, record in table)
+        for table in self.tables(split, language, {}):
+            yield from (Row(table, number, record) for number, record in table)
 
     def missing(self, split: str, language: str, section: str) -> InputError:
         """Return the error for a required part without rows."""
@@ -211,9 +212,9 @@ class HubTask:
         """Return the examples of a part with distinct ids; count rows that are left out, note languages with another order."""
         examples: dict[str, Example] = {}
         places = count()
-        for table in copy.tables(split, language):
+        for table in copy.tables(split, language, self.columns):
             for number, record in table:
-                row = Row(table, number, record, self.columns, is_own=False)
+                row = Row(table, number, record)
                 try:
                     example = self._example(row, next(places), language)
                 except Unusable as error:
@@ -232,7 +233,7 @@ class HubTask:
         if self.missing and self.missing in (text.strip(), (pair or "").strip()):
             raise Unusable("", f"`{self.missing}` in the place of a sentence")
         row.check_encodable(text, pair)
-        key = row.name(row.value("id"), row.column("id")) if row.has("id") else str(place)
+        key = row.name(row.value("id"), row.table.column("id")) if row.has("id") else str(place)
         label = form.restore(form.label(row, labels), labels)
         if isinstance(label, tuple):
             label = tuple(dict.fromkeys(label))

@@ -4,21 +4,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from distxfer.data._files import decoded_lines, lines
+from distxfer.data._files import decoded_lines, language_or_none, lines
 from distxfer.errors import InputError, reason
-from distxfer.languages import canonical
 
 Pairs = Iterator[tuple[str, str, str]]
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _LARGEST = 2**24  # bytes of a unit of TMX
-# Raised for an unknown or multi-byte encoding, and for elements nested too deeply for Python.
-_UNREADABLE = (LookupError, ValueError, RecursionError)
 _CODES = frozenset({"bpt", "ept", "ph", "it", "ut"})  # elements of TMX with markup of the original format
 
 
@@ -56,27 +52,19 @@ def _tsv(corpus: Corpus) -> Pairs:
 
 def _moses(corpus: Corpus) -> Pairs:
     assert corpus.source_path is not None
-    counts = [0, 0]
-    files = [_counted(path, counts, place) for place, path in enumerate((corpus.source_path, corpus.path))]
-    uneven = False
-    for number, (source, target) in enumerate(zip_longest(*files), 1):
-        if source is None or target is None:
-            uneven = True  # read on, to report the number of lines of both
-        elif source.strip() and target.strip():
+    files = (corpus.source_path, corpus.path)
+    for number, sides in enumerate(zip_longest(*map(decoded_lines, files)), 1):
+        if None in sides:
+            shorter, longer = files if sides[0] is None else files[::-1]
+            raise InputError(
+                f"`{shorter}` has {number - 1} lines and `{longer}` has more, but line n of one must translate line n of the"
+                " other. Give files of the same length."
+            )
+        (_, source), (_, target) = sides
+        if source.strip() and target.strip():
             yield str(number), source.strip(), target.strip()
         else:
             corpus.left_out["lines that are blank on one side or both"] += 1
-    if uneven:
-        raise InputError(
-            f"`{corpus.source_path}` has {counts[0]} lines and `{corpus.path}` has {counts[1]}, but line n of one must translate"
-            " line n of the other. Give files of the same length."
-        )
-
-
-def _counted(path: Path, counts: list[int], place: int) -> Iterator[str]:
-    for number, line in decoded_lines(path):
-        counts[place] = number
-        yield line
 
 
 def _tmx(corpus: Corpus) -> Pairs:
@@ -96,19 +84,18 @@ def _tmx(corpus: Corpus) -> Pairs:
                     yield str(number), *pair
     except ElementTree.ParseError as error:
         line, column = error.position
-        parser_message = re.sub(r": line .*", "", str(error))
-        raise InputError(
-            f"`{corpus.path}:{line}` is not valid XML: {parser_message} at column {column + 1}."
-        ) from error
-    except _UNREADABLE as error:
-        if isinstance(error, InputError):
-            raise
+        fault = re.sub(r": line .*", "", str(error))
+        raise InputError(f"`{corpus.path}:{line}` is not valid XML: {fault} at column {column + 1}.") from error
+    except InputError:
+        raise
+    except (
+        LookupError,
+        ValueError,
+        RecursionError,
+        OSError,
+    ) as error:  # encodings, elements nested too deeply, the disk
         raise InputError(
             f"`{corpus.path}` cannot be read in unit {number or 1}: {reason(error)}. Save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"`{corpus.path}` cannot be read: {error.strerror}. Check the path and its permissions."
         ) from error
 
 
@@ -137,7 +124,7 @@ def _unit(corpus: Corpus, unit: ElementTree.Element) -> tuple[str, str] | None:
     """Return both sides of a unit (the first of several per language), or None if one is missing or blank."""
     sides: dict[str, str] = {}
     for variant in unit.iterfind("{*}tuv"):
-        language = _language(variant.get(_LANG) or variant.get("lang") or "")
+        language = language_or_none(variant.get(_LANG) or variant.get("lang") or "")
         segment = variant.find("{*}seg")
         if language not in (corpus.source, corpus.target) or segment is None:
             continue
@@ -145,21 +132,12 @@ def _unit(corpus: Corpus, unit: ElementTree.Element) -> tuple[str, str] | None:
             corpus.left_out[f"further sentences in `{language}` of units that have several"] += 1
         else:
             sides[language] = " ".join(_text(segment).split())
-    if len(sides) < 2:
-        corpus.left_out["units without one of the languages"] += 1
-        return None
-    if not all(sides.values()):
-        corpus.left_out["units that are blank on one side or both"] += 1
-        return None
-    return sides[corpus.source], sides[corpus.target]
-
-
-@cache
-def _language(code: str) -> str | None:
-    try:
-        return canonical(code)
-    except InputError:
-        return None
+    if len(sides) == 2 and all(sides.values()):
+        return sides[corpus.source], sides[corpus.target]
+    corpus.left_out[
+        "units that are blank on one side or both" if len(sides) == 2 else "units without one of the languages"
+    ] += 1
+    return None
 
 
 def _tag(element: ElementTree.Element) -> str:

@@ -39,6 +39,8 @@ class Table:
     """
 
     path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)  # field -> column, where their names differ
+    is_own: bool = True  # a user's own file, whose columns a recipe can name
     left_out: Counter[str] = field(default_factory=Counter)
     placeholders: Counter[str] = field(default_factory=Counter)  # meaningless values that are read unchanged
     names: dict[str, Legend] = field(default_factory=dict)  # label names by column; those of a schema take precedence
@@ -50,6 +52,10 @@ class Table:
         self.placeholders.clear()
         for number, record in _reader(self.path)(self):
             yield number, with_names(record, self.names, self.readings)
+
+    def column(self, name: str) -> str:
+        """Return the name of the column that holds a field."""
+        return self.columns.get(name, name)
 
     def place(self, number: int) -> str:
         """Return the name of a row in messages."""

@@ -1,8 +1,8 @@
 """In-domain parallel text: the names of the emoji in the `parallel` part of the task `cldr`, without their labels."""
 
 from distxfer.data._cldr import languages_of, locales_of, notes
-from distxfer.data._emoji import load_emoji
-from distxfer.data._examples import About, Data, Example, Pair, ParallelText
+from distxfer.data._emoji import emoji_pairs
+from distxfer.data._examples import About, Data, ParallelText
 
 ABOUT = About(
     "the emoji names of the task `cldr` that it neither trains on nor tests on, in 119 languages",
@@ -13,11 +13,7 @@ ABOUT = About(
     citation="Unicode CLDR 48.2, annotations",
     keys=("folder", "pattern"),
 )
-
-
-def languages(data: Data) -> tuple[str, ...]:
-    """Return the languages with at least 1,000 names, and those of the locales that `pattern` names."""
-    return languages_of(data)
+languages = languages_of
 
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
@@ -26,21 +22,6 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     Raises InputError without a file.
     """
     available = languages(data)
-    targets = tuple(target for target in targets if target in available)
-    locales = locales_of(data, "parallel", (source, *targets))
-    first = locales[source].texts
-
-    def pairs(part: str, target: str) -> tuple[Pair, ...]:
-        second = locales[target].texts
-        return tuple(
-            Pair(Example(emoji.id, source, first[emoji.id]), Example(emoji.id, target, second[emoji.id]))
-            for emoji in load_emoji()
-            if emoji.part == part and emoji.id in first and emoji.id in second
-        )
-
-    return ParallelText(
-        name=data.name,
-        train={target: pairs("parallel", target) for target in targets},
-        held_out={target: pairs("test", target) for target in targets},
-        notes=notes(data, locales),
-    )
+    locales = locales_of(data, "parallel", (source, *(target for target in targets if target in available)))
+    texts = {language: locale.texts for language, locale in locales.items()}
+    return emoji_pairs(data.name, texts, source, notes(data, locales))

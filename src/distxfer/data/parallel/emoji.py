@@ -1,7 +1,7 @@
 """In-domain parallel text: the names of the emoji in the task's `parallel` part, without their labels."""
 
-from distxfer.data._emoji import LANGUAGES, load_emoji
-from distxfer.data._examples import About, Data, Example, Pair, ParallelText
+from distxfer.data._emoji import LANGUAGES, emoji_pairs, names_in
+from distxfer.data._examples import About, Data, ParallelText
 
 ABOUT = About(
     "489 emoji names per language that the task `emoji` neither trains on nor tests on; offline",
@@ -20,17 +20,4 @@ def languages(data: Data) -> tuple[str, ...]:
 
 def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
     """Return the names in the `parallel` part for training, and those in the `test` part for measuring alignment."""
-
-    def pairs(part: str, target: str) -> tuple[Pair, ...]:
-        return tuple(
-            Pair(Example(emoji.id, source, emoji.names[source]), Example(emoji.id, target, emoji.names[target]))
-            for emoji in load_emoji()
-            if emoji.part == part
-        )
-
-    targets = tuple(target for target in targets if target in LANGUAGES)
-    return ParallelText(
-        name=data.name,
-        train={target: pairs("parallel", target) for target in targets},
-        held_out={target: pairs("test", target) for target in targets},
-    )
+    return emoji_pairs(data.name, names_in((source, *targets)), source)

@@ -1,7 +1,7 @@
 """The task `emoji`: which of eight categories does the emoji with this name belong to?"""
 
-from distxfer.data._emoji import LANGUAGES, load_emoji
-from distxfer.data._examples import SPLITS, About, Data, Example, Task
+from distxfer.data._emoji import LANGUAGES, emoji_task, names_in
+from distxfer.data._examples import About, Data, Task
 
 ABOUT = About(
     "the category (of 8) of an emoji's name, in 14 languages; from packages, offline",
@@ -19,24 +19,4 @@ def languages(data: Data) -> tuple[str, ...]:
 
 def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
     """Return the task: training labels in the source only (or in all languages), the same test emoji in every language."""
-    emoji = load_emoji()
-    labels = tuple(sorted({entry.category for entry in emoji}))
-
-    def part(name: str, language: str, *, labelled: bool = True) -> tuple[Example, ...]:
-        return tuple(
-            Example(entry.id, language, entry.names[language], label=labels.index(entry.category) if labelled else None)
-            for entry in emoji
-            if entry.part == name
-        )
-
-    return Task(
-        name=data.name,
-        labels=labels,
-        splits={
-            split: {language: part(split, language) for language in (source, *targets)}
-            if split != "train" or target_labels
-            else {source: part(split, source)}
-            for split in SPLITS
-        },
-        unlabelled={language: part("parallel", language, labelled=False) for language in (source, *targets)},
-    )
+    return emoji_task(data.name, names_in((source, *targets)), source, target_labels=target_labels)

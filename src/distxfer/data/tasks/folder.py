@@ -1,41 +1,43 @@
 """A task of your own: one file of rows per language and split, for any task type."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from distxfer.data._checks import RowHashes, missing_labels, overlaps, repeated_texts, repeats, unknown_ids
+from distxfer.data._checks import RowHashes, missing_labels, overlaps, repeated_texts, repeats, unpaired
 from distxfer.data._examples import SPLITS, About, Data, Example, Issue, Task
-from distxfer.data._forms import FORMAT_COLUMNS, FORMS, PLAIN, Classed, Form, LabelSet, Row
+from distxfer.data._forms import FORMS, PLAIN, Classed, Form, LabelSet, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
-from distxfer.data._legends import Card, Legend, read_card
+from distxfer.data._legends import Card, read_card
 from distxfer.data._rows import Stored
-from distxfer.data._tables import Table, read_labels
+from distxfer.data._tables import SUFFIXES, Table, read_labels
 from distxfer.errors import InputError, counted, did_you_mean
 
 ABOUT = About(
     "your own: FOLDER/{language}/{train,dev,test}.jsonl (.csv .tsv .parquet .conllu) with id, text (text_pair), label",
     keys=("type", "pattern", "columns"),
 )
-_LABELLED = ("label", "tags")  # fields with labels from a label set
+# Field -> column, for formats with column names of their own.
+_FORMAT_COLUMNS: Mapping[str, Mapping[str, str]] = {".conllu": {"words": "form", "tags": "upos"}}
 _COMPANIONS = ("{}_text", "{}_name", "{}s_text")  # names of columns with the names of numeric labels
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows of one file, and what the checks need; `codes` are the numbers of its labels."""
+    """A file with its rows and what the checks need: the numbers of its labels, and how many words have a tag."""
 
+    table: Table
     examples: Stored[Example]
-    prints: RowHashes
+    hashes: RowHashes
     codes: frozenset[int]
-    left_out: Mapping[str, int]
-    placeholders: Mapping[str, int]
-    words: int  # in tagged texts
-    names: Legend  # of numeric labels
-    # Column -> label name in it -> label number in the label column, if the mapping is unique.
-    companions: Mapping[str, Mapping[str, str]]
+    words: int
+
+
+_Parts = Mapping[tuple[str, str], _Part]  # by language and split
+# (column, name in it) -> the number that a label has beside this name, and the file that says so.
+_Numbers = dict[tuple[str, str], tuple[str, Path]]
 
 
 def languages(data: Data) -> tuple[str, ...]:
@@ -43,8 +45,8 @@ def languages(data: Data) -> tuple[str, ...]:
     files = layout(data)
     if not files.languages:
         raise InputError(
-            f"`{files.folder}` has no test file in any language; expected files such as `{files.path('eng', 'test')}`, or .csv,"
-            f" .tsv, .parquet, .conllu, .conll.{' '.join(['', *files.notes])}"
+            f"`{files.folder}` has no test file in any language; expected files such as `{files.path('eng', 'test')}`"
+            f" ({', '.join(SUFFIXES)}).{' '.join(['', *files.notes])}"
         )
     return files.languages
 
@@ -57,169 +59,133 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
 
     Raises InputError, with file and line, for a missing file, field or text, a repeated id, or an unknown label.
     """
-    task_type, files = data.type or Task.task_type, layout(data)
-    form = _form(data, task_type)
-    labels = LabelSet()
-    parts: dict[tuple[str, str], _Part] = {}
-    train = files.path(source, "train")
-    required = [
-        (source, "train"),
-        *((language, split) for language in (source, *targets) for split in (*SPLITS, UNLABELLED)),
-    ]
-    keys = [key for key in dict.fromkeys(required) if key in files.paths]
-    keys = [key for key in keys if key[1] != "train" or key[0] == source or target_labels]
+    files, form = layout(data), _form(data)
     card = read_card(files.folder)
-    tables = {key: _table(files.paths[key], key[0], card) for key in keys}
-    if form.classed:
-        _read_labels(tables, form, data.columns)
-    if (source, "train") in files.paths:
-        parts[source, "train"] = _part(tables[source, "train"], source, form, labels, data.columns, files)
-        if not len(parts[source, "train"].examples):
-            raise InputError(f"`{train}` has no rows, but is the training data of the source `{source}`. Add rows.")
-        if form.classed:
-            labels.freeze(Table(train), task_type)
-    elif form.labelled:
-        raise InputError(f"`{train}` does not exist, but the source `{source}` needs labelled text to train on.")
+    every = ((language, split) for language in (source, *targets) for split in (*SPLITS, UNLABELLED))
+    keys = [key for key in dict.fromkeys([(source, "train"), *every]) if key in files.paths]
+    keys = [key for key in keys if key[1] != "train" or key[0] == source or target_labels]
+    if form.labelled and (source, "train") not in keys:
+        path = files.path(source, "train")
+        raise InputError(f"`{path}` does not exist, but the source `{source}` needs labelled text to train on.")
+    forms = {key: PLAIN if key[1] == UNLABELLED else form for key in keys}
+    tables = {key: _table(files.paths[key], key[0], card, data, forms[key]) for key in keys}
+    if form.label_field:
+        _read_labels([table for (_, split), table in tables.items() if split != UNLABELLED], form)
+    labels = LabelSet()
+    numbers: _Numbers = {}
+    parts: dict[tuple[str, str], _Part] = {}
+    for key, table in tables.items():
+        parts[key] = _part(table, key, forms[key], labels, numbers, files)
+        if key == (source, "train"):
+            if not parts[key].examples:
+                raise InputError(
+                    f"`{table.path}` has no rows, but is the training data of the source `{source}`. Add rows."
+                )
+            if form.label_field:
+                labels.freeze(table, data.type or Task.task_type)
     for language in (source, *targets):
-        for split in (*SPLITS, UNLABELLED):
-            part = (language, split)
-            if part in tables and part not in parts:
-                part_form = PLAIN if split == UNLABELLED else form
-                parts[part] = _part(tables[part], language, part_form, labels, data.columns, files)
-        if not (test := parts.get((language, "test"))) or not len(test.examples):
-            raise InputError(
-                f"`{files.path(language, 'test')}` is missing or empty, but is needed to score `{language}`."
-            )
-    _same_numbers(parts, files, form, data.columns)
-    notes = (
-        *files.notes,
-        *(card.notes if card else ()),
-        *_card_notes(tables, card, form, data.columns, files),
-        *_notes(parts, source, form, labels),
-    )
+        if (language, "test") not in parts or not parts[language, "test"].examples:
+            path = files.path(language, "test")
+            raise InputError(f"`{path}` is missing or empty, but is needed to score `{language}`.")
+    notes = [*files.notes, *(card.notes if card else ()), *_card_notes(tables, card, form, files)]
     return Task(
         name=data.name,
         labels=labels.names,
         splits={split: _by_language(parts, split) for split in SPLITS},
         unlabelled=_by_language(parts, UNLABELLED),
-        task_type=task_type,
-        notes=notes,
+        task_type=data.type or Task.task_type,
+        notes=(*notes, *_notes(parts, source, form, labels)),
         issues=tuple(_issues(parts)),
     )
 
 
-def _table(path: Path, language: str, card: Card | None) -> Table:
-    return Table(path, names=dict(card.names(language, path)) if card else {})
-
-
-def _label_column(path: Path, form: Form, columns: Mapping[str, str]) -> str:
-    """Return the label column of a file; "" for a task type without a label set."""
-    field = next((field for field in _LABELLED if form.classed and field in form.fields), "")
-    return {**FORMAT_COLUMNS.get(path.suffix, {}), **columns}.get(field, field)
-
-
-def _read_labels(tables: Mapping[tuple[str, str], Table], form: Form, columns: Mapping[str, str]) -> None:
-    """Set for all files how their labels are read: as names or as numbers of the dataset card."""
-    by_column: dict[str, list[Table]] = {}
-    for (_, split), table in tables.items():
-        if split != UNLABELLED:
-            by_column.setdefault(_label_column(table.path, form, columns), []).append(table)
-    for column, group in by_column.items():
-        read_labels(group, column)
-
-
-def _card_notes(
-    tables: Mapping[tuple[str, str], Table], card: Card | None, form: Form, columns: Mapping[str, str], files: Layout
-) -> Iterator[str]:
-    """Yield a note for each file that takes its label names from another language's configuration of the card."""
-    for (language, split), table in tables.items():
-        column = _label_column(table.path, form, columns)
-        legend = card.names(language, table.path).get(column) if card else None
-        # Names in a Parquet schema replace those of the card while the file is read.
-        used = legend and split != UNLABELLED and table.names[column] is legend
-        if card and used and (note := card.note(language, table.path, files.name(table.path))):
-            yield note
-
-
-def _form(data: Data, task_type: str) -> Form:
+def _form(data: Data) -> Form:
     """Return how the rows of a task type are read, after checking the recipe's `columns`."""
-    if task_type not in FORMS:
+    name = data.type or Task.task_type
+    if name not in FORMS:
         raise InputError(
-            f"`task.type` is `{task_type}`, which your own files cannot have.{did_you_mean(task_type, FORMS)} Choose from:"
+            f"`task.type` is `{name}`, which your own files cannot have.{did_you_mean(name, FORMS)} Choose from:"
             f" {', '.join(FORMS)}."
         )
-    form = FORMS[task_type]
-    for name in data.columns:
-        if name not in form.fields:
+    form = FORMS[name]
+    for column in data.columns:
+        if column not in form.fields:
             raise InputError(
-                f"`task.columns` has `{name}`, which is not a field of the task type `{task_type}`."
-                f"{did_you_mean(name, form.fields)} Fields: {', '.join(form.fields)}."
+                f"`task.columns` has `{column}`, which is not a field of the task type `{name}`."
+                f"{did_you_mean(column, form.fields)} Fields: {', '.join(form.fields)}."
             )
     return form
 
 
-def _by_language(parts: Mapping[tuple[str, str], _Part], split: str) -> dict[str, Sequence[Example]]:
-    return {language: part.examples for (language, part_split), part in parts.items() if part_split == split}
+def _table(path: Path, language: str, card: Card | None, data: Data, form: Form) -> Table:
+    """Return a file with the columns to read."""
+    columns = {**_FORMAT_COLUMNS.get(path.suffix, {}), **data.columns}
+    names = dict(card.names(language, path)) if card else {}
+    label_column = columns.get(form.label_field, form.label_field)
+    companions = [name.format(label_column) for name in _COMPANIONS if label_column]
+    fields = [columns.get(name, name) for name in form.fields]
+    return Table(path, columns=columns, names=names, fields={*fields, *companions})
 
 
-def _part(
-    table: Table, language: str, form: Form, labels: LabelSet, columns: Mapping[str, str], files: Layout
-) -> _Part:
-    """Return the rows of a file; raises InputError for a repeated id."""
-    columns = {**FORMAT_COLUMNS.get(table.path.suffix, {}), **columns}
-    table = replace(table, fields={columns.get(name, name) for name in form.fields})
-    label_column = _label_column(table.path, form, columns)
-    companions: dict[str, dict[str, str] | None] = {
-        name.format(label_column): {} for name in _COMPANIONS if label_column
-    }
-    if label_column in table.names or not isinstance(form, Classed):
-        companions.clear()
-    table = replace(table, fields={*table.fields, *companions})
-    prints = RowHashes(files.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
+def _read_labels(tables: Sequence[Table], form: Form) -> None:
+    """Set for all files how their labels are read: as names or as numbers of the dataset card."""
+    columns = [table.column(form.label_field) for table in tables]
+    for column in dict.fromkeys(columns):
+        read_labels([table for table, own in zip(tables, columns, strict=True) if own == column], column)
+
+
+def _part(table: Table, key: tuple[str, str], form: Form, labels: LabelSet, numbers: _Numbers, files: Layout) -> _Part:
+    """Return the rows of a file; raises InputError for a repeated id, and if there are none that can be used."""
+    hashes = RowHashes(files.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
+    label_column = table.column(form.label_field)
+    names = [name.format(label_column) for name in _COMPANIONS]
+    unnamed = isinstance(form, Classed) and label_column not in table.names
+    companions: dict[str, dict[str, str] | None] = {name: {} for name in names if unnamed}
     codes: set[int] = set()
     words = 0
-    own_ids = False
+    has_ids = False
 
     def rows() -> Iterator[tuple[object, ...]]:
-        nonlocal own_ids, words
+        nonlocal has_ids, words
         for place, (number, record) in enumerate(table, 1):
-            row = Row(table, number, record, columns)
-            if place == 1:
-                own_ids = row.has("id")
-            key = row.name(row.value("id"), row.column("id")) if own_ids else _no_id(row, place)
+            row = Row(table, number, record)
+            has_ids = has_ids if place > 1 else row.has("id")
+            if row.has("id") and not has_ids:
+                raise InputError(
+                    f"`{row.place}` has the {table.column('id')} `{row.value('id')}`, but the first row of the file has none."
+                    " Give an id to all rows or to none."
+                )
+            row_id = row.name(row.value("id"), table.column("id")) if has_ids else str(place)
             text, pair = form.texts(row)
-            row.check_encodable(key, text, pair)
+            row.check_encodable(row_id, text, pair)
             label = form.label(row, labels)
-            if form.classed:
-                codes.update(form.codes(label))
-                words += len(form.codes(label))
+            codes.update(form.codes(label))
+            words += len(form.codes(label))
             _number_names(companions, record, label_column)
-            prints.add(key, (text, pair), label, number)
-            yield key, text, pair, label
+            hashes.add(row_id, (text, pair), label, number)
+            yield row_id, text, pair, label
 
-    def example(key: str, text: str, pair: str | None, label: object) -> Example:
-        return Example(key, language, text, pair, form.restore(label, labels))
+    def example(row_id: str, text: str, pair: str | None, label: object) -> Example:
+        return Example(row_id, key[0], text, pair, form.restore(label, labels))
 
     schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", form.type)])
     examples = Stored(rows(), schema, example)
-    if own_ids:
-        _no_repeated_id(table, examples, prints)
-    names = next(
-        (table.names[column] for field in _LABELLED if (column := columns.get(field, field)) in table.names), {}
-    )
+    if has_ids:
+        _no_repeated_id(table, examples, hashes)
     if not examples and table.left_out:
         counts = ", ".join(counted(count, reason) for reason, count in sorted(table.left_out.items()))
         raise InputError(f"`{table.path}` has no usable rows; left out: {counts}. Give a file with its text.")
-    return _Part(
-        examples,
-        prints,
-        frozenset(codes),
-        dict(table.left_out),
-        dict(table.placeholders),
-        words,
-        names if form.classed else {},
-        {companion: numbers for companion, numbers in companions.items() if numbers},
-    )
+    _same_numbers(companions, numbers, table.path, label_column)
+    return _Part(table, examples, hashes, frozenset(codes), words)
+
+
+def _no_repeated_id(table: Table, examples: Stored[Example], hashes: RowHashes) -> None:
+    for again, first in zip(*repeats(hashes.ids), strict=True):
+        key = examples.row(int(again))[0]  # not `examples[again]`: the label set is not frozen yet
+        if key == examples.row(int(first))[0]:
+            raise InputError(
+                f"`{table.place(hashes.number(again))}` repeats the id `{key}`. Give each example of a file a distinct id."
+            )
 
 
 def _number_names(
@@ -237,86 +203,76 @@ def _number_names(
 
 
 def _same_numbers(
-    parts: Mapping[tuple[str, str], _Part], files: Layout, form: Form, columns: Mapping[str, str]
+    companions: Mapping[str, Mapping[str, str] | None], seen: _Numbers, path: Path, label_column: str
 ) -> None:
-    """Raise InputError if a name in a companion of the label column has different numbers in two files."""
-    seen: dict[tuple[str, str], tuple[str, Path]] = {}
-    for key, part in parts.items():
-        path = files.paths[key]
-        for companion, numbers in part.companions.items():
-            for name, number in numbers.items():
-                first, where = seen.setdefault((companion, name), (number, path))
-                if first != number:
-                    column = _label_column(path, form, columns)
-                    raise InputError(
-                        f"`{path}` has the number `{number}` in `{column}` for the label that `{companion}` calls `{name}`, but"
-                        f" `{where}` has `{first}`. Set `task.columns.label` to `{companion}`."
-                    )
+    """Raise InputError if a name in a companion of the label column has another number in an earlier file."""
+    for companion, numbers in companions.items():
+        for name, number in (numbers or {}).items():
+            first, where = seen.setdefault((companion, name), (number, path))
+            if first != number:
+                raise InputError(
+                    f"`{path}` has the number `{number}` in `{label_column}` for the label that `{companion}` calls `{name}`, but"
+                    f" `{where}` has `{first}`. Set `task.columns.label` to `{companion}`."
+                )
 
 
-def _no_id(row: Row, place: int) -> str:
-    """Return the number of a row as its id, in a file without ids."""
-    if row.has("id"):
-        raise InputError(
-            f"`{row.place}` has the {row.column('id')} `{row.value('id')}`, but the first row of the file has none. Give"
-            " an id to all rows or to none."
-        )
-    return str(place)
+def _by_language(parts: _Parts, split: str) -> dict[str, Sequence[Example]]:
+    return {language: part.examples for (language, part_split), part in parts.items() if part_split == split}
 
 
-def _no_repeated_id(table: Table, examples: Stored[Example], prints: RowHashes) -> None:
-    for again, first in zip(*repeats(prints.ids), strict=True):
-        key = examples.row(int(again))[0]  # not `examples[again]`: the label set is not frozen yet
-        if key == examples.row(int(first))[0]:
-            raise InputError(
-                f"`{table.place(prints.numbers[again])}` repeats the id `{key}`. Give each example of a file a distinct id."
-            )
+def _card_notes(tables: Mapping[tuple[str, str], Table], card: Card | None, form: Form, files: Layout) -> Iterator[str]:
+    """Yield a note for each file that takes its label names from another language's configuration of the card."""
+    for (language, split), table in tables.items():
+        column = table.column(form.label_field)
+        legend = card.names(language, table.path).get(column) if card else None
+        # Names in a Parquet schema replace those of the card while the file is read.
+        used = legend and split != UNLABELLED and table.names[column] is legend
+        if card and used and (note := card.note(language, table.path, files.name(table.path))):
+            yield note
 
 
-def _notes(parts: Mapping[tuple[str, str], _Part], source: str, form: Form, labels: LabelSet) -> Iterator[str]:
+def _notes(parts: _Parts, source: str, form: Form, labels: LabelSet) -> Iterator[str]:
     """Yield notes for the user on the files that were read."""
+    yield from _renumbered(parts, form)
+    for part in parts.values():
+        for reason, count in sorted(part.table.left_out.items()):
+            yield f"`{part.hashes.name}`: {counted(count, reason)} left out."
+        for reason, count in sorted(part.table.placeholders.items()):
+            yield f"`{part.hashes.name}`: {counted(count, reason)}."
+        yield from repeated_texts(part.hashes)
     read = [
-        (part.prints, "training " if split == "train" else "")
+        (part.hashes, "training " if split == "train" else "")
         for (_, split), part in parts.items()
         if split in ("train", UNLABELLED)
     ]
-    scored = {key: part for key, part in parts.items() if key[1] in ("dev", "test")}
-    first = next((part for part in parts.values() if part.names), None)
-    for part in parts.values():
-        if first and part.names and part.names != first.names:
-            yield f"`{part.prints.name}` numbers its labels differently from `{first.prints.name}`; both are read by name."
-    for part in parts.values():
-        for reason, count in sorted(part.left_out.items()):
-            yield f"`{part.prints.name}`: {counted(count, reason)} left out."
-        for reason, count in sorted(part.placeholders.items()):
-            yield f"`{part.prints.name}`: {counted(count, reason)}."
-        yield from repeated_texts(part.prints)
-    yield from overlaps([part.prints for part in scored.values()], read)
-    for (language, split), part in scored.items():
-        if form.classed and split == "test":
-            present = {labels.names[labels.index(code)] for code in part.codes}
-            train = parts[source, "train"].prints.name
-            yield from missing_labels(part.prints.name, present, labels.names, train)
-        if not form.labelled and language != source:
-            yield from _unpaired(part.prints, scored.get((source, split)))
+    scored = {key: part.hashes for key, part in parts.items() if key[1] in ("dev", "test")}
+    yield from overlaps(list(scored.values()), read)
+    for (language, split), hashes in scored.items():
+        if form.label_field and split == "test":
+            present = {labels.names[labels.index(code)] for code in parts[language, split].codes}
+            yield from missing_labels(hashes.name, present, labels.names, parts[source, "train"].hashes.name)
+        if not form.labelled and language != source and (source, split) in scored:
+            yield from unpaired(hashes, scored[source, split])
 
 
-def _issues(parts: Mapping[tuple[str, str], _Part]) -> Iterator[Issue]:
+def _renumbered(parts: _Parts, form: Form) -> Iterator[str]:
+    """Yield a note for each file that numbers its labels differently from the first that names them."""
+    named = {
+        part.hashes.name: legend
+        for (_, split), part in parts.items()
+        if split != UNLABELLED and (legend := part.table.names.get(part.table.column(form.label_field)))
+    }
+    first = next(iter(named), "")
+    for name, legend in named.items():
+        if legend != named[first]:
+            yield f"`{name}` numbers its labels differently from `{first}`; both are read by name."
+
+
+def _issues(parts: _Parts) -> Iterator[Issue]:
     """Yield the issues of all files: what was left out, of all lines, and placeholders, of all words."""
     for (language, split), part in parts.items():
-        lines = part.words + sum(part.left_out.values())
-        yield from (Issue(language, split, reason, count, lines) for reason, count in sorted(part.left_out.items()))
-        yield from (
-            Issue(language, split, reason, count, part.words) for reason, count in sorted(part.placeholders.items())
-        )
-
-
-def _unpaired(target: RowHashes, source: _Part | None) -> Iterator[str]:
-    """Yield a note for each side of a retrieval task with ids that the other side lacks."""
-    for prints, counterpart in ((target, source.prints), (source.prints, target)) if source else ():
-        alone = unknown_ids(prints, counterpart)
-        if len(alone):
-            yield (
-                f"`{prints.name}` has {len(alone)} of its {len(prints.ids)} ids alone: they are not in `{counterpart.name}`"
-                f" (first: {prints.where(alone[0])})."
-            )
+        lines = part.words + sum(part.table.left_out.values())
+        for reason, count in sorted(part.table.left_out.items()):
+            yield Issue(language, split, reason, count, lines)
+        for reason, count in sorted(part.table.placeholders.items()):
+            yield Issue(language, split, reason, count, part.words)
