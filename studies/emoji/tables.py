@@ -18,7 +18,6 @@ from distxfer.analysis.scores import Items, read_items
 from distxfer.measure import interval
 from distxfer.reports.tables import Table, p_phrase
 from distxfer.results.result import Result
-from distxfer.results.tables import Score
 from studies.emoji import methods as study_runs
 from studies.emoji.methods import (
     BASELINE,
@@ -222,15 +221,16 @@ def _comparisons(
 ) -> dict[tuple[str, str], Comparison]:
     """Return `comparisons` of the runs below a folder, which must not change meanwhile."""
     scores = [
-        Score("", "emoji", method.name, str(seed), language, "accuracy", value)
+        ("", "emoji", method.name, str(seed), language, "accuracy", value)
         for method in methods
         for seed, outcome in method.outcomes(without).items()
         if not outcome.collapsed
         for language, value in outcome.accuracy.items()
     ]
-    if len({score.method for score in scores}) < 2:
+    table = pd.DataFrame(scores, columns=["model", "task", "method", "seed", "language", "metric", "value"])
+    if table["method"].nunique() < 2:
         return {}
-    report = compare(scores, baseline, paired=True, items=_items(methods, without))
+    report = compare(table, baseline, paired=True, items=_items(methods, without))
     return {(row.method, row.subset): row for row in report.comparisons}
 
 

@@ -37,6 +37,15 @@ def write(path, rows):
     return path
 
 
+def frame(rows):
+    return pandas.DataFrame(rows, columns=COLUMNS)
+
+
+def on_all(comparisons):
+    """The comparisons on all targets, by method."""
+    return {row.method: row for row in comparisons.comparisons if row.subset == "all"}
+
+
 def table(seeds=4, methods=("plain", "better"), languages=("eng", *TARGETS), seed=0, gain=0.05):
     """Rows of a made-up study: the second method is better by `gain` and some noise."""
     draw = np.random.default_rng(seed)
@@ -89,14 +98,14 @@ def test_published_methods_that_really_help(published):
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_compare_is_the_test_on_the_table(tmp_path, paired):
+def test_compare_is_the_test_on_the_table(paired):
     rows = table(methods=("plain", "better", "same"))
-    found = compare(read_scores(write(tmp_path / "t.csv", rows)), "plain", paired=paired)
+    found = compare(frame(rows), "plain", paired=paired)
     values = {
         name: np.array([[r[6] for r in rows if r[2] == name and r[3] == str(s) and r[4] != "eng"] for s in range(4)])
         for name in ("plain", "better", "same")
     }
-    every = {one.method: one for one in found.comparisons if one.subset == "all"}
+    every = on_all(found)
     assert list(every) == ["better", "same"]
     for name, one in every.items():
         if paired:
@@ -117,24 +126,22 @@ def test_compare_is_the_test_on_the_table(tmp_path, paired):
     assert one.test.n_languages == len(near)
 
 
-def test_gaps_are_left_out_and_named(tmp_path):
+def test_gaps_are_left_out_and_named():
     rows = [row for row in table() if not (row[2] == "better" and row[3] == "1" and row[4] == "jpn")]
     rows = [row for row in rows if not (row[2] == "plain" and row[3] == "2" and row[4] != "deu")]
-    rows[0][6] = "NaN"  # English is the source: its score is not compared
-    found = compare(read_scores(write(tmp_path / "t.csv", rows)), "plain")
-    every = next(one for one in found.comparisons if one.subset == "all")
+    rows[0][6] = np.nan  # English is the source: its score is not compared
+    found = compare(frame(rows), "plain")
+    every = on_all(found)["better"]
     assert every.dropped == ("seed 2 of `plain` (without 5 of 6 languages)", "`jpn` (missing in 1 of 7 runs)")
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
     assert found.notes == ("seed `0` of `plain` has no score for `eng`",)
-    paired = compare(read_scores(tmp_path / "t.csv"), "plain", paired=True)
-    every = next(one for one in paired.comparisons if one.subset == "all")
+    every = on_all(compare(frame(rows), "plain", paired=True))["better"]
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
 
 
-def test_paired_runs_without_a_partner_are_left_out(tmp_path):
+def test_paired_runs_without_a_partner_are_left_out():
     rows = [row for row in table(seeds=5) if (row[2], row[3]) not in {("plain", "4"), ("better", "0")}]
-    found = compare(read_scores(write(tmp_path / "t.csv", rows)), "plain", paired=True)
-    every = next(one for one in found.comparisons if one.subset == "all")
+    every = on_all(compare(frame(rows), "plain", paired=True))["better"]
     assert every.dropped == ("seed 4 of `better` (no pair)", "seed 0 of `plain` (no pair)")
     assert every.test.n_seeds == 3
 
@@ -152,13 +159,13 @@ def test_two_seeds_give_no_ranking(tmp_path, cli):
 def test_languages_keep_their_names(tmp_path):
     rows = table(languages=("en", "no", "nan", "yes", "swh", "zh-Hant"))
     found = read_scores(write(tmp_path / "t.csv", rows))
-    assert sorted({one.language for one in found}) == ["eng", "nan", "nor", "swa", "yes", "zho_Hant"]
+    assert sorted(set(found["language"])) == ["eng", "nan", "nor", "swa", "yes", "zho_Hant"]
 
 
 def test_a_language_without_a_distance_is_in_all_but_neither_near_nor_far(tmp_path):
     matrix = tmp_path / "far.csv"
     matrix.write_text(",eng\n" + "".join(f"{code},{i / 10}\n" for i, code in enumerate(TARGETS) if code != "kor"))
-    found = compare(read_scores(write(tmp_path / "t.csv", table())), "plain", matrix=matrix)
+    found = compare(frame(table()), "plain", matrix=matrix)
     assert [one.test.n_languages for one in found.comparisons] == [6, 3, 2]
     assert found.notes[0].startswith("`kor` is neither near nor far: ")
     assert found.distance == "matrix"
@@ -194,26 +201,24 @@ def test_the_unit_is_that_of_the_scores(tmp_path, cli):
         assert cells[2].startswith(shown), cells
 
 
-def test_means_are_over_the_languages_of_the_test(tmp_path):
+def test_means_are_over_the_languages_of_the_test():
     """A language that one run of the baseline lacks is in no method's mean: means that differ say what the test says."""
     rows = [row for row in table(gain=0.02) if not (row[2] == "plain" and row[3] == "0" and row[4] == "jpn")]
     for row in rows:
         row[6] -= 0.4 * (row[4] == "jpn")
-    found = compare(read_scores(write(tmp_path / "t.csv", rows)), "plain")
+    found = compare(frame(rows), "plain")
     means = {one.method: one.mean for one in found.transfers}
-    effect = next(one.test.effect for one in found.comparisons if one.subset == "all")
+    effect = on_all(found)["better"].test.effect
     assert means["better"] - means["plain"] == pytest.approx(effect)
     assert {one.by_distance.n for one in found.transfers} == {5}
 
 
 @pytest.mark.parametrize("paired", [False, True])
-def test_near_and_far_are_those_of_the_baseline_whatever_else_is_compared(tmp_path, paired):
+def test_near_and_far_are_those_of_the_baseline_whatever_else_is_compared(paired):
     """A method that was tested in eight more near languages moves no median."""
     rows = table()
     wide = table(methods=("wide",), languages=("nld", "swe", "dan", "ita", "por", "spa", "cat", *TARGETS))
-    alone, beside = (
-        compare(read_scores(write(tmp_path / "t.csv", some)), "plain", paired=paired) for some in (rows, [*rows, *wide])
-    )
+    alone, beside = (compare(frame(some), "plain", paired=paired) for some in (rows, [*rows, *wide]))
     first, second = (
         {one.subset: one.test for one in found.comparisons if one.method == "better"} for found in (alone, beside)
     )
@@ -224,19 +229,19 @@ def test_near_and_far_are_those_of_the_baseline_whatever_else_is_compared(tmp_pa
     }  # fmt: skip
 
 
-def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance(tmp_path):
+def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance():
     rows = table(seeds=4)
     fewer = [row for row in rows if not (row[2] == "better" and row[3] == "3")]
     shared = [row for row in rows if row[3] != "3"]
     gains = [
-        next(one.gain_by_distance for one in compare(read_scores(write(tmp_path / "t.csv", some)), "plain", paired=True).transfers
+        next(one.gain_by_distance for one in compare(frame(some), "plain", paired=True).transfers
              if one.method == "better")
         for some in (fewer, shared)
     ]  # fmt: skip
     assert gains[0] == gains[1]
     apart = [row for row in rows if (row[2] == "plain") == (row[3] in "01")]  # no seed is in both
     others = [row for row in table(methods=("plain", "other")) if row[2] == "other"]
-    found = compare(read_scores(write(tmp_path / "t.csv", [*apart, *others])), "plain", paired=True)
+    found = compare(frame([*apart, *others]), "plain", paired=True)
     known = {one.method: one.gain_by_distance is not None for one in found.transfers}
     assert known == {"plain": False, "better": False, "other": True}
 
@@ -265,16 +270,12 @@ def test_a_wrong_distance_is_one_error(tmp_path, cli, words, expected):
         assert (answer.stdout, answer.stderr.count("\n")) == ("", 1)
 
 
-def test_tables_of_nothing_but_the_source_or_without_a_method(tmp_path):
-    scores = read_scores(write(tmp_path / "t.csv", table(languages=("eng",))))
+def test_tables_of_nothing_but_the_source():
+    scores = frame(table(languages=("eng",)))
     assert message(compare, scores, "plain") == (
         "The table has no scores of `accuracy` but in the source `eng`. Add scores of target languages, or say which language"
         " the runs were trained on with `--source`."
     )
-    path = write(tmp_path / "t.csv", [["tiny", "toy", "", *row[3:]] for row in table()])
-    assert message(read_scores, path) == f"`{path}:2` has no method. Name the method that the score is of."
-    path = write(tmp_path / "t.csv", [[*row[:3], "9" * 5000, *row[4:]] for row in table()])
-    assert message(read_scores, path) == f"`{path}:2` has a seed of 5,000 characters; expected 20 at most."
 
 
 # --- the command line --------------------------------------------------------------------------------------------
@@ -296,69 +297,64 @@ def test_command_line(tmp_path, cli):
     assert one["bootstrap_low"] < one["bootstrap_high"]
 
 
-def test_bad_tables(tmp_path):
-    rows = table()
-    path = tmp_path / "t.csv"
-    assert message(read_scores, tmp_path / "none.csv") == (
-        f"The table `{tmp_path / 'none.csv'}` is not a file. Give the path of a CSV file with the columns "
-        "model, task, method, seed, language, metric, value."
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda rows: [], "The table `{path}` has no scores. Put one line below the header for each score."),
+        (lambda rows: [*rows, rows[3]], "The table `{path}` has two lines for model `tiny`, task `toy`, method `plain`, seed `0`,"
+         " language `rus`, metric `accuracy`. Keep one of them, or tell the runs apart by their seed."),
+        (lambda rows: [[*rows[0][:6], "high"]], "`{path}:2` has the value `high`; expected a number of at most 1e+100, or nothing"
+         " where the score is missing."),
+        (lambda rows: [rows[0], [*rows[1][:6], "inf"]], "`{path}:3` has the value `inf`; "),
+        (lambda rows: [[*rows[0][:6], "1e200"]], "`{path}:2` has the value `1e200`; expected a number of at most 1e+100"),
+        (lambda rows: [[*rows[0][:4], "english", *rows[0][5:]]], "`{path}:2`: Language code `english` is not known."),
+        (lambda rows: [["tiny", "toy", "", *rows[0][3:]]], "`{path}:2` has no method. Name the method that the score is of."),
+        (lambda rows: [[*rows[0][:3], "9" * 5000, *rows[0][4:]]], "`{path}:2` has a seed of 5,000 characters; expected 20"),
+        (lambda rows: [["a", "b", "c"]], "`{path}:2` has 3 cells where the first line has 7."),
+    ],
+)  # fmt: skip
+def test_bad_tables(tmp_path, change, expected):
+    path = write(tmp_path / "t.csv", change(table()))
+    assert message(read_scores, path).startswith(expected.format(path=path))
+
+
+def test_files_that_are_no_tables(tmp_path):
+    path, columns = tmp_path / "t.csv", ", ".join(COLUMNS)
+    assert message(read_scores, path) == (
+        f"The table `{path}` is not a file. Give the path of a CSV file with the columns {columns}."
     )
     path.write_text("model,task,methods,seed,language,metric,value\n")
     assert message(read_scores, path) == (
-        f"The table `{path}` has no column `method`. Did you mean `methods`? Expected: model, task, method, seed, language, "
-        "metric, value; found: model, task, methods, seed, language, metric, value."
+        f"The table `{path}` has no column `method`. Did you mean `methods`? Expected: {columns}; found:"
+        f" {columns.replace('method', 'methods', 1)}."
     )
-    write(path, [])
-    assert (
-        message(read_scores, path) == f"The table `{path}` has no scores. Put one line below the header for each score."
-    )
-    write(path, [*rows, rows[3]])
-    assert message(read_scores, path) == (
-        f"The table `{path}` has two lines for model `tiny`, task `toy`, method `plain`, seed `0`, language `rus`, metric "
-        "`accuracy`. Keep one of them, or tell the runs apart by their seed."
-    )
-    write(path, [[*rows[0][:6], "high"]])
-    assert message(read_scores, path) == (
-        f"`{path}:2` has the value `high`; expected a number, or nothing where the score is missing."
-    )
-    write(path, [[*rows[0][:6], "inf"]])
-    assert message(read_scores, path).startswith(f"`{path}:2` has the value `inf`;")
-    write(path, [[*rows[0][:6], "1e200"]])
-    assert message(read_scores, path) == f"`{path}:2` has the value `1e200`; expected a score of at most 1e+100."
-    write(path, [[*rows[0][:4], "english", *rows[0][5:]]])
-    assert message(read_scores, path).startswith(
-        f"`{path}:2`: Language code `english` is not known. Did you mean `eng`?"
-    )
-    path.write_text(",".join(COLUMNS) + "\na,b,c\n")
-    assert message(read_scores, path) == f"`{path}:2` has 3 cells where the first line has 7."
+    path.write_text("")
+    assert message(read_scores, path).endswith(f"Expected: {columns}; found: nothing.")
     path.write_bytes(b"\xff\xfe\x00")
     assert message(read_scores, path).startswith(f"The table `{path}` cannot be read (")
 
 
-def test_nothing_to_compare(tmp_path, cli):
+def test_nothing_to_compare():
     rows = table()
-    scores = read_scores(write(tmp_path / "t.csv", rows))
+    scores = frame(rows)
     assert (
         message(compare, scores, "plane")
         == "Baseline `plane` is not known. Did you mean `plain`? Choose from: better, plain."
     )
-    assert message(compare, [one for one in scores if one.method == "plain"], "plain") == (
+    assert message(compare, scores[scores["method"] == "plain"], "plain") == (
         "The table has no method beside the baseline `plain`. Add the scores of another method."
     )
     assert message(compare, scores, "plain", metric="f1") == "Metric `f1` is not known. Choose from: accuracy."
-    both = read_scores(write(tmp_path / "t.csv", [*rows, *([*row[:5], "f1", row[6]] for row in rows)]))
+    both = frame([*rows, *([*row[:5], "f1", row[6]] for row in rows)])
     assert message(compare, both, "plain") == "The table has the metrics accuracy, f1. Choose one with `--metric`."
     assert compare(both, "plain", metric="f1").metric == "f1"
-    answer = cli("compare", "--table", str(tmp_path / "t.csv"), "--baseline", "plane", "--metric", "f1")
-    assert answer.exit_code == 2
-    assert answer.stderr == "Error: Baseline `plane` is not known. Did you mean `plain`? Choose from: better, plain.\n"
 
 
-def test_the_notes_say_what_is_random_and_how_often_the_test_errs(tmp_path):
-    found = compare(read_scores(write(tmp_path / "t.csv", table())), "plain", paired=True)
+def test_the_notes_say_what_is_random_and_how_often_the_test_errs():
+    found = compare(frame(table()), "plain", paired=True)
     notes = comparison_tables(found)[0].notes
     assert "random: seeds and languages in 4 families (the independent units); test items fixed." in notes
-    (one,) = (one for one in found.comparisons if one.subset == "all")
+    one = on_all(found)["better"]
     mean = one.test.by_family
     assert (one.test.n_families, mean.n_languages) == (4, 4)
     (by_family,) = (note for note in notes if note.startswith("by family (mean over families"))

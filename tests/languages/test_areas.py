@@ -1,13 +1,13 @@
 """Areas of neighbouring languages, and the groups within which languages change places in a permutation test."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from distxfer.analysis.compare import compare
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import areas, coordinates, distance, group_kind, lineage, permutation_groups, permuted_within
 from distxfer.measure import correlate
-from distxfer.results.tables import Score
 from helpers import message
 
 TARGETS = [key for key in LANGUAGES if key != "eng"]
@@ -58,19 +58,18 @@ def test_areas_come_before_families_from_thirty_languages_on():
 @pytest.mark.parametrize("n", [12, 40])
 def test_comparisons_say_within_what_they_permute(n):
     generator = np.random.default_rng(0)
-    scores = [
-        Score("m", "t", method, str(seed), key, "accuracy", float(generator.random()))
+    rows = [
+        ("m", "t", method, str(seed), key, "accuracy", generator.random())
         for method in ("plain", "better")
         for seed in range(3)
         for key in TARGETS[:n]
     ]
+    scores = pd.DataFrame(rows, columns=["model", "task", "method", "seed", "language", "metric", "value"])
     result = compare(scores, "plain", paired=True)
     record = result.records()["transfer"][0]["score_by_distance"]
     assert record["permuted_within"] == permuted_within(n)
     keys = sorted(TARGETS[:n])
-    means = [
-        np.mean([score.value for score in scores if (score.method, score.language) == ("better", key)]) for key in keys
-    ]
+    means = scores[scores["method"] == "better"].groupby("language")["value"].mean()[keys].tolist()
     far = [distance("eng", key, imputed=True).value for key in keys]
     expected = correlate(far, means, groups=permutation_groups(keys), draws=1999)
     assert (record["r"], record["p"]) == (pytest.approx(expected.r), pytest.approx(expected.p))

@@ -1,6 +1,5 @@
 """Comparison of methods with a baseline by the two-way test on seeds x languages: from a table of scores, or finished runs."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +13,12 @@ from distxfer.errors import InputError, listed, unknown
 from distxfer.languages import canonical, check_distance
 from distxfer.results.collect import Collection
 from distxfer.results.descriptions import corpora
-from distxfer.results.tables import Score
 
 _MACRO = "macro_f1"  # the score that weighs all classes alike
 
 
 def compare(
-    scores: pd.DataFrame | Sequence[Score],
+    scores: pd.DataFrame,
     baseline: str,
     *,
     metric: str = "",
@@ -33,7 +31,7 @@ def compare(
 ) -> Comparisons:
     """Compare each method with the baseline on all, near and far target languages, for each model and task.
 
-    `scores` is a tidy table with the columns of `Score`: from `read_scores`, or the rows of one split of `load_results`.
+    `scores` is a tidy table with the columns of `read_scores`: from it, or the rows of one split of `load_results`.
 
     `paired` means that runs of equal seed share data order and initial weights: the test is `crossed` on their differences,
     otherwise `crossed_unpaired`. With `items` (see `read_items`) the test items are random, too. Near languages are those up to
@@ -45,14 +43,14 @@ def compare(
     Raises InputError for an unknown baseline or metric, or a table with one method.
     """
     check_distance(distance_name, matrix)
-    table, start = pd.DataFrame(scores), canonical(source)
-    metrics = sorted(table["metric"].unique())
+    start = canonical(source)
+    metrics = sorted(scores["metric"].unique())
     if metric and metric not in metrics:
         raise unknown("Metric", metric, metrics)
     if not metric and len(metrics) > 1:
         raise InputError(f"The table has the metrics {listed(metrics)}. Choose one with `--metric`.")
     metric = metric or metrics[0]
-    table = table[table["metric"] == metric].astype({"value": float})
+    table = scores[scores["metric"] == metric].astype({"value": float})
     missing = table[table["value"].isna()]
     notes = [f"seed `{row.seed}` of `{row.method}` has no score for `{row.language}`" for row in missing.itertuples()]
     comparisons: list[Comparison] = []

@@ -52,56 +52,56 @@ def relate(
     method: Method,
     diagonal: bool,
 ) -> Relations:
-    """Return the correlations of drift and transfer with each distance and each other, and the decomposition of transfer."""
-    name = own_distance(settings)
-    distances, missing = all_distances(settings, languages)
-    over = [languages.source, *languages.targets] if diagonal else languages.targets
-    relations = all_relations(rows, transfer, distances, over, layers, method)
-    parts, undivided = decomposed(transfer, distances[name], tokens, languages)
-    notes = (*missing, *relation_notes(relations), *undivided)
-    return Relations(name, distances, tuple(relations), parts, notes)
+    """Return the correlations of drift and transfer with each distance and each other, and the decomposition of transfer.
 
-
-def own_distance(settings: DistanceSettings) -> str:
-    """Return the name of the recipe's distance."""
-    return "matrix" if settings.matrix else settings.name
-
-
-def all_distances(settings: DistanceSettings, languages: Languages) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Return the distances of all languages from the source (0 for itself) by name, and a note on missing ones.
-
-    These are all of URIEL's, and the recipe's own. Raises InputError if that one is unknown for all targets.
+    Raises InputError if the recipe's own distance is unknown for all targets.
     """
-    chosen = own_distance(settings)
+    chosen = "matrix" if settings.matrix else settings.name
     distances: dict[str, dict[str, float]] = {}
     notes: list[str] = []
     for name in dict.fromkeys([*DISTANCES, chosen]):
-        matrix = Path(settings.matrix) if name == "matrix" else None
-        entries: list[Distance] = []
-        errors = {}
-        for target in languages.targets:
-            try:
-                entries.append(
-                    distance(
-                        languages.source,
-                        target,
-                        settings.name if matrix else name,
-                        imputed=settings.imputed,
-                        matrix=matrix,
-                    )
-                )
-            except InputError as error:
-                errors[target] = error
-        if len(errors) == len(languages.targets) and name == chosen:
+        entries, errors = _distances(name, settings, languages)
+        if not entries and name == chosen:
             raise next(iter(errors.values()))
         distances[name] = {languages.source: 0.0, **{entry.target: entry.value for entry in entries}}
         notes += distance_warnings(entries)
         if errors:
             notes.append(f"No {name} distance for {listed(errors)}: left out of its correlations.")
-    return distances, notes
+    over = [languages.source, *languages.targets] if diagonal else languages.targets
+    relations = _correlations(rows, transfer, distances, over, layers, method)
+    reasons: dict[str, list[str]] = {}
+    for relation in relations:
+        if relation.found.reason:
+            name = relation.measure.removeprefix("correlation_").replace("_", " and ", 1)
+            reasons.setdefault(relation.found.reason, []).append(name)
+    notes += [f"{listed(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
+    parts, missing = _decomposed(transfer, distances[chosen], tokens, languages)
+    return Relations(chosen, distances, tuple(relations), parts, (*notes, *missing))
 
 
-def all_relations(
+def _distances(
+    name: str, settings: DistanceSettings, languages: Languages
+) -> tuple[list[Distance], dict[str, InputError]]:
+    """Return the distances of the targets from the source, and by target why there is none."""
+    entries, errors = [], {}
+    matrix = Path(settings.matrix) if name == "matrix" else None
+    for target in languages.targets:
+        try:
+            entries.append(
+                distance(
+                    languages.source,
+                    target,
+                    settings.name if matrix else name,
+                    imputed=settings.imputed,
+                    matrix=matrix,
+                )
+            )
+        except InputError as error:
+            errors[target] = error
+    return entries, errors
+
+
+def _correlations(
     rows: Sequence[Row],
     transfer: Mapping[str, float],
     distances: Mapping[str, Mapping[str, float]],
@@ -138,17 +138,7 @@ def all_relations(
     return relations
 
 
-def relation_notes(relations: Sequence[Relation]) -> list[str]:
-    """Return a line for each reason why correlations are missing."""
-    reasons: dict[str, list[str]] = {}
-    for relation in relations:
-        if relation.found.reason:
-            name = relation.measure.removeprefix("correlation_").replace("_", " and ", 1)
-            reasons.setdefault(relation.found.reason, []).append(name)
-    return [f"{listed(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
-
-
-def decomposed(
+def _decomposed(
     transfer: Mapping[str, float], between: Mapping[str, float], tokens: Mapping[str, float], languages: Languages
 ) -> tuple[Decomposition | None, list[str]]:
     """Return the decomposition of transfer over distance, script and tokens per text, and notes on what is missing.

@@ -348,27 +348,16 @@ def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
 def _git() -> dict[str, Any]:
     """Return the commit of the checkout that this package runs from, and whether it has changes; empty if installed."""
 
-    def ask(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(Path(__file__).parent), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
-    if ask("ls-files", "--error-unmatch", __file__) is None:  # installed, even if below somebody else's checkout
+    try:
+        ask("ls-files", "--error-unmatch", __file__)  # fails if installed, even below somebody else's checkout
+        changes = ask("status", "--porcelain", "--untracked-files=no")
+        return {"git_commit": ask("rev-parse", "HEAD"), "git_dirty": bool(changes)}
+    except (OSError, subprocess.SubprocessError):
         return {}
-    commit = ask("rev-parse", "HEAD")
-    return (
-        {"git_commit": commit, "git_dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
-        if commit
-        else {}
-    )
 
 
 def diagnosed(log: Path) -> list[dict[str, Any]]:

@@ -3,10 +3,8 @@
 import csv
 import io
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +28,7 @@ Moment = Literal["before", "after"]
 _PREDICTION_COLUMNS = ["language", "example_id", "label", "prediction"]
 _RUN_COLUMNS = ["run", "method", "recipe", "id", "seed", "source", "model", "task", "status"]
 _SCORE_COLUMNS = ["language", "split", "metric", "value", "n", "distance", "near_or_far"]
-_canonical = cache(canonical)
+COLUMNS = ("model", "task", "method", "seed", "language", "metric", "value")  # of a table of scores from elsewhere
 _LONGEST_SEED = 20  # characters; seeds have at most 64 bits
 
 
@@ -179,32 +177,12 @@ def _distances(run: Result) -> dict[str, dict[str, Any]]:
     }
 
 
-@dataclass(frozen=True)
-class Score:
-    """A score from elsewhere: of one run in one language; `value` is None if missing."""
+def read_scores(path: Path) -> pd.DataFrame:
+    """Return a table of scores from elsewhere: `model`, `task`, `method`, `seed`, `language`, `metric`, `value`.
 
-    model: str
-    task: str
-    method: str
-    seed: str
-    language: str
-    metric: str
-    value: float | None
-
-    @property
-    def cell(self) -> tuple[str, ...]:
-        """All columns but the value: unique in a table."""
-        return self.model, self.task, self.method, self.seed, self.language, self.metric
-
-
-COLUMNS = tuple(field.name for field in fields(Score))
-
-
-def read_scores(path: Path) -> tuple[Score, ...]:
-    """Read a table of scores: CSV (or TSV, by suffix) in UTF-8 with the columns of `Score`, in any order.
-
-    Other columns are ignored. An empty value, `NaN` or `NA`, is a missing score. Language codes may have any form that
-    `canonical` accepts; all strings are kept as they are, so `nan` and `no` are languages.
+    It is CSV (or TSV, by suffix) in UTF-8 with these columns in any order; other columns are ignored. An empty value, `NaN` or
+    `NA`, is a missing score. Language codes may have any form that `canonical` accepts; all strings are kept as they are, so
+    `nan` and `no` are languages.
 
     Raises InputError for a missing file or column, an invalid number, an unknown language, or duplicate rows; the message names
     file and line.
@@ -216,52 +194,53 @@ def read_scores(path: Path) -> tuple[Score, ...]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         delimiter = "\t" if path.suffix == ".tsv" else ","
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        header, *rows = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)] or [[]]
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"The table `{path}` cannot be read ({error}). Save it as CSV in UTF-8.") from error
-    header = [name.strip() for name in rows[0]] if rows else []
+    header = [name.strip() for name in header]
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise InputError(
             f"The table `{path}` has no column `{missing[0]}`.{did_you_mean(missing[0], header)} "
             f"Expected: {', '.join(COLUMNS)}; found: {', '.join(header) or 'nothing'}."
         )
-    places = [header.index(name) for name in COLUMNS]
-    scores = []
-    for number, row in enumerate(rows[1:], start=2):
-        if any(cell.strip() for cell in row):
-            if len(row) != len(header):
-                raise InputError(f"`{path}:{number}` has {len(row)} cells where the first line has {len(header)}.")
-            scores.append(_score(f"{path}:{number}", [row[place].strip() for place in places]))
-    if not scores:
+    lines = {line: row for line, row in enumerate(rows, start=2) if any(cell.strip() for cell in row)}
+    for line, row in lines.items():
+        if len(row) != len(header):
+            raise InputError(f"`{path}:{line}` has {len(row)} cells where the first line has {len(header)}.")
+    if not lines:
         raise InputError(f"The table `{path}` has no scores. Put one line below the header for each score.")
-    twice = [cell for cell, times in Counter(score.cell for score in scores).items() if times > 1]
-    if twice:
-        cell = ", ".join(f"{name} `{value}`" for name, value in zip(COLUMNS, twice[0], strict=False))
+    table = pd.DataFrame.from_dict(lines, orient="index", columns=header)[list(COLUMNS)].apply(
+        lambda column: column.str.strip()
+    )
+    return _checked(path, table)
+
+
+def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of texts, indexed by line, with canonical languages and values as numbers."""
+    for line in table.index[table["method"] == ""]:
+        raise InputError(f"`{path}:{line}` has no method. Name the method that the score is of.")
+    sizes = table["seed"].str.len()
+    for line in table.index[sizes > _LONGEST_SEED]:
+        raise InputError(f"`{path}:{line}` has a seed of {sizes[line]:,} characters; expected {_LONGEST_SEED} at most.")
+    keys = {}
+    for code, lines in table.groupby("language", sort=False).groups.items():
+        try:
+            keys[code] = canonical(str(code))
+        except InputError as error:
+            raise InputError(f"`{path}:{lines[0]}`: {error}") from error
+    is_missing = table["value"].str.lower().isin(["", "nan", "na"])
+    values = pd.to_numeric(table["value"].mask(is_missing), errors="coerce")
+    for line in table.index[~is_missing & ~(values.abs() <= LARGEST)]:
+        raise InputError(
+            f"`{path}:{line}` has the value `{table['value'][line]}`; expected a number of at most {LARGEST:g}, or nothing where"
+            " the score is missing."
+        )
+    table = table.assign(language=table["language"].map(keys), value=values)
+    cells = list(COLUMNS[:-1])
+    for twice in table.loc[table.duplicated(cells), cells].to_dict("records"):
+        cell = ", ".join(f"{name} `{value}`" for name, value in twice.items())
         raise InputError(
             f"The table `{path}` has two lines for {cell}. Keep one of them, or tell the runs apart by their seed."
         )
-    return tuple(scores)
-
-
-def _score(place: str, texts: Sequence[str]) -> Score:
-    model, task, method, seed, language, metric, number = texts
-    if not method:
-        raise InputError(f"`{place}` has no method. Name the method that the score is of.")
-    if len(seed) > _LONGEST_SEED:
-        raise InputError(f"`{place}` has a seed of {len(seed):,} characters; expected {_LONGEST_SEED} at most.")
-    try:
-        language = _canonical(language)
-    except InputError as error:
-        raise InputError(f"`{place}`: {error}") from error
-    if number.lower() in {"", "nan", "na"}:
-        return Score(model, task, method, seed, language, metric, None)
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= LARGEST:
-        raise InputError(
-            f"`{place}` has the value `{number}`; expected a number of at most {LARGEST:g}, or nothing where it is missing."
-        )
-    return Score(model, task, method, seed, language, metric, value)
+    return table.reset_index(drop=True)
