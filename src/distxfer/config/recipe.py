@@ -114,7 +114,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     """Return the recipe called `name`, or in the file `name`, with overrides applied in order.
 
     `overrides` are `KEY=VALUE` texts or a mapping, nested or with dotted keys; `settings` are more of them, such as
-    `seed=1` or `phase={"finetune": {"epochs": 3}}`.
+    `seed=1` or `phase={"finetune": {"epochs": 3}}`. `task` may be tables by language and split, as `save_task` takes them.
 
     Precedence: `_defaults.toml` < the model's family < the recipe < the overrides. A scalar in place of a table with a
     `name` sets that name.
@@ -135,10 +135,22 @@ def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
                 f"`{text}` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`."
             )
     for table in (overrides if isinstance(overrides, Mapping) else {}, settings):
-        chosen |= _values(table, "override")
+        chosen |= _values(_with_named_task(table), "override")
     defaults |= _family({**defaults, **chosen})
     values = defaults | chosen
     return _validated(recipe, {**_inherited(defaults, values), **values}, mistakes)
+
+
+def _with_named_task(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings with a task that is given as tables replaced by the name of its copy in the cache."""
+    task = settings.get("task")
+    if not isinstance(task, Mapping) or not task or not all(isinstance(splits, Mapping) for splits in task.values()):
+        return settings
+    if any(isinstance(table, str) for splits in task.values() for table in splits.values()):  # `task.columns`
+        return settings
+    from distxfer.data import task_in_memory  # needs pyarrow
+
+    return {**settings, "task": task_in_memory(task)}
 
 
 def _as_read(value: Any) -> Any:

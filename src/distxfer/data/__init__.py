@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from distxfer.data._batches import epoch_order as epoch_order
     from distxfer.data._checks import leaks as leaks
     from distxfer.data._in_memory import save_task as save_task
+    from distxfer.data._in_memory import task_in_memory as task_in_memory
     from distxfer.data._issues import COUNTED as COUNTED
     from distxfer.data._issues import issue_lines as issue_lines
     from distxfer.data._issues import issues as issues
@@ -61,7 +62,7 @@ _LAZY = {
     "_issues": "COUNTED issue_lines issues",
     "_rows": "Joined Lazy Parts Picked Sides",
     "_tables": "SUFFIXES",
-    "_in_memory": "save_task",
+    "_in_memory": "save_task task_in_memory",
 }
 _HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from distxfer._cache import cache_folder
 from distxfer.errors import InputError, reason
 from distxfer.languages import canonical
 
+IN_MEMORY = "memory/"  # begins the name of a task that was given in Python, and lies in the cache
 _LONGEST = 2**26  # bytes of a line; longer lines are no text and would fill the memory
 
 
@@ -45,6 +47,11 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         raise InputError(
             f"`{path}:{number}` is not UTF-8 text ({error.reason} at byte {error.start} of the line). Save the file as UTF-8."
         ) from error
+
+
+def own_folder(name: str) -> Path:
+    """Return the folder of a task or of parallel text of the user's own."""
+    return cache_folder() / name if name.startswith(IN_MEMORY) else Path(name).expanduser()
 
 
 @cache

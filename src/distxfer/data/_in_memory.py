@@ -1,18 +1,48 @@
 """In-memory data as a task: tables by language and split, written as a folder that a recipe can name."""
 
+import json
+import shutil
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distxfer._cache import publish
 from distxfer._durable import atomic_folder
-from distxfer.data._examples import SPLITS
+from distxfer.data._files import IN_MEMORY, own_folder
+from distxfer.data._layout import PARTS
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import canonical
 
-_SPLITS = {"validation": "dev", "valid": "dev", **{split: split for split in SPLITS}, "unlabelled": "unlabelled"}
+_SPLITS = {**PARTS, "valid": "dev"}
+
+
+def task_in_memory(data: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write a task as `save_task` does, into the cache folder; return its name, `memory/` and a digest of its content.
+
+    The same rows have the same name, whether they are in a DataFrame, a `datasets.Dataset`, an Arrow table or dicts.
+    """
+    with TemporaryDirectory() as temporary:
+        folder = save_task(data, Path(temporary) / "task")
+        digest = sha256()
+        for path in sorted(folder.glob("*/*.parquet")):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with pq.ParquetFile(path) as file:
+                digest.update((file.schema_arrow.metadata or {}).get(b"huggingface", b""))
+                for batch in file.iter_batches():
+                    for row in batch.to_pylist():
+                        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+        name = f"{IN_MEMORY}{digest.hexdigest()[:16]}"
+
+        def build(fresh: Path) -> None:
+            shutil.copytree(folder, fresh, dirs_exist_ok=True)
+
+        publish(own_folder(name), build)
+    return name
 
 
 def save_task(data: Mapping[str, Mapping[str, Any]], folder: str | Path) -> Path:

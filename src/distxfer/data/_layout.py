@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distxfer.data._examples import SPLITS, Data
-from distxfer.data._files import language_in_name
+from distxfer.data._files import language_in_name, own_folder
 from distxfer.data._tables import SUFFIXES
 from distxfer.errors import InputError
 
@@ -45,7 +45,7 @@ def layout(data: Data) -> Layout:
 
     Raises InputError for a pattern without `{language}` and `{split}`, an unknown language, and two files of one part.
     """
-    folder, pattern = Path(data.name).expanduser(), data.pattern or _PATTERN
+    folder, pattern = own_folder(data.name), data.pattern or _PATTERN
     holes = {hole[1] for hole in _HOLE.finditer(pattern)}
     if holes - {None} != {"language", "split"} or not is_below(pattern):
         raise InputError(

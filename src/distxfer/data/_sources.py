@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Protocol, cast
 
 from distxfer.data import parallel, tasks
 from distxfer.data._examples import About, Data, ParallelText, Task
+from distxfer.data._files import own_folder
 from distxfer.data._hub import hub_tasks
 from distxfer.errors import InputError, did_you_mean, listed
 
@@ -137,7 +137,7 @@ def _find(group: _Group, data: Data) -> TaskSource | ParallelSource:
     """Return the source of this data; raises InputError if there is none, or if it ignores a given field."""
     points = group.points()
     names = sorted({*group.built_in, *points})
-    if data.name not in names and not Path(data.name).expanduser().is_dir():
+    if data.name not in names and not own_folder(data.name).is_dir():
         raise InputError(
             f"The {group.noun} `{data.name}` is neither built in ({listed(names)}) nor a folder."
             f"{did_you_mean(data.name, names)}"
