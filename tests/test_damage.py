@@ -204,13 +204,20 @@ def test_page_checksums_find_damage_in_tables_without_digests(run, tmp_path):
     assert read < 20  # of what the checksums do not cover, nothing changes a value
 
 
-@pytest.fixture
-def stopped(recipe, tmp_path):
-    """The folder of the run, interrupted in its second epoch."""
+@pytest.fixture(scope="module")
+def interrupted(recipe, tmp_path_factory):
+    """The folder of a run that was interrupted in its second epoch."""
+    results = tmp_path_factory.mktemp("interrupted")
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path, report=stop_at(8))
-    (path,) = tmp_path.glob("*/*/checkpoint.safetensors")
+        train(recipe, results, report=stop_at(8))
+    (path,) = results.glob("*/*/checkpoint.safetensors")
     return path.parent
+
+
+@pytest.fixture
+def stopped(interrupted, tmp_path):
+    """A copy of it, where `train` with `results=tmp_path` finds it."""
+    return shutil.copytree(interrupted, tmp_path / "drift_reg" / interrupted.name)
 
 
 def test_a_flip_anywhere_in_a_checkpoint_or_its_log_counts_as_no_checkpoint(stopped):

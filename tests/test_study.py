@@ -15,6 +15,7 @@ from pyarrow import parquet
 from distxfer import load_recipe
 from distxfer.results.result import Result
 from fake_runs import result as finished
+from fake_runs import run
 from studies.emoji import methods as study_methods
 from studies.emoji import study
 from studies.emoji import tables as study_tables
@@ -50,22 +51,15 @@ def test_every_recipe_of_the_study_is_listed():
 def fake(
     folder: Path, name: str, seed: int, gain: float, status: str = "done", languages: tuple[str, ...] = ()
 ) -> None:
-    """Write the parts of a result that the tables read: `gain` points over .6, and a little of the seed and language."""
-    path = folder / name / f"0000000{len(name) % 10}-s{seed}"
-    path.mkdir(parents=True)
-    scores = [
-        {"language": code, "split": "test", "metric": "accuracy", "n": 381,
-         "value": 0.6 + gain / 100 + 0.01 * random.Random(f"{name} {seed} {code}").random()}
-        for code in ("eng", *NEAR, *FAR)
-    ]  # fmt: skip
-    data = {
-        "schema": 1, "id": path.name.split("-")[0], "seed": seed, "source": "eng", "distances": [],
-        "recipe": {"intervention": {"align": {"languages": languages}}},
-        "scores": scores,
-        "summary": {"near": list(NEAR), "far": list(FAR)}, "cost": {"forwards_per_step": 1.0, "steps": 384},
-        "provenance": {}, "status": status,
-    }  # fmt: skip
-    (path / "result.json").write_text(json.dumps(data))
+    """Write a result with `gain` points over .6, and a little of the seed and language."""
+    scores = {
+        code: 0.6 + gain / 100 + 0.01 * random.Random(f"{name} {seed} {code}").random() for code in ("eng", *NEAR, *FAR)
+    }
+    settings = {"intervention.align": {"languages": languages}}
+    summary = {"metric": "accuracy", "near": list(NEAR), "far": list(FAR)}
+    cost = {"forwards_per_step": 1.0, "steps": 384}
+    identity = f"0000000{len(name) % 10}"
+    run(folder, name, identity, seed, scores, settings, status=status, summary=summary, cost=cost, distances=[])
 
 
 def test_the_table_is_of_the_results(tmp_path, monkeypatch):
@@ -149,9 +143,10 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
         )
         fake(tmp_path, "dist_align", 100 + place, 0)
         path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
+        recipe["task"]["targets"] = ["deu"]
         path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
     one = study_methods.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
-    assert [run.data["seed"] for run in one.results()] == [100]
+    assert [result.seed for result in one.results()] == [100]
 
 
 def test_the_pages_say_what_the_result_files_say():
@@ -196,20 +191,24 @@ def test_without_a_class_means_of_the_other_examples_alone(tmp_path):
     }  # fmt: skip
     parquet.write_table(pyarrow.table(columns), tmp_path / "predictions.parquet")
     score = {"language": "eng", "split": "test", "metric": "accuracy", "value": 0.5, "n": 4}
-    run = Result.of(tmp_path, finished("plain", "aaaa0000", 0, {}, scores=[score]))
-    assert study_methods.accuracy(run, "eng") == 50
-    assert study_methods.accuracy(run, "eng", "a") == 50
-    assert study_methods.accuracy(run, "eng", "b") == pytest.approx(100 / 3)
-    assert study_methods.accuracy(run, "eng", "c") == pytest.approx(200 / 3)
+    scored = Result.of(tmp_path, finished("plain", "aaaa0000", 0, {}, scores=[score]))
+    assert study_methods.accuracy(scored, "eng") == 50
+    assert study_methods.accuracy(scored, "eng", "a") == 50
+    assert study_methods.accuracy(scored, "eng", "b") == pytest.approx(100 / 3)
+    assert study_methods.accuracy(scored, "eng", "c") == pytest.approx(200 / 3)
 
 
 def test_every_table_says_what_was_chosen_on_what():
     methods = study_methods.read_study()
     wanted = {f"`{one.name}`": one.chosen for one in methods}
-    tables = study_tables.table(methods), study_tables.intervention_table(methods)
-    cells = [[[cell.strip() for cell in row.split("|")] for row in one.splitlines() if "`" in row] for one in tables]
-    assert {row[1]: row[4] for row in cells[0] if len(row) > 4} == wanted
-    assert {"`plain`": "design", **{row[2]: row[4] for row in cells[1]}} == wanted
+
+    def cells(table):
+        return [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if "`" in line]
+
+    of_groups = [row for group in study_tables.groups(methods) for row in cells(study_tables.table(group))]
+    assert {row[1]: row[4] for row in of_groups if len(row) > 4} == wanted
+    of_interventions = cells(study_tables.intervention_table(methods))
+    assert {"`plain`": "design", **{row[2]: row[4] for row in of_interventions}} == wanted
 
 
 # The command

@@ -1,6 +1,5 @@
 """The study of 120 languages: its recipes, what is seen, and a page that says what the result files say."""
 
-import json
 import random
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from distxfer import load_recipe
 from distxfer.data._cldr import LANGUAGES
 from distxfer.languages import distances
 from distxfer.measure import crossed
+from fake_runs import run
 from studies.emoji import methods as study_methods
 from studies.emoji_120 import study
 
@@ -63,26 +63,23 @@ def test_seen_is_every_second_language_by_distance(between):
 
 
 def fake(folder, name, seed, between, gain, languages="all", status="done"):
-    """Write the parts of a result that the page reads: in points, 60 and `gain` of the distance, and a little noise."""
-    path = folder / name / f"0000000{len(name) % 10}-s{seed}"
-    path.mkdir(parents=True)
+    """Write a result: in points, 60 and `gain` of the distance, and a little noise."""
     draw = random.Random(f"{name} {seed}")
-    accuracy = {"eng": 0.8} | {
-        key: 0.6 + gain(value) / 100 + 0.001 * draw.random() for key, value in between.values.items()
-    }
-    data = {
-        "schema": 1, "id": path.name.split("-")[0], "seed": seed, "source": "eng",
-        "distances": [
-            {"language": key, "value": one.value, "n_shared": one.n_shared} for key, one in between.entries.items()
-        ],
-        "recipe": {"intervention": {"align": {"languages": languages}}},
-        "scores": [
-            {"language": key, "split": "test", "metric": metric, "value": value, "n": 317}
-            for key, value in accuracy.items() for metric in ("accuracy", "macro_f1")
-        ],
-        "summary": {}, "cost": {}, "provenance": {}, "status": status,
-    }  # fmt: skip
-    (path / "result.json").write_text(json.dumps(data))
+    accuracy = {key: 0.6 + gain(value) / 100 + 0.001 * draw.random() for key, value in between.values.items()}
+    distances = [
+        {"language": key, "name": "syntactic", "value": entry.value, "n_shared": entry.n_shared, "imputed": True}
+        for key, entry in between.entries.items()
+    ]
+    settings = {"intervention.align": {"languages": languages}}
+    identity = f"0000000{len(name) % 10}"
+    run(folder, name, identity, seed, {"eng": 0.8} | accuracy, settings, status=status, distances=distances)
+
+
+@pytest.fixture(scope="module")
+def committed():
+    """The outcome of the committed runs, and the page of it."""
+    outcome = study.outcome()
+    return outcome, study.page(outcome)
 
 
 @pytest.fixture(scope="module")
@@ -126,27 +123,30 @@ def test_the_page_is_of_the_results(written, between):
     assert sum(line.startswith("| `") for line in text.splitlines()) == 3 + len(TARGETS)
 
 
-def test_the_groups_of_kin_sum_to_all_targets():
+def test_the_groups_of_kin_sum_to_all_targets(committed):
     """On the committed runs: what is unseen mostly has a relative whose text is read."""
-    found = study.outcome()
-    groups = study.kin(found)
+    outcome, page = committed
+    groups = study.kin(outcome)
     assert {group: len(keys) for group, keys in groups.items()} == {
         "language": 60,
         "branch": 45,
         "family": 5,
         "none": 8,
     }
-    assert sorted(key for keys in groups.values() for key in keys) == sorted(one.key for one in found.targets)
-    assert set(groups["language"]) == {one.key for one in found.targets if one.seen}
+    assert sorted(key for keys in groups.values() for key in keys) == sorted(one.key for one in outcome.targets)
+    assert set(groups["language"]) == {one.key for one in outcome.targets if one.seen}
     assert set(groups["family"]) == {"hun", "wol", "hye", "tel", "mya"}
     assert set(groups["none"]) == {"quc", "eus", "kor", "que", "jpn", "mon", "kal", "chr"}
     differences = [
-        [found.accuracy["align_consistency"][seed][key] - found.accuracy["plain"][seed][key] for key in groups["none"]]
+        [
+            outcome.accuracy["align_consistency"][seed][key] - outcome.accuracy["plain"][seed][key]
+            for key in groups["none"]
+        ]
         for seed in range(3)
     ]
     test = crossed(differences)  # languages as independent: each is a family of its own here
     assert (test.effect, test.low, test.high) == pytest.approx((5.4, 2.6, 8.3), abs=0.051)
-    shown = [row(study.page(found), f"| {name} |") for name in (*study.KIN.values(), "all")]
+    shown = [row(page, f"| {name} |") for name in (*study.KIN.values(), "all")]
     assert [cells[1] for cells in shown] == ["60", "45", "5", "8", "118"]
     assert shown[3][3].startswith("+5.4 [+2.")
 
@@ -179,10 +179,9 @@ def test_the_committed_runs_are_small():
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8e6
 
 
-def test_the_page_says_what_the_result_files_say():
+def test_the_page_says_what_the_result_files_say(committed):
     """`make study-120` was run after the last result was added."""
-    found = study.outcome()
-    assert study.PAGE.read_text(encoding="utf-8") == study.page(found)
+    assert study.PAGE.read_text(encoding="utf-8") == committed[1]
     without = study.outcome(study.WITHOUT)
     assert study.EVIDENCE.read_text(encoding="utf-8") == study.evidence(without)  # what `new-language` says of it
     assert study.PAGE.with_suffix(".svg").is_file() == (".svg)" in study.PAGE.read_text(encoding="utf-8"))
