@@ -217,8 +217,8 @@ def test_no_tokenizer_though_transformers_may_make_up_an_empty_one(tmp_path, arc
     folder = save_tiny(tmp_path, architecture)
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    start = re.escape(f"The model folder `{folder}` has no tokenizer that ")
-    with pytest.raises(InputError, match=f"^{start}(knows any word\\.|loads: .*) {re.escape(SAVE_TOKENIZER)}$"):
+    start, end = re.escape(TOKENIZER.replace("{folder}", str(folder))), re.escape(SAVE_TOKENIZER)
+    with pytest.raises(InputError, match=f"^{start} .*{end}$"):
         load(folder)
 
 

@@ -1,7 +1,8 @@
 """Labelled tasks, parallel text, and batches of tensors made from them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distxfer._lazy import lazy
 from distxfer.data._examples import SPLITS as SPLITS
 from distxfer.data._examples import About as About
 from distxfer.data._examples import Answer as Answer
@@ -54,23 +55,16 @@ if TYPE_CHECKING:
     from distxfer.data._task_type import task_type_names as task_type_names
     from distxfer.data._task_type import task_type_of as task_type_of
 
-# These need torch or pyarrow. They are imported on first use, so that `distxfer ls` and completion stay quick.
-_LAZY = {
-    "_task_type": "Batch TaskType Output Prediction Reading task_type_named task_type_names task_type_of",
-    "_batches": "Collator epoch_order",
-    "_checks": "leaks",
-    "_issues": "COUNTED issue_lines issues",
-    "_rows": "Joined Lazy Parts Picked Sides",
-    "_tables": "SUFFIXES",
-    "_in_memory": "save_task task_in_memory",
-}
-_HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a slow name on first use."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module `{__name__}` has no `{name}`")
+# These need torch or pyarrow.
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "_task_type": "Batch TaskType Output Prediction Reading task_type_named task_type_names task_type_of",
+        "_batches": "Collator epoch_order",
+        "_checks": "leaks",
+        "_issues": "COUNTED issue_lines issues",
+        "_rows": "Joined Lazy Parts Picked Sides",
+        "_tables": "SUFFIXES",
+        "_in_memory": "save_task task_in_memory",
+    },
+)

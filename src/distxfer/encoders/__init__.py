@@ -1,7 +1,8 @@
 """Encoders: loading, layers by number, pooled hidden states, the pretrained reference."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distxfer._lazy import lazy
 from distxfer.encoders._bundled import BUNDLED as BUNDLED
 from distxfer.encoders._layers import Layers as Layers
 from distxfer.encoders._layers import layer_numbers as layer_numbers
@@ -24,24 +25,17 @@ if TYPE_CHECKING:
     from distxfer.encoders._states import state_cache as state_cache
     from distxfer.encoders._states import tensor_digest as tensor_digest
 
-# These need torch and transformers. They are imported on first use.
-_LAZY = {
-    "_adapters": "merge_adapters",
-    "_encoded": "Encoded Pooling",
-    "_encoder": "Encoder Output",
-    "_folders": "adapter_base fingerprint model_folder",
-    "_heads": "class_to_load",
-    "_load": "load_encoder load_tokenizer",
-    "_reference": "Reference",
-    "_states": "StateCache States state_cache tensor_digest",
-}
-_HOMES = {name: home for home, names in _LAZY.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a slow name on first use."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module `{__name__}` has no `{name}`")
+# These need torch and transformers.
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "_adapters": "merge_adapters",
+        "_encoded": "Encoded Pooling",
+        "_encoder": "Encoder Output",
+        "_folders": "adapter_base fingerprint model_folder",
+        "_heads": "class_to_load",
+        "_load": "load_encoder load_tokenizer",
+        "_reference": "Reference",
+        "_states": "StateCache States state_cache tensor_digest",
+    },
+)

@@ -98,18 +98,14 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a folder, padding on the right; raises InputError for one that is missing or has no words."""
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        words = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
         inputs = tokenizer(_UNKNOWN)  # without a token for unknown words, some tokenizers raise
+        if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+            raise ValueError("it has no words")  # Transformers creates an empty one without files
     except Exception as error:  # tokenizers raises the bare class; the cause is kept
         raise InputError(
             f"The model folder `{folder}` has no tokenizer that loads: {reason(error)}."
             " Save it there with `tokenizer.save_pretrained`."
         ) from error
-    if not words:  # Transformers creates an empty one without files
-        raise InputError(
-            f"The model folder `{folder}` has no tokenizer that knows any word."
-            " Save it there with `tokenizer.save_pretrained`."
-        )
     if missing := {"input_ids", "attention_mask"} - inputs.keys():
         raise InputError(
             f"The tokenizer in `{folder}` returns no `{min(missing)}`. Set `model_input_names` in `tokenizer_config.json` to"

@@ -3,8 +3,9 @@
 A module is imported when one of its names is first used: some need torch or scipy, which are slow to import.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+from distxfer._lazy import lazy
 
 if TYPE_CHECKING:
     from distxfer.measure.alignment import *
@@ -26,31 +27,22 @@ SimilarityName = Literal[
     "cka", "cka_biased", "cka_standardised", "rbf_cka", "procrustes", "rsa", "svcca", "pwcca", "neighbour_overlap"
 ]  # fmt: skip
 
-_MODULES = {
-    "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval",
-    "contrasts": "Contrast contrast",
-    "correlation": "Correlation correlate detectable_correlation partial_correlation",
-    "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",
-    "kernel_alignment": "cka cka_reason rbf_cka",
-    "moments": "Moments",
-    "random_effects": "Crossed crossed crossed_unpaired holm interval slope_over_seeds two_way_bootstrap",
-    "regression": "Decomposition Prediction decompose expected_score",
-    "scores": "ClassRatios EntityScores accuracy answer_f1 carriers class_ratios entities entity_counts entity_scores"
-    " exact_match macro_f1 normalised_answer wilson",
-    "similarity": "MEASURES Measure neighbour_overlap procrustes pwcca rsa svcca",
-    "single_runs": "McNemar PairedBootstrap mcnemar paired_bootstrap smallest_gain",
-    "transfer": "is_collapsed is_collapsed_over_texts relative_transfer transfer_summary",
-    "variance_parts": "MIN_FAMILIES",
-}
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval",
+        "contrasts": "Contrast contrast",
+        "correlation": "Correlation correlate detectable_correlation partial_correlation",
+        "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",
+        "kernel_alignment": "cka cka_reason rbf_cka",
+        "moments": "Moments",
+        "random_effects": "Crossed crossed crossed_unpaired holm interval slope_over_seeds two_way_bootstrap",
+        "regression": "Decomposition Prediction decompose expected_score",
+        "scores": "ClassRatios EntityScores accuracy answer_f1 carriers class_ratios entities entity_counts entity_scores"
+        " exact_match macro_f1 normalised_answer wilson",
+        "similarity": "MEASURES Measure neighbour_overlap procrustes pwcca rsa svcca",
+        "single_runs": "McNemar PairedBootstrap mcnemar paired_bootstrap smallest_gain",
+        "transfer": "is_collapsed is_collapsed_over_texts relative_transfer transfer_summary",
+        "variance_parts": "MIN_FAMILIES",
+    },
+)

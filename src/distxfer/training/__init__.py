@@ -1,7 +1,8 @@
 """Training: phases, one loop, checkpoints; the only package that imports Accelerate."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distxfer._lazy import lazy
 from distxfer.training._settings import Cost as Cost
 from distxfer.training._settings import Diagnostics as Diagnostics
 from distxfer.training._settings import Phase as Phase
@@ -18,17 +19,15 @@ if TYPE_CHECKING:
     from distxfer.training._training import Plan as Plan
     from distxfer.training._training import Training as Training
 
-_HOMES = {
-    "Diverged": "_objective", "TrainingData": "_objective", "Plan": "_training", "Report": "_loop", "Processes": "_processes",
-    "Training": "_training", "Watch": "_loop", "stream_seed": "_streams", "torch_stream": "_streams",
-    "remove_checkpoint": "_checkpoint",
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:
-    """Import the modules that need torch and Accelerate on first use."""
-    if name in _HOMES:
-        from importlib import import_module
-
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module `{__name__}` has no `{name}`")
+# These need torch and Accelerate.
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "_checkpoint": "remove_checkpoint",
+        "_loop": "Report Watch",
+        "_objective": "Diverged TrainingData",
+        "_processes": "Processes",
+        "_streams": "stream_seed torch_stream",
+        "_training": "Plan Training",
+    },
+)
