@@ -105,13 +105,6 @@ def test_layers_whose_parts_lie_in_lists_of_their_own_are_refused(tmp_path, lang
     assert message(load, folder) == f"The model in `mine` is a `xlm`, which {reason}.{INSTEAD}"
 
 
-def test_an_albert_shares_its_layers_and_is_refused(tmp_path):
-    folder = save_tiny(
-        tmp_path, "albert", hidden_size=16, num_attention_heads=2, intermediate_size=32, embedding_size=8
-    )
-    assert message(load, folder) == "`albert` has no list of 12 blocks, so its layers cannot be told apart."
-
-
 @pytest.mark.parametrize("pooling", ["mean", "last"])
 def test_a_bidirectional_gemma_is_no_decoder(tmp_path, pooling):
     folder = save_tiny(tmp_path / "model", "gemma3_text", use_bidirectional_attention=True, **_GEMMA)

@@ -26,18 +26,13 @@ from transformers.modeling_layers import GenericForTokenClassification
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.errors import InputError
 
-_OWN: dict[Output, tuple[Any, Any]] = {  # the classes with such a head, and the one that loads them
-    "text": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
-    "token": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification),
-    "span": (MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering),
-    # The encoder is saved without its head, which is never used.
-    "state": (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification),
-}
-_HEAD: dict[Output, str] = {
-    "text": "a classification head",
-    "token": "a head for tokens",
-    "span": "a head for answers",
-    "state": "a classification head",
+_TEXT = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head")
+# By output: the classes with such a head, the `Auto` class that loads them, and the noun.
+_HEADS: dict[Output, tuple[Any, Any, str]] = {
+    "text": _TEXT,
+    "token": (MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoModelForTokenClassification, "a head for tokens"),
+    "span": (MODEL_FOR_QUESTION_ANSWERING_MAPPING, AutoModelForQuestionAnswering, "a head for answers"),
+    "state": _TEXT,  # which is neither used nor saved
 }
 
 
@@ -50,7 +45,7 @@ def class_for(config: PreTrainedConfig, output: Output, folder: Path) -> tuple[A
     config_class = type(config)
     has_decoder = config_class in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     token_class = _token_class(config, has_decoder=has_decoder)
-    own_class = None if has_decoder else _OWN[output][0].get(config_class, None)
+    own_class = None if has_decoder else _HEADS[output][0].get(config_class, None)
     if output == "text" and getattr(config, "use_bidirectional_attention", None) in (True, "all") and token_class:
         own_class = None  # it would classify the last token, which does not represent a text read in both directions
     # The question-answering classes of Qwen and Llama name their encoder differently from checkpoints: nothing would load.
@@ -58,7 +53,7 @@ def class_for(config: PreTrainedConfig, output: Output, folder: Path) -> tuple[A
         return own_class, output == "token"
     if not token_class:
         raise InputError(
-            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {_HEAD[output]}."
+            f"The model in `{folder}` is a `{config.model_type}`, which has no encoder with {_HEADS[output][2]}."
             " Choose an encoder (BERT, XLM-R, DeBERTa, ModernBERT, mT5 ...) or a decoder (Qwen2, Llama ...)."
         )
     return token_class, True
@@ -91,7 +86,7 @@ def class_to_load(encoder: Encoder) -> tuple[str, list[str]]:
     model = encoder.model.get_base_model() if isinstance(encoder.model, PeftModel) else encoder.model
     alone = encoder.output == "state" and model is encoder.model
     model_class = type(encoder.base if alone else model)
-    having, auto = (MODEL_MAPPING, AutoModel) if alone else _OWN[encoder.output]
+    having, auto = (MODEL_MAPPING, AutoModel) if alone else _HEADS[encoder.output][:2]
     config = type(encoder.base.config)
     if config in having and having[config] is model_class:
         return auto.__name__, [f"from transformers import {auto.__name__}"]
