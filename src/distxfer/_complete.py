@@ -2,15 +2,15 @@
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import typer
 
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Return the names of recipes that start with `incomplete`."""
-    return sorted(name for name in _recipes() if name.startswith(incomplete))
+    from distxfer.config.files import recipe_files
+
+    return sorted(name for name in recipe_files() if name.startswith(incomplete))
 
 
 def complete_override(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -50,26 +50,14 @@ def _words(incomplete: str) -> list[str]:
     return []
 
 
-def _recipes() -> dict[str, Path]:
-    from distxfer.config.files import recipe_files
-
-    return recipe_files()
-
-
 def recipe_keys() -> Iterator[str]:
     """Yield the keys of the defaults and of all recipes that can be named."""
-    from distxfer.config.files import defaults_file
+    from distxfer.config.dotted import flatten
+    from distxfer.config.files import defaults_file, recipe_files
 
-    for path in (defaults_file(), *_recipes().values()):
+    for path in (defaults_file(), *recipe_files().values()):
         try:
-            yield from _flat(tomllib.loads(path.read_text(encoding="utf-8-sig")), "")
+            table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            yield from (key for key, value in flatten(table) if value != {})
         except (OSError, ValueError, RecursionError):  # not TOML: `show` reports it, completion must not
             continue
-
-
-def _flat(table: dict[str, Any], prefix: str) -> Iterator[str]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

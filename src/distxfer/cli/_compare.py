@@ -116,7 +116,10 @@ def compare(
         else:
             compared = _of_methods(collection, baseline, settings, by, form == "latex")
     _write(compared, "json" if as_json else form, verbose)
-    _say_unverified(runs)
+    from distxfer.results.result import unverified
+
+    for line in unverified(runs):
+        say(line)
 
 
 def _write(compared: _Compared, form: Form, verbose: bool) -> None:
@@ -138,22 +141,12 @@ def _write(compared: _Compared, form: Form, verbose: bool) -> None:
             write_tables(tables(), verbose)
 
 
-def _say_unverified(results: Iterable[Any]) -> None:
-    from distxfer.results.result import unverified
-
-    for line in unverified(results):
-        say(line)
-
-
 def _check_table(words: list[str], options: list[str]) -> None:
     """Refuse a table with names or options of runs, or without its baseline."""
     if words:
         raise InputError(f"`compare` takes names of runs or `--table`, not both. Leave out `{words[0]}` or the table.")
-    for name in ("--by", "--ablation", "--interactions"):
-        if name in options:
-            raise InputError(
-                f"`{name}` needs the settings of runs, which a table of scores does not have. Leave it out."
-            )
+    for name in {"--by", "--ablation", "--interactions"}.intersection(options):
+        raise InputError(f"`{name}` needs the settings of runs, which a table of scores does not have. Leave it out.")
     if "--baseline" not in options:
         raise InputError(
             "`--table` needs `--baseline NAME`: the method in the table that the others are compared with."
@@ -162,9 +155,8 @@ def _check_table(words: list[str], options: list[str]) -> None:
 
 def _check_methods(options: list[str]) -> None:
     """Refuse options that have no meaning for runs, or exclude each other."""
-    for name in ("--source", "--paired"):
-        if name in options:
-            raise InputError(f"`{name}` is for `--table`; runs record it themselves. Leave it out.")
+    for name in {"--source", "--paired"}.intersection(options):
+        raise InputError(f"`{name}` is for `--table`; runs record it themselves. Leave it out.")
     if "--interactions" in options and "--ablation" not in options:
         raise InputError("`--interactions` needs `--ablation`. Add it, or leave `--interactions` out.")
     if "--by" in options and "--ablation" in options:

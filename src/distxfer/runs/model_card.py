@@ -4,13 +4,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
 from distxfer._markdown import markdown, markdown_code
+from distxfer.config.dotted import flatten
 from distxfer.config.files import defaults_file
 from distxfer.data import About, parallel_names, task_names, task_type_of
 from distxfer.encoders import BUNDLED, Encoder, class_to_load
@@ -149,10 +150,10 @@ def _scores(
 
 def _settings(prepared: Prepared) -> str:
     """Return the settings that differ from the defaults as TOML, one dotted key per line."""
-    defaults = dict(_flat(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
+    defaults = dict(flatten(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
     of_defaults = ("default of the intervention", f"{defaults_file().name}, auto")
     lines = []
-    for key, value in _flat(prepared.recipe.resolved()):
+    for key, value in flatten(prepared.recipe.resolved()):
         origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""
         default = defaults.get(re.sub(r"^phase\.[^.]+\.", "phase.finetune.", key))
         chosen = origin and value != default and not origin.startswith(of_defaults)
@@ -160,14 +161,6 @@ def _settings(prepared: Prepared) -> str:
             parts = (part if re.fullmatch(r"[\w-]+", part, re.ASCII) else json.dumps(part) for part in key.split("."))
             lines.append(f"{'.'.join(parts)} = {_toml(value)}\n")
     return "".join(lines)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _toml(value: Any) -> str:
