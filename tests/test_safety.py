@@ -23,7 +23,7 @@ from distxfer._markdown import markdown, markdown_code
 from distxfer.checkpoints.measure import measure
 from distxfer.encoders import fingerprint, load_encoder, model_folder
 from distxfer.publishing import publication
-from distxfer.reports.tables import Table, latex_text, markdown_text
+from distxfer.reports.tables import Table, markdown_text
 from distxfer.sweeps.engines import Job, carry_out
 from finished_runs import write_run
 from helpers import message
@@ -77,17 +77,6 @@ def test_markdown_shows_a_name_as_it_is(name):
 
 def test_no_dollar_begins_a_formula():
     assert markdown(r"$\input{x}$ and 5$") == r"\$\\input{x}\$ and 5\$"
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_latex_has_no_special_character_of_a_name(name):
-    text = latex_text(f"{name}\n\n{name}\x07")
-    assert "\n" not in text
-    assert "\x07" not in text
-    commands = re.sub(
-        r"\\(text(backslash|asciitilde|asciicircum|less|greater|bar|asciigrave)\{\}|texttt|[{}$&#_%])", "", text
-    )
-    assert not re.search(r"[\\&#%~^_<>|]", commands.replace("$-$", "").replace("$\\times$", ""))
 
 
 # Names of recipes

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from distxfer.reports.tables import Table, latex_text, markdown_text, p_phrase, table_of
@@ -61,10 +61,12 @@ def test_latex_prints_special_characters(text, expected):
 
 
 @given(st.text())
+@example("a\n\nb\x07 100 % of $x$ & #1 ~ ^ {} <b> `c")
 def test_no_character_of_a_cell_can_act_in_latex(text):
     """What is left once the commands that are written for characters are taken away has nothing that LaTeX acts on."""
     left = latex_text(text)
-    commands = (
+    assert left.isprintable()
+    names = [
         "textbackslash",
         "textasciitilde",
         "textasciicircum",
@@ -72,15 +74,11 @@ def test_no_character_of_a_cell_can_act_in_latex(text):
         "textgreater",
         "textbar",
         "textasciigrave",
-    )
-    for written in (
-        *(f"\\{name}{{}}" for name in commands),
-        "$-$",
-        *(f"$\\{name}$" for name in ("times", "pm", "cdot", "rightarrow", "leq", "rho")),
-        "{''}",
-        *(f"\\{one}" for one in "{}$&#_%"),
-    ):
-        left = left.replace(written, "")
+    ]
+    symbols = ["times", "pm", "cdot", "rightarrow", "leq", "rho"]
+    commands = [*(f"\\{name}{{}}" for name in names), "$-$", *(f"$\\{name}$" for name in symbols), "{''}"]
+    for command in (*commands, *(f"\\{mark}" for mark in "{}$&#_%")):
+        left = left.replace(command, "")
     left = left.replace("\\texttt{", "").replace("}", "")  # opened and closed by the same split
     assert not set(left) & set('\\{$&#_%~^<>|"`')
 
@@ -113,13 +111,6 @@ def test_a_cell_is_one_line_in_markdown_and_latex():
     assert r"    x y \\" in table.latex().splitlines()
 
 
-def test_markdown_has_no_html_of_a_cell_or_note():
-    table = Table(("a",), [("<b>x</b>",), ("< 0.001",)], title="<i>", notes=("<a> and `<code>`",))
-    assert markdown_text([table]) == (
-        "**\\<i>**\n\n| a |\n|---|\n| \\<b>x\\</b> |\n| < 0.001 |\n\n\\<a> and `<code>`\n"
-    )
-
-
 def test_small_p_values_are_numbers_to_latex():
     assert r"\begin{tabular}{r}" in Table(("p",), [("< 0.001",), ("0.012",)]).latex()
 
@@ -130,10 +121,16 @@ def test_records_become_a_table_of_all_their_keys():
     assert table_of([]).csv() == "\r\n"
 
 
-def test_markdown_of_a_document_has_titles_and_notes():
-    tables = [Table(("a", "b|c"), [("x", 0.5)], title="first", notes=("* p <= 0.05",)), Table(("d",), [("y",)])]
+def test_markdown_of_a_document_has_titles_and_notes_and_no_html():
+    tables = [
+        Table(
+            ("a", "b|c"), [("<b>x</b>", 0.5), ("< 0.001", None)], title="<i>", notes=("* p <= 0.05", "<a> and `<code>`")
+        ),
+        Table(("d",), [("y",)]),
+    ]
     assert markdown_text(tables) == (
-        "**first**\n\n| a | b\\|c |\n|---|---|\n| x | 0.500 |\n\n\\* p <= 0.05\n\n| d |\n|---|\n| y |\n"
+        "**\\<i>**\n\n| a | b\\|c |\n|---|---|\n| \\<b>x\\</b> | 0.500 |\n| < 0.001 | – |\n\n\\* p <= 0.05\n\n"
+        "\\<a> and `<code>`\n\n| d |\n|---|\n| y |\n"
     )
 
 
@@ -182,3 +179,13 @@ def test_colour_marks_failed_runs_and_warnings_unless_no_color_is_set(monkeypatc
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in table.text(80, color=True)
     assert "\x1b" not in table.text(80)
+
+
+def test_background_notes_are_shown_on_request_and_outside_of_terminals():
+    table = Table(("a",), [("x",)], notes=("first", "more " * 30), background=("more " * 30,))
+    assert table.text(80) == "\n  a\n ───\n  x\n\n  `--verbose` explains more.\n  first\n"
+    assert "more more" in table.text(80, verbose=True)
+    assert "--verbose" not in table.text(80, verbose=True)
+    assert max(map(len, table.text(80, verbose=True).splitlines())) <= 80
+    assert "more more" in table.latex()
+    assert "more more" in markdown_text([table])
