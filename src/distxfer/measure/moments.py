@@ -1,17 +1,13 @@
 """Similarity from sums over rows: exact for any split of the rows, in memory that does not grow with them."""
 
-from collections.abc import Mapping
 from copy import deepcopy
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
 from distxfer.measure._tensors import Array, layer_pairs, working_pair
-from distxfer.measure.hsic import LayerMoments, Similarities, no_structure, ratio
-
-_STATE = ("origin", "scale", "products")
+from distxfer.measure.hsic import LayerMoments, ratio
 
 
 class Moments:
@@ -24,8 +20,7 @@ class Moments:
     (d1 + d2 + 3)^2 numbers per layer, however many rows. Agrees with `cka` of all rows to about 1e-12, for any split and
     any order of merging.
 
-    Several processes each fill their own, send `state()` (plain tensors) and `merge` what `from_state` makes of it. Not
-    differentiable.
+    Several processes each fill their own, which can be pickled and sent, and `merge` them. Not differentiable.
     """
 
     def __init__(self) -> None:
@@ -83,12 +78,10 @@ class Moments:
 
         Raises: InputError for fewer than 4 rows (biased: 2).
         """
-        return ratio(self._similarities(unbiased=unbiased))
-
-    @torch.no_grad()
-    def cka_reason(self, *, unbiased: bool = True) -> str | None:
-        """Return why `cka` is NaN (in any layer), or None when it is a number. Raises: as `cka` does."""
-        return no_structure(self._similarities(unbiased=unbiased))
+        self._check_rows(*((4, "unbiased CKA") if unbiased else (2, "biased CKA")))
+        return torch.stack([ratio(layer.similarities(unbiased=unbiased)) for layer in self._layers]).reshape(
+            self._leading
+        )
 
     @torch.no_grad()
     def procrustes(self) -> Tensor:
@@ -100,33 +93,6 @@ class Moments:
             squared_norms = products.diagonal()[:d1].sum() * products.diagonal()[d1:d].sum()
             values.append(torch.linalg.svdvals(products[:d1, d1:d]).sum() / squared_norms.sqrt())  # NaN for 0 / 0
         return torch.stack(values).reshape(self._leading)
-
-    def state(self) -> dict[str, Tensor]:
-        """Return copies of all that it holds, as plain tensors that can be stored or sent.
-
-        Raises: InputError before the first `update`.
-        """
-        if not self._layers:
-            raise InputError("`state` has no rows yet; expected at least one batch: call `update` first.")
-        state = {name: torch.stack([getattr(layer, name) for layer in self._layers]) for name in _STATE}
-        return state | {"leading": torch.tensor(self._leading), "width": torch.tensor(self._layers[0].width)}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """Return the moments that gave this `state`."""
-        result = cls()
-        result._leading = tuple(state["leading"].tolist())
-        layers = zip(*(state[name].clone() for name in _STATE), strict=True)
-        result._layers = [LayerMoments(int(state["width"]), *layer) for layer in layers]
-        return result
-
-    def _similarities(self, *, unbiased: bool) -> Similarities:
-        self._check_rows(*((4, "unbiased CKA") if unbiased else (2, "biased CKA")))
-        cross, own_x, own_y = (
-            torch.stack(values).reshape(self._leading)
-            for values in zip(*(layer.similarities(unbiased=unbiased) for layer in self._layers), strict=True)
-        )
-        return cross, own_x, own_y
 
     def _check_rows(self, least: int, measure: str) -> None:
         if self.n < least:

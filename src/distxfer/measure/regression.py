@@ -57,7 +57,6 @@ def decompose(
     *,
     groups: Mapping[str, Hashable | None] | None = None,
     draws: int = 9999,
-    seed: int = 0,
 ) -> Decomposition:
     r"""Return the decomposition of the scores of languages over covariates such as distance, script and tokens per word.
 
@@ -104,7 +103,7 @@ def decompose(
     parts = []
     for j, name in enumerate(names):
         simple, partial = (
-            partial_correlation(x[:, j], y, controls, groups=family, method="pearson", draws=draws, seed=seed)
+            partial_correlation(x[:, j], y, controls, groups=family, method="pearson", draws=draws)
             for controls in (None, np.delete(x, j, axis=1))
         )
         r, coefficient, vif = (float(value) for value in (x[:, j] @ y, coefficients[j], inflation[j]))

@@ -11,6 +11,8 @@ from distxfer.errors import InputError
 
 Array = npt.NDArray[np.float64]
 
+_POWER = 0.8
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -126,8 +128,6 @@ def smallest_gain(
     accuracy: float,
     discordant: float | None = None,
     seed_sd: float = 0.0,
-    power: float = 0.8,
-    alpha: float = 0.05,
 ) -> float | None:
     """Return the smallest difference in accuracy of two methods on ONE language that so many sentences and seeds show.
 
@@ -138,7 +138,7 @@ def smallest_gain(
     The first term is NOT divided by k: all seeds are tested on the same sentences, so what these favour stays however
     many seeds there are. Its Satterthwaite degrees of freedom
     are (V_n + V_k)^2 / (V_n^2/(n-1) + V_k^2/(k-1)), which is k - 1 where seeds make the noise and n - 1 where sentences
-    do; the gain is that at which the two-sided t test has the given power. With ONE seed it is about the sentences
+    do; the gain is that at which the two-sided t test at 0.05 has 80 % power. With ONE seed it is about the sentences
     alone, for these two trained models: `seed_sd` is not used, since one run cannot show it.
 
     `accuracy` of the baseline; `discordant`: the share of sentences that just one method gets right, 2 p (1 - p) if not
@@ -157,7 +157,7 @@ def smallest_gain(
             "say how many you can have."
         )
     share = 2 * accuracy * (1 - accuracy) if discordant is None else discordant
-    for name, value in {"accuracy": accuracy, "discordant": share, "power": power, "alpha": alpha}.items():
+    for name, value in (("accuracy", accuracy), ("discordant", share)):
         if not 0 < value < 1:
             raise InputError(f"`{name}` is {value}; expected a fraction between 0 and 1: give percent / 100.")
     if not 0 <= seed_sd < 1:
@@ -165,6 +165,6 @@ def smallest_gain(
     of_sentences, of_seeds = share / n_sentences, 2 * seed_sd**2 / n_seeds if n_seeds > 1 else 0.0
     spread = of_sentences**2 / (n_sentences - 1) + (of_seeds**2 / (n_seeds - 1) if of_seeds else 0.0)
     df = (of_sentences + of_seeds) ** 2 / spread
-    errors = float(nctdtrinc(df, 1 - power, stdtrit(df, 1 - alpha / 2)))  # the gain, in standard errors
+    errors = float(nctdtrinc(df, 1 - _POWER, stdtrit(df, 0.975)))  # the gain, in standard errors
     gain = errors * ((of_sentences + of_seeds) / (1 + errors**2 / n_sentences)) ** 0.5
     return gain if gain <= share else None
