@@ -473,7 +473,7 @@ def test_weights_have_mean_1_grow_with_distance_and_ignore_the_order(values, wei
         ({"jpn": -1.0}, "linear", 0.1, "Distance `-1.0` of `jpn` " + NO_WEIGHT),
         ({"jpn": 0.0}, "linear", 0.1, "Weighting `linear` needs a distance above 0, and all are 0. "
          "Use the weighting `uniform`."),
-        ({"jpn": 1.0}, "softmax", 0.0, "Temperature `0.0` is not positive. Give a number above 0, such as `0.1`."),
+        ({"jpn": 1.0}, "softmax", 0.0, "Temperature `0.0` is not positive. Give a number above 0, such as `0.1` or `2`."),
     ],
 )  # fmt: skip
 def test_weights_that_cannot_be(values, weighting, temperature, text):

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from distxfer.errors import InputError
-from distxfer.languages.kinship import lineage
-from distxfer.languages.language_distances import coordinates
+from distxfer.languages import uriel
+from distxfer.languages.codes import canonical
+from distxfer.languages.kinship import lineage, row_of
 
 AREA_KM = 2000.0  # maximum distance between two languages of an area
 FEWEST = 30  # languages; fewer leave too few permutations once areas are kept together
@@ -25,26 +24,18 @@ def areas(keys: Sequence[str], km: float = AREA_KM) -> tuple[int | None, ...]:
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    places: dict[int, NDArray[np.float64]] = {}
-    for number, key in enumerate(keys):
-        try:
-            latitude, longitude = np.radians(coordinates(key))
-        except InputError:
-            lineage(key)  # raises for an unknown code; missing coordinates are no error
-            continue
-        axes = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)
-        places[number] = np.array(axes)
-    numbers: list[int | None] = [None] * len(keys)
-    if len(places) < 2:
-        return tuple(0 if number in places else None for number in range(len(keys)))
-    units = np.stack(list(places.values()))
-    upper = np.triu_indices(len(units), 1)
-    distances = _EARTH_KM * np.arccos(np.clip(units @ units.T, -1, 1))[upper]
-    labels = fcluster(linkage(distances, "complete"), km, "distance").tolist()
-    order = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    for number, label in zip(places, labels, strict=True):
-        numbers[number] = order[label]
-    return tuple(numbers)
+    vectors = uriel.vectors("geographic")
+    rows = [row_of(canonical(key), vectors.rows, vectors.known) for key in keys]
+    placed = [row for row in rows if row is not None]
+    labels = [0] * len(placed)
+    if len(placed) > 1:
+        places = vectors.values[placed]
+        upper = np.triu_indices(len(placed), 1)
+        kilometres = _EARTH_KM * np.arccos(np.clip(places @ places.T, -1, 1))[upper]
+        labels = fcluster(linkage(kilometres, "complete"), km, "distance").tolist()
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    areas_of_placed = (numbers[label] for label in labels)
+    return tuple(None if row is None else next(areas_of_placed) for row in rows)
 
 
 def permutation_groups(keys: Sequence[str]) -> list[tuple[str, ...]]:

@@ -293,15 +293,11 @@ class Distances:
                 f"Distance `shuffled` needs at least 2 targets, and there is `{listed(self.entries)}`. Add targets."
             )
         donors = _cycle(sorted(self.entries))
-        entries = {
-            target: replace(
-                self.entries[donor],
-                target=target,
-                name="shuffled",
-                provenance=f"{self.entries[donor].provenance}, {self.name} distance of {donor}",
-            )
-            for target, donor in ((target, donors[target]) for target in self.entries)
-        }
+        entries = {}
+        for target in self.entries:
+            donor = self.entries[donors[target]]
+            provenance = f"{donor.provenance}, {self.name} distance of {donor.target}"
+            entries[target] = replace(donor, target=target, name="shuffled", provenance=provenance)
         return replace(self, name="shuffled", entries=entries)
 
 
@@ -365,29 +361,28 @@ def weights(
     for key, value in values.items():
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"Distance `{value}` of `{key}` cannot be weighted. Distances are finite and at least 0.")
-    raw = {key: _raw(value, list(values.values()), weighting, temperature, exponent) for key, value in values.items()}
-    mean = math.fsum(raw.values()) / len(raw)
+    raw = _weights_up_to_a_factor(list(values.values()), weighting, temperature, exponent)
+    mean = math.fsum(raw) / len(raw)
     if mean == 0:
         raise InputError(
             f"Weighting `{weighting}` needs a distance above 0, and all are 0. Use the weighting `uniform`."
         )
-    return {key: value / mean for key, value in raw.items()}
+    return {key: value / mean for key, value in zip(values, raw, strict=True)}
 
 
-def _raw(value: float, values: list[float], weighting: str, temperature: float, exponent: float) -> float:
-    """Return f(d), up to a common factor."""
+def _weights_up_to_a_factor(distances: list[float], weighting: str, temperature: float, exponent: float) -> list[float]:
+    for name, number, scheme in (("Exponent", exponent, "power"), ("Temperature", temperature, "softmax")):
+        if weighting == scheme and not (math.isfinite(number) and number > 0):
+            raise InputError(f"{name} `{number}` is not positive. Give a number above 0, such as `0.1` or `2`.")
+    largest = max(distances)
     match weighting:
         case "linear":
-            return value / (max(values) or 1.0)  # the mean of subnormal or huge distances would not be exact
+            return [value / (largest or 1.0) for value in distances]  # the mean of subnormal numbers would not be exact
         case "power":
-            if not (math.isfinite(exponent) and exponent > 0):
-                raise InputError(f"Exponent `{exponent}` is not positive. Give a number above 0, such as `2`.")
-            return float((value / (max(values) or 1.0)) ** exponent)
+            return [float((value / (largest or 1.0)) ** exponent) for value in distances]
         case "rank":
-            return sum(neighbour < value for neighbour in values) + (values.count(value) + 1) / 2
+            return [sum(near < value for near in distances) + (distances.count(value) + 1) / 2 for value in distances]
         case "softmax":
-            if not (math.isfinite(temperature) and temperature > 0):
-                raise InputError(f"Temperature `{temperature}` is not positive. Give a number above 0, such as `0.1`.")
-            return math.exp((value - max(values)) / temperature)
+            return [math.exp((value - largest) / temperature) for value in distances]
         case _:
-            return 1.0
+            return [1.0] * len(distances)
