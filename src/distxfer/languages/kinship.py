@@ -1,6 +1,6 @@
 """Genealogical relations of languages, and the codes under which URIEL lists them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distxfer.languages import uriel
-from distxfer.languages.codes import aliases, canonical, macrolanguage
+from distxfer.languages.codes import aliases, canonical
 
 # Labels that Glottolog lists like families, but for languages that do not descend from one another.
 _NO_DESCENT = frozenset({
@@ -35,8 +35,13 @@ def families(key: str) -> tuple[str, ...]:
 
     Raises InputError for an unknown code.
     """
+    return _families(canonical(key))
+
+
+@cache
+def _families(key: str) -> tuple[str, ...]:
     names, member = uriel.families()
-    row = row_of(canonical(key), uriel.rows(), member)
+    row = row_of(key, uriel.rows(), member)
     return () if row is None else tuple(names[j] for j in np.flatnonzero(member[row]))
 
 
@@ -81,25 +86,13 @@ def row_of(key: str, rows: Mapping[str, int], values: NDArray[np.generic]) -> in
     return max(chosen, key=lambda row: int(np.count_nonzero(values[row])), default=None)
 
 
-def nearest(key: str, candidates: Collection[str], n: int) -> tuple[Relative, ...]:
+def nearest(key: str, candidates: Iterable[str], n: int) -> tuple[Relative, ...]:
     """Return the `n` candidates with the most families in common; ties are broken by the smaller number of families."""
-    member = uriel.families()[1]
-    row = row_of(key, uriel.rows(), member)
-    if row is None or not member[row].any():
-        return ()
-    shared, total = member @ member[row], member.sum(axis=1)
-    rows, base = _described_by(), key.partition("_")[0]
+    base, own_families = key.partition("_")[0], set(_families(key))
     near = []
     for candidate in candidates:
-        candidate_base = candidate.partition("_")[0]
-        if candidate_base != base and candidate_base in rows and shared[rows[candidate_base]]:
-            near.append((-int(shared[rows[candidate_base]]), int(total[rows[candidate_base]]), candidate))
+        candidate_families = _families(candidate)
+        n_shared = len(own_families.intersection(candidate_families))
+        if n_shared and candidate.partition("_")[0] != base:
+            near.append((-n_shared, len(candidate_families), candidate))
     return tuple(Relative(candidate, -negative) for negative, _, candidate in sorted(near)[:n])
-
-
-@cache
-def _described_by() -> dict[str, int]:
-    """Return for every key the row with the most families."""
-    member = uriel.families()[1]
-    rows = {key: row_of(key, uriel.rows(), member) for key in dict.fromkeys(map(macrolanguage, uriel.rows()))}
-    return {key: row for key, row in rows.items() if row is not None}
