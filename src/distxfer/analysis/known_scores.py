@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
-
-import pandas as pd
 
 from distxfer.config.recipe import Recipe
 from distxfer.data import About, load_task, task_names, task_type_named
 from distxfer.errors import InputError
-from distxfer.results.collect import Method, collect
+from distxfer.results.collect import Collection, Method, collect
 from distxfer.results.result import Result
 from distxfer.results.settings import settings_of
+from distxfer.results.tables import sound_scores
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,17 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
     then the id with most seeds. Targets, distance and parallel text do not affect plain fine-tuning and are ignored.
     """
     try:
-        methods = collect((), results).methods
+        collection = collect((), results)
     except InputError:  # there is none that is finished and whole; `distxfer ls runs` names those that are not
-        methods = ()
-    runs_of = {method.name: [run for run in method.runs if _alike(run, recipe, source)] for method in methods}
-    candidates = [method for method in methods if runs_of[method.name]]
+        collection = Collection((), ())
+    names = recipe.name, recipe.model.name, recipe.task.name, source
+    runs_of = {method.name: [run for run in method.runs if not run.collapsed] for method in collection.methods}
+    candidates = [
+        method
+        for method in collection.methods
+        if (method.recipe, method.runs[0].model, method.runs[0].task, method.runs[0].source) == names
+        and runs_of[method.name]
+    ]
     if not candidates:
         task_type = known_task_type(recipe)
         return KnownScores(task_type_named(task_type).metrics[0], task_type, {}, 0, None, 0)
@@ -56,19 +60,18 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         return same_data[method.name] is True, same_settings, len(runs_of[method.name])
 
     method = max(candidates, key=rank)
-    runs = runs_of[method.name]
-    metric = runs[0].metric
-    rows = [run.rows_by_language("test", metric) for run in runs]
-    table = pd.DataFrame([run.by_language("test", metric) for run in runs]).dropna(axis=1).sort_index(axis=1)
-    spreads = [stdev(scores) ** 2 for scores in table.to_numpy().T] if len(runs) > 1 else []
-    sizes = [n for by_language in rows for code in table.columns if isinstance(n := by_language[code].get("n"), int)]
+    first = runs_of[method.name][0]
+    scores = sound_scores(collection.scores, first.metric)
+    scores = scores[scores["method"] == method.name]
+    table = scores.pivot(index="seed", columns="language", values="value").dropna(axis=1)
+    sizes = scores.loc[scores["language"].isin(table.columns), "n"].dropna()
     return KnownScores(
-        metric=metric,
-        task_type=runs[0].task_type,
-        scores={str(code): fmean(table[code]) for code in table.columns},
-        seeds=len(runs),
-        seed_sd=fmean(spreads) ** 0.5 if spreads else None,
-        test_size=round(fmean(sizes)) if sizes else 0,
+        metric=first.metric,
+        task_type=first.task_type,
+        scores={str(language): float(mean) for language, mean in table.mean().items()},
+        seeds=len(table),
+        seed_sd=float(table.var().mean() ** 0.5) if len(table) > 1 and table.size else None,
+        test_size=round(sizes.mean()) if len(sizes) else 0,
         settings=f"{recipe.name}/{method.id}" if len(candidates) > 1 else "",
         data={
             True: "",
@@ -100,8 +103,3 @@ def known_task_type(recipe: Recipe) -> str:
     """Return the task type of a recipe without reading its data."""
     about = task_names().get(recipe.task.name)
     return recipe.task.type or (about.task_type if about else About.task_type)
-
-
-def _alike(result: Result, recipe: Recipe, source: str) -> bool:
-    names = (result.recipe["name"], result.model, result.task, result.source)
-    return not result.collapsed and names == (recipe.name, recipe.model.name, recipe.task.name, source)

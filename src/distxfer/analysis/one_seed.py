@@ -94,7 +94,14 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
     Raises InputError for a folder without a finished run, unreadable predictions, or different sources, languages, examples or
     labels.
     """
-    results = [_finished(folder) for folder in (baseline, method)]
+    results = []
+    for folder in (baseline, method):
+        result = read_result(folder)
+        if result is None:
+            raise InputError(
+                f"`{folder}` holds no finished run; expected a folder with a `result.json`. `distxfer ls runs` lists them."
+            )
+        results.append(result)
     sources = [run.source for run in results]
     if sources[0] != sources[1]:
         raise InputError(
@@ -130,15 +137,6 @@ def _metric(result: Result) -> str:
     return "accuracy" if task_type.output in ("text", "state") else "whole_example"
 
 
-def _finished(folder: Path) -> Result:
-    result = read_result(folder)
-    if result is None:
-        raise InputError(
-            f"`{folder}` holds no finished run; expected a folder with a `result.json`. `distxfer ls runs` lists them."
-        )
-    return result
-
-
 def _right(baseline: Path, method: Path) -> pd.DataFrame:
     """Return whether each run is right on each example: `language`, `example_id`, `before` (the baseline) and `after`.
 
@@ -146,46 +144,35 @@ def _right(baseline: Path, method: Path) -> pd.DataFrame:
     """
     keys = ["language", "example_id"]
     first, second = (read_predictions(folder).drop_duplicates(keys, keep="last") for folder in (baseline, method))
-    joined = _checked(first, second, baseline, method)
-    _checked(second, first, method, baseline)
-    right = {
-        "before": joined["prediction"] == joined["label"],
-        "after": joined["prediction_other"] == joined["label"],
-    }
-    return joined[keys].assign(**right)
-
-
-def _checked(table: pd.DataFrame, partner: pd.DataFrame, folder: Path, folder_other: Path) -> pd.DataFrame:
-    """Return the predictions of one run joined with those of its partner, which must have the same examples and labels."""
-    joined = table.merge(partner, "left", on=["language", "example_id"], suffixes=("", "_other"), indicator="found")
-    for row in joined[(joined["found"] != "both") | (joined["label"] != joined["label_other"])].itertuples():
-        if row.language not in set(partner["language"]):
+    every = first.merge(second, "outer", on=keys, suffixes=("", "_other"), indicator="found")
+    for row in every[(every["found"] != "both") | (every["label"] != every["label_other"])].itertuples():
+        here, there, other = (method, baseline, first) if row.found == "right_only" else (baseline, method, second)
+        if row.language not in set(other["language"]):
             raise InputError(
-                f"`{row.language}` is tested in `{folder}` and not in `{folder_other}`. Compare runs on the same languages."
+                f"`{row.language}` is tested in `{here}` and not in `{there}`. Compare runs on the same languages."
             )
         if row.found != "both":
             raise InputError(
-                f"The example `{row.example_id}` of `{row.language}` is in `{folder}` and not in `{folder_other}`; expected the"
+                f"The example `{row.example_id}` of `{row.language}` is in `{here}` and not in `{there}`; expected the"
                 " same examples in both. Compare runs on the same data."
             )
         raise InputError(
-            f"The example `{row.example_id}` of `{row.language}` has the label `{row.label}` in `{folder}` and"
-            f" `{row.label_other}` in `{folder_other}`. Compare runs on the same data."
+            f"The example `{row.example_id}` of `{row.language}` has the label `{row.label}` in `{here}` and"
+            f" `{row.label_other}` in `{there}`. Compare runs on the same data."
         )
-    return joined
+    joined = first.merge(second, on=keys, suffixes=("", "_other"))
+    return joined[keys].assign(
+        before=joined["prediction"] == joined["label"], after=joined["prediction_other"] == joined["label"]
+    )
 
 
 def _compared(language: str | None, right: pd.DataFrame) -> OneLanguage:
     """Return the comparison on the examples of one language, or of all targets (None)."""
-    before, after = right["before"].tolist(), right["after"].tolist()
+    before, after, items = (right[name].tolist() for name in ("before", "after", "example_id"))
     shares = (sum(before) / len(before), sum(after) / len(after))
-    drawn = _drawn(after, before, right["example_id"].tolist())
+    if right["example_id"].nunique() < 2:
+        reason = "no interval: there is one item"
+        drawn = PairedBootstrap(shares[1] - shares[0], None, None, None, len(after), 1, reason)
+    else:
+        drawn = paired_bootstrap(after, before, blocks=items)
     return OneLanguage(language, *shares, mcnemar(after, before) if language else None, None, drawn)
-
-
-def _drawn(after: list[bool], before: list[bool], items: list[str]) -> PairedBootstrap:
-    """Return the paired bootstrap of whole items; a single item has no interval."""
-    if len(set(items)) < 2:
-        difference = (sum(after) - sum(before)) / len(after)
-        return PairedBootstrap(difference, None, None, None, len(after), 1, "no interval: there is one item")
-    return paired_bootstrap(after, before, blocks=items)
