@@ -68,16 +68,8 @@ class Ablation(Basis):
 
     def records(self) -> dict[str, Any]:
         """Return all of it as JSON data; effects in the unit of the scores."""
-        return {
-            **super().records(),
-            "axes": [vars(axis) for axis in self.axes],
-            "effects": [effect.record() for effect in self.effects],
-            "interactions": [effect.record() for effect in self.interactions],
-            "responses": [vars(response) for response in self.responses],
-            "controls": [record for control in self.controls for record in control.records()],
-            "unmatched": list(self.unmatched),
-            "corpora": list(self.corpora),
-        }
+        controls = [record for control in self.controls for record in control.records()]
+        return {**super().records(), "controls": controls}
 
 
 def ablate(

@@ -82,7 +82,7 @@ class Comparison(Tested):
         if self.macro:
             record["macro"] = {**interval_record(self.macro.test), "p_holm": self.macro.p_holm}
         record["leave_out"] = {
-            kind: {"reason": result} if isinstance(result, str) else result.record()
+            kind: {"reason": result} if isinstance(result, str) else result
             for kind, result in record.pop("left_out").items()
         }
         return record
@@ -139,18 +139,9 @@ class Comparisons(Basis):
 
     def records(self) -> dict[str, Any]:
         """Return all of it as JSON data; effects in the unit of the scores."""
-        return {
-            **super().records(),
-            "warnings": [*self.warnings, *self.survival_warnings],
-            "paired": self.paired,
-            "comparisons": [row.record() for row in self.comparisons],
-            "transfer": [row.record() for row in self.transfers],
-            "by_language": [part.record() for part in self.by_language],
-            "by_class": [part.record() for part in self.by_class],
-            "by_family": [part.record() for part in self.by_family],
-            "slopes": [slope.record() for slope in self.slopes],
-            "differences": [vars(difference) for difference in self.differences],
-        }
+        records = super().records()
+        records["transfer"] = records.pop("transfers")
+        return {**records, "warnings": [*self.warnings, *self.survival_warnings]}
 
 
 def compared(group: Group, *, leave_out: bool = True) -> tuple[list[Comparison], list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from distxfer.analysis.scores import Group, Wide, read_items, wide
+from distxfer.analysis.significance import plain
 from distxfer.errors import InputError, unknown
 from distxfer.languages import Distance, check_distance, distance, distance_warnings
 from distxfer.results.collect import Collection, Method
@@ -59,20 +60,9 @@ class Basis:
         return selection_warnings(self.selection)
 
     def records(self) -> dict[str, Any]:
-        """Return it as JSON data."""
-        return {
-            "metric": self.metric,
-            "selection": self.selected,
-            "selection_by_method": dict(self.selection),
-            "warnings": list(self.warnings),
-            "source": self.source,
-            "distance": self.distance,
-            "baseline": self.baseline,
-            "runs": dict(self.runs),
-            "collapsed": {name: list(seeds) for name, seeds in self.collapsed.items()},
-            "notes": list(self.notes),
-            "left_out": list(self.left_out),
-        }
+        """Return it as JSON data; effects in the unit of the scores."""
+        selection = {"selection": self.selected, "selection_by_method": dict(self.selection)}
+        return {**plain(vars(self)), **selection, "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from math import log
 from pathlib import Path
@@ -42,16 +42,21 @@ class Tested:
     def record(self) -> dict[str, Any]:
         """Return it as JSON data, with the fields of the test in its place."""
         names = [field.name for field in fields(self) if field.name not in Tested.__dataclass_fields__]
-        return {name: _plain(getattr(self, name)) for name in names} | self.tested_record()
+        return {name: plain(getattr(self, name)) for name in names} | self.tested_record()
 
 
 Row = TypeVar("Row", bound=Tested)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value of a result as JSON data: dataclasses by their `record`, or by their fields."""
     if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    return value.record() if isinstance(value, Tested) else value
+        return [plain(entry) for entry in value]
+    if hasattr(value, "record"):
+        return value.record()
+    if is_dataclass(value):
+        value = vars(value)
+    return {key: plain(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def corrected(rows: Iterable[Row]) -> list[Row]:
@@ -105,7 +110,7 @@ def test_record(test: Crossed) -> dict[str, Any]:
         "by_family": None if families is None else {**interval_record(families), "reason": families.reason},
         "n_items": test.n_items,
         "item_share": test.item_share,
-        "false_positive_rates": None if rates is None else vars(rates),
+        "false_positive_rates": plain(rates),
     }
 
 
