@@ -156,7 +156,7 @@ def test_numbers_that_cannot_be_read_are_named_and_left_out(tmp_path):
 def test_an_empty_selection_is_refused(tmp_path):
     out = tmp_path / "a.html"
     assert message(distxfer.report, [], out, results=tmp_path) == (
-        f"There is no finished run below `{tmp_path}`. Train one, or say where results are with `--results`."
+        f"There is no finished run in `{tmp_path}`. Train one, or say where results are with `--results`."
     )
     run = write_run(tmp_path)
     edit(run, lambda data: data.update(source="English"))
