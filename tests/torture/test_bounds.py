@@ -27,7 +27,8 @@ def test_a_layer_that_no_encoder_has(tmp_path, layer):
     row = {"measure": "drift", "layer": layer, "language": "deu", "value": 0.5, "n": 10, "moment": "after"}
     parquet.write_table(pa.Table.from_pylist([row]), path)
     assert message(read_measurements, path) == (
-        f"`{path}` has the layer {layer} in row 0; expected 0 to 1,000. Run the recipe again with `--again`."
+        f"`{path}` has `{layer}` in row 0 of the column `layer`; expected a whole number from 0 to 1,000. Give the"
+        " `measurements.parquet` of a run."
     )
 
 

@@ -18,6 +18,7 @@ from distxfer.data._examples import Data
 from distxfer.languages import canonical, distance
 from distxfer.results.result import read_result
 from distxfer.results.tables import read_measurements, read_scores
+from fake_runs import result
 
 ROWS = [{"id": str(n), "text": f"text {n} \N{DOG FACE}", "label": "ab"[n % 2]} for n in range(6)]
 TAGGED = [{"id": str(n), "words": ["one", "two"], "tags": ["B-PER", "O"]} for n in range(4)]
@@ -254,12 +255,7 @@ def test_language_codes():
 
 
 def test_results(tmp_path):
-    data = json.dumps(
-        {
-            "schema": 1, "id": "0", "recipe": {"seed": 0}, "seed": 0, "source": "eng", "distances": {}, "scores": [],
-            "summary": {"metric": "accuracy"}, "cost": {}, "provenance": {}, "status": "ok",
-        }
-    ).encode()  # fmt: skip
+    data = json.dumps(result("plain", "aaaa0000", 0, {"deu": 0.5})).encode()
 
     def one(draw):
         (tmp_path / "result.json").write_bytes(fuzzed(data, draw))

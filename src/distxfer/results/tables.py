@@ -68,16 +68,18 @@ def read_measurements(path: Path) -> pd.DataFrame:
     Raises InputError for an unreadable file, a missing column, or a cell of the wrong type; the message names file, row and
     column.
     """
-    hint = "Give the `measurements.parquet` of a run."
     try:
-        table = read_table(path, columns=list(_IS_OF_TYPE))
-        frame: pd.DataFrame = table.to_pandas()
+        return _measurements(path, read_table(path, columns=list(_IS_OF_TYPE)))
     except InputError:
         raise
     except (OSError, ArrowException, ValueError, OverflowError) as error:
         raise InputError(
             f"`{path}` cannot be read as measurements: {reason(error)}. Run the recipe again with `--again`."
         ) from error
+
+
+def _measurements(path: Path, table: pa.Table) -> pd.DataFrame:
+    frame, hint = table.to_pandas(), "Give the `measurements.parquet` of a run."
     for name, (is_of_type, expected) in _IS_OF_TYPE.items():
         if name not in frame:
             raise InputError(f"`{path}` has no column `{name}`; expected {', '.join(_IS_OF_TYPE)}. {hint}")
@@ -93,7 +95,8 @@ def read_measurements(path: Path) -> pd.DataFrame:
             row = int(wrong.argmax())
             value = table[name][row].as_py()
             raise InputError(f"`{path}` has `{value}` in row {row} of the column `{name}`; expected {expected}. {hint}")
-    return frame[list(_IS_OF_TYPE)].astype({"value": float})
+    measurements: pd.DataFrame = frame[list(_IS_OF_TYPE)].astype({"value": float})
+    return measurements
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
