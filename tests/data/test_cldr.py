@@ -294,8 +294,8 @@ def test_a_file_that_is_too_large_is_not_read_whole(form, tmp_path):
             archive.addfile(member, Zeros())
     tracemalloc.start()
     complains(
-        f"`{path}:{name}` is larger than 32 MiB, far larger than any annotation file of CLDR. Download the tarball of the"
-        f" npm package `cldr-annotations-full`, or a release of CLDR, again.",
+        f"`{path}:{name}` is larger than 32 MiB, far larger than any annotation file of CLDR. Expected the tarball of the"
+        " npm package `cldr-annotations-full`, or a release of CLDR as a folder or a .zip file.",
         task_languages, data(path),
     )  # fmt: skip
     assert tracemalloc.get_traced_memory()[1] < 0.7 * size
@@ -332,7 +332,7 @@ def test_an_archive_of_something_else(tmp_path):
     path = tarball(tmp_path / "other.tgz", {"package/index.json": "{}"})
     complains(
         f"`{path}` has no annotations: neither `annotations/LOCALE/annotations.json` nor `annotations/LOCALE.xml`. Give"
-        " the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file.",
+        " the tarball of the npm package `cldr-annotations-full`, or a release of CLDR as a folder or a .zip file.",
         task_languages, data(path),
     )  # fmt: skip
 

@@ -7,10 +7,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import distxfer.data
@@ -18,7 +15,6 @@ from distxfer.data import (
     Collator,
     Example,
     _emoji,
-    epoch_order,
     load_parallel,
     load_task,
     parallel_languages,
@@ -283,25 +279,6 @@ def test_a_missing_language_lists_what_there_is():
 
 
 # Batches
-
-
-@given(st.lists(st.integers(1, 30), max_size=80), st.integers(1, 9), st.integers(0, 2**32 - 1))
-def test_an_epoch_visits_every_example_once(lengths, batch_size, seed):
-    batches = epoch_order(lengths, batch_size, np.random.default_rng(seed))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
-    assert all(1 <= len(batch) <= batch_size for batch in batches[-1:])
-    assert all(isinstance(index, int) for batch in batches for index in batch)
-    assert epoch_order(lengths, batch_size, np.random.default_rng(seed)) == batches
-
-
-def test_an_epoch_is_in_random_order_but_batches_are_of_like_length():
-    lengths = np.random.default_rng(0).integers(1, 100, 640).tolist()
-    batches = epoch_order(lengths, 8, np.random.default_rng(1))
-    assert np.mean([np.ptp([lengths[i] for i in batch]) for batch in batches]) < 25  # unsorted: about 77
-    middles = [np.mean([lengths[index] for index in batch]) for batch in batches]
-    assert abs(np.corrcoef(middles, range(len(batches)))[0, 1]) < 0.3
-    assert epoch_order(lengths, 8, np.random.default_rng(2)) != batches
 
 
 @pytest.fixture(scope="module")

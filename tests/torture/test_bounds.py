@@ -18,7 +18,9 @@ from distxfer.results.tables import read_measurements
 from distxfer.sweeps.axes import _read_study
 from helpers import message
 
-CLDR = "Download the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, again."
+CLDR = (
+    "Expected the tarball of the npm package `cldr-annotations-full`, or a release of CLDR as a folder or a .zip file."
+)
 
 
 @pytest.mark.parametrize("layer", [10**9, -1, 1_001])

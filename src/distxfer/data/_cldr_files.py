@@ -26,6 +26,7 @@ _EXTENDED = (
 _LARGEST = 2**25  # bytes of a file
 _MOST = 100_000  # files in an archive
 _LONGEST_NAME = 2**16  # bytes of an extended header of a tarball
+_EXPECTED = "the tarball of the npm package `cldr-annotations-full`, or a release of CLDR as a folder or a .zip file"
 _FOLDER = "annotations"  # the JSON: annotations/LOCALE/annotations.json; the XML: annotations/LOCALE.xml
 
 
@@ -54,13 +55,12 @@ def read_annotations(path: Path) -> dict[str, tuple[Annotation, ...]]:
                 annotations_by_locale[locale] = annotations
     except _DAMAGED as error:
         raise InputError(
-            f"`{path}` cannot be read ({str(error).partition(':')[0]}). Expected CLDR's annotations: the tarball of the npm"
-            " package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
+            f"`{path}` cannot be read ({str(error).partition(':')[0]}). Expected CLDR's annotations: {_EXPECTED}."
         ) from error
     if not annotations_by_locale:
         raise InputError(
             f"`{path}` has no annotations: neither `annotations/LOCALE/annotations.json` nor `annotations/LOCALE.xml`. Give"
-            " the tarball of the npm package `cldr-annotations-full`, or a release of CLDR, as a folder or a .zip file."
+            f" {_EXPECTED}."
         )
     return annotations_by_locale
 
@@ -105,8 +105,7 @@ class _Member(tarfile.TarInfo):
 def _count(path: Path, number: int) -> None:
     if number >= _MOST:
         raise InputError(
-            f"`{path}` has more than {_MOST:,} files, far more than any release of CLDR. Download the tarball of the npm"
-            " package `cldr-annotations-full`, or a release of CLDR, again."
+            f"`{path}` has more than {_MOST:,} files, far more than any release of CLDR. Expected {_EXPECTED}."
         )
 
 
@@ -115,8 +114,8 @@ def _whole(place: str, stream: IO[bytes]) -> bytes:
     content = stream.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise InputError(
-            f"`{place}` is larger than {_LARGEST // 2**20} MiB, far larger than any annotation file of CLDR. Download the"
-            " tarball of the npm package `cldr-annotations-full`, or a release of CLDR, again."
+            f"`{place}` is larger than {_LARGEST // 2**20} MiB, far larger than any annotation file of CLDR."
+            f" Expected {_EXPECTED}."
         )
     return content
 
@@ -132,15 +131,7 @@ def _locale(path: PurePosixPath) -> str:
 def _parsed(place: str, content: bytes) -> tuple[Annotation, ...]:
     try:
         return _from_xml(content) if place.endswith(".xml") else _from_json(content)
-    except (
-        ElementTree.ParseError,
-        UnicodeDecodeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (ElementTree.ParseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"`{place}` is not an annotation file of CLDR ({error}). Download it again.") from error
 
 

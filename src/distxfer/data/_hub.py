@@ -252,7 +252,7 @@ def _notes(
 ) -> Iterator[str]:
     """Yield the notes of the copies, and those on renumbered labels, on rows that are left out and on missing dev parts."""
     for copy in {copy.dataset.repository: copy for copy in copies}.values():
-        yield from (*copy.notes, *(copy.card.notes if copy.card else ()))
+        yield from copy.notes
     if renumbered:
         yield f"`{name}`: the files of {', '.join(renumbered)} number their labels in another order; read by name."
     for split, cause in dict.fromkeys((split, cause) for split, cause, _ in left_out):

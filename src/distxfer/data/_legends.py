@@ -39,11 +39,10 @@ def schema_names(path: Path, metadata: Mapping[bytes, bytes] | None) -> Names:
 
 @dataclass(frozen=True)
 class Card:
-    """The label names in a dataset card (`README.md` or `dataset_infos.json`), by configuration, with notes on the card."""
+    """The label names in a dataset card (`README.md` or `dataset_infos.json`), by configuration."""
 
     path: Path
     configurations: Mapping[str, Names]
-    notes: tuple[str, ...] = ()
 
     def names(self, language: str, file: Path) -> Names:
         """Return the label names for a file, from the configuration named after its language or folder, or from all.
@@ -78,31 +77,24 @@ class Card:
 
 
 def read_card(folder: Path) -> Card | None:
-    """Return the label names in a folder's dataset card, or None without any.
-
-    A `README.md` that is not a dataset card gives no names, and a note if it begins with `---` like one.
+    """Return the label names in a folder's dataset card, or None without any. Other READMEs are not read.
 
     Raises InputError if `dataset_infos.json`, or the key `dataset_info` of a README, cannot be read.
     """
-    card: Card | None = None
     for path in (folder / name for name in CARDS):
-        if not path.is_file():
-            continue
         try:
-            configurations = dict(_configurations(path))
+            configurations = dict(_configurations(path)) if path.is_file() else {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
-            odd = isinstance(error, AttributeError | KeyError)
-            why = "the label names are not in the format of `datasets`" if odd else reason(error)
-            if isinstance(error, OSError) or path.suffix == ".json" or _has_info(path):
+            if path.suffix == ".json" or isinstance(error, OSError) or _has_info(path):
+                is_odd = isinstance(error, AttributeError | KeyError)
+                fault = "the label names are not in the format of `datasets`" if is_odd else reason(error)
                 raise InputError(
-                    f"The dataset card `{path}` cannot be read: {why}. Repair it, or move it away."
+                    f"The dataset card `{path}` cannot be read: {fault}. Repair it, or move it away."
                 ) from error
-            note = f"`{path}` is not a readable dataset card ({why}), so it gives no label names."
-            card = Card(path, {}, (note,))
-        else:
-            if any(configurations.values()):
-                return Card(path, configurations, card.notes if card else ())
-    return card
+            configurations = {}
+        if any(configurations.values()):
+            return Card(path, configurations)
+    return None
 
 
 def _has_info(path: Path) -> bool:

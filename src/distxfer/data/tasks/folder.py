@@ -87,7 +87,7 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         if (language, "test") not in parts or not parts[language, "test"].examples:
             path = files.path(language, "test")
             raise InputError(f"`{path}` is missing or empty, but is needed to score `{language}`.")
-    notes = [*files.notes, *(card.notes if card else ()), *_card_notes(tables, card, form, files)]
+    notes = [*files.notes, *_card_notes(tables, card, form, files)]
     return Task(
         name=data.name,
         labels=labels.names,
