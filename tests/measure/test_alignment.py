@@ -70,8 +70,8 @@ def test_retrieval_is_brute_force(seed, n, noise, chunk):
 def test_retrieval_of_known_answers():
     x = normal(0, 50, 16)
     with blocks_of(16):
-        same = measure.retrieval(x, x.clone())
-    assert same == measure.retrieval(x, x) == measure.Retrieval(1, 1, 1, 1, n=50)
+        identical = measure.retrieval(x, x.clone())
+    assert identical == measure.retrieval(x, x) == measure.Retrieval(1, 1, 1, 1, n=50)
     # Sentences that cluster by language: each still finds its translation, but its own language is nearer.
     language = 2 * torch.eye(2, dtype=torch.float64)
     rows = torch.nn.functional.normalize(x)
@@ -97,16 +97,16 @@ def test_a_tie_is_a_miss_in_whatever_blocks_its_two_sides_are_computed(seed, chu
     y[12:] = scale * y[:12]
     with blocks_of(chunk):
         assert parts(measure.retrieval(x, y)) == [0, 0, 0, 0]
-        found = measure.csls_retrieval(x, y, k=3)
-    assert (found.forward, found.backward) == (0, 0)
+        computed = measure.csls_retrieval(x, y, k=3)
+    assert (computed.forward, computed.backward) == (0, 0)
 
 
 def test_a_lead_that_is_larger_than_rounding_is_a_hit():
     angle = torch.tensor([0.0, 1e-5], dtype=torch.float64)  # cosines of 1 and 1 - 5e-11
     x = torch.stack([angle.cos(), angle.sin()], dim=1)
     assert parts(measure.retrieval(x, x.clone())) == [1, 1, 1, 1]
-    found = measure.csls_retrieval(x, x.clone(), k=2)
-    assert (found.forward, found.backward) == (1, 1)
+    computed = measure.csls_retrieval(x, x.clone(), k=2)
+    assert (computed.forward, computed.backward) == (1, 1)
 
 
 def test_retrieval_is_asymmetric():
@@ -142,8 +142,8 @@ def csls_oracle(source, target, k):
         for a, b in ((t, s), (s, t))
     ]
     csls = 2 * s @ t.T - near[0][:, None] - near[1][None, :]
-    own = np.arange(len(s))
-    return [(csls.argmax(axis=axis) == own).mean() for axis in (1, 0)]
+    rows = np.arange(len(s))
+    return [(csls.argmax(axis=axis) == rows).mean() for axis in (1, 0)]
 
 
 @given(seed=seeds, n=st.integers(2, 20), noise=st.floats(0.2, 3), chunk=chunks, data=st.data())

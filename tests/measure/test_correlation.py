@@ -34,10 +34,10 @@ def scipy_r(x, y, method):
 def test_r_is_scipys(seed, n, method, ties):
     x, y = pair(seed, n, ties)
     hypothesis.assume(np.ptp(x) > 0 and np.ptp(y) > 0)
-    found = measure.correlate(x, y, method=method, draws=99)
-    assert found.r == pytest.approx(scipy_r(x, y, method), abs=1e-12)
-    assert (found.n, found.n_groups, found.method) == (n, n, method)
-    assert found.detectable == measure.detectable_correlation(n)
+    computed = measure.correlate(x, y, method=method, draws=99)
+    assert computed.r == pytest.approx(scipy_r(x, y, method), abs=1e-12)
+    assert (computed.n, computed.n_groups, computed.method) == (n, n, method)
+    assert computed.detectable == measure.detectable_correlation(n)
 
 
 @hypothesis.settings(max_examples=8, deadline=None)
@@ -61,8 +61,8 @@ def test_few_languages_are_enumerated_as_scipy_does(seed, method, ties):
 
 def test_many_languages_are_drawn_and_agree_with_the_t_test():
     x, y = pair(3, 30)
-    found = measure.correlate(x, 0.4 * x + y - x, method="pearson")
-    assert found.p == pytest.approx(stats.pearsonr(x, 0.4 * x + y - x).pvalue, abs=0.01)
+    computed = measure.correlate(x, 0.4 * x + y - x, method="pearson")
+    assert computed.p == pytest.approx(stats.pearsonr(x, 0.4 * x + y - x).pvalue, abs=0.01)
     assert measure.correlate(x, x, draws=999).p == 1 / 1000  # (1 + 0) / (draws + 1): never 0
 
 
@@ -96,42 +96,42 @@ def tree_maps(labels):
     ],
 )
 def test_p_is_over_all_rearrangements_that_keep_families_together(labels, ways):
-    orders = tree_maps([one if one not in ((), ("z", None)) else None for one in labels])
+    orders = tree_maps([label if label not in ((), ("z", None)) else None for label in labels])
     assert len(orders) == ways
     x, y = pair(1, len(labels))
-    found = measure.correlate(x, y, groups=labels, method="pearson")
+    computed = measure.correlate(x, y, groups=labels, method="pearson")
     if ways < 20:
-        assert (found.p, found.reason) == (
+        assert (computed.p, computed.reason) == (
             None,
             f"no p: the families can be rearranged in {ways} ways only, and a p of 0.05 needs 20",
         )
-        assert found.r == pytest.approx(stats.pearsonr(x, y).statistic)
+        assert computed.r == pytest.approx(stats.pearsonr(x, y).statistic)
     else:
-        more = [abs(stats.pearsonr(x, y[order]).statistic) >= abs(found.r) - 1e-9 for order in orders]
-        assert found.p == pytest.approx(np.mean(more))
+        as_extreme = [abs(stats.pearsonr(x, y[order]).statistic) >= abs(computed.r) - 1e-9 for order in orders]
+        assert computed.p == pytest.approx(np.mean(as_extreme))
 
 
 @given(seeds)
 def test_drawn_rearrangements_approach_all_of_them(seed):
     x, y = pair(seed, 8)
     groups = ["a", "a", "a", "b", "b", "b", None, None]
-    whole = measure.correlate(x, y, groups=groups, draws=144).p
+    exact_p = measure.correlate(x, y, groups=groups, draws=144).p
     drawn = measure.correlate(x, y, groups=groups, draws=143, seed=seed).p
-    assert drawn == pytest.approx(whole, abs=4.5 * 0.5 / 143**0.5 + 1 / 144)
+    assert drawn == pytest.approx(exact_p, abs=4.5 * 0.5 / 143**0.5 + 1 / 144)
 
 
 def test_relabelling_families_and_order_change_nothing():
     x, y = pair(5, 8)
     groups = ["a", "a", "a", "b", "b", "b", None, None]
-    found = measure.correlate(x, y, groups=groups)
-    renamed = [{"a": 7, "b": "q", None: None}[one] for one in groups]
-    assert measure.correlate(x, y, groups=renamed) == found
+    computed = measure.correlate(x, y, groups=groups)
+    renamed = [{"a": 7, "b": "q", None: None}[label] for label in groups]
+    assert measure.correlate(x, y, groups=renamed) == computed
     order = [7, 3, 0, 4, 6, 1, 5, 2]
     moved = measure.correlate(x[order], y[order], groups=[groups[i] for i in order])
-    assert (moved.r, moved.p, moved.n_groups) == pytest.approx((found.r, found.p, 4))
+    assert (moved.r, moved.p, moved.n_groups) == pytest.approx((computed.r, computed.p, 4))
     swapped = measure.correlate(y, x, groups=groups)
-    assert (swapped.r, swapped.p) == pytest.approx((found.r, found.p))
-    assert measure.correlate(np.exp(x), -3 * y, groups=groups).p == pytest.approx(found.p)
+    assert (swapped.r, swapped.p) == pytest.approx((computed.r, computed.p))
+    assert measure.correlate(np.exp(x), -3 * y, groups=groups).p == pytest.approx(computed.p)
 
 
 def test_a_big_gap_between_families_is_no_evidence():
@@ -140,9 +140,9 @@ def test_a_big_gap_between_families_is_no_evidence():
     groups = ["a"] * 17 + ["b"] * 17
     x, y = noise + 10 * (np.arange(34) < 17)
     assert measure.correlate(x, y).p < 0.001
-    found = measure.correlate(x, y, groups=groups)
-    assert found.n_groups == 2
-    assert found.p > 0.1
+    computed = measure.correlate(x, y, groups=groups)
+    assert computed.n_groups == 2
+    assert computed.p > 0.1
 
 
 def test_error_rates_of_the_script():
@@ -202,8 +202,8 @@ def test_detectable_is_found_in_four_of_five(n):
     rho = measure.detectable_correlation(n)
     x, noise = np.random.default_rng(n).standard_normal((2, 4000, n))
     y = rho * x + (1 - rho**2) ** 0.5 * noise
-    found = np.mean(stats.pearsonr(x, y, axis=1).pvalue <= 0.05)
-    assert found == pytest.approx(0.8, abs=0.03)
+    power = np.mean(stats.pearsonr(x, y, axis=1).pvalue <= 0.05)
+    assert power == pytest.approx(0.8, abs=0.03)
 
 
 # --- partial correlation -------------------------------------------------------------------------------------------
@@ -213,26 +213,26 @@ def test_detectable_is_found_in_four_of_five(n):
 def test_partial_correlation_is_that_of_the_residuals(seed, method, q):
     x, y = pair(seed, 20)
     z = np.random.default_rng(seed + 1).standard_normal((20, q)) + x[:, None]
-    found = measure.partial_correlation(x, y, z, method=method, draws=99)
+    computed = measure.partial_correlation(x, y, z, method=method, draws=99)
     a, b, c = (stats.rankdata(v, axis=0) if method == "spearman" else v for v in (x, y, z))
     design = sm.add_constant(c)
     expected = stats.pearsonr(sm.OLS(a, design).fit().resid, sm.OLS(b, design).fit().resid).statistic
-    assert found.r == pytest.approx(expected, abs=1e-9)
-    assert found.detectable == measure.detectable_correlation(20 - q)
+    assert computed.r == pytest.approx(expected, abs=1e-9)
+    assert computed.detectable == measure.detectable_correlation(20 - q)
 
 
 def test_partial_p_is_freedman_lane_written_out():
     x, y = pair(4, 6)
     z = np.random.default_rng(9).standard_normal(6)
-    found = measure.partial_correlation(x, y, z, method="pearson")
+    computed = measure.partial_correlation(x, y, z, method="pearson")
     design = sm.add_constant(z)
     null = sm.OLS(y, design).fit()
 
     def t(response):
         return abs(sm.OLS(response, np.column_stack([design, x])).fit().tvalues[2])
 
-    more = [t(null.fittedvalues + null.resid[list(p)]) >= t(y) - 1e-9 for p in permutations(range(6))]
-    assert found.p == pytest.approx(np.mean(more))
+    as_extreme = [t(null.fittedvalues + null.resid[list(p)]) >= t(y) - 1e-9 for p in permutations(range(6))]
+    assert computed.p == pytest.approx(np.mean(as_extreme))
 
 
 def test_partial_correlation_takes_the_common_cause_out():

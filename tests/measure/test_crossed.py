@@ -46,7 +46,7 @@ def test_crossed_is_its_definition_and_invariant(seed, s, n, scales):
     g = np.random.default_rng(seed)
     d = g.normal(size=(s, n)) + scales[0] * g.normal(size=(s, 1)) + scales[1] * g.normal(size=n)
     result = measure.crossed(d)
-    by_seed, by_language, noise = (one / (s * n) for one in mean_squares(d))
+    by_seed, by_language, noise = (table / (s * n) for table in mean_squares(d))
     if s <= n:
         by_language = max(by_language - noise, 0)
     else:
@@ -79,21 +79,21 @@ def test_with_one_language_they_are_the_t_tests_over_seeds():
     result, expected = measure.crossed([[x] for x in d]), stats.ttest_1samp(d, 0)
     assert (result.p, result.seed_share) == (pytest.approx(expected.pvalue), 1)
     assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval()))
-    other = [0.2, 0.5, 0.9]
-    result = measure.crossed_unpaired([[x] for x in d], [[x] for x in other])
-    expected = stats.ttest_ind(d, other, equal_var=False)
+    second = [0.2, 0.5, 0.9]
+    result = measure.crossed_unpaired([[x] for x in d], [[x] for x in second])
+    expected = stats.ttest_ind(d, second, equal_var=False)
     assert (result.p, result.n_seeds) == (pytest.approx(expected.pvalue), 3)
     assert (result.low, result.high) == pytest.approx(tuple(expected.confidence_interval()))
 
 
-@given(seed=seeds, s=st.integers(3, 6), more=st.integers(0, 3), n=st.integers(6, 12))
-def test_crossed_unpaired_is_its_definition(seed, s, more, n):
+@given(seed=seeds, s=st.integers(3, 6), more_seeds=st.integers(0, 3), n=st.integers(6, 12))
+def test_crossed_unpaired_is_its_definition(seed, s, more_seeds, n):
     g = np.random.default_rng(seed)
-    a, b = (g.normal(size=(k, n)) + 2 * g.normal(size=(k, 1)) for k in (s, s + more))
+    a, b = (g.normal(size=(k, n)) + 2 * g.normal(size=(k, 1)) for k in (s, s + more_seeds))
     hard = 5 * g.normal(size=n)
     result = measure.crossed_unpaired(a + hard, b + hard)
-    parts = [(mean_squares(one)[0] / one.size, len(one) - 1) for one in (a, b)]
-    noise = sum(mean_squares(one)[2] / one.size for one in (a, b))
+    parts = [(mean_squares(table)[0] / table.size, len(table) - 1) for table in (a, b)]
+    noise = sum(mean_squares(table)[2] / table.size for table in (a, b))
     gain = a.mean(0) - b.mean(0)
     of_seeds = sum(part for part, _ in parts)
     of_languages = max(gain.var(ddof=1) / n - noise, 0)
@@ -118,8 +118,8 @@ def test_no_ranking_below_three_seeds(n):
 @pytest.mark.parametrize("n_languages", [1, 4])
 def test_differences_that_do_not_vary(n_languages):
     zero, tenth = np.zeros((5, n_languages)), np.full((5, n_languages), 0.1)
-    for same in (measure.crossed(zero), measure.crossed_unpaired(tenth, tenth)):
-        assert (same.effect, same.low, same.high, same.p) == (0, 0, 0, 1)
+    for zero_effect in (measure.crossed(zero), measure.crossed_unpaired(tenth, tenth)):
+        assert (zero_effect.effect, zero_effect.low, zero_effect.high, zero_effect.p) == (0, 0, 0, 1)
     for constant in (measure.crossed(tenth), measure.crossed_unpaired(tenth, zero)):
         assert (constant.effect, constant.p) == (pytest.approx(0.1), None)
         assert constant.reason == (
@@ -131,19 +131,19 @@ def test_differences_that_do_not_vary(n_languages):
 def test_error_rates(n_seeds, n_languages):
     """2,000 draws a setting; `studies/simulations/error_rates.py` has more settings and draws, and the power."""
     for spread in ((0.0, 1.0), (1.0, 0.0), (1.0, 1.0)):
-        found = simulation["rates"](n_seeds, n_languages, spread, 2000, power=False)
+        computed = simulation["rates"](n_seeds, n_languages, spread, 2000, power=False)
         for kind in ("paired", "unpaired"):
-            assert found[kind] <= 0.06, (spread, found)
-            assert found[kind] >= 0.025 or min(spread) == 0, (spread, found)
+            assert computed[kind] <= 0.06, (spread, computed)
+            assert computed[kind] >= 0.025 or min(spread) == 0, (spread, computed)
         for kind in ("coverage", "coverage unpaired"):
-            assert 0.93 <= found[kind] <= 0.98, (spread, found)
-        assert found["pooled"] > 0.15  # what the crossed test protects from
+            assert 0.93 <= computed[kind] <= 0.98, (spread, computed)
+        assert computed["pooled"] > 0.15  # what the crossed test protects from
 
 
 def test_the_usual_test_finds_too_much_with_three_seeds():
-    found = simulation["rates"](3, 34, (1.0, 1.0), 2000, power=True)
-    assert found["satterthwaite"] > 0.06 >= found["paired"]
-    assert found["power"] > 0.3  # and the test still finds what is there
+    computed = simulation["rates"](3, 34, (1.0, 1.0), 2000, power=True)
+    assert computed["satterthwaite"] > 0.06 >= computed["paired"]
+    assert computed["power"] > 0.3  # and the test still finds what is there
 
 
 def test_tables_of_unequal_languages_are_refused():
@@ -164,5 +164,5 @@ def test_mean_squares_that_differ_by_rounding_alone():
     assert result.low == pytest.approx(result.effect - stats.t.ppf(0.975, 2) * result.standard_error)
     draw = np.random.default_rng(0)
     for _ in range(200):
-        found = measure.crossed(draw.choice([-1.0, 0.0, 1.0], p=[0.15, 0.7, 0.15], size=(3, 6)))
-        assert found.p is None or 0 <= found.p <= 1
+        computed = measure.crossed(draw.choice([-1.0, 0.0, 1.0], p=[0.15, 0.7, 0.15], size=(3, 6)))
+        assert computed.p is None or 0 <= computed.p <= 1

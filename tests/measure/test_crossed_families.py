@@ -25,14 +25,14 @@ def cr2(y, labels):
     """The variance of a mean and its degrees of freedom as Bell and McCaffrey write them, in matrices."""
     n = len(y)
     design, bread = np.ones((n, 1)), np.array([[1 / n]])
-    rest = np.eye(n) - design @ bread @ design.T
+    residual_maker = np.eye(n) - design @ bread @ design.T
     meat, columns = 0.0, []
     for label in set(labels):
-        own = np.flatnonzero(labels == label)
-        values, vectors = linalg.eigh(rest[np.ix_(own, own)])
+        members = np.flatnonzero(labels == label)
+        values, vectors = linalg.eigh(residual_maker[np.ix_(members, members)])
         root = vectors @ np.diag(values**-0.5) @ vectors.T
-        meat += (design[own].T @ root @ (rest @ y)[own]).item() ** 2
-        columns.append(rest[own].T @ root @ design[own] @ bread)
+        meat += (design[members].T @ root @ (residual_maker @ y)[members]).item() ** 2
+        columns.append(residual_maker[members].T @ root @ design[members] @ bread)
     working = np.hstack(columns)
     gram = working.T @ working
     return float(bread[0, 0] ** 2 * meat), np.trace(gram) ** 2 / (gram**2).sum()
@@ -44,8 +44,8 @@ def cr2(y, labels):
 def test_family_part_by_hand():
     # Shares 1/2, 1/4, 1/4; means 1, 0, 4 around 1.5. V = (1/4)/(1/2) 1/4 + (1/16)/(3/4) (9/4 + 25/4) = 5/6, and
     # 1/df = 3/8 + (2/3)^2 - (1/4 + 2/144) = 5/9.
-    found = family_part(np.array([1.0, 1.0, 0.0, 4.0]), family_labels(["a", "a", "b", None], 4))
-    assert (found.variance, found.df, found.n) == (pytest.approx(5 / 6), pytest.approx(1.8), 3)
+    computed = family_part(np.array([1.0, 1.0, 0.0, 4.0]), family_labels(["a", "a", "b", None], 4))
+    assert (computed.variance, computed.df, computed.n) == (pytest.approx(5 / 6), pytest.approx(1.8), 3)
 
 
 @given(seed=seeds, sizes=sizes)
@@ -54,8 +54,8 @@ def test_family_part_is_cr2_with_the_degrees_of_bell_and_mccaffrey(seed, sizes):
     labels = generator.permutation(np.repeat(np.arange(len(sizes)), sizes))
     y = generator.normal(size=len(labels))
     variance, df = cr2(y, labels)
-    found = family_part(y, labels)
-    assert (found.variance, found.df) == (pytest.approx(variance), pytest.approx(df))
+    computed = family_part(y, labels)
+    assert (computed.variance, computed.df) == (pytest.approx(variance), pytest.approx(df))
 
 
 @given(seed=seeds, s=st.integers(3, 6), n=st.integers(2, 9))
@@ -65,8 +65,8 @@ def test_families_of_one_language_are_the_test_over_languages(seed, s, n):
     alone, families = measure.crossed(table), measure.crossed(table, families=[None] * n)
     assert (families.p, families.low) == (pytest.approx(alone.p), pytest.approx(alone.low))
     assert (families.by_family.p, families.n_families, alone.n_families) == (pytest.approx(alone.p), n, None)
-    other = generator.normal(size=(s + 1, n))
-    alone, families = (measure.crossed_unpaired(table, other, families=one) for one in (None, [None] * n))
+    second_table = generator.normal(size=(s + 1, n))
+    alone, families = (measure.crossed_unpaired(table, second_table, families=groups) for groups in (None, [None] * n))
     assert families.p == pytest.approx(alone.p)
 
 
@@ -83,7 +83,7 @@ def test_the_order_of_languages_and_the_unit_do_not_matter(seed, s, sizes):
         assert measure.crossed(table - end, families=list(families)).p == pytest.approx(0.05, abs=1e-6)
     means = by_family(table, family_labels(list(families), len(families)))
     assert means == pytest.approx(
-        np.array([[row[families == one].mean() for one in dict.fromkeys(families)] for row in table])
+        np.array([[row[families == family].mean() for family in dict.fromkeys(families)] for row in table])
     )
     assert result.by_family.p == pytest.approx(measure.crossed(means).p)
 
@@ -113,15 +113,18 @@ def over_pairs(cube, weights):
     residual = np.nan_to_num(cube - np.nanmean(cube, axis=2, keepdims=True))
     total = alone = products = 0.0
     for item in range(cube.shape[2]):
-        for one in np.flatnonzero(there[:, item]):
-            for other in np.flatnonzero(there[:, item]):
-                total += each[one] * each[other]
-                alone += each[one] ** 2 * (one == other)
-                for first in range(len(cube)):
-                    for second in range(len(cube)):
-                        if first != second and one != other:
-                            both = residual[first, one, item] * residual[second, other, item]
-                            products += each[one] * each[other] * both
+        for first_language in np.flatnonzero(there[:, item]):
+            for second_language in np.flatnonzero(there[:, item]):
+                total += each[first_language] * each[second_language]
+                alone += each[first_language] ** 2 * (first_language == second_language)
+                for first_seed in range(len(cube)):
+                    for second_seed in range(len(cube)):
+                        if first_seed != second_seed and first_language != second_language:
+                            product = (
+                                residual[first_seed, first_language, item]
+                                * residual[second_seed, second_language, item]
+                            )
+                            products += each[first_language] * each[second_language] * product
     pairs, shared = len(cube) * (len(cube) - 1), int((there.sum(axis=0) > 1).sum())
     return max(0.0, products / pairs * total / (total - alone) * shared / (shared - 1))
 
@@ -134,9 +137,9 @@ def test_item_part_is_its_sum_over_pairs(seed, s, sizes, gaps):
     if gaps:
         cube[:, 0, :2] = cube[:, -1, 4:] = np.nan
     for weights in (np.full(len(labels), 1 / len(labels)), family_weights(labels)):
-        found = item_part(cube, weights)
-        assert found.variance == pytest.approx(over_pairs(cube, weights), abs=1e-12)
-        assert found.n == 6 - (4 if gaps and len(labels) == 2 else 0)
+        computed = item_part(cube, weights)
+        assert computed.variance == pytest.approx(over_pairs(cube, weights), abs=1e-12)
+        assert computed.n == 6 - (4 if gaps and len(labels) == 2 else 0)
 
 
 def test_items_add_what_they_vary_by():
@@ -187,17 +190,21 @@ def test_the_simulated_test_is_the_one_of_the_package(size, n_seeds):
     (cubes,) = simulation["item_cubes"](generator, 2, n_seeds, labels, (0.1, 0.3))
     tables, variances = cubes.mean(axis=3), simulation["item_variances"](cubes)
     p = simulation["p_values"](tables, labels, variances, simulation["N_ITEMS"])
-    for table, cube, one in zip(tables, cubes, p, strict=True):
-        assert measure.crossed(table, families=list(labels), items=cube).p == pytest.approx(one)
+    for table, cube, simulated in zip(tables, cubes, p, strict=True):
+        assert measure.crossed(table, families=list(labels), items=cube).p == pytest.approx(simulated)
 
 
 def test_the_default_test_holds_its_level():
     """4,000 tables a setting of the 13 languages; the committed table has all of them and more tables."""
     for structure in ("independent", "family .3", "family .6"):
         for spread in ((0.0, 3.0), (1.0, 1.0)):
-            found = simulation["rates"](13, 5, structure, spread, 4000)
-            assert 0.012 <= found["families"] <= 0.06, (structure, spread, found)
-            assert found["languages"] > 0.06 or structure == "independent" or spread[0], (structure, spread, found)
+            computed = simulation["rates"](13, 5, structure, spread, 4000)
+            assert 0.012 <= computed["families"] <= 0.06, (structure, spread, computed)
+            assert computed["languages"] > 0.06 or structure == "independent" or spread[0], (
+                structure,
+                spread,
+                computed,
+            )
     assert simulation["rates"](13, 5, "items", (0.1, 0.1), 1000)["families"] <= 0.06
 
 
@@ -206,15 +213,17 @@ def test_the_committed_rates_are_those_of_the_simulation():
     row = re.compile(r"^ +(\d+) +(\d)  ([a-z. 0-9]+?) +[\d.]+ to +([\d.]+) ±[\d.]+ +[\d.]+ to +([\d.]+) ±[\d.]+$", re.M)
     printed: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for size, n_seeds, structure, families, languages in row.findall(text):
-        own = printed.setdefault(size, {}).setdefault(n_seeds, {})
-        own[structure] = {"families": float(families), "languages": float(languages)}
+        rates_by_structure = printed.setdefault(size, {}).setdefault(n_seeds, {})
+        rates_by_structure[structure] = {"families": float(families), "languages": float(languages)}
     assert printed == package["rates"]
     assert package["families"] == {"7": 2, "13": 7, "40": 14, "118": 19}
-    assert {size: sorted(own) for size, own in printed.items()} == {size: ["3", "5"] for size in package["families"]}
-    for own in (cell for size in ("13", "40", "118") for cell in printed[size].values()):
+    assert {size: sorted(rates_by_structure) for size, rates_by_structure in printed.items()} == {
+        size: ["3", "5"] for size in package["families"]
+    }
+    for rates_by_structure in (cell for size in ("13", "40", "118") for cell in printed[size].values()):
         for structure in ("independent", "family .3", "family .6", "items"):
-            assert own[structure]["families"] <= 6, structure
-            assert own[structure]["languages"] > 5 or structure == "independent"
+            assert rates_by_structure[structure]["families"] <= 6, structure
+            assert rates_by_structure[structure]["languages"] > 5 or structure == "independent"
 
 
 def test_the_unpaired_test_holds_its_level_with_families():
@@ -225,10 +234,10 @@ def test_the_unpaired_test_holds_its_level_with_families():
         shared = simulation["language_values"](generator, 1500, labels, structure)
         method, baseline = generator.normal(size=(2, 1500, 3, 13)) + generator.normal(size=(2, 1500, 3, 1))
         tests = [
-            measure.crossed_unpaired(a + 2 * own, b, families=list(labels))
-            for a, b, own in zip(method, baseline, shared, strict=True)
+            measure.crossed_unpaired(a + 2 * language_effects, b, families=list(labels))
+            for a, b, language_effects in zip(method, baseline, shared, strict=True)
         ]
-        hits.append(np.mean([one.p <= 0.05 for one in tests]))
+        hits.append(np.mean([test.p <= 0.05 for test in tests]))
     assert max(hits) <= 0.06
 
 
@@ -239,9 +248,9 @@ def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
     package = json.loads(simulation["RATES"].read_text())["rates"]
     generator = np.random.default_rng(0)
     families = [f"family {number % 7}" for number in range(21)]
-    found = false_positives(measure.crossed(generator.normal(size=(3, 21)), families=families))
-    assert (found.n_languages, found.n_families, found.n_seeds) == (13, 7, 3)
-    assert found.rates == {
+    computed = false_positives(measure.crossed(generator.normal(size=(3, 21)), families=families))
+    assert (computed.n_languages, computed.n_families, computed.n_seeds) == (13, 7, 3)
+    assert computed.rates == {
         "families share 90 % of the language variance": package["13"]["3"]["family .9"]["families"] / 100,
         "one language in ten gains much more than the rest": package["13"]["3"]["skewed"]["families"] / 100,
         "one looks after 3 seeds and again after 5": package["13"]["5"]["peeking"]["families"] / 100,
@@ -249,16 +258,16 @@ def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
         / 100,
     }
     cube = generator.normal(size=(4, 200, 5))
-    found = false_positives(measure.crossed(cube.mean(axis=2), items=cube))
-    assert (found.n_languages, found.n_seeds) == (118, 5)  # 4 is nearer to 5 than to 3, by their ratio
-    assert list(found.rates) == [
+    computed = false_positives(measure.crossed(cube.mean(axis=2), items=cube))
+    assert (computed.n_languages, computed.n_seeds) == (118, 5)  # 4 is nearer to 5 than to 3, by their ratio
+    assert list(computed.rates) == [
         "families share 30 % of the language variance",
         "families share 60 % of the language variance",
         "families share 90 % of the language variance",
         "one language in ten gains much more than the rest",
         "one looks after 3 seeds and again after 5",
     ]
-    assert found.rates["families share 60 % of the language variance"] > 0.3
+    assert computed.rates["families share 60 % of the language variance"] > 0.3
     assert false_positives(measure.crossed(generator.normal(size=(3, 1)))) is None
     assert false_positives(measure.crossed(generator.normal(size=(2, 5)))) is None
 
@@ -266,10 +275,11 @@ def test_the_rates_beside_a_p_value_are_of_the_nearest_setting():
 def test_too_few_families_have_the_rates_of_a_simulation_with_too_few():
     package = json.loads(simulation["RATES"].read_text())["rates"]
     table = np.random.default_rng(0).normal(size=(5, 12))
-    found = false_positives(measure.crossed(table, families=["a"] * 11 + ["b"]))
-    assert (found.n_languages, found.n_families, found.n_seeds) == (7, 2, 5)
+    computed = false_positives(measure.crossed(table, families=["a"] * 11 + ["b"]))
+    assert (computed.n_languages, computed.n_families, computed.n_seeds) == (7, 2, 5)
     assert (
-        found.rates["families share 90 % of the language variance"] == package["7"]["5"]["family .9"]["families"] / 100
+        computed.rates["families share 90 % of the language variance"]
+        == package["7"]["5"]["family .9"]["families"] / 100
     )
-    assert found.rates["families share 30 % of the language variance"] > 0.15
+    assert computed.rates["families share 30 % of the language variance"] > 0.15
     assert false_positives(measure.crossed(table, families=list("aaabbbcccddd"))).n_languages == 13

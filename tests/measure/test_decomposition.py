@@ -27,26 +27,26 @@ def table(seed, n, q):
 @given(seeds, st.integers(1, 4))
 def test_decomposition_is_least_squares(seed, q):
     scores, covariates, x, y = table(seed, 15, q)
-    found = measure.decompose(scores, covariates, draws=99)
+    computed = measure.decompose(scores, covariates, draws=99)
     z = lambda v: (v - v.mean(axis=0)) / v.std(axis=0)  # noqa: E731
     fit = sm.OLS(z(y), z(x)).fit()
     plain = sm.OLS(y, sm.add_constant(x)).fit()
-    assert found.r_squared == pytest.approx(plain.rsquared)
-    assert found.adjusted_r_squared == pytest.approx(plain.rsquared_adj)
-    assert [part.coefficient for part in found.parts] == pytest.approx(fit.params)
-    assert [part.r for part in found.parts] == pytest.approx([stats.pearsonr(c, y).statistic for c in x.T])
+    assert computed.r_squared == pytest.approx(plain.rsquared)
+    assert computed.adjusted_r_squared == pytest.approx(plain.rsquared_adj)
+    assert [part.coefficient for part in computed.parts] == pytest.approx(fit.params)
+    assert [part.r for part in computed.parts] == pytest.approx([stats.pearsonr(c, y).statistic for c in x.T])
     design = sm.add_constant(x)
-    assert [part.vif for part in found.parts] == pytest.approx(
+    assert [part.vif for part in computed.parts] == pytest.approx(
         [variance_inflation_factor(design, j + 1) for j in range(q)]
     )
     t = plain.tvalues[1:]
-    assert [part.partial_r for part in found.parts] == pytest.approx(t / np.sqrt(t**2 + plain.df_resid))
+    assert [part.partial_r for part in computed.parts] == pytest.approx(t / np.sqrt(t**2 + plain.df_resid))
 
 
 @given(seeds, st.integers(1, 4))
 def test_shares_are_the_mean_over_orders_and_sum_to_r_squared(seed, q):
     scores, covariates, x, y = table(seed, 12, q)
-    found = measure.decompose(scores, covariates, draws=99)
+    computed = measure.decompose(scores, covariates, draws=99)
 
     def explained(chosen):
         return sm.OLS(y, sm.add_constant(x[:, chosen])).fit().rsquared if chosen else 0.0
@@ -56,20 +56,20 @@ def test_shares_are_the_mean_over_orders_and_sum_to_r_squared(seed, q):
     for order in orders:
         for place, j in enumerate(order):
             rises[j] += (explained(list(order[: place + 1])) - explained(list(order[:place]))) / len(orders)
-    shares = [part.share for part in found.parts]
+    shares = [part.share for part in computed.parts]
     assert shares == pytest.approx(rises)
-    assert sum(shares) == pytest.approx(found.r_squared)
+    assert sum(shares) == pytest.approx(computed.r_squared)
     assert min(shares) > -1e-9
 
 
 def test_decomposition_uses_families_and_notes_what_cannot_be_told_apart():
     scores, covariates, x, y = table(3, 12, 2)
     groups = dict.fromkeys(list(scores)[:6], "IE")
-    found = measure.decompose(scores, covariates, groups=groups, draws=199)
+    computed = measure.decompose(scores, covariates, groups=groups, draws=199)
     labels = [groups.get(language) for language in scores]
     direct = measure.correlate(x[:, 0], y, groups=labels, method="pearson", draws=199)
-    assert found.parts[0].p == direct.p
-    assert found.notes == ()
+    assert computed.parts[0].p == direct.p
+    assert computed.notes == ()
     twin = {language: value + 0.01 * i for i, (language, value) in enumerate(covariates["c0"].items())}
     noted = measure.decompose(scores, covariates | {"twin": twin}, draws=99)
     assert [note.split(" (")[0] for note in noted.notes] == [

@@ -15,9 +15,9 @@ from helpers import normal, related
 def hsic_song(K, L):
     """HSIC_1 exactly as Song et al. 2012 define it, on Gram matrices without their diagonals."""
     n = len(K)
-    K, L, one = K - np.diag(np.diag(K)), L - np.diag(np.diag(L)), np.ones(len(K))
-    sums = (one @ K @ one) * (one @ L @ one) / ((n - 1) * (n - 2))
-    return (np.trace(K @ L) + sums - 2 / (n - 2) * (one @ K @ L @ one)) / (n * (n - 3))
+    K, L, ones = K - np.diag(np.diag(K)), L - np.diag(np.diag(L)), np.ones(len(K))
+    sums = (ones @ K @ ones) * (ones @ L @ ones) / ((n - 1) * (n - 2))
+    return (np.trace(K @ L) + sums - 2 / (n - 2) * (ones @ K @ L @ ones)) / (n * (n - 3))
 
 
 def hsic_gram(K, L):
@@ -106,8 +106,8 @@ def test_svcca_is_the_mean_canonical_correlation_of_the_directions_kept():
     assert measure.svcca(x, y, variance=1).item() == pytest.approx(canonical(x, y)[0].mean(), abs=1e-10)
     wide = x * torch.tensor([10, 5, 1, 0.3, 0.2, 0.1])  # 100 + 25 of about 126: two directions hold 95 %, not 99.99 %
     u, s, _ = np.linalg.svd((wide - wide.mean(0)).numpy(), full_matrices=False)
-    kept = int(np.searchsorted(np.cumsum(s**2) / np.sum(s**2), 0.95)) + 1
-    assert kept == 2
+    n_kept = int(np.searchsorted(np.cumsum(s**2) / np.sum(s**2), 0.95)) + 1
+    assert n_kept == 2
     expected = canonical(torch.from_numpy(u[:, :2] * s[:2]), y)[0].mean()
     assert measure.svcca(wide, y, variance=1).item() == pytest.approx(canonical(x, y)[0].mean(), abs=1e-10)
     kept_y = torch.linalg.svd(y - y.mean(0), full_matrices=False)

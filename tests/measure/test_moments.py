@@ -97,11 +97,11 @@ def test_rows_that_begin_far_from_the_others(unbiased, far, first):
     x, y = related(11, 400)
     x[:first] -= far
     total = moments((x[:first], y[:first]), (x[first:], y[first:]))
-    other = moments((x[first:], y[first:]))
-    other.merge(moments((x[:first], y[:first])))
+    merged = moments((x[first:], y[first:]))
+    merged.merge(moments((x[:first], y[:first])))
     expected = definition(x, y, unbiased=unbiased).item()
-    for found in (total, other):
-        assert found.cka(unbiased=unbiased).item() == pytest.approx(expected, abs=1e-10)
+    for combined in (total, merged):
+        assert combined.cka(unbiased=unbiased).item() == pytest.approx(expected, abs=1e-10)
     # And where the far ones weigh nothing, the numbers of the others are still there.
     ahead = moments((x[:first], y[:first]), (x[:first], -y[:first]))
     behind = moments(*((x[i : i + 40], y[i : i + 40]) for i in range(first, 400, 40)))
@@ -149,8 +149,8 @@ def test_without_structure_is_nan_with_the_reason_of_cka(unbiased, value):
     still = torch.full((30, 4), value, dtype=torch.float64)
     for a, b in ((x, still), (still, x)):
         total = moments((a[:10], b[:10]), (a[10:], b[10:]))
-        rest = moments((a[:1], b[:1]))
-        total.merge(rest)
+        first_row = moments((a[:1], b[:1]))
+        total.merge(first_row)
         assert total.cka(unbiased=unbiased).isnan()
         assert total.procrustes().isnan()
         assert measure.cka(a, b, unbiased=unbiased).isnan()

@@ -19,12 +19,12 @@ runs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60
 @given(runs)
 def test_mcnemar_is_statsmodels(rows):
     a, b = (np.array(column) for column in zip(*rows, strict=True))
-    found = measure.mcnemar(a, b)
+    computed = measure.mcnemar(a, b)
     counts = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
-    assert (found.only_a, found.only_b, found.n) == (counts[0][1], counts[1][0], len(rows))
-    expected = statsmodels_mcnemar(counts, exact=True).pvalue if found.only_a + found.only_b else 1.0
-    assert found.p == pytest.approx(expected)
-    assert measure.mcnemar(b, a).p == found.p
+    assert (computed.only_a, computed.only_b, computed.n) == (counts[0][1], counts[1][0], len(rows))
+    expected = statsmodels_mcnemar(counts, exact=True).pvalue if computed.only_a + computed.only_b else 1.0
+    assert computed.p == pytest.approx(expected)
+    assert measure.mcnemar(b, a).p == computed.p
 
 
 def test_mcnemar_by_hand():
@@ -64,15 +64,15 @@ def answers(seed, n, a=0.7, b=0.6):
 @pytest.mark.parametrize("seed", range(3))
 def test_paired_bootstrap_is_scipys(seed):
     a, b = answers(seed, 400)
-    found = measure.paired_bootstrap(a, b)
+    computed = measure.paired_bootstrap(a, b)
     expected = stats.bootstrap(
         (a.astype(float) - b,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval
-    assert found.difference == pytest.approx(a.mean() - b.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.004)
+    assert computed.difference == pytest.approx(a.mean() - b.mean())
+    assert (computed.low, computed.high) == pytest.approx(tuple(expected), abs=0.004)
     error = (a.astype(float) - b).std() / 20
-    assert found.p == pytest.approx(2 * stats.norm.sf(abs(found.difference) / error), abs=0.02)
-    assert measure.paired_bootstrap(a, b) == found
+    assert computed.p == pytest.approx(2 * stats.norm.sf(abs(computed.difference) / error), abs=0.02)
+    assert measure.paired_bootstrap(a, b) == computed
 
 
 def test_blocks_are_drawn_whole():
@@ -94,14 +94,14 @@ def test_blocks_of_unequal_size_weigh_by_their_examples():
     a, b = answers(2, 300)
     items = np.repeat(np.arange(60), 5)
     items[items % 3 == 0] //= 2  # some blocks merge
-    found = measure.paired_bootstrap(a, b, blocks=items.tolist())
+    computed = measure.paired_bootstrap(a, b, blocks=items.tolist())
     difference, names = a.astype(float) - b, np.unique(items)
     generator, means = np.random.default_rng(5), []
     for _ in range(2000):
-        chosen = np.concatenate([difference[items == one] for one in generator.choice(names, len(names))])
+        chosen = np.concatenate([difference[items == name] for name in generator.choice(names, len(names))])
         means.append(chosen.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.015)
-    assert found.n_blocks == len(names)
+    assert (computed.low, computed.high) == pytest.approx(tuple(np.quantile(means, (0.025, 0.975))), abs=0.015)
+    assert computed.n_blocks == len(names)
 
 
 def test_paired_bootstrap_without_variance():

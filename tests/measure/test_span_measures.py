@@ -37,16 +37,16 @@ def tagged(draw):
 
 
 @given(tagged())
-def test_entities_and_their_scores_are_those_of_seqeval(both):
-    labels, predictions = both
-    for one in (*labels, *predictions):
-        assert entities(one) == {(kind, first, last + 1) for kind, first, last in get_entities(one)}
-    found = entity_scores(labels, predictions)
+def test_entities_and_their_scores_are_those_of_seqeval(texts):
+    labels, predictions = texts
+    for tags in (*labels, *predictions):
+        assert entities(tags) == {(kind, first, last + 1) for kind, first, last in get_entities(tags)}
+    scores = entity_scores(labels, predictions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of denominators of 0
         expected = [score(labels, predictions) for score in (precision_score, recall_score, f1_score)]
         macro = f1_score(labels, predictions, average="macro", zero_division=0)
-    assert [found.precision, found.recall, found.f1] == pytest.approx(expected)
+    assert [scores.precision, scores.recall, scores.f1] == pytest.approx(expected)
     types = sorted({kind for text in (*labels, *predictions) for kind, _, _ in entities(text)})
     if types:
         counts = entity_counts(labels, predictions, types)
@@ -56,8 +56,8 @@ def test_entities_and_their_scores_are_those_of_seqeval(both):
 def test_an_entity_counts_whole():
     """One of two is right; the other is found with a word too few, and something is found where nothing is."""
     labels = [["B-LOC", "I-LOC", "O"], ["O", "B-PER", "I-PER", "O"]]
-    found = entity_scores(labels, [["B-LOC", "I-LOC", "O"], ["O", "B-PER", "O", "B-LOC"]])
-    assert (found.precision, found.recall, found.f1) == (1 / 3, 1 / 2, 2 / 5)
+    scores = entity_scores(labels, [["B-LOC", "I-LOC", "O"], ["O", "B-PER", "O", "B-LOC"]])
+    assert (scores.precision, scores.recall, scores.f1) == (1 / 3, 1 / 2, 2 / 5)
 
 
 def test_an_inside_tag_that_continues_nothing_begins_an_entity():
