@@ -25,7 +25,7 @@ def areas(keys: Sequence[str], km: float = AREA_KM) -> tuple[int | None, ...]:
     from scipy.cluster.hierarchy import fcluster, linkage
 
     vectors = uriel.vectors("geographic")
-    rows = [row_of(canonical(key), vectors.rows, vectors.known) for key in keys]
+    rows = [row_of(canonical(key), vectors.rows, vectors.observed) for key in keys]
     placed = [row for row in rows if row is not None]
     labels = [0] * len(placed)
     if len(placed) > 1:

@@ -99,40 +99,41 @@ def distance(
         table = read_matrix(matrix)
         return Distance(source, target, "matrix", table.cell(source, target), 1, False, table.provenance)
     check_name(name)
-    vectors, kind = _vectors(name, imputed), _kind(name)
-    imputed = imputed and kind in uriel.TYPOLOGICAL
+    vectors, base_name = _vectors(name, imputed), _without_suffix(name)
+    imputed = imputed and base_name in uriel.TYPOLOGICAL
     predicted = ["set `distance.imputed=true` to use predicted features"] if name in uriel.TYPOLOGICAL else []
     a, b = (_row(key, name, vectors, imputed, predicted) for key in (source, target))
-    shared = vectors.known[a] & vectors.known[b]
+    shared = vectors.observed[a] & vectors.observed[b]
     n_shared = int(shared.sum())
     if name == "geographic":
         chord = float(np.linalg.norm(vectors.values[a] - vectors.values[b]))
         return Distance(
             source, target, name, 2 * math.asin(min(1.0, chord / 2)) / math.pi, 1, False, vectors.provenance
         )
-    if imputed or kind == "genetic":  # all features are known, or predicted
+    if imputed or base_name == "genetic":  # all features are known, or predicted
         shared = np.ones_like(shared)
     elif n_shared < 2:  # the angle between two positive numbers is always 0, which would be meaningless
         ways = _or([*predicted, "choose another distance", "give your own table as `distance.matrix`"])
         raise InputError(
-            f"`{source}` and `{target}` share {n_shared} {kind} features in {vectors.provenance}, and an angle needs 2. {ways}"
+            f"`{source}` and `{target}` share {n_shared} {base_name} features in {vectors.provenance}, and an angle needs 2."
+            f" {ways}"
         )
     u, v = (_unit(vectors.values[row][shared], key, name, (source, target)) for row, key in ((a, source), (b, target)))
-    if kind == name:  # half the squared chord, which is 0 for equal vectors
+    if base_name == name:  # half the squared chord, which is 0 for equal vectors
         value = float(np.sum((u - v) ** 2)) / 2
     else:  # from the diagonals of their rhombus (Kahan), which gives exactly 0 for equal vectors, unlike the arc cosine
         value = 2 * math.atan2(float(np.linalg.norm(u - v)), float(np.linalg.norm(u + v))) / (math.pi / 2)
-    n_shared = 1 if kind == "geographic" else n_shared
+    n_shared = 1 if base_name == "geographic" else n_shared
     return Distance(source, target, name, min(1.0, value), n_shared, imputed, vectors.provenance)
 
 
 def check_name(name: str, *extra_names: str) -> None:
     """Raise InputError for a name that is neither a distance nor one of `extra_names`."""
-    kind = _kind(name)
-    if kind in DISTANCES:
+    base_name = _without_suffix(name)
+    if base_name in DISTANCES:
         return
-    if kind != name:  # without the common suffix, which would make all names similar
-        raise unknown("URIEL+ distance", kind, DISTANCES)
+    if base_name != name:  # without the common suffix, which would make all names similar
+        raise unknown("URIEL+ distance", base_name, DISTANCES)
     raise unknown("Distance", name, (*DISTANCES, *extra_names))
 
 
@@ -184,42 +185,42 @@ def typological_features(key: str, name: str = "syntactic") -> NDArray[np.float6
     return np.asarray(vectors.values[_row(key, name, vectors, imputed=True)], dtype=np.float64)
 
 
-def _kind(name: str) -> str:
+def _without_suffix(name: str) -> str:
     return name.removesuffix(urielplus.SUFFIX)
 
 
 def _vectors(name: str, imputed: bool = False) -> uriel.Vectors:
-    kind = _kind(name)
-    if kind == name:
-        return uriel.vectors(kind, imputed and kind in uriel.TYPOLOGICAL)
-    if imputed and kind in uriel.TYPOLOGICAL:
+    base_name = _without_suffix(name)
+    if base_name == name:
+        return uriel.vectors(base_name, imputed and base_name in uriel.TYPOLOGICAL)
+    if imputed and base_name in uriel.TYPOLOGICAL:
         raise InputError(
             f"`{name}` has no predicted features, since the package `urielplus` does not include any. "
-            f"Set `distance.imputed=false`, or name the distance `{kind}`."
+            f"Set `distance.imputed=false`, or name the distance `{base_name}`."
         )
-    return urielplus.vectors(kind)
+    return urielplus.vectors(base_name)
 
 
 @cache
 def _covered(name: str) -> frozenset[str]:
     """Return the keys of the languages with data: a single feature counts, but URIEL+'s angles need 2."""
     vectors = _vectors(name)
-    fewest = 2 if _kind(name) != name and _kind(name) in uriel.TYPOLOGICAL else 1
-    known = vectors.known.sum(axis=1)
-    return frozenset(macrolanguage(code) for code, row in vectors.rows.items() if known[row] >= fewest)
+    fewest = 2 if _without_suffix(name) != name and _without_suffix(name) in uriel.TYPOLOGICAL else 1
+    n_observed = vectors.observed.sum(axis=1)
+    return frozenset(macrolanguage(code) for code, row in vectors.rows.items() if n_observed[row] >= fewest)
 
 
 def _row(key: str, name: str, vectors: uriel.Vectors, imputed: bool = False, ways: Sequence[str] = ()) -> int:
     """Return the row of a language, or raise an error that suggests its relatives and other `ways`."""
-    row = row_of(key, vectors.rows, vectors.known)
-    if row is not None and (imputed or vectors.known[row].any()):
+    row = row_of(key, vectors.rows, vectors.observed)
+    if row is not None and (imputed or vectors.observed[row].any()):
         return row
     closest = ", ".join(f"`{relative.key}`" for relative in nearest(key, _covered(name), 3))
     alone = "none of its relatives has any" if families(key) else "no families by which to find relatives"
     first = [f"choose one of its nearest covered relatives ({closest})"] if closest else []
     ways = () if row is None else ways
     raise InputError(
-        f"`{key}` ({language_name(key)}) has no {_kind(name)} data in {vectors.provenance}"
+        f"`{key}` ({language_name(key)}) has no {_without_suffix(name)} data in {vectors.provenance}"
         f"{'' if closest else f', and {alone}'}. {_or([*first, *ways, 'give your own table as `distance.matrix`'])}"
     )
 
@@ -235,8 +236,8 @@ def _unit(vector: NDArray[np.generic], key: str, name: str, pair: tuple[str, str
     norm = float(np.linalg.norm(values))
     if norm == 0:
         raise InputError(
-            f"The {_kind(name)} features that `{pair[0]}` and `{pair[1]}` share are all 0 for `{key}`, so their cosine is "
-            "not defined. Choose another distance, or give your own table as `distance.matrix`."
+            f"The {_without_suffix(name)} features that `{pair[0]}` and `{pair[1]}` share are all 0 for `{key}`, so their"
+            " cosine is not defined. Choose another distance, or give your own table as `distance.matrix`."
         )
     return values / norm
 

@@ -27,14 +27,14 @@ TYPOLOGICAL = {
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a distance compares: `values[i]` and which of them are `known`, for the language code of row i of `rows`.
+    """What a distance compares: `values[i]` and which of them are `observed`, for the language code of row i of `rows`.
 
     `provenance` names the data and their version.
     """
 
     rows: Mapping[str, int]
     values: NDArray[Any]
-    known: NDArray[np.bool_]
+    observed: NDArray[np.bool_]
     provenance: str
 
 
@@ -42,7 +42,8 @@ class Vectors:
 def vectors(name: str, imputed: bool = False) -> Vectors:
     """Return the vectors of a distance: features in [0, 1], membership in families, or places on the globe.
 
-    With `imputed`, typological features are completed by URIEL's k-nearest-neighbour prediction; `known` are the observed.
+    With `imputed`, typological features are completed by URIEL's k-nearest-neighbour prediction; `observed` says which ones
+    are not predicted.
     """
     row_of_code, provenance = rows(), f"URIEL@lang2vec-{version('lang2vec')}"
     if name == "geographic":
