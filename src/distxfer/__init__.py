@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distxfer.errors import RunError as RunError
     from distxfer.languages import distance as distance
     from distxfer.measure import cka as cka
-    from distxfer.reports import report as report
+    from distxfer.reports.page import report as report
     from distxfer.results.collect import load_results as load_results
     from distxfer.results.result import Result as Result
     from distxfer.results.result import read_result as read_result
@@ -31,7 +31,7 @@ _HOMES = {
     "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
     "read_scores": "results.tables", "sweep": "sweeps.sweep", "train": "runs.run",
     "predict": "runs.predict", "distance": "languages",
-    "cka": "measure", "save_task": "data", "report": "reports",
+    "cka": "measure", "save_task": "data", "report": "reports.page",
 }  # fmt: skip
 
 

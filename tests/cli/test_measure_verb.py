@@ -11,8 +11,8 @@ import pytest
 
 from conftest import LAYERS, save_tiny
 from distxfer.languages import DISTANCES
-from distxfer.reports import measure_figure
 from distxfer.reports.measure import measure_tables
+from distxfer.reports.measure_figure import measure_figure
 
 EXAMPLE = "distxfer measure before=bundled/multilingual-e5-small after=results/plain/0123abcd-s0/model task=emoji"
 EXPECTED = f"; expected one `before=MODEL` and one `after=MODEL`. For example: {EXAMPLE}"

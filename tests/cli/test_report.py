@@ -79,7 +79,7 @@ def test_figures_are_written_in_three_kinds_without_the_colours_of_the_page(tmp_
     assert names == {path.name for path in made.figures}
     assert {path.stem for path in made.figures} == {
         "effects", "transfer-by-distance", "effects-by-language", "drift-by-layer", "drift-correlations-by-layer",
-        "drift-by-distance", "alignment-by-layer", "learning-curves", "gradient-cosines", "cost",
+        "drift-by-distance", "alignment-by-layer", "learning-curves", "cost",
     }  # fmt: skip
     for path in made.figures:
         start = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}[path.suffix]

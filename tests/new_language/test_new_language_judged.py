@@ -13,7 +13,7 @@ from distxfer.measure import crossed, smallest_gain, wilson
 from distxfer.new_language import plan as _plan
 from distxfer.new_language.evaluate import evaluate
 from distxfer.new_language.language_data import LanguageData
-from distxfer.reports import outcome_tables, recommendation
+from distxfer.reports.new_language import outcome_tables, recommendation
 from distxfer.results.result import Result
 from fake_runs import result
 

@@ -92,7 +92,7 @@ def test_a_recipe_comes_back_from_its_text(tmp_path, name):
     recipe = load_recipe(
         str(chosen(name, LanguageData(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]
     )
-    (tmp_path / f"{name}.toml").write_text(recipe_text(recipe, "A comment."))
+    (tmp_path / f"{name}.toml").write_text(recipe_text(recipe, "cym"))
     assert load_recipe(str(tmp_path / f"{name}.toml")).resolved() == recipe.resolved()
 
 

@@ -16,7 +16,7 @@ from distxfer.language_facts import language_facts
 from distxfer.measure import exact_match
 from distxfer.new_language.language_data import LanguageFiles
 from distxfer.new_language.plan import plan_language
-from distxfer.reports._new_language import _loading
+from distxfer.reports.new_language import _loading
 from helpers import message
 from own_tasks import row_of_answer, row_of_text, row_of_words, write
 

@@ -81,7 +81,7 @@ def test_all_charts_draw_and_nothing_is_fetched(opened, report, tmp_path):
     marks = page.eval_on_selector_all(
         ".chart", "all => all.map(chart => chart.querySelectorAll('[role=graphics-symbol]').length)"
     )
-    assert len(marks) == 13
+    assert len(marks) == 12
     assert min(marks) > 0
     assert heard == {"asked": [report.as_uri()], "errors": [], "dialogs": []}
     shot = page.screenshot(path=tmp_path / "desktop.png", full_page=True)

@@ -56,8 +56,8 @@ def measure(
     """Compare two checkpoints: drift, alignment, transfer, and how these correlate with distance."""
     from distxfer.checkpoints.measure import checkpoints
     from distxfer.checkpoints.measure import measure as run
-    from distxfer.reports import check_figure, measure_figure
     from distxfer.reports.measure import measure_tables
+    from distxfer.reports.measure_figure import check_figure, measure_figure
 
     if figure is not None:
         check_figure(figure)
@@ -83,7 +83,7 @@ def language(
     """Report what is known about a language: data, distances, tokenizer, expected score, detectable effects."""
     from distxfer.config.recipe import load_recipe
     from distxfer.language_facts import language_facts
-    from distxfer.reports import fact_records, language_answer, language_tables
+    from distxfer.reports.language import fact_records, language_answer, language_tables
 
     facts = language_facts(code, load_recipe("plain", overrides or []), results, text=text, parallel=parallel)
     if is_main() and not as_json:
@@ -110,7 +110,7 @@ def new_language(
     """Train and evaluate a model for a new language; recommend a recipe and write a report."""
     from distxfer.new_language.language_data import LanguageFiles
     from distxfer.new_language.plan import carry_out, estimate_language, plan_language
-    from distxfer.reports import plan_record, to_try
+    from distxfer.reports.new_language import plan_record, to_try
 
     kin = tuple(code.strip() for code in relatives.split(",") if code.strip()) if relatives else ()
     data = LanguageFiles(labelled, few_shot, text, parallel, dictionary, kin)
@@ -133,7 +133,13 @@ def new_language(
 
 def _show(outcome: Any, estimate: Any, as_json: bool, verbose: bool) -> None:
     """Write the report, and print the outcome of a plan, the recommendation first."""
-    from distxfer.reports import language_report, outcome_record, outcome_tables, plan_record, recommendation
+    from distxfer.reports.new_language import (
+        language_report,
+        outcome_record,
+        outcome_tables,
+        plan_record,
+        recommendation,
+    )
 
     path = language_report(outcome)
     if as_json:
@@ -148,7 +154,7 @@ def _show(outcome: Any, estimate: Any, as_json: bool, verbose: bool) -> None:
 
 
 def _show_plan(plan: Any, estimate: Any, verbose: bool) -> None:
-    from distxfer.reports import plan_tables
+    from distxfer.reports.new_language import plan_tables
 
     write_tables(plan_tables(plan, estimate), verbose)
     write(f"Recipes and data: {plan.folder}\n")

@@ -73,7 +73,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one page about finished runs: comparison, transfer, drift, alignment, training, provenance."""
-    from distxfer.reports import report as run
+    from distxfer.reports.page import report as run
 
     page = run(names or [], out, results=results, baseline=baseline, distances=distance or [], figures=figures)
     if as_json:

@@ -1,6 +1,7 @@
 """Compares a method with the baseline in one language, with few sentences and few seeds."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from distxfer.data import Answer, Example, Output
 from distxfer.measure import Crossed, crossed, exact_match, normalised_answer, smallest_gain, wilson
@@ -119,89 +121,85 @@ def evaluate(
     there, exact match with any of the right ones, and the texts that they are on, not the questions, are in the place of
     languages (see `_by_text`). `output` is the shape of the head's output, `classes` the number of classes, if it has any.
     """
-    collapsed = [run for runs in (baseline, method) for run in runs.values() if run.collapsed]
     sound = [{seed: run for seed, run in runs.items() if not run.collapsed} for runs in (baseline, method)]
+    collapsed = [run for runs in (baseline, method) for run in runs.values() if run.collapsed]
     seeds = tuple(seed for seed in sound[0] if seed in sound[1])
-    chosen = [[runs[seed] for seed in seeds or runs] for runs in sound]
+    chosen = [{seed: run for seed, run in runs.items() if not seeds or seed in seeds} for runs in sound]
     named = tuple(str(run.folder) for run in collapsed)
     if not any(chosen):
         return Evaluation(0, None, (), None, None, None, None, None, None, named)
-    stored = [[_stored(run, key) for run in runs] for runs in chosen]
-    first = next(answers for runs in stored for answers in runs)
-    examples = list(first)
-    texts = [str(questions[example].text_pair) for example in examples] if questions else examples
-    tables = [np.array([_right(answers, examples, questions or {}) for answers in runs]) for runs in stored]
-    commonest, always = _commonest([first[example][0] for example in examples], examples, questions, output, classes)
+    stored = [[_stored(run, key) for run in runs.values()] for runs in chosen]
+    labels = next(table["label"] for tables in stored for table in tables)
+    accepted = None if not questions else [_accepted(questions[example]) for example in labels.index]
+    texts = [str(questions[example].text_pair) for example in labels.index] if questions else list(labels.index)
+    commonest, always = _commonest(labels.tolist(), accepted, output, classes)
+    tables = [np.array([_right(table.loc[labels.index], accepted) for table in tables]) for tables in stored]
     before, after = (
-        _score(table, always, texts, runs, list(seeds or sound_runs)) if runs else None
-        for table, runs, sound_runs in zip(tables, chosen, sound, strict=True)
+        _score(table, always, texts, runs) if runs else None for table, runs in zip(tables, chosen, strict=True)
     )
-    count = len(set(texts)) if questions else None
+    sentences, count = len(labels), len(set(texts)) if questions else None
     if not seeds or before is None or after is None:
-        return Evaluation(len(examples), count, (), commonest, before, after, None, None, None, named)
+        return Evaluation(sentences, count, (), commonest, before, after, None, None, None, named)
     differences = tables[1] - tables[0]
-    by_text, sentences = _by_text(differences, texts), differences.shape[1]
-    test = crossed(by_text)
-    design = _Design(
-        before.accuracy,
-        float(np.abs(differences).mean()),
-        _seed_sd(by_text),
-        len(seeds),
-        _independent(differences, texts) / sentences,
-    )
-    needed = None if test.effect <= 0 else design.sentences(test.effect, sentences)
-    smallest = design.smallest(sentences)
-    return Evaluation(sentences, count, seeds, commonest, before, after, test, smallest, needed, named)
+    by_text = _by_text(differences, texts)
+    test, discordant = crossed(by_text), float(np.abs(differences).mean())
+    worth, seed_sd = _independent(differences, texts) / sentences, _seed_sd(by_text)
+
+    def smallest(number: int) -> float | None:
+        """Return the smallest gain that this many sentences detect, or None."""
+        independent = round(worth * number)
+        if independent < 2 or not (0 < before.accuracy < 1 and 0 < discordant < 1):
+            return None
+        return smallest_gain(independent, len(seeds), accuracy=before.accuracy, discordant=discordant, seed_sd=seed_sd)
+
+    def detects(number: int) -> bool:
+        gain = smallest(number)
+        return gain is not None and gain <= test.effect
+
+    more = range(sentences + 1, _MOST + 1)
+    place = bisect_left(more, True, key=detects) if test.effect > 0 else len(more)
+    needed = more[place] if place < len(more) else None
+    return Evaluation(sentences, count, seeds, commonest, before, after, test, smallest(sentences), needed, named)
 
 
-def _stored(run: Result, language: str) -> dict[str, tuple[str, str]]:
+def _stored(run: Result, language: str) -> pd.DataFrame:
     """Return label and prediction by example id, of a run's test examples in one language."""
-    rows = read_predictions(run.folder).query("language == @language")
-    return dict(zip(rows["example_id"], zip(rows["label"], rows["prediction"], strict=True), strict=True))
+    rows = read_predictions(run.folder)
+    return rows[rows["language"] == language].set_index("example_id")
 
 
-def _commonest(
-    labels: Sequence[str],
-    examples: Sequence[str],
-    questions: Mapping[str, Example] | None,
-    output: Output,
-    classes: int,
-) -> tuple[Commonest, Array]:
-    """Return the majority baseline, and for each sentence (n,) whether it is correct (1 or 0)."""
-    if questions:
-        answers = [_answers(questions[example]) or [""] for example in examples]
-        normalised = [dict.fromkeys(map(normalised_answer, right)) for right in answers]
-        frequent = Counter(text for right in normalised for text in right)
-        answer = frequent.most_common(1)[0][0]
-        always = np.array([exact_match(right, answer) for right in answers])
-    elif output == "token":
-        words = [label.split() for label in labels]
-        answer = Counter(tag for tags in words for tag in tags).most_common(1)[0][0]
-        always = np.array([float(set(tags) <= {answer}) for tags in words])
-    else:
-        answer = Counter(labels).most_common(1)[0][0]
-        always = np.array([float(label == answer) for label in labels])
-    return Commonest(answer, float(always.mean()), 1 / classes if classes else None), always
+def _accepted(question: Example) -> list[str] | None:
+    """Return the accepted answers of a question, or None if it has no label of that type."""
+    label = question.label
+    return [answer.text for answer in label if isinstance(answer, Answer)] if isinstance(label, tuple) else None
 
 
-def _right(
-    answers: Mapping[str, tuple[str, str]], examples: Sequence[str], questions: Mapping[str, Example]
-) -> list[float]:
+def _right(stored: pd.DataFrame, accepted: Sequence[list[str] | None] | None) -> Array:
     """Return whether a run is correct (1) or wrong (0) on each test sentence."""
-    right = []
-    for example in examples:
-        label, prediction = answers[example]
-        texts = _answers(questions[example]) if example in questions else None
-        right.append(float(label == prediction) if texts is None else exact_match(texts, prediction))
+    right: Array = (stored["label"] == stored["prediction"]).to_numpy().astype(float)
+    for place, answers in enumerate(accepted or ()):
+        if answers is not None:
+            right[place] = exact_match(answers, stored["prediction"].iloc[place])
     return right
 
 
-def _answers(question: Example) -> list[str] | None:
-    """Return the accepted answers of a question, or None if it has no label of that type."""
-    label = question.label
-    if not isinstance(label, tuple):
-        return None
-    return [answer.text for answer in label if isinstance(answer, Answer)]
+def _commonest(
+    labels: Sequence[str], accepted: Sequence[list[str] | None] | None, output: Output, classes: int
+) -> tuple[Commonest, Array]:
+    """Return the majority baseline, and for each sentence (n,) whether it is correct (1 or 0)."""
+    if accepted:
+        answers = [texts or [""] for texts in accepted]
+        answer = Counter(
+            text for texts in answers for text in dict.fromkeys(map(normalised_answer, texts))
+        ).most_common(1)[0][0]
+        right = [exact_match(texts, answer) for texts in answers]
+    elif output == "token":
+        answer = Counter(tag for label in labels for tag in label.split()).most_common(1)[0][0]
+        right = [float(set(label.split()) <= {answer}) for label in labels]
+    else:
+        answer = Counter(labels).most_common(1)[0][0]
+        right = [float(label == answer) for label in labels]
+    return Commonest(answer, fmean(right), 1 / classes if classes else None), np.array(right)
 
 
 def _by_text(table: Array, texts: Sequence[str]) -> Array:
@@ -246,22 +244,21 @@ def _independent(table: Array, texts: Sequence[str]) -> float:
     return float(max(least, sentences * independent / clustered)) if clustered > independent else sentences
 
 
-def _score(
-    table: Array, always: Array, texts: Sequence[str], runs: Sequence[Result], seeds: Sequence[int]
-) -> MethodScore:
+def _score(table: Array, always: Array, texts: Sequence[str], runs: Mapping[int, Result]) -> MethodScore:
     by_seed, accuracy = table.mean(axis=1), float(table.mean())
     low, high = wilson(accuracy, round(_independent(table, texts)))
     above = crossed(_by_text(table - always, texts))
+    first = next(iter(runs.values()))
     return MethodScore(
-        recipe=str(runs[0].recipe["name"]),
-        seeds=tuple(seeds),
+        recipe=str(first.recipe["name"]),
+        seeds=tuple(runs),
         accuracy=accuracy,
         low=low,
         high=high,
         seed_sd=stdev(by_seed.tolist()) if len(runs) > 1 else None,
         works=low > float(always.mean()) if above.low is None else above.low > 0,
-        source=fmean(float(run.summary["source"]) for run in runs),
-        seconds=fmean(float(run.cost["seconds"]) for run in runs),
+        source=fmean(float(run.summary["source"]) for run in runs.values()),
+        seconds=fmean(float(run.cost["seconds"]) for run in runs.values()),
     )
 
 
@@ -278,46 +275,3 @@ def _seed_sd(differences: Array) -> float:
     residual = differences - by_seed[:, None] - differences.mean(axis=0) + differences.mean()
     noise = float((residual**2).sum()) / ((seeds - 1) * (sentences - 1))
     return math.sqrt(max(0.0, float(by_seed.var(ddof=1)) - noise / sentences) / 2)
-
-
-@dataclass(frozen=True)
-class _Design:
-    """The parameters that determine detectable gains.
-
-    `discordant` is the share of sentences that only one method gets right. `worth` is the effective number of independent
-    sentences per sentence: 1, or less for questions on one text.
-    """
-
-    accuracy: float
-    discordant: float
-    seed_sd: float
-    seeds: int
-    worth: float
-
-    def smallest(self, sentences: int) -> float | None:
-        """Return the smallest gain that this many sentences detect, or None."""
-        independent = round(self.worth * sentences)
-        if independent < 2 or not (0 < self.accuracy < 1 and 0 < self.discordant < 1):
-            return None
-        return smallest_gain(
-            independent, self.seeds, accuracy=self.accuracy, discordant=self.discordant, seed_sd=self.seed_sd
-        )
-
-    def sentences(self, gain: float, at_least: int) -> int | None:
-        """Return the number of sentences, above `at_least` and up to 100,000, that detects such a gain, or None."""
-
-        def enough(number: int) -> bool:
-            gain_shown = self.smallest(number)
-            return gain_shown is not None and gain_shown <= gain
-
-        if at_least >= _MOST:
-            return None
-        low, high = at_least, 2 * at_least
-        while high <= _MOST and not enough(high):
-            low, high = high, 2 * high
-        if high > _MOST and not enough(high := _MOST):
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(middle) else (middle, high)
-        return high

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from distxfer.config.recipe import Recipe
 from distxfer.data import (
     SPLITS,
     SUFFIXES,
-    Answer,
     Data,
     Example,
     Output,
@@ -82,7 +82,13 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
 
     Raises InputError for an unreadable file, a label that the task does not have, or a language without test sentences.
     """
-    _check_task_type(recipe)
+    task_type = known_task_type(recipe)
+    if task_type_named(task_type).output == "state":
+        raise InputError(
+            f"`task` is `{recipe.task.name}`, of type `{task_type}`, which has no labels, but the baseline `plain` trains on"
+            " labels. Choose a task with labels; for this one, use `distxfer train` with an intervention and"
+            " `phase.finetune.task=false`."
+        )
     in_task = key in task_languages(recipe.task.data)
     if not in_task and files.labelled is None:
         raise InputError(
@@ -90,7 +96,8 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
             " with `--labelled`."
         )
     base = load_task(recipe.task.data, source, (key,) if in_task else ())
-    data, columns = folder / "data", _columns(recipe)
+    data = folder / "data"
+    columns = {} if recipe.task.name in task_names() else recipe.task.columns  # those of the user's own task
     _write_source(data / source, base, source, columns)
     copies = _write_target(data / key, base, key, files, columns)
     with _naming(
@@ -100,7 +107,9 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
         task = replace(load_task(copy, source, (key,), target_labels=files.few_shot is not None), name=base.name)
     _check(task, source, key)
     pairs = _pairs(folder / "parallel", key, source, recipe, files)
-    words = _words(folder / "dictionary", key, files)
+    words = len(read_dictionary(files.dictionary)) if files.dictionary else 0
+    if files.dictionary:
+        _copy(files.dictionary, folder / "dictionary" / f"{key}.txt")
     tests, shots = task.examples("test", key), task.examples("train", key)
     return LanguageData(
         tests=len(tests),
@@ -114,36 +123,16 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
     )
 
 
-def _check_task_type(recipe: Recipe) -> None:
-    """Raise InputError for a task without labels, before reading it."""
-    task_type = known_task_type(recipe)
-    if task_type_named(task_type).output == "state":
-        raise InputError(
-            f"`task` is `{recipe.task.name}`, of type `{task_type}`, which has no labels, but the baseline `plain` trains on"
-            " labels. Choose a task with labels; for this one, use `distxfer train` with an intervention and"
-            " `phase.finetune.task=false`."
-        )
-
-
-def _columns(recipe: Recipe) -> Mapping[str, str]:
-    """Return the columns of a user's own task; the language's files have the same."""
-    return {} if recipe.task.name in task_names() else recipe.task.columns
-
-
 def _write_source(folder: Path, base: Task, source: str, columns: Mapping[str, str]) -> None:
     """Write the source's data; without unlabelled text, its training text is used for mining."""
     for split in SPLITS:
         if examples := base.examples(split, source):
             _write(folder / f"{split}.jsonl", _records(base, examples), columns)
-    texts = [_text(example) for example in base.unlabelled.get(source, ())] or [
-        {"text": text} for text in _single(base.examples("train", source))
-    ]
+    texts = [_text(example) for example in base.unlabelled.get(source, ())]
+    if not texts:  # both texts of pairs, separately, since mining compares single texts
+        pairs = ((example.text, example.text_pair) for example in base.examples("train", source))
+        texts = [{"text": text} for text in dict.fromkeys(chain.from_iterable(pairs)) if text is not None]
     _write_unlabelled(folder, texts, columns)
-
-
-def _single(examples: Sequence[Example]) -> Iterable[str]:
-    """Return the distinct texts, with both texts of pairs separately, since mining compares single texts."""
-    return dict.fromkeys(text for example in examples for text in (example.text, example.text_pair) if text is not None)
 
 
 def _write_target(
@@ -188,17 +177,16 @@ def _records(task: Task, examples: Iterable[Example]) -> Iterator[dict[str, Any]
                     "id": example.id,
                     "question": example.text,
                     "context": example.text_pair,
-                    "answers": _answers(example.label),
+                    "answers": {
+                        "text": [answer.text for answer in example.label],
+                        "answer_start": [answer.start for answer in example.label],
+                    },
                 }
             case _:
                 raise InputError(
                     f"The example `{example.id}` of `{example.language}` in the task `{task.name}` has no label, so it can"
                     " be used neither for training nor for testing. Choose a task with labels."
                 )
-
-
-def _answers(answers: tuple[Answer, ...]) -> dict[str, Any]:
-    return {"text": [answer.text for answer in answers], "answer_start": [answer.start for answer in answers]}
 
 
 def _text(example: Example) -> dict[str, str]:
@@ -283,21 +271,8 @@ def _pairs(folder: Path, key: str, source: str, recipe: Recipe, files: LanguageF
         pairs = [*corpus.train.get(key, ()), *corpus.held_out.get(key, ())] if corpus else []
         if not pairs:
             return None
-        lines = (f"{_one_line(pair.source.text)}\t{_one_line(pair.target.text)}\n" for pair in pairs)
+        lines = ("\t".join(" ".join(side.text.split()) for side in (pair.source, pair.target)) + "\n" for pair in pairs)
         path.write_text("".join(lines), encoding="utf-8", newline="\n")
     name = str(files.parallel or recipe.parallel.name)
     with _naming({path: name}):
         return replace(load_parallel(str(folder), source, (key,)), name=name)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _words(folder: Path, key: str, files: LanguageFiles) -> int:
-    """Copy the dictionary, if there is one, and return its number of source words."""
-    if files.dictionary is None:
-        return 0
-    words = len(read_dictionary(files.dictionary))
-    _copy(files.dictionary, folder / f"{key}.txt")
-    return words

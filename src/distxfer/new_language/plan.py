@@ -17,7 +17,6 @@ from distxfer.new_language.language_data import LanguageData, LanguageFiles, wri
 from distxfer.new_language.proposal import BASELINE, Proposal, chosen, proposals
 from distxfer.new_language.workspace import (
     DistanceNote,
-    comment_of,
     contents,
     distance_note,
     recipe_text,
@@ -106,10 +105,8 @@ def plan_language(
 
     Raises InputError for an unknown language, unreadable files, and a recipe that cannot be used.
     """
-    if seeds > _MOST_SEEDS:
-        raise InputError(f"`--seeds` is {seeds}; expected at most {_MOST_SEEDS:,}, and 3 for a claim.")
-    if seeds < 1:
-        raise InputError(f"`--seeds` is {seeds}; expected at least 1, and 3 for a claim.")
+    if not 1 <= seeds <= _MOST_SEEDS:
+        raise InputError(f"`--seeds` is {seeds}; expected 1 to {_MOST_SEEDS:,}, and at least 3 for a claim.")
     key = canonical(code)
     common, proposal_words = split_words(words)
     plain = shipped_folder() / f"{BASELINE}.toml"
@@ -122,18 +119,16 @@ def plan_language(
     with tempfile.TemporaryDirectory(prefix="distxfer-") as name:
         stage = Path(name)
         data = write_language_data(stage, key, source, base, files)
-        proposal, alternatives = _proposed(recipe, data, base.model.name)
+        candidates = proposals(data, base.model.name)
+        proposal = chosen(recipe, data, base.model.name) if recipe else candidates[0]
+        alternatives = tuple(candidate for candidate in candidates if candidate.recipe != proposal.recipe)
         facts = _facts(key, base, results, files, distance, stage)
         matrix = folder / distance.file if distance else None
-        recipe_files = {BASELINE: plain, proposal.recipe: proposal.file}
-        recipes = {
-            name: workspace_recipe(
-                file, folder, key, [*common, *(proposal_words if name != BASELINE else ())], data, matrix
-            )
-            for name, file in recipe_files.items()
+        sources = {BASELINE: (plain, common), proposal.recipe: (proposal.file, [*common, *proposal_words])}
+        texts = {
+            f"{name}.toml": recipe_text(workspace_recipe(file, folder, key, overrides, data, matrix), key)
+            for name, (file, overrides) in sources.items()
         }
-        notes = {BASELINE: comment_of(None, key), proposal.recipe: comment_of(proposal, key)}
-        texts = {f"{name}.toml": recipe_text(workspace, notes[name]) for name, workspace in recipes.items()}
         paths = (folder / f"{BASELINE}.toml", folder / f"{proposal.recipe}.toml")
         digest = replace_changed(stage, folder, texts | ({distance.file: distance.csv} if distance else {}), paths)
     return LanguagePlan(
@@ -150,7 +145,8 @@ def estimate_language(plan: LanguagePlan, results: Path) -> Estimate:
     runs, seconds, basis, texts = 0, 0.0, "", {}
     for path in plan.recipes:
         forecast = outlook(load_recipe(str(path)), plan.folder)
-        folders = [forecast.folder.with_name(_with_seed(forecast.folder, seed)) for seed in range(plan.seeds)]
+        identity = forecast.folder.name.rpartition("-s")[0]
+        folders = [forecast.folder.with_name(f"{identity}-s{seed}") for seed in range(plan.seeds)]
         remaining = sum(read_result(folder) is None for folder in folders)
         runs += remaining
         seconds += remaining * (forecast.training_seconds + forecast.measuring_seconds)
@@ -210,12 +206,6 @@ def _test(plan: LanguagePlan) -> tuple[dict[str, Example] | None, int]:
     return {example.id: example for example in task.examples("test", plan.key)}, 0
 
 
-def _proposed(recipe: str, data: LanguageData, model: str) -> tuple[Proposal, tuple[Proposal, ...]]:
-    candidates = proposals(data, model)
-    first = chosen(recipe, data, model) if recipe else candidates[0]
-    return first, tuple(proposal for proposal in candidates if proposal.recipe != first.recipe)
-
-
 def _facts(
     key: str, base: Recipe, results: Path, files: LanguageFiles, distance: DistanceNote | None, stage: Path
 ) -> list[Fact]:
@@ -224,7 +214,3 @@ def _facts(
         (stage / distance.file).write_text(distance.csv, encoding="utf-8", newline="\n")
         base = replace(base, distance=base.distance.model_copy(update={"matrix": str(stage / distance.file)}))
     return language_facts(key, base, results, text=files.text, parallel=files.parallel)
-
-
-def _with_seed(folder: Path, seed: int) -> str:
-    return f"{folder.name.rpartition('-s')[0]}-s{seed}"

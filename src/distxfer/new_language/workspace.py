@@ -17,9 +17,8 @@ from distxfer.config.files import defaults_file
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
-from distxfer.languages import Relative, canonical, distance, distance_warnings, language_name, relatives
+from distxfer.languages import canonical, distance, distance_warnings, language_name, relatives
 from distxfer.new_language.language_data import LanguageData, LanguageFiles
-from distxfer.new_language.proposal import Proposal
 from distxfer.results.old_names import current_setting
 from distxfer.results.result import RUN_LOCK
 
@@ -60,7 +59,12 @@ def distance_note(key: str, source: str, recipe: Recipe, files: LanguageFiles) -
             distance(source, key, name, imputed=imputed)
         except InputError as error:
             kin = relatives(key, name)
-            text = f"no {name} distance, and none is needed: with one target, every weight is 1. {_advice(kin)}"
+            advice = (
+                f"`--relatives {','.join(relative.key for relative in kin)}` would take that of its relatives."
+                if kin
+                else "Name related languages with `--relatives` to have one."
+            )
+            text = f"no {name} distance, and none is needed: with one target, every weight is 1. {advice}"
             return DistanceNote(
                 "no-distance-known.csv", f",{source}\n{key},{_NO_DISTANCE}\n", f"{text} ({error})", False
             )
@@ -78,12 +82,6 @@ def distance_note(key: str, source: str, recipe: Recipe, files: LanguageFiles) -
     text = f"{rows[key]:.3f}, the mean of the {name} distances of {each}; not measured of the language itself"
     text = " ".join([text, *distance_warnings(entries.values())])
     return DistanceNote(f"{name.replace('@', '-')}-mean-of-{'-'.join(keys)}.csv", csv, text, True)
-
-
-def _advice(kin: Sequence[Relative]) -> str:
-    if not kin:
-        return "Name related languages with `--relatives` to have one."
-    return f"`--relatives {','.join(relative.key for relative in kin)}` would take that of its relatives."
 
 
 def _others(key: str, source: str, recipe: Recipe) -> dict[str, float]:
@@ -119,13 +117,8 @@ def workspace_recipe(
             settings.append(f"intervention.{name}.weighting=uniform")  # there is one target
         if f"intervention.{name}.dictionary" in recipe.values and data.words:
             settings.append(f"intervention.{name}.dictionary={folder / 'dictionary'}")
-    return _with_overrides(recipe, source_file, settings) if settings else recipe
-
-
-def _with_overrides(recipe: Recipe, file: Path, overrides: Sequence[str]) -> Recipe:
-    """Return a recipe with further overrides."""
-    existing = [(key, entry.value) for key, entry in recipe.values.items() if entry.origin == "override"]
-    return load_recipe(str(file), [*(f"{key}={value}" for key, value in existing), *overrides])
+    overrides = [f"{key}={entry.value}" for key, entry in recipe.values.items() if entry.origin == "override"]
+    return load_recipe(str(source_file), [*overrides, *settings]) if settings else recipe
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -157,8 +150,8 @@ def _key(word: str) -> str:
     return current_setting(word.partition("=")[0].strip(), "")[0]
 
 
-def recipe_text(recipe: Recipe, comment: str) -> str:
-    """Return a recipe as the text of a file, with the differences from the defaults."""
+def recipe_text(recipe: Recipe, key: str) -> str:
+    """Return a recipe for a language as the text of a file, with the differences from the defaults."""
     resolved = recipe.resolved()
     changed = {
         key: reduce(lambda table, part: table[part], key.split("."), resolved)
@@ -171,7 +164,8 @@ def recipe_text(recipe: Recipe, comment: str) -> str:
         tables.setdefault(table, []).append(f"{name} = {_toml(value)}\n")
     for name in recipe.interventions:  # also interventions with only default values
         tables.setdefault(f"intervention.{name}", [])
-    parts = [f"# {comment}\n", "".join(tables.pop(""))]
+    comment = f"# Written for `{key}` by `distxfer new-language`, again in each call; to change it, copy it (`distxfer cp`).\n"
+    parts = [comment, "".join(tables.pop(""))]
     parts += [f"[{table}]\n{''.join(lines)}" for table, lines in tables.items()]
     return "\n".join(part for part in parts if part)
 
@@ -216,11 +210,3 @@ def _same(first: Path, second: Path) -> bool:
 
 def _files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-
-
-def comment_of(proposal: Proposal | None, key: str) -> str:
-    """Return the first line of a recipe's file."""
-    subject = "Plain fine-tuning on the source" if proposal is None else f"The recipe `{proposal.recipe}`"
-    return (
-        f"{subject}, for `{key}`: `distxfer new-language` writes this file anew; to change it, copy it (`distxfer cp`)."
-    )

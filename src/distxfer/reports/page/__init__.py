@@ -95,9 +95,9 @@ def sections_of(facts: Facts) -> list[Section]:
     from distxfer.reports.page.effects import by_language, comparison
     from distxfer.reports.page.layers import alignment, drift
     from distxfer.reports.page.provenance import configuration, provenance
-    from distxfer.reports.page.training import cost, curves, gradients
+    from distxfer.reports.page.training import cost, curves
 
     makers: list[Callable[[Facts], Section | None]] = [
-        comparison, transfer, by_language, drift, drift_against, alignment, curves, gradients, cost, configuration, provenance,
+        comparison, transfer, by_language, drift, drift_against, alignment, curves, cost, configuration, provenance,
     ]  # fmt: skip
     return [section for section in (make(facts) for make in makers) if section is not None]

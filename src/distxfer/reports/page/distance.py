@@ -17,7 +17,6 @@ from distxfer.reports.page.charts import (
     LAYER_AXIS,
     chart,
     compare_command,
-    decimal,
     distance_choice,
     lookup,
     measure_command,
@@ -31,11 +30,11 @@ from distxfer.reports.page.charts import (
     titled,
     tooltip,
 )
+from distxfer.reports.page.effects import language_table
 from distxfer.reports.page.facts import Facts, records, targets
 from distxfer.reports.page.figures import Choice, Drawn, Figure, Pick, Section
 from distxfer.reports.page.labels import CORNERS, placed
 from distxfer.reports.page.relations import by_distance, drift_relations, permutations, without_gaps
-from distxfer.reports.run import cut_notes, cut_shares
 from distxfer.reports.tables import Table, p_phrase
 
 
@@ -76,7 +75,7 @@ def transfer(facts: Facts) -> Section:
                 related,
             )
         ],
-        tables=[_fit_table(related, measures), _language_table(facts, measures)],
+        tables=[_fit_table(related, measures), *([] if facts.comparisons else [language_table(facts)])],
         commands=[
             compare_command(facts, "--by", "distance"),
             f"distxfer language CODE task.source={facts.source} --json  # the distances of one language",
@@ -252,26 +251,6 @@ def _fit_table(related: pd.DataFrame, measures: Mapping[str, str]) -> Table:
         title="Fits and correlations over languages",
         notes=tuple(f"{reason}." for reason in related["reason"].dropna().unique()),
     )
-
-
-def _language_table(facts: Facts, measures: Mapping[str, str]) -> Table:
-    """Return one row per method and language."""
-    cut = {method.name: cut_shares(method.sound[0]) for method in facts.methods if method.sound}
-    cut_anywhere = any(cut.values())
-    rows = [
-        (
-            *(row[name] for name in ("method", "code", "name")),
-            row["group"] or None,
-            row[facts.main_distance],
-            *(decimal(row[measure]) for measure in measures),
-            int(row["seeds"]),
-            *([cut.get(row["method"], {}).get(row["code"], "")] if cut_anywhere else []),
-        )
-        for row in records(targets(facts, facts.scores).fillna({"seeds": 0}))
-    ]
-    columns = ("method", "language", "name", "group", facts.main_distance, *measures.values(), "seeds")
-    notes = dict.fromkeys(note for method in facts.methods if method.sound for note in cut_notes(method.sound[0]))
-    return Table((*columns, *(["cut off"] if cut_anywhere else [])), rows, title="Languages", notes=tuple(notes))
 
 
 def _layer_table(facts: Facts, related: pd.DataFrame) -> Table:

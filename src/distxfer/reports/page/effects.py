@@ -27,8 +27,9 @@ from distxfer.reports.page.charts import (
     styled,
     tooltip,
 )
-from distxfer.reports.page.facts import Facts, records
+from distxfer.reports.page.facts import Facts, records, targets
 from distxfer.reports.page.figures import Drawn, Figure, Pick, Section
+from distxfer.reports.run import cut_notes, cut_shares
 from distxfer.reports.tables import Table
 
 _SUBSETS = {"all": "all targets", "near": "near targets", "far": "far targets"}
@@ -225,7 +226,7 @@ def by_language(facts: Facts) -> Section | None:
                 apart=_outliers(rows),
             )
         ],
-        tables=[_part_table(facts, sorted(parts, key=lambda part: order[part.part]))],
+        tables=[language_table(facts)],
         commands=[compare_command(facts, "--by", "language")],
         is_open=True,
     )
@@ -352,38 +353,32 @@ def _score_table(facts: Facts) -> Table:
     return Table(("method", "seeds", *codes), rows, f"Test {facts.metric} by language, percent", notes)
 
 
-def _part_table(facts: Facts, parts: Sequence[Part]) -> Table:
-    """Return the effect of every method on every language."""
-    languages = {row["code"]: row for row in records(facts.languages.rename_axis("code").reset_index())}
-    rows = [
-        (
-            method.name,
-            part.part,
-            languages[part.part]["name"],
-            languages[part.part][facts.main_distance],
-            f"{_SCALE * part.mean_baseline:.1f}",
-            f"{_SCALE * part.mean:.1f}",
-            effect_text(part.test, _SCALE),
-            p_text(part.p_holm),
-            part.test.n_seeds,
+def language_table(facts: Facts) -> Table:
+    """Return one row per method and target: its score, transfer and effect."""
+    cut = {method.name: cut_shares(method.sound[0]) for method in facts.methods if method.sound}
+    parts = facts.comparisons.by_language if facts.comparisons else ()
+    tests = {(facts.names[part.method], part.part): part for part in parts}
+    rows: list[tuple[Any, ...]] = []
+    for row in records(targets(facts, facts.scores).fillna({"seeds": 0})):
+        part = tests.get((row["method"], row["code"]))
+        rows.append(
+            (
+                *(row[name] for name in ("method", "code", "name")),
+                row["group"] or None,
+                row[facts.main_distance],
+                *(decimal(row[name]) for name in ("score", "transfer")),
+                effect_text(part.test, _SCALE) if part else None,
+                p_text(part.p_holm) if part else None,
+                int(row["seeds"]),
+                *([cut.get(row["method"], {}).get(row["code"], "")] if any(cut.values()) else []),
+            )
         )
-        for method in facts.methods
-        for part in parts
-        if part.method == method.method.name
-    ]
-    baseline = facts.baseline.name
+    notes = dict.fromkeys(note for method in facts.methods if method.sound for note in cut_notes(method.sound[0]))
     columns = (
-        "method",
-        "language",
-        "name",
-        facts.main_distance,
-        baseline,
-        "method's",
-        "effect [95 %]",
-        "p (Holm)",
-        "seeds",
-    )
+        "method", "language", "name", "group", facts.main_distance, f"{facts.metric} (%)", "relative transfer (%)",
+        f"effect against {facts.baseline.name} [95 %]", "p (Holm)", "seeds", *(["cut off"] if any(cut.values()) else []),
+    )  # fmt: skip
     note = (
         "Interval and p are over seeds and do not generalise to other languages. Holm over the languages of a method."
     )
-    return Table(columns, rows, title="Effects by language", notes=(note,))
+    return Table(columns, rows, title="Languages", notes=(note, *notes))

@@ -113,7 +113,7 @@ def facts_of(
 
     Raises InputError for an unknown baseline or distance, or if no runs remain.
     """
-    collection = _without_collapsed(_understood(collection))
+    collection = _reportable(collection)
     comparisons = compare_methods(collection, baseline) if len(collection.methods) > 1 else None
     included = comparisons.runs if comparisons else [collection.methods[0].name]
     methods = [method for method in collection.methods if method.name in included]
@@ -190,31 +190,25 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _understood(collection: Collection) -> Collection:
-    """Return the collection without runs in unknown languages, each named in `left_out`."""
-    left_out = list(collection.left_out)
-    methods = []
+def _reportable(collection: Collection) -> Collection:
+    """Return the collection without methods of an unknown source or without sound runs, which `left_out` names.
+
+    If all methods collapsed, they stay. Raises InputError if no source is known.
+    """
+    methods, left_out = [], list(collection.left_out)
     for method in collection.methods:
-        runs = []
-        for run in method.runs:
-            try:
-                for language in (run.source, *(score["language"] for score in run.scores)):
-                    canonical(language)
-                runs.append(run)
-            except InputError as error:
-                left_out.append(f"`{run.folder / 'result.json'}` is left out: {error}")
-        methods += [replace(method, runs=tuple(runs))] if runs else []
+        try:
+            canonical(method.runs[0].source)
+            methods.append(method)
+        except InputError as error:
+            left_out += [f"`{run.folder / 'result.json'}` is left out: {error}" for run in method.runs]
     if not methods:
         reasons = "\n".join(f"  {reason}" for reason in left_out)
         raise InputError(f"No runs remain to report; {len(left_out)} left out:\n{reasons}")
-    return Collection(tuple(methods), tuple(left_out))
-
-
-def _without_collapsed(collection: Collection) -> Collection:
-    """Return the collection with fully collapsed methods moved to `left_out`, unless all methods collapsed."""
-    sound = tuple(method for method in collection.methods if not method.collapsed)
-    aside = [f"`{method.name}` is left out: {method.collapsed}." for method in collection.methods if method.collapsed]
-    return replace(collection, methods=sound, left_out=(*collection.left_out, *aside)) if sound else collection
+    sound = [method for method in methods if not method.collapsed]
+    if sound:
+        left_out += [f"`{method.name}` is left out: {method.collapsed}." for method in methods if method.collapsed]
+    return Collection(tuple(sound or methods), tuple(left_out))
 
 
 def _languages(

@@ -20,6 +20,7 @@ Points = list[tuple[float, float]]  # (step, value)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _PARTS = 25  # points of a curve: enough for its shape, few enough for a hundred runs on one page
 _LAYERS = ["method", "measure", "moment", "language", "layer"]
+_GRADIENTS = {"cosine": "cosine with the task's", "share": "share of the step"}
 _SAMPLES = {
     "drift": "drift of a sample, mean of the targets",
     "retrieval": "retrieval of a sample, mean of the targets",
@@ -52,10 +53,10 @@ def layer_table(runs_of: Runs) -> tuple[pd.DataFrame, list[str]]:
 def curve_table(runs_of: Runs, targets: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Return `method`, `name`, `step`, `mean`, `low`, `high`, `seeds` of what training logged; and what is unreadable.
 
-    Names are `objective`, `TERM`, `TERM: QUANTITY`, the samples' mean over targets, `gradient/TERM/cosine` and
-    `gradient/TERM/share`. A point of the log is the mean over one of 25 equal parts of the training, with steps that continue
-    across phases. Diagnostics of several phases, each of which counts its steps from 0, are named `NAME in PHASE`. `mean`,
-    `low` and `high` are over the seeds with the most points.
+    Names are `objective`, `TERM`, `TERM: QUANTITY`, the samples' mean over targets, and `TERM: gradient's ...`. A point of the
+    log is the mean over one of 25 equal parts of the training, with steps that continue across phases. Diagnostics of several
+    phases, each of which counts its steps from 0, are named `NAME in PHASE`. `mean`, `low` and `high` are over the seeds with the
+    most points.
     """
     tables, left_out = [], []
     for method, runs in runs_of.items():
@@ -129,7 +130,10 @@ def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, Points]:
     for phase in phases:
         with_means = [{**entry, **_sampled(entry, targets)} for entry in entries if str(entry.get("phase")) == phase]
         for name, points in _points(with_means, ("gradient/", *_SAMPLES.values())).items():
-            curves[f"{name} in {phase}" if len(phases) > 1 else name] = points
+            _, _, term = name.partition("gradient/")
+            term, _, quantity = term.rpartition("/")
+            label = f"{term}: gradient's {_GRADIENTS.get(quantity, quantity)}" if term else name
+            curves[f"{label} in {phase}" if len(phases) > 1 else label] = points
     return curves
 
 

@@ -1,4 +1,4 @@
-"""Training: the objective and its terms, their gradients, and cost."""
+"""Training: the objective, its terms and their gradients over the steps, and cost."""
 
 from __future__ import annotations
 
@@ -19,16 +19,13 @@ from distxfer.reports.page.charts import (
     of_pair,
     pair_dash,
     pair_encoding,
-    rule,
-    styled,
     titled,
     tooltip,
 )
-from distxfer.reports.page.facts import Facts, records
+from distxfer.reports.page.facts import Facts
 from distxfer.reports.page.figures import TICKS, Choice, Drawn, Figure, Pick, Section
 from distxfer.reports.page.run_files import as_float, has_log
 from distxfer.reports.tables import Table
-from distxfer.reports.vega import SHAPES
 
 _COST = {
     "forwards": "forward passes",
@@ -38,13 +35,11 @@ _COST = {
     "peak_memory_mb": "peak memory, MB",
     "trainable_parameters": "trainable parameters",
 }
-_COLOURS = [f"var(--{name})" for name in ("accent", "warm", "green", "pink", "orange", "ink", "quiet")]
-_GRADIENT = r"gradient/(?P<term>.*)/(?P<quantity>cosine|share)(?P<phase> in .*)?"
 
 
 def curves(facts: Facts) -> Section:
-    """Return the objective and every term over the steps, from the available logs."""
-    rows = facts.curves[~facts.curves["name"].str.startswith("gradient/")]
+    """Return the objective, every term, gradients and samples over the steps, from the available logs."""
+    rows = facts.curves
     missing = [method.name for method in facts.methods if not has_log(method.sound)]
     note = (
         f"There is no log.jsonl beside the results of {', '.join(missing)}, so objective and terms cannot be drawn. Copy the"
@@ -59,6 +54,8 @@ def curves(facts: Facts) -> Section:
             "One quantity over the steps: the mean over seeds, and a band from the smallest to the largest seed. Other methods"
             " are thin grey lines. Points of the objective and of terms are means over one twenty-fifth of the training; terms"
             " are unweighted. Samples are a few dozen texts per language, measured at intervals.",
+            "Gradients are those of weighted terms at the sampled steps. Cosine with the task's: near 0, term and task are"
+            " independent; below 0, they conflict. Share of the step: ⟨g_term, g⟩ / |g|², with g the gradient of the objective.",
             *([note] if missing else []),
         ],
         figures=[
@@ -77,40 +74,6 @@ def curves(facts: Facts) -> Section:
         ],
         tables=[_curve_table(rows)],
         commands=["cat RUN/log.jsonl  # one line per step; `diagnostics` in RUN/result.json has what was sampled"],
-    )
-
-
-def gradients(facts: Facts) -> Section | None:
-    """Return the cosine of the gradient of every term with that of the task, None if none was logged."""
-    rows = facts.curves.join(facts.curves["name"].str.extract(f"^{_GRADIENT}$")).dropna(subset="term")
-    rows = rows.assign(name=rows["term"] + rows["phase"].fillna(""))
-    cosines = rows[rows["quantity"] == "cosine"]
-    if cosines.empty:
-        return None
-    terms: dict[str, list[str]] = {}
-    for row in records(cosines[["method", "name"]].drop_duplicates()):
-        terms.setdefault(row["method"], []).append(row["name"])
-    return Section(
-        "gradients",
-        "Gradients of the terms",
-        [
-            "The cosine between the gradient of each weighted term and that of the task at the sampled steps: the mean over"
-            " seeds, and a band from the smallest to the largest. Near 0, term and task are independent; below 0, they conflict.",
-            "The share in the table is ⟨g_term, g⟩ / |g|², with g the gradient of the whole objective: the term's part of the"
-            " step. Methods whose only term is the task are omitted.",
-        ],
-        figures=[
-            Figure(
-                "gradient-cosines",
-                "Lines of the cosine of each term's gradient with the task's, over the steps.",
-                lambda pick: _cosine_chart(pick, terms),
-                {"cosines": cosines[["method", "name", "step", "mean", "low", "high", "seeds"]]},
-                choices=(Choice("gradients", "Method", {method: method for method in terms}),),
-                panels="gradients",
-            )
-        ],
-        tables=[_gradient_table(rows)],
-        commands=["cat RUN/result.json  # `diagnostics`: gradient/TERM/cosine and gradient/TERM/share by step"],
     )
 
 
@@ -150,48 +113,27 @@ def cost(facts: Facts) -> Section:
 
 
 def _curve_chart(pick: Pick) -> Drawn:
-    term = f"datum.name === {pick['term']}"
+    chosen = f"datum.name === {pick['term']}"
     encoding = pair_encoding(pick)
-    band, line = _band_and_line(of_pair("curves", pick).transform_filter(term), "", encoding["color"])
+    x = alt.X("step:Q", title="step", axis=AXIS, scale=alt.Scale(zero=True, nice=False))
+    y: dict[str, Any] = {"title": None, "axis": GRID, "scale": alt.Scale(zero=False)}
+    pair = of_pair("curves", pick).transform_filter(chosen).encode(x=x, color=encoding["color"])
+    line = pair.encode(y=alt.Y("mean:Q", **y))
     shown = tooltip(method="method", step="step, .0f", mean="mean, .3~g", seeds="seeds")
     others = (
         chart("curves")
-        .transform_filter(f"{term} && datum.method !== {pick['method']} && datum.method !== {pick['baseline']}")
+        .transform_filter(f"{chosen} && datum.method !== {pick['method']} && datum.method !== {pick['baseline']}")
         .mark_line(strokeWidth=1, color="var(--faint)", aria=False)
-        .encode(x="step:Q", y=alt.Y("mean:Q", title=None), detail="method:N", tooltip=tooltip(method="method"))
+        .encode(x=x, y=alt.Y("mean:Q", **y), detail="method:N", tooltip=tooltip(method="method"))
     )
     return alt.layer(
         others,
-        band,
+        pair.transform_filter("datum.seeds > 1")
+        .mark_area(opacity=0.18, aria=False)
+        .encode(y=alt.Y("low:Q", **y), y2="high:Q"),
         line.mark_line(strokeWidth=2, aria=False).encode(strokeDash=pair_dash()),
         line.mark_point(size=25, filled=True, opacity=1).encode(shape=encoding["shape"], tooltip=shown),
     ).properties(height=300, title=titled(pick["term"]))
-
-
-def _cosine_chart(pick: Pick, terms_of: Mapping[str, list[str]]) -> Drawn:
-    terms = list(dict.fromkeys(term for terms in terms_of.values() for term in terms))
-    colours, shapes = ([styles[place % 7] for place in range(len(terms))] for styles in (_COLOURS, SHAPES))
-    legend = alt.Legend(title=None, values=alt.ExprRef(lookup(terms_of, pick["gradients"])))
-    style = styled("name", terms, colours, shapes, legend)
-    chosen = chart("cosines").transform_filter(f"datum.method === {pick['gradients']}")
-    band, line = _band_and_line(chosen, "cosine with the task's gradient", style["color"])
-    shown = tooltip(name="term", step="step, .0f", mean="cosine, +.3f", seeds="seeds")
-    return alt.layer(
-        rule(0, axis="y"),
-        band,
-        line.mark_line(strokeWidth=2, aria=False),
-        line.mark_point(size=55, filled=True, opacity=1).encode(shape=style["shape"], tooltip=shown),
-    ).properties(height=280, title=titled(pick["gradients"]))
-
-
-def _band_and_line(chosen: alt.Chart, title: str, colour: alt.Color) -> tuple[alt.Chart, alt.Chart]:
-    """Return the band over seeds, and the base chart of the line and its points."""
-    y: dict[str, Any] = {"title": title or None, "axis": GRID, "scale": alt.Scale(zero=False)}
-    base = chosen.encode(
-        x=alt.X("step:Q", title="step", axis=AXIS, scale=alt.Scale(zero=True, nice=False)), color=colour
-    )
-    band = base.transform_filter("datum.seeds > 1").mark_area(opacity=0.18, aria=False)
-    return band.encode(y=alt.Y("low:Q", **y), y2="high:Q"), base.encode(y=alt.Y("mean:Q", **y))
 
 
 def _cost_chart(pick: Pick, height: int) -> Drawn:
@@ -230,21 +172,9 @@ def _curve_table(rows: pd.DataFrame) -> Table:
         ("method", "quantity", "seeds", *(f"{place}" for place in range(1, longest + 1))),
         [(*key, *values, *[None] * (longest - len(values))) for key, values in curves_by_key.items()],
         title="Means over seeds, from the first to the last point",
-        notes=("The points of a term divide the training into equal parts; those of a sample are the sampled steps.",),
-    )
-
-
-def _gradient_table(rows: pd.DataFrame) -> Table:
-    grouped = rows.groupby(["quantity", "method", "name"], sort=False)
-    numbers = grouped.agg(mean=("mean", "mean"), low=("low", "min"), high=("high", "max"), n=("step", "size"),
-                          seeds=("seeds", "first"))  # fmt: skip
-    shares = numbers.query("quantity == 'share'").droplevel("quantity")["mean"]
-    cosines = numbers.loc["cosine"].join(shares.rename("share")).reset_index()
-    columns = ["method", "name", "mean", "low", "high", "share", "n", "seeds"]
-    return Table(
-        ("method", "term", "mean cosine", "smallest", "largest", "mean share", "sampled steps", "seeds"),
-        [tuple(row[column] for column in columns) for row in records(cosines)],
-        title="Gradients of the terms",
+        notes=(
+            "The points of terms divide the training into equal parts; those of samples and gradients are sampled steps.",
+        ),
     )
 
 
