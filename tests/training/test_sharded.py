@@ -69,7 +69,7 @@ STOPS = {"drift": 1, "phases": 7}  # after so many checkpoints: of the latter, i
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str, Path | str]:
     """Return what each run of one launch gave: its folder, or what was wrong with it."""
-    folder = tmp_path_factory.mktemp("divided")
+    folder = tmp_path_factory.mktemp("sharded")
     still = [*tiny_settings, f"model={tiny_without_dropout}"]
 
     (folder / "words").mkdir()
@@ -114,22 +114,22 @@ def log(folder: str | Path) -> list[dict]:
 def test_the_trajectory_is_that_of_one_process(launched, tmp_path, name):
     recipe, more = RUNS[name]
     alone = train(load_recipe(recipe, [*launched["settings"], *more]), tmp_path)
-    divided = read_result(Path(launched[name]))
-    assert divided.data["provenance"]["processes"] == 2
-    assert divided.data["provenance"]["weights"] == "sharded"
+    sharded = read_result(Path(launched[name]))
+    assert sharded.data["provenance"]["processes"] == 2
+    assert sharded.data["provenance"]["weights"] == "sharded"
     assert alone.data["provenance"]["weights"] == "whole"
-    assert divided.data["id"] == alone.data["id"]
+    assert sharded.data["id"] == alone.data["id"]
     tolerance = 2e-2 if name == "lora" else 2e-5  # bf16 has 8 bits
-    assert farthest(weights(alone.folder), weights(divided.folder)) < tolerance
-    lines = log(alone.folder), log(divided.folder)
+    assert farthest(weights(alone.folder), weights(sharded.folder)) < tolerance
+    lines = log(alone.folder), log(sharded.folder)
     for line, sharded_line in zip(*lines, strict=True):
         assert line.keys() == sharded_line.keys()
     if name == "drift":
         last = [line[5] for line in lines]
         assert {"drift/deu", "retrieval/jpn"} <= last[0].keys()
         assert last[0]["drift/deu"] == pytest.approx(last[1]["drift/deu"], abs=1e-4)
-    assert divided.data["cost"]["trainable_parameters"] == alone.data["cost"]["trainable_parameters"]
-    assert [score["n"] for score in divided.data["scores"]] == [score["n"] for score in alone.data["scores"]]
+    assert sharded.data["cost"]["trainable_parameters"] == alone.data["cost"]["trainable_parameters"]
+    assert [score["n"] for score in sharded.data["scores"]] == [score["n"] for score in alone.data["scores"]]
 
 
 @pytest.mark.parametrize("name", UNEVEN)
@@ -149,7 +149,7 @@ def test_what_a_run_will_take_is_estimated_where_nothing_is_kept_of_the_pretrain
     assert float(launched["outlook"]) > 0
 
 
-def test_one_process_goes_on_where_two_with_divided_weights_were_stopped(launched):
+def test_one_process_goes_on_where_two_with_sharded_weights_were_stopped(launched):
     recipe, more = RUNS["phases"]
     resumed = train(load_recipe(recipe, [*launched["settings"], *more]), launched["folder"] / "phases resumed copied")
     assert resumed.data["provenance"]["processes"] == 1
@@ -190,7 +190,7 @@ def test_a_launch_that_distxfer_has_no_part_of_is_refused(monkeypatch, variables
     assert said in message(Processes)
 
 
-def test_one_process_has_nothing_to_divide(monkeypatch):
+def test_one_process_has_nothing_to_shard(monkeypatch):
     """And transformers, which heeds the same variables, is to load whole weights."""
     for name, value in {"USE_FSDP": "true", "VERSION": "2", "CPU_RAM_EFFICIENT_LOADING": "true"}.items():
         monkeypatch.setenv(f"ACCELERATE_{name}" if name == "USE_FSDP" else f"FSDP_{name}", value)

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 
 from distxfer.data import epoch_order
-from distxfer.encoders import Encoder, Reference
+from distxfer.encoders import Reference
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
-from distxfer.training._history import History
-from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, Pretrained, TrainingData, diverged
-from distxfer.training._processes import Processes
-from distxfer.training._settings import Cost, Diagnostics, Phase, memory_for_step, steps_of
+from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, RunContext, diverged
+from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
 from distxfer.training._weights import ShardedWeights, Weights, full_tensor, local_shard
 
@@ -32,21 +30,6 @@ Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder
 _REFERENCE = "reference"  # in a checkpoint, by rank: the texts that the process has asked the reference for
 _MOVED = 2  # optimiser steps after which the weights have changed for certain
 _PATIENCE = 10  # steps with a count above 0 within which a term must have a gradient
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What all phases of a run share; `changing` holds the tensors that any of them may change, by their stored names."""
-
-    encoder: Encoder
-    data: TrainingData
-    processes: Processes
-    seed: int
-    reference: Pretrained | None
-    changing: Mapping[str, Tensor]
-    diagnostics: Diagnostics
-    history: History
-    rewinds: Mapping[str, str]  # phase -> the earlier phase to whose start it rewinds, in the order of the phases
 
 
 class PhaseLoop:
@@ -68,25 +51,15 @@ class PhaseLoop:
             parameter.requires_grad_(key in trains)
         layout = ShardedWeights if context.processes.shards_weights else Weights
         self._weights = layout(context.encoder, context.processes)
-        objective = Objective(
-            self._weights.encoder,
-            context.data,
-            bounds,
-            task=self.phase.task,
-            alternate=self.phase.alternate,
-            reference=context.reference,
-            stream=(context.seed, context.processes.rank),
-            joins_backward=context.processes.size > 1 and not context.processes.shards_weights,
-            synchronized=context.processes.shards_weights,
-        ).to(context.processes.device)
+        objective = Objective(context, phase, bounds, self._weights.encoder).to(context.processes.device)
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
             [
-                {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": self.phase.weight_decay},
+                {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": phase.weight_decay},
                 {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
             ],
-            lr=self.phase.learning_rate,
+            lr=phase.learning_rate,
             fused=True,  # saves a tenth of a step on a CPU, where the loop over the parameters dominates
         )
         self.module = objective

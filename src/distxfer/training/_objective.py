@@ -13,6 +13,9 @@ from distxfer.data import Batch, Collator, Example, Pair
 from distxfer.encoders import Encoded, Encoder, Reference
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term, accept_old_names
+from distxfer.training._history import History
+from distxfer.training._processes import Processes
+from distxfer.training._settings import Diagnostics, Phase
 from distxfer.training._streams import generator, torch_stream
 
 if TYPE_CHECKING:
@@ -48,6 +51,21 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class RunContext:
+    """What all phases of a run share; `changing` holds the tensors that any of them may change, by their stored names."""
+
+    encoder: Encoder
+    data: TrainingData
+    processes: Processes
+    seed: int
+    reference: Pretrained | None
+    changing: Mapping[str, Tensor]
+    diagnostics: Diagnostics
+    history: History
+    rewinds: Mapping[str, str]  # phase -> the earlier phase to whose start it rewinds, in the order of the phases
+
+
+@dataclass(frozen=True)
 class MicroBatch:
     """One process's shard of one micro-batch. `is_empty`: an empty shard, run only to keep collectives in sync."""
 
@@ -62,40 +80,31 @@ class Objective(nn.Module):
     """Every summand of one phase's objective. One module and one forward call, so that DDP sees one graph per step."""
 
     def __init__(
-        self,
-        encoder: Encoder,
-        data: TrainingData,
-        bounds: Mapping[str, BoundIntervention],
-        *,
-        task: bool,
-        alternate: bool,
-        reference: Pretrained | None,
-        stream: tuple[str | int, ...],
-        joins_backward: bool = False,
-        synchronized: bool = False,
+        self, context: RunContext, phase: Phase, bounds: Mapping[str, BoundIntervention], encoder: Encoder
     ) -> None:
+        """Prepare the objective of a phase, in which `bounds` act; it runs the `encoder`."""
         super().__init__()
         self.model = encoder.model
         self.extra = nn.ModuleDict({name: bound.module for name, bound in bounds.items() if bound.module is not None})
         self.weights = {name: bound.weight for name, bound in bounds.items() if bound.term is not None}
-        if task:
+        if phase.task:
             self.weights = {TASK: 1.0, **self.weights}
         self.forwards = 0
         self.tokens = 0
-        self._alternate = alternate
+        self._alternate = phase.alternate
         self._rewrites = {
             name: bound.replace_weight for name, bound in bounds.items() if bound.replace_weight is not None
         }
         self._encoder = encoder
-        self._material = data
+        self._material = context.data
         self._bounds = bounds
         drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
         self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream
         self._with_head = any("predictions" in bounds[name].needs for name in drawing)
-        self._reference = [reference]  # in a list, so that it is no sub-module, which an optimiser would train
-        self._stream = stream
-        self._joins_backward = joins_backward
-        self.synchronized = synchronized
+        self._reference = [context.reference]  # in a list, so that it is no sub-module, which an optimiser would train
+        self._stream = (context.seed, context.processes.rank)
+        self.synchronized = context.processes.shards_weights
+        self._joins_backward = context.processes.size > 1 and not self.synchronized
 
     def active_terms(self, number: int) -> tuple[str, ...]:
         """Return the terms of step `number`: all, or, where steps alternate, the task's alone or those of the interventions."""

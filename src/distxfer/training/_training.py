@@ -12,8 +12,8 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
-from distxfer.training._loop import PhaseLoop, Report, RunContext, Watch
-from distxfer.training._objective import Pretrained, TrainingData
+from distxfer.training._loop import PhaseLoop, Report, Watch
+from distxfer.training._objective import Pretrained, RunContext, TrainingData
 from distxfer.training._processes import Processes
 from distxfer.training._reference import CachedReference
 from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, memory_for_step, steps_of
