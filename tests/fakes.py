@@ -89,3 +89,10 @@ def bind(encoder: Encoder, kind: str, *, targets: tuple[str, ...] = TARGETS, **k
 def term(step: FakeStep, kind: str, **keys) -> Term:
     """The term of that intervention in a step."""
     return bind(step.encoder, kind, **keys).term(step)
+
+
+def complaints_about(kind: str, keys: dict) -> list[tuple[str, str]]:
+    """(key, complaint) for all that is wrong with these keys of an intervention."""
+    intervention, complaints = make_intervention(kind, keys)
+    assert intervention is None
+    return complaints
