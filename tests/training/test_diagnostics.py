@@ -90,17 +90,17 @@ def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tin
         ).double()
 
     task, align = gradient("plain"), gradient("dist_align", *ALIGN, "phase.finetune.task=false")
-    both = task + align
+    summed = task + align
     (line,) = log(run("dist_align", *ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=1"))
     assert {key: value for key, value in line.items() if key.startswith("gradient/")} == pytest.approx(
         {
-            "gradient/task/share": float(task @ both / (both @ both)),
-            "gradient/align/share": float(align @ both / (both @ both)),
+            "gradient/task/share": float(task @ summed / (summed @ summed)),
+            "gradient/align/share": float(align @ summed / (summed @ summed)),
             "gradient/align/cosine": float(task @ align / task.norm() / align.norm()),
         },
         rel=1e-4,
     )
-    assert line["gradient_norm"] == pytest.approx(float(both.norm()), rel=1e-5)
+    assert line["gradient_norm"] == pytest.approx(float(summed.norm()), rel=1e-5)
 
 
 def test_nothing_that_is_looked_at_changes_the_run(run):
@@ -109,8 +109,8 @@ def test_nothing_that_is_looked_at_changes_the_run(run):
     never = run("dist_align", *ALIGN, "diagnostics.gradients=0", "diagnostics.states=0")
     assert same(weights(often), weights(never))
     assert not any(looked_at(line) for line in log(never))
-    kept = [{key: line[key] for key in line if key not in looked_at(line)} for line in log(often)]
-    assert kept == log(never)
+    logged = [{key: line[key] for key in line if key not in looked_at(line)} for line in log(often)]
+    assert logged == log(never)
 
 
 TURNS = ["phase.finetune.alternate=true", "phase.finetune.epochs=2"]
@@ -119,7 +119,7 @@ TURNS = ["phase.finetune.alternate=true", "phase.finetune.epochs=2"]
 def test_where_steps_take_turns_both_are_looked_at_on_the_same_examples(run):
     """At step 0 the weights are those of a run without turns, and so are the batch and the draws of both turns."""
     settings = [*ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=2"]
-    together, turns = (log(run("dist_align", *settings, *more))[0] for more in ([], TURNS[:1]))
+    together, turns = (log(run("dist_align", *settings, *turns_keys))[0] for turns_keys in ([], TURNS[:1]))
     keys = ("gradient/task/share", "gradient/align/share", "gradient/align/cosine")
     assert [turns[key] for key in keys] == pytest.approx([together[key] for key in keys], rel=1e-4)
     assert "term/align" not in turns

@@ -196,7 +196,7 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
 def test_to_go_back_without_taking_anything_along_is_refused(run):
     assert message(run, "plain", "phases=dense,finetune", "phase.finetune.rewind=dense") == (
         "`phase.finetune.rewind` undoes what has been trained since the phase `dense` began, and no intervention of"
-        " `finetune` looks at it first, as `sparse` does: it would be in vain. Leave it out."
+        " `finetune` uses those changes, as `sparse` does. Leave it out."
     )
 
 
@@ -264,8 +264,8 @@ def test_a_phase_ends_at_the_mean_of_its_last_epochs(own, tmp_path):
 
 def test_the_next_phase_begins_at_the_mean(run):
     mean = weights(run("plain", *AVERAGED))
-    more = ["phases=finetune,more", "phase.more.steps=1", STILL.replace("finetune", "more")]
-    assert same(mean, weights(run("plain", *AVERAGED, *more)))
+    next_phase = ["phases=finetune,more", "phase.more.steps=1", STILL.replace("finetune", "more")]
+    assert same(mean, weights(run("plain", *AVERAGED, *next_phase)))
 
 
 # Stopped anywhere, and gone on with.
@@ -285,9 +285,9 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path, stop):
     """
     with pytest.raises(KeyboardInterrupt):
         run("sparse", *ALL, folder=tmp_path, report=stop_at(stop))
-    resumed, whole = run("sparse", *ALL, folder=tmp_path), run("sparse", *ALL)
-    assert same(weights(whole), weights(resumed))
-    assert log(whole) == log(resumed)
+    resumed, uninterrupted = run("sparse", *ALL, folder=tmp_path), run("sparse", *ALL)
+    assert same(weights(uninterrupted), weights(resumed))
+    assert log(uninterrupted) == log(resumed)
 
 
 def test_what_is_kept_for_a_phase_goes_when_nobody_needs_it_any_more(run, tmp_path):
@@ -296,8 +296,8 @@ def test_what_is_kept_for_a_phase_goes_when_nobody_needs_it_any_more(run, tmp_pa
 
     def read(phase, step, steps, loss):
         for path in tmp_path.glob("sparse/*/checkpoint.safetensors"):
-            kept = (key.split("/") for key in load_file(path) if key.startswith("kept/"))
-            kept_at[phase, step] = {f"start {part[2]}" if part[1] == "start" else part[1] for part in kept}
+            keys = (key.split("/") for key in load_file(path) if key.startswith("kept/"))
+            kept_at[phase, step] = {f"start {part[2]}" if part[1] == "start" else part[1] for part in keys}
 
     run("sparse", *ALL, folder=tmp_path, report=read)
     assert kept_at["dense", 12] == kept_at["finetune", 1] == {"start dense", "proven"}

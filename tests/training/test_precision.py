@@ -34,7 +34,7 @@ def run(tiny_settings, folder, recipe, *overrides):
 def runs(tiny_settings, tmp_path_factory):
     """Runs of a recipe with one more override or none, each trained once for all tests."""
     folder = tmp_path_factory.mktemp("runs")
-    return cache(lambda recipe, *more: run(tiny_settings, folder, recipe, *more))
+    return cache(lambda recipe, *overrides: run(tiny_settings, folder, recipe, *overrides))
 
 
 def inputs(encoder):
@@ -97,14 +97,14 @@ def test_a_run_with_checkpointing_ends_at_the_same_weights(runs, recipe):
 
 
 @pytest.mark.parametrize("term", ["typology.layer=2", "align.layers=2"])
-@pytest.mark.parametrize(("base", "kept"), [("lora", "lora.layers=4"), ("plain", "freeze.layers=lower_half")])
+@pytest.mark.parametrize(("base", "trained"), [("lora", "lora.layers=4"), ("plain", "freeze.layers=lower_half")])
 def test_with_checkpointing_too_a_map_that_would_be_all_that_trains_is_refused(
-    tiny_settings, tmp_path, term, base, kept
+    tiny_settings, tmp_path, term, base, trained
 ):
     """Transformers and PEFT would both have what leaves the embeddings require a gradient then."""
     settings = ["model.gradient_checkpointing=true", f"intervention.{term}"]
     settings += ["intervention.align.projection=8"] if term.startswith("align") else []
-    recipe = load_recipe(base, [*tiny_settings, *settings, f"intervention.{kept}"])
+    recipe = load_recipe(base, [*tiny_settings, *settings, f"intervention.{trained}"])
     with pytest.raises(RunError, match="would train only its own"):
         train(recipe, tmp_path)
 
@@ -161,10 +161,12 @@ def test_a_pass_without_gradients_does_not_cut_off_the_next_one(encoder):
 @pytest.mark.parametrize("recipe", ["lora", "ia3"])
 def test_frozen_weights_in_bf16_train_the_same_adapters(runs, recipe):
     """Bit for bit: autocast rounds them in the same way, at each pass anew."""
-    whole, halved = (runs(recipe, "model.precision=bf16", *more) for more in ((), ("model.frozen_weights=bf16",)))
-    assert whole.folder != halved.folder
-    assert [line["loss"] for line in log(whole)] == [line["loss"] for line in log(halved)]
-    adapters = [weights(result, "adapter_model.safetensors") for result in (whole, halved)]
+    full, halved = (
+        runs(recipe, "model.precision=bf16", *overrides) for overrides in ((), ("model.frozen_weights=bf16",))
+    )
+    assert full.folder != halved.folder
+    assert [line["loss"] for line in log(full)] == [line["loss"] for line in log(halved)]
+    adapters = [weights(result, "adapter_model.safetensors") for result in (full, halved)]
     assert same(*adapters)
     assert {weight.dtype for weight in adapters[1].values()} == {torch.float32}
 
@@ -195,8 +197,8 @@ def test_frozen_weights_in_bf16_are_measured_and_scored_in_it(encoder):
 
 def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
     live, cached = (
-        runs("lora", "model.precision=bf16", "model.frozen_weights=bf16", *more)
-        for more in ((), ("model.reference=cached",))
+        runs("lora", "model.precision=bf16", "model.frozen_weights=bf16", *overrides)
+        for overrides in ((), ("model.reference=cached",))
     )
     for line, other_line in zip(log(live), log(cached), strict=True):
         assert line["loss"] == pytest.approx(other_line["loss"], abs=0.01)

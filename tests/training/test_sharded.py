@@ -76,12 +76,14 @@ def launched(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str,
     for language, cat in {"deu": "katze", "jpn": "neko"}.items():  # a word that a sixth of the sentences has
         (folder / "words" / f"{language}.txt").write_text(f"cat {cat}\n")
 
-    def planned(name: str, recipe: str, more: list[str], where: str = "", **how) -> dict:
-        settings = [*still, *(text.replace("WORDS", str(folder / "words")) for text in more)]
+    def planned(name: str, recipe: str, overrides: list[str], where: str = "", **how) -> dict:
+        settings = [*still, *(text.replace("WORDS", str(folder / "words")) for text in overrides)]
         return {"name": name, "recipe": recipe, "settings": settings, "results": str(folder / (where or name)), **how}
 
     plan = [planned(name, *what) for name, what in (RUNS | REFUSED).items()]
-    plan += [planned(name, recipe, [*more, "phase.finetune.steps=14"]) for name, (recipe, more) in UNEVEN.items()]
+    plan += [
+        planned(name, recipe, [*overrides, "phase.finetune.steps=14"]) for name, (recipe, overrides) in UNEVEN.items()
+    ]
     for name, stop in STOPS.items():
         plan += [
             planned(f"{name} stopped", *RUNS[name], where=f"{name} resumed", stop=stop),
@@ -112,8 +114,8 @@ def log(folder: str | Path) -> list[dict]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_trajectory_is_that_of_one_process(launched, tmp_path, name):
-    recipe, more = RUNS[name]
-    alone = train(load_recipe(recipe, [*launched["settings"], *more]), tmp_path)
+    recipe, overrides = RUNS[name]
+    alone = train(load_recipe(recipe, [*launched["settings"], *overrides]), tmp_path)
     sharded = read_result(Path(launched[name]))
     assert sharded.data["provenance"]["processes"] == 2
     assert sharded.data["provenance"]["weights"] == "sharded"
@@ -150,8 +152,10 @@ def test_what_a_run_will_take_is_estimated_where_nothing_is_kept_of_the_pretrain
 
 
 def test_one_process_goes_on_where_two_with_sharded_weights_were_stopped(launched):
-    recipe, more = RUNS["phases"]
-    resumed = train(load_recipe(recipe, [*launched["settings"], *more]), launched["folder"] / "phases resumed copied")
+    recipe, overrides = RUNS["phases"]
+    resumed = train(
+        load_recipe(recipe, [*launched["settings"], *overrides]), launched["folder"] / "phases resumed copied"
+    )
     assert resumed.data["provenance"]["processes"] == 1
     assert farthest(weights(launched["phases"]), weights(resumed.folder)) < 2e-5
 
@@ -170,7 +174,7 @@ def test_what_needs_whole_weights_is_refused(launched):
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "refusal"),
     [
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "This launch is for DeepSpeed, which distxfer does not support."),
         ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "This launch is for Megatron-LM, which distxfer does not support."),
@@ -182,12 +186,12 @@ def test_what_needs_whole_weights_is_refused(launched):
         ({"FSDP_ACTIVATION_CHECKPOINTING": "true"}, "and set `model.gradient_checkpointing=true`."),
     ],
 )
-def test_a_launch_that_distxfer_has_no_part_of_is_refused(monkeypatch, variables, said):
+def test_a_launch_that_distxfer_has_no_part_of_is_refused(monkeypatch, variables, refusal):
     if not {"ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM", "ACCELERATE_USE_FSDP"} & {*variables}:
         variables = {**variables, "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert said in message(Processes)
+    assert refusal in message(Processes)
 
 
 def test_one_process_has_nothing_to_shard(monkeypatch):

@@ -69,9 +69,9 @@ def test_all_labelled_examples_of_each_target_take_part(tiny_settings, labelled)
 
 
 def test_the_shots_of_a_language_do_not_depend_on_the_other_targets(tiny_settings, labelled):
-    both = examples(tiny_settings, labelled, "task.shots=5")
+    by_language = examples(tiny_settings, labelled, "task.shots=5")
     alone = examples(tiny_settings, labelled, "task.shots=5", "task.targets=jpn")
-    assert alone["jpn"] == both["jpn"]
+    assert alone["jpn"] == by_language["jpn"]
 
 
 def test_they_count_among_the_steps_of_an_epoch(run, labelled):
@@ -81,14 +81,14 @@ def test_they_count_among_the_steps_of_an_epoch(run, labelled):
     assert result.data["cost"]["steps"] == 2 * 4
 
 
-@pytest.mark.parametrize(("shots", "there"), [("7", 6), ("all", 0)])
-def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_folder, shots, there):
+@pytest.mark.parametrize(("shots", "available"), [("7", 6), ("all", 0)])
+def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_folder, shots, available):
     """Of the shipped recipe's task folder, only English has labels to train on."""
-    folder = labelled if there else task_folder
-    language = "jpn" if there else "deu"
+    folder = labelled if available else task_folder
+    language = "jpn" if available else "deu"
     refusal = message(run, "few_shot", f"task={folder}", "parallel=", f"task.shots={shots}")
     assert re.fullmatch(
-        rf"`task\.shots` is `{shots}`, but the task `.*` has {there} labelled training examples of `{language}`\. Lower it,"
+        rf"`task\.shots` is `{shots}`, but the task `.*` has {available} labelled training examples of `{language}`\. Lower it,"
         r" or restrict `task\.targets` to languages with more\.",
         refusal,
     )
@@ -100,7 +100,7 @@ def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "settings", "said"),
+    ("recipe", "settings", "statement"),
     [
         ("few_shot", ["task.shots=0"], "in `eng`, for zero-shot transfer to deu, jpn."),
         ("few_shot", ["task.shots=4"], "in `eng` and on 4 labelled examples each of deu, jpn: few-shot transfer."),
@@ -116,7 +116,7 @@ def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
         ),
     ],
 )
-def test_the_model_card_says_which_labels_were_used(run, labelled, recipe, settings, said):
+def test_the_model_card_says_which_labels_were_used(run, labelled, recipe, settings, statement):
     result = run(recipe, f"task={labelled}", "parallel=", "phase.finetune.epochs=1", *settings)
     card = (result.folder / "model" / "README.md").read_text(encoding="utf-8")
-    assert re.search(rf"fine-tuned with distxfer on `.*` {re.escape(said)}\n", card)
+    assert re.search(rf"fine-tuned with distxfer on `.*` {re.escape(statement)}\n", card)

@@ -26,14 +26,14 @@ def test_a_step_does_not_depend_on_how_it_is_cut(
 ):
     """Ragged last steps and last micro-batches included: 144 examples are 14 steps of 10 + 1 of 4, 10 of 14 + 1 of 4."""
     settings = [f"model={tiny_without_dropout}", *overrides, "phase.finetune.epochs=2", "diagnostics.states=0"]
-    whole = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
+    entire = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
     size = [f"phase.finetune.batch_size={batch_size}", f"phase.finetune.accumulation={accumulation}"]
     parts = run(recipe, *settings, *size)
-    assert whole.folder != parts.folder
-    assert farthest(weights(whole), weights(parts)) < 2e-5  # Adam magnifies rounding where gradients are nearly 0
-    for line, other in zip(log(whole), log(parts), strict=True):
+    assert entire.folder != parts.folder
+    assert farthest(weights(entire), weights(parts)) < 2e-5  # Adam magnifies rounding where gradients are nearly 0
+    for line, parts_line in zip(log(entire), log(parts), strict=True):
         for key in ("loss", "term/task", "gradient_norm"):
-            assert line[key] == pytest.approx(other[key], rel=1e-4)
+            assert line[key] == pytest.approx(parts_line[key], rel=1e-4)
 
 
 def test_weight_0_is_plain_bit_for_bit(run):

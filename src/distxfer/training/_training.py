@@ -286,7 +286,7 @@ class Training:
         if phase.rewind and not any(bound.entries or bound.module for bound in active.values()):
             raise InputError(
                 f"`phase.{name}.rewind` undoes what has been trained since the phase `{phase.rewind}` began, and no"
-                f" intervention of `{name}` looks at it first, as `sparse` does: it would be in vain. Leave it out."
+                f" intervention of `{name}` uses those changes, as `sparse` does. Leave it out."
             )
         names = [*self.phases]
         by_now = [self.phases[phase] for phase in names[: names.index(name) + 1]]
