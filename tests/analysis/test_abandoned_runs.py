@@ -15,10 +15,10 @@ from fake_runs import FAR, WITH_ALIGN, run
 @pytest.fixture
 def results(tmp_path):
     """Three seeds of two recipes, and for each a trial with a huge learning rate, first by its settings' order."""
-    for name, identity, own in (("plain", "bbbb0000", {}), ("align", "cccc0000", WITH_ALIGN)):
+    for name, identity, settings in (("plain", "bbbb0000", {}), ("align", "cccc0000", WITH_ALIGN)):
         for seed in range(3):
-            run(tmp_path, name, identity, seed, dict.fromkeys(FAR, 0.5 + seed / 100), own)
-        trial = {"phase.finetune.learning_rate": 1e-9, **own}
+            run(tmp_path, name, identity, seed, dict.fromkeys(FAR, 0.5 + seed / 100), settings)
+        trial = {"phase.finetune.learning_rate": 1e-9, **settings}
         run(tmp_path, name, "aaaa0000", 7, dict.fromkeys(FAR, 0.1), trial, status="collapsed")
     return tmp_path
 
@@ -26,12 +26,12 @@ def results(tmp_path):
 @pytest.mark.parametrize("baseline", ["", "plain"])
 def test_compare_goes_on_with_the_good_runs(results, baseline):
     collection, chosen = collect_against(["plain", "align"], baseline, results)
-    found = compare_methods(collection, chosen)
-    assert found.baseline == "plain (phase.finetune.learning_rate=5e-05)"
-    assert {one.method for one in found.comparisons} == {"align (phase.finetune.learning_rate=5e-05)"}
+    comparisons = compare_methods(collection, chosen)
+    assert comparisons.baseline == "plain (phase.finetune.learning_rate=5e-05)"
+    assert {method.method for method in comparisons.comparisons} == {"align (phase.finetune.learning_rate=5e-05)"}
     for name in ("plain", "align"):
-        assert any(f"its run `{results / name / 'aaaa0000-s7'}` collapsed." in line for line in found.left_out)
-    assert ablate(collection, chosen).left_out == found.left_out
+        assert any(f"its run `{results / name / 'aaaa0000-s7'}` collapsed." in line for line in comparisons.left_out)
+    assert ablate(collection, chosen).left_out == comparisons.left_out
 
 
 def test_a_baseline_that_collapsed_is_used_where_it_is_named_alone(cli, results):
@@ -42,14 +42,14 @@ def test_a_baseline_that_collapsed_is_used_where_it_is_named_alone(cli, results)
 
 def test_report_goes_on_with_the_one_that_is_left(results):
     facts = facts_of(collect(["align"], results))
-    assert [one.method.id for one in facts.methods] == ["cccc0000"]
+    assert [method.method.id for method in facts.methods] == ["cccc0000"]
     assert f"its run `{results / 'align' / 'aaaa0000-s7'}` collapsed." in " ".join(facts.left_out)
 
 
 def test_a_method_that_collapsed_with_every_seed_names_its_runs(results):
     for seed in range(3):
         run(results, "bad", "dddd0000", seed, dict.fromkeys(FAR, 0.1), status="collapsed")
-    bad = next(one for one in collect((), results).methods if one.name == "bad")
+    bad = next(method for method in collect((), results).methods if method.name == "bad")
     folders = ", ".join(f"`{results / 'bad' / f'dddd0000-s{seed}'}`" for seed in range(3))
     assert bad.collapsed == f"all its 3 runs collapsed ({folders})"
 

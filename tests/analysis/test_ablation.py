@@ -28,8 +28,8 @@ GRID = [(a, b, c) for a in "xy" for b in (0, 1, 2) for c in (False, True)]
 def frame(levels, scores):
     """One row per cell, seed and language."""
     rows = [
-        (*own, seed, language, scores[cell, seed, language])
-        for cell, own in enumerate(levels)
+        (*effects, seed, language, scores[cell, seed, language])
+        for cell, effects in enumerate(levels)
         for seed, language in itertools.product(range(scores.shape[1]), range(scores.shape[2]))
     ]
     return pandas.DataFrame(rows, columns=["a", "b", "c", "seed", "language", "y"])
@@ -41,8 +41,8 @@ def scores():
     draw = np.random.default_rng(0)
     noise = 0.02 * draw.normal(size=(len(GRID), 4, 5))
     shared = draw.normal(size=(1, 4, 1)) + draw.normal(size=(1, 1, 5))
-    own = np.array([0.1 * b + 0.05 * c + 0.2 * (a == "y" and c) for a, b, c in GRID])
-    return own[:, None, None] + shared + noise
+    effects = np.array([0.1 * b + 0.05 * c + 0.2 * (a == "y" and c) for a, b, c in GRID])
+    return effects[:, None, None] + shared + noise
 
 
 def test_main_effects_of_a_full_design_are_those_of_least_squares(scores):
@@ -50,17 +50,17 @@ def test_main_effects_of_a_full_design_are_those_of_least_squares(scores):
     for axis, value, reference, term in (
         (0, "y", "x", "C(a)[T.y]"), (1, 1, 0, "C(b)[T.1]"), (1, 2, 0, "C(b)[T.2]"), (2, True, False, "C(c)[T.True]")
     ):  # fmt: skip
-        found = measure.contrast(GRID, {axis: (value, reference)})
-        test = measure.crossed(found.of(scores))
+        outcome = measure.contrast(GRID, {axis: (value, reference)})
+        test = measure.crossed(outcome.of(scores))
         assert test.effect == pytest.approx(fit.params[term], abs=1e-12)
     assert measure.contrast(GRID, {1: (2, 0)}).matches == 4
 
 
 def test_interactions_of_a_full_design_are_those_of_least_squares(scores):
     fit = smf.ols("y ~ C(a) * C(c) + C(b) + C(seed) + C(language)", frame(GRID, scores)).fit()
-    found = measure.contrast(GRID, {0: ("y", "x"), 2: (True, False)})
-    assert found.matches == 3
-    test = measure.crossed(found.of(scores))
+    outcome = measure.contrast(GRID, {0: ("y", "x"), 2: (True, False)})
+    assert outcome.matches == 3
+    test = measure.crossed(outcome.of(scores))
     assert test.effect == pytest.approx(fit.params["C(a)[T.y]:C(c)[T.True]"], abs=1e-12)
     assert test.low < 0.2 < test.high  # what was put in
 
@@ -78,20 +78,20 @@ def test_known_effects_without_noise():
 def test_an_axis_that_does_not_apply_matches_whatever_the_other_has():
     """A baseline without the intervention, and three forms of it: the effect is their mean less the baseline."""
     levels = [("absent", None), ("there", "p"), ("there", "q"), ("there", "r")]
-    found = measure.contrast(levels, {0: ("there", "absent")})
-    assert (found.weights.tolist(), found.matches) == ([-1, 1 / 3, 1 / 3, 1 / 3], 3)
+    outcome = measure.contrast(levels, {0: ("there", "absent")})
+    assert (outcome.weights.tolist(), outcome.matches) == ([-1, 1 / 3, 1 / 3, 1 / 3], 3)
     assert measure.contrast(levels, {1: ("q", "p")}).weights.tolist() == [0, -1, 1, 0]
 
 
 @given(st.permutations(range(len(GRID))), st.sets(st.integers(0, len(GRID) - 1), max_size=6))
-def test_weights_sum_to_nothing_and_do_not_depend_on_the_order_of_the_cells(order, gone):
-    levels = [GRID[cell] for cell in order if cell not in gone]
+def test_weights_sum_to_nothing_and_do_not_depend_on_the_order_of_the_cells(order, absent):
+    levels = [GRID[cell] for cell in order if cell not in absent]
     for changes in ({0: ("y", "x")}, {1: (2, 0)}, {0: ("y", "x"), 2: (True, False)}):
         weights = measure.contrast(levels, changes).weights
         assert weights.sum() == pytest.approx(0)
         by_cell = dict(zip(levels, weights, strict=True))
         again = measure.contrast(sorted(levels), changes).weights
-        assert [by_cell[one] for one in sorted(levels)] == pytest.approx(list(again))
+        assert [by_cell[entry] for entry in sorted(levels)] == pytest.approx(list(again))
 
 
 def test_a_contrast_of_nothing_is_refused():
@@ -129,26 +129,28 @@ def ablated(results, *names, **options):
     return ablate(collect(names or ["plain", "align"], results), **options)
 
 
-def changes_of(found):
-    return {one.changes: one for one in found.effects}
+def changes_of(outcome):
+    return {entry.changes: entry for entry in outcome.effects}
 
 
 def test_every_value_of_an_axis_against_the_baselines(results):
-    found = ablated(results)
-    assert [(axis.key, axis.reference, axis.values, axis.along) for axis in found.axes] == [
+    outcome = ablated(results)
+    assert [(axis.key, axis.reference, axis.values, axis.along) for axis in outcome.axes] == [
         ("phase.finetune.learning_rate", 5e-5, (5e-5, 1e-4), ()),
         ("intervention.align.weight", None, (None, 0.5, 1.0, 2.0), ()),
     ]
-    own = changes_of(found)
-    assert len(own) == 4
-    rate = own[("phase.finetune.learning_rate", 1e-4, 5e-5),]
+    effects = changes_of(outcome)
+    assert len(effects) == 4
+    rate = effects[("phase.finetune.learning_rate", 1e-4, 5e-5),]
     expected = (table(0.64, 4) + table(0.65, 5) - table(0.61, 1) - table(0.62, 2)) / 2
     assert (rate.test.effect, rate.test.p) == pytest.approx((expected.mean(), measure.crossed(expected).p))
     assert rate.matches == 2
-    weight = own[("intervention.align.weight", 2.0, None),]
+    weight = effects[("intervention.align.weight", 2.0, None),]
     assert weight.test.effect == pytest.approx((table(0.64, 3) - table(0.50, 0)).mean())
     assert (weight.matches, weight.test.n_seeds, weight.test.n_languages) == (1, 4, 4)
-    assert [one.p_holm for one in found.effects] == pytest.approx(measure.holm([one.test.p for one in found.effects]))
+    assert [entry.p_holm for entry in outcome.effects] == pytest.approx(
+        measure.holm([entry.test.p for entry in outcome.effects])
+    )
 
 
 def test_a_single_change_is_what_compare_says(results):
@@ -158,21 +160,21 @@ def test_a_single_change_is_what_compare_says(results):
 
 
 def test_the_parallel_text_is_named(results):
-    found = ablated(results)
-    assert found.corpora == ("parallel text: `toy`, of unknown size.",)
-    assert found.corpora[0] in ablation_tables(found)[0].notes
-    assert found.records()["corpora"] == list(found.corpora)
+    outcome = ablated(results)
+    assert outcome.corpora == ("parallel text: `toy`, of unknown size.",)
+    assert outcome.corpora[0] in ablation_tables(outcome)[0].notes
+    assert outcome.records()["corpora"] == list(outcome.corpora)
 
 
 def test_what_has_no_match_is_named(results):
-    found = ablated(results)
-    rate = changes_of(found)[("phase.finetune.learning_rate", 1e-4, 5e-5),]
+    outcome = ablated(results)
+    rate = changes_of(outcome)[("phase.finetune.learning_rate", 1e-4, 5e-5),]
     assert set(rate.alone) == {"plain", "align (phase.finetune.learning_rate=5e-05, intervention.align.weight=2.0)"}
-    notes = " ".join(ablation_tables(found)[0].notes)
+    notes = " ".join(ablation_tables(outcome)[0].notes)
     assert "left out of an effect because no method differs from them in that setting alone: " in notes
     gaps = ablated(results, "align/bbbb0001", "align/bbbb0003", "align/bbbb0004")
     assert gaps.unmatched == ()
-    assert {one.changes[0][0]: one.alone for one in gaps.effects} == {
+    assert {entry.changes[0][0]: entry.alone for entry in gaps.effects} == {
         "phase.finetune.learning_rate": (one_rate(0.5, 1e-4),),
         "intervention.align.weight": (one_rate(1.0, 5e-5),),
     }
@@ -185,37 +187,37 @@ def one_rate(weight, rate):
 
 def test_settings_that_never_change_apart_are_one_axis(results):
     """The learning rate changes with the weight 0.5 only: what the two do there cannot be told apart, elsewhere it can."""
-    found = ablated(results, "plain", "align/bbbb0001", "align/bbbb0003")
-    ((axis),) = found.axes
+    outcome = ablated(results, "plain", "align/bbbb0001", "align/bbbb0003")
+    ((axis),) = outcome.axes
     assert (axis.key, axis.along) == ("intervention.align.weight", ("phase.finetune.learning_rate",))
-    assert [(one.changes[0][1], one.along) for one in found.effects] == [
+    assert [(entry.changes[0][1], entry.along) for entry in outcome.effects] == [
         (0.5, ("phase.finetune.learning_rate",)),
         (1.0, ()),
     ]
-    shown = ablation_tables(found)[0]
+    shown = ablation_tables(outcome)[0]
     assert [row[:3] for row in shown.rows] == [
         ("intervention.align.weight + phase.finetune.learning_rate", "0.5", "absent"),
         ("intervention.align.weight", "1.0", "absent"),
     ]
     assert "a + b: b changes with a in every match, so their effects cannot be separated." in shown.notes
-    assert found.responses == ()
-    assert found.notes == ("no response to intervention.align.weight: phase.finetune.learning_rate changes with it",)
+    assert outcome.responses == ()
+    assert outcome.notes == ("no response to intervention.align.weight: phase.finetune.learning_rate changes with it",)
 
 
 def test_interactions_when_asked(results):
     assert ablated(results).interactions == ()
-    found = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
-    (one,) = found.interactions  # of the four cells with weights 0.5 and 1; weight 2 has one rate
-    assert one.changes == (
+    outcome = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
+    (entry,) = outcome.interactions  # of the four cells with weights 0.5 and 1; weight 2 has one rate
+    assert entry.changes == (
         ("phase.finetune.learning_rate", 1e-4, 5e-5), ("intervention.align.weight", 1.0, 0.5)
     )  # fmt: skip
     expected = (table(0.65, 5) - table(0.62, 2)) - (table(0.64, 4) - table(0.61, 1))
-    assert one.test.effect == pytest.approx(expected.mean())
-    assert one.test.low == pytest.approx(measure.crossed(expected).low)
+    assert entry.test.effect == pytest.approx(expected.mean())
+    assert entry.test.low == pytest.approx(measure.crossed(expected).low)
 
 
 def test_interactions_that_cannot_be_read_off_are_named(results):
-    assert not any("no interaction" in one for one in ablated(results).notes)
+    assert not any("no interaction" in entry for entry in ablated(results).notes)
     none = ablated(results, "plain", "align/bbbb0000", interactions=True)
     assert none.notes == (
         "no interaction: this takes four methods that differ in two settings only, with both values of each",
@@ -227,20 +229,20 @@ def test_interactions_that_cannot_be_read_off_are_named(results):
 
 def test_what_is_left_out_of_interactions_is_said(results):
     (results / "align" / "bbbb0003-s3" / "result.json").unlink()
-    found = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
-    assert found.interactions[0].test.n_seeds == 3
-    assert any("seed 3 (not in `align (" in one for one in ablation_tables(found)[1].notes)
+    outcome = ablated(results, "align", baseline="align/bbbb0000", interactions=True)
+    assert outcome.interactions[0].test.n_seeds == 3
+    assert any("seed 3 (not in `align (" in entry for entry in ablation_tables(outcome)[1].notes)
 
 
 def test_the_response_to_a_weight_is_over_the_same_settings_and_sorted(results):
-    found = ablated(results)
-    weights = [one for one in found.responses if one.axis == "intervention.align.weight"]
-    assert [one.value for one in weights] == [None, 0.5, 1.0, 2.0]  # 5e-5 alone has all three
-    for one, own in zip(weights, (table(0.50, 0), table(0.61, 1), table(0.62, 2), table(0.64, 3)), strict=True):
-        assert (one.mean, one.low, one.high) == pytest.approx(measure.interval(own))
-        assert (one.settings, one.n_seeds, one.n_languages) == (1, 4, 4)
-    rates = [one for one in found.responses if one.axis == "phase.finetune.learning_rate"]
-    assert [one.settings for one in rates] == [2, 2]
+    outcome = ablated(results)
+    weights = [entry for entry in outcome.responses if entry.axis == "intervention.align.weight"]
+    assert [entry.value for entry in weights] == [None, 0.5, 1.0, 2.0]  # 5e-5 alone has all three
+    for entry, effects in zip(weights, (table(0.50, 0), table(0.61, 1), table(0.62, 2), table(0.64, 3)), strict=True):
+        assert (entry.mean, entry.low, entry.high) == pytest.approx(measure.interval(effects))
+        assert (entry.settings, entry.n_seeds, entry.n_languages) == (1, 4, 4)
+    rates = [entry for entry in outcome.responses if entry.axis == "phase.finetune.learning_rate"]
+    assert [entry.settings for entry in rates] == [2, 2]
     assert rates[0].mean == pytest.approx((table(0.61, 1) + table(0.62, 2)).mean() / 2)
 
 
@@ -249,7 +251,9 @@ def test_seeds_that_not_all_have_are_left_out_and_named(results):
     (effect,) = ablated(results, "plain", "short").effects
     assert (effect.test.n_seeds, effect.dropped) == (3, ("seed 3 of `plain` (no pair)",))
     (note,) = [
-        one for one in ablation_tables(ablated(results, "plain", "short"))[0].notes if one.startswith("left out: ")
+        entry
+        for entry in ablation_tables(ablated(results, "plain", "short"))[0].notes
+        if entry.startswith("left out: ")
     ]
     assert note == "left out: seed 3 of `plain` (no pair)."
 
@@ -257,7 +261,7 @@ def test_seeds_that_not_all_have_are_left_out_and_named(results):
 def test_a_seed_that_some_of_many_lack_is_named_once(results):
     rate = {"phase.finetune.learning_rate": 5e-5}
     run(results, "align", "bbbb0000", 4, dict.fromkeys(FAR, 0.5), {**align(weight=0.5), **rate})
-    (note,) = [one for one in ablation_tables(ablated(results))[0].notes if one.startswith("left out: ")]
+    (note,) = [entry for entry in ablation_tables(ablated(results))[0].notes if entry.startswith("left out: ")]
     of_rate, of_weight = note.removeprefix("left out: ").split("; ")
     assert (of_rate[:15], of_rate.count("`align (")) == ("seed 4 (not in ", 3)
     assert of_rate.endswith(") from phase.finetune.learning_rate 0.0001")
@@ -288,23 +292,26 @@ def test_controls_stand_beside_the_real_thing(tmp_path):
     runs(tmp_path, "shuffled", "bbbb0000", table(0.55, 1), align(distance="shuffled"))
     runs(tmp_path, "uniform", "cccc0000", table(0.57, 2), align(weighting="uniform", weighting_by="scaling"))
     runs(tmp_path, "heavy", "dddd0000", table(0.60, 3), align(weight=2.0))
-    found = ablated(tmp_path, "real", "shuffled", "uniform", "heavy")
-    assert [(one.key, one.comparisons[0].method, one.comparisons[0].baseline, one.also) for one in found.controls] == [
+    outcome = ablated(tmp_path, "real", "shuffled", "uniform", "heavy")
+    assert [
+        (entry.key, entry.comparisons[0].method, entry.comparisons[0].baseline, entry.also)
+        for entry in outcome.controls
+    ] == [
         ("intervention.align.distance", "real", "shuffled", ()),
         ("intervention.align.weighting", "real", "uniform", ()),
     ]
-    shuffled = found.controls[0]
+    shuffled = outcome.controls[0]
     difference = table(0.60, 0) - table(0.55, 1)
     assert (shuffled.mean, shuffled.mean_control) == pytest.approx((table(0.60, 0).mean(), table(0.55, 1).mean()))
-    assert [one.subset for one in shuffled.comparisons] == ["all", "near", "far"]
-    assert [one.test.effect for one in shuffled.comparisons] == pytest.approx(
+    assert [entry.subset for entry in shuffled.comparisons] == ["all", "near", "far"]
+    assert [entry.test.effect for entry in shuffled.comparisons] == pytest.approx(
         [difference.mean(), difference[:, :2].mean(), difference[:, 2:].mean()]
     )
     assert shuffled.comparisons[0].test.p == pytest.approx(measure.crossed(difference).p)
-    assert [one.comparisons[0].p_holm for one in found.controls] == pytest.approx(
-        measure.holm([one.comparisons[0].test.p for one in found.controls])
+    assert [entry.comparisons[0].p_holm for entry in outcome.controls] == pytest.approx(
+        measure.holm([entry.comparisons[0].test.p for entry in outcome.controls])
     )
-    shown = ablation_tables(found)[-1]
+    shown = ablation_tables(outcome)[-1]
     assert shown.rows[0][:5] == ("intervention.align.distance", "real", f"{100 * table(0.60, 0).mean():.1f}", "shuffled",
                                  f"{100 * table(0.55, 1).mean():.1f}")  # fmt: skip
 
@@ -314,15 +321,16 @@ def test_random_layers_are_a_control_and_what_else_differs_is_said(tmp_path):
     runs(tmp_path, "lower", "aaaa0000", table(0.60, 0), {"intervention.freeze": freeze})
     random = {**freeze, "layers": "random", "count": 2, "embeddings": False}
     runs(tmp_path, "random", "bbbb0000", table(0.58, 1), {"intervention.freeze": random})
-    found = ablated(tmp_path, "lower", "random")
-    ((key, also),) = [(one.key, one.also) for one in found.controls]
+    outcome = ablated(tmp_path, "lower", "random")
+    ((key, also),) = [(entry.key, entry.also) for entry in outcome.controls]
     assert (key, also) == ("intervention.freeze.layers", ("intervention.freeze.embeddings",))
     assert (
-        "no clean control: `random` also differs in intervention.freeze.embeddings." in ablation_tables(found)[-1].notes
+        "no clean control: `random` also differs in intervention.freeze.embeddings."
+        in ablation_tables(outcome)[-1].notes
     )
     runs(tmp_path, "guided", "cccc0000", table(0.61, 2), {"intervention.freeze": {**random, "layers": "guided"}})
-    found = ablated(tmp_path, "lower", "random", "guided")
-    assert [(one.comparisons[0].method, one.also) for one in found.controls] == [("guided", ())]
+    outcome = ablated(tmp_path, "lower", "random", "guided")
+    assert [(entry.comparisons[0].method, entry.also) for entry in outcome.controls] == [("guided", ())]
 
 
 def test_random_layers_of_another_number_are_no_clean_control(tmp_path):
@@ -335,9 +343,9 @@ def test_random_layers_of_another_number_are_no_clean_control(tmp_path):
         table(0.58, 1, n=3),
         {"intervention.freeze": {**guided, "layers": "random", "count": 2}},
     )
-    found = ablated(tmp_path, "guided", "random")
-    assert [one.also for one in found.controls] == [("intervention.freeze.count",)]
-    notes = ablation_tables(found)[-1].notes
+    outcome = ablated(tmp_path, "guided", "random")
+    assert [entry.also for entry in outcome.controls] == [("intervention.freeze.count",)]
+    notes = ablation_tables(outcome)[-1].notes
     assert "no clean control: `random` also differs in intervention.freeze.count." in notes
     assert "left out: seed 3 of `guided` (no pair)." in notes
 
@@ -347,25 +355,25 @@ def test_random_layers_of_another_number_are_no_clean_control(tmp_path):
 
 def test_the_verb(cli, results):
     words = ("compare", "plain", "align", "--results", str(results), "--ablation")
-    found = ablated(results)
+    outcome = ablated(results)
     text = cli(*words).stdout
     assert [title in text for title in ("effect of each setting", "response to each", "interactions", "controls")] == [
         True, True, False, False
     ]  # fmt: skip
     assert text.count("Checkpoint: last.") == 2
     data = json.loads(cli(*words, "--json").stdout)
-    assert data == json.loads(json.dumps(found.records()))
-    assert data["effects"][0]["effect"] == found.effects[0].test.effect
+    assert data == json.loads(json.dumps(outcome.records()))
+    assert data["effects"][0]["effect"] == outcome.effects[0].test.effect
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--interactions", "--format", "csv").stdout)))
     assert [row["part"] for row in rows] == ["effects"] * 4 + ["responses"] * 6
-    assert float(rows[0]["effect"]) == found.effects[0].test.effect
-    both = ("compare", "align", "--results", str(results), "--ablation", "--interactions", "--format", "csv")
-    (row,) = [row for row in csv.DictReader(io.StringIO(cli(*both).stdout)) if row["part"] == "interactions"]
+    assert float(rows[0]["effect"]) == outcome.effects[0].test.effect
+    words_of_both = ("compare", "align", "--results", str(results), "--ablation", "--interactions", "--format", "csv")
+    (row,) = [row for row in csv.DictReader(io.StringIO(cli(*words_of_both).stdout)) if row["part"] == "interactions"]
     assert (row["axis_1"], row["value_2"]) == ("phase.finetune.learning_rate", "1.0")
     assert cli(*words, "--format", "latex").stdout.count(r"\begin{table}") == 2
 
 
 def test_a_target_that_chose_the_checkpoint_is_a_warning_on_every_table(results):
     runs(results, "chosen", "cccc0000", table(0.5, 9), {"phase.finetune.epochs": 9}, selection="target_dev")
-    for one in ablation_tables(ablated(results, "plain", "align", "chosen")):
-        assert one.notes[0].startswith("WARNING: the checkpoint of `chosen` was selected on a target's dev set")
+    for entry in ablation_tables(ablated(results, "plain", "align", "chosen")):
+        assert entry.notes[0].startswith("WARNING: the checkpoint of `chosen` was selected on a target's dev set")

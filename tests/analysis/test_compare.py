@@ -63,35 +63,35 @@ def table(seeds=4, methods=("plain", "better"), languages=("eng", *TARGETS), see
 @pytest.mark.parametrize("model", MODELS)
 def test_published_means_and_their_correlation_with_distance(published, model):
     half, *expected, r = MODELS[model]
-    found = {one.method: one for one in published.transfers if one.model == model}
+    comparisons = {row.method: row for row in published.transfers if row.model == model}
     names = ("baseline", "before_dico", "freeze_realign_unfreeze_dico", f"freeze_realign_unfreeze_{half}_dico")
     rows = pandas.read_csv(PUBLISHED, keep_default_na=False)
     rows = rows[(rows.model == model) & (rows.language != "en")]
     for name, mean in zip(names, expected, strict=True):
-        assert found[name].mean == pytest.approx(rows[rows.method == name].value.mean(), abs=1e-12)
+        assert comparisons[name].mean == pytest.approx(rows[rows.method == name].value.mean(), abs=1e-12)
         # Five of the twelve are rounded in print; 73.846 is printed as 73.9, hence the 0.055.
-        assert 100 * found[name].mean == pytest.approx(mean, abs=0.055)
+        assert 100 * comparisons[name].mean == pytest.approx(mean, abs=0.055)
     scores = rows[rows.method == "baseline"].groupby("language").value.mean()
     far = [distance("eng", code, imputed=True).value for code in scores.index]
-    assert found["baseline"].by_distance.r == pytest.approx(stats.spearmanr(far, scores).statistic)
-    assert found["baseline"].by_distance.r == pytest.approx(r, abs=0.01)
-    assert found["baseline"].by_distance.n == 34
+    assert comparisons["baseline"].by_distance.r == pytest.approx(stats.spearmanr(far, scores).statistic)
+    assert comparisons["baseline"].by_distance.r == pytest.approx(r, abs=0.01)
+    assert comparisons["baseline"].by_distance.n == 34
 
 
 def test_published_methods_that_really_help(published):
     def really(model):
-        rows = [one for one in published.comparisons if one.model == model and one.subset == "all"]
-        return {one.method: np.sign(one.test.effect) for one in rows if one.p_holm <= 0.05}, len(rows)
+        rows = [row for row in published.comparisons if row.model == model and row.subset == "all"]
+        return {row.method: np.sign(row.test.effect) for row in rows if row.p_holm <= 0.05}, len(rows)
 
     # Half of the 34 languages are Indo-European, and families gain differently. With languages as independent units, 18, 11
     # and 2 methods would be shown to differ.
     assert really("distilbert-base-multilingual-cased") == ({}, 18)
     assert really("bert-base-multilingual-cased") == ({}, 18)
     assert really("xlm-roberta-base") == ({}, 12)
-    assert {one.test.n_families for one in published.comparisons if one.subset == "all"} == {10}
+    assert {row.test.n_families for row in published.comparisons if row.subset == "all"} == {10}
     assert all("has no basis" in note for note in published.notes)  # of Slovak, no feature is known
-    assert all(not one.dropped and one.test.n_seeds == 5 for one in published.comparisons)
-    assert {one.test.n_languages for one in published.comparisons if one.subset != "all"} == {17}
+    assert all(not row.dropped and row.test.n_seeds == 5 for row in published.comparisons)
+    assert {row.test.n_languages for row in published.comparisons if row.subset != "all"} == {17}
 
 
 # --- known answers -----------------------------------------------------------------------------------------------
@@ -100,41 +100,41 @@ def test_published_methods_that_really_help(published):
 @pytest.mark.parametrize("paired", [True, False])
 def test_compare_is_the_test_on_the_table(paired):
     rows = table(methods=("plain", "better", "same"))
-    found = compare(frame(rows), "plain", paired=paired)
+    comparisons = compare(frame(rows), "plain", paired=paired)
     values = {
         name: np.array([[r[6] for r in rows if r[2] == name and r[3] == str(s) and r[4] != "eng"] for s in range(4)])
         for name in ("plain", "better", "same")
     }
-    every = on_all(found)
+    every = on_all(comparisons)
     assert list(every) == ["better", "same"]
-    for name, one in every.items():
+    for name, row in every.items():
         if paired:
             expected = measure.crossed(values[name] - values["plain"], families=[lineage(code) for code in TARGETS])
         else:
             families = [lineage(code) for code in TARGETS]
             expected = measure.crossed_unpaired(values[name], values["plain"], families=families)
-        assert one.test.effect == pytest.approx(expected.effect)
-        assert one.test.p == pytest.approx(expected.p)
-        assert (one.bootstrap[0] is None) is not paired
-    assert [one.p_holm for one in every.values()] == measure.holm([one.test.p for one in every.values()])
+        assert row.test.effect == pytest.approx(expected.effect)
+        assert row.test.p == pytest.approx(expected.p)
+        assert (row.bootstrap[0] is None) is not paired
+    assert [row.p_holm for row in every.values()] == measure.holm([row.test.p for row in every.values()])
     far = {code: distance("eng", code, imputed=True).value for code in TARGETS}
     middle = np.median(list(far.values()))
     near = [code for code in TARGETS if far[code] <= middle]
-    one = next(one for one in found.comparisons if (one.method, one.subset) == ("better", "near"))
+    row = next(row for row in comparisons.comparisons if (row.method, row.subset) == ("better", "near"))
     columns = [TARGETS.index(code) for code in near]
-    assert one.test.effect == pytest.approx((values["better"] - values["plain"])[:, columns].mean())
-    assert one.test.n_languages == len(near)
+    assert row.test.effect == pytest.approx((values["better"] - values["plain"])[:, columns].mean())
+    assert row.test.n_languages == len(near)
 
 
 def test_gaps_are_left_out_and_named():
     rows = [row for row in table() if not (row[2] == "better" and row[3] == "1" and row[4] == "jpn")]
     rows = [row for row in rows if not (row[2] == "plain" and row[3] == "2" and row[4] != "deu")]
     rows[0][6] = np.nan  # English is the source: its score is not compared
-    found = compare(frame(rows), "plain")
-    every = on_all(found)["better"]
+    comparisons = compare(frame(rows), "plain")
+    every = on_all(comparisons)["better"]
     assert every.dropped == ("seed 2 of `plain` (without 5 of 6 languages)", "`jpn` (missing in 1 of 7 runs)")
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
-    assert found.notes == ("seed `0` of `plain` has no score for `eng`",)
+    assert comparisons.notes == ("seed `0` of `plain` has no score for `eng`",)
     every = on_all(compare(frame(rows), "plain", paired=True))["better"]
     assert (every.test.n_seeds, every.test.n_languages) == (3, 5)
 
@@ -152,23 +152,23 @@ def test_two_seeds_give_no_ranking(tmp_path, cli):
     assert answer.exit_code == 0
     assert "`better`: no ranking: 2 seeds, and at least 3 are needed." in answer.stdout
     data = json.loads(cli("compare", "--table", str(path), "--baseline", "plain", "--json").stdout)
-    assert [one["p_holm"] for one in data["comparisons"]] == [None] * 3
+    assert [row["p_holm"] for row in data["comparisons"]] == [None] * 3
     assert data["comparisons"][0]["effect"] == pytest.approx(0.05, abs=0.02)
 
 
 def test_languages_keep_their_names(tmp_path):
     rows = table(languages=("en", "no", "nan", "yes", "swh", "zh-Hant"))
-    found = read_scores(write(tmp_path / "t.csv", rows))
-    assert sorted(set(found["language"])) == ["eng", "nan", "nor", "swa", "yes", "zho_Hant"]
+    comparisons = read_scores(write(tmp_path / "t.csv", rows))
+    assert sorted(set(comparisons["language"])) == ["eng", "nan", "nor", "swa", "yes", "zho_Hant"]
 
 
 def test_a_language_without_a_distance_is_in_all_but_neither_near_nor_far(tmp_path):
     matrix = tmp_path / "far.csv"
     matrix.write_text(",eng\n" + "".join(f"{code},{i / 10}\n" for i, code in enumerate(TARGETS) if code != "kor"))
-    found = compare(frame(table()), "plain", matrix=matrix)
-    assert [one.test.n_languages for one in found.comparisons] == [6, 3, 2]
-    assert found.notes[0].startswith("`kor` is neither near nor far: ")
-    assert found.distance == "matrix"
+    comparisons = compare(frame(table()), "plain", matrix=matrix)
+    assert [row.test.n_languages for row in comparisons.comparisons] == [6, 3, 2]
+    assert comparisons.notes[0].startswith("`kor` is neither near nor far: ")
+    assert comparisons.distance == "matrix"
 
 
 def test_a_comparison_of_which_nothing_is_left_is_named(tmp_path, cli):
@@ -206,11 +206,11 @@ def test_means_are_over_the_languages_of_the_test():
     rows = [row for row in table(gain=0.02) if not (row[2] == "plain" and row[3] == "0" and row[4] == "jpn")]
     for row in rows:
         row[6] -= 0.4 * (row[4] == "jpn")
-    found = compare(frame(rows), "plain")
-    means = {one.method: one.mean for one in found.transfers}
-    effect = on_all(found)["better"].test.effect
+    comparisons = compare(frame(rows), "plain")
+    means = {row.method: row.mean for row in comparisons.transfers}
+    effect = on_all(comparisons)["better"].test.effect
     assert means["better"] - means["plain"] == pytest.approx(effect)
-    assert {one.by_distance.n for one in found.transfers} == {5}
+    assert {row.by_distance.n for row in comparisons.transfers} == {5}
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -220,11 +220,12 @@ def test_near_and_far_are_those_of_the_baseline_whatever_else_is_compared(paired
     wide = table(methods=("wide",), languages=("nld", "swe", "dan", "ita", "por", "spa", "cat", *TARGETS))
     alone, beside = (compare(frame(some), "plain", paired=paired) for some in (rows, [*rows, *wide]))
     first, second = (
-        {one.subset: one.test for one in found.comparisons if one.method == "better"} for found in (alone, beside)
+        {row.subset: row.test for row in comparisons.comparisons if row.method == "better"}
+        for comparisons in (alone, beside)
     )
     assert first == second
     assert first["far"].n_languages == 3
-    assert {one.subset: one.test.n_languages for one in beside.comparisons if one.method == "wide"} == {
+    assert {row.subset: row.test.n_languages for row in beside.comparisons if row.method == "wide"} == {
         "all": 6, "near": 3, "far": 3,
     }  # fmt: skip
 
@@ -234,15 +235,15 @@ def test_where_runs_are_paired_so_is_the_gain_that_goes_with_distance():
     fewer = [row for row in rows if not (row[2] == "better" and row[3] == "3")]
     shared = [row for row in rows if row[3] != "3"]
     gains = [
-        next(one.gain_by_distance for one in compare(frame(some), "plain", paired=True).transfers
-             if one.method == "better")
+        next(row.gain_by_distance for row in compare(frame(some), "plain", paired=True).transfers
+             if row.method == "better")
         for some in (fewer, shared)
     ]  # fmt: skip
     assert gains[0] == gains[1]
     apart = [row for row in rows if (row[2] == "plain") == (row[3] in "01")]  # no seed is in both
     others = [row for row in table(methods=("plain", "other")) if row[2] == "other"]
-    found = compare(frame([*apart, *others]), "plain", paired=True)
-    known = {one.method: one.gain_by_distance is not None for one in found.transfers}
+    comparisons = compare(frame([*apart, *others]), "plain", paired=True)
+    known = {row.method: row.gain_by_distance is not None for row in comparisons.transfers}
     assert known == {"plain": False, "better": False, "other": True}
 
 
@@ -289,12 +290,12 @@ def test_command_line(tmp_path, cli):
     assert "accuracy; seeds not paired; 6 target languages, from eng" in answer.stdout
     data = json.loads(cli("compare", "--table", str(path), "--baseline", "plain", "--paired", "--json").stdout)
     assert (data["metric"], data["selection"], data["paired"]) == ("accuracy", "not known", True)
-    one = data["comparisons"][0]
+    row = data["comparisons"][0]
     assert {"baseline", "method", "subset", "effect", "low", "high", "p", "p_holm", "n_seeds", "n_languages",
-            "collapsed", "dropped"} <= set(one)  # fmt: skip
-    assert (one["baseline"], one["method"], one["subset"]) == ("plain", "better", "all")
-    assert one["low"] < one["effect"] < one["high"]
-    assert one["bootstrap_low"] < one["bootstrap_high"]
+            "collapsed", "dropped"} <= set(row)  # fmt: skip
+    assert (row["baseline"], row["method"], row["subset"]) == ("plain", "better", "all")
+    assert row["low"] < row["effect"] < row["high"]
+    assert row["bootstrap_low"] < row["bootstrap_high"]
 
 
 @pytest.mark.parametrize(
@@ -351,23 +352,23 @@ def test_nothing_to_compare():
 
 
 def test_the_notes_say_what_is_random_and_how_often_the_test_errs():
-    found = compare(frame(table()), "plain", paired=True)
-    notes = comparison_tables(found)[0].notes
+    comparisons = compare(frame(table()), "plain", paired=True)
+    notes = comparison_tables(comparisons)[0].notes
     assert "random: seeds and languages in 4 families (the independent units); test items fixed." in notes
-    one = on_all(found)["better"]
-    mean = one.test.by_family
-    assert (one.test.n_families, mean.n_languages) == (4, 4)
+    row = on_all(comparisons)["better"]
+    mean = row.test.by_family
+    assert (row.test.n_families, mean.n_languages) == (4, 4)
     (by_family,) = (note for note in notes if note.startswith("by family (mean over families"))
     assert f"`better` {100 * mean.effect:+.1f} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]" in by_family
     (rates,) = (note for note in notes if note.startswith("False positives in simulation"))
     assert rates.startswith(
         "False positives in simulation at p <= 0.05 (nearest setting: 13 languages in 7 families, 5 seeds): "
     )
-    measured = found.records()["comparisons"][0]["false_positive_rates"]
+    measured = comparisons.records()["comparisons"][0]["false_positive_rates"]
     assert (measured["n_languages"], measured["n_seeds"]) == (13, 5)
     assert measured["n_families"] == 7
     for structure, rate in measured["rates"].items():
         assert f"{100 * rate:.1f} % where {structure}" in rates
-    record = found.records()["comparisons"][0]
+    record = comparisons.records()["comparisons"][0]
     assert record["by_family"]["effect"] == pytest.approx(mean.effect)
     assert record["n_families"] == 4

@@ -43,11 +43,11 @@ def results(tmp_path):
 )
 def test_what_cannot_be_compared_says_why(results, changes, expected):
     runs(results, "other", "cccc0000", scores(seeds=3), **changes)
-    found = compared(results, "plain", "align", "other")
+    comparisons = compared(results, "plain", "align", "other")
     folders = ", ".join(f"`{results / 'other' / f'cccc0000-s{seed}'}`" for seed in range(3))
     expected = expected.replace("{runs}", folders)
-    assert found.left_out == (f"`other` cannot be compared with `plain`: {expected}.",)
-    assert {one.method for one in found.comparisons} == {"align"}
+    assert comparisons.left_out == (f"`other` cannot be compared with `plain`: {expected}.",)
+    assert {row.method for row in comparisons.comparisons} == {"align"}
     assert message(compared, results, "plain", "other") == (
         f"Nothing is left to compare with `plain`; 1 left out:\n  `other` cannot be compared with `plain`: {expected}.\n"
         "Name methods that have runs of the same task, data, model and source."
@@ -81,11 +81,11 @@ def fewer_targets(results, labels):
 
 def test_other_targets_are_compared_on_the_shared_ones_if_their_examples_are_the_same(results):
     fewer_targets(results, ["a", "b"])
-    one = compared(results, "plain", "few").comparisons[0]
-    assert one.dropped[:2] == ("`deu` (not tested by `few`)", "`fra` (not tested by `few`)")
-    assert (one.test.n_languages, one.test.n_seeds) == (2, 3)
+    row = compared(results, "plain", "few").comparisons[0]
+    assert row.dropped[:2] == ("`deu` (not tested by `few`)", "`fra` (not tested by `few`)")
+    assert (row.test.n_languages, row.test.n_seeds) == (2, 3)
     few = np.array([[0.6 + seed / 100, 0.7] for seed in range(3)])
-    assert one.test.effect == pytest.approx((few - scores()[:3, 2:]).mean())
+    assert row.test.effect == pytest.approx((few - scores()[:3, 2:]).mean())
     fewer_targets(results, ["a", "c"])
     assert "its test examples of `jpn` are not the baseline's" in message(compared, results, "plain", "few")
     (results / "few" / "cccc0000-s0" / "predictions.parquet").unlink()
@@ -102,22 +102,26 @@ def test_without_fingerprints_the_test_examples_are_compared(results):
         path.write_text(json.dumps(data))
     assert compared(results, "plain", "few").comparisons[0].test.n_languages == 2
     (results / "few" / "cccc0000-s0" / "predictions.parquet").unlink()
-    said = message(compared, results, "plain", "few")
-    assert "whether its test examples are the baseline's cannot be checked: `" in said
+    text = message(compared, results, "plain", "few")
+    assert "whether its test examples are the baseline's cannot be checked: `" in text
     for path in results.glob("few/*/result.json"):
         data = json.loads(path.read_text())
         path.write_text(json.dumps({**data, "provenance": {**data["provenance"], "fingerprints": {}}}))
-    said = message(compared, results, "plain", "few")
-    assert "whether its model `tiny` is the baseline's cannot be checked: there is no fingerprint of it" in said
+    text = message(compared, results, "plain", "few")
+    assert "whether its model `tiny` is the baseline's cannot be checked: there is no fingerprint of it" in text
 
 
 def test_collapsed_runs_are_counted_and_in_no_mean(results):
     run(results, "align", "bbbb0000", 3, dict.fromkeys(FAR, 0.01), WITH_ALIGN, status="collapsed")
-    found = compared(results)
-    one = found.comparisons[0]
-    assert (one.collapsed, found.collapsed, found.runs) == (1, {"plain": (), "align": (3,)}, {"plain": 4, "align": 4})
-    assert one.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
-    (main, _, _) = comparison_tables(found)
+    comparisons = compared(results)
+    row = comparisons.comparisons[0]
+    assert (row.collapsed, comparisons.collapsed, comparisons.runs) == (
+        1,
+        {"plain": (), "align": (3,)},
+        {"plain": 4, "align": 4},
+    )
+    assert row.test.effect == pytest.approx((scores(0.1, 3, 1) - scores()[:3]).mean())
+    (main, _, _) = comparison_tables(comparisons)
     assert main.rows[1][-1] == "1 of 4"
     assert "collapsed runs, excluded from means and tests: `align`: seed 3." in main.notes
 
@@ -132,13 +136,13 @@ def test_a_baseline_that_collapsed_is_an_error(results):
 
 def test_how_methods_differ_is_listed(results):
     runs(results, "long", "cccc0000", scores(), {"phase.finetune.epochs": 4}, provenance__packages__torch="2.10")
-    found = compared(results, "plain", "align", "long")
-    of_long = {one.key: (one.baseline, one.value) for one in found.differences if one.method == "long"}
+    comparisons = compared(results, "plain", "align", "long")
+    of_long = {row.key: (row.baseline, row.value) for row in comparisons.differences if row.method == "long"}
     assert of_long == {"phase.finetune.epochs": (2, 4), "package.torch": ("2.9", "2.10")}
-    of_align = {one.key: (one.baseline, one.value) for one in found.differences if one.method == "align"}
+    of_align = {row.key: (row.baseline, row.value) for row in comparisons.differences if row.method == "align"}
     assert of_align["intervention.align.layers"] == (None, (2,))
     assert len(of_align) == len(ALIGN)
-    table = comparison_tables(found)[-1]
+    table = comparison_tables(comparisons)[-1]
     assert table.title == "settings that differ from plain"
     assert table.rows == [
         ("align", "intervention.align", None, "weight=0.5, loss=infonce, layers=2, weighting=linear, weighting_by=sampling"),
@@ -154,21 +158,20 @@ def test_methods_of_the_same_settings_say_so(results):
 
 def test_what_chose_the_checkpoint_is_on_every_table_and_a_target_is_a_warning(results):
     runs(results, "chosen", "cccc0000", scores(), selection="target_dev")
-    found = compared(results, "plain", "align", "chosen")
-    assert found.selection == {"plain": "last", "align": "last", "chosen": "target_dev"}
-    assert found.warnings == (
+    comparisons = compared(results, "plain", "align", "chosen")
+    assert comparisons.selection == {"plain": "last", "align": "last", "chosen": "target_dev"}
+    assert comparisons.warnings == (
         "WARNING: the checkpoint of `chosen` was selected on a target's dev set (`target_dev`), with labels of that target: its"
         " transfer is not zero-shot.",
         "WARNING: checkpoints were selected differently (`plain` by last; `align` by last; `chosen` by target_dev): part of an"
         " effect may be due to this.",
     )
     for by in (None, "language", "family", "distance"):
-        for table in comparison_tables(found, by)[:-1]:
-            assert table.notes[:2] == found.warnings
+        for table in comparison_tables(comparisons, by)[:-1]:
+            assert table.notes[:2] == comparisons.warnings
             assert any("Checkpoint: last" in note for note in table.notes)
-        assert {row[0]: row[-1] for row in zip(*_columns(comparison_data(found, by), "method", "selection"), strict=True)} == {
-            "align": "last", "chosen": "target_dev"
-        }  # fmt: skip
+        selections = zip(*_columns(comparison_data(comparisons, by), "method", "selection"), strict=True)
+        assert dict(selections) == {"align": "last", "chosen": "target_dev"}
     assert compared(results).warnings == ()
 
 
@@ -221,15 +224,15 @@ def test_no_nonsense_in_a_result_file_ends_in_a_traceback(tmp_path_factory, path
     for seed in range(3):
         write(results / "align" / f"bbbb0000-s{seed}", data if path == ("seed",) else {**data, "seed": seed})
     try:
-        found = compared(results, "plain", str(results))
+        comparisons = compared(results, "plain", str(results))
     except InputError as error:
-        said = str(error)
+        text = str(error)
     else:
-        json.dumps(found.records())
+        json.dumps(comparisons.records())
         for by in (None, "language", "family", "distance"):
-            assert all(table.text() for table in comparison_tables(found, by))
-        taken = sum(number for name, number in found.runs.items() if name != found.baseline)
-        assert taken + len(found.left_out) >= 3 or (not taken and found.left_out)
-        assert {one.method for one in found.comparisons} == set(found.runs) - {found.baseline}
+            assert all(table.text() for table in comparison_tables(comparisons, by))
+        included = sum(number for name, number in comparisons.runs.items() if name != comparisons.baseline)
+        assert included + len(comparisons.left_out) >= 3 or (not included and comparisons.left_out)
+        assert {row.method for row in comparisons.comparisons} == set(comparisons.runs) - {comparisons.baseline}
         return
-    assert "left out:" in said
+    assert "left out:" in text

@@ -34,16 +34,16 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
     for path in (path for name in names for path in REFERENCE.glob(f"{name}/*/result.json")):
         data = json.loads(path.read_text())
         cells += [
-            (data["recipe"]["name"], data["seed"], one["language"], one["value"])
-            for one in data["scores"]
-            if (one["split"], one["metric"]) == ("test", "accuracy") and one["language"] != "eng"
+            (data["recipe"]["name"], data["seed"], entry["language"], entry["value"])
+            for entry in data["scores"]
+            if (entry["split"], entry["metric"]) == ("test", "accuracy") and entry["language"] != "eng"
         ]
     frame = pandas.DataFrame(cells, columns=["method", "seed", "language", "value"])
     wide = frame.pivot_table(index=["method", "seed"], columns="language", values="value")
     summary = data["summary"]
-    found = compare_methods(collect(names, REFERENCE))
-    assert (found.baseline, found.metric, found.selected) == ("plain", "accuracy", "last")
-    assert found.distance == "syntactic (imputed)"
+    comparisons = compare_methods(collect(names, REFERENCE))
+    assert (comparisons.baseline, comparisons.metric, comparisons.selected) == ("plain", "accuracy", "last")
+    assert comparisons.distance == "syntactic (imputed)"
     for subset, languages in {"all": list(wide.columns), "near": summary["near"], "far": summary["far"]}.items():
         tests = {}
         for name in names[1:]:
@@ -53,13 +53,13 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
             right = np.stack([answered(name, seed, languages) - answered("plain", seed, languages) for seed in seeds])
             tests[name] = measure.crossed(difference.loc[seeds].to_numpy(), families=families, items=right)
             assert tests[name].n_items == 381
-        own = {one.method: one for one in found.comparisons if one.subset == subset}
-        assert list(own) == names[1:]
-        adjusted = measure.holm([one.p for one in tests.values()])
+        by_method = {entry.method: entry for entry in comparisons.comparisons if entry.subset == subset}
+        assert list(by_method) == names[1:]
+        adjusted = measure.holm([entry.p for entry in tests.values()])
         for (name, expected), p in zip(tests.items(), adjusted, strict=True):
-            test = own[name].test
+            test = by_method[name].test
             assert (test.effect, test.low, test.high) == pytest.approx((expected.effect, expected.low, expected.high))
-            assert own[name].p_holm == pytest.approx(p)
+            assert by_method[name].p_holm == pytest.approx(p)
             assert (test.n_seeds, test.n_languages) == (expected.n_seeds, len(languages))
 
 
@@ -97,32 +97,34 @@ def answered(method, seed, languages):
 
 
 def test_seeds_are_paired_by_number_and_the_rest_is_named(results):
-    found = compared(results)
-    one = found.comparisons[0]
+    comparisons = compared(results)
+    entry = comparisons.comparisons[0]
     difference = scores(0.1, 3, 1) - scores()[:3]
-    assert one.test.effect == pytest.approx(difference.mean())
-    assert one.test.p == pytest.approx(measure.crossed(difference).p)
-    assert (one.test.n_seeds, one.dropped) == (3, ("seed 3 of `plain` (no pair)",))
+    assert entry.test.effect == pytest.approx(difference.mean())
+    assert entry.test.p == pytest.approx(measure.crossed(difference).p)
+    assert (entry.test.n_seeds, entry.dropped) == (3, ("seed 3 of `plain` (no pair)",))
 
 
 def test_by_language_is_a_t_test_over_seeds(results):
-    found = compared(results)
-    assert [one.part for one in found.by_language] == ["deu", "fra", "tur", "jpn"]  # from the nearest on
+    comparisons = compared(results)
+    assert [entry.part for entry in comparisons.by_language] == ["deu", "fra", "tur", "jpn"]  # from the nearest on
     before, after = scores()[:3], scores(0.1, 3, 1)
     expected = [stats.ttest_rel(after[:, place], before[:, place]) for place in range(4)]
-    for place, one in enumerate(found.by_language):
-        assert (one.method, one.languages, one.distance) == ("align", (one.part,), FAR[one.part])
-        assert (one.mean_baseline, one.mean) == pytest.approx((before[:, place].mean(), after[:, place].mean()))
-        assert one.test.p == pytest.approx(expected[place].pvalue)
+    for place, entry in enumerate(comparisons.by_language):
+        assert (entry.method, entry.languages, entry.distance) == ("align", (entry.part,), FAR[entry.part])
+        assert (entry.mean_baseline, entry.mean) == pytest.approx((before[:, place].mean(), after[:, place].mean()))
+        assert entry.test.p == pytest.approx(expected[place].pvalue)
         between = expected[place].confidence_interval()
-        assert (one.test.low, one.test.high) == pytest.approx((between.low, between.high))
-    assert [one.p_holm for one in found.by_language] == pytest.approx(measure.holm([one.pvalue for one in expected]))
+        assert (entry.test.low, entry.test.high) == pytest.approx((between.low, between.high))
+    assert [entry.p_holm for entry in comparisons.by_language] == pytest.approx(
+        measure.holm([entry.pvalue for entry in expected])
+    )
 
 
 def test_by_family_tests_the_languages_of_a_family_together(results):
-    found = compared(results)
-    families = {one.part: one for one in found.by_family}
-    assert {name: one.languages for name, one in families.items()} == {
+    comparisons = compared(results)
+    families = {entry.part: entry for entry in comparisons.by_family}
+    assert {name: entry.languages for name, entry in families.items()} == {
         "Indo-European": ("deu", "fra"), "Turkic": ("tur",), "Japonic": ("jpn",)
     }  # fmt: skip
     difference = (scores(0.1, 3, 1) - scores()[:3])[:, :2]
@@ -142,10 +144,10 @@ def test_the_slope_is_that_of_each_seed_tested_over_seeds(results):
 
 def test_near_and_far_are_by_the_stored_distance_unless_another_is_asked_for(results, tmp_path):
     def far(**options):
-        found = compared(results, **options)
-        return found.distance, {
-            one.subset: one.test.n_languages for one in found.comparisons
-        }, found.by_language[0].part  # fmt: skip
+        comparisons = compared(results, **options)
+        return comparisons.distance, {
+            entry.subset: entry.test.n_languages for entry in comparisons.comparisons
+        }, comparisons.by_language[0].part  # fmt: skip
 
     assert far() == ("syntactic (imputed)", {"all": 4, "near": 2, "far": 2}, "deu")
     assert far(distance_name="genetic")[0] == "genetic"
@@ -161,8 +163,8 @@ def test_runs_whose_own_matrix_is_asked_for_under_another_option(results):
     other = results / "other"
     for name, table in (("plain", scores()), ("align", scores(0.1))):
         for seed, row in enumerate(table):
-            made = result(name, "abcd0000", seed, dict(zip(FAR, row, strict=True)), summary__distance="matrix")
-            write(other / name / f"abcd0000-s{seed}", made)
+            data = result(name, "abcd0000", seed, dict(zip(FAR, row, strict=True)), summary__distance="matrix")
+            write(other / name / f"abcd0000-s{seed}", data)
     assert compared(other).distance == "matrix"
     assert message(compared, other, imputed=False) == (
         "The runs have distances from a matrix of the user's own. Give it with `--matrix`, or choose `--distance`."
@@ -181,8 +183,8 @@ def test_a_slope_needs_three_languages_of_different_distance():
 def test_another_metric(results):
     path = results / "align" / "bbbb0000-s0" / "result.json"
     data = json.loads(path.read_text())
-    for one in data["scores"]:
-        one["value"] += 0.05 * (one["metric"] == "macro_f1")
+    for entry in data["scores"]:
+        entry["value"] += 0.05 * (entry["metric"] == "macro_f1")
     path.write_text(json.dumps(data))
     gained = compared(results, metric="macro_f1").comparisons[0].test.effect
     assert gained == pytest.approx(compared(results).comparisons[0].test.effect + 0.05 / 3)
@@ -192,10 +194,12 @@ def test_another_metric(results):
 def test_one_seed_says_why_there_is_no_interval_by_distance(results):
     run(results, "one", "cccc0000", 0, dict.fromkeys(FAR, 0.5))
     (note,) = [
-        one for one in comparison_tables(compared(results, "plain", "one"), "distance")[0].notes if "ranking" in one
+        entry
+        for entry in comparison_tables(compared(results, "plain", "one"), "distance")[0].notes
+        if "ranking" in entry
     ]
     assert note.startswith("no ranking: 1 seed")
-    assert any("Holm over 1 method." in one for one in comparison_tables(compared(results))[0].notes)
+    assert any("Holm over 1 method." in entry for entry in comparison_tables(compared(results))[0].notes)
 
 
 # --- gaps ---------------------------------------------------------------------------------------------------------
@@ -206,32 +210,32 @@ def gaps(results):
     """As `results`, where seed 2 of `align` has no German, and `third` is whole."""
     path = results / "align" / "bbbb0000-s2" / "result.json"
     data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "scores": [one for one in data["scores"] if one["language"] != "deu"]}))
+    path.write_text(json.dumps({**data, "scores": [entry for entry in data["scores"] if entry["language"] != "deu"]}))
     runs(results, "third", "cccc0000", scores(0.05, seed=2), {"phase.finetune.epochs": 3})
     return results
 
 
 def test_each_part_is_balanced_over_its_own_languages_alone(gaps):
-    found = compared(gaps)
-    parts = {one.part: one for one in found.by_language}
+    comparisons = compared(gaps)
+    parts = {entry.part: entry for entry in comparisons.by_language}
     lost = ("seed 2 of `align` (without `deu`)", "seed 2 of `plain` (no pair)", "seed 3 of `plain` (no pair)")
     assert (parts["deu"].test.n_seeds, set(parts["deu"].dropped)) == (2, set(lost))
     assert parts["deu"].mean == pytest.approx(scores(0.1, 3, 1)[:2, 0].mean())
     assert (parts["fra"].test.n_seeds, parts["fra"].dropped) == (3, ("seed 3 of `plain` (no pair)",))
-    families = {one.part: one for one in found.by_family}
+    families = {entry.part: entry for entry in comparisons.by_family}
     assert families["Indo-European"].dropped == ("seed 3 of `plain` (no pair)", "`deu` (missing in 1 of 6 runs)")
     assert families["Turkic"].dropped == ("seed 3 of `plain` (no pair)",)
-    records = found.records()
+    records = comparisons.records()
     assert records["by_language"][0]["dropped"] == list(parts["deu"].dropped)
-    assert records["slopes"][0]["dropped"] == list(found.slopes[0].dropped)
+    assert records["slopes"][0]["dropped"] == list(comparisons.slopes[0].dropped)
 
 
 def test_one_row_of_the_table_is_on_the_same_seeds_and_languages(gaps):
-    found = compared(gaps)
-    sizes = {one.subset: (one.test.n_seeds, one.test.n_languages) for one in found.comparisons}
+    comparisons = compared(gaps)
+    sizes = {entry.subset: (entry.test.n_seeds, entry.test.n_languages) for entry in comparisons.comparisons}
     assert sizes == {"all": (3, 3), "near": (3, 1), "far": (3, 2)}
-    assert len({one.dropped for one in found.comparisons}) == 1
-    assert (found.slopes[0].test.n_seeds, found.slopes[0].test.n_languages) == (3, 3)
+    assert len({entry.dropped for entry in comparisons.comparisons}) == 1
+    assert (comparisons.slopes[0].test.n_seeds, comparisons.slopes[0].test.n_languages) == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -245,22 +249,22 @@ def test_one_row_of_the_table_is_on_the_same_seeds_and_languages(gaps):
     ],
 )  # fmt: skip
 def test_every_view_says_what_is_left_out(gaps, by, expected):
-    found = compared(gaps, "plain", "align", "third")
-    first = main_table(found) if by is None else comparison_tables(found, by)[0]
-    assert [sorted(one[10:-1].split("; ")) for one in first.notes if one.startswith("left out: ")] == [
+    comparisons = compared(gaps, "plain", "align", "third")
+    first = main_table(comparisons) if by is None else comparison_tables(comparisons, by)[0]
+    assert [sorted(entry[10:-1].split("; ")) for entry in first.notes if entry.startswith("left out: ")] == [
         sorted(expected[10:-1].split("; "))
     ]
 
 
 def test_what_the_means_leave_out_is_said_where_it_is_not_that_of_all(gaps):
-    said = [one for one in main_table(compared(gaps)).notes if one.startswith("mean and r")]
-    assert said == ["mean and r exclude, for all methods: `deu` (missing in 1 of 7 runs)."]
-    said = [one for one in main_table(compared(gaps, "plain", "third")).notes if one.startswith("mean and r")]
-    assert said == []
+    notes = [entry for entry in main_table(compared(gaps)).notes if entry.startswith("mean and r")]
+    assert notes == ["mean and r exclude, for all methods: `deu` (missing in 1 of 7 runs)."]
+    notes = [entry for entry in main_table(compared(gaps, "plain", "third")).notes if entry.startswith("mean and r")]
+    assert notes == []
     short = gaps / "third" / "cccc0000-s3" / "result.json"
     short.unlink()
-    said = [one for one in main_table(compared(gaps, "plain", "third")).notes if one.startswith("mean and r")]
-    assert said == ["mean and r include all runs and languages, also these."]
+    notes = [entry for entry in main_table(compared(gaps, "plain", "third")).notes if entry.startswith("mean and r")]
+    assert notes == ["mean and r include all runs and languages, also these."]
 
 
 def test_a_language_without_a_pair_is_named(results):
@@ -268,8 +272,8 @@ def test_a_language_without_a_pair_is_named(results):
         run(results, "part", "cccc0000", seed + 1, dict.fromkeys(codes, 0.5))
     path = results / "plain" / "aaaa0000-s1" / "result.json"
     data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, "scores": [one for one in data["scores"] if one["language"] != "deu"]}))
-    found = compared(results, "plain", "part")
-    assert "`part` and `plain` have no seed in common on `deu`" in found.notes
+    path.write_text(json.dumps({**data, "scores": [entry for entry in data["scores"] if entry["language"] != "deu"]}))
+    comparisons = compared(results, "plain", "part")
+    assert "`part` and `plain` have no seed in common on `deu`" in comparisons.notes
     for by in (None, "language", "family", "distance"):
-        assert "`part` and `plain` have no seed in common on `deu`" in comparison_tables(found, by)[0].notes
+        assert "`part` and `plain` have no seed in common on `deu`" in comparison_tables(comparisons, by)[0].notes

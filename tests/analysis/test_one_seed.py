@@ -19,12 +19,12 @@ PLAIN, ALIGN, AGAIN = (
 
 
 @pytest.fixture(scope="module")
-def found():
+def pair():
     return compare_runs(PLAIN, ALIGN)
 
 
 @pytest.fixture(scope="module")
-def both():
+def joined_runs():
     """Whether each run is right, joined by hand on language and example."""
     frames = [pandas.read_parquet(run / "predictions.parquet") for run in (PLAIN, ALIGN)]
     joined = frames[0].merge(frames[1], on=["language", "example_id"], suffixes=("_first", "_second"))
@@ -34,26 +34,26 @@ def both():
     )
 
 
-def test_every_language_is_statsmodels_exact_mcnemar(found, both):
-    assert [one.language for one in found.rows[:2]] == ["eng", "ara"]
-    assert len(found.rows) == 15
+def test_every_language_is_statsmodels_exact_mcnemar(pair, joined_runs):
+    assert [row.language for row in pair.rows[:2]] == ["eng", "ara"]
+    assert len(pair.rows) == 15
     expected = {}
-    for one in found.rows[:-1]:
-        rows = both[both.language == one.language]
-        assert (one.accuracy_baseline, one.accuracy) == pytest.approx((rows["first"].mean(), rows["second"].mean()))
+    for row in pair.rows[:-1]:
+        rows = joined_runs[joined_runs.language == row.language]
+        assert (row.accuracy_baseline, row.accuracy) == pytest.approx((rows["first"].mean(), rows["second"].mean()))
         counts = pandas.crosstab(rows["first"], rows["second"])
-        assert (one.exact.only_a, one.exact.only_b) == (counts.loc[False, True], counts.loc[True, False])
-        expected[one.language] = mcnemar(counts.to_numpy(), exact=True).pvalue
-        assert one.exact.p == pytest.approx(expected[one.language])
-        assert one.bootstrap.difference == pytest.approx(one.accuracy - one.accuracy_baseline)
-        assert one.bootstrap.low < one.bootstrap.difference < one.bootstrap.high
-    assert found.rows[0].p_holm is None
-    holm = multipletests([expected[one.language] for one in found.rows[1:-1]], method="holm")[1]
-    assert [one.p_holm for one in found.rows[1:-1]] == pytest.approx(list(holm))
+        assert (row.exact.only_a, row.exact.only_b) == (counts.loc[False, True], counts.loc[True, False])
+        expected[row.language] = mcnemar(counts.to_numpy(), exact=True).pvalue
+        assert row.exact.p == pytest.approx(expected[row.language])
+        assert row.bootstrap.difference == pytest.approx(row.accuracy - row.accuracy_baseline)
+        assert row.bootstrap.low < row.bootstrap.difference < row.bootstrap.high
+    assert pair.rows[0].p_holm is None
+    holm = multipletests([expected[row.language] for row in pair.rows[1:-1]], method="holm")[1]
+    assert [row.p_holm for row in pair.rows[1:-1]] == pytest.approx(list(holm))
 
 
-def test_all_targets_are_drawn_by_whole_items(found, both):
-    whole, targets = found.rows[-1], both[both.language != "eng"]
+def test_all_targets_are_drawn_by_whole_items(pair, joined_runs):
+    whole, targets = pair.rows[-1], joined_runs[joined_runs.language != "eng"]
     assert (whole.language, whole.exact, whole.p_holm) == (None, None, None)
     assert (whole.bootstrap.n, whole.bootstrap.n_blocks) == (len(targets), 381)
     assert whole.accuracy == pytest.approx(targets["second"].mean())
@@ -64,37 +64,37 @@ def test_all_targets_are_drawn_by_whole_items(found, both):
 
 def test_a_run_does_not_differ_from_itself():
     rows = compare_runs(PLAIN, PLAIN).rows
-    assert {one.bootstrap.difference for one in rows} == {0.0}
-    assert {one.bootstrap.p for one in rows} == {one.exact.p for one in rows[:-1]} == {1.0}
+    assert {row.bootstrap.difference for row in rows} == {0.0}
+    assert {row.bootstrap.p for row in rows} == {row.exact.p for row in rows[:-1]} == {1.0}
 
 
 def test_two_seeds_of_one_recipe_compare_like_any_two_runs_and_the_table_says_what_that_means():
-    found = compare_runs(PLAIN, AGAIN)
-    assert {one.bootstrap.n for one in found.rows[:-1]} == {381}
+    pair = compare_runs(PLAIN, AGAIN)
+    assert {row.bootstrap.n for row in pair.rows[:-1]} == {381}
     assert "ONE seed: p and interval describe other test sentences for these two trained models," in " ".join(
-        one_seed_table(found).notes
+        one_seed_table(pair).notes
     )
 
 
-def test_the_verb(cli, found):
+def test_the_verb(cli, pair):
     shown = cli("compare", str(PLAIN), str(ALIGN), "--json")
     assert shown.exit_code == 0
     assert shown.stderr.startswith("Unverified: 2 of 2 results")
     data = json.loads(shown.stdout)
-    assert data == found.records()
+    assert data == pair.records()
     assert (data["metric"], data["selection"], data["source"]) == ("accuracy", "last", "eng")
     first, last = data["comparisons"][1], data["comparisons"][-1]
     assert (first["subset"], first["n_seeds"], first["n_languages"], first["n"]) == ("ara", 1, 1, 381)
     assert (last["subset"], last["n_languages"], last["n_items"], last["only_method"]) == ("all", 13, 381, None)
     lines = [line.split() for line in cli("compare", str(PLAIN), str(ALIGN)).stdout.splitlines()]
-    one = next(one for one in found.rows if one.language == "rus")
-    effect = [f"{100 * value:+.1f}" for value in (one.bootstrap.difference, one.bootstrap.low, one.bootstrap.high)]
+    row = next(row for row in pair.rows if row.language == "rus")
+    effect = [f"{100 * value:+.1f}" for value in (row.bootstrap.difference, row.bootstrap.low, row.bootstrap.high)]
     line = next(line for line in lines if line[:1] == ["rus"])
     assert line[:8] == [
-        "rus", "Russian", "381", f"{100 * one.accuracy_baseline:.1f}", f"{100 * one.accuracy:.1f}", effect[0],
+        "rus", "Russian", "381", f"{100 * row.accuracy_baseline:.1f}", f"{100 * row.accuracy:.1f}", effect[0],
         f"[{effect[1]},", f"{effect[2]}]",
     ]  # fmt: skip
-    assert line[8:11] == [str(one.exact.only_a), "/", str(one.exact.only_b)]
+    assert line[8:11] == [str(row.exact.only_a), "/", str(row.exact.only_b)]
 
 
 def test_a_language_with_one_example_has_no_interval(tmp_path):
@@ -103,7 +103,7 @@ def test_a_language_with_one_example_has_no_interval(tmp_path):
         first = frame.example_id.iloc[0]
         frame = frame[(frame.language != "kor") | (frame.example_id == first)]
         frame.to_parquet(tmp_path / run.name / "predictions.parquet")
-    rows = {one.language: one for one in compare_runs(tmp_path / PLAIN.name, tmp_path / ALIGN.name).rows}
+    rows = {row.language: row for row in compare_runs(tmp_path / PLAIN.name, tmp_path / ALIGN.name).rows}
     assert (rows["kor"].bootstrap.low, rows["kor"].bootstrap.reason) == (None, "no interval: there is one item")
     assert rows["kor"].exact.n == 1
     assert rows["ara"].bootstrap.low is not None
@@ -113,11 +113,11 @@ def test_a_collapsed_run_is_named(tmp_path):
     run = shutil.copytree(ALIGN, tmp_path / "run")
     data = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps({**data, "status": "collapsed"}))
-    found = compare_runs(PLAIN, run)
-    assert (found.collapsed, found.seeds) == ((str(run),), (0, 0))
+    pair = compare_runs(PLAIN, run)
+    assert (pair.collapsed, pair.seeds) == ((str(run),), (0, 0))
     assert (
         f"COLLAPSED: `{run}` scores within noise of the majority class; the comparison is meaningless."
-        in one_seed_table(found).notes
+        in one_seed_table(pair).notes
     )
 
 
@@ -141,11 +141,11 @@ def test_what_chose_the_checkpoints_is_said_of_both_runs(tmp_path):
     run = shutil.copytree(ALIGN, tmp_path / "run")
     data = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps({**data, "selection": "target_dev"}))
-    found = compare_runs(PLAIN, run)
-    assert found.selection == "last / target_dev"
-    notes = one_seed_table(found).notes
+    pair = compare_runs(PLAIN, run)
+    assert pair.selection == "last / target_dev"
+    notes = one_seed_table(pair).notes
     assert notes[0].startswith(f"WARNING: the checkpoint of `{run}` was selected on a target's dev set (`target_dev`)")
-    assert notes[:2] == found.warnings
+    assert notes[:2] == pair.warnings
     assert compare_runs(PLAIN, ALIGN).warnings == ()
 
 
