@@ -264,12 +264,7 @@ def test_entities_are_counted_by_type():
     ("kind", "metric", "names", "without"),
     [
         ("token_classification", "accuracy", ("B-LOC", "B-PER", "O"), [4 / 5, 4 / 5, 2 / 4]),
-        (
-            "token_classification",
-            "macro_f1",
-            ("B-LOC", "B-PER", "O"),
-            [(2 / 3 + 3 / 4) / 2, (2 / 3 + 3 / 4) / 2, 2 / 3],
-        ),
+        ("token_classification", "macro_f1", ("B-LOC", "B-PER", "O"), [(2 / 3 + 3 / 4) / 2] * 2 + [2 / 3]),
         ("named_entities", "f1", ("LOC", "PER"), [2 / 3, 2 / 3]),
     ],
 )
@@ -349,13 +344,7 @@ def test_a_table_of_scores_has_languages_and_families(tmp_path, cli):
 def test_few_targets_lead_with_each_language(tmp_path, cli):
     compared = two_methods(tmp_path, lambda entry, language: 6 + 8 * (language == "deu"), targets=["deu", "jpn"])
     entry = overall(compared)
-    assert (entry.test.low, entry.test.high, entry.test.p, entry.p_holm, entry.bootstrap) == (
-        None,
-        None,
-        None,
-        None,
-        (None, None),
-    )
+    assert {entry.test.low, entry.test.high, entry.test.p, entry.p_holm, *entry.bootstrap} == {None}
     assert entry.test.reason == "no ranking over 2 languages, at least 4 are needed: read each one by itself"
     assert [part.part for part in entry.each] == ["deu", "jpn"]
     assert entry.each == compared.by_language
@@ -434,11 +423,8 @@ def test_effects_in_too_few_families_have_no_star_and_the_rates_of_too_few_famil
             assert test.by_family.p is None
     (figure,) = by_language(facts_of(collect(["plain", "align"], tmp_path))).figures
     marks = figure.data["parts"].query("kind == 'summary'")
-    assert dict(zip(marks["language"], marks["sure"], strict=True)) == {
-        "near targets": False,
-        "far targets": False,
-        "all targets": True,
-    }
+    assert set(marks.loc[marks["sure"], "language"]) == {"all targets"}
+    assert set(marks["language"]) == {"near targets", "far targets", "all targets"}
 
 
 def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_path):
@@ -459,10 +445,8 @@ def test_a_run_without_predictions_fixes_the_items_of_its_own_method_alone(tmp_p
         compared = compare_methods(collect(["plain", "align", "other"], tmp_path))
         assert overall(compared).test.n_items == 3 * N
         assert overall(compared, "other").test.n_items is None
-        notes = compared.notes
-        assert any(
-            note.startswith(f"test items are taken as fixed for seed `1` of `other`: {reason}") for note in notes
-        )
+        start = f"test items are taken as fixed for seed `1` of `other`: {reason}"
+        assert any(note.startswith(start) for note in compared.notes)
 
 
 def test_one_target_is_itself_and_four_are_a_sample(tmp_path):
@@ -489,7 +473,6 @@ def test_the_report_has_what_the_effects_survive_and_few_targets_have_no_chart_o
 
 def test_the_page_names_the_permutations_of_the_correlations_that_it_shows():
     """Thirty languages of which one has no value: its correlation, over 29, is permuted within families and not within areas."""
-
     related = pd.DataFrame({"p": [0.01, 0.5, None, 0.01], "n": [30, 29, 31, 30]})
     assert permutations(related[1:3]) == permuted_within(29) != permuted_within(30)
     assert permutations(related) == f"{permuted_within(29)} or {permuted_within(30)}"
