@@ -143,7 +143,7 @@ def test_steps_of_a_second_phase_count_on(tmp_path):
 
 
 def test_diagnostics_are_read_from_the_result(facts):
-    cosine = curve_of(facts, "align", "align: gradient's cosine with the task's")
+    cosine = curve_of(facts, "align", "align: cosine of its gradient with the task's")
     assert (list(cosine["step"]), list(cosine["mean"])) == ([19, 39, 59], [-0.5] * 3)
     sample = curve_of(facts, "align", "drift of a sample, mean of the targets")
     assert list(sample["mean"]) == pytest.approx([0.19, 0.39, 0.59])
@@ -187,11 +187,11 @@ def test_the_fit_and_its_interval_are_those_of_ordinary_least_squares():
     y = 2 - x + 0.1 * draw.normal(size=9)
     slope, fit = fit_line(x, y)
     model = OLS(y, add_constant(x)).fit()
-    oracle = model.get_prediction(add_constant(fit["x"].to_numpy()))
+    oracle = model.get_prediction(add_constant(fit["x"]))
     assert slope == pytest.approx(model.params[1])
     assert (fit["x"].min(), fit["x"].max()) == (x.min(), x.max())
-    assert fit["y"].to_numpy() == pytest.approx(oracle.predicted_mean)
-    assert fit[["lower", "upper"]].to_numpy() == pytest.approx(oracle.conf_int())
+    assert fit["y"] == pytest.approx(oracle.predicted_mean)
+    assert np.column_stack([fit["lower"], fit["upper"]]) == pytest.approx(oracle.conf_int())
 
 
 @pytest.mark.parametrize("x", [[0.1, 0.2, 0.3], [0.5] * 5])

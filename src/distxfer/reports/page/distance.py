@@ -139,7 +139,10 @@ def _scatter(
         for measure in measures
         for other in against.options
     ]
-    fits = [row["fit"].assign(**{key: row[key] for key in keys}) for row in records(related.dropna(subset="fit"))]
+    fits = [
+        pd.DataFrame(row["fit"]).assign(**{key: row[key] for key in keys})
+        for row in records(related.dropna(subset="fit"))
+    ]
     texts = {"|".join(row[key] for key in keys): _correlation_text(row) for row in records(related)}
     points = pd.concat(plots)[[*keys, "code", "name", "x", "y", "seeds", "label", "corner"]]
     return Figure(

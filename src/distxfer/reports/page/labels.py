@@ -20,24 +20,26 @@ def placed(plot: pd.DataFrame, baseline: str) -> pd.DataFrame:
     A label covers no point and no other label of its method. Names are tried first, then codes; `label` is empty where
     neither fits. `corner` is the place in `CORNERS`.
     """
-    plot = plot.assign(label="", corner=0)
     if plot.empty:
-        return plot
-    width, height = (np.ptp(plot[axis]) or 1.0 for axis in ("x", "y"))
-    left = (plot["x"] - plot["x"].min()) / width * _PLOT
-    top = (plot["y"].max() - plot["y"]) / height * _PLOT
-    for method, rows in plot.groupby("method", sort=False):
-        shown = plot["method"].isin([method, baseline])
-        centres = np.column_stack([left[shown], top[shown]])
-        boxes = np.hstack([centres - _RADIUS, centres + _RADIUS])
-        for column in ("name", "code"):
-            for place, text in rows[column].items():
-                for corner, (dx, dy) in enumerate(CORNERS):
-                    length = _CHARACTER * len(text)
+        return plot.assign(label="", corner=0)
+    x, y = plot["x"].to_numpy(), plot["y"].to_numpy()
+    left, top = (x - x.min()) / (np.ptp(x) or 1.0) * _PLOT, (y.max() - y) / (np.ptp(y) or 1.0) * _PLOT
+    methods = plot["method"].to_numpy()
+    centres = np.column_stack([left, top])
+    labels: dict[int, tuple[str, int]] = {}
+    for method in dict.fromkeys(methods):
+        shown = centres[(methods == method) | (methods == baseline)]
+        boxes = np.hstack([shown - _RADIUS, shown + _RADIUS])
+        for texts in (list(plot["name"]), list(plot["code"])):
+            for place in np.flatnonzero(methods == method).tolist():
+                length = _CHARACTER * len(texts[place])
+                for corner, (dx, dy) in enumerate(CORNERS if place not in labels else ()):
                     start, middle = left[place] + dx - (0 if dx > 0 else length), top[place] + dy
                     box = np.array([start, middle - _LINE / 2, start + length, middle + _LINE / 2])
                     covers = (box[:2] < boxes[:, 2:]).all(axis=1) & (boxes[:, :2] < box[2:]).all(axis=1)
-                    if not plot.at[place, "label"] and -30 <= start <= _PLOT + 30 - length and not covers.any():
-                        plot.loc[place, ["label", "corner"]] = text, corner
+                    if -30 <= start <= _PLOT + 30 - length and not covers.any():
+                        labels[place] = texts[place], corner
                         boxes = np.vstack([boxes, box])
-    return plot
+                        break
+    placed_labels = [labels.get(place, ("", 0)) for place in range(len(plot))]
+    return plot.assign(label=[text for text, _ in placed_labels], corner=[corner for _, corner in placed_labels])

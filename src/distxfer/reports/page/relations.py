@@ -86,9 +86,10 @@ def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
     """
     rows = []
     for keys, x, y in pairs:
-        both = pd.DataFrame({"x": x, "y": y.reindex(x.index)}).dropna()
-        across, up = both["x"].to_numpy(), both["y"].to_numpy()
-        found = correlate(across, up, groups=permutation_groups(list(both.index)), draws=_DRAWS)
+        both = np.column_stack([x, y.reindex(x.index)])
+        present = ~np.isnan(both).any(axis=1)
+        across, up = both[present].T
+        found = correlate(across, up, groups=permutation_groups(list(x.index[present])), draws=_DRAWS)
         slope, fit = fit_line(across, up)
         rows.append({**vars(found), "layer": 0, **keys, "slope": slope, "fit": fit})
     columns = ["method", "measure", "against", "layer", "is_transfer", "r", "p", "n", "n_groups", "detectable", "reason",
@@ -100,7 +101,7 @@ def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
     return table.assign(sure=table["p_holm"] <= 0.05)
 
 
-def fit_line(x: Array, y: Array) -> tuple[float, pd.DataFrame | None]:
+def fit_line(x: Array, y: Array) -> tuple[float, dict[str, Array] | None]:
     """Return the slope of the least-squares line of y on x, and points of it: `x`, `y`, `lower`, `upper`.
 
     The 95 % interval of the mean has the half-width t s sqrt(1 / n + (x - mean)^2 / sum of squares), with s^2 the mean square of
@@ -115,7 +116,7 @@ def fit_line(x: Array, y: Array) -> tuple[float, pd.DataFrame | None]:
     margin = float(stdtrit(n - 2, 0.975)) * np.sqrt(residual @ residual / (n - 2))
     half = margin * np.sqrt(1 / n + (at - x.mean()) ** 2 / (away @ away))
     line = y.mean() + slope * (at - x.mean())
-    return slope, pd.DataFrame({"x": at, "y": line, "lower": line - half, "upper": line + half})
+    return slope, {"x": at, "y": line, "lower": line - half, "upper": line + half}
 
 
 def permutations(related: pd.DataFrame) -> str:

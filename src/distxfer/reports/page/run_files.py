@@ -20,7 +20,7 @@ Points = list[tuple[float, float]]  # (step, value)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)
 _PARTS = 25  # points of a curve: enough for its shape, few enough for a hundred runs on one page
 _LAYERS = ["method", "measure", "moment", "language", "layer"]
-_GRADIENTS = {"cosine": "cosine with the task's", "share": "share of the step"}
+_GRADIENTS = {"cosine": "cosine of its gradient with the task's", "share": "its gradient's share of the step"}
 _SAMPLES = {
     "drift": "drift of a sample, mean of the targets",
     "retrieval": "retrieval of a sample, mean of the targets",
@@ -53,12 +53,13 @@ def layer_table(runs_of: Runs) -> tuple[pd.DataFrame, list[str]]:
 def curve_table(runs_of: Runs, targets: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Return `method`, `name`, `step`, `mean`, `low`, `high`, `seeds` of what training logged; and what is unreadable.
 
-    Names are `objective`, `TERM`, `TERM: QUANTITY`, the samples' mean over targets, and `TERM: gradient's ...`. A point of the
+    Names are `objective`, `TERM`, `TERM: QUANTITY`, the samples' mean over targets, and two of each gradient. A point of the
     log is the mean over one of 25 equal parts of the training, with steps that continue across phases. Diagnostics of several
     phases, each of which counts its steps from 0, are named `NAME in PHASE`. `mean`, `low` and `high` are over the seeds with the
     most points.
     """
-    tables, left_out = [], []
+    rows: list[tuple[Any, ...]] = []
+    left_out = []
     for method, runs in runs_of.items():
         for run in runs:
             log = run.folder / "log.jsonl"
@@ -74,12 +75,11 @@ def curve_table(runs_of: Runs, targets: Sequence[str]) -> tuple[pd.DataFrame, li
             except _UNREADABLE as error:
                 left_out.append(f"`diagnostics` of `{run.folder / 'result.json'}` cannot be read ({reason(error)}).")
             for name, points in curves.items():
-                table = pd.DataFrame(points, columns=["step", "value"])
-                tables.append(table.assign(method=method, name=name, place=range(len(points)), points=len(points)))
-    if not tables:
+                rows += [(method, name, len(points), place, *point) for place, point in enumerate(points)]
+    if not rows:
         return pd.DataFrame(columns=["method", "name", "step", "mean", "low", "high", "seeds"]), left_out
-    rows = pd.concat(tables, ignore_index=True)
-    complete = rows[rows["points"] == rows.groupby(["method", "name"])["points"].transform("max")]
+    table = pd.DataFrame(rows, columns=["method", "name", "points", "place", "step", "value"])
+    complete = table[table["points"] == table.groupby(["method", "name"])["points"].transform("max")]
     seeds = complete.groupby(["method", "name", "place"], sort=False)
     columns = {"step": ("step", "mean"), "seeds": ("value", "size")}
     columns |= {name: ("value", how) for name, how in (("mean", "mean"), ("low", "min"), ("high", "max"))}
@@ -132,7 +132,7 @@ def _diagnostics(run: Result, targets: Sequence[str]) -> dict[str, Points]:
         for name, points in _points(with_means, ("gradient/", *_SAMPLES.values())).items():
             _, _, term = name.partition("gradient/")
             term, _, quantity = term.rpartition("/")
-            label = f"{term}: gradient's {_GRADIENTS.get(quantity, quantity)}" if term else name
+            label = f"{term}: {_GRADIENTS.get(quantity, quantity)}" if term else name
             curves[f"{label} in {phase}" if len(phases) > 1 else label] = points
     return curves
 
