@@ -19,11 +19,15 @@ SIGN = (
 )
 
 
+def warnings(source, target, name="syntactic", *, imputed=True):
+    return distance_warnings([distance(source, target, name, imputed=imputed)])
+
+
 def test_a_distance_that_is_predicted_alone():
     sign, klingon = (distance("eng", code, imputed=True) for code in ("bfi", "tlh"))
     assert (sign.n_shared, klingon.n_shared) == (0, 0)
     assert (round(sign.value, 3), round(klingon.value, 3)) == (0.131, 0.512)
-    assert sign.warnings == (SIGN,)
+    assert distance_warnings([sign]) == (SIGN,)
     assert distances("eng", ["deu", "bfi", "tlh"], imputed=True).warnings == (
         SIGN.replace("Language): ", "Language); `eng` and `tlh` (Klingon): "),
     )
@@ -33,9 +37,8 @@ def test_a_distance_that_is_predicted_alone():
     ("pair", "name"), [(("hrv", "srp"), "genetic"), (("ind", "msa"), "phonological"), (("eng", "pih"), "genetic")]
 )
 def test_exactly_0_between_different_languages(pair, name):
-    result = distance(*pair, name, imputed=True)
-    assert result.value == 0
-    (warning,) = result.warnings
+    assert distance(*pair, name, imputed=True).value == 0
+    (warning,) = warnings(*pair, name)
     assert warning.startswith(f"The {name} distance is exactly 0 for `{pair[0]}` and `{pair[1]}` (")
     assert warning.endswith(f"which are different languages: the data do not distinguish them. {ADVICE}")
 
@@ -51,11 +54,11 @@ def test_exactly_0_between_different_languages(pair, name):
     ],
 )
 def test_sound_distances_have_no_warning(pair, name):
-    assert distance(*pair, name, imputed=True).warnings == ()
+    assert warnings(*pair, name) == ()
 
 
 def test_what_is_observed_is_not_predicted():
-    assert distance("eng", "deu").warnings == ()
+    assert warnings("eng", "deu", imputed=False) == ()
     assert distance_warnings([]) == ()
 
 
