@@ -30,7 +30,7 @@ def nli(*rows: tuple[str, str, int]) -> list[dict]:
 
 
 def paws(*rows: tuple[int, str, str, int]) -> list[dict]:
-    return [{"id": key, "sentence1": one, "sentence2": other, "label": label} for key, one, other, label in rows]
+    return [{"id": key, "sentence1": first, "sentence2": second, "label": label} for key, first, second, label in rows]
 
 
 def squad(key: str, context: str, question: str, answer: str, start: int) -> dict:

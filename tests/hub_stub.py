@@ -93,21 +93,22 @@ class _Answer(BaseHTTPRequestHandler):
             return 200, {
                 "transfer": "basic",
                 "objects": [
-                    {**one, "actions": {"upload": {"href": f"{hub.address}/large/{one['oid']}"}}} for one in objects
+                    {**entry, "actions": {"upload": {"href": f"{hub.address}/large/{entry['oid']}"}}}
+                    for entry in objects
                 ],
             }
         name, _, rest = path.removeprefix("/api/models/").partition("/preupload/")
         if rest:
             files = json.loads(body)["files"]
-            modes = {one["path"]: "lfs" if one["size"] > hub.large else "regular" for one in files}
+            modes = {file["path"]: "lfs" if file["size"] > hub.large else "regular" for file in files}
             return 200, {
-                "files": [{"path": one, "uploadMode": mode, "shouldIgnore": False} for one, mode in modes.items()]
+                "files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes.items()]
             }
         name, _, rest = path.removeprefix("/api/models/").partition("/commit/")
         if rest:
             return 200, self._commit(name, [json.loads(line) for line in body.splitlines()])
         if name in hub.private:
-            siblings = [{"rfilename": one} for one in hub.files[name]]
+            siblings = [{"rfilename": path} for path in hub.files[name]]
             return 200, {"id": name, "sha": "0" * 40, "private": hub.private[name], "siblings": siblings}
         return 404, {"error": "Repository not found"}
 
@@ -115,13 +116,13 @@ class _Answer(BaseHTTPRequestHandler):
         hub = self.server
         brought = {}
         for line in lines[1:]:
-            one = line["value"]
+            file = line["value"]
             if line["key"] == "file":
-                brought[one["path"]] = base64.b64decode(one["content"])
+                brought[file["path"]] = base64.b64decode(file["content"])
             else:
                 assert line["key"] == "lfsFile"
-                brought[one["path"]] = hub.stored[one["oid"]]
-                assert hashlib.sha256(brought[one["path"]]).hexdigest() == one["oid"]
+                brought[file["path"]] = hub.stored[file["oid"]]
+                assert hashlib.sha256(brought[file["path"]]).hexdigest() == file["oid"]
         hub.parents.append(lines[0]["value"].get("parentCommit"))
         hub.commits.append({"repository": name, "message": lines[0]["value"]["summary"], "files": brought})
         hub.files[name] |= brought

@@ -32,5 +32,5 @@ def write(folder: Path, row, train_size: int = 48) -> Path:
             path = folder / language / f"{split}.jsonl"
             path.parent.mkdir(exist_ok=True, parents=True)
             rows = [row(f"{split}-{place}", words, language) for place, (words, _) in enumerate(sentences(n, seed))]
-            path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+            path.write_text("".join(json.dumps(record) + "\n" for record in rows), encoding="utf-8")
     return folder

@@ -84,7 +84,7 @@ def test_a_word_that_is_not_read_stops_the_script():
 def test_the_recipe_is_the_shipped_one_with_what_is_made_of_the_parallel_text_alone():
     """Neither the labelled text nor that of the test part is read: each word stands in the parallel part."""
     own, shipped = load_recipe(str(ROOT / "studies/emoji/recipes/code_switch.toml")), load_recipe("code_switch")
-    (ours, theirs) = (one.interventions["code_switch"] for one in (own, shipped))
+    (ours, theirs) = (recipe.interventions["code_switch"] for recipe in (own, shipped))
     assert ROOT / ours.dictionary == dictionaries.FOLDER
     assert (ours.weight, ours.share, ours.weighting) == (theirs.weight, theirs.share, theirs.weighting)
     folder = read_dictionary_folder(dictionaries.FOLDER, TARGETS)

@@ -32,9 +32,9 @@ def load(folder, source="eng", targets=("swa",), pattern=""):
     return load_parallel(Data(str(folder), pattern=pattern), source, targets)
 
 
-def texts(found, target="swa"):
+def texts(corpus, target="swa"):
     """The pairs of a target, held out or not, in the order of the file."""
-    pairs = [*found.train[target], *found.held_out[target]]
+    pairs = [*corpus.train[target], *corpus.held_out[target]]
     return [(pair.source.text, pair.target.text) for pair in sorted(pairs, key=lambda pair: int(pair.source.id))]
 
 
@@ -112,8 +112,17 @@ def test_two_corpora_of_one_language_and_a_pattern(tmp_path):
 # TMX
 
 
-@pytest.mark.parametrize("name", ["sw", "swh_Latn", "en-sw", "sw-en", "GNOME.en-sw"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("sw", "utf-8"),
+        ("sw", "utf-16"),
+        ("swh_Latn", "utf-8"),
+        ("en-sw", "utf-8"),
+        ("sw-en", "utf-8"),
+        ("GNOME.en-sw", "utf-8"),
+    ],
+)
 def test_tmx(tmp_path, name, encoding):
     units = [[("en-US", source), ("de", "ein Satz"), ("SW", target)] for source, target in PAIRS]
     tmx(tmp_path / f"{name}.tmx", units, encoding)
@@ -121,13 +130,6 @@ def test_tmx(tmp_path, name, encoding):
     task = load(tmp_path)
     assert texts(task) == PAIRS
     assert task.notes == ()
-
-
-def test_tmx_with_a_namespace(tmp_path):
-    path = tmx(tmp_path / "sw.tmx", [[("en", "a <ph>x</ph>"), ("sw", "b")]])
-    path.write_text(path.read_text().replace("<tmx ", '<tmx xmlns="http://www.lisa.org/tmx14" '))
-    assert "lisa" in path.read_text()
-    assert texts(load(tmp_path)) == [("a", "b")]
 
 
 def test_a_folder_without_parallel_text(tmp_path):
@@ -152,7 +154,8 @@ def test_what_stands_in_a_unit(tmp_path):
             [("en", "no"), ("sw", "nan")],
         ],
     )
-    path.write_text(path.read_text().replace('<tuv xml:lang="en"><seg>no', '<tuv lang="EN"><seg>no'))
+    text = path.read_text().replace('<tuv xml:lang="en"><seg>no', '<tuv lang="EN"><seg>no')
+    path.write_text(text.replace("<tmx ", '<tmx xmlns="http://www.lisa.org/tmx14" '))
     task = load(tmp_path)
     assert texts(task) == [("a & bold word!", "b"), ("d", "e"), ("no", "nan")]
     assert task.notes == (

@@ -1,6 +1,6 @@
 """How the rows of files become examples, for each task type."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -207,9 +207,10 @@ class Form(ABC):
     labelled: ClassVar[bool] = True  # rows have labels, so the task can be trained on
     label_field: ClassVar[str] = ""  # the field with labels from a label set, if there is one
 
-    @abstractmethod
     def texts(self, row: Row) -> tuple[str, str | None]:
         """Return the text of a row, and its second text or None."""
+        paired = row.has("text_pair") and not (row.table.is_own and row.value("text_pair") is None)
+        return row.text("text"), row.text("text_pair") if paired else None
 
     def label(self, row: Row, labels: Labels) -> Any:
         """Return the label of a row in its stored form."""
@@ -231,11 +232,6 @@ class Plain(Form):
     fields = ("id", "text", "text_pair")
     labelled = False
 
-    def texts(self, row: Row) -> tuple[str, str | None]:
-        """Return `text` and `text_pair`."""
-        paired = row.has("text_pair") and not (row.table.is_own and row.value("text_pair") is None)
-        return row.text("text"), row.text("text_pair") if paired else None
-
 
 @final
 class Classed(Form):
@@ -244,10 +240,6 @@ class Classed(Form):
     fields = ("id", "text", "text_pair", "label")
     type = pa.int32()
     label_field = "label"
-
-    def texts(self, row: Row) -> tuple[str, str | None]:
-        """Return `text` and `text_pair`."""
-        return PLAIN.texts(row)
 
     def label(self, row: Row, labels: Labels) -> int:
         """Return the number of `label`."""

@@ -12,7 +12,6 @@ from typing import Protocol, cast
 from distxfer.data import parallel, tasks
 from distxfer.data._examples import About, Data, ParallelText, Task
 from distxfer.data._files import own_folder
-from distxfer.data._hub import hub_tasks
 from distxfer.errors import InputError, did_you_mean, listed
 
 
@@ -30,11 +29,17 @@ class _Group:
         return {point.name: point for point in metadata.entry_points(group=self.name)}
 
     @cached_property
-    def built_in(self) -> tuple[str, ...]:
-        """The names of the modules of the package, and of the tasks that `hub.toml` declares."""
-        names = {module.name for module in pkgutil.iter_modules(self.package.__path__)} - {_FOLDER}
-        declared = {name for name, task in hub_tasks().items() if task.ABOUT.task_type}
-        return tuple(sorted(names | declared if self.package is tasks else names))
+    def modules(self) -> frozenset[str]:
+        """The names of the modules of the package."""
+        return frozenset(module.name for module in pkgutil.iter_modules(self.package.__path__)) - {_FOLDER}
+
+    @cached_property
+    def built_in(self) -> frozenset[str]:
+        """The names of the modules, and of the tasks that `hub.toml` declares."""
+        from distxfer.data._hub import hub_tasks  # needs pyarrow, which `--help` and completion must not import
+
+        declared = (name for name, task in hub_tasks().items() if task.ABOUT.task_type)
+        return self.modules.union(declared if self.package is tasks else ())
 
 
 _FOLDER = "folder"  # the module that reads a user's own data
@@ -42,29 +47,26 @@ _TASKS = _Group("distxfer.tasks", "task", "task", tasks)
 _PARALLEL = _Group("distxfer.parallel", "parallel", "parallel text", parallel)
 
 
-class TaskSource(Protocol):
-    """The interface of a module in `tasks/`, or of an entry point in the group `distxfer.tasks`."""
+class Source(Protocol):
+    """What a module in `tasks/` or `parallel/` has, or an entry point in `distxfer.tasks` or `distxfer.parallel`."""
 
     @property
     def ABOUT(self) -> About:  # noqa: N802 - a constant of a module
         """What `distxfer ls` prints of it."""
 
     def languages(self, data: Data) -> tuple[str, ...]:
-        """Return the languages of the task."""
+        """Return the languages of the task or corpus."""
+
+
+class TaskSource(Source, Protocol):
+    """The interface of a task."""
 
     def load(self, data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
         """Return the task in these languages; labelled training text of the targets only with `target_labels`."""
 
 
-class ParallelSource(Protocol):
-    """The interface of a module in `parallel/`, or of an entry point in the group `distxfer.parallel`."""
-
-    @property
-    def ABOUT(self) -> About:  # noqa: N802 - a constant of a module
-        """What `distxfer ls` prints of it."""
-
-    def languages(self, data: Data) -> tuple[str, ...]:
-        """Return the languages of the corpus."""
+class ParallelSource(Source, Protocol):
+    """The interface of a parallel corpus."""
 
     def load(self, data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
         """Return the sentence pairs for those targets that the corpus has."""
@@ -133,21 +135,23 @@ def _all(group: _Group) -> dict[str, About]:
     return {name: _source(group, name, points).ABOUT for name in sorted({*group.built_in, *points})}
 
 
-def _find(group: _Group, data: Data) -> TaskSource | ParallelSource:
+def _find(group: _Group, data: Data) -> Source:
     """Return the source of this data; raises InputError if there is none, or if it ignores a given field."""
     points = group.points()
-    names = sorted({*group.built_in, *points})
-    if data.name not in names and not own_folder(data.name).is_dir():
-        raise InputError(
-            f"The {group.noun} `{data.name}` is neither built in ({listed(names)}) nor a folder."
-            f"{did_you_mean(data.name, names)}"
-        )
-    source, section = _source(group, data.name if data.name in names else _FOLDER, points), group.section
-    for name in (field.name for field in fields(Data) if field.name != "name"):
-        if getattr(data, name) and name not in source.ABOUT.keys:
-            keys = listed(f"`{section}.{key}`" for key in source.ABOUT.keys)
+    name = data.name
+    if name not in points and name not in group.modules and name not in group.built_in:
+        if not own_folder(name).is_dir():
+            names = sorted(group.built_in.union(points))
             raise InputError(
-                f"`{section}.{name}` has no effect on the {group.noun} `{data.name}`. Remove it"
+                f"The {group.noun} `{name}` is neither built in ({listed(names)}) nor a folder.{did_you_mean(name, names)}"
+            )
+        name = _FOLDER
+    source, section = _source(group, name, points), group.section
+    for key in (field.name for field in fields(Data) if field.name != "name"):
+        if getattr(data, key) and key not in source.ABOUT.keys:
+            keys = listed(f"`{section}.{effective}`" for effective in source.ABOUT.keys)
+            raise InputError(
+                f"`{section}.{key}` has no effect on the {group.noun} `{data.name}`. Remove it"
                 f"{f'; the keys that have one are {keys}' if keys else ''}."
             )
     if data.folder and data.revision:
@@ -158,16 +162,18 @@ def _find(group: _Group, data: Data) -> TaskSource | ParallelSource:
     return source
 
 
-def _source(group: _Group, name: str, points: Mapping[str, metadata.EntryPoint]) -> TaskSource | ParallelSource:
+def _source(group: _Group, name: str, points: Mapping[str, metadata.EntryPoint]) -> Source:
     """Return the source called `name`; raises InputError for an entry point that lacks a part of the interface."""
     if point := points.get(name):
         return _loaded(group, point)
     if find_spec(module := f"{group.package.__name__}.{name}"):
-        return cast(TaskSource | ParallelSource, import_module(module))
+        return cast(Source, import_module(module))
+    from distxfer.data._hub import hub_tasks
+
     return hub_tasks()[name]
 
 
-def _loaded(group: _Group, point: metadata.EntryPoint) -> TaskSource | ParallelSource:
+def _loaded(group: _Group, point: metadata.EntryPoint) -> Source:
     place = f"The {group.noun} `{point.name}`, `{point.value}`,"
     if point.name in group.built_in:
         raise InputError(f"{place} has the name of one that is built in. Rename it.")
@@ -177,4 +183,4 @@ def _loaded(group: _Group, point: metadata.EntryPoint) -> TaskSource | ParallelS
         raise InputError(f"{place} does not load: {error}.") from error
     if missing := [name for name in ("ABOUT", "languages", "load") if name not in dir(source)]:
         raise InputError(f"{place} has no `{missing[0]}`.")
-    return cast(TaskSource | ParallelSource, source)
+    return cast(Source, source)
