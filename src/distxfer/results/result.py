@@ -134,6 +134,7 @@ else:
     class _Recipe(_Named):
         model: _Named
         task: _Task
+        parallel: NotRequired[dict[str, Any]]
 
     @with_config(_STRICT)
     class _Provenance(TypedDict):
