@@ -10,9 +10,8 @@ from conftest import WORDS, save_tiny
 from distxfer import RunError
 from distxfer.data import Example
 from distxfer.encoders import Encoder, load_encoder
-from distxfer.interventions import make_intervention
 from distxfer.languages import weights
-from fakes import between, bind
+from fakes import between, bind, complaints_about
 from helpers import log, message
 from two_forms import FakeStep, decided, kl, probabilities
 
@@ -243,12 +242,11 @@ def test_a_language_without_a_dictionary_is_refused(encoder, dictionaries, tmp_p
         f"`{tmp_path / 'deu.txt'}` is not a folder. Give a folder with a file per language, named by its code."
     )
     (tmp_path / "jpn.tsv").write_text("cat\n")
-    assert "jpn.tsv:1` has 1 columns" in message(bind, encoder, "code_switch", dictionary=tmp_path)
-    assert "dictionary" in make_intervention("code_switch", {})[1][0][0]
-    assert make_intervention("code_switch", {"dictionary": ""}) == (
-        None,
-        [("dictionary", "is refused: it is empty. Give the folder that has a file `{language}.txt` for each target.")],
-    )
+    assert "jpn.tsv:1` is 'cat'; expected a source word" in message(bind, encoder, "code_switch", dictionary=tmp_path)
+    assert complaints_about("code_switch", {})[0][0] == "dictionary"
+    assert complaints_about("code_switch", {"dictionary": ""}) == [
+        ("dictionary", "is refused: it is empty. Give the folder that has a file `{language}.txt` for each target.")
+    ]
 
 
 # In training
