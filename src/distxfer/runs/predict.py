@@ -42,7 +42,10 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
     Raises InputError for a folder without a finished run, a model that was removed or damaged, a text that is blank, or a
     task without labels (retrieval).
     """
-    result, folder = _finished(Path(run).expanduser()), Path(run).expanduser() / "model"
+    folder = Path(run).expanduser() / "model"
+    result = read_result(folder.parent)
+    if result is None:
+        raise InputError(f"`{run}` is not the folder of a finished run. Give one such as `results/plain/0123abcd-s0`.")
     task_type = task_type_named(result.task_type)
     if task_type.output == "state":
         raise InputError(
@@ -66,13 +69,6 @@ def predict(run: str | Path, texts: str | Iterable[str | tuple[str, str]]) -> li
     ]
 
 
-def _finished(run: Path) -> Result:
-    result = read_result(run)
-    if result is None:
-        raise InputError(f"`{run}` is not the folder of a finished run. Give one such as `results/plain/0123abcd-s0`.")
-    return result
-
-
 def _example(number: int, text: str | tuple[str, str], task_type: TaskType) -> Example:
     first, second = (text, None) if isinstance(text, str) else text
     if not first.strip() or (second is not None and not second.strip()):
@@ -90,21 +86,12 @@ def _load(result: Result, folder: Path, task_type: TaskType, processes: Processe
     recipe = result.recipe
     model, base = recipe["model"], adapter_base(str(folder))
     if base == str(folder):
-        names = AutoConfig.from_pretrained(folder).id2label
+        names, location = AutoConfig.from_pretrained(folder).id2label, folder
         labels = tuple(str(names[number]) for number in sorted(names))
-        encoder = load_encoder(
-            base, folder, labels, seed=0, output=task_type.output, pooling=model["pooling"], device=processes.device
-        )
-        return labels, encoder
-    settings = TaskSettings(**recipe["task"])  # adapters are saved without the names of their head's labels
-    labels = load_task(settings.data, result.source, ()).labels
+    else:  # adapters are saved without the names of their head's labels
+        location = model_folder(base, model["revision"])
+        labels = load_task(TaskSettings(**recipe["task"]).data, result.source, ()).labels
     encoder = load_encoder(
-        base,
-        model_folder(base, model["revision"]),
-        labels,
-        seed=0,
-        output=task_type.output,
-        pooling=model["pooling"],
-        device=processes.device,
+        base, location, labels, seed=0, output=task_type.output, pooling=model["pooling"], device=processes.device
     )
-    return labels, merge_adapters(encoder, folder)
+    return labels, encoder if location == folder else merge_adapters(encoder, folder)

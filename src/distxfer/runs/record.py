@@ -15,6 +15,8 @@ from distxfer.runs.prepare import Assembled, Prepared
 from distxfer.runs.scoring import Scored
 from distxfer.training import Cost, Processes
 
+_DISTANCE = ("name", "value", "n_shared", "imputed", "provenance")
+
 
 def result_data(
     prepared: Prepared,
@@ -35,7 +37,10 @@ def result_data(
         "seed": prepared.recipe.seed,
         "task_type": prepared.task.task_type,
         "source": prepared.languages.source,
-        "distances": _distances(prepared),
+        "distances": [
+            {"language": key} | {name: getattr(entry, name) for name in _DISTANCE}
+            for key, entry in prepared.distances.entries.items()
+        ],
         "diagnostics": diagnosed(folder / "log.jsonl"),
         "parallel": prepared.corpus,
         "empty": empty_batches(folder / "log.jsonl"),
@@ -67,20 +72,6 @@ def result_data(
         ),
         "status": status,
     }
-
-
-def _distances(prepared: Prepared) -> list[dict[str, Any]]:
-    return [
-        {
-            "language": key,
-            "name": entry.name,
-            "value": entry.value,
-            "n_shared": entry.n_shared,
-            "imputed": entry.imputed,
-            "provenance": entry.provenance,
-        }
-        for key, entry in prepared.distances.entries.items()
-    ]
 
 
 def _scores(prepared: Prepared, scored: Mapping[str, Scored]) -> tuple[list[dict[str, Any]], dict[str, Any], str]:

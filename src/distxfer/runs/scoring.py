@@ -41,28 +41,20 @@ def score(
     examples = {
         language: split_examples for language in languages if (split_examples := task.examples(split, language))
     }
-    readings = {
-        language: _readings(encoder, collate, language_examples, now, processes)
-        for language, language_examples in examples.items()
-    }
-    predictions = (
-        task_type.predictions(task, examples, readings, source) if examples else {}
-    )  # a task may have no dev part
+    readings: dict[str, Sequence[Sequence[Reading]]] = {}
+    for language, group in examples.items():
+        outputs = now.outputs(group)
+        if outputs is None:
+            readings[language] = read_examples(encoder, collate, group, processes)
+        else:
+            readings[language] = [[reading] for reading in task_type.readings(outputs, None)]
+    # A task may have no dev part.
+    predictions = task_type.predictions(task, examples, readings, source) if examples else {}
     scores = {
         language: task_type.scores(task, language_examples, predictions[language])
         for language, language_examples in examples.items()
     }
     return Scored(examples, predictions, scores)
-
-
-def _readings(
-    encoder: Encoder, collate: Collator, examples: Sequence[Example], now: Snapshot, processes: Processes
-) -> Sequence[Sequence[Reading]]:
-    """Return for each example the readings of its windows, from the snapshot if it has them."""
-    outputs = now.outputs(examples)
-    if outputs is not None:
-        return [[reading] for reading in collate.task_type.readings(outputs, None)]
-    return read_examples(encoder, collate, examples, processes)
 
 
 def read_examples(
