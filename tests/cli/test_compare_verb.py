@@ -24,7 +24,7 @@ def results(tmp_path):
 
 def test_the_verb_writes_every_form(cli, results):
     words = ("compare", "plain", "align", "--results", str(results))
-    found = compared(results)
+    comparisons = compared(results)
     text = cli(*words)
     assert (text.exit_code, text.stderr) == (
         0,
@@ -33,7 +33,7 @@ def test_the_verb_writes_every_form(cli, results):
     )
     assert "better than `plain` only if languages of one family are independent: align." in text.stdout
     data = json.loads(cli(*words, "--json").stdout)
-    assert data == json.loads(cli(*words, "--format", "json").stdout) == json.loads(json.dumps(found.records()))
+    assert data == json.loads(cli(*words, "--format", "json").stdout) == json.loads(json.dumps(comparisons.records()))
     assert {"baseline", "method", "subset", "effect", "low", "high", "p", "p_holm", "n_seeds", "n_languages", "collapsed",
             "dropped"} <= set(data["comparisons"][0])  # fmt: skip
     assert (data["metric"], data["selection"]) == ("accuracy", "last")
@@ -41,7 +41,7 @@ def test_the_verb_writes_every_form(cli, results):
     assert markdown.startswith("**tiny · toy**\n\n| method | mean |")
     rows = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert [row["subset"] for row in rows] == ["all", "near", "far"]
-    assert float(rows[0]["effect"]) == found.comparisons[0].test.effect
+    assert float(rows[0]["effect"]) == comparisons.comparisons[0].test.effect
     assert {(row["selection"], row["metric"], row["baseline"]) for row in rows} == {("last", "accuracy", "plain")}
 
 
@@ -77,20 +77,24 @@ def test_latex_has_methods_by_languages_and_no_settings_in_a_cell(cli, results, 
 )
 def test_the_views(cli, results, by, first, rows):
     words = ("compare", "plain", "align", "--results", str(results), "--by", by)
-    found = compared(results)
-    main, *_ = comparison_tables(found, by)
+    comparisons = compared(results)
+    main, *_ = comparison_tables(comparisons, by)
     assert len(main.rows) == rows
     lines = [line.split() for line in cli(*words).stdout.splitlines()]
     assert any(line[:1] == [first] for line in lines)
     numbers = list(csv.DictReader(io.StringIO(cli(*words, "--format", "csv").stdout)))
     assert len(numbers) == (3 if by == "distance" else rows)  # near, far and slope
-    effects = {"language": found.by_language, "family": found.by_family, "distance": found.comparisons[1:]}[by]
+    effects = {
+        "language": comparisons.by_language,
+        "family": comparisons.by_family,
+        "distance": comparisons.comparisons[1:],
+    }[by]
     assert float(numbers[0]["effect"]) == effects[0].test.effect
 
 
 def test_nothing_named_is_everything_with_plain_as_the_baseline(cli, results):
     data = json.loads(cli("compare", "--results", str(results), "--json").stdout)
-    assert (data["baseline"], [one["method"] for one in data["comparisons"]]) == ("plain", ["align"] * 3)
+    assert (data["baseline"], [row["method"] for row in data["comparisons"]]) == ("plain", ["align"] * 3)
     data = json.loads(cli("compare", "align", "--baseline", "plain", "--results", str(results), "--json").stdout)
     assert data["baseline"] == "plain"
 
@@ -125,10 +129,10 @@ def test_two_single_runs_are_still_compared_on_their_predictions(cli):
     assert json.loads(cli("compare", *folders, "--json").stdout) == expected.records()
     rows = list(csv.DictReader(io.StringIO(cli("compare", *folders, "--format", "csv").stdout)))
     assert float(rows[-1]["effect"]) == expected.rows[-1].bootstrap.difference
-    below = [str(Path(one).relative_to(REFERENCE)) for one in folders]
+    below = [str(Path(folder).relative_to(REFERENCE)) for folder in folders]
     assert json.loads(cli("compare", *below, "--results", str(REFERENCE), "--json").stdout) == expected.records()
     three = cli("compare", *folders, str(next(REFERENCE.glob("lora/*-s0"))), "--json")
-    assert [one["n_seeds"] for one in json.loads(three.stdout)["comparisons"]] == [1] * 6
+    assert [row["n_seeds"] for row in json.loads(three.stdout)["comparisons"]] == [1] * 6
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,11 @@ def test_a_stopped_run_resumes(number, cli, tiny_settings, tmp_path, uninterrupt
     assert "Resuming from the checkpoint: phase `finetune`, after step " in resumed.stderr
     assert steps(folder) == list(range(STEPS))
     assert {path.name for path in folder.iterdir()} == {path.name for path in uninterrupted.iterdir()}
-    costs = [json.loads((one / "result.json").read_text())["cost"] for one in (folder, uninterrupted)]
+    costs = [json.loads((run / "result.json").read_text())["cost"] for run in (folder, uninterrupted)]
     for key in ("steps", "tokens", "forwards_per_step"):
         assert costs[0][key] == costs[1][key]
     assert costs[0]["steps"] == STEPS
-    predictions = [parquet.read_table(one / "predictions.parquet").to_pylist() for one in (folder, uninterrupted)]
+    predictions = [parquet.read_table(run / "predictions.parquet").to_pylist() for run in (folder, uninterrupted)]
     assert predictions[0] == predictions[1]
     for name in ("log.jsonl", "model/model.safetensors"):
         assert (folder / name).read_bytes() == (uninterrupted / name).read_bytes()

@@ -26,21 +26,21 @@ def test_the_verb_says_what_it_wrote(cli, runs):
     begun = runs / "plain" / "00000000-s9"
     begun.mkdir()
     (begun / "log.jsonl").touch()
-    made = cli("report", "--results", str(runs), "--distance", "syntactic")
-    assert made.exit_code == 0
-    assert re.fullmatch(r"report\.html  \(3 methods, 9 runs, \d\.\d MB\)\n", made.stdout)
-    assert "\n1 left out:\n- " in made.stderr
+    report = cli("report", "--results", str(runs), "--distance", "syntactic")
+    assert report.exit_code == 0
+    assert re.fullmatch(r"report\.html  \(3 methods, 9 runs, \d\.\d MB\)\n", report.stdout)
+    assert "\n1 left out:\n- " in report.stderr
     assert [path.name for path in Path.cwd().iterdir()] == ["report.html"]
     # Without a name, plain is the baseline.
-    assert "<li>plain (baseline): 3 seeds" in Path("report.html").read_text(
-        encoding="utf-8"
-    )  # without a name, plain is the baseline
+    assert "<li>plain (baseline): 3 seeds" in Path("report.html").read_text(encoding="utf-8")
     shutil.rmtree(begun)
 
 
 def test_json_says_it_too(cli, runs):
-    made = json.loads(cli("report", "plain", "align", "--results", str(runs), "--distance", "genetic", "--json").stdout)
-    assert made == {
+    report = json.loads(
+        cli("report", "plain", "align", "--results", str(runs), "--distance", "genetic", "--json").stdout
+    )
+    assert report == {
         "page": "report.html", "size": Path("report.html").stat().st_size, "figures": [], "methods": 2, "runs": 6,
         "left_out": [], "notes": [
             "Unverified: 6 of 6 results have no digests (an earlier version wrote them). Damage to their files would go"
@@ -65,23 +65,23 @@ def test_a_hundred_runs_fit_in_five_megabytes(tmp_path):
         for seed in range(5):
             name, terms = ("plain", ()) if number == 0 else (f"method_{number}", ("align", "drift"))
             write_run(tmp_path, name, seed, gain=0.01 * number, targets=targets, layers=12, terms=terms)
-    made = distxfer.report([], tmp_path / "a.html", results=tmp_path)
-    assert made.runs == 100
-    assert made.size < 5e6
+    report = distxfer.report([], tmp_path / "a.html", results=tmp_path)
+    assert report.runs == 100
+    assert report.size < 5e6
 
 
 def test_figures_are_written_in_three_kinds_without_the_colours_of_the_page(tmp_path, runs):
     folder = tmp_path / "figures"
-    made = distxfer.report(
+    report = distxfer.report(
         ["plain", "align"], tmp_path / "a.html", results=runs, distances=["syntactic"], figures=folder
     )
     names = {path.name for path in folder.iterdir()}
-    assert names == {path.name for path in made.figures}
-    assert {path.stem for path in made.figures} == {
+    assert names == {path.name for path in report.figures}
+    assert {path.stem for path in report.figures} == {
         "effects", "transfer-by-distance", "effects-by-language", "drift-by-layer", "drift-correlations-by-layer",
         "drift-by-distance", "alignment-by-layer", "learning-curves", "cost",
     }  # fmt: skip
-    for path in made.figures:
+    for path in report.figures:
         start = {".png": b"\x89PNG", ".svg": b"<svg", ".pdf": b"%PDF"}[path.suffix]
         assert path.read_bytes().startswith(start)
         assert b"var(--" not in path.read_bytes()
@@ -101,11 +101,11 @@ def test_what_is_broken_or_foreign_is_named_and_left_out(tmp_path):
     edit(write_run(results, "shapeless"), lambda data: data.update(distances=[{"language": "deu"}]))
     (write_run(results, "torn", 0) / "measurements.parquet").write_bytes(b"no")
     (write_run(results, "cut", 0) / "log.jsonl").write_text('{"phase_number": 0, "step": 0, "loss": 1.0}\n{"ph')
-    made = distxfer.report([], tmp_path / "a.html", results=results)
-    assert made.methods == 3  # plain, torn, cut
-    assert len(made.left_out) == 6
+    report = distxfer.report([], tmp_path / "a.html", results=results)
+    assert report.methods == 3  # plain, torn, cut
+    assert len(report.left_out) == 6
     for part in ("broken", "foreign", "alien", "shapeless", "torn", "cut"):
-        assert sum(f"/{part}/" in one for one in made.left_out) == 1, part
+        assert sum(f"/{part}/" in line for line in report.left_out) == 1, part
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "6 left out" in page
     assert "img" not in Elements(page).tags
@@ -138,9 +138,9 @@ def test_numbers_that_cannot_be_read_are_named_and_left_out(tmp_path):
     edit(sampled, lambda data: data["diagnostics"][0].update({"drift/jpn": huge}))
     logged = write_run(tmp_path, "plain", 3)
     (logged / "log.jsonl").write_text(json.dumps({"phase_number": 0, "step": 0, "loss": huge}))
-    made = distxfer.report(["plain"], tmp_path / "a.html", results=tmp_path, distances=["syntactic"])
-    assert made.runs == 4
-    assert sorted(made.left_out) == sorted(
+    report = distxfer.report(["plain"], tmp_path / "a.html", results=tmp_path, distances=["syntactic"])
+    assert report.runs == 4
+    assert sorted(report.left_out) == sorted(
         [
             f"`cost.tokens` of `{costly / 'result.json'}` is left out: the number is too large.",
             f"`diagnostics` of `{stepless / 'result.json'}` cannot be read (could not convert string to float: 'a').",
@@ -171,14 +171,14 @@ def test_an_empty_selection_is_refused(tmp_path):
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_read(cli, runs, monkeypatch):
-    for words, said in (
+    for words, expected in (
         (["--out", "a.pdf"], "`a.pdf` is not the name of a page; expected one that ends in `.html`."),
         (["--out", "no/a.html"], "The folder of `no/a.html` does not exist. Create it first, or choose another."),
         (["--figures", "no/a"], "The folder of `no/a` does not exist. Create it first, or choose another."),
         (["--figures", __file__], f"`{__file__}` is not a folder; expected one for the figures. Choose another."),
     ):
         wrong = cli("report", *words)
-        assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", f"Error: {said}\n")
+        assert (wrong.exit_code, wrong.stdout, wrong.stderr) == (2, "", f"Error: {expected}\n")
     for package in ("altair", "vl_convert"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)

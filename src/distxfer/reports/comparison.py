@@ -203,21 +203,20 @@ def survival_table(analysis: Comparisons, group: Sequence[Comparison] = (), *, s
     group, scale = group or analysis.comparisons, analysis.scale
     warnings = analysis.warnings if subsets else (*analysis.warnings, *survival_warnings(group, scale))
     rows: list[tuple[Any, ...]] = []
-    without: dict[str, list[str]] = {}
+    without: dict[tuple[str, str], list[str]] = {}
     chosen = [row for row in group if (row.subset != "all") == subsets]
     for row in sorted(chosen, key=lambda row: -row.test.effect):
         for kind, result in row.left_out.items():
             if isinstance(result, str):
-                without.setdefault(f"{kind}: {result}", []).append(f"`{row.method}`")
+                without.setdefault((kind, result), []).append(f"`{row.method}`")
             else:
                 ends = [f"{scale * test.effect:+.1f} {item}" for item, test in (result.lowest, result.highest)]
                 of_subset = [row.subset] if subsets else []
                 rows.append((row.method, *of_subset, f"{scale * row.test.effect:+.1f}", kind, " to ".join(ends)))
-    reasons = []
-    for reason, names in without.items():
-        what, _, why = reason.partition(": ")
-        of_some = "" if len(names) == len(chosen) else f" of {listed(names)}"
-        reasons.append(f"no {what} is left out{of_some}: {why}.")
+    reasons = [
+        f"no {kind} is left out{'' if len(names) == len(chosen) else f' of {listed(names)}'}: {reason}."
+        for (kind, reason), names in without.items()
+    ]
     about = (
         f"effect on {analysis.metric} with each class, language or family left out in turn: the smallest and the largest"
         f" effect and what is left out there. Checkpoint: {analysis.selected}."

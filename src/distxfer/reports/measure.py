@@ -186,8 +186,8 @@ def _cell(relation: Relation | None) -> str | None:
 
 def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
     """Return the sample of the correlations, their test, and the smallest detectable one."""
-    found = [relation.found for relation in used]
-    sizes = sorted({correlation.n for correlation in found})
+    correlations = [relation.found for relation in used]
+    sizes = sorted({correlation.n for correlation in correlations})
     kinds = " or ".join(dict.fromkeys(map(group_kind, sizes)))
     within = " or ".join(dict.fromkeys(map(permuted_within, sizes)))
     source = f"the source `{measured.source}` (the diagonal) is {'included' if measured.diagonal else 'excluded'}"
@@ -204,14 +204,14 @@ def _about(measured: Measured, used: Sequence[Relation]) -> list[str]:
         else ""
     )
     lines = [
-        f"n = {span(sizes)} languages in {span(correlation.n_groups for correlation in found)} {kinds}; {source};"
+        f"n = {span(sizes)} languages in {span(correlation.n_groups for correlation in correlations)} {kinds}; {source};"
         f" {_bias(measured)} CKA, {measured.pooling} pooling; distances from `{measured.source}`"
         f"{', gaps imputed' if measured.imputed else ''}.",
         f"*: p ≤ {_LEVEL} by permutations within {within}; Holm-corrected over all layers and distances"
         f" ({count('correlation_drift_', 'transfer')} tests){of_transfer}.",
     ]
     detectable = sorted(
-        {f"{correlation.detectable:.2f}" for correlation in found if correlation.detectable is not None}
+        {f"{correlation.detectable:.2f}" for correlation in correlations if correlation.detectable is not None}
     )
     if detectable:
         smallest = " to ".join(dict.fromkeys((detectable[0], detectable[-1])))
