@@ -157,30 +157,26 @@ def test_questions_on_texts_that_go_together(cli, common, tmp_path):
     _check_advice(record, report)
 
 
-def test_questions_on_too_few_texts(common, tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        (
+            questions(9, 3, 21),
+            "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
+            " are dependent.",
+        ),
+        (
+            [*questions(8, 4, 21), *questions(20, 1, 22)],  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
+            "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are worth"
+            " 1.9 texts; expected at least half of the texts. Give about as many questions on each text.",
+        ),
+    ],
+)
+def test_questions_on_too_few_or_too_uneven_texts(common, tmp_path, rows, text):
     base = write(tmp_path / "base", row_of_answer, train_size=8)
-    files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", questions(9, 3, 21)))
-    error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.type=question_answering"], tmp_path / "results"
-    )
-    assert error_message == (
-        "The 9 questions of `cym` to test on are on 3 texts; expected questions on at least 4, since questions on one text"
-        " are dependent."
-    )
-    assert not (tmp_path / "results").exists()
-
-
-def test_questions_that_are_mostly_on_one_text(common, tmp_path):
-    base = write(tmp_path / "base", row_of_answer, train_size=8)
-    files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", [*questions(8, 4, 21), *questions(20, 1, 22)]))
-    error_message = message(
-        plan_language, "cym", files, [*common[:3], f"task={base}", "task.type=question_answering"], tmp_path / "results"
-    )
-    assert error_message == (  # 28^2 / (4 * 2^2 + 20^2) = 784 / 416
-        "The 28 questions of `cym` to test on are so unevenly distributed over 5 texts, with 20 on one, that they are"
-        " worth 1.9 texts;"
-        " expected at least half of the texts. Give about as many questions on each text."
-    )
+    files = LanguageFiles(labelled=lines(tmp_path / "test.jsonl", rows))
+    words = [*common[:3], f"task={base}", "task.type=question_answering"]
+    assert message(plan_language, "cym", files, words, tmp_path / "results") == text
     assert not (tmp_path / "results").exists()
 
 

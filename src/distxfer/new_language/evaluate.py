@@ -156,9 +156,9 @@ def evaluate(
         gain = smallest(number)
         return gain is not None and gain <= test.effect
 
-    more = range(sentences + 1, _MOST + 1)
-    place = bisect_left(more, True, key=detects) if test.effect > 0 else len(more)
-    needed = more[place] if place < len(more) else None
+    larger = range(sentences + 1, _MOST + 1)
+    place = bisect_left(larger, True, key=detects) if test.effect > 0 else len(larger)
+    needed = larger[place] if place < len(larger) else None
     return Evaluation(sentences, count, seeds, commonest, before, after, test, smallest(sentences), needed, named)
 
 

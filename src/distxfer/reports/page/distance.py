@@ -133,11 +133,11 @@ def _scatter(
     rows, keys = targets(facts, facts.scores), ["method", "measure", "against"]
     plots = [
         placed(
-            rows.assign(x=rows[other], y=rows[measure], measure=measure, against=other).dropna(subset=["x", "y"]),
+            rows.assign(x=rows[across], y=rows[measure], measure=measure, against=across).dropna(subset=["x", "y"]),
             facts.baseline.name,
         )
         for measure in measures
-        for other in against.options
+        for across in against.options
     ]
     fits = [
         pd.DataFrame(row["fit"]).assign(**{key: row[key] for key in keys})
@@ -220,15 +220,15 @@ def _lines(pick: Pick, distances: int, related: pd.DataFrame) -> Drawn:
     detail = {"x": x, "y": y, "color": style["color"], "detail": "against:N"}
     shown = tooltip(against="drift with", layer="layer", r="ρ, +.2f", p_holm="p (Holm), .3f")
     points = {"x": x, "y": y, **style, "tooltip": shown}
-    others, strong = base.transform_filter("datum.kind === 'other'"), base.transform_filter("datum.kind !== 'other'")
+    faint, strong = base.transform_filter("datum.kind === 'other'"), base.transform_filter("datum.kind !== 'other'")
     limit = related["detectable"].max()
     limits = [] if np.isnan(limit) else [rule(sign * limit, dash=(2, 3), axis="y") for sign in (1, -1)]
     dash = alt.condition("datum.kind === 'transfer'", alt.value([6, 3]), alt.value([1, 0]))
     return alt.layer(
         rule(0, axis="y"),
         *limits,
-        others.mark_line(strokeWidth=1, aria=False).encode(**detail),
-        others.mark_point(size=16, strokeWidth=1, opacity=1).encode(**points),
+        faint.mark_line(strokeWidth=1, aria=False).encode(**detail),
+        faint.mark_point(size=16, strokeWidth=1, opacity=1).encode(**points),
         strong.mark_line(strokeWidth=2.2, aria=False).encode(**detail, strokeDash=dash),
         strong.mark_point(size=60, filled=True, opacity=1).encode(**points),
         base.transform_filter("datum.sure")

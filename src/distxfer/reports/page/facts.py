@@ -231,10 +231,10 @@ def _languages(
     table = pd.DataFrame({"name": [language_name(code) for code in codes], "group": ""}, index=codes)
     for name in names:
         entries = {code: stored.get((name, code)) or _looked_up(source, code, name, imputed) for code in codes}
-        found = {code: entry for code, entry in entries.items() if entry is not None}
-        table[name] = pd.Series({code: entry.value for code, entry in found.items()}, index=codes, dtype=float)
-        notes += distance_warnings(found.values())
-        if missing := [code for code in codes if code not in found]:
+        available = {code: entry for code, entry in entries.items() if entry is not None}
+        table[name] = pd.Series({code: entry.value for code, entry in available.items()}, index=codes, dtype=float)
+        notes += distance_warnings(available.values())
+        if missing := [code for code in codes if code not in available]:
             notes.append(f"No {name} distance is known for {', '.join(missing)}; analyses by this distance exclude it.")
     middle = table.loc[sorted(targets[0]), main].median()
     table.loc[table[main] <= middle, "group"] = "near"

@@ -89,9 +89,9 @@ def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
         both = np.column_stack([x, y.reindex(x.index)])
         present = ~np.isnan(both).any(axis=1)
         across, up = both[present].T
-        found = correlate(across, up, groups=permutation_groups(list(x.index[present])), draws=_DRAWS)
+        correlation = correlate(across, up, groups=permutation_groups(list(x.index[present])), draws=_DRAWS)
         slope, fit = fit_line(across, up)
-        rows.append({**vars(found), "layer": 0, **keys, "slope": slope, "fit": fit})
+        rows.append({**vars(correlation), "layer": 0, **keys, "slope": slope, "fit": fit})
     columns = ["method", "measure", "against", "layer", "is_transfer", "r", "p", "n", "n_groups", "detectable", "reason",
                "slope", "fit"]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("r", "p", "detectable", "slope"), float))

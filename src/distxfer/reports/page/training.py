@@ -120,14 +120,14 @@ def _curve_chart(pick: Pick) -> Drawn:
     pair = of_pair("curves", pick).transform_filter(chosen).encode(x=x, color=encoding["color"])
     line = pair.encode(y=alt.Y("mean:Q", **y))
     shown = tooltip(method="method", step="step, .0f", mean="mean, .3~g", seeds="seeds")
-    others = (
+    faint = (
         chart("curves")
         .transform_filter(f"{chosen} && datum.method !== {pick['method']} && datum.method !== {pick['baseline']}")
         .mark_line(strokeWidth=1, color="var(--faint)", aria=False)
         .encode(x=x, y=alt.Y("mean:Q", **y), detail="method:N", tooltip=tooltip(method="method"))
     )
     return alt.layer(
-        others,
+        faint,
         pair.transform_filter("datum.seeds > 1")
         .mark_area(opacity=0.18, aria=False)
         .encode(y=alt.Y("low:Q", **y), y2="high:Q"),
