@@ -185,13 +185,13 @@ def encoder(tiny_without_dropout) -> Encoder:
 def sentences(n: int, seed: int) -> list[tuple[list[int], str]]:
     """Return n (word numbers, label): two to five words, one of which is an animal or a plant."""
     draw = random.Random(seed)
-    made = []
+    rows = []
     for _ in range(n):
         kind = draw.choice([ANIMALS, PLANTS])
         words = [draw.choice(kind), *draw.sample(range(6, 15), draw.randint(1, 4))]
         draw.shuffle(words)
-        made.append((words, "animal" if kind is ANIMALS else "plant"))
-    return made
+        rows.append((words, "animal" if kind is ANIMALS else "plant"))
+    return rows
 
 
 def say(words: list[int], language: str) -> str:
@@ -248,8 +248,8 @@ def run(tmp_path_factory, tiny_settings):
 def texts_of(language: str) -> list[tuple[str, str]]:
     """Return text and label; a language without words of its own writes German ones backwards, or Japanese ones."""
     base = language if language in WORDS else "deu" if language in ("fin", "fra") else "jpn"
-    made = [(say(words if base == language else words[::-1], base), label) for words, label in sentences(24, 5)]
-    return made if language != "kor" else [(f"{text} the", label) for text, label in made]
+    rows = [(say(words if base == language else words[::-1], base), label) for words, label in sentences(24, 5)]
+    return rows if language != "kor" else [(f"{text} the", label) for text, label in rows]
 
 
 def write_task(folder: Path) -> Path:
@@ -315,8 +315,8 @@ def cli(tmp_path, monkeypatch):
 @pytest.fixture
 def fake(tmp_path, monkeypatch, tiny_settings) -> StandIn:
     """What a sweep starts in place of `train`."""
-    made = StandIn(tmp_path, [word for word in tiny_settings if not word.startswith("phase.")])
-    monkeypatch.setattr(sys, "executable", str(made.python))
+    stand_in = StandIn(tmp_path, [word for word in tiny_settings if not word.startswith("phase.")])
+    monkeypatch.setattr(sys, "executable", str(stand_in.python))
     monkeypatch.setenv("FAKE_TRAIN", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    return made
+    return stand_in

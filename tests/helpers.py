@@ -52,8 +52,8 @@ def gone(result, pretrained: Path) -> dict[str, float]:
     """How far each encoder weight of a run is from where it started, squared."""
     start = load_file(pretrained / "model.safetensors")
     return {
-        name: float((one - start[name.removeprefix("bert.")]).square().sum())
-        for name, one in weights(result).items()
+        name: float((trained - start[name.removeprefix("bert.")]).square().sum())
+        for name, trained in weights(result).items()
         if name.startswith("bert.") and name.removeprefix("bert.") in start
     }
 

@@ -34,7 +34,7 @@ def write_checkpoint(kind: str, folder: Path) -> None:
     try:
         config = tiny_config(kind)
         with torch.device("meta"):
-            size = sum(one.numel() for one in AutoModel.from_config(config).parameters())
+            size = sum(parameter.numel() for parameter in AutoModel.from_config(config).parameters())
         assert size < _TOO_LARGE, size
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -54,15 +54,17 @@ def loaded(kind: str, folder: Path, output: Output) -> Encoder | str:
 
 def trained(encoder: Encoder, frozen: int) -> dict[str, Tensor]:
     """Return how far each parameter moves in one step on two texts in which a layer is frozen."""
-    start = {name: one.detach().clone() for name, one in encoder.model.named_parameters()}
+    start = {name: parameter.detach().clone() for name, parameter in encoder.model.named_parameters()}
     for name, parameter in encoder.model.named_parameters():
         parameter.requires_grad_(encoder.place(name) != frozen)
     inputs = encoder.tokenizer(["the cat", "the big old dog"], padding=True, return_tensors="pt")
     encoder.model.train()
     logits = encoder.classify(dict(inputs)).logits
     logits.clamp(-1e3, 1e3).square().sum().backward()  # Splinter's head gives padding the lowest number there is
-    torch.optim.SGD([one for one in encoder.model.parameters() if one.requires_grad], lr=1.0).step()
-    return {name: (one.detach() - start[name]).abs().max() for name, one in encoder.model.named_parameters()}
+    torch.optim.SGD([parameter for parameter in encoder.model.parameters() if parameter.requires_grad], lr=1.0).step()
+    return {
+        name: (parameter.detach() - start[name]).abs().max() for name, parameter in encoder.model.named_parameters()
+    }
 
 
 def reason(message: str) -> str:
@@ -72,29 +74,32 @@ def reason(message: str) -> str:
     return said.split(". Choose an encoder", 1)[0].split("\n")[0][:160].rstrip(".").replace("|", "/")
 
 
+def row(kind: str, folder: Path) -> tuple[str, list[Encoder | str]]:
+    """Return the row of an architecture in the page, and for each output the encoder, or why it is refused."""
+    write_checkpoint(kind, folder)
+    answers = [loaded(kind, folder, output) for output in OUTPUTS]
+    encoders = [answer for answer in answers if isinstance(answer, Encoder)]
+    refusals = [answer.replace(str(folder), "FOLDER") for answer in answers if isinstance(answer, str)]
+    cells = " | ".join("yes" if isinstance(answer, Encoder) else "no" for answer in answers)
+    order = "" if not encoders else "left to right" if encoders[0].causal else "both ways"
+    return f"| `{kind}` | {cells} | {order} | {reason(refusals[0]) if refusals else ''} |", answers
+
+
 def rows() -> list[str]:
     """Return a row for each architecture."""
     from conftest import save_tiny
 
-    made = []
+    lines = []
     for kind in KINDS:
         with tempfile.TemporaryDirectory() as name:
-            folder = save_tiny(Path(name), "bert")
-            write_checkpoint(kind, folder)
-            found = [loaded(kind, folder, output) for output in OUTPUTS]
-            refusals = [one.replace(name, "FOLDER") for one in found if isinstance(one, str)]
-            sys.stderr.write(f"{kind} {refusals[:1]}\n")
-            order = next(
-                (("left to right" if one.causal else "both ways") for one in found if isinstance(one, Encoder)), ""
-            )
-            cells = ["yes" if isinstance(one, Encoder) else "no" for one in found]
-            made.append(f"| `{kind}` | {' | '.join(cells)} | {order} | {reason(refusals[0]) if refusals else ''} |")
-    return made
+            lines.append(row(kind, save_tiny(Path(name), "bert"))[0])
+            sys.stderr.write(f"{lines[-1]}\n")
+    return lines
 
 
 def page(lines: list[str]) -> str:
     """Return the page."""
-    whole, none = sum("| no |" not in one for one in lines), sum("| yes |" not in one for one in lines)
+    whole, none = sum("| no |" not in line for line in lines), sum("| yes |" not in line for line in lines)
     some = len(lines) - whole - none
     return f"""# Architectures
 

@@ -59,9 +59,9 @@ _FIXED = {"funnel": {"num_hidden_layers"}}  # what cannot be set
 
 def tiny_config(kind: str) -> PreTrainedConfig:
     """Return a configuration of 2 layers of width 32; raises what the architecture's own code does where none is possible."""
-    made = CONFIG_MAPPING[kind]
-    settings = {**_small(made().to_dict()), **_MORE.get(kind, {})}
-    return made(**{key: value for key, value in settings.items() if key not in _FIXED.get(kind, ())})
+    config_class = CONFIG_MAPPING[kind]
+    settings = {**_small(config_class().to_dict()), **_MORE.get(kind, {})}
+    return config_class(**{key: value for key, value in settings.items() if key not in _FIXED.get(kind, ())})
 
 
 def _small(settings: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def pair(source, target, languages=("eng", "deu")):
     return Pair(Example("1", languages[0], source), Example("1", languages[1], target))
 
 
-def found(source, target, dictionary):
+def matches(source, target, dictionary):
     """Return the words that a dictionary finds in one sentence pair, as they are spelled there."""
     return spelled(dictionary_pairs([pair(source, target)], dictionary))
 
@@ -101,7 +101,7 @@ def test_dictionary_pairs_say_where_the_words_stand():
     ],
 )
 def test_dictionary_pairs(source, target, dictionary, expected):
-    assert found(source, target, dictionary) == expected
+    assert matches(source, target, dictionary) == expected
 
 
 letters = st.text(st.characters(categories=["L", "M", "P", "Zs"]), max_size=30)
@@ -138,7 +138,7 @@ def test_read_dictionary(tmp_path):
     path = tmp_path / "en-de.txt"
     path.write_text("\ufeffcat katze\ncat kater\n\ndog   hund\nNew York\tNueva York\n", encoding="utf-8")
     assert read_dictionary(path) == {"cat": ["katze", "kater"], "dog": ["hund"], "New York": ["Nueva York"]}
-    assert found("New York", "nueva york", read_dictionary(path)) == [("New York", "nueva york")]
+    assert matches("New York", "nueva york", read_dictionary(path)) == [("New York", "nueva york")]
     path.write_text("aa \u093e\n", encoding="utf-8")  # a vowel sign by itself can be seen
     assert read_dictionary(path) == {"aa": ["\u093e"]}
 

@@ -12,7 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from distxfer.data import task_types
 from distxfer.data._examples import Example, Task
-from distxfer.errors import InputError, did_you_mean
+from distxfer.errors import InputError, unknown
 
 # The shape of a head's output: one per text, one per token, two scores per token (start and end of a span), or no head:
 # the output is the text's pooled state.
@@ -142,7 +142,5 @@ def task_type_of(task: Task) -> TaskType:
 def task_type_named(name: str) -> TaskType:
     """Return the task type called `name`; raises InputError for an unknown name."""
     if name not in task_type_names():
-        raise InputError(
-            f"`{name}` is not a task type.{did_you_mean(name, task_type_names())} Choose from: {', '.join(task_type_names())}."
-        )
+        raise unknown("Task type", name, task_type_names())
     return cast(TaskType, import_module(f"{task_types.__name__}.{name}").TASK_TYPE)
