@@ -111,9 +111,9 @@ def _snapshot(dataset: Dataset, revision: str, patterns: Collection[str], sectio
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        wanted = [*sorted(patterns), *CARDS]
+        files = [*sorted(patterns), *CARDS]
         return Path(
-            snapshot_download(dataset.repository, repo_type="dataset", revision=revision or None, allow_patterns=wanted)
+            snapshot_download(dataset.repository, repo_type="dataset", revision=revision or None, allow_patterns=files)
         )
     except Exception as error:  # of the client, the network or the disk; all have readable messages
         terms = " Accept its terms on its page, and log in: `hf auth login`." * isinstance(error, GatedRepoError)
@@ -188,23 +188,11 @@ class HubTask:
     def _copies(self, data: Data, trained: Sequence[str], languages: Sequence[str]) -> dict[tuple[str, str], Copy]:
         """Return (split, language) -> the copy with the files of that part, for `train` in some of the languages."""
         parts = [(split, key) for split in _SPLITS for key in (trained if split == "train" else languages)]
-        dataset_of = {
-            part: place
-            for part in parts
-            for place in [next((place for place, dataset in enumerate(self.datasets) if dataset.has(*part)), None)]
-            if place is not None
-        }
-        copies = {
-            place: copy_of(
-                self.datasets[place],
-                data,
-                [part for part in dataset_of if dataset_of[part] == place],
-                "task",
-                pinned=place > 0,
-            )
-            for place in sorted(set(dataset_of.values()))
-        }
-        return {part: copies[place] for part, place in dataset_of.items()}
+        copies: dict[tuple[str, str], Copy] = {}
+        for place, dataset in enumerate(self.datasets):
+            if of_dataset := [part for part in parts if part not in copies and dataset.has(*part)]:
+                copies |= dict.fromkeys(of_dataset, copy_of(dataset, data, of_dataset, "task", pinned=place > 0))
+        return {part: copies[part] for part in parts if part in copies}
 
     def _examples(
         self, copy: Copy, split: str, language: str, left_out: _LeftOut, renumbered: dict[str, None]

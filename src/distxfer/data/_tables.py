@@ -95,11 +95,11 @@ def read_labels(tables: Sequence[Table], column: str) -> None:
 
 
 def _first_difference(
-    tables: Sequence[Table], readings: Sequence[Reading], others: Sequence[Reading]
+    tables: Sequence[Table], readings: Sequence[Reading], alternatives: Sequence[Reading]
 ) -> tuple[Path, str] | None:
     """Return the first text, with its file, that only the first readings have."""
-    for table, reading, other in zip(tables, readings, others, strict=True):
-        if texts := reading.keys() - other.keys():
+    for table, reading, second in zip(tables, readings, alternatives, strict=True):
+        if texts := reading.keys() - second.keys():
             return table.path, min(texts)
     return None
 

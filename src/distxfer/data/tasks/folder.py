@@ -131,7 +131,7 @@ def _read_labels(tables: Sequence[Table], form: Form) -> None:
     """Set for all files how their labels are read: as names or as numbers of the dataset card."""
     columns = [table.column(form.label_field) for table in tables]
     for column in dict.fromkeys(columns):
-        read_labels([table for table, own in zip(tables, columns, strict=True) if own == column], column)
+        read_labels([table for table, name in zip(tables, columns, strict=True) if name == column], column)
 
 
 def _part(table: Table, key: tuple[str, str], form: Form, labels: LabelSet, numbers: _Numbers, files: Layout) -> _Part:
