@@ -113,12 +113,6 @@ def test_no_difference_at_all(tmp_path):
     assert (result.test.effect, result.test.p, result.verdict, result.needed) == (0, 1, "open", None)
 
 
-def test_two_seeds_are_no_claim(tmp_path):
-    result = judged(tmp_path, draws(1, 0.4)[:2], draws(2, 0.8)[:2])
-    assert (result.verdict, result.test.low) == ("open", None)
-    assert "2 seeds, and at least 3 are needed" in result.test.reason
-
-
 def test_a_run_that_learnt_nothing_is_named_and_in_no_number(tmp_path):
     before, after = draws(1, 0.4, seeds=4), draws(2, 0.8, seeds=4)
     result = judged(tmp_path, before, after, collapsed=[1])

@@ -117,12 +117,10 @@ def _heat_map(pick: Pick, labels: list[str], largest: float) -> Drawn:
         scale=alt.Scale(scheme="viridis", reverse=True, domain=[0, largest], clamp=True),
         legend=alt.Legend(format=".2f", gradientLength=160),
     )
-    return alt.layer(
-        base.transform_filter("!isValid(datum.value)").mark_rect(fill="var(--line)"),
-        base.transform_filter("isValid(datum.value)")
-        .mark_rect(stroke="var(--paper)", strokeWidth=1)
-        .encode(color=colour),
-    ).properties(height=_ROW * len(labels), title=method_title(pick))
+    cells = base.mark_rect(stroke="var(--paper)", strokeWidth=1).encode(
+        color=alt.condition("isValid(datum.value)", colour, alt.value("var(--line)"))
+    )
+    return alt.layer(cells).properties(height=_ROW * len(labels), title=method_title(pick))
 
 
 def _alignment_chart(pick: Pick) -> Drawn:
