@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from distxfer.data import Data, load_parallel, load_task, parallel_names, task_names
+from distxfer.data import About, Data, Task, load_parallel, load_task, parallel_names, task_names
+from distxfer.errors import RenamedWarning
 from helpers import message
 from hub_layouts import HUB
 
@@ -92,3 +93,14 @@ def test_ls_says_what_each_task_needs_its_languages_size_licence_and_citation(cl
     wrong = cli("ls", "tasks", "xlni")
     assert (wrong.exit_code, "Did you mean `xnli`?" in wrong.stderr) == (2, True)
     assert cli("ls", "models", "xnli").exit_code == 2
+
+
+def test_the_old_name_of_a_task_type_works_with_one_warning():
+    for build, name in (
+        (lambda kind: Data("mine", kind=kind), "type"),
+        (lambda kind: Task("mine", (), {}, kind=kind), "task_type"),
+    ):
+        with pytest.warns(RenamedWarning, match=f"is now `{name}=...`"):
+            assert getattr(build(kind="tokens"), name) == "token_classification"
+    with pytest.warns(RenamedWarning):
+        assert About("ours", kind="parallel").task_type == ""

@@ -1,11 +1,39 @@
 """The data types of tasks and parallel corpora, whatever their source."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from itertools import chain
+from typing import Any, TypeVar
+
+from distxfer.errors import RenamedWarning
+from distxfer.results.old_names import current_setting
 
 SPLITS = ("train", "dev", "test")
+_Class = TypeVar("_Class")
+
+
+def _kind_is_now(new: str) -> Callable[[type[_Class]], type[_Class]]:
+    """Return a decorator: a class accepts the argument `kind`, the old name of `new`, with its old values and a warning."""
+
+    def decorate(cls: type[_Class]) -> type[_Class]:
+        initialize: Callable[..., None] = cls.__init__
+
+        @wraps(initialize)
+        def renamed(self: _Class, *args: Any, **values: Any) -> None:
+            if "kind" in values:
+                old = f"`{cls.__name__}(kind=...)` is now `{new}=...`"
+                warnings.warn(f"{old}. Change it; until then, both work.", RenamedWarning, 2)
+                value = current_setting("task.kind", values.pop("kind"))[1]
+                values[new] = "" if value == "parallel" else value
+            initialize(self, *args, **values)
+
+        setattr(cls, "__init__", renamed)  # noqa: B010 (mypy refuses an assignment to `__init__`)
+        return cls
+
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +92,7 @@ class Issue:
     of: int
 
 
+@_kind_is_now("type")
 @dataclass(frozen=True)
 class Data:
     """A data source: the `name` of a built-in task or corpus, or a folder of your own.
@@ -81,6 +110,7 @@ class Data:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
+@_kind_is_now("task_type")
 @dataclass(frozen=True)
 class About:
     """The description of a built-in task or corpus that `distxfer ls` prints.
@@ -100,6 +130,7 @@ class About:
     keys: tuple[str, ...] = ()
 
 
+@_kind_is_now("task_type")
 @dataclass(frozen=True)
 class Task:
     """A task in several languages; `task_type` is its type, a file in `data/task_types/`.
