@@ -12,7 +12,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-STEPS = 160
+STEPS = 90
 LONG = [f"phase.finetune.steps={STEPS}", "phase.finetune.epochs=16"]  # a checkpoint every 10 steps
 PATIENCE = 240  # seconds until a machine that is busy with other work gets there
 
