@@ -102,9 +102,9 @@ class Measured:
         for name, values in ((self.metric, self.scores), ("relative_transfer", self.transfer)):
             records += [_record(name, value, self.sizes[key], language=key) for key, value in values.items()]
         for relation in self.relations:
-            found = asdict(relation.found)
-            r, n, p = (found.pop(key) for key in ("r", "n", "p"))
-            records.append(_record(relation.measure, r, n, relation.layer, p=p, p_holm=relation.p_holm, **found))
+            correlation = asdict(relation.found)
+            r, n, p = (correlation.pop(key) for key in ("r", "n", "p"))
+            records.append(_record(relation.measure, r, n, relation.layer, p=p, p_holm=relation.p_holm, **correlation))
         if self.decomposition is not None:
             n = self.decomposition.n
             records.append(_record("decomposition", self.decomposition.r_squared, n))
@@ -115,9 +115,17 @@ class Measured:
 
 
 def _record(
-    measure: str, value: float, n: int, layer: int | None = None, language: str | None = None, **more: Any
+    measure: str, value: float, n: int, layer: int | None = None, language: str | None = None, **columns: Any
 ) -> dict[str, Any]:
-    return {"measure": measure, "layer": layer, "language": language, "value": value, "n": n, "moment": "after", **more}
+    return {
+        "measure": measure,
+        "layer": layer,
+        "language": language,
+        "value": value,
+        "n": n,
+        "moment": "after",
+        **columns,
+    }
 
 
 def checkpoints(words: Sequence[str]) -> tuple[str, str, list[str]]:
@@ -183,8 +191,8 @@ def measure(
         states[moment] = snapshot(encoder, collate, parts, processes, cache, logits=moment == "after" and has_head)
     scored = score(tuned, collate, task, "test", keys, states["after"], processes) if has_head else None
     rows = drift_rows(states["before"], states["after"], task, keys, "after", unbiased=unbiased)
-    for moment, taken in states.items():
-        rows += _share_rows(taken, task, keys, moment) + alignment_rows(taken, parallel, moment)
+    for moment, states_then in states.items():
+        rows += _share_rows(states_then, task, keys, moment) + alignment_rows(states_then, parallel, moment)
     rows += similarity_rows(states["before"], states["after"], task, keys, recipe.measure.similarity)
     metric = task_type.metrics[0]
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}

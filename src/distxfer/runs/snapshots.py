@@ -101,17 +101,17 @@ def snapshot(
     encoded = _encoded(encoder, collate, [groups[number] for number in missing], processes)
     encoded += [(group, states) for group, states in zip(groups, cached, strict=True) if states is not None]
     heads = [states.logits for _, states in encoded if states.logits is not None]
-    taken = Snapshot(
+    result = Snapshot(
         index={example: place for place, example in enumerate(chain(*(group for group, _ in encoded)))},
         pooled=torch.cat([states.pooled for _, states in encoded], dim=1),
         logits=torch.cat(heads) if len(heads) == len(encoded) else None,
     )
     for number in missing if own_cache else ():
         group = groups[number]
-        outputs = taken.outputs(group) if encoder.head_is_loaded else None
-        if own_cache and not own_cache.keep(texts[number], States(taken.states(group), outputs)):
+        outputs = result.outputs(group) if encoder.head_is_loaded else None
+        if own_cache and not own_cache.keep(texts[number], States(result.states(group), outputs)):
             break
-    return taken
+    return result
 
 
 def encoding_seconds(
