@@ -329,6 +329,8 @@ def test_files_that_are_no_tables(tmp_path):
         f"The table `{path}` has no column `method`. Did you mean `methods`? Expected: {columns}; found:"
         f" {columns.replace('method', 'methods', 1)}."
     )
+    path.write_text("model,task,method,seed,language,metric,value,value\n")
+    assert message(read_scores, path) == (f"The table `{path}` has 2 columns `value`. Rename or remove all but one.")
     path.write_text("")
     assert message(read_scores, path).endswith(f"Expected: {columns}; found: nothing.")
     path.write_bytes(b"\xff\xfe\x00")

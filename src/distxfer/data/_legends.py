@@ -107,7 +107,7 @@ def with_names(
 ) -> Mapping[str, Any]:
     """Return a record with the labels in the columns of `names` replaced by their names; other cells are not read.
 
-    Integers are looked up in the legend, texts in the column's reading (see `readings_of`), if it has one.
+    Integers are looked up in the legend, texts in the column's reading (`read_as_numbers`, `read_as_names`), if it has one.
     """
     named = {
         column: _named(record[column], legend, (readings or {}).get(column, {}))

@@ -207,6 +207,11 @@ def read_scores(path: Path) -> pd.DataFrame:
             f"The table `{path}` has no column `{missing[0]}`.{did_you_mean(missing[0], header)} "
             f"Expected: {', '.join(COLUMNS)}; found: {', '.join(header) or 'nothing'}."
         )
+    for name in COLUMNS:
+        if header.count(name) > 1:
+            raise InputError(
+                f"The table `{path}` has {header.count(name)} columns `{name}`. Rename or remove all but one."
+            )
     lines = {line: row for line, row in enumerate(rows, start=2) if any(cell.strip() for cell in row)}
     for line, row in lines.items():
         if len(row) != len(header):
