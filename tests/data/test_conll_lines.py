@@ -121,6 +121,18 @@ def test_a_comment_within_a_sentence_is_refused(tmp_path):
         read(folder)
 
 
+@pytest.mark.parametrize("comment", ["# O", "# a remark O"])
+def test_words_in_columns_of_tabs_are_not_found_in_comments_with_blanks(tmp_path, comment):
+    text = f"{comment}\nKofi\tP\nsings\tO\n"
+    assert sentences(read(write(tmp_path, text))) == [[("Kofi", "P"), ("sings", "O")]]
+
+
+@pytest.mark.parametrize("text", ["#remark written\nKofi\tP\nsings\tO\n", "Ama P\n\nKofi _ P\n# remark\nsings _ O\n"])
+def test_a_remark_of_other_columns_than_its_sentence_is_no_word(tmp_path, text):
+    with pytest.raises(InputError, match="It is neither a word nor a comment"):
+        read(write(tmp_path, text))
+
+
 def conllu(*sentences):
     rows = [
         "\n".join(f"{place}\t{form}\t_\t{tag}" + "\t_" * 6 for place, (form, tag) in enumerate(words, 1))

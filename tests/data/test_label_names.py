@@ -363,6 +363,12 @@ def test_numbers_in_one_file_and_names_that_are_numbers_in_another_are_refused(t
     )
 
 
+@pytest.mark.parametrize(("train", "test"), [("0 1 0", "good bad bad"), ("good bad good", "0 1 1")])
+def test_a_file_of_names_alone_beside_one_of_numbers(tmp_path, train, test):
+    task = read(own_csv(tmp_path, train.split(), test.split(), {"default": {0: "good", 1: "bad"}}))
+    assert labels_of(task, "deu") == ["good", "bad", "bad"]
+
+
 def test_a_column_of_numbers_and_names_is_refused(tmp_path):
     folder = own_csv(tmp_path, ["0", "bad"], "01", {"default": {0: "good", 1: "bad"}})
     complains(

@@ -127,6 +127,11 @@ def test_a_folder_that_is_no_language(task):
         load(task)
 
 
+def test_hidden_folders_are_not_read(task):
+    write(task / ".ipynb_checkpoints" / "train-checkpoint.jsonl", TRAIN)
+    assert len(load(task).examples("train", "eng")) == 2
+
+
 def test_two_folders_of_one_language(task):
     write(task / "de" / "test.jsonl", TEST)
     parts = f"`{task}/de/test.jsonl` and `{task}/deu/test.jsonl`"

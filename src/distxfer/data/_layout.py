@@ -86,8 +86,11 @@ def matches(folder: Path, pattern: str) -> list[tuple[Path, dict[str, str]]]:
         last = hole.end()
     expression += re.escape(pattern[last:])
     glob = _HOLE.sub("*", re.sub(r"([\[?])", r"[\1]", pattern))
-    candidates = ((path, re.fullmatch(expression, path.relative_to(folder).as_posix())) for path in folder.glob(glob))
-    return sorted(
-        ((path, match.groupdict()) for path, match in candidates if match and path.is_file() and path.name[0] != "."),
-        key=lambda candidate: candidate[0],
-    )
+    matching = []
+    for path in sorted(folder.glob(glob)):
+        match = re.fullmatch(expression, path.relative_to(folder).as_posix())
+        names = match.groupdict() if match else {}
+        is_hidden = any(name.startswith(".") for name in (path.name, *names.values()))  # `.ipynb_checkpoints`
+        if match and path.is_file() and not is_hidden:
+            matching.append((path, names))
+    return matching

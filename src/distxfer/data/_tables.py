@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -67,7 +67,8 @@ def read_labels(tables: Sequence[Table], column: str) -> None:
 
     If both fit, texts of JSON and Parquet are names, since these formats distinguish numbers from texts.
 
-    Raises InputError if both fit in another format, for numbers beside names, and for an unreadable file.
+    Raises InputError if both fit in another format, for numbers beside names that could be taken for numbers or in one file,
+    and for an unreadable file.
     """
     tables = [table for table in tables if column in table.names]
     texts = [_label_texts(table.path, column) for table in tables]
@@ -75,22 +76,28 @@ def read_labels(tables: Sequence[Table], column: str) -> None:
     as_numbers = list(map(read_as_numbers, texts, legends))
     as_names = list(map(read_as_names, texts, legends))
     number = _first_difference(tables, as_numbers, as_names)
-    name = _first_difference(tables, as_names, as_numbers)
+    # A file of names alone can stand beside one of numbers: no text in it can be taken for a number.
+    mixed = [place for place, table_texts in enumerate(texts) if any(map(is_number, table_texts))]
+    name = _first_difference(
+        [tables[place] for place in mixed], [as_names[place] for place in mixed], [as_numbers[place] for place in mixed]
+    )
     if number and name:
         raise InputError(
             f"`{number[0]}` has the label number `{number[1]}` in `{column}`, but `{name[0]}` has the label name `{name[1]}`."
             " Write all labels as names, or all as numbers."
         )
-    if not (number or name or as_numbers == as_names or all(table.path.suffix in _TYPED for table in tables)):
-        place = next(place for place, reading in enumerate(as_numbers) if reading != as_names[place])
-        text = min(text for text, named in as_numbers[place].items() if named != as_names[place][text])
-        raise InputError(
-            f"`{tables[place].path}` has `{text}` in `{column}`, which by the dataset card is either the label name"
-            f" `{as_names[place][text]}` or the number of the label `{as_numbers[place][text]}`. Write the file as JSON lines,"
-            f' where {text.strip()} is a number and "{text.strip()}" a name.'
-        )
-    for table, table_texts, reading in zip(tables, texts, as_numbers if number else as_names, strict=True):
-        if reading or any(map(is_number, table_texts)):
+    for place in mixed if not (number or name) else ():
+        numbers, names = as_numbers[place], as_names[place]
+        if numbers != names and tables[place].path.suffix not in _TYPED:
+            text = min(text for text, named in numbers.items() if named != names[text])
+            raise InputError(
+                f"`{tables[place].path}` has `{text}` in `{column}`, which by the dataset card is either the label name"
+                f" `{names[text]}` or the number of the label `{numbers[text]}`. Write the file as JSON lines, where"
+                f' {text.strip()} is a number and "{text.strip()}" a name.'
+            )
+    for place, table in enumerate(tables):
+        reading = (as_numbers if number and place in mixed else as_names)[place]
+        if reading or place in mixed:
             table.readings[column] = reading
 
 
@@ -277,25 +284,19 @@ def _conll(table: Table) -> Rows:
 
     Comments before the first word of a sentence, and sentences whose words are all blanked (`_`), are left out.
     """
-
-    @cache
-    def of_words() -> tuple[frozenset[int], frozenset[str]]:
-        widths, tags = set(), set()
-        for _, line in lines(table.path):
-            if not line.startswith(("#", _DOCUMENT)):
-                columns = _columns(line)
-                widths.add(len(columns))
-                tags.add(columns[-1])
-        return frozenset(widths), frozenset(tags)
-
+    of_file = cache(partial(_words_of_file, table.path))
     for block in _sentences(table.path):
         words: list[str] = []
         tags: list[str] = []
+        word_line = next((line for _, line in block if _is_word(line)), "")
         for number, line in block:
             columns = _columns(line)
-            if line.startswith("#") and _is_comment(table.place(number), line, *of_words(), inside=bool(words)):
-                table.left_out["comment lines"] += 1
-            elif columns[0] == _DOCUMENT:
+            if line.startswith("#"):
+                first, all_tags = of_file()
+                if _is_comment(table.place(number), line, word_line or first, all_tags, inside=bool(words)):
+                    table.left_out["comment lines"] += 1
+                    continue
+            if columns[0] == _DOCUMENT:
                 table.left_out["marks of documents"] += 1
             elif len(columns) < 2:
                 raise InputError(f"`{table.place(number)}` is {line[:40]!r}; expected a word and its tag.")
@@ -311,27 +312,43 @@ def _columns(line: str) -> list[str]:
     return [*columns[:-1], columns[-1].strip()]
 
 
-def _is_comment(place: str, line: str, widths: Collection[int], tags: Collection[str], *, inside: bool) -> bool:
+def _words_of_file(path: Path) -> tuple[str, frozenset[str]]:
+    """Return the first line of a CoNLL file that is certainly a word, "" if none is, and the tags of all of them."""
+    first, tags = "", set()
+    for _, line in lines(path):
+        if _is_word(line):
+            first = first or line
+            tags.add(_columns(line)[-1])
+    return first, frozenset(tags)
+
+
+def _is_word(line: str) -> bool:
+    """Return whether a line of a CoNLL file is certainly a word."""
+    return not line.startswith(("#", _DOCUMENT))
+
+
+def _is_comment(place: str, line: str, word_line: str, tags: Collection[str], *, inside: bool) -> bool:
     """Return whether a line of a CoNLL file that begins with `#` is a comment rather than a word (`#` or `#hashtag`).
 
     A comment precedes the first word of a sentence. It is `# key = value` or `#begin document`, or it begins with `# ` and
-    differs from the file's other words in its number of columns (`widths`), or in having a tag that is not in `tags`.
+    differs from the words in its number of columns, or in having a tag that is not in `tags`, those of the file's other
+    words. `word_line` is a word of the same sentence, or else of the file, and shows the separator; empty if there is none.
 
     Raises InputError for a line that is neither.
     """
-    columns = _columns(line)
+    columns = line.split("\t") if "\t" in word_line else re.split("[ \t]+", line.strip())
     may_be_comment = not inside and line[1:2] in ("", " ", "\t")
     if not inside and _KEY_VALUE.match(line):
         return True
-    if not widths:
+    if not word_line:
         return False
-    if len(columns) in widths:
-        return may_be_comment and columns[-1] not in tags
+    if len(columns) == (width := len(_columns(word_line))):
+        return may_be_comment and columns[-1].strip() not in tags
     if may_be_comment:
         return True
     raise InputError(
-        f"`{place}` begins with `#` and has {len(columns)} columns, but words have {listed(sorted(widths), ' or ')}. It is"
-        " neither a word nor a comment (`# key = value` before a sentence). Correct or remove the line."
+        f"`{place}` begins with `#` and has {len(columns)} columns, but words have {width}. It is neither a word nor a comment"
+        " (`# key = value` before a sentence). Correct or remove the line."
     )
 
 

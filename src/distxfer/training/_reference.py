@@ -115,10 +115,17 @@ class CachedReference:
 
     def _batches(self) -> Iterator[list[Example]]:
         """Yield batches of texts of similar length, each text once, in the same order each time."""
-        texts = iter({_key(example): example for example in self._texts()}.values())
+        texts = self._distinct_texts()
         while window := list(islice(texts, _WINDOW)):
             window.sort(key=lambda example: len(example.text) + len(example.text_pair or ""))
             yield from (window[low : low + _BATCH] for low in range(0, len(window), _BATCH))
+
+    def _distinct_texts(self) -> Iterator[Example]:
+        seen: set[bytes] = set()  # not the examples, of which there may be millions
+        for example in self._texts():
+            if (key := _key(example)) not in seen:
+                seen.add(key)
+                yield example
 
     def _texts(self) -> Iterator[Example]:
         yield from self._material.examples
