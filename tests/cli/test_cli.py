@@ -240,6 +240,10 @@ def test_ls_of_a_kind(cli, kind):
     assert all(row["name"] in shown.stdout and row["what it is"] in shown.stdout for row in rows)
 
 
+def test_ls_says_that_a_corpus_is_parallel_text(cli):
+    assert json.loads(cli("ls", "parallel", "opus100", "--json").stdout)["task_type"] == "parallel text"
+
+
 def test_ls_of_keys_has_every_key_with_its_meaning(cli):
     rows = {row["name"]: row for row in json.loads(cli("ls", "keys", "--json").stdout)}
     assert all(row["meaning"] and row["type"] for row in rows.values())

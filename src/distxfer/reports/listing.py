@@ -105,7 +105,7 @@ def _facts(kind: str, name: str, about: About) -> dict[str, Any]:
         languages = sorted(_DATA[kind][1](name))
     except InputError:
         languages = []  # unknown without the file that `needs` names
-    return {"name": name, **fields, "languages": languages}
+    return {"name": name, **fields, "task_type": about.task_type or "parallel text", "languages": languages}
 
 
 def _all_facts(kind: str) -> list[dict[str, Any]]:
@@ -117,8 +117,7 @@ def _data(kind: str, short: bool) -> Table:
     entries = _all_facts(kind)
     rows: list[tuple[Any, ...]] = []
     for entry in entries:
-        task_type = entry["task_type"] or "parallel text"
-        rows.append((entry["name"], task_type, len(entry["languages"]) or None, entry["what it is"]))
+        rows.append((entry["name"], entry["task_type"], len(entry["languages"]) or None, entry["what it is"]))
         for keys in () if short else (("needs", "size"), ("licence",), ("citation",)):
             details = "; ".join(f"{key}: {entry[key]}" for key in keys if entry[key])
             rows += [("", "", "", details)] if details else []
