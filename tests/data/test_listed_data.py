@@ -100,7 +100,10 @@ def test_the_old_name_of_a_task_type_works_with_one_warning():
         (lambda kind: Data("mine", kind=kind), "type"),
         (lambda kind: Task("mine", (), {}, kind=kind), "task_type"),
     ):
-        with pytest.warns(RenamedWarning, match=f"is now `{name}=...`"):
-            assert getattr(build(kind="tokens"), name) == "token_classification"
+        with pytest.warns(RenamedWarning, match=f"is now `{name}`"):
+            old = build("tokens")
+        assert getattr(old, name) == "token_classification"
+        with pytest.warns(RenamedWarning, match=f"kind` is now `{name}`"):
+            assert old.kind == "token_classification"
     with pytest.warns(RenamedWarning):
         assert About("ours", kind="parallel").task_type == ""

@@ -21,16 +21,24 @@ def _kind_is_now(new: str) -> Callable[[type[_Class]], type[_Class]]:
     def decorate(cls: type[_Class]) -> type[_Class]:
         initialize: Callable[..., None] = cls.__init__
 
+        def warn(use: str) -> None:
+            old = f"`{cls.__name__}{use}` is now `{new}`"
+            warnings.warn(f"{old}. Change it; until then, both work.", RenamedWarning, 3)
+
         @wraps(initialize)
         def renamed(self: _Class, *args: Any, **values: Any) -> None:
             if "kind" in values:
-                old = f"`{cls.__name__}(kind=...)` is now `{new}=...`"
-                warnings.warn(f"{old}. Change it; until then, both work.", RenamedWarning, 2)
+                warn("(kind=...)")
                 value = current_setting("task.kind", values.pop("kind"))[1]
                 values[new] = "" if value == "parallel" else value
             initialize(self, *args, **values)
 
+        def kind(self: _Class) -> Any:
+            warn(".kind")
+            return getattr(self, new)
+
         setattr(cls, "__init__", renamed)  # noqa: B010 (mypy refuses an assignment to `__init__`)
+        setattr(cls, "kind", property(kind, doc=f"The old name of `{new}`."))  # noqa: B010
         return cls
 
     return decorate
