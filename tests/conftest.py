@@ -80,8 +80,19 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.settings.load_profile("torture")
 
 
+# A worker runs whole files: the long ones come first, so that no worker waits for the last of them at the end.
+LONG_FILES = {
+    "test_run.py",
+    "test_training.py",
+    "test_sharded.py",
+    "test_interrupt.py",
+    "test_sweep.py",
+    "test_sweep_ray.py",
+}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `torture`, or, with `--torture`, everything else but tests/torture."""
+    """Leave out what is marked `torture`, or, with `--torture`, everything else but tests/torture; put long files first."""
     folder = Path(__file__).parent / "torture"
     chosen, left_out = [], []
     for item in items:
@@ -89,7 +100,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         runs = marked or folder in item.path.parents if FULL else not marked
         (chosen if runs else left_out).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = chosen
+    items[:] = sorted(chosen, key=lambda item: item.path.name not in LONG_FILES)
 
 
 def scaled(quick: T, full: T) -> T:
