@@ -38,6 +38,15 @@ def test_the_command_line_ends_with_a_table_of_failures(fake, cli):
     assert last.stdout == f"3 runs are done, 2 of them before. Results: {fake.results / 'plain'}\n"
 
 
+def test_collapsed_runs_are_named(fake, cli):
+    (fake.folder / "result.json").write_text(json.dumps(json.loads(RESULT) | {"status": "collapsed"}))
+    done = cli("sweep", *fake.does("recipe=plain", "seed=0,1"), f"--results={fake.results}")
+    assert done.exit_code == 0
+    warning = done.stderr.splitlines()[-1]
+    assert warning.startswith("Warning: 2 of 2 runs collapsed: the source language scores no better than chance.")
+    assert all(str(folder) in warning for folder in (fake.results / "plain").glob("*-s?"))
+
+
 def test_a_dry_run_lists_runs_and_what_they_take_and_writes_nothing(cli, tiny_settings, tmp_path):
     words = [*tiny_settings, "recipe=plain,drift_reg", "seed=0,1"]
     shown = cli("sweep", *words, "--dry-run", "--shard=1/2")

@@ -103,12 +103,20 @@ def _ended(last: Any) -> str:
 
 
 def _show(outcomes: list[Any], as_json: bool, verbose: bool) -> None:
-    """Print the outcomes of the runs; raises RunError if any is not done."""
+    """Print the outcomes of the runs, and a warning for those that collapsed; raises RunError if any is not done."""
     from distxfer.reports.tables import Table
+    from distxfer.results.result import read_result
 
     columns = ("recipe", "overrides", "seed", "id", "status", "reason")
     records = [outcome.record() for outcome in outcomes]
     failed = [record for record in records if not record["status"].startswith("done")]
+    results = (read_result(Path(record["folder"])) for record in records if record not in failed)
+    collapsed = [str(result.folder) for result in results if result and result.collapsed]
+    if collapsed:
+        notice(
+            f"Warning: {len(collapsed)} of {len(records)} runs collapsed: the source language scores no better than chance."
+            f" `compare` leaves them out of means and tests: {', '.join(collapsed)}."
+        )
     rows = [tuple(record[key] for key in columns) for record in failed]
     table = Table(columns, rows, title="runs that are not done", optional=("id",))
     show_tables(as_json, lambda: records, lambda: [table] if failed else [], verbose)
