@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -19,6 +20,7 @@ from distxfer.results.collect import _folders
 from distxfer.results.tables import read_predictions
 from distxfer.runs import interrupted as _again
 from distxfer.runs import run as _run
+from distxfer.training import Processes
 from distxfer.training._checkpoint import read_position
 from helpers import message, same, stop_at, weights
 from studies.slim_results import slim
@@ -232,12 +234,12 @@ def test_a_flip_anywhere_in_a_checkpoint_or_its_log_counts_as_no_checkpoint(stop
             damaged[place] ^= 1 << number % 8
             (stopped / name).write_bytes(damaged)
             notices = []
-            assert read_position(stopped, notices.append) is None
+            assert read_position(stopped, Processes(), notices.append) is None
             assert notices == [
                 f"The checkpoint `{stopped / 'checkpoint.safetensors'}`, or the log beside it, is damaged. The run starts anew."
             ]
             shutil.copytree(beside, stopped, dirs_exist_ok=True)
-    assert read_position(stopped, pytest.fail).step == 6
+    assert read_position(stopped, Processes(), pytest.fail).step == 6
 
 
 def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
@@ -247,7 +249,7 @@ def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
     save_file(tensors, path, {**about, "position": about["position"].replace('"step": 6', '"step": 999')})
     notices = []
-    assert read_position(stopped, notices.append) is None
+    assert read_position(stopped, Processes(), notices.append) is None
     assert len(notices) == 1
 
 
@@ -257,6 +259,38 @@ def test_a_run_with_a_damaged_checkpoint_is_made_anew(stopped, recipe, tmp_path,
         result = train(recipe, tmp_path, notice=notices.append)
         assert [text for text in notices if "damaged" in text]
     assert same(weights(result), weights(finished))
+
+
+def test_a_checkpoint_of_another_arithmetic_is_not_resumed(stopped, recipe, tmp_path, finished, monkeypatch):
+    monkeypatch.setattr("distxfer.training._processes.ARITHMETIC", 3)
+    notices = []
+    result = train(recipe, tmp_path, notice=notices.append)
+    path = stopped / "checkpoint.safetensors"
+    assert [text for text in notices if "heckpoint" in text] == [
+        f"The checkpoint `{path}` is of arithmetic 2, float32, and this run of arithmetic 3, float32."
+        " The run starts anew."
+    ]
+    assert result.arithmetic == 3
+    assert finished.arithmetic == 2
+    assert same(weights(result), weights(finished))
+
+
+def test_a_run_resumed_with_other_threads_names_both(stopped, recipe, tmp_path):
+    threads, notices = torch.get_num_threads(), []
+    torch.set_num_threads(threads + 1)
+    try:
+        result = train(recipe, tmp_path, notice=notices.append)
+    finally:
+        torch.set_num_threads(threads)
+    assert result.provenance["threads"] == [threads, threads + 1]
+    assert sum(f"and this process has {threads + 1}" in text for text in notices) == 1
+
+
+def test_a_finished_run_of_another_arithmetic_counts_as_done_with_a_notice(run, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("distxfer.runs.run.ARITHMETIC", 3)
+    notices = []
+    assert train(recipe, tmp_path, notice=notices.append).arithmetic == 2
+    assert any("Its arithmetic is 2 in float32, and a repeat would have 3 in float32" in text for text in notices)
 
 
 # Nothing is lost

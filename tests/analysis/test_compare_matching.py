@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from distxfer.errors import InputError
 from distxfer.reports.comparison import comparison_data, comparison_tables
+from distxfer.reports.listing import listing
 from fake_runs import ALIGN, FAR, WITH_ALIGN, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
 
@@ -132,6 +133,36 @@ def test_a_baseline_that_collapsed_is_an_error(results):
         "All 4 runs of the baseline `dead` collapsed: they learnt nothing to compare with. Choose another with `--baseline`,"
         " or train it with other settings."
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"arithmetic": 2, "dtype": "bf16"},
+            "the same seed gives other trajectories: version 1, float32: `plain` seed 0 to 3, `align` seed 0, 2; version 2, bf16:"
+            " `align` seed 1.",
+        ),
+        (
+            {"threads": [2, 1]},
+            "sums are rounded differently: 1 thread: `plain` seed 0 to 3, `align` seed 0, 2; 2 and 1 threads: `align` seed 1.",
+        ),
+    ],
+)
+def test_runs_of_two_arithmetics_are_averaged_and_paired_with_a_note(tmp_path, changes, expected):
+    first = {"provenance__threads": 1}
+    runs(tmp_path, "plain", "aaaa0000", scores(), **first)
+    runs(tmp_path, "align", "bbbb0000", scores(0.1, seeds=3), WITH_ALIGN, **first)
+    assert not any("arithmetic" in note for note in compared(tmp_path).notes)
+    other = first | {f"provenance__{key}": value for key, value in changes.items()}
+    run(tmp_path, "align", "bbbb0000", 1, FAR, WITH_ALIGN, **other)
+    comparisons = compared(tmp_path)
+    (note,) = [note for note in comparisons.notes if "arithmetics" in note]
+    assert expected in note
+    assert any(note in table.notes for table in comparison_tables(comparisons))
+    (listed,) = listing("runs", tmp_path).notes
+    assert "`align/bbbb0000` seed 0, 2" in listed
+    assert "plain" not in listed
 
 
 def test_how_methods_differ_is_listed(results):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from distxfer.errors import InputError
 from distxfer.measure import McNemar, PairedBootstrap, holm, mcnemar, paired_bootstrap
-from distxfer.results.descriptions import corpora, selection_of, selection_warnings
+from distxfer.results.descriptions import arithmetic_notes, corpora, selection_of, selection_warnings
 from distxfer.results.result import Result, read_result
 from distxfer.results.tables import read_predictions
 
@@ -121,7 +121,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
         source=sources[0],
         metric=_metric(results[0]),
         selection=" / ".join(dict.fromkeys(selection.values())),
-        warnings=selection_warnings(selection),
+        warnings=(*selection_warnings(selection), *arithmetic_notes({str(run.folder): [run] for run in results})),
         seeds=(results[0].seed, results[1].seed),
         collapsed=tuple(str(run.folder) for run in results if run.collapsed),
         corpora=tuple(corpora({str(run.folder): [run] for run in results})),

@@ -12,6 +12,7 @@ from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import distances, language_name
 from distxfer.reports.tables import Table, table_of
 from distxfer.results.collect import read_run
+from distxfer.results.descriptions import arithmetic_notes
 from distxfer.results.result import Result
 from distxfer.results.settings import differing, setting_text, settings_of
 
@@ -171,6 +172,7 @@ def _runs(results: Path) -> Table:
     rows: list[tuple[Any, ...]] = []
     notes = []
     settings: dict[str, dict[str, dict[str, Any]]] = {}  # by recipe and id
+    finished: dict[str, list[Result]] = {}  # by recipe/id
     for folder in sorted(path for path in results.glob("*/*-s*") if path.is_dir()):
         recipe, (identity, _, seed) = folder.parent.name, folder.name.rpartition("-s")
         if not seed.isdecimal():
@@ -179,6 +181,7 @@ def _runs(results: Path) -> Table:
         means: tuple[Any, ...] = (None, None, None)
         if isinstance(result, Result):
             status = str(result.status)
+            finished.setdefault(f"{recipe}/{identity}", []).append(result)
             means = tuple(result.summary.get(key) for key in ("source", "target_mean", "far_mean"))
             prints = {f"data.{key}": str(value)[:8] for key, value in result.fingerprints.items()}
             settings.setdefault(recipe, {})[identity] = settings_of(result.recipe) | prints
@@ -186,6 +189,7 @@ def _runs(results: Path) -> Table:
             status = "unreadable" if result else "not done"
             notes += [result] if result else []
         rows.append((recipe, identity, int(seed), status, *means))
+    notes += [note for name, runs in finished.items() for note in arithmetic_notes({name: runs})]
     apart = {recipe: _apart(ids) for recipe, ids in settings.items()}
     return Table(
         columns=("recipe", "id", "seed", "status", "source", "targets", "far", "differs in"),

@@ -13,7 +13,7 @@ from distxfer.languages import language_name
 from distxfer.reports._wording import effect_text
 from distxfer.reports.language import fact_records, language_tables
 from distxfer.reports.tables import Table, markdown_text, p_phrase
-from distxfer.results.descriptions import corpora
+from distxfer.results.descriptions import arithmetic_notes, corpora
 
 if TYPE_CHECKING:
     from distxfer.new_language.evaluate import Commonest, Evaluation, MethodScore
@@ -237,6 +237,13 @@ def _result_table(outcome: "LanguageOutcome") -> Table:
         *_shown_to_work(evaluation),
         *_gain_notes(outcome),
         *corpora({run.recipe["name"]: [run] for run in (*outcome.baseline.values(), *outcome.method.values())}),
+        *arithmetic_notes(
+            {
+                runs[0].recipe["name"]: runs
+                for runs in map(list, (outcome.baseline.values(), outcome.method.values()))
+                if runs
+            }
+        ),
     ]
     optional = ("seconds a run", "sd of seeds", columns[4])
     return Table(columns, rows, title=f"results in {plan.name}", notes=(*notes, *collapsed), optional=optional)

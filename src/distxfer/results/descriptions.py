@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distxfer.errors import counted
+from distxfer.errors import counted, listed
 from distxfer.languages import Distance, distance_warnings
 from distxfer.results.result import Result
 
@@ -43,6 +43,53 @@ def corpus_lines(methods: Mapping[str, Iterable[str]]) -> list[str]:
     if len(by_text) == 1:
         return [f"parallel text: {text}." for text in by_text]
     return [f"parallel text of {', '.join(names)}: {text}." for text, names in by_text.items()]
+
+
+def arithmetic_notes(methods: Mapping[str, Iterable[Result]]) -> list[str]:
+    """Return a note that names methods and seeds by their arithmetic, where not all runs have one; else none.
+
+    Runs have another arithmetic if its version, the dtype of their forward passes or, on a CPU, their threads differ, as far as
+    their results name these.
+    """
+    parts = [
+        (name, run.seed, (f"version {run.arithmetic}", run.provenance.get("dtype"), _threads(run)))
+        for name, runs in methods.items()
+        for run in runs
+    ]
+    differ = [place for place in range(3) if len({part[place] for _, _, part in parts if part[place] is not None}) > 1]
+    if not differ:
+        return []
+    seeds: dict[str, dict[str, list[int]]] = {}
+    for name, seed, part in parts:
+        text = ", ".join(part[place] or "not named" for place in differ)
+        seeds.setdefault(text, {}).setdefault(name, []).append(seed)
+    groups = [
+        f"{text}: {', '.join(f'`{name}` seed {_spans(numbers)}' for name, numbers in by_name.items())}"
+        for text, by_name in seeds.items()
+    ]
+    rounding = "sums are rounded differently" if differ == [2] else "the same seed gives other trajectories"
+    return [
+        f"these runs, and means and pairs of them, are of {counted(len(groups), 'arithmetics')}, between which {rounding}:"
+        f" {listed(groups, '; ')}. `--again` repeats a run."
+    ]
+
+
+def _threads(run: Result) -> str | None:
+    threads = run.provenance.get("threads")
+    if threads is None or run.provenance.get("device", "cpu") != "cpu":
+        return None
+    return f"{' and '.join(map(str, threads))} threads" if isinstance(threads, list) else counted(threads, "threads")
+
+
+def _spans(numbers: Iterable[int]) -> str:
+    """Return ascending numbers with `to` for three or more in a row: `0 to 4, 7`."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans)
 
 
 def stored_distances(result: Result) -> list[Distance]:

@@ -28,6 +28,9 @@ from distxfer.results.old_names import current_result
 from distxfer.results.settings import printable, settings_of
 
 SCHEMA = 1
+# Raised where the same recipe, seed and machine no longer give the same predictions: other batches, other orders of sums.
+# 1: results that name none; 2: batches by length in tokens, packed texts.
+ARITHMETIC = 2
 LARGEST = 1e100  # beyond this a number is none that was measured, and its square none at all
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains
 SWEEP_LOCK = ".sweep.lock"  # there too, held by the sweep that starts it
@@ -140,6 +143,9 @@ else:
     class _Provenance(TypedDict):
         fingerprints: dict[str, Any]
         packages: dict[str, Any]
+        arithmetic: NotRequired[int]
+        dtype: NotRequired[Text]
+        threads: NotRequired[int | list[int]]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True))
@@ -148,8 +154,9 @@ class Result:
 
     `id` is that of recipe, data and model, the same for all seeds. `recipe` is resolved; `status` is `collapsed` if the run
     learnt nothing. `summary` has the means, the gap and the slope, with the distance they use; `cost` steps, tokens, forward
-    passes, seconds and memory; `provenance` versions, commit, command line and `fingerprints`. `data` is all of the file, with
-    the keys that are no fields, too.
+    passes, seconds and memory; `provenance` versions, commit, command line, `fingerprints`, and what rounding depends on:
+    `arithmetic` (see `ARITHMETIC`), `dtype` of the forward passes of training, and `threads` (of a run that was resumed with
+    others, a list). `data` is all of the file, with the keys that are no fields, too.
 
     Raises InputError (by `Result.of`) for a file that lacks a field, or has another type of value in it.
     """
@@ -210,6 +217,11 @@ class Result:
     def fingerprints(self) -> Mapping[str, str]:
         """The fingerprints of task, model, parallel text, distances and files."""
         return dict(self.provenance["fingerprints"])
+
+    @property
+    def arithmetic(self) -> int:
+        """The version of the arithmetic, 1 in results that name none."""
+        return int(self.provenance.get("arithmetic", 1))
 
     @property
     def metric(self) -> str:

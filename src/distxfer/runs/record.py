@@ -61,11 +61,10 @@ def result_data(
             {
                 "fingerprints": dict(prepared.fingerprints),
                 "device": str(processes.device),
-                "dtype": processes.precision,
+                **processes.arithmetic,
                 "processes": processes.size,
                 "weights": "sharded" if processes.shards_weights else "whole",  # while training
                 "cpu": torch.backends.cpu.get_cpu_capability(),  # vector width, which determines the rounding of sums
-                "threads": torch.get_num_threads(),
                 "started": started.isoformat(timespec="seconds"),
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             }

@@ -24,6 +24,7 @@ from distxfer.interventions import CKA_ROWS
 from distxfer.results.descriptions import corpus_text
 from distxfer.results.failure import forget_failure
 from distxfer.results.result import (
+    ARITHMETIC,
     Result,
     read_result,
     unverified,
@@ -169,14 +170,14 @@ def train(
             finish_replacement(folder)
         done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
         if done is not None:
-            return _existing(done, notice)
+            return _existing(done, processes, notice)
         assembled = assemble(prepared, processes, notice)  # before writing: it may still find errors in the recipe
         if processes.is_main:
             folder.mkdir(parents=True, exist_ok=True)
         with alone(folder, notice) if processes.is_main else nullcontext():
             done = processes.broadcast(read_result(folder) if processes.is_main and not again else None)
             if done is not None:
-                return _existing(done, notice)
+                return _existing(done, processes, notice)
             place = work_folder(folder) if again else folder
             _run(prepared, assembled, place, processes, trackers, report, notice)
             if again and processes.is_main:
@@ -204,12 +205,18 @@ def _disk_errors_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _existing(done: Result, notice: Notice) -> Result:
+def _existing(done: Result, processes: Processes, notice: Notice) -> Result:
     """Check the files of a finished run, remove a checkpoint left by a kill, and notify that the run is done."""
     digests = done.data.get("digests", {})
     check_run(done.folder, digests)
     remove_checkpoint(done.folder)
     notice(f"This run is done already: {done.folder}. Use `--again` to repeat it.")
+    dtype = done.provenance.get("dtype", processes.precision)
+    if (done.arithmetic, dtype) != (ARITHMETIC, processes.precision):
+        notice(
+            f"Its arithmetic is {done.arithmetic} in {dtype}, and a repeat would have {ARITHMETIC} in {processes.precision}."
+            " Repeat it before you compare it with runs that have that one."
+        )
     for line in unverified([done]):
         notice(line)
     if not (done.folder / "model").is_dir() and any(name.startswith("model/") for name in digests):

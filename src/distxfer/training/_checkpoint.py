@@ -13,12 +13,17 @@ from torch import Tensor
 
 from distxfer._durable import atomic_file, sync
 from distxfer.encoders import tensor_digest
+from distxfer.errors import counted
+from distxfer.training._processes import Processes
 from distxfer.training._settings import Cost
 from distxfer.training._weights import full_tensor, sharded_like
 
 LOG = "log.jsonl"  # one line per step
 _NAME = "checkpoint.safetensors"
-_POSITION, _LOG_SIZE, _LOG_DIGEST, _DIGEST = "position", "log_size", "log_sha256", "sha256"  # in the metadata
+_POSITION, _ARITHMETIC, _LOG_SIZE, _LOG_DIGEST = "position", "arithmetic", "log_size", "log_sha256"  # in the metadata
+_DIGEST = "sha256"
+_DIGESTED = (_POSITION, _LOG_SIZE, _LOG_DIGEST, _ARITHMETIC)
+_FIRST = '{"arithmetic": 1}'  # of checkpoints that name none
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Position:
 def write_checkpoint(
     folder: Path,
     position: Position,
+    arithmetic: Mapping[str, object],
     parameters: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     history: Mapping[str, Tensor],
@@ -59,6 +65,7 @@ def write_checkpoint(
     log = (folder / LOG).read_bytes()
     metadata = {
         _POSITION: json.dumps(asdict(position)),
+        _ARITHMETIC: json.dumps(arithmetic),
         _LOG_SIZE: str(len(log)),
         _LOG_DIGEST: sha256(log).hexdigest(),
     }
@@ -68,17 +75,16 @@ def write_checkpoint(
 
 
 def _digest(metadata: Mapping[str, str], tensors: str) -> str:
-    return sha256(
-        json.dumps([[metadata[key] for key in (_POSITION, _LOG_SIZE, _LOG_DIGEST)], tensors]).encode()
-    ).hexdigest()
+    return sha256(json.dumps([[metadata[key] for key in _DIGESTED if key in metadata], tensors]).encode()).hexdigest()
 
 
-def read_position(folder: Path, notice: Callable[[str], None]) -> Position | None:
+def read_position(folder: Path, processes: Processes, notice: Callable[[str], None]) -> Position | None:
     """Return the position of the checkpoint in `folder`, and truncate the log to it; None without a checkpoint.
 
-    A damaged checkpoint or log counts as none, and `notice` is told. Reads the whole file.
+    A damaged checkpoint or log, or a checkpoint of another version of the arithmetic or dtype, counts as none, and `notice` is
+    told. Of other threads it is told too, and `processes` records them. Reads the whole file.
     """
-    path = folder / _NAME
+    path, problem = folder / _NAME, ", or the log beside it, is damaged"
     if path.is_file():
         try:
             with safe_open(path, framework="pt") as stored:
@@ -87,16 +93,34 @@ def read_position(folder: Path, notice: Callable[[str], None]) -> Position | Non
             log = (folder / LOG).read_bytes()[: int(metadata[_LOG_SIZE])]
             digests = metadata[_DIGEST], metadata[_LOG_DIGEST]
             if digests == (_digest(metadata, tensors), sha256(log).hexdigest()):
-                with atomic_file(folder / LOG) as temporary:
-                    temporary.write_bytes(log)
-                position = json.loads(metadata[_POSITION])
-                return Position(position["phase"], position["step"], Cost(**position["cost"]))
+                earlier, now = json.loads(metadata.get(_ARITHMETIC, _FIRST)), processes.arithmetic
+                if all(earlier[key] == now[key] for key in ("arithmetic", "dtype")):
+                    _count_threads(earlier["threads"], processes, notice)
+                    with atomic_file(folder / LOG) as temporary:
+                        temporary.write_bytes(log)
+                    position = json.loads(metadata[_POSITION])
+                    return Position(position["phase"], position["step"], Cost(**position["cost"]))
+                problem = f" is of {_in_words(earlier)}, and this run of {_in_words(now)}"
         except (FileNotFoundError, SafetensorError, KeyError, ValueError):
             pass
-        notice(f"The checkpoint `{path}`, or the log beside it, is damaged. The run starts anew.")
+        notice(f"The checkpoint `{path}`{problem}. The run starts anew.")
         remove_checkpoint(folder)
     (folder / LOG).unlink(missing_ok=True)
     return None
+
+
+def _in_words(arithmetic: Mapping[str, object]) -> str:
+    return ", ".join(filter(None, (f"arithmetic {arithmetic['arithmetic']}", str(arithmetic.get("dtype", "")))))
+
+
+def _count_threads(earlier: int | list[int], processes: Processes, notice: Callable[[str], None]) -> None:
+    """Record the threads of the process that wrote the checkpoint, and tell `notice` where this one has others."""
+    processes.earlier_threads = earlier if isinstance(earlier, list) else [earlier]
+    if processes.earlier_threads[-1:] != [now := torch.get_num_threads()]:
+        notice(
+            f"The checkpoint was written with {counted(processes.earlier_threads[-1], 'threads')}, and this process has {now}:"
+            " sums are rounded differently from here on. The result names both."
+        )
 
 
 def read_checkpoint(

@@ -348,7 +348,8 @@ class PhaseLoop:
                 memory[f"{_REFERENCE}/{rank}"] = torch.tensor([*seen], dtype=torch.uint8)
         if processes.is_main or processes.shards_weights:  # sharded weights are gathered by all processes
             position = Position(self.number, step, cost)
-            write_checkpoint(folder, position, self._changing, self.plain_optimizer, memory, writes=processes.is_main)
+            of_run = folder, position, processes.arithmetic
+            write_checkpoint(*of_run, self._changing, self.plain_optimizer, memory, writes=processes.is_main)
         processes.wait()
 
     def _watched(self, number: int, watch: Watch) -> Mapping[str, float]:

@@ -22,6 +22,7 @@ from accelerate.utils import (
 from torch.torch_version import TorchVersion
 
 from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.results.result import ARITHMETIC
 
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
@@ -79,6 +80,7 @@ class Processes:
         self.is_main = bool(self.accelerator.is_main_process)
         self.shards_weights = is_fsdp and self.size > 1
         self.precision = "bf16" if _is_bf16(precision, self.device) else "float32"
+        self.earlier_threads: list[int] = []  # of the processes that this run is resumed from
         if self.device.type == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -91,6 +93,20 @@ class Processes:
         """
         launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_ADDR" in os.environ
         return self.size == 1 and launched and "RANK" not in os.environ
+
+    @property
+    def arithmetic(self) -> dict[str, int | str | list[int]]:
+        """What the rounding of the run depends on: `arithmetic`, its version, `dtype`, and `threads`.
+
+        With other threads, sums are rounded differently. A run that is resumed with others has all of them, in order.
+        """
+        now = torch.get_num_threads()
+        threads = [*self.earlier_threads, *([now] if self.earlier_threads[-1:] != [now] else [])]
+        return {
+            "arithmetic": ARITHMETIC,
+            "dtype": self.precision,
+            "threads": threads if len(threads) > 1 else now,
+        }
 
     def peak_memory_mb(self) -> float:
         """Return the most memory this process has held so far: on the GPU if there is one, else resident."""

@@ -121,11 +121,12 @@ class Training:
         """Train all phases, or resume from the checkpoint in `folder`; return the total cost.
 
         `log.jsonl` gets one line per step, with the values that `watch` returns in the steps in which states are measured. A
-        checkpoint is written about once per epoch. A damaged one is not used, and `notice` is told.
+        checkpoint is written about once per epoch. A damaged one, or one of another arithmetic, is not used; `notice` is told.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
-        resumed = self.processes.broadcast(read_position(folder, notice) if self.processes.is_main else None)
+        position = read_position(folder, self.processes, notice) if self.processes.is_main else None
+        resumed = self.processes.broadcast(position)
         start, reference = resumed or Position(0, 0, Cost()), self._context.reference
         if resumed:
             notice(f"Resuming from the checkpoint: phase `{list(self.phases)[start.phase]}`, after step {start.step}.")

@@ -21,7 +21,7 @@ from distxfer.languages import (
 )
 from distxfer.reports.page.run_files import curve_table, huge_costs, layer_table
 from distxfer.results.collect import Collection, Method
-from distxfer.results.descriptions import stored_distances
+from distxfer.results.descriptions import arithmetic_notes, stored_distances
 from distxfer.results.result import Result
 from distxfer.results.tables import sound_scores
 
@@ -155,7 +155,11 @@ def facts_of(
         imputed=imputed,
         comparisons=comparisons,
         left_out=(*left_out, *unreadable, *broken, *huge_costs([run for method in studied for run in method.sound])),
-        notes=(*notes, *((*comparisons.warnings, *comparisons.survival_warnings) if comparisons else ())),
+        notes=(
+            *notes,
+            *((*comparisons.warnings, *comparisons.survival_warnings) if comparisons else ()),
+            *arithmetic_notes({method.name: method.sound for method in studied}),
+        ),
         words=tuple(words),
     )
 
