@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from distxfer import measure
+from distxfer import InputError, measure
 from distxfer.measure import MEASURES, SimilarityName
 from helpers import given, message, normal, orthogonal, related
 
@@ -254,3 +255,48 @@ def test_settings_that_are_refused():
         "`y` has 60 rows that are all zeros; expected rows with a direction: "
         "look for a sentence without tokens in the pooling."
     )
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("n", [4, 9, 40, 700])
+def test_raw_and_standardised_cka_together_are_each_alone(n, unbiased):
+    draw = torch.Generator().manual_seed(n)
+    x, y = (torch.randn(2, 3, n, 8, generator=draw) * torch.arange(8.0) + 100 for _ in range(2))
+    x[1, 1], y[0, 2] = 0.1, x[0, 2]
+    raw, standardised = measure.cka_with_standardised(x, y, unbiased=unbiased)
+    assert raw.numpy() == pytest.approx(measure.cka(x, y, unbiased=unbiased).numpy(), abs=1e-12, nan_ok=True)
+    alone = measure.cka(measure.standardise(x), measure.standardise(y), unbiased=unbiased)
+    assert standardised.numpy() == pytest.approx(alone.numpy(), abs=1e-12, nan_ok=True)
+    assert (raw[0, 2], standardised[0, 2], raw[1, 1].isnan(), standardised[1, 1].isnan()) == (1, 1, True, True)
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the numbers that the CPU reads from tensors, for which it would wait on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("name", ["cka", "relational_drift", "cosine_drift", "normalised_mse"])
+@pytest.mark.parametrize("rows", [8, 40])
+def test_unchecked_measures_read_no_number_and_spread_nan(name, rows):
+    x = torch.randn(2, rows, 6, generator=torch.Generator().manual_seed(0))
+    y = (x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
+    function = getattr(measure, name)
+    with HostReads() as checked:
+        expected = function(x, y)
+    with HostReads() as unchecked, measure.unchecked_values():
+        function(x, y).sum().backward()
+    assert (checked.count > 0, unchecked.count) == (True, 0)
+    with measure.unchecked_values():
+        assert torch.equal(function(x, y), expected)
+        x[0, 0, 0] = torch.nan
+        assert function(x, y)[0].isnan().any()
+        assert torch.equal(function(x, y)[1], expected[1])
+    with pytest.raises(InputError):
+        function(x, y)

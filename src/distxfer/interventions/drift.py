@@ -127,8 +127,10 @@ class Drift:
         rows = distinct_texts(batch) if self.measure == "cka" else list(range(len(batch)))
         if len(rows) < _FEWEST[self.measure]:
             return empty_term(step, [encoded.pooled(layer) for layer in layers], per)
-        now = torch.stack([encoded.pooled(layer) for layer in layers])[:, rows]
-        before = step.reference(batch)[list(layers)][:, rows].to(now)
+        now = torch.stack([encoded.pooled(layer) for layer in layers])
+        before = step.reference(batch)[list(layers)].to(now)
+        if len(rows) < len(batch):
+            now, before = now[:, rows], before[:, rows]
         measures = {"relational": relational_drift, "cosine": cosine_drift, "mse": normalised_mse}
         drift = 1 - cka(before, now) if self.measure == "cka" else measures[self.measure](now, before)
         return Term(factor * drift.mean(dim=0).sum(), 1 if per == "batch" else len(batch), per)

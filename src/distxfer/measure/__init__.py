@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from distxfer._lazy import lazy
 
 if TYPE_CHECKING:
+    from distxfer.measure._tensors import unchecked_values as unchecked_values
     from distxfer.measure.alignment import *
     from distxfer.measure.contrasts import *
     from distxfer.measure.correlation import *
@@ -30,11 +31,12 @@ SimilarityName = Literal[
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "_tensors": "unchecked_values",
         "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval",
         "contrasts": "Contrast contrast",
         "correlation": "Correlation correlate detectable_correlation partial_correlation",
         "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",
-        "kernel_alignment": "cka cka_reason rbf_cka",
+        "kernel_alignment": "cka cka_reason cka_with_standardised rbf_cka",
         "moments": "Moments",
         "random_effects": "Crossed crossed crossed_unpaired holm interval slope_over_seeds two_way_bootstrap",
         "regression": "Decomposition Prediction decompose expected_score",

@@ -1,11 +1,14 @@
 """The Hilbert-Schmidt independence criterion (HSIC) and its ratio, CKA: of whole arrays, and from sums over rows."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import frexp
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
+
+from distxfer.measure._tensors import centring, working_type
 
 _ROWS = 512  # worked on at a time: enough for full speed, and little memory
 _FIRST = 256  # that say where the rows lie, and how far apart
@@ -14,7 +17,7 @@ _SQUARE = 96  # columns of the squares on a product's diagonal at most, which ar
 Similarities = tuple[Tensor, Tensor, Tensor]  # HSIC(X, Y), HSIC(X, X), HSIC(Y, Y), up to factors that cancel in CKA
 
 
-def ratio(similarities: Similarities) -> Tensor:
+def ratio(similarities: Sequence[Tensor]) -> Tensor:
     """Return CKA from the three similarities, NaN where a self-similarity is not above 0."""
     cross, own_x, own_y = similarities
     defined = (own_x > 0) & (own_y > 0)
@@ -22,7 +25,7 @@ def ratio(similarities: Similarities) -> Tensor:
     return torch.where(defined, cross / torch.where(defined, own_x * own_y, 1.0).sqrt(), torch.nan)
 
 
-def no_structure(similarities: Similarities) -> str | None:
+def no_structure(similarities: Sequence[Tensor]) -> str | None:
     """Return why `ratio` is NaN (anywhere in the batch), or None when it is a number."""
     _, own_x, own_y = similarities
     for name, self_similarity in (("x", own_x), ("y", own_y)):
@@ -34,11 +37,81 @@ def no_structure(similarities: Similarities) -> str | None:
     return None
 
 
-def feature_similarities(a: Tensor, b: Tensor, *, unbiased: bool) -> Similarities:
-    """Return the similarities (...) of column-centred `a` (..., n, d1) and `b` (..., n, d2)."""
-    n = a.shape[-2]
-    k, m = a.square().sum(-1), b.square().sum(-1)
-    squared = _squared_norms(a, b)
+class _Gram(torch.autograd.Function):
+    """X X^T (..., n, n) of (..., n, d), whose gradient takes one product, where autograd makes two."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x @ x.mT
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        return cast(Tensor, (gradient + gradient.mT) @ x)
+
+
+def whole_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities:
+    """Return the similarities (...) of (..., n, d1) and (..., n, d2), from products of all rows; differentiable."""
+    sides = []
+    for side in (x, y):
+        working = side.to(working_type(side))
+        mean, unit = centring(working)
+        sides.append((working - mean) / unit)
+    a, b = sides
+    if in_gram_space(a.shape[-2], a.shape[-1], b.shape[-1]):
+        grams = [cast(Tensor, _Gram.apply(side)) for side in sides]  # type: ignore[no-untyped-call]
+        k, m = (gram.diagonal(dim1=-2, dim2=-1) for gram in grams)
+        products = (grams[0] * grams[1], grams[0].square(), grams[1].square())
+    else:
+        k, m = a.square().sum(-1), b.square().sum(-1)
+        products = ((a.mT @ b).square(), (a.mT @ a).square(), (b.mT @ b).square())
+    cross, squared_x, squared_y = (product.sum(dim=(-2, -1)) for product in products)
+    return _similarities((cross, squared_x, squared_y), k, m, unbiased=unbiased)
+
+
+@torch.no_grad()
+def summed_similarities(x: Tensor, y: Tensor, *, unbiased: bool, standardised: bool = False) -> list[Tensor]:
+    """Return the similarities (1) of one layer, (1, n, d1) and (1, n, d2), from sums over rows, without a copy of the input.
+
+    With `standardised`, those of the standardised columns follow, from the same products: they are the products divided by
+    the standard deviations of both columns.
+    """
+    (x,), (y,) = x, y
+    sides = [(side, *centring(side)) for side in (x, y)]
+
+    def centred() -> Iterator[list[Tensor]]:
+        for low in range(0, len(x), _ROWS):
+            yield [(side[low : low + _ROWS].to(mean.dtype) - mean) / unit for side, mean, unit in sides]
+
+    (d1, d2), new = (x.shape[1], y.shape[1]), sides[0][1].new_zeros
+    xy, xx, yy = new(d1, d2), new(d1, d1), new(d2, d2)
+    for a, b in centred():
+        xy.addmm_(a.mT, b)
+        xx.addmm_(a.mT, a)
+        yy.addmm_(b.mT, b)
+    squares = [product.square() for product in (xy, xx, yy)]
+    weights = [(new(d1) + 1, new(d2) + 1)]
+    if standardised:
+        variance_x, variance_y = (product.diagonal() / len(x) for product in (xx, yy))
+        weights.append(
+            (torch.where(variance_x > 0, 1 / variance_x, 0.0), torch.where(variance_y > 0, 1 / variance_y, 0.0))
+        )
+    lengths = [[(a.square() @ u, b.square() @ v) for u, v in weights] for a, b in centred()]
+    return [
+        similarity[None]
+        for number, (u, v) in enumerate(weights)
+        for similarity in _similarities(
+            (u @ squares[0] @ v, u @ squares[1] @ u, v @ squares[2] @ v),
+            *(torch.cat(part) for part in zip(*(rows[number] for rows in lengths), strict=True)),
+            unbiased=unbiased,
+        )
+    ]
+
+
+def _similarities(squared: Similarities, k: Tensor, m: Tensor, *, unbiased: bool) -> Similarities:
+    """Return the similarities from the squared norms |X^T Y|_F^2, ... (...), and the squared lengths of rows (..., n)."""
+    n = k.shape[-1]
     if not unbiased:
         return floored(squared, squared, n)
     sums = k.sum(-1), m.sum(-1)
@@ -69,17 +142,6 @@ def unbias(squared_norm: Tensor, diagonal: Tensor, sum_k: Tensor, sum_m: Tensor,
 def in_gram_space(n: int, d1: int, d2: int) -> bool:
     """Return whether the n x n products take fewer multiplications than those of the features."""
     return n * (d1 + d2) < d1 * d1 + d1 * d2 + d2 * d2
-
-
-def _squared_norms(x: Tensor, y: Tensor) -> Similarities:
-    """Return |X^T Y|_F^2, |X^T X|_F^2 and |Y^T Y|_F^2."""
-    if in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1]):
-        gram_x, gram_y = x @ x.mT, y @ y.mT
-        products = (gram_x * gram_y, gram_x.square(), gram_y.square())
-    else:
-        products = ((x.mT @ y).square(), (x.mT @ x).square(), (y.mT @ y).square())
-    cross, own_x, own_y = (product.sum(dim=(-2, -1)) for product in products)
-    return cross, own_x, own_y
 
 
 @dataclass

@@ -4,15 +4,26 @@ Everything is computed in float64 (in the input's precision, but at least float3
 returned in it, differentiable, on the device of its input.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from distxfer.errors import InputError
-from distxfer.measure._tensors import Array, centre, each_layer, layer_pairs, paired_rows, unit_scale
-from distxfer.measure.hsic import LayerMoments, Similarities, feature_similarities, in_gram_space, no_structure, ratio
+from distxfer.measure._tensors import Array, centre, checked_rows, each_layer, paired_rows, unit_scale
+from distxfer.measure.drift import standardise
+from distxfer.measure.hsic import (
+    Similarities,
+    in_gram_space,
+    no_structure,
+    ratio,
+    summed_similarities,
+    whole_similarities,
+)
+
+_ENTRIES = 2**18  # of one side, in the layers that are worked on at a time: they fit into a CPU's cache
+_ENTRIES_ON_GPU = 2**26
 
 
 def cka(x: Array, y: Array, *, unbiased: bool = True) -> Tensor:
@@ -47,68 +58,45 @@ def cka_reason(x: Array, y: Array, *, unbiased: bool = True) -> str | None:
     return no_structure(_similarities(x, y, unbiased=unbiased))
 
 
-def _similarities(x: Array, y: Array, *, unbiased: bool) -> Similarities:
-    """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
-    least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
-    streamed = _streamed_similarities(x, y, unbiased=unbiased) if _streams(x, y, least) else None
-    if streamed is not None:
-        return streamed
-    a, b = paired_rows(x, y, least=least, measure=measure)
-    # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
-    with torch.autocast(a.device.type, enabled=False):
-        return feature_similarities(unit_scale(centre(a)), unit_scale(centre(b)), unbiased=unbiased)
+@torch.no_grad()
+def cka_with_standardised(x: Array, y: Array, *, unbiased: bool = True) -> tuple[Tensor, Tensor]:
+    """Return `cka` of two representations, and `cka` of both with standardised columns (`standardise`), each (...).
 
-
-def _streams(x: Tensor, y: Tensor, least: int) -> bool:
-    """Return whether sums over rows are the faster way: no gradient, on the CPU, n large."""
-    if x.dim() < 2 or x.shape[:-1] != y.shape[:-1] or x.shape[-2] < least or 0 in (*x.shape, *y.shape):
-        return False
-    differentiated = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    on_cpu = x.device.type == y.device.type == "cpu" and x.dtype != torch.bool and y.dtype != torch.bool
-    return on_cpu and not differentiated and not in_gram_space(x.shape[-2], x.shape[-1], y.shape[-1])
-
-
-def _streamed_similarities(x: Tensor, y: Tensor, *, unbiased: bool) -> Similarities | None:
-    """Return the same layer by layer from sums over rows, without copies of the input in float64.
-
-    None where the sums are not finite: the caller then checks the input, or scales it first. As many layers at a time as
-    torch has threads, with one thread each: the products of one layer are too small to parallelise.
+    The second is the first of z_ij = (x_ij - mean_j) / sd_j, whose products are those of the first divided by two standard
+    deviations: both together cost little more than one. Shapes, range, NaN and errors as in `cka`; not differentiable.
     """
+    first, second = _checked(x, y, unbiased)
+    if in_gram_space(2 * first.shape[-2], first.shape[-1], second.shape[-1]):
+        return cka(x, y, unbiased=unbiased), cka(standardise(x), standardise(y), unbiased=unbiased)
+    values = _by_layer(partial(summed_similarities, unbiased=unbiased, standardised=True), first, second, 1)
+    return ratio(values[:3]), ratio(values[3:])
 
-    @torch.no_grad()  # a new thread does not inherit it
-    def of_layer(pair: tuple[Tensor, Tensor]) -> Similarities | None:
-        layer = LayerMoments.beginning(*pair, torch.float64)
-        layer.add(*pair)
-        if not layer.is_finite:
-            return None
-        cross, own_x, own_y = layer.similarities(unbiased=unbiased)
-        if not bool((cross.abs() + own_x * own_y).isfinite()):
-            return None
-        # Equal states give exactly 1, whatever the order of the sums.
-        return (own_x, own_x, own_x) if torch.equal(*pair) else (cross, own_x, own_y)
 
-    pairs, threads = list(layer_pairs(x, y)), torch.get_num_threads()
-    workers = min(threads, len(pairs))
-    if workers == 1:
-        layers = [of_layer(pair) for pair in pairs]
-    else:
-        started = Barrier(workers + 1)
+def _similarities(x: Array, y: Array, *, unbiased: bool) -> Sequence[Tensor]:
+    """Return HSIC(X, Y), HSIC(X, X) and HSIC(Y, Y), each (...), up to factors that cancel in CKA."""
+    first, second = _checked(x, y, unbiased)
+    n, d1, d2 = first.shape[-2], first.shape[-1], second.shape[-1]
+    differentiated = torch.is_grad_enabled() and (first.requires_grad or second.requires_grad)
+    if differentiated or in_gram_space(n, d1, d2):
+        layers = max(1, (_ENTRIES if first.device.type == "cpu" else _ENTRIES_ON_GPU) // (n * max(d1, d2)))
+        return _by_layer(partial(whole_similarities, unbiased=unbiased), first, second, layers)
+    return _by_layer(partial(summed_similarities, unbiased=unbiased), first, second, 1)
 
-        def start() -> None:
-            torch.set_num_threads(1)
-            started.wait()
 
-        with ThreadPoolExecutor(workers, initializer=start) as pool:
-            futures = [pool.submit(of_layer, pair) for pair in pairs]
-            started.wait()
-            torch.set_num_threads(threads)  # torch gives threads that start later what a worker has set
-            layers = [future.result() for future in futures]
-    values = [similarities for similarities in layers if similarities is not None]
-    if len(values) < len(layers):
-        return None
-    cross, own_x, own_y = (torch.stack(part).reshape(x.shape[:-2]) for part in zip(*values, strict=True))
-    return cross, own_x, own_y
+def _checked(x: Array, y: Array, unbiased: bool) -> tuple[Tensor, Tensor]:
+    least, measure = (4, "unbiased CKA") if unbiased else (2, "biased CKA")
+    return checked_rows(x, y, least=least, measure=measure)
+
+
+def _by_layer(
+    function: Callable[[Tensor, Tensor], Sequence[Tensor]], x: Tensor, y: Tensor, layers: int
+) -> Sequence[Tensor]:
+    """Return the tensors that `function` returns for so many layers at a time, each joined to (...)."""
+    parts = zip(*(torch.split(side.reshape(-1, *side.shape[-2:]), layers) for side in (x, y)), strict=True)
+    # Autocast would take float32 down to 16 bits on the devices where that is the working precision.
+    with torch.autocast(x.device.type, enabled=False):
+        values = [function(*part) for part in parts]
+    return [torch.cat(value).reshape(x.shape[:-2]) for value in zip(*values, strict=True)]
 
 
 def rbf_cka(x: Array, y: Array, *, bandwidth: float = 1.0) -> Tensor:
