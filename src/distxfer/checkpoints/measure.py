@@ -18,7 +18,6 @@ from distxfer.encoders import (
     adapter_base,
     fingerprint,
     load_encoder,
-    merge_adapters,
     model_folder,
     state_cache,
 )
@@ -281,6 +280,8 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
             if moment == "before":
                 check_pooling(recipe, encoder)
             if base != name:
+                from distxfer.encoders import merge_adapters  # needs PEFT
+
                 encoder = merge_adapters(encoder, Path(name).expanduser())
         except InputError as error:
             raise InputError(f"`{moment}`: {error}") from error

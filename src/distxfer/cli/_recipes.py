@@ -96,10 +96,11 @@ def cp(
 
 def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe without training: keys, languages, data, encoder, layers."""
+    recipe = recipe_of(overrides)  # wrong keys are reported before torch is imported, which takes seconds
     from distxfer.results.descriptions import corpus_text
     from distxfer.runs.run import validate as check
 
-    prepared = check(recipe_of(overrides))
+    prepared = check(recipe)
     for note in prepared.notes:
         notice(note)
     facts: dict[str, Any] = {

@@ -9,6 +9,7 @@ from distxfer.encoders._layers import layer_numbers as layer_numbers
 
 if TYPE_CHECKING:
     from distxfer.encoders._adapters import merge_adapters as merge_adapters
+    from distxfer.encoders._contexts import has_peft_adapters as has_peft_adapters
     from distxfer.encoders._encoded import Encoded as Encoded
     from distxfer.encoders._encoded import Pooling as Pooling
     from distxfer.encoders._encoder import Encoder as Encoder
@@ -30,6 +31,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "_adapters": "merge_adapters",
+        "_contexts": "has_peft_adapters",
         "_encoded": "Encoded Pooling",
         "_encoder": "Encoder Output",
         "_folders": "adapter_base fingerprint model_folder",

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
+from distxfer.encoders._bottlenecks import NOT_BOTH
 from distxfer.encoders._contexts import adding_adapters, quiet, without_peft_warnings
 from distxfer.encoders._folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_adapter_weights
 from distxfer.errors import InputError, reason
@@ -20,10 +21,6 @@ from distxfer.errors import InputError, reason
 if TYPE_CHECKING:
     from distxfer.encoders._encoder import Encoder
 
-NOT_BOTH = (
-    "Bottlenecks are saved as a part of the model and PEFT's adapters beside it, so one encoder cannot have both."
-    " Give all adapter interventions of the recipe the same `kind`."
-)
 _FIRST = "default"
 
 

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from distxfer.encoders._adapters import NOT_BOTH
+from distxfer.encoders._contexts import has_peft_adapters
 from distxfer.errors import InputError
 
+NOT_BOTH = (
+    "Bottlenecks are saved as a part of the model and PEFT's adapters beside it, so one encoder cannot have both."
+    " Give all adapter interventions of the recipe the same `kind`."
+)
 # The keys of configurations for the width of the feed-forward layers.
 _WIDTHS = ("intermediate_size", "hidden_dim")
 
@@ -86,7 +89,7 @@ def add_bottlenecks(
     Returns the names of the new parameters. Raises InputError where the model has PEFT adapters, or these maps are not
     feed-forward layers of the configuration's width.
     """
-    if isinstance(model, PeftModel):
+    if has_peft_adapters(model):
         raise InputError(NOT_BOTH)
     key = _width_key(config)
     width = getattr(config, key) if key else 0

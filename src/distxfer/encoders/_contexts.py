@@ -1,14 +1,24 @@
 """Context managers that change how models of Transformers and PEFT run, and restore it."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import PeftModel
 from torch import nn
 from transformers.utils import logging as transformers_logging
+from typing_extensions import TypeIs
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def has_peft_adapters(model: nn.Module) -> "TypeIs[PeftModel]":
+    """Return whether a model is a PEFT model, without importing PEFT, which takes seconds: where it is not imported, none is."""
+    peft = sys.modules.get("peft")
+    return peft is not None and isinstance(model, peft.PeftModel)
 
 
 @contextmanager
@@ -39,7 +49,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def adapters_off(model: PeftModel) -> Iterator[None]:
+def adapters_off(model: "PeftModel") -> Iterator[None]:
     """Run the pretrained weights alone, in evaluation mode, and restore which parameters are trainable.
 
     PEFT's `disable_adapter` marks all adapter weights trainable when it ends (huggingface/peft#3447), which would undo a

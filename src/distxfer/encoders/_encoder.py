@@ -7,19 +7,20 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, TaskType
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from distxfer.encoders._adapters import add_adapters
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
-from distxfer.encoders._contexts import evaluating, quiet
+from distxfer.encoders._contexts import evaluating, has_peft_adapters, quiet
 from distxfer.encoders._encoded import Encoded, Pooling, tokens_of_words
 from distxfer.encoders._reference import Reference
 from distxfer.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import IA3Config, LoraConfig
 
 # The output of a head: one per text, one per token, two scores per token (a span's start and end), or none: the text's pooled
 # state.
@@ -29,11 +30,11 @@ Place = int | Literal["embeddings", "final", "head"]
 _PEFT_NAMES = re.compile(
     r"^base_model\.model\.|\.modules_to_save\.\w+|\.original_module|\.base_layer|\.(lora|ia3)_\w+\.\w+|\.more\.\d+"
 )
-_TASK_TYPES: Mapping[Output, TaskType] = {  # the class in which PEFT loads adapters
-    "text": TaskType.SEQ_CLS,
-    "token": TaskType.TOKEN_CLS,
-    "span": TaskType.QUESTION_ANS,
-    "state": TaskType.SEQ_CLS,
+_TASK_TYPES: Mapping[Output, str] = {  # of PEFT: the class in which PEFT loads adapters
+    "text": "SEQ_CLS",
+    "token": "TOKEN_CLS",
+    "span": "QUESTION_ANS",
+    "state": "SEQ_CLS",
 }
 
 
@@ -181,7 +182,7 @@ class Encoder:
         _check_words(self, words, max_length)
         return tokens_of_words(self.tokenizer, list(texts), [list(row) for row in spans], max_length)[1]
 
-    def adapt(self, config: LoraConfig | IA3Config) -> frozenset[str]:
+    def adapt(self, config: "LoraConfig | IA3Config") -> frozenset[str]:
         """Add PEFT adapters to the model, and return the names of their parameters.
 
         From then on only adapters and the head may train, in every phase. There is one head, saved with the first
@@ -189,12 +190,14 @@ class Encoder:
 
         Raises InputError where the model has adapters of another kind, or is not the whole encoder.
         """
+        from distxfer.encoders._adapters import add_adapters  # needs PEFT
+
         if self.dropped:
             raise InputError(
                 f"`model.drop_last_layers` is `{self.dropped}`, but adapters are saved beside the whole encoder, so that the"
                 " blocks would be back when they are loaded. Set it to 0, and keep the adapters to lower `layers`."
             )
-        config.task_type = TaskType.TOKEN_CLS if self.token_head else _TASK_TYPES[self.output]
+        config.task_type = _TASK_TYPES["token" if self.token_head else self.output]
         config.modules_to_save = None if self.adapters else self.head_modules()
         self.model = add_adapters(self.model, config, has_adapters=bool(self.adapters))
         return self._with_adapters(
@@ -224,7 +227,7 @@ class Encoder:
 
         Raises InputError where the model has no PEFT adapters: all its weights may train, or are saved.
         """
-        if not isinstance(self.model, PeftModel):
+        if not has_peft_adapters(self.model):
             raise InputError(
                 "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
                 " Add some, as `recipe=lora` does, or leave it at float32."
@@ -293,7 +296,7 @@ class Encoder:
 
     def save(self, folder: Path) -> None:
         """Write files that `from_pretrained` (or PEFT, with adapters) loads: safetensors, never pickles."""
-        alone = self.output == "state" and not isinstance(self.model, PeftModel)
+        alone = self.output == "state" and not has_peft_adapters(self.model)
         with quiet():
             plain = with_merged_bottlenecks(cast(PreTrainedModel, self.model))
             saved = cast(PreTrainedModel, plain.base_model) if alone else plain

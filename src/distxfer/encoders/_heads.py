@@ -7,7 +7,6 @@ end are two scores per token.
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_QUESTION_ANSWERING_MAPPING,
@@ -23,6 +22,7 @@ from transformers import (
 )
 from transformers.modeling_layers import GenericForTokenClassification
 
+from distxfer.encoders._contexts import has_peft_adapters
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.errors import InputError
 
@@ -83,7 +83,7 @@ def class_to_load(encoder: Encoder) -> tuple[str, list[str]]:
     It is an `Auto` class where there is one for the encoder's output; where transformers has no class, the lines define
     it. Adapters are for a model of the same class.
     """
-    model = encoder.model.get_base_model() if isinstance(encoder.model, PeftModel) else encoder.model
+    model = encoder.model.get_base_model() if has_peft_adapters(encoder.model) else encoder.model
     alone = encoder.output == "state" and model is encoder.model
     model_class = type(encoder.base if alone else model)
     having, auto = (MODEL_MAPPING, AutoModel) if alone else _HEADS[encoder.output][:2]

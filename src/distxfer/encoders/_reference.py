@@ -6,13 +6,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
-from distxfer.encoders._contexts import adapters_off
+from distxfer.encoders._contexts import adapters_off, has_peft_adapters
 from distxfer.encoders._encoded import Encoded
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from distxfer.encoders._encoder import Encoder
 
 _SEEN_BYTES = 16  # of a digest
@@ -33,7 +34,7 @@ class Reference:
         self._memo: dict[Hashable, Tensor] = {}
         self._seen: dict[bytes, None] = {}  # digests of the texts whose states are, or before a stop were, in memory
         self._copy: torch.nn.Module | None = None
-        if not isinstance(encoder.model, PeftModel):
+        if not has_peft_adapters(encoder.model):
             prefix = encoder.base_name
             shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
             self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
@@ -69,7 +70,7 @@ class Reference:
         self.forwards += 1
         with torch.no_grad():
             if self._copy is None:
-                with adapters_off(cast(PeftModel, self._encoder.model)):
+                with adapters_off(cast("PeftModel", self._encoder.model)):
                     return self._encoder.encode(inputs)
             output = self._copy(**inputs, output_hidden_states=True)
         return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)

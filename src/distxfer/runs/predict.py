@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from distxfer._durable import check_folder
 from distxfer.config.settings import TaskSettings
 from distxfer.data import Collator, Example, Tags, Task, TaskType, load_task, task_type_named
-from distxfer.encoders import Encoder, adapter_base, load_encoder, merge_adapters, model_folder
+from distxfer.encoders import Encoder, adapter_base, load_encoder, model_folder
 from distxfer.errors import InputError
 from distxfer.results.result import Result, read_result
 from distxfer.runs.scoring import read_examples
@@ -94,4 +94,8 @@ def _load(result: Result, folder: Path, task_type: TaskType, processes: Processe
     encoder = load_encoder(
         base, location, labels, seed=0, output=task_type.output, pooling=model["pooling"], device=processes.device
     )
-    return labels, encoder if location == folder else merge_adapters(encoder, folder)
+    if location == folder:
+        return labels, encoder
+    from distxfer.encoders import merge_adapters  # needs PEFT
+
+    return labels, merge_adapters(encoder, folder)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-from peft import PeftModel
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Example, Issue
-from distxfer.encoders import state_cache
+from distxfer.encoders import has_peft_adapters, state_cache
 from distxfer.errors import InputError, counted, enough_memory
 from distxfer.interventions import CKA_ROWS
 from distxfer.results.descriptions import corpus_text
@@ -112,7 +111,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     sample = examples[:: max(1, len(examples) // 200)]
     tokens = sum(assembled.collate([example]).tokens for example in sample) / len(sample)
     encoder = assembled.encoder
-    adapters = encoder.adapters if isinstance(encoder.model, PeftModel) else None  # a whole model is saved otherwise
+    adapters = encoder.adapters if has_peft_adapters(encoder.model) else None  # a whole model is saved otherwise
     saved: list[Tensor] = [
         parameter for name, parameter in encoder.model.named_parameters() if adapters is None or name in adapters
     ]
