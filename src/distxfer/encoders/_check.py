@@ -107,8 +107,9 @@ def fit_tokenizer(tokenizer: PreTrainedTokenizerBase, base: PreTrainedModel, nam
     rows = words_of(base)
     rare = {key for key, token in tokenizer.added_tokens_decoder.items() if token.special}
     produced = {token for texts in _TEXTS for token in tokenizer(*texts)["input_ids"]} | {tokenizer.pad_token_id}
-    for token, number in sorted(tokenizer.get_vocab().items(), key=lambda entry: -entry[1]):
-        if number >= rows and (number not in rare or number in produced):
+    beyond = [(number, token) for token, number in tokenizer.get_vocab().items() if number >= rows]
+    for number, token in sorted(beyond, reverse=True):
+        if number not in rare or number in produced:
             raise InputError(
                 f"The tokenizer of `{name}` has the token `{token[:40]}` with the id {number}, and the encoder has embeddings"
                 f" for the ids 0 to {rows - 1} alone. Save the tokenizer that belongs to these weights."
@@ -250,21 +251,29 @@ def _check_head(encoder: Encoder, encoded: Encoded, *, causal: bool) -> None:
 
 
 def _check_gradients(encoder: Encoder, logits: Tensor) -> None:
-    """Raise _Unfit unless the gradient of the output reaches every block and the head; gradients are dropped."""
+    """Raise _Unfit unless the gradient of the output reaches every block and the head; gradients are dropped.
+
+    The embeddings get none: that of the words is the largest tensor of all, and `_check_passes` has shown the way to layer 0.
+    """
     reached: set[object] = set()
     head = {name for name in encoder.head if encoder.output != "state"}
     places = {id(parameter): encoder.place(name) for name, parameter in encoder.model.named_parameters()}
 
     def record(parameter: Tensor) -> None:
         gradient = cast(Tensor, parameter.grad)
-        if bool(gradient.isfinite().all()) and bool(gradient.any()):
+        ends = torch.stack(torch.aminmax(gradient))  # NaN where any is
+        if bool(ends.isfinite().all()) and bool(ends.any()):
             reached.add(places[id(parameter)])
         parameter.grad = None
 
-    weights: list[Any] = [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
+    weights: list[Any] = [
+        parameter
+        for parameter in encoder.model.parameters()
+        if parameter.requires_grad and places[id(parameter)] != "embeddings"
+    ]
     hooks = [parameter.register_post_accumulate_grad_hook(record) for parameter in weights]
     try:
-        _weighed(logits).backward()  # type: ignore[no-untyped-call]
+        _weighed(logits).backward(inputs=weights)  # type: ignore[no-untyped-call]
     finally:
         for hook in hooks:
             hook.remove()
