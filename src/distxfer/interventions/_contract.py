@@ -36,13 +36,14 @@ class Term:
 
     The loop divides `loss_sum` by `num_items`, each added up over all micro-batches and processes of a step, so the objective
     does not depend on how a step is split. `num_items` may be 0: there was nothing to sum over (see `empty_term`). `logs` go
-    into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch.
+    into `log.jsonl` as `term/NAME/KEY`, those of a step's last micro-batch: numbers, or scalar tensors, which the loop reads
+    later. A term should not read tensors itself (`.item()`), since a GPU then has to wait for it.
     """
 
     loss_sum: Tensor  # scalar
     num_items: int
     per: Literal["example", "token", "pair", "batch"]
-    logs: Mapping[str, float] = field(default_factory=dict)
+    logs: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,16 @@ def gradient_diagnostics(
     """
     names = list(gradients)
     products = torch.zeros(len(names), len(names), dtype=torch.float64)
+    blocks: list[tuple[list[int], Tensor]] = []  # of one parameter each, still on its device
     for place in range(max(map(len, gradients.values()))):
         rows = [gradients[name][place] for name in names]
         present = [number for number, row in enumerate(rows) if row is not None]
         if present:
             flat = torch.stack([row.detach().float().flatten() for row in rows if row is not None])
-            products[[[number] for number in present], present] += (flat @ flat.T).double().cpu()
+            blocks.append((present, (flat @ flat.T).flatten()))
+    values = torch.split(torch.cat([block for _, block in blocks]).cpu(), [len(block) for _, block in blocks])
+    for (present, _), block in zip(blocks, values, strict=True):
+        products[[[number] for number in present], present] += block.view(len(present), -1).double()
     products = add(products)
     diagnostics: dict[str, float] = {}
     total, norms = float(products.sum()), products.diagonal().clamp(min=0).sqrt()

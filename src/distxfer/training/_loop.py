@@ -1,12 +1,16 @@
-"""The loop over the steps of one phase: exact accumulation, and guards against doing nothing silently."""
+"""The loop over the steps of one phase: exact accumulation, and guards against doing nothing silently.
+
+A step waits for no result from the device: what the log and the guards need of it stays there and is read some steps
+later, with one transfer (`PhaseLoop._read`).
+"""
 
 import json
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +28,30 @@ from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
 from distxfer.training._weights import ShardedWeights, Weights, full_tensor, local_shard
 
-Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss
+Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss of the last step that was read
 Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder, by their names in the log
 
 _REFERENCE = "reference"  # in a checkpoint, by rank: the texts that the process has asked the reference for
 _MOVED = 2  # optimiser steps after which the weights have changed for certain
 _PATIENCE = 10  # steps with a count above 0 within which a term must have a gradient
+_UNREAD = 20  # steps whose values stay on the device at most
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step whose `totals` (in this process), gradient `norm` and `logs` are still on the device.
+
+    `acting`: of each term with a count above 0 and no gradient so far, in how many micro-batches of this process it has one.
+    """
+
+    number: int
+    learning_rate: float
+    counts: Mapping[str, float]  # of each term, over the whole step
+    totals: Tensor
+    norm: Tensor
+    acting: Mapping[str, Tensor]
+    logs: Mapping[str, float | Tensor]
+    numbers: Mapping[str, float]  # for the log: empty micro-batches and diagnostics
 
 
 class PhaseLoop:
@@ -72,10 +94,17 @@ class PhaseLoop:
         self.model.train()
         self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
         self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters
-        self._expected: dict[tuple[str, ...], Tensor] = {}  # terms of a step -> their counts in the last such step
-        self._effective: set[str] = set()  # terms with a gradient in this process
+        self._trainable_parameters = sum(parameter.numel() for parameter in self.parameters)
+        # terms of a step -> their counts in the last such step
+        self._expected: dict[tuple[str, ...], Sequence[float]] = {}
+        self._acting: dict[str, Tensor] = {}  # term -> micro-batches of the step in which it has a gradient
         self._idle: dict[str, int] = {}  # term -> steps with a count above 0 and no effect
-        self._logs: dict[str, float] = {}
+        self._unread: list[_Step] = []
+        self._is_stopped = torch.zeros((), dtype=torch.bool, device=context.processes.device)
+        self._cost, self._steps_before = Cost(), 0
+        self._loss: float | None = None  # of the last step that was read
+        self._unreported: list[int] = []
+        self._logs: dict[str, float | Tensor] = {}
         self._diagnosed: dict[str, float] = {}
         self._empty: dict[str, int] = {}  # term -> micro-batches of the step, of all processes, with count 0
 
@@ -87,35 +116,33 @@ class PhaseLoop:
         self.context.processes.accelerator.free_memory()  # reference cycles too, such as the hooks of sharded weights
         self.context.encoder.move_to(self.context.processes.device)
 
-    def run(self, first: int, cost: Cost, folder: Path, report: Report, watch: Watch) -> Cost:
-        """Run the steps from `first` on, with a checkpoint about once per epoch, and return the cost so far."""
-        processes = self.context.processes
-        if first:
-            memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer)
-            if isinstance(self.context.reference, Reference):
-                seen = memory.pop(f"{_REFERENCE}/{processes.rank}", torch.empty(0))
-                self.context.reference.restore(bytes(seen.tolist()))
-        else:
-            self._begin()
+    def run(
+        self, first: int, cost: Cost, clock: Callable[[], float], folder: Path, report: Report, watch: Watch
+    ) -> Cost:
+        """Run the steps from `first` on, with a checkpoint about once per epoch, and return the cost so far.
+
+        `clock` returns the seconds of training so far.
+        """
+        processes, self._cost, self._steps_before = self.context.processes, cost, cost.steps - first
+        self._load(folder) if first else self._begin()
         ends = sorted({*range(0, self.steps, max(1, self.steps // self.phase.epochs)), self.steps} - {0})
-        with (folder / LOG).open("a", encoding="utf-8") if processes.is_main else nullcontext() as stream:
+        log = (folder / LOG).open("a", encoding="utf-8") if processes.is_main else nullcontext()
+        with log as stream, self._read_on_failure(stream):
             for number in range(first, self.steps):
-                started = time.perf_counter()
                 with memory_for_step(self.name, number):
-                    entry = self._step(number)
-                cost = self._add(cost, time.perf_counter() - started)
-                if number + 1 in ends:
-                    self._average(ends, number + 1)
-                if _is_due(self.context.diagnostics.states, number):
-                    entry |= self._watched(number, watch)
-                if stream is not None:
-                    stream.write(json.dumps(entry) + "\n")
-                    stream.flush()
-                    report(self.name, number + 1, self.steps, float(entry["loss"]))
-                numbers = {key: value for key, value in entry.items() if key != "phase"}
-                processes.accelerator.log(numbers, step=cost.steps)
-                if number + 1 in ends:
-                    self._checkpoint(folder, number + 1, cost)
+                    self._step(number)
+                is_end, is_watched = number + 1 in ends, _is_due(self.context.diagnostics.states, number)
+                if is_end or is_watched or self._is_read_due():
+                    entry = self._read(stream)
+                    if is_end:
+                        self._average(ends, number + 1)
+                    if is_watched:
+                        entry |= self._watched(number, watch)
+                    self._write(stream, entry)
+                if processes.is_main:
+                    self._report(report, number + 1)
+                if is_end:
+                    self._checkpoint(folder, number + 1, replace(self._cost, seconds=clock()))
         # By now every term had a step to show a gradient.
         if self._without_effect() and self.steps >= _MOVED + 1 + self.phase.alternate:
             self._no_effect(self._without_effect()[0], self.steps)
@@ -123,7 +150,36 @@ class PhaseLoop:
         if self._rewinds_to:
             later = later[later.index(self.name) + 1 :]
         self.context.history.forget({self.context.rewinds[phase] for phase in later})
-        return cost
+        return replace(self._cost, seconds=clock())
+
+    @contextmanager
+    def _read_on_failure(self, stream: TextIO | None) -> Iterator[None]:
+        """Write the lines of the steps before a failure, or raise Diverged where one was not finite, which is the cause."""
+        try:
+            yield
+        except BaseException:
+            if self._unread and self.context.processes.size == 1:  # reading takes all processes, which may not be here
+                with suppress(RuntimeError):  # of the device
+                    self._write(stream, self._read(stream))
+            raise
+
+    def _is_read_due(self) -> bool:
+        """Return whether the values on the device are to be read: enough of them, the first loss, or a term's effect."""
+        last = self._unread[-1]
+        return len(self._unread) == _UNREAD or bool(last.acting) or (self._loss is None and last.number >= _MOVED)
+
+    def _report(self, report: Report, done: int) -> None:
+        """Report each step, from the one on in which there is a loss to report."""
+        self._unreported.append(done)
+        while self._loss is not None and self._unreported:
+            report(self.name, self._unreported.pop(0), self.steps, self._loss)
+
+    def _load(self, folder: Path) -> None:
+        """Load the checkpoint of a step of this phase."""
+        memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer)
+        if isinstance(self.context.reference, Reference):
+            seen = memory.pop(f"{_REFERENCE}/{self.context.processes.rank}", torch.empty(0))
+            self.context.reference.restore(bytes(seen.tolist()))
 
     def _begin(self) -> None:
         """Select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
@@ -145,16 +201,15 @@ class PhaseLoop:
             if done == self.steps:
                 self.context.history.to_mean(self._trained)
 
-    def _step(self, number: int) -> dict[str, float | str]:
-        """Run one optimiser step and return its line for the log."""
+    def _step(self, number: int) -> None:
+        """Run one optimiser step. Where it is not finite, no weight changes from it on, until `_read` reports it."""
         names = self.module.active_terms(number)
         totals, counts = self.gradients(number, self._expected.get(names))
         self._expected[names] = counts
         self.context.history.mask_gradients(self._trained)
-        self._check_terms(number, totals, counts)
-        norm = float(full_tensor(self.context.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip)))
-        if not math.isfinite(norm):
-            raise self._diverged(f"The gradient at step {number} of the phase `{self.name}` is {norm}.")
+        norm = full_tensor(self.context.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
+        self._is_stopped = self._is_stopped | ~norm.isfinite() | ~totals.isfinite().all()
+        self.plain_optimizer.found_inf = self._is_stopped.float()  # type: ignore[attr-defined]  # the fused step skips at 1
         rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
         for group in self.plain_optimizer.param_groups:
             group["lr"] = rate
@@ -162,26 +217,66 @@ class PhaseLoop:
         self.optimizer.zero_grad()
         if self._rewinds_to:
             self.context.history.restore_entries(self._rewinds_to, self._trained)
-        values = {
-            key: float(total / count) if count else None
-            for key, total, count in zip(names, totals, counts, strict=True)
-        }
-        loss = sum(self.module.weights[key] * value for key, value in values.items() if value is not None)
-        return {
-            "phase": self.name,
-            "phase_number": self.number,
-            "step": number,
-            "learning_rate": rate,
-            "gradient_norm": norm,
-            "loss": loss,
-            **{f"term/{key}": value for key, value in values.items() if value is not None},
-            **{f"empty/{key}": number for key, number in self._empty.items()},
-            **self._logs,
-            **self._diagnosed,
-        }
+        empty = {f"empty/{name}": number for name, number in self._empty.items()}
+        of_terms = dict(zip(names, counts, strict=True))
+        waiting = [name for name in self._without_effect() if number >= _MOVED and of_terms.get(name)]
+        acting = {name: self._acting.get(name, torch.zeros(())) for name in waiting}
+        self._unread.append(_Step(number, rate, of_terms, totals, norm, acting, self._logs, empty | self._diagnosed))
 
-    def gradients(self, number: int, expected: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add the gradients of one step to the parameters; return every term's total and count over the whole step.
+    def _read(self, stream: TextIO | None) -> dict[str, Any]:
+        """Read the values of all steps from the device, and write their lines but the last, which is returned.
+
+        The only place where a step's values are read, with one transfer. Raises Diverged for the first step that was not
+        finite, and RunError for a term without effect in too many steps. All processes agree.
+        """
+        steps, self._unread = self._unread, []
+        acting = steps[-1].acting  # a step with such terms is read at once
+        summed = self.context.processes.sum(
+            torch.cat([*(step.totals for step in steps), self._exactly(acting.values())])
+        )
+        others = [self._exactly([step.norm, *_tensors(step.logs)]) for step in steps]
+        values = iter(torch.cat([summed, *others]).tolist())
+        all_totals = [{name: next(values) for name in step.counts} for step in steps]
+        proofs = {name: next(values) for name in acting}
+        self._add(len(steps))
+        entry: dict[str, Any] = {}
+        for place, (step, of_terms) in enumerate(zip(steps, all_totals, strict=True)):
+            if place:
+                self._write(stream, entry)
+            norm = next(values)
+            for name, total in of_terms.items():
+                if not math.isfinite(total):
+                    raise diverged(name, f"is {total}", self.name, step.number)
+            if not math.isfinite(norm):
+                raise self._diverged(f"The gradient at step {step.number} of the phase `{self.name}` is {norm}.")
+            means = {name: of_terms[name] / count for name, count in step.counts.items() if count}
+            entry = {
+                "phase": self.name,
+                "phase_number": self.number,
+                "step": step.number,
+                "learning_rate": step.learning_rate,
+                "gradient_norm": norm,
+                "loss": sum(self.module.weights[name] * mean for name, mean in means.items()),
+                **{f"term/{name}": mean for name, mean in means.items()},
+                **{key: next(values) if isinstance(value, Tensor) else value for key, value in step.logs.items()},
+                **step.numbers,
+            }
+        self._check_terms(steps[-1].number, proofs)
+        self._loss = entry["loss"]
+        return entry
+
+    def _write(self, stream: TextIO | None, entry: Mapping[str, Any]) -> None:
+        """Write the line of a step to the log and the trackers."""
+        if stream is not None:
+            stream.write(json.dumps(entry) + "\n")
+            stream.flush()
+        numbers = {key: value for key, value in entry.items() if key != "phase"}
+        self.context.processes.accelerator.log(numbers, step=self._steps_before + entry["step"] + 1)
+
+    def gradients(self, number: int, expected: Sequence[float] | None) -> tuple[Tensor, Sequence[float]]:
+        """Add the gradients of one step to the parameters.
+
+        Returns every term's total in this process, on the device, and its count over the whole step, in all processes.
 
         Each term is its total over the step divided by its count over the step, however the step is split into micro-batches
         and processes. The counts are known only after the last micro-batch, so the gradients are computed with the
@@ -189,10 +284,10 @@ class PhaseLoop:
         """
         micro_batches = self._micros(number)
         totals, counts, used = self._accumulate(micro_batches, expected)
-        if not torch.equal(counts, used):
+        if counts != used:
             self.module.zero_grad()
             totals, counts, used = self._accumulate(micro_batches, counts)
-        if not torch.equal(counts, used):
+        if counts != used:
             raise RunError(
                 f"A term counts differently each time it is computed at step {number} of the phase `{self.name}`."
                 " A term must draw from `step.random` only."
@@ -200,11 +295,12 @@ class PhaseLoop:
         return totals, counts
 
     def _accumulate(
-        self, micro_batches: Sequence[MicroBatch], expected: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, micro_batches: Sequence[MicroBatch], expected: Sequence[float] | None
+    ) -> tuple[Tensor, Sequence[float], Sequence[float]]:
         processes, names = self.context.processes, self.module.active_terms(micro_batches[0].number)
-        totals, counts, empty = (torch.zeros(len(names), dtype=torch.float64) for _ in range(3))
+        totals, counts, empty = self._exactly([torch.zeros(())] * len(names)), [0.0] * len(names), [0.0] * len(names)
         alone = len(micro_batches) * processes.size == 1
+        self._acting = {}
         for index, micro_batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             with nullcontext() if last else processes.accelerator.no_sync(self.model):
@@ -217,7 +313,7 @@ class PhaseLoop:
                 }
                 batch_counts = _num_items(terms)
                 if alone or expected is None:
-                    expected = batch_counts if alone else processes.sum(batch_counts) * len(micro_batches)
+                    expected = [count * len(micro_batches) for count in processes.sum_numbers(batch_counts)]
                 losses = self._losses(terms, expected)
                 if index == 0:
                     self._diagnose(micro_batch, losses, len(micro_batches))
@@ -226,22 +322,31 @@ class PhaseLoop:
                     loss = loss + 0 * sum(term.loss_sum for term in terms.values())
                 if isinstance(loss, Tensor) and loss.requires_grad:
                     processes.accelerator.backward(loss)
-            totals += torch.tensor([float(term.loss_sum.detach()) for term in terms.values()], dtype=torch.float64)
-            counts += batch_counts
-            empty += (batch_counts == 0) & (not micro_batch.is_empty)
+            totals += self._exactly(term.loss_sum for term in terms.values())
+            for place, count in enumerate(batch_counts):
+                counts[place] += count
+                empty[place] += count == 0 and not micro_batch.is_empty
         assert expected is not None
-        numbers = zip(names, map(int, processes.sum(empty).tolist()), strict=True)
-        self._empty = {name: number for name, number in numbers if number}
-        return processes.sum(totals), processes.sum(counts), expected
+        sums = processes.sum_numbers([*counts, *empty])
+        counts, empty = sums[: len(names)], sums[len(names) :]
+        self._empty = {name: int(number) for name, number in zip(names, empty, strict=True) if number}
+        return totals, counts, expected
 
-    def _losses(self, terms: Mapping[str, Term], counts: Tensor) -> dict[str, Tensor]:
+    def _losses(self, terms: Mapping[str, Term], counts: Sequence[float]) -> dict[str, Tensor]:
         """Return this process's summands of the objective, given every term's number of items over the step."""
         weights = self.module.weights
         return {
-            name: weights[name] * term.loss_sum * (self.context.processes.size / float(count))
+            name: weights[name] * term.loss_sum * (self.context.processes.size / count)
             for (name, term), count in zip(terms.items(), counts, strict=True)
             if weights[name] > 0 and count > 0
         }
+
+    def _exactly(self, scalars: Iterable[Tensor]) -> Tensor:
+        """Return scalars as one vector on the device, in double precision where it has that."""
+        device = self.context.processes.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        vectors = [scalar.detach().reshape(1).to(device, dtype) for scalar in scalars]
+        return torch.cat(vectors) if vectors else torch.zeros(0, device=device, dtype=dtype)
 
     def _diagnose(self, micro_batch: MicroBatch, losses: Mapping[str, Tensor], micro_batches: int) -> None:
         """Compute the diagnostics of the first micro-batch's gradients, where due; of this process alone, without sharding."""
@@ -255,8 +360,8 @@ class PhaseLoop:
             with self.context.processes.autocast():
                 terms = self._weights.terms(self.module, replace(micro_batch, number=micro_batch.number ^ 1))
             self.module.forwards, self.module.tokens = before
-            counts = self.context.processes.sum(_num_items(terms)) * micro_batches
-            losses = {**losses, **self._losses(terms, counts)}
+            counts = self.context.processes.sum_numbers(_num_items(terms))
+            losses = {**losses, **self._losses(terms, [count * micro_batches for count in counts])}
         open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
         if len(open_losses) > 1:
             gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
@@ -264,23 +369,17 @@ class PhaseLoop:
 
     def _record_effects(self, terms: Mapping[str, Term]) -> None:
         """Record which terms without a known effect have a gradient on a trainable parameter, in this process."""
-        waiting = [name for name in self._without_effect() if name not in self._effective and name in terms]
-        self._effective |= {name for name in waiting if self._weights.acts(terms[name], self.parameters)}
+        for name in self._without_effect():
+            if name in terms:
+                acts = self._weights.acts(terms[name], self.parameters).to(self.context.processes.device)
+                self._acting[name] = self._acting.get(name, 0) + acts
 
-    def _check_terms(self, number: int, totals: Tensor, counts: Tensor) -> None:
-        """Stop all processes at a loss that is not finite, or at a term without effect for too many steps."""
-        names = self.module.active_terms(number)
-        for name, total in zip(names, totals.tolist(), strict=True):
-            if not math.isfinite(total):
-                raise diverged(name, f"is {total}", self.name, number)
-        waiting = [name for name in self._without_effect() if name in names]
-        if number < _MOVED or not waiting:
-            return
-        proven = self.context.processes.sum(torch.tensor([float(name in self._effective) for name in waiting]))
-        for name, proofs in zip(waiting, proven.tolist(), strict=True):
-            if proofs > 0:
+    def _check_terms(self, number: int, proofs: Mapping[str, float]) -> None:
+        """Stop all processes at a term without effect for too many steps; `proofs` are the `acting` of step `number`."""
+        for name, proof in proofs.items():
+            if proof > 0:
                 self.context.history.record_effect(name)
-            elif counts[names.index(name)] > 0:
+            else:
                 self._idle[name] = self._idle.get(name, 0) + 1
                 if self._idle[name] > _PATIENCE:
                     self._no_effect(name, number)
@@ -318,29 +417,28 @@ class PhaseLoop:
             micro_batches.append(MicroBatch(self.name, number, index, batch, is_empty=not shard))
         return micro_batches
 
-    def _add(self, cost: Cost, seconds: float) -> Cost:
-        """Return the cost with one more step, summed over the processes."""
-        encoders = torch.tensor([self.module.forwards, self.module.tokens], dtype=torch.float64)
+    def _add(self, steps: int) -> None:
+        """Add the cost of the last steps, summed over the processes."""
+        cost, reference, processes = self._cost, self.context.reference, self.context.processes
+        of_reference = 0 if reference is None else reference.forwards
+        forwards, tokens = processes.sum_numbers([self.module.forwards + of_reference, self.module.tokens])
         self.module.forwards = self.module.tokens = 0
-        if (reference := self.context.reference) is not None:
-            encoders[0] += reference.forwards
+        if reference is not None:
             reference.forwards = 0
-        forwards, tokens = self.context.processes.sum(encoders).tolist()
-        trainable = sum(parameter.numel() for parameter in self.parameters)
-        return Cost(
-            seconds=cost.seconds + seconds,
-            steps=cost.steps + 1,
+        self._cost = replace(
+            cost,
+            steps=cost.steps + steps,
             tokens=cost.tokens + int(tokens),
-            forwards=cost.forwards + forwards / self.context.processes.size,
-            peak_memory_mb=max(cost.peak_memory_mb, self.context.processes.peak_memory_mb()),
-            trainable_parameters=max(cost.trainable_parameters, trainable),
+            forwards=cost.forwards + forwards / processes.size,
+            peak_memory_mb=max(cost.peak_memory_mb, processes.peak_memory_mb()),
+            trainable_parameters=max(cost.trainable_parameters, self._trainable_parameters),
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         """Write a checkpoint; raises Diverged where weights are not finite."""
         processes, reference = self.context.processes, self.context.reference
-        finite = all(local_shard(weights.detach()).isfinite().all() for weights in self._changing.values())
-        if processes.sum(torch.tensor([float(not finite)])) > 0:
+        finite = torch.stack([local_shard(weights.detach()).isfinite().all() for weights in self._changing.values()])
+        if any(processes.sum_numbers([float(not finite.all())])):
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
         memory = dict(self.context.history.tensors)
         if isinstance(reference, Reference):
@@ -366,8 +464,12 @@ class PhaseLoop:
         )
 
 
-def _num_items(terms: Mapping[str, Term]) -> Tensor:
-    return torch.tensor([float(term.num_items) for term in terms.values()], dtype=torch.float64)
+def _num_items(terms: Mapping[str, Term]) -> list[float]:
+    return [float(term.num_items) for term in terms.values()]
+
+
+def _tensors(logs: Mapping[str, float | Tensor]) -> list[Tensor]:
+    return [value for value in logs.values() if isinstance(value, Tensor)]
 
 
 def _is_due(every: int, number: int) -> bool:

@@ -79,6 +79,9 @@ class Processes:
         self.rank = int(self.accelerator.process_index)
         self.is_main = bool(self.accelerator.is_main_process)
         self.shards_weights = is_fsdp and self.size > 1
+        # NCCL adds up what is on GPUs only; without GPUs all is on the hosts.
+        on_gpus = self.size > 1 and self.device.type != "cpu"
+        self._hosts = torch.distributed.new_group(backend="gloo") if on_gpus else None
         self.precision = "bf16" if _is_bf16(precision, self.device) else "float32"
         self.earlier_threads: list[int] = []  # of the processes that this run is resumed from
         if self.device.type == "cuda":
@@ -158,6 +161,14 @@ class Processes:
             return values
         summed: torch.Tensor = self.accelerator.reduce(values.to(self.device), reduction="sum")
         return summed.to(values)
+
+    def sum_numbers(self, numbers: Sequence[float]) -> list[float]:
+        """Return the sums over all processes of numbers that the host has, without waiting for the device."""
+        if self.size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)
+        torch.distributed.all_reduce(values, group=self._hosts)
+        return values.tolist()
 
     def wait(self) -> None:
         """Wait until every process has called this."""

@@ -75,8 +75,10 @@ class Diagnostics(BaseModel):
 
 @dataclass
 class Cost:
-    """What a run has cost so far: seconds of training, optimiser steps, tokens of all processes that the trained
-    encoder has read, and forward passes (of it and of the reference) of one process.
+    """What a run has cost so far.
+
+    `seconds` of training, with all that it includes: the reference, steps, diagnostics and checkpoints; optimiser steps; tokens
+    of all processes that the trained encoder has read; forward passes (of it and of the reference) of one process.
     """
 
     seconds: float = 0.0

@@ -104,12 +104,13 @@ class Training:
             if loop.phase.alternate:
                 timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
             with memory_for_step(name, 0):
-                loop.gradients(0, None)
+                loop.gradients(0, None)[0].tolist()  # which waits for the device
             started = time.perf_counter()
             for step in sorted(timed):
                 loop.module.zero_grad()
                 with memory_for_step(name, step):
-                    loop.gradients(step, None)
+                    totals, _ = loop.gradients(step, None)
+            totals.tolist()
             total += (time.perf_counter() - started) / len(timed) * loop.steps
             steps += len(timed)
             loop.close()
@@ -130,23 +131,24 @@ class Training:
         start, reference = resumed or Position(0, 0, Cost()), self._context.reference
         if resumed:
             notice(f"Resuming from the checkpoint: phase `{list(self.phases)[start.phase]}`, after step {start.step}.")
-        started = time.perf_counter()
+        cost, started = start.cost, time.perf_counter()
+
+        def clock() -> float:
+            return start.cost.seconds + time.perf_counter() - started
+
         if isinstance(reference, CachedReference):
             reference.fill()
         self.check_reference()
-        cost = start.cost
-        if not resumed:
-            cost = replace(cost, seconds=time.perf_counter() - started)
-        elif reference is not None:
+        if resumed and reference is not None:
             reference.forwards = 0  # the checkpoint's cost includes these passes
         for number, name in enumerate(self.phases):
             if number < start.phase:
                 continue
             loop = self._loop(number, name)
             first = start.step if number == start.phase else 0
-            cost = loop.run(first, cost, folder, report, watch)
+            cost = loop.run(first, cost, clock, folder, report, watch)
             loop.close()
-        return replace(cost, peak_memory_mb=max(cost.peak_memory_mb, self.processes.peak_memory_mb()))
+        return replace(cost, seconds=clock(), peak_memory_mb=max(cost.peak_memory_mb, self.processes.peak_memory_mb()))
 
     def check_reference(self) -> None:
         """Raise RunError unless the reference equals the encoder before the first step, so that drift starts at 0.

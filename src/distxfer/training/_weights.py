@@ -1,6 +1,7 @@
 """Weights while a phase trains: replicated in every process (DDP), or sharded over the processes (FSDP2)."""
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.utils import get_total_norm
 
 from distxfer.encoders import Encoder
 from distxfer.interventions import Term
@@ -45,10 +47,10 @@ class Weights:
         """Return the gradients of a loss in this process; the loss keeps its graph, and no `.grad` changes."""
         return torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
 
-    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
-        """Return whether a term has a gradient other than 0, as far as this process knows."""
+    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Return whether a term has a gradient other than 0, as far as this process knows, on the device."""
         if not (term.num_items and term.loss_sum.requires_grad):
-            return False
+            return torch.zeros((), dtype=torch.bool)
         return _has_nonzero(self.gradients(term.loss_sum, parameters))
 
     def sum(self, values: Tensor) -> Tensor:
@@ -116,12 +118,11 @@ class ShardedWeights(Weights):
             parameter.grad = gradient
         return gradients
 
-    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> bool:
-        """Return whether the term has a gradient, the same in all processes."""
+    def acts(self, term: Term, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """Return whether the term has a gradient other than 0 in this process's shard: all make the same passes."""
         if not term.loss_sum.requires_grad:
-            return False
-        acts_here = torch.tensor([float(_has_nonzero(self.gradients(term.loss_sum, parameters)))])
-        return bool(self._processes.sum(acts_here) > 0)
+            return torch.zeros((), dtype=torch.bool)
+        return _has_nonzero(self.gradients(term.loss_sum, parameters))
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over the processes, each of which has a shard of the entries."""
@@ -182,5 +183,6 @@ def local_shard(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _has_nonzero(gradients: Gradients) -> bool:
-    return any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients)
+def _has_nonzero(gradients: Gradients) -> Tensor:
+    largest = get_total_norm([gradient for gradient in gradients if gradient is not None], math.inf)
+    return largest > 0
