@@ -5,11 +5,15 @@ import sys
 import time
 from pathlib import Path
 
+from distxfer.results.result import ARITHMETIC
 from distxfer.sweeps.grid import plan_sweep
 from fake_runs import FAR, result
 
 PATIENCE = 240  # seconds until a machine that is busy with other work gets there
-RESULT = json.dumps(result("plain", "0123abcd", 0, dict.fromkeys(FAR, 0.5)))  # as of a run that is done
+_SCORES = dict.fromkeys(FAR, 0.5)
+RESULT = json.dumps(
+    result("plain", "0123abcd", 0, _SCORES, provenance__arithmetic=ARITHMETIC)
+)  # as of a run that is done
 
 
 class StandIn:

@@ -28,3 +28,10 @@ def test_links_lead_to_files(page):
     for target in re.findall(r"\]\(([^()\s]+)\)", page.read_text(encoding="utf-8")):
         path = target.partition("#")[0]
         assert not path or ":" in path or (page.parent / path).exists(), target
+
+
+def test_the_tables_of_performance_are_those_of_the_benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    record = runpy.run_path(str(ROOT / "benchmarks" / "record.py"))
+    page = record["PAGE"].read_text(encoding="utf-8")
+    assert page.partition(record["BELOW"])[2] == record["page_tables"]()

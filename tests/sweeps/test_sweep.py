@@ -16,6 +16,7 @@ from pyarrow import parquet
 from distxfer import load_recipe, sweep, train
 from distxfer.sweeps.engines import Job, LocalEngine
 from distxfer.sweeps.grid import plan_sweep
+from helpers import message
 from stand_in import PATIENCE, statuses, until
 
 # Each run once
@@ -48,7 +49,8 @@ def test_every_run_is_done_once_and_then_none(fake):
     ]
 
 
-def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake):
+def test_two_sweeps_at_once_do_each_run_once_and_fail_each_failure_once(fake, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     words = fake.does("recipe=plain,drift_reg", "seed=0,1,2", seed1="fail")
     together, ended = threading.Barrier(2), {}
 
@@ -96,7 +98,7 @@ def test_a_sweep_without_runs_asks_no_engine(fake):
     sweep(words, fake.results)
 
     class Unreachable(LocalEngine):
-        def running(self):
+        def running(self, runs=1):
             raise AssertionError("nothing is left to do")
 
     assert [outcome.status for outcome in sweep(words, fake.results, engine=Unreachable())] == ["done before"]
@@ -125,11 +127,51 @@ def test_workers_share_the_threads_and_each_has_a_gpu(fake, monkeypatch):
 def test_more_workers_than_gpus_share_them(fake, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     words = fake.does("recipe=plain", "seed=0,1,2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")
     sweep(words, fake.results, engine=LocalEngine(workers=3, threads=2))
-    assert {(event["threads"], event["gpu"]) for event in fake.events()} == {("1", "0")}
+    assert {(event["threads"], event["gpu"]) for event in fake.events()} == {("2", "0")}
 
 
-def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it_keeps(fake):
+@pytest.mark.parametrize(
+    ("cores", "seeds", "engine", "threads", "most"),
+    [
+        (2, 4, LocalEngine(), 1, 2),
+        (4, 4, LocalEngine(threads=2), 2, 2),
+        (8, 1, LocalEngine(), 8, 1),
+        (8, 4, LocalEngine(workers=2), 4, 2),
+    ],
+)
+def test_workers_of_one_thread_fill_the_cores_and_a_run_alone_has_them_all(
+    fake, monkeypatch, cores, seeds, engine, threads, most
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    sweep(fake.does("recipe=plain", f"seed={','.join(map(str, range(seeds)))}"), fake.results, engine=engine)
+    assert {event["threads"] for event in fake.events()} == {str(threads)}
+    ends = sorted((event["time"], event["event"]) for kind in ("start", "done") for event in fake.events(kind))
+    busy = [sum(1 if event == "start" else -1 for _, event in ends[: place + 1]) for place in range(len(ends))]
+    assert max(busy) == most
+
+
+def test_more_threads_than_cores_are_refused(fake, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    words = fake.does("recipe=plain", "seed=0,1")
+    assert message(lambda: sweep(words, fake.results, engine=LocalEngine(workers=2, threads=3))) == (
+        "2 workers of 3 threads are more than the 4 cores here. Lower `--workers` or `--threads`; OMP_NUM_THREADS is the number"
+        " of cores to use, where it is set."
+    )
+
+
+def test_a_finished_run_of_another_arithmetic_is_done_with_a_notice(fake, monkeypatch):
+    words, notices = fake.does("recipe=plain", "seed=0"), []
+    sweep(words, fake.results)
+    monkeypatch.setattr("distxfer.sweeps.sweep.ARITHMETIC", 3)
+    assert statuses(sweep(words, fake.results, notice=notices.append)) == [("plain", 0, "done before")]
+    assert notices == ["1 of the finished runs are of another arithmetic than 3; `train --again` repeats a run."]
+
+
+def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it_keeps(fake, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
     words = fake.does("recipe=drift_reg,plain", "seed=0,1", "task.targets=[deu],[jpn]")
     outcomes = sweep(words, fake.results, engine=LocalEngine(workers=8))
     assert {outcome.status for outcome in outcomes} == {"done"}
@@ -146,7 +188,8 @@ def test_one_run_of_each_kind_starts_first_so_that_the_others_find_the_states_it
 # Interrupts
 
 
-def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake):
+def test_an_interrupt_stops_what_runs_and_forgets_nothing(fake, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     words = fake.does("recipe=plain", "seed=0,1,2,3", seed1="wait", seed2="wait")
     started = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
     code = f"import sys; sys.executable = {str(fake.python)!r}; from distxfer.cli import main; main()"
@@ -212,7 +255,8 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path):
 
 def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_settings, tmp_path, monkeypatch):
     monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path / "cache"))
-    threads = 2 * torch.get_num_threads()  # for each run as many as `alone` has: another number rounds otherwise
+    threads = torch.get_num_threads()  # for each run as many as `alone` has: another number rounds otherwise
+    monkeypatch.setenv("OMP_NUM_THREADS", str(2 * threads))
     engine = LocalEngine(workers=2, threads=threads)
     outcomes = sweep([*tiny_settings, "recipe=plain,freeze_lower"], tmp_path / "swept", engine=engine)
     assert [outcome.status for outcome in outcomes] == ["done", "done"]

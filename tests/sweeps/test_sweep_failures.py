@@ -68,7 +68,7 @@ class Unlucky:
     """An engine that loses the runs of the seed 1, as one on a cluster may."""
 
     @contextmanager
-    def running(self):
+    def running(self, runs=1):
         def submit(job: Job) -> Future:
             future = Future()
             if "seed=1" in job.command:

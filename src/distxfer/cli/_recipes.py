@@ -129,14 +129,22 @@ def train(
         list[str] | None,
         typer.Option("--log-with", help="A tracker of Accelerate, such as tensorboard, wandb or trackio."),
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", help="Threads on the CPU. Default: OMP_NUM_THREADS, or one per core.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Fine-tune with a recipe, score every language, and measure drift and alignment."""
-    from distxfer.sweeps.engines import end_with_parent
+    from distxfer.sweeps.engines import end_with_parent, set_threads
 
     end_with_parent()
     recipe = recipe_of(overrides)
+    if threads is not None:
+        set_threads(threads)
     if dry_run:
         _outlook(recipe, results, as_json)
         return

@@ -37,13 +37,13 @@ Shard = Annotated[str, typer.Option("--shard", help="Run only this part of the g
 Engine = Annotated[str, typer.Option("--engine", help="local, or ray.", autocompletion=lambda: list(_ENGINES))]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", help="local: concurrent runs. Default: one per GPU, or 1.", show_default=False),
+    typer.Option("--workers", help="local: concurrent runs. Default: one per GPU, else per core.", show_default=False),
 ]
 Threads = Annotated[
     int | None,
     typer.Option(
         "--threads",
-        help="local: threads of all workers together, by default all cores; ray: threads of each run, by default 1.",
+        help="Threads of each run. Default: 1; local, with GPUs, `--workers` or a single run: its share of the cores.",
         show_default=False,
     ),
 ]

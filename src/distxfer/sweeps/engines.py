@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 
 from filelock import FileLock, Timeout
 
-from distxfer.errors import InputError
+from distxfer.errors import InputError, counted
 from distxfer.results.failure import Failure, read_failure, write_failure
 from distxfer.results.result import RUN_LOCK, SWEEP_LOCK, read_result
 
@@ -57,17 +57,22 @@ class Ended:
 class Engine(Protocol):
     """An engine carries out jobs."""
 
-    def running(self) -> AbstractContextManager[Callable[[Job], "Future[Ended]"]]:
-        """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
+    def running(self, runs: int = 1) -> AbstractContextManager[Callable[[Job], "Future[Ended]"]]:
+        """Yield the function that submits a job; on exit, running jobs are interrupted and waited for.
+
+        `runs` is how many the sweep has, at most as many as fit into memory at once.
+        """
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Carries out `workers` runs at once on this machine, each with its share of `threads` and with one GPU.
+    """Carries out `workers` runs at once on this machine, each with so many `threads`, and with one GPU.
 
-    By default there is one worker per GPU, or one; the threads are OMP_NUM_THREADS, or all cores.
+    The cores are those of this process, or OMP_NUM_THREADS. By default there is one worker per GPU, and the workers share
+    the cores. Without a GPU, there is a worker of one thread per core, since a second thread saves a run less than an eighth of
+    its time; a run that is alone has all cores.
 
-    Raises InputError for fewer than one worker or thread.
+    Raises InputError for fewer than one worker or thread, or more threads of all workers than cores.
     """
 
     workers: int | None = None
@@ -81,11 +86,17 @@ class LocalEngine:
                 raise InputError(f"`--{name}` is `{value}`; expected 1 or more.")
 
     @contextmanager
-    def running(self) -> Iterator[Callable[[Job], "Future[Ended]"]]:
+    def running(self, runs: int = 1) -> Iterator[Callable[[Job], "Future[Ended]"]]:
         """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
-        gpus = _visible_gpus()
-        workers = self.workers or max(1, len(gpus))
-        threads = max(1, (self.threads or _threads()) // workers)
+        gpus, cores = _visible_gpus(), _usable_cores()
+        workers = self.workers or len(gpus) or max(1, min(runs, cores // (self.threads or 1)))
+        alone = bool(self.workers or gpus or runs == 1)
+        threads = self.threads or (max(1, cores // workers) if alone else 1)
+        if workers * threads > cores:
+            raise InputError(
+                f"{counted(workers, 'workers')} of {counted(threads, 'threads')} are more than the {cores} cores here."
+                " Lower `--workers` or `--threads`; OMP_NUM_THREADS is the number of cores to use, where it is set."
+            )
         slots: SimpleQueue[dict[str, str]] = SimpleQueue()
         for worker in range(workers):
             pinned = {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {}
@@ -225,12 +236,26 @@ def _reason(output: str, code: int) -> str:
     return (message.strip() or (lines[-1].strip() if lines else f"It ended with exit code {code}."))[:_LONGEST]
 
 
-def _threads() -> int:
-    """Return the number of threads for a process that has the machine to itself."""
+def _usable_cores() -> int:
+    """Return the number of cores that this process may use: OMP_NUM_THREADS where it is set."""
     setting = os.environ.get("OMP_NUM_THREADS", "")
     if setting.isdecimal() and int(setting) > 0:
         return int(setting)
+    return _cores()
+
+
+def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def set_threads(number: int) -> None:
+    """Let torch use so many threads; raises InputError for more than there are cores."""
+    import torch
+
+    cores = _cores()
+    if not 1 <= number <= cores:
+        raise InputError(f"`--threads` is `{number}`; expected 1 to {cores}, the number of cores here.")
+    torch.set_num_threads(number)
 
 
 def _visible_gpus() -> list[str]:

@@ -41,7 +41,7 @@ class RayEngine:
             )
 
     @contextmanager
-    def running(self) -> Iterator[Callable[[Job], "Future[Ended]"]]:
+    def running(self, runs: int = 1) -> Iterator[Callable[[Job], "Future[Ended]"]]:
         """Yield the function that submits a job; on exit, running jobs are interrupted and waited for."""
         ray = _imported()
         owns_cluster = not ray.is_initialized()

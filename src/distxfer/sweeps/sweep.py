@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from distxfer._durable import atomic_file
+from distxfer.encoders import model_folder
 from distxfer.errors import InputError
 from distxfer.results.failure import read_failure, write_failure
+from distxfer.results.result import ARITHMETIC, read_result
 from distxfer.runs.run import Outlook, outlook
 from distxfer.sweeps.engines import Ended, Engine, Job, LocalEngine, is_done
 from distxfer.sweeps.grid import MAX_RUNS, PlannedRun, SweepPlan, plan_sweep
@@ -79,7 +81,7 @@ def sweep(
     """Carry out all runs of a sweep as `train` does, and return their outcomes in the order of the plan.
 
     `words`, `paired`, `shard` and `max_runs` are those of `plan_sweep`; `results` is the folder of results, by default
-    $DISTXFER_RESULTS or `./results`; `engine` carries out the runs, by default one after the other on this machine.
+    $DISTXFER_RESULTS or `./results`; `engine` carries out the runs, by default `LocalEngine()`.
     Finished runs are not repeated, interrupted ones are resumed, and a run in progress in another sweep is waited for. A
     run that failed in an earlier sweep is skipped unless `retry_failed`. A failure does not stop other runs.
 
@@ -96,9 +98,14 @@ def sweep(
     pending = [run for run in plan.runs if run not in outcomes]
     if failed := sum(outcome.status == "failed before" for outcome in outcomes.values()):
         notice(f"{failed} of the runs failed in an earlier sweep and are skipped; `--retry-failed` tries them again.")
+    finished = [read_result(run.folder) for run, state in outcomes.items() if state.status == "done before"]
+    if older := sum(result is not None and result.arithmetic != ARITHMETIC for result in finished):
+        notice(
+            f"{older} of the finished runs are of another arithmetic than {ARITHMETIC}; `train --again` repeats a run."
+        )
     started = time.monotonic()
     report(_progress(plan, outcomes, pending, 0.0, None))
-    with closing(_carried_out(pending, results, engine or LocalEngine(), notice)) as results_in_order:
+    with closing(_carried_out(pending, results, engine or LocalEngine(), notice, plan.runs)) as results_in_order:
         for outcome in results_in_order:
             outcomes[outcome.run] = outcome
             report(_progress(plan, outcomes, pending, time.monotonic() - started, outcome))
@@ -126,6 +133,15 @@ def forecast(
     return [(state, outlooks[state.run.id] if state.run in pending else None) for state in states]
 
 
+def _fit_into_memory(runs: Iterable[PlannedRun]) -> int:
+    """Return how many runs fit into three quarters of the memory: about four times the weights' files each, and 1 GB."""
+    models = {run.recipe.model for run in runs}
+    folders = [model_folder(model.name, model.revision) for model in models]
+    largest = max((sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in folders), default=0)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, int(0.75 * memory / (4 * largest + 1e9)))
+
+
 def _left_alone(retry_failed: bool) -> tuple[Status, ...]:
     return ("done before",) if retry_failed else ("done before", "failed before")
 
@@ -140,7 +156,7 @@ def state_of(run: PlannedRun) -> Outcome:
 
 
 def _carried_out(
-    runs: Sequence[PlannedRun], results: Path, engine: Engine, notice: Notice
+    runs: Sequence[PlannedRun], results: Path, engine: Engine, notice: Notice, planned: Sequence[PlannedRun]
 ) -> Generator[Outcome, None, None]:
     """Yield the outcomes of runs as they finish; closing the generator, or an interrupt, stops the running ones.
 
@@ -164,7 +180,8 @@ def _carried_out(
         return is_open and time.monotonic() >= not_before.get(run, 0.0)
 
     running: dict[Future[Ended], PlannedRun] = {}
-    with engine.running() as submit:
+    # Of all planned runs, so that the last ones get the threads of the first.
+    with engine.running(min(len(planned), _fit_into_memory(planned))) as submit:
         while waiting or running:
             started = [run for run in waiting if may_start(run)]
             running |= {submit(jobs[run]): run for run in started}
