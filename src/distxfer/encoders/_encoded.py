@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from distxfer.encoders._packing import PackedStates
+from distxfer.encoders._packing import Pooling as Pooling
 from distxfer.errors import InputError
-
-Pooling = Literal["mean", "cls", "last"]
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,20 @@ class Encoded:
     head's output, or None where it was not computed: (n, classes) per text, (n, tokens, classes) per token, (n, tokens, 2)
     for a span's start and end, and (n, d), the last layer pooled, without a head.
 
+    Packed states are padded where `hidden` is read, not where they are pooled.
+
     The states may be bfloat16; vectors and logits are float32 even then, for exact losses and measures.
     """
 
-    hidden: tuple[Tensor, ...]
+    hidden: Sequence[Tensor]
     mask: Tensor
     pooling: Pooling
     logits: Tensor | None = None
 
     def pooled(self, layer: int) -> Tensor:
         """Return one vector per example, (n, d): the mean over the tokens without padding, or the first or last of them."""
+        if isinstance(self.hidden, PackedStates):
+            return self.hidden.pooled(layer, self.pooling)
         hidden = self.hidden[layer]
         exact = torch.promote_types(hidden.dtype, torch.float32)
         if self.pooling == "cls":

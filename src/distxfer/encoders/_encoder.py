@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
 from distxfer.encoders._contexts import evaluating, has_peft_adapters, quiet
 from distxfer.encoders._encoded import Encoded, Pooling, tokens_of_words
+from distxfer.encoders._packing import packed
 from distxfer.encoders._reference import Reference
 from distxfer.errors import InputError
 
@@ -69,6 +70,7 @@ class Encoder:
     causal: bool = False  # whether a token's state depends on no later token
     adapters: frozenset[str] = frozenset()  # names of the parameters of adapters, and of the head once there are some
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    packs: bool = False  # whether the blocks can read texts without padding
 
     @property
     def hidden_size(self) -> int:
@@ -114,9 +116,14 @@ class Encoder:
     def _run(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Encoded, Any]:
         """Return the hidden states of a forward pass, and all of its output."""
         bf16 = partial(torch.autocast, self.device.type, torch.bfloat16, cache_enabled=False)
+        mask = inputs["attention_mask"]
         with bf16() if self.frozen_in_bf16 else nullcontext():
+            if self.packs and self.device.type == "cpu":
+                with packed(self.block_modules(), mask) as states:
+                    output = model(**inputs)
+                return Encoded(states, mask, self.pooling), output
             output = model(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self.pooling), output
+        return Encoded(tuple(output.hidden_states), mask, self.pooling), output
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's output for a batch (see `Encoded.logits`), without dropout or gradient."""

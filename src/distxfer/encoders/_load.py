@@ -20,6 +20,7 @@ from distxfer.encoders._contexts import quiet
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import class_for
+from distxfer.encoders._packing import packs_texts
 from distxfer.errors import InputError, reason
 
 _UNKNOWN = "\U000f0000"  # a private-use character, unknown to every tokenizer
@@ -91,6 +92,9 @@ def load_encoder(
         device=device,
     )
     encoder.causal = check_architecture(encoder)
+    encoder.packs = not gradient_checkpointing and packs_texts(
+        model
+    )  # blocks that are recomputed would lack the packing
     return encoder
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, cast
 
@@ -33,12 +34,13 @@ class Reference:
         self._encoder = encoder
         self._memo: dict[Hashable, Tensor] = {}
         self._seen: dict[bytes, None] = {}  # digests of the texts whose states are, or before a stop were, in memory
-        self._copy: torch.nn.Module | None = None
+        self._copy: Encoder | None = None
         if not has_peft_adapters(encoder.model):
             prefix = encoder.base_name
             shared = {id(p): p for name, p in encoder.base.named_parameters() if not moves(f"{prefix}.{name}")}
-            self._copy = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
-            for parameter in self._copy.parameters():
+            base = copy.deepcopy(encoder.base, memo=dict(shared)).eval()
+            self._copy = replace(encoder, model=base, base=base)
+            for parameter in base.parameters():
                 if id(parameter) not in shared:
                     parameter.requires_grad_(False)
 
@@ -72,5 +74,4 @@ class Reference:
             if self._copy is None:
                 with adapters_off(cast("PeftModel", self._encoder.model)):
                     return self._encoder.encode(inputs)
-            output = self._copy(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), inputs["attention_mask"], self._encoder.pooling)
+            return self._copy.encode(inputs)

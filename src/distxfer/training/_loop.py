@@ -93,7 +93,7 @@ class PhaseLoop:
         self.optimizer = context.processes.accelerator.prepare(self.plain_optimizer)
         self.model.train()
         self._epoch: tuple[int, Sequence[list[int]]] = (-1, [])
-        self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in characters
+        self._lengths: npt.NDArray[np.int64] | None = None  # of the examples, in tokens
         self._trainable_parameters = sum(parameter.numel() for parameter in self.parameters)
         # terms of a step -> their counts in the last such step
         self._expected: dict[tuple[str, ...], Sequence[float]] = {}
@@ -404,8 +404,7 @@ class PhaseLoop:
         epoch, position = divmod(self.module.turn_number(number), per_epoch)
         if epoch != self._epoch[0]:
             if self._lengths is None:
-                lengths = (len(example.text) + len(example.text_pair or "") for example in examples)
-                self._lengths = np.fromiter(lengths, np.int64, len(examples))
+                self._lengths = self.context.data.collate.lengths(examples)
             random = generator(self.context.seed, "order", self.name, epoch)
             self._epoch = (epoch, epoch_order(self._lengths, size * self.phase.accumulation, random))
         order = self._epoch[1][position]

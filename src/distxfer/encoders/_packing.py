@@ -1,0 +1,185 @@
+"""Forward passes without padding: the blocks of an encoder read the tokens of a batch as one row.
+
+Linear maps, norms and activations, almost all of the work, run on the tokens alone. Attention alone needs the texts apart,
+and pads its queries, keys and values for itself. States and gradients are those of the padded batch, up to rounding.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+Pooling = Literal["mean", "cls", "last"]
+# Absolute positions, which the embeddings add, and attention by transformers' interface: no block knows the texts otherwise.
+_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
+_NAME = "distxfer_packed"
+_ACTIVE: ContextVar["Packing | None"] = ContextVar("packing", default=None)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The places of a batch's N tokens among its n * width padded ones."""
+
+    mask: Tensor  # (n, width), 1 for a token
+
+    @cached_property
+    def places(self) -> Tensor:
+        """The token's places in the flattened batch, (N,)."""
+        return self.mask.flatten().nonzero().flatten()
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """The number of each token's text, (N,)."""
+        return self.places // self.mask.shape[1]
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """The number of tokens of each text, (n,)."""
+        return self.mask.sum(dim=1)
+
+    @cached_property
+    def firsts(self) -> Tensor:
+        """The number of each text's first token, (n,)."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """Return (N, d) as (n, width, d), with 0 for padding."""
+        padded: Tensor = _Pad.apply(tokens, self.places, self.mask.numel())  # type: ignore[no-untyped-call]
+        return padded.view(*self.mask.shape, -1)
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Return (n, width, d) as (N, d)."""
+        packed: Tensor = _Pack.apply(padded.flatten(0, 1), self.places)  # type: ignore[no-untyped-call]
+        return packed
+
+
+class _Pad(torch.autograd.Function):
+    """Rows to their places in a larger matrix; the places differ, so that the gradient is a selection of rows."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, places: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return tokens.new_zeros(size, tokens.shape[1]).index_copy_(0, places, tokens)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.index_select(0, *ctx.saved_tensors), None, None
+
+
+class _Pack(torch.autograd.Function):
+    """The inverse of `_Pad`, for which autograd would add where copying suffices."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.size = len(padded)
+        return padded.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.size, gradient.shape[1]).index_copy_(0, places, gradient), None
+
+
+class PackedStates(Sequence[Tensor]):
+    """Hidden states of each layer, stored as (N, d) and read as (n, width, d)."""
+
+    def __init__(self, packing: Packing, layers: Sequence[Tensor]) -> None:
+        self.packing, self.layers = packing, layers
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @overload
+    def __getitem__(self, layer: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, layer: slice) -> tuple[Tensor, ...]: ...
+    def __getitem__(self, layer: int | slice) -> Tensor | tuple[Tensor, ...]:
+        """Return the states of a layer, (n, width, d), or of some layers."""
+        if isinstance(layer, slice):
+            return tuple(map(self.packing.pad, self.layers[layer]))
+        return self.packing.pad(self.layers[layer])
+
+    def pooled(self, layer: int, pooling: Pooling) -> Tensor:
+        """Return (n, d) of a layer, see `Encoded.pooled`."""
+        packing, states = self.packing, self.layers[layer]
+        exact = torch.promote_types(states.dtype, torch.float32)
+        if pooling == "mean":
+            sums = torch.zeros(len(packing.mask), states.shape[1], dtype=exact, device=states.device)
+            return sums.index_add(0, packing.rows, states.to(exact)) / packing.lengths[:, None].to(exact)
+        place = packing.firsts if pooling == "cls" else packing.firsts + packing.lengths - 1
+        return states[place].to(exact)
+
+
+def packs_texts(model: PreTrainedModel) -> bool:
+    """Return whether the blocks of a model can read packed texts; if so, its attention is told about them from now on."""
+    config = model.config
+    able = config.model_type in _FAMILIES and config._attn_implementation == "sdpa" and not config.is_decoder
+    if able:
+        model.set_attn_implementation(_NAME)
+    return able
+
+
+@contextmanager
+def packed(blocks: Sequence[nn.Module], mask: Tensor) -> Iterator[PackedStates]:
+    """Have the blocks read packed texts in the forward pass of a padded batch with this mask, (n, width).
+
+    The pass adds the states of every layer to what this yields, the embeddings' output first. What precedes and follows the
+    blocks reads padded states.
+    """
+    packing = Packing(mask)
+    states = PackedStates(packing, layers := [])
+
+    def pack(block: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        layers.append(packing.pack(arguments[0]))
+        return layers[0][None], *arguments[1:]
+
+    def record(block: nn.Module, arguments: object, output: Tensor) -> None:
+        layers.append(output[0])
+
+    def pad(block: nn.Module, arguments: object, output: Tensor) -> Tensor:
+        return packing.pad(output[0])
+
+    with ExitStack() as stack:
+        handles: list[RemovableHandle] = [blocks[0].register_forward_pre_hook(pack)]
+        handles += [block.register_forward_hook(record) for block in blocks]
+        handles.append(blocks[-1].register_forward_hook(pad))
+        for handle in handles:
+            stack.callback(handle.remove)
+        stack.callback(_ACTIVE.reset, _ACTIVE.set(packing))
+        yield states
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+) -> tuple[Tensor, None]:
+    """Return the attention's output, (1, N, heads, d), of packed queries, keys and values, (1, heads, N, d)."""
+    packing = _ACTIVE.get()
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+
+    def separate(states: Tensor) -> Tensor:
+        padded = packing.pad(states[0].transpose(0, 1).flatten(1))
+        return padded.view(*packing.mask.shape, *states.shape[1::2]).transpose(1, 2)
+
+    mask = packing.mask[:, None, None].bool()
+    output, _ = sdpa_attention_forward(module, separate(query), separate(key), separate(value), mask, **settings)
+    return packing.pack(output.flatten(2))[None], None
+
+
+def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
+    """Return no mask for packed texts, which `_attention` masks by itself."""
+    return None if _ACTIVE.get() else sdpa_mask(*arguments, **settings)
+
+
+AttentionInterface.register(_NAME, _attention)
+AttentionMaskInterface.register(_NAME, _mask)
