@@ -157,7 +157,8 @@ def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architec
     check_no_pickles(tmp_path / "model")
     model, batch = read_back(encoder, tmp_path)
     saved_logits = logits_of(encoder, model(**batch), batch["attention_mask"])
-    torch.testing.assert_close(saved_logits.detach(), expected, atol=1e-5, rtol=1e-5)
+    mask = batch["attention_mask"].bool() if output != "text" else slice(None)  # the outputs at padding mean nothing
+    torch.testing.assert_close(saved_logits.detach()[mask], expected[mask], atol=1e-5, rtol=1e-5)
     again = load(model_folder(str(tmp_path / "model")), output, pooling=pooling_of(architecture))
     assert again.head_is_loaded
     assert torch.equal(again.outputs(inputs(again)), expected)

@@ -173,7 +173,7 @@ def test_the_reference_is_the_encoder_before_training_and_stays_it(encoder):
     after, _ = encoder.states([inputs(encoder)])
     assert torch.equal(after[:3], before[:3])
     assert not torch.equal(after[3], before[3])
-    trained, reference_parameters = dict(encoder.base.named_parameters()), dict(reference._copy.named_parameters())
+    trained, reference_parameters = dict(encoder.base.named_parameters()), dict(reference._copy.base.named_parameters())
     assert reference_parameters.keys() == trained.keys()
     for name, parameter in reference_parameters.items():
         assert not parameter.requires_grad

@@ -85,10 +85,6 @@ def test_bf16_rounds_a_packed_batch_no_more_than_a_padded_one(encoder):
     assert 0 < errors[0] < 3 * errors[1] + 1e-2
 
 
-def test_recomputed_blocks_are_not_packed(tiny):
-    assert not load_encoder("tiny", tiny, ("a", "b"), seed=0, gradient_checkpointing=True).packs
-
-
 def test_the_saved_configuration_is_that_of_plain_attention(encoder, tmp_path):
     encoder.save(tmp_path)
     assert "distxfer" not in (tmp_path / "config.json").read_text(encoding="utf-8")

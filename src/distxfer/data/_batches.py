@@ -52,6 +52,9 @@ class Collator:
     def lengths(self, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
         """Return the number of tokens of each example, (n,), after truncation."""
         lengths: list[int] = []
+        if self.tokenizer.is_fast:
+            self.tokenizer.backend_tokenizer.no_padding()  # the last call's; the next one sets its own
+            self.tokenizer.backend_tokenizer.no_truncation()
         for low in range(0, len(examples), _TOKENISED):
             part = examples[low : low + _TOKENISED]
             if self.tokenizer.is_fast:  # without the offsets and lists of the full encoding: four times as fast

@@ -119,7 +119,7 @@ class Encoder:
         mask = inputs["attention_mask"]
         with bf16() if self.frozen_in_bf16 else nullcontext():
             if self.packs and self.device.type == "cpu":
-                with packed(self.block_modules(), mask) as states:
+                with packed(self.base, self.block_modules(), mask) as states:
                     output = model(**inputs)
                 return Encoded(states, mask, self.pooling), output
             output = model(**inputs, output_hidden_states=True)

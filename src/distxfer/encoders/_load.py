@@ -20,7 +20,7 @@ from distxfer.encoders._contexts import quiet
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import class_for
-from distxfer.encoders._packing import packs_texts
+from distxfer.encoders._packing import packs_texts, recomputing
 from distxfer.errors import InputError, reason
 
 _UNKNOWN = "\U000f0000"  # a private-use character, unknown to every tokenizer
@@ -92,9 +92,7 @@ def load_encoder(
         device=device,
     )
     encoder.causal = check_architecture(encoder)
-    encoder.packs = not gradient_checkpointing and packs_texts(
-        model
-    )  # blocks that are recomputed would lack the packing
+    encoder.packs = packs_texts(model)
     return encoder
 
 
@@ -167,7 +165,7 @@ def _checkpoint_gradients(model: PreTrainedModel) -> None:
     with warnings.catch_warnings():
         # Transformers 5.23 has a new name for it, which 5.0 does not know.
         warnings.filterwarnings("ignore", "`gradient_checkpointing_enable` is deprecated", FutureWarning)
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recomputing})
     if hasattr(model, "_require_grads_hook"):
         # Transformers makes the embeddings' output require a gradient, for reentrant checkpointing. Here, gradients would pass
         # through frozen blocks, and a term below all trainable layers would seem to have an effect.

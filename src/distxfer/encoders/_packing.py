@@ -5,21 +5,21 @@ and pads its queries, keys and values for itself. States and gradients are those
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.modeling_outputs import BaseModelOutput
 
 Pooling = Literal["mean", "cls", "last"]
-# Absolute positions, which the embeddings add, and attention by transformers' interface: no block knows the texts otherwise.
+# Models whose embeddings add the positions, whose blocks know the texts by attention alone, and whose parts have these names.
 _FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
 _NAME = "distxfer_packed"
 _ACTIVE: ContextVar["Packing | None"] = ContextVar("packing", default=None)
@@ -130,8 +130,8 @@ def packs_texts(model: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def packed(blocks: Sequence[nn.Module], mask: Tensor) -> Iterator[PackedStates]:
-    """Have the blocks read packed texts in the forward pass of a padded batch with this mask, (n, width).
+def packed(base: nn.Module, blocks: Sequence[nn.Module], mask: Tensor) -> Iterator[PackedStates]:
+    """Have the `blocks` of `base` read packed texts in the forward pass of a padded batch with this mask, (n, width).
 
     The pass adds the states of every layer to what this yields, the embeddings' output first. What precedes and follows the
     blocks reads padded states.
@@ -139,24 +139,43 @@ def packed(blocks: Sequence[nn.Module], mask: Tensor) -> Iterator[PackedStates]:
     packing = Packing(mask)
     states = PackedStates(packing, layers := [])
 
-    def pack(block: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        layers.append(packing.pack(arguments[0]))
-        return layers[0][None], *arguments[1:]
+    def pack(module: nn.Module, arguments: object, output: Tensor) -> Tensor:
+        layers.append(packing.pack(output))
+        return layers[0][None]
 
-    def record(block: nn.Module, arguments: object, output: Tensor) -> None:
+    def record(module: nn.Module, arguments: object, output: Tensor) -> None:
         layers.append(output[0])
 
-    def pad(block: nn.Module, arguments: object, output: Tensor) -> Tensor:
-        return packing.pad(output[0])
+    def pad(module: nn.Module, arguments: object, output: BaseModelOutput) -> None:
+        output.last_hidden_state = packing.pad(layers[-1])
 
     with ExitStack() as stack:
-        handles: list[RemovableHandle] = [blocks[0].register_forward_pre_hook(pack)]
-        handles += [block.register_forward_hook(record) for block in blocks]
-        handles.append(blocks[-1].register_forward_hook(pad))
-        for handle in handles:
-            stack.callback(handle.remove)
-        stack.callback(_ACTIVE.reset, _ACTIVE.set(packing))
+        hooks: list[tuple[nn.Module, Any]] = [
+            (base.get_submodule("embeddings"), pack),
+            *((block, record) for block in blocks),
+        ]
+        for module, hook in [*hooks, (base.get_submodule("encoder"), pad)]:
+            stack.callback(module.register_forward_hook(hook).remove)
+        stack.enter_context(_Active(packing))
         yield states
+
+
+class _Active:
+    """A context in which attention reads packed texts; it may be entered again, as by a second backward pass."""
+
+    def __init__(self, packing: Packing | None) -> None:
+        self._packing, self._tokens = packing, list[Token[Packing | None]]()
+
+    def __enter__(self) -> None:
+        self._tokens.append(_ACTIVE.set(self._packing))
+
+    def __exit__(self, *error: object) -> None:
+        _ACTIVE.reset(self._tokens.pop())
+
+
+def recomputing() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of a block's computation and of its recomputation in the backward pass, see `checkpoint`."""
+    return nullcontext(), _Active(_ACTIVE.get())
 
 
 def _attention(
