@@ -17,6 +17,7 @@ from transformers import (
 from distxfer.encoders._bundled import BUNDLED
 from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
 from distxfer.encoders._contexts import quiet
+from distxfer.encoders._dropout import use_dropout
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.encoders._heads import class_for
@@ -93,6 +94,7 @@ def load_encoder(
     )
     encoder.causal = check_architecture(encoder)
     encoder.packs = packs_texts(model)
+    use_dropout(model)
     return encoder
 
 

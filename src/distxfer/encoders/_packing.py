@@ -13,10 +13,13 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
+
+from distxfer.encoders._dropout import dropout as fast_dropout
 
 Pooling = Literal["mean", "cls", "last"]
 # Models whose embeddings add the positions, whose blocks know the texts by attention alone, and whose parts have these names.
@@ -179,20 +182,33 @@ def recomputing() -> tuple[AbstractContextManager[None], AbstractContextManager[
 
 
 def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
     """Return the attention's output, (1, N, heads, d), of packed queries, keys and values, (1, heads, N, d)."""
     packing = _ACTIVE.get()
     if packing is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **settings
+        )
+    (_, heads, _, width), (n, tokens) = query.shape, packing.mask.shape
 
     def separate(states: Tensor) -> Tensor:
-        padded = packing.pad(states[0].transpose(0, 1).flatten(1))
-        return padded.view(*packing.mask.shape, *states.shape[1::2]).transpose(1, 2)
+        return packing.pad(states[0].transpose(0, 1).flatten(1)).view(n, tokens, heads, width).transpose(1, 2)
 
-    mask = packing.mask[:, None, None].bool()
-    output, _ = sdpa_attention_forward(module, separate(query), separate(key), separate(value), mask, **settings)
-    return packing.pack(output.flatten(2))[None], None
+    query, key, value, mask = separate(query), separate(key), separate(value), packing.mask[:, None, None].bool()
+    if dropout:
+        scores = (query @ key.mT * (scaling or width**-0.5)).masked_fill(~mask, -torch.inf)
+        output = fast_dropout(scores.softmax(dim=-1), dropout) @ value
+    else:
+        output = scaled_dot_product_attention(query, key, value, mask, scale=scaling)
+    return packing.pack(output.transpose(1, 2).flatten(2)).view(1, -1, heads, width), None
 
 
 def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
