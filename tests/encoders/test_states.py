@@ -1,16 +1,20 @@
 """Hidden states kept by content: the same numbers as without, never another model's, never half a file."""
 
+import json
 import shutil
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
-from safetensors import safe_open
 
 from conftest import LAYERS, say, sentences
 from distxfer import load_recipe, train
 from distxfer.data import Collator, Example
 from distxfer.encoders import Encoder, StateCache, States, fingerprint, load_encoder, state_cache
+from distxfer.results.result import ARITHMETIC
 from distxfer.runs.snapshots import snapshot
 from distxfer.training import Processes
 
@@ -51,7 +55,7 @@ def taken(encoder, texts, cache=None, processes=None, **options):
 
 
 def files(folder):
-    return sorted(folder.glob("*/states.safetensors"))
+    return sorted(folder.glob("*/pooled.npy"))
 
 
 # What is kept
@@ -76,15 +80,13 @@ def test_a_file_says_what_it_holds(encoder, tiny, cache):
     texts = examples("eng", 30)
     taken(encoder, texts, state_cache(encoder, fingerprint(tiny), 32), logits=False)
     (path,) = files(cache)
-    with safe_open(path, framework="pt") as stored:
-        about = stored.metadata()
-        assert list(stored.keys()) == ["pooled"]
-        pooled = stored.get_tensor("pooled")
-    assert pooled.shape == (LAYERS + 1, len(texts), 16)
-    assert pooled.dtype == torch.float32
+    assert sorted(file.name for file in path.parent.iterdir()) == ["about.json", "manifest.json", "pooled.npy"]
+    pooled, about = np.load(path), json.loads((path.parent / "about.json").read_text())
+    assert pooled.shape == (len(texts), LAYERS + 1, 16)
+    assert pooled.dtype == np.float32
     assert {**about, "weights": ""} == {
-        "name": "tiny", "layout": "2", "model": fingerprint(tiny), "weights": "", "pooling": "mean", "max_length": "32",
-        "device": "cpu", "precision": "torch.float32", "texts": str(len(texts)),
+        "name": "tiny", "layout": 3, "arithmetic": ARITHMETIC, "model": fingerprint(tiny), "weights": "", "pooling": "mean",
+        "max_length": 32, "device": "cpu", "precision": "torch.float32", "texts": len(texts),
         "torch": torch.__version__, "transformers": about["transformers"], "tokenizers": about["tokenizers"],
     }  # fmt: skip
     assert len(path.parent.name) == len(about["weights"]) == 64
@@ -115,7 +117,7 @@ def moved(encoder):
 )
 def test_what_states_depend_on_makes_another_file(encoder, tiny, another):
     present = state_cache(encoder, fingerprint(tiny), 32)
-    assert present.keep(TEXTS, States(torch.ones(2, 3, 4)))
+    present.keep(TEXTS, States(torch.ones(2, 3, 4)))
     assert present.read(TEXTS) is not None
     assert another(encoder, tiny).read(TEXTS) is None
 
@@ -145,6 +147,36 @@ def test_logits_are_kept_of_a_checkpoints_own_head_alone(encoder, tiny, tmp_path
     assert torch.equal(first.outputs(texts), taken(encoder, texts).outputs(texts))
 
 
+def test_states_for_training_differ_by_what_rounds(encoder, tiny):
+    """A run must not depend on who has filled the cache."""
+    present = state_cache(encoder, fingerprint(tiny), 32)
+    alone = present.for_training("float32")
+    alone.keep(TEXTS, States(torch.ones(2, 3, 4)))
+    assert alone.read(TEXTS) is not None
+    assert present.read(TEXTS) is None
+    assert present.for_training("bf16").read(TEXTS) is None
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        assert present.for_training("float32").read(TEXTS) is None
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_is_kept_takes_no_memory_but_that_of_the_disk(encoder, tiny, cache):
+    """Also what has just been written: else a run of 100 languages holds all their states until it ends."""
+    cached = state_cache(encoder, fingerprint(tiny), 32)
+    states = States(torch.randn(2, 3, 4), torch.randn(3, 2))
+    for take in (lambda: cached.keep(TEXTS, states), lambda: cached.read(TEXTS)):
+        stored = take()
+        assert torch.equal(stored.pooled, states.pooled)
+        assert torch.equal(stored.logits, states.logits)
+        assert str(cache) in Path("/proc/self/maps").read_text()
+        del stored
+        assert str(cache) not in Path("/proc/self/maps").read_text()
+
+
 # What is damaged, and what cannot be written
 
 
@@ -160,7 +192,7 @@ def flipped(path):
         flipped,
         lambda path: path.write_bytes(path.read_bytes()[:-7]),
         lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes().replace(b'"shape":[5,', b'"shape":[ 5', 1)),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"(20, ", b"(19, ", 1)),
     ],
     ids=["a bit", "cut off", "empty", "header"],
 )

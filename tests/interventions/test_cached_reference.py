@@ -8,6 +8,7 @@ import torch
 
 from distxfer import RunError
 from distxfer.data import Example
+from distxfer.training import _training
 from helpers import farthest, log, message, same, stop_at, weights
 
 CACHED = "model.reference=cached"
@@ -40,8 +41,9 @@ def run(run, tmp_path):
     ],
     ids=["task", "pairs", "target", "lora", "bottleneck"],
 )
-def test_the_trajectory_is_that_of_a_live_reference(run, recipe, overrides):
+def test_the_trajectory_is_that_of_a_live_reference(run, monkeypatch, recipe, overrides):
     """Within rounding: a text's states are computed beside other texts, with other padding."""
+    monkeypatch.setattr(_training, "_MOST_BYTES", 0)
     live, cached = run(recipe, *overrides), run(recipe, *overrides, CACHED)
     assert live.folder.name.split("-")[0] != cached.folder.name.split("-")[0]
     for line, cached_line in zip(log(live), log(cached), strict=True):
@@ -62,31 +64,45 @@ def parameters_in_memory() -> int:
     )
 
 
-def test_there_is_no_second_copy_of_what_trains(run):
+def test_there_is_no_second_copy_of_what_trains(run, monkeypatch):
     def most(*overrides: str) -> int:
         before, seen = parameters_in_memory(), []
         run(*overrides, "phase.finetune.steps=1", report=lambda *_: seen.append(parameters_in_memory()))
         return max(seen) - before
 
-    plain, live, cached = most("plain"), most("drift_reg"), most("drift_reg", CACHED)
-    assert live > plain
-    assert cached == plain
+    plain = most("plain")
+    assert most("drift_reg", *OF_PAIRS) > plain
+    assert most("drift_reg", *OF_PAIRS, CACHED) == plain
+    assert most("drift_reg", CACHED) == plain
+    assert most("drift_reg", "phase.finetune.batch_size=144") == plain, "all texts are read, so they are encoded first"
+    assert most("drift_reg") > plain, "they are not"
+    monkeypatch.setattr(_training, "_MOST_BYTES", 1000)
+    assert most("drift_reg", "phase.finetune.batch_size=144", "seed=1") > plain, "they are too many"
 
 
-def test_its_passes_are_counted_once_and_serve_the_next_run(run, cache):
+def for_training(cache):
+    """The files of states that were computed for training, not for measuring."""
+    return [path for path in cache.glob("*/pooled.npy") if "threads" in (path.parent / "about.json").read_text()]
+
+
+@pytest.mark.parametrize("settings", [(), (CACHED,)], ids=["live", "cached"])
+def test_its_passes_are_counted_once_and_serve_the_next_run(run, cache, settings):
     steps, batches = 6, 3  # of 64 texts
 
-    def passes(*overrides: str, **options) -> float:
-        cost = run("drift_reg", *overrides, CACHED, **options).data["cost"]
+    def passes(*overrides: str, recipe: str = "drift_reg", **options) -> float:
+        cost = run(recipe, *overrides, *settings, **options).data["cost"]
         return cost["forwards_per_step"] * cost["steps"]
 
     assert passes() == pytest.approx(steps + batches)
-    [stored] = cache.glob("*/states.npy")
+    [stored] = for_training(cache)
     assert passes(folder="again") == pytest.approx(steps)
     whole = stored.read_bytes()
     stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert passes(folder="damaged") == pytest.approx(steps + batches)
     assert passes("seed=1") == pytest.approx(steps)  # the same texts and weights, whatever the seed
+    assert passes("intervention.drift.measure=mse") == pytest.approx(steps)
+    assert passes(*OF_PAIRS, recipe="drift_reg", folder="pairs") > 2 * steps
+    assert passes(folder="after pairs") == pytest.approx(steps)
     assert passes("task.max_length=8") == pytest.approx(steps + batches)
 
 
@@ -110,14 +126,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(run, cache):
 def test_adapters_share_what_is_kept_whatever_their_seed(run, cache):
     for seed in (0, 1):
         run("lora", "intervention.drift.weight=1", CACHED, f"seed={seed}")
-    assert len([*cache.glob("*/states.npy")]) == 1
+    assert len(for_training(cache)) == 1
 
 
 def test_bf16_is_compared_with_bf16(run, cache):
     for precision in ("float32", "bf16"):
         result = run("drift_reg", CACHED, f"model.precision={precision}", "intervention.drift.measure=mse")
         assert log(result)[0]["term/drift"] > 0
-    assert len([*cache.glob("*/states.npy")]) == 2
+    assert len(for_training(cache)) == 2
 
 
 def test_what_it_cannot_give_is_refused_before_training(run):

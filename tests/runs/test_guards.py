@@ -13,6 +13,7 @@ from distxfer.encoders import Reference
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.runs.snapshots import snapshot
 from distxfer.training import Processes
+from distxfer.training._reference import CachedReference
 
 # An intervention from another package, as a user would write it: one file. `how` picks what is wrong with it.
 PACKAGE = '''
@@ -184,14 +185,16 @@ def test_a_phase_with_nothing_to_optimise(tmp_path, tiny_settings):
 
 
 @pytest.mark.parametrize("recipe", ["drift_reg", "lora"])
-def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_settings, monkeypatch, recipe):
+@pytest.mark.parametrize("text", ["task", "pairs"])
+def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_settings, monkeypatch, recipe, text):
     """As when the reference is loaded from the tuned checkpoint, which published code did."""
-    states = Reference.states
-    monkeypatch.setattr(Reference, "states", lambda self, keys, inputs: states(self, keys, inputs) * 1.01)
+    kind = Reference if text == "pairs" else CachedReference
+    states = kind.states
+    monkeypatch.setattr(kind, "states", lambda self, keys, inputs: states(self, keys, inputs) * 1.01)
     with pytest.raises(
         RunError, match=r"The reference encoder differs from the encoder before the first step by 0\.0099"
     ):
-        train(load_recipe(recipe, [*tiny_settings, "intervention.drift.weight=1"]), tmp_path)
+        train(load_recipe(recipe, [*tiny_settings, f"intervention.drift.text={text}"]), tmp_path)
 
 
 def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):

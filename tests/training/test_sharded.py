@@ -55,7 +55,7 @@ UNEVEN = {
     ),
 }  # fmt: skip
 REFUSED = {
-    "live": ("drift_reg", ["phase.finetune.batch_size=34"]),  # 16 texts at least for each process
+    "live": ("drift_reg", ["intervention.drift.text=pairs"]),
     "own": ("dist_align", ["intervention.align.layers=3", "intervention.align.projection=8"]),
     "reads": ("plain", ["intervention.l2_sp.weight=1"]),
     "swaps": ("plain", ["intervention.mixout.p=0.5"]),

@@ -25,8 +25,8 @@ class Reference:
     """The frozen pretrained encoder in evaluation mode.
 
     With PEFT adapters it is the same model with the adapters off. Otherwise it is a copy outside of the optimiser, which
-    shares the parameters that never change. Its states are kept in memory: each text is encoded once. `forwards` counts its
-    passes, without those that a resumed run repeats because its memory is empty.
+    shares the parameters that never change. Its states are kept in memory, up to 2 GiB, and the other texts of a batch are
+    encoded. `forwards` counts its passes, without those that a resumed run repeats because its memory is empty.
     """
 
     def __init__(self, encoder: "Encoder", moves: Callable[[str], bool]) -> None:
@@ -46,18 +46,20 @@ class Reference:
 
     def states(self, keys: Sequence[Hashable], inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the pooled states (layers + 1, n, d) of `n` texts, without a gradient; `keys` name the texts."""
-        if all(key in self._memo for key in keys):
-            return torch.stack([self._memo[key] for key in keys], dim=1)
-        digests = [blake2b(repr(key).encode(), digest_size=_SEEN_BYTES).digest() for key in keys]
-        pooled = self.encode(inputs).pooled_layers()
-        if all(digest in self._seen for digest in digests):
-            self.forwards -= 1
-        for key, digest, state in zip(keys, digests, pooled.unbind(dim=1), strict=True):
-            if digest not in self._seen and (len(self._seen) + 1) * state.numel() * state.element_size() <= _MEMO_BYTES:
-                self._seen[digest] = None
-            if digest in self._seen:
-                self._memo[key] = state.clone()
-        return pooled
+        states = {key: self._memo[key] for key in keys if key in self._memo}
+        if missing := [row for row, key in enumerate(keys) if key not in states]:
+            digests = [blake2b(repr(keys[row]).encode(), digest_size=_SEEN_BYTES).digest() for row in missing]
+            pooled = self.encode({name: tensor[missing] for name, tensor in inputs.items()}).pooled_layers()
+            if all(digest in self._seen for digest in digests):
+                self.forwards -= 1
+            size = pooled[:, 0].numel() * pooled.element_size()
+            for row, digest, state in zip(missing, digests, pooled.unbind(dim=1), strict=True):
+                if digest not in self._seen and (len(self._seen) + 1) * size <= _MEMO_BYTES:
+                    self._seen[digest] = None
+                if digest in self._seen:
+                    self._memo[keys[row]] = state.clone()
+                states[keys[row]] = state
+        return torch.stack([states[key] for key in keys], dim=1)
 
     def seen(self) -> bytes:
         """Return the digests of the texts in memory, for `restore`."""

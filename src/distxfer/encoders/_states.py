@@ -3,25 +3,23 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from distxfer._cache import cache_folder, is_whole, publish
 from distxfer.encoders._encoder import Encoder
 from distxfer.errors import InputError
+from distxfer.results.result import ARITHMETIC
 
 Text = tuple[str, str | None]  # a sentence, and the second one of a pair
-_FILE = "states.safetensors"
-_ROWS, _ABOUT = "states.npy", "about.json"
-_LAYOUT = 2  # of the file; another number is another cache
+_POOLED, _LOGITS, _ABOUT = "pooled.npy", "logits.npy", "about.json"
+_LAYOUT = 3  # of the files; another number is another cache
 _PACKAGES = ("torch", "transformers", "tokenizers")
 
 
@@ -33,83 +31,59 @@ class States:
     logits: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class StateCache:
     """The states of one encoder in `folder`; `identity` is all that they depend on besides the texts.
 
-    One file per ordered list of texts, `<folder>/<key>/states.safetensors`, where the key is the SHA-256 of identity and
-    texts. So no entry is ever outdated, and any may be deleted at any time. States that may not fit into memory are rows of
-    `states.npy`, which is memory-mapped.
+    One folder per ordered list of texts, `<folder>/<key>`, where the key is the SHA-256 of identity and texts. So no entry is
+    ever outdated, and any may be deleted at any time. Rows are memory-mapped: what is read shares its memory with other
+    processes, and only the rows in use take memory.
     """
 
     folder: Path
     identity: Mapping[str, str | int]
-    name: str  # of the encoder, for information only: equal weights share a file under any name
+    name: str  # of the encoder, for information only: equal weights share an entry under any name
     notice: Callable[[str], None]
+    is_writable: bool = True  # as far as is known
 
     def read(self, texts: Sequence[Text], *, logits: bool = False) -> States | None:
         """Return the states of these texts, or None where the entry is missing or damaged; `logits`: only with logits."""
         states = _read(self._place(texts))
         return None if states is None or (logits and states.logits is None) else states
 
-    def keep(self, texts: Sequence[Text], states: States) -> bool:
-        """Write the states of these texts, unless they are cached already; returns whether they are cached now.
+    def keep(self, texts: Sequence[Text], states: States) -> States:
+        """Write the states of these texts, unless they are cached already; return them, memory-mapped if they are cached.
 
-        A cache that cannot be written does not stop a run: `notice` is told why, and the states are computed again later.
+        A cache that cannot be written does not stop a run: `notice` is told why, once, and nothing more is written.
         """
-        tensors = {"pooled": states.pooled.contiguous()}
-        if states.logits is not None:
-            tensors["logits"] = states.logits.contiguous()
-        about = {"name": self.name, **{name: str(value) for name, value in self.identity.items()}}
-        metadata = {**about, "texts": str(len(texts))}
+        about = {"name": self.name, **self.identity, "texts": len(texts)}
 
         def build(folder: Path) -> None:
-            (folder / _FILE).write_bytes(save(tensors, metadata))  # a full disk is no `OSError` to `save_file`
-
-        def serves(folder: Path) -> bool:
-            stored = _read(folder)
-            return stored is not None and (states.logits is None or stored.logits is not None)
-
-        try:
-            publish(self._place(texts), build, serves, self.notice)
-        except InputError as error:
-            self.notice(f"Hidden states are not kept for the next time. {error}")
-            return False
-        return True
-
-    def has_rows(self, key: str) -> bool:
-        """Return whether the rows for `key` and this identity are in the cache, undamaged."""
-        return is_whole(self._place(key))
-
-    def rows(self, key: str) -> npt.NDArray[np.float32]:
-        """Return these rows, memory-mapped. Raises InputError where they are missing."""
-        place = self._place(key)
-        try:
-            return cast(npt.NDArray[np.float32], np.load(place / _ROWS, mmap_mode="r"))
-        except OSError as error:
-            raise InputError(
-                f"`{place / _ROWS}`, which the main process has written, cannot be read: {error.strerror or error}. Set"
-                " the environment variable DISTXFER_CACHE to a folder that all processes share, or `model.reference=live`."
-            ) from error
-
-    def write_rows(self, key: str, shape: tuple[int, ...], parts: Iterable[Tensor]) -> None:
-        """Write the float32 rows of `parts`, in total an array of this `shape`, unless they are cached.
-
-        They need not fit into memory. Raises InputError where the cache cannot be written.
-        """
-
-        def build(folder: Path) -> None:
-            with (folder / _ROWS).open("wb") as file:
-                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for part in parts:
-                    file.write(part.contiguous().numpy().tobytes())
-            about = {"name": self.name, **self.identity}
+            np.save(folder / _POOLED, states.pooled.transpose(0, 1).contiguous().numpy())
+            if states.logits is not None:
+                np.save(folder / _LOGITS, states.logits.contiguous().numpy())
             (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
-        publish(self._place(key), build, notice=self.notice)
+        def serves(folder: Path) -> bool:
+            return states.logits is None or (folder / _LOGITS).is_file()
 
-    def _place(self, texts: Sequence[Text] | str) -> Path:
+        if self.is_writable:
+            try:
+                return _read(publish(self._place(texts), build, serves, self.notice)) or states
+            except InputError as error:
+                self.notice(f"Hidden states are not kept for the next time. {error}")
+                self.is_writable = False
+        return states
+
+    def for_training(self, precision: str) -> Self:
+        """Return the cache of the same states for training, from forward passes of this precision.
+
+        Their rounding depends on the number of threads, too, and a run must not depend on who has filled the cache. (It also
+        depends on the text's batch: hence an entry is a list of texts, which determines its batches.)
+        """
+        return replace(self, identity={**self.identity, "passes": precision, "threads": torch.get_num_threads()})
+
+    def _place(self, texts: Sequence[Text]) -> Path:
         key = json.dumps([dict(self.identity), texts], sort_keys=True, ensure_ascii=True)
         return self.folder / hashlib.sha256(key.encode()).hexdigest()
 
@@ -121,9 +95,9 @@ def state_cache(
 
     They depend on the checkpoint's files (`fingerprint`: weights, configuration, tokenizer), on the encoder's weights
     in memory (so that one that was changed after loading is never taken for the checkpoint), the pooling, the longest
-    text in tokens, the device and the versions of the packages. The head is included only where it is from the
-    checkpoint (`head_is_loaded`), and its logits are then cached too. Adapters are excluded: cache only states without
-    them.
+    text in tokens, the device, the version of the arithmetic and those of the packages. The head is included only where it is
+    from the checkpoint (`head_is_loaded`), and its logits are then cached too. Adapters are excluded: cache only states
+    without them.
 
     Hashes the weights: about a second per gigabyte.
     """
@@ -134,6 +108,7 @@ def state_cache(
         folder=cache_folder() / "states",
         identity={
             "layout": _LAYOUT,
+            "arithmetic": ARITHMETIC,
             "model": fingerprint,
             "weights": tensor_digest(sorted(weights.items())),
             "pooling": encoder.pooling,
@@ -148,8 +123,16 @@ def state_cache(
 
 
 def _read(folder: Path) -> States | None:
-    """Return the states in a folder; None where they are missing or damaged."""
-    return States(**load_file(folder / _FILE)) if is_whole(folder) else None
+    """Return the states in a folder, memory-mapped; None where they are missing or damaged."""
+    if not is_whole(folder):
+        return None
+    # Copied on writing, so that torch does not warn of memory that cannot be written.
+    pooled, *logits = (
+        torch.from_numpy(np.load(folder / name, mmap_mode="c"))
+        for name in (_POOLED, _LOGITS)
+        if (folder / name).is_file()
+    )
+    return States(pooled.transpose(0, 1), *logits)
 
 
 def tensor_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -26,7 +26,7 @@ LATER = {"later": True}  # metadata of a key added after version 0.1, whose defa
 # Distinct rows below which a CKA penalty is skipped. The unbiased estimate is a ratio, so it is still biased: by half at 4 rows,
 # where the gradients of single batches reach 65 times the median.
 CKA_ROWS = 16
-Need = Literal["reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
+Need = Literal["reference", "task_reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
 
 
 @accept_old_names("Term")
@@ -93,6 +93,7 @@ class Step(Protocol):
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states (layers + 1, n, d) of some text; needs `reference`.
 
+        A term that asks for those of `batch` alone needs `task_reference`, for which no second encoder is in memory.
         With `model.reference = "cached"`, only of the run's own text: `batch`, `sample_pairs` and `sample_texts`.
         """
 

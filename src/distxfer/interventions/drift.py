@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from distxfer.data import Batch
     from distxfer.encoders import Encoded, Encoder
 
-_NEEDS: dict[str, tuple[Need, ...]] = {"task": (), "target": ("target_text",), "pairs": ("pairs",)}
+_NEEDS: dict[str, tuple[Need, ...]] = {
+    "task": ("task_reference",),
+    "target": ("reference", "target_text"),
+    "pairs": ("reference", "pairs"),
+}
 _FEWEST = {"cka": CKA_ROWS, "relational": 2, "cosine": 1, "mse": 1}  # distinct texts per batch that a measure needs
 
 
@@ -110,7 +114,7 @@ class Drift:
         return BoundIntervention(
             term=term,
             weight=self.weight,
-            needs=frozenset({"reference", *_NEEDS[self.text]}),
+            needs=frozenset(_NEEDS[self.text]),
             languages=choice.languages if choice else (),
             resolved_values=record,
             min_distinct_texts=self._fewest,

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from distxfer.data import (
     task_languages,
     task_type_of,
 )
-from distxfer.encoders import Encoder, fingerprint, load_encoder, model_folder, state_cache
+from distxfer.encoders import Encoder, StateCache, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
 from distxfer.interventions import BoundIntervention, Languages
 from distxfer.languages import Distances, canonical, distances
@@ -92,6 +93,7 @@ class Assembled:
     bounds: Mapping[str, BoundIntervention]
     training: Training
     resolved_values: Mapping[str, Mapping[str, Any]]  # values that were determined while binding, for the result
+    states: Callable[[], StateCache]  # the cache of the encoder's states, to be called before the first step
 
 
 def prepare(recipe: Recipe) -> Prepared:
@@ -174,7 +176,12 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             " that does, such as `intervention.align.weight=0.5`."
         )
     collate = Collator(encoder.tokenizer, recipe.task.max_length, encoder.device, task_type)
-    pairs = _pairs(prepared, encoder, collate, processes, notice)
+
+    @cache
+    def states() -> StateCache:
+        return state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice)
+
+    pairs = _pairs(prepared, encoder, collate, processes, states)
     texts = {
         language: prepared.task.unlabelled.get(language) or [pair.target for pair in pairs.get(language, ())]
         for language in prepared.languages.targets
@@ -191,11 +198,19 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             with _naming_intervention(name):
                 bound.checks(pairs)
     data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)
-    cached = recipe.model.reference == "cached"
-    states = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice) if cached else None
-    training = Training(encoder, data, bounds, recipe.phases, processes, recipe.seed, recipe.diagnostics, states)
+    training = Training(
+        encoder,
+        data,
+        bounds,
+        recipe.phases,
+        processes,
+        recipe.seed,
+        recipe.diagnostics,
+        lambda: states().for_training(processes.precision),
+        cached=recipe.model.reference == "cached",
+    )
     return Assembled(
-        encoder, collate, bounds, training, _resolved_values(bounds, pairs if recipe.parallel.mined else {})
+        encoder, collate, bounds, training, _resolved_values(bounds, pairs if recipe.parallel.mined else {}), states
     )
 
 
@@ -244,17 +259,15 @@ def _naming_intervention(name: str) -> Iterator[None]:
 
 
 def _pairs(
-    prepared: Prepared, encoder: Encoder, collate: Collator, processes: Processes, notice: Callable[[str], None]
+    prepared: Prepared, encoder: Encoder, collate: Collator, processes: Processes, states: Callable[[], StateCache]
 ) -> Mapping[str, Sequence[Pair]]:
     """Return the pairs that terms draw from, by target language."""
     if not prepared.recipe.parallel.mined:
         return prepared.parallel.train if prepared.parallel else {}
     texts = {language: prepared.task.unlabelled.get(language, ()) for language in prepared.languages.all}
-    # Also with dropped layers, and with adapters, which do not change the states before training.
-    cache = state_cache(encoder, prepared.fingerprints["model"], prepared.recipe.task.max_length, notice)
-    return mined_pairs(
-        encoder, collate, texts, prepared.languages.source, processes, None if encoder.adapters else cache
-    )
+    # With adapters, states may depend on their new weights, which differ between seeds.
+    kept = None if encoder.adapters else states().for_training("float32")
+    return mined_pairs(encoder, collate, texts, prepared.languages.source, processes, kept)
 
 
 def _resolved_values(

@@ -17,7 +17,7 @@ from torch import Tensor
 from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Example, Issue
-from distxfer.encoders import has_peft_adapters, state_cache
+from distxfer.encoders import has_peft_adapters
 from distxfer.errors import InputError, counted, enough_memory
 from distxfer.interventions import CKA_ROWS
 from distxfer.results.descriptions import corpus_text
@@ -245,9 +245,7 @@ def _run(
     texts = _texts(prepared, ["test"])
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
     # With adapters, states may depend on their new weights, which differ between seeds.
-    cache = None
-    if not encoder.adapters:
-        cache = state_cache(encoder, prepared.fingerprints["model"], recipe.task.max_length, notice)
+    cache = None if encoder.adapters else assembled.states()
     with enough_memory("measuring before training", _LESS_MEMORY):
         before = snapshot(encoder, collate, texts, processes, cache, logits=False)
     if trackers:

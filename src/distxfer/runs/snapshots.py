@@ -109,8 +109,8 @@ def snapshot(
     for number in missing if own_cache else ():
         group = groups[number]
         outputs = result.outputs(group) if encoder.head_is_loaded else None
-        if own_cache and not own_cache.keep(texts[number], States(result.states(group), outputs)):
-            break
+        assert own_cache
+        own_cache.keep(texts[number], States(result.states(group), outputs))
     return result
 
 

@@ -1,24 +1,22 @@
-"""A reference without a second model: the pretrained states of all the run's texts, cached on disk."""
+"""A reference without a second model: the pretrained states of the run's texts, cached on disk."""
 
 import hashlib
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from bisect import bisect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, groupby, islice
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from distxfer.data import Example
-from distxfer.encoders import Encoded, Encoder, Reference, StateCache
-from distxfer.errors import RunError
+from distxfer.encoders import Encoded, Encoder, Reference, StateCache, States
+from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention
 from distxfer.training._objective import TrainingData
 from distxfer.training._processes import Processes
 
 _BATCH = 64
-_WINDOW = 64 * _BATCH  # texts that are sorted by length together
+_LIST = 4096  # texts that are one entry of the cache
 
 
 class CachedReference:
@@ -26,7 +24,9 @@ class CachedReference:
 
     They are those of `data.examples`, and of the pairs and target text that bound terms draw and ask the reference
     for; 4 * (layers + 1) * d bytes per text, in the cache of hidden states. No parameter is copied: before the first
-    step the encoder is the pretrained one.
+    step the encoder is the pretrained one. `may_stay_in_memory`: whether a cache that cannot be written is no error.
+
+    `forwards` counts the passes of this run: none for states that an earlier run has left in the cache.
     """
 
     def __init__(
@@ -35,15 +35,19 @@ class CachedReference:
         data: TrainingData,
         bounds: Mapping[str, BoundIntervention],
         processes: Processes,
-        cache: StateCache,
+        cache: Callable[[], StateCache],
+        *,
+        may_stay_in_memory: bool,
     ) -> None:
         self.forwards = 0
-        self._encoder, self._material, self._processes, self._cache = encoder, data, processes, cache
+        self._encoder, self._material, self._processes, self._open_cache = encoder, data, processes, cache
         self._bounds = [bound for bound in bounds.values() if "reference" in bound.needs]
+        self._may_stay_in_memory = may_stay_in_memory
         # Shares all parameters, so it is valid until the first step: until `fill`.
         self._pretrained: Reference | None = encoder.reference(lambda _: False)
-        self._rows: dict[bytes, int] = {}
-        self._states: npt.NDArray[np.float32] | None = None
+        self._rows: dict[bytes, int] = {}  # the key of a text -> its number
+        self._starts: list[int] = []  # the number of each list's first text
+        self._lists: list[Tensor] = []  # (layers + 1, n, d) each
 
     @property
     def is_filled(self) -> bool:
@@ -56,24 +60,30 @@ class CachedReference:
         Call it before the first step. Raises InputError where the cache cannot be written, or is not shared by all
         processes.
         """
-        digest = hashlib.sha256(f"reference {self._processes.precision}".encode())
-        for batch in self._batches():
-            for example in batch:
-                self._rows[_key(example)] = len(self._rows)
-                digest.update(_key(example))
-        name, shape = digest.hexdigest(), (len(self._rows), self._encoder.layers + 1, self._encoder.hidden_size)
-        is_main = self._processes.is_main
-        if not self._processes.broadcast(is_main and self._cache.has_rows(name)):
-            if is_main:
-                self._cache.notice(f"Encoding {len(self._rows)} texts for the reference.")
-            parts = self._encoded()
-            if is_main:
-                self._cache.write_rows(name, shape, parts)
-            deque(
-                parts, maxlen=0
-            )  # the other processes, or this one where another run has written the states meanwhile
-        self._processes.wait()
-        self._states, self._pretrained = self._cache.rows(name), None
+        cache = self._open_cache()
+        for texts in self._lists_of_texts():
+            keys = [(example.text, example.text_pair) for example in texts]
+            cached = cache.read(keys) if self._processes.is_main else None
+            if not self._processes.broadcast(cached is not None):
+                if not self._starts:
+                    cache.notice("Encoding the run's texts for the reference.")
+                encoded = self._encoded(texts)
+                cached = cache.keep(keys, encoded) if self._processes.is_main else encoded
+                if self._processes.broadcast(not cache.is_writable) and not self._may_stay_in_memory:
+                    raise InputError(
+                        f"`model.reference` = `cached` needs a cache, and `{cache.folder}` cannot be written. Set the"
+                        " environment variable DISTXFER_CACHE to a folder that can, or `model.reference=live`."
+                    )
+            elif not self._processes.is_main and (cached := cache.read(keys)) is None:
+                raise InputError(
+                    f"`{cache.folder}`, where the main process has found hidden states, has none for another process. Set"
+                    " the environment variable DISTXFER_CACHE to a folder that all processes share."
+                )
+            assert cached is not None
+            self._starts.append(start := len(self._rows))
+            self._rows.update((_key(example), start + row) for row, example in enumerate(texts))
+            self._lists.append(cached.pooled)
+        self._pretrained = None
 
     def states(self, keys: Sequence[Example], inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the pooled states (layers + 1, n, d) of the `n` texts in `keys`.
@@ -83,15 +93,17 @@ class CachedReference:
         if self._pretrained is not None:  # an estimate of the time, which does not depend on the values
             shape = self._encoder.layers + 1, len(keys), self._encoder.hidden_size
             return torch.randn(shape, device=self._processes.device)
-        unknown = next((example for example in keys if _key(example) not in self._rows), None)
-        if unknown is not None:
+        return torch.stack([self._state(example) for example in keys], dim=1).to(self._processes.device)
+
+    def _state(self, example: Example) -> Tensor:
+        number = self._rows.get(_key(example))
+        if number is None:
             raise RunError(
-                f"A term asks for the pretrained states of `{unknown.text[:40]}`, which is not among the run's own texts, and"
+                f"A term asks for the pretrained states of `{example.text[:40]}`, which is not among the run's own texts, and"
                 " `model.reference` = `cached` has only those. Set it to `live`."
             )
-        assert self._states is not None
-        pooled = torch.from_numpy(np.asarray(self._states)[[self._rows[_key(example)] for example in keys]])
-        return pooled.transpose(0, 1).contiguous().to(self._processes.device)
+        place = bisect(self._starts, number) - 1
+        return self._lists[place][:, number - self._starts[place]]
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
         """Raise RunError: there is no encoder. A term that declares this need is refused before training."""
@@ -100,25 +112,27 @@ class CachedReference:
             " Set it to `live`, and add `pretrained` to the `needs` of the term's `BoundIntervention`."
         )
 
-    def _encoded(self) -> Iterator[Tensor]:
-        """Yield the states (n, layers + 1, d) batch by batch; every process yields those of all processes."""
+    def _encoded(self, texts: Sequence[Example]) -> States:
+        """Return the states of some texts, in batches of similar length that depend on nothing else."""
         assert self._pretrained is not None
-        batches = self._batches()
-        while turn := list(islice(batches, self._processes.size)):
-            states = []
-            for batch in self._processes.shard(turn):
-                with self._processes.autocast():
-                    encoded = self._pretrained.encode(self._material.collate(batch).inputs)
-                states.append(encoded.pooled_layers().transpose(0, 1).float().cpu())
-            self.forwards += len(states)
-            yield from self._processes.gather(states)
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row].text) + len(texts[row].text_pair or ""))
+        batches = [order[low : low + _BATCH] for low in range(0, len(order), _BATCH)]
+        own_states = []
+        for rows in self._processes.shard(batches):
+            with self._processes.autocast():
+                encoded = self._pretrained.encode(self._material.collate([texts[row] for row in rows]).inputs)
+            own_states.append((rows, encoded.pooled_layers().float().cpu()))
+        self.forwards += len(own_states)
+        pooled = torch.empty(self._encoder.layers + 1, len(texts), self._encoder.hidden_size)
+        for rows, states in self._processes.gather(own_states):
+            pooled[:, rows] = states
+        return States(pooled)
 
-    def _batches(self) -> Iterator[list[Example]]:
-        """Yield batches of texts of similar length, each text once, in the same order each time."""
-        texts = self._distinct_texts()
-        while window := list(islice(texts, _WINDOW)):
-            window.sort(key=lambda example: len(example.text) + len(example.text_pair or ""))
-            yield from (window[low : low + _BATCH] for low in range(0, len(window), _BATCH))
+    def _lists_of_texts(self) -> Iterator[list[Example]]:
+        """Yield the distinct texts in lists of one language each, in the same order each time."""
+        for _, texts in groupby(self._distinct_texts(), key=lambda example: example.language):
+            while part := list(islice(texts, _LIST)):
+                yield part
 
     def _distinct_texts(self) -> Iterator[Example]:
         seen: set[bytes] = set()  # not the examples, of which there may be millions
@@ -132,9 +146,8 @@ class CachedReference:
         for bound in self._bounds:
             for language in bound.languages:
                 if "pairs" in bound.needs:
-                    yield from chain.from_iterable(
-                        (pair.source, pair.target) for pair in self._material.pairs[language]
-                    )
+                    pairs = self._material.pairs[language]
+                    yield from chain((pair.source for pair in pairs), (pair.target for pair in pairs))
                 if "target_text" in bound.needs:
                     yield from self._material.texts[language]
 

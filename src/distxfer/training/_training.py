@@ -10,7 +10,7 @@ from torch import Tensor
 from distxfer.data import Example
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
-from distxfer.interventions import BoundIntervention, every
+from distxfer.interventions import BoundIntervention, Need, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, Watch
@@ -23,6 +23,8 @@ _TIMED = 5  # steps of a phase that are timed for an estimate
 # Relative difference allowed between the encoder and its reference before the first step. In bf16 the states of a text depend
 # on its batch, by 0.001 in the bundled encoder.
 _AT_REST = {"float32": 1e-4, "bf16": 2e-2}
+_OF_REFERENCE: frozenset[Need] = frozenset({"reference", "task_reference", "pretrained"})
+_MOST_BYTES = 2 * 1024**3  # of states that a run puts into the cache unasked
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ class Training:
         processes: Processes,
         seed: int,
         diagnostics: Diagnostics,
-        states: StateCache | None = None,
+        states: Callable[[], StateCache],
+        *,
+        cached: bool = False,
     ) -> None:
-        """Prepare the phases; `states` is a cache of pretrained states, used in place of a second encoder.
+        """Prepare the phases; `states` returns the cache of pretrained states, and `cached` uses it for all texts.
 
         Raises InputError for a phase that has nothing to optimise, nothing that may train, or settings without effect.
         """
@@ -63,7 +67,7 @@ class Training:
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
         self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
         if processes.shards_weights:
-            self._check_sharded(live=states is None)
+            self._check_sharded(cached=cached)
         moves = frozenset().union(*self._trains.values())
         changing: dict[str, Tensor] = {key: weight for key, weight in encoder.model.named_parameters() if key in moves}
         for name, bound in bounds.items():
@@ -71,7 +75,7 @@ class Training:
                 module = bound.module.to(processes.device)
                 tensors = (*module.named_parameters(), *module.named_buffers())
                 changing |= {f"{name}/{key}": tensor for key, tensor in tensors}
-        reference = self._reference(moves, states)
+        reference = self._reference(moves, states, cached=cached)
         rewinds = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
         self._context = RunContext(encoder, data, processes, seed, reference, changing, diagnostics, History(), rewinds)
 
@@ -320,10 +324,10 @@ class Training:
                 if is_refused:
                     raise InputError(f"The intervention `{intervention}` {problem}")
 
-    def _check_sharded(self, *, live: bool) -> None:
+    def _check_sharded(self, *, cached: bool) -> None:
         """Refuse interventions that need full weights, or a second model, in each process while the weights are sharded."""
         for intervention, bound in self.bounds.items():
-            if bound.needs & {"reference", "pretrained"} == {"reference"} and live:
+            if bound.needs & {"reference", "pretrained"} == {"reference"} and not cached:
                 raise InputError(
                     f"This launch shards the weights over the processes, and `{intervention}` would need the full pretrained"
                     " encoder in each of them. Set `model.reference=cached`."
@@ -341,13 +345,20 @@ class Training:
                         " which needs full weights. Launch with `accelerate launch --multi_gpu`, or leave the intervention out."
                     )
 
-    def _reference(self, moves: Set[str], states: StateCache | None) -> Pretrained | None:
-        """Return the reference; refuse cached states that no intervention reads, or that are not cached."""
-        needs_reference = {name: bound.needs & {"reference", "pretrained"} for name, bound in self.bounds.items()}
-        needed = any(needs_reference.values())
-        if states is None:
-            return self.encoder.reference(moves.__contains__) if needed else None
-        if not needed:
+    def _reference(self, moves: Set[str], states: Callable[[], StateCache], *, cached: bool) -> Pretrained | None:
+        """Return the reference; refuse cached states that no intervention reads, or that are not cached.
+
+        A live one need not be: where terms read the states of the task's texts alone, each of them in a phase at least
+        once, they are computed before the first step, if there is place for them.
+        """
+        needs_reference = {name: bound.needs & _OF_REFERENCE for name, bound in self.bounds.items()}
+        needs = frozenset().union(*needs_reference.values())
+        if not cached:
+            if not needs:
+                return None
+            if needs != {"task_reference"} or not (self.processes.shards_weights or self._reads_all_examples()):
+                return self.encoder.reference(moves.__contains__)
+        if not needs:
             raise InputError(
                 "`model.reference` = `cached` has no effect, since no intervention of the recipe reads states of the pretrained"
                 " encoder. Leave it out, or add one that does, such as `intervention.drift.weight=1`."
@@ -358,7 +369,19 @@ class Training:
                     f"The intervention `{name}` reads the pretrained encoder's states of every token, and `model.reference` ="
                     " `cached` has pooled states only. Set it to `live`."
                 )
-        return CachedReference(self.encoder, self.data, self.bounds, self.processes, states)
+        return CachedReference(
+            self.encoder, self.data, self.bounds, self.processes, states, may_stay_in_memory=not cached
+        )
+
+    def _reads_all_examples(self) -> bool:
+        """Return whether terms read the pretrained states of every example, and these are not too many to be kept."""
+        examples = len(self.data.examples)
+        reads = max(
+            steps_of(phase, examples) * phase.batch_size * phase.accumulation
+            for phase in self.phases.values()
+            if any("task_reference" in bound.needs for bound in self.active(phase).values())
+        )
+        return reads >= examples and examples * 4 * (self.encoder.layers + 1) * self.encoder.hidden_size <= _MOST_BYTES
 
 
 def _module_weights(bounds: Mapping[str, BoundIntervention]) -> list[Tensor]:
