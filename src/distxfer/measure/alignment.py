@@ -49,8 +49,9 @@ def retrieval(source: Array, target: Array) -> Retrieval:
 
     Shapes: source and target (n, d), row i of one translating row i of the other; n >= 2. Invariant under positive
     scaling of each row, under one orthogonal map of both and one permutation of the rows of both; not under
-    translation. Cost: 4 n^2 d operations in blocks of 1,024 x 1,024 cosines, which serve both directions; memory for
-    the two inputs in float64 and one block.
+    translation. Cost: 4 n^2 d operations in float32, in blocks of 1,024 x 1,024 cosines, which serve both directions, and 2 n d
+    in float64 for each sentence whose translation is as near as another candidate within the rounding of float32; memory
+    for the two inputs in both precisions and one block.
 
     Raises: InputError for unequal shapes, fewer than 2 rows, rows of zeros, NaN or infinity.
 
@@ -58,13 +59,12 @@ def retrieval(source: Array, target: Array) -> Retrieval:
     """
     s, t = _unit_pair(source, target)
     gold = (s * t).sum(dim=1) - 2 * _error(s)
-    among_targets, among_sources = _nearest_rivals(s, t)
-    forward, backward = gold > among_targets, gold > among_sources
+    forward, backward = _nearer_than_rivals(gold, s, t)
     return Retrieval(
         weak_forward=_share(forward),
         weak_backward=_share(backward),
-        strong_forward=_share(forward & (gold > torch.maximum(*_nearest_rivals(s, s)))),
-        strong_backward=_share(backward & (gold > torch.maximum(*_nearest_rivals(t, t)))),
+        strong_forward=_share(torch.stack([forward, *_nearer_than_rivals(gold, s, s)]).all(dim=0)),
+        strong_backward=_share(torch.stack([backward, *_nearer_than_rivals(gold, t, t)]).all(dim=0)),
         n=s.shape[0],
     )
 
@@ -180,6 +180,27 @@ def _blocks(rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, slice, Tenso
             with torch.autocast(rows.device.type, enabled=False):
                 block = rows[down] @ columns[across].mT
             yield down, across, block
+
+
+def _nearer_than_rivals(gold: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whether `gold` exceeds every cosine of each row, and of each column, to any but its partner.
+
+    The cosines are taken in float32, and again in the working precision where `gold` is within their rounding.
+    """
+    coarse = rows.float()
+    of_rows, of_columns = _nearest_rivals(coarse, coarse if rows is columns else columns.float())
+    hits = []
+    for queries, candidates, nearest in ((rows, columns, of_rows), (columns, rows, of_columns)):
+        rivals = nearest.to(gold.dtype)
+        doubtful = ((gold - rivals).abs() <= 2 * _error(coarse)).nonzero()[:, 0]
+        for part in torch.split(doubtful, _CHUNK):
+            rivals[part] = -torch.inf
+            for start in range(0, len(candidates), _CHUNK):
+                cosines = queries[part] @ candidates[start : start + _CHUNK].mT
+                cosines[part[:, None] == torch.arange(start, start + cosines.shape[1], device=part.device)] = -torch.inf
+                rivals[part] = torch.maximum(rivals[part], cosines.amax(dim=1))
+        hits.append(gold > rivals)
+    return hits[0], hits[1]
 
 
 def _nearest_rivals(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
