@@ -165,6 +165,13 @@ def test_runs_of_two_arithmetics_are_averaged_and_paired_with_a_note(tmp_path, c
     assert "plain" not in listed
 
 
+def test_a_method_that_caches_frozen_layers_is_paired_with_a_note(results):
+    runs(results, "cached", "cccc0000", scores(0.1), {"phase.finetune.cache_frozen": True})
+    (note,) = [note for note in compared(results, "plain", "cached").notes if "cache_frozen" in note]
+    assert note.startswith("`cache_frozen` = true in `cached`: frozen layers have no dropout")
+    assert not any("cache_frozen" in note for note in compared(results, "plain", "align").notes)
+
+
 def test_how_methods_differ_is_listed(results):
     runs(results, "long", "cccc0000", scores(), {"phase.finetune.epochs": 4}, provenance__packages__torch="2.10")
     comparisons = compared(results, "plain", "align", "long")

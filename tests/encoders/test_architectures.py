@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from conftest import save_tiny
 from distxfer.encoders import class_to_load, load_encoder, model_folder
+from distxfer.errors import RunError
 from distxfer.interventions import Languages
 from distxfer.interventions.lora import Lora
 from distxfer.runs.model_card import loading, meaning
@@ -256,3 +257,18 @@ def test_a_head_for_answers_is_kept_whatever_its_scores_are_called(tmp_path):
     assert encoder.head_is_loaded
     assert torch.equal(encoder.model.qa_outputs.weight, whole.qa_outputs.weight)
     assert not load(folder, "token", labels=("a", "b")).head_is_loaded
+
+
+def test_a_pass_up_to_a_layer_has_its_states_and_runs_no_later_block(folder):
+    encoder = load(folder)
+    encoder.model.eval()
+    blocks, run = encoder.block_modules(), []
+    for block in blocks:
+        block.register_forward_hook(lambda block, *_: run.append(blocks.index(block)))
+    partial = encoder.encode(inputs(encoder), 1)
+    assert run == [0]
+    assert torch.equal(partial.pooled(1), encoder.encode(inputs(encoder)).pooled(1))
+    for layer in (0, 2, -1):
+        with pytest.raises(RunError, match="computed the layers 1 to 1 alone"):
+            partial.pooled(layer)
+    assert encoder.encode(inputs(encoder), LAYERS).computed is None

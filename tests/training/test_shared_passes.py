@@ -3,6 +3,8 @@
 import pytest
 
 from distxfer import load_recipe, train
+from distxfer.encoders import Encoder
+from distxfer.training._objective import _Step
 from helpers import log, same, weights
 
 BOTH = """# Alignment and consistency.
@@ -21,8 +23,8 @@ def run(tmp_path, tiny_settings):
     """Train four steps of the recipe above, with overrides."""
     recipe = tmp_path / "both.toml"
     recipe.write_text(BOTH)
-    return lambda *overrides, name=str(recipe): train(
-        load_recipe(name, [*tiny_settings, "phase.finetune.steps=4", *overrides]), tmp_path / "results"
+    return lambda *overrides, name=str(recipe), folder="results": train(
+        load_recipe(name, [*tiny_settings, "phase.finetune.steps=4", *overrides]), tmp_path / folder
     )
 
 
@@ -30,13 +32,48 @@ def passes(result) -> float:
     return result.data["cost"]["forwards_per_step"]
 
 
-def test_equal_draws_share_the_passes_of_both_sides(run):
-    assert passes(run()) == 3
+def test_equal_draws_share_one_pass_of_both_sides(run):
+    assert passes(run()) == 2
+    drift = [f"intervention.drift.{key}" for key in ("weight=1", "text=pairs", "weighting_by=sampling")]
+    assert passes(run(*drift)) == 2 + 1 + 1 / 4  # the reference's, and one that checks it before the four steps
 
 
-def test_other_pairs_or_no_gradient_make_passes_of_their_own(run):
-    assert passes(run("intervention.consistency.batch_size=16")) == 5
-    assert passes(run("intervention.align.stop_gradient=true")) == 4  # its source's pass has no gradient
+def test_other_pairs_or_constants_make_passes_of_their_own(run):
+    assert passes(run("intervention.consistency.batch_size=16")) == 3
+    assert passes(run("intervention.consistency.weight=0", "intervention.align.stop_gradient=true")) == 4
+    assert passes(run("intervention.align.stop_gradient=true")) == 3  # the source's without a gradient, for both terms
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize("weight", [0, 1])
+def test_one_pass_of_both_sides_trains_as_a_pass_of_each(run, monkeypatch, tiny_without_dropout, weight, stopped):
+    settings = [
+        f"model={tiny_without_dropout}", "intervention.align.layers=2", f"intervention.align.stop_gradient={stopped}",
+        f"intervention.consistency.weight={weight}",
+    ]  # fmt: skip
+    together = run(*settings)
+    monkeypatch.setattr(_Step, "_pass", lambda step, batch, with_head: step._run(batch, with_head))
+    apart = run(*settings, folder="apart")
+    assert passes(apart) > passes(together)
+    for first, second in zip(log(together), log(apart), strict=True):
+        for key in ("loss", "gradient_norm", "term/task", "term/align", "term/align/cosine"):
+            assert first[key] == pytest.approx(second[key], rel=1e-4)
+
+
+def test_blocks_above_the_aligned_layer_run_for_the_task_alone(run, monkeypatch):
+    run_up_to = []
+    encode = Encoder.encode
+
+    def record(encoder, inputs, upto=None, lower=None):
+        run_up_to.append(upto)
+        return encode(encoder, inputs, upto, lower)
+
+    monkeypatch.setattr(Encoder, "encode", record)
+    run("intervention.consistency.weight=0", "intervention.align.layers=1,2")
+    assert 2 in run_up_to
+    run_up_to.clear()
+    run("intervention.align.layers=1,2")
+    assert 2 not in run_up_to
 
 
 def test_alignment_looks_at_the_pairs_that_it_has_alone(run, tiny_without_dropout):
@@ -49,4 +86,4 @@ def test_a_weight_of_zero_still_changes_nothing(run):
     off = ["intervention.consistency.weight=0"]
     alone = run("intervention.align.weighting=uniform", "intervention.align.layers=3", name="dist_align")
     assert same(weights(run(*off)), weights(alone))
-    assert passes(run(*off)) == 5
+    assert passes(run(*off)) == 3

@@ -12,7 +12,13 @@ from distxfer.analysis.significance import plain
 from distxfer.errors import InputError, unknown
 from distxfer.languages import Distance, check_distance, distance, distance_warnings
 from distxfer.results.collect import Collection, Method
-from distxfer.results.descriptions import arithmetic_notes, selection_of, selection_warnings, stored_warnings
+from distxfer.results.descriptions import (
+    arithmetic_notes,
+    caching_notes,
+    selection_of,
+    selection_warnings,
+    stored_warnings,
+)
 from distxfer.results.result import Result
 from distxfer.results.tables import read_predictions, sound_scores
 
@@ -124,9 +130,7 @@ def match(
     label, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
     items = read_items(scores) if metric == _MEAN_OF_ITEMS else None
     collapsed = {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in methods}
-    arithmetics = arithmetic_notes(
-        {method.name: [run for run in method.runs if not run.collapsed] for method in methods}
-    )
+    sound = {method.name: [run for run in method.runs if not run.collapsed] for method in methods}
     group = Group(
         model=base.runs[0].model,
         task=base.runs[0].task,
@@ -146,7 +150,7 @@ def match(
         selection={method.name: selection_of(method.runs) for method in methods},
         runs={method.name: len(method.runs) for method in methods},
         collapsed=collapsed,
-        notes=(*arithmetics, *notes, *(items.missing if items else ())),
+        notes=(*arithmetic_notes(sound), *caching_notes(sound), *notes, *(items.missing if items else ())),
         left_out=tuple(left_out),
     )
     return tuple(methods), group, basis

@@ -9,10 +9,12 @@ from distxfer.encoders._layers import layer_numbers as layer_numbers
 
 if TYPE_CHECKING:
     from distxfer.encoders._adapters import merge_adapters as merge_adapters
+    from distxfer.encoders._contexts import evaluating as evaluating
     from distxfer.encoders._contexts import has_peft_adapters as has_peft_adapters
     from distxfer.encoders._encoded import Encoded as Encoded
     from distxfer.encoders._encoded import Pooling as Pooling
     from distxfer.encoders._encoder import Encoder as Encoder
+    from distxfer.encoders._encoder import LowerStates as LowerStates
     from distxfer.encoders._encoder import Output as Output
     from distxfer.encoders._folders import adapter_base as adapter_base
     from distxfer.encoders._folders import fingerprint as fingerprint
@@ -31,9 +33,9 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "_adapters": "merge_adapters",
-        "_contexts": "has_peft_adapters",
+        "_contexts": "evaluating has_peft_adapters",
         "_encoded": "Encoded Pooling",
-        "_encoder": "Encoder Output",
+        "_encoder": "Encoder LowerStates Output",
         "_folders": "adapter_base fingerprint model_folder",
         "_heads": "class_to_load",
         "_load": "load_encoder load_tokenizer",

@@ -3,11 +3,11 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 from typing_extensions import TypeIs
 
@@ -46,6 +46,41 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+class _Stopped(Exception):
+    """The forward pass has run all blocks that it needs."""
+
+
+@contextmanager
+def stopping(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """End the forward pass inside after these blocks, and yield the list to which it adds the states that each returns."""
+    states: list[Tensor] = []
+
+    def record(block: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        states.append(output if isinstance(output, Tensor) else output[0])
+        if block is blocks[-1]:
+            raise _Stopped
+
+    handles = [block.register_forward_hook(record) for block in blocks]
+    try:
+        with suppress(_Stopped):
+            yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def skipping(blocks: Sequence[nn.Module], states: Tensor) -> Iterator[None]:
+    """Do not compute these blocks in forward passes; the last of them returns `states`."""
+    for block in blocks:
+        block.forward = lambda *_, **__: states
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
 
 
 @contextmanager

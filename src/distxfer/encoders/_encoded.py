@@ -1,7 +1,7 @@
 """The result of one forward pass: the states of every layer, vectors of texts and words; the tokens of words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from distxfer.encoders._packing import PackedStates
 from distxfer.encoders._packing import Pooling as Pooling
-from distxfer.errors import InputError
+from distxfer.errors import InputError, RunError
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,30 @@ class Encoded:
     mask: Tensor
     pooling: Pooling
     logits: Tensor | None = None
+    computed: range | None = None  # the layers that a partial pass computed; `hidden` is empty at the others
+
+    def _check(self, layer: int) -> None:
+        """Raise RunError for a layer that the pass did not compute."""
+        if self.computed is not None and layer % len(self.hidden) not in self.computed:
+            raise RunError(
+                f"A term reads the states of layer {layer}, and its forward pass computed the layers {self.computed[0]} to"
+                f" {self.computed[-1]} alone. Declare all that the term reads in `layers` of its `BoundIntervention`."
+            )
+
+    def rows(self, rows: slice, width: int) -> "Encoded":
+        """Return the states of consecutive examples, each cut to `width` tokens, of which the others are padding."""
+        logits = None if self.logits is None else self.logits[rows]
+        if logits is not None and logits.dim() == 3:
+            logits = logits[:, :width]
+        if isinstance(self.hidden, PackedStates):
+            hidden: Sequence[Tensor] = self.hidden.rows(rows, width)
+        else:
+            hidden = tuple(states[rows, :width] if states.numel() else states for states in self.hidden)
+        return replace(self, hidden=hidden, mask=self.mask[rows, :width], logits=logits)
 
     def pooled(self, layer: int) -> Tensor:
         """Return one vector per example, (n, d): the mean over the tokens without padding, or the first or last of them."""
+        self._check(layer)
         if isinstance(self.hidden, PackedStates):
             return self.hidden.pooled(layer, self.pooling)
         hidden = self.hidden[layer]
@@ -54,6 +75,7 @@ class Encoded:
         `places` holds, for each word, the number of its example and the positions of its sub-words. Raises InputError
         for a word without any.
         """
+        self._check(layer)
         hidden = self.hidden[layer]
         for number, (_, positions) in enumerate(places):
             if not positions:

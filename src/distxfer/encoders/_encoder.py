@@ -3,9 +3,8 @@
 import errno
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
-from distxfer.encoders._contexts import evaluating, has_peft_adapters, quiet
+from distxfer.encoders._contexts import evaluating, has_peft_adapters, quiet, skipping, stopping
 from distxfer.encoders._encoded import Encoded, Pooling, tokens_of_words
-from distxfer.encoders._packing import packed
+from distxfer.encoders._packing import PackedStates, packed
 from distxfer.encoders._reference import Reference
 from distxfer.errors import InputError
 
@@ -37,6 +36,14 @@ _TASK_TYPES: Mapping[Output, str] = {  # of PEFT: the class in which PEFT loads 
     "span": "QUESTION_ANS",
     "state": "SEQ_CLS",
 }
+
+
+@dataclass(frozen=True)
+class LowerStates:
+    """The output (n, tokens, d) of the block `layer` for a batch, from which a forward pass goes on."""
+
+    layer: int
+    states: Tensor
 
 
 @dataclass
@@ -95,35 +102,63 @@ class Encoder:
         """The attribute under which the classifier holds its encoder: `bert`, `roberta`, `model` ..."""
         return self.base.base_model_prefix
 
-    def encode(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Run the encoder without its head, in the mode (training, gradients) that the caller has set."""
-        return self._run(self.base, inputs)[0]
+    def encode(
+        self, inputs: Mapping[str, Tensor], upto: int | None = None, lower: LowerStates | None = None
+    ) -> Encoded:
+        """Run the encoder without its head, in the mode (training, gradients) that the caller has set.
 
-    def classify(self, inputs: Mapping[str, Tensor]) -> Encoded:
-        """Run the encoder and its head; the hidden states and the logits come from one forward pass."""
+        `upto`: compute the layers 1 to `upto` alone. `lower`: take the states of a layer from there, and compute those above.
+        """
+        return self._run(self.base, inputs, None if upto == self.layers else upto, lower)[0]
+
+    def classify(self, inputs: Mapping[str, Tensor], lower: LowerStates | None = None) -> Encoded:
+        """Run the encoder and its head; the hidden states and the logits come from one forward pass. `lower`: see `encode`."""
         if self.output == "state":
-            encoded = self.encode(inputs)
+            encoded = self.encode(inputs, lower=lower)
             return replace(encoded, logits=encoded.pooled(-1))
-        encoded, output = self._run(self.model, inputs)
+        encoded, output = self._run(self.model, inputs, None, lower)
         if self.output == "span" and not self.token_head:
             logits = torch.stack([output.start_logits, output.end_logits], dim=-1)
         elif self.output == "text" and self.token_head:
-            logits = replace(encoded, hidden=(output.logits,)).pooled(0)
+            logits = replace(encoded, hidden=(output.logits,), computed=None).pooled(0)
         else:
             logits = output.logits
         return replace(encoded, logits=logits.float())
 
-    def _run(self, model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[Encoded, Any]:
-        """Return the hidden states of a forward pass, and all of its output."""
-        bf16 = partial(torch.autocast, self.device.type, torch.bfloat16, cache_enabled=False)
-        mask = inputs["attention_mask"]
-        with bf16() if self.frozen_in_bf16 else nullcontext():
-            if self.packs and self.device.type == "cpu":
-                with packed(self.base, self.block_modules(), mask) as states:
-                    output = model(**inputs)
-                return Encoded(states, mask, self.pooling), output
-            output = model(**inputs, output_hidden_states=True)
-        return Encoded(tuple(output.hidden_states), mask, self.pooling), output
+    def lower_states(self, inputs: Mapping[str, Tensor], layer: int) -> LowerStates:
+        """Return the output of a block, without dropout or gradient, from which `encode` and `classify` go on."""
+        with evaluating(self.model), torch.no_grad():
+            return LowerStates(layer, self._run(self.base, inputs, layer)[0].hidden[layer])
+
+    def _run(
+        self, model: nn.Module, inputs: Mapping[str, Tensor], upto: int | None = None, lower: LowerStates | None = None
+    ) -> tuple[Encoded, Any]:
+        """Return the hidden states of a forward pass, and all of its output, None where it ends at block `upto`."""
+        mask, blocks = inputs["attention_mask"], self.block_modules()
+        output, states = None, None
+        with ExitStack() as stack:
+            if self.frozen_in_bf16:
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False))
+            packs = self.packs and self.device.type == "cpu"
+            texts = stack.enter_context(packed(self.base, blocks, mask)) if packs else None
+            if lower is not None:
+                given = lower.states if texts is None else texts.packing.pack(lower.states)[None]
+                stack.enter_context(skipping(blocks[: lower.layer], given))
+            if upto is not None:
+                states = stack.enter_context(stopping(blocks[:upto]))
+            output = model(**inputs, output_hidden_states=texts is None and upto is None)
+        layers: list[Tensor] = [*output.hidden_states] if texts is None and states is None else []
+        if texts is not None:
+            layers = [*texts.layers]
+        elif states is not None:
+            layers = [states[0], *(layer[:, : mask.shape[1]] for layer in states)]
+        computed = None
+        if lower is not None or upto is not None:
+            computed = range(lower.layer if lower else 1, (upto or self.layers) + 1)
+            nothing = layers[-1].new_empty(0)
+            layers = [layers[number] if number in computed else nothing for number in range(self.layers + 1)]
+        hidden = tuple(layers) if texts is None else PackedStates(texts.packing, layers)
+        return Encoded(hidden, mask, self.pooling, computed=computed), output
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's output for a batch (see `Encoded.logits`), without dropout or gradient."""

@@ -112,6 +112,13 @@ class PackedStates(Sequence[Tensor]):
             return tuple(map(self.packing.pad, self.layers[layer]))
         return self.packing.pad(self.layers[layer])
 
+    def rows(self, rows: slice, width: int) -> "PackedStates":
+        """Return the states of consecutive texts of at most `width` tokens."""
+        packing = Packing(self.packing.mask[rows, :width])
+        first = int(self.packing.lengths[: rows.start].sum())
+        last = first + int(packing.lengths.sum())
+        return PackedStates(packing, [tokens[first:last] for tokens in self.layers])
+
     def pooled(self, layer: int, pooling: Pooling) -> Tensor:
         """Return (n, d) of a layer, see `Encoded.pooled`."""
         packing, states = self.packing, self.layers[layer]

@@ -85,7 +85,10 @@ class Step(Protocol):
         """Return the trained encoder's states of `batch`: the task's own forward pass, shared by all terms."""
 
     def encode(self, batch: Batch) -> Encoded:
-        """Return the trained encoder's states of other text: one more forward pass, or none (see `sample_pairs`)."""
+        """Return the trained encoder's states of other text: one more forward pass, or none (see `sample_pairs`).
+
+        The two sides of pairs are one pass.
+        """
 
     def classify(self, batch: Batch) -> Encoded:
         """Return the trained encoder's states of other text and its head's logits: one more forward pass."""
@@ -169,6 +172,10 @@ class BoundIntervention:
       is torch's, from its own stream. Measuring and the result use the parameter itself.
     - `adapters`: the names of the parameters that it added to the encoder. They train only in the phases in which it acts.
     - `resolved_values`: what binding resolved, for `result.json`.
+    - `layers`: the layers whose states the term reads, None for any. A pass of text other than the task's ends at the uppermost
+      layer that the terms that share it read; another layer's states are then a RunError.
+    - `constant_source`: the term takes the source's states of pairs as constants. Their pass has a gradient only where another
+      term needs it, so the term detaches them, too.
     - `min_distinct_texts`: how many different texts a batch must hold for the term to count. Settings and text that never
       give as many are refused before training.
     """
@@ -185,6 +192,8 @@ class BoundIntervention:
     replace_weight: Callable[[str, Tensor], Tensor] | None = None
     adapters: frozenset[str] = frozenset()
     resolved_values: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[int, ...] | None = None
+    constant_source: bool = False
     min_distinct_texts: int = 1
 
 

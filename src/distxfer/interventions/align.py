@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -150,9 +149,7 @@ class Align:
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)
             source, target = step.sample_pairs(language, self.batch_size)
-            with torch.no_grad() if self.stop_gradient else nullcontext():
-                first = step.encode(source)
-            second = step.encode(target)
+            first, second = step.encode(source), step.encode(target)
             shared_text = None
             sides: list[Sides]
             if find:
@@ -160,9 +157,13 @@ class Align:
                 sides = [(first.words(layer, places[0]), second.words(layer, places[1])) for layer in layers]
             else:
                 sides = [(first.pooled(layer), second.pooled(layer)) for layer in layers]
+            if self.stop_gradient:
+                sides = [(first.detach(), second) for first, second in sides]
             if self.unit == "token":
                 weights = token_weights(encoder, source), token_weights(encoder, target)
                 clouds = [(first.hidden[layer], second.hidden[layer]) for layer in layers]
+                if self.stop_gradient:
+                    clouds = [(first.detach(), second) for first, second in clouds]
                 total = torch.stack([self._sinkhorn(*cloud, weights).sum() for cloud in clouds]).mean()
                 return Term(factor * total, len(source), "pair", {"cosine": mean_cosine(sides)})
             if self.unit == "sentence" and self.loss == "cka":
@@ -179,6 +180,8 @@ class Align:
             needs=_NEEDS_FINDER if self.unit == "word" and not (self.dictionary or self.alignments) else _NEEDS,
             languages=choice.languages,
             checks=check,
+            layers=layers,
+            constant_source=self.stop_gradient,
             min_distinct_texts=self._fewest,
         )
 

@@ -20,7 +20,7 @@ class Consistency:
     """Add `weight` times KL(p(s_i) || p(t_i)), per pair: the head's predictions on sentences and on their translations.
 
     KL(p || q) = sum_c p_c (log p_c - log q_c), in nats, range [0, inf). Each micro-batch draws one target language, by
-    distance from the source, and `batch_size` pairs (s_i, t_i) of it, which need no labels: two forward passes. The
+    distance from the source, and `batch_size` pairs (s_i, t_i) of it, which need no labels. The
     source's p(s_i) = softmax(logits / temperature) is the teacher: 1 leaves it as it is, below 1 sharpens it.
     `stop_gradient`: the teacher is a constant; otherwise the gradient goes through both, and a less confident
     source lowers the term too.
@@ -62,5 +62,9 @@ class Consistency:
             return Term(factor * each.sum(), len(source), "pair", logs)
 
         return BoundIntervention(
-            term=term, weight=self.weight, needs=frozenset({"pairs", "predictions"}), languages=choice.languages
+            term=term,
+            weight=self.weight,
+            needs=frozenset({"pairs", "predictions"}),
+            languages=choice.languages,
+            constant_source=self.stop_gradient,
         )

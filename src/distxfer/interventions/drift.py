@@ -117,6 +117,7 @@ class Drift:
             needs=frozenset(_NEEDS[self.text]),
             languages=choice.languages if choice else (),
             resolved_values=record,
+            layers=layers,
             min_distinct_texts=self._fewest,
         )
 

@@ -88,4 +88,5 @@ class Typology:
             module=projection,
             needs=frozenset({"target_text"}),
             languages=choice.languages,
+            layers=(layer,),
         )

@@ -6,6 +6,7 @@ from typing import Any
 from distxfer.errors import counted, listed
 from distxfer.languages import Distance, distance_warnings
 from distxfer.results.result import Result
+from distxfer.results.settings import settings_of
 
 
 def corpus_of(result: Result) -> str:
@@ -71,6 +72,25 @@ def arithmetic_notes(methods: Mapping[str, Iterable[Result]]) -> list[str]:
     return [
         f"these runs, and means and pairs of them, are of {counted(len(groups), 'arithmetics')}, between which {rounding}:"
         f" {listed(groups, '; ')}. `--again` repeats a run."
+    ]
+
+
+def caching_notes(methods: Mapping[str, Iterable[Result]]) -> list[str]:
+    """Return a note that names the methods that cache frozen layers, where others do not; else none."""
+    caching = {
+        name: any(
+            key.endswith(".cache_frozen") and value is True
+            for run in runs
+            for key, value in settings_of(run.recipe).items()
+        )
+        for name, runs in methods.items()
+    }
+    if len({*caching.values()}) < 2:
+        return []
+    names = listed([f"`{name}`" for name, caches in caching.items() if caches])
+    return [
+        f"`cache_frozen` = true in {names}: frozen layers have no dropout, so pairs with the other methods share the order of"
+        " examples and the head alone."
     ]
 
 

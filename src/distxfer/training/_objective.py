@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distxfer.data import Batch, Collator, Example, Pair
-from distxfer.encoders import Encoded, Encoder, Reference
+from distxfer.encoders import Encoded, Encoder, LowerStates, Reference
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term, accept_old_names
 from distxfer.measure import unchecked_values
+from distxfer.training._frozen import FrozenStates, frozen_layer
 from distxfer.training._history import History
 from distxfer.training._processes import Processes
 from distxfer.training._settings import Diagnostics, Phase
@@ -101,7 +102,11 @@ class Objective(nn.Module):
         self._bounds = bounds
         drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
         self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream
-        self._with_head = any("predictions" in bounds[name].needs for name in drawing)
+        self._frozen: FrozenStates | None = None
+        if phase.cache_frozen:
+            trains = {name for name, parameter in encoder.model.named_parameters() if parameter.requires_grad}
+            data = context.data
+            self._frozen = FrozenStates(encoder, frozen_layer(encoder, trains), data.examples, data.collate)
         self._reference = [context.reference]  # in a list, so that it is no sub-module, which an optimiser would train
         self._stream = (context.seed, context.processes.rank)
         self.synchronized = context.processes.shards_weights
@@ -114,6 +119,16 @@ class Objective(nn.Module):
     def turn_number(self, number: int) -> int:
         """Return how many turns these terms had before step `number`; it selects their examples and draws."""
         return number // 2 if self._alternate else number
+
+    def bound(self, name: str) -> BoundIntervention:
+        """Return an intervention."""
+        return self._bounds[name]
+
+    def sharing(self, name: str) -> Sequence[BoundIntervention]:
+        """Return the interventions whose terms may share a term's passes over pairs, itself among them."""
+        # Which terms drew the same pairs may differ between processes: synchronized passes are not shared.
+        names = self._drawing if name in self._drawing and not self.synchronized else (name,)
+        return [self._bounds[sharing] for sharing in names]
 
     def forward(self, micro_batch: MicroBatch, rewritten: bool = False) -> dict[str, Term]:
         """Return the unweighted terms of this step.
@@ -174,18 +189,48 @@ class Objective(nn.Module):
             raise diverged(name, f"cannot be computed: {error}", phase, step.number) from error
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Sentences and their translations, each side as a batch, and both as one."""
+
+    source: Batch
+    target: Batch
+    both: Batch
+
+    @classmethod
+    def of(cls, both: Batch) -> "_Pairs":
+        """Return the pairs of a batch that holds the sentences and then, in the same order, their translations."""
+        assert both.encoding is not None
+        count, widths = len(both) // 2, cast(Tensor, both.encoding["attention_mask"]).sum(dim=1)
+
+        def side(rows: slice) -> Batch:
+            width = int(widths[rows].max())  # as wide as its own longest text
+            inputs = {name: tensor[rows, :width] for name, tensor in both.inputs.items()}
+            return Batch(both.examples[rows], inputs, labels=None)
+
+        return cls(side(slice(count)), side(slice(count, None)), both)
+
+    def has(self, batch: Batch) -> bool:
+        """Return whether a batch is one of these."""
+        return any(batch is side for side in (self.source, self.target, self.both))
+
+    def side(self, encoded: Encoded, batch: Batch) -> Encoded:
+        """Return the states of one of the batches, of those of `both`."""
+        if batch is self.both:
+            return encoded
+        first = 0 if batch is self.source else len(self.source)
+        return encoded.rows(slice(first, first + len(batch)), batch.inputs["attention_mask"].shape[1])
+
+
 @dataclass
 class _PassCache:
     """The forward passes that the terms of one micro-batch share: of the task's batch, and of pairs."""
 
     task: Encoded | None = None
     # By term (empty where terms share passes), language and numbers of the pairs.
-    pairs: dict[tuple[str, str, tuple[int, ...]], tuple[Batch, Batch]] = field(default_factory=dict)
-    passes: dict[tuple[int, bool], Encoded] = field(default_factory=dict)  # by batch, and whether with gradients
-
-    def has(self, batch: Batch) -> bool:
-        """Return whether a batch is one of the pairs that the terms share."""
-        return any(batch is side for pair in self.pairs.values() for side in pair)
+    pairs: dict[tuple[str, str, tuple[int, ...]], _Pairs] = field(default_factory=dict)
+    # By batch, and whether with gradients and with the head.
+    passes: dict[tuple[int, bool, bool], Encoded] = field(default_factory=dict)
 
 
 @accept_old_names("Step")
@@ -206,8 +251,10 @@ class _Step:
     def encoded(self) -> Encoded:
         """Return the states of the task's batch, from one forward pass for all terms."""
         if self._cache.task is None:
+            frozen = self._objective._frozen
             with torch.enable_grad():
-                self._cache.task = self._run(self.batch, with_head=TASK in self._objective.weights)
+                lower = frozen.of_task(self.batch) if frozen else None
+                self._cache.task = self._run(self.batch, TASK in self._objective.weights, lower=lower)
         return self._cache.task
 
     def encode(self, batch: Batch) -> Encoded:
@@ -219,18 +266,37 @@ class _Step:
         return self._pass(batch, with_head=True)
 
     def _pass(self, batch: Batch, *, with_head: bool) -> Encoded:
-        if not self._cache.has(batch):
-            return self._run(batch, with_head)
-        key = id(batch), torch.is_grad_enabled()
+        """Return the states of a batch; both sides of pairs are one pass, unless the source's states are constants."""
+        pairs = next((pairs for pairs in self._cache.pairs.values() if pairs.has(batch)), None)
+        if pairs is None:
+            return self._run(batch, with_head, [self._objective.bound(self._name)])
+        sharing, with_gradients = self._objective.sharing(self._name), torch.is_grad_enabled()
+        with_head = with_head or any("predictions" in bound.needs for bound in sharing)
+        apart = with_gradients and batch is not pairs.both and all(bound.constant_source for bound in sharing)
+        shared = batch if apart else pairs.both
+        key = id(shared), with_gradients, with_head
         if key not in self._cache.passes:
-            self._cache.passes[key] = self._run(batch, with_head or self._objective._with_head)
-        return self._cache.passes[key]
+            with torch.set_grad_enabled(with_gradients and not (apart and batch is pairs.source)):
+                self._cache.passes[key] = self._run(shared, with_head, sharing)
+        return self._cache.passes[key] if apart else pairs.side(self._cache.passes[key], batch)
 
-    def _run(self, batch: Batch, with_head: bool) -> Encoded:
+    def _run(
+        self,
+        batch: Batch,
+        with_head: bool,
+        readers: Sequence[BoundIntervention] = (),
+        lower: LowerStates | None = None,
+    ) -> Encoded:
+        """Run a batch up to the uppermost layer that its readers need: all layers without readers, or with sharded weights."""
         self._objective.forwards += 1
         self._objective.tokens += batch.tokens
-        encoder = self._objective._encoder
-        return (encoder.classify if with_head else encoder.encode)(batch.inputs)
+        encoder, frozen = self._objective._encoder, self._objective._frozen
+        if frozen and lower is None:
+            lower = frozen.of_text(batch.inputs)
+        if with_head:
+            return encoder.classify(batch.inputs, lower)
+        layers = (encoder.layers if reader.layers is None else max(reader.layers) for reader in readers)
+        return encoder.encode(batch.inputs, None if self.synchronized else max(layers, default=None), lower)
 
     def reference(self, batch: Batch) -> Tensor:
         """Return the pretrained encoder's pooled states of some text."""
@@ -252,21 +318,20 @@ class _Step:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
         pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
         numbers = self._draw(range(len(pairs)), n)
-        # Which terms drew the same pairs may differ between processes: synchronized passes are not shared.
         key = self._name if self.synchronized else "", language, tuple(numbers)
         if key not in self._cache.pairs:
-            chosen = [pairs[number] for number in numbers]
-            sides = collate([pair.source for pair in chosen]), collate([pair.target for pair in chosen])
-            self._cache.pairs[key] = sides
-        return self._cache.pairs[key]
+            sides = [pairs[number].source for number in numbers], [pairs[number].target for number in numbers]
+            self._cache.pairs[key] = _Pairs.of(collate([*sides[0], *sides[1]]))
+        return self._cache.pairs[key].source, self._cache.pairs[key].target
 
     def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
         return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """Return a batch of texts that the term has made."""
-        return self._objective._material.collate(examples)
+        """Return a batch of texts that the term has made; of both sides of pairs, the batch that other terms share."""
+        shared = (pairs.both for pairs in self._cache.pairs.values() if pairs.both.examples == tuple(examples))
+        return next(shared, None) or self._objective._material.collate(examples)
 
     def _draw(self, items: Sequence[T], n: int) -> list[T]:
         return [items[index] for index in self.random.choice(len(items), size=min(n, len(items)), replace=False)]

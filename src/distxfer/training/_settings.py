@@ -35,6 +35,7 @@ class Phase(BaseModel):
     average: Annotated[
         int, Field(ge=0)
     ]  # above 0: the phase ends at the mean of the weights after each of its last `average` epochs
+    cache_frozen: bool = False  # with a default, so that recipes without it keep their ids (`Recipe.resolved`)
 
 
 def steps_of(phase: Phase, examples: int) -> int:

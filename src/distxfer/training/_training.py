@@ -12,6 +12,7 @@ from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Need, every
 from distxfer.training._checkpoint import Position, read_position
+from distxfer.training._frozen import check_skips, frozen_layer
 from distxfer.training._history import History
 from distxfer.training._loop import PhaseLoop, Report, Watch
 from distxfer.training._objective import Pretrained, RunContext, TrainingData
@@ -65,6 +66,9 @@ class Training:
         """
         self.encoder, self.data, self.bounds, self.phases, self.processes = encoder, data, bounds, phases, processes
         self._trains = {name: self._trainable(name, phase) for name, phase in phases.items()}
+        for name, phase in phases.items():
+            if phase.cache_frozen:
+                self._check_frozen(name, phase, self._trains[name])
         self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
         if processes.shards_weights:
             self._check_sharded(cached=cached)
@@ -227,6 +231,28 @@ class Training:
                 f"Nothing may train in the phase `{name}`: its interventions freeze all {len(names)} parameters."
             )
         return allowed
+
+    def _check_frozen(self, name: str, phase: Phase, trains: Set[str]) -> None:
+        """Refuse to cache the states below the lowest layer that trains where there are none, or where a term reads others."""
+        key = f"`phase.{name}.cache_frozen`"
+        layer = frozen_layer(self.encoder, trains)
+        if layer == 0:
+            raise InputError(
+                f"{key} caches the states below the lowest layer that trains, and here the lowest layer or the embeddings"
+                " train. Set it to false, or freeze lower layers, such as by `intervention.freeze.layers=lower_half"
+                " intervention.freeze.embeddings=true`."
+            )
+        if self.processes.shards_weights:
+            raise InputError(
+                f"{key} needs full weights, and this launch shards them over the processes. Set it to false."
+            )
+        for intervention, bound in self.active(phase).items():
+            if bound.layers is not None and min(bound.layers) < layer:
+                raise InputError(
+                    f"The intervention `{intervention}` reads the states of layer {min(bound.layers)}, and {key} computes"
+                    f" the layers from {layer} on alone. Choose higher layers for it, or set {key} to false."
+                )
+        check_skips(self.encoder, layer, self.data.collate(list(self.data.examples[:2])).inputs)
 
     def _selected(self, name: str, phase: Phase) -> int:
         """Return how many entries of the encoder this phase trains, the fewest that any of its interventions selects."""

@@ -21,7 +21,7 @@ from distxfer.languages import (
 )
 from distxfer.reports.page.run_files import curve_table, huge_costs, layer_table
 from distxfer.results.collect import Collection, Method
-from distxfer.results.descriptions import arithmetic_notes, stored_distances
+from distxfer.results.descriptions import arithmetic_notes, caching_notes, stored_distances
 from distxfer.results.result import Result
 from distxfer.results.tables import sound_scores
 
@@ -159,6 +159,7 @@ def facts_of(
             *notes,
             *((*comparisons.warnings, *comparisons.survival_warnings) if comparisons else ()),
             *arithmetic_notes({method.name: method.sound for method in studied}),
+            *caching_notes({method.name: method.sound for method in studied}),
         ),
         words=tuple(words),
     )
