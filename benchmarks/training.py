@@ -13,7 +13,9 @@ over its seconds, in operations a second, beside those of one large product on t
 import argparse
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -24,13 +26,13 @@ from typing import Any
 
 import torch
 from record import write
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
     PrinterCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 from transformers.utils import logging
@@ -102,10 +104,6 @@ def trainer(settings: Settings, seed: int, pause: Pause) -> dict[str, float]:
         tokens["padded"] += batch["attention_mask"].numel()
         return batch
 
-    class Turns(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            pause(state.global_step / state.max_steps)
-
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, num_train_epochs=1, per_device_train_batch_size=phase.batch_size, learning_rate=phase.learning_rate,
@@ -113,10 +111,11 @@ def trainer(settings: Settings, seed: int, pause: Pause) -> dict[str, float]:
             save_strategy="no", eval_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
             dataloader_pin_memory=False, **settings,
         )  # fmt: skip
-        loop = Trainer(model, arguments, data_collator=collate, train_dataset=rows, callbacks=[Turns()])
+        loop = Trainer(model, arguments, data_collator=collate, train_dataset=rows)
         loop.remove_callback(PrinterCallback)
         pause(0.0)
-        loop.train()
+        with _after_steps(-(-len(rows) // phase.batch_size), pause):
+            loop.train()
     return {**tokens, "weights": _linear(model)}
 
 
@@ -127,13 +126,22 @@ def distxfer(recipe: str, settings: list[str], seed: int, pause: Pause) -> dict[
     assembled = assemble(prepare(loaded), Processes(precision=loaded.model.precision))
     steps = sum(plan.steps for plan in assembled.training.plan())
 
-    def report(phase: str, number: int, of: int, loss: float) -> None:
-        pause(number / steps)
-
     with TemporaryDirectory() as folder:
         pause(0.0)
-        cost = assembled.training.run(Path(folder), report, dict)
+        with _after_steps(steps, pause):
+            cost = assembled.training.run(Path(folder), lambda *progress: None, dict)
     return {"tokens": cost.tokens, "weights": _linear(assembled.encoder.model)}
+
+
+@contextmanager
+def _after_steps(steps: int, pause: Pause) -> Iterator[None]:
+    """Pause after each step of the optimiser."""
+    done = count(1)
+    hook = register_optimizer_step_post_hook(lambda *arguments: pause(next(done) / steps))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _linear(model: torch.nn.Module) -> int:
