@@ -20,6 +20,7 @@ from distxfer.languages import (
     relatives,
     script,
 )
+from distxfer.languages.codes import aliases
 from distxfer.languages.kinship import nearest
 from helpers import message
 
@@ -98,6 +99,22 @@ def test_geographic_distances_are_haversines():
 )  # fmt: skip
 def test_family(code, expected):
     assert next(iter(lineage(code)), None) == expected
+
+
+def test_the_installed_families_are_those_of_uriel():
+    names, vectors = uriel("family_features")
+    sizes = np.sum(list(vectors.values()), axis=0)
+    widest_first = np.argsort(-sizes, kind="stable")
+    different = {}
+    for code, member in vectors.items():
+        places = widest_first[np.flatnonzero(member[widest_first])]
+        expected = tuple(names[place].removeprefix("F_") for place in places)
+        try:
+            if aliases(canonical(code)) == (code,) and families(code) != expected:
+                different[code] = expected
+        except InputError:
+            continue  # retired codes
+    assert not different
 
 
 def test_languages_that_share_any_family_have_one_top_level_family():

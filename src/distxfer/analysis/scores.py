@@ -295,69 +295,84 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
     task_type = first.task_type
     if metric not in _CLASS_METRICS.get(task_type, ()):
         return f"the `{metric}` of a task of type `{task_type}` is not a sum over classes"
-    tables: dict[tuple[str, str], pd.DataFrame] = {}
+    tables: dict[tuple[str, str], _Counts] = {}
     reasons = {}
     for method, by_seed in runs.items():
         try:
             tables |= {(method, seed): _counts(run, task_type, metric) for seed, run in by_seed.items()}
         except InputError as error:
             reasons[method] = str(error).rstrip(".")
-    if not tables:
-        return Classes((), (), metric, {}, reasons)
-    index = pd.concat(tables).index
-    languages, names = (sorted(index.unique(level)) for level in ("language", "class"))
-    every = pd.MultiIndex.from_product([languages, names])
-    shape = len(languages), len(names), 3
-    arrays = {run: table.reindex(every, fill_value=0).to_numpy(float).reshape(shape) for run, table in tables.items()}
+    languages = sorted({language for table in tables.values() for language in table.languages})
+    names = sorted({name for table in tables.values() for name in table.names})
+    arrays = {run: table.reordered(languages, names) for run, table in tables.items()}
     return Classes(tuple(names), tuple(languages), metric, arrays, reasons)
 
 
-def _counts(run: Result, task_type: str, metric: str) -> pd.DataFrame:
-    """Return the counts of a run by language and class; raises InputError if they do not reproduce its scores."""
+@dataclass(frozen=True)
+class _Counts:
+    """The counts by class of one run, (languages, classes, 3): right, in the labels, predicted."""
+
+    languages: list[str]
+    names: list[str]
+    counts: Array
+
+    def reordered(self, languages: Sequence[str], names: Sequence[str]) -> Array:
+        """Return the counts of these languages and classes, 0 where the run has none."""
+        table = np.zeros((len(languages), len(names), 3))
+        table[np.ix_(list(map(languages.index, self.languages)), list(map(names.index, self.names)))] = self.counts
+        return table
+
+
+def _counts(run: Result, task_type: str, metric: str) -> _Counts:
+    """Return the counts of a run; raises InputError if they do not reproduce its scores."""
     path = run.folder / "predictions.parquet"
     predictions = read_predictions(run.folder).dropna()
     if task_type == "named_entities":
-        counts = _of_entities(predictions)
+        table = _of_entities(predictions)
     else:
-        counts = _of_labels(predictions, path, words=task_type == "token_classification")
-    by_language = dict(list(counts.groupby("language")))
+        table = _of_labels(predictions, path, words=task_type == "token_classification")
     for language, value in run.by_language("test", metric).items():
         score = np.nan
-        if language in by_language:
-            score = float(np.nan_to_num(class_ratios(by_language[language], metric).score))  # 0 without entities
+        if language in table.languages and table.names:
+            counts = table.counts[table.languages.index(language)]
+            score = float(np.nan_to_num(class_ratios(counts, metric).score))  # 0 without entities
         if not abs(score - value) < 1e-6:
             raise InputError(
                 f"`{path}` has the {metric} {score:.4f} in `{language}`, and the run's `result.json` {value:.4f}: they are not"
                 " of one run."
             )
-    return counts
+    return table
 
 
-def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> pd.DataFrame:
-    """Return the counts by language and class, with one label per text or per word."""
+def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> _Counts:
+    """Return the counts with one label per text or per word."""
     if words:
         columns = ["label", "prediction"]
         predictions = predictions.assign(**{column: predictions[column].str.split(" ") for column in columns})
         if not predictions["label"].str.len().equals(predictions["prediction"].str.len()):
             raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
         predictions = predictions.explode(columns, ignore_index=True)
-    pairs = predictions.value_counts(["language", "label", "prediction"], sort=False).reset_index(name="n")
-    columns_of = {
-        "right": pairs[pairs["label"] == pairs["prediction"]].rename(columns={"label": "class"}),
-        "label": pairs.rename(columns={"label": "class"}),
-        "predicted": pairs.rename(columns={"prediction": "class"}),
-    }
-    sizes = {name: rows.groupby(["language", "class"])["n"].sum() for name, rows in columns_of.items()}
-    return pd.DataFrame(sizes).fillna(0)
+    language, languages = pd.factorize(predictions["language"].to_numpy(object))
+    values, names = pd.factorize(predictions[["label", "prediction"]].to_numpy(object).T.ravel())
+    label, predicted = np.split(values, 2)
+    counts = np.zeros((len(languages), len(names), 3))
+    right = label == predicted
+    for column, of_language, of_class in (
+        (0, language[right], label[right]),
+        (1, language, label),
+        (2, language, predicted),
+    ):
+        np.add.at(counts[..., column], (of_language, of_class), 1)
+    return _Counts([*languages], [*names], counts)
 
 
-def _of_entities(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the counts by language and type of entity."""
+def _of_entities(predictions: pd.DataFrame) -> _Counts:
+    """Return the counts by type of entity."""
     tags = predictions.assign(label=predictions["label"].str.split(), prediction=predictions["prediction"].str.split())
     all_tags = {tag for column in ("label", "prediction") for text in tags[column] for tag in text}
     types = sorted({tag[2:] for tag in all_tags if tag[:2] in ("B-", "I-")})
     counts = {
-        language: pd.DataFrame(entity_counts(rows["label"].tolist(), rows["prediction"].tolist(), types), index=types)
+        str(language): entity_counts(rows["label"].tolist(), rows["prediction"].tolist(), types)
         for language, rows in tags.groupby("language")
     }
-    return pd.concat(counts, names=["language", "class"])
+    return _Counts([*counts], types, np.array([*counts.values()], dtype=float).reshape(len(counts), len(types), 3))

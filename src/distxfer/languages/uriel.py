@@ -51,7 +51,7 @@ def vectors(name: str, imputed: bool = False) -> Vectors:
             row_of_code, _positions(), np.ones((len(row_of_code), 1), dtype=bool), provenance
         )  # all have a place
     if name == "genetic":
-        member = families()[1]
+        member = _table("family_features")[1]
         return Vectors(row_of_code, member, member > 0, provenance)
     features, observed = _table("feature_averages")  # unknown values are -1
     chosen = [feature.startswith(TYPOLOGICAL[name]) for feature in features]
@@ -64,14 +64,6 @@ def rows() -> dict[str, int]:
     """Return the row of each of URIEL's 7,970 language codes, the same in every table."""
     with np.load(_folder() / "feature_averages.npz", allow_pickle=False) as file:
         return {str(code): i for i, code in enumerate(file["langs"])}
-
-
-@cache
-def families() -> tuple[list[str], NDArray[np.floating]]:
-    """Return the families, from the widest to the narrowest, and the membership of languages in them: 0 or 1."""
-    features, values = _table("family_features")
-    widest_first = np.argsort(-values.sum(axis=0), kind="stable")
-    return [features[j].removeprefix("F_") for j in widest_first], values[:, widest_first]
 
 
 def _positions() -> NDArray[np.floating]:

@@ -6,13 +6,13 @@ permutations of the languages that keep families together.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, permutations, product
 from math import factorial, prod
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy.special import ndtri, stdtrit
 
 from distxfer.errors import InputError, unknown
@@ -113,7 +113,7 @@ def partial_correlation(
     n, n_covariates = len(values), values.shape[1] - 2
     orders, exact, n_groups = _rearrangements(n, groups, draws, seed)
     if method == "spearman":
-        values = pd.DataFrame(values).rank().to_numpy()
+        values = np.apply_along_axis(_ranks, 0, values)
     detectable = detectable_correlation(n - n_covariates)
     if n - n_covariates < _MIN_LANGUAGES:
         over = f" and {n_covariates} covariates" if n_covariates else ""
@@ -163,6 +163,12 @@ def _columns(x: npt.ArrayLike, y: npt.ArrayLike, covariates: npt.ArrayLike | Non
                 "leave the language out."
             )
     return np.column_stack([x, y, z])
+
+
+def _ranks(values: Array) -> Array:
+    """Return the ranks of values, from 1; ties share their average."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[places]
 
 
 def _basis(covariates: Array) -> Array:
@@ -261,12 +267,19 @@ def _rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> tup
         for label in labels
     ]
     n_groups = len({path[0] for path in paths if path}) + sum(not path for path in paths)
-    tree = _node(paths, list(range(n)), 0)
+    return *_orders(tuple(paths), draws, seed), n_groups
+
+
+@lru_cache(maxsize=8)  # correlations of many measures and layers are over the same languages
+def _orders(paths: tuple[tuple[Hashable, ...], ...], draws: int, seed: int) -> tuple[Orders, bool]:
+    """Return the orders of `_rearrangements`, and whether they are all."""
+    tree = _node(paths, list(range(len(paths))), 0)
     exact = tree.count() <= draws
     leaf_orders = np.array(tree.all()) if exact else tree.draw(draws, np.random.default_rng(seed))
     orders = np.empty_like(leaf_orders)
     orders[:, tree.leaves()] = leaf_orders
-    return orders, exact, n_groups
+    orders.flags.writeable = False
+    return orders, exact
 
 
 def detectable_correlation(n: int) -> float | None:
