@@ -98,7 +98,8 @@ def test_a_flip_in_any_file_of_a_run_is_noticed_before_it_is_used(run, finished)
 
 
 def test_a_comparison_does_not_go_on_without_predictions_that_are_damaged(run):
-    scores = pandas.DataFrame([{"method": "plain", "seed": "0", "language": "deu", "value": 0.5, "run": str(run)}])
+    score = {"method": "plain", "seed": "0", "task": "emoji", "language": "deu", "value": 0.5, "run": str(run)}
+    scores = pandas.DataFrame([score])
     for _ in flipped(run / "predictions.parquet", 1):
         assert message(read_items, scores) == damaged_message(run / "predictions.parquet")
 

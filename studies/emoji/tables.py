@@ -240,6 +240,7 @@ def _items(methods: Sequence[Method], without: str) -> Items | None:
         {
             "method": method.name,
             "seed": str(seed),
+            "task": "emoji",
             "language": language,
             "value": outcome.accuracy[language],
             "run": str(run),

@@ -134,6 +134,7 @@ def outcome(without: str = "") -> Outcome | None:
         {
             "method": name,
             "seed": str(seed),
+            "task": run.task,
             "language": target.key,
             "value": scores_of[name][seed][target.key],
             "run": str(run.folder),

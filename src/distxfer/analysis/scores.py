@@ -13,7 +13,7 @@ from distxfer._durable import Damaged
 from distxfer.analysis.significance import families_of, ranked
 from distxfer.errors import InputError
 from distxfer.measure import ClassRatios, Crossed, class_ratios, crossed, crossed_unpaired, entity_counts
-from distxfer.results.result import Result, read_result
+from distxfer.results.result import Result
 from distxfer.results.tables import read_predictions
 
 Array = npt.NDArray[np.float64]
@@ -114,6 +114,7 @@ class Group:
 
 def wide(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return tidy scores (`method`, `seed`, `language`, `value`) as a table of seeds x languages for each method."""
+    scores = scores.astype({"seed": object, "language": object})  # labels that pandas looks up and yields quickly
     return {
         str(method): rows.pivot(index="seed", columns="language", values="value")
         for method, rows in scores.groupby("method", sort=False)
@@ -125,17 +126,17 @@ def full(tables: Wide, belongs: Callable[[str], bool] = lambda code: True, *, pa
     tested = {name: {code for code in table.columns if belongs(code)} for name, table in tables.items()}
     shared, every = sorted(set.intersection(*tested.values())), set.union(*tested.values())
     never = [f"`{code}` (not tested by `{name}`)" for name in tables for code in sorted(every - tested[name])]
-    table = complete({name: table[shared] for name, table in tables.items()}, paired=paired)
+    table = complete(tables, paired=paired, languages=shared)
     return replace(table, dropped=(*never, *table.dropped))
 
 
-def complete(tables: Wide, *, paired: bool) -> Full:
+def complete(tables: Wide, *, paired: bool, languages: Sequence[str] | None = None) -> Full:
     """Return the scores without the seeds and languages that cause gaps, which `dropped` lists.
 
-    Starts from all languages. While there are gaps, drops the run that lacks most languages if it lacks more than half, else the
-    language that most runs lack. Paired methods keep only common seeds.
+    Starts from these languages, by default all. While there are gaps, drops the run that lacks most languages if it lacks more
+    than half, else the language that most runs lack. Paired methods keep only common seeds.
     """
-    languages = sorted({str(code) for table in tables.values() for code in table})
+    languages = sorted({str(code) for table in tables.values() for code in table} if languages is None else languages)
     runs = [(name, str(seed)) for name, table in tables.items() for seed in table.index]
     scores = np.concatenate([table.reindex(columns=languages).to_numpy(float) for table in tables.values()])
     dropped: list[str] = []
@@ -207,19 +208,20 @@ class Items:
 
 
 def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") -> Items:
-    """Return the items that runs got right. `scores` has the columns `method`, `seed`, `language`, `value` and `run` (a folder).
+    """Return the items that runs got right.
 
-    Items of the class `without` are left out, as they must be in the scores. A run has no items if its predictions cannot be read
-    or if `unit` times their mean is not its score; comparisons with it are then tested with fixed items.
+    `scores` has the columns `method`, `seed`, `task`, `language`, `value` and `run` (a folder). Items of the class `without` are
+    left out, as they must be in the scores. A run has no items if its predictions cannot be read or if `unit` times their mean is
+    not its score; comparisons with it are then tested with fixed items.
     Raises Damaged for predictions that the run did not write.
     """
-    right: dict[tuple[str, str], pd.Series] = {}
+    right: dict[tuple[str, str], list[_Right]] = {}
     missing = []
     for (method, seed), rows in scores.groupby(["method", "seed"], sort=False):
         try:
-            right[str(method), str(seed)] = pd.concat(
-                [_right(Path(str(folder)), scored, unit, without) for folder, scored in rows.groupby("run")]
-            )
+            right[str(method), str(seed)] = [
+                _right(Path(str(folder)), scored, unit, without) for folder, scored in rows.groupby("run")
+            ]
         except Damaged:  # without its items the test would be another one, and nobody would know why
             raise
         except InputError as error:
@@ -228,32 +230,47 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
     languages = sorted(scores["language"].unique())
     if not right:
         return Items(languages, {})
-    table = pd.concat(right, names=["method", "seed"]).unstack("item")
-    tables = {run: table.loc[run].reindex(languages).to_numpy(float) for run in right}
+    items = sorted({item for parts in right.values() for part in parts for item in part.items})
+    tables = {run: np.full((len(languages), len(items)), np.nan) for run in right}
+    for run, parts in right.items():
+        for part in parts:  # of items with one id, the last counts
+            places = pd.Index(languages).get_indexer(part.languages), pd.Index(items).get_indexer(part.items)
+            tables[run][places[0][part.language], places[1][part.item]] = part.right
     return Items(languages, tables, tuple(missing))
 
 
-def _right(folder: Path, scores: pd.DataFrame, unit: float, without: str) -> pd.Series:
-    """Return `unit` for each item that a run got right in the languages of its scores, else 0, by language and item.
+@dataclass(frozen=True)
+class _Right:
+    """Whether a run got its test items right, (n,); `language` and `item` are places in `languages` and `items`."""
+
+    languages: pd.Index
+    items: pd.Index
+    language: npt.NDArray[np.intp]
+    item: npt.NDArray[np.intp]
+    right: Array
+
+
+def _right(folder: Path, scores: pd.DataFrame, unit: float, without: str) -> _Right:
+    """Return `unit` for each item that a run got right in the languages of its scores, else 0.
 
     Raises InputError if the predictions cannot be read, or do not reproduce the scores.
     """
-    predictions = read_predictions(folder)
-    item = predictions["example_id"]
-    result = read_result(folder)
-    if (result is None or result.task not in _PARALLEL_TASKS) and item.str.isdecimal().any():
-        predictions["example_id"] = predictions["language"] + " " + item  # a row number is no item of other languages
+    predictions = read_predictions(folder).dropna(subset="example_id")
+    if scores["task"].iat[0] not in _PARALLEL_TASKS and any(map(str.isdecimal, predictions["example_id"].unique())):
+        # a row number is no item of other languages
+        predictions["example_id"] = predictions["language"] + " " + predictions["example_id"]
     chosen = predictions["language"].isin(scores["language"])
     if without:
         chosen &= predictions["label"] != without
-    right = unit * (predictions["label"] == predictions["prediction"])[chosen].astype(float)
-    right.index = pd.MultiIndex.from_frame(
-        predictions.loc[chosen, ["language", "example_id"]], names=["language", "item"]
-    )
-    means = right.groupby("language").mean().reindex(scores["language"])
-    for language in means.index[~(np.abs(means - scores["value"].to_numpy()) <= 1e-6 * unit)]:
-        raise InputError(f"`{folder / 'predictions.parquet'}` does not have the run's accuracy in `{language}`")
-    return right[~right.index.duplicated(keep="last")]
+    predictions = predictions[chosen]
+    language, languages = pd.factorize(predictions["language"])
+    item, items = pd.factorize(predictions["example_id"])
+    right = unit * np.asarray(predictions["label"] == predictions["prediction"], dtype=np.float64)
+    means = dict(zip(languages, np.bincount(language, right) / np.bincount(language), strict=True))
+    for code, value in zip(scores["language"], scores["value"], strict=True):
+        if not abs(means.get(code, np.nan) - value) <= 1e-6 * unit:
+            raise InputError(f"`{folder / 'predictions.parquet'}` does not have the run's accuracy in `{code}`")
+    return _Right(languages, items, language, item, right)
 
 
 @dataclass(frozen=True)

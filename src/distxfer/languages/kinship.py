@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distxfer.languages import uriel
 from distxfer.languages.codes import aliases, canonical
 
 # Labels that Glottolog lists like families, but for languages that do not descend from one another.
@@ -40,21 +40,8 @@ def families(key: str) -> tuple[str, ...]:
 
 @cache
 def _families(key: str) -> tuple[str, ...]:
-    classified = _classified()
-    return max((classified[code] for code in aliases(key) if code in classified), key=len, default=())
-
-
-@cache
-def _classified() -> dict[str, tuple[str, ...]]:
-    """Return URIEL's language codes with their families, from the widest to the narrowest, as in `families.txt`."""
-    path: list[str] = []
-    classified = {}
-    for line in files("distxfer.languages").joinpath("families.txt").read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            name, _, codes = line.partition(":")
-            path[len(name) - len(name.lstrip()) :] = [name.strip()]
-            classified |= dict.fromkeys(codes.split(), tuple(path))
-    return classified
+    _, families_of = uriel.families()
+    return max((families_of[code] for code in aliases(key) if code in families_of), key=len, default=())
 
 
 @cache

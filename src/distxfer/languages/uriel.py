@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,11 @@ def vectors(name: str, imputed: bool = False) -> Vectors:
             row_of_code, _positions(), np.ones((len(row_of_code), 1), dtype=bool), provenance
         )  # all have a place
     if name == "genetic":
-        member = _table("family_features")[1]
-        return Vectors(row_of_code, member, member > 0, provenance)
-    features, observed = _table("feature_averages")  # unknown values are -1
+        member = _membership()
+        return Vectors(row_of_code, member, member, provenance)
+    features, observed = _features("feature_averages")  # unknown values are -1
     chosen = [feature.startswith(TYPOLOGICAL[name]) for feature in features]
-    values = _table("feature_predictions")[1] if imputed else observed
+    values = _features("feature_predictions")[1] if imputed else observed
     return Vectors(row_of_code, values[:, chosen], observed[:, chosen] >= 0, provenance)
 
 
@@ -64,6 +65,30 @@ def rows() -> dict[str, int]:
     """Return the row of each of URIEL's 7,970 language codes, the same in every table."""
     with np.load(_folder() / "feature_averages.npz", allow_pickle=False) as file:
         return {str(code): i for i, code in enumerate(file["langs"])}
+
+
+@cache
+def families() -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Return all families in URIEL's order, and those of each language code that has some, from the widest to the narrowest."""
+    paths: dict[str, tuple[str, ...]] = {}
+    families_of: dict[str, tuple[str, ...]] = {}
+    for line in files("distxfer.languages").joinpath("families.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            family, _, codes = line.partition(":")
+            name, _, parent = family.partition(" < ")
+            paths[name] = (*paths.get(parent, ()), name)
+            families_of |= dict.fromkeys(codes.split(), paths[name])
+    return [*paths], families_of
+
+
+def _membership() -> NDArray[np.bool_]:
+    """Return which languages are in which families, the largest first: the rounding of distances depends on their order."""
+    names, families_of = families()
+    place = {name: column for column, name in enumerate(names)}
+    member = np.zeros((len(rows()), len(names)), dtype=np.bool_)
+    for code, path in families_of.items():
+        member[rows()[code], [place[name] for name in path]] = True
+    return member[:, np.argsort(-member.sum(axis=0), kind="stable")]
 
 
 def _positions() -> NDArray[np.floating]:
@@ -80,13 +105,17 @@ def _positions() -> NDArray[np.floating]:
     return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
 
 
-@cache
-def _table(name: str) -> tuple[list[str], NDArray[np.float32]]:
+@cache  # several distances share them
+def _features(name: str) -> tuple[list[str], NDArray[Any]]:
+    return _table(name)
+
+
+def _table(name: str) -> tuple[list[str], NDArray[Any]]:
     """Return the names of a table's features, and their values with one row per language in the order of `rows`."""
     with np.load(_folder() / f"{name}.npz", allow_pickle=False) as file:
         place = {str(code): i for i, code in enumerate(file["langs"])}
         order = [place[code] for code in rows()]
-        return list(map(str, file["feats"])), file["data"][order, :, 0].astype(np.float32)
+        return list(map(str, file["feats"])), file["data"][:, :, 0].astype(np.float32, copy=False)[order]
 
 
 def _folder() -> Path:

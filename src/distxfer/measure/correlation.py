@@ -113,7 +113,7 @@ def partial_correlation(
     n, n_covariates = len(values), values.shape[1] - 2
     orders, exact, n_groups = _rearrangements(n, groups, draws, seed)
     if method == "spearman":
-        values = np.apply_along_axis(_ranks, 0, values)
+        values = np.array([_ranks(column) for column in values.T]).T
     detectable = detectable_correlation(n - n_covariates)
     if n - n_covariates < _MIN_LANGUAGES:
         over = f" and {n_covariates} covariates" if n_covariates else ""
@@ -168,7 +168,8 @@ def _columns(x: npt.ArrayLike, y: npt.ArrayLike, covariates: npt.ArrayLike | Non
 def _ranks(values: Array) -> Array:
     """Return the ranks of values, from 1; ties share their average."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum() - (counts - 1) / 2)[places]
+    ranks: Array = counts.cumsum() - (counts - 1) / 2
+    return ranks[places]
 
 
 def _basis(covariates: Array) -> Array:

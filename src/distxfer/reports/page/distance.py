@@ -139,17 +139,17 @@ def _scatter(
         for measure in measures
         for across in against.options
     ]
-    fits = [
-        pd.DataFrame(row["fit"]).assign(**{key: row[key] for key in keys})
-        for row in records(related.dropna(subset="fit"))
-    ]
+    fitted = records(related.dropna(subset="fit"))
+    lines = {key: np.repeat([row[key] for row in fitted], [len(row["fit"]["x"]) for row in fitted]) for key in keys}
+    if fitted:
+        lines = {part: np.concatenate([row["fit"][part] for row in fitted]) for part in fitted[0]["fit"]} | lines
     texts = {"|".join(row[key] for key in keys): _correlation_text(row) for row in records(related)}
     points = pd.concat(plots)[[*keys, "code", "name", "x", "y", "seeds", "label", "corner"]]
     return Figure(
         name,
         description,
         lambda pick: _scatter_chart(pick, name, measures, against, texts),
-        {f"{name}-points": points, f"{name}-lines": pd.concat(fits) if fits else pd.DataFrame(columns=keys)},
+        {f"{name}-points": points, f"{name}-lines": pd.DataFrame(lines)},
         choices=(
             method_choice(facts),
             *([Choice("measure", "Shown", measures)] if len(measures) > 1 else []),

@@ -1,6 +1,7 @@
 """Correlations over languages with family-aware tests, and fitted lines, as a table."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def by_distance(facts: Facts, scores: pd.DataFrame, measures: Sequence[str]) -> 
 
     Holm is over the distances; see `correlations`.
     """
-    rows = targets(facts, scores).query("seeds > 0")
+    rows = targets(facts, scores).query("seeds > 0").astype({"code": object})  # which pandas looks up faster than texts
     pairs: list[Pair] = [
         ({"method": method, "measure": measure, "against": name}, table[name], table[measure])
         for method, table in rows.set_index("code").groupby("method", sort=False)
@@ -52,8 +53,10 @@ def drift_relations(facts: Facts) -> pd.DataFrame:
 
     Holm is over all layers and distances of a method; for transfer, over layers (Philippy et al. 2023).
     """
-    blocks = facts.layers.query("measure == 'drift_cka' and moment == 'after' and layer > 0")
-    rows = targets(facts, facts.scores).set_index("code")
+    blocks = facts.layers.query("measure == 'drift_cka' and moment == 'after' and layer > 0").astype(
+        {"language": object}
+    )
+    rows = targets(facts, facts.scores).astype({"code": object}).set_index("code")
     pairs: list[Pair] = []
     for method, layers in blocks.groupby("method", sort=False):
         table = rows[rows["method"] == method]
@@ -85,11 +88,12 @@ def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
     one of them are left out.
     """
     rows = []
+    groups_of = cache(permutation_groups)
     for keys, x, y in pairs:
         both = np.column_stack([x, y.reindex(x.index)])
         present = ~np.isnan(both).any(axis=1)
         across, up = both[present].T
-        correlation = correlate(across, up, groups=permutation_groups(list(x.index[present])), draws=_DRAWS)
+        correlation = correlate(across, up, groups=groups_of(tuple(x.index[present])), draws=_DRAWS)
         slope, fit = fit_line(across, up)
         rows.append({**vars(correlation), "layer": 0, **keys, "slope": slope, "fit": fit})
     columns = ["method", "measure", "against", "layer", "is_transfer", "r", "p", "n", "n_groups", "detectable", "reason",
