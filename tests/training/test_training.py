@@ -32,8 +32,11 @@ def test_a_step_does_not_depend_on_how_it_is_cut(
     assert entire.folder != parts.folder
     assert farthest(weights(entire), weights(parts)) < 2e-5  # Adam magnifies rounding where gradients are nearly 0
     for line, parts_line in zip(log(entire), log(parts), strict=True):
-        for key in ("loss", "term/task", "gradient_norm"):
-            assert line[key] == pytest.approx(parts_line[key], rel=1e-4)
+        for key in ("loss", "term/task"):
+            assert line[key] == pytest.approx(parts_line[key], rel=1e-5)
+        # The penalty's gradient is proportional to a drift of some 1e-3 of the states, which are rounded to 1e-7 of them.
+        precision = 1e-3 if recipe == "drift_reg" else 1e-4
+        assert line["gradient_norm"] == pytest.approx(parts_line["gradient_norm"], rel=precision)
 
 
 def test_weight_0_is_plain_bit_for_bit(run):
