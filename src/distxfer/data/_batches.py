@@ -1,11 +1,13 @@
 """Collates examples into padded tensors, and orders the batches of an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
@@ -51,20 +53,28 @@ class Collator:
 
     def lengths(self, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
         """Return the number of tokens of each example, (n,), after truncation."""
-        lengths: list[int] = []
+        lengths = np.fromiter(map(len, self._encoded(examples)), np.int64, len(examples))
+        return np.minimum(lengths, self.max_length)
+
+    def token_ids(self, examples: Iterable[Example]) -> Iterator[Sequence[int]]:
+        """Yield the token ids of each example, without truncation."""
+        for encoded in self._encoded(examples):
+            yield encoded if isinstance(encoded, list) else encoded.ids
+
+    def _encoded(self, examples: Iterable[Example]) -> Iterator[Encoding | list[int]]:
+        """Yield the encodings of examples without truncation, or their ids where the tokenizer is a slow one."""
         if self.tokenizer.is_fast:
             self.tokenizer.backend_tokenizer.no_padding()  # the last call's; the next one sets its own
             self.tokenizer.backend_tokenizer.no_truncation()
-        for low in range(0, len(examples), _TOKENISED):
-            part = examples[low : low + _TOKENISED]
+        examples = iter(examples)
+        while part := list(islice(examples, _TOKENISED)):
             if self.tokenizer.is_fast:  # without the offsets and lists of the full encoding: four times as fast
                 texts = [
                     example.text if example.text_pair is None else (example.text, example.text_pair) for example in part
                 ]
-                lengths += map(len, self.tokenizer.backend_tokenizer.encode_batch_fast(texts))
+                yield from self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
             else:
-                lengths += (len(self.tokenizer(example.text, example.text_pair)["input_ids"]) for example in part)
-        return np.minimum(np.array(lengths, np.int64), self.max_length)
+                yield from (self.tokenizer(example.text, example.text_pair)["input_ids"] for example in part)
 
 
 def epoch_order(

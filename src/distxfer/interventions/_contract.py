@@ -26,7 +26,17 @@ LATER = {"later": True}  # metadata of a key added after version 0.1, whose defa
 # Distinct rows below which a CKA penalty is skipped. The unbiased estimate is a ratio, so it is still biased: by half at 4 rows,
 # where the gradients of single batches reach 65 times the median.
 CKA_ROWS = 16
-Need = Literal["reference", "task_reference", "pretrained", "pairs", "target_text", "weights", "predictions", "encoder"]
+Need = Literal[
+    "reference",
+    "task_reference",
+    "pretrained",
+    "pairs",
+    "target_text",
+    "weights",
+    "predictions",
+    "encoder",
+    "vocabulary",
+]
 
 
 @accept_old_names("Term")
@@ -162,7 +172,8 @@ class BoundIntervention:
       pretrained encoder's pooled states; `pretrained`: its states of every token, or of text that the term created;
       `weights`: trainable weights of the encoder itself, which adapters freeze; `predictions`: a trained head, through which
       shared passes over pairs then go (do not declare it for a term that trains the head itself); `encoder`: reads of the
-      encoder's weights outside of the step, which sharded weights do not allow.
+      encoder's weights outside of the step, which sharded weights do not allow; `vocabulary`: trainable embeddings of all tokens,
+      for text that the term creates with tokens that no text of the run may have.
     - `languages`: the targets whose pairs or text it draws.
     - `entries`: called once as a phase begins, returns which entries of the trainable parameters may train. `selects`: how
       many that will be, given the sizes of these parameters; called before training.

@@ -72,7 +72,7 @@ class CodeSwitch:
             summed = self_consistency(step, rows, lambda rows: step.collate([switched[row] for row in rows]))
             return replace(summed, loss_sum=factor * summed.loss_sum)
 
-        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions"}))
+        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions", "vocabulary"}))
 
     def _switch(self, example: Example, words: Lexicon, random: np.random.Generator) -> Example:
         text = words.switch(example.text, self.share, random)

@@ -57,7 +57,7 @@ class SubwordSampling:
                 step, rows, lambda rows: _batch(batch, {row: altered[row] for row in rows}, splitter.padding)
             )
 
-        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions"}))
+        return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"predictions", "vocabulary"}))
 
 
 class Splitter:

@@ -87,6 +87,10 @@ class PhaseLoop:
         self.module = objective
         trained = {id(parameter) for parameter in self.parameters}
         self._changing = self._weights.named(context.changing)
+        rows = context.rows
+        self._rows = rows if rows is not None and id(rows.weight) in trained else None
+        if self._rows is not None:
+            trained.add(id(self._rows.decay))
         self._trained = {key: tensor for key, tensor in self._changing.items() if id(tensor) in trained}
         self._rewinds_to = context.rewinds.get(name)
         self._bounds = bounds
@@ -215,6 +219,8 @@ class PhaseLoop:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self._rows is not None:
+            self._rows.decay.mul_(1 - rate * self.phase.weight_decay)
         if self._rewinds_to:
             self.context.history.restore_entries(self._rewinds_to, self._trained)
         empty = {f"empty/{name}": number for name, number in self._empty.items()}
@@ -262,6 +268,8 @@ class PhaseLoop:
                 **step.numbers,
             }
         self._check_terms(steps[-1].number, proofs)
+        if self._rows is not None:
+            self._rows.check()
         self._loss = entry["loss"]
         return entry
 

@@ -1,7 +1,8 @@
 """The objective of a phase: the task's loss and the terms of the interventions, kept separate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, Union, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from distxfer.training._streams import generator, torch_stream
 
 if TYPE_CHECKING:
     from distxfer.training._reference import CachedReference
+    from distxfer.training._word_rows import WordRows
 
 T = TypeVar("T")
 Pretrained = Union[Reference, "CachedReference"]  # the frozen pretrained encoder
@@ -51,6 +53,17 @@ class TrainingData:
     texts: Mapping[str, Sequence[Example]]
     collate: Collator
 
+    def read_by(self, bounds: Iterable[BoundIntervention]) -> Iterator[Example]:
+        """Yield the task's examples and all texts that interventions draw, with repetitions."""
+        yield from self.examples
+        for bound in bounds:
+            for language in bound.languages:
+                if "pairs" in bound.needs:
+                    pairs = self.pairs[language]
+                    yield from chain((pair.source for pair in pairs), (pair.target for pair in pairs))
+                if "target_text" in bound.needs:
+                    yield from self.texts[language]
+
 
 @dataclass(frozen=True)
 class RunContext:
@@ -65,6 +78,7 @@ class RunContext:
     diagnostics: Diagnostics
     history: History
     rewinds: Mapping[str, str]  # phase -> the earlier phase to whose start it rewinds, in the order of the phases
+    rows: "WordRows | None"  # of the word embeddings, where these train, but not the entire matrix
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 
 import torch
 from torch import Tensor
@@ -136,20 +136,10 @@ class CachedReference:
 
     def _distinct_texts(self) -> Iterator[Example]:
         seen: set[bytes] = set()  # not the examples, of which there may be millions
-        for example in self._texts():
+        for example in self._material.read_by(self._bounds):
             if (key := _key(example)) not in seen:
                 seen.add(key)
                 yield example
-
-    def _texts(self) -> Iterator[Example]:
-        yield from self._material.examples
-        for bound in self._bounds:
-            for language in bound.languages:
-                if "pairs" in bound.needs:
-                    pairs = self._material.pairs[language]
-                    yield from chain((pair.source for pair in pairs), (pair.target for pair in pairs))
-                if "target_text" in bound.needs:
-                    yield from self._material.texts[language]
 
 
 def _key(example: Example) -> bytes:

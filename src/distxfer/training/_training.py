@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from distxfer.training._objective import Pretrained, RunContext, TrainingData
 from distxfer.training._processes import Processes
 from distxfer.training._reference import CachedReference
 from distxfer.training._settings import Cost, Diagnostics, Phase, examples_of, memory_for_step, steps_of
+from distxfer.training._word_rows import word_rows
 
 _TIMED = 5  # steps of a phase that are timed for an estimate
 # Relative difference allowed between the encoder and its reference before the first step. In bf16 the states of a text depend
@@ -33,7 +35,8 @@ class Plan:
     """The steps of a phase, and how many of all parameters train (or of their entries, where some are selected).
 
     `examples` counts the examples that the loss on the labels reads, with repetitions; `checkpoint_bytes` is the size of
-    the phase's largest checkpoint, without a few headers.
+    the phase's largest checkpoint, without a few headers. Of word embeddings, the rows of tokens in the run's texts count as
+    parameters that train, or all rows (see `word_rows`).
     """
 
     phase: str
@@ -69,19 +72,28 @@ class Training:
         for name, phase in phases.items():
             if phase.cache_frozen:
                 self._check_frozen(name, phase, self._trains[name])
-        self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
         if processes.shards_weights:
             self._check_sharded(cached=cached)
-        moves = frozenset().union(*self._trains.values())
-        changing: dict[str, Tensor] = {key: weight for key, weight in encoder.model.named_parameters() if key in moves}
+        trained = frozenset().union(*self._trains.values())
+        rows = None if processes.shards_weights else word_rows(encoder, data, [*bounds.values()], trained)
+        self._weights: dict[str, Tensor] = dict(encoder.model.named_parameters())  # as they are while phases train
+        if rows is not None:
+            self._weights[rows.name] = rows.weight
+        self._entries = {name: self._selected(name, phase) for name, phase in phases.items()}
+        changing = {key: weight for key, weight in self._weights.items() if key in trained}
+        if rows is not None:
+            changing[f"{rows.name}.decay"] = rows.decay
         for name, bound in bounds.items():
             if bound.module is not None:
                 module = bound.module.to(processes.device)
                 tensors = (*module.named_parameters(), *module.named_buffers())
                 changing |= {f"{name}/{key}": tensor for key, tensor in tensors}
-        reference = self._reference(moves, states, cached=cached)
+        # The matrix from which `rows` are taken changes after the last step only.
+        reference = self._reference(trained - {rows.name} if rows else trained, states, cached=cached)
         rewinds = {name: phase.rewind for name, phase in phases.items() if phase.rewind}
-        self._context = RunContext(encoder, data, processes, seed, reference, changing, diagnostics, History(), rewinds)
+        self._context = RunContext(
+            encoder, data, processes, seed, reference, changing, diagnostics, History(), rewinds, rows
+        )
 
     def plan(self) -> list[Plan]:
         """Return the plan of each phase."""
@@ -106,22 +118,23 @@ class Training:
         a turn. One step before them warms up.
         """
         total, steps = 0.0, 0
-        for number, name in enumerate(self.phases):
-            loop = self._loop(number, name)
-            timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
-            if loop.phase.alternate:
-                timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
-            with memory_for_step(name, 0):
-                loop.gradients(0, None)[0].tolist()  # which waits for the device
-            started = time.perf_counter()
-            for step in sorted(timed):
-                loop.module.zero_grad()
-                with memory_for_step(name, step):
-                    totals, _ = loop.gradients(step, None)
-            totals.tolist()
-            total += (time.perf_counter() - started) / len(timed) * loop.steps
-            steps += len(timed)
-            loop.close()
+        with self._word_rows_installed():
+            for number, name in enumerate(self.phases):
+                loop = self._loop(number, name)
+                timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
+                if loop.phase.alternate:
+                    timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
+                with memory_for_step(name, 0):
+                    loop.gradients(0, None)[0].tolist()  # which waits for the device
+                started = time.perf_counter()
+                for step in sorted(timed):
+                    loop.module.zero_grad()
+                    with memory_for_step(name, step):
+                        totals, _ = loop.gradients(step, None)
+                totals.tolist()
+                total += (time.perf_counter() - started) / len(timed) * loop.steps
+                steps += len(timed)
+                loop.close()
         return total, steps
 
     def run(
@@ -149,13 +162,14 @@ class Training:
         self.check_reference()
         if resumed and reference is not None:
             reference.forwards = 0  # the checkpoint's cost includes these passes
-        for number, name in enumerate(self.phases):
-            if number < start.phase:
-                continue
-            loop = self._loop(number, name)
-            first = start.step if number == start.phase else 0
-            cost = loop.run(first, cost, clock, folder, report, watch)
-            loop.close()
+        with self._word_rows_installed():
+            for number, name in enumerate(self.phases):
+                if number < start.phase:
+                    continue
+                loop = self._loop(number, name)
+                first = start.step if number == start.phase else 0
+                cost = loop.run(first, cost, clock, folder, report, watch)
+                loop.close()
         return replace(cost, seconds=clock(), peak_memory_mb=max(cost.peak_memory_mb, self.processes.peak_memory_mb()))
 
     def check_reference(self) -> None:
@@ -191,6 +205,10 @@ class Training:
         if phase.interventions == "all":
             return dict(self.bounds)
         return {name: bound for name, bound in self.bounds.items() if name in phase.interventions}
+
+    def _word_rows_installed(self) -> AbstractContextManager[None]:
+        """Return a context in which the encoder has the word embeddings that train."""
+        return nullcontext() if self._context.rows is None else self._context.rows.installed(self.encoder)
 
     def _loop(self, number: int, name: str) -> PhaseLoop:
         phase = self.phases[name]
@@ -256,8 +274,7 @@ class Training:
 
     def _selected(self, name: str, phase: Phase) -> int:
         """Return how many entries of the encoder this phase trains, the fewest that any of its interventions selects."""
-        weights = self.encoder.model.named_parameters()
-        sizes = {key: parameter.numel() for key, parameter in weights if key in self._trains[name]}
+        sizes = {key: weight.numel() for key, weight in self._weights.items() if key in self._trains[name]}
         counts = [sum(sizes.values())]
         for intervention, bound in self.active(phase).items():
             if bound.selects is not None:
@@ -269,9 +286,7 @@ class Training:
 
     def _checkpoint_bytes(self, name: str, phase: Phase) -> int:
         """Return the size in bytes of the largest checkpoint of this phase."""
-        weights = {
-            key: parameter for key, parameter in self.encoder.model.named_parameters() if key in self._context.changing
-        }
+        weights = {key: weight for key, weight in self._weights.items() if key in self._context.changing}
         trained = [parameter for key, parameter in weights.items() if key in self._trains[name]]
         updated = [*trained, *_module_weights(self.active(phase))]
         order = [*self.phases]
