@@ -1,10 +1,11 @@
 """Terms that draw pairs alike look at the same ones, in the same forward passes; others do not."""
 
 import pytest
+from accelerate import Accelerator
 
 from distxfer import load_recipe, train
 from distxfer.encoders import Encoder
-from distxfer.training._objective import _Step
+from distxfer.training._objective import Objective, _Step
 from helpers import log, same, weights
 
 BOTH = """# Alignment and consistency.
@@ -87,3 +88,27 @@ def test_a_weight_of_zero_still_changes_nothing(run):
     alone = run("intervention.align.weighting=uniform", "intervention.align.layers=3", name="dist_align")
     assert same(weights(run(*off)), weights(alone))
     assert passes(run(*off)) == 3
+
+
+def test_the_pairs_pass_begins_when_that_of_the_task_is_freed(run, monkeypatch, tiny_without_dropout):
+    """In parts, with their gradients added, as in one: the same steps."""
+    settings = [f"model={tiny_without_dropout}", "diagnostics.gradients=2", "intervention.align.layers=2"]
+    order = []
+
+    def record(name, function):
+        def recorded(*arguments, **settings):
+            order.append(name)
+            return function(*arguments, **settings)
+
+        return recorded
+
+    monkeypatch.setattr(Encoder, "_run", record("forward", Encoder._run))
+    monkeypatch.setattr(Accelerator, "backward", record("backward", Accelerator.backward))
+    parted = run(*settings)
+    start = order.index("backward") - 1
+    assert order[start : start + 16] == 8 * ["forward", "backward"]
+    monkeypatch.setattr(Objective, "parts", lambda objective, number: (objective.active_terms(number),))
+    for first, second in zip(log(parted), log(run(*settings, folder="entire")), strict=True):
+        assert first.keys() == second.keys()
+        for key in first.keys() - {"phase"}:
+            assert first[key] == pytest.approx(second[key], rel=1e-4, abs=1e-6), key

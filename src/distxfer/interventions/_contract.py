@@ -187,6 +187,7 @@ class BoundIntervention:
       layer that the terms that share it read; another layer's states are then a RunError.
     - `constant_source`: the term takes the source's states of pairs as constants. Their pass has a gradient only where another
       term needs it, so the term detaches them, too.
+    - `own_passes`: the term never calls `step.encoded`, so that its passes need not be in memory together with the task's.
     - `min_distinct_texts`: how many different texts a batch must hold for the term to count. Settings and text that never
       give as many are refused before training.
     """
@@ -205,6 +206,7 @@ class BoundIntervention:
     resolved_values: Mapping[str, Any] = field(default_factory=dict)
     layers: tuple[int, ...] | None = None
     constant_source: bool = False
+    own_passes: bool = False
     min_distinct_texts: int = 1
 
 

@@ -182,6 +182,7 @@ class Align:
             checks=check,
             layers=layers,
             constant_source=self.stop_gradient,
+            own_passes=True,
             min_distinct_texts=self._fewest,
         )
 

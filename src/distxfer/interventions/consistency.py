@@ -67,4 +67,5 @@ class Consistency:
             needs=frozenset({"pairs", "predictions"}),
             languages=choice.languages,
             constant_source=self.stop_gradient,
+            own_passes=True,
         )

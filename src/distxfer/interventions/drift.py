@@ -118,6 +118,7 @@ class Drift:
             languages=choice.languages if choice else (),
             resolved_values=record,
             layers=layers,
+            own_passes=self.text != "task",
             min_distinct_texts=self._fewest,
         )
 

@@ -26,7 +26,7 @@ from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, RunContext, diverged
 from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
-from distxfer.training._weights import ShardedWeights, Weights, full_tensor, local_shard
+from distxfer.training._weights import Gradients, ShardedWeights, Weights, full_tensor, local_shard
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss of the last step that was read
 Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder, by their names in the log
@@ -308,28 +308,28 @@ class PhaseLoop:
         processes, names = self.context.processes, self.module.active_terms(micro_batches[0].number)
         totals, counts, empty = self._exactly([torch.zeros(())] * len(names)), [0.0] * len(names), [0.0] * len(names)
         alone = len(micro_batches) * processes.size == 1
+        parts = self.module.parts(micro_batches[0].number) if alone else (names,)
         self._acting = {}
         for index, micro_batch in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
             with nullcontext() if last else processes.accelerator.no_sync(self.model):
-                with processes.autocast():
-                    terms = self._weights.terms(self.model, micro_batch)
-                if micro_batch.number >= _MOVED:
-                    self._record_effects(terms)
-                self._logs = {
-                    f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
-                }
-                batch_counts = _num_items(terms)
-                if alone or expected is None:
-                    expected = [count * len(micro_batches) for count in processes.sum_numbers(batch_counts)]
-                losses = self._losses(terms, expected)
-                if index == 0:
-                    self._diagnose(micro_batch, losses, len(micro_batches))
-                loss: Tensor | int = sum(losses.values())
-                if processes.size > 1 and losses:  # DDP waits for all outputs of the forward pass, in every process
-                    loss = loss + 0 * sum(term.loss_sum for term in terms.values())
-                if isinstance(loss, Tensor) and loss.requires_grad:
-                    processes.accelerator.backward(loss)
+                all_terms: dict[str, Term] = {}
+                gradients: dict[str, Gradients] = {}
+                for part in parts:  # each goes backward before the next goes forward, which saves memory
+                    terms, expected = self._backward(
+                        micro_batch, part, None if alone else expected, len(micro_batches), gradients
+                    )
+                    all_terms |= terms
+            if index == 0:
+                several = len(gradients) > 1
+                self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum) if several else {}
+            terms = {name: all_terms[name] for name in names}
+            self._logs = {
+                f"term/{name}/{key}": value for name, term in terms.items() for key, value in term.logs.items()
+            }
+            batch_counts = _num_items(terms)
+            if alone:
+                expected = batch_counts
             totals += self._exactly(term.loss_sum for term in terms.values())
             for place, count in enumerate(batch_counts):
                 counts[place] += count
@@ -339,6 +339,35 @@ class PhaseLoop:
         counts, empty = sums[: len(names)], sums[len(names) :]
         self._empty = {name: int(number) for name, number in zip(names, empty, strict=True) if number}
         return totals, counts, expected
+
+    def _backward(
+        self,
+        micro_batch: MicroBatch,
+        names: Sequence[str],
+        expected: Sequence[float] | None,
+        micro_batches: int,
+        gradients: dict[str, Gradients],
+    ) -> tuple[dict[str, Term], Sequence[float]]:
+        """Add the gradients of some terms to the parameters; return the terms without their graphs, and the counts used.
+
+        Adds each term's own gradients to `gradients` where their diagnostics are due.
+        """
+        processes = self.context.processes
+        with processes.autocast():
+            terms = self._weights.terms(self.model, micro_batch, names)
+        if micro_batch.number >= _MOVED:
+            self._record_effects(terms)
+        if expected is None:
+            expected = [count * micro_batches for count in processes.sum_numbers(_num_items(terms))]
+        losses = self._losses(terms, expected)
+        if micro_batch.index == 0:
+            gradients |= self._diagnosed_gradients(micro_batch, losses, micro_batches)
+        loss: Tensor | int = sum(losses.values())
+        if processes.size > 1 and losses:  # DDP waits for all outputs of the forward pass, in every process
+            loss = loss + 0 * sum(term.loss_sum for term in terms.values())
+        if isinstance(loss, Tensor) and loss.requires_grad:
+            processes.accelerator.backward(loss)
+        return {name: replace(term, loss_sum=term.loss_sum.detach()) for name, term in terms.items()}, expected
 
     def _losses(self, terms: Mapping[str, Term], counts: Sequence[float]) -> dict[str, Tensor]:
         """Return this process's summands of the objective, given every term's number of items over the step."""
@@ -356,11 +385,13 @@ class PhaseLoop:
         vectors = [scalar.detach().reshape(1).to(device, dtype) for scalar in scalars]
         return torch.cat(vectors) if vectors else torch.zeros(0, device=device, dtype=dtype)
 
-    def _diagnose(self, micro_batch: MicroBatch, losses: Mapping[str, Tensor], micro_batches: int) -> None:
-        """Compute the diagnostics of the first micro-batch's gradients, where due; of this process alone, without sharding."""
-        self._diagnosed = {}
-        if not _is_due(self.context.diagnostics.gradients, micro_batch.number):
-            return
+    def _diagnosed_gradients(
+        self, micro_batch: MicroBatch, losses: Mapping[str, Tensor], micro_batches: int
+    ) -> dict[str, Gradients]:
+        """Return each loss's gradients where their diagnostics are due; of this process alone, without sharding."""
+        several = sum(weight > 0 for weight in self.module.weights.values()) > 1
+        if not several or not _is_due(self.context.diagnostics.gradients, micro_batch.number):
+            return {}
         if self.phase.alternate and not self.context.processes.shards_weights:
             # The terms of the other step of the pair, on the same examples and draws. These passes bypass DDP and are not
             # counted, except those of the pretrained encoder, whose states are kept for the other step.
@@ -370,10 +401,9 @@ class PhaseLoop:
             self.module.forwards, self.module.tokens = before
             counts = self.context.processes.sum_numbers(_num_items(terms))
             losses = {**losses, **self._losses(terms, [count * micro_batches for count in counts])}
-        open_losses = {name: loss for name, loss in losses.items() if loss.requires_grad}
-        if len(open_losses) > 1:
-            gradients = {name: self._weights.gradients(loss, self.parameters) for name, loss in open_losses.items()}
-            self._diagnosed = gradient_diagnostics(gradients, TASK, self._weights.sum)
+        return {
+            name: self._weights.gradients(loss, self.parameters) for name, loss in losses.items() if loss.requires_grad
+        }
 
     def _record_effects(self, terms: Mapping[str, Term]) -> None:
         """Record which terms without a known effect have a gradient on a trainable parameter, in this process."""

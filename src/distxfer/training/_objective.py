@@ -144,13 +144,23 @@ class Objective(nn.Module):
         names = self._drawing if name in self._drawing and not self.synchronized else (name,)
         return [self._bounds[sharing] for sharing in names]
 
-    def forward(self, micro_batch: MicroBatch, rewritten: bool = False) -> dict[str, Term]:
-        """Return the unweighted terms of this step.
+    def parts(self, number: int) -> tuple[tuple[str, ...], ...]:
+        """Return the terms of step `number` in parts that share no forward pass, so that one part's can be freed first."""
+        names = self.active_terms(number)
+        apart = tuple(name for name in names if name != TASK and self._bounds[name].own_passes)
+        rest = tuple(name for name in names if name not in apart)
+        shares_pairs = any(name in self._drawing for name in rest)
+        return (names,) if self._rewrites or shares_pairs or not (apart and rest) else (rest, apart)
+
+    def forward(
+        self, micro_batch: MicroBatch, names: Sequence[str] | None = None, rewritten: bool = False
+    ) -> dict[str, Term]:
+        """Return the unweighted terms of this step, or those of some `names`.
 
         Where interventions rewrite weights, this calls itself once more with the `rewritten` weights.
         """
         if rewritten or not self._rewrites:
-            return self._terms(micro_batch)
+            return self._terms(micro_batch, names or self.active_terms(micro_batch.number))
         weights: dict[str, Tensor] = {
             key: parameter for key, parameter in self.model.named_parameters() if parameter.requires_grad
         }
@@ -164,17 +174,17 @@ class Objective(nn.Module):
                 )
             weights = rewritten_weights
         swapped = {f"model.{key}": weight for key, weight in weights.items()}
-        return cast(dict[str, Term], functional_call(self, swapped, (micro_batch, True)))
+        return cast(dict[str, Term], functional_call(self, swapped, (micro_batch, names, True)))
 
     def _place(self, micro_batch: MicroBatch) -> tuple[str, int, int]:
         """Return what names the random streams of a micro-batch."""
         return micro_batch.phase, self.turn_number(micro_batch.number), micro_batch.index
 
-    def _terms(self, micro_batch: MicroBatch) -> dict[str, Term]:
+    def _terms(self, micro_batch: MicroBatch, names: Sequence[str]) -> dict[str, Term]:
         cache = _PassCache()
         place = self._place(micro_batch)
         terms: dict[str, Term] = {}
-        for name in self.active_terms(micro_batch.number):
+        for name in names:
             weight = self.weights[name]
             with torch_stream(self._encoder.device, *self._stream, name, *place), torch.set_grad_enabled(weight > 0):
                 random = generator(*self._stream, self._drawing.get(name, name), *place)
@@ -264,6 +274,10 @@ class _Step:
 
     def encoded(self) -> Encoded:
         """Return the states of the task's batch, from one forward pass for all terms."""
+        if self._name != TASK and self._objective.bound(self._name).own_passes:
+            raise RunError(
+                f"The term `{self._name}` reads the task's forward pass, but its `BoundIntervention` has `own_passes` = true."
+            )
         if self._cache.task is None:
             frozen = self._objective._frozen
             with torch.enable_grad():

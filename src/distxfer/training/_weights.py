@@ -34,9 +34,9 @@ class Weights:
         prepared: nn.Module = self._processes.accelerator.prepare(objective)
         return prepared
 
-    def terms(self, model: nn.Module, micro_batch: MicroBatch) -> dict[str, Term]:
-        """Return the objective's terms, by a forward pass of the module that `wrap` returned."""
-        terms: dict[str, Term] = model(micro_batch)
+    def terms(self, model: nn.Module, micro_batch: MicroBatch, names: Sequence[str] | None = None) -> dict[str, Term]:
+        """Return the objective's terms, or those of some `names`, by a forward pass of the module that `wrap` returned."""
+        terms: dict[str, Term] = model(micro_batch, names)
         return terms
 
     def named(self, changing: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -95,9 +95,9 @@ class ShardedWeights(Weights):
             parameter.requires_grad_(False)  # the copy trains
         return root
 
-    def terms(self, model: nn.Module, micro_batch: MicroBatch) -> dict[str, Term]:
+    def terms(self, model: nn.Module, micro_batch: MicroBatch, names: Sequence[str] | None = None) -> dict[str, Term]:
         """Return the terms of the module, without the tensors that are returned for FSDP."""
-        terms: dict[str, Term] = model(micro_batch)[0]
+        terms: dict[str, Term] = model(micro_batch, names)[0]
         return terms
 
     def named(self, changing: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -160,8 +160,10 @@ class _Root(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, micro_batch: MicroBatch) -> tuple[dict[str, Term], list[Tensor]]:
-        terms: dict[str, Term] = self.objective(micro_batch)
+    def forward(
+        self, micro_batch: MicroBatch, names: Sequence[str] | None = None
+    ) -> tuple[dict[str, Term], list[Tensor]]:
+        terms: dict[str, Term] = self.objective(micro_batch, names)
         return terms, [term.loss_sum for term in terms.values()]
 
 
