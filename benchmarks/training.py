@@ -48,7 +48,7 @@ from distxfer.training import Processes, _loop
 Pause = Callable[[float], None]  # takes the share of the epoch that is done; returns when it is this method's turn
 Settings = dict[str, Any]
 
-LONG = 384  # texts of 20 to 60 tokens
+LONG = 256  # texts of 20 to 60 tokens
 TRAINER, GROUPED = "Trainer", "Trainer, length groups, fused AdamW"
 _GROUPED: Settings = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
 _ALL = "model.train_word_embeddings=true"
@@ -75,6 +75,10 @@ def scenarios(long: str) -> dict[str, dict[str, tuple[str, Settings | list[str]]
         "dist_align": ("dist_align", base),
         "freeze_lower": ("freeze_lower", base),
         "freeze_lower, lower half": ("freeze_lower", [*base, "intervention.freeze.layers=lower_half"]),
+        "freeze_lower, lower half, cache_frozen": (
+            "freeze_lower",
+            [*base, "intervention.freeze.layers=lower_half", "phase.finetune.cache_frozen=true"],
+        ),
         "all parameters": ("plain", [*base, _ALL]),
     }
     return made

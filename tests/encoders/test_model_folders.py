@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -339,3 +341,14 @@ def test_the_three_bands_are_all_layers_once(depth):
 )
 def test_layers_that_there_are_not(layers, depth, message):
     complains(message, layer_numbers, layers, depth, "drift.layers")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_weights_are_mapped_so_that_processes_share_the_file(folder):
+    encoder = load(folder)
+    encoder.move_to(torch.device("cpu"))
+    words = encoder.model.get_input_embeddings().weight.data_ptr()
+    spans = re.findall(
+        rf"^(\w+)-(\w+) .*{re.escape(str(folder))}/model\.safetensors$", Path("/proc/self/maps").read_text(), re.M
+    )
+    assert any(int(start, 16) <= words < int(end, 16) for start, end in spans)

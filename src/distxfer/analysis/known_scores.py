@@ -7,7 +7,7 @@ from typing import Any
 
 from distxfer.config.recipe import Recipe
 from distxfer.data import About, load_task, task_names, task_type_named
-from distxfer.errors import InputError
+from distxfer.errors import InputError, listed
 from distxfer.results.collect import Collection, Method, collect
 from distxfer.results.result import Result
 from distxfer.results.settings import settings_of
@@ -18,7 +18,8 @@ from distxfer.results.tables import sound_scores
 class KnownScores:
     """The mean test scores over the seeds of one recipe, model and task, and the standard deviation between seeds.
 
-    `settings` names the id used if runs have several; `data` is a remark if the task's data have changed since these runs.
+    `settings` names the id used if runs have several; `data` is a remark if the task's data have changed since these
+    runs, or their seeds are of several versions of the arithmetic.
     """
 
     metric: str
@@ -61,6 +62,13 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
 
     method = max(candidates, key=rank)
     first = runs_of[method.name][0]
+    of_data = {
+        True: "",
+        False: f"on other data than `{recipe.task.name}` has now",
+        None: f"and whether `{recipe.task.name}` has changed since is not known",
+    }[same_data[method.name]]
+    versions = sorted({run.arithmetic for run in runs_of[method.name]})
+    mixed = f"of the versions {listed(versions)} of the arithmetic" if len(versions) > 1 else ""
     scores = sound_scores(collection.scores, first.metric)
     scores = scores[scores["method"] == method.name]
     table = scores.pivot(index="seed", columns="language", values="value").dropna(axis=1)
@@ -73,11 +81,7 @@ def known_scores(recipe: Recipe, results: Path, source: str) -> KnownScores:
         seed_sd=float(table.var().mean() ** 0.5) if len(table) > 1 and table.size else None,
         test_size=round(sizes.mean()) if len(sizes) else 0,
         settings=f"{recipe.name}/{method.id}" if len(candidates) > 1 else "",
-        data={
-            True: "",
-            False: f"on other data than `{recipe.task.name}` has now",
-            None: f"and whether `{recipe.task.name}` has changed since is not known",
-        }[same_data[method.name]],
+        data=", ".join(filter(None, (of_data, mixed))),
     )
 
 
