@@ -135,6 +135,7 @@ def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tin
     settings = [
         *tiny_settings,
         f"model={tiny_without_dropout}",
+        "model.train_word_embeddings=true",
         *ADDITIVE,
         "phase.finetune.batch_size=7",
         "phase.finetune.epochs=1",
