@@ -130,7 +130,8 @@ def test_the_trajectory_is_that_of_one_process(launched, tmp_path, name):
         last = [line[5] for line in lines]
         assert {"drift/deu", "retrieval/jpn"} <= last[0].keys()
         assert last[0]["drift/deu"] == pytest.approx(last[1]["drift/deu"], abs=1e-4)
-    assert sharded.data["cost"]["trainable_parameters"] == alone.data["cost"]["trainable_parameters"]
+    unmet = 16 * 32 if name == "phases" else 0  # in the word embeddings, which train as a whole where they are sharded
+    assert sharded.data["cost"]["trainable_parameters"] == alone.data["cost"]["trainable_parameters"] + unmet
     assert [score["n"] for score in sharded.data["scores"]] == [score["n"] for score in alone.data["scores"]]
 
 
