@@ -309,3 +309,17 @@ def test_a_pair_of_texts_is_one_sequence_and_a_single_text_is_none_whatever_its_
     examples = [Example("1", "eng", "cat", "dog"), Example("2", "eng", "cat")]
     rows = Collator(tokenizer, 64)(examples).inputs["input_ids"]
     assert rows.tolist() == [[2, 5, 3, 6, 3], [2, 5, 3, 0, 0]]
+
+
+def test_batches_for_measuring_are_of_similar_length_and_hold_each_row_once(tokenizer, monkeypatch):
+    monkeypatch.setattr("distxfer.data._batches._TOKENS", 30)
+    singles = [Example("", "eng", "cat " * words) for words in (1, 9, 2, 40, 1, 7, 2, 3)]
+    examples = [*singles[:4], Example("", "eng", "cat", "dog"), *singles[4:]]
+    collate = Collator(tokenizer, 32)
+    lengths, batches = collate.lengths(examples), collate.batches(examples)
+    assert sorted(row for rows in batches for row in rows) == list(range(len(examples)))
+    assert [4] in batches, "pairs are apart"
+    assert [3] in batches, "a text of more tokens is alone"
+    assert all(len(rows) * max(lengths[rows]) <= 30 for rows in batches if len(rows) > 1)
+    assert len(batches) == 4
+    assert collate.batches([]) == []

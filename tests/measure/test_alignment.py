@@ -204,3 +204,21 @@ def test_wilson_refuses():
     assert message(measure.wilson, 0.5, 0) == (
         "`n` is 0; expected at least 1: give the number of answers behind the share."
     )
+
+
+@pytest.mark.parametrize("n", [5, 30, 1030])
+def test_retrieval_and_csls_together_are_each_alone(n):
+    draw = torch.Generator().manual_seed(n)
+    source = torch.randn(n, 12, generator=draw)
+    target = source + 0.7 * torch.randn(n, 12, generator=draw)
+    target[n // 2 :] = target[n // 2]  # ties, which are misses
+    k = min(10, n)
+    together = measure.retrieval_with_csls(source, target, k=k)
+    assert together == (measure.retrieval(source, target), measure.csls_retrieval(source, target, k=k))
+    assert 0 < together[0].weak_backward < 1
+
+
+def test_retrieval_with_csls_refuses_as_each_alone():
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert message(measure.retrieval_with_csls, x, x, k=4).startswith("`k` is 4; expected 1 to 3")
+    assert message(measure.retrieval_with_csls, x, x * torch.nan).startswith("`target` holds 12 values")

@@ -1,6 +1,7 @@
 """What a run will take, said before it: counted again from the batches, the files and the weights themselves."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,11 +73,11 @@ def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkey
     monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
     found = outlook(load_recipe("plain", tiny_settings), tmp_path)
     prepared = prepare(load_recipe("plain", tiny_settings))
-    # Each language's test in one batch before training, its test and dev in one after it.
+    # Each language's test in one batch before training, its test and its dev in one each after it.
     assert len(prepared.languages.targets) == 2
-    assert found.measuring_seconds == pytest.approx(6.0)
-    assert found.basis == "5 warm steps of training and 3 warm encodings on this machine"
-    assert len(passes) == 4
+    assert found.measuring_seconds == pytest.approx(9.0)
+    assert found.basis == "5 warm steps of training and 5 warm encodings on this machine"
+    assert len(passes) == 6
 
 
 def test_slow_passes_are_timed_once(monkeypatch):
@@ -87,7 +88,12 @@ def test_slow_passes_are_timed_once(monkeypatch):
 
     monkeypatch.setattr(_measurements, "snapshot", snapshot)
     monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
-    seconds, timed = _measurements.encoding_seconds(None, None, [texts, texts[:64]], Processes())
+
+    def batches(group):
+        return [list(range(low, min(low + 64, len(group)))) for low in range(0, len(group), 64)]
+
+    collate = SimpleNamespace(batches=batches)
+    seconds, timed = _measurements.encoding_seconds(None, collate, [texts, texts[:64]], Processes())
     assert (seconds, timed) == (17 * 60.0, 1)  # 16 batches of 64 and 1
 
 

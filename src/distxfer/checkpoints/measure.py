@@ -34,7 +34,15 @@ from distxfer.results.result import result_of_model, unverified
 from distxfer.runs.checks import check_pooling
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.data_issues import measured_parts
-from distxfer.runs.measurements import Moment, Row, alignment_rows, drift_rows, similarity_rows, undefined_notes
+from distxfer.runs.measurements import (
+    Moment,
+    Row,
+    alignment_rows,
+    drift_rows,
+    similarity_rows,
+    undefined_notes,
+    undefined_values,
+)
 from distxfer.runs.prepare import data_notes, data_of
 from distxfer.runs.scoring import Scored, score
 from distxfer.runs.snapshots import Snapshot, snapshot, texts_to_measure
@@ -181,18 +189,21 @@ def measure(
     for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
         notice(note)
     has_head = tuned.head_is_loaded or tuned.output == "state"
-    parts = texts_to_measure(task, parallel, keys, ["test"])
+    parts = texts_to_measure(task, parallel, keys)
     states: dict[Moment, Snapshot] = {}
     for moment, encoder in encoders.items():
         notice(f"Measuring {sum(map(len, parts))} texts with `{encoder.name}`.")
         cache = state_cache(encoder, encoder.fingerprint, max_length, notice)
         collate = Collator(encoder.tokenizer, max_length, encoder.device, task_type)
         states[moment] = snapshot(encoder, collate, parts, processes, cache, logits=moment == "after" and has_head)
-    scored = score(tuned, collate, task, "test", keys, states["after"], processes) if has_head else None
-    rows = drift_rows(states["before"], states["after"], task, keys, "after", unbiased=unbiased)
-    for moment, states_then in states.items():
-        rows += _share_rows(states_then, task, keys, moment) + alignment_rows(states_then, parallel, moment)
-    rows += similarity_rows(states["before"], states["after"], task, keys, recipe.measure.similarity)
+    then, now = states["before"], states["after"]
+    outputs = {key: now.outputs(task.examples("test", key)) for key in keys}
+    scored = score(tuned, collate, task, "test", keys, processes, outputs) if has_head else None
+    rows = [row for key in keys for row in drift_rows(then, now, task, key, "after", unbiased=unbiased)]
+    for moment, of_moment in states.items():
+        rows += _share_rows(of_moment, task, keys, moment)
+        rows += (row for key in keys for row in alignment_rows(of_moment, of_moment, parallel, key, moment))
+    rows += (row for key in keys for row in similarity_rows(then, now, task, key, recipe.measure.similarity))
     metric = task_type.metrics[0]
     scores = {language: values[metric] for language, values in scored.scores.items()} if scored else {}
     relative = {language: relative_transfer(value, scores[languages.source]) for language, value in scores.items()}
@@ -203,7 +214,7 @@ def measure(
     corpus = corpus_record(recipe.parallel.name, recipe.task.name, parallel)
     notes = [
         *_tokenizer_notes(encoders),
-        *undefined_notes(states["before"], states["after"], task, rows, unbiased=unbiased),
+        *undefined_notes(undefined_values(then, now, task, rows, unbiased=unbiased)),
         *([] if corpus else ["No parallel text (`parallel`), so no retrieval."]),
         *_score_notes(scored, task, languages.source),
         *([f"parallel text: {corpus_text(corpus)}."] if corpus else []),

@@ -15,6 +15,7 @@ from distxfer.data._rows import Lazy
 from distxfer.data._task_type import Batch, TaskType, task_type_named
 
 _TOKENISED = 4096  # texts whose encodings are in memory together
+_TOKENS, _TOKENS_ON_GPU = 2048, 16384  # of a batch without gradients
 _BUCKET = 8  # batches sorted by length together: enough to save padding, few enough to keep the order random
 
 
@@ -75,6 +76,22 @@ class Collator:
                 yield from self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
             else:
                 yield from (self.tokenizer(example.text, example.text_pair)["input_ids"] for example in part)
+
+    def batches(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Return the rows of the examples in batches of similar length for a pass without gradients, each row once.
+
+        A batch has one example, or at most 2,048 tokens with padding (on a GPU 16,384), of texts or of pairs of texts.
+        """
+        most = _TOKENS if torch.device(self.device).type == "cpu" else _TOKENS_ON_GPU
+        lengths, alone = self.lengths(examples), np.array([example.text_pair is None for example in examples])
+        batches: list[list[int]] = []
+        for row in np.lexsort((lengths, alone)).tolist():
+            batch = batches[-1] if batches else []
+            if batch and alone[batch[0]] == alone[row] and (len(batch) + 1) * lengths[row] <= most:
+                batch.append(row)
+            else:
+                batches.append([row])
+        return batches
 
 
 def epoch_order(

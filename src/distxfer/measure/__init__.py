@@ -32,7 +32,7 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "_tensors": "unchecked_values",
-        "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval",
+        "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval retrieval_with_csls",
         "contrasts": "Contrast contrast",
         "correlation": "Correlation correlate detectable_correlation partial_correlation",
         "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",

@@ -103,6 +103,35 @@ def csls_retrieval(source: Array, target: Array, *, k: int = 10) -> CSLSRetrieva
 
 
 @torch.no_grad()
+def retrieval_with_csls(source: Array, target: Array, *, k: int = 10) -> tuple[Retrieval, CSLSRetrieval]:
+    """Return `retrieval` and `csls_retrieval` of the same arguments, which share the cosines up to 1,024 sentences."""
+    if len(source) > _CHUNK:
+        return retrieval(source, target), csls_retrieval(source, target, k=k)
+    s, t = _unit_pair(source, target)
+    n = len(s)
+    if not 1 <= k <= n:
+        raise InputError(f"`k` is {k}; expected 1 to {n}, the number of sentences: give fewer neighbours.")
+    with torch.autocast(s.device.type, enabled=False):
+        between, within_source, within_target = s @ t.mT, s @ s.mT, t @ t.mT
+    csls = 2 * between - _largest_mean(between, k)[:, None] - _largest_mean(between.mT, k)
+    gold = between.diagonal() - 2 * _error(s)
+    gold_csls = csls.diagonal() - 2 * (4 * _error(s) + (k + 8) * torch.finfo(s.dtype).eps)
+    for cosines in (between, within_source, within_target, csls):
+        cosines.fill_diagonal_(-torch.inf)
+    forward, backward = gold > between.amax(dim=1), gold > between.amax(dim=0)
+    return (
+        Retrieval(
+            weak_forward=_share(forward),
+            weak_backward=_share(backward),
+            strong_forward=_share(forward & (gold > within_source.amax(dim=1))),
+            strong_backward=_share(backward & (gold > within_target.amax(dim=1))),
+            n=n,
+        ),
+        CSLSRetrieval(_share(gold_csls > csls.amax(dim=1)), _share(gold_csls > csls.amax(dim=0)), n, k),
+    )
+
+
+@torch.no_grad()
 def mutual_neighbours(source: Array, target: Array, *, k: int = 10) -> Tensor:
     """Return the pairs (i, j) of rows that are each other's nearest neighbour by CSLS, in the order of i: (pairs, 2).
 
@@ -226,6 +255,11 @@ def _mean_of_nearest(rows: Tensor, columns: Tensor, k: int) -> tuple[Tensor, Ten
         of_rows[down] = _largest(of_rows[down], block, k)
         of_columns[across] = _largest(of_columns[across], block.mT.contiguous(), k)
     return of_rows.mean(dim=1), of_columns.mean(dim=1)
+
+
+def _largest_mean(cosines: Tensor, k: int) -> Tensor:
+    """Return the mean of each row's k largest."""
+    return cosines.topk(k, dim=1).values.mean(dim=1)
 
 
 def _largest(so_far: Tensor, block: Tensor, k: int) -> Tensor:

@@ -1,17 +1,25 @@
 """Measurements of an encoder before, during and after training, as rows of `measurements.parquet`."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import fmean
 from typing import cast
 
-from torch import Tensor
-
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder
 from distxfer.errors import listed
-from distxfer.measure import MEASURES, SimilarityName, cka, cka_reason, csls_retrieval, retrieval, standardise
+from distxfer.measure import (
+    MEASURES,
+    SimilarityName,
+    cka,
+    cka_reason,
+    cka_with_standardised,
+    retrieval,
+    retrieval_with_csls,
+    standardise,
+)
 from distxfer.results.tables import Moment as Moment
 from distxfer.results.tables import Row as Row
 from distxfer.runs.snapshots import NEIGHBOURS, Snapshot, bare, snapshot
@@ -21,91 +29,92 @@ _SAMPLE = 64  # texts of a language measured during training
 FEWEST = 4  # sentences that unbiased CKA needs
 
 
+@dataclass(frozen=True)
+class Undefined:
+    """A value that is NaN, and why."""
+
+    measure: str  # as notes name it
+    language: str
+    layer: int
+    reason: str
+
+
 def drift_rows(
-    before: Snapshot, now: Snapshot, task: Task, languages: Iterable[str], moment: Moment, *, unbiased: bool = True
+    before: Snapshot, now: Snapshot, task: Task, language: str, moment: Moment, *, unbiased: bool = True
 ) -> list[Row]:
-    """Return the drift 1 - CKA(H0_l, H_l) on the test sentences for every layer and language, raw and standardised.
+    """Return the drift 1 - CKA(H0_l, H_l) on the test sentences of a language for every layer, raw and standardised.
 
     The sentences are the same for all layers and moments; layer 0 is the embeddings' output. With fewer than 4 test
     sentences, for which unbiased CKA is undefined, drift is NaN.
     """
-
-    def raw(old: Tensor, new: Tensor) -> Tensor:
-        return 1 - cka(old, new, unbiased=unbiased)
-
-    def standardised(old: Tensor, new: Tensor) -> Tensor:
-        return 1 - cka(standardise(old), standardise(new), unbiased=unbiased)
-
+    examples = task.examples("test", language)
+    names = ("drift_cka", "drift_cka_standardised")
+    if len(examples) < FEWEST:
+        layers = len(now.groups[0].pooled)
+        return [
+            Row(name, layer, language, math.nan, len(examples), moment) for name in names for layer in range(layers)
+        ]
+    similarities = cka_with_standardised(before.states(examples), now.states(examples), unbiased=unbiased)
     return [
-        row
-        for language in languages
-        for name, drift in (("drift_cka", raw), ("drift_cka_standardised", standardised))
-        for row in _compared(name, drift, FEWEST, before, now, task, language, moment)
+        Row(name, layer, language, value, len(examples), moment)
+        for name, similarity in zip(names, similarities, strict=True)
+        for layer, value in enumerate((1 - similarity).tolist())
     ]
+
+
+def drift_at_rest(drift: Sequence[Row], before: Snapshot, task: Task) -> list[Row]:
+    """Return the drift of a language before training, given that after it: 0, or NaN where CKA of the states is undefined."""
+    if any(math.isnan(row.value) for row in drift):
+        return drift_rows(before, before, task, drift[0].language, "before")
+    return [replace(row, value=0.0, moment="before") for row in drift]
 
 
 def similarity_rows(
-    before: Snapshot, after: Snapshot, task: Task, languages: Iterable[str], names: Sequence[SimilarityName]
+    before: Snapshot, after: Snapshot, task: Task, language: str, names: Sequence[SimilarityName]
 ) -> list[Row]:
-    """Return `similarity_NAME` of the test sentences, before and after training, for every layer, language and measure.
+    """Return `similarity_NAME` of a language's test sentences, before and after training, for every layer and measure.
 
     NaN where a language has fewer test sentences than the measure needs, and where the measure is undefined.
     """
-    measures = {f"similarity_{name}": MEASURES[name] for name in names}
-    return [
-        row
-        for language in languages
-        for name, measure in measures.items()
-        for row in _compared(name, measure.function, measure.least_rows, before, after, task, language, "after")
-    ]
+    examples, rows = task.examples("test", language), []
+    for name in names:
+        measure = MEASURES[name]
+        if len(examples) < measure.least_rows:
+            values = [math.nan] * len(after.groups[0].pooled)
+        else:
+            values = measure.function(before.states(examples), after.states(examples)).tolist()
+        rows += [
+            Row(f"similarity_{name}", layer, language, value, len(examples), "after")
+            for layer, value in enumerate(values)
+        ]
+    return rows
 
 
-def _compared(
-    name: str,
-    function: Callable[[Tensor, Tensor], Tensor],
-    fewest: int,
-    before: Snapshot,
-    now: Snapshot,
-    task: Task,
-    language: str,
-    moment: Moment,
+def alignment_rows(
+    of_source: Snapshot, of_target: Snapshot, parallel: ParallelText | None, language: str, moment: Moment
 ) -> list[Row]:
-    """Return a row per layer with `function` of a language's test sentences at two moments; NaN for too few of them."""
-    examples = task.examples("test", language)
-    if len(examples) < fewest:
-        values = [math.nan] * len(now.pooled)
-    else:
-        values = function(before.states(examples), now.states(examples)).tolist()
-    return [Row(name, layer, language, value, len(examples), moment) for layer, value in enumerate(values)]
-
-
-def alignment_rows(now: Snapshot, parallel: ParallelText | None, moment: Moment) -> list[Row]:
-    """Return how often the nearest neighbour of a held-out sentence is its translation, per layer and language.
+    """Return how often the nearest neighbour of a language's held-out sentence is its translation, per layer.
 
     Weak retrieval searches the translations, strong retrieval also the other sentences of the same language; CSLS is weak
     retrieval with hubness correction. All are measured in both directions.
     """
+    unique = _unambiguous(parallel.held_out.get(language, ()) if parallel else ())
+    if len(unique) < 2:
+        return []
+    source = of_source.states([source for source, _ in unique])
+    target = of_target.states([target for _, target in unique])
     rows = []
-    for language, pairs in (parallel.held_out if parallel else {}).items():
-        unique = _unambiguous(pairs)
-        if len(unique) < 2:
-            continue
-        source = now.states([source for source, _ in unique])
-        target = now.states([target for _, target in unique])
-        for layer in range(len(source)):
-            accuracy = retrieval(source[layer], target[layer])
-            by_csls = csls_retrieval(source[layer], target[layer], k=min(NEIGHBOURS, accuracy.n))
-            values = {
-                "weak_forward": accuracy.weak_forward,
-                "weak_backward": accuracy.weak_backward,
-                "strong_forward": accuracy.strong_forward,
-                "strong_backward": accuracy.strong_backward,
-                "csls_forward": by_csls.forward,
-                "csls_backward": by_csls.backward,
-            }
-            rows += [
-                Row(f"retrieval_{name}", layer, language, value, accuracy.n, moment) for name, value in values.items()
-            ]
+    for layer in range(len(source)):
+        accuracy, by_csls = retrieval_with_csls(source[layer], target[layer], k=min(NEIGHBOURS, len(unique)))
+        values = {
+            "weak_forward": accuracy.weak_forward,
+            "weak_backward": accuracy.weak_backward,
+            "strong_forward": accuracy.strong_forward,
+            "strong_backward": accuracy.strong_backward,
+            "csls_forward": by_csls.forward,
+            "csls_backward": by_csls.backward,
+        }
+        rows += [Row(f"retrieval_{name}", layer, language, value, accuracy.n, moment) for name, value in values.items()]
     return rows
 
 
@@ -132,7 +141,7 @@ def watcher(
     examples = dict.fromkeys(bare(example) for group in (*texts.values(), *chain(*pairs.values())) for example in group)
 
     def watch() -> dict[str, float]:
-        now = snapshot(encoder, collate, [list(examples)], processes)
+        now = snapshot(encoder, collate, [list(examples)], processes, logits=False)
         drift = {
             f"drift/{language}": fmean((1 - cka(before.states(group)[1:], now.states(group)[1:])).tolist())
             for language, group in texts.items()
@@ -162,23 +171,35 @@ def _unambiguous(pairs: Sequence[Pair]) -> list[tuple[Example, Example]]:
     return unique
 
 
-def undefined_notes(
+def undefined_values(
     before: Snapshot, after: Snapshot, task: Task, rows: Iterable[Row], *, unbiased: bool = True
-) -> list[str]:
-    """Return the reason for every drift or similarity that is NaN; languages and layers with one reason share a line."""
-    layers: dict[tuple[str, str, str], list[int]] = {}
-    for row in rows:
-        name = "drift" if row.measure.startswith("drift_") else f"`{row.measure}`"
-        if math.isnan(row.value) and row.measure.startswith(("drift_", "similarity_")):
-            numbers = layers.setdefault((name, row.language, _reason(row, before, after, task, unbiased)), [])
-            if row.layer not in numbers:  # raw and standardised drift are often undefined for the same reason
-                numbers.append(row.layer)
-    languages: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
-    for (name, language, reason), numbers in layers.items():
-        languages.setdefault((name, reason, tuple(numbers)), []).append(language)
+) -> list[Undefined]:
+    """Return every drift or similarity among these rows that is NaN, with the reason."""
     return [
-        f"No {name} for {listed(keys)} at layer {_spans(numbers)}: {reason}."
-        for (name, reason, numbers), keys in languages.items()
+        Undefined(
+            "drift" if row.measure.startswith("drift_") else f"`{row.measure}`",
+            row.language,
+            row.layer,
+            _reason(row, before, after, task, unbiased),
+        )
+        for row in rows
+        if math.isnan(row.value) and row.measure.startswith(("drift_", "similarity_"))
+    ]
+
+
+def undefined_notes(undefined: Iterable[Undefined]) -> list[str]:
+    """Return notes for the user on values that are NaN; languages and layers with one reason share a line."""
+    layers: dict[tuple[str, str, str], list[int]] = {}
+    for value in undefined:
+        numbers = layers.setdefault((value.measure, value.language, value.reason), [])
+        if value.layer not in numbers:  # raw and standardised drift are often undefined for the same reason
+            numbers.append(value.layer)
+    languages: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
+    for (measure, language, reason), numbers in layers.items():
+        languages.setdefault((measure, reason, tuple(numbers)), []).append(language)
+    return [
+        f"No {measure} for {listed(keys)} at layer {_spans(numbers)}: {reason}."
+        for (measure, reason, numbers), keys in languages.items()
     ]
 
 

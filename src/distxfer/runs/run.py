@@ -36,10 +36,13 @@ from distxfer.runs.interrupted import alone, finish_replacement, replace_result,
 from distxfer.runs.measurements import (
     Moment,
     Row,
+    Undefined,
     alignment_rows,
+    drift_at_rest,
     drift_rows,
     similarity_rows,
     undefined_notes,
+    undefined_values,
     watcher,
 )
 from distxfer.runs.model_card import model_card
@@ -47,7 +50,7 @@ from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
 from distxfer.runs.record import result_data
 from distxfer.runs.scoring import Scored, score, tabulate
-from distxfer.runs.snapshots import Snapshot, check_finite, encoding_seconds, snapshot, texts_to_measure
+from distxfer.runs.snapshots import check_finite, encoding_seconds, snapshot, texts_to_measure
 from distxfer.training import Plan, Processes, Report, remove_checkpoint
 
 Notice = Callable[[str], None]
@@ -102,8 +105,14 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
     # test before training, dev and test after it; if windows are scored, test once more.
-    splits = ("test",), _SCORED, *(() if assembled.encoder.output in ("text", "state") else (("test",),))
-    passes = [[text for part in _texts(prepared, chosen) for text in part] for chosen in splits]
+    measured = [text for part in _texts(prepared) for text in part]
+    scored = _SCORED if assembled.encoder.output not in ("text", "state") else ("dev",)
+    task, languages = prepared.task, prepared.languages.all
+    passes = [
+        measured,
+        measured,
+        *([text for language in languages for text in task.examples(split, language)] for split in scored),
+    ]
     measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()
     plans = assembled.training.plan()
@@ -242,7 +251,7 @@ def _run(
         notice(note)
     recipe, task, languages = prepared.recipe, prepared.task, prepared.languages.all
     encoder, collate = assembled.encoder, assembled.collate
-    texts = _texts(prepared, ["test"])
+    texts = _texts(prepared)
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
     # With adapters, states may depend on their new weights, which differ between seeds.
     cache = None if encoder.adapters else assembled.states()
@@ -254,22 +263,39 @@ def _run(
     watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
-    # For heads with an output per token, dev is not encoded here but in windows, in `score`.
-    splits = _SCORED if encoder.output in ("text", "state") else ("test",)
-    with enough_memory("measuring after training", _LESS_MEMORY):
-        after = snapshot(encoder, collate, _texts(prepared, splits), processes)
-    check_finite(after, [*recipe.phases][-1])
-    rows: list[Row] = []
-    snapshots: dict[Moment, Snapshot] = {"before": before, "after": after}
-    for moment, now in snapshots.items():
-        rows += drift_rows(before, now, task, languages, moment) + alignment_rows(now, prepared.parallel, moment)
-    rows += similarity_rows(before, after, task, languages, recipe.measure.similarity)
-    undefined = undefined_notes(before, after, task, [row for row in rows if row.moment == "after"])
+    last_phase = [*recipe.phases][-1]
+    drift: dict[Moment, list[Row]] = {"before": [], "after": []}
+    alignment: dict[Moment, list[Row]] = {"before": [], "after": []}
+    similarity: list[Row] = []
+    undefined: list[Undefined] = []
+    outputs: dict[str, Tensor | None] = {}
+    of_source = None
+    for (
+        language
+    ) in languages:  # the source first; the states of one language at a time are in memory, beside the source's
+        of_language = [[text for text in part if text.language == language] for part in texts]
+        with enough_memory("measuring after training", _LESS_MEMORY):
+            after = snapshot(encoder, collate, of_language, processes)
+        check_finite(after, last_phase)
+        of_source = of_source or after
+        drifted = drift_rows(before, after, task, language, "after")
+        drift["after"] += drifted
+        drift["before"] += drift_at_rest(drifted, before, task)
+        alignment["before"] += alignment_rows(before, before, prepared.parallel, language, "before")
+        alignment["after"] += alignment_rows(of_source, after, prepared.parallel, language, "after")
+        similar = similarity_rows(before, after, task, language, recipe.measure.similarity)
+        similarity += similar
+        undefined += undefined_values(before, after, task, [*drifted, *similar])
+        outputs[language] = after.outputs(task.examples("test", language))
+    rows = [*drift["before"], *alignment["before"], *drift["after"], *alignment["after"], *similarity]
     if trackers:
         processes.stop_trackers()
-    scored = {split: score(encoder, collate, task, split, languages, after, processes) for split in _SCORED}
+    scored = {
+        split: score(encoder, collate, task, split, languages, processes, outputs if split == "test" else {})
+        for split in _SCORED
+    }
     if processes.is_main:
-        data = result_data(prepared, assembled, folder, scored, undefined, cost, started, processes)
+        data = result_data(prepared, assembled, folder, scored, undefined_notes(undefined), cost, started, processes)
         _write(prepared, assembled, folder, scored, rows, data)
     processes.wait()
 
@@ -299,8 +325,8 @@ def _write(
     remove_checkpoint(folder)
 
 
-def _texts(prepared: Prepared, splits: Sequence[str]) -> list[list[Example]]:
-    return texts_to_measure(prepared.task, prepared.parallel, prepared.languages.all, splits)
+def _texts(prepared: Prepared) -> list[list[Example]]:
+    return texts_to_measure(prepared.task, prepared.parallel, prepared.languages.all)
 
 
 def empty_notes(empty: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow
+from torch import Tensor
 
-from distxfer.data import Collator, Example, Prediction, Reading, Task, task_type_of
+from distxfer.data import (
+    Collator,
+    Example,
+    Prediction,
+    Reading,
+    Task,
+    task_type_of,
+)
 from distxfer.encoders import Encoder
 from distxfer.results.tables import PROBABILITY, encode_labels
-from distxfer.runs.snapshots import Snapshot
 from distxfer.training import Processes
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,13 @@ def score(
     task: Task,
     split: str,
     languages: Sequence[str],
-    now: Snapshot,
     processes: Processes,
+    outputs: Mapping[str, Tensor | None] = MappingProxyType({}),
 ) -> Scored:
     """Return predictions and scores of one split for the languages that have it; `languages` begins with the source.
 
-    Outputs in the snapshot are reused. For heads with an output per token it has none, and each window of a text takes a
-    forward pass of its own.
+    `outputs` are the head's logits of a language's examples, (n, classes), where they are known. Elsewhere, each window of
+    a text takes a forward pass.
     """
     task_type, source = task_type_of(task), languages[0]
     examples = {
@@ -43,11 +49,11 @@ def score(
     }
     readings: dict[str, Sequence[Sequence[Reading]]] = {}
     for language, group in examples.items():
-        outputs = now.outputs(group)
-        if outputs is None:
+        logits = outputs.get(language)
+        if logits is None:
             readings[language] = read_examples(encoder, collate, group, processes)
         else:
-            readings[language] = [[reading] for reading in task_type.readings(outputs, None)]
+            readings[language] = [[reading] for reading in task_type.readings(logits, None)]
     # A task may have no dev part.
     predictions = task_type.predictions(task, examples, readings, source) if examples else {}
     scores = {
@@ -64,8 +70,7 @@ def read_examples(
     task_type = collate.task_type
     windows = [task_type.windows(example, encoder.tokenizer, collate.max_length) for example in examples]
     flat = [(number, window) for number, example_windows in enumerate(windows) for window in example_windows]
-    flat.sort(key=lambda item: len(item[1].text) + len(item[1].text_pair or ""))  # reduces padding
-    batches = [flat[low : low + _BATCH] for low in range(0, len(flat), _BATCH)]
+    batches = [[flat[row] for row in rows] for rows in collate.batches([window for _, window in flat])]
     readings: list[dict[str, Reading]] = [{} for _ in examples]
     own_readings = []
     for part in processes.shard(batches):

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,66 +12,52 @@ from distxfer.errors import InputError, RunError
 from distxfer.measure import mutual_neighbours
 from distxfer.training import Diverged, Processes
 
-_BATCH = 64
 _TIMED, _ENOUGH = 5, 10.0  # an estimate of time uses at most so many batches, and stops after so many seconds
 NEIGHBOURS = 10  # of CSLS, as in its paper
 
 
-@dataclass(frozen=True)
 class Snapshot:
-    """An encoder's pooled states (layers + 1, texts, d) and logits (texts, classes) of all texts.
+    """An encoder's pooled states and logits of some texts, by groups of texts that may lie in memory or on disk."""
 
-    The logits are None if the states come from a cache without them.
-    """
-
-    index: Mapping[Example, int]
-    pooled: Tensor
-    logits: Tensor | None
+    def __init__(self, groups: Sequence[tuple[Sequence[Example], States]]) -> None:
+        self.groups = [states for _, states in groups]
+        self._places = {
+            example: (number, row) for number, (group, _) in enumerate(groups) for row, example in enumerate(group)
+        }
 
     def states(self, examples: Sequence[Example]) -> Tensor:
         """Return (layers + 1, n, d) for these texts."""
-        return self.pooled[:, [self.index[bare(example)] for example in examples]]
+        return self._select([states.pooled for states in self.groups], examples, 1)
 
     def outputs(self, examples: Sequence[Example]) -> Tensor | None:
-        """Return the logits of these texts, (n, classes), or None if the snapshot has none."""
-        return None if self.logits is None else self.logits[[self.index[bare(example)] for example in examples]]
+        """Return the logits of these texts, (n, classes), or None if the snapshot has none: a cache may have states alone."""
+        logits = [states.logits for states in self.groups if states.logits is not None]
+        return self._select(logits, examples, 0) if examples and len(logits) == len(self.groups) else None
+
+    def _select(self, tensors: Sequence[Tensor], examples: Sequence[Example], dimension: int) -> Tensor:
+        places = [self._places[bare(example)] for example in examples]
+        if len({number for number, _ in places}) == 1:
+            rows = torch.tensor([row for _, row in places])
+            return tensors[places[0][0]].index_select(dimension, rows)
+        return torch.stack([tensors[number].select(dimension, row) for number, row in places], dimension)
 
 
 def check_finite(trained: Snapshot, phase: str) -> None:
     """Raise Diverged if states or logits of a trained encoder are not finite; `phase` is the last phase."""
-    if not all(tensor.isfinite().all() for tensor in (trained.pooled, trained.logits) if tensor is not None):
+    tensors = (tensor for states in trained.groups for tensor in (states.pooled, states.logits) if tensor is not None)
+    if not all(tensor.isfinite().all() for tensor in tensors):
         raise Diverged(
             f"After the last step of the phase `{phase}`, states or outputs of the encoder are not finite. Lower"
             f" `phase.{phase}.learning_rate` or an intervention's `weight`."
         )
 
 
-def texts_to_measure(
-    task: Task, parallel: ParallelText | None, languages: Sequence[str], splits: Sequence[str]
-) -> list[list[Example]]:
-    """Return the distinct texts for scores and measurements as lists: the test texts, the held-out pairs, the rest.
-
-    The lists are encoded one after the other, so that the composition of batches, and with it the rounding of a text's
-    states, is the same before and after training, whatever else is scored.
-    """
+def texts_to_measure(task: Task, parallel: ParallelText | None, languages: Sequence[str]) -> list[list[Example]]:
+    """Return the distinct texts of measurements: the test texts, and those of held-out pairs that are not among them."""
     pairs = [pair for group in (parallel.held_out.values() if parallel else ()) for pair in group]
-    lists = [
-        [example for language in languages for example in task.examples("test", language)] if "test" in splits else [],
-        [example for pair in pairs for example in (pair.source, pair.target)],
-        [
-            example
-            for split in splits
-            if split != "test"
-            for language in languages
-            for example in task.examples(split, language)
-        ],
-    ]
-    part_of: dict[Example, int] = {}
-    for number, examples in enumerate(lists):
-        for example in map(bare, examples):
-            part_of.setdefault(example, number)
-    parts = [[example for example in part_of if part_of[example] == number] for number in range(len(lists))]
-    return [part for part in parts if part]
+    test = dict.fromkeys(bare(example) for language in languages for example in task.examples("test", language))
+    of_pairs = dict.fromkeys(bare(example) for pair in pairs for example in (pair.source, pair.target))
+    return [part for part in ([*test], [example for example in of_pairs if example not in test]) if part]
 
 
 def snapshot(
@@ -94,24 +78,19 @@ def snapshot(
     Raises RunError unless each text is encoded exactly once.
     """
     groups = [group for part in parts for group in _by_language(part)]
-    texts = [[(example.text, example.text_pair) for example in group] for group in groups]
     own_cache = cache if processes.is_main else None
-    cached = processes.broadcast([own_cache.read(group, logits=logits) if own_cache else None for group in texts])
-    missing = [number for number, states in enumerate(cached) if states is None]
-    encoded = _encoded(encoder, collate, [groups[number] for number in missing], processes)
-    encoded += [(group, states) for group, states in zip(groups, cached, strict=True) if states is not None]
-    heads = [states.logits for _, states in encoded if states.logits is not None]
-    result = Snapshot(
-        index={example: place for place, example in enumerate(chain(*(group for group, _ in encoded)))},
-        pooled=torch.cat([states.pooled for _, states in encoded], dim=1),
-        logits=torch.cat(heads) if len(heads) == len(encoded) else None,
-    )
-    for number in missing if own_cache else ():
-        group = groups[number]
-        outputs = result.outputs(group) if encoder.head_is_loaded else None
-        assert own_cache
-        own_cache.keep(texts[number], States(result.states(group), outputs))
-    return result
+    measured = []
+    for group in groups:
+        texts = [(example.text, example.text_pair) for example in group]
+        states = own_cache.read(texts, logits=logits) if own_cache else None
+        states = processes.broadcast(states) if cache else None
+        if states is None:
+            states = _encoded(encoder, collate, group, processes)
+            if own_cache:
+                of_checkpoint = states if encoder.head_is_loaded else States(states.pooled)
+                states = States(own_cache.keep(texts, of_checkpoint).pooled, states.logits)
+        measured.append((group, states))
+    return Snapshot(measured)
 
 
 def encoding_seconds(
@@ -121,7 +100,12 @@ def encoding_seconds(
 
     After a warm-up, at most 5 batches are timed, evenly spaced over those of a snapshot, and none after 10 seconds.
     """
-    batches = [batch for examples in passes for batch in _in_batches(_by_language(examples))]
+    batches = [
+        [group[row] for row in rows]
+        for examples in passes
+        for group in _by_language(examples)
+        for rows in collate.batches(group)
+    ]
     sample = batches[:: -(-len(batches) // _TIMED)]
     snapshot(encoder, collate, [sample[0]], processes)
     seconds, timed = 0.0, 0
@@ -141,21 +125,20 @@ def _by_language(examples: Sequence[Example]) -> list[list[Example]]:
     return [*groups.values()]
 
 
-def _in_batches(groups: Sequence[Sequence[Example]]) -> list[Sequence[Example]]:
-    return [group[low : low + _BATCH] for group in groups for low in range(0, len(group), _BATCH)]
-
-
-def _encoded(
-    encoder: Encoder, collate: Collator, groups: Sequence[Sequence[Example]], processes: Processes
-) -> list[tuple[Sequence[Example], States]]:
-    """Return the texts of the groups in batches, with their states."""
-    batches = processes.shard(_in_batches(groups))
-    encoded = processes.gather([(batch, States(*encoder.states([collate(batch).inputs]))) for batch in batches])
-    order = [example for batch, _ in encoded for example in batch]
-    expected = [example for group in groups for example in group]
-    if len(order) != len(expected) or set(order) != set(expected):
-        raise RunError(f"{len(order)} texts were encoded, but {len(expected)} were expected, each once.")
-    return encoded
+def _encoded(encoder: Encoder, collate: Collator, group: Sequence[Example], processes: Processes) -> States:
+    """Return the states and logits of a group."""
+    own_batches = processes.shard(collate.batches(group))
+    encoded = processes.gather(
+        [(rows, *encoder.states([collate([group[row] for row in rows]).inputs])) for rows in own_batches]
+    )
+    places = [row for rows, _, _ in encoded for row in rows]
+    if sorted(places) != list(range(len(group))):
+        raise RunError(f"{len(places)} texts were encoded, but {len(group)} were expected, each once.")
+    pooled = torch.empty(len(group), *encoded[0][1][:, 0].shape).transpose(0, 1)  # laid out as the cache stores it
+    for rows, states, _ in encoded:
+        pooled[:, rows] = states
+    heads = [logits for _, _, logits in encoded if logits is not None]
+    return States(pooled, torch.cat(heads)[torch.tensor(places).argsort()] if heads else None)
 
 
 def _by_length(example: Example) -> tuple[bool, int, str, str, str]:

@@ -15,7 +15,6 @@ from distxfer.interventions import BoundIntervention
 from distxfer.training._objective import TrainingData
 from distxfer.training._processes import Processes
 
-_BATCH = 64
 _LIST = 4096  # texts that are one entry of the cache
 
 
@@ -115,12 +114,12 @@ class CachedReference:
     def _encoded(self, texts: Sequence[Example]) -> States:
         """Return the states of some texts, in batches of similar length that depend on nothing else."""
         assert self._pretrained is not None
-        order = sorted(range(len(texts)), key=lambda row: len(texts[row].text) + len(texts[row].text_pair or ""))
-        batches = [order[low : low + _BATCH] for low in range(0, len(order), _BATCH)]
+        collate = self._material.collate
+        batches = collate.batches(texts)
         own_states = []
         for rows in self._processes.shard(batches):
             with self._processes.autocast():
-                encoded = self._pretrained.encode(self._material.collate([texts[row] for row in rows]).inputs)
+                encoded = self._pretrained.encode(collate([texts[row] for row in rows]).inputs)
             own_states.append((rows, encoded.pooled_layers().float().cpu()))
         self.forwards += len(own_states)
         pooled = torch.empty(self._encoder.layers + 1, len(texts), self._encoder.hidden_size)
