@@ -8,6 +8,7 @@ import argparse
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -28,7 +29,7 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from finished_runs import METHODS, write_run
 
 WORDS = [f"word{number}" for number in range(2000)]
-QUICK = ["model.drop_last_layers=8", "phase.finetune.epochs=0", "phase.finetune.steps=4", "diagnostics.states=0"]
+QUICK = ["model.drop_last_layers=8", "phase.finetune.steps=4", "diagnostics.states=0"]
 Row = tuple[str, int, str, float, float]
 
 
@@ -43,6 +44,8 @@ def apart(call: Callable[[], object], threads: int) -> tuple[float, float]:
             torch.set_num_threads(threads)
             call()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     _, status, used = os.wait4(child, 0)
