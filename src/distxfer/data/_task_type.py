@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import ClassVar, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
@@ -51,7 +53,11 @@ class Batch:
     @property
     def tokens(self) -> int:
         """The number of tokens without padding."""
-        return int(self.inputs["attention_mask"].sum())
+        return int(self.on_host("attention_mask").sum())
+
+    def on_host(self, name: str) -> npt.NDArray[np.int64]:
+        """Return `inputs[name]` as an array: from the tokenizer's output, if there is one, without waiting for the device."""
+        return np.asarray(self.inputs[name].cpu() if self.encoding is None else self.encoding[name])
 
 
 class TaskType(ABC):

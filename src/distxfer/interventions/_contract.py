@@ -148,10 +148,10 @@ def empty_term(step: Step, states: Iterable[Tensor], per: Literal["example", "to
 
 def distinct_texts(batch: Batch) -> list[int]:
     """Return the rows of a batch's distinct texts: of equal token sequences, the first."""
-    rows = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1).tolist()
-    first: dict[tuple[int, ...], int] = {}
+    rows = np.where(batch.on_host("attention_mask") == 0, -1, batch.on_host("input_ids"))
+    first: dict[bytes, int] = {}
     for place, row in enumerate(rows):
-        first.setdefault(tuple(row), place)
+        first.setdefault(row.tobytes(), place)
     return list(first.values())
 
 

@@ -228,12 +228,12 @@ class Align:
         return sinkhorn_divergence(normalize(source, dim=-1), normalize(target, dim=-1), weights)
 
 
-def mean_cosine(sides: Sequence[Sides]) -> float:
+def mean_cosine(sides: Sequence[Sides]) -> Tensor:
     """Return the mean cosine of n pairs of states, the mean over layers."""
+    import torch
     from torch.nn.functional import cosine_similarity
 
-    cosines = [cosine_similarity(first.detach(), second.detach()).mean().item() for first, second in sides]
-    return sum(cosines) / len(cosines)
+    return torch.stack([cosine_similarity(first.detach(), second.detach()).mean() for first, second in sides]).mean()
 
 
 def projection_head(width: int, projection: int) -> nn.Module:
