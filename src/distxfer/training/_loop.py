@@ -26,7 +26,7 @@ from distxfer.training._diagnostics import gradient_diagnostics
 from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, RunContext, diverged
 from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
-from distxfer.training._weights import Gradients, ShardedWeights, Weights, full_tensor, local_shard
+from distxfer.training._weights import Gradients, ShardedWeights, Weights, all_finite, full_tensor
 
 Report = Callable[[str, int, int, float], None]  # phase, steps done, all steps, loss of the last step that was read
 Watch = Callable[[], Mapping[str, float]]  # measurements of the present encoder, by their names in the log
@@ -474,8 +474,7 @@ class PhaseLoop:
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
         """Write a checkpoint; raises Diverged where weights are not finite."""
         processes, reference = self.context.processes, self.context.reference
-        finite = torch.stack([local_shard(weights.detach()).isfinite().all() for weights in self._changing.values()])
-        if any(processes.sum_numbers([float(not finite.all())])):
+        if any(processes.sum_numbers([float(not all_finite(self._changing.values()))])):
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
         memory = dict(self.context.history.tensors)
         if isinstance(reference, Reference):

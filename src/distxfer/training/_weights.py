@@ -1,8 +1,7 @@
 """Weights while a phase trains: replicated in every process (DDP), or sharded over the processes (FSDP2)."""
 
 import copy
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -185,6 +184,12 @@ def local_shard(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all entries of this process's shards are numbers; a tenth of the time of `isfinite` where they are."""
+    shards = [local_shard(tensor.detach()) for tensor in tensors if tensor.is_floating_point()]
+    norm = get_total_norm(shards)  # which may overflow, too
+    return bool(norm.isfinite()) or all(bool(shard.isfinite().all()) for shard in shards)
+
+
 def _has_nonzero(gradients: Gradients) -> Tensor:
-    largest = get_total_norm([gradient for gradient in gradients if gradient is not None], math.inf)
-    return largest > 0
+    return get_total_norm([gradient for gradient in gradients if gradient is not None], norm_type=1) > 0
