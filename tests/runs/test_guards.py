@@ -1,5 +1,6 @@
 """A silent no-op is the failure of this field: here each guard is broken on purpose, and must say so loudly."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -135,6 +136,7 @@ def test_a_loss_that_is_not_finite_names_the_term_and_the_step_and_keeps_the_che
     with pytest.raises(InputError, match=r"The term `centre` at step 7 of the phase `finetune` is nan\. Lower `phase"):
         run("intervention.centre.how=nan")
     (folder,) = (tmp_path / "results" / "centred").iterdir()
+    assert [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()] == list(range(7))
     assert (folder / "checkpoint.safetensors").is_file()
     assert read_result(folder) is None
     assert not (folder / "model").exists()

@@ -219,8 +219,11 @@ def _attention(
 
 
 def _mask(*arguments: Any, **settings: Any) -> Tensor | None:
-    """Return no mask for packed texts, which `_attention` masks by itself."""
-    return None if _ACTIVE.get() else sdpa_mask(*arguments, **settings)
+    """Return no mask for packed texts, which `_attention` masks by itself.
+
+    For others there is one even where nothing is padded: to find that out, a GPU would have to be waited for.
+    """
+    return None if _ACTIVE.get() else sdpa_mask(*arguments, **{**settings, "allow_is_bidirectional_skip": False})
 
 
 AttentionInterface.register(_NAME, _attention)

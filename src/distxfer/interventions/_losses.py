@@ -139,4 +139,4 @@ def self_consistency(step: Step, rows: Sequence[int], altered: Callable[[Sequenc
         )
     teacher = task_predictions(step).detach()[list(rows) or [0]]
     total = (1 if rows else 0) * divergence(teacher, predictions(step, altered(rows or [0]))).sum()
-    return Term(total, count, "example", {"kl": total / count, "altered": len(rows) / count})
+    return Term(total, count, "example", {"kl": total.detach() / count, "altered": len(rows) / count})

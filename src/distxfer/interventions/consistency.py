@@ -58,7 +58,7 @@ class Consistency:
                 teacher = teacher.detach()
             each = divergence(teacher, student, self.temperature)
             agreed = teacher.argmax(dim=-1) == student.argmax(dim=-1)
-            logs = {"kl": each.mean(), "agreement": agreed.float().mean()}
+            logs = {"kl": each.detach().mean(), "agreement": agreed.float().mean()}
             return Term(factor * each.sum(), len(source), "pair", logs)
 
         return BoundIntervention(

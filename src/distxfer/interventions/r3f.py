@@ -52,7 +52,7 @@ class R3F:
             clean, noised = task_predictions(step), predictions(step, noisy(encoder, step.batch, self.epsilon))
             p, q = log_probabilities(clean), log_probabilities(noised)
             total = ((p.exp() - q.exp()) * (p - q)).sum()
-            return Term(total, len(step.batch), "example", {"kl": total / len(step.batch)})
+            return Term(total, len(step.batch), "example", {"kl": total.detach() / len(step.batch)})
 
         return BoundIntervention(term=term, weight=self.weight, needs=frozenset({"encoder", "predictions"}))
 

@@ -79,7 +79,7 @@ class Typology:
                 )
             task = errors([example.language for example in step.batch.examples], source_states)
             target = errors([language] * len(text), target_states)
-            logs = {"task": task.mean(), "target": target.mean()}
+            logs = {"task": task.detach().mean(), "target": target.detach().mean()}
             return Term(task.sum() + factor * target.sum(), len(task) + len(target), "example", logs)
 
         return BoundIntervention(

@@ -224,8 +224,7 @@ class _Pairs:
     @classmethod
     def of(cls, both: Batch) -> "_Pairs":
         """Return the pairs of a batch that holds the sentences and then, in the same order, their translations."""
-        assert both.encoding is not None
-        count, widths = len(both) // 2, cast(Tensor, both.encoding["attention_mask"]).sum(dim=1)
+        count, widths = len(both) // 2, both.on_host("attention_mask").sum(axis=1)
 
         def side(rows: slice) -> Batch:
             width = int(widths[rows].max())  # as wide as its own longest text
