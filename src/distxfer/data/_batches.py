@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tokenizers import Encoding
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from distxfer.data._examples import Example
@@ -47,10 +48,16 @@ class Collator:
         labels = self.task_type.targets(examples, encoded) if is_labelled else None
         return Batch(
             examples=tuple(examples),
-            inputs={name: tensor.to(self.device) for name, tensor in encoded.items()},
-            labels=None if labels is None else labels.to(self.device),
+            inputs={name: self._on_device(tensor) for name, tensor in encoded.items()},
+            labels=None if labels is None else self._on_device(labels),
             encoding=encoded,
         )
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of the host on the device; to a GPU, the copy does not wait for the work before it."""
+        if torch.device(self.device).type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def lengths(self, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
         """Return the number of tokens of each example, (n,), after truncation."""
