@@ -1,6 +1,6 @@
 """Training beside `transformers.Trainer`: whole epochs on the same texts with the same encoder, in alternation step by step.
 
-`python benchmarks/training.py [--rounds 3] [--threads N] [SCENARIO ...]` (all scenarios on 2 cores: about five minutes a round).
+`python benchmarks/training.py [--rounds 3] [--threads N] [SCENARIO ...]` (on 2 cores about six minutes a round).
 Every method has a process of its own, and the one works that is least far in its epoch; so neighbours on the machine disturb
 all alike. Nobody logs, evaluates or saves. Trainer gets ids that were tokenised before the clock starts, a batch is padded to
 its longest text, and dropout, clipping, batch size and learning rate are distxfer's. What distxfer does at the start of a run
@@ -68,12 +68,11 @@ def scenarios(long: str) -> dict[str, dict[str, tuple[str, Settings | list[str]]
                 "plain": ("plain", [*base, "model.precision=float32"]),
                 "plain, bf16": ("plain", [*base, "model.precision=bf16"]),
             }
-    base = ["phase.finetune.epochs=2", "model.precision=float32"]
-    made["interventions, 5 tokens"] = {
+    base = ["phase.finetune.epochs=4", "model.precision=float32"]
+    made["interventions, 5 tokens, 4 epochs"] = {
         "plain": ("plain", base),
         "drift_reg": ("drift_reg", base),
         "dist_align": ("dist_align", base),
-        "freeze_lower": ("freeze_lower", base),
         "freeze_lower, lower half": ("freeze_lower", [*base, "intervention.freeze.layers=lower_half"]),
         "freeze_lower, lower half, cache_frozen": (
             "freeze_lower",
