@@ -87,7 +87,7 @@ def for_training(cache):
 
 @pytest.mark.parametrize("settings", [(), (CACHED,)], ids=["live", "cached"])
 def test_its_passes_are_counted_once_and_serve_the_next_run(run, cache, settings):
-    steps, batches = 6, 3  # of 64 texts
+    steps, batches = 6, 1
 
     def passes(*overrides: str, recipe: str = "drift_reg", **options) -> float:
         cost = run(recipe, *overrides, *settings, **options).data["cost"]
