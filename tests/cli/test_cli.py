@@ -76,7 +76,8 @@ for words in ("recipe=", "recipe = dr", "phase.", "task.targets=jpn,"):
     loaded["completing " + words] = [name for name in {HEAVY!r} if name in sys.modules]
 for words, exit_code in (
     (["train", "recipe=plian"], 2), (["ls"], 0), (["ls", "keys"], 0), (["show", "recipe=word_align"], 0),
-    (["train", "recipe=lora", "intervention.lora.rank=4"], 2),
+    (["train", "recipe=lora", "intervention.lora.rank=4"], 2), (["validate", "recipe=plain", "phase.finetune.epohcs=3"], 2),
+    (["ls", "runs"], 0), (["ls", "tasks"], 0),
 ):
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == exit_code, (words, shown.stderr)
@@ -87,6 +88,11 @@ print(json.dumps(loaded))
     assert done.returncode == 0, done.stderr
     loaded = json.loads(done.stdout)
     assert not any(loaded.values()), loaded
+
+
+def test_peft_is_imported_for_adapters_alone():
+    code = "import sys, distxfer.runs.run, distxfer.encoders._load; print('peft' in sys.modules)"
+    assert python("-c", code).stdout == "False\n"
 
 
 def test_the_program_is_a_module_too(tmp_path):

@@ -138,7 +138,7 @@ def complete(tables: Wide, *, paired: bool, languages: Sequence[str] | None = No
     """
     languages = sorted({str(code) for table in tables.values() for code in table} if languages is None else languages)
     runs = [(name, str(seed)) for name, table in tables.items() for seed in table.index]
-    scores = np.concatenate([table.reindex(columns=languages).to_numpy(float) for table in tables.values()])
+    scores = np.concatenate([_columns(table, languages) for table in tables.values()])
     dropped: list[str] = []
     while True:
         if paired:
@@ -167,6 +167,16 @@ def complete(tables: Wide, *, paired: bool, languages: Sequence[str] | None = No
         scores={name: scores[rows] for name, rows in places.items()},
         dropped=tuple(dropped),
     )
+
+
+def _columns(table: pd.DataFrame, languages: Sequence[str]) -> Array:
+    """Return the columns of these languages, NaN where there is none: `reindex`, which takes longer than a test."""
+    values, place = table.to_numpy(np.float64), {code: place for place, code in enumerate(table.columns)}
+    columns = np.full((len(table), len(languages)), np.nan)
+    for column, code in enumerate(languages):
+        if code in place:
+            columns[:, column] = values[:, place[code]]
+    return columns
 
 
 def _without_pair(seed: str, methods: list[str], runs: Sequence[tuple[str, str]]) -> str:
