@@ -24,20 +24,22 @@ def placed(plot: pd.DataFrame, baseline: str) -> pd.DataFrame:
         return plot.assign(label="", corner=0)
     x, y = plot["x"].to_numpy(), plot["y"].to_numpy()
     left, top = (x - x.min()) / (np.ptp(x) or 1.0) * _PLOT, (y.max() - y) / (np.ptp(y) or 1.0) * _PLOT
-    methods = plot["method"].to_numpy()
+    methods, names, codes = (plot[column].to_numpy(object) for column in ("method", "name", "code"))
     centres = np.column_stack([left, top])
     labels: dict[int, tuple[str, int]] = {}
     for method in dict.fromkeys(methods):
         shown = centres[(methods == method) | (methods == baseline)]
         boxes = np.hstack([shown - _RADIUS, shown + _RADIUS])
-        for texts in (list(plot["name"]), list(plot["code"])):
+        for texts in (names, codes):
             for place in np.flatnonzero(methods == method).tolist():
                 length = _CHARACTER * len(texts[place])
                 for corner, (dx, dy) in enumerate(CORNERS if place not in labels else ()):
                     start, middle = left[place] + dx - (0 if dx > 0 else length), top[place] + dy
+                    if not -30 <= start <= _PLOT + 30 - length:
+                        continue
                     box = np.array([start, middle - _LINE / 2, start + length, middle + _LINE / 2])
                     covers = (box[:2] < boxes[:, 2:]).all(axis=1) & (boxes[:, :2] < box[2:]).all(axis=1)
-                    if -30 <= start <= _PLOT + 30 - length and not covers.any():
+                    if not covers.any():
                         labels[place] = texts[place], corner
                         boxes = np.vstack([boxes, box])
                         break
