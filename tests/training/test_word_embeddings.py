@@ -106,6 +106,14 @@ def test_a_resumed_run_has_the_same_rows(run, tmp_path, overrides):
     assert same(weights(uninterrupted), weights(resumed))
 
 
+def test_a_checkpoint_of_the_matrix_is_resumed_with_rows(run, entire, tmp_path):
+    """Such as sharded weights leave."""
+    uninterrupted = run("plain", *STRONG)
+    with pytest.raises(KeyboardInterrupt):
+        entire(run, "plain", *STRONG, folder=tmp_path, report=stop_at(15))
+    assert farthest(weights(uninterrupted), weights(run("plain", *STRONG, folder=tmp_path))) < 1e-6
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

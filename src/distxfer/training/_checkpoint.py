@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distxfer._durable import atomic_file, sync
 from distxfer.encoders import tensor_digest
-from distxfer.errors import counted
+from distxfer.errors import RunError, counted
 from distxfer.training._processes import Processes
 from distxfer.training._settings import Cost
 from distxfer.training._weights import full_tensor, sharded_like
@@ -124,23 +124,34 @@ def _count_threads(earlier: int | list[int], processes: Processes, notice: Calla
 
 
 def read_checkpoint(
-    folder: Path, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer
+    folder: Path,
+    parameters: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    fit: Callable[[str, Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """Load the stored values into the parameters and `optimizer`; return the tensors of the history."""
+    """Load the stored values into the parameters and `optimizer`; return the tensors of the history.
+
+    `fit` returns the part of a value that a parameter has, or a moment of it; the name is that in the file.
+    """
     state: dict[str, dict[str, Tensor]] = {}
     history: dict[str, Tensor] = {}
     device = next(iter(parameters.values())).device
     with safe_open(folder / _NAME, framework="pt") as stored, torch.no_grad():
         for key in stored.keys():  # noqa: SIM118 (safe_open is no mapping)
             kind, name = key.split("/", 1)
+            if kind == "parameter" and name not in parameters:
+                raise RunError(
+                    f"The checkpoint in `{folder}` has some rows of the word embeddings, and this launch shards them all."
+                    " Resume it without FSDP, or start anew with `--again`."
+                )
             if kind == "parameter":
-                parameters[name].copy_(sharded_like(stored.get_tensor(key), parameters[name]))
+                parameters[name].copy_(sharded_like(fit(key, stored.get_tensor(key)), parameters[name]))
             elif kind == "kept":
-                part, value = name.split("/", 1)[1], stored.get_tensor(key)
+                part, value = name.split("/", 1)[1], fit(key, stored.get_tensor(key))
                 history[name] = sharded_like(value, parameters[part]) if part in parameters else value.to(device)
             else:
                 name, moment = name.rsplit("/", 1)
-                state.setdefault(name, {})[moment] = stored.get_tensor(key)
+                state.setdefault(name, {})[moment] = fit(key, stored.get_tensor(key))
     for name, values in state.items():
         parameter = parameters[name]
         optimizer.state[parameter] = {

@@ -180,7 +180,8 @@ class PhaseLoop:
 
     def _load(self, folder: Path) -> None:
         """Load the checkpoint of a step of this phase."""
-        memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer)
+        fit = self.context.rows.fit if self.context.rows is not None else lambda key, value: value
+        memory = self.context.history.tensors = read_checkpoint(folder, self._changing, self.plain_optimizer, fit)
         if isinstance(self.context.reference, Reference):
             seen = memory.pop(f"{_REFERENCE}/{self.context.processes.rank}", torch.empty(0))
             self.context.reference.restore(bytes(seen.tolist()))

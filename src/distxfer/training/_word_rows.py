@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,14 @@ class WordRows(nn.Embedding):
                 " `vocabulary` to the `needs` of its `BoundIntervention`."
             )
 
+    def fit(self, key: str, value: Tensor) -> Tensor:
+        """Return the rows of a value in a checkpoint that has those of the entire matrix, as of sharded weights."""
+        if self.name not in key or value.dim() < 2 or len(value) != len(self._row_of):
+            return value
+        if key == f"parameter/{self.name}":
+            self._matrix = value.to(self._ids.device)
+        return value[self._ids.to(value.device)]
+
     @contextmanager
     def installed(self, encoder: Encoder) -> Iterator[None]:
         """Replace the matrix in the encoder, and write all rows to it at the end.
@@ -64,13 +73,14 @@ class WordRows(nn.Embedding):
         The reference may share the matrix: it is not read afterwards.
         """
         path = self.name.rpartition(".")[0]
-        plain = encoder.model.get_submodule(path)
+        plain = cast(nn.Embedding, encoder.model.get_submodule(path))
         encoder.model.set_submodule(path, self)
         try:
             yield
         finally:
             with torch.no_grad():
                 self._matrix.mul_(self.decay)[self._ids] = self.weight
+                plain.weight.copy_(self._matrix)
             encoder.model.set_submodule(path, plain)
 
 
