@@ -71,12 +71,11 @@ class Collator:
 
     def _encoded(self, examples: Iterable[Example]) -> Iterator[Encoding | list[int]]:
         """Yield the encodings of examples without truncation, or their ids where the tokenizer is a slow one."""
-        if self.tokenizer.is_fast:
-            self.tokenizer.backend_tokenizer.no_padding()  # the last call's; the next one sets its own
-            self.tokenizer.backend_tokenizer.no_truncation()
         examples = iter(examples)
         while part := list(islice(examples, _TOKENISED)):
             if self.tokenizer.is_fast:  # without the offsets and lists of the full encoding: four times as fast
+                self.tokenizer.backend_tokenizer.no_padding()  # the last call's; the next one sets its own
+                self.tokenizer.backend_tokenizer.no_truncation()
                 texts = [
                     example.text if example.text_pair is None else (example.text, example.text_pair) for example in part
                 ]
