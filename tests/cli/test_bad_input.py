@@ -221,7 +221,7 @@ def test_a_full_disk_stops_the_run_and_the_same_command_goes_on(cli, tiny_settin
     assert not list(folder.glob("*.part"))
 
 
-@pytest.mark.parametrize(("recipe", "term"), [("plain", "task"), ("drift_reg", "drift")])
+@pytest.mark.parametrize(("recipe", "term"), [("plain", "task"), ("drift_reg", "task")])
 def test_a_loss_that_is_not_finite_names_the_term_and_the_step(cli, tiny_settings, recipe, term):
     wrong = cli("train", f"recipe={recipe}", *tiny_settings, "phase.finetune.learning_rate=1e30")
     assert (wrong.exit_code, wrong.stdout) == (2, "")

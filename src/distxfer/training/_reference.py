@@ -25,7 +25,8 @@ class CachedReference:
     for; 4 * (layers + 1) * d bytes per text, in the cache of hidden states. No parameter is copied: before the first
     step the encoder is the pretrained one. `may_stay_in_memory`: whether a cache that cannot be written is no error.
 
-    `forwards` counts the passes of this run: none for states that an earlier run has left in the cache.
+    `forwards` counts the passes that the states take, also where an earlier run has left them in the cache, so that the cost
+    of a method does not depend on what ran before.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class CachedReference:
                     " the environment variable DISTXFER_CACHE to a folder that all processes share."
                 )
             assert cached is not None
+            self.forwards += len(self._processes.shard(self._material.collate.batches(texts)))
             self._starts.append(start := len(self._rows))
             self._rows.update((_key(example), start + row) for row, example in enumerate(texts))
             self._lists.append(cached.pooled)
@@ -121,7 +123,6 @@ class CachedReference:
             with self._processes.autocast():
                 encoded = self._pretrained.encode(collate([texts[row] for row in rows]).inputs)
             own_states.append((rows, encoded.pooled_layers().float().cpu()))
-        self.forwards += len(own_states)
         pooled = torch.empty(self._encoder.layers + 1, len(texts), self._encoder.hidden_size)
         for rows, states in self._processes.gather(own_states):
             pooled[:, rows] = states
