@@ -34,8 +34,8 @@ def main(folders: dict[str, Path]) -> None:
             for name, table in of_folder.items():
                 if recipe in table.index:
                     of_seeds = table.loc[recipe, part]
-                    rows.append((recipe, part, name, *(f"{of_seeds.get(seed, float('nan')):.1f}" for seed in range(5)),
-                                 f"{of_seeds.mean():.1f}", f"{of_seeds.std():.1f}"))  # fmt: skip
+                    cells = [f"{of_seeds[seed]:.1f}" if seed in of_seeds else None for seed in range(5)]
+                    rows.append((recipe, part, name, *cells, f"{of_seeds.mean():.1f}", f"{of_seeds.std():.1f}"))
             for name in others:
                 if recipe in of_folder[name].index:
                     change = (of_folder[name] - of_folder[first]).loc[recipe, part].dropna()

@@ -61,10 +61,8 @@ def page_tables() -> str:
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(
-        f"| {' | '.join('–' if cell is None else markdown(str(cell)) for cell in line)} |\n" for line in lines
-    )
+    lines = [["–" if cell is None else markdown(str(cell)) for cell in line] for line in (columns, *rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], ["---"] * len(columns), *lines[1:]))
 
 
 def _machine() -> dict[str, Any]:
