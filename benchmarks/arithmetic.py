@@ -40,15 +40,8 @@ def main(folders: dict[str, Path]) -> None:
                 if recipe in of_folder[name].index:
                     change = (of_folder[name] - of_folder[first]).loc[recipe, part].dropna()
                     low, high = stats.t.interval(0.95, len(change) - 1, change.mean(), stats.sem(change))
-                    differences.append(
-                        (
-                            recipe,
-                            part,
-                            f"{name} - {first}",
-                            f"{change.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
-                            len(change),
-                        )
-                    )
+                    interval = f"{change.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+                    differences.append((recipe, part, f"{name} - {first}", interval, len(change)))
     columns = ("recipe", "accuracy in %", "arithmetic", *(f"seed {seed}" for seed in range(5)), "mean", "deviation")
     tables = [
         Table(columns, rows, "accuracy by seed"),

@@ -13,6 +13,7 @@ from distxfer.data._examples import Pair as Pair
 from distxfer.data._examples import ParallelText as ParallelText
 from distxfer.data._examples import Tags as Tags
 from distxfer.data._examples import Task as Task
+from distxfer.data._examples import count_distinct_texts as count_distinct_texts
 from distxfer.data._files import lines as lines
 from distxfer.data._sources import load_parallel as load_parallel
 from distxfer.data._sources import load_task as load_task

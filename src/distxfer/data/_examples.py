@@ -199,6 +199,16 @@ def astuple(example: Example) -> tuple[str | Label | None, ...]:
     return example.id, example.language, example.text, example.text_pair, example.label
 
 
+def count_distinct_texts(examples: Iterable[Example], enough: int) -> int:
+    """Return how many different texts there are, counted up to `enough`: examples may be many, and read one by one."""
+    seen: set[tuple[str, str | None]] = set()
+    for example in examples:
+        seen.add((example.text, example.text_pair))
+        if len(seen) == enough:
+            break
+    return len(seen)
+
+
 def held_out(key: str, share: float = 0.2) -> bool:
     """Return whether the item `key` belongs to the held-out `share`; decided by hash, so it is the same in every run."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") < share * 2**64

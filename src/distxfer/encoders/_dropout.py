@@ -34,6 +34,6 @@ def dropout(states: Tensor, p: float) -> Tensor:
     if not dropped:
         return states
     draws = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-    kept = torch.empty(states.numel(), dtype=states.dtype)
-    torch.ge(draws.view(torch.int16)[: len(kept)], dropped - _VALUES // 2, out=kept)
-    return states * kept.mul_(_VALUES / (_VALUES - dropped)).view(states.shape)
+    factors = torch.empty(states.numel(), dtype=states.dtype)
+    torch.ge(draws.view(torch.int16)[: len(factors)], dropped - _VALUES // 2, out=factors)
+    return states * factors.mul_(_VALUES / (_VALUES - dropped)).view(states.shape)

@@ -142,8 +142,8 @@ class Encoder:
             packs = self.packs and self.device.type == "cpu"
             texts = stack.enter_context(packed(self.base, blocks, mask)) if packs else None
             if lower is not None:
-                given = lower.states if texts is None else texts.packing.pack(lower.states)[None]
-                stack.enter_context(skipping(blocks[: lower.layer], given))
+                lowest = lower.states if texts is None else texts.packing.pack(lower.states)[None]
+                stack.enter_context(skipping(blocks[: lower.layer], lowest))
             if upto is not None:
                 states = stack.enter_context(stopping(blocks[:upto]))
             output = model(**inputs, output_hidden_states=texts is None and upto is None)
@@ -155,8 +155,8 @@ class Encoder:
         computed = None
         if lower is not None or upto is not None:
             computed = range(lower.layer if lower else 1, (upto or self.layers) + 1)
-            nothing = layers[-1].new_empty(0)
-            layers = [layers[number] if number in computed else nothing for number in range(self.layers + 1)]
+            not_computed = layers[-1].new_empty(0)
+            layers = [layers[number] if number in computed else not_computed for number in range(self.layers + 1)]
         hidden = tuple(layers) if texts is None else PackedStates(texts.packing, layers)
         return Encoded(hidden, mask, self.pooling, computed=computed), output
 

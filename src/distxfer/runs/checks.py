@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from distxfer.config.recipe import Recipe
-from distxfer.data import Example, Pair, Task, parallel_names
+from distxfer.data import Example, Pair, Task, count_distinct_texts, parallel_names
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError, listed
 from distxfer.interventions import CKA_ROWS, BoundIntervention
@@ -43,14 +43,7 @@ def few_texts(task: Task) -> list[str]:
 
 def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
     """Return the number of texts or, if a batch needs `fewest` > 1 distinct texts, the number of distinct ones up to that."""
-    if fewest <= 1:
-        return len(examples)
-    seen: set[tuple[str, str | None]] = set()
-    for example in examples:
-        seen.add((example.text, example.text_pair))
-        if len(seen) == fewest:
-            break
-    return len(seen)
+    return len(examples) if fewest <= 1 else count_distinct_texts(examples, fewest)
 
 
 def pairs_that_differ(pairs: Sequence[Pair], bound: BoundIntervention) -> int:

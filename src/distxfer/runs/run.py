@@ -50,7 +50,7 @@ from distxfer.runs.prepare import Assembled, Prepared, assemble, prepare
 from distxfer.runs.published import far_below
 from distxfer.runs.record import result_data
 from distxfer.runs.scoring import Scored, score, tabulate
-from distxfer.runs.snapshots import check_finite, encoding_seconds, snapshot, texts_to_measure
+from distxfer.runs.snapshots import Snapshot, check_finite, encoding_seconds, snapshot, texts_to_measure
 from distxfer.training import Plan, Processes, Report, remove_checkpoint
 
 Notice = Callable[[str], None]
@@ -263,31 +263,7 @@ def _run(
     watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
-    last_phase = [*recipe.phases][-1]
-    drift: dict[Moment, list[Row]] = {"before": [], "after": []}
-    alignment: dict[Moment, list[Row]] = {"before": [], "after": []}
-    similarity: list[Row] = []
-    undefined: list[Undefined] = []
-    outputs: dict[str, Tensor | None] = {}
-    of_source = None
-    for (
-        language
-    ) in languages:  # the source first; the states of one language at a time are in memory, beside the source's
-        of_language = [[text for text in part if text.language == language] for part in texts]
-        with enough_memory("measuring after training", _LESS_MEMORY):
-            after = snapshot(encoder, collate, of_language, processes)
-        check_finite(after, last_phase)
-        of_source = of_source or after
-        drifted = drift_rows(before, after, task, language, "after")
-        drift["after"] += drifted
-        drift["before"] += drift_at_rest(drifted, before, task)
-        alignment["before"] += alignment_rows(before, before, prepared.parallel, language, "before")
-        alignment["after"] += alignment_rows(of_source, after, prepared.parallel, language, "after")
-        similar = similarity_rows(before, after, task, language, recipe.measure.similarity)
-        similarity += similar
-        undefined += undefined_values(before, after, task, [*drifted, *similar])
-        outputs[language] = after.outputs(task.examples("test", language))
-    rows = [*drift["before"], *alignment["before"], *drift["after"], *alignment["after"], *similarity]
+    rows, undefined, outputs = _measured(prepared, assembled, before, texts, processes)
     if trackers:
         processes.stop_trackers()
     scored = {
@@ -298,6 +274,43 @@ def _run(
         data = result_data(prepared, assembled, folder, scored, undefined_notes(undefined), cost, started, processes)
         _write(prepared, assembled, folder, scored, rows, data)
     processes.wait()
+
+
+def _measured(
+    prepared: Prepared,
+    assembled: Assembled,
+    before: Snapshot,
+    texts: Sequence[Sequence[Example]],
+    processes: Processes,
+) -> tuple[list[Row], list[Undefined], dict[str, Tensor | None]]:
+    """Return the measurements of both moments, those that are undefined, and the outputs for the test texts by language.
+
+    Only the states of one language are in memory at a time, beside those of the source.
+    """
+    task, parallel = prepared.task, prepared.parallel
+    drift: dict[Moment, list[Row]] = {"before": [], "after": []}
+    alignment: dict[Moment, list[Row]] = {"before": [], "after": []}
+    similarity: list[Row] = []
+    undefined: list[Undefined] = []
+    outputs: dict[str, Tensor | None] = {}
+    of_source = None
+    for language in prepared.languages.all:  # the source first
+        of_language = [[text for text in part if text.language == language] for part in texts]
+        with enough_memory("measuring after training", _LESS_MEMORY):
+            after = snapshot(assembled.encoder, assembled.collate, of_language, processes)
+        check_finite(after, [*prepared.recipe.phases][-1])
+        of_source = of_source or after
+        drifted = drift_rows(before, after, task, language, "after")
+        drift["after"] += drifted
+        drift["before"] += drift_at_rest(drifted, before, task)
+        alignment["before"] += alignment_rows(before, before, parallel, language, "before")
+        alignment["after"] += alignment_rows(of_source, after, parallel, language, "after")
+        similar = similarity_rows(before, after, task, language, prepared.recipe.measure.similarity)
+        similarity += similar
+        undefined += undefined_values(before, after, task, [*drifted, *similar])
+        outputs[language] = after.outputs(task.examples("test", language))
+    rows = [*drift["before"], *alignment["before"], *drift["after"], *alignment["after"], *similarity]
+    return rows, undefined, outputs
 
 
 def _write(

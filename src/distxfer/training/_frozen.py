@@ -27,18 +27,18 @@ def frozen_layer(encoder: Encoder, trains: Set[str]) -> int:
 
 def check_skips(encoder: Encoder, layer: int, inputs: Mapping[str, Tensor]) -> None:
     """Raise InputError for an encoder that does not go on from the states of a layer, since blocks share more than those."""
+    refusal = InputError(
+        f"`cache_frozen` lets blocks go on from the states of layer {layer}, and those of a"
+        f" `{encoder.base.config.model_type}` need more than these. Set it to false, or choose another encoder."
+    )
     try:
         with evaluating(encoder.model), torch.no_grad():
-            whole = encoder.encode(inputs).pooled(-1)
-            difference = encoder.encode(inputs, lower=encoder.lower_states(inputs, layer)).pooled(-1) - whole
-        works = bool(difference.norm() <= _TOLERANCE * whole.norm())
-    except Exception:  # an architecture's code may raise anything
-        works = False
-    if not works:
-        raise InputError(
-            f"`cache_frozen` lets blocks go on from the states of layer {layer}, and those of a"
-            f" `{encoder.base.config.model_type}` need more than these. Set it to false, or choose another encoder."
-        )
+            expected = encoder.encode(inputs).pooled(-1)
+            difference = encoder.encode(inputs, lower=encoder.lower_states(inputs, layer)).pooled(-1) - expected
+    except Exception as error:  # an architecture's code may raise anything; the cause is kept
+        raise refusal from error
+    if not difference.norm() <= _TOLERANCE * expected.norm():
+        raise refusal
 
 
 class FrozenStates:

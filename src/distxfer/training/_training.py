@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from distxfer.data import Example
+from distxfer.data import count_distinct_texts
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Need, every
@@ -306,7 +306,7 @@ class Training:
             fewest = bound.min_distinct_texts
             if fewest <= 1 or bound.needs & {"pairs", "target_text"}:
                 continue
-            available = _distinct(self.data.examples, fewest)
+            available = count_distinct_texts(self.data.examples, fewest)
             rows = min(phase.batch_size, len(self.data.examples)) // self.processes.size
             if rows < fewest:
                 shared = f" shared by {self.processes.size} processes" if self.processes.size > 1 else ""
@@ -430,16 +430,6 @@ def _module_weights(bounds: Mapping[str, BoundIntervention]) -> list[Tensor]:
     return [
         parameter for bound in bounds.values() if bound.module is not None for parameter in bound.module.parameters()
     ]
-
-
-def _distinct(examples: Iterable[Example], enough: int) -> int:
-    """Return how many different texts there are, counted up to `enough`: examples may be many, and tokenized as they are read."""
-    seen: set[tuple[str, str | None]] = set()
-    for example in examples:
-        seen.add((example.text, example.text_pair))
-        if len(seen) == enough:
-            break
-    return len(seen)
 
 
 def _numel(tensors: Iterable[Tensor]) -> int:
