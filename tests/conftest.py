@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import random
 import shutil
 import sys
@@ -155,6 +156,14 @@ def session_cache(tmp_path_factory):
         patch.setenv("DISTXFER_CACHE", str(folder))
         yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unflushed():
+    """No file is flushed to the disk: every tiny run flushes twenty, and no test takes the power away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
 
 
 @pytest.fixture(scope="session")

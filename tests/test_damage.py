@@ -276,13 +276,10 @@ def test_a_checkpoint_of_another_arithmetic_is_not_resumed(stopped, recipe, tmp_
     assert same(weights(result), weights(finished))
 
 
-def test_a_run_resumed_with_other_threads_names_both(stopped, recipe, tmp_path):
+def test_a_run_resumed_with_other_threads_names_both(stopped, recipe, tmp_path, monkeypatch):
     threads, notices = torch.get_num_threads(), []
-    torch.set_num_threads(threads + 1)
-    try:
-        result = train(recipe, tmp_path, notice=notices.append)
-    finally:
-        torch.set_num_threads(threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    result = train(recipe, tmp_path, notice=notices.append)
     assert result.provenance["threads"] == [threads, threads + 1]
     assert sum(f"and this process has {threads + 1}" in text for text in notices) == 1
 

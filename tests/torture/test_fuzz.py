@@ -1,9 +1,7 @@
 """Fuzzed files and words: every reader returns a value, or refuses with one brief message."""
 
-import functools
 import json
 import random
-from importlib import metadata
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,12 +84,6 @@ OVERRIDES = [
     "phase.finetune.learning_rate=1e-3", "phase.finetune.epochs=2", "model=x", "distance=genetic", "task.columns.text=t",
     "intervention.lora.r=4", "parallel=", "diagnostics.gradients=1", "phase.finetune.batch_size=8", "task.shots=2",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def installed_once(monkeypatch):
-    """Ask only once which plug-ins are installed: this takes longer than to read a file."""
-    monkeypatch.setattr(metadata, "entry_points", functools.cache(metadata.entry_points))
 
 
 def fuzz(name: str, count: int, one, *, share: float = 0.05) -> None:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Protocol, cast
 
+from distxfer._installed import entry_points
 from distxfer.data import parallel, tasks
 from distxfer.data._examples import About, Data, ParallelText, Task
 from distxfer.data._files import own_folder
@@ -26,7 +27,7 @@ class _Group:
 
     def points(self) -> dict[str, metadata.EntryPoint]:
         """Return the entry points of other packages, by name."""
-        return {point.name: point for point in metadata.entry_points(group=self.name)}
+        return entry_points(self.name)
 
     @cached_property
     def modules(self) -> frozenset[str]:

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from distxfer._cache import cache_folder, is_whole, publish
+from distxfer._installed import version
 from distxfer.encoders._encoder import Encoder
 from distxfer.errors import InputError
 from distxfer.results.result import ARITHMETIC
@@ -115,7 +115,7 @@ def state_cache(
             "max_length": max_length,
             "device": encoder.device.type,
             "precision": str(encoder.base.dtype),
-            **{package: version(package) for package in _PACKAGES},
+            **{package: str(version(package)) for package in _PACKAGES},
         },
         name=encoder.name,
         notice=notice,

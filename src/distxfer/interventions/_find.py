@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from distxfer._installed import entry_points
 from distxfer.errors import InputError, did_you_mean
 from distxfer.interventions._contract import Intervention
 
@@ -30,7 +31,7 @@ _EXPECTED = {
 
 def intervention_names() -> tuple[str, ...]:
     """Return the names of all interventions, including those of other packages, without importing any."""
-    return tuple(sorted(_shipped() | {point.name for point in metadata.entry_points(group=GROUP)}))
+    return tuple(sorted(_shipped() | {*entry_points(GROUP)}))
 
 
 def intervention_class(name: str) -> type[Intervention]:
@@ -38,7 +39,7 @@ def intervention_class(name: str) -> type[Intervention]:
 
     Raises InputError where there is none of this name.
     """
-    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    points = entry_points(GROUP)
     if name in points and name in _shipped():
         raise InputError(
             f"`{points[name].value}` brings an intervention `{name}`, but distxfer ships one of that name. Rename it."

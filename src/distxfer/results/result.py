@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -22,6 +21,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
 from distxfer._durable import RESULT, atomic_file, check_run, check_sealed, file_digests, put_folder, sealed
+from distxfer._installed import version
 from distxfer.errors import InputError
 from distxfer.languages import canonical
 from distxfer.results.old_names import current_result
@@ -337,13 +337,8 @@ def result_of_model(folder: Path) -> Result | None:
 
 def package_versions() -> dict[str, str]:
     """Return the installed versions of the packages that affect results."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    versions = {package: version(package) for package in _PACKAGES}
+    return {package: number for package, number in versions.items() if number is not None}
 
 
 def provenance(extra: Mapping[str, Any]) -> dict[str, Any]:
