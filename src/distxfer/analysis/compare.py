@@ -1,18 +1,27 @@
 """Comparison of methods with a baseline by the two-way test on seeds x languages: from a table of scores, or finished runs."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from distxfer.analysis.comparison import Comparison, Comparisons, Transfer, compared, parts_of, slopes_of, transfers_of
+from distxfer.analysis.comparison import (
+    Comparison,
+    Comparisons,
+    Transfer,
+    compared,
+    slopes_of,
+    transfers_of,
+    unpaired_notes,
+)
 from distxfer.analysis.matching import differences, distance_label, distances_of, match, nothing_left, target_scores
 from distxfer.analysis.scores import Group, Items, classes_of, wide
-from distxfer.analysis.survival import class_parts, family
 from distxfer.errors import InputError, listed, unknown
 from distxfer.languages import canonical, check_distance
 from distxfer.results.collect import Collection
 from distxfer.results.descriptions import corpora
+from distxfer.results.tables import read_answers
 
 _MACRO = "macro_f1"  # the score that weighs all classes alike
 
@@ -121,29 +130,28 @@ def compare_methods(
 
     Raises InputError as `match` does, or if no paired scores remain.
     """
-    methods, group, basis = match(collection, baseline, metric, distance_name, imputed, matrix, shared_seeds=True)
+    read = cache(read_answers)
+    methods, group, basis = match(
+        collection, baseline, metric, distance_name, imputed, matrix, shared_seeds=True, read=read
+    )
     runs = {
         method.name: {str(run.seed): run for run in method.runs if str(run.seed) in group.scores[method.name].index}
         for method in methods
     }
     macro = None if basis.metric == _MACRO else wide(target_scores(Collection(methods, ()), _MACRO))
-    group = replace(group, macro=macro, classes=classes_of(runs, basis.metric))
+    group = replace(group, macro=macro, classes=classes_of(runs, basis.metric, read))
     rows, notes = compared(group)
     if not rows:
         raise nothing_left(group.baseline, (*basis.left_out, *notes))
-    parts, unpaired = parts_of(group, lambda code: code, group.others)
-    each = {(part.method, part.part): part for row in rows for part in row.each}
     texts = corpora({method.name: method.runs for method in methods})
     (base,) = (method for method in methods if method.name == group.baseline)
-    notes = [*basis.notes, *dict.fromkeys(notes), *unpaired, *texts]
+    notes = [*basis.notes, *dict.fromkeys(notes), *unpaired_notes(group), *texts]
     return Comparisons(
         **{**vars(basis), "notes": tuple(notes)},
         paired=True,
         comparisons=tuple(rows),
         transfers=tuple(transfers_of(group)),
-        by_language=tuple(each.get((part.method, part.part), part) for part in parts),
-        by_family=parts_of(group, family, group.others)[0],
-        by_class=class_parts(group),
         slopes=slopes_of(group),
         differences=tuple(row for method in methods if method is not base for row in differences(base, method)),
+        group=group,
     )

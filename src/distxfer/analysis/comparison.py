@@ -1,7 +1,8 @@
 """The comparisons of all methods of a group with its baseline: on all, near and far languages, by part, and with distance."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -9,8 +10,17 @@ import numpy as np
 
 from distxfer.analysis.matching import Basis, Difference
 from distxfer.analysis.scores import Full, Group, complete
-from distxfer.analysis.significance import MIN_TARGETS, Tested, corrected, interval_record
-from distxfer.analysis.survival import ClassPart, LeaveOneOut, What, left_out_of, macro_test, survival_warnings
+from distxfer.analysis.significance import MIN_TARGETS, Tested, corrected, interval_record, plain
+from distxfer.analysis.survival import (
+    ClassPart,
+    LeaveOneOut,
+    What,
+    class_parts,
+    family,
+    left_out_of,
+    macro_test,
+    survival_warnings,
+)
 from distxfer.errors import listed
 from distxfer.languages import permutation_groups, permuted_within
 from distxfer.measure import Correlation, correlate, slope_over_seeds, two_way_bootstrap
@@ -53,7 +63,7 @@ class Comparison(Tested):
     `p_holm` is corrected over the methods of the same model, task and subset. `bootstrap` is the interval of
     `two_way_bootstrap`, for paired runs. `collapsed` counts collapsed runs; None if unknown. `macro` is the effect on the
     macro-averaged score, None if there is none. `left_out` has the leave-one-out effects by class, language and family, or the
-    reason why there are none.
+    reason why there are none. Both are computed when first asked for, from `scores` of `group`; without them there is neither.
 
     Fewer than 4 languages do not generalise: a subset of 2 or 3 has no interval and no p. If `all` has so few, `each` has the
     effect on each language over seeds, with Holm's correction over the languages of all such methods.
@@ -64,11 +74,24 @@ class Comparison(Tested):
     baseline: str
     method: str
     subset: str
-    bootstrap: tuple[float | None, float | None]
     collapsed: int | None
     macro: Tested | None
-    left_out: Mapping[What, LeaveOneOut | str]
     each: tuple[Part, ...] = ()
+    group: Group = field(repr=False, compare=False)
+    scores: Full | None = field(repr=False, compare=False)
+
+    @cached_property
+    def bootstrap(self) -> tuple[float | None, float | None]:
+        """The interval of `two_way_bootstrap`; None for 2 or 3 languages, and for runs without pairs."""
+        full = self.scores
+        if full is None or not self.group.paired or 1 < len(full.languages) < MIN_TARGETS:
+            return None, None
+        return two_way_bootstrap(full.scores[self.method] - full.scores[self.baseline])
+
+    @cached_property
+    def left_out(self) -> Mapping[What, LeaveOneOut | str]:
+        """The leave-one-out effects by class, language and family, or the reason why there are none."""
+        return {} if self.scores is None else left_out_of(self.group, self.method, self.scores)
 
     @property
     def carried(self) -> bool:
@@ -78,12 +101,12 @@ class Comparison(Tested):
     def record(self) -> dict[str, Any]:
         """Return it as JSON data."""
         record = super().record()
-        record["bootstrap_low"], record["bootstrap_high"] = record.pop("bootstrap")
+        record["bootstrap_low"], record["bootstrap_high"] = self.bootstrap
         if self.macro:
             record["macro"] = {**interval_record(self.macro.test), "p_holm": self.macro.p_holm}
         record["leave_out"] = {
             kind: {"reason": result} if isinstance(result, str) else result
-            for kind, result in record.pop("left_out").items()
+            for kind, result in plain(self.left_out).items()
         }
         return record
 
@@ -119,18 +142,33 @@ class Transfer:
 class Comparisons(Basis):
     """All comparisons of methods with a baseline, on all, near and far languages, and correlations with distance.
 
-    Those of finished runs also have the effects by language, family and class, the change of the gain with distance, and the
-    settings in which each method differs from the baseline.
+    Those of finished runs have their `group`. They also have the effects by language, family and class, which are computed when
+    first asked for, the change of the gain with distance, and the settings in which each method differs from the baseline.
     """
 
     paired: bool
     comparisons: tuple[Comparison, ...]
     transfers: tuple[Transfer, ...]
-    by_language: tuple[Part, ...] = ()
-    by_family: tuple[Part, ...] = ()
-    by_class: tuple[ClassPart, ...] = ()
     slopes: tuple[Slope, ...] = ()
     differences: tuple[Difference, ...] = ()
+    group: Group | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def by_language(self) -> tuple[Part, ...]:
+        """The effects on each language; those of methods with too few targets to generalise are corrected over all of them."""
+        each = {(part.method, part.part): part for row in self.comparisons for part in row.each}
+        parts = parts_of(self.group, lambda code: code, self.group.others) if self.group else ()
+        return tuple(each.get((part.method, part.part), part) for part in parts)
+
+    @cached_property
+    def by_family(self) -> tuple[Part, ...]:
+        """The effects on each family."""
+        return parts_of(self.group, family, self.group.others) if self.group else ()
+
+    @cached_property
+    def by_class(self) -> tuple[ClassPart, ...]:
+        """The effects on each class."""
+        return class_parts(self.group) if self.group else ()
 
     @property
     def survival_warnings(self) -> tuple[str, ...]:
@@ -140,8 +178,12 @@ class Comparisons(Basis):
     def records(self) -> dict[str, Any]:
         """Return all of it as JSON data; effects in the unit of the scores."""
         records = super().records()
-        records["transfer"] = records.pop("transfers")
-        return {**records, "warnings": [*self.warnings, *self.survival_warnings]}
+        parts = {name: plain(getattr(self, name)) for name in ("by_language", "by_family", "by_class")}
+        last = {name: records.pop(name) for name in ("slopes", "differences", "selection_by_method")}
+        warnings = [*self.warnings, *self.survival_warnings]
+        transfer = records.pop("transfers")
+        del records["warnings"]
+        return {**records, **parts, **last, "warnings": warnings, "transfer": transfer}
 
 
 def compared(group: Group, *, leave_out: bool = True) -> tuple[list[Comparison], list[str]]:
@@ -163,7 +205,7 @@ def compared(group: Group, *, leave_out: bool = True) -> tuple[list[Comparison],
         macro = dict(zip(with_macro, corrected(with_macro.values()), strict=True))
         rows += [replace(row, macro=macro.get(row.method)) for row in corrected(of_subset)]
     few = [row.method for row in rows if row.subset == "all" and row.test.n_languages < MIN_TARGETS]
-    each = parts_of(group, lambda code: code, few, together=True)[0] if leave_out else ()
+    each = parts_of(group, lambda code: code, few, together=True) if leave_out else ()
     return [
         replace(row, each=tuple(part for part in each if part.method == row.method)) if row.subset == "all" else row
         for row in rows
@@ -171,8 +213,6 @@ def compared(group: Group, *, leave_out: bool = True) -> tuple[list[Comparison],
 
 
 def _comparison(group: Group, method: str, subset: str, full: Full, leave_out: bool) -> Comparison:
-    sample = len(full.languages) == 1 or len(full.languages) >= MIN_TARGETS
-    difference = full.scores[method] - full.scores[group.baseline] if group.paired and sample and leave_out else None
     macro = macro_test(group, method, full) if leave_out else None
     return Comparison(
         model=group.model,
@@ -181,39 +221,43 @@ def _comparison(group: Group, method: str, subset: str, full: Full, leave_out: b
         method=method,
         subset=subset,
         test=group.tested(method, full),
-        bootstrap=(None, None) if difference is None else two_way_bootstrap(difference),
         collapsed=None if group.collapsed is None else group.collapsed[method],
         dropped=full.dropped,
         macro=None if macro is None else Tested(test=macro),
-        left_out=left_out_of(group, method, full) if leave_out else {},
+        group=group,
+        scores=full if leave_out else None,
     )
 
 
 def parts_of(
     group: Group, part_of: Callable[[str], str], methods: Sequence[str], *, together: bool = False
-) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-    """Return the effect of each method on each part of its languages, nearest first, and notes on parts without common seeds.
+) -> tuple[Part, ...]:
+    """Return the effect of each method on each part of its languages, nearest first.
 
     Holm's correction is over the parts of each method, or of all methods if `together`.
     """
     rows: list[Part] = []
-    notes = []
     for method in methods:
-        rows_of_method, lost = [], []
-        tested_in = [set(map(str, group.scores[name])) for name in (method, group.baseline)]
         parts: dict[str, set[str]] = {}
-        for code in sorted(set.union(*tested_in)):
+        for code in sorted({str(code) for name in (method, group.baseline) for code in group.scores[name]}):
             parts.setdefault(part_of(code), set()).add(code)
-        for part, languages in parts.items():
-            full = group.pair(method, languages.__contains__)
-            if not full.empty:
-                rows_of_method.append(_part(group, method, part, full))
-            elif set.intersection(*tested_in, languages):
-                lost.append(f"`{part}`")
+        scores = {part: group.pair(method, languages.__contains__) for part, languages in parts.items()}
+        rows_of_method = [_part(group, method, part, full) for part, full in scores.items() if not full.empty]
         rows_of_method.sort(key=lambda row: (row.distance is None, row.distance or 0.0, row.part))
         rows += rows_of_method if together else corrected(rows_of_method)
+    return tuple(corrected(rows) if together else rows)
+
+
+def unpaired_notes(group: Group) -> list[str]:
+    """Return a note for each method that has no seed in common with the baseline in a language that both were tested in."""
+    notes = []
+    for method in group.others:
+        if not group.pair(method).dropped:
+            continue  # all seeds are in all languages
+        shared = set.intersection(*(set(map(str, group.scores[name])) for name in (method, group.baseline)))
+        lost = [f"`{code}`" for code in sorted(shared) if group.pair(method, {code}.__contains__).empty]
         notes += [f"`{method}` and `{group.baseline}` have no seed in common on {listed(lost)}"] if lost else []
-    return tuple(corrected(rows) if together else rows), tuple(notes)
+    return notes
 
 
 def _part(group: Group, method: str, part: str, full: Full) -> Part:

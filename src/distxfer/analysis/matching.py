@@ -1,7 +1,7 @@
 """Selection of methods that can be compared with a baseline, and their differences from it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from distxfer.results.descriptions import (
     stored_warnings,
 )
 from distxfer.results.result import Result
-from distxfer.results.tables import read_predictions, sound_scores
+from distxfer.results.tables import Answers, read_answers, read_predictions, sound_scores
 
 _MEAN_OF_ITEMS = "accuracy"  # the metric that is a mean over test items
 _OBSERVED = ("genetic", "geographic", "matrix")  # distances that are never imputed
@@ -68,7 +68,8 @@ class Basis:
     def records(self) -> dict[str, Any]:
         """Return it as JSON data; effects in the unit of the scores."""
         selection = {"selection": self.selected, "selection_by_method": dict(self.selection)}
-        return {**plain(vars(self)), **selection, "warnings": list(self.warnings)}
+        content = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.compare}
+        return {**plain(content), **selection, "warnings": list(self.warnings)}
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,12 @@ def match(
     matrix: Path | None = None,
     *,
     shared_seeds: bool = False,
+    read: Callable[[Path], Answers] = read_answers,
 ) -> tuple[tuple[Method, ...], Group, Basis]:
     """Return the methods of a collection that share source, task, data, model and metric with the baseline, with their scores.
 
     The baseline is the method (or recipe, or `NAME/ID`) of that name, by default the first. Metric and distances are the
-    baseline's by default. With `shared_seeds`, methods share a seed with it, too.
+    baseline's by default. With `shared_seeds`, methods share a seed with it, too. `read` reads predictions.
 
     Raises InputError for an unknown baseline, metric or distance, a baseline whose runs all collapsed, or if no method can be
     compared, with the reason for each.
@@ -128,7 +130,7 @@ def match(
     tables = {method.name: tables[method.name] for method in methods}
     scores = scores[scores["method"].isin(tables)]
     label, far_from, notes = _distances(base, methods, set(scores["language"]), distance_name, imputed, matrix)
-    items = read_items(scores) if metric == _MEAN_OF_ITEMS else None
+    items = read_items(scores, read=read) if metric == _MEAN_OF_ITEMS else None
     collapsed = {method.name: tuple(run.seed for run in method.runs if run.collapsed) for method in methods}
     sound = {method.name: [run for run in method.runs if not run.collapsed] for method in methods}
     group = Group(

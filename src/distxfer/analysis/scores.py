@@ -14,7 +14,7 @@ from distxfer.analysis.significance import families_of, ranked
 from distxfer.errors import InputError
 from distxfer.measure import ClassRatios, Crossed, class_ratios, crossed, crossed_unpaired, entity_counts
 from distxfer.results.result import Result
-from distxfer.results.tables import read_predictions
+from distxfer.results.tables import PREDICTIONS, Answers, Codes, read_answers
 
 Array = npt.NDArray[np.float64]
 Wide = Mapping[str, pd.DataFrame]  # by method: seeds x languages, NaN where there is no score
@@ -138,7 +138,7 @@ def complete(tables: Wide, *, paired: bool, languages: Sequence[str] | None = No
     """
     languages = sorted({str(code) for table in tables.values() for code in table} if languages is None else languages)
     runs = [(name, str(seed)) for name, table in tables.items() for seed in table.index]
-    scores = np.concatenate([_columns(table, languages) for table in tables.values()])
+    scores = np.concatenate([columns_of(table, languages) for table in tables.values()])
     dropped: list[str] = []
     while True:
         if paired:
@@ -169,7 +169,7 @@ def complete(tables: Wide, *, paired: bool, languages: Sequence[str] | None = No
     )
 
 
-def _columns(table: pd.DataFrame, languages: Sequence[str]) -> Array:
+def columns_of(table: pd.DataFrame, languages: Sequence[str]) -> Array:
     """Return the columns of these languages, NaN where there is none: `reindex`, which takes longer than a test."""
     values, place = table.to_numpy(np.float64), {code: place for place, code in enumerate(table.columns)}
     columns = np.full((len(table), len(languages)), np.nan)
@@ -217,7 +217,9 @@ class Items:
         return np.asarray(sum(weight * tables[name] for name, weight in weights.items()), dtype=np.float64)
 
 
-def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") -> Items:
+def read_items(
+    scores: pd.DataFrame, *, unit: float = 1.0, without: str = "", read: Callable[[Path], Answers] = read_answers
+) -> Items:
     """Return the items that runs got right.
 
     `scores` has the columns `method`, `seed`, `task`, `language`, `value` and `run` (a folder). Items of the class `without` are
@@ -225,27 +227,34 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
     not its score; comparisons with it are then tested with fixed items.
     Raises Damaged for predictions that the run did not write.
     """
+    values_of: dict[tuple[str, str], dict[tuple[str, str], dict[str, float]]] = {}
+    columns = (scores[name].tolist() for name in ("method", "seed", "run", "task", "language", "value"))
+    for method, seed, run, task, language, value in zip(*columns, strict=True):
+        values_of.setdefault((method, str(seed)), {}).setdefault((run, task), {})[language] = value
     right: dict[tuple[str, str], list[_Right]] = {}
     missing = []
-    for (method, seed), rows in scores.groupby(["method", "seed"], sort=False):
+    for (method, seed), runs in values_of.items():
         try:
-            right[str(method), str(seed)] = [
-                _right(Path(str(folder)), scored, unit, without) for folder, scored in rows.groupby("run")
+            right[method, seed] = [
+                _right(read(Path(run)), Path(run), values, unit, without, task in _PARALLEL_TASKS)
+                for (run, task), values in sorted(runs.items())
             ]
         except Damaged:  # without its items the test would be another one, and nobody would know why
             raise
         except InputError as error:
             reason = str(error).rstrip(".")
             missing.append(f"test items are taken as fixed for seed `{seed}` of `{method}`: {reason}")
-    languages = sorted(scores["language"].unique())
+    languages = sorted({language for runs in values_of.values() for values in runs.values() for language in values})
     if not right:
         return Items(languages, {})
     items = sorted({item for parts in right.values() for part in parts for item in part.items})
+    places = {item: place for place, item in enumerate(items)}
     tables = {run: np.full((len(languages), len(items)), np.nan) for run in right}
     for run, parts in right.items():
         for part in parts:  # of items with one id, the last counts
-            places = pd.Index(languages).get_indexer(part.languages), pd.Index(items).get_indexer(part.items)
-            tables[run][places[0][part.language], places[1][part.item]] = part.right
+            of_language = np.array([*map(languages.index, part.languages)], dtype=np.intp)
+            of_item = np.array([places[item] for item in part.items], dtype=np.intp)
+            tables[run][of_language[part.language], of_item[part.item]] = part.right
     return Items(languages, tables, tuple(missing))
 
 
@@ -253,33 +262,38 @@ def read_items(scores: pd.DataFrame, *, unit: float = 1.0, without: str = "") ->
 class _Right:
     """Whether a run got its test items right, (n,); `language` and `item` are places in `languages` and `items`."""
 
-    languages: pd.Index
-    items: pd.Index
-    language: npt.NDArray[np.intp]
-    item: npt.NDArray[np.intp]
+    languages: list[str]
+    items: list[str]
+    language: Codes
+    item: Codes
     right: Array
 
 
-def _right(folder: Path, scores: pd.DataFrame, unit: float, without: str) -> _Right:
+def _right(
+    answers: Answers, folder: Path, scores: Mapping[str, float], unit: float, without: str, parallel: bool
+) -> _Right:
     """Return `unit` for each item that a run got right in the languages of its scores, else 0.
 
-    Raises InputError if the predictions cannot be read, or do not reproduce the scores.
+    Unless the test sets are `parallel`, ids that are row numbers are no items of other languages.
+    Raises InputError if the predictions do not reproduce the scores.
     """
-    predictions = read_predictions(folder).dropna(subset="example_id")
-    if scores["task"].iat[0] not in _PARALLEL_TASKS and any(map(str.isdecimal, predictions["example_id"].unique())):
-        # a row number is no item of other languages
-        predictions["example_id"] = predictions["language"] + " " + predictions["example_id"]
-    chosen = predictions["language"].isin(scores["language"])
-    if without:
-        chosen &= predictions["label"] != without
-    predictions = predictions[chosen]
-    language, languages = pd.factorize(predictions["language"])
-    item, items = pd.factorize(predictions["example_id"])
-    right = unit * np.asarray(predictions["label"] == predictions["prediction"], dtype=np.float64)
-    means = dict(zip(languages, np.bincount(language, right) / np.bincount(language), strict=True))
-    for code, value in zip(scores["language"], scores["value"], strict=True):
-        if not abs(means.get(code, np.nan) - value) <= 1e-6 * unit:
-            raise InputError(f"`{folder / 'predictions.parquet'}` does not have the run's accuracy in `{code}`")
+    languages = [code for code in answers.languages if code in scores]
+    numbers = {code: number for number, code in enumerate(languages)}
+    language = np.array([*(numbers.get(code, -1) for code in answers.languages), -1])[answers.language]
+    chosen = (language >= 0) & (answers.item >= 0)
+    if without in answers.texts:
+        chosen &= answers.label != answers.texts.index(without)
+    language, item, items = language[chosen], answers.item[chosen], answers.items
+    if not parallel and any(map(str.isdecimal, items)):
+        pairs, item = np.unique(language * len(items) + item, return_inverse=True)
+        items = [f"{languages[pair // len(items)]} {items[pair % len(items)]}" for pair in pairs.tolist()]
+    label = answers.label[chosen]
+    right = unit * ((label == answers.prediction[chosen]) & (label >= 0))
+    sums, sizes = (np.bincount(language, weights, len(languages)) for weights in (right, None))
+    for code, value in scores.items():
+        size = sizes[numbers[code]] if code in numbers else 0
+        if not (size and abs(sums[numbers[code]] / size - value) <= 1e-6 * unit):
+            raise InputError(f"`{folder / PREDICTIONS}` does not have the run's accuracy in `{code}`")
     return _Right(languages, items, language, item, right)
 
 
@@ -313,7 +327,9 @@ class Classes:
         return {name: class_ratios(count, self.metric) for name, count in counts.items()}
 
 
-def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes | str:
+def classes_of(
+    runs: Mapping[str, Mapping[str, Result]], metric: str, read: Callable[[Path], Answers] = read_answers
+) -> Classes | str:
     """Return the counts by class of runs (method -> seed -> run), or the reason why the task or metric has none.
 
     A method has no counts if predictions cannot be read, or do not reproduce the run's scores.
@@ -326,7 +342,9 @@ def classes_of(runs: Mapping[str, Mapping[str, Result]], metric: str) -> Classes
     reasons = {}
     for method, by_seed in runs.items():
         try:
-            tables |= {(method, seed): _counts(run, task_type, metric) for seed, run in by_seed.items()}
+            tables |= {
+                (method, seed): _counts(read(run.folder), run, task_type, metric) for seed, run in by_seed.items()
+            }
         except InputError as error:
             reasons[method] = str(error).rstrip(".")
     languages = sorted({language for table in tables.values() for language in table.languages})
@@ -350,56 +368,72 @@ class _Counts:
         return table
 
 
-def _counts(run: Result, task_type: str, metric: str) -> _Counts:
+def _counts(answers: Answers, run: Result, task_type: str, metric: str) -> _Counts:
     """Return the counts of a run; raises InputError if they do not reproduce its scores."""
-    path = run.folder / "predictions.parquet"
-    predictions = read_predictions(run.folder).dropna()
+    path = run.folder / PREDICTIONS
+    columns = np.stack([answers.language, answers.label, answers.prediction])
+    language, label, prediction = columns[:, (columns >= 0).all(axis=0) & (answers.item >= 0)]
+    names = answers.texts
     if task_type == "named_entities":
-        table = _of_entities(predictions)
+        table = _of_entities(answers.languages, names, language, label, prediction)
     else:
-        table = _of_labels(predictions, path, words=task_type == "token_classification")
-    for language, value in run.by_language("test", metric).items():
+        if task_type == "token_classification":
+            language, names, label, prediction = _words(path, names, language, label, prediction)
+        table = _of_labels(answers.languages, names, language, label, prediction)
+    for code, value in run.by_language("test", metric).items():
         score = np.nan
-        if language in table.languages and table.names:
-            counts = table.counts[table.languages.index(language)]
+        if code in table.languages and table.names:
+            counts = table.counts[table.languages.index(code)]
             score = float(np.nan_to_num(class_ratios(counts, metric).score))  # 0 without entities
         if not abs(score - value) < 1e-6:
             raise InputError(
-                f"`{path}` has the {metric} {score:.4f} in `{language}`, and the run's `result.json` {value:.4f}: they are not"
+                f"`{path}` has the {metric} {score:.4f} in `{code}`, and the run's `result.json` {value:.4f}: they are not"
                 " of one run."
             )
     return table
 
 
-def _of_labels(predictions: pd.DataFrame, path: Path, *, words: bool) -> _Counts:
+def _words(
+    path: Path, texts: list[str], language: Codes, label: Codes, prediction: Codes
+) -> tuple[Codes, list[str], Codes, Codes]:
+    """Return the language of each word, the labels of words, and the number of each word's label and prediction."""
+    labels = [text.split(" ") for text in texts]
+    lengths = np.array([*map(len, labels)], dtype=np.intp)
+    if not (lengths[label] == lengths[prediction]).all():
+        raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
+    names = sorted({name for words in labels for name in words})
+    numbers = [np.array([*map(names.index, words)], dtype=np.int32) for words in labels]
+    empty = np.zeros(0, dtype=np.int32)  # which `concatenate` needs where there are no texts
+    label_of, prediction_of = (
+        np.concatenate([empty, *(numbers[text] for text in column)]) for column in (label, prediction)
+    )
+    return np.repeat(language, lengths[label]), names, label_of, prediction_of
+
+
+def _of_labels(languages: list[str], names: list[str], language: Codes, label: Codes, prediction: Codes) -> _Counts:
     """Return the counts with one label per text or per word."""
-    if words:
-        columns = ["label", "prediction"]
-        predictions = predictions.assign(**{column: predictions[column].str.split(" ") for column in columns})
-        if not predictions["label"].str.len().equals(predictions["prediction"].str.len()):
-            raise InputError(f"`{path}` has texts with more or fewer predictions than labels")
-        predictions = predictions.explode(columns, ignore_index=True)
-    language, languages = pd.factorize(predictions["language"].to_numpy(object))
-    values, names = pd.factorize(predictions[["label", "prediction"]].to_numpy(object).T.ravel())
-    label, predicted = np.split(values, 2)
-    counts = np.zeros((len(languages), len(names), 3))
-    right = label == predicted
-    for column, of_language, of_class in (
-        (0, language[right], label[right]),
-        (1, language, label),
-        (2, language, predicted),
-    ):
-        np.add.at(counts[..., column], (of_language, of_class), 1)
-    return _Counts([*languages], [*names], counts)
+    shape = len(languages), len(names)
+    right = label == prediction
+    counts = np.stack(
+        [
+            np.bincount(rows * len(names) + classes, minlength=shape[0] * shape[1]).reshape(shape)
+            for rows, classes in ((language[right], label[right]), (language, label), (language, prediction))
+        ],
+        axis=2,
+    ).astype(np.float64)
+    rows, columns = np.flatnonzero(counts.any(axis=(1, 2))), np.flatnonzero(counts.any(axis=(0, 2)))
+    return _Counts([languages[row] for row in rows], [names[column] for column in columns], counts[rows][:, columns])
 
 
-def _of_entities(predictions: pd.DataFrame) -> _Counts:
+def _of_entities(languages: list[str], texts: list[str], language: Codes, label: Codes, prediction: Codes) -> _Counts:
     """Return the counts by type of entity."""
-    tags = predictions.assign(label=predictions["label"].str.split(), prediction=predictions["prediction"].str.split())
-    all_tags = {tag for column in ("label", "prediction") for text in tags[column] for tag in text}
-    types = sorted({tag[2:] for tag in all_tags if tag[:2] in ("B-", "I-")})
-    counts = {
-        str(language): entity_counts(rows["label"].tolist(), rows["prediction"].tolist(), types)
-        for language, rows in tags.groupby("language")
-    }
+    tags = [text.split() for text in texts]
+    occurring = {tag for text in {*label.tolist(), *prediction.tolist()} for tag in tags[text]}
+    types = sorted({tag[2:] for tag in occurring if tag[:2] in ("B-", "I-")})
+    counts = {}
+    for place in np.unique(language).tolist():
+        rows = language == place
+        counts[languages[place]] = entity_counts(
+            [tags[text] for text in label[rows]], [tags[text] for text in prediction[rows]], types
+        )
     return _Counts([*counts], types, np.array([*counts.values()], dtype=float).reshape(len(counts), len(types), 3))

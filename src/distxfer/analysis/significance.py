@@ -41,7 +41,9 @@ class Tested:
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON data, with the fields of the test in its place."""
-        names = [field.name for field in fields(self) if field.name not in Tested.__dataclass_fields__]
+        names = [
+            entry.name for entry in fields(self) if entry.compare and entry.name not in Tested.__dataclass_fields__
+        ]
         return {name: plain(getattr(self, name)) for name in names} | self.tested_record()
 
 

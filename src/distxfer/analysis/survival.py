@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from distxfer.analysis.scores import Array, Full, Group
+from distxfer.analysis.scores import Array, Full, Group, columns_of
 from distxfer.analysis.significance import Tested, corrected, interval_record
 from distxfer.errors import shortened
 from distxfer.languages import language_name, lineage
@@ -72,10 +72,10 @@ def macro_test(group: Group, method: str, full: Full) -> Crossed | None:
     """Return the test of the macro-averaged score on the same seeds and languages, with fixed items; None if it is missing."""
     if group.macro is None or not group.macro.keys() >= full.seeds.keys():
         return None
+    if any(seed not in group.macro[name].index for name, seeds in full.seeds.items() for seed in seeds):
+        return None
     scores = {
-        name: np.ascontiguousarray(
-            group.macro[name].reindex(index=list(seeds), columns=list(full.languages)).to_numpy()
-        )
+        name: columns_of(group.macro[name], full.languages)[group.macro[name].index.get_indexer(list(seeds))]
         for name, seeds in full.seeds.items()
     }
     if any(np.isnan(table).any() for table in scores.values()):

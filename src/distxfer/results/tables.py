@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 from pyarrow import ArrowException, compute, types
@@ -104,6 +106,13 @@ def read_predictions(folder: Path) -> pd.DataFrame:
 
     Raises InputError if the file cannot be read, lacks a column, or has one that is no text.
     """
+    table, path = _predictions(folder), folder / PREDICTIONS
+    frame: pd.DataFrame = pa.table({name: _as_text(table[name], path) for name in _PREDICTION_COLUMNS}).to_pandas()
+    return frame
+
+
+def _predictions(folder: Path) -> pa.Table:
+    """Return the columns of a run's predictions; raises InputError if the file cannot be read, or lacks one."""
     path = folder / PREDICTIONS
     try:
         table = read_table(path, _PREDICTION_COLUMNS)
@@ -115,12 +124,54 @@ def read_predictions(folder: Path) -> pd.DataFrame:
             f"`{path}` has no column {listed(f'`{name}`' for name in missing)}; expected"
             f" {listed(f'`{name}`' for name in _PREDICTION_COLUMNS)}. Run the recipe again with `--again`."
         )
+    return table
+
+
+def _as_text(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
     try:
-        texts = pa.table({name: table[name].cast(pa.string()) for name in _PREDICTION_COLUMNS})
+        return column.cast(pa.string())
     except ArrowException as error:
         raise InputError(f"`{path}` is no table of texts: {error}") from error
-    frame: pd.DataFrame = texts.to_pandas()
-    return frame
+
+
+Codes = npt.NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A run's test predictions as numbers of texts, (n,) each, -1 for a missing one.
+
+    `language` numbers `languages`, `item` numbers `items` (the ids of examples), `label` and `prediction` number `texts`.
+    """
+
+    languages: list[str]
+    items: list[str]
+    texts: list[str]
+    language: Codes
+    item: Codes
+    label: Codes
+    prediction: Codes
+
+
+def read_answers(folder: Path) -> Answers:
+    """Return a run's test predictions as numbers, without a Python object for each; raises InputError as `read_predictions`."""
+    table, path = _predictions(folder), folder / PREDICTIONS
+    language, languages = _numbered(table["language"], path)
+    item, items = _numbered(table["example_id"], path)
+    label, labels = _numbered(table["label"], path)
+    prediction, predicted = _numbered(table["prediction"], path)
+    texts = list(dict.fromkeys([*labels, *predicted]))
+    # the last entry is for -1
+    places = np.array([*map({text: place for place, text in enumerate(texts)}.get, predicted), -1], dtype=np.int32)
+    return Answers(languages, items, texts, language, item, label, places[prediction])
+
+
+def _numbered(column: pa.ChunkedArray, path: Path) -> tuple[Codes, list[str]]:
+    """Return the number of each text, -1 for a missing one, and the texts."""
+    if not (types.is_dictionary(column.type) and types.is_string(column.type.value_type)):
+        column = _as_text(column, path)
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
 
 
 def encode_labels(table: pa.Table) -> pa.Table:
