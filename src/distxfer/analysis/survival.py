@@ -72,14 +72,14 @@ def macro_test(group: Group, method: str, full: Full) -> Crossed | None:
     """Return the test of the macro-averaged score on the same seeds and languages, with fixed items; None if it is missing."""
     if group.macro is None or not group.macro.keys() >= full.seeds.keys():
         return None
-    if any(seed not in group.macro[name].index for name, seeds in full.seeds.items() for seed in seeds):
-        return None
-    scores = {
-        name: columns_of(group.macro[name], full.languages)[group.macro[name].index.get_indexer(list(seeds))]
-        for name, seeds in full.seeds.items()
-    }
-    if any(np.isnan(table).any() for table in scores.values()):
-        return None
+    scores = {}
+    for name, seeds in full.seeds.items():
+        rows = {seed: row for row, seed in enumerate(group.macro[name].index)}
+        if not rows.keys() >= set(seeds):
+            return None
+        scores[name] = columns_of(group.macro[name], full.languages)[[rows[seed] for seed in seeds]]
+        if np.isnan(scores[name]).any():
+            return None
     return replace(group, items=None).tested(method, replace(full, scores=scores))
 
 
