@@ -125,6 +125,7 @@ def test_show_is_toml_with_origins_that_loads_again(cli):
     assert (shown.exit_code, shown.stderr) == (0, "")
     lines = dict(line.split(" = ", 1) for line in shown.stdout.splitlines())
     assert lines["seed"].split() == ["2", "#", "override"]
+    assert lines["model.name"].endswith("# _defaults.toml, texts without padding on a CPU")
     assert lines["task.targets"].split("#") == ['["jpn", "no"]'.ljust(lines["task.targets"].index("#")), " override"]
     assert lines["intervention.drift.weight"].split() == ["2.0", "#", "override"]
     assert lines["intervention.drift.measure"].split() == ['"cka"', "#", "drift_reg.toml"]

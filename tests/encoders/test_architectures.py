@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from conftest import save_tiny
+from distxfer.config.families import text_layout
 from distxfer.encoders import class_to_load, load_encoder, model_folder
 from distxfer.errors import RunError
 from distxfer.interventions import Languages
@@ -58,6 +59,11 @@ def architecture(request):
 @pytest.fixture(scope="module")
 def folder(architecture, tmp_path_factory):
     return save_tiny(tmp_path_factory.mktemp(architecture), architecture, **SETTINGS[architecture])
+
+
+def test_what_show_says_of_padding_is_what_the_encoder_does(folder):
+    packs = load_encoder("tiny", folder, LABELS, seed=0).packs
+    assert text_layout(str(folder)) == ("texts without padding on a CPU" if packs else "texts padded, by length")
 
 
 def load(folder, output="text", labels=LABELS, **settings):

@@ -51,6 +51,8 @@ def ls(
 
 def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with every value and its origin."""
+    from distxfer.config.families import text_layout
+
     recipe = recipe_of(overrides)
     resolved = recipe.resolved()
     keys = sorted(recipe.values, key=lambda key: (_ORDER.index(key.split(".")[0]), key.rpartition(".")[0]))
@@ -62,6 +64,10 @@ def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
         }
         for key in keys
     ]
+    layout = text_layout(recipe.model.name)
+    for row in rows:
+        if row["key"] == "model.name" and layout:
+            row["origin"] = f"{row['origin']}, {layout}"
     if as_json:
         write_json(rows)
     else:

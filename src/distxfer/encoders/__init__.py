@@ -6,6 +6,7 @@ from distxfer._lazy import lazy
 from distxfer.encoders._bundled import BUNDLED as BUNDLED
 from distxfer.encoders._layers import Layers as Layers
 from distxfer.encoders._layers import layer_numbers as layer_numbers
+from distxfer.encoders._packed_types import PACKED_TYPES as PACKED_TYPES
 
 if TYPE_CHECKING:
     from distxfer.encoders._adapters import merge_adapters as merge_adapters

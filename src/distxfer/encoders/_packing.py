@@ -20,10 +20,9 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutput
 
 from distxfer.encoders._dropout import dropout as fast_dropout
+from distxfer.encoders._packed_types import PACKED_TYPES
 
 Pooling = Literal["mean", "cls", "last"]
-# Models whose embeddings add the positions, whose blocks know the texts by attention alone, and whose parts have these names.
-_FAMILIES = {"bert", "roberta", "xlm-roberta", "camembert"}
 _NAME = "distxfer_packed"
 _ACTIVE: ContextVar["Packing | None"] = ContextVar("packing", default=None)
 
@@ -133,7 +132,7 @@ class PackedStates(Sequence[Tensor]):
 def packs_texts(model: PreTrainedModel) -> bool:
     """Return whether the blocks of a model can read packed texts; if so, its attention is told about them from now on."""
     config = model.config
-    able = config.model_type in _FAMILIES and config._attn_implementation == "sdpa" and not config.is_decoder
+    able = config.model_type in PACKED_TYPES and config._attn_implementation == "sdpa" and not config.is_decoder
     if able:
         model.set_attn_implementation(_NAME)
     return able
