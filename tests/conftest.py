@@ -1,5 +1,6 @@
 """What many tests share: tiny encoders of random weights with a real tokenizer, a tiny task and parallel text."""
 
+import functools
 import gc
 import json
 import os
@@ -26,7 +27,7 @@ from typer.testing import CliRunner
 from distxfer import load_recipe, train
 from distxfer.checkpoints.measure import Measured, measure
 from distxfer.cli import app
-from distxfer.encoders import Encoder, load_encoder
+from distxfer.encoders import Encoder, load_encoder, load_tokenizer
 from distxfer.results.result import Result
 from stand_in import StandIn
 
@@ -89,6 +90,8 @@ LONG_FILES = {
     "test_interrupt.py",
     "test_sweep.py",
     "test_sweep_ray.py",
+    "test_phases.py",  # and, with the next one, else among the last
+    "test_word_embeddings.py",
 }
 
 
@@ -322,6 +325,14 @@ def tuned(tiny, tmp_path_factory) -> Path:
 def measurement(tiny, tuned, seven) -> Measured:
     """What lies between the two, without parallel text."""
     return measure(str(tiny), str(tuned), [f"task={seven}", "parallel="])
+
+
+@pytest.fixture(scope="module")
+def shared_tokenizers():
+    """Load the tokenizer of a model once: that is most of the time of the verb `language`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distxfer.language_facts.load_tokenizer", functools.cache(load_tokenizer))
+        yield
 
 
 @pytest.fixture

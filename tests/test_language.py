@@ -1,6 +1,5 @@
 """`distxfer language`: facts about a language before anything is trained."""
 
-import functools
 import json
 import math
 import shutil
@@ -18,18 +17,12 @@ from distxfer.errors import InputError
 from distxfer.languages import distance
 from distxfer.results.result import read_result
 
+pytestmark = pytest.mark.usefixtures("shared_tokenizers")
+
 REFERENCE = Path(__file__).parents[1] / "results" / "emoji-with-flags" / "reference"
 
 
 ANSWERS = {}  # by the words of the command, so that tests of one language share its facts
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_tokenizer():
-    """Load the tokenizer of a model once: that is most of the time of the verb."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("distxfer.language_facts.load_tokenizer", functools.cache(load_tokenizer))
-        yield
 
 
 @pytest.fixture

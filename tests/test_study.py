@@ -29,18 +29,18 @@ NEAR = ("deu", "fra", "ind", "ita", "por", "rus", "spa")
 def test_every_method_has_a_recipe_that_loads(monkeypatch):
     monkeypatch.chdir(ROOT)
     methods = study_methods.read_study()
-    assert len({one.name for one in methods}) == len(methods)
+    assert len({method.name for method in methods}) == len(methods)
     assert methods[0].name == "plain"
-    for one in methods:
-        for recipe in one.recipes:
+    for method in methods:
+        for recipe in method.recipes:
             assert load_recipe(study_methods.recipe_file(recipe)).name == recipe
-        assert one.text
-        assert one.chosen
-        assert one.seeds == tuple(range(5 if one.headline else 3))
+        assert method.text
+        assert method.chosen
+        assert method.seeds == tuple(range(5 if method.headline else 3))
 
 
 def test_every_recipe_of_the_study_is_listed():
-    listed = {recipe for one in study_methods.read_study() for recipe in one.recipes}
+    listed = {recipe for method in study_methods.read_study() for recipe in method.recipes}
     for folder in (ROOT / "recipes", ROOT / "studies" / "emoji" / "recipes"):
         assert {path.stem for path in folder.glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "studies" / "emoji" / "study.toml").read_text())) == {
@@ -68,7 +68,9 @@ def test_the_table_is_of_the_results(tmp_path, monkeypatch):
         fake(tmp_path, "plain", seed, 0)
         fake(tmp_path, "dist_align", seed, 10)
         fake(tmp_path, "lora", seed, 0, "collapsed" if seed == 2 else "done")
-    methods = [one for one in study_methods.read_study() if one.name in ("plain", "dist_align", "lora", "oracle")]
+    methods = [
+        method for method in study_methods.read_study() if method.name in ("plain", "dist_align", "lora", "oracle")
+    ]
     lines = {
         line.split("|")[1].strip(): line for line in study_tables.table(methods).splitlines() if line.startswith("| `")
     }
@@ -85,16 +87,16 @@ def test_each_group_is_judged_by_itself(tmp_path, monkeypatch):
         for name, gain in {"plain": 0, "dist_align": 1, "lora": 0, "mixout": 1, "dora": 0}.items():
             fake(tmp_path, name, seed, gain)
     there = {"plain", "dist_align", "lora", "mixout", "dora"}
-    methods = [one for one in study_methods.read_study() if one.name in there]
+    methods = [method for method in study_methods.read_study() if method.name in there]
     headline, rest = study_tables.groups(methods)
-    assert [one.name for one in headline] == ["plain", "dist_align", "lora"]
-    assert {one.name: one.seeds for one in rest} == dict.fromkeys(("plain", "mixout", "dora"), (0, 1, 2))
+    assert [method.name for method in headline] == ["plain", "dist_align", "lora"]
+    assert {method.name: method.seeds for method in rest} == dict.fromkeys(("plain", "mixout", "dora"), (0, 1, 2))
     tests = study_tables.judged(methods)
     for group in (headline, rest):  # of two methods each: the lesser p is doubled, whatever the other group has
-        ours = [tests[one.name, "far"] for one in group[1:]]
-        least = min(ours, key=lambda one: one.test.p)
+        ours = [tests[method.name, "far"] for method in group[1:]]
+        least = min(ours, key=lambda test: test.test.p)
         assert least.p_holm == pytest.approx(min(1, 2 * least.test.p))
-        assert {one.test.n_seeds for one in ours} == {len(group[0].seeds)}
+        assert {test.test.n_seeds for test in ours} == {len(group[0].seeds)}
 
 
 def test_two_experiments_under_one_name_are_refused(tmp_path, monkeypatch):
@@ -111,7 +113,7 @@ def test_two_experiments_under_one_name_are_refused(tmp_path, monkeypatch):
 def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(study_methods, "RESULTS", tmp_path)
     fake(tmp_path, "left_out_a", 0, 10, languages=NEAR)
-    (method,) = [one for one in study_methods.read_study() if one.name == "left_out"]
+    (method,) = [method for method in study_methods.read_study() if method.name == "left_out"]
     assert method.outcomes() == {}  # the other half is missing
     study_methods.outcomes_in.cache_clear()
     fake(tmp_path, "left_out_b", 0, 20, languages=FAR)
@@ -126,12 +128,12 @@ def test_the_choices_are_of_recipes_that_load_and_seeds_of_their_own(monkeypatch
     monkeypatch.chdir(ROOT)
     languages, candidates = study_methods.read_choices()
     assert set(languages) < {*FAR, *NEAR}
-    studied = {seed for one in study_methods.read_study() for seed in one.seeds}
-    named = {recipe for one in study_methods.read_study() for recipe in one.recipes}
-    for one in candidates:
-        load_recipe(study_methods.recipe_file(one.recipe), one.settings)
-        assert not studied & set(one.seeds)
-        assert not one.chosen or one.chosen in named
+    studied = {seed for method in study_methods.read_study() for seed in method.seeds}
+    named = {recipe for method in study_methods.read_study() for recipe in method.recipes}
+    for candidate in candidates:
+        load_recipe(study_methods.recipe_file(candidate.recipe), candidate.settings)
+        assert not studied & set(candidate.seeds)
+        assert not candidate.chosen or candidate.chosen in named
 
 
 def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch):
@@ -145,8 +147,8 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
         path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
         recipe["task"]["targets"] = ["deu"]
         path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
-    one = study_methods.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
-    assert [result.seed for result in one.results()] == [100]
+    candidate = study_methods.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
+    assert [result.seed for result in candidate.results()] == [100]
 
 
 def test_the_pages_say_what_the_result_files_say():
@@ -177,7 +179,7 @@ def test_the_pages_say_what_the_result_files_say():
 )
 def test_one_class_carries_half_of_the_effects(name, with_class, without):
     """Of all targets, from the committed predictions: an audit has computed the same numbers by its own code."""
-    (method,) = [one for one in study_methods.read_study() if one.name == name]
+    (method,) = [method for method in study_methods.read_study() if method.name == name]
     for left_out, numbers in (("", with_class), ("Flags", without)):
         test = study_without.independent(method, left_out)
         assert (test.effect, test.low, test.high) == pytest.approx(numbers, abs=0.051)
@@ -186,8 +188,8 @@ def test_one_class_carries_half_of_the_effects(name, with_class, without):
 def test_without_a_class_means_of_the_other_examples_alone(tmp_path):
     rows = [("1", "a", "a"), ("2", "a", "b"), ("3", "b", "b"), ("4", "c", "a")]
     columns = {
-        "language": ["eng"] * 4, "example_id": [one[0] for one in rows], "label": [one[1] for one in rows],
-        "prediction": [one[2] for one in rows],
+        "language": ["eng"] * 4, "example_id": [row[0] for row in rows], "label": [row[1] for row in rows],
+        "prediction": [row[2] for row in rows],
     }  # fmt: skip
     parquet.write_table(pyarrow.table(columns), tmp_path / "predictions.parquet")
     score = {"language": "eng", "split": "test", "metric": "accuracy", "value": 0.5, "n": 4}
@@ -200,7 +202,7 @@ def test_without_a_class_means_of_the_other_examples_alone(tmp_path):
 
 def test_every_table_says_what_was_chosen_on_what():
     methods = study_methods.read_study()
-    wanted = {f"`{one.name}`": one.chosen for one in methods}
+    wanted = {f"`{method.name}`": method.chosen for method in methods}
 
     def cells(table):
         return [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if "`" in line]
@@ -252,8 +254,8 @@ def command(tmp_path, monkeypatch):
 def test_the_study_runs_the_headline_first_and_seed_by_seed(command, tmp_path):
     began = command()
     methods = study_methods.read_study()
-    headline = [name for one in methods if one.headline for name in one.recipes]
-    rest = [name for one in methods if not one.headline for name in one.recipes]
+    headline = [name for method in methods if method.headline for name in method.recipes]
+    rest = [name for method in methods if not method.headline for name in method.recipes]
     assert [(name, seed) for name, seed, _ in began] == [
         *((name, seed) for seed in range(5) for name in headline),
         *((name, seed) for seed in range(3) for name in rest),
@@ -266,7 +268,9 @@ def test_the_study_runs_the_headline_first_and_seed_by_seed(command, tmp_path):
 def test_the_choices_are_run_with_their_settings(command):
     began = command("--choices")[:-1]
     _, candidates = study_methods.read_choices()
-    assert sorted(began) == sorted((one.recipe, seed, one.settings) for one in candidates for seed in one.seeds)
+    assert sorted(began) == sorted(
+        (candidate.recipe, seed, candidate.settings) for candidate in candidates for seed in candidate.seeds
+    )
     assert [seed for _, seed, _ in began] == sorted(seed for _, seed, _ in began)
 
 

@@ -33,8 +33,11 @@ def recipes():
 
 def test_every_recipe_is_listed_and_loads():
     methods = study_methods.read_study(study.STUDY)
-    assert tuple(one.name for one in methods) == METHODS
-    assert all(one.seeds == (0, 1, 2) and one.recipes == (one.name,) and one.text and one.chosen for one in methods)
+    assert tuple(method.name for method in methods) == METHODS
+    assert all(
+        method.seeds == (0, 1, 2) and method.recipes == (method.name,) and method.text and method.chosen
+        for method in methods
+    )
     assert recipes().keys() == set(METHODS)
     for recipe in recipes().values():
         assert (recipe.task.name, recipe.task.targets, recipe.parallel.name) == ("cldr", "all", "cldr")
@@ -55,10 +58,10 @@ def test_the_settings_are_those_of_the_reference_recipes():
 def test_seen_is_every_second_language_by_distance(between):
     keys = sorted({key.partition("_")[0] for key in TARGETS}, key=lambda key: (round(between.values[key], 9), key))
     seen = {key for key in TARGETS if key.partition("_")[0] in keys[1::2]}
-    read = [vars(one)["languages"] for recipe in recipes().values() for one in recipe.interventions.values()
-            if vars(one).get("languages", "all") != "all"]  # fmt: skip
+    read = [vars(intervention)["languages"] for recipe in recipes().values() for intervention in recipe.interventions.values()
+            if vars(intervention).get("languages", "all") != "all"]  # fmt: skip
     assert len(read) == 3
-    assert {frozenset(one) for one in read} == {frozenset(seen)}
+    assert {frozenset(languages) for languages in read} == {frozenset(seen)}
     assert len(seen) == 60
 
 
@@ -110,7 +113,7 @@ def test_the_page_is_of_the_results(written, between):
     _, text = written
     aligned = row(text, "| gain of `dist_align` | all")
     languages = {key.partition("_")[0] for key in TARGETS}
-    unobserved = [key for key, one in between.entries.items() if one.n_shared < 2]
+    unobserved = [key for key, entry in between.entries.items() if entry.n_shared < 2]
     assert unobserved
     assert aligned[2] == str(len(languages) - len(unobserved))  # two scripts are one language
     assert float(aligned[4]) > 0.99
@@ -133,8 +136,8 @@ def test_the_groups_of_kin_sum_to_all_targets(committed):
         "family": 5,
         "none": 8,
     }
-    assert sorted(key for keys in groups.values() for key in keys) == sorted(one.key for one in outcome.targets)
-    assert set(groups["language"]) == {one.key for one in outcome.targets if one.seen}
+    assert sorted(key for keys in groups.values() for key in keys) == sorted(target.key for target in outcome.targets)
+    assert set(groups["language"]) == {target.key for target in outcome.targets if target.seen}
     assert set(groups["family"]) == {"hun", "wol", "hye", "tel", "mya"}
     assert set(groups["none"]) == {"quc", "eus", "kor", "que", "jpn", "mon", "kal", "chr"}
     differences = [

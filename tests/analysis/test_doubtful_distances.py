@@ -122,6 +122,7 @@ def test_validate_and_train_say_which_weights_rest_on_it(cli, tiny, task_folder,
     assert "The syntactic distance has no basis for `eng` and `bfi`" in " ".join(trained.stdout.split())
 
 
+@pytest.mark.usefixtures("shared_tokenizers")
 def test_language_says_it_in_its_first_line_and_below_its_table(cli):
     shown = cli("language", "bfi").stdout
     assert shown.startswith("Missing for British Sign Language on `emoji`: no labelled test in `emoji`")
@@ -129,6 +130,7 @@ def test_language_says_it_in_its_first_line_and_below_its_table(cli):
     assert "doubtful: The syntactic distance has no basis for `eng` and `bfi`" in " ".join(shown.split())
 
 
+@pytest.mark.usefixtures("shared_tokenizers")
 def test_language_begins_with_yes_no_or_what_is_missing(cli, tmp_path):
     assert cli("language", "deu").stdout.startswith("Yes: `emoji` tests German, the tokenizer of `")
     assert cli("language", "eng").stdout.startswith("No: English is the source itself, which needs no transfer.")

@@ -90,11 +90,6 @@ print(json.dumps(loaded))
     assert not any(loaded.values()), loaded
 
 
-def test_peft_is_imported_for_adapters_alone():
-    code = "import sys, distxfer.runs.run, distxfer.encoders._load; print('peft' in sys.modules)"
-    assert python("-c", code).stdout == "False\n"
-
-
 def test_the_program_is_a_module_too(tmp_path):
     done = python("-m", "distxfer", "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"distxfer {__version__}\n", "")

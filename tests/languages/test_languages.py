@@ -478,10 +478,3 @@ def test_weights_have_mean_1_grow_with_distance_and_ignore_the_order(values, wei
 )  # fmt: skip
 def test_weights_that_cannot_be(values, weighting, temperature, text):
     assert message(weights, values, weighting, temperature=temperature) == text
-
-
-def test_nothing_heavy_is_imported():
-    code = "import sys, distxfer.languages; print(sorted({'torch', 'scipy', 'lang2vec', 'pandas'} & set(sys.modules)))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-    )

@@ -1,8 +1,6 @@
 """Transfer and statistics: against scipy, statsmodels, formulas written out again, and simulations."""
 
 import json
-import subprocess
-import sys
 
 import hypothesis
 import numpy as np
@@ -204,8 +202,3 @@ def test_public_names():
         assert value.__doc__ or not callable(value) or name == "SimilarityName", name
     with pytest.raises(AttributeError, match=r"module 'distxfer\.measure' has no attribute 'ckq'"):
         _ = measure.ckq
-
-
-def test_torch_is_imported_on_first_use_only():
-    code = "import sys, distxfer.measure as m; m.holm([0.1]); assert 'torch' not in sys.modules; m.cka; import torch"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas
@@ -272,20 +270,3 @@ def test_measurements_and_predictions_have_the_columns_of_their_run(tmp_path):
     )
     accuracy = runs.scores.query("split == 'test' and metric == 'accuracy'").set_index(["run", "language"])["value"]
     assert right.mean().to_dict() == pytest.approx(accuracy.to_dict())
-
-
-def test_comparing_and_reporting_need_no_torch():
-    code = (
-        "import sys\n"
-        "from distxfer.analysis.ablation import ablate\n"
-        "from distxfer.analysis.compare import compare, compare_methods\n"
-        "from distxfer.analysis.one_seed import compare_runs\n"
-        "from distxfer.results.collect import collect\n"
-        "from distxfer.results.tables import read_measurements\n"
-        "from distxfer.measure import contrast, correlate, crossed, holm, interval, slope_over_seeds, two_way_bootstrap\n"
-        "from distxfer.reports.ablation import ablation_tables\n"
-        "from distxfer.reports.comparison import comparison_tables, one_seed_table\n"
-        "print({'torch', 'transformers', 'peft'} & set(sys.modules))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -235,7 +235,8 @@ def test_geomloss_does_not_switch_autograd_on():
 
 def test_with_adapters_no_phase_trains_the_pretrained_weights(tmp_path, tiny_settings):
     """Not even one in which `lora` does not act: they would move the reference, and would not be saved."""
-    settings = ["phases=adapt,finetune", "phase.adapt.interventions=lora", "phase.finetune.interventions="]
+    settings = ["phases=adapt,finetune", "phase.adapt.epochs=1", "phase.adapt.interventions=lora"]
+    settings += ["phase.finetune.interventions="]
     recipe = load_recipe("lora", [*tiny_settings, *settings])
     result = train(recipe, tmp_path)
     alone = train(load_recipe("lora", tiny_settings), tmp_path)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -146,10 +145,3 @@ def test_a_cluster_that_is_not_there_is_told_of_at_once(monkeypatch, address, re
         f"Ray cannot be reached at `{address}`: {reason}. Start a cluster with `ray start --head`, or omit the address for a"
         f" cluster on this machine."
     )
-
-
-def test_neither_ray_nor_torch_is_imported_before_it_is_needed():
-    """Nor torch: what a worker of Ray imports to carry out a run is little."""
-    code = "import sys, distxfer.sweeps.ray_engine; sys.exit(str({'ray', 'torch'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr == "set()\n"

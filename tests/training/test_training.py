@@ -25,7 +25,8 @@ def test_a_step_does_not_depend_on_how_it_is_cut(
     run, tiny_without_dropout, recipe, overrides, batch_size, accumulation
 ):
     """Ragged last steps and last micro-batches included: 144 examples are 14 steps of 10 + 1 of 4, 10 of 14 + 1 of 4."""
-    settings = [f"model={tiny_without_dropout}", *overrides, "phase.finetune.epochs=2", "diagnostics.states=0"]
+    epochs = 1 if batch_size == 1 else 2
+    settings = [f"model={tiny_without_dropout}", *overrides, f"phase.finetune.epochs={epochs}", "diagnostics.states=0"]
     entire = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
     size = [f"phase.finetune.batch_size={batch_size}", f"phase.finetune.accumulation={accumulation}"]
     parts = run(recipe, *settings, *size)
@@ -116,32 +117,66 @@ def test_phases_in_order_each_with_its_own_interventions_and_budget(run, tiny):
     assert result.data["cost"]["steps"] == 9
 
 
-def two_processes(folder: Path, recipe: str, settings: list[str]) -> dict:
-    """Train with two processes, by the launcher that users use, and return what the one that prints has printed."""
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0",
-        "-m", "distxfer", "train", f"recipe={recipe}", *settings, "--results", str(folder), "--json",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    completed = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
-    assert completed.returncode == 0, completed.stderr[-3000:]
-    result = json.loads(completed.stdout)
-    assert (result["provenance"]["processes"], result["provenance"]["threads"]) == (2, 1)
-    return result
+TWO_PROCESSES = [
+    sys.executable,
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_processes",
+    "2",
+    "--main_process_port",
+    "0",
+]
 
 
-def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tiny_settings, tiny_without_dropout):
-    """Without dropout the trajectory is that of one process, within rounding."""
-    settings = [
-        *tiny_settings,
-        f"model={tiny_without_dropout}",
-        "model.train_word_embeddings=true",
-        *ADDITIVE,
-        "phase.finetune.batch_size=7",
-        "phase.finetune.epochs=1",
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory, tiny_settings, tiny_without_dropout) -> dict[str, tuple[list[str], dict]]:
+    """Train in one launch of two processes, by the launcher that users use; return settings and printed result by recipe."""
+    folder = tmp_path_factory.mktemp("launched")
+    (folder / "words").mkdir()
+    for language in ("deu", "jpn"):
+        (folder / "words" / f"{language}.txt").write_text("house never\n")
+    settings = {
+        "drift_reg": [
+            *tiny_settings, f"model={tiny_without_dropout}", "model.train_word_embeddings=true", *ADDITIVE,
+            "phase.finetune.batch_size=7", "phase.finetune.epochs=1",
+        ],
+        "word_align": [
+            *tiny_settings, f"intervention.align.dictionary={folder}/words", "intervention.align.layers=3",
+            "intervention.drift.weight=4", "phases=hold,words,finetune",
+            "phase.hold.task=false", "phase.hold.batch_size=34", "phase.hold.steps=8", "phase.hold.learning_rate=1e-3",
+            "phase.hold.interventions=drift",
+            "phase.words.task=false", "phase.words.batch_size=34", "phase.words.steps=2", "phase.words.interventions=align,drift",
+            "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=",
+            "phase.finetune.steps=3", "model.reference=cached",
+        ],
+    }  # fmt: skip
+    commands = [
+        ["train", f"recipe={recipe}", *words, "--results", str(folder / recipe), "--json"]
+        for recipe, words in settings.items()
     ]
-    alone = train(load_recipe("drift_reg", settings), tmp_path / "alone")
-    result = two_processes(tmp_path / "two", "drift_reg", settings)
+    (folder / "commands.json").write_text(json.dumps(commands))
+    worker = Path(__file__).with_name("launched_commands.py")
+    completed = subprocess.run(
+        [*TWO_PROCESSES, str(worker), str(folder / "commands.json")],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=600, check=False,
+    )  # fmt: skip
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    printed, decoder = completed.stdout.strip(), json.JSONDecoder()
+    results = {}
+    for recipe, words in settings.items():
+        result, end = decoder.raw_decode(printed)
+        results[recipe] = (words, result)
+        printed = printed[end:].lstrip()
+        assert (result["provenance"]["processes"], result["provenance"]["threads"]) == (2, 1)
+    assert printed == ""
+    return results
+
+
+def test_two_processes_give_one_result_and_score_each_example_once(in_two_processes, tmp_path):
+    """Without dropout the trajectory is that of one process, within rounding."""
+    settings, result = in_two_processes["drift_reg"]
+    alone = train(load_recipe("drift_reg", settings), tmp_path)
     folder = Path(result["folder"])
     assert [path.name for path in folder.parent.iterdir()] == [alone.folder.name]
     assert farthest(weights(alone), load_file(folder / "model" / "model.safetensors")) < 2e-5
@@ -151,26 +186,13 @@ def test_two_processes_give_one_result_and_score_each_example_once(tmp_path, tin
     assert [score["n"] for score in result["scores"] if score["split"] == "test"] == [24] * 6
 
 
-def test_a_process_with_nothing_to_add_does_not_stop_the_others(tmp_path, tiny_settings):
+def test_a_process_with_nothing_to_add_does_not_stop_the_others(in_two_processes):
     """First 17 rows each, of which some are equal and then too few for CKA; then so with a term before it that nobody has
     anything for.
 
     Then one row a micro-batch, so that one process has none.
     """
-    (tmp_path / "words").mkdir()
-    for language in ("deu", "jpn"):
-        (tmp_path / "words" / f"{language}.txt").write_text("house never\n")
-    settings = [
-        *tiny_settings, f"intervention.align.dictionary={tmp_path}/words", "intervention.align.layers=3",
-        "intervention.drift.weight=4", "phases=hold,words,finetune",
-        "phase.hold.task=false", "phase.hold.batch_size=34", "phase.hold.steps=8", "phase.hold.learning_rate=1e-3",
-        "phase.hold.interventions=drift",
-        "phase.words.task=false", "phase.words.batch_size=34", "phase.words.steps=2", "phase.words.interventions=align,drift",
-        "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=",
-        "phase.finetune.steps=3", "model.reference=cached",
-    ]  # fmt: skip
-    result = two_processes(tmp_path / "results", "word_align", settings)
-    assert result["cost"]["steps"] == 13
+    assert in_two_processes["word_align"][1]["cost"]["steps"] == 13
 
 
 def test_a_tracker_of_accelerate_gets_every_step(run, tmp_path):

@@ -80,7 +80,7 @@ def test_the_optimiser_and_checkpoints_hold_the_rows_of_the_runs_tokens_where_th
         ("plain", ["phase.finetune.average=2", "phase.finetune.epochs=3"]),
         ("drift_reg", ["phases=first,finetune", "phase.first.learning_rate=3e-3", "phase.first.epochs=1"]),
         ("dist_align", ["intervention.align.layers=3", "intervention.freeze.layers=1", "intervention.freeze.embeddings=true",
-                        "phases=hold,finetune", "phase.finetune.interventions=align"]),
+                        "phases=hold,finetune", "phase.hold.epochs=2", "phase.finetune.interventions=align"]),
     ],
 )  # fmt: skip
 def test_training_the_rows_is_training_the_matrix(run, entire, tiny, tmp_path, recipe, overrides):
@@ -96,7 +96,9 @@ def test_training_the_rows_is_training_the_matrix(run, entire, tiny, tmp_path, r
     assert alone.data["cost"]["trainable_parameters"] < both.data["cost"]["trainable_parameters"]
 
 
-@pytest.mark.parametrize("overrides", [[], ["phases=first,finetune"], ["phase.finetune.average=2"]])
+@pytest.mark.parametrize(
+    "overrides", [[], ["phases=first,finetune", "phase.first.epochs=4"], ["phase.finetune.average=2"]]
+)
 def test_a_resumed_run_has_the_same_rows(run, tmp_path, overrides):
     settings = [*STRONG, "phase.finetune.epochs=3", *overrides]
     uninterrupted = run("plain", *settings)
