@@ -11,6 +11,7 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+import distxfer.training._loop as loop
 from distxfer import InputError, load_recipe, train
 from helpers import farthest, log, same, weights
 
@@ -218,3 +219,23 @@ def test_a_tracker_of_accelerate_gets_every_step(run, tmp_path):
 def test_an_unknown_tracker_is_named(run, tmp_path):
     with pytest.raises(InputError, match="`--log-with` has `tensorbord`"):
         run("plain", folder=tmp_path, trackers=["tensorbord"])
+
+
+@pytest.mark.parametrize(
+    ("small", "rate", "written"),
+    [(2**24, 0, [6, 12, 18]), (0, float("inf"), [6, 12, 18]), (0, 0, [18])],
+)
+def test_a_large_checkpoint_waits_until_training_has_taken_much_longer_than_writing_it(
+    run, tmp_path, monkeypatch, small, rate, written
+):
+    steps, write = [], loop.write_checkpoint
+
+    def recorded(folder, position, *rest, **options):
+        steps.append(position.step)
+        write(folder, position, *rest, **options)
+
+    monkeypatch.setattr(loop, "write_checkpoint", recorded)
+    monkeypatch.setattr(loop, "_SMALL", small)
+    monkeypatch.setattr(loop, "_BYTES_PER_SECOND", rate)
+    run("plain", "phase.finetune.epochs=3", folder=tmp_path)
+    assert steps == written

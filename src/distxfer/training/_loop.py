@@ -6,6 +6,7 @@ later, with one transfer (`PhaseLoop._read`).
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ _REFERENCE = "reference"  # in a checkpoint, by rank: the texts that the process
 _MOVED = 2  # optimiser steps after which the weights have changed for certain
 _PATIENCE = 10  # steps with a count above 0 within which a term must have a gradient
 _UNREAD = 20  # steps whose values stay on the device at most
+# Writing a checkpoint takes about a second for 300 MB: at this rate, a thirtieth of the time of training at most.
+_BYTES_PER_SECOND = 10**7
+_SMALL = 2**24  # bytes of a checkpoint that is written after each epoch
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class PhaseLoop:
         self._unread: list[_Step] = []
         self._is_stopped = torch.zeros((), dtype=torch.bool, device=context.processes.device)
         self._cost, self._steps_before = Cost(), 0
+        self._written = time.monotonic()  # when the last checkpoint was, or the phase began
         self._loss: float | None = None  # of the last step that was read
         self._unreported: list[int] = []
         self._logs: dict[str, float | Tensor] = {}
@@ -123,7 +128,7 @@ class PhaseLoop:
     def run(
         self, first: int, cost: Cost, clock: Callable[[], float], folder: Path, report: Report, watch: Watch
     ) -> Cost:
-        """Run the steps from `first` on, with a checkpoint about once per epoch, and return the cost so far.
+        """Run the steps from `first` on, with checkpoints at ends of epochs, and return the cost so far.
 
         `clock` returns the seconds of training so far.
         """
@@ -473,10 +478,12 @@ class PhaseLoop:
         )
 
     def _checkpoint(self, folder: Path, step: int, cost: Cost) -> None:
-        """Write a checkpoint; raises Diverged where weights are not finite."""
+        """Write a checkpoint if one is due; raises Diverged where weights are not finite."""
         processes, reference = self.context.processes, self.context.reference
         if any(processes.sum_numbers([float(not all_finite(self._changing.values()))])):
             raise self._diverged(f"The weights after step {step - 1} of the phase `{self.name}` are not finite.")
+        if not processes.broadcast(self._is_checkpoint_due(step)):
+            return
         memory = dict(self.context.history.tensors)
         if isinstance(reference, Reference):
             for rank, seen in enumerate(processes.gather([reference.seen()])):
@@ -486,6 +493,14 @@ class PhaseLoop:
             of_run = folder, position, processes.arithmetic
             write_checkpoint(*of_run, self._changing, self.plain_optimizer, memory, writes=processes.is_main)
         processes.wait()
+        self._written = time.monotonic()
+
+    def _is_checkpoint_due(self, step: int) -> bool:
+        """Return whether to write a checkpoint at this end of an epoch: a large one, only where its writing takes little time."""
+        weights, trained = (sum(tensor.nbytes for tensor in part.values()) for part in (self._changing, self._trained))
+        size = weights + 2 * trained  # with both moments of AdamW
+        seconds = time.monotonic() - self._written
+        return step == self.steps or size < _SMALL or seconds * _BYTES_PER_SECOND >= size
 
     def _watched(self, number: int, watch: Watch) -> Mapping[str, float]:
         try:

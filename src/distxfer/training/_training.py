@@ -143,7 +143,7 @@ class Training:
         """Train all phases, or resume from the checkpoint in `folder`; return the total cost.
 
         `log.jsonl` gets one line per step, with the values that `watch` returns in the steps in which states are measured. A
-        checkpoint is written about once per epoch. A damaged one, or one of another arithmetic, is not used; `notice` is told.
+        checkpoint is written at ends of epochs. A damaged one, or one of another arithmetic, is not used; `notice` is told.
 
         Raises Diverged for a loss that is not finite (the last checkpoint stays), RunError for a term without effect.
         """
