@@ -7,6 +7,7 @@ import typer
 
 from distxfer._complete import complete_override, complete_recipe
 from distxfer._console import is_main, notice, progress, width, write, write_json
+from distxfer._lazy import preload
 from distxfer.cli._options import RESULTS, AsJson, Parallel, Results, Settings, Text, Verbose, show_tables, write_tables
 from distxfer.errors import counted
 
@@ -54,6 +55,7 @@ def measure(
     verbose: Verbose = False,
 ) -> None:
     """Compare two checkpoints: drift, alignment, transfer, and how these correlate with distance."""
+    preload("distxfer.checkpoints.measure")
     from distxfer.checkpoints.measure import checkpoints
     from distxfer.checkpoints.measure import measure as run
     from distxfer.reports.measure import measure_tables

@@ -12,6 +12,7 @@ import typer
 
 from distxfer._complete import complete_recipe
 from distxfer._console import is_main, notice, progress, write, write_facts, write_json
+from distxfer._lazy import preload
 from distxfer.cli._options import RESULTS, AsJson, Overrides, Results, Verbose, recipe_of, show_tables, write_tables
 from distxfer.errors import InputError, did_you_mean
 
@@ -104,6 +105,8 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Check a recipe without training: keys, languages, data, encoder, layers."""
     recipe = recipe_of(overrides)  # wrong keys are reported before torch is imported, which takes seconds
     from distxfer.results.descriptions import corpus_text
+
+    preload("distxfer.runs.run")
     from distxfer.runs.run import validate as check
 
     prepared = check(recipe)
@@ -154,6 +157,7 @@ def train(
     if dry_run:
         _outlook(recipe, results, as_json)
         return
+    preload("distxfer.runs.run")
     from distxfer.runs.run import train as run
 
     with progress() as report:
@@ -182,6 +186,7 @@ def env(results: Results = RESULTS, as_json: AsJson = False) -> None:
 
 
 def _outlook(recipe: Any, results: Path, as_json: bool) -> None:
+    preload("distxfer.runs.run")
     from distxfer.runs.run import outlook
 
     estimate = outlook(recipe, results)

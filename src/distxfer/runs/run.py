@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -244,19 +245,20 @@ def _run(
     notice: Notice,
 ) -> None:
     started = datetime.now(UTC)
-    if processes.is_main:
-        prepared = with_issues(prepared, assembled)
-        folder.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(1) as second_core:  # hashes the weights meanwhile
+        # With adapters, states may depend on their new weights, which differ between seeds.
+        cache = None if assembled.encoder.adapters else second_core.submit(assembled.states)
+        if processes.is_main:
+            prepared = with_issues(prepared, assembled)
+            folder.mkdir(exist_ok=True)
     for note in prepared.notes:
         notice(note)
     recipe, task, languages = prepared.recipe, prepared.task, prepared.languages.all
     encoder, collate = assembled.encoder, assembled.collate
     texts = _texts(prepared)
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
-    # With adapters, states may depend on their new weights, which differ between seeds.
-    cache = None if encoder.adapters else assembled.states()
     with enough_memory("measuring before training", _LESS_MEMORY):
-        before = snapshot(encoder, collate, texts, processes, cache, logits=False)
+        before = snapshot(encoder, collate, texts, processes, cache and cache.result(), logits=False)
     if trackers:
         name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
         processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
