@@ -258,7 +258,7 @@ def _run(
     texts = _texts(prepared)
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
     with enough_memory("measuring before training", _LESS_MEMORY):
-        before = snapshot(encoder, collate, texts, processes, cache and cache.result(), logits=False)
+        before = snapshot(encoder, collate, texts, processes, cache.result() if cache else None, logits=False)
     if trackers:
         name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
         processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
