@@ -107,37 +107,80 @@ def partial_correlation(
 
     Reference: Freedman and Lane 1983; Winkler et al. 2014, Permutation inference for the general linear model.
     """
-    values = _columns(x, y, covariates)
+    return _tested(_columns(x, y, covariates), 1, 1, groups, method, draws, seed)[0][0]
+
+
+def correlate_columns(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    groups: Groups | None = None,
+    method: Method = "spearman",
+    draws: int = 9999,
+    seed: int = 0,
+) -> list[list[Correlation]]:
+    """Return `correlate` of each column of x (outer list) with each column of y, which share ranks and rearrangements.
+
+    Shapes: (n, columns of x) and (n, columns of y), over the same languages. Raises: as `correlate`.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    for column in x.T:
+        _columns(column, y[:, 0], None)
+    for column in y.T:
+        _columns(x[:, 0], column, None)
+    return _tested(np.column_stack([x, y]), x.shape[1], y.shape[1], groups, method, draws, seed)
+
+
+def _tested(
+    values: Array, n_x: int, n_y: int, groups: Groups | None, method: Method, draws: int, seed: int
+) -> list[list[Correlation]]:
+    """Return the correlation of each x with each y; the columns of `values` are those of x, of y, and the covariates."""
     if method not in ("spearman", "pearson"):
         raise unknown("Method", method, ("spearman", "pearson"))
-    n, n_covariates = len(values), values.shape[1] - 2
+    n, n_covariates = len(values), values.shape[1] - n_x - n_y
     orders, exact, n_groups = _rearrangements(n, groups, draws, seed)
     if method == "spearman":
         values = np.array([_ranks(column) for column in values.T]).T
     detectable = detectable_correlation(n - n_covariates)
+
+    def without(reason: str, r: float | None = None) -> Correlation:
+        return Correlation(r, None, n, n_groups, method, detectable, reason)
+
     if n - n_covariates < _MIN_LANGUAGES:
         over = f" and {n_covariates} covariates" if n_covariates else ""
-        reason = (
-            f"no correlation: {n} languages{over}, and at least {_MIN_LANGUAGES + n_covariates} languages are needed"
-        )
-        return Correlation(None, None, n, n_groups, method, detectable, reason)
-    basis = _basis(values[:, 2:])
-    residuals = values[:, :2] - basis @ (basis.T @ values[:, :2])
-    flat = np.abs(residuals).max(axis=0) <= 1e-12 * np.abs(values[:, :2]).max(axis=0)
-    if flat.any():
-        name = "x" if flat[0] else "y"
-        adjusted = " after the covariates are taken out" if n_covariates else ""
-        reason = f"no correlation: `{name}` is the same for all languages{adjusted}"
-        return Correlation(None, None, n, n_groups, method, detectable, reason)
+        needed = _MIN_LANGUAGES + n_covariates
+        few = without(f"no correlation: {n} languages{over}, and at least {needed} languages are needed")
+        return [[few] * n_y for _ in range(n_x)]
+    basis, both = _basis(values[:, n_x + n_y :]), values[:, : n_x + n_y]
+    residuals = both - basis @ (basis.T @ both)
+    flat = np.abs(residuals).max(axis=0) <= 1e-12 * np.abs(both).max(axis=0)
+    norms = np.where(flat, 1.0, np.linalg.norm(residuals, axis=0))
+    scaled = (residuals / norms).T
+    first, second, correlations = scaled[:n_x], scaled[n_x:], []
+    for column in range(n_y):
+        permuted = np.abs(_permuted(first, second[column], basis, orders))
+        for row in range(n_x):
+            if flat[row] or flat[n_x + column]:
+                adjusted = " after the covariates are taken out" if n_covariates else ""
+                name = "x" if flat[row] else "y"
+                correlations.append(without(f"no correlation: `{name}` is the same for all languages{adjusted}"))
+                continue
+            r = _r(both.T[[row, n_x + column]].T, basis)
+            if exact and len(orders) < _MIN_ORDERS:
+                ways = f"the families can be rearranged in {len(orders)} ways only"
+                correlations.append(without(f"no p: {ways}, and a p of 0.05 needs {_MIN_ORDERS}", r))
+            else:
+                extreme = int((permuted[:, row] >= abs(r) - 1e-12).sum())  # ties differ by rounding alone
+                p = extreme / len(orders) if exact else (1 + extreme) / (len(orders) + 1)
+                correlations.append(Correlation(r, p, n, n_groups, method, detectable))
+    return [correlations[row::n_x] for row in range(n_x)]
+
+
+def _r(pair: Array, basis: Array) -> float:
+    """Return the correlation of two columns without `basis`; other columns beside them would round a 0 to another sign."""
+    residuals = pair - basis @ (basis.T @ pair)
     first, second = (residuals / np.linalg.norm(residuals, axis=0)).T
-    r = float(first @ second)
-    if exact and len(orders) < _MIN_ORDERS:
-        reason = f"no p: the families can be rearranged in {len(orders)} ways only, and a p of 0.05 needs {_MIN_ORDERS}"
-        return Correlation(r, None, n, n_groups, method, detectable, reason)
-    permuted = _permuted(first, second, basis, orders)
-    extreme = int((np.abs(permuted) >= abs(r) - 1e-12).sum())  # ties differ by rounding alone
-    p = extreme / len(orders) if exact else (1 + extreme) / (len(orders) + 1)
-    return Correlation(r, p, n, n_groups, method, detectable)
+    return float(first @ second)
 
 
 def _columns(x: npt.ArrayLike, y: npt.ArrayLike, covariates: npt.ArrayLike | None) -> Array:
@@ -183,15 +226,23 @@ def _basis(covariates: Array) -> Array:
 
 
 def _permuted(first: Array, second: Array, basis: Array, orders: Orders) -> Array:
-    """Return corr(first, M P second) for each order P, where M takes out `basis`, and first has norm 1 and is in M."""
-    correlations = np.empty(len(orders))
-    step = max(1, _CHUNK // len(first))
+    """Return corr(x, M P second), (orders, x), for each order P and row x of `first`, where M takes out `basis`.
+
+    `second` and all x have norm 1 and are in M, or are 0.
+    """
+    correlations = np.empty((len(orders), len(first)))
+    step = max(1, _CHUNK // len(second))
     for start in range(0, len(orders), step):
         moved = second[orders[start : start + step]]
+        products = correlations[start : start + step]
+        if basis.shape[1] == 1:  # a constant, which no order changes: mean and norm stay
+            np.matmul(moved, first.T, out=products)
+            continue
         moved = moved - (moved @ basis) @ basis.T
-        norm = np.linalg.norm(moved, axis=1)
+        norm = np.linalg.norm(moved, axis=1)[:, None]
         # A permutation that the covariates explain in full has no correlation: count it as 0, never as extreme.
-        correlations[start : start + step] = np.divide(moved @ first, norm, out=np.zeros_like(norm), where=norm > 1e-12)
+        np.divide(moved @ first.T, norm, out=products, where=norm > 1e-12)
+        products[norm[:, 0] <= 1e-12] = 0.0
     return correlations
 
 

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from distxfer._cache import cache_folder, publish
 from distxfer.errors import InputError
 
 # Okabe and Ito's palette, safe for colour-blind readers; black is for transfer. Dashes and shapes distinguish lines in print
@@ -14,6 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 KINDS = (".png", ".svg", ".pdf")
+_SCRIPT = "vega.js"
 
 
 def check_packages(feature: str) -> None:
@@ -34,10 +38,26 @@ def literal(value: Any) -> str:
 
 @cache
 def library() -> str:
-    """Return Vega's JavaScript, which defines `embed`, safe inside a script element."""
+    """Return Vega's JavaScript, which defines `embed`, safe inside a script element.
+
+    Bundling takes as long and as much memory as the rest of a report, so the script of a version of `vl_convert` is kept in the
+    cache, if that can be written.
+    """
     import vl_convert
 
-    return vl_convert.javascript_bundle("window.embed = vegaEmbed;").replace("</script", "<\\/script")
+    snippet = "window.embed = vegaEmbed;"
+    key = sha256(f"{version('vl-convert-python')}\n{snippet}".encode()).hexdigest()[:16]
+
+    def bundle() -> str:
+        return vl_convert.javascript_bundle(snippet).replace("</script", "<\\/script")
+
+    def build(folder: Path) -> None:
+        (folder / _SCRIPT).write_bytes(bundle().encode())
+
+    try:
+        return (publish(cache_folder() / "vega" / key, build) / _SCRIPT).read_bytes().decode()
+    except InputError:
+        return bundle()
 
 
 def write_chart(spec: Mapping[str, Any], *paths: Path) -> None:

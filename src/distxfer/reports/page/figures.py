@@ -15,8 +15,8 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
-from distxfer.reports.page.facts import records
 from distxfer.reports.tables import Table
 from distxfer.reports.vega import KINDS, write_chart
 
@@ -79,10 +79,13 @@ class Figure:
         pick = {name: json.dumps(value) for name, value in fixed.items()} | {
             choice.name: choice.name for choice in free
         }
-        chart = self.draw(pick)
-        if free:
-            chart = chart.add_params(*(alt.param(name=choice.name, value=choice.value) for choice in free))
-        spec = dict(chart.to_dict(validate=False))
+        with debug_mode(
+            False
+        ):  # no part of a chart is checked against the schema each time that it is put into another
+            chart = self.draw(pick)
+            if free:
+                chart = chart.add_params(*(alt.param(name=choice.name, value=choice.value) for choice in free))
+            spec = dict(chart.to_dict(validate=False))
         return {key: value for key, value in spec.items() if key not in ("datasets", "config")}
 
     def views(self, baseline: str) -> list[tuple[dict[str, Any], list[str]]]:
@@ -204,7 +207,13 @@ def _coloured(part: Any) -> Any:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rounded = table.copy()
-    for name in table.select_dtypes("float"):
-        rounded[name] = table[name].map(lambda value: float(f"{value:.4g}"))
-    return records(rounded.astype(object).where(rounded.notna(), None))
+    columns = {str(name): _plain(column) for name, column in table.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    """Return the values of a column as JSON data."""
+    values = [None if missing else value for value, missing in zip(column.tolist(), column.isna(), strict=True)]
+    if not pd.api.types.is_float_dtype(column.dtype):
+        return values
+    return [None if value is None else float(f"{value:.4g}") for value in values]

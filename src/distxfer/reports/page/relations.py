@@ -1,6 +1,6 @@
 """Correlations over languages with family-aware tests, and fitted lines, as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,13 +10,14 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from distxfer.languages import permutation_groups, permuted_within
-from distxfer.measure import correlate, holm
+from distxfer.measure import Correlation, correlate_columns, holm
 from distxfer.reports.page.facts import Facts, targets
 
 _DRAWS = 1999  # permutations per correlation: the standard error of p is about 0.005 near p = 0.05
 _POINTS = 17  # of a fitted line, whose interval is curved
 Array = npt.NDArray[np.float64]
-Pair = tuple[dict[str, Any], pd.Series, pd.Series]  # keys, and x and y by language
+Pair = tuple[dict[str, Any], Any, Any]  # keys, and the names of the columns x and y
+Block = tuple[pd.DataFrame, pd.DataFrame, list[Pair]]  # the columns x and y by language
 
 
 def without_gaps(facts: Facts) -> tuple[pd.DataFrame, list[str]]:
@@ -38,14 +39,20 @@ def by_distance(facts: Facts, scores: pd.DataFrame, measures: Sequence[str]) -> 
     Holm is over the distances; see `correlations`.
     """
     rows = targets(facts, scores).query("seeds > 0").astype({"code": object})  # which pandas looks up faster than texts
-    pairs: list[Pair] = [
-        ({"method": method, "measure": measure, "against": name}, table[name], table[measure])
+    blocks: list[Block] = [
+        (
+            table[[*facts.distances]],
+            table[[*measures]],
+            [
+                ({"method": method, "measure": measure, "against": name}, name, measure)
+                for measure in measures
+                if table[measure].notna().any()
+                for name in facts.distances
+            ],
+        )
         for method, table in rows.set_index("code").groupby("method", sort=False)
-        for measure in measures
-        if table[measure].notna().any()
-        for name in facts.distances
     ]
-    return correlations(pairs, ["method", "measure"])
+    return correlations(blocks, ["method", "measure"])
 
 
 def drift_relations(facts: Facts) -> pd.DataFrame:
@@ -53,17 +60,17 @@ def drift_relations(facts: Facts) -> pd.DataFrame:
 
     Holm is over all layers and distances of a method; for transfer, over layers (Philippy et al. 2023).
     """
-    blocks = facts.layers.query("measure == 'drift_cka' and moment == 'after' and layer > 0").astype(
+    blocks_of_layers = facts.layers.query("measure == 'drift_cka' and moment == 'after' and layer > 0").astype(
         {"language": object}
     )
     rows = targets(facts, facts.scores).astype({"code": object}).set_index("code")
-    pairs: list[Pair] = []
-    for method, layers in blocks.groupby("method", sort=False):
+    across = [*facts.distances, "transfer"]
+    blocks: list[Block] = []
+    for method, layers in blocks_of_layers.groupby("method", sort=False):
         table = rows[rows["method"] == method]
-        columns = {0: table["drift"]} | {
-            layer: column.set_index("language")["value"] for layer, column in layers.groupby("layer")
-        }
-        pairs += [
+        columns = layers.pivot(index="language", columns="layer", values="value").reindex(table.index)
+        columns.insert(0, 0, table["drift"])
+        pairs: list[Pair] = [
             (
                 {
                     "method": method,
@@ -72,30 +79,31 @@ def drift_relations(facts: Facts) -> pd.DataFrame:
                     "layer": layer,
                     "is_transfer": name == "transfer",
                 },
-                table[name],
-                column,
+                name,
+                layer,
             )
-            for name in (*facts.distances, "transfer")
-            for layer, column in columns.items()
+            for name in across
+            for layer in columns
         ]
-    return correlations(pairs, ["method", "is_transfer"])
+        blocks.append((table[across], columns, pairs))
+    return correlations(blocks, ["method", "is_transfer"])
 
 
-def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
+def correlations(blocks: Sequence[Block], holm_over: list[str]) -> pd.DataFrame:
     """Return a row per pair: its keys, the fields of `Correlation`, `slope` and `fit` (see `fit_line`), `p_holm` and `sure`.
 
-    Holm's correction is over the rows alike in `holm_over`. x and y are joined by language, in the order of x; languages without
-    one of them are left out.
+    Holm's correction is over the rows alike in `holm_over`. Languages without x or y are left out of a pair. Pairs of single
+    layers have no line.
     """
     rows = []
     groups_of = cache(permutation_groups)
-    for keys, x, y in pairs:
-        both = np.column_stack([x, y.reindex(x.index)])
-        present = ~np.isnan(both).any(axis=1)
-        across, up = both[present].T
-        correlation = correlate(across, up, groups=groups_of(tuple(x.index[present])), draws=_DRAWS)
-        slope, fit = fit_line(across, up)
-        rows.append({**vars(correlation), "layer": 0, **keys, "slope": slope, "fit": fit})
+    for x, y, pairs in blocks:
+        correlated = _correlated(x, y, pairs, groups_of)
+        for keys, across, up in pairs:
+            keys = {"layer": 0, **keys}
+            points = np.column_stack([x[across], y[up]])
+            slope, fit = (float("nan"), None) if keys["layer"] else fit_line(*points[~np.isnan(points).any(axis=1)].T)
+            rows.append({**vars(correlated[across, up]), **keys, "slope": slope, "fit": fit})
     columns = ["method", "measure", "against", "layer", "is_transfer", "r", "p", "n", "n_groups", "detectable", "reason",
                "slope", "fit"]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(("r", "p", "detectable", "slope"), float))
@@ -103,6 +111,25 @@ def correlations(pairs: Sequence[Pair], holm_over: list[str]) -> pd.DataFrame:
     for _, p in table.dropna(subset="p").groupby(holm_over)["p"]:
         table.loc[p.index, "p_holm"] = holm(p.tolist())
     return table.assign(sure=table["p_holm"] <= 0.05)
+
+
+def _correlated(
+    x: pd.DataFrame, y: pd.DataFrame, pairs: Sequence[Pair], groups_of: Callable[[tuple[Any, ...]], Any]
+) -> dict[tuple[Any, Any], Correlation]:
+    """Return the correlation of each pair, computed at once for all pairs over the same languages."""
+    present = {(across, up): (x[across].notna() & y[up].notna()).to_numpy() for _, across, up in pairs}
+    alike: dict[bytes, list[tuple[Any, Any]]] = {}
+    for pair, mask in present.items():
+        alike.setdefault(mask.tobytes(), []).append(pair)
+    correlated: dict[tuple[Any, Any], Correlation] = {}
+    for group in alike.values():
+        mask = present[group[0]]
+        across, up = (list(dict.fromkeys(names)) for names in zip(*group, strict=True))
+        table = correlate_columns(
+            x.loc[mask, across], y.loc[mask, up], groups=groups_of(tuple(x.index[mask])), draws=_DRAWS
+        )
+        correlated |= {pair: table[across.index(pair[0])][up.index(pair[1])] for pair in group}
+    return correlated
 
 
 def fit_line(x: Array, y: Array) -> tuple[float, dict[str, Array] | None]:
