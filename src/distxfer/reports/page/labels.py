@@ -9,6 +9,7 @@ CORNERS = (
     (-7, -7),
     (-7, 9),
 )  # offsets of a label from its point, in pixels; to the left it ends there
+_ACROSS, _DOWN = np.array(CORNERS).T
 _PLOT = 300  # pixels of the smallest plot
 _CHARACTER, _LINE = 6, 11  # pixels of text
 _RADIUS = 5  # pixels from a point's centre to its edge
@@ -32,16 +33,18 @@ def placed(plot: pd.DataFrame, baseline: str) -> pd.DataFrame:
         boxes = np.hstack([shown - _RADIUS, shown + _RADIUS])
         for texts in (names, codes):
             for place in np.flatnonzero(methods == method).tolist():
+                if place in labels:
+                    continue
                 length = _CHARACTER * len(texts[place])
-                for corner, (dx, dy) in enumerate(CORNERS if place not in labels else ()):
-                    start, middle = left[place] + dx - (0 if dx > 0 else length), top[place] + dy
-                    if not -30 <= start <= _PLOT + 30 - length:
-                        continue
-                    box = np.array([start, middle - _LINE / 2, start + length, middle + _LINE / 2])
-                    covers = (box[:2] < boxes[:, 2:]).all(axis=1) & (boxes[:, :2] < box[2:]).all(axis=1)
-                    if not covers.any():
-                        labels[place] = texts[place], corner
-                        boxes = np.vstack([boxes, box])
-                        break
+                starts = left[place] + _ACROSS - np.where(_ACROSS > 0, 0, length)
+                middles = top[place] + _DOWN
+                tops = np.column_stack([starts, middles - _LINE / 2])
+                bottoms = np.column_stack([starts + length, middles + _LINE / 2])
+                covers = (tops[:, None] < boxes[:, 2:]).all(axis=2) & (boxes[:, :2] < bottoms[:, None]).all(axis=2)
+                fits = ~np.any(covers, axis=1) & (starts >= -30) & (starts <= _PLOT + 30 - length)
+                if fits.any():
+                    corner = int(fits.argmax())
+                    labels[place] = texts[place], corner
+                    boxes = np.vstack([boxes, [*tops[corner], *bottoms[corner]]])
     placed_labels = [labels.get(place, ("", 0)) for place in range(len(plot))]
     return plot.assign(label=[text for text, _ in placed_labels], corner=[corner for _, corner in placed_labels])

@@ -117,7 +117,8 @@ def _correlated(
     x: pd.DataFrame, y: pd.DataFrame, pairs: Sequence[Pair], groups_of: Callable[[tuple[Any, ...]], Any]
 ) -> dict[tuple[Any, Any], Correlation]:
     """Return the correlation of each pair, computed at once for all pairs over the same languages."""
-    present = {(across, up): (x[across].notna() & y[up].notna()).to_numpy() for _, across, up in pairs}
+    has_x, has_y = ({name: column.notna().to_numpy() for name, column in table.items()} for table in (x, y))
+    present = {(across, up): has_x[across] & has_y[up] for _, across, up in pairs}
     alike: dict[bytes, list[tuple[Any, Any]]] = {}
     for pair, mask in present.items():
         alike.setdefault(mask.tobytes(), []).append(pair)
