@@ -5,6 +5,7 @@
 Source: Littell et al. 2017, "URIEL and lang2vec", EACL; the data are licensed CC BY-SA 4.0.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -84,11 +85,12 @@ def families() -> tuple[list[str], dict[str, tuple[str, ...]]]:
 def _membership() -> NDArray[np.bool_]:
     """Return which languages are in which families, the largest first: the rounding of distances depends on their order."""
     names, families_of = families()
-    place = {name: column for column, name in enumerate(names)}
-    member = np.zeros((len(rows()), len(names)), dtype=np.bool_)
+    sizes = Counter(name for path in families_of.values() for name in path)
+    place = {name: column for column, name in enumerate(sorted(names, key=lambda name: -sizes[name]))}
+    member = np.zeros((len(rows()), len(names)), dtype=np.bool_, order="F")
     for code, path in families_of.items():
         member[rows()[code], [place[name] for name in path]] = True
-    return member[:, np.argsort(-member.sum(axis=0), kind="stable")]
+    return member
 
 
 def _positions() -> NDArray[np.floating]:
@@ -101,7 +103,9 @@ def _positions() -> NDArray[np.floating]:
     features, values = _table("geocoord_features")
     latitude, longitude = np.radians([[float(part) for part in name.split("_")[1:]] for name in features]).T
     axes = (np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude))
-    unit = np.cos(np.pi * values.astype(np.float64)) @ np.linalg.pinv(np.stack(axes, axis=1)).T
+    angles = values.astype(np.float64)
+    angles *= np.pi
+    unit = np.cos(angles, out=angles) @ np.linalg.pinv(np.stack(axes, axis=1)).T
     return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
 
 
