@@ -9,9 +9,11 @@ import pytest
 from scipy import stats
 
 from distxfer import measure
+from distxfer.analysis import scores as scores_of_methods
 from distxfer.analysis.compare import compare_methods
 from distxfer.languages import lineage
 from distxfer.reports.comparison import comparison_tables, main_table
+from distxfer.results import tables
 from distxfer.results.collect import collect
 from fake_runs import FAR, compared, plain_and_align, result, run, runs, scores, write
 from helpers import message
@@ -61,6 +63,17 @@ def test_the_effects_of_the_reference_runs_are_those_of_their_files():
             assert (test.effect, test.low, test.high) == pytest.approx((expected.effect, expected.low, expected.high))
             assert by_method[name].p_holm == pytest.approx(p)
             assert (test.n_seeds, test.n_languages) == (expected.n_seeds, len(languages))
+
+
+def test_predictions_are_read_once_and_effects_by_part_are_computed_when_asked_for(monkeypatch):
+    reads, tests = [], []
+    read, crossed = tables.read_table, scores_of_methods.crossed
+    monkeypatch.setattr(tables, "read_table", lambda path, *columns: reads.append(path) or read(path, *columns))
+    monkeypatch.setattr(scores_of_methods, "crossed", lambda *a, **k: tests.append(a) or crossed(*a, **k))
+    comparisons = compare_methods(collect(["plain", "drift_reg"], REFERENCE))
+    assert len(reads) == len(set(reads)) == sum(comparisons.runs.values())
+    assert len(tests) == 6  # on all, near and far languages, of accuracy and macro F1
+    assert len(comparisons.by_family) == len(tests) - 6
 
 
 def test_the_committed_runs_give_the_same_numbers_as_ever():

@@ -27,6 +27,15 @@ def scipy_r(x, y, method):
     return (stats.spearmanr if method == "spearman" else stats.pearsonr)(x, y).statistic
 
 
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+def test_columns_are_correlated_as_pairs_are(method):
+    x, y = np.random.default_rng(0).standard_normal((2, 8, 3))
+    y[:, 1] = 2.0  # the same for all languages
+    options = {"groups": FAMILIES, "method": method, "draws": 99}
+    expected = [[measure.correlate(across, up, **options) for up in y.T] for across in x.T]
+    assert measure.correlate_columns(x, y, **options) == expected
+
+
 # --- correlate ----------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from distxfer.reports.page.html import page_text
 from distxfer.reports.page.labels import placed
 from distxfer.reports.page.provenance import recipe_text
 from distxfer.reports.page.relations import by_distance, drift_relations, fit_line
+from distxfer.reports.vega import library
 from distxfer.results.collect import collect
 from finished_runs import HOSTILE, LAYERS, METHODS, STEPS, TARGETS, three_methods, write_run
 from helpers import Elements
@@ -436,3 +437,15 @@ def test_a_recipe_in_the_page_is_the_recipe(tmp_path):
     path.write_text(recipe_text(json.loads(json.dumps(recipe.resolved()))), encoding="utf-8")
     assert load_recipe(str(path), []).resolved() == recipe.resolved()
     assert tomllib.loads(recipe_text({"name": "x", "a": {'"b.c': "\\\n"}, "d": None})) == {"a": {'"b.c': "\\\n"}}
+
+
+def test_the_script_of_vega_is_bundled_once_and_again_where_it_is_damaged(tmp_path, monkeypatch):
+    bundles = []
+    monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path))
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda snippet: bundles.append(snippet) or "a</script>")
+    for damaged, times in ((False, 1), (False, 1), (True, 2)):
+        for script in tmp_path.glob("vega/*/*.js") if damaged else ():
+            script.write_text("b")
+        library.cache_clear()
+        assert (library(), len(bundles)) == ("a<\\/script>", times)
+    library.cache_clear()
