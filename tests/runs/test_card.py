@@ -39,6 +39,7 @@ def settings(tiny, tiny_settings, tmp_path_factory):
     return [
         *tiny_settings,
         f"model={model}",
+        "model.precision=float32",
         "phase.finetune.learning_rate=1e-2",
         "diagnostics.states=0",
         "diagnostics.gradients=0",

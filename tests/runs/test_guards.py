@@ -193,10 +193,11 @@ def test_a_wrong_reference_is_noticed_before_the_first_step(tmp_path, tiny_setti
     kind = Reference if text == "pairs" else CachedReference
     states = kind.states
     monkeypatch.setattr(kind, "states", lambda self, keys, inputs: states(self, keys, inputs) * 1.01)
+    overrides = ["model.precision=float32", f"intervention.drift.text={text}"]
     with pytest.raises(
         RunError, match=r"The reference encoder differs from the encoder before the first step by 0\.0099"
     ):
-        train(load_recipe(recipe, [*tiny_settings, f"intervention.drift.text={text}"]), tmp_path)
+        train(load_recipe(recipe, [*tiny_settings, *overrides]), tmp_path)
 
 
 def test_a_text_scored_twice_is_noticed(tmp_path, tiny_settings, monkeypatch):

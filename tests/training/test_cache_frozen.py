@@ -4,6 +4,7 @@ import pytest
 from transformers.models.bert.modeling_bert import BertLayer
 
 from distxfer import load_recipe, train
+from distxfer.data import _batches
 from distxfer.training import _frozen
 from helpers import log, message, same, stop_at, weights
 
@@ -62,7 +63,7 @@ def test_without_dropout_it_trains_as_without_the_cache(run, run_blocks):
 def test_texts_beyond_the_bound_are_computed_in_each_step(run, monkeypatch, room):
     whole = run()
     monkeypatch.setattr(_frozen, "_BYTES", room)
-    monkeypatch.setattr(_frozen, "_BATCH", 8)
+    monkeypatch.setattr(_batches, "_TOKENS", 64)
     assert close(whole, run(CACHED))
 
 

@@ -128,7 +128,7 @@ def test_an_architecture_that_cannot_checkpoint_is_refused(tiny, monkeypatch):
 
 @pytest.mark.parametrize("recipe", ["dist_align", "lora"])
 def test_bf16_trains_in_bf16_and_keeps_and_measures_in_float32(runs, recipe):
-    exact, coarse = runs(recipe), runs(recipe, "model.precision=bf16")
+    exact, coarse = (runs(recipe, f"model.precision={precision}") for precision in ("float32", "bf16"))
     for result, dtype in ((exact, "float32"), (coarse, "bf16")):
         assert json.loads((result.folder / "result.json").read_text())["provenance"]["dtype"] == dtype
     exact_log, coarse_log = log(exact), log(coarse)
@@ -138,10 +138,16 @@ def test_bf16_trains_in_bf16_and_keeps_and_measures_in_float32(runs, recipe):
         assert {weight.dtype for weight in weights(coarse).values()} == {torch.float32}
 
 
-def test_float32_is_what_auto_is_without_a_gpu(runs):
-    auto, exact = runs("dist_align"), runs("dist_align", "model.precision=float32")
-    assert same(weights(auto), weights(exact))
-    assert auto.folder != exact.folder  # a recipe that asks for float32 is another one on a GPU
+@pytest.mark.parametrize(
+    ("instructions", "precision"), [("amx_bf16", "bf16"), ("avx512_bf16", "bf16"), ("avx2", "float32")]
+)
+def test_auto_is_bf16_where_the_cpu_computes_in_it(tiny_settings, tmp_path, monkeypatch, instructions, precision):
+    """A recipe that asks for a precision is another one, since the machine decides what `auto` is."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True})
+    auto, chosen = (run(tiny_settings, tmp_path, "plain", f"model.precision={key}") for key in ("auto", precision))
+    assert auto.data["provenance"]["dtype"] == precision
+    assert same(weights(auto), weights(chosen))
+    assert auto.folder != chosen.folder
 
 
 def test_a_pass_without_gradients_does_not_cut_off_the_next_one(encoder):
@@ -209,7 +215,7 @@ def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(
         "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
         " Add some, as `recipe=lora` does, or leave it at float32."
     )
-    assert message(run, tiny_settings, tmp_path, "lora", "model.frozen_weights=bf16") == (
+    assert message(run, tiny_settings, tmp_path, "lora", "model.precision=float32", "model.frozen_weights=bf16") == (
         "`model.frozen_weights` is `bf16`, which is too coarse for forward passes in float32. Set `model.precision=bf16`, or"
         " `model.frozen_weights=float32`."
     )

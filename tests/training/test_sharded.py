@@ -15,13 +15,13 @@ from distxfer.runs.run import train
 from distxfer.training import Processes
 from helpers import farthest, message
 
-CACHED = "model.reference=cached"
+CACHED, EXACT = "model.reference=cached", "model.precision=float32"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", "0"]
 FSDP = ["--use_fsdp", "--fsdp_version", "2"]
 # name -> recipe, settings. Losses that are sums over examples, so that nothing depends on how a batch is shared.
 RUNS = {
     "drift": ("drift_reg", [
-        CACHED, "intervention.drift.measure=mse", "intervention.drift.weight=2", "phase.finetune.batch_size=14",
+        CACHED, "intervention.drift.measure=mse", "intervention.drift.weight=2", "phase.finetune.batch_size=14", EXACT,
         "phase.finetune.epochs=2", "diagnostics.gradients=5", "diagnostics.states=6", "phase.finetune.average=2",
     ]),
     "phases": ("plain", [  # of which the second trains more than the others
@@ -29,7 +29,7 @@ RUNS = {
         "phase.last.steps=4", "phase.last.interventions=freeze",
         "phase.finetune.interventions=", "phase.finetune.accumulation=2", "phase.finetune.batch_size=7",
         "phase.finetune.epochs=1",
-        "model.gradient_checkpointing=true", "model.train_word_embeddings=true",
+        "model.gradient_checkpointing=true", "model.train_word_embeddings=true", EXACT,
     ]),
     "lora": ("lora", [
         CACHED, "intervention.drift.measure=cosine", "intervention.drift.weight=1", "model.precision=bf16",

@@ -27,7 +27,8 @@ def test_a_step_does_not_depend_on_how_it_is_cut(
 ):
     """Ragged last steps and last micro-batches included: 144 examples are 14 steps of 10 + 1 of 4, 10 of 14 + 1 of 4."""
     epochs = 1 if batch_size == 1 else 2
-    settings = [f"model={tiny_without_dropout}", *overrides, f"phase.finetune.epochs={epochs}", "diagnostics.states=0"]
+    settings = [f"model={tiny_without_dropout}", "model.precision=float32", *overrides]
+    settings += [f"phase.finetune.epochs={epochs}", "diagnostics.states=0"]
     entire = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
     size = [f"phase.finetune.batch_size={batch_size}", f"phase.finetune.accumulation={accumulation}"]
     parts = run(recipe, *settings, *size)
@@ -140,7 +141,7 @@ def in_two_processes(tmp_path_factory, tiny_settings, tiny_without_dropout) -> d
     settings = {
         "drift_reg": [
             *tiny_settings, f"model={tiny_without_dropout}", "model.train_word_embeddings=true", *ADDITIVE,
-            "phase.finetune.batch_size=7", "phase.finetune.epochs=1",
+            "model.precision=float32", "phase.finetune.batch_size=7", "phase.finetune.epochs=1",
         ],
         "word_align": [
             *tiny_settings, f"intervention.align.dictionary={folder}/words", "intervention.align.layers=3",

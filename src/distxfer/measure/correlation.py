@@ -209,7 +209,7 @@ def _columns(x: npt.ArrayLike, y: npt.ArrayLike, covariates: npt.ArrayLike | Non
 
 
 def _ranks(values: Array) -> Array:
-    """Return the ranks of values, from 1; ties share their average."""
+    """Return the ranks of values, from 1; ties share their average. In place of `scipy.stats`, whose import takes a second."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: Array = counts.cumsum() - (counts - 1) / 2
     return ranks[places]

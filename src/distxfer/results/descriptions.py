@@ -70,7 +70,7 @@ def arithmetic_notes(methods: Mapping[str, Iterable[Result]]) -> list[str]:
     ]
     rounding = "sums are rounded differently" if differ == [2] else "the same seed gives other trajectories"
     return [
-        f"these runs, and means and pairs of them, are of {counted(len(groups), 'arithmetics')}, between which {rounding}:"
+        f"these runs, and means and pairs of them, mix {counted(len(groups), 'arithmetics')}, between which {rounding}:"
         f" {listed(groups, '; ')}. `--again` repeats a run."
     ]
 

@@ -29,7 +29,7 @@ from distxfer.results.settings import printable, settings_of
 
 SCHEMA = 1
 # Raised where the same recipe, seed and machine no longer give the same predictions: other batches, other orders of sums.
-# 1: results that name none; 2: batches by length in tokens, packed texts.
+# 1: results that name none; 2: batches by length in tokens, packed texts, four draws of dropout at a time.
 ARITHMETIC = 2
 LARGEST = 1e100  # beyond this a number is none that was measured, and its square none at all
 RUN_LOCK = ".lock"  # in a run's folder, held by the process that trains

@@ -9,8 +9,6 @@ from distxfer.data import Batch, Collator, Example
 from distxfer.encoders import Encoder, LowerStates, evaluating
 from distxfer.errors import InputError
 
-_BATCH = 64
-_WINDOW = 64 * _BATCH  # texts that are sorted by length together
 _BYTES = 1024**3  # of states in memory; those of more texts are computed in each step
 _TOLERANCE = 1e-3  # relative, of the last layer; rounding gives 1e-6
 
@@ -75,15 +73,13 @@ class FrozenStates:
     def _computed(self) -> dict[_Text, Tensor]:
         states: dict[_Text, Tensor] = {}
         room = _BYTES
-        for low in range(0, len(self._examples), _WINDOW):
-            window = sorted(self._examples[low : low + _WINDOW], key=lambda example: len(example.text))
-            for start in range(0, len(window), _BATCH):
-                batch = self._collate(window[start : start + _BATCH])
-                lengths = batch.inputs["attention_mask"].sum(dim=1).tolist()
-                computed = self.of_text(batch.inputs).states
-                for example, length, padded in zip(batch.examples, lengths, computed, strict=True):
-                    states[example.text, example.text_pair] = text = padded[:length].clone()
-                    room -= text.nbytes
-                if room < 0:
-                    return states
+        for rows in self._collate.batches(self._examples):
+            batch = self._collate([self._examples[row] for row in rows])
+            lengths = batch.inputs["attention_mask"].sum(dim=1).tolist()
+            computed = self.of_text(batch.inputs).states
+            for example, length, padded in zip(batch.examples, lengths, computed, strict=True):
+                states[example.text, example.text_pair] = text = padded[:length].clone()
+                room -= text.nbytes
+            if room < 0:
+                break
         return states

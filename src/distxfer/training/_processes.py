@@ -48,9 +48,9 @@ class Processes:
     ) -> None:
         """Join the processes of this launch; `trackers` are names that Accelerate knows, or trackers of your own.
 
-        `precision` is that of the forward passes of training; `auto`: bf16 where the GPU supports it, else float32. Never
-        fp16, in which mT5 and mDeBERTa-v3 overflow. Weights (except frozen ones, where the recipe says so), gradients and
-        the optimiser's state are always float32.
+        `precision` is that of the forward passes of training; `auto`: bf16 where the GPU or the CPU (AMX, AVX512-BF16)
+        computes in it, else float32. Never fp16, in which mT5 and mDeBERTa-v3 overflow. Weights (except frozen ones, where
+        the recipe says so), gradients and the optimiser's state are always float32.
 
         Raises InputError for a tracker that Accelerate does not know, or whose package is not installed, for a GPU without
         bf16, or for a launch with DeepSpeed, Megatron-LM or FSDP1, which are not supported.
@@ -205,7 +205,11 @@ def _is_fsdp() -> bool:
 
 
 def _is_bf16(precision: Precision, device: torch.device) -> bool:
-    supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported()
+    else:  # others emulate it, many times slower
+        instructions = torch.cpu.get_capabilities()
+        supported = device.type == "cpu" and bool(instructions.get("amx_bf16") or instructions.get("avx512_bf16"))
     if precision == "bf16" and device.type == "cuda" and not supported:
         raise InputError("`model.precision` is `bf16`, which this GPU does not support. Set it to `auto` or `float32`.")
     return precision == "bf16" or (precision == "auto" and supported)
