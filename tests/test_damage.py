@@ -31,7 +31,7 @@ FLIPS = 12  # positions in each file
 
 @pytest.fixture(scope="module")
 def recipe(tiny_settings):
-    return load_recipe("drift_reg", [*tiny_settings, *TINY])
+    return load_recipe("drift_reg", [*tiny_settings, *TINY, "model.precision=float32"])
 
 
 @pytest.fixture(scope="module")
