@@ -235,12 +235,12 @@ def test_a_flip_anywhere_in_a_checkpoint_or_its_log_counts_as_no_checkpoint(stop
             damaged[place] ^= 1 << number % 8
             (stopped / name).write_bytes(damaged)
             notices = []
-            assert read_position(stopped, Processes(), notices.append) is None
+            assert read_position(stopped, Processes(precision="float32"), notices.append) is None
             assert notices == [
                 f"The checkpoint `{stopped / 'checkpoint.safetensors'}`, or the log beside it, is damaged. The run starts anew."
             ]
             shutil.copytree(beside, stopped, dirs_exist_ok=True)
-    assert read_position(stopped, Processes(), pytest.fail).step == 6
+    assert read_position(stopped, Processes(precision="float32"), pytest.fail).step == 6
 
 
 def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
@@ -250,7 +250,7 @@ def test_another_step_in_the_metadata_of_a_checkpoint_is_damage(stopped):
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (safe_open is no mapping)
     save_file(tensors, path, {**about, "position": about["position"].replace('"step": 6', '"step": 999')})
     notices = []
-    assert read_position(stopped, Processes(), notices.append) is None
+    assert read_position(stopped, Processes(precision="float32"), notices.append) is None
     assert len(notices) == 1
 
 
