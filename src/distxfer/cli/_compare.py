@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from distxfer._console import say, write, write_json
+from distxfer._lazy import preload
 from distxfer.cli._options import RESULTS, AsJson, Baseline, Results, Verbose, run_folder, write_tables
 from distxfer.errors import InputError
 
@@ -106,6 +107,7 @@ def compare(
     elif len(words) == len(folders) == 2:
         compared, runs = _of_two_runs(folders, options)
     else:
+        preload("distxfer.analysis.compare")
         from distxfer.results.collect import collect_against
 
         _check_methods(options)

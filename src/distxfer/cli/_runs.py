@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from distxfer._console import say, write, write_json
+from distxfer._lazy import preload
 from distxfer.cli._options import RESULTS, AsJson, Baseline, Results, run_folder, show_tables, write_tables
 from distxfer.errors import InputError
 
@@ -73,6 +74,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one page about finished runs: comparison, transfer, drift, alignment, training, provenance."""
+    preload("distxfer.reports.page")
     from distxfer.reports.page import report as run
 
     page = run(names or [], out, results=results, baseline=baseline, distances=distance or [], figures=figures)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from distxfer.errors import InputError
@@ -30,6 +29,7 @@ Table = npt.NDArray[np.float64]
 
 MIN_SEEDS = 3  # Below this, there is no ranking: one or two runs cannot show how much runs differ.
 _LEVEL = 0.05
+_PRECISION = 1e-10  # of a critical value
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,10 @@ def _tested(
 
     quantiles = [float(stdtrit(df, 1 - _LEVEL / 2)) for _, df in parts]
     low, high = min(quantiles), max(quantiles)
-    critical = low if high - low < 1e-9 else float(brentq(lambda t: chance(t) - _LEVEL, low, high, xtol=1e-10))
+    while high - low > _PRECISION:  # bisection: importing `scipy.optimize` takes longer than all of these
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) > _LEVEL else (low, middle)
+    critical = (low + high) / 2
     return replace(
         result,
         standard_error=error,
