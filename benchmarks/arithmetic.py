@@ -1,11 +1,12 @@
 """What a change of the arithmetic changes in the scores: the same recipes and seeds trained before and after it.
 
-`python benchmarks/arithmetic.py NAME=RESULTS NAME=RESULTS ...`; the others are compared with the first folder. Differences
+`python benchmarks/arithmetic.py NAME=RESULTS NAME=RESULTS ...`; each is compared with the folder before it. Differences
 are paired by seed, with t intervals of 95 %. A changed rounding or stream of draws gives other trajectories, so single seeds
 differ by as much as two seeds do; their means must not.
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -25,23 +26,22 @@ def scores(folder: Path) -> pd.DataFrame:
 
 
 def main(folders: dict[str, Path]) -> None:
-    """Write the scores of every folder, and the differences from the first."""
+    """Write the scores of every folder, and the differences from the one before."""
     of_folder = {name: scores(folder) for name, folder in folders.items()}
-    first, *others = of_folder
     rows, differences = [], []
-    for recipe in of_folder[first].index.unique("recipe"):
+    for recipe in next(iter(of_folder.values())).index.unique("recipe"):
         for part in ("source", "targets"):
             for name, table in of_folder.items():
                 if recipe in table.index:
                     of_seeds = table.loc[recipe, part]
                     cells = [f"{of_seeds[seed]:.1f}" if seed in of_seeds else None for seed in range(5)]
                     rows.append((recipe, part, name, *cells, f"{of_seeds.mean():.1f}", f"{of_seeds.std():.1f}"))
-            for name in others:
+            for before, name in pairwise(of_folder):
                 if recipe in of_folder[name].index:
-                    change = (of_folder[name] - of_folder[first]).loc[recipe, part].dropna()
+                    change = (of_folder[name] - of_folder[before]).loc[recipe, part].dropna()
                     low, high = stats.t.interval(0.95, len(change) - 1, change.mean(), stats.sem(change))
                     interval = f"{change.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
-                    differences.append((recipe, part, f"{name} - {first}", interval, len(change)))
+                    differences.append((recipe, part, f"{name} - {before}", interval, len(change)))
     columns = ("recipe", "accuracy in %", "arithmetic", *(f"seed {seed}" for seed in range(5)), "mean", "deviation")
     tables = [
         Table(columns, rows, "accuracy by seed"),

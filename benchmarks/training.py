@@ -1,6 +1,6 @@
 """Training beside `transformers.Trainer`: whole epochs on the same texts with the same encoder, in alternation step by step.
 
-`python benchmarks/training.py [--rounds 3] [--threads N] [SCENARIO ...]` (on 2 cores about six minutes a round).
+`python benchmarks/training.py [--rounds 3] [--threads N] [SCENARIO ...]` (on 2 cores about nine minutes a round).
 Every method has a process of its own, and the one works that is least far in its epoch; so neighbours on the machine disturb
 all alike. Nobody logs, evaluates or saves. Trainer gets ids that were tokenised before the clock starts, a batch is padded to
 its longest text, and dropout, clipping, batch size and learning rate are distxfer's. What distxfer does at the start of a run
@@ -80,6 +80,8 @@ def scenarios(long: str) -> dict[str, dict[str, tuple[str, Settings | list[str]]
         ),
         "all parameters": ("plain", [*base, _ALL]),
     }
+    whole = ["model.precision=float32"]
+    made["whole runs, 5 tokens, 16 epochs"] = {"plain": ("plain", whole), "drift_reg": ("drift_reg", whole)}
     return made
 
 
@@ -274,7 +276,8 @@ def main() -> None:
     rate = Table(
         ("dtype", "10⁹ operations a second"), [(name, f"{each / 1e9:.0f}") for name, each in rates.items()], "products"
     )
-    write(f"training-{chosen.threads}", chosen.threads, [*drawn, rate], {"rates": rates, "scenarios": results})
+    name = "-".join(["training", str(chosen.threads), *chosen.scenarios]).replace(" ", "-")
+    write(name, chosen.threads, [*drawn, rate], {"rates": rates, "scenarios": results})
 
 
 if __name__ == "__main__":
