@@ -79,9 +79,7 @@ class Figure:
         pick = {name: json.dumps(value) for name, value in fixed.items()} | {
             choice.name: choice.name for choice in free
         }
-        with debug_mode(
-            False
-        ):  # no part of a chart is checked against the schema each time that it is put into another
+        with debug_mode(False):  # Altair would check every part anew each time that it is put into another
             chart = self.draw(pick)
             if free:
                 chart = chart.add_params(*(alt.param(name=choice.name, value=choice.value) for choice in free))

@@ -3,12 +3,8 @@
 import numpy as np
 import pandas as pd
 
-CORNERS = (
-    (7, -7),
-    (7, 9),
-    (-7, -7),
-    (-7, 9),
-)  # offsets of a label from its point, in pixels; to the left it ends there
+# Offsets of a label from its point, in pixels; to the left it ends there.
+CORNERS = ((7, -7), (7, 9), (-7, -7), (-7, 9))
 _ACROSS, _DOWN = np.array(CORNERS).T
 _PLOT = 300  # pixels of the smallest plot
 _CHARACTER, _LINE = 6, 11  # pixels of text
