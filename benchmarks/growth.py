@@ -69,9 +69,16 @@ def rows_of(number: int, language: str) -> list[dict[str, str]]:
 def examples(folder: Path, sizes: Sequence[int]) -> dict[int, Callable[[], object]]:
     """Prepare tasks of so many training examples."""
     calls = {}
+    parts = {"dev": rows_of(100, "dev"), "test": rows_of(100, "test")}
     for size in sizes:
-        parts = {"dev": rows_of(100, "dev"), "test": rows_of(100, "test")}
-        task = save_task({"eng": {"train": rows_of(size, "eng"), **parts}, "deu": parts}, folder / f"examples{size}")
+        task = folder / f"examples{size}"
+        # In a process of its own: memory that this one has freed would be used again, and not counted.
+        apart(
+            lambda task=task, size=size: save_task(
+                {"eng": {"train": rows_of(size, "eng"), **parts}, "deu": parts}, task
+            ),
+            1,
+        )
         calls[size] = lambda task=task: prepare(load_recipe("plain", [f"task={task}", "parallel="]))
     return calls
 
