@@ -133,7 +133,7 @@ def workers(folder: Path, runs: int) -> Table:
         (number, threads, f"{each:.0f}", f"{seconds[1, 1] / each:.2f}") for (number, threads), each in seconds.items()
     ]
     columns = ("workers", "threads of each", "seconds", "times one worker of one thread")
-    return Table(columns, rows, f"a sweep of {runs} runs of one epoch, with their starts and measuring")
+    return Table(columns, rows, f"a sweep of {runs} short runs, whole")
 
 
 def main() -> None:
