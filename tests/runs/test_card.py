@@ -20,7 +20,7 @@ from conftest import WORDS, say, sentences
 from distxfer.config.files import recipe_files
 from distxfer.config.recipe import load_recipe
 from distxfer.data import Example, Prediction, Task
-from distxfer.encoders import BUNDLED
+from distxfer.encoders import BUNDLED, BUNDLED_MODELS
 from distxfer.runs.citations import bibtex
 from distxfer.runs.intervals import score_interval
 from distxfer.runs.model_card import base_licence
@@ -227,6 +227,7 @@ def test_papers_are_those_of_the_citation_file():
     load = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
     papers = {reference["title"]: reference for reference in load["references"]}
     entries = {entry for name in recipe_files() if "/" not in name for entry in bibtex(_resolved(name))}
+    entries |= {entry for name in BUNDLED_MODELS for entry in bibtex(_resolved("plain", f"model={name}"))}
     assert len(entries) > 15
     for entry in entries:
         fields = dict(re.findall(r"  (\w+) = \{+(.*?)\}+,\n", entry))
@@ -236,7 +237,7 @@ def test_papers_are_those_of_the_citation_file():
         paper = papers[fields["title"]]
         assert int(fields["year"]) == paper["year"]
         assert [part.split(",")[0].split()[-1] for part in fields["author"].split(" and ")] == [
-            author["family-names"].split()[-1] for author in paper["authors"]
+            author.get("family-names", author.get("name")).split()[-1] for author in paper["authors"]
         ]
         assert fields.get("url") == paper.get("url")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distxfer.config.files import families_file
-from distxfer.encoders import BUNDLED, PACKED_TYPES
+from distxfer.encoders import BUNDLED_MODELS, PACKED_TYPES
 
 # sentence-transformers' `pooling_mode` or `pooling_mode_...` -> `model.pooling`
 _POOLINGS = {
@@ -51,17 +51,18 @@ def family_of(model: str) -> Family | None:
         config = _json(Path(folder, "config.json"), dict)
         return next((family for family in families() if family.config and _fits(family.config, config)), None)
     name = model.rstrip("/").rsplit("/", 1)[-1].lower()
-    if model.startswith("bundled/"):
-        return None
     return next((family for family in families() if any(fnmatch(name, pattern) for pattern in family.names)), None)
 
 
 def text_layout(model: str) -> str:
     """Return how a model reads a batch of texts on a CPU, by the type in its `config.json`; empty for one that is not here."""
-    config = {"model_type": "bert"} if model == BUNDLED else _json(Path(os.path.expanduser(model), "config.json"), dict)
-    if "model_type" not in config:
+    if model in BUNDLED_MODELS:
+        model_type = BUNDLED_MODELS[model].model_type
+    else:
+        model_type = str(_json(Path(os.path.expanduser(model), "config.json"), dict).get("model_type", ""))
+    if not model_type:
         return ""
-    return "texts without padding on a CPU" if str(config["model_type"]) in PACKED_TYPES else "texts padded, by length"
+    return "texts without padding on a CPU" if model_type in PACKED_TYPES else "texts padded, by length"
 
 
 def own_pooling(folder: Path) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from distxfer._lazy import lazy
 from distxfer.encoders._bundled import BUNDLED as BUNDLED
+from distxfer.encoders._bundled import BUNDLED_MODELS as BUNDLED_MODELS
 from distxfer.encoders._layers import Layers as Layers
 from distxfer.encoders._layers import layer_numbers as layer_numbers
 from distxfer.encoders._packed_types import PACKED_TYPES as PACKED_TYPES

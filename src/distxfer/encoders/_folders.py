@@ -8,7 +8,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from distxfer._durable import RESULT, check_folder, file_digest
-from distxfer.encoders._bundled import BUNDLED, bundled_folder
+from distxfer.encoders._bundled import BUNDLED, BUNDLED_MODELS, bundled_folder
 from distxfer.errors import InputError, did_you_mean, reason
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -16,12 +16,12 @@ _NOT_NEEDED = ["[!1]*/*", "1*/*/*", "*.bin", "*.pt", "*.pth", "*.onnx", "*.h5", 
 
 
 def model_folder(name: str, revision: str = "") -> Path:
-    """Return the local folder of an encoder: the bundled one, a folder as it stands, or a snapshot from the hub.
+    """Return the local folder of an encoder: a bundled one, a folder as it stands, or a snapshot from the hub.
 
     Raises InputError where the folder has no safetensors weights, or the hub does not have or give the model.
     """
-    if name == BUNDLED:
-        return bundled_folder()
+    if name in BUNDLED_MODELS:
+        return bundled_folder(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         check_folder(folder)
@@ -33,7 +33,7 @@ def model_folder(name: str, revision: str = "") -> Path:
             )
         if name.startswith((".", "/", "~", "bundled/")) or name.count("/") > 1:
             raise InputError(
-                f"The model `{name}` does not exist.{did_you_mean(name, [BUNDLED])} Give a folder,"
+                f"The model `{name}` does not exist.{did_you_mean(name, BUNDLED_MODELS)} Give a folder,"
                 f" a name on the Hugging Face hub, or `{BUNDLED}`."
             )
         folder = _snapshot(name, revision)
@@ -64,7 +64,7 @@ def _snapshot(name: str, revision: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"The model `{name}` is no local folder, and the Hugging Face hub did not give it ({reason(error)}.)."
-            f"{did_you_mean(name, [BUNDLED])} Check the name and the connection, or use `{BUNDLED}`."
+            f"{did_you_mean(name, BUNDLED_MODELS)} Check the name and the connection, or use `{BUNDLED}`."
         ) from error
 
 

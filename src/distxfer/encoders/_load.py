@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from distxfer.encoders._bundled import BUNDLED
+from distxfer.encoders._bundled import BUNDLED_MODELS
 from distxfer.encoders._check import check_architecture, check_inputs, check_size, fit_tokenizer, pad_apart, words_of
 from distxfer.encoders._contexts import quiet
 from distxfer.encoders._dropout import use_dropout
@@ -64,7 +64,7 @@ def load_encoder(
     if output == "text" and not token_head:
         pad_apart(tokenizer, words_of(base))
     model.config.pad_token_id = tokenizer.pad_token_id
-    if name != BUNDLED and not Path(name).expanduser().is_dir():
+    if name not in BUNDLED_MODELS and not Path(name).expanduser().is_dir():
         model.name_or_path = name
     blocks = f"{base.base_model_prefix}.{blocks}"
     names = {id(weight): key for key, weight in model.named_parameters()}

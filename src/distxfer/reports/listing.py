@@ -7,7 +7,7 @@ from typing import Any
 
 from distxfer.config.files import description, recipe_files
 from distxfer.data import About, parallel_languages, parallel_names, task_languages, task_names
-from distxfer.encoders import BUNDLED
+from distxfer.encoders import BUNDLED_MODELS
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.languages import distances, language_name
 from distxfer.reports.tables import Table, table_of
@@ -26,7 +26,7 @@ _DISTANCES = {
     "NAME@uriel+": "the same of URIEL+: pip install 'distxfer[urielplus]'",
 }
 _MODELS = {
-    BUNDLED: "12 layers of 384, 4-bit weights dequantised; offline",
+    **{name: model.description for name, model in BUNDLED_MODELS.items()},
     "FOLDER or NAME": "a folder with safetensors, or a name on the Hugging Face hub",
 }
 _DATA = {"tasks": (task_names, task_languages), "parallel": (parallel_names, parallel_languages)}

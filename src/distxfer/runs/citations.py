@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distxfer.encoders import BUNDLED
+from distxfer.encoders import BUNDLED_MODELS
 
 # By intervention, and by its settings. CITATION.cff states what each paper is cited for.
 _OF_KIND: Mapping[str, tuple[str, ...]] = {
@@ -35,7 +35,8 @@ def bibtex(resolved: Mapping[str, Any]) -> list[str]:
 
 
 def _keys(resolved: Mapping[str, Any]) -> list[str]:
-    papers: list[str] = ["wang2024"] if resolved["model"]["name"] == BUNDLED else []
+    bundled = BUNDLED_MODELS.get(resolved["model"]["name"])
+    papers = [bundled.paper] if bundled else []
     interventions, phases = resolved["intervention"].values(), resolved["phase"].values()
     for intervention in interventions:
         kind = intervention["kind"]

@@ -14,7 +14,7 @@ from distxfer._markdown import markdown, markdown_code
 from distxfer.config.dotted import flatten
 from distxfer.config.files import defaults_file
 from distxfer.data import About, parallel_names, task_names, task_type_of
-from distxfer.encoders import BUNDLED, Encoder, class_to_load
+from distxfer.encoders import BUNDLED_MODELS, Encoder, class_to_load
 from distxfer.interventions import BoundIntervention
 from distxfer.languages import language_name, short_code
 from distxfer.results.descriptions import corpus_text
@@ -27,7 +27,6 @@ _PIPELINES = {
     "text": "text-classification", "token": "token-classification", "span": "question-answering",
     "state": "feature-extraction",
 }  # fmt: skip
-_BUNDLED_FROM = "intfloat/multilingual-e5-small"
 _SMALL = 500  # test examples; fewer give an accuracy of 0.5 an interval wider than 4.4 points to each side
 PLACE = 'name = "model"'  # the line with the model's path
 _POOLED = {
@@ -188,8 +187,8 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
         lines.append("In the source each sentence is its own translation, so its score is 1 by definition.")
     elif not any(phase.task for phase in prepared.recipe.phases.values()):
         lines.append("The head is untrained: its predictions are meaningless.")
-    if prepared.recipe.model.name == BUNDLED:
-        lines.append("The encoder's pretrained weights are dequantised 4-bit weights, not the original ones.")
+    if bundled := BUNDLED_MODELS.get(prepared.recipe.model.name):
+        lines.append(f"The encoder's pretrained weights are {bundled.weights}, not the original ones.")
     if data["provenance"].get("git_dirty"):
         lines.append("Made with a version of distxfer that had uncommitted changes.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)
@@ -205,6 +204,8 @@ def _licences(prepared: Prepared, bounds: Mapping[str, BoundIntervention]) -> st
         about = parallel_names().get(parallel.name)
         stated[f"the parallel text {markdown_code(shown_path(parallel.name))}"] = about.licence if about else ""
     lines = [f"- {source}: {licence or 'not stated; ask its source'}\n" for source, licence in stated.items()]
+    bundled = BUNDLED_MODELS.get(prepared.recipe.model.name)
+    lines += [f"\n{bundled.terms}.\n"] if bundled and bundled.terms else []
     return "## Licence\n\nThe licences of the model's sources apply to it:\n\n" + "".join(lines)
 
 
@@ -212,7 +213,7 @@ def _citation(prepared: Prepared) -> str:
     task = about_task(prepared).citation
     model = prepared.recipe.model.name
     lines = [f"The task: {task}.\n"] if task else []
-    if model != BUNDLED and not is_path(model):
+    if model not in BUNDLED_MODELS and not is_path(model):
         lines.append(f"The base model: see the card of {markdown_code(model)}.\n")
     entries = "\n\n".join(bibtex(prepared.resolved))
     return "\n".join(["## Citation\n", *lines, f"The methods:\n\n```bibtex\n{entries}\n```\n"])
@@ -225,7 +226,8 @@ def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> 
     """Return the metadata between two lines of dashes."""
     summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
     pipeline = _PIPELINES[task_type_of(prepared.task).output]
-    base = _BUNDLED_FROM if name == BUNDLED else None if is_path(name) else name
+    bundled = BUNDLED_MODELS.get(name)
+    base = bundled.original if bundled else None if is_path(name) else name
     relation = None if base is None else "adapter" if adapters else "finetune"
     repositories = about.source.split(", ") if about.source else []
     single = len(repositories) == 1  # with two, the source of a score depends on its language and split
