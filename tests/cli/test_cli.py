@@ -228,7 +228,7 @@ LISTED = {
     "parallel": {*parallel_names(), "FOLDER"},
     "interventions": set(intervention_names()),
     "distances": {"syntactic", "phonological", "inventory", "genetic", "geographic", "featural", "NAME@uriel+"},
-    "models": {"bundled/multilingual-e5-small", "FOLDER or NAME"},
+    "models": {"bundled/multilingual-e5-small", "bundled/gemma-3-270m", "FOLDER or NAME"},
 }
 
 
