@@ -10,6 +10,7 @@ from peft import LoraConfig
 from conftest import ARCHITECTURES, save_tiny
 from distxfer import load_recipe, train
 from distxfer.encoders import load_encoder
+from distxfer.encoders._int8 import Int8Linear
 from distxfer.errors import RunError
 from distxfer.training import Processes
 from helpers import log, message, same, weights
@@ -179,7 +180,7 @@ def test_frozen_weights_in_bf16_train_the_same_adapters(runs, recipe):
 
 def test_frozen_weights_in_bf16_are_those_of_the_linear_maps_that_nothing_trains(encoder):
     encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
-    encoder.freeze_in_bf16()
+    encoder.store_frozen("bf16")
     lying = {dtype: set() for dtype in (torch.float32, torch.bfloat16)}
     for name, parameter in encoder.model.named_parameters():
         lying[parameter.dtype].add(name)
@@ -194,7 +195,7 @@ def test_frozen_weights_in_bf16_are_measured_and_scored_in_it(encoder):
     batch = inputs(encoder)
     before, logits = encoder.states([batch])
     encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
-    encoder.freeze_in_bf16()
+    encoder.store_frozen("bf16")
     after, new_logits = encoder.states([batch])
     assert after.dtype == new_logits.dtype == encoder.outputs(batch).dtype == torch.float32
     assert 0 < (after - before).abs().max() < 0.1
@@ -210,7 +211,10 @@ def test_frozen_weights_in_bf16_with_a_cached_reference(runs):
         assert line["loss"] == pytest.approx(other_line["loss"], abs=0.01)
 
 
-def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(tiny_settings, tmp_path):
+def test_frozen_weights_are_refused_where_they_would_do_nothing_or_harm(tiny_settings, tmp_path):
+    assert message(run, tiny_settings, tmp_path, "plain", "model.frozen_weights=int8").startswith(
+        "`model.frozen_weights` = `int8` needs weights that are frozen under PEFT adapters, and there are no adapters."
+    )
     assert message(run, tiny_settings, tmp_path, "plain", "model.precision=bf16", "model.frozen_weights=bf16") == (
         "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
         " Add some, as `recipe=lora` does, or leave it at float32."
@@ -219,6 +223,64 @@ def test_frozen_weights_in_bf16_are_refused_where_they_would_do_nothing_or_harm(
         "`model.frozen_weights` is `bf16`, which is too coarse for forward passes in float32. Set `model.precision=bf16`, or"
         " `model.frozen_weights=float32`."
     )
+
+
+# Frozen weights in 8 bits
+
+
+def test_a_map_in_8_bits_in_closed_form():
+    linear = torch.nn.Linear(3, 3)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[127.0, -50.4, 0.6], [0.0, 0.0, 0.0], [-0.0254, 0.0127, 0.01]]))
+    coarse = Int8Linear(linear)
+    assert coarse.quantised.tolist() == [[127, -50, 1], [0, 0, 0], [-127, 64, 50]]
+    expected = [[127.0, -50.0, 1.0], [0.0, 0.0, 0.0], [-0.0254, 0.0128, 0.01]]
+    torch.testing.assert_close(coarse.weight, torch.tensor(expected))
+    assert not [*coarse.parameters(recurse=False)][1:]  # the bias alone
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_map_in_8_bits_has_the_product_and_gradient_of_its_dequantised_weights(dtype):
+    torch.manual_seed(0)
+    coarse = Int8Linear(torch.nn.Linear(64, 32))
+    dense = torch.nn.Linear(64, 32)
+    dense.load_state_dict({"weight": coarse.weight, "bias": coarse.bias.detach()})
+    gradients = []
+    for linear in (coarse, dense):
+        states = torch.linspace(-1, 1, 5 * 64).reshape(5, 64).requires_grad_()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            product = linear(states)
+        product.float().square().sum().backward()
+        gradients.append((product.detach(), states.grad))
+    assert gradients[0][0].dtype == dtype
+    for mine, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, expected)
+
+
+def test_frozen_weights_in_8_bits_take_a_byte_and_move_the_states_a_little(encoder):
+    batch = inputs(encoder)
+    before, _ = encoder.states([batch])
+    encoder.adapt(LoraConfig(r=2, target_modules=encoder.attention_modules((1,))))
+    linear = {name: module for name, module in encoder.model.named_modules() if isinstance(module, torch.nn.Linear)}
+    encoder.store_frozen("int8")
+    coarse = {name: module for name, module in encoder.model.named_modules() if isinstance(module, Int8Linear)}
+    assert {name for name, module in linear.items() if encoder.model.get_submodule(name) is module} == {
+        name for name in linear if "lora_" in name or encoder.place(f"{name}.weight") == "head"
+    }
+    assert all(module.quantised.nbytes == linear[name].weight.nbytes // 4 for name, module in coarse.items())
+    after, _ = encoder.states([batch])
+    assert 0 < (after - before).norm() < 0.02 * before.norm()
+
+
+@pytest.mark.parametrize("recipe", ["lora", "dora", "ia3"])
+def test_frozen_weights_in_8_bits_train_nearly_the_same_adapters(runs, recipe):
+    full, coarse = (runs(recipe, *overrides) for overrides in ((), ("model.frozen_weights=int8",)))
+    losses = [[line["loss"] for line in log(result)] for result in (full, coarse)]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    assert {weight.dtype for weight in weights(coarse, "adapter_model.safetensors").values()} == {torch.float32}
+    card = (coarse.folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Scored with frozen weights in int8" in card
 
 
 def test_fp16_is_never_used(tiny_settings):

@@ -26,7 +26,7 @@ class ModelSettings(BaseModel):
     drop_last_layers: Annotated[int, Field(ge=0)]
     train_word_embeddings: bool
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    frozen_weights: Literal["float32", "bf16"] = "float32"
+    frozen_weights: Literal["float32", "bf16", "int8"] = "float32"
     gradient_checkpointing: bool = False
     reference: Literal["live", "cached"] = "live"
 

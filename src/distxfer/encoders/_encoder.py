@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from distxfer.encoders._bottlenecks import add_bottlenecks, with_merged_bottlenecks
 from distxfer.encoders._contexts import evaluating, has_peft_adapters, quiet, skipping, stopping
 from distxfer.encoders._encoded import Encoded, Pooling, tokens_of_words
+from distxfer.encoders._int8 import Int8Linear
 from distxfer.encoders._packing import PackedStates, packed
 from distxfer.encoders._reference import Reference
 from distxfer.errors import InputError
@@ -260,26 +261,29 @@ class Encoder:
             parameter.requires_grad_(name in self.adapters | added | head)
         return self._with_adapters(self.adapters | added | head)
 
-    def freeze_in_bf16(self) -> None:
-        """Store the linear maps that are frozen under PEFT adapters in bf16: 2 bytes per weight instead of 4.
+    def store_frozen(self, precision: Literal["bf16", "int8"]) -> None:
+        """Store the linear maps that are frozen under PEFT adapters in 2 bytes or 1 per weight instead of 4.
 
-        From then on every forward pass computes in bf16. Passes under bf16 autocast do not change, bit for bit (with DoRA,
-        whose scale depends on the norm of these weights, nearly): autocast rounds the weights of linear maps in the same
-        way at each pass. Embeddings, norms, and all weights that train or are saved, stay float32.
+        Embeddings, norms, and all weights that train or are saved, stay float32.
+
+        - `bf16`: from then on every forward pass computes in bf16. Passes under bf16 autocast do not change, bit for bit
+          (with DoRA, whose scale depends on the norm of these weights, nearly): autocast rounds the weights of linear maps in
+          the same way at each pass.
+        - `int8`: the weights are rounded (`Int8Linear`), so that every pass changes.
 
         Raises InputError where the model has no PEFT adapters: all its weights may train, or are saved.
         """
         if not has_peft_adapters(self.model):
             raise InputError(
-                "`model.frozen_weights` = `bf16` needs weights that are frozen under PEFT adapters, and there are no adapters."
-                " Add some, as `recipe=lora` does, or leave it at float32."
+                f"`model.frozen_weights` = `{precision}` needs weights that are frozen under PEFT adapters, and there are no"
+                " adapters. Add some, as `recipe=lora` does, or leave it at float32."
             )
-        for name, module in self.model.named_modules():
+        for name, module in [*self.model.named_modules()]:
             parameters = [f"{name}.{part}" for part, _ in module.named_parameters(recurse=False)]
             trains = any(key in self.adapters or self.place(key) == "head" for key in parameters)
             if isinstance(module, nn.Linear) and not trains:
-                module.to(torch.bfloat16)
-        self.frozen_in_bf16 = True
+                self.model.set_submodule(name, Int8Linear(module) if precision == "int8" else module.to(torch.bfloat16))
+        self.frozen_in_bf16 = precision == "bf16"
 
     def move_to(self, device: torch.device) -> None:
         """Move all weights to a device."""

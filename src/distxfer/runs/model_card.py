@@ -189,6 +189,10 @@ def _limits(data: Mapping[str, Any], prepared: Prepared, scored: Mapping[str, Sc
         lines.append("The head is untrained: its predictions are meaningless.")
     if bundled := BUNDLED_MODELS.get(prepared.recipe.model.name):
         lines.append(f"The encoder's pretrained weights are {bundled.weights}, not the original ones.")
+    if (frozen := prepared.recipe.model.frozen_weights) != "float32":
+        lines.append(
+            f"Scored with frozen weights in {frozen}; the code above loads them in float32, so scores may differ."
+        )
     if data["provenance"].get("git_dirty"):
         lines.append("Made with a version of distxfer that had uncommitted changes.")
     notes = (re.sub("`([^`]+)`", lambda part: f"`{shown_path(part[1])}`", note) for note in prepared.notes)

@@ -167,8 +167,8 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
         # Binding may draw new weights (adapters, heads).
         with torch_stream(processes.device, recipe.seed, "bind", name), _naming_intervention(name):
             bounds[name] = intervention.bind(encoder, prepared.languages, prepared.distances)
-    if recipe.model.frozen_weights == "bf16":
-        encoder.freeze_in_bf16()
+    if recipe.model.frozen_weights != "float32":
+        encoder.store_frozen(recipe.model.frozen_weights)
     encoder.move_to(processes.device)
     if recipe.parallel.mined and not any("pairs" in bound.needs for bound in bounds.values()):
         raise InputError(
@@ -215,10 +215,9 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
 
 
 def _load(prepared: Prepared, task_type: TaskType, processes: Processes) -> Encoder:
-    """Load the encoder; with frozen weights in bf16, onto the CPU first, so that a GPU never holds them in float32."""
+    """Load the encoder; with frozen weights in fewer bits, onto the CPU first, so that a GPU never holds them in float32."""
     recipe = prepared.recipe
-    halved = recipe.model.frozen_weights == "bf16"
-    if halved and processes.precision != "bf16":
+    if recipe.model.frozen_weights == "bf16" and processes.precision != "bf16":
         raise InputError(
             f"`model.frozen_weights` is `bf16`, which is too coarse for forward passes in {processes.precision}. Set"
             " `model.precision=bf16`, or `model.frozen_weights=float32`."
@@ -234,7 +233,7 @@ def _load(prepared: Prepared, task_type: TaskType, processes: Processes) -> Enco
         drop_last_layers=recipe.model.drop_last_layers,
         gradient_checkpointing=recipe.model.gradient_checkpointing,
         fingerprint=prepared.fingerprints["model"],
-        device=torch.device("cpu") if halved else processes.device,
+        device=torch.device("cpu") if recipe.model.frozen_weights != "float32" else processes.device,
     )
     check_pooling(recipe, encoder)
     if recipe.task.max_length > encoder.max_tokens:
