@@ -4,8 +4,9 @@ IN = .venv/bin/python
 # A quiet machine reads warnings better; the install shows only those.
 PIP = $(IN) -m pip install --quiet --constraint constraints.txt
 CLDR = cldr-annotations-full-48.2.0
+MESSAGES = homeassistant-2026.11.0-py3-none-any.whl
 
-.PHONY: demo test torture check docs study study-120 clean
+.PHONY: demo test torture check docs data study study-120 clean
 .DELETE_ON_ERROR:
 
 demo: .venv/offline.done  ## Train with a drift penalty on the embedded data; print the table and where the result is.
@@ -34,6 +35,12 @@ study-120: .venv/figures.done $(CLDR).tgz  ## The same on 120 languages; CLDR_AN
 
 $(CLDR).tgz:
 	$(if $(CLDR_ANNOTATIONS),ln -s "$(abspath $(CLDR_ANNOTATIONS))" $@,npm pack --silent $(subst full-,full@,$(CLDR)))
+
+data: .venv/offline.done $(MESSAGES)  ## Make the extract of `messages` anew from its wheel (68 MB, downloaded once); equal wheels, equal bytes.
+	$(IN) -m studies.messages.extract $(MESSAGES)
+
+$(MESSAGES): | .venv/pip.done
+	$(IN) -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.14.2 homeassistant==2026.11.0
 
 clean:  ## Remove the virtual environment and the caches of the tools.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

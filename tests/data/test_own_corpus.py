@@ -71,7 +71,7 @@ def test_a_recipe_that_needs_pairs_on_a_task_without_any(cli, tiny, task_folder)
     assert answer.stderr == (
         f"Error: The intervention `align` needs parallel text, and `parallel.name` is `auto`: the task `{task_folder}` has no"
         " parallel text of its own. Set `parallel.name` to a folder of your own, or to one of: cldr, django, emoji, flores,"
-        " opus100, tatoeba (with `parallel.folder` for a local copy of its files).\n"
+        " messages, opus100, tatoeba (with `parallel.folder` for a local copy of its files).\n"
     )
 
 

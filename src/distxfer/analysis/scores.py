@@ -21,7 +21,9 @@ Wide = Mapping[str, pd.DataFrame]  # by method: seeds x languages, NaN where the
 _NAMED = 3  # methods without a seed that a line names
 # Tasks whose test sets are translations of each other: there, the same number of a row is the same item. Elsewhere an id
 # that is a bare number may be the number of a row, which says nothing of the row of that number in another language.
-_PARALLEL_TASKS = frozenset({"americasnli", "cldr", "emoji", "flores", "massive", "pawsx", "sib200", "xnli", "xquad"})
+_PARALLEL_TASKS = frozenset(
+    {"americasnli", "cldr", "emoji", "flores", "massive", "messages", "pawsx", "sib200", "xnli", "xquad"}
+)
 # The task types with classes, each with the metrics that are sums over them. The classes of `token_classification` are the
 # labels of words, those of `named_entities` the types of entities.
 _CLASS_METRICS: Mapping[str, tuple[str, ...]] = {

@@ -1,0 +1,25 @@
+"""The task `messages`: what is this line of a program for?"""
+
+from distxfer.data._examples import About, Data, Task
+from distxfer.data._messages import load_messages, message_task
+
+ABOUT = About(
+    "the role (of 5) of an interface message: action, field, name, problem or prompt; in 32 languages, offline",
+    size="2,200 to train, 390 dev, 1,200 test",
+    licence="Apache-2.0",
+    citation="The Home Assistant Authors, Home Assistant 2026.11.0, translations",
+    keys=("folder",),
+)
+
+
+def languages(data: Data) -> tuple[str, ...]:
+    """Return the languages with at least 200 test messages, and 20 of each role."""
+    return load_messages(data).languages
+
+
+def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bool) -> Task:
+    """Return the task: training labels in the source only (or in all languages), the same test messages as far as translated.
+
+    Raises InputError for a wheel that cannot be read.
+    """
+    return message_task(data, source, targets, target_labels=target_labels)
