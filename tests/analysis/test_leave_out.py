@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score
 
 from distxfer import measure
 from distxfer.analysis.compare import compare, compare_methods
@@ -198,6 +198,24 @@ def test_macro_f1_is_that_of_scikit_learn(seed):
     assert compared.each[0] == pytest.approx(each, nan_ok=True)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_macro_accuracy_is_the_macro_averaged_recall_of_scikit_learn(seed):
+    def recall(labels, predictions):
+        return recall_score(labels, predictions, average="macro", labels=np.unique(labels))
+
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 4, size=30)
+    predictions = np.where(generator.random(30) < 0.5, labels, generator.integers(0, 4, size=30))
+    expected = recall(labels, predictions)
+    assert measure.macro_accuracy(labels, predictions) == pytest.approx(expected)
+    items = (labels[labels == predictions], labels, predictions)
+    counts = np.stack([np.bincount(classes, minlength=9) for classes in items], axis=-1)
+    compared = measure.class_ratios(counts, "macro_accuracy")
+    assert compared.score == pytest.approx(expected)
+    others = labels != 1
+    assert compared.without[1] == pytest.approx(recall(labels[others], predictions[others]))
+
+
 def test_the_macro_effect_is_that_of_the_macro_scores(tmp_path):
     compared = two_methods(tmp_path, lambda entry, language: 12 * (entry == "dog"))
     expected = overall(compare_methods(collect(["plain", "align"], tmp_path), metric="macro_f1"))
@@ -256,7 +274,7 @@ def test_entities_are_counted_by_type():
     assert compared.score == pytest.approx(measure.entity_scores(labels, predictions).f1)
     assert compared.without == pytest.approx([2 / 3, 2 / 3])
     assert message(measure.class_ratios, counts, "bleu") == (
-        "`bleu` is no score that adds up over classes; expected accuracy, macro_f1, f1."
+        "`bleu` is no score that adds up over classes; expected accuracy, macro_accuracy, macro_f1, f1."
     )
 
 

@@ -76,6 +76,7 @@ def test_relative_transfer():
 def test_accuracy_and_macro_f1_by_hand():
     labels, predictions = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 2]
     assert measure.accuracy(labels, predictions) == pytest.approx(4 / 6)
+    assert measure.macro_accuracy(labels, predictions) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
     assert measure.macro_f1(labels, predictions, 3) == pytest.approx((4 / 5 + 2 / 4 + 2 / 3) / 3)
     assert measure.macro_f1(labels, predictions, 9) == measure.macro_f1(labels, predictions, 3)
     assert measure.macro_f1([0, 0, 1], [0, 0, 0], 2) == pytest.approx((4 / 5 + 0) / 2)

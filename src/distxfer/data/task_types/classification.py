@@ -11,16 +11,16 @@ from transformers import BatchEncoding
 
 from distxfer.data._examples import Example, Task
 from distxfer.data._task_type import Batch, Prediction, Reading, TaskType
-from distxfer.measure import accuracy, is_collapsed, macro_f1
+from distxfer.measure import accuracy, is_collapsed, macro_accuracy, macro_f1
 
 
 @final
 class Classification(TaskType):
-    """One of the task's labels for each text; long texts are truncated. Accuracy and macro-averaged F1."""
+    """One of the task's labels for each text; long texts are truncated. Accuracy, of all and by class, and F1 by class."""
 
     output = "text"
     per = "example"
-    metrics = ("accuracy", "macro_f1")
+    metrics = ("accuracy", "macro_accuracy", "macro_f1")
 
     def targets(self, examples: Sequence[Example], encoding: BatchEncoding) -> Tensor | None:
         """Return the indices of the labels, (n,)."""
@@ -44,10 +44,14 @@ class Classification(TaskType):
         )
 
     def scores(self, task: Task, examples: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
-        """Return accuracy and macro-averaged F1."""
+        """Return accuracy, macro-averaged accuracy and macro-averaged F1."""
         labels = [cast(int, example.label) for example in examples]
         predicted = [task.labels.index(prediction.prediction) for prediction in predictions]
-        return {"accuracy": accuracy(labels, predicted), "macro_f1": macro_f1(labels, predicted, len(task.labels))}
+        return {
+            "accuracy": accuracy(labels, predicted),
+            "macro_accuracy": macro_accuracy(labels, predicted),
+            "macro_f1": macro_f1(labels, predicted, len(task.labels)),
+        }
 
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
         """Return whether accuracy is within noise of that of the majority class."""
