@@ -9,6 +9,7 @@ from torch import nn
 from aligned import MANY, FakeStep, bind, naive_info_nce, pooled, states, term, translations
 from conftest import WORDS
 from distxfer.data import Example, Pair
+from distxfer.encoders import Encoded
 from distxfer.interventions._losses import info_nce, sinkhorn_divergence
 from distxfer.measure import cka
 from fakes import complaints_about
@@ -50,6 +51,31 @@ def test_cka_is_one_minus_the_reported_number(encoder):
     assert (equal.num_items, equal.loss_sum.item()) == (0, 0.0)
     one_target = [Pair(pair.source, step.given[0].target) for pair in step.given]
     assert term(FakeStep(encoder, given=one_target), layers=2, loss="cka").num_items == 0
+
+
+def test_standardised_states_have_no_outlier_dimension(encoder, monkeypatch):
+    """As in decoders, one dimension of either side is far from 0 and varies by itself: it alone hides the translations."""
+    step = FakeStep(encoder)
+    sides = [pooled(encoder, layer, step.given) for layer in (1, 3)]
+    scored = [[(side - side.mean(0)) / side.std(0, correction=0) for side in both] for both in sides]
+    result = term(step, layers=[1, 3], standardise=True)
+    assert result.loss_sum.item() == pytest.approx(
+        sum(naive_info_nce(*both, 0.1, False) for both in scored) / 2, rel=1e-4
+    )
+    cosine = sum(torch.cosine_similarity(*both).mean().item() for both in scored) / 2
+    assert result.logs["cosine"] == pytest.approx(cosine, rel=1e-4)
+    plain = Encoded.pooled
+
+    def with_outlier(self, layer):
+        states = plain(self, layer)
+        scale = torch.ones(states.shape[1])
+        scale[0] = 1e4
+        return states * scale + 1e4 * (scale > 1)
+
+    monkeypatch.setattr(Encoded, "pooled", with_outlier)
+    blind, seeing = (term(step, layers=[1, 3], standardise=on) for on in (False, True))
+    assert blind.loss_sum.item() / 6 == pytest.approx(math.log(6), abs=0.3)
+    assert seeing.loss_sum.item() == pytest.approx(result.loss_sum.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("negatives", ["weak", "strong"])
@@ -185,6 +211,7 @@ def test_cosines_near_one_are_told_apart_in_mixed_precision_too(strong):
         ({"loss": "cka", "projection": 8}, "`projection` = `8` would let the head lower the loss `cka` by itself"),
         ({"unit": "token"}, "`unit` = `token` has no pairs of tokens, which the loss `infonce` needs."),
         ({"unit": "word", "loss": "sinkhorn"}, "`unit` = `word` finds pairs of words, which the loss"),
+        ({"unit": "token", "loss": "sinkhorn", "standardise": True}, "`standardise` has no effect where `unit` is `token`."),
         ({"dictionary": "x"}, "`dictionary` has no effect where `unit` is `sentence`. Set `unit = word`, or leave it out."),
         ({"unit": "token", "loss": "sinkhorn", "alignments": "x"}, "`alignments` has no effect where `unit` is `token`."),
         ({"unit": "word", "dictionary": "x", "alignments": "x"}, "`dictionary` and `alignments` both name the word pairs"),

@@ -227,6 +227,7 @@ def test_papers_are_those_of_the_citation_file():
     load = yaml.safe_load((Path(__file__).parents[2] / "CITATION.cff").read_text(encoding="utf-8"))
     papers = {reference["title"]: reference for reference in load["references"]}
     entries = {entry for name in recipe_files() if "/" not in name for entry in bibtex(_resolved(name))}
+    entries |= {*bibtex(_resolved("dist_align", "intervention.align.standardise=true"))}
     entries |= {entry for name in BUNDLED_MODELS for entry in bibtex(_resolved("plain", f"model={name}"))}
     assert len(entries) > 15
     for entry in entries:

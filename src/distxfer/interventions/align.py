@@ -56,15 +56,19 @@ class Align:
     sentences, per batch, or of the tokens of a sentence and its translation, per pair.
 
     `projection`: the width of a trained head h -> h -> projection (ReLU between), shared by all layers and both sides,
-    before InfoNCE; 0 for none. `stop_gradient`: the source's states are constants. Word pairs come from the `dictionary` (a
-    folder with one `{language}.txt` per target), from the `alignments` (the folder of the parallel text, with
-    `{language}.pharaoh` beside `{language}.tsv`), or else are mutual nearest neighbours in the pretrained encoder.
+    before InfoNCE; 0 for none. `standardise`: before the loss, each dimension of either side has mean 0 and variance 1
+    over the batch, so that one outlier dimension, as decoders have, does not fill every cosine. `stop_gradient`: the
+    source's states are constants. Word pairs come from the `dictionary` (a folder with one `{language}.txt` per target),
+    from the `alignments` (the folder of the parallel text, with `{language}.pharaoh` beside `{language}.tsv`), or else are
+    mutual nearest neighbours in the pretrained encoder.
 
-    The mean cosine of the pairs (of tokens: of the pooled sentences), before any head, is logged as `term/NAME/cosine`.
+    The mean cosine of the pairs (of tokens: of the pooled sentences), standardised or not and before any head, is logged
+    as `term/NAME/cosine`.
 
     References: InfoNCE as in van den Oord et al. 2018; on words, with strong negatives and a head of 128, Gaschi et al.
     2023; L2 on words as in Cao et al. 2020; CKA of Kornblith et al. 2019; Sinkhorn divergence of Feydy et al. 2019,
-    on tokens as in Alqahtani et al. 2021; mutual nearest words as in Jalili Sabet et al. 2020.
+    on tokens as in Alqahtani et al. 2021; mutual nearest words as in Jalili Sabet et al. 2020;
+    outlier dimensions: Timkey and van Schijndel 2021.
     """
 
     weight: Annotated[float, Field(description="factor of the loss", ge=0)] = 0.5
@@ -85,6 +89,7 @@ class Align:
         Field(description="negatives of InfoNCE; strong: other sources, too"),
     ] = "weak"
     projection: Annotated[int, Field(description="width of a projection head before InfoNCE; 0: no head", ge=0)] = 0
+    standardise: Annotated[bool, Field(description="z-score the dimensions of either side over the batch")] = False
     stop_gradient: Annotated[bool, Field(description="treat the source's states as constants")] = False
     languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=2)] = 32
@@ -117,6 +122,8 @@ class Align:
                 "`unit` = `word` finds pairs of words, which the loss `sinkhorn` does not use. Set"
                 " `unit = token`, or another loss."
             )
+        if self.standardise and self.unit == "token":
+            raise InputError("`standardise` has no effect where `unit` is `token`. Set another unit, or leave it out.")
         if self.unit != "word" and (self.dictionary or self.alignments):
             key = "dictionary" if self.dictionary else "alignments"
             raise InputError(
@@ -133,7 +140,7 @@ class Align:
     @property
     def _fewest(self) -> int:
         """The fewest distinct sentences that a batch must have."""
-        return CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 1
+        return CKA_ROWS if self.loss == "cka" and self.unit == "sentence" else 2 if self.standardise else 1
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the loss as a term, with the projection head if there is one; no parameter is frozen."""
@@ -192,10 +199,14 @@ class Align:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `shared_text`: see `info_nce`."""
         import torch
 
+        from distxfer.measure import standardise
+
         n = len(sides[0][0])
         per: Literal["batch", "pair"] = "pair" if self.loss in ("infonce", "l2") else "batch"
         if n < (CKA_ROWS if self.loss == "cka" else 1):
             return empty_term(step, chain(*sides), per)
+        if self.standardise:
+            sides = [(standardise(first), standardise(second)) for first, second in sides]
         logs = {"cosine": mean_cosine(sides)}
         if head is not None:
             if torch.is_grad_enabled() and not any(states.requires_grad for states in chain(*sides)):

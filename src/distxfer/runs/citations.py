@@ -23,6 +23,7 @@ _OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("align", "loss", "infonce"): ("oord2018", "gaschi2023"),
     ("align", "loss", "l2"): ("cao2020",),
     ("align", "loss", "cka"): ("kornblith2019", "song2012"),
+    ("align", "standardise", "True"): ("timkey2021",),
     ("align", "loss", "sinkhorn"): ("feydy2019", "alqahtani2021"),
     ("lora", "dora", "True"): ("liu2024dora",),
 }
