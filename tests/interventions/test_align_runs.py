@@ -33,9 +33,12 @@ def test_the_head_trains_and_is_saved_and_resumed(run, tmp_path):
     assert all(torch.equal(resumed[key], value) for key, value in whole.items())
 
 
-@pytest.mark.parametrize("recipe", ["word_align", "sinkhorn_align"])
-def test_the_shipped_recipes_bring_their_loss_down(run, recipe):
-    settings = ["phase.finetune.task=false", "phase.finetune.epochs=6", "phase.finetune.learning_rate=3e-3"]
+@pytest.mark.parametrize(
+    ("recipe", "more"),
+    [("word_align", []), ("sinkhorn_align", []), ("dist_align", ["intervention.align.standardise=true"])],
+)
+def test_the_loss_comes_down(run, recipe, more):
+    settings = ["phase.finetune.task=false", "phase.finetune.epochs=6", "phase.finetune.learning_rate=3e-3", *more]
     losses = [line["term/align"] for line in log(run(recipe, *settings, "diagnostics.states=0"))]
     assert len(losses) == 36
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6])

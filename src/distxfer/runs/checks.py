@@ -42,8 +42,8 @@ def few_texts(task: Task) -> list[str]:
 
 
 def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:
-    """Return the number of texts or, if a batch needs `fewest` > 1 distinct texts, the number of distinct ones up to that."""
-    return len(examples) if fewest <= 1 else count_distinct_texts(examples, fewest)
+    """Return the number of texts or, if a batch needs `fewest` > 1 distinct texts, of distinct ones as far as it matters."""
+    return len(examples) if fewest <= 1 else count_distinct_texts(examples, max(fewest, FEWEST))
 
 
 def pairs_that_differ(pairs: Sequence[Pair], bound: BoundIntervention) -> int:
