@@ -1,18 +1,20 @@
 """What surface cues alone say of a message's role: `python -m studies.messages.surface_cues > studies/messages/table.md`.
 
 A multinomial logistic regression on English training messages, tested in every language. It reads no word: only length,
-number of words, capitals, digits and punctuation. The table has the sizes of the task and corpus as well.
+number of words, capitals, digits and punctuation. The table has the sizes of the task and corpus as well, and
+how many test texts have a twin in what training can read.
 """
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
-from distxfer.data import Data, Example, Task, load_parallel, load_task, task_languages
+from distxfer.data import Data, Example, ParallelText, Task, load_parallel, load_task, task_languages
 from distxfer.data._messages import load_messages
+from distxfer.data._near_duplicates import NearDuplicates
 
 SOURCE = "eng"
 PENALTY = 1e-3  # of the squared weights
@@ -47,7 +49,7 @@ def main() -> None:
     task, pairs = load_task("messages", SOURCE, targets, target_labels=True), load_parallel("messages", SOURCE, targets)
     left_out = load_messages(Data("messages")).left_out
     scores = surface_scores(task)
-    sizes = ["train", "dev", "test", *task.labels, "pairs", "unlabelled", *left_out]
+    sizes = ["train", "dev", "test", *task.labels, "pairs", "unlabelled", *left_out, "twins", "word twins"]
     print(f"| language | {' | '.join(sizes)} | accuracy | balanced accuracy | majority |")
     print(f"|---{'|---' * (len(sizes) + 3)}|")
     for language in languages:
@@ -58,6 +60,7 @@ def main() -> None:
             len(pairs.train.get(language, ())),
             len(task.unlabelled[language]),
             *(counts.get(language, 0) for counts in left_out.values()),
+            *twins(task, pairs, language),
         ]
         print(f"| {language} | {' | '.join(map(str, counts))} | {' | '.join(f'{x:.2f}' for x in scores[language])} |")
     means = torch.tensor([scores[target] for target in targets]).mean(dim=0)
@@ -77,6 +80,29 @@ def surface_scores(task: Task) -> dict[str, tuple[float, float, float]]:
         majority = float(torch.bincount(labels).max() / len(labels))
         scores[language] = float(right.double().mean()), sum(recalls) / len(recalls), majority
     return scores
+
+
+def twins(task: Task, pairs: ParallelText, language: str) -> tuple[int, int]:
+    """Return how many test texts have a near-duplicate among training and parallel texts of the same language.
+
+    First by trigrams, as in the split (there, of the English texts), then by words: half of the distinct words of both.
+    """
+    parallel = [pair.target for pair in pairs.train.get(language, ())]
+    if language == SOURCE:
+        parallel = [pair.source for target in pairs.train.values() for pair in target]
+    texts = {example.text for example in (*task.examples("train", language), *parallel)}
+    tests = [example.text for example in task.examples("test", language)]
+    similar = NearDuplicates([*texts, *tests])
+    words = [set(text.lower().split()) for text in texts]
+    for text in texts:
+        similar.add(text)
+    return sum(text in similar for text in tests), sum(shares_words(text, words) for text in tests)
+
+
+def shares_words(text: str, others: Iterable[set[str]]) -> bool:
+    """Return whether a text and one of the others (sets of words) have half of their distinct words in common."""
+    words = set(text.lower().split())
+    return any(2 * len(words & other) >= len(words | other) for other in others)
 
 
 def arrays(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor]:

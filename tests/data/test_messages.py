@@ -3,8 +3,10 @@
 import hashlib
 import io
 import json
+import tracemalloc
 import zipfile
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from distxfer.data._messages import load_messages
 from distxfer.data._near_duplicates import NearDuplicates
 from distxfer.languages import canonical
 from helpers import given, message
-from studies.messages import extract
+from studies.messages import extract, surface_cues
 
 ROLES = ("action", "field", "name", "problem", "prompt")
 TARGETS = tuple(language for language in task_languages("messages") if language != "eng")
@@ -156,7 +158,20 @@ def test_the_notes_count_what_is_left_out(task):
         assert texts + sum(counts[language] for counts in loaded.left_out.values()) == len(loaded.messages)
 
 
-def test_the_corpus_is_chosen_unasked(tmp_path):
+def test_the_table_of_the_study_is_that_of_the_task(task, pairs):
+    lines = (Path(__file__).parents[2] / "studies" / "messages" / "table.md").read_text(encoding="utf-8").splitlines()
+    header, _, *rows, _ = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    table = {row[0]: dict(zip(header[1:], map(float, row[1:]), strict=True)) for row in rows}
+    assert set(table) == {"eng", *TARGETS}
+    scores = surface_cues.surface_scores(task)
+    for language, row in table.items():
+        assert [row[split] for split in task.splits] == [len(task.examples(split, language)) for split in task.splits]
+        assert row["pairs"] == len(pairs.train.get(language, ()))
+        assert row["accuracy"] == pytest.approx(scores[language][0], abs=0.0051)
+    assert 0.35 < np.mean([scores[target][0] for target in TARGETS]) < scores["eng"][0] < 0.5
+
+
+def test_the_corpus_is_chosen_unasked():
     recipe = load_recipe("plain", ["task=messages", f"task.folder={EXTRACT}"])
     assert (recipe.parallel.name, recipe.parallel.folder) == ("messages", str(EXTRACT))
 
@@ -391,6 +406,15 @@ def test_translations_that_are_damaged_are_named(content, tmp_path):
     name = "homeassistant/components/abode/translations/en.json"
     path = wheel(tmp_path / "w.whl", {}, **{name: content})
     assert message(task_languages, data(path)).startswith(f"`{path}:{name}` is not a file of translations (")
+
+
+def test_a_member_that_is_too_large_is_not_read_whole(tmp_path):
+    name = "homeassistant/components/abode/translations/en.json"
+    path = wheel(tmp_path / "w.whl", {}, **{name: bytes(2**26)})
+    tracemalloc.start()
+    assert message(task_languages, data(path)).startswith(f"`{path}:{name}` is larger than 16 MiB. Expected the wheel")
+    assert tracemalloc.get_traced_memory()[1] < 0.7 * 2**26
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", None])
