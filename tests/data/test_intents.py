@@ -214,13 +214,13 @@ def test_the_documented_counts_are_those_of_the_task(task):
         assert rows[language] == " | ".join(counts)
 
 
-@pytest.mark.parametrize(("key", "code", "n", "missing"), [("heb", "he", 28, 0), ("est", "et", 28, 13)])
-def test_a_language_with_too_few_templates_is_refused(monkeypatch, key, code, n, missing):
+@pytest.mark.parametrize(("key", "code", "intents"), [("heb", "he", 15), ("est", "et", 2)])
+def test_a_language_with_too_few_templates_is_refused(monkeypatch, key, code, intents):
     assert "has no data for the language" in message(load_task, "intents", "eng", (key,))
     monkeypatch.setitem(LANGUAGES, key, code)
     text = message(load_task, "intents", "eng", (key,))
     assert text.startswith(
-        f"`home_assistant_intents` has {n} test templates in `{key}`, and none of {missing} of 15 intents"
+        f"`home_assistant_intents` has 28 test templates of {intents} intents in `{key}`, but at least 30"
     )
 
 

@@ -124,11 +124,11 @@ def read_language(language: str) -> Requests:
         elif requests.setdefault(key, request) is not request:
             left_out[request.part, REPEATED if requests[key].part == request.part else SHARED] += 1
     counts = Counter(template.part for template in templates)
-    untested = set(INTENTS) - {request.intent for request in requests.values() if request.part == "test"}
-    if untested or counts["test"] < FEWEST:
+    tested = {request.intent for request in requests.values() if request.part == "test"}
+    if len(tested) < len(INTENTS) or counts["test"] < FEWEST:
         raise InputError(
-            f"`{PACKAGE}` has {counts['test']} test templates in `{language}`, and none of {len(untested)} of {len(INTENTS)}"
-            f" intents; at least {FEWEST}, and one of each intent, are needed. Remove `{language}` from `task.targets`."
+            f"`{PACKAGE}` has {counts['test']} test templates of {len(tested)} intents in `{language}`, but at least {FEWEST} of"
+            f" all {len(INTENTS)} are needed. Remove `{language}` from the task's languages."
         )
     return Requests(tuple(requests.values()), counts, left_out)
 
@@ -191,12 +191,12 @@ def read_templates(code: str) -> tuple[Grammar, Mapping[str, Mapping[str, Node]]
         for intent, entry in data["intents"].items()
     }
     intents = Counter(text for templates in texts.values() for text in templates)
-    known = {*lists, *_FILLED}
+    list_names = {*lists, *_FILLED}
     return grammar, {
         intent: {
             text: node
             for text in templates
-            if intents[text] == 1 and known.issuperset(lists_of(node := parse(text), grammar.rules))
+            if intents[text] == 1 and list_names.issuperset(lists_of(node := parse(text), grammar.rules))
         }
         for intent, templates in texts.items()
     }
@@ -220,19 +220,19 @@ def _drawn(templates: Iterable[Template], grammar: Grammar) -> Iterator[tuple[st
         for intent in INTENTS:
             group = groups[name, intent][: part.texts]
             for template in group:
-                most = min(part.per_template, ceil(part.texts / len(group)))
-                for number, (key, pieces) in enumerate(_expansions(template, filled, most).items()):
+                limit = min(part.per_template, ceil(part.texts / len(group)))
+                for number, (key, pieces) in enumerate(_expansions(template, filled, limit).items()):
                     yield key, Request(f"{template.id}-{number}", intent, name, *_joined(pieces))
 
 
-def _expansions(template: Template, grammar: Grammar, most: int) -> dict[str, list[Piece]]:
-    """Return up to `most` random expansions of a template, by the key of their text."""
+def _expansions(template: Template, grammar: Grammar, limit: int) -> dict[str, list[Piece]]:
+    """Return up to `limit` random expansions of a template, by the key of their text."""
     random = Random(template.id)
     expansions: dict[str, list[Piece]] = {}
-    for _ in range(2 * most):  # a template may have fewer than `most`
+    for _ in range(2 * limit):  # a template may have fewer than `limit`
         pieces = list(expand(template.node, grammar, lambda n: int(random.random() * n)))
         expansions.setdefault(_key(pieces), pieces)
-        if len(expansions) == most:
+        if len(expansions) == limit:
             break
     return expansions
 

@@ -68,10 +68,10 @@ def expand(node: Node, grammar: Grammar, choose: Choose, source: str = "") -> It
         case Group("choice", nodes):
             yield from expand(nodes[choose(len(nodes))], grammar, choose, source)
         case Group(_, nodes):
-            left = list(nodes)
-            while left:
+            remaining = list(nodes)
+            while remaining:
                 yield " ", source
-                yield from expand(left.pop(choose(len(left))), grammar, choose, source)
+                yield from expand(remaining.pop(choose(len(remaining))), grammar, choose, source)
             yield " ", source
 
 
