@@ -25,10 +25,11 @@ def shake(encoder, names, seed=1):
             parameters[name].add_(0.1 * torch.randn(parameters[name].shape, generator=random))
 
 
-def logits_of(model, folder):
-    tokens = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt")
+def logits_of(model, folder, texts=TEXTS):
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
     with torch.no_grad():
-        return model.eval()(**tokens).logits
+        logits, mask = model.eval()(**tokens).logits, tokens["attention_mask"].unsqueeze(-1)
+        return (logits * mask).sum(1) / mask.sum(1) if logits.dim() > mask.dim() - 1 else logits
 
 
 def close(one, other, tolerance=1e-5):

@@ -151,6 +151,8 @@ def test_runs_with_other_settings_or_damaged_ones_say_nothing(tmp_path, cli):
     assert (with_both["value"], with_both["low"]) == (without["value"], without["low"])
     words = (
         "phase.finetune.epochs=1",
+        "model.head=architecture",
+        "model.head_start=random",
         "distance=genetic",
         "task.source=en",
         "parallel=django",

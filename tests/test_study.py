@@ -140,9 +140,9 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
     monkeypatch.setattr(study_methods, "CHOICES", tmp_path)
     monkeypatch.chdir(ROOT)
     for place, rate in enumerate(("1e-4", "2e-4")):
-        recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}"]).resolved(
-            complete=False
-        )
+        then = [f"{key}={value}" for key, value in study_methods.DEFAULTS_THEN.items()]
+        recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}", *then])
+        recipe = recipe.resolved(complete=False)
         fake(tmp_path, "dist_align", 100 + place, 0)
         path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
         recipe["task"]["targets"] = ["deu"]

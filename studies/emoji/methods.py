@@ -92,6 +92,10 @@ def recipe_file(recipe: str) -> str:
     return str((study_file if study_file.is_file() else ROOT / "recipes" / f"{recipe}.toml").relative_to(ROOT))
 
 
+# The defaults with which the candidates were trained.
+DEFAULTS_THEN = {"model.head": "architecture", "model.head_start": "random", "phase.finetune.epochs": 16}
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A recipe with overrides that was compared on dev sets; `chosen` names the recipe that adopted its settings."""
@@ -103,7 +107,9 @@ class Candidate:
 
     def results(self) -> list[Result]:
         """Return the finished runs with exactly these settings, sorted by seed."""
-        settings = _settings(load_recipe(recipe_file(self.recipe), self.settings).resolved(complete=False))
+        recipe = load_recipe(recipe_file(self.recipe), self.settings)
+        then = [f"{key}={value}" for key, value in DEFAULTS_THEN.items() if recipe.values[key].is_default]
+        settings = _settings(load_recipe(recipe_file(self.recipe), [*then, *self.settings]).resolved(complete=False))
         runs = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
         matching = [run for run in runs if run is not None and _settings(run.recipe) == settings]
         return sorted(matching, key=lambda run: int(run.seed))

@@ -172,7 +172,7 @@ def test_similarity_retrieval_and_drift_are_what_a_run_finds(
     settings = [f"task={task_folder}", f"parallel={parallel_folder}", "task.max_length=32", similarity]
     measured = measure(str(tiny), str(result.folder / "model"), settings)
     for row in parquet.read_table(result.folder / "measurements.parquet").to_pylist():
-        if row["measure"].startswith("drift") and row["moment"] == "before":
+        if row["measure"].startswith(("drift", "probe")) and row["moment"] == "before":
             continue
         place = [row[key] for key in ("measure", "layer", "language", "moment")]
         (matching,) = [row for row in measured.rows if [row.measure, row.layer, row.language, row.moment] == place]

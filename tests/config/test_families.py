@@ -112,7 +112,7 @@ def test_precedence_is_defaults_then_family_then_recipe_then_overrides(tmp_path)
         for key in ("phase.finetune.epochs", "phase.finetune.learning_rate", "phase.finetune.warmup", "model.pooling")
     }
     assert differing == {
-        "phase.finetune.epochs": (16, "_defaults.toml"),
+        "phase.finetune.epochs": (8, "_defaults.toml"),
         "phase.finetune.learning_rate": (7e-6, "_families.toml, xlm-roberta-large"),
         "phase.finetune.warmup": (0.2, "mine.toml"),
         "model.pooling": ("cls", "override"),
@@ -156,7 +156,7 @@ def test_adapters_have_a_rate_of_their_own(words, rate):
 def test_the_bundled_encoder_keeps_the_ids_of_its_runs():
     recipe = load_recipe("plain")
     assert not [key for key, value in recipe.values.items() if "_families" in value.origin]
-    assert prepare(recipe).id == "7cd7f9f3"
+    assert prepare(recipe).id == "36571ebc"
 
 
 def test_the_files_of_families_and_of_published_results_are_no_recipes():

@@ -197,7 +197,7 @@ def test_the_first_token_of_a_decoder_is_not_pooled(tmp_path):
         "The model in `mine` is a `llama`, which reads from left to right, so that the first token, which `model.pooling` ="
         f" `cls` pools, does not depend on the text.{INSTEAD}"
     )
-    assert message(load, save_tiny(tmp_path / "bert", "bert", is_decoder=True)) == (
+    assert message(load, save_tiny(tmp_path / "bert", "bert", is_decoder=True), head="architecture") == (
         f"The model in `mine` is a `bert`, which classifies the first token, which does not depend on the others.{INSTEAD}"
     )
 
@@ -343,5 +343,4 @@ def test_what_an_architecture_may_do_wrong(encoder, act, reason):
 def test_a_head_without_a_gradient(encoder):
     encoder.model.classifier = nn.Linear(16, 2)
     encoder.model.classifier.requires_grad_(False)
-    encoder.model.bert.pooler.requires_grad_(False)
     assert "has no gradient in its head" in message(check_architecture, encoder)

@@ -84,21 +84,27 @@ def say_more(encoder):
 
 def read_back(encoder, folder: Path, adapters: int = 0):
     """The model that the lines of a model card load with plain transformers (or PEFT) from `folder`/model, and its batch."""
+    scope = card(encoder, folder, adapters)
+    return scope["model"], scope["tokenizer"](TEXTS, padding=True, return_tensors="pt")
+
+
+def card(encoder, folder: Path, adapters: int = 0) -> dict:
+    """The names that these lines define."""
     scope: dict = {}
     with contextlib.chdir(folder):
         exec("\n".join(loading(encoder, len(LABELS), adapters)), scope)
-    return scope["model"].eval(), scope["tokenizer"](TEXTS, padding=True, return_tensors="pt")
+    scope["model"].eval()
+    return scope
 
 
-def logits_of(encoder, output, mask):
-    """The logits that a card's reader computes from what the model returns."""
-    if encoder.output == "span" and not encoder.token_head:
-        return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    if encoder.output == "text" and encoder.token_head and encoder.pooling == "mean":
-        return (output.logits * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-    if encoder.output == "text" and encoder.token_head:
-        return torch.stack([logits[length - 1] for logits, length in zip(output.logits, mask.sum(1), strict=True)])
-    return output.logits
+def logits_of(encoder, folder: Path, adapters: int = 0):
+    """The logits that a card's reader computes."""
+    scope = card(encoder, folder, adapters)
+    if "scores" in scope:
+        return scope["scores"](TEXTS)
+    output = scope["model"](**scope["tokenizer"](TEXTS, padding=True, return_tensors="pt"))
+    is_span = encoder.output == "span" and not encoder.token_head
+    return torch.stack([output.start_logits, output.end_logits], dim=-1) if is_span else output.logits
 
 
 def check_no_pickles(folder):
@@ -112,7 +118,7 @@ def pooling_of(architecture):
 
 
 def test_every_parameter_has_its_place(folder, architecture):
-    encoder = load(folder)
+    encoder = load(folder, head="architecture")
     blocks, before, after, head = PLACES[architecture]
     places = {name: encoder.place(name) for name, _ in encoder.model.named_parameters()}
     assert encoder.layers == LAYERS
@@ -146,9 +152,11 @@ def test_pooled_layers_are_those_of_the_hidden_states(folder, architecture):
     torch.testing.assert_close(alone[:, 0], pooled[:, 0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("output", ["text", "token", "span"])
-def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architecture, output, tmp_path):
-    encoder = load(folder, output, pooling=pooling_of(architecture))
+@pytest.mark.parametrize(
+    ("output", "head"), [("text", "auto"), ("text", "architecture"), ("token", "auto"), ("span", "auto")]
+)
+def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architecture, output, head, tmp_path):
+    encoder = load(folder, output, pooling=pooling_of(architecture), head=head)
     encoder.model.train()
     encoder.classify(inputs(encoder)).logits.square().sum().backward()
     assert all(encoder.model.get_parameter(name).grad.abs().sum() > 0 for name in encoder.head)
@@ -162,11 +170,12 @@ def test_what_is_saved_gives_plain_transformers_the_same_logits(folder, architec
     assert expected.shape == shape[output]
     encoder.save(tmp_path / "model")
     check_no_pickles(tmp_path / "model")
-    model, batch = read_back(encoder, tmp_path)
-    saved_logits = logits_of(encoder, model(**batch), batch["attention_mask"])
-    mask = batch["attention_mask"].bool() if output != "text" else slice(None)  # the outputs at padding mean nothing
+    saved_logits = logits_of(encoder, tmp_path)
+    mask = (
+        inputs(encoder)["attention_mask"].bool() if output != "text" else slice(None)
+    )  # the outputs at padding mean nothing
     torch.testing.assert_close(saved_logits.detach()[mask], expected[mask], atol=1e-5, rtol=1e-5)
-    again = load(model_folder(str(tmp_path / "model")), output, pooling=pooling_of(architecture))
+    again = load(model_folder(str(tmp_path / "model")), output, pooling=pooling_of(architecture), head=head)
     assert again.head_is_loaded
     assert torch.equal(again.outputs(inputs(again)), expected)
 
@@ -207,8 +216,7 @@ def test_lora_starts_where_the_encoder_is_and_plain_peft_loads_it(folder, archit
         for name in (name for name in encoder.head if name.startswith(f"{module}.")):
             copy = f"base_model.model.{module}.modules_to_save.default{name.removeprefix(module)}"
             assert torch.equal(saved[f"base_model.model.{name}"], trained[copy])
-    model, batch = read_back(encoder, tmp_path, adapters=1)
-    saved_logits = logits_of(encoder, model(**batch), batch["attention_mask"])
+    saved_logits = logits_of(encoder, tmp_path, adapters=1)
     torch.testing.assert_close(saved_logits.detach(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -237,17 +245,17 @@ def test_a_model_whose_encoder_alone_has_no_head_is_refused(tmp_path):
     assert "is a `mbart`, which has no encoder with a head for tokens." in message(load, tmp_path, "token")
 
 
-def test_the_classes_that_are_put_together_are_those_of_transformers(folder, architecture):
-    encoder = load(folder, pooling=pooling_of(architecture))
+@pytest.mark.parametrize("head", ["auto", "architecture"])
+def test_the_classes_that_are_put_together_are_those_of_transformers(folder, architecture, head):
+    encoder = load(folder, pooling=pooling_of(architecture), head=head)
     name, _ = class_to_load(encoder)
-    pooled = {"mean": "the mean over its tokens", "last": "that of its last token"}[encoder.pooling]
-    per_token = f" The model gives scores per token; for a text, take {pooled}." if encoder.token_head else ""
+    pooled = {"mean": "their mean", "last": "those of its last token"}[encoder.pooling]
+    per_token = f" The model gives scores per token; those of a text are {pooled}." if encoder.token_head else ""
     assert meaning(encoder, LABELS) == f"Labels, in order: animal, mineral, plant.{per_token}"
-    expected = "AutoModelForSequenceClassification"
-    if architecture in ("mt5", "umt5", "cohere", "cohere2"):
-        expected = {"mt5": "MT5", "umt5": "UMT5", "cohere": "Cohere", "cohere2": "Cohere2"}[
-            architecture
-        ] + "ForTokenClassification"
+    expected = f"AutoModelFor{'Token' if encoder.token_head else 'Sequence'}Classification"
+    assert encoder.token_head or head == "architecture" or architecture in DECODERS
+    if architecture in ("cohere", "cohere2"):
+        expected = f"{architecture.capitalize()}ForTokenClassification"
     assert name == expected
     assert hasattr(transformers, name) == (architecture not in ("cohere", "cohere2"))
 

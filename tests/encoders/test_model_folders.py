@@ -22,8 +22,8 @@ def folder(tiny, tmp_path):
     return shutil.copytree(tiny, tmp_path / "model")
 
 
-def load(folder):
-    return load_encoder(str(folder), model_folder(str(folder)), ["a", "b"], seed=0)
+def load(folder, **settings):
+    return load_encoder(str(folder), model_folder(str(folder)), ["a", "b"], seed=0, **settings)
 
 
 def complains(message, act, *arguments):
@@ -230,8 +230,10 @@ def test_pickled_weights_beside_safetensors_are_never_opened(folder):
 
 
 def test_a_pooler_may_be_new_and_is_then_a_part_of_the_head(folder):
+    """No pooler is drawn unasked."""
     drop("pooler")(folder)
-    encoder = load(folder)
+    assert load(folder).head_modules() == ["classifier"]
+    encoder = load(folder, head="architecture")
     assert {name for name in encoder.head if "pooler" in name} == {
         "bert.pooler.dense.weight",
         "bert.pooler.dense.bias",

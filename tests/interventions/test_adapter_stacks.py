@@ -8,7 +8,6 @@ from peft import AutoPeftModel
 from pyarrow import parquet
 from safetensors.torch import load_file
 from torch.nn.functional import linear
-from transformers import AutoTokenizer
 
 from adapted import LABELS, TEXTS, close, load, logits_of, shake, states
 from distxfer import InputError, load_recipe, train
@@ -141,9 +140,7 @@ def test_the_language_adapter_moves_in_its_own_phase_and_not_in_the_tasks(runs):
 def answers(model, folder, path):
     """Return the class probabilities of the texts in a file, by their ids."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    tokens = AutoTokenizer.from_pretrained(folder)([row["text"] for row in rows], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        probabilities = model.eval()(**tokens).logits.softmax(1)
+    probabilities = logits_of(model, folder, [row["text"] for row in rows]).softmax(1)
     return {row["id"]: chances for row, chances in zip(rows, probabilities, strict=True)}
 
 

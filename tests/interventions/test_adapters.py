@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft import PeftModel
 from torch.nn.functional import gelu, linear, silu
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from adapted import TEXTS, close, load, logits_of, shake, states
 from conftest import LAYERS, save_tiny
@@ -61,12 +61,13 @@ def test_what_is_saved_is_what_was_trained(coarse, kind, keys, tmp_path):
         not torch.allclose(first, second, atol=1e-3) for first, second in zip(before[1:], hidden[1:], strict=True)
     )
     encoder.save(tmp_path)
+    model_class = AutoModelForTokenClassification if encoder.token_head else AutoModelForSequenceClassification
     if kind == "bottleneck":
-        model = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+        model = model_class.from_pretrained(tmp_path)
         again = load(tmp_path)
         assert again.head_is_loaded
     else:
-        plain = AutoModelForSequenceClassification.from_pretrained(coarse, num_labels=2)
+        plain = model_class.from_pretrained(coarse, num_labels=2)
         model = PeftModel.from_pretrained(plain, str(tmp_path))
         again = merge_adapters(load(coarse), tmp_path)
     close(logits_of(model, tmp_path), expected)

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from distxfer.language_facts import language_facts
 from distxfer.measure import exact_match
 from distxfer.new_language.language_data import LanguageFiles
 from distxfer.new_language.plan import plan_language
-from distxfer.reports.new_language import _loading
+from distxfer.reports.new_language import _prediction
 from helpers import message
 from own_tasks import row_of_answer, row_of_text, row_of_words, write
 
@@ -86,16 +85,9 @@ def _check_advice(found, report):
     assert (found["model"] is None) != works
 
 
-@pytest.mark.parametrize(
-    ("output", "loading"),
-    [
-        ("token", 'from transformers import pipeline\n\nmodel = pipeline("token-classification", "{}")'),
-        ("span", "# {}/README.md says how to load it"),  # transformers has no pipeline for answers
-    ],
-)
-def test_how_the_model_is_loaded(tmp_path, output, loading):
-    outcome = SimpleNamespace(model=tmp_path, plan=SimpleNamespace(data=SimpleNamespace(output=output)))
-    assert _loading(outcome) == loading.format(tmp_path)
+@pytest.mark.parametrize(("output", "texts"), [("token", '["a text"]'), ("span", '[("a question", "its context")]')])
+def test_how_the_model_predicts(tmp_path, output, texts):
+    assert _prediction(tmp_path, output) == f'import distxfer\n\ndistxfer.predict("{tmp_path}", {texts})'
 
 
 def test_entities_in_conllu_with_a_column_of_their_own(cli, common, tmp_path):

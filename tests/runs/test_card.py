@@ -89,9 +89,9 @@ def test_the_code_of_a_card_loads_the_model(runs, task_folder, name, monkeypatch
     monkeypatch.chdir(result.folder)
     exec(code, shown)
     texts = [json.loads(line) for line in (task_folder / "deu" / "test.jsonl").read_text().splitlines()]
-    tokens = shown["tokenizer"]([text["text"] for text in texts], padding=True, return_tensors="pt")
+    shown["model"].eval()
     with torch.no_grad():
-        probabilities = shown["model"].eval()(**tokens).logits.softmax(-1)
+        probabilities = shown["scores"]([text["text"] for text in texts]).softmax(-1)
     rows = parquet.read_table(result.folder / "predictions.parquet").to_pylist()
     stored = {row["example_id"]: row for row in rows if row["language"] == "deu"}
     expected = [[stored[text["id"]][f"probability_{label}"] for label in ("animal", "plant")] for text in texts]
@@ -252,11 +252,12 @@ def _keys(name, *words):
 
 
 def test_a_recipe_cites_what_it_uses():
-    assert _keys("plain") == ["distxfer", "wang2024", "littell2017"]
+    assert _keys("plain") == ["distxfer", "wang2024", "kumar2022", "littell2017"]
+    assert _keys("plain", "model.head_start=random") == ["distxfer", "wang2024", "littell2017"]
     assert _resolved("plain")["model"]["name"] == BUNDLED
-    assert _keys("plain", "model=org/name", "distance=syntactic@uriel+") == ["distxfer", "khan2025"]
+    assert _keys("plain", "model=org/name", "distance=syntactic@uriel+") == ["distxfer", "kumar2022", "khan2025"]
     assert _keys("drift_reg", "model=org/name") == [
-        "distxfer", "philippy2023", "kornblith2019", "song2012", "littell2017",
+        "distxfer", "philippy2023", "kornblith2019", "song2012", "kumar2022", "littell2017",
     ]  # fmt: skip
     assert {"oord2018", "gaschi2023", "hu2022", "pfeiffer2020"} <= set(_keys("language_adapter"))
     assert {"hu2022", "liu2024dora"} <= set(_keys("dora"))

@@ -88,5 +88,6 @@ def test_the_states_of_the_source_and_one_language_at_a_time_are_in_memory(tmp_p
 
     monkeypatch.setattr(Snapshot, "__init__", counted)
     train(load_recipe("plain", [*tiny_settings, "phase.finetune.epochs=1"]), tmp_path)
-    # Before training, of all languages, which lies on disk; then the source's, the last language's and the next one's.
-    assert (len(most), max(most)) == (1 + 3, 1 + 3)
+    # Before training, of all languages, which lies on disk, and of the training texts, for the probe; then the source's, the last
+    # language's and the next one's.
+    assert (len(most), max(most)) == (1 + 1 + 3, 1 + 3)

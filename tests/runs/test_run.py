@@ -117,6 +117,7 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     rows = table.to_pylist()
     assert {row["measure"] for row in rows} == {
         "drift_cka", "drift_cka_standardised", "retrieval_weak_forward", "retrieval_weak_backward",
+        "probe_accuracy",
         "retrieval_strong_forward", "retrieval_strong_backward", "retrieval_csls_forward", "retrieval_csls_backward",
     }  # fmt: skip
     assert {row["layer"] for row in rows} == set(range(13))
@@ -127,20 +128,25 @@ def test_measurements_are_a_long_table_of_both_moments(plain):
     retrieval = [row for row in rows if row["measure"] == "retrieval_weak_forward" and row["moment"] == "before"]
     assert max(row["value"] for row in retrieval) > 0.5  # the pretrained encoder aligns; chance is 1/327
     assert all(0 <= row["value"] <= 1 and not math.isnan(row["value"]) for row in retrieval)
-    assert len(rows) == 2 * 13 * (3 * 2 + 2 * 6)
+    assert [(row["layer"], row["moment"], row["n"]) for row in rows if row["measure"] == "probe_accuracy"] == [
+        (12, "before", 327)
+    ] * 3
+    assert len(rows) == 2 * 13 * (3 * 2 + 2 * 6) + 3
 
 
 def test_the_model_loads_with_plain_transformers_and_predicts_the_same(plain):
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     folder = plain.folder / "model"
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     rows = parquet.read_table(plain.folder / "predictions.parquet").to_pylist()[:16]
     from distxfer.data import load_task
 
     texts = {example.id: example.text for example in load_task("emoji", "eng", ("deu",)).examples("test", "eng")}
-    logits = model(**tokenizer([texts[row["example_id"]] for row in rows], padding=True, return_tensors="pt")).logits
+    batch = tokenizer([texts[row["example_id"]] for row in rows], padding=True, return_tensors="pt")
+    mask = batch["attention_mask"].unsqueeze(-1)
+    logits = (model(**batch).logits * mask).sum(1) / mask.sum(1)
     predicted = [model.config.id2label[index] for index in logits.argmax(-1).tolist()]
     assert predicted == [row["prediction"] for row in rows]
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -235,6 +241,6 @@ def test_a_full_disk_keeps_what_was_written(tmp_path, tiny_settings, monkeypatch
 
 
 def test_a_source_at_chance_is_a_collapsed_run(tmp_path, tiny_settings):
-    """18 steps at a rate of 1e-6 teach nothing: counted as failed, by its status."""
-    settings = [*tiny_settings, "phase.finetune.learning_rate=1e-6"]
+    """18 steps at a rate of 1e-6 teach a random head nothing: counted as failed, by its status."""
+    settings = [*tiny_settings, "phase.finetune.learning_rate=1e-6", "model.head_start=random"]
     assert train(load_recipe("plain", settings), tmp_path).data["status"] == "collapsed"

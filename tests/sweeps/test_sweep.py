@@ -272,5 +272,5 @@ def test_real_runs_are_those_of_train_and_encode_before_training_once(tiny_setti
     # What the first one kept was there before the second one began, and nobody wrote it again.
     begun = datetime.fromisoformat((folder / "train.log").read_text().split()[1])
     states = list((tmp_path / "cache" / "states").rglob("pooled.npy"))
-    assert len(states) == 6  # of three languages, the tests and the held-out pairs
+    assert len(states) == 7  # of three languages, the tests and the held-out pairs; and the source's training texts
     assert all(datetime.fromtimestamp(path.stat().st_mtime, begun.tzinfo) <= begun for path in states)

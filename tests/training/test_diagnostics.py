@@ -76,9 +76,10 @@ def test_shares_sum_to_1_and_scale_with_the_weights():
 
 def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tiny_settings):
     """Each summand in a recipe of its own, at the very same weights, draws and dropout."""
+    start = "model.head_start=random"
 
     def gradient(recipe: str, *overrides: str) -> torch.Tensor:
-        training = assemble(prepare(load_recipe(recipe, [*tiny_settings, *overrides])), Processes()).training
+        training = assemble(prepare(load_recipe(recipe, [*tiny_settings, start, *overrides])), Processes()).training
         loop = training._loop(0, "finetune")
         loop.gradients(0, None)
         return torch.cat(
@@ -91,7 +92,7 @@ def test_the_log_has_those_of_the_gradients_that_each_summand_has_alone(run, tin
 
     task, align = gradient("plain"), gradient("dist_align", *ALIGN, "phase.finetune.task=false")
     summed = task + align
-    (line,) = log(run("dist_align", *ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=1"))
+    (line,) = log(run("dist_align", start, *ALIGN, "diagnostics.gradients=1", "phase.finetune.steps=1"))
     assert {key: value for key, value in line.items() if key.startswith("gradient/")} == pytest.approx(
         {
             "gradient/task/share": float(task @ summed / (summed @ summed)),

@@ -50,7 +50,7 @@ def test_other_pairs_or_constants_make_passes_of_their_own(run):
 def test_one_pass_of_both_sides_trains_as_a_pass_of_each(run, monkeypatch, tiny_without_dropout, weight, stopped):
     settings = [
         f"model={tiny_without_dropout}", "intervention.align.layers=2", f"intervention.align.stop_gradient={stopped}",
-        f"intervention.consistency.weight={weight}",
+        f"intervention.consistency.weight={weight}", "model.precision=float32",
     ]  # fmt: skip
     together = run(*settings)
     monkeypatch.setattr(_Step, "_pass", lambda step, batch, with_head: step._run(batch, with_head))

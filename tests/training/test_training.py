@@ -27,7 +27,7 @@ def test_a_step_does_not_depend_on_how_it_is_cut(
 ):
     """Ragged last steps and last micro-batches included: 144 examples are 14 steps of 10 + 1 of 4, 10 of 14 + 1 of 4."""
     epochs = 1 if batch_size == 1 else 2
-    settings = [f"model={tiny_without_dropout}", "model.precision=float32", *overrides]
+    settings = [f"model={tiny_without_dropout}", "model.precision=float32", "model.head_start=random", *overrides]
     settings += [f"phase.finetune.epochs={epochs}", "diagnostics.states=0"]
     entire = run(recipe, *settings, f"phase.finetune.batch_size={batch_size * accumulation}")
     size = [f"phase.finetune.batch_size={batch_size}", f"phase.finetune.accumulation={accumulation}"]

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import inf, isnan
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 
@@ -16,6 +16,7 @@ from distxfer.data import Collator, Example, Task, issue_lines, issues, task_typ
 from distxfer.encoders import (
     Encoder,
     adapter_base,
+    adapter_class,
     fingerprint,
     load_encoder,
     model_folder,
@@ -285,6 +286,7 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
                 seed=0,
                 output=task_type_of(task).output,
                 pooling=recipe.model.pooling,
+                head=_head(Path(name).expanduser()) if base != name else "auto",
                 fingerprint=fingerprint(folder),
                 device=device,
             )
@@ -309,6 +311,13 @@ def _encoders(before: str, after: str, recipe: Recipe, task: Task, device: torch
             " measured layer by layer, so both need the same number. Give the checkpoint that `after` was trained from."
         )
     return encoders
+
+
+def _head(adapters: Path) -> Literal["auto", "architecture"]:
+    """Return the kind of head that adapters were trained with; PEFT saves a class of models, but not for stacks."""
+    if run := result_of_model(adapters):
+        return cast(Literal["auto", "architecture"], run.recipe["model"].get("head", "architecture"))
+    return "auto" if adapter_class(adapters) == "TOKEN_CLS" else "architecture"
 
 
 def _share_rows(now: Snapshot, task: Task, languages: Iterable[str], moment: Moment) -> list[Row]:

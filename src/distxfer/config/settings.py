@@ -29,6 +29,8 @@ class ModelSettings(BaseModel):
     frozen_weights: Literal["float32", "bf16", "int8"] = "float32"
     gradient_checkpointing: bool = False
     reference: Literal["live", "cached"] = "live"
+    head: Literal["auto", "architecture"] = "architecture"
+    head_start: Literal["probe", "random"] = "random"
 
 
 class TaskSettings(BaseModel):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distxfer.encoders._encoder import LowerStates as LowerStates
     from distxfer.encoders._encoder import Output as Output
     from distxfer.encoders._folders import adapter_base as adapter_base
+    from distxfer.encoders._folders import adapter_class as adapter_class
     from distxfer.encoders._folders import fingerprint as fingerprint
     from distxfer.encoders._folders import model_folder as model_folder
     from distxfer.encoders._heads import class_to_load as class_to_load
@@ -38,7 +39,7 @@ __getattr__, __dir__ = lazy(
         "_contexts": "evaluating has_peft_adapters",
         "_encoded": "Encoded Pooling",
         "_encoder": "Encoder LowerStates Output",
-        "_folders": "adapter_base fingerprint model_folder",
+        "_folders": "adapter_base adapter_class fingerprint model_folder",
         "_heads": "class_to_load",
         "_load": "load_encoder load_tokenizer",
         "_reference": "Reference",

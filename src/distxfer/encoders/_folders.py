@@ -138,6 +138,12 @@ def adapter_base(name: str) -> str:
     return base
 
 
+def adapter_class(folder: Path) -> str | None:
+    """Return PEFT's name of the class of models that adapters are for, such as `TOKEN_CLS`."""
+    name: str | None = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("task_type")
+    return name
+
+
 def check_adapter_weights(folder: Path) -> None:
     """Refuse adapters without safetensors in their own folder: PEFT would load a pickle, or look on the hub."""
     path = folder / ADAPTER_WEIGHTS

@@ -1,14 +1,15 @@
-"""The class in which an architecture is loaded for a task: transformers' own, or else a token classifier.
+"""The class in which an architecture is loaded for a task: transformers' own, or a token classifier.
 
 A token classifier serves the other tasks too: a linear head commutes with the mean over tokens, and a span's start and
 end are two scores per token.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_QUESTION_ANSWERING_MAPPING,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
@@ -26,6 +27,7 @@ from distxfer.encoders._contexts import has_peft_adapters
 from distxfer.encoders._encoder import Encoder, Output
 from distxfer.errors import InputError
 
+Head = Literal["auto", "architecture"]
 _TEXT = (MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoModelForSequenceClassification, "a classification head")
 # By output: the classes with such a head, the `Auto` class that loads them, and the noun.
 _HEADS: dict[Output, tuple[Any, Any, str]] = {
@@ -36,8 +38,13 @@ _HEADS: dict[Output, tuple[Any, Any, str]] = {
 }
 
 
-def class_for(config: PreTrainedConfig, output: Output, folder: Path) -> tuple[Any, bool]:
+def class_for(config: PreTrainedConfig, output: Output, folder: Path, head: Head = "auto") -> tuple[Any, bool]:
     """Return the class of an architecture with a head for an output, and whether that head has an output per token.
+
+    Where an output is one of a text, `auto` is a linear map of its pooled state: a token classifier whose scores are pooled,
+    or a decoder's classifier of the last token. A checkpoint with a text classifier of its own keeps that class. `architecture`
+    is transformers' classifier of texts, which may have further layers that no checkpoint holds (BERT's pooler, the hidden
+    layer of XLM-R and DeBERTa).
 
     For encoder-decoders (T5, mT5), it is the class of the encoder alone. Decoders without a head in transformers get one
     from `GenericForTokenClassification`. Raises InputError for an architecture that has no encoder with such a head.
@@ -46,8 +53,12 @@ def class_for(config: PreTrainedConfig, output: Output, folder: Path) -> tuple[A
     has_decoder = config_class in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
     token_class = _token_class(config, has_decoder=has_decoder)
     own_class = None if has_decoder else _HEADS[output][0].get(config_class, None)
-    if output == "text" and getattr(config, "use_bidirectional_attention", None) in (True, "all") and token_class:
-        own_class = None  # it would classify the last token, which does not represent a text read in both directions
+    reads_both_ways = getattr(config, "use_bidirectional_attention", None) in (True, "all")
+    is_decoder = config_class in MODEL_FOR_CAUSAL_LM_MAPPING and config_class not in MODEL_FOR_MASKED_LM_MAPPING
+    is_linear = is_decoder or getattr(own_class, "__name__", "") in (config.architectures or ())
+    # A bidirectional decoder's classifier takes the last token, which does not represent a text read in both directions.
+    if output == "text" and token_class and (reads_both_ways or (head == "auto" and not is_linear)):
+        own_class = None
     # The question-answering classes of Qwen and Llama name their encoder differently from checkpoints: nothing would load.
     if own_class and (not token_class or own_class.base_model_prefix == token_class.base_model_prefix):
         return own_class, output == "token"
@@ -86,7 +97,9 @@ def class_to_load(encoder: Encoder) -> tuple[str, list[str]]:
     model = encoder.model.get_base_model() if has_peft_adapters(encoder.model) else encoder.model
     alone = encoder.output == "state" and model is encoder.model
     model_class = type(encoder.base if alone else model)
-    having, auto = (MODEL_MAPPING, AutoModel) if alone else _HEADS[encoder.output][:2]
+    having, auto = (
+        (MODEL_MAPPING, AutoModel) if alone else _HEADS["token" if encoder.token_head else encoder.output][:2]
+    )
     config = type(encoder.base.config)
     if config in having and having[config] is model_class:
         return auto.__name__, [f"from transformers import {auto.__name__}"]

@@ -20,7 +20,7 @@ from distxfer.encoders._contexts import quiet
 from distxfer.encoders._dropout import use_dropout
 from distxfer.encoders._encoded import Pooling
 from distxfer.encoders._encoder import Encoder, Output
-from distxfer.encoders._heads import class_for
+from distxfer.encoders._heads import Head, class_for
 from distxfer.encoders._packing import packs_texts, recomputing
 from distxfer.errors import InputError, reason
 
@@ -36,6 +36,7 @@ def load_encoder(
     seed: int,
     output: Output = "text",
     pooling: Pooling = "mean",
+    head: Head = "auto",
     train_word_embeddings: bool = False,
     drop_last_layers: int = 0,
     gradient_checkpointing: bool = False,
@@ -44,7 +45,8 @@ def load_encoder(
 ) -> Encoder:
     """Load the encoder in `folder` with a head for `labels`; the head's initial weights depend on `seed` alone.
 
-    `output` is the head's output: one of the labels for each text or each token, or the start and end of a span. The
+    `output` is the head's output: one of the labels for each text or each token, or the start and end of a span; `head` is
+    the kind of head for texts (`class_for`). The
     uppermost `drop_last_layers` blocks are dropped. With `gradient_checkpointing` blocks keep only their input, and are
     recomputed in the backward pass. `fingerprint` is stored, to recognise measurements of other files.
 
@@ -52,7 +54,7 @@ def load_encoder(
     would be left.
     """
     labels = _ENDS if output == "span" else labels or ["none"]  # without labels, the head is not used
-    model, new, head_is_loaded, token_head = _classifier(folder, output, labels, seed)
+    model, new, head_is_loaded, token_head = _classifier(folder, output, labels, seed, head)
     base = cast(PreTrainedModel, model.base_model)
     check_inputs(base, name)
     blocks = _blocks(base)
@@ -177,7 +179,7 @@ def _checkpoint_gradients(model: PreTrainedModel) -> None:
 
 
 def _classifier(
-    folder: Path, output: Output, labels: Sequence[str], seed: int
+    folder: Path, output: Output, labels: Sequence[str], seed: int, head: Head
 ) -> tuple[PreTrainedModel, frozenset[str], bool, bool]:
     """Return the classifier in a folder, with new weights drawn from `seed`, and three facts about its head.
 
@@ -188,7 +190,7 @@ def _classifier(
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
         raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
-    model_class, token_head = class_for(config, output, folder)
+    model_class, token_head = class_for(config, output, folder, head)
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +15,7 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import _shared_keys as shared
 from distxfer.interventions._contract import (
     CKA_ROWS,
+    LATER,
     BoundIntervention,
     Languages,
     Need,
@@ -89,7 +90,9 @@ class Align:
         Field(description="negatives of InfoNCE; strong: other sources, too"),
     ] = "weak"
     projection: Annotated[int, Field(description="width of a projection head before InfoNCE; 0: no head", ge=0)] = 0
-    standardise: Annotated[bool, Field(description="z-score the dimensions of either side over the batch")] = False
+    standardise: Annotated[bool, Field(description="z-score the dimensions of either side over the batch")] = field(
+        default=False, metadata=LATER
+    )
     stop_gradient: Annotated[bool, Field(description="treat the source's states as constants")] = False
     languages: shared.LanguageList = "all"
     batch_size: Annotated[int, Field(description="sentence pairs per micro-batch", ge=2)] = 32

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from distxfer.measure.drift import *
     from distxfer.measure.kernel_alignment import *
     from distxfer.measure.moments import *
+    from distxfer.measure.probe import *
     from distxfer.measure.random_effects import *
     from distxfer.measure.regression import *
     from distxfer.measure.scores import *
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy(
         "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",
         "kernel_alignment": "cka cka_reason cka_with_standardised rbf_cka",
         "moments": "Moments",
+        "probe": "Probe fit_probe",
         "random_effects": "Crossed crossed crossed_unpaired holm interval slope_over_seeds two_way_bootstrap",
         "regression": "Decomposition Prediction decompose expected_score",
         "scores": "ClassRatios EntityScores accuracy answer_f1 carriers class_ratios entities entity_counts entity_scores"

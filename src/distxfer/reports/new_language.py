@@ -24,7 +24,6 @@ _ARTICLES = {"accuracy": "an accuracy", "f1": "an F1"}
 _SLOWER = 1.05  # the report names a training time from so many times that of `plain` on
 # By the output of the task: the pipeline that loads the model (transformers has none for answers), and when a prediction
 # counts as right.
-_PIPELINES: Mapping[str, str] = {"text": "text-classification", "token": "token-classification"}
 _RIGHT: Mapping[str, tuple[str, ...]] = {
     "text": ("right",),
     "token": ("wholly right", "A sentence counts as right if all its words are right."),
@@ -311,7 +310,8 @@ def _next_steps(outcome: "LanguageOutcome") -> str:
         seed = outcome.model.parent.name.rpartition("-s")[2]
         lines += [
             f"The model of seed {seed}, chosen by number, not by score: {markdown_code(str(outcome.model))}.",
-            f"\n```python\n{_loading(outcome)}\n```\n",
+            f"\n```python\n{_prediction(outcome.model.parent, outcome.plan.data.output)}\n```\n",
+            f"`{outcome.model.name}/README.md` there says how to load it without distxfer.\n",
         ]
     lines += [
         "Recipes and data are plain files. Repeating the command resumes unfinished runs or prints this result again; a larger"
@@ -323,13 +323,9 @@ def _next_steps(outcome: "LanguageOutcome") -> str:
     return "\n".join(lines)
 
 
-def _loading(outcome: "LanguageOutcome") -> str:
-    adapters = any(outcome.model.rglob("adapter_config.json")) if outcome.model else False
-    task = _PIPELINES.get(outcome.plan.data.output)
-    if adapters or task is None:
-        return f"# {outcome.model}/README.md says how to load {'the adapters' if adapters else 'it'}"
-    place = json.dumps(str(outcome.model), ensure_ascii=False)
-    return f'from transformers import pipeline\n\nmodel = pipeline("{task}", {place})'
+def _prediction(run: Path, output: str) -> str:
+    texts = '[("a question", "its context")]' if output == "span" else '["a text"]'
+    return f"import distxfer\n\ndistxfer.predict({json.dumps(str(run), ensure_ascii=False)}, {texts})"
 
 
 def _proposal_record(proposal: "Proposal") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The table of one run, read from its result files."""
 
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -61,17 +62,19 @@ def run_table(result: Result) -> Table:
             *(*cut_off, "drift", "retrieval before", "retrieval after"),
         ),
         rows=rows,
-        notes=_run_notes(result, retrieval["n"]),
+        notes=_run_notes(result, measured, retrieval["n"]),
         optional=("n", "retrieval before", "retrieval after", *cut_off, "group"),
     )
 
 
-def _run_notes(result: Result, pairs: "pd.Series[int]") -> tuple[str, ...]:
+def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") -> tuple[str, ...]:
     """Return the lines below the table of a run; `pairs` are the numbers of pairs of its retrievals."""
-    summary = result.summary
+    summary, of_probe = result.summary, measured[measured["measure"] == "probe_accuracy"]
+    probe = dict(zip(of_probe["language"], of_probe["value"], strict=True))
     means = [f"{name} {summary[key]:.3f}" for name, key in _MEANS.items() if summary[key] is not None]
     return (
         f"means: {', '.join(means)}. One seed: no ranking of methods.",
+        *([_probe_line(probe, result.source)] if probe else []),
         f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {result.source};"
         f" near and far: split at its median. Checkpoint: {summary['selection']}.",
         "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
@@ -87,6 +90,12 @@ def _run_notes(result: Result, pairs: "pd.Series[int]") -> tuple[str, ...]:
             else []
         ),
     )
+
+
+def _probe_line(probe: Mapping[str, float], source: str) -> str:
+    """Return the mean accuracies of a linear probe, which fine-tuning should exceed."""
+    targets = fmean(value for language, value in probe.items() if language != source)
+    return f"linear probe of the pretrained states: source {probe[source]:.3f}, targets {targets:.3f} (accuracy)."
 
 
 def _chance(smallest: int, largest: int) -> str:

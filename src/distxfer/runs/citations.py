@@ -55,6 +55,7 @@ def _keys(resolved: Mapping[str, Any]) -> list[str]:
         "liu2025alternate": any(phase.get("alternate") for phase in phases),
         "conneau2018": resolved["parallel"]["mined"],
         "artetxe2019": resolved["parallel"]["mined"],
+        "kumar2022": resolved["model"].get("head_start") == "probe",
         "rueckle2021": resolved["model"]["drop_last_layers"],
         "khan2025" if distance["name"].endswith("@uriel+") else "littell2017": not distance["matrix"],
     }

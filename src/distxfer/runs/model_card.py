@@ -34,6 +34,7 @@ _POOLED = {
     "cls": "that of its first token",
     "last": "that of its last token",
 }
+_POOLED_SCORES = {"mean": "their mean", "cls": "those of its first token", "last": "those of its last token"}
 
 
 def model_card(
@@ -301,7 +302,30 @@ def shown_path(name: str) -> str:
 # Code that loads the model
 
 
+# The scores of texts from those of their tokens, by `model.pooling`.
+_POOLING = {
+    "mean": "(model(**batch).logits * mask).sum(1) / mask.sum(1)",
+    "cls": "model(**batch).logits[:, 0]",
+    "last": "model(**batch).logits[range(len(mask)), mask.sum((1, 2)) - 1]",
+}
+
+
 def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
+    """Return the lines that load the saved model, and define the scores of texts where it has scores of tokens."""
+    lines = _loading(encoder, labels, adapters)
+    if encoder.output != "text" or not encoder.token_head:
+        return lines
+    return [
+        *lines,
+        "",
+        "def scores(texts):",
+        '    batch = tokenizer(texts, padding=True, return_tensors="pt")',
+        '    mask = batch["attention_mask"].unsqueeze(-1)',
+        f"    return {_POOLING[encoder.pooling]}",
+    ]
+
+
+def _loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
     """Return the lines that load the saved model: a whole model, one adapter, or stacked adapters."""
     name, lines = class_to_load(encoder)
     auto_class = name.startswith("Auto")  # otherwise PEFT's `Auto` classes would choose another class
@@ -342,7 +366,7 @@ def meaning(encoder: Encoder, labels: Sequence[str]) -> str:
             columns = " (columns 0 and 1 of its scores)" if encoder.token_head else ""
             return f"The output: for each token, how well an answer starts or ends there{columns}."
         case "text" if encoder.token_head:
-            how = f" The model gives scores per token; for a text, take {_POOLED[encoder.pooling]}."
+            how = f" The model gives scores per token; those of a text are {_POOLED_SCORES[encoder.pooling]}."
         case _:
             how = ""
     return f"Labels, in order: {', '.join(map(markdown, labels))}.{how}"

@@ -92,7 +92,14 @@ def _load(result: Result, folder: Path, task_type: TaskType, processes: Processe
         location = model_folder(base, model["revision"])
         labels = load_task(TaskSettings(**recipe["task"]).data, result.source, ()).labels
     encoder = load_encoder(
-        base, location, labels, seed=0, output=task_type.output, pooling=model["pooling"], device=processes.device
+        base,
+        location,
+        labels,
+        seed=0,
+        output=task_type.output,
+        pooling=model["pooling"],
+        head=model.get("head", "architecture"),
+        device=processes.device,
     )
     if location == folder:
         return labels, encoder

@@ -229,6 +229,7 @@ def _load(prepared: Prepared, task_type: TaskType, processes: Processes) -> Enco
         seed=stream_seed(recipe.seed, "head"),
         output=task_type.output,
         pooling=recipe.model.pooling,
+        head=recipe.model.head,
         train_word_embeddings=recipe.model.train_word_embeddings,
         drop_last_layers=recipe.model.drop_last_layers,
         gradient_checkpointing=recipe.model.gradient_checkpointing,

@@ -32,6 +32,7 @@ from distxfer.results.result import (
 )
 from distxfer.results.tables import PREDICTIONS
 from distxfer.runs.data_issues import with_issues
+from distxfer.runs.head_start import probe_rows, start_head
 from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.measurements import (
@@ -262,10 +263,12 @@ def _run(
     if trackers:
         name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
         processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
+    probe = start_head(prepared, assembled, processes, cache.result() if cache else None)
     watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")
     rows, undefined, outputs = _measured(prepared, assembled, before, texts, processes)
+    rows += probe_rows(probe, before, prepared) if probe else []
     if trackers:
         processes.stop_trackers()
     scored = {

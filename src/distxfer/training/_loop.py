@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distxfer.data import epoch_order
 from distxfer.encoders import Reference
@@ -81,11 +81,7 @@ class PhaseLoop:
         self.model = self._weights.wrap(objective)
         self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         self.plain_optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": phase.weight_decay},
-                {"params": [p for p in self.parameters if p.dim() <= 1], "weight_decay": 0.0},
-            ],
-            lr=phase.learning_rate,
+            self._parameter_groups(),
             fused=True,  # saves a tenth of a step on a CPU, where the loop over the parameters dominates
         )
         self.module = objective
@@ -116,6 +112,19 @@ class PhaseLoop:
         self._logs: dict[str, float | Tensor] = {}
         self._diagnosed: dict[str, float] = {}
         self._empty: dict[str, int] = {}  # term -> micro-batches of the step, of all processes, with count 0
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the trainable parameters by peak learning rate and weight decay; only matrices decay."""
+        encoder, phase = self._weights.encoder, self.phase
+        head = {id(parameter) for name, parameter in encoder.model.named_parameters() if encoder.place(name) == "head"}
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in self.parameters:
+            peak = (id(parameter) in head and phase.head_learning_rate) or phase.learning_rate
+            groups.setdefault((peak, phase.weight_decay if parameter.dim() > 1 else 0.0), []).append(parameter)
+        return [
+            {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay}
+            for (peak, decay), parameters in groups.items()
+        ]
 
     def close(self) -> None:
         """Copy the weights to the run's own encoder on the device, and drop this phase's model and optimiser."""
@@ -220,9 +229,10 @@ class PhaseLoop:
         norm = full_tensor(self.context.processes.accelerator.clip_grad_norm_(self.parameters, self.phase.clip))
         self._is_stopped = self._is_stopped | ~norm.isfinite() | ~totals.isfinite().all()
         self.plain_optimizer.found_inf = self._is_stopped.float()  # type: ignore[attr-defined]  # the fused step skips at 1
-        rate = self.phase.learning_rate * schedule(number, self.steps, self.phase.warmup)
+        factor = schedule(number, self.steps, self.phase.warmup)
+        rate = self.phase.learning_rate * factor
         for group in self.plain_optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["peak"] * factor
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self._rows is not None:

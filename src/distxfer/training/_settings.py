@@ -35,7 +35,9 @@ class Phase(BaseModel):
     average: Annotated[
         int, Field(ge=0)
     ]  # above 0: the phase ends at the mean of the weights after each of its last `average` epochs
-    cache_frozen: bool = False  # with a default, so that recipes without it keep their ids (`Recipe.resolved`)
+    # These have a default, so that recipes without them keep their ids (`Recipe.resolved`).
+    cache_frozen: bool = False
+    head_learning_rate: Annotated[float, Field(ge=0)] = 0.0  # 0: `learning_rate`
 
 
 def steps_of(phase: Phase, examples: int) -> int:

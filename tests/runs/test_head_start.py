@@ -1,0 +1,61 @@
+"""The head's start as a linear probe, in real runs."""
+
+import pandas as pd
+import pytest
+
+from conftest import save_tiny
+from distxfer import load_recipe, train
+from helpers import message
+
+STILL = ["phase.finetune.steps=1", "phase.finetune.learning_rate=1e-30", "model.head_start=probe", "parallel="]
+
+
+def of_probe(result):
+    rows = pd.read_parquet(result.folder / "measurements.parquet").query("measure == 'probe_accuracy'")
+    assert set(rows["moment"]) == {"before"}
+    return dict(zip(rows["language"], zip(rows["value"], rows["n"], strict=True), strict=True))
+
+
+def scores(result):
+    return {
+        score["language"]: (pytest.approx(score["value"]), score["n"])
+        for score in result.scores
+        if (score["split"], score["metric"]) == ("test", "accuracy")
+    }
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [("plain", []), ("plain", ["model.pooling=cls"]), ("lora", []), ("bottleneck", []), ("drift_reg", [])],
+)
+def test_a_head_that_has_not_moved_predicts_what_the_probe_predicts(run, recipe, settings):
+    """In every language, from the saved predictions; a random head would not learn the source in a step."""
+    result = run(recipe, *STILL, *settings)
+    assert of_probe(result) == scores(result)
+    assert of_probe(result)["eng"][0] > 0.7
+
+
+@pytest.mark.parametrize("kind", ["llama", "mt5"])
+def test_decoders_and_encoder_decoders_start_alike(run, tmp_path, kind):
+    model = save_tiny(tmp_path, kind, initializer_range=0.2)
+    pooling = "last" if kind == "llama" else "mean"
+    result = run("plain", *STILL, f"model={model}", f"model.pooling={pooling}")
+    assert of_probe(result) == scores(result)
+
+
+def test_the_seed_does_not_matter_to_the_probe(run):
+    first, second = (run("plain", *STILL, f"seed={seed}") for seed in (0, 1))
+    assert of_probe(first) == of_probe(second)
+
+
+def test_a_random_start_measures_no_probe(run):
+    result = run("plain", *STILL, "model.head_start=random")
+    assert not (pd.read_parquet(result.folder / "measurements.parquet")["measure"] == "probe_accuracy").any()
+
+
+def test_a_head_that_reads_something_else_is_refused_where_the_recipe_asks_for_a_probe(tiny_settings, tmp_path):
+    recipe = load_recipe("plain", [*tiny_settings, "model.head=architecture", "model.head_start=probe"])
+    assert message(train, recipe, tmp_path) == (
+        "`model.head_start` is `probe`, but the head is no linear map of the pooled state. Set it to `random`."
+    )
+    assert not [*tmp_path.rglob("result.json")]
