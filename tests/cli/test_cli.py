@@ -339,7 +339,7 @@ def test_train_prints_the_table_and_its_progress_and_leaves_one_complete_result(
     assert notices[0] == "Measuring 117 texts in 3 languages before training."
     assert notices[-2].startswith("finetune: step 18 of 18, loss ")
     assert notices[-1] == "Scoring and measuring after training."
-    assert len(notices) == 2 + 18
+    assert len(notices) == 3 + 18
 
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {"result.json", "measurements.parquet", "predictions.parquet", "log.jsonl", "model"}

@@ -371,7 +371,8 @@ def test_regional_translations_and_languages_with_few_messages_are_left_out(smal
 def test_a_file_that_is_not_there(tmp_path):
     error = message(task_languages, data(tmp_path / "none.whl"))
     assert error == (
-        f"`{tmp_path}/none.whl` is not a file. Give the path of the wheel `homeassistant`. Run: pip download --no-deps"
+        f"`{tmp_path}/none.whl` is not a file. Set `task.folder` (`parallel.folder`) to the path of the wheel"
+        " `homeassistant`. Run: pip download --no-deps"
         " --only-binary=:all: --python-version 3.14.2 homeassistant==2026.11.0."
     )
     assert message(task_languages, data(tmp_path)).startswith(f"`{tmp_path}` is not a file.")

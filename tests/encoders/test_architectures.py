@@ -92,7 +92,7 @@ def card(encoder, folder: Path, adapters: int = 0) -> dict:
     """The names that these lines define."""
     scope: dict = {}
     with contextlib.chdir(folder):
-        exec("\n".join(loading(encoder, len(LABELS), adapters)), scope)
+        exec("\n".join(loading(encoder, len(LABELS), adapters, 32)), scope)
     scope["model"].eval()
     return scope
 
@@ -250,7 +250,10 @@ def test_the_classes_that_are_put_together_are_those_of_transformers(folder, arc
     encoder = load(folder, pooling=pooling_of(architecture), head=head)
     name, _ = class_to_load(encoder)
     pooled = {"mean": "their mean", "last": "those of its last token"}[encoder.pooling]
-    per_token = f" The model gives scores per token; those of a text are {pooled}." if encoder.token_head else ""
+    per_token = (
+        f" The model gives scores per token; those of a text are {pooled}. (`scores` takes pairs of texts as tuples."
+        " The pipelines of transformers do not pool scores.)"
+    ) * encoder.token_head
     assert meaning(encoder, LABELS) == f"Labels, in order: animal, mineral, plant.{per_token}"
     expected = f"AutoModelFor{'Token' if encoder.token_head else 'Sequence'}Classification"
     assert encoder.token_head or head == "architecture" or architecture in DECODERS

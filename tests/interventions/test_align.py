@@ -13,6 +13,7 @@ from distxfer.encoders import Encoded
 from distxfer.interventions._losses import info_nce, sinkhorn_divergence
 from distxfer.measure import cka
 from fakes import complaints_about
+from helpers import log
 
 # The losses
 
@@ -51,6 +52,12 @@ def test_cka_is_one_minus_the_reported_number(encoder):
     assert (equal.num_items, equal.loss_sum.item()) == (0, 0.0)
     one_target = [Pair(pair.source, step.given[0].target) for pair in step.given]
     assert term(FakeStep(encoder, given=one_target), layers=2, loss="cka").num_items == 0
+
+
+def test_standardised_states_pass_through_a_projection(run):
+    settings = ["standardise=true", "projection=4", "layers=2"]
+    result = run("dist_align", "phase.finetune.steps=2", *(f"intervention.align.{setting}" for setting in settings))
+    assert all(line["term/align"] > 0 for line in log(result))
 
 
 def test_standardised_states_have_no_outlier_dimension(encoder, monkeypatch):

@@ -19,7 +19,8 @@ from fake_runs import result as finished
 
 OLD = Path(__file__).parent / "old"
 RUN = OLD / "words" / "d87e3645-s0"
-THEN = ["task.targets=jpn", "model.head=architecture", "model.head_start=random"]  # with the defaults of that time
+# With the defaults of that time.
+THEN = ["task.targets=jpn", "model.head=architecture", "model.head_start=random", "phase.finetune.epochs=16"]
 SETTINGS = {"tokens": "token_classification", "entities": "named_entities", "answers": "question_answering"}
 
 

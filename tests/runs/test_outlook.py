@@ -73,9 +73,9 @@ def test_measuring_is_estimated_from_warm_passes(tiny_settings, tmp_path, monkey
     monkeypatch.setattr(_measurements.time, "perf_counter", lambda: clock[0])
     found = outlook(load_recipe("plain", tiny_settings), tmp_path)
     prepared = prepare(load_recipe("plain", tiny_settings))
-    # Each language's test in one batch before training, its test and its dev in one each after it.
+    # Each language's test and the probe's texts in one batch before training, each test and dev in one after it.
     assert len(prepared.languages.targets) == 2
-    assert found.measuring_seconds == pytest.approx(9.0)
+    assert found.measuring_seconds == pytest.approx(10.0)
     assert found.basis == "5 warm steps of training and 5 warm encodings on this machine"
     assert len(passes) == 6
 

@@ -187,7 +187,7 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
         " `phase.dense.epochs`, or remove `average`.",
         "`phase.finetune.rewind` is `finetune`, which is not an earlier phase. Earlier than `finetune`: dense.",
         "`phase.more.rewind` is `dens`, which is not an earlier phase. Earlier than `more`: dense, finetune.",
-        "`phase.more.average` is `1`, but expected 0, or 2 to its 16 epochs.",
+        "`phase.more.average` is `1`, but expected 0, or 2 to its 8 epochs.",
         "`phase.finetune.average` is `4`, but expected 0, or 2 to its 3 epochs.",
     ):
         assert f"  {line}" in mistakes.splitlines()

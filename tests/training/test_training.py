@@ -185,7 +185,7 @@ def test_two_processes_give_one_result_and_score_each_example_once(in_two_proces
     rows = parquet.read_table(folder / "predictions.parquet").to_pylist()
     keys = [(row["language"], row["example_id"]) for row in rows]
     assert len(keys) == len(set(keys)) == 3 * 24
-    assert [score["n"] for score in result["scores"] if score["split"] == "test"] == [24] * 6
+    assert [score["n"] for score in result["scores"] if score["split"] == "test"] == [24] * 9
 
 
 def test_a_process_with_nothing_to_add_does_not_stop_the_others(in_two_processes):

@@ -6,9 +6,9 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from distxfer.data._files import language_or_none
 from distxfer.errors import InputError, reason
@@ -22,9 +22,10 @@ _EXPECTED = f"the wheel `homeassistant`. Run: {DOWNLOAD}"
 # Raised for an archive that is truncated, damaged, encrypted or compressed in a way that Python does not support.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 # Limits against archive bombs: the largest file of translations has 0.3 MB, and the wheel some 60,000 files.
-_LARGEST = 2**24
+_LARGEST, _LARGEST_EXTRACT = 2**24, 2**27
 _MOST = 500_000
 
+T = TypeVar("T")
 Texts = Mapping[str, Mapping[str, str]]  # language -> `component:key` -> text
 
 
@@ -38,7 +39,7 @@ def read_wheel(path: Path) -> Texts:
     """
     texts: dict[str, dict[str, str]] = defaultdict(dict)
     if not path.is_file():
-        raise InputError(f"`{path}` is not a file. Give the path of {_EXPECTED}.")
+        raise InputError(f"`{path}` is not a file. Set `task.folder` (`parallel.folder`) to the path of {_EXPECTED}.")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -62,13 +63,18 @@ def write_extract(content: Mapping[str, Any]) -> bytes:
     return lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
 
 
-def read_extract(path: Path) -> Mapping[str, Any]:
-    """Return the content of an extract; raises InputError for another file."""
+def read_extract(path: Path, build: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return what `build` makes of the content of an extract; raises InputError for another file."""
     try:
-        content: Mapping[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
-    except (lzma.LZMAError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"`{path}` is not an extract of messages ({reason(error)}). Expected {_EXPECTED}.") from error
-    return content
+        with lzma.open(path) as stream:
+            text = stream.read(_LARGEST_EXTRACT + 1)
+        if len(text) > _LARGEST_EXTRACT:
+            raise ValueError(f"more than {_LARGEST_EXTRACT // 2**20} MiB")
+        return build(json.loads(text))
+    except (lzma.LZMAError, EOFError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"`{path}` is not an extract of messages ({reason(error)}). Set `task.folder` to one, or to {_EXPECTED}."
+        ) from error
 
 
 def _whole(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> bytes:

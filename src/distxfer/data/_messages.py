@@ -93,7 +93,7 @@ def extract_of(messages: Messages) -> dict[str, Any]:
 @lru_cache(maxsize=3)
 def _load(path: Path, changed: int) -> Messages:
     """Return the messages in a file. `changed` is its modification time: a changed file is read again."""
-    return from_extract(read_extract(path)) if path.suffix == EXTRACT.suffix else choose(read_wheel(path))
+    return read_extract(path, from_extract) if path.suffix == EXTRACT.suffix else choose(read_wheel(path))
 
 
 def _examples(messages: Messages, part: str, language: str) -> tuple[Example, ...]:

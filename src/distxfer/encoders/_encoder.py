@@ -278,11 +278,19 @@ class Encoder:
                 f"`model.frozen_weights` = `{precision}` needs weights that are frozen under PEFT adapters, and there are no"
                 " adapters. Add some, as `recipe=lora` does, or leave it at float32."
             )
-        for name, module in [*self.model.named_modules()]:
-            parameters = [f"{name}.{part}" for part, _ in module.named_parameters(recurse=False)]
-            trains = any(key in self.adapters or self.place(key) == "head" for key in parameters)
-            if isinstance(module, nn.Linear) and not trains:
-                self.model.set_submodule(name, Int8Linear(module) if precision == "int8" else module.to(torch.bfloat16))
+        frozen = {
+            name: module
+            for name, module in self.model.named_modules()
+            if isinstance(module, nn.Linear)
+            and not any(key in self.adapters or self.place(key) == "head" for key in (f"{name}.weight", f"{name}.bias"))
+        }
+        if not frozen:
+            raise InputError(
+                f"`model.frozen_weights` = `{precision}` is for frozen linear maps, and `{self.name}` has none of"
+                " `torch.nn.Linear`. Leave it at float32."
+            )
+        for name, module in frozen.items():
+            self.model.set_submodule(name, Int8Linear(module) if precision == "int8" else module.to(torch.bfloat16))
         self.frozen_in_bf16 = precision == "bf16"
 
     def move_to(self, device: torch.device) -> None:

@@ -209,7 +209,7 @@ class Align:
         if n < (CKA_ROWS if self.loss == "cka" else 1):
             return empty_term(step, chain(*sides), per)
         if self.standardise:
-            sides = [(standardise(first), standardise(second)) for first, second in sides]
+            sides = [(standardise(first).to(first), standardise(second).to(second)) for first, second in sides]
         logs = {"cosine": mean_cosine(sides)}
         if head is not None:
             if torch.is_grad_enabled() and not any(states.requires_grad for states in chain(*sides)):

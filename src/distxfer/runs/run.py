@@ -32,7 +32,7 @@ from distxfer.results.result import (
 )
 from distxfer.results.tables import PREDICTIONS
 from distxfer.runs.data_issues import with_issues
-from distxfer.runs.head_start import probe_rows, start_head
+from distxfer.runs.head_start import probe_rows, probed_examples, start_head
 from distxfer.runs.interactive import message_line, step_bar
 from distxfer.runs.interrupted import alone, finish_replacement, replace_result, work_folder
 from distxfer.runs.measurements import (
@@ -106,7 +106,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     folder = prepared.folder(results)
     assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
-    # test before training, dev and test after it; if windows are scored, test once more.
+    # test before training, dev and test after it; if windows are scored, test once more; the texts of a probe.
     measured = [text for part in _texts(prepared) for text in part]
     scored = _SCORED if assembled.encoder.output not in ("text", "state") else ("dev",)
     task, languages = prepared.task, prepared.languages.all
@@ -114,6 +114,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         measured,
         measured,
         *([text for language in languages for text in task.examples(split, language)] for split in scored),
+        probed_examples(prepared, assembled),
     ]
     measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()
@@ -263,7 +264,8 @@ def _run(
     if trackers:
         name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
         processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
-    probe = start_head(prepared, assembled, processes, cache.result() if cache else None)
+    with enough_memory("measuring before training", _LESS_MEMORY):
+        probe = start_head(prepared, assembled, processes, cache.result() if cache else None, notice)
     watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
     notice("Scoring and measuring after training.")

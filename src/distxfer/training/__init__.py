@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distxfer.training._objective import Diverged as Diverged
     from distxfer.training._objective import TrainingData as TrainingData
     from distxfer.training._processes import Processes as Processes
+    from distxfer.training._streams import generator as generator
     from distxfer.training._streams import stream_seed as stream_seed
     from distxfer.training._streams import torch_stream as torch_stream
     from distxfer.training._training import Plan as Plan
@@ -27,7 +28,7 @@ __getattr__, __dir__ = lazy(
         "_loop": "Report Watch",
         "_objective": "Diverged TrainingData",
         "_processes": "Processes",
-        "_streams": "stream_seed torch_stream",
+        "_streams": "generator stream_seed torch_stream",
         "_training": "Plan Training",
     },
 )

@@ -70,8 +70,11 @@ class Processes:
                 project_dir=str(folder) if folder else None,
                 # A step may leave some parameters without a gradient, such as the head in a phase that only aligns. The
                 # view saves a second copy of the gradients: 4 bytes per parameter that trains.
+                # Buffers, such as weights in int8, never change.
                 kwargs_handlers=[
-                    DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
+                    DistributedDataParallelKwargs(
+                        find_unused_parameters=True, gradient_as_bucket_view=True, broadcast_buffers=False
+                    )
                 ],
             )
         self.device = torch.device(self.accelerator.device)
