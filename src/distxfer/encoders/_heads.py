@@ -41,10 +41,10 @@ _HEADS: dict[Output, tuple[Any, Any, str]] = {
 def class_for(config: PreTrainedConfig, output: Output, folder: Path, head: Head = "auto") -> tuple[Any, bool]:
     """Return the class of an architecture with a head for an output, and whether that head has an output per token.
 
-    Where an output is one of a text, `auto` is a linear map of its pooled state: a token classifier whose scores are pooled,
-    or a decoder's classifier of the last token. A checkpoint with a text classifier of its own keeps that class. `architecture`
-    is transformers' classifier of texts, which may have further layers that no checkpoint holds (BERT's pooler, the hidden
-    layer of XLM-R and DeBERTa).
+    For an output per text, `auto` is a linear map of the pooled state: a token classifier whose scores are pooled, or a
+    decoder's classifier of the last token. (ModernBERT's follows its pretrained prediction head.) A checkpoint with a text
+    classifier of its own keeps that class. `architecture` is transformers' classifier of texts, which may have further layers
+    that no checkpoint holds (BERT's pooler, the hidden layer of XLM-R and DeBERTa).
 
     For encoder-decoders (T5, mT5), it is the class of the encoder alone. Decoders without a head in transformers get one
     from `GenericForTokenClassification`. Raises InputError for an architecture that has no encoder with such a head.

@@ -58,12 +58,12 @@ class Align:
 
     `projection`: the width of a trained head h -> h -> projection (ReLU between), shared by all layers and both sides,
     before InfoNCE; 0 for none. `standardise`: before the loss, each dimension of either side has mean 0 and variance 1
-    over the batch, so that one outlier dimension, as decoders have, does not fill every cosine. `stop_gradient`: the
+    over the batch, so that one outlier dimension, as decoders have, does not dominate every cosine. `stop_gradient`: the
     source's states are constants. Word pairs come from the `dictionary` (a folder with one `{language}.txt` per target),
     from the `alignments` (the folder of the parallel text, with `{language}.pharaoh` beside `{language}.tsv`), or else are
     mutual nearest neighbours in the pretrained encoder.
 
-    The mean cosine of the pairs (of tokens: of the pooled sentences), standardised or not and before any head, is logged
+    The mean cosine of the pairs (of tokens: of the pooled sentences), after standardising, if any, and before any head, is logged
     as `term/NAME/cosine`.
 
     References: InfoNCE as in van den Oord et al. 2018; on words, with strong negatives and a head of 128, Gaschi et al.
