@@ -265,6 +265,7 @@ def test_a_recipe_cites_what_it_uses():
     assert "jalilisabet2020" in _keys("word_align")
     assert "jalilisabet2020" not in _keys("word_align", "intervention.align.dictionary=/some/folder")
     assert "schmidt2023" in _keys("averaged")
+    assert "wortsman2022" in _keys("merged")
     assert "liu2025alternate" in _keys("alternate_align")
 
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import save_tiny
 from distxfer import load_recipe, train
 from distxfer.runs.run import validate
+from helpers import message
 
 STILL = ["phase.finetune.steps=1", "phase.finetune.learning_rate=1e-30", "model.head_start=probe", "parallel="]
 
@@ -62,3 +63,17 @@ def test_another_head_starts_at_random_and_says_so(tiny_settings, tmp_path):
     assert note in notices
     assert note in validate(recipe).notes
     assert of_probe(result) == {}
+
+
+def test_a_trained_head_is_merged_with_a_probe_or_a_trained_one_but_no_random_one(tiny_settings):
+    settings = [*tiny_settings, "parallel=", "phase.finetune.merge=0.5"]
+    message_of_random = message(validate, load_recipe("plain", [*settings, "model.head_start=random"]))
+    assert message_of_random == (
+        "`phase.finetune.merge` = `0.5` merges the trained head with its start, which is random. Let the head start as a probe,"
+        " with `model.head=auto` and `model.head_start=probe` where the task classifies texts, or let a phase before it train"
+        " the head."
+    )
+    validate(load_recipe("plain", settings))
+    validate(
+        load_recipe("plain", [*settings, "model.head_start=random", "phases=first,finetune", "phase.first.merge=0"])
+    )

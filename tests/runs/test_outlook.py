@@ -132,7 +132,7 @@ def test_the_disk_is_that_of_the_largest_checkpoint_and_the_model(tiny_settings,
     settings = [
         *tiny_settings, *ALIGN, *QUIET, "intervention.align.projection=8", "phases=dense,finetune,more",
         "phase.dense.interventions=align", "phase.dense.epochs=2", "phase.dense.batch_size=8",
-        "phase.finetune.average=2", "phase.more.steps=3", "phase.more.interventions=",
+        "phase.finetune.average=2", "phase.finetune.merge=0.5", "phase.more.steps=3", "phase.more.interventions=",
     ]  # fmt: skip
     recipe, written = load_recipe("sparse", settings), []
 

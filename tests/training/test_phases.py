@@ -1,4 +1,4 @@
-"""What a phase may ask for: steps that take turns, weights that go back, a mean of them, a few labels of each target."""
+"""What a phase may ask for: steps that take turns, weights that go back, a mean of them, or one with where they started."""
 
 from itertools import chain
 
@@ -268,12 +268,42 @@ def test_the_next_phase_begins_at_the_mean(run):
     assert same(mean, weights(run("plain", *AVERAGED, *next_phase)))
 
 
+# Merging with where a phase began.
+
+
+def assert_between(merged: dict, start: dict, end: dict, share: float) -> None:
+    assert merged.keys() == start.keys() == end.keys()
+    assert not same(start, end)
+    for key, weight in merged.items():
+        expected = (1 - share) * end[key].double() + share * start[key].double()
+        torch.testing.assert_close(weight.double(), expected, rtol=1e-6, atol=1e-7, msg=key)
+
+
+@pytest.mark.parametrize("settings", [[], AVERAGED[1:], ["model.train_word_embeddings=true"]])
+def test_a_phase_ends_between_its_start_and_what_it_has_trained(own, settings):
+    """The encoder and the head, word embeddings of tokens that the run never reads included; not an intervention's weights."""
+    settings = ["parallel=", "phase.finetune.weight_decay=0.5", *settings]
+    still = own("parallel=", "phase.finetune.steps=1", STILL, *settings[-1:] * ("train" in settings[-1]))
+    end, merged = own(*settings), own(*settings, "phase.finetune.merge=0.25")
+    assert_between(weights(merged), weights(still), weights(end), 0.25)
+    files = [load_file(result.folder / "interventions.safetensors") for result in (end, merged)]
+    assert same(*files)
+
+
+def test_a_later_phase_is_merged_with_where_it_began_and_the_next_begins_there(run):
+    first = ["parallel=", "phases=first,finetune", "phase.first.steps=3"]
+    start, end = weights(run("plain", *first, "phase.finetune.steps=1", STILL)), weights(run("plain", *first))
+    merged = [*first, "phase.finetune.merge=0.6"]
+    next_phase = ["phases=first,finetune,more", "phase.more.steps=1", STILL.replace("finetune", "more")]
+    assert_between(weights(run("plain", *merged, *next_phase)), start, end, 0.6)
+
+
 # Stopped anywhere, and gone on with.
 
 ALL = [
     *ALIGN, "phases=dense,finetune,more", "phase.dense.interventions=align", "phase.dense.alternate=true", "phase.dense.epochs=2",
-    "phase.dense.batch_size=24", "phase.finetune.average=2", "phase.more.steps=3", "phase.more.interventions=",
-    "diagnostics.gradients=2", "diagnostics.states=5",
+    "phase.dense.batch_size=24", "phase.finetune.average=2", "phase.finetune.merge=0.3", "phase.more.steps=3",
+    "phase.more.interventions=", "diagnostics.gradients=2", "diagnostics.states=5",
 ]  # fmt: skip
 
 
@@ -301,19 +331,20 @@ def test_what_is_kept_for_a_phase_goes_when_nobody_needs_it_any_more(run, tmp_pa
 
     run("sparse", *ALL, folder=tmp_path, report=read)
     assert kept_at["dense", 12] == kept_at["finetune", 1] == {"start dense", "proven"}
-    assert kept_at["finetune", 8] == {"start dense", "mask", "proven"}
-    assert kept_at["finetune", 13] == {"start dense", "mask", "mean", "proven"}
-    assert kept_at["more", 1] == {"start dense", "mask", "proven"}  # written as `finetune` ended
+    assert kept_at["finetune", 8] == {"start dense", "start finetune", "mask", "proven"}
+    assert kept_at["finetune", 13] == {"start dense", "start finetune", "mask", "mean", "proven"}
+    assert kept_at["more", 1] == {"start dense", "start finetune", "mask", "proven"}  # written as `finetune` ended
     assert kept_at["more", 3] == set()
 
 
 def test_a_kill_between_training_and_result_loses_no_training(run, tmp_path, monkeypatch):
-    """The last checkpoint holds the mean, and which terms have been seen to act: no step is done again."""
+    """The last checkpoint holds the mean, merged once, and which terms have been seen to act: no step is done again."""
+    merged = [*AVERAGED, "phase.finetune.merge=0.5"]
     with monkeypatch.context() as patch:
         patch.setattr(run_file, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            run("plain", *AVERAGED, folder=tmp_path)
+            run("plain", *merged, folder=tmp_path)
     steps = []
-    resumed = run("plain", *AVERAGED, folder=tmp_path, report=lambda *arguments: steps.append(arguments))
+    resumed = run("plain", *merged, folder=tmp_path, report=lambda *arguments: steps.append(arguments))
     assert not steps
-    assert same(weights(run("plain", *AVERAGED)), weights(resumed))
+    assert same(weights(run("plain", *merged)), weights(resumed))

@@ -23,6 +23,7 @@ RUNS = {
     "drift": ("drift_reg", [
         CACHED, "intervention.drift.measure=mse", "intervention.drift.weight=2", "phase.finetune.batch_size=14", EXACT,
         "phase.finetune.epochs=2", "diagnostics.gradients=5", "diagnostics.states=6", "phase.finetune.average=2",
+        "phase.finetune.merge=0.25",
     ]),
     "phases": ("plain", [  # of which the second trains more than the others
         "intervention.freeze.layers=1", "phases=first,finetune,last", "phase.first.steps=4", "phase.first.interventions=freeze",

@@ -52,6 +52,19 @@ def head_notes(recipe: Recipe, output: Output, encoder: Encoder) -> list[str]:
     ]
 
 
+def check_merge(recipe: Recipe, output: Output, encoder: Encoder) -> None:
+    """Raise InputError for a phase that merges a trained head with the random one that it starts from."""
+    if not encoder.head or encoder.head_is_loaded or starts_as_probe(recipe, output, encoder):
+        return
+    first = next((name for name, phase in recipe.phases.items() if phase.task), None)
+    if first and recipe.phases[first].merge:
+        raise InputError(
+            f"`phase.{first}.merge` = `{recipe.phases[first].merge}` merges the trained head with its start, which is random."
+            " Let the head start as a probe, with `model.head=auto` and `model.head_start=probe` where the task classifies"
+            " texts, or let a phase before it train the head."
+        )
+
+
 def few_texts(task: Task) -> list[str]:
     """Return a note on the languages with too few distinct test texts for a good estimate of drift."""
     numbers = {key: texts_that_differ(group, CKA_ROWS) for key, group in task.splits.get("test", {}).items()}

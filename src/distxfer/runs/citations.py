@@ -52,6 +52,7 @@ def _keys(resolved: Mapping[str, Any]) -> list[str]:
     conditions = {
         "pfeiffer2020": sum(intervention["kind"] in _ADAPTERS for intervention in interventions) > 1,
         "schmidt2023": any(phase.get("average") for phase in phases),
+        "wortsman2022": any(phase.get("merge") for phase in phases),
         "liu2025alternate": any(phase.get("alternate") for phase in phases),
         "conneau2018": resolved["parallel"]["mined"],
         "artetxe2019": resolved["parallel"]["mined"],

@@ -39,6 +39,7 @@ from distxfer.languages import Distances, canonical, distances
 from distxfer.results.old_names import original_recipe
 from distxfer.runs.checks import (
     PARALLEL,
+    check_merge,
     check_pooling,
     few_texts,
     pairs_that_differ,
@@ -207,6 +208,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
         if bound.checks is not None:
             with _naming_intervention(name):
                 bound.checks(pairs)
+    check_merge(recipe, task_type.output, encoder)
     data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)
     training = Training(
         encoder,

@@ -147,7 +147,7 @@ def read_checkpoint(
             if kind == "parameter":
                 parameters[name].copy_(sharded_like(fit(key, stored.get_tensor(key)), parameters[name]))
             elif kind == "kept":
-                part, value = name.split("/", 1)[1], fit(key, stored.get_tensor(key))
+                part, value = name.rpartition("/")[2], fit(key, stored.get_tensor(key))
                 history[name] = sharded_like(value, parameters[part]) if part in parameters else value.to(device)
             else:
                 name, moment = name.rsplit("/", 1)

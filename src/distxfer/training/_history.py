@@ -32,6 +32,12 @@ class History:
             for name, weight in weights.items():
                 weight.copy_(self.tensors[f"{_START}/{phase}/{name}"])
 
+    def merge(self, phase: str, weights: Mapping[str, Tensor], share: float) -> None:
+        """Set the weights to (1 - share) w + share w_start, with those at the start of `phase`."""
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight += share * (self.tensors[f"{_START}/{phase}/{name}"] - weight)
+
     def choose_entries(self, phase: str, weights: Mapping[str, Tensor], bounds: Iterable[BoundIntervention]) -> None:
         """Ask the interventions which entries of the weights may train, given the changes since `phase` began.
 

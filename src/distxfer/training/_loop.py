@@ -153,7 +153,7 @@ class PhaseLoop:
                 if is_end or is_watched or self._is_read_due():
                     entry = self._read(stream)
                     if is_end:
-                        self._average(ends, number + 1)
+                        self._combine(ends, number + 1)
                     if is_watched:
                         entry |= self._watched(number, watch)
                     self._write(stream, entry)
@@ -202,23 +202,27 @@ class PhaseLoop:
 
     def _begin(self) -> None:
         """Select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
-        weights = {
-            key: parameter for key, parameter in self._weights.encoder.model.named_parameters() if key in self._changing
-        }
+        weights = self._of_encoder(self._changing)
         if self._rewinds_to:
             trained = {key: parameter for key, parameter in weights.items() if parameter.requires_grad}
             self.context.history.choose_entries(self._rewinds_to, trained, self._bounds.values())
             self.context.history.rewind(self._rewinds_to, weights)
-        if self.name in self.context.rewinds.values():
+        if self.phase.merge or self.name in self.context.rewinds.values():
             self.context.history.keep_start(self.name, weights)
 
-    def _average(self, ends: Sequence[int], done: int) -> None:
-        """Add the weights to the mean after each of the last `average` epochs, and end the phase with that mean."""
+    def _of_encoder(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return those tensors that are not an intervention's own."""
+        return {name: tensor for name, tensor in tensors.items() if "/" not in name}
+
+    def _combine(self, ends: Sequence[int], done: int) -> None:
+        """Add the weights to the mean after each of the last `average` epochs, and end the phase with that mean, merged."""
         averaged = ends[-self.phase.average :] if self.phase.average else ()
         if done in averaged:
             self.context.history.add_to_mean(self._trained, averaged.index(done) + 1)
             if done == self.steps:
                 self.context.history.to_mean(self._trained)
+        if self.phase.merge and done == self.steps:
+            self.context.history.merge(self.name, self._of_encoder(self._trained), self.phase.merge)
 
     def _step(self, number: int) -> None:
         """Run one optimiser step. Where it is not finite, no weight changes from it on, until `_read` reports it."""

@@ -38,6 +38,9 @@ class Phase(BaseModel):
     # These have a default, so that recipes without them keep their ids (`Recipe.resolved`).
     cache_frozen: bool = False
     head_learning_rate: Annotated[float, Field(ge=0)] = 0.0  # 0: `learning_rate`
+    merge: Annotated[float, Field(ge=0, lt=1)] = (
+        0.0  # share of the weights at the phase's start in those that it ends with
+    )
 
 
 def steps_of(phase: Phase, examples: int) -> int:

@@ -291,7 +291,7 @@ class Training:
         updated = [*trained, *_module_weights(self.active(phase))]
         order = [*self.phases]
         earlier, later = order[: order.index(name) + 1], order[order.index(name) :]
-        starts = {self.phases[phase].rewind for phase in later} & {*earlier}
+        starts = {self.phases[phase].rewind for phase in later} & {*earlier} | ({name} if phase.merge else set())
         masks = any(bound.entries for bound in self.active(phase).values())
         return (
             _bytes(self._context.changing.values())
