@@ -85,6 +85,11 @@ class Encoder:
         """The width of the hidden states."""
         return int(self.base.config.hidden_size)
 
+    @property
+    def classes(self) -> int:
+        """The number of classes of the head."""
+        return int(self.base.config.num_labels or 0)
+
     def place(self, parameter: str) -> Place:
         """Return the place of a parameter: a block's number from 1, `embeddings`, `final` (after the blocks), `head`."""
         plain = _PEFT_NAMES.sub("", parameter)

@@ -10,6 +10,7 @@ from distxfer.interventions._contract import Intervention as Intervention
 from distxfer.interventions._contract import Languages as Languages
 from distxfer.interventions._contract import Need as Need
 from distxfer.interventions._contract import Step as Step
+from distxfer.interventions._contract import Teacher as Teacher
 from distxfer.interventions._contract import Term as Term
 from distxfer.interventions._contract import distinct_texts as distinct_texts
 from distxfer.interventions._contract import empty_term as empty_term

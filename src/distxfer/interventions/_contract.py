@@ -123,8 +123,29 @@ class Step(Protocol):
     def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a target language; needs `target_text`."""
 
+    def sample_labelled(self, language: str, n: int) -> tuple[Batch, Tensor]:
+        """Return `n` texts of a target language and their distributions over the classes, (n, classes); needs `labels`.
+
+        They are drawn without repetition from the texts whose row of `labels` is not zero.
+        """
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of texts that the term created."""
+
+
+class Teacher(Protocol):
+    """The model as it is when a phase begins, before weights are rewound: in evaluation mode, without gradients."""
+
+    @property
+    def texts(self) -> Mapping[str, Sequence[Example]]:
+        """The unlabelled texts by language; of the source its training examples, where it has no unlabelled text."""
+
+    @property
+    def pairs(self) -> Mapping[str, Sequence[Pair]]:
+        """The pairs by target language."""
+
+    def logits(self, examples: Sequence[Example]) -> Tensor:
+        """Return the head's logits for texts, (n, classes), in float32 on the CPU; the processes share the work."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +198,9 @@ class BoundIntervention:
     - `languages`: the targets whose pairs or text it draws.
     - `entries`: called once as a phase begins, returns which entries of the trainable parameters may train. `selects`: how
       many that will be, given the sizes of these parameters; called before training.
+    - `labels`: called once as a phase begins, returns the distributions over the classes that target text is trained on: for
+      each of `languages` (texts, classes), a row for each unlabelled text or, if it needs `pairs`, for each pair, of whose
+      translation it is the label. A row of zeros leaves a text out. See `Step.sample_labelled`.
     - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs that it
       cannot use.
     - `replace_weight`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
@@ -200,6 +224,7 @@ class BoundIntervention:
     languages: tuple[str, ...] = ()
     entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
     selects: Callable[[Mapping[str, int]], int] | None = None
+    labels: Callable[[Teacher], Mapping[str, Tensor]] | None = None
     checks: Callable[[Mapping[str, Sequence[Pair]]], None] | None = None
     replace_weight: Callable[[str, Tensor], Tensor] | None = None
     adapters: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from distxfer.data import Batch
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError
 from distxfer.interventions._contract import Step, Term
+from distxfer.interventions._shared_keys import LanguageChoice
 
 _BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
 
@@ -103,6 +104,42 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
     """
     p, q = log_probabilities(teacher / temperature), log_probabilities(student)
     return (p.exp() * (p - q)).sum(dim=-1)
+
+
+def confident_labels(logits: Tensor, share: float) -> Tensor:
+    """Return one-hot labels (n, classes) of the most confident texts, by logits (n, classes); the other rows are zero.
+
+    Of the n_c texts whose most probable class is c, those with the highest probability are labelled: round(share * n_c),
+    and at least one. Of equal texts, the first.
+    """
+    confidence, classes = log_probabilities(logits).max(dim=-1)
+    labels = torch.zeros_like(logits)
+    for predicted in range(logits.shape[1]):
+        rows = (classes == predicted).nonzero().flatten()
+        order = confidence[rows].argsort(descending=True, stable=True)
+        labels[rows[order[: max(1, round(share * len(rows)))]], predicted] = 1
+    return labels
+
+
+def labelled_term(choice: LanguageChoice, batch_size: int) -> Callable[[Step], Term]:
+    """Return the term KL(y || p(x)), summed over texts x of one language, with y the labels that `BoundIntervention.labels` gave.
+
+    Where y is one class, it is the cross-entropy. Logs: `kl`, and `agreement`, the share of texts whose most probable class
+    is that of y.
+    """
+
+    def term(step: Step) -> Term:
+        language, factor = choice.draw(step.random)
+        batch, labels = step.sample_labelled(language, batch_size)
+        student = predictions(step, batch)
+        log_q = log_probabilities(student)
+        p = labels.to(log_q)
+        each = (torch.xlogy(p, p) - p * log_q).sum(dim=-1)
+        agreed = p.argmax(dim=-1) == student.argmax(dim=-1)
+        logs = {"kl": each.detach().mean(), "agreement": agreed.float().mean()}
+        return Term(factor * each.sum(), len(batch), "example", logs)
+
+    return term
 
 
 def log_probabilities(logits: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from distxfer.interventions.drift import Drift
     from distxfer.interventions.freeze import Freeze
     from distxfer.interventions.l2_sp import L2SP
+    from distxfer.interventions.self_training import SelfTraining
+    from distxfer.interventions.teacher import FixedTeacher
     from distxfer.interventions.typology import Typology
 
 Weighting = Annotated[
@@ -83,7 +85,9 @@ class LanguageChoice:
 
 
 def language_choice(
-    keys: Align | CodeSwitch | Consistency | Drift | Typology, languages: Languages, distances: Distances
+    keys: Align | CodeSwitch | Consistency | Drift | FixedTeacher | SelfTraining | Typology,
+    languages: Languages,
+    distances: Distances,
 ) -> LanguageChoice:
     """Return the choice among the recipe's targets, or some of them, weighted by a distance from the source.
 

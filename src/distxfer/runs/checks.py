@@ -36,6 +36,22 @@ def starts_as_probe(recipe: Recipe, output: Output, encoder: Encoder) -> bool:
     return is_new and has_linear_head(encoder)
 
 
+def check_labels(recipe: Recipe, bounds: Mapping[str, BoundIntervention], encoder: Encoder, output: Output) -> None:
+    """Raise InputError for an intervention that labels text as a phase begins, by a head that nothing has trained."""
+    if encoder.head_is_loaded or starts_as_probe(recipe, output, encoder):
+        return
+    is_trained = False
+    for phase_name, phase in recipe.phases.items():
+        for name, bound in bounds.items():
+            acts = phase.interventions == "all" or name in phase.interventions
+            if bound.labels is not None and acts and not is_trained:
+                raise InputError(
+                    f"The intervention `{name}` labels text as the phase `{phase_name}` begins, and no earlier phase trains the"
+                    f" head. Let one with the task come first, as `phases=finetune,self_training` does."
+                )
+        is_trained = is_trained or phase.task
+
+
 def has_linear_head(encoder: Encoder) -> bool:
     """Return whether the head of a text is one linear map of the state that `model.pooling` names."""
     modules = {name.rpartition(".")[0] for name in encoder.head}

@@ -39,6 +39,7 @@ from distxfer.languages import Distances, canonical, distances
 from distxfer.results.old_names import original_recipe
 from distxfer.runs.checks import (
     PARALLEL,
+    check_labels,
     check_merge,
     check_pooling,
     few_texts,
@@ -209,6 +210,9 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             with _naming_intervention(name):
                 bound.checks(pairs)
     check_merge(recipe, task_type.output, encoder)
+    check_labels(recipe, bounds, encoder, task_type.output)
+    source = prepared.languages.source
+    texts[source] = prepared.task.unlabelled.get(source) or prepared.task.examples("train", source)
     data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)
     training = Training(
         encoder,

@@ -8,14 +8,14 @@ from torch import Tensor
 from distxfer.errors import RunError
 from distxfer.interventions import BoundIntervention, Change
 
-_START, _MASK, _MEAN, _EFFECTIVE = "start", "mask", "mean", "proven"
+_START, _MASK, _MEAN, _EFFECTIVE, _LABELS = "start", "mask", "mean", "proven", "labels"
 
 
 class History:
     """Tensors that a checkpoint holds beside the weights, so that a resumed run equals an uninterrupted one.
 
-    `tensors` holds them by name: `start/PHASE/PARAMETER`, and of the present phase `mask/PARAMETER`, `mean/PARAMETER` and
-    `proven/TERM`.
+    `tensors` holds them by name: `start/PHASE/PARAMETER`, and of the present phase `mask/PARAMETER`, `mean/PARAMETER`,
+    `proven/TERM` and `labels/TERM/LANGUAGE`.
     """
 
     def __init__(self) -> None:
@@ -92,6 +92,15 @@ class History:
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(self.tensors.pop(f"{_MEAN}/{name}"))
+
+    def keep_labels(self, term: str, labels: Mapping[str, Tensor]) -> None:
+        """Keep the labels of a term's texts, (texts, classes) for each language."""
+        for language, rows in labels.items():
+            self.tensors[f"{_LABELS}/{term}/{language}"] = rows
+
+    def labels(self, term: str, language: str) -> Tensor:
+        """Return the labels of a term's texts, on the CPU."""
+        return self.tensors[f"{_LABELS}/{term}/{language}"].cpu()
 
     def record_effect(self, term: str) -> None:
         """Record that a term had a gradient in this phase."""

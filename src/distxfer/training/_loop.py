@@ -24,6 +24,7 @@ from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
+from distxfer.training._labels import PhaseTeacher, shapes
 from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, RunContext, diverged
 from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
@@ -201,7 +202,12 @@ class PhaseLoop:
             self.context.reference.restore(bytes(seen.tolist()))
 
     def _begin(self) -> None:
-        """Select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
+        """Label texts, select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
+        teacher = PhaseTeacher(self.context)
+        for name, bound in self._bounds.items():
+            self.context.history.keep_labels(name, teacher.labels(name, bound))
+        self.module.forwards += teacher.forwards
+        self.module.tokens += teacher.tokens
         weights = self._of_encoder(self._changing)
         if self._rewinds_to:
             trained = {key: parameter for key, parameter in weights.items() if parameter.requires_grad}
@@ -300,6 +306,12 @@ class PhaseLoop:
             stream.flush()
         numbers = {key: value for key, value in entry.items() if key != "phase"}
         self.context.processes.accelerator.log(numbers, step=self._steps_before + entry["step"] + 1)
+
+    def assume_labels(self) -> None:
+        """Give all texts equal labels, for steps that are timed: before the first step of the phase there are none."""
+        for name, bound in self._bounds.items():
+            labels = {key: torch.ones(shape) for key, shape in shapes(bound, self.context.data, self.context.encoder)}
+            self.context.history.keep_labels(name, labels)
 
     def gradients(self, number: int, expected: Sequence[float] | None) -> tuple[Tensor, Sequence[float]]:
         """Add the gradients of one step to the parameters.

@@ -46,12 +46,19 @@ def diverged(name: str, problem: str, phase: str, step: int) -> Diverged:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training data: labelled examples of the source, and pairs and unlabelled text by target language."""
+    """The training data: labelled examples of the source, pairs by target language, and unlabelled text by language.
+
+    The source's text is its labelled examples where it has no unlabelled text.
+    """
 
     examples: Sequence[Example]
     pairs: Mapping[str, Sequence[Pair]]
     texts: Mapping[str, Sequence[Example]]
     collate: Collator
+
+    def labelled(self, bound: BoundIntervention) -> Mapping[str, Sequence[Example] | Sequence[Pair]]:
+        """Return what an intervention labels, by language: pairs, of which it labels the translation, or unlabelled text."""
+        return self.pairs if "pairs" in bound.needs else self.texts
 
     def read_by(self, bounds: Iterable[BoundIntervention]) -> Iterator[Example]:
         """Yield the task's examples and all texts that interventions draw, with repetitions."""
@@ -114,7 +121,11 @@ class Objective(nn.Module):
         self._encoder = encoder
         self._material = context.data
         self._bounds = bounds
-        drawing = [name for name, bound in bounds.items() if "pairs" in bound.needs and bound.weight > 0]
+        drawing = [
+            name
+            for name, bound in bounds.items()
+            if "pairs" in bound.needs and bound.labels is None and bound.weight > 0
+        ]
         self._drawing = dict.fromkeys(drawing, drawing[0]) if drawing else {}  # terms that draw pairs -> their stream
         self._frozen: FrozenStates | None = None
         if phase.cache_frozen:
@@ -123,6 +134,8 @@ class Objective(nn.Module):
             self._frozen = FrozenStates(encoder, frozen_layer(encoder, trains), data.examples, data.collate)
         self._reference = [context.reference]  # in a list, so that it is no sub-module, which an optimiser would train
         self._stream = (context.seed, context.processes.rank)
+        self._history = context.history
+        self._labels: dict[tuple[str, str], tuple[list[int], Tensor]] = {}
         self.synchronized = context.processes.shards_weights
         self._joins_backward = context.processes.size > 1 and not self.synchronized
 
@@ -137,6 +150,13 @@ class Objective(nn.Module):
     def bound(self, name: str) -> BoundIntervention:
         """Return an intervention."""
         return self._bounds[name]
+
+    def labels(self, name: str, language: str) -> tuple[list[int], Tensor]:
+        """Return the labels of a term's texts, on the CPU, and the numbers of the texts that have one."""
+        if (name, language) not in self._labels:
+            rows = self._history.labels(name, language)
+            self._labels[name, language] = rows.any(dim=1).nonzero().flatten().tolist(), rows
+        return self._labels[name, language]
 
     def sharing(self, name: str) -> Sequence[BoundIntervention]:
         """Return the interventions whose terms may share a term's passes over pairs, itself among them."""
@@ -354,6 +374,15 @@ class _Step:
     def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
         return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
+
+    def sample_labelled(self, language: str, n: int) -> tuple[Batch, Tensor]:
+        """Return `n` labelled texts of a language (or all, if there are fewer), and their labels (n, classes)."""
+        bound, data = self._objective.bound(self._name), self._objective._material
+        numbers, labels = self._objective.labels(self._name, language)
+        drawn = self._draw(numbers, n)
+        items = [data.labelled(bound)[language][number] for number in drawn]
+        batch = data.collate([item.target if isinstance(item, Pair) else item for item in items])
+        return batch, labels[drawn].to(batch.inputs["attention_mask"].device)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of texts that the term has made; of both sides of pairs, the batch that other terms share."""

@@ -1,5 +1,6 @@
 """A run's training: the parameters of each phase, the phases in order, and resuming after a stop."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from distxfer.interventions import BoundIntervention, Need, every
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._frozen import check_skips, frozen_layer
 from distxfer.training._history import History
+from distxfer.training._labels import shapes
 from distxfer.training._loop import PhaseLoop, Report, Watch
 from distxfer.training._objective import Pretrained, RunContext, TrainingData
 from distxfer.training._processes import Processes
@@ -121,6 +123,7 @@ class Training:
         with self._word_rows_installed():
             for number, name in enumerate(self.phases):
                 loop = self._loop(number, name)
+                loop.assume_labels()
                 timed = {loop.steps * part // _TIMED for part in range(_TIMED)}
                 if loop.phase.alternate:
                     timed |= {step ^ 1 for step in timed if step ^ 1 < loop.steps}
@@ -135,6 +138,7 @@ class Training:
                 total += (time.perf_counter() - started) / len(timed) * loop.steps
                 steps += len(timed)
                 loop.close()
+        self._context.history.forget(())
         return total, steps
 
     def run(
@@ -293,11 +297,13 @@ class Training:
         earlier, later = order[: order.index(name) + 1], order[order.index(name) :]
         starts = {self.phases[phase].rewind for phase in later} & {*earlier} | ({name} if phase.merge else set())
         masks = any(bound.entries for bound in self.active(phase).values())
+        labels = [shape for bound in self.active(phase).values() for _, shape in shapes(bound, self.data, self.encoder)]
         return (
             _bytes(self._context.changing.values())
             + (3 if phase.average else 2) * _bytes(updated)  # both moments of AdamW, and the running mean
             + len(starts) * _bytes(weights.values())
             + masks * _numel(trained)  # a byte for each entry
+            + 4 * sum(math.prod(shape) for shape in labels)
         )
 
     def _check_batches(self, name: str, phase: Phase) -> None:
@@ -332,7 +338,7 @@ class Training:
                 f" no {'term with a weight above 0' if phase.task else 'task'}. Leave it out."
             )
         active = self.active(phase)
-        if phase.rewind and not any(bound.entries or bound.module for bound in active.values()):
+        if phase.rewind and not any(bound.entries or bound.module or bound.labels for bound in active.values()):
             raise InputError(
                 f"`phase.{name}.rewind` undoes what has been trained since the phase `{phase.rewind}` began, and no"
                 f" intervention of `{name}` uses those changes, as `sparse` does. Leave it out."
@@ -376,6 +382,7 @@ class Training:
             for needs_full_weights, feature in (
                 (bound.module is not None, "has weights of its own"),
                 (bound.entries is not None, "selects entries of weights"),
+                (bound.labels is not None, "labels text by the whole model"),
                 (bound.replace_weight is not None, "replaces weights in forward passes"),
                 ("encoder" in bound.needs, "reads weights directly"),
                 ("pretrained" in bound.needs, "reads the pretrained encoder's states of every token"),
