@@ -201,8 +201,8 @@ class BoundIntervention:
     - `labels`: called once as a phase begins, returns the distributions over the classes that target text is trained on: for
       each of `languages` (texts, classes), a row for each unlabelled text or, if it needs `pairs`, for each pair, of whose
       translation it is the label. A row of zeros leaves a text out. See `Step.sample_labelled`.
-    - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs that it
-      cannot use.
+    - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs, or an
+      encoder, that it cannot use.
     - `replace_weight`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
       is torch's, from its own stream. Measuring and the result use the parameter itself.
     - `adapters`: the names of the parameters that it added to the encoder. They train only in the phases in which it acts.

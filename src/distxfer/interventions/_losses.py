@@ -5,7 +5,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, normalize
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax, normalize
 
 from distxfer.data import Batch
 from distxfer.encoders import Encoder
@@ -42,6 +42,17 @@ def info_nce(
             positives = positives.repeat(1, forward.shape[1] // len(source))
             forward, backward = (logits.masked_fill(positives, -torch.inf) for logits in (forward, backward))
         return (cross_entropy(forward, gold, reduction="sum") + cross_entropy(backward, gold, reduction="sum")) / 2
+
+
+def mean_cosine(sides: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the mean cosine of n pairs of states, the mean over layers."""
+    return torch.stack([cosine_similarity(first.detach(), second.detach()).mean() for first, second in sides]).mean()
+
+
+def same_texts(batch: Batch) -> Tensor:
+    """Return which texts of a batch have equal tokens, (n, n)."""
+    ids = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)
+    return (ids[:, None] == ids).all(dim=-1)
 
 
 def squared_distance(source: Tensor, target: Tensor) -> Tensor:

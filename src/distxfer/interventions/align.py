@@ -149,6 +149,7 @@ class Align:
         """Return the loss as a term, with the projection head if there is one; no parameter is frozen."""
         import torch
 
+        from distxfer.interventions._losses import mean_cosine, same_texts
         from distxfer.interventions._word_pairs import find_places, word_pair_finder
 
         layers = layer_numbers(self.layers, encoder.layers, "layers")
@@ -202,6 +203,7 @@ class Align:
         """Return the loss of n pairs, whose states at each layer are (n, d) and (n, d); `shared_text`: see `info_nce`."""
         import torch
 
+        from distxfer.interventions._losses import mean_cosine
         from distxfer.measure import standardise
 
         n = len(sides[0][0])
@@ -242,25 +244,11 @@ class Align:
         return sinkhorn_divergence(normalize(source, dim=-1), normalize(target, dim=-1), weights)
 
 
-def mean_cosine(sides: Sequence[Sides]) -> Tensor:
-    """Return the mean cosine of n pairs of states, the mean over layers."""
-    import torch
-    from torch.nn.functional import cosine_similarity
-
-    return torch.stack([cosine_similarity(first.detach(), second.detach()).mean() for first, second in sides]).mean()
-
-
 def projection_head(width: int, projection: int) -> nn.Module:
     """Return the map width -> width -> `projection` with a ReLU between, as in Gaschi et al. (2023)."""
     from torch import nn
 
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
-
-
-def same_texts(batch: Batch) -> Tensor:
-    """Return which texts of a batch have equal tokens, (n, n)."""
-    ids = batch.inputs["input_ids"].masked_fill(batch.inputs["attention_mask"] == 0, -1)
-    return (ids[:, None] == ids).all(dim=-1)
 
 
 def token_weights(encoder: Encoder, batch: Batch) -> Tensor:

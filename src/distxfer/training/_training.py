@@ -319,13 +319,13 @@ class Training:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest} texts,"
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
-                    f" {fewest * self.processes.size}, or another `intervention.{intervention}.measure`."
+                    f" {fewest * self.processes.size}, or choose an intervention or measure that needs fewer."
                 )
             if available < fewest:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest}"
-                    f" different texts, and the training data has {available} in all. Give more, or set another"
-                    f" `intervention.{intervention}.measure`."
+                    f" different texts, and the training data has {available} in all. Give more, or choose an intervention or"
+                    f" measure that needs fewer."
                 )
 
     def _check_settings(self, name: str, phase: Phase) -> None:
