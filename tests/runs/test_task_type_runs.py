@@ -253,7 +253,9 @@ def test_runs_of_entities_are_collected_and_compared(results):
     assert two.rows[0].accuracy_baseline == sum(row["label"] == row["prediction"] for row in rows) / 24
 
 
-@pytest.mark.parametrize("recipe", ["r3f", "consistency", "code_switch", "subword_sampling"])
+@pytest.mark.parametrize(
+    "recipe", ["r3f", "consistency", "code_switch", "subword_sampling", "self_training", "teacher"]
+)
 def test_what_compares_predictions_of_texts_is_refused_for_words(settings, tmp_path, recipe):
     words = settings("named_entities", *(["intervention.code_switch.dictionary=x"] if recipe == "code_switch" else []))
     if recipe == "code_switch":

@@ -1,11 +1,21 @@
 """Labels that a phase asks the model for as it begins: who makes them, of which texts, when, and what survives a stop."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from helpers import installed, log, same, stop_at, weights
+from distxfer import RunError, load_recipe
+from distxfer.data import Collator
+from distxfer.encoders import load_encoder
+from distxfer.interventions import intervention_class
+from distxfer.runs.prepare import assemble, prepare
+from distxfer.training import Processes
+from helpers import installed, log, message, same, stop_at, weights
 
 SHORT = "phase.finetune.epochs=2"
-# An intervention of another package: it writes down what it is given, and labels as `how` says.
+ONE_EPOCH = ["phase.own.epochs=1"]
+EXACT = "model.precision=float32"
+# An intervention of another package: it keeps what it is given, and labels as `how` says.
 PACKAGE = '''
 from dataclasses import dataclass
 
@@ -16,7 +26,7 @@ from distxfer.interventions import BoundIntervention, Term
 
 @dataclass(frozen=True)
 class Own:
-    """Label every second text as the last class, or wrongly; the term notes the ids of the texts that it draws."""
+    """Label every second text as the last class, or wrongly; the term keeps what it draws."""
 
     how: str = ""
     drawn = []
@@ -24,7 +34,7 @@ class Own:
 
     def bind(self, encoder, languages, distances):
         def labels(teacher):
-            self.given.append({key: teacher.logits(texts) for key, texts in teacher.texts.items()})
+            self.given.append({key: (texts, teacher.logits(texts)) for key, texts in teacher.texts.items()})
             rows = {key: torch.zeros(len(teacher.texts[key]), 2) for key in languages.targets}
             for some in rows.values():
                 some[::2, 1] = 1
@@ -36,7 +46,7 @@ class Own:
 
         def term(step):
             batch, labels = step.sample_labelled("deu", 5)
-            self.drawn.append([(example.language, example.id) for example in batch.examples])
+            self.drawn.append((batch.examples, labels))
             logits = step.classify(batch).logits
             return Term(-(labels * logits.log_softmax(dim=-1)).sum(), len(batch), "example")
 
@@ -69,3 +79,92 @@ def test_an_interrupted_run_goes_on_with_the_same_labels(run, tmp_path, recipe, 
     assert same(weights(uninterrupted), weights(resumed))
     assert log(uninterrupted) == log(resumed)
     assert resumed.data["cost"]["forwards_per_step"] == uninterrupted.data["cost"]["forwards_per_step"]
+
+
+@pytest.fixture
+def own_class(own):
+    """The class above, which has been given nothing yet."""
+    cls = intervention_class("own")
+    cls.given.clear(), cls.drawn.clear()
+    return cls
+
+
+def test_the_teacher_is_the_model_as_the_phase_begins_without_dropout(own, own_class, run):
+    """Of the same seed, the first phase alone is `plain`; the source has its training texts."""
+    own(*ONE_EPOCH, EXACT)
+    (given,) = own_class.given
+    encoder = load_encoder("plain", run("plain", SHORT, EXACT).folder / "model", ("animal", "plant"), seed=0)
+    assert given.keys() == {"eng", "deu", "jpn"}
+    for language, (texts, logits) in given.items():
+        expected = encoder.outputs(Collator(encoder.tokenizer, 32)(texts).inputs)
+        assert {text.language for text in texts} == {language}
+        torch.testing.assert_close(logits, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_term_draws_labelled_texts_alone_without_repetition(own, own_class):
+    own(*ONE_EPOCH, again=True)
+    ids = [text.id for text in own_class.given[0]["deu"][0]]
+    draws = own_class.drawn[::2]  # a micro-batch is run again where its counts are not those expected
+    assert all(len({example.id for example in batch}) == 5 for batch, _ in own_class.drawn)
+    assert {example.id for batch, _ in own_class.drawn for example in batch} <= {*ids[::2]}
+    assert len({example.id for batch, _ in draws for example in batch}) > 5
+    assert all(torch.equal(labels, torch.tensor([[0.0, 1.0]] * 5)) for _, labels in own_class.drawn)
+
+
+def test_a_phase_that_rewinds_is_taught_by_the_model_before(own, own_class, run):
+    """The student begins where the first phase began, with the labels of its end."""
+    still = "phase.own.learning_rate=1e-60"  # changes no weight by a bit
+    rewound = own(*ONE_EPOCH, still, "phase.own.rewind=finetune")
+    trained = own(*ONE_EPOCH, still)
+    (first, second) = ({key: logits for key, (_, logits) in given.items()} for given in own_class.given)
+    assert same(first, second)
+    assert same(weights(rewound), weights(run("plain", "phase.finetune.steps=1", still.replace("own", "finetune"))))
+    assert not same(weights(rewound), weights(trained))
+
+
+@pytest.mark.parametrize("how", ["shape", "sum", "negative", "nan"])
+def test_rows_that_are_no_distributions_are_refused(own, how):
+    with pytest.raises(
+        RunError, match=r"`labels` of the intervention `own` returned no valid rows for `jpn`\. Return a"
+    ):
+        own(*ONE_EPOCH, f"intervention.own.how={how}")
+
+
+def test_a_language_without_a_labelled_text_is_refused(own):
+    assert message(own, *ONE_EPOCH, "intervention.own.how=none") == (
+        "The intervention `own` labels none of the 64 texts of `jpn`. Give more text, or leave the language out of"
+        " `intervention.own.languages`."
+    )
+
+
+def test_labels_of_a_head_that_nothing_has_trained_are_refused(tiny_settings):
+    """Unless it starts as a probe."""
+    settings = [*tiny_settings, "phases=self_training,finetune"]
+    assemble(prepare(load_recipe("self_training", settings)), Processes())
+    assert message(
+        lambda: assemble(prepare(load_recipe("self_training", [*settings, "model.head_start=random"])), Processes())
+    ) == (
+        "The intervention `self_training` labels text as the phase `self_training` begins, and no earlier phase trains the"
+        " head. Let one with the task come first, as `phases=finetune,self_training` does."
+    )
+
+
+def test_labels_are_counted_in_the_plan_and_gone_after_the_phase(run, tmp_path, tiny_settings):
+    """64 texts of two languages and two classes: 4 bytes each."""
+    settings = [SHORT, "phase.self_training.epochs=2", "phases=finetune,self_training,more", "phase.more.steps=2"]
+    names: dict[int, set[str]] = {}
+
+    def read(phase, step, steps, loss):
+        for path in tmp_path.rglob("checkpoint.safetensors"):
+            kept = {key: tensor for key, tensor in load_file(path).items() if key.startswith("kept/labels/")}
+            names[len(names)] = {*kept}
+            assert sum(tensor.nbytes for tensor in kept.values()) in (0, 2 * 64 * 2 * 4)
+
+    run("self_training", *settings, folder=tmp_path, report=read)
+    of_languages = {f"kept/labels/self_training/{language}" for language in ("deu", "jpn")}
+    assert [*dict.fromkeys(map(frozenset, names.values()))] == [frozenset(), of_languages]
+    training = assemble(prepare(load_recipe("self_training", [*tiny_settings, *settings])), Processes()).training
+    sizes = {plan.phase: plan.checkpoint_bytes for plan in training.plan()}
+    assert sizes["self_training"] - sizes["finetune"] == 2 * 64 * 2 * 4
+    training.estimate()
+    assert not training._context.history.tensors

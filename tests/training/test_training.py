@@ -15,12 +15,21 @@ import distxfer.training._loop as loop
 from distxfer import InputError, load_recipe, train
 from helpers import farthest, log, same, weights
 
+ALL_TEXTS = [  # each micro-batch draws all labelled texts
+    "intervention.self_training.share=1", "intervention.self_training.languages=deu", "phase.self_training.epochs=1",
+    "intervention.self_training.batch_size=64",
+]  # fmt: skip
 ADDITIVE = ["intervention.drift.measure=mse", "intervention.drift.weight=2"]
 
 
 @pytest.mark.parametrize(
     ("recipe", "overrides", "batch_size", "accumulation"),
-    [("plain", [], 7, 2), ("drift_reg", ADDITIVE, 1, 8), ("drift_reg", ADDITIVE, 5, 2)],
+    [
+        ("plain", [], 7, 2),
+        ("drift_reg", ADDITIVE, 1, 8),
+        ("drift_reg", ADDITIVE, 5, 2),
+        ("self_training", ALL_TEXTS, 7, 2),
+    ],
 )
 def test_a_step_does_not_depend_on_how_it_is_cut(
     run, tiny_without_dropout, recipe, overrides, batch_size, accumulation
@@ -149,7 +158,8 @@ def in_two_processes(tmp_path_factory, tiny_settings, tiny_without_dropout) -> d
             "phase.hold.task=false", "phase.hold.batch_size=34", "phase.hold.steps=8", "phase.hold.learning_rate=1e-3",
             "phase.hold.interventions=drift",
             "phase.words.task=false", "phase.words.batch_size=34", "phase.words.steps=2", "phase.words.interventions=align,drift",
-            "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=",
+            "phase.finetune.batch_size=1", "phase.finetune.accumulation=8", "phase.finetune.interventions=self_training",
+            "intervention.self_training.weight=1",
             "phase.finetune.steps=3", "model.reference=cached",
         ],
     }  # fmt: skip

@@ -106,7 +106,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     folder = prepared.folder(results)
     assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
-    # test before training, dev and test after it; if windows are scored, test once more; the texts of a probe.
+    # test before training, dev and test after it; if windows are scored, test once more; the texts of a probe, and labelled ones.
     measured = [text for part in _texts(prepared) for text in part]
     scored = _SCORED if assembled.encoder.output not in ("text", "state") else ("dev",)
     task, languages = prepared.task, prepared.languages.all
@@ -115,6 +115,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         measured,
         *([text for language in languages for text in task.examples(split, language)] for split in scored),
         probed_examples(prepared, assembled),
+        *assembled.training.labelled_texts(),
     ]
     measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from distxfer.data import count_distinct_texts
+from distxfer.data import Example, Pair, count_distinct_texts
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
 from distxfer.interventions import BoundIntervention, Need, every
@@ -111,6 +111,15 @@ class Training:
                 checkpoint_bytes=self._checkpoint_bytes(name, phase),
             )
             for name, phase in self.phases.items()
+        ]
+
+    def labelled_texts(self) -> list[Sequence[Example]]:
+        """Return the texts that interventions label, language by language, once for each phase in which they do."""
+        return [
+            [item.target if isinstance(item, Pair) else item for item in self.data.labelled(bound)[language]]
+            for phase in self.phases.values()
+            for bound in self.active(phase).values()
+            for language, _ in shapes(bound, self.data, self.encoder)
         ]
 
     def estimate(self) -> tuple[float, int]:
