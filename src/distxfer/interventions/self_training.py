@@ -36,7 +36,7 @@ class SelfTraining:
     `term/NAME/agreement`.
 
     References: Zou et al. 2018, whose class-balanced self-training this is (theirs alternates labels and training, and lets the
-    share grow); Xian, Ji & Zhao 2022 for the shift of class priors in cross-lingual self-training.
+    share grow); Xian, Ji & Zhao 2022 for the shift of class priors between languages, which they weight classes by.
     """
 
     weight: Annotated[float, Field(description="factor of the cross-entropy", ge=0)] = 1.0

@@ -31,8 +31,8 @@ class FixedTeacher:
     The mean KL is logged as `term/NAME/kl`, the share of texts whose most probable class is the teacher's as
     `term/NAME/agreement`.
 
-    References: Karamanolakis et al. 2020 for a source classifier's labels that are carried over translations; Reimers &
-    Gurevych 2020 for a fixed teacher over parallel sentences, of which theirs carries the embeddings.
+    References: Xu & Yang 2017, whose cross-lingual distillation this is, without their adversarial part; Reimers & Gurevych
+    2020 carry a teacher's embeddings over parallel sentences, Karamanolakis et al. 2020 its labels over translated words.
     """
 
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 1.0

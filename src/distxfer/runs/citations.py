@@ -14,6 +14,7 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
     "code_switch": ("zheng2021",), "subword_sampling": ("zheng2021",), "r3f": ("aghajanyan2021",),
     "typology": ("adilazuarda2024", "littell2017"), "lora": ("hu2022",), "ia3": ("liu2022ia3",), "bottleneck": ("he2022",),
     "simcse": ("gao2021", "wang2022"), "mixout": ("lee2020",), "sparse": ("ansell2022",),
+    "self_training": ("zou2018",), "teacher": ("xu2017", "reimers2020"),
 }  # fmt: skip
 _OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("drift", "measure", "cka"): ("kornblith2019", "song2012"),
@@ -25,6 +26,7 @@ _OF_SETTING: Mapping[tuple[str, str, str], tuple[str, ...]] = {
     ("align", "loss", "cka"): ("kornblith2019", "song2012"),
     ("align", "standardise", "True"): ("timkey2021",),
     ("align", "loss", "sinkhorn"): ("feydy2019", "alqahtani2021"),
+    ("self_training", "centre", "True"): ("xian2022",),
     ("lora", "dora", "True"): ("liu2024dora",),
 }
 _ADAPTERS = ("lora", "ia3", "bottleneck")
