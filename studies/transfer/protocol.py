@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import product
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from distxfer import InputError
 from distxfer.data import task_languages
@@ -79,6 +79,19 @@ class Protocol(_Table):
     task: dict[str, Task]
     method: dict[str, Method]
     contrast: tuple[Contrast, ...]
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> "Protocol":
+        pairs = [(task, name) for name, method in self.method.items() for task in method.tasks]
+        wanted = [(row.task, name) for row in self.contrast for name in (row.method, row.baseline)]
+        wanted += [(task, self.method[name].baseline) for task, name in pairs]
+        if unknown := [
+            f"`{name}` on `{task}`" for task, name in wanted if (task, name) not in pairs or task not in self.task
+        ]:
+            raise ValueError(
+                f"a contrast or baseline names {listed(unknown)}, which is no method and task of the protocol"
+            )
+        return self
 
     def runs(self) -> list[Run]:
         """Return all runs, seed by seed, task by task."""

@@ -21,21 +21,19 @@ from studies.transfer.tables import PAGE, page
 
 def main() -> None:
     """Train the missing runs and write the tables; exit with 2 if the protocol is not registered, with 1 after failed runs."""
+    protocol = read_protocol()
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--tables", action="store_true", help="train nothing")
-    for name in ("methods", "tasks"):
-        parser.add_argument(f"--{name}", nargs="+", help=f"only these {name}")
-    parser.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
+    parser.add_argument("--methods", nargs="+", choices=protocol.method, default=protocol.method, help="only these")
+    parser.add_argument("--tasks", nargs="+", choices=protocol.task, default=protocol.task, help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these")
     options = parser.parse_args()
     try:
         registration()
-        protocol = read_protocol()
         runs = [
             run
             for run in protocol.runs()
-            if run.task in (options.tasks or protocol.task)
-            and run.method in (options.methods or protocol.method)
-            and run.seed in (options.seeds or [run.seed])
+            if run.task in options.tasks and run.method in options.methods and run.seed in (options.seeds or [run.seed])
         ]
         failed = [run for run in runs if not options.tables and not train(protocol, run)]
         PAGE.write_text(page(protocol), encoding="utf-8")
@@ -55,7 +53,7 @@ def train(protocol: Protocol, run: Run, results: Path = RESULTS) -> bool:
     folder = results / ".runs" / f"{registered.hash[:8]}-{run.task}-{run.method}-s{run.seed}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder.with_suffix(".lock"), blocking=False):
+        with FileLock(f"{folder}.lock", blocking=False):
             if is_finished(run, registered.hash, results):
                 return True
             settings = {word.partition("=")[0]: word for word in (*protocol.settings, *method.settings)}

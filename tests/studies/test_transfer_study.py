@@ -59,6 +59,11 @@ recipe = "recipes/plain.toml"
 given = "english"
 settings = ["diagnostics.states=1"]
 tasks = ["emoji"]
+[method.untrained]
+recipe = "recipes/plain.toml"
+given = "english"
+seeds = [7]
+tasks = ["emoji"]
 [[contrast]]
 name = "it helps"
 task = "emoji"
@@ -66,7 +71,7 @@ method = "better"
 [[contrast]]
 name = "it is not trained yet"
 task = "emoji"
-method = "absent"
+method = "untrained"
 """
 FILES = {f"{STUDY}/protocol.toml": TOML, f"{STUDY}/PROTOCOL.md": "# Protocol\n", "recipes/plain.toml": "# plain\n"}
 REGISTERED = Registration("a" * 64, "b" * 40, "2026-11-30T22:00:00+00:00")
@@ -147,6 +152,12 @@ def test_the_protocol_of_the_checkout_lists_runs_of_recipes_that_exist():
     assert not {"eng", "deu", "jpn", "tur", "hin", "hun"} & {
         code for task in protocol.task for code in protocol.targets(task)
     }
+
+
+def test_a_contrast_names_methods_of_its_task():
+    changed = tomllib.loads(TOML.replace('method = "better"', 'method = "beter"'))
+    with pytest.raises(ValueError, match="names `beter` on `emoji`, which is no method and task of the protocol"):
+        Protocol.model_validate(changed)
 
 
 def protocol() -> Protocol:
@@ -348,7 +359,7 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
     record(Run(7, "emoji", "plain"), other, lambda: twins, Registration("d" * 64, "", ""), tmp_path)
     page = tables.page(study_protocol, tmp_path, REGISTERED)
     assert f"Protocol `{REGISTERED.hash}`, registered by the commit `{REGISTERED.commit}` of {REGISTERED.date}" in page
-    assert "Finished: 6 of 6 runs" in page
+    assert "Finished: 6 of 7 runs" in page
     assert "Trained under another protocol, and left out: `emoji`, `plain`, seed 7." in page
     # the class `c` is too small; of the others 6 of 30 items more are right, which is 10 points of the mean of two classes
     assert "990 test items, and 110 of classes with fewer than 20 in a language" in page
