@@ -1,5 +1,7 @@
 """Labels that a phase asks the model for as it begins: who makes them, of which texts, when, and what survives a stop."""
 
+from itertools import groupby
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -152,19 +154,21 @@ def test_labels_of_a_head_that_nothing_has_trained_are_refused(tiny_settings):
 def test_labels_are_counted_in_the_plan_and_gone_after_the_phase(run, tmp_path, tiny_settings):
     """64 texts of two languages and two classes: 4 bytes each."""
     settings = [SHORT, "phase.self_training.epochs=2", "phases=finetune,self_training,more", "phase.more.steps=2"]
-    names: dict[int, set[str]] = {}
+    settings += ["phase.more.interventions="]
+    names: list[set[str]] = []
 
     def read(phase, step, steps, loss):
         for path in tmp_path.rglob("checkpoint.safetensors"):
             kept = {key: tensor for key, tensor in load_file(path).items() if key.startswith("kept/labels/")}
-            names[len(names)] = {*kept}
+            names.append({*kept})
             assert sum(tensor.nbytes for tensor in kept.values()) in (0, 2 * 64 * 2 * 4)
 
     run("self_training", *settings, folder=tmp_path, report=read)
     of_languages = {f"kept/labels/self_training/{language}" for language in ("deu", "jpn")}
-    assert [*dict.fromkeys(map(frozenset, names.values()))] == [frozenset(), of_languages]
+    assert [group for group, _ in groupby(names)] == [set(), of_languages, set()]
     training = assemble(prepare(load_recipe("self_training", [*tiny_settings, *settings])), Processes()).training
     sizes = {plan.phase: plan.checkpoint_bytes for plan in training.plan()}
     assert sizes["self_training"] - sizes["finetune"] == 2 * 64 * 2 * 4
+    assert [len(texts) for texts in training.labelled_texts()] == [64, 64]
     training.estimate()
     assert not training._context.history.tensors

@@ -60,6 +60,7 @@ REFUSED = {
     "own": ("dist_align", ["intervention.align.layers=3", "intervention.align.projection=8"]),
     "reads": ("plain", ["intervention.l2_sp.weight=1"]),
     "swaps": ("plain", ["intervention.mixout.p=0.5"]),
+    "labels": ("self_training", []),
     "tokens": ("word_align", ["intervention.align.layers=3", "intervention.align.projection=0"]),
 }
 
@@ -172,6 +173,7 @@ def test_what_needs_whole_weights_is_refused(launched):
     assert launched["own"] == f"{start}`align` has weights of its own{end}"
     assert launched["reads"] == f"{start}`l2_sp` reads weights directly{end}"
     assert launched["tokens"] == f"{start}`align` reads the pretrained encoder's states of every token{end}"
+    assert launched["labels"] == f"{start}`self_training` labels text by the whole model{end}"
     assert launched["swaps"] == f"{start}`mixout` replaces weights in forward passes{end}"
 
 
