@@ -83,12 +83,12 @@ class Runs:
         ]
 
     def closed(self, method: str) -> float | None:
-        """Return the share of the gap between baseline and ceiling that a method closes on the far half."""
+        """Return the share of the gap from baseline to ceiling that a method closes on the far half; None without a gap."""
         of = self.protocol.method[method]
-        if of.baseline not in self.right or of.ceiling not in self.right:
+        if method == of.baseline or of.baseline not in self.right or of.ceiling not in self.right:
             return None
         low, mean, high = (self.scores(name)[[*self.far]].mean(axis=None) for name in (of.baseline, method, of.ceiling))
-        return (mean - low) / (high - low)
+        return (mean - low) / (high - low) if high > low else None
 
     def table(self) -> Table:
         """Return the means and gains of all methods."""
