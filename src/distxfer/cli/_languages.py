@@ -20,7 +20,8 @@ FewShot = Annotated[
     Path | None, typer.Option("--few-shot", help="Labelled sentences to train on; none of those to test on.")
 ]
 Dictionary = Annotated[
-    Path | None, typer.Option("--dictionary", help="Word pairs, one per line: source, tab, translation.")
+    Path | None,
+    typer.Option("--dictionary", help="Word pairs, one per line: source, tab, translation; or FreeDict's NAME.index."),
 ]
 Relatives = Annotated[
     str | None, typer.Option("--relatives", help="Related languages whose distances are used instead: cym,gle.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from distxfer.data._examples import Data, Example, Pair
 from distxfer.data._files import decoded_lines, language_paths, lines
+from distxfer.data._freedict import freedict_paths, read_freedict
 from distxfer.errors import InputError, listed
 
 if TYPE_CHECKING:
@@ -125,11 +126,14 @@ def read_dictionary(path: Path) -> dict[str, list[str]]:
     """Return source word -> target words from a file with one word pair per line, such as MUSE's.
 
     A line is a source word, a tab (or, on lines without tabs, white space), and a target word. Further translations are
-    on lines of their own. Words that differ only in case are distinct here.
+    on lines of their own. Words that differ only in case are distinct here. A file `NAME.index` is one of FreeDict, with
+    the entries in `NAME.dict.dz` or `NAME.dict` beside it; see `docs/data.md` for what is read of them.
 
     Raises InputError, naming file and line, for a line that is not two visible words or repeats an earlier line, and for
     a file that cannot be read or is empty.
     """
+    if path.suffix == ".index":
+        return read_freedict(path)
     dictionary: dict[str, dict[str, int]] = defaultdict(dict)  # word -> translation -> line number
     for number, line in lines(path):
         columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
@@ -193,12 +197,16 @@ def read_alignments(path: Path) -> list[str]:
     return alignments
 
 
-def read_dictionary_folder(folder: Path, languages: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+def read_dictionary_folder(
+    folder: Path, languages: Sequence[str], *, source: str = "eng"
+) -> dict[str, dict[str, list[str]]]:
     """Return target language -> its dictionary, from a folder with one `{language}.txt` (or `.tsv`) per language.
+
+    A language without such a file may have FreeDict's `freedict-{source}-{language}.index`, as in `/usr/share/dictd`.
 
     Raises InputError as `read_dictionary` does, and for a language without a file.
     """
-    paths = language_paths(folder, "*.t[xs][tv]")
+    paths = freedict_paths(folder, source) | language_paths(folder, "*.t[xs][tv]")
     return {language: read_dictionary(_path_of(language, paths, folder, "txt")) for language in languages}
 
 

@@ -57,7 +57,7 @@ def word_pair_finder(
     if keys.unit != "word":
         return None, None
     if keys.dictionary:
-        dictionaries = read_dictionary_folder(keys.dictionary.expanduser(), targets)
+        dictionaries = read_dictionary_folder(keys.dictionary.expanduser(), targets, source=source)
         lexicons = {language: Lexicon(dictionary) for language, dictionary in dictionaries.items()}
         return lambda step, pairs: [lexicons[pair.target.language].pairs([pair]) for pair in pairs], None
     if keys.alignments:

@@ -79,7 +79,7 @@ class Align:
     layers: Annotated[Layers, Field(description="blocks whose states are aligned: numbers or a band")] = (8,)
     unit: Annotated[Literal["sentence", "word", "token"], Field(description="what is aligned")] = "sentence"
     dictionary: Annotated[
-        OptionalPath, Field(description="folder with {language}.txt of word pairs, for unit=word")
+        OptionalPath, Field(description="folder with {language}.txt of word pairs or of FreeDict, for unit=word")
     ] = None
     alignments: Annotated[
         OptionalPath, Field(description="folder with {language}.pharaoh alignments, for unit=word")

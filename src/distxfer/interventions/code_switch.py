@@ -42,7 +42,9 @@ class CodeSwitch:
     """
 
     dictionary: Annotated[
-        Path, BeforeValidator(_not_empty), Field(description="folder with {language}.txt of word pairs")
+        Path,
+        BeforeValidator(_not_empty),
+        Field(description="folder with {language}.txt of word pairs, or /usr/share/dictd (FreeDict)"),
     ]
     weight: Annotated[float, Field(description="factor of the divergence", ge=0)] = 5.0
     share: Annotated[float, Field(description="share of the words that are replaced", gt=0, le=1)] = 0.3
@@ -57,7 +59,7 @@ class CodeSwitch:
 
         check_predicts_texts(encoder)
         choice = shared.language_choice(self, languages, distances)
-        dictionaries = read_dictionary_folder(self.dictionary.expanduser(), choice.languages)
+        dictionaries = read_dictionary_folder(self.dictionary.expanduser(), choice.languages, source=languages.source)
         lexicons = {language: Lexicon(dictionary) for language, dictionary in dictionaries.items()}
 
         def term(step: Step) -> Term:

@@ -107,16 +107,16 @@ def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, fil
         task = replace(load_task(copy, source, (key,), target_labels=files.few_shot is not None), name=base.name)
     _check(task, source, key)
     pairs = _pairs(folder / "parallel", key, source, recipe, files)
-    words = len(read_dictionary(files.dictionary)) if files.dictionary else 0
-    if files.dictionary:
-        _copy(files.dictionary, folder / "dictionary" / f"{key}.txt")
+    dictionary = read_dictionary(files.dictionary) if files.dictionary else {}
+    if dictionary:
+        _write_dictionary(folder / "dictionary" / f"{key}.txt", dictionary)
     tests, shots = task.examples("test", key), task.examples("train", key)
     return LanguageData(
         tests=len(tests),
         shots=len(shots),
         texts=len(task.unlabelled.get(key, ())),
         pairs=len(pairs.train[key]) + len(pairs.held_out[key]) if pairs else 0,
-        words=words,
+        words=len(dictionary),
         task_type=task.task_type,
         notes=(*task.notes, *((*pairs.notes, *leaks(task, pairs)) if pairs else ())),
         columns=columns,
@@ -199,6 +199,12 @@ def _write(path: Path, records: Iterable[Mapping[str, Any]], columns: Mapping[st
     rows = ({columns.get(name, name): value for name, value in record.items()} for record in records)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write_dictionary(path: Path, dictionary: Mapping[str, Sequence[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{word}\t{text}\n" for word, translations in dictionary.items() for text in translations)
 
 
 def _copy(path: Path, to: Path) -> None:
