@@ -87,10 +87,12 @@ def table(scores: pd.DataFrame, variants: Sequence[str]) -> str:
     group = scores["language"].where(scores["language"] == "eng", "development")
     by_run = scores.groupby([*KEYS, group], sort=False)["value"].mean()
     means = by_run.groupby(["variant", "task", "language"], sort=False).mean().unstack(["task", "language"])
-    columns = [(task, language) for task in TASKS for language in ("eng", "development")]
+    tasks = [task for task in TASKS if task in set(scores["task"])]
+    columns = [(task, language) for task in tasks for language in ("eng", "development")]
     means = means.reindex(index=variants, columns=pd.MultiIndex.from_tuples(columns))
     means["mean", ""] = means.mean(axis=1, skipna=False)
     seeds = scores.groupby(["variant", "task"])["seed"].nunique().groupby("variant").agg(["min", "max"])
+    seeds = seeds.reindex(variants, fill_value=0)
     lines = [
         "| variant | seeds | " + " | ".join(f"{task}, {language}" for task, language in columns) + " | mean |",
         "|---" * (len(columns) + 3) + "|",

@@ -30,7 +30,7 @@ NOTE = """\
 
 @dataclass(frozen=True)
 class Runs:
-    """The sound runs of a task by method and seed, as whether each item is right; `twins`: whether items with a twin count."""
+    """The runs of a task by method and seed, as whether each item is right; `twins`: whether items with a twin count."""
 
     protocol: Protocol
     task: str
@@ -143,7 +143,7 @@ def page(protocol: Protocol, results: Path = RESULTS, registered: Registration |
                 "# Results of the study `transfer`",
                 f"Protocol `{registered.hash}`, registered by the commit `{registered.commit}` of {registered.date}."
                 f" Finished: {len(recorded)} of {len(protocol.runs())} runs.",
-                *_named("Collapsed, and left out", recorded[recorded["status"] == "collapsed"]),
+                *_named("Collapsed, and counted as they are", recorded[recorded["status"] == "collapsed"]),
                 *_named("Trained under another protocol, and left out", every[every["protocol"] != registered.hash]),
                 NOTE,
                 *(f"## {table.title[0].upper()}{table.title[1:]}\n\n{table.markdown().rstrip()}" for table in tables),
@@ -155,11 +155,11 @@ def page(protocol: Protocol, results: Path = RESULTS, registered: Registration |
 
 
 def read_task(protocol: Protocol, task: str, recorded: pd.DataFrame, results: Path = RESULTS) -> Runs:
-    """Return the recorded runs of a task that did not collapse."""
+    """Return the recorded runs of a task."""
     items = read_items(task, results)
-    sound = recorded[(recorded["task"] == task) & (recorded["status"] != "collapsed")].sort_values("seed")
+    of_task = recorded[recorded["task"] == task].sort_values("seed")
     right: dict[str, dict[int, npt.NDArray[np.bool_]]] = {method: {} for method in protocol.method}
-    for method, seed, digest in sound[["method", "seed", "predictions"]].itertuples(index=False):
+    for method, seed, digest in of_task[["method", "seed", "predictions"]].itertuples(index=False):
         right[method][seed] = read_right(Run(seed, task, method), digest, items, results)
     return Runs(protocol, task, items, {method: by_seed for method, by_seed in right.items() if by_seed})
 
