@@ -1,12 +1,14 @@
 """The registered outcome: accuracy averaged over classes, its differences by item, their test and lower bounds."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
 from distxfer.analysis.significance import families_of, ranked
-from distxfer.measure import Crossed, crossed
+from distxfer.measure import Correlation, Crossed, crossed, holm
 
 Array = npt.NDArray[np.float64]
 
@@ -69,17 +71,27 @@ def sampling_variances(items: pd.DataFrame, differences: npt.ArrayLike, *, templ
 def lower_bounds(table: pd.DataFrame, sampling: pd.Series | float = 0.0, *, alpha: float = 0.05) -> pd.Series:
     """Return simultaneous one-sided lower bounds of the mean differences of all languages, from seeds x languages.
 
-    d_.l - t sqrt(V + V_l) with the quantile t of 1 - alpha / L (Bonferroni). V = s^2 / S is that of the seeds, pooled over
-    the L languages, on df = (S-1) a / b degrees of freedom, with unbiased estimates a of (tr C)^2 and b of tr(C^2) of the
-    covariance C between languages; V_l is `sampling`. t has the degrees of freedom of Welch and Satterthwaite, those of V_l
-    being infinite. With one language these are S - 1, and without V_l it is the bound of the t test.
+    d_.l - t sqrt(V + V_l) with the quantile t of 1 - alpha / L (Bonferroni). V = s^2 / S is that of the seeds: s^2 is the
+    variance pooled over the L languages, or that of the language itself where it is larger. It has df = (S-1) a / b degrees
+    of freedom, with unbiased estimates a of (tr C)^2 and b of tr(C^2) of the covariance C between languages; V_l is
+    `sampling`. t has the degrees of freedom of Welch and Satterthwaite, those of V_l being infinite. With one language
+    these are S - 1, and without V_l it is the bound of the t test.
     """
     seeds, languages = table.shape
     covariance = np.atleast_2d(np.cov(table.to_numpy(), rowvar=False))
     trace, of_square, df = np.trace(covariance), (covariance**2).sum(), seeds - 1
     b = df**2 / ((df - 1) * (df + 2)) * (of_square - trace**2 / df)
-    seed_part = trace / languages / seeds
+    seed_part = np.maximum(trace / languages, np.diag(covariance)) / seeds
     df_seeds = df * (trace**2 - 2 * b / df) / b if b else df
-    total = seed_part + sampling
-    quantile = stdtrit(df_seeds * (total / seed_part) ** 2 if seed_part else np.inf, 1 - alpha / languages)
+    total = seed_part + np.asarray(sampling)
+    share = np.divide(seed_part, total, out=np.zeros(languages), where=seed_part > 0)
+    quantile = stdtrit(
+        np.divide(df_seeds, share**2, out=np.full(languages, np.inf), where=share > 0), 1 - alpha / languages
+    )
     return table.mean() - quantile * np.sqrt(total)
+
+
+def corrected(groups: Sequence[str], tests: Sequence[Crossed | Correlation | None]) -> list[float]:
+    """Return p after Holm's correction over all registered tests of each group of claims, 1 where there is no p yet."""
+    p = pd.Series([1.0 if test is None or test.p is None else test.p for test in tests], dtype=float)
+    return p.groupby([*groups]).transform(lambda values: holm(values.tolist())).tolist()

@@ -2,6 +2,7 @@
 
 import subprocess
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
@@ -17,6 +18,7 @@ from studies.languages import DEVELOPMENT
 
 ROOT = Path(__file__).parents[2]
 STUDY = "studies/transfer"
+CODE = ("studies/languages.py", f"{STUDY}/outcome.py")  # which languages are tested, and how
 DEFAULTS = ("recipes/_defaults.toml", "recipes/_families.toml")  # what every recipe starts from
 
 
@@ -36,10 +38,7 @@ class Task(_Table):
 
 
 class Method(_Table):
-    """A recipe file with overrides, what it is given, and the methods that its gain is relative to.
-
-    The share of the gap that it closes is that between `baseline` and `ceiling`.
-    """
+    """A recipe file with overrides, what it is given, and the method that its gain is relative to."""
 
     recipe: str
     given: str
@@ -47,22 +46,25 @@ class Method(_Table):
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()  # those of the protocol, if empty
     baseline: str = "plain"
-    ceiling: str = "ceiling"
 
 
 class Contrast(_Table):
-    """A registered contrast; Holm's correction is over the contrasts of one group of claims."""
+    """A registered contrast; Holm's correction is over the contrasts of one group of claims.
+
+    The claim is refuted if the upper end of the 95 % interval is below `refuted_below` points.
+    """
 
     name: str
     task: str
     method: str
+    refuted_below: float
     baseline: str = "plain"
     claims: str = "gains"
 
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """One run of the study, in the order of training: seed by seed, task by task."""
+    """One run of the study."""
 
     seed: int
     task: str
@@ -94,12 +96,27 @@ class Protocol(_Table):
         return self
 
     def runs(self) -> list[Run]:
-        """Return all runs, seed by seed, task by task."""
+        """Return all runs in the order of training: those of the contrasts first, then seed by seed and task by task."""
+        compared = {(row.task, name) for row in self.contrast for name in (row.method, row.baseline)}
         seeds = sorted({seed for method in self.method.values() for seed in method.seeds or self.seeds})
-        return [
+        runs = [
             Run(seed, task, name)
             for seed, task, (name, method) in product(seeds, self.task, self.method.items())
             if task in method.tasks and seed in (method.seeds or self.seeds)
+        ]
+        return sorted(runs, key=lambda run: (run.task, run.method) not in compared)
+
+    def settings_of(self, run: Run) -> list[str]:
+        """Return the arguments of `distxfer train` for a run, without its folder."""
+        method = self.method[run.method]
+        words = {word.partition("=")[0]: word for word in (*self.settings, *method.settings)}
+        return [
+            f"recipe={method.recipe}",
+            f"task={run.task}",
+            f"task.source={self.source}",
+            f"seed={run.seed}",
+            f"task.targets={','.join(self.targets(run.task))}",
+            *words.values(),
         ]
 
     def targets(self, task: str) -> tuple[str, ...]:
@@ -126,22 +143,27 @@ def read_protocol(root: Path = ROOT) -> Protocol:
 
 
 def registered_files(root: Path = ROOT) -> list[str]:
-    """Return the files that are registered, relative to the checkout: protocol, defaults and recipes of the methods."""
+    """Return the files that are registered, relative to the checkout: protocol, outcome, defaults and recipes."""
     recipes = {method.recipe for method in read_protocol(root).method.values()}
-    return sorted({f"{STUDY}/PROTOCOL.md", f"{STUDY}/protocol.toml", *DEFAULTS, *recipes})
+    return sorted({f"{STUDY}/PROTOCOL.md", f"{STUDY}/protocol.toml", *CODE, *DEFAULTS, *recipes})
 
 
 def protocol_hash(root: Path = ROOT) -> str:
-    """Return the SHA-256 of the registered files in the working copy: of the path, size and content of each in turn."""
-    digest = sha256()
-    for path in registered_files(root):
-        content = (root / path).read_bytes()
-        digest.update(f"{path}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
+    """Return the SHA-256 of the registered files in the working copy."""
+    return _hash_of(registered_files(root), root)
+
+
+def run_hash(protocol: Protocol, run: Run, root: Path = ROOT) -> str:
+    """Return the SHA-256 of what is registered of one run: its settings, its recipe and the defaults.
+
+    A later protocol that changes none of them keeps the run.
+    """
+    settings = sha256("\0".join(protocol.settings_of(run)).encode()).hexdigest()
+    return sha256((settings + _hash_of([*DEFAULTS, protocol.method[run.method].recipe], root)).encode()).hexdigest()
 
 
 def registration(root: Path = ROOT) -> Registration:
-    """Return hash and commit of the protocol; raises InputError unless all registered files are as in the commit HEAD."""
+    """Return hash and commit of the protocol; raises InputError unless the files and `src` are as in the commit HEAD."""
     files = registered_files(root)
     try:
         _git(root, "rev-parse", "HEAD")
@@ -150,13 +172,23 @@ def registration(root: Path = ROOT) -> Registration:
             f"`{root}` is no git checkout with a commit ({error}), so nothing shows that the protocol was registered before its"
             " runs. Train and print this study in a checkout."
         ) from error
-    if changed := [path for path in files if _committed(root, path) != (root / path).read_bytes()]:
+    changed = [path for path in files if _committed(root, path) != (root / path).read_bytes()]
+    if changed := [*changed, *_git(root, "diff", "--name-only", "HEAD", "--", "src").decode().split()]:
         raise InputError(
             f"The protocol is not registered: the last commit does not have the present content of {listed(changed)}. Commit the"
             " protocol before any test run."
         )
     commit, date = _git(root, "log", "-1", "--format=%H %cI", "--", *files).decode().split()
     return Registration(protocol_hash(root), commit, date)
+
+
+def _hash_of(paths: Sequence[str], root: Path) -> str:
+    """Return the SHA-256 of the path, size and content of each file in turn."""
+    digest = sha256()
+    for path in paths:
+        content = (root / path).read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def _committed(root: Path, path: str) -> bytes | None:

@@ -1,7 +1,7 @@
-"""The compact files of finished runs: one row of `runs.csv`, the predicted classes, and drift and retrieval by language.
+"""The compact files of finished runs: one row of `runs.csv`, the predicted classes, drift and retrieval by language and layer.
 
-`TASK/items.parquet` has the test items of a task once: language, id, label, and whether the item has a twin. The predictions of
-a run, `TASK/METHOD-sSEED.parquet`, are in the same order.
+`TASK/items.parquet` has the test items of a task once: language, id, label, number of tokens, and whether it has a twin. The
+predictions of a run, `TASK/METHOD-sSEED.parquet`, are in the same order.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -17,31 +17,39 @@ from scipy import sparse
 from distxfer import InputError, read_result
 from distxfer._durable import atomic_file, file_digest
 from distxfer.data import load_parallel, load_task, parallel_languages
+from distxfer.encoders import BUNDLED, load_tokenizer, model_folder
 from distxfer.results.tables import read_measurements, read_predictions
-from studies.transfer.protocol import ROOT, Protocol, Registration, Run
+from studies.transfer.protocol import ROOT, Protocol, Run
 
 RESULTS = ROOT / "results" / "transfer"
 KEYS = ["task", "method", "seed"]
 ITEM = ["language", "id", "label"]
 
 
-def is_finished(run: Run, registered: str, results: Path = RESULTS) -> bool:
-    """Return whether a run is recorded under the registered hash."""
-    return bool(
-        (read_runs(results)[[*KEYS, "protocol"]] == [run.task, run.method, run.seed, registered]).all(axis=1).any()
-    )
+def is_finished(run: Run, inputs: str, results: Path = RESULTS) -> bool:
+    """Return whether a run is recorded with these settings and recipe, as `run_hash` has them."""
+    return bool((read_runs(results)[[*KEYS, "inputs"]] == [run.task, run.method, run.seed, inputs]).all(axis=1).any())
 
 
 def read_runs(results: Path = RESULTS) -> pd.DataFrame:
     """Return the recorded runs."""
     path = results / "runs.csv"
-    return _read_csv(path) if path.exists() else pd.DataFrame(columns=[*KEYS, "protocol"])
+    return _read_csv(path) if path.exists() else pd.DataFrame(columns=[*KEYS, "inputs"])
+
+
+def read_drift(run: Run, results: Path = RESULTS) -> pd.Series:
+    """Return the drift of each language from the pretrained encoder, the mean over blocks."""
+    table = pd.read_parquet(measurements_file(run, results))
+    return table.groupby("language")["drift_after"].mean()
 
 
 def record(
-    run: Run, folder: Path, twins: Callable[[], pd.Series], registration: Registration, results: Path = RESULTS
+    run: Run, folder: Path, facts: Callable[[], pd.DataFrame], protocol: str, inputs: str, results: Path = RESULTS
 ) -> None:
-    """Add a finished run, which counts once its row is in `runs.csv`; `twins` returns the flags by language and id."""
+    """Add a finished run, which counts once its row is in `runs.csv`.
+
+    `facts` returns those of `read_facts`; `protocol` and `inputs` are the hashes of the protocol and of the run.
+    """
     result, predictions = read_result(folder), read_predictions(folder)
     if result is None:
         raise InputError(f"`{folder}` holds no finished run.")
@@ -51,23 +59,27 @@ def record(
     with FileLock(results / ".lock"):
         items = path.with_name("items.parquet")
         if not items.exists():
-            flags = twins().reindex(pd.MultiIndex.from_frame(predictions[ITEM[:2]])).to_numpy(dtype=bool)
-            _write(items, predictions[ITEM].astype({"language": "category", "label": "category"}).assign(twin=flags))
+            labelled = predictions[ITEM].astype({"language": "category", "label": "category"})
+            of_items = facts().loc[pd.MultiIndex.from_frame(predictions[ITEM[:2]])].reset_index(drop=True)
+            _write(items, labelled.join(of_items))
         if not predictions[ITEM].equals(read_items(run.task, results)[ITEM]):
             raise InputError(
                 f"The test items of `{folder}` are not those of `{items}`: the data of the task have changed."
             )
         _write(path, predictions[["predicted"]].astype("category"))
-        keys = {"task": run.task, "method": run.method, "seed": run.seed}
-        _append(results / "measurements.csv", _measurements(folder).assign(**keys))
+        _write(measurements_file(run, results), _measurements(folder))
         cost, made = result.cost, result.provenance
-        row = keys | {
-            "status": result.status, "recipe": result.id, "arithmetic": result.arithmetic, "seconds": round(cost["seconds"]),
-            "steps": cost["steps"], "started": f"{datetime.fromisoformat(made['started']).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "commit": made.get("git_commit", ""), "dirty": made.get("git_dirty", ""), "protocol": registration.hash,
-            "predictions": file_digest(path),
+        row = {
+            "task": run.task, "method": run.method, "seed": run.seed,
+            "status": result.status, "recipe": result.id, "arithmetic": result.arithmetic,
+            "source_dev": round(result.score(result.source, "dev"), 6), "seconds": round(cost["seconds"]), "steps": cost["steps"],
+            "started": f"{datetime.fromisoformat(made['started']).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "commit": made.get("git_commit", ""), "protocol": protocol, "inputs": inputs, "predictions": file_digest(path),
         }  # fmt: skip
-        _append(results / "runs.csv", pd.DataFrame([row]))
+        runs = read_runs(results)
+        others = runs[(runs[KEYS] != [run.task, run.method, run.seed]).any(axis=1)]
+        with atomic_file(results / "runs.csv") as aside:
+            pd.concat([others, pd.DataFrame([row])]).to_csv(aside, index=False)
 
 
 def predictions_file(run: Run, results: Path = RESULTS) -> Path:
@@ -75,8 +87,13 @@ def predictions_file(run: Run, results: Path = RESULTS) -> Path:
     return results / run.task / f"{run.method}-s{run.seed}.parquet"
 
 
+def measurements_file(run: Run, results: Path = RESULTS) -> Path:
+    """Return the file of drift and retrieval by language and layer."""
+    return results / run.task / f"{run.method}-s{run.seed}-measured.parquet"
+
+
 def read_items(task: str, results: Path = RESULTS) -> pd.DataFrame:
-    """Return the test items of a task: `language`, `id`, `label` and `twin`."""
+    """Return the test items of a task: `language`, `id`, `label`, `twin` and `tokens`."""
     items: pd.DataFrame = pd.read_parquet(results / task / "items.parquet")
     return items.astype({"language": str, "label": str})
 
@@ -92,18 +109,20 @@ def read_right(run: Run, digest: str, items: pd.DataFrame, results: Path = RESUL
     return (predicted.astype(str) == items["label"]).to_numpy()
 
 
-def read_twins(protocol: Protocol, task: str) -> pd.Series:
-    """Return for each test item of a task, by language and id, whether what training may read has a twin of it.
+def read_facts(protocol: Protocol, task: str) -> pd.DataFrame:
+    """Return for each test item of a task, by language and id, `twin` and `tokens`.
 
-    That is a text of the same language in the training part (any language's labels), the unlabelled text or the pairs.
+    `twin`: whether what training may read has a twin of it, a text of the same language in the training part (any
+    language's labels), the unlabelled text or the pairs. `tokens`: those of the bundled encoder.
     """
+    tokenizer = load_tokenizer(model_folder(BUNDLED))
     targets = protocol.targets(task)
     data = load_task(task, protocol.source, targets, target_labels=True)
     corpora = [
         load_parallel(name, protocol.source, tuple(code for code in targets if code in parallel_languages(name)))
         for name in protocol.task[task].corpora
     ]
-    flags = {}
+    facts = []
     for language in (protocol.source, *targets):
         read = {example.text for example in (*data.examples("train", language), *data.unlabelled.get(language, ()))}
         for target, pairs in ((target, pairs) for corpus in corpora for target, pairs in corpus.train.items()):
@@ -112,9 +131,11 @@ def read_twins(protocol: Protocol, task: str) -> pd.Series:
             elif language == target:
                 read |= {pair.target.text for pair in pairs}
         tests = data.examples("test", language)
-        has_twin = word_twins([example.text for example in tests], read)
-        flags |= {(language, example.id): flag for example, flag in zip(tests, has_twin, strict=True)}
-    return pd.Series(flags)
+        texts = [example.text for example in tests]
+        tokens = [len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        columns = {"id": [example.id for example in tests], "twin": word_twins(texts, read), "tokens": tokens}
+        facts.append(pd.DataFrame({"language": language, **columns}))
+    return pd.concat(facts).set_index(["language", "id"])
 
 
 def word_twins(texts: Sequence[str], others: Collection[str]) -> npt.NDArray[np.bool_]:
@@ -132,25 +153,13 @@ def word_twins(texts: Sequence[str], others: Collection[str]) -> npt.NDArray[np.
 
 
 def _measurements(folder: Path) -> pd.DataFrame:
-    """Return by language the drift after training (mean over blocks) and retrieval at the last layer, before and after."""
+    """Return by language and layer the drift after training, and retrieval before and after where the run has pairs."""
     rows = read_measurements(folder / "measurements.parquet").query("layer > 0")
-    drift = rows.query("measure == 'drift_cka' and moment == 'after'").groupby("language")["value"].mean()
-    retrieval = rows[(rows["measure"] == "retrieval_weak_forward") & (rows["layer"] == rows["layer"].max())]
-    before, after = (
-        retrieval[retrieval["moment"] == moment].set_index("language")["value"] for moment in ("before", "after")
-    )
-    columns = {"drift": drift, "retrieval_before": before, "retrieval_after": after}
-    return pd.DataFrame(columns).round(4).rename_axis("language").reset_index()
-
-
-def _append(path: Path, rows: pd.DataFrame) -> None:
-    """Add the rows of a run to a CSV file, in place of its earlier ones."""
-    rows = rows[[*KEYS, *rows.columns.difference(KEYS, sort=False)]]
-    if path.exists():
-        table = _read_csv(path)
-        rows = pd.concat([table[~(table[KEYS] == rows[KEYS].iloc[0]).all(axis=1)], rows])
-    with atomic_file(path) as aside:
-        rows.to_csv(aside, index=False)
+    names = {"drift_cka": "drift", "retrieval_weak_forward": "retrieval"}
+    rows = rows[rows["measure"].isin(names)]
+    columns = rows["measure"].map(names) + "_" + rows["moment"]
+    table = rows.assign(column=columns).pivot(index=["language", "layer"], columns="column", values="value")
+    return table.drop(columns="drift_before", errors="ignore").astype("float32").reset_index()
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
