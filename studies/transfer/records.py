@@ -34,7 +34,11 @@ def is_finished(run: Run, inputs: str, results: Path = RESULTS) -> bool:
 def read_runs(results: Path = RESULTS) -> pd.DataFrame:
     """Return the recorded runs."""
     path = results / "runs.csv"
-    return _read_csv(path) if path.exists() else pd.DataFrame(columns=[*KEYS, "inputs"])
+    return (
+        _read_csv(path)
+        if path.exists()
+        else pd.DataFrame(columns=[*KEYS, "inputs", "protocol", "status", "recipe", "arithmetic"])
+    )
 
 
 def read_drift(run: Run, results: Path = RESULTS) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from distxfer.analysis.significance import families_of
 from distxfer.measure import Crossed
 from distxfer.measure.random_effects import MIN_SEEDS
 from studies.transfer.outcome import lower_bounds, sampling_variances, scores, tested, weighted
@@ -70,6 +71,19 @@ class Runs:
             for languages in ([self.protocol.source], self.targets)
             for variances in (0.0, sampling[[*languages]])
         ]
+
+    def lowest_without(self, method: str, baseline: str) -> dict[str, float]:
+        """Return the lowest mean difference on the far half that is left without any one class, language or family."""
+        differences = pd.DataFrame(self.differences(method, baseline).mean(axis=0), index=self.items.index)[0]
+        far = self.items[self.items["language"].isin(self.far)]
+        groups = {"class": far["label"], "language": far["language"]}
+        groups["family"] = far["language"].map(dict(zip(self.far, families_of(self.far), strict=True)))
+        effects: dict[str, list[float]] = {kind: [] for kind in groups}
+        for kind, values in groups.items():
+            for value in values.unique():
+                items = weighted(far[values != value], self.protocol.task[self.task].fewest_items)
+                effects[kind].append(float(scores(items, differences[items.index].to_numpy()[None]).mean(axis=None)))
+        return {kind: min(values) for kind, values in effects.items()}
 
     def closed(self, method: str) -> float | None:
         """Return the share of the gap from `plain` to `ceiling` that a method closes on the far half, on their common seeds."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from distxfer.measure import Crossed
 from distxfer.reports.tables import Table
-from studies.transfer.outcome import corrected
+from studies.transfer.outcome import corrected, scores
 from studies.transfer.protocol import Protocol, Registration, run_hash
 from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
@@ -41,7 +41,7 @@ def page(protocol: Protocol, registered: Registration, results: Path = RESULTS) 
         task: read_task(protocol, task, recorded, results) for task in protocol.task if task in set(recorded["task"])
     }
     without = {task: replace(runs, twins=False) for task, runs in tasks.items()}
-    tables = [contrast_table(protocol, tasks, without)]
+    tables = [contrast_table(protocol, tasks), stability_table(protocol, tasks, without)]
     tables += [task_table(runs) for task in tasks for runs in (tasks[task], without[task])]
     tables.append(relations_table(protocol, tasks, results))
     earlier = recorded[recorded["protocol"] != registered.hash]
@@ -101,47 +101,62 @@ def task_table(runs: Runs) -> Table:
     return Table(columns, rows, title)
 
 
-def contrast_table(protocol: Protocol, tasks: Mapping[str, Runs], without: Mapping[str, Runs]) -> Table:
+def contrast_table(protocol: Protocol, tasks: Mapping[str, Runs]) -> Table:
     """Return the registered contrasts; one without a test has p = 1 in Holm's correction."""
-
-    def tests(of: Mapping[str, Runs]) -> list[Crossed | None]:
-        return [of[row.task].test(row.method, row.baseline) if row.task in of else None for row in protocol.contrast]
-
-    tests_of_all, tests_without = tests(tasks), tests(without)
-    adjusted = corrected([row.claims for row in protocol.contrast], tests_of_all)
+    tests = [tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None for row in protocol.contrast]
+    adjusted = corrected([row.claims for row in protocol.contrast], tests)
     rows = []
-    for row, test, p_holm, other in zip(protocol.contrast, tests_of_all, adjusted, tests_without, strict=True):
-        verdicts = ("", "", "", "")
-        if test is not None:
-            english, _, lowest, _ = tasks[row.task].bounds(row.method, row.baseline)
-            verdicts = (
-                _verdict(p_holm <= protocol.alpha and test.effect > 0),
-                _verdict(test.high is not None and 100 * test.high < row.refuted_below),
-                _verdict(english is not None and english > ENGLISH_MAY_LOSE),
-                _verdict(lowest is not None and lowest > LANGUAGE_MAY_LOSE),
-            )
-        methods, families = f"{row.method} - {row.baseline}", test and test.n_families
-        p, without_p = _p(test and test.p), _p(other and other.p)
-        seeds, p_shown = test and test.n_seeds, _p(p_holm if test else None)
+    for row, test, p_holm in zip(protocol.contrast, tests, adjusted, strict=True):
+        methods = f"{row.method} - {row.baseline}"
+        if test is None:
+            rows.append((row.name, row.claims, row.task, methods, *[None] * 5, *[""] * 4))
+            continue
+        english, _, lowest, _ = tasks[row.task].bounds(row.method, row.baseline)
+        verdicts = [
+            _verdict(p_holm <= protocol.alpha and test.effect > 0),
+            _verdict(test.high is not None and 100 * test.high < row.refuted_below),
+            _verdict(english is not None and english > ENGLISH_MAY_LOSE),
+            _verdict(lowest is not None and lowest > LANGUAGE_MAY_LOSE),
+        ]
+        tested = (test.n_seeds, test.n_families, _effect(test), _p(test.p), _p(p_holm))
+        rows.append((row.name, row.claims, row.task, methods, *tested, *verdicts))
+    columns = ("contrast", "claims", "task", "methods", "seeds", "families", "gain (far)", "p", "p (Holm)")
+    return Table((*columns, "shown", "refuted", "safe for English", "safe"), rows, "registered contrasts")
+
+
+def stability_table(protocol: Protocol, tasks: Mapping[str, Runs], without: Mapping[str, Runs]) -> Table:
+    """Return what is left of each contrast without any one class, language or family, without twins, and by seed."""
+    rows = []
+    for row in protocol.contrast:
+        test = tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None
+        if test is None:
+            continue
+        runs, lowest = tasks[row.task], tasks[row.task].lowest_without(row.method, row.baseline)
+        by_seed = scores(runs.items, runs.differences(row.method, row.baseline))[[*runs.far]].mean(axis=1)
+        left = [_points(100 * lowest[kind]) for kind in ("class", "language", "family")]
+        other = without[row.task].test(row.method, row.baseline)
+        seeds = f"{_points(100 * by_seed.min())} to {_points(100 * by_seed.max())}"
         rows.append(
             (
-                row.name,
-                row.claims,
                 row.task,
-                methods,
+                f"{row.method} - {row.baseline}",
+                _points(100 * test.effect),
+                *left,
                 seeds,
-                families,
-                _effect(test),
-                p,
-                p_shown,
-                *verdicts,
                 _effect(other),
-                without_p,
+                _p(other and other.p),
             )
         )
-    columns = ("contrast", "claims", "task", "methods", "seeds", "families", "gain (far)", "p", "p (Holm)")
-    verdicts = ("shown", "refuted", "safe for English", "safe")
-    return Table((*columns, *verdicts, "without twins", "p without twins"), rows, "registered contrasts")
+    columns = (
+        "task",
+        "methods",
+        "gain (far)",
+        "without a class ≥",
+        "without a language ≥",
+        "without a family ≥",
+        "by seed",
+    )
+    return Table((*columns, "without twins", "p without twins"), rows, "what the contrasts survive")
 
 
 def _verdict(holds: bool) -> str:

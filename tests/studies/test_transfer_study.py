@@ -407,6 +407,8 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
     assert "990 test items, and 110 of classes with fewer than 20 in a language" in page
     (helps,) = [line for line in page.splitlines() if line.startswith("| it helps")]
     assert "| +10.0 " in helps
+    (stable,) = [line for line in page.splitlines() if line.startswith("| emoji | better - plain")]
+    assert "| +10.0 | +0.0 | +10.0 | +10.0 | +10.0 to +10.0 | " in stable  # all of it is in one class
     (absent,) = [line for line in page.splitlines() if line.startswith("| it is not trained yet")]
     assert " | no | " not in absent
 
