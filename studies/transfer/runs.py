@@ -13,8 +13,8 @@ from distxfer.analysis.significance import families_of
 from distxfer.measure import Crossed
 from distxfer.measure.random_effects import MIN_SEEDS
 from studies.transfer.outcome import lower_bounds, sampling_variances, scores, tested, weighted
-from studies.transfer.protocol import Protocol, Run
-from studies.transfer.records import RESULTS, read_items, read_right
+from studies.transfer.protocol import Protocol, Run, run_hash
+from studies.transfer.records import KEYS, RESULTS, read_items, read_right, read_runs
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,13 @@ class Runs:
             return None
         low, mean, high = (self.scores(name).loc[sorted(seeds), [*self.far]].mean(axis=None) for name in names)
         return (mean - low) / (high - low) if high > low else None
+
+
+def finished_runs(protocol: Protocol, results: Path = RESULTS) -> pd.DataFrame:
+    """Return the recorded runs whose settings, recipes and defaults are those of the protocol."""
+    wanted = pd.DataFrame(protocol.runs(), columns=KEYS)
+    wanted["inputs"] = [run_hash(protocol, run) for run in protocol.runs()]
+    return wanted.merge(read_runs(results))
 
 
 def read_task(protocol: Protocol, task: str, recorded: pd.DataFrame, results: Path = RESULTS) -> Runs:

@@ -10,10 +10,10 @@ import pandas as pd
 from distxfer.measure import Crossed
 from distxfer.reports.tables import Table
 from studies.transfer.outcome import corrected, scores
-from studies.transfer.protocol import Protocol, Registration, run_hash
+from studies.transfer.protocol import Protocol, Registration
 from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
-from studies.transfer.runs import Runs, read_task
+from studies.transfer.runs import Runs, finished_runs, read_task
 
 PAGE = Path(__file__).parent / "table.md"
 ENGLISH_MAY_LOSE, LANGUAGE_MAY_LOSE = -2.0, -3.0  # points
@@ -34,9 +34,7 @@ NOTE = """\
 
 def page(protocol: Protocol, registered: Registration, results: Path = RESULTS) -> str:
     """Return the page of all tables, of the runs whose settings, recipes and defaults are those of the registered protocol."""
-    every, wanted = read_runs(results), pd.DataFrame(protocol.runs(), columns=KEYS)
-    wanted["inputs"] = [run_hash(protocol, run) for run in protocol.runs()]
-    recorded = wanted.merge(every)
+    every, recorded = read_runs(results), finished_runs(protocol, results)
     tasks = {
         task: read_task(protocol, task, recorded, results) for task in protocol.task if task in set(recorded["task"])
     }
@@ -52,7 +50,7 @@ def page(protocol: Protocol, registered: Registration, results: Path = RESULTS) 
             [
                 "# Results of the study `transfer`",
                 f"Protocol `{registered.hash}`, registered by the commit `{registered.commit}` of {registered.date}."
-                f" Finished: {len(recorded)} of {len(wanted)} runs.",
+                f" Finished: {len(recorded)} of {len(protocol.runs())} runs.",
                 *(
                     f"{len(runs)} of them under the earlier version `{version}`, which asks for the same of them."
                     for version, runs in earlier.groupby("protocol")
