@@ -289,10 +289,16 @@ def test_a_phase_in_which_every_weight_is_0_has_nothing_to_optimise(tmp_path, ti
 def test_a_head_that_nothing_has_trained_has_nothing_to_teach(tiny_settings, name):
     phases = ["phases=first,finetune", "phase.first.task=false", f"phase.first.interventions={name}"]
     with pytest.raises(InputError) as error:
-        assemble(prepare(load_recipe(name, [*tiny_settings, *phases])), Processes())
+        assemble(prepare(load_recipe(name, [*tiny_settings, *phases, "model.head_start=random"])), Processes())
     assert str(error.value) == (
-        f"The intervention `{name}` compares predictions of the head, and no phase up to `first` trains the head."
-        " Set `phase.first.task=true`, or let a phase with the task come first."
+        f"The intervention `{name}` compares predictions of the head, which is random in the phase `first`."
+        " Set `phase.first.task=true`, or let the phase begin where one with the task has ended."
     )
-    later = ["phases=finetune,last", "phase.last.task=false", f"phase.last.interventions={name}"]
+    assemble(prepare(load_recipe(name, [*tiny_settings, *phases, "model.head_start=probe"])), Processes())
+    later = [
+        "model.head_start=random",
+        "phases=finetune,last",
+        "phase.last.task=false",
+        f"phase.last.interventions={name}",
+    ]
     assemble(prepare(load_recipe(name, [*tiny_settings, *later])), Processes())

@@ -70,10 +70,39 @@ def test_a_trained_head_is_merged_with_a_probe_or_a_trained_one_but_no_random_on
     message_of_random = message(validate, load_recipe("plain", [*settings, "model.head_start=random"]))
     assert message_of_random == (
         "`phase.finetune.merge` = `0.5` merges the trained head with its start, which is random. Let the head start as a probe,"
-        " with `model.head=auto` and `model.head_start=probe` where the task classifies texts, or let a phase before it train"
-        " the head."
+        " with `model.head=auto` and `model.head_start=probe` where the task classifies texts, or let the phase begin"
+        " where one with the task has ended."
     )
     validate(load_recipe("plain", settings))
     validate(
         load_recipe("plain", [*settings, "model.head_start=random", "phases=first,finetune", "phase.first.merge=0"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "phase", "overrides"),
+    [
+        ("sparse", "finetune", []),
+        ("self_training", "self_training", ["phase.self_training.rewind=finetune"]),
+        ("self_training", "self_training", ["phase.self_training.rewind=finetune", "phase.self_training.task=false"]),
+        ("plain", "finetune", ["phases=first,finetune", "phase.first.task=false", "phase.first.interventions=drift",
+                               "intervention.drift.weight=1", "phase.finetune.interventions="]),
+        ("plain", "last", ["phases=finetune,second,last", "phase.second.rewind=finetune", "phase.second.interventions=sparse",
+                           "phase.last.rewind=second", "phase.last.interventions=sparse", "intervention.sparse.share=0.5",
+                           "phase.finetune.interventions="]),
+    ],
+)  # fmt: skip
+def test_a_phase_that_begins_with_the_random_head_is_not_merged(tiny_settings, recipe, phase, overrides):
+    """As it does after rewinding to the first phase, or to one that has rewound there."""
+    settings = [*tiny_settings, *overrides, f"phase.{phase}.merge=0.5"]
+    problem = message(validate, load_recipe(recipe, [*settings, "model.head_start=random"]))
+    assert problem.startswith(f"`phase.{phase}.merge` = `0.5` merges the trained head with its start, which is random.")
+    validate(load_recipe(recipe, [*settings, "model.head_start=probe"]))
+
+
+def test_adapters_are_not_merged_with_their_start(tiny_settings):
+    settings = [*tiny_settings, "parallel=", "model.head_start=probe", "phase.finetune.merge=0.5"]
+    assert message(validate, load_recipe("lora", settings)) == (
+        "`phase.finetune.merge` = `0.5` interpolates the encoder's own weights, which are frozen under adapters; expected 0."
+        " Leave it out, or remove the adapters from the recipe."
     )

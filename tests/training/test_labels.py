@@ -140,14 +140,15 @@ def test_a_language_without_a_labelled_text_is_refused(own):
 
 
 def test_labels_of_a_head_that_nothing_has_trained_are_refused(tiny_settings):
-    """Unless it starts as a probe."""
+    """Unless it starts as a probe, in a phase with the task or without."""
     settings = [*tiny_settings, "phases=self_training,finetune"]
     assemble(prepare(load_recipe("self_training", settings)), Processes())
+    assemble(prepare(load_recipe("self_training", [*settings, "phase.self_training.task=false"])), Processes())
     assert message(
         lambda: assemble(prepare(load_recipe("self_training", [*settings, "model.head_start=random"])), Processes())
     ) == (
-        "The intervention `self_training` labels text as the phase `self_training` begins, and no earlier phase trains the"
-        " head. Let one with the task come first, as `phases=finetune,self_training` does."
+        "The intervention `self_training` labels text as the phase `self_training` begins, by a head that is random then."
+        " Let a phase with the task come first, as `phases=finetune,self_training` does."
     )
 
 

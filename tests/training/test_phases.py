@@ -196,7 +196,7 @@ def test_what_is_no_earlier_phase_is_refused_with_all_other_mistakes(tiny_settin
 def test_to_go_back_without_taking_anything_along_is_refused(run):
     assert message(run, "plain", "phases=dense,finetune", "phase.finetune.rewind=dense") == (
         "`phase.finetune.rewind` undoes what has been trained since the phase `dense` began, and no intervention of"
-        " `finetune` uses those changes, as `sparse` does. Leave it out."
+        " `finetune` uses those changes, as `sparse` or `self_training` does. Leave it out."
     )
 
 

@@ -36,20 +36,34 @@ def starts_as_probe(recipe: Recipe, output: Output, encoder: Encoder) -> bool:
     return is_new and has_linear_head(encoder)
 
 
-def check_labels(recipe: Recipe, bounds: Mapping[str, BoundIntervention], encoder: Encoder, output: Output) -> None:
-    """Raise InputError for an intervention that labels text as a phase begins, by a head that nothing has trained."""
-    if encoder.head_is_loaded or starts_as_probe(recipe, output, encoder):
-        return
-    is_trained = False
+def check_head(recipe: Recipe, bounds: Mapping[str, BoundIntervention], encoder: Encoder, output: Output) -> None:
+    """Raise InputError for a phase that uses a random head: for labels, for predictions to compare, or to merge with."""
+    is_trained = encoder.head_is_loaded or starts_as_probe(recipe, output, encoder)
+    at_start: dict[str, bool] = {}  # phase -> whether the head is trained as it begins
     for phase_name, phase in recipe.phases.items():
-        for name, bound in bounds.items():
-            acts = phase.interventions == "all" or name in phase.interventions
-            if bound.labels is not None and acts and not is_trained:
+        acts = {name: phase.interventions == "all" or name in phase.interventions for name in bounds}
+        active = {name: bound for name, bound in bounds.items() if acts[name]}
+        for name, bound in active.items():
+            if bound.labels is not None and not is_trained:  # labels are made before weights are rewound
                 raise InputError(
-                    f"The intervention `{name}` labels text as the phase `{phase_name}` begins, and no earlier phase trains the"
-                    f" head. Let one with the task come first, as `phases=finetune,self_training` does."
+                    f"The intervention `{name}` labels text as the phase `{phase_name}` begins, by a head that is random then."
+                    " Let a phase with the task come first, as `phases=finetune,self_training` does."
                 )
-        is_trained = is_trained or phase.task
+        at_start[phase_name] = is_trained = at_start[phase.rewind] if phase.rewind else is_trained
+        trains = phase.task or any(bound.labels is not None and bound.weight > 0 for bound in active.values())
+        if phase.merge and trains and not is_trained:
+            raise InputError(
+                f"`phase.{phase_name}.merge` = `{phase.merge}` merges the trained head with its start, which is random."
+                " Let the head start as a probe, with `model.head=auto` and `model.head_start=probe` where the task classifies"
+                " texts, or let the phase begin where one with the task has ended."
+            )
+        is_trained = is_trained or trains
+        for name, bound in active.items():
+            if "predictions" in bound.needs and bound.term and bound.weight > 0 and not is_trained:
+                raise InputError(
+                    f"The intervention `{name}` compares predictions of the head, which is random in the phase `{phase_name}`."
+                    f" Set `phase.{phase_name}.task=true`, or let the phase begin where one with the task has ended."
+                )
 
 
 def has_linear_head(encoder: Encoder) -> bool:
@@ -66,19 +80,6 @@ def head_notes(recipe: Recipe, output: Output, encoder: Encoder) -> list[str]:
         "The head starts at random (`model.head_start` = `probe` has no effect): it is more than one linear map of the pooled"
         " state."
     ]
-
-
-def check_merge(recipe: Recipe, output: Output, encoder: Encoder) -> None:
-    """Raise InputError for a phase that merges a trained head with the random one that it starts from."""
-    if not encoder.head or encoder.head_is_loaded or starts_as_probe(recipe, output, encoder):
-        return
-    first = next((name for name, phase in recipe.phases.items() if phase.task), None)
-    if first and recipe.phases[first].merge:
-        raise InputError(
-            f"`phase.{first}.merge` = `{recipe.phases[first].merge}` merges the trained head with its start, which is random."
-            " Let the head start as a probe, with `model.head=auto` and `model.head_start=probe` where the task classifies"
-            " texts, or let a phase before it train the head."
-        )
 
 
 def few_texts(task: Task) -> list[str]:

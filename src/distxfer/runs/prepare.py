@@ -39,8 +39,7 @@ from distxfer.languages import Distances, canonical, distances
 from distxfer.results.old_names import original_recipe
 from distxfer.runs.checks import (
     PARALLEL,
-    check_labels,
-    check_merge,
+    check_head,
     check_pooling,
     few_texts,
     pairs_that_differ,
@@ -209,8 +208,7 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
         if bound.checks is not None:
             with _naming_intervention(name):
                 bound.checks(pairs)
-    check_merge(recipe, task_type.output, encoder)
-    check_labels(recipe, bounds, encoder, task_type.output)
+    check_head(recipe, bounds, encoder, task_type.output)
     source = prepared.languages.source
     texts[source] = prepared.task.unlabelled.get(source) or prepared.task.examples("train", source)
     data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)

@@ -350,18 +350,15 @@ class Training:
         if phase.rewind and not any(bound.entries or bound.module or bound.labels for bound in active.values()):
             raise InputError(
                 f"`phase.{name}.rewind` undoes what has been trained since the phase `{phase.rewind}` began, and no"
-                f" intervention of `{name}` uses those changes, as `sparse` does. Leave it out."
+                f" intervention of `{name}` uses those changes, as `sparse` or `self_training` does. Leave it out."
             )
-        names = [*self.phases]
-        by_now = [self.phases[phase] for phase in names[: names.index(name) + 1]]
-        new_head = not (self.encoder.head_is_loaded or any(phase.task for phase in by_now))
+        if phase.merge and self.encoder.adapters:
+            raise InputError(
+                f"`phase.{name}.merge` = `{phase.merge}` interpolates the encoder's own weights, which are frozen under adapters;"
+                " expected 0. Leave it out, or remove the adapters from the recipe."
+            )
         for intervention, bound in active.items():
             for is_refused, problem in (
-                (
-                    new_head and intervention in terms and "predictions" in bound.needs,
-                    f"compares predictions of the head, and no phase up to `{name}` trains the head. Set"
-                    f" `phase.{name}.task=true`, or let a phase with the task come first.",
-                ),
                 (
                     bound.entries is not None and not phase.rewind,
                     f"selects entries by what an earlier phase has changed. Name that phase in `phase.{name}.rewind`.",
