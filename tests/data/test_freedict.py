@@ -7,8 +7,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from distxfer import load_recipe
 from distxfer.data import read_dictionary, read_dictionary_folder
 from distxfer.data._freedict import number_of
+from distxfer.runs.prepare import prepare
 from helpers import message
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -52,10 +54,17 @@ def write(folder, entries, name="freedict-eng-tur"):
         ("teacher\nLehrer, Lehrer(in), Lehrkraft\n", {"teacher": ["Lehrer"]}),
         ("officious\nفضولي، متطفل\n", {"officious": ["فضولي", "متطفل"]}),
         ("go to bed /x/\nyatmak!\n", {"go to bed": ["yatmak"]}),
+        ("trod, and/or, trodden\n1.  ezmek\n12.\tbasmak\n3.çiğnemek\n", {"trod": ["ezmek", "basmak", "çiğnemek"]}),
     ],
 )
 def test_translations_of_an_entry(tmp_path, entry, expected):
     assert read_dictionary(write(tmp_path, {"00databaseinfo": "about\nno word\n", "any": entry})) == expected
+
+
+def test_headwords_are_those_of_the_entries_without_other_signs(tmp_path):
+    """Those of the index are without capitals, hyphens and commas."""
+    entries = {"southsouthwest": "South-southwest\nlodos\n", "andor": "and/or /x/\nve/veya\nya da\n"}
+    assert read_dictionary(write(tmp_path, entries)) == {"South-southwest": ["lodos"]}
 
 
 def test_entries_of_one_headword_are_joined_and_an_entry_of_two_is_read_once(tmp_path):
@@ -80,6 +89,27 @@ def test_a_folder_of_freedict_and_of_files(tmp_path):
         "deu": {"cat": ["Katze"]},
     }
     assert read_dictionary_folder(tmp_path, ["tur"], source="deu") == {"tur": {"Katze": ["kedi"]}}
+
+
+def test_a_runs_id_depends_on_the_dictionaries_of_its_languages_alone(tiny_settings, tmp_path):
+    """Of those in dictd's format; whatever else is in the folder may be read."""
+
+    def identity():
+        setting = f"intervention.code_switch.dictionary={tmp_path}"
+        return prepare(load_recipe("code_switch", [*tiny_settings, setting])).id
+
+    ids = []
+    for name, entry in (
+        ("freedict-eng-deu", "cat\nKatze\n"), ("freedict-eng-jpn", "cat\nneko\n"),
+        ("freedict-eng-jpn", "cat\nnya\n"),
+    ):  # fmt: skip
+        write(tmp_path, {"cat": entry}, name)
+        ids.append(identity())
+    for name in ("freedict-eng-tur", "freedict-tur-deu", "wn"):
+        write(tmp_path, {"cat": "cat\nkedi\n"}, name)
+        assert identity() == ids[-1]
+    (tmp_path / "own.index").write_text("")  # without entries beside it
+    assert len({*ids, identity()}) == 4
 
 
 @pytest.mark.parametrize(

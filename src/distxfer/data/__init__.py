@@ -15,6 +15,7 @@ from distxfer.data._examples import Tags as Tags
 from distxfer.data._examples import Task as Task
 from distxfer.data._examples import count_distinct_texts as count_distinct_texts
 from distxfer.data._files import lines as lines
+from distxfer.data._freedict import unread_dictionaries as unread_dictionaries
 from distxfer.data._sources import load_parallel as load_parallel
 from distxfer.data._sources import load_task as load_task
 from distxfer.data._sources import parallel_languages as parallel_languages

@@ -4,7 +4,7 @@ import gzip
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import takewhile
 from pathlib import Path
 
@@ -24,13 +24,14 @@ def read_freedict(index: Path) -> dict[str, list[str]]:
     """Return source word -> target words of a FreeDict dictionary, from `NAME.index` and `NAME.dict.dz` (or `NAME.dict`).
 
     A line of the index is a headword, a tab, the entry's offset in bytes, a tab, its length: numbers in base 64 with the
-    digits A-Z a-z 0-9 + /. An entry's first line has its headwords, separated by commas, before pronunciation and grammar;
-    each further line that is not indented is a sense: translations separated by commas or semicolons. Lines of examples,
-    notes and cross-references are not read, nor are remarks in brackets.
+    digits A-Z a-z 0-9 + /. An entry's first line has its headwords, separated by commas, before pronunciation and grammar
+    (those of the index are without commas, hyphens and capitals: `trod trodden`, `southsouthwest`); each further line that
+    is not indented is a sense: translations separated by commas or semicolons. Lines of examples, notes and
+    cross-references are not read, nor are remarks in brackets.
 
     A sense is read up to the first translation with other characters than letters, digits, blanks, hyphens and
     apostrophes (a full stop may end it), since phrases and explanations follow. Translations of more than three words are
-    left out. Entries of metadata are not read.
+    left out. The same holds for headwords: an entry of `and/or` alone is not read. Nor are entries of metadata.
 
     Raises InputError, naming file and line, for another format, an entry beyond the end of the file or not in UTF-8; and
     for a file that cannot be read or has no translations.
@@ -60,6 +61,13 @@ def freedict_paths(folder: Path, source: str) -> dict[str, Path]:
     return paths
 
 
+def unread_dictionaries(folder: Path, source: str, targets: Collection[str]) -> set[Path]:
+    """Return the files of a folder's dictionaries in dictd's format that are not FreeDict's of these languages."""
+    read = {path for language, path in freedict_paths(folder, source).items() if language in targets}
+    others = (index for index in folder.glob("*.index") if index not in read and _content_path(index).exists())
+    return {path for index in others for path in (index, _content_path(index))}
+
+
 def number_of(digits: str) -> int | None:
     """Return the number that digits in base 64 write, the most significant first, or None for other characters."""
     number = 0
@@ -73,8 +81,7 @@ def number_of(digits: str) -> int | None:
 
 def _entries(index: Path) -> Iterator[str]:
     """Yield each entry of the dictionary once; several headwords may point to it."""
-    packed = index.with_suffix(".dict.dz")
-    path = packed if packed.exists() else index.with_suffix(".dict")
+    path = _content_path(index)
     content = _content(path)
     places = set()
     for line_number, line in lines(index):
@@ -103,6 +110,11 @@ def _entries(index: Path) -> Iterator[str]:
             ) from error
 
 
+def _content_path(index: Path) -> Path:
+    packed = index.with_suffix(".dict.dz")
+    return packed if packed.exists() else index.with_suffix(".dict")
+
+
 def _content(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".dz" else path.read_bytes()
@@ -113,7 +125,7 @@ def _content(path: Path) -> bytes:
 
 def _sense(line: str) -> list[str]:
     """Return the translations in a line of an entry; none if it is indented, as notes are, unless by a domain."""
-    match = re.fullmatch(r"(?:\d+\. ?| (?=\[))?(\S.*)", line)
+    match = re.fullmatch(r"(?:\d+\.\s*| (?=\[))?(\S.*)", line)
     return _words(match[1]) if match else []
 
 

@@ -31,6 +31,7 @@ from distxfer.data import (
     load_task,
     task_languages,
     task_type_of,
+    unread_dictionaries,
 )
 from distxfer.encoders import Encoder, StateCache, fingerprint, load_encoder, model_folder, state_cache
 from distxfer.errors import InputError, listed
@@ -136,7 +137,7 @@ def prepare(recipe: Recipe) -> Prepared:
             "task": task.fingerprint(),
             "parallel": parallel.fingerprint() if parallel else "",
             "distances": _digest(between),
-            "files": _files_digest(recipe),
+            "files": _files_digest(recipe, languages),
             "model": fingerprint(folder),
         },
     )
@@ -376,26 +377,28 @@ def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
     return load_parallel(chosen.data, languages.source, languages.targets)
 
 
-def _files_digest(recipe: Recipe) -> str:
+def _files_digest(recipe: Recipe, languages: Languages) -> str:
     """Return the SHA-256 of all files named by keys of interventions, or "" if there are none.
 
-    A key names files if its value is a Path or a tuple with Paths. A folder stands for the files directly in it.
+    A key names files if its value is a Path or a tuple with Paths. A folder stands for the files directly in it,
+    without those of dictionaries in dictd's format of other languages, such as in `/usr/share/dictd`.
 
     Raises InputError, naming the key, for a missing path.
     """
     digest, any_file = hashlib.sha256(), False
     for name, intervention in recipe.interventions.items():
         for key, value in vars(intervention).items():
-            for path in value if isinstance(value, tuple) else (value,):
-                if not isinstance(path, Path):
+            for given in value if isinstance(value, tuple) else (value,):
+                if not isinstance(given, Path):
                     continue
-                if not path.expanduser().exists():
+                path = given.expanduser()
+                if not path.exists():
                     raise InputError(
-                        f"`intervention.{name}.{key}` is `{path}`, which does not exist. Give the path of a file or folder."
+                        f"`intervention.{name}.{key}` is `{given}`, which does not exist. Give the path of a file or folder."
                     )
                 any_file = True
-                files = sorted(path.expanduser().iterdir()) if path.expanduser().is_dir() else [path.expanduser()]
-                for file in files:
+                unread = unread_dictionaries(path, languages.source, languages.targets)
+                for file in sorted({*path.iterdir()} - unread) if path.is_dir() else [path]:
                     if file.is_file() and not file.name.startswith("."):
                         digest.update(repr((name, key, file.name)).encode())
                         digest.update(file.read_bytes())
