@@ -21,6 +21,9 @@ from typing import Any
 from distxfer import read_result, report
 from distxfer.languages import language_name
 from distxfer.reports.vega import COLOURS, SHAPES, write_chart
+from studies.transfer.outcome import scores
+from studies.transfer.protocol import read_protocol
+from studies.transfer.runs import finished_runs, read_task
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -33,10 +36,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def main() -> None:
-    """Draw all five."""
+    """Draw all six."""
     IMAGES.mkdir(exist_ok=True)
     (IMAGES / "intervention.svg").write_text(diagram(), encoding="utf-8")
     write_chart(gain_by_language(), IMAGES / "gain.svg")
+    write_chart(gain_by_contrast(), IMAGES / "evidence.svg")
     run = terminal("train drift_reg", ROOT / "results", before="  distance:")
     (IMAGES / "run.svg").write_text(run, encoding="utf-8")
     compare = terminal("compare plain dist_align align_consistency", STUDY_120, before="  random:")
@@ -135,6 +139,39 @@ def gain_by_language() -> dict[str, Any]:
         zero.encode(y=y), dots.encode(x=x, y=y, color=colour, shape=shape), names.encode(x=x, y=y, text="name:N")
     ).properties(width=720, height=360, background="white")
     return chart.configure_axis(labelFontSize=12, titleFontSize=13).configure_legend(orient="top").to_dict()
+
+
+def gain_by_contrast() -> dict[str, Any]:
+    """Return the chart of the registered contrasts of the study `transfer`: interval, mean, and each far language."""
+    import altair
+
+    protocol = read_protocol()
+    recorded = finished_runs(protocol)
+    tasks = {task: read_task(protocol, task, recorded) for task in dict.fromkeys(recorded["task"])}
+    languages, intervals = [], []
+    for row in protocol.contrast:
+        test = tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None
+        if test is None:
+            continue
+        runs, name = tasks[row.task], {"contrast": f"{row.method} - {row.baseline}, {row.task}"}
+        gains = scores(runs.items, runs.differences(row.method, row.baseline)).mean()
+        languages += [{**name, "gain": 100 * gains[code], "name": language_name(code)} for code in runs.far]
+        bounds = {"low": test.low, "gain": test.effect, "high": test.high}
+        intervals.append(name | {key: None if value is None else 100 * value for key, value in bounds.items()})
+    y = altair.Y("contrast:N", title=None, sort=None, axis=altair.Axis(labelLimit=320))
+    x = altair.X(
+        "gain:Q", title="points of accuracy gained in far languages: each, and their mean with its 95 % interval"
+    )
+    dots = altair.Chart(altair.InlineData(values=languages)).mark_tick(color=COLOURS[0], opacity=0.7, thickness=2)
+    bars = altair.Chart(altair.InlineData(values=intervals))
+    zero = altair.Chart(altair.InlineData(values=[{"gain": 0}])).mark_rule(color="#999")
+    chart = altair.layer(
+        zero.encode(x=x),
+        dots.encode(x=x, y=y),
+        bars.mark_rule(strokeWidth=2, color=TEXT).encode(x="low:Q", x2="high:Q", y=y),
+        bars.mark_point(filled=True, size=70, color=TEXT, opacity=1).encode(x=x, y=y),
+    ).properties(width=620, height=altair.Step(34), background="white")
+    return chart.configure_axis(labelFontSize=12, titleFontSize=13).to_dict()
 
 
 def _accuracy(runs: list[dict[str, Any]], language: str) -> float:
