@@ -82,12 +82,12 @@ def test_another_recipe_than_the_proposed_one():
     )
     tokens = LanguageData(**{**vars(HAS), "task_type": "token_classification", "pairs": 9})
     assert message(chosen, "consistency", tokens, E5).startswith(
-        "The recipe `consistency` compares predictions for whole texts"
+        "The recipe `consistency` reads predictions for whole texts"
     )
     assert "There is no recipe `lorra`. Did you mean `lora`?" in message(chosen, "lorra", HAS, E5)
 
 
-@pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg"])
+@pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg", "teacher", "self_training"])
 def test_a_recipe_comes_back_from_its_text(tmp_path, name):
     recipe = load_recipe(
         str(chosen(name, LanguageData(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]

@@ -28,10 +28,12 @@ _NEEDS: Mapping[str, str] = {
     "freeze_lower": "",
     "lora": "",
     "code_switch": "words",
+    "teacher": "pairs",
+    "self_training": "texts",
 }
 _OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
 _STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
-_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch")  # they compare predictions for whole texts
+_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training")
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def chosen(name: str, data: LanguageData, model: str) -> Proposal:
         return _proposal(path.stem, path, data, model)
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         raise InputError(
-            f"The recipe `{name}` compares predictions for whole texts, but this is a task of type `{data.task_type}`."
+            f"The recipe `{name}` reads predictions for whole texts, but this is a task of type `{data.task_type}`."
             " Name another one."
         )
     needs = _NEEDS[name]
@@ -151,7 +153,7 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
     evidence: Evidence | None = reference_study["methods"].get(name)
     basis = {
         "pairs": f"there are {data.pairs} sentence pairs",
-        "texts": f"there is text ({data.texts} lines) and no parallel text, so pairs are mined from it",
+        "texts": f"there is text ({data.texts} lines)" + (", from which pairs are mined" if name == "mined_align" else ""),
         "words": f"there is a dictionary of {data.words} words",
         "": "it needs no data of the language",
     }[needs]
