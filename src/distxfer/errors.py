@@ -57,6 +57,10 @@ def out_of_memory(error: BaseException, activity: str = "", advice: str = "") ->
     return f"Memory ran out{f' in {activity}' if activity else ''} ({reason(error)}). {advice}"
 
 
+# Advice where memory runs out in passes without gradients.
+LESS_MEMORY = "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model."
+
+
 @contextmanager
 def enough_memory(activity: str, advice: str = "") -> Iterator[None]:
     """Raise RunError with `out_of_memory` where memory runs out inside."""

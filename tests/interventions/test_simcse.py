@@ -107,5 +107,5 @@ def test_what_would_contrast_nothing_is_refused(tiny_settings, tiny_without_drop
     validate(load_recipe("simcse", [*still, "intervention.lora.dropout=0.1"]))
     assert message(validate, load_recipe("simcse", [*tiny_settings, *QUIET, "phase.finetune.batch_size=1"])) == (
         "The intervention `simcse` contributes nothing in a batch with fewer than 2 texts, and `phase.finetune.batch_size` ="
-        " `1` gives 1 at most. Set it to at least 2, or choose an intervention or measure that needs fewer."
+        " `1` gives 1 at most. Set it to at least 2, or leave it out."
     )

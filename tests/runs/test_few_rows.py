@@ -67,19 +67,19 @@ def test_a_run_whose_batches_are_full_says_nothing_of_it(recipe, tmp_path):
             different(25),
             ["phase.finetune.batch_size=15"],
             "The intervention `drift` contributes nothing in a batch with fewer than 16 texts, and `phase.finetune.batch_size` ="
-            " `15` gives 15 at most. Set it to at least 16, or choose an intervention or measure that needs fewer.",
+            " `15` gives 15 at most. Set it to at least 16, or choose an `intervention.drift.measure` that needs fewer.",
         ),
         (
             different(25),
             ["phase.finetune.batch_size=8", "phase.finetune.accumulation=4"],
             "The intervention `drift` contributes nothing in a batch with fewer than 16 texts, and `phase.finetune.batch_size` ="
-            " `8` gives 8 at most. Set it to at least 16, or choose an intervention or measure that needs fewer.",
+            " `8` gives 8 at most. Set it to at least 16, or choose an `intervention.drift.measure` that needs fewer.",
         ),
         (
             different(15) * 4,
             ["phase.finetune.batch_size=32"],
             "The intervention `drift` contributes nothing in a batch with fewer than 16 different texts, and the training data"
-            " has 15 in all. Give more, or choose an intervention or measure that needs fewer.",
+            " has 15 in all. Give more, or choose an `intervention.drift.measure` that needs fewer.",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from distxfer.encoders import load_encoder
 from distxfer.interventions import intervention_class
 from distxfer.runs.prepare import assemble, prepare
 from distxfer.training import Processes
+from distxfer.training._labels import PhaseTeacher
 from helpers import installed, log, message, same, stop_at, weights
 
 SHORT = "phase.finetune.epochs=2"
@@ -36,6 +37,8 @@ class Own:
 
     def bind(self, encoder, languages, distances):
         def labels(teacher):
+            if self.how == "memory":
+                raise MemoryError("of the test")
             self.given.append({key: (texts, teacher.logits(texts)) for key, texts in teacher.texts.items()})
             rows = {key: torch.zeros(len(teacher.texts[key]), 2) for key in languages.targets}
             for some in rows.values():
@@ -44,6 +47,8 @@ class Own:
                 "none": torch.zeros_like(rows["jpn"]), "shape": rows["jpn"][:-1], "sum": 2 * rows["jpn"],
                 "negative": rows["jpn"] + torch.tensor([1, -1]), "nan": rows["jpn"] * torch.nan,
             }
+            if self.how == "more":
+                return {key: some.double() for key, some in rows.items()} | {"eng": torch.ones(1, dtype=torch.float64)}
             return {**rows, "jpn": wrong.get(self.how, rows["jpn"])}
 
         def term(step):
@@ -53,7 +58,9 @@ class Own:
             return Term(-(labels * logits.log_softmax(dim=-1)).sum(), len(batch), "example")
 
         return BoundIntervention(
-            term=term, labels=labels, needs=frozenset({"target_text", "predictions"}), languages=languages.targets
+            term=term, labels=None if self.how == "unlabelled" else labels,
+            needs=frozenset({"target_text", "predictions"}),
+            languages=("jpn",) if self.how == "elsewhere" else languages.targets,
         )
 '''
 
@@ -132,6 +139,37 @@ def test_rows_that_are_no_distributions_are_refused(own, how):
         own(*ONE_EPOCH, f"intervention.own.how={how}")
 
 
+@pytest.mark.parametrize("how", ["unlabelled", "elsewhere"])
+def test_to_draw_labels_that_were_not_asked_for_is_refused(own, how):
+    with pytest.raises(RunError) as error:
+        own(*ONE_EPOCH, f"intervention.own.how={how}")
+    assert str(error.value) == (
+        "The term `own` draws labelled texts of `deu`, but its `BoundIntervention` has no `labels`, or no `deu` in its"
+        " `languages`."
+    )
+
+
+def test_memory_that_runs_out_while_labelling_is_named(own):
+    with pytest.raises(RunError) as error:
+        own(*ONE_EPOCH, "intervention.own.how=memory")
+    assert str(error.value) == (
+        "Memory ran out in labelling text as the phase `own` begins (of the test). Lower `task.max_length`, set"
+        " `model.precision=bf16`, or use a smaller model."
+    )
+
+
+def test_labels_are_kept_in_float32_and_of_the_languages_alone(own, tmp_path):
+    """Whatever else there is in what `labels` returns."""
+    kept = {}
+
+    def read(phase, step, steps, loss):
+        for path in tmp_path.rglob("checkpoint.safetensors"):
+            kept.update({key: rows.dtype for key, rows in load_file(path).items() if key.startswith("kept/labels/")})
+
+    own("phase.own.epochs=2", "intervention.own.how=more", folder=tmp_path, report=read)
+    assert kept == dict.fromkeys(("kept/labels/own/deu", "kept/labels/own/jpn"), torch.float32)
+
+
 def test_a_language_without_a_labelled_text_is_refused(own):
     assert message(own, *ONE_EPOCH, "intervention.own.how=none") == (
         "The intervention `own` labels none of the 64 texts of `jpn`. Give more text, or leave the language out of"
@@ -170,6 +208,24 @@ def test_labels_are_counted_in_the_plan_and_gone_after_the_phase(run, tmp_path, 
     training = assemble(prepare(load_recipe("self_training", [*tiny_settings, *settings])), Processes()).training
     sizes = {plan.phase: plan.checkpoint_bytes for plan in training.plan()}
     assert sizes["self_training"] - sizes["finetune"] == 2 * 64 * 2 * 4
-    assert [len(texts) for texts in training.labelled_texts()] == [64, 64]
     training.estimate()
     assert not training._context.history.tensors
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "expected"),
+    [
+        ("self_training", [], [64, 64, 144]),  # the source's training texts too
+        ("self_training", ["intervention.self_training.centre=false"], [64, 64]),
+        ("teacher", [], [63]),  # the distinct source sentences of 128 pairs
+        ("plain", [], []),
+    ],
+)
+def test_the_texts_of_a_forecast_are_those_that_the_teacher_reads(tiny_settings, recipe, settings, expected):
+    training = assemble(prepare(load_recipe(recipe, [*tiny_settings, *settings])), Processes()).training
+    texts = training.texts_for_labels()
+    assert [*map(len, texts)] == expected
+    teacher = PhaseTeacher(training._context)
+    for name, bound in training.bounds.items():
+        teacher.label_texts(name, bound)
+    assert teacher.tokens == sum(training.data.collate.lengths(some).sum() for some in texts)

@@ -116,6 +116,18 @@ def test_a_checkpoint_of_the_matrix_is_resumed_with_rows(run, entire, tmp_path):
     assert farthest(weights(uninterrupted), weights(run("plain", *STRONG, folder=tmp_path))) < 1e-6
 
 
+@pytest.mark.parametrize("overrides", [["phase.finetune.merge=0.5"], ["phase.finetune.average=3"]])
+def test_a_checkpoint_that_keeps_more_of_the_matrix_is_refused(run, entire, tmp_path, overrides):
+    """Where the phase began, or the mean: of the rows without a gradient, one number stands for both, and it is not kept."""
+    settings = [*STRONG, "phase.finetune.epochs=3", *overrides]
+    with pytest.raises(KeyboardInterrupt):
+        entire(run, "plain", *settings, folder=tmp_path, report=stop_at(15))
+    with pytest.raises(
+        RunError, match="has all rows of the word embeddings at the start of a phase, or their mean, and this"
+    ):
+        run("plain", *settings, folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -138,7 +138,10 @@ class Teacher(Protocol):
 
     @property
     def texts(self) -> Mapping[str, Sequence[Example]]:
-        """The unlabelled texts by language; of the source its training examples, where it has no unlabelled text."""
+        """The unlabelled texts by language.
+
+        Without unlabelled text, the source has its training examples, and a target the translations of its pairs.
+        """
 
     @property
     def pairs(self) -> Mapping[str, Sequence[Pair]]:

@@ -28,7 +28,8 @@ class SelfTraining:
 
     `centre`: z is shifted by language L, z(x) - mean_L z + mean_S z, so that its mean over a language's texts is that over the
     source's S (its training texts, where it has no unlabelled ones). With a linear head this is to centre the pooled states by
-    language: it takes out what distinguishes the languages, and shifted class priors.
+    language: it takes out what distinguishes the languages, and shifted class priors. A target without unlabelled text has the
+    translations of its pairs: mean_L is then of the parallel text, and mean_S of the task's.
 
     Each micro-batch draws one target language, by distance from the source, and `batch_size` of its labelled texts.
 

@@ -24,7 +24,7 @@ class FixedTeacher:
 
     The teacher is the model as it is when a phase begins, tuned on the source by the phases before: without dropout,
     y_i = softmax(z(s_i) / temperature). A `temperature` below 1 sharpens it. Unlike in `consistency`, it does not
-    change in the phase, and costs one pass over the pairs in all.
+    change in the phase, and costs one pass over the distinct source sentences as each such phase begins.
 
     Each micro-batch draws one target language, by distance from the source, and `batch_size` pairs of it, which need no labels.
 

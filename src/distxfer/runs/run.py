@@ -19,7 +19,7 @@ from distxfer._durable import atomic_file, atomic_folder, check_run, write_table
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Example, Issue
 from distxfer.encoders import has_peft_adapters
-from distxfer.errors import InputError, counted, enough_memory
+from distxfer.errors import LESS_MEMORY, InputError, counted, enough_memory
 from distxfer.interventions import CKA_ROWS
 from distxfer.results.descriptions import corpus_text
 from distxfer.results.failure import forget_failure
@@ -58,7 +58,6 @@ from distxfer.training import Plan, Processes, Report, remove_checkpoint
 Notice = Callable[[str], None]
 
 _SCORED = ("dev", "test")
-_LESS_MEMORY = "Lower `task.max_length`, set `model.precision=bf16`, or use a smaller model."
 # Errors that the result folder or its disk causes; other errors of the file system have other causes.
 _DISK_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR,
@@ -106,7 +105,8 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
     folder = prepared.folder(results)
     assembled = assemble(prepared, processes)
     prepared = with_issues(prepared, assembled)
-    # test before training, dev and test after it; if windows are scored, test once more; the texts of a probe, and labelled ones.
+    # test before training, dev and test after it; if windows are scored, test once more; the texts of a probe, and those
+    # whose labels interventions ask for.
     measured = [text for part in _texts(prepared) for text in part]
     scored = _SCORED if assembled.encoder.output not in ("text", "state") else ("dev",)
     task, languages = prepared.task, prepared.languages.all
@@ -115,7 +115,7 @@ def outlook(recipe: Recipe, results: Path) -> Outlook:
         measured,
         *([text for language in languages for text in task.examples(split, language)] for split in scored),
         probed_examples(prepared, assembled),
-        *assembled.training.labelled_texts(),
+        *assembled.training.texts_for_labels(),
     ]
     measuring, encoded = encoding_seconds(assembled.encoder, assembled.collate, passes, processes)
     training, steps = assembled.training.estimate()
@@ -260,12 +260,12 @@ def _run(
     encoder, collate = assembled.encoder, assembled.collate
     texts = _texts(prepared)
     notice(f"Measuring {sum(map(len, texts))} texts in {len(languages)} languages before training.")
-    with enough_memory("measuring before training", _LESS_MEMORY):
+    with enough_memory("measuring before training", LESS_MEMORY):
         before = snapshot(encoder, collate, texts, processes, cache.result() if cache else None, logits=False)
     if trackers:
         name = f"{recipe.name}-{prepared.id}-s{recipe.seed}"
         processes.start_trackers(name, {key: entry.value for key, entry in recipe.values.items()})
-    with enough_memory("measuring before training", _LESS_MEMORY):
+    with enough_memory("measuring before training", LESS_MEMORY):
         probe = start_head(prepared, assembled, processes, cache.result() if cache else None, notice)
     watch = watcher(before, encoder, collate, task, prepared.parallel, languages, processes)
     cost = assembled.training.run(folder, report, watch, notice)
@@ -304,7 +304,7 @@ def _measured(
     of_source = None
     for language in prepared.languages.all:  # the source first
         of_language = [[text for text in part if text.language == language] for part in texts]
-        with enough_memory("measuring after training", _LESS_MEMORY):
+        with enough_memory("measuring after training", LESS_MEMORY):
             after = snapshot(assembled.encoder, assembled.collate, of_language, processes)
         check_finite(after, [*prepared.recipe.phases][-1])
         of_source = of_source or after

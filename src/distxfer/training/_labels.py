@@ -36,16 +36,16 @@ class PhaseTeacher:
         order = torch.tensor([row for rows, _ in logits for row in rows]).argsort()
         return torch.cat([values for _, values in logits])[order]
 
-    def labels(self, name: str, bound: BoundIntervention) -> Mapping[str, Tensor]:
-        """Return the labels that an intervention makes with this teacher, by language.
+    def label_texts(self, name: str, bound: BoundIntervention) -> Mapping[str, Tensor]:
+        """Return the labels that an intervention makes with this teacher, by language, in float32.
 
         Raises RunError for labels that do not fit the texts, and InputError where they leave out all texts of a language.
         """
         if bound.labels is None:
             return {}
-        labels = bound.labels(self)
-        for language, shape in shapes(bound, self._context.data, self._context.encoder):
-            rows = labels.get(language, torch.empty(0))
+        given, labels = bound.labels(self), {}
+        for language, shape in label_shapes(bound, self._context.data, self._context.encoder):
+            rows = labels[language] = given.get(language, torch.empty(0)).float()
             total = rows.sum(dim=-1)
             is_distribution = ((total - 1).abs() < _TOLERANCE) | (total == 0)
             if rows.shape != shape or not (is_distribution.all() and (rows >= 0).all()):
@@ -61,7 +61,31 @@ class PhaseTeacher:
         return labels
 
 
-def shapes(bound: BoundIntervention, data: TrainingData, encoder: Encoder) -> Iterator[tuple[str, tuple[int, int]]]:
+class _Listener:
+    """A teacher that keeps the texts it is asked for, and whose logits are all 0."""
+
+    def __init__(self, data: TrainingData, classes: int) -> None:
+        self.texts, self.pairs = data.texts, data.pairs
+        self.asked: list[Sequence[Example]] = []
+        self._classes = classes
+
+    def logits(self, examples: Sequence[Example]) -> Tensor:
+        """Keep the texts, and return zeros."""
+        self.asked.append(examples)
+        return torch.zeros(len(examples), self._classes)
+
+
+def texts_asked_for(bound: BoundIntervention, data: TrainingData, encoder: Encoder) -> list[Sequence[Example]]:
+    """Return the texts whose logits an intervention asks for to make its labels."""
+    listener = _Listener(data, encoder.classes)
+    if bound.labels is not None:
+        bound.labels(listener)
+    return listener.asked
+
+
+def label_shapes(
+    bound: BoundIntervention, data: TrainingData, encoder: Encoder
+) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the languages that an intervention labels, with the numbers of texts and classes."""
     for language in bound.languages if bound.labels is not None else ():
-        yield language, (len(data.labelled(bound)[language]), encoder.classes)
+        yield language, (len(data.to_label(bound)[language]), encoder.classes)

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from distxfer.data import epoch_order
 from distxfer.encoders import Reference
-from distxfer.errors import InputError, RunError
+from distxfer.errors import LESS_MEMORY, InputError, RunError, enough_memory
 from distxfer.interventions import BoundIntervention, Term
 from distxfer.training._checkpoint import LOG, Position, read_checkpoint, write_checkpoint
 from distxfer.training._diagnostics import gradient_diagnostics
-from distxfer.training._labels import PhaseTeacher, shapes
+from distxfer.training._labels import PhaseTeacher, label_shapes
 from distxfer.training._objective import TASK, Diverged, MicroBatch, Objective, RunContext, diverged
 from distxfer.training._settings import Cost, Phase, memory_for_step, steps_of
 from distxfer.training._streams import generator
@@ -200,12 +200,19 @@ class PhaseLoop:
         if isinstance(self.context.reference, Reference):
             seen = memory.pop(f"{_REFERENCE}/{self.context.processes.rank}", torch.empty(0))
             self.context.reference.restore(bytes(seen.tolist()))
+        rows = self.context.rows
+        if rows is not None and any(key.endswith(f"/{rows.name}") and f"{key}.decay" not in memory for key in memory):
+            raise RunError(
+                f"The checkpoint in `{folder}` has all rows of the word embeddings at the start of a phase, or their mean, and"
+                " this launch trains some of them. Resume it with FSDP, or start anew with `--again`."
+            )
 
     def _begin(self) -> None:
         """Label texts, select entries, rewind weights and keep the start, where the phases ask for it, before the first step."""
         teacher = PhaseTeacher(self.context)
         for name, bound in self._bounds.items():
-            self.context.history.keep_labels(name, teacher.labels(name, bound))
+            with enough_memory(f"labelling text as the phase `{self.name}` begins", LESS_MEMORY):
+                self.context.history.keep_labels(name, teacher.label_texts(name, bound))
         self.module.forwards += teacher.forwards
         self.module.tokens += teacher.tokens
         weights = self._of_encoder(self._changing)
@@ -310,7 +317,8 @@ class PhaseLoop:
     def assume_labels(self) -> None:
         """Give all texts equal labels, for steps that are timed: before the first step of the phase there are none."""
         for name, bound in self._bounds.items():
-            labels = {key: torch.ones(shape) for key, shape in shapes(bound, self.context.data, self.context.encoder)}
+            shapes = label_shapes(bound, self.context.data, self.context.encoder)
+            labels = {language: torch.ones(shape) for language, shape in shapes}
             self.context.history.keep_labels(name, labels)
 
     def gradients(self, number: int, expected: Sequence[float] | None) -> tuple[Tensor, Sequence[float]]:

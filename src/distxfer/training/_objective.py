@@ -48,7 +48,7 @@ def diverged(name: str, problem: str, phase: str, step: int) -> Diverged:
 class TrainingData:
     """The training data: labelled examples of the source, pairs by target language, and unlabelled text by language.
 
-    The source's text is its labelled examples where it has no unlabelled text.
+    Without unlabelled text, the source has its labelled examples, and a target the translations of its pairs.
     """
 
     examples: Sequence[Example]
@@ -56,7 +56,7 @@ class TrainingData:
     texts: Mapping[str, Sequence[Example]]
     collate: Collator
 
-    def labelled(self, bound: BoundIntervention) -> Mapping[str, Sequence[Example] | Sequence[Pair]]:
+    def to_label(self, bound: BoundIntervention) -> Mapping[str, Sequence[Example] | Sequence[Pair]]:
         """Return what an intervention labels, by language: pairs, of which it labels the translation, or unlabelled text."""
         return self.pairs if "pairs" in bound.needs else self.texts
 
@@ -151,7 +151,7 @@ class Objective(nn.Module):
         """Return an intervention."""
         return self._bounds[name]
 
-    def labels(self, name: str, language: str) -> tuple[list[int], Tensor]:
+    def labelled_rows(self, name: str, language: str) -> tuple[list[int], Tensor]:
         """Return the labels of a term's texts, on the CPU, and the numbers of the texts that have one."""
         if (name, language) not in self._labels:
             rows = self._history.labels(name, language)
@@ -378,9 +378,14 @@ class _Step:
     def sample_labelled(self, language: str, n: int) -> tuple[Batch, Tensor]:
         """Return `n` labelled texts of a language (or all, if there are fewer), and their labels (n, classes)."""
         bound, data = self._objective.bound(self._name), self._objective._material
-        numbers, labels = self._objective.labels(self._name, language)
+        if bound.labels is None or language not in bound.languages:
+            raise RunError(
+                f"The term `{self._name}` draws labelled texts of `{language}`, but its `BoundIntervention` has no `labels`, or"
+                f" no `{language}` in its `languages`."
+            )
+        numbers, labels = self._objective.labelled_rows(self._name, language)
         drawn = self._draw(numbers, n)
-        items = [data.labelled(bound)[language][number] for number in drawn]
+        items = [data.to_label(bound)[language][number] for number in drawn]
         batch = data.collate([item.target if isinstance(item, Pair) else item for item in items])
         return batch, labels[drawn].to(batch.inputs["attention_mask"].device)
 

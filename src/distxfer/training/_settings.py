@@ -32,15 +32,13 @@ class Phase(BaseModel):
     clip: Annotated[float, Field(gt=0)]
     alternate: bool  # the steps 2k and 2k + 1 take turns on one batch: the task's loss, then the interventions' terms
     rewind: str  # an earlier phase, to whose start the encoder's weights are rewound first
-    average: Annotated[
-        int, Field(ge=0)
-    ]  # above 0: the phase ends at the mean of the weights after each of its last `average` epochs
+    # Above 0: the phase ends at the mean of the weights after each of its last `average` epochs.
+    average: Annotated[int, Field(ge=0)]
     # These have a default, so that recipes without them keep their ids (`Recipe.resolved`).
     cache_frozen: bool = False
     head_learning_rate: Annotated[float, Field(ge=0)] = 0.0  # 0: `learning_rate`
-    merge: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # share of the weights at the phase's start in those that it ends with
-    )
+    # The share of the weights at the phase's start in those that it ends with.
+    merge: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 def steps_of(phase: Phase, examples: int) -> int:

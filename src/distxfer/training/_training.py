@@ -4,19 +4,19 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from distxfer.data import Example, Pair, count_distinct_texts
+from distxfer.data import Example, count_distinct_texts
 from distxfer.encoders import Encoder, StateCache
 from distxfer.errors import InputError, RunError
-from distxfer.interventions import BoundIntervention, Need, every
+from distxfer.interventions import BoundIntervention, Need, every, intervention_class
 from distxfer.training._checkpoint import Position, read_position
 from distxfer.training._frozen import check_skips, frozen_layer
 from distxfer.training._history import History
-from distxfer.training._labels import shapes
+from distxfer.training._labels import label_shapes, texts_asked_for
 from distxfer.training._loop import PhaseLoop, Report, Watch
 from distxfer.training._objective import Pretrained, RunContext, TrainingData
 from distxfer.training._processes import Processes
@@ -113,13 +113,13 @@ class Training:
             for name, phase in self.phases.items()
         ]
 
-    def labelled_texts(self) -> list[Sequence[Example]]:
-        """Return the texts that interventions label, language by language, once for each phase in which they do."""
+    def texts_for_labels(self) -> list[Sequence[Example]]:
+        """Return the texts that the model reads as phases begin, since interventions ask for its labels."""
         return [
-            [item.target if isinstance(item, Pair) else item for item in self.data.labelled(bound)[language]]
+            texts
             for phase in self.phases.values()
             for bound in self.active(phase).values()
-            for language, _ in shapes(bound, self.data, self.encoder)
+            for texts in texts_asked_for(bound, self.data, self.encoder)
         ]
 
     def estimate(self) -> tuple[float, int]:
@@ -306,7 +306,9 @@ class Training:
         earlier, later = order[: order.index(name) + 1], order[order.index(name) :]
         starts = {self.phases[phase].rewind for phase in later} & {*earlier} | ({name} if phase.merge else set())
         masks = any(bound.entries for bound in self.active(phase).values())
-        labels = [shape for bound in self.active(phase).values() for _, shape in shapes(bound, self.data, self.encoder)]
+        labels = [
+            shape for bound in self.active(phase).values() for _, shape in label_shapes(bound, self.data, self.encoder)
+        ]
         return (
             _bytes(self._context.changing.values())
             + (3 if phase.average else 2) * _bytes(updated)  # both moments of AdamW, and the running mean
@@ -328,13 +330,13 @@ class Training:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest} texts,"
                     f" and `phase.{name}.batch_size` = `{phase.batch_size}`{shared} gives {rows} at most. Set it to at least"
-                    f" {fewest * self.processes.size}, or choose an intervention or measure that needs fewer."
+                    f" {fewest * self.processes.size}, or {_fewer(intervention)}."
                 )
             if available < fewest:
                 raise InputError(
                     f"The intervention `{intervention}` contributes nothing in a batch with fewer than {fewest}"
-                    f" different texts, and the training data has {available} in all. Give more, or choose an intervention or"
-                    f" measure that needs fewer."
+                    f" different texts, and the training data has {available} in all. Give more, or"
+                    f" {_fewer(intervention)}."
                 )
 
     def _check_settings(self, name: str, phase: Phase) -> None:
@@ -436,6 +438,12 @@ class Training:
             if any("task_reference" in bound.needs for bound in self.active(phase).values())
         )
         return reads >= examples and examples * 4 * (self.encoder.layers + 1) * self.encoder.hidden_size <= _MOST_BYTES
+
+
+def _fewer(intervention: str) -> str:
+    """Return how a recipe does without so many texts in a batch."""
+    has_measure = "measure" in {field.name for field in fields(intervention_class(intervention))}  # type: ignore[arg-type]
+    return f"choose an `intervention.{intervention}.measure` that needs fewer" if has_measure else "leave it out"
 
 
 def _module_weights(bounds: Mapping[str, BoundIntervention]) -> list[Tensor]:
