@@ -87,7 +87,9 @@ def test_another_recipe_than_the_proposed_one():
     assert "There is no recipe `lorra`. Did you mean `lora`?" in message(chosen, "lorra", HAS, E5)
 
 
-@pytest.mark.parametrize("name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg", "teacher", "self_training"])
+@pytest.mark.parametrize(
+    "name", ["lora", "language_adapter", "dist_align", "mined_align", "drift_reg", "teacher", "self_training"]
+)
 def test_a_recipe_comes_back_from_its_text(tmp_path, name):
     recipe = load_recipe(
         str(chosen(name, LanguageData(**{**vars(HAS), "pairs": 9, "texts": 9}), E5).file), ["task.targets=jpn,kor"]

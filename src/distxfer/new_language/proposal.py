@@ -153,7 +153,8 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
     evidence: Evidence | None = reference_study["methods"].get(name)
     basis = {
         "pairs": f"there are {data.pairs} sentence pairs",
-        "texts": f"there is text ({data.texts} lines)" + (", from which pairs are mined" if name == "mined_align" else ""),
+        "texts": f"there is text ({data.texts} lines)"
+        + (", from which pairs are mined" if name == "mined_align" else ""),
         "words": f"there is a dictionary of {data.words} words",
         "": "it needs no data of the language",
     }[needs]
