@@ -203,7 +203,8 @@ class BoundIntervention:
       many that will be, given the sizes of these parameters; called before training.
     - `labels`: called once as a phase begins, returns the distributions over the classes that target text is trained on: for
       each of `languages` (texts, classes), a row for each unlabelled text or, if it needs `pairs`, for each pair, of whose
-      translation it is the label. A row of zeros leaves a text out. See `Step.sample_labelled`.
+      translation it is the label. A row of zeros leaves a text out. A forecast calls it with logits of 0, to count the texts
+      that it asks for. See `Step.sample_labelled`.
     - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs, or an
       encoder, that it cannot use.
     - `replace_weight`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
