@@ -215,8 +215,8 @@ def test_labels_are_counted_in_the_plan_and_gone_after_the_phase(run, tmp_path, 
 @pytest.mark.parametrize(
     ("recipe", "settings", "expected"),
     [
-        ("self_training", [], [64, 64, 144]),  # the source's training texts too
-        ("self_training", ["intervention.self_training.centre=false"], [64, 64]),
+        ("self_training", [], [64, 64]),
+        ("self_training", ["intervention.self_training.centre=true"], [64, 64, 144]),  # the source's training texts too
         ("teacher", [], [63]),  # the distinct source sentences of 128 pairs
         ("plain", [], []),
     ],
