@@ -20,6 +20,8 @@ from studies.emoji import methods as study_methods
 from studies.emoji import study
 from studies.emoji import tables as study_tables
 from studies.emoji import without_flags as study_without
+from studies.pages import marks
+from studies.transfer.protocol import read_protocol
 
 ROOT = Path(__file__).parents[1]
 FAR = ("ara", "fas", "jpn", "kor", "tur", "zho")
@@ -39,8 +41,11 @@ def test_every_method_has_a_recipe_that_loads(monkeypatch):
         assert method.seeds == tuple(range(5 if method.headline else 3))
 
 
-def test_every_recipe_of_the_study_is_listed():
+def test_every_recipe_is_part_of_a_study():
     listed = {recipe for method in study_methods.read_study() for recipe in method.recipes}
+    listed |= {Path(method.recipe).stem for method in read_protocol().method.values()}
+    variants = tomllib.loads((ROOT / "studies" / "choices" / "variants.toml").read_text())
+    listed |= {variant.get("recipe", "plain") for variant in variants.values()}
     for folder in (ROOT / "recipes", ROOT / "studies" / "emoji" / "recipes"):
         assert {path.stem for path in folder.glob("[!_]*.toml")} <= listed
     assert set(tomllib.loads((ROOT / "studies" / "emoji" / "study.toml").read_text())) == {
@@ -154,14 +159,11 @@ def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch
 def test_the_pages_say_what_the_result_files_say():
     """`make study` was run after the last result was added."""
     methods = study_methods.read_study()
-    for page in (ROOT / "README.md", ROOT / "docs" / "interventions.md"):
-        _, start, rest = page.read_text(encoding="utf-8").partition(study_tables.START)
-        assert start
-        shown = rest.partition(study_tables.END)[0]
-        made = (
-            study_tables.short_table(methods) if page.name == "README.md" else study_tables.intervention_table(methods)
-        )
-        assert shown == made
+    for name, table in (("evidence", study_tables.short_table), ("interventions", study_tables.intervention_table)):
+        start, end = marks()
+        _, mark, rest = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8").partition(start)
+        assert mark
+        assert rest.partition(end)[0] == table(methods)
     assert (study_methods.TABLES / "study.md").read_text(encoding="utf-8") == study_tables.study_page(methods)
     assert (study_methods.TABLES / "choices.md").read_text(encoding="utf-8") == study_tables.choices_table()
     assert study_without.PAGE.read_text(encoding="utf-8") == study_without.page()

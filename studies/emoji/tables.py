@@ -30,6 +30,7 @@ from studies.emoji.methods import (
     read_choices,
     results,
 )
+from studies.pages import put
 
 NOTE = f"runs trained with the class `{WITHOUT}`, scored without it; to be run anew"
 WEIGHTINGS = ("dist_align", "align_uniform", "align_shuffled")
@@ -42,14 +43,13 @@ HEADED_BY = (
     "align_consistency",
     "oracle",
 )
-START, END = "<!-- results: start -->\n", "<!-- results: end -->\n"
 
 
 def write_tables(methods: list[Method]) -> None:
-    """Write the effects of some headline methods into the README, of every intervention into its docs, what `new-language`
+    """Write the effects of some headline methods into docs/evidence.md, of every intervention into its docs, what `new-language`
     proposes by into the package, and the pages of all methods and choices beside the runs.
     """
-    put(ROOT / "README.md", short_table(methods))
+    put(ROOT / "docs" / "evidence.md", short_table(methods))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
     (TABLES / "study.md").write_text(study_page(methods), encoding="utf-8")
@@ -109,15 +109,6 @@ def short_table(methods: list[Method]) -> str:
     return Table(
         columns=("recipe", "text used", "chosen on", f"with `{WITHOUT}`", f"without `{WITHOUT}`"), rows=rows
     ).markdown()
-
-
-def put(page: Path, text: str) -> None:
-    """Put generated text between the marks of a page."""
-    before, start, following = page.read_text(encoding="utf-8").partition(START)
-    _, end, after = following.partition(END)
-    if not start or not end:
-        raise SystemExit(f"`{page}` has no place for results: {START.strip()} and {END.strip()}.")
-    page.write_text(f"{before}{start}{text}{end}{after}", encoding="utf-8")
 
 
 def intervention_table(methods: list[Method]) -> str:

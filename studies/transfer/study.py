@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 
 from distxfer import InputError
 from distxfer._durable import atomic_file
+from studies.pages import put
 from studies.transfer.protocol import ROOT, Protocol, Registration, Run, read_protocol, registration, run_hash
 from studies.transfer.records import RESULTS, is_finished, read_facts, record
-from studies.transfer.tables import PAGE, page
+from studies.transfer.tables import EVIDENCE, PAGE, pages
 
 
 def main() -> None:
@@ -38,8 +39,10 @@ def main() -> None:
             if run.task in options.tasks and run.method in options.methods and run.seed in options.seeds
         ]
         failed = [run for run in runs if not options.tables and not train(protocol, run, registered)]
+        text, evidence = pages(protocol, registered)
         with atomic_file(PAGE) as aside:
-            aside.write_text(page(protocol, registered), encoding="utf-8")
+            aside.write_text(text, encoding="utf-8")
+        put(EVIDENCE, evidence, "transfer")
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

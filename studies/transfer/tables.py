@@ -1,4 +1,4 @@
-"""The tables of the registered study: `python -m studies.transfer.study --tables` writes `table.md` of the finished runs."""
+"""The tables of the registered study: `python -m studies.transfer.study --tables` writes `table.md` and docs/evidence.md."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,12 +10,12 @@ import pandas as pd
 from distxfer.measure import Crossed
 from distxfer.reports.tables import Table
 from studies.transfer.outcome import corrected, scores
-from studies.transfer.protocol import Protocol, Registration
+from studies.transfer.protocol import ROOT, Protocol, Registration
 from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
 from studies.transfer.runs import Runs, finished_runs, read_task
 
-PAGE = Path(__file__).parent / "table.md"
+PAGE, EVIDENCE = Path(__file__).parent / "table.md", ROOT / "docs" / "evidence.md"
 ENGLISH_MAY_LOSE, LANGUAGE_MAY_LOSE = -2.0, -3.0  # points
 NOTE = """\
 - Accuracy is averaged over classes (`macro_accuracy`), then over languages and seeds; *far* are the test languages above the
@@ -32,25 +32,29 @@ NOTE = """\
   that of the language; *drift*: that of `plain`, mean over blocks; *script*: whether it is another; *tokens*: per test text."""
 
 
-def page(protocol: Protocol, registered: Registration, results: Path = RESULTS) -> str:
-    """Return the page of all tables, of the runs whose settings, recipes and defaults are those of the registered protocol."""
+def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS) -> tuple[str, str]:
+    """Return the page of all tables, and the summary, of the runs whose settings are those of the registered protocol."""
     every, recorded = read_runs(results), finished_runs(protocol, results)
     tasks = {
         task: read_task(protocol, task, recorded, results) for task in protocol.task if task in set(recorded["task"])
     }
     without = {task: replace(runs, twins=False) for task, runs in tasks.items()}
-    tables = [contrast_table(protocol, tasks), stability_table(protocol, tasks, without)]
+    contrasts, stability = contrast_table(protocol, tasks), stability_table(protocol, tasks, without)
+    tables = [contrasts, stability]
     tables += [task_table(runs) for task in tasks for runs in (tasks[task], without[task])]
     tables.append(relations_table(protocol, tasks, results))
     earlier = recorded[recorded["protocol"] != registered.hash]
     mixed = recorded.groupby(KEYS[:2])[["recipe", "arithmetic"]].transform("nunique").max(axis=1) > 1
     foreign = every.merge(recorded, how="left", indicator=True).query("_merge == 'left_only'")
-    return (
+    head = (
+        f"Protocol `{registered.hash}`, registered by the commit `{registered.commit}` of {registered.date}."
+        f" Finished: {len(recorded)} of {len(protocol.runs())} runs."
+    )
+    text = (
         "\n\n".join(
             [
                 "# Results of the study `transfer`",
-                f"Protocol `{registered.hash}`, registered by the commit `{registered.commit}` of {registered.date}."
-                f" Finished: {len(recorded)} of {len(protocol.runs())} runs.",
+                head,
                 *(
                     f"{len(runs)} of them under the earlier version `{version}`, which asks for the same of them."
                     for version, runs in earlier.groupby("protocol")
@@ -65,6 +69,7 @@ def page(protocol: Protocol, registered: Registration, results: Path = RESULTS) 
         )
         + "\n"
     )
+    return text, f"{head}\n\n{summary(contrasts, stability)}"
 
 
 def task_table(runs: Runs) -> Table:
@@ -155,6 +160,21 @@ def stability_table(protocol: Protocol, tasks: Mapping[str, Runs], without: Mapp
         "by seed",
     )
     return Table((*columns, "without twins", "p without twins"), rows, "what the contrasts survive")
+
+
+def summary(contrasts: Table, stability: Table) -> str:
+    """Return the registered contrasts with what they survive, for docs/evidence.md, in Markdown."""
+    survives = {(row["task"], row["methods"]): row for row in stability.records()}
+    columns = ("contrast", "task", "methods", "seeds", "gain (far)", "p (Holm)", "shown", "safe for English")
+    survived = ("without a class ≥", "without a family ≥", "without twins")
+    rows = [
+        (
+            *(row[column] for column in columns),
+            *(survives.get((row["task"], row["methods"]), {}).get(column) for column in survived),
+        )
+        for row in contrasts.records()
+    ]
+    return Table((*columns, *survived), rows).markdown()
 
 
 def _verdict(holds: bool) -> str:

@@ -1,5 +1,6 @@
 """The registered study: the gate, the compact files, the outcome and its bounds, the tables."""
 
+import re
 import subprocess
 import tomllib
 from hashlib import sha256
@@ -22,6 +23,7 @@ from distxfer.measure import crossed
 from fake_runs import run as finished_run
 from helpers import given
 from studies.messages.surface_cues import shares_words
+from studies.pages import marks
 from studies.transfer import outcome, study, tables
 from studies.transfer.protocol import (
     CODE,
@@ -399,7 +401,7 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
             record(run, made, lambda: facts, REGISTERED.hash, run_hash(study_protocol, run), tmp_path)
     other = finish(tmp_path / "other", 7, answers.reset_index(drop=True))
     record(Run(7, "emoji", "plain"), other, lambda: facts, "d" * 64, "other inputs", tmp_path)
-    page = tables.page(study_protocol, REGISTERED, tmp_path)
+    page, evidence = tables.pages(study_protocol, REGISTERED, tmp_path)
     assert f"Protocol `{REGISTERED.hash}`, registered by the commit `{REGISTERED.commit}` of {REGISTERED.date}" in page
     assert "Finished: 6 of 7 runs" in page
     assert "With other settings than the protocol, and left out: `emoji`, `plain`, seed 7." in page
@@ -409,6 +411,8 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
     assert "| +10.0 " in helps
     (stable,) = [line for line in page.splitlines() if line.startswith("| emoji | better - plain")]
     assert "| +10.0 | +0.0 | +10.0 | +10.0 | +10.0 to +10.0 | " in stable  # all of it is in one class
+    (line,) = [line for line in evidence.splitlines() if line.startswith("| it helps")]
+    assert line.startswith("| it helps | emoji | better - plain | 3 | +10.0 ")
     (absent,) = [line for line in page.splitlines() if line.startswith("| it is not trained yet")]
     assert " | no | " not in absent
 
@@ -436,3 +440,14 @@ def test_drift_and_lost_transfer_that_grow_with_distance_are_seen(tmp_path):
     }  # fmt: skip
     (first,) = [row for row in table.records() if row["correlation of"] == "drift, lost"]
     assert (first["languages"], first["rho"]) == (27, "-1.000")
+
+
+def test_the_pages_say_what_the_committed_runs_say():
+    """`python -m studies.transfer.study --tables` was run after the last run was added."""
+    text = tables.PAGE.read_text(encoding="utf-8")
+    match = re.search(r"Protocol `(\w+)`, registered by the commit `(\w+)` of (\S+)\. ", text)
+    registered = Registration(*match.groups())
+    assert registered.hash == protocol_hash()
+    start, end = marks("transfer")
+    evidence = tables.EVIDENCE.read_text(encoding="utf-8").partition(start)[2].partition(end)[0]
+    assert (text, evidence) == tables.pages(read_protocol(), registered)
