@@ -18,7 +18,7 @@ from distxfer._durable import atomic_file
 from studies.pages import put
 from studies.transfer.protocol import ROOT, Protocol, Registration, Run, read_protocol, registration, run_hash
 from studies.transfer.records import RESULTS, is_finished, read_facts, record
-from studies.transfer.tables import EVIDENCE, PAGE, pages
+from studies.transfer.tables import EVIDENCE, PAGE, SUMMARY, pages
 
 
 def main() -> None:
@@ -39,10 +39,11 @@ def main() -> None:
             if run.task in options.tasks and run.method in options.methods and run.seed in options.seeds
         ]
         failed = [run for run in runs if not options.tables and not train(protocol, run, registered)]
-        text, evidence = pages(protocol, registered)
-        with atomic_file(PAGE) as aside:
-            aside.write_text(text, encoding="utf-8")
-        put(EVIDENCE, evidence, "transfer")
+        text, summary, evidence = pages(protocol, registered)
+        for path, content in ((PAGE, text), (EVIDENCE, evidence)):
+            with atomic_file(path) as aside:
+                aside.write_text(content, encoding="utf-8")
+        put(SUMMARY, summary, "transfer")
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

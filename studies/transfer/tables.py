@@ -15,7 +15,8 @@ from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
 from studies.transfer.runs import Runs, finished_runs, read_task
 
-PAGE, EVIDENCE = Path(__file__).parent / "table.md", ROOT / "docs" / "evidence.md"
+PAGE, EVIDENCE = (Path(__file__).with_name(name) for name in ("table.md", "evidence.toml"))
+SUMMARY = ROOT / "docs" / "evidence.md"
 ENGLISH_MAY_LOSE, LANGUAGE_MAY_LOSE = -2.0, -3.0  # points
 NOTE = """\
 - Accuracy is averaged over classes (`macro_accuracy`), then over languages and seeds; *far* are the test languages above the
@@ -32,8 +33,8 @@ NOTE = """\
   that of the language; *drift*: that of `plain`, mean over blocks; *script*: whether it is another; *tokens*: per test text."""
 
 
-def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS) -> tuple[str, str]:
-    """Return the page of all tables, and the summary, of the runs whose settings are those of the registered protocol."""
+def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS) -> tuple[str, str, str]:
+    """Return the page of all tables, their summary and the TOML for `new-language`, of the runs with the registered settings."""
     every, recorded = read_runs(results), finished_runs(protocol, results)
     tasks = {
         task: read_task(protocol, task, recorded, results) for task in protocol.task if task in set(recorded["task"])
@@ -69,7 +70,7 @@ def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS)
         )
         + "\n"
     )
-    return text, f"{head}\n\n{summary(contrasts, stability)}"
+    return text, f"{head}\n\n{summary(contrasts, stability)}", evidence(protocol, registered, tasks)
 
 
 def task_table(runs: Runs) -> Table:
@@ -175,6 +176,34 @@ def summary(contrasts: Table, stability: Table) -> str:
         for row in contrasts.records()
     ]
     return Table((*columns, *survived), rows).markdown()
+
+
+def evidence(protocol: Protocol, registered: Registration, tasks: Mapping[str, Runs]) -> str:
+    """Return the contrasts with `plain` that `distxfer new-language` reads, as TOML: of recipes without labels of targets."""
+    tests = [tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None for row in protocol.contrast]
+    adjusted = corrected([row.claims for row in protocol.contrast], tests)
+    lines = [
+        "# Registered contrasts of recipes with `plain` on far languages, in points; `distxfer new-language` reads it.",
+        f'protocol = "{registered.hash}"',
+        "" if any(tests) else "effect = []",
+    ]
+    for row, test, p_holm in zip(protocol.contrast, tests, adjusted, strict=True):
+        method = protocol.method[row.method]
+        if test is None or row.baseline != "plain" or method.given == "ten labels":
+            continue
+        lines += [
+            "[[effect]]",
+            f'recipe = "{Path(method.recipe).stem}"',
+            f'task = "{row.task}"',
+            f'given = "{method.given}"',
+            f"seeds = {test.n_seeds}",
+            f"languages = {test.n_languages}",
+            *(f"{key} = {100 * getattr(test, key):.4g}" for key in ("effect", "low", "high")),
+            f"p = {p_holm:.4g}",
+            f"shown = {str(p_holm <= protocol.alpha and test.effect > 0).lower()}",
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def _verdict(holds: bool) -> str:

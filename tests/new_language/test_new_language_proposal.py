@@ -5,6 +5,7 @@ import re
 import pytest
 
 from distxfer.config.recipe import load_recipe
+from distxfer.new_language import proposal
 from distxfer.new_language.language_data import LanguageData
 from distxfer.new_language.proposal import chosen, proposals, study
 from distxfer.new_language.workspace import recipe_text
@@ -42,6 +43,53 @@ def test_the_first_proposal(there, name):
     assert ranked == sorted(ranked, reverse=True)
     for run in (first, *alternatives):
         assert load_recipe(str(run.file)).name == run.recipe
+
+
+def test_a_registered_gain_comes_first(tmp_path, monkeypatch):
+    rows = """
+        [[effect]]
+        recipe = "teacher"
+        task = "messages"
+        given = "in-domain pairs"
+        seeds = 5
+        languages = 13
+        effect = 12.04
+        low = 6.0
+        high = 18.0
+        p = 0.0004
+        shown = true
+        [[effect]]
+        recipe = "self_training_twice"
+        task = "intents"
+        given = "unlabelled"
+        seeds = 5
+        languages = 20
+        effect = 1.0
+        low = -1.0
+        high = 3.0
+        p = 0.2
+        shown = false
+    """
+    (tmp_path / "evidence.toml").write_text(rows)
+    read = proposal.study_evidence
+    monkeypatch.setattr(
+        proposal, "study_evidence", lambda name: tmp_path / "evidence.toml" if name == "transfer" else read(name)
+    )
+    monkeypatch.setattr(proposal, "registered_effects", proposal.registered_effects.__wrapped__)
+    data = LanguageData(**{**vars(HAS), "pairs": 500, "texts": 500})
+    first, second, *others = proposals(data, E5)
+    assert (first.recipe, first.shown, second.recipe) == ("teacher", True, "align_consistency")
+    assert first.caveats == (
+        "A registered study (`messages`, in-domain pairs, 5 seeds) shows a gain on 13 far languages: +12.0 points [+6.0, +18.0],"
+        " p < 0.001.",
+    )
+    (last,) = (candidate for candidate in others if candidate.recipe == "self_training_twice")
+    assert not last.shown
+    assert last.caveats[0].startswith(
+        "A registered study (`intents`, unlabelled, 5 seeds) does not show a gain on 20 far"
+    )
+    words = proposals(LanguageData(**{**vars(HAS), "pairs": 500, "task_type": "token_classification"}), E5)
+    assert words[0].recipe == "dist_align"  # the teacher predicts whole texts
 
 
 def test_what_speaks_against_a_proposal():

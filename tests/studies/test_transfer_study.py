@@ -401,7 +401,7 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
             record(run, made, lambda: facts, REGISTERED.hash, run_hash(study_protocol, run), tmp_path)
     other = finish(tmp_path / "other", 7, answers.reset_index(drop=True))
     record(Run(7, "emoji", "plain"), other, lambda: facts, "d" * 64, "other inputs", tmp_path)
-    page, evidence = tables.pages(study_protocol, REGISTERED, tmp_path)
+    page, summary, evidence = tables.pages(study_protocol, REGISTERED, tmp_path)
     assert f"Protocol `{REGISTERED.hash}`, registered by the commit `{REGISTERED.commit}` of {REGISTERED.date}" in page
     assert "Finished: 6 of 7 runs" in page
     assert "With other settings than the protocol, and left out: `emoji`, `plain`, seed 7." in page
@@ -411,8 +411,10 @@ def test_the_page_is_of_the_registered_runs(tmp_path):
     assert "| +10.0 " in helps
     (stable,) = [line for line in page.splitlines() if line.startswith("| emoji | better - plain")]
     assert "| +10.0 | +0.0 | +10.0 | +10.0 | +10.0 to +10.0 | " in stable  # all of it is in one class
-    (line,) = [line for line in evidence.splitlines() if line.startswith("| it helps")]
+    (line,) = [line for line in summary.splitlines() if line.startswith("| it helps")]
     assert line.startswith("| it helps | emoji | better - plain | 3 | +10.0 ")
+    (effect,) = tomllib.loads(evidence)["effect"]
+    assert (effect["recipe"], effect["task"], effect["effect"], effect["shown"]) == ("plain", "emoji", 10.0, True)
     (absent,) = [line for line in page.splitlines() if line.startswith("| it is not trained yet")]
     assert " | no | " not in absent
 
@@ -449,5 +451,6 @@ def test_the_pages_say_what_the_committed_runs_say():
     registered = Registration(*match.groups())
     assert registered.hash == protocol_hash()
     start, end = marks("transfer")
-    evidence = tables.EVIDENCE.read_text(encoding="utf-8").partition(start)[2].partition(end)[0]
-    assert (text, evidence) == tables.pages(read_protocol(), registered)
+    summary = tables.SUMMARY.read_text(encoding="utf-8").partition(start)[2].partition(end)[0]
+    evidence = tables.EVIDENCE.read_text(encoding="utf-8")
+    assert (text, summary, evidence) == tables.pages(read_protocol(), registered)

@@ -29,11 +29,11 @@ _NEEDS: Mapping[str, str] = {
     "lora": "",
     "code_switch": "words",
     "teacher": "pairs",
-    "self_training": "texts",
+    "self_training_twice": "texts",
 }
 _OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
 _STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
-_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training")
+_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training_twice")
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,37 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class RegisteredEffect:
+    """A registered contrast with `plain` on the far languages of a task: points of macro-averaged accuracy, p of Holm.
+
+    `shown` is the verdict on the gain, `given` the data of the method.
+    """
+
+    task: str
+    given: str
+    seeds: int
+    languages: int
+    effect: float
+    low: float
+    high: float
+    p: float
+    shown: bool
+
+    def __str__(self) -> str:
+        """Return the contrast in words."""
+        verdict = "shows a gain" if self.shown else "does not show a gain"
+        p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+        return (
+            f"A registered study (`{self.task}`, {self.given}, {self.seeds} seeds) {verdict} on {self.languages} far languages:"
+            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}."
+        )
+
+
+@dataclass(frozen=True)
 class Proposal:
     """A recipe for a language: the file with its settings, the data it needs, the reasons for it, and caveats.
 
-    `evidence` is None if the study has not run it.
+    `evidence` is None if the reference study has not run it; `registered` are the contrasts of the registered one.
     """
 
     recipe: str
@@ -78,22 +105,33 @@ class Proposal:
     why: str
     evidence: Evidence | None
     caveats: tuple[str, ...]
+    registered: tuple[RegisteredEffect, ...] = ()
+
+    @property
+    def shown(self) -> bool:
+        """Whether some study shows a significant gain."""
+        return any(effect.shown for effect in self.registered) or (self.evidence is not None and self.evidence.shown)
 
 
 def proposals(data: LanguageData, model: str) -> tuple[Proposal, ...]:
     """Return the recipes that the data of a language allow; the first is the one to try.
 
-    Recipes with a gain in the study are first, recipes that it has not run are last. Otherwise they are ordered by the lower
-    end of the interval of the effect on all targets, in decreasing order.
+    Recipes with a gain in a study are first, recipes that none has run are last. Otherwise they are ordered by the lower end
+    of the interval, in decreasing order: the highest of those of a registered gain, else that on all targets of the
+    reference study.
     """
+
+    def rank(proposal: Proposal) -> tuple[int, float]:
+        registered = [effect.low for effect in proposal.registered if effect.shown]
+        if registered:
+            return 0, -max(registered)
+        if proposal.evidence is None:
+            return 2, 0.0
+        return (0 if proposal.shown else 1), -proposal.evidence.all.low
+
     names = [name for name in _NEEDS if _allowed(name, data)]
-    methods = study()["methods"]
-
-    def rank(name: str) -> tuple[int, float]:
-        evidence = methods.get(name)
-        return (2, 0.0) if evidence is None else (0 if evidence.shown else 1, -evidence.all.low)
-
-    return tuple(_proposal(name, shipped_folder() / f"{name}.toml", data, model) for name in sorted(names, key=rank))
+    allowed = [_proposal(name, shipped_folder() / f"{name}.toml", data, model) for name in names]
+    return tuple(sorted(allowed, key=rank))
 
 
 def chosen(name: str, data: LanguageData, model: str) -> Proposal:
@@ -135,6 +173,21 @@ def study() -> Mapping[str, Any]:
 
 
 @cache
+def registered_effects() -> Mapping[str, tuple[RegisteredEffect, ...]]:
+    """Return what the registered study found of each recipe with the default model."""
+    rows = tomllib.loads(study_evidence("transfer").read_text(encoding="utf-8"))["effect"]
+    names = dict.fromkeys(row["recipe"] for row in rows)
+    return {
+        name: tuple(
+            RegisteredEffect(**{key: value for key, value in row.items() if key != "recipe"})
+            for row in rows
+            if row["recipe"] == name
+        )
+        for name in names
+    }
+
+
+@cache
 def study_120() -> tuple[str, str, Mapping[str, Any]]:
     """Return the task of the study of 120 languages, what is to know of its runs, and what it found, recipe -> numbers."""
     data = tomllib.loads(study_evidence("emoji_120").read_text(encoding="utf-8"))
@@ -158,11 +211,14 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
         "words": f"there is a dictionary of {data.words} words",
         "": "it needs no data of the language",
     }[needs]
+    registered = registered_effects().get(name, ())
     if evidence is None:
-        return Proposal(name, file, needs, f"{basis}; the reference study has not run it", None, ())
+        why = f"{basis}; the reference study has not run it"
+        return Proposal(name, file, needs, why, None, tuple(map(str, registered)), registered)
     gain = "shows a gain" if evidence.shown else "does not show a gain"
     why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
-    return Proposal(name, file, needs, why, evidence, tuple(_caveats(name, needs, evidence, data, model)))
+    caveats = (*map(str, registered), *_caveats(name, needs, evidence, data, model))
+    return Proposal(name, file, needs, why, evidence, caveats, registered)
 
 
 def _chosen_on(chosen: str, targets: Sequence[str]) -> str:

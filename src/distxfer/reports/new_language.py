@@ -343,6 +343,10 @@ def _proposal_record(proposal: "Proposal") -> dict[str, Any]:
                 for subset, effect in (("all", evidence.all), ("far", evidence.far))
             },
         },
+        "registered": [
+            {key: value / 100 if key in {"effect", "low", "high"} else value for key, value in vars(effect).items()}
+            for effect in proposal.registered
+        ],
     }
 
 
@@ -350,7 +354,7 @@ def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
     """Return the proposal in one sentence; nothing is recommended before it has been tested."""
     evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {_time_text(estimate)}"
     trial = f"`{plan.proposal.recipe}` against `plain` ({runs})"
-    if evidence is None or not evidence.shown:
+    if not plan.proposal.shown:
         study = "has not run it" if evidence is None else "does not show that it helps"
         return f"No method is known to help {plan.name} with this data. To try: {trial}; the reference study {study}."
     return f"To try: {trial}; whether it helps {plan.name} is open until the runs are done."
