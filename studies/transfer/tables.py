@@ -185,7 +185,7 @@ def evidence(protocol: Protocol, registered: Registration, tasks: Mapping[str, R
     lines = [
         "# Registered contrasts of recipes with `plain` on far languages, in points; `distxfer new-language` reads it.",
         f'protocol = "{registered.hash}"',
-        "" if any(tests) else "effect = []",
+        "" if any(tests) else "effect = []\n",
     ]
     for row, test, p_holm in zip(protocol.contrast, tests, adjusted, strict=True):
         method = protocol.method[row.method]
