@@ -34,6 +34,7 @@ PACKAGES = {
     "runs.run": "One run.",
     "sweeps.sweep": "Many runs.",
     "checkpoints.measure": "Two checkpoints.",
+    "checkpoints.merge": "Models merged into one.",
     "new_language.plan": "The workflow for a new language.",
 }
 

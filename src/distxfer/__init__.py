@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from distxfer.analysis.compare import compare as compare
+    from distxfer.checkpoints.merge import merge as merge
     from distxfer.config.recipe import load_recipe as load_recipe
     from distxfer.data import save_task as save_task
     from distxfer.errors import InputError as InputError
@@ -31,7 +32,7 @@ _HOMES = {
     "load_recipe": "config.recipe", "load_results": "results.collect", "read_result": "results.result",
     "read_scores": "results.tables", "sweep": "sweeps.sweep", "train": "runs.run",
     "predict": "runs.predict", "distance": "languages",
-    "cka": "measure", "save_task": "data", "report": "reports.page",
+    "cka": "measure", "merge": "checkpoints.merge", "save_task": "data", "report": "reports.page",
 }  # fmt: skip
 
 

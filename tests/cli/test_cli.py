@@ -17,8 +17,8 @@ from distxfer.data import parallel_names, task_names
 from distxfer.interventions import intervention_names
 
 VERBS = (
-    "ls", "show", "cp", "validate", "train", "predict", "measure", "sweep", "compare", "report", "publish", "language",
-    "new-language", "env",
+    "ls", "show", "cp", "validate", "train", "predict", "measure", "merge", "sweep", "compare", "report", "publish",
+    "language", "new-language", "env",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "peft", "scipy", "pyarrow", "altair")
 

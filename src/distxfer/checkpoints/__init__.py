@@ -1,1 +1,1 @@
-"""`distxfer measure`: two checkpoints, compared without a run."""
+"""Several checkpoints: `distxfer measure` compares two, `distxfer merge` makes one of them."""

@@ -26,7 +26,7 @@ from distxfer.cli._compare import compare
 from distxfer.cli._languages import language, measure, new_language
 from distxfer.cli._options import SettingsCommand
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
-from distxfer.cli._runs import predict, publish, report
+from distxfer.cli._runs import merge, predict, publish, report
 from distxfer.cli._sweep import sweep
 from distxfer.errors import InputError, RenamedWarning, RunError, brief, is_out_of_memory, out_of_memory, unreadable
 
@@ -187,7 +187,7 @@ def _options(
 
 
 _VERBS = (
-    ls, show, cp, validate, train, predict, measure, sweep, compare, report, publish, language, new_language, env,
+    ls, show, cp, validate, train, predict, measure, merge, sweep, compare, report, publish, language, new_language, env,
 )  # fmt: skip
 for _verb in _VERBS:
     _takes_settings = bool({"overrides", "axes"} & {*inspect.signature(_verb).parameters})

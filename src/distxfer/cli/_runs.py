@@ -1,4 +1,4 @@
-"""The verbs for finished runs: `predict`, `report` and `publish`."""
+"""The verbs for finished runs: `predict`, `merge`, `report` and `publish`."""
 
 import dataclasses
 from pathlib import Path
@@ -42,6 +42,56 @@ def predict(
         for prediction in predictions
     ]
     show_tables(as_json, lambda: records, lambda: [Table(("label", "probability", "text"), rows)])
+
+
+def merge(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="The models: runs (a folder, or RECIPE/ID-sSEED below the results), merged models, or encoders such as the"
+            " pretrained one.",
+            metavar="MODEL...",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="A new folder for the model.", show_default=False)],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            help="A number per model, 0.5,0.5, that sum to 1; may be negative. Default: equal.",
+            show_default=False,
+        ),
+    ] = None,
+    layers: Annotated[
+        str,
+        typer.Option(
+            "--layers", help="Layers to take from one model: embeddings,1,2 or lower,upper ...", show_default=False
+        ),
+    ] = "",
+    layers_from: Annotated[
+        str | None, typer.Option("--layers-from", help="The model that has these layers.", show_default=False)
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Merge models into one without training: a mean of their weights, task arithmetic, layers of another model."""
+    preload("distxfer.checkpoints.merge")
+    from distxfer.checkpoints.merge import merge as run
+
+    numbers = None if weights is None else _numbers(weights)
+    sources = [run_folder(model, results) or model for model in models]
+    donor = layers_from and (run_folder(layers_from, results) or layers_from)
+    words = [word.strip() for word in layers.split(",") if word.strip()]
+    write(f"{run(sources, out, weights=numbers, layers=words, layers_from=donor)}\n")
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"`weights` = `{text}` is no list of numbers. Give one per model, such as `0.5,0.5`."
+        ) from error
 
 
 def report(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from distxfer._lazy import lazy
 from distxfer.encoders._bundled import BUNDLED as BUNDLED
 from distxfer.encoders._bundled import BUNDLED_MODELS as BUNDLED_MODELS
+from distxfer.encoders._layers import Band as Band
 from distxfer.encoders._layers import Layers as Layers
 from distxfer.encoders._layers import layer_numbers as layer_numbers
 from distxfer.encoders._packed_types import PACKED_TYPES as PACKED_TYPES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from distxfer.encoders._encoder import Encoder as Encoder
     from distxfer.encoders._encoder import LowerStates as LowerStates
     from distxfer.encoders._encoder import Output as Output
+    from distxfer.encoders._encoder import Place as Place
     from distxfer.encoders._folders import adapter_base as adapter_base
     from distxfer.encoders._folders import adapter_class as adapter_class
     from distxfer.encoders._folders import fingerprint as fingerprint
@@ -38,7 +40,7 @@ __getattr__, __dir__ = lazy(
         "_adapters": "merge_adapters",
         "_contexts": "evaluating has_peft_adapters",
         "_encoded": "Encoded Pooling",
-        "_encoder": "Encoder LowerStates Output",
+        "_encoder": "Encoder LowerStates Output Place",
         "_folders": "adapter_base adapter_class fingerprint model_folder",
         "_heads": "class_to_load",
         "_load": "load_encoder load_tokenizer",

@@ -23,7 +23,7 @@ from distxfer.runs.intervals import is_share, score_interval
 from distxfer.runs.prepare import Prepared
 from distxfer.runs.scoring import Scored
 
-_PIPELINES = {
+PIPELINES = {
     "text": "text-classification", "token": "token-classification", "span": "question-answering",
     "state": "feature-extraction",
 }  # fmt: skip
@@ -230,7 +230,7 @@ def _citation(prepared: Prepared) -> str:
 def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> str:
     """Return the metadata between two lines of dashes."""
     summary, name, about = data["summary"], prepared.recipe.model.name, about_task(prepared)
-    pipeline = _PIPELINES[task_type_of(prepared.task).output]
+    pipeline = PIPELINES[task_type_of(prepared.task).output]
     bundled = BUNDLED_MODELS.get(name)
     base = bundled.original if bundled else None if is_path(name) else name
     relation = None if base is None else "adapter" if adapters else "finetune"
