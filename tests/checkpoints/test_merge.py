@@ -10,9 +10,10 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from adapted import logits_of
 from conftest import LAYERS, save_tiny
-from distxfer import merge, predict
+from distxfer import load_recipe, merge, predict, train
 from distxfer.checkpoints.measure import measure
 from helpers import message, same, weights
+from own_tasks import row_of_answer, row_of_words, write
 
 TEXTS = ["der hund", "katze sieht rot", "blume alt neu"]
 ADVICE = "Merge models that were trained from the same one."
@@ -174,6 +175,24 @@ def test_text_classifiers_of_transformers_keep_their_class(run, tmp_path):
     assert [prediction.label for prediction in predict(folder, TEXTS)] == labels
 
 
+@pytest.mark.parametrize(
+    ("name", "row", "texts"),
+    [("named_entities", row_of_words, TEXTS), ("question_answering", row_of_answer, [("der hund", "der hund rennt")])],
+)
+def test_heads_of_other_tasks(tmp_path, tiny, name, row, texts):
+    settings = [
+        f"model={tiny}",
+        f"task={write(tmp_path / 'task', row)}",
+        f"task.type={name}",
+        "task.max_length=16",
+        "parallel=",
+    ]
+    own = train(load_recipe("plain", [*settings, "phase.finetune.epochs=1"]), tmp_path / "results")
+    folder = merge([own.folder, own.folder], tmp_path / "out")
+    assert same(load_file(folder / "model.safetensors"), weights(own))
+    assert predict(folder, texts) == predict(own.folder, texts)
+
+
 def test_encoders_alone_have_no_head(tiny, aligned, tmp_path):
     folder = merge([tiny, aligned.folder], tmp_path / "out")
     assert not [name for name in load_file(folder / "model.safetensors") if "classifier" in name]
@@ -199,6 +218,8 @@ def test_the_verb(cli, first, second, third):
     results, names = str(first.folder.parents[1]), [f"plain/{result.folder.name}" for result in (first, second, third)]
     done = cli("merge", *names, "--out", "soup", "--weights", "-1,1,1", "--results", results)
     assert (done.exit_code, done.stdout) == (0, "soup\n")
+    shown = cli("merge", *names, "--out", "shown", "--json", "--results", results)
+    assert [model["name"] for model in json.loads(shown.stdout)["models"]] == names
     swapped = cli(
         "merge", names[0], "--out", "swap", "--layers", "1,upper", "--layers-from", names[1], "--results", results
     )
@@ -308,6 +329,14 @@ def test_damage_is_noticed(first, second, tmp_path):
     file = damaged / "model" / "model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
     assert f"`{file}` is not what the run wrote" in message(merge, [damaged, second.folder], tmp_path / "out")
+
+
+def test_a_broken_configuration_is_named(first, tiny, tmp_path):
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    (broken / "config.json").write_text("{}")
+    assert message(merge, [first.folder, broken], tmp_path / "out").startswith(
+        f"`{broken / 'config.json'}` is not a model's configuration: "
+    )
 
 
 def test_nothing_stays_of_a_merge_that_fails(first, second, tmp_path, monkeypatch):

@@ -9,12 +9,11 @@ from typing import Any, Final, get_args
 import torch
 from huggingface_hub import ModelCardData
 from torch import Tensor
-from transformers import AutoConfig
 
 from distxfer import __version__
 from distxfer._durable import atomic_folder
 from distxfer._markdown import markdown_code
-from distxfer.encoders import Band, Encoder, Place, adapter_base, fingerprint, layer_numbers, model_folder
+from distxfer.encoders import Band, Encoder, Place, adapter_base, fingerprint, layer_numbers, load_config, model_folder
 from distxfer.errors import InputError, counted, did_you_mean, listed
 from distxfer.runs.model_card import PIPELINES, PLACE, loading, meaning, shown_path
 from distxfer.runs.saved_model import MERGED, SavedModel, run_of_model, saved_model
@@ -150,7 +149,7 @@ def _source(model: str | Path, *, is_donor: bool = False) -> SavedModel:
     if adapter_base(name) != name:
         raise InputError(f"`{name}` holds adapters outside of a run. Give the folder of their run.")
     folder = model_folder(name)
-    classes = AutoConfig.from_pretrained(folder).architectures or ["a model"]
+    classes = load_config(folder).architectures or ["a model"]
     if classes[0].endswith(_HEADS) and not is_donor:
         raise InputError(
             f"`{name}` holds a `{classes[0]}` outside of a run, so its head's task is not known. Give the folder of its run,"
@@ -161,13 +160,11 @@ def _source(model: str | Path, *, is_donor: bool = False) -> SavedModel:
 
 def _common_labels(sources: Sequence[SavedModel]) -> tuple[str, ...]:
     """Return the labels of all these models in order; raises InputError where their heads are for something else."""
-    first, *others = [(source.task_type, source.labels(), source.recipe["model"]["pooling"]) for source in sources] or [
-        ("", (), "")
-    ]
-    for source, facts in zip(sources[1:], others, strict=True):
-        for key, *values in zip(("task.type", "labels", "model.pooling"), first, facts, strict=True):
+    facts = [(source.task_type, source.labels(), source.recipe["model"]["pooling"]) for source in sources]
+    for source, of_source in zip(sources, facts, strict=True):
+        for key, *values in zip(("task.type", "labels", "model.pooling"), facts[0], of_source, strict=True):
             _check_equal(key, values, (sources[0].name, source.name), "Merge models of one task and pooling.")
-    return tuple(first[1])
+    return facts[0][1] if facts else ()
 
 
 def _check_alike(encoders: tuple[Encoder, Encoder], names: tuple[str, str], left_out: Container[Place]) -> None:

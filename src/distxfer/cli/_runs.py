@@ -1,6 +1,7 @@
 """The verbs for finished runs: `predict`, `merge`, `report` and `publish`."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def merge(
         typer.Argument(
             help="The models: runs (a folder, or RECIPE/ID-sSEED below the results), merged models, or encoders such as the"
             " pretrained one.",
-            metavar="MODEL...",
+            metavar="MODEL",
             show_default=False,
         ),
     ],
@@ -73,6 +74,7 @@ def merge(
         str | None, typer.Option("--layers-from", help="The model that has these layers.", show_default=False)
     ] = None,
     results: Results = RESULTS,
+    as_json: AsJson = False,
 ) -> None:
     """Merge models into one without training: a mean of their weights, task arithmetic, layers of another model."""
     preload("distxfer.checkpoints.merge")
@@ -82,7 +84,11 @@ def merge(
     sources = [run_folder(model, results) or model for model in models]
     donor = layers_from and (run_folder(layers_from, results) or layers_from)
     words = [word.strip() for word in layers.split(",") if word.strip()]
-    write(f"{run(sources, out, weights=numbers, layers=words, layers_from=donor)}\n")
+    folder = run(sources, out, weights=numbers, layers=words, layers_from=donor)
+    if as_json:
+        write_json(json.loads((folder / "merge.json").read_text(encoding="utf-8")))
+    else:
+        write(f"{folder}\n")
 
 
 def _numbers(text: str) -> list[float]:

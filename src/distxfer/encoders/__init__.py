@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from distxfer.encoders._folders import fingerprint as fingerprint
     from distxfer.encoders._folders import model_folder as model_folder
     from distxfer.encoders._heads import class_to_load as class_to_load
+    from distxfer.encoders._load import load_config as load_config
     from distxfer.encoders._load import load_encoder as load_encoder
     from distxfer.encoders._load import load_tokenizer as load_tokenizer
     from distxfer.encoders._reference import Reference as Reference
@@ -43,7 +44,7 @@ __getattr__, __dir__ = lazy(
         "_encoder": "Encoder LowerStates Output Place",
         "_folders": "adapter_base adapter_class fingerprint model_folder",
         "_heads": "class_to_load",
-        "_load": "load_encoder load_tokenizer",
+        "_load": "load_config load_encoder load_tokenizer",
         "_reference": "Reference",
         "_states": "StateCache States state_cache tensor_digest",
     },

@@ -100,6 +100,14 @@ def load_encoder(
     return encoder
 
 
+def load_config(folder: Path) -> Any:
+    """Return the configuration of the model in a folder; raises InputError for a file that is none."""
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
+        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a folder, padding on the right; raises InputError for one that is missing or has no words."""
     try:
@@ -186,10 +194,7 @@ def _classifier(
     These are the parameters that are not the checkpoint's or not the encoder's, whether the head is the checkpoint's, and
     whether it has an output per token.
     """
-    try:
-        config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # a configuration's class may raise anything for odd values; the cause is kept
-        raise InputError(f"`{folder / 'config.json'}` is not a model's configuration: {reason(error)}.") from error
+    config = load_config(folder)
     model_class, token_head = class_for(config, output, folder, head)
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from distxfer._durable import RESULT, check_folder
 from distxfer.config.settings import TaskSettings
 from distxfer.data import load_task, task_type_named
-from distxfer.encoders import Encoder, adapter_base, load_encoder, model_folder
+from distxfer.encoders import Encoder, adapter_base, load_config, load_encoder, model_folder
 from distxfer.errors import InputError, reason
 from distxfer.results.result import read_result
 
@@ -46,7 +45,7 @@ class SavedModel:
             self.folder
         ):  # adapters are saved without the names of their head's labels
             return load_task(TaskSettings(**self.recipe["task"]).data, self.source, ()).labels
-        names = AutoConfig.from_pretrained(self.folder).id2label
+        names = load_config(self.folder).id2label
         return tuple(str(names[number]) for number in sorted(names))
 
     def load(self, labels: Sequence[str], device: torch.device, like: "SavedModel | None" = None) -> Encoder:
@@ -99,7 +98,8 @@ def _merged(folder: Path) -> SavedModel:
     path = folder / MERGED
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return SavedModel(folder, folder.name, record["task_type"], bool(record["task_type"]), record["recipe"])
+        task_type, recipe = record["task_type"], record["recipe"]
+        return SavedModel(folder, folder.name, task_type or "", has_head=task_type is not None, recipe=recipe or {})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"`{path}` is no record of merged models: {reason(error)}. Merge the models again.") from error
 
