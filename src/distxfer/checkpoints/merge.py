@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import ModelCardData
 from torch import Tensor
 
-from distxfer import __version__
 from distxfer._durable import atomic_folder
+from distxfer._installed import version
 from distxfer._markdown import markdown_code
 from distxfer.encoders import Band, Encoder, Place, adapter_base, fingerprint, layer_numbers, load_config, model_folder
 from distxfer.errors import InputError, counted, did_you_mean, listed
@@ -225,7 +225,7 @@ def _record(
             "task": {"max_length": like.max_length},
         }
     return {
-        "distxfer": __version__,
+        "distxfer": version("distxfer"),
         "models": [{**entry(source), "weight": share} for source, share in zip(sources, shares, strict=True)],
         "layers": [*places],
         "layers_from": None if donor is None else entry(donor),
@@ -252,7 +252,7 @@ def _card(record: Mapping[str, Any], merged: Encoder, like: SavedModel, labels: 
     code = "\n".join(loading(merged, len(labels), 0, like.max_length if like.has_head else merged.max_tokens))
     code = code.replace(PLACE, f"name = {json.dumps(name)}")
     return (
-        f"---\n{metadata.to_yaml()}\n---\n\n# Merged model\n\nMerged by distxfer {record['distxfer']} without training: the"
+        f"---\n{metadata.to_yaml()}\n---\n\n# Merged model\n\nMerged by distxfer without training: the"
         " sum of the weights of these models, each times its factor.\n\n| model | factor | fingerprint |\n|---|---|---|\n"
         f"{''.join(rows)}{swapped}\n```python\n{code}\n```\n\n{meaning(merged, labels)}\n\n"
         "Nothing was scored or measured. The licences of these models apply.\n"
