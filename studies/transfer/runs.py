@@ -11,7 +11,6 @@ import pandas as pd
 
 from distxfer.analysis.significance import families_of
 from distxfer.measure import Crossed
-from distxfer.measure.random_effects import MIN_SEEDS
 from studies.transfer.outcome import lower_bounds, sampling_variances, scores, tested, weighted
 from studies.transfer.protocol import Protocol, Run, run_hash
 from studies.transfer.records import KEYS, RESULTS, read_items, read_right, read_runs
@@ -55,16 +54,14 @@ class Runs:
         return np.reshape(pairs, (len(seeds), len(self.all_items)))[:, self.items.index]
 
     def test(self, method: str, baseline: str) -> Crossed | None:
-        """Return the test on the far half; None without enough common seeds, or items that count."""
+        """Return the test on the far half; None before all registered seeds are there, or without items that count."""
         differences = self.differences(method, baseline)
-        enough = len(differences) >= MIN_SEEDS and self.far
-        return tested(self.items, differences, self.far) if enough else None
+        is_complete = len(differences) == len(self.protocol.method[method].seeds or self.protocol.seeds)
+        return tested(self.items, differences, self.far) if is_complete and self.far else None
 
-    def bounds(self, method: str, baseline: str) -> list[float | None]:
+    def bounds(self, method: str, baseline: str) -> list[float]:
         """Return the lower bounds of English, then the lowest of all targets: each of other seeds, and of other items too."""
         differences = self.differences(method, baseline)
-        if len(differences) < MIN_SEEDS:
-            return [None] * 4
         table, alpha = scores(self.items, differences), self.protocol.alpha
         sampling = sampling_variances(self.items, differences, templates=self.protocol.task[self.task].templates)
         bounds = []
