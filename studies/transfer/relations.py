@@ -44,10 +44,14 @@ def by_language(runs: Runs, results: Path) -> pd.DataFrame:
 
 
 def relations_table(protocol: Protocol, tasks: Mapping[str, Runs], results: Path) -> Table:
-    """Return the registered correlations, each group of both tasks corrected by Holm, and that of each gain with distance."""
-    tables = {
-        task: by_language(tasks[task], results) for task in TASKS if task in tasks and "plain" in tasks[task].right
-    }
+    """Return the registered correlations, each group of both tasks corrected by Holm, and that of each gain with distance.
+
+    A task is there once `plain` has all registered seeds.
+    """
+    complete = [
+        task for task in TASKS if task in tasks and len(tasks[task].right.get("plain", {})) == len(protocol.seeds)
+    ]
+    tables = {task: by_language(tasks[task], results) for task in complete}
     correlations = {
         (group, task, x, y, given): related(tables[task], x, y, given) if task in tables else None
         for group, x, y, given in QUESTIONS

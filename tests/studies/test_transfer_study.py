@@ -428,9 +428,11 @@ def test_drift_and_lost_transfer_that_grow_with_distance_are_seen(tmp_path):
     items = items.set_axis(["language", "id", "label", "twin", "tokens"], axis=1)
     wrong = items["language"].map(ranks).fillna(0).to_numpy()
     right = np.tile(np.arange(40), len(targets) + 1) >= wrong
-    runs = Runs(study_protocol, "messages", items, {"plain": {10: right, 11: right}, "teacher": {10: right}})
+    runs = Runs(
+        study_protocol, "messages", items, {"plain": dict.fromkeys(range(10, 15), right), "teacher": {10: right}}
+    )
     drift = pd.DataFrame({"language": [*targets], "layer": 1, "drift_after": [-float(ranks[code]) for code in targets]})
-    for seed in (10, 11):
+    for seed in range(10, 15):
         path = measurements_file(Run(seed, "messages", "plain"), tmp_path)
         path.parent.mkdir(exist_ok=True)
         drift.to_parquet(path)
