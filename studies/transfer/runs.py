@@ -85,6 +85,15 @@ class Runs:
                 effects[kind].append(float(scores(items, differences[items.index].to_numpy()[None]).mean(axis=None)))
         return {kind: min(values) for kind, values in effects.items()}
 
+    def gain_in_classes_of(self, other: "Runs", method: str, baseline: str) -> float:
+        """Return the mean difference on the far half over the classes that count in `other`, with all of their items."""
+        keys = ["language", "label"]
+        counted = pd.MultiIndex.from_frame(other.items[keys])
+        items = self.items[pd.MultiIndex.from_frame(self.items[keys]).isin(counted)]
+        items = weighted(items, self.protocol.task[self.task].fewest_items)
+        differences = pd.DataFrame(self.differences(method, baseline).T, index=self.items.index).loc[items.index]
+        return float(scores(items, differences.to_numpy().T)[[*other.far]].mean(axis=None))
+
     def closed(self, method: str) -> float | None:
         """Return the share of the gap from `plain` to `ceiling` that a method closes on the far half, on their common seeds."""
         names = ("plain", method, "ceiling")

@@ -126,7 +126,7 @@ def proposals(data: LanguageData, model: str) -> tuple[Proposal, ...]:
         if registered:
             return 0, -max(registered)
         if proposal.evidence is None:
-            return 2, 0.0
+            return (1, -max(effect.low for effect in proposal.registered)) if proposal.registered else (2, 0.0)
         return (0 if proposal.shown else 1), -proposal.evidence.all.low
 
     names = [name for name in _NEEDS if _allowed(name, data)]
@@ -213,7 +213,8 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
     }[needs]
     registered = registered_effects().get(name, ())
     if evidence is None:
-        why = f"{basis}; the reference study has not run it"
+        study = "a registered study has run it" if registered else "no study has run it"
+        why = f"{basis}; {study}"
         return Proposal(name, file, needs, why, None, tuple(map(str, registered)), registered)
     gain = "shows a gain" if evidence.shown else "does not show a gain"
     why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"

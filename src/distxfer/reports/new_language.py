@@ -355,7 +355,8 @@ def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
     evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {_time_text(estimate)}"
     trial = f"`{plan.proposal.recipe}` against `plain` ({runs})"
     if not plan.proposal.shown:
-        study = "has not run it" if evidence is None else "does not show that it helps"
+        ran = evidence is not None or plan.proposal.registered
+        study = "does not show that it helps" if ran else "has not run it"
         return f"No method is known to help {plan.name} with this data. To try: {trial}; the reference study {study}."
     return f"To try: {trial}; whether it helps {plan.name} is open until the runs are done."
 
