@@ -213,8 +213,7 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
     }[needs]
     registered = registered_effects().get(name, ())
     if evidence is None:
-        study = "a registered study has run it" if registered else "no study has run it"
-        why = f"{basis}; {study}"
+        why = f"{basis}; {'a registered study' if registered else 'no study'} has run it"
         return Proposal(name, file, needs, why, None, tuple(map(str, registered)), registered)
     gain = "shows a gain" if evidence.shown else "does not show a gain"
     why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
