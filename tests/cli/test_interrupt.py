@@ -81,6 +81,7 @@ def test_a_stopped_run_resumes(number, cli, tiny_settings, tmp_path, uninterrupt
     (row,) = json.loads(cli("ls", "runs", "--json", f"--results={results}").stdout)
     assert row["status"] == "not done"
 
+    (folder / ".tmpAbc123").write_bytes(b"left by safetensors, which was killed as it wrote a checkpoint")
     resumed = cli(*train(tiny_settings, results))
     assert resumed.exit_code == 0
     assert "Resuming from the checkpoint: phase `finetune`, after step " in resumed.stderr

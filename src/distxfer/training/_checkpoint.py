@@ -70,6 +70,8 @@ def write_checkpoint(
         _LOG_DIGEST: sha256(log).hexdigest(),
     }
     digest = _digest(metadata, tensor_digest(sorted(stored.items())))
+    for leftover in folder.glob(".tmp??????"):  # safetensors writes to such a file first; a kill leaves it behind
+        leftover.unlink()
     with atomic_file(folder / _NAME) as temporary:
         save_file(stored, temporary, metadata={**metadata, _DIGEST: digest})
 
