@@ -81,9 +81,9 @@ def record(
             "commit": made.get("git_commit", ""), "protocol": protocol, "inputs": inputs, "predictions": file_digest(path),
         }  # fmt: skip
         runs = read_runs(results)
-        others = runs[(runs[KEYS] != [run.task, run.method, run.seed]).any(axis=1)]
+        unchanged = runs[(runs[KEYS] != [run.task, run.method, run.seed]).any(axis=1)]
         with atomic_file(results / "runs.csv") as aside:
-            pd.concat([others, pd.DataFrame([row])]).to_csv(aside, index=False)
+            pd.concat([unchanged, pd.DataFrame([row])]).to_csv(aside, index=False)
 
 
 def predictions_file(run: Run, results: Path = RESULTS) -> Path:

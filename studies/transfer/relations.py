@@ -53,8 +53,8 @@ def relations_table(protocol: Protocol, tasks: Mapping[str, Runs], results: Path
     ]
     tables = {task: by_language(tasks[task], results) for task in complete}
     correlations = {
-        (group, task, x, y, given): related(tables[task], x, y, given) if task in tables else None
-        for group, x, y, given in QUESTIONS
+        (group, task, x, y, covariates): related(tables[task], x, y, covariates) if task in tables else None
+        for group, x, y, covariates in QUESTIONS
         for task in TASKS
     }
     p_holm = dict(zip(correlations, corrected([key[0] for key in correlations], [*correlations.values()]), strict=True))
@@ -64,11 +64,11 @@ def relations_table(protocol: Protocol, tasks: Mapping[str, Runs], results: Path
     }
     rows = []
     for key, result in correlations.items():
-        group, task, x, y, given = key
+        group, task, x, y, covariates = key
         if result is not None:
             p = p_holm.get(key)
             answer = "" if p is None else "undecided" if p > protocol.alpha else "yes" if (result.r or 0) > 0 else "no"
-            question = f"{x}, {y}" + (f", beyond {listed(given)}" if given else "")
+            question = f"{x}, {y}" + (f", beyond {listed(covariates)}" if covariates else "")
             rows.append(
                 (group, task, question, result.n, result.n_groups, result.r, result.p, p, answer, result.detectable)
             )
@@ -76,11 +76,11 @@ def relations_table(protocol: Protocol, tasks: Mapping[str, Runs], results: Path
     return Table(columns, [tuple(map(_shown, row)) for row in rows], "distance, movement and lost transfer")
 
 
-def related(table: pd.DataFrame, x: str, y: str, given: Sequence[str]) -> Correlation:
+def related(table: pd.DataFrame, x: str, y: str, covariates: Sequence[str]) -> Correlation:
     """Return the correlation of two columns over languages, with others held fixed."""
-    covariates = table[[*given]].to_numpy() if given else None
+    fixed = table[[*covariates]].to_numpy() if covariates else None
     groups = permutation_groups([*table.index])
-    return partial_correlation(table[x], table[y], covariates, groups=groups)
+    return partial_correlation(table[x], table[y], fixed, groups=groups)
 
 
 def _shown(value: float | str | None) -> float | str | None:

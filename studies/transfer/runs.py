@@ -106,9 +106,9 @@ class Runs:
 
 def finished_runs(protocol: Protocol, results: Path = RESULTS) -> pd.DataFrame:
     """Return the recorded runs whose settings, recipes and defaults are those of the protocol."""
-    wanted = pd.DataFrame(protocol.runs(), columns=KEYS)
-    wanted["inputs"] = [run_hash(protocol, run) for run in protocol.runs()]
-    return wanted.merge(read_runs(results))
+    of_protocol = pd.DataFrame(protocol.runs(), columns=KEYS)
+    of_protocol["inputs"] = [run_hash(protocol, run) for run in protocol.runs()]
+    return of_protocol.merge(read_runs(results))
 
 
 def read_task(protocol: Protocol, task: str, recorded: pd.DataFrame, results: Path = RESULTS) -> Runs:

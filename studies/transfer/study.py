@@ -65,15 +65,8 @@ def train(protocol: Protocol, run: Run, registered: Registration, results: Path 
             if not is_finished(run, inputs, results):
                 if registration() != registered:
                     raise InputError("The protocol has changed since this process began. Start it again.")
-                command = [
-                    sys.executable,
-                    "-m",
-                    "distxfer",
-                    "train",
-                    *protocol.settings_of(run),
-                    "--results",
-                    str(folder),
-                ]
+                program = [sys.executable, "-m", "distxfer", "train"]
+                command = [*program, *protocol.settings_of(run), "--results", str(folder)]
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
                 process = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
                 if process.returncode == 130:

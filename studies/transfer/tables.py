@@ -1,6 +1,6 @@
 """The tables of the registered study: `python -m studies.transfer.study --tables` writes `table.md` and docs/evidence.md."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import pandas as pd
 from distxfer.measure import Crossed
 from distxfer.reports.tables import Table
 from studies.transfer.outcome import corrected, scores
-from studies.transfer.protocol import ROOT, Protocol, Registration
+from studies.transfer.protocol import ROOT, Contrast, Protocol, Registration
 from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
 from studies.transfer.runs import Runs, finished_runs, read_task
 
 PAGE, EVIDENCE = (Path(__file__).with_name(name) for name in ("table.md", "evidence.toml"))
 SUMMARY = ROOT / "docs" / "evidence.md"
+Judged = Sequence[tuple[Contrast, Crossed | None, float]]  # contrasts with test and p of Holm: see `judged`
 ENGLISH_MAY_LOSE, LANGUAGE_MAY_LOSE = -2.0, -3.0  # points
 NOTE = """\
 - Accuracy is averaged over classes (`macro_accuracy`), then over languages and seeds; *far* are the test languages above the
@@ -42,8 +43,9 @@ def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS)
         task: read_task(protocol, task, recorded, results) for task in protocol.task if task in set(recorded["task"])
     }
     without = {task: replace(runs, twins=False) for task, runs in tasks.items()}
-    contrasts, stability = contrast_table(protocol, tasks), stability_table(protocol, tasks, without)
-    tables = [contrasts, stability]
+    contrasts = judged(protocol, tasks)
+    verdicts, stability = contrast_table(protocol, tasks, contrasts), stability_table(tasks, without, contrasts)
+    tables = [verdicts, stability]
     tables += [task_table(runs) for task in tasks for runs in (tasks[task], without[task])]
     tables.append(relations_table(protocol, tasks, results))
     earlier = recorded[recorded["protocol"] != registered.hash]
@@ -72,7 +74,7 @@ def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS)
         )
         + "\n"
     )
-    return text, f"{head}\n\n{summary(contrasts, stability)}", evidence(protocol, registered, tasks)
+    return text, f"{head}\n\n{summary(verdicts, stability)}", evidence(protocol, registered, contrasts)
 
 
 def task_table(runs: Runs) -> Table:
@@ -107,19 +109,29 @@ def task_table(runs: Runs) -> Table:
     return Table(columns, rows, title)
 
 
-def contrast_table(protocol: Protocol, tasks: Mapping[str, Runs]) -> Table:
-    """Return the registered contrasts; one without a test has p = 1 in Holm's correction."""
+def judged(protocol: Protocol, tasks: Mapping[str, Runs]) -> list[tuple[Contrast, Crossed | None, float]]:
+    """Return each registered contrast with its test and the p of Holm; one without a test has p = 1 in the correction."""
     tests = [tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None for row in protocol.contrast]
-    adjusted = corrected([row.claims for row in protocol.contrast], tests)
+    p_holm = corrected([row.claims for row in protocol.contrast], tests)
+    return [*zip(protocol.contrast, tests, p_holm, strict=True)]
+
+
+def is_shown(protocol: Protocol, test: Crossed, p_holm: float) -> bool:
+    """Return whether a contrast shows a gain."""
+    return p_holm <= protocol.alpha and test.effect > 0
+
+
+def contrast_table(protocol: Protocol, tasks: Mapping[str, Runs], contrasts: Judged) -> Table:
+    """Return the registered contrasts with their verdicts."""
     rows = []
-    for row, test, p_holm in zip(protocol.contrast, tests, adjusted, strict=True):
+    for row, test, p_holm in contrasts:
         methods = f"{row.method} - {row.baseline}"
         if test is None:
             rows.append((row.name, row.claims, row.task, methods, *[None] * 5, *[""] * 4))
             continue
         english, _, lowest, _ = tasks[row.task].bounds(row.method, row.baseline)
         verdicts = [
-            _verdict(p_holm <= protocol.alpha and test.effect > 0),
+            _verdict(is_shown(protocol, test, p_holm)),
             _verdict(test.high is not None and 100 * test.high < row.refuted_below),
             _verdict(english > ENGLISH_MAY_LOSE),
             _verdict(lowest > LANGUAGE_MAY_LOSE),
@@ -130,11 +142,10 @@ def contrast_table(protocol: Protocol, tasks: Mapping[str, Runs]) -> Table:
     return Table((*columns, "shown", "refuted", "safe for English", "safe"), rows, "registered contrasts")
 
 
-def stability_table(protocol: Protocol, tasks: Mapping[str, Runs], without: Mapping[str, Runs]) -> Table:
+def stability_table(tasks: Mapping[str, Runs], without: Mapping[str, Runs], contrasts: Judged) -> Table:
     """Return what is left of each contrast without any one class, language or family, without twins, and by seed."""
     rows = []
-    for row in protocol.contrast:
-        test = tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None
+    for row, test, _ in contrasts:
         if test is None:
             continue
         runs, lowest = tasks[row.task], tasks[row.task].lowest_without(row.method, row.baseline)
@@ -197,16 +208,14 @@ def summary(contrasts: Table, stability: Table) -> str:
     return Table((*columns, *survived), rows).markdown()
 
 
-def evidence(protocol: Protocol, registered: Registration, tasks: Mapping[str, Runs]) -> str:
+def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) -> str:
     """Return the contrasts with `plain` that `distxfer new-language` reads, as TOML: of recipes without labels of targets."""
-    tests = [tasks[row.task].test(row.method, row.baseline) if row.task in tasks else None for row in protocol.contrast]
-    adjusted = corrected([row.claims for row in protocol.contrast], tests)
     lines = [
         "# Registered contrasts of recipes with `plain` on far languages, in points; `distxfer new-language` reads it.",
         f'protocol = "{registered.hash}"',
-        "" if any(tests) else "effect = []\n",
+        "" if any(test for _, test, _ in contrasts) else "effect = []\n",
     ]
-    for row, test, p_holm in zip(protocol.contrast, tests, adjusted, strict=True):
+    for row, test, p_holm in contrasts:
         method = protocol.method[row.method]
         if test is None or row.baseline != "plain" or method.given == "ten labels":
             continue
@@ -219,7 +228,7 @@ def evidence(protocol: Protocol, registered: Registration, tasks: Mapping[str, R
             f"languages = {test.n_languages}",
             *(f"{key} = {100 * getattr(test, key):.4g}" for key in ("effect", "low", "high")),
             f"p = {p_holm:.4g}",
-            f"shown = {str(p_holm <= protocol.alpha and test.effect > 0).lower()}",
+            f"shown = {str(is_shown(protocol, test, p_holm)).lower()}",
             "",
         ]
     return "\n".join(lines)
@@ -229,9 +238,9 @@ def _verdict(holds: bool) -> str:
     return "yes" if holds else "no"
 
 
-def _named(what: str, runs: pd.DataFrame) -> list[str]:
+def _named(heading: str, runs: pd.DataFrame) -> list[str]:
     names = ["`{}`, `{}`, seed {}".format(*run) for run in runs[KEYS].itertuples(index=False)]
-    return [f"{what}: {'; '.join(names)}."] if names else []
+    return [f"{heading}: {'; '.join(names)}."] if names else []
 
 
 def _effect(test: Crossed | None) -> str | None:

@@ -41,9 +41,8 @@ class SavedModel:
 
     def labels(self) -> tuple[str, ...]:
         """Return the names of the head's labels in order."""
-        if adapter_base(str(self.folder)) != str(
-            self.folder
-        ):  # adapters are saved without the names of their head's labels
+        # Adapters are saved without the names of their head's labels.
+        if adapter_base(str(self.folder)) != str(self.folder):
             return load_task(TaskSettings(**self.recipe["task"]).data, self.source, ()).labels
         names = load_config(self.folder).id2label
         return tuple(str(names[number]) for number in sorted(names))
