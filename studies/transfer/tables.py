@@ -7,10 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from distxfer.config.files import recipe_files
+from distxfer.config.recipe import load_recipe
 from distxfer.measure import Crossed
 from distxfer.reports.tables import Table
 from studies.transfer.outcome import corrected, scores
-from studies.transfer.protocol import ROOT, Contrast, Protocol, Registration
+from studies.transfer.protocol import ROOT, Contrast, Method, Protocol, Registration
 from studies.transfer.records import KEYS, RESULTS, read_runs
 from studies.transfer.relations import relations_table
 from studies.transfer.runs import Runs, finished_runs, read_task
@@ -209,7 +211,7 @@ def summary(contrasts: Table, stability: Table) -> str:
 
 
 def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) -> str:
-    """Return the contrasts with `plain` that `distxfer new-language` reads, as TOML: of recipes without labels of targets."""
+    """Return the contrasts with `plain` that `distxfer new-language` reads, as TOML."""
     lines = [
         "# Registered contrasts of recipes with `plain` on far languages, in points; `distxfer new-language` reads it.",
         f'protocol = "{registered.hash}"',
@@ -217,11 +219,11 @@ def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) ->
     ]
     for row, test, p_holm in contrasts:
         method = protocol.method[row.method]
-        if test is None or row.baseline != "plain" or method.given == "ten labels":
+        if test is None or row.baseline != "plain":
             continue
         lines += [
             "[[effect]]",
-            f'recipe = "{Path(method.recipe).stem}"',
+            f'recipe = "{_shipped_recipe(row.method, method)}"',
             f'task = "{row.task}"',
             f'given = "{method.given}"',
             f"seeds = {test.n_seeds}",
@@ -232,6 +234,13 @@ def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) ->
             "",
         ]
     return "\n".join(lines)
+
+
+def _shipped_recipe(name: str, method: Method) -> str:
+    """Return the recipe with the settings of a method: the one of its name, if there is one, or the one it overrides."""
+    path = recipe_files().get(name)
+    own = load_recipe(str(ROOT / method.recipe), [*method.settings]).resolved()
+    return name if path and load_recipe(str(path)).resolved() == own else Path(method.recipe).stem
 
 
 def _verdict(holds: bool) -> str:

@@ -92,9 +92,20 @@ def test_a_registered_gain_comes_first(tmp_path, monkeypatch):
     assert words[0].recipe == "dist_align"  # the teacher predicts whole texts
 
 
+def test_labels_of_the_language_and_text_bring_the_recipe_with_the_registered_gain():
+    labelled = LanguageData(**{**vars(HAS), "pairs": 500, "texts": 500, "shots": 10})
+    first = proposals(labelled, E5)[0]
+    assert (first.recipe, first.shown) == ("few_shot_self", True)
+    assert first.why.startswith("there is text (500 lines) and 10 labelled texts;")
+    assert "over a baseline without labels" in first.caveats[-1]
+    without = LanguageData(**{**vars(labelled), "shots": 0})
+    assert "few_shot_self" not in {candidate.recipe for candidate in proposals(without, E5)}
+    assert "Add some with `--few-shot`." in message(chosen, "few_shot_self", without, E5)
+
+
 def test_what_speaks_against_a_proposal():
     data = LanguageData(**{**vars(HAS), "texts": 60, "shots": 5})
-    first = proposals(data, "another")[0]
+    (first,) = (candidate for candidate in proposals(data, "another") if candidate.recipe == "mined_align")
     expected = " ".join(first.caveats)
     for part in (
         "with the model `bundled/multilingual-e5-small`",

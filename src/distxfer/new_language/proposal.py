@@ -30,10 +30,12 @@ _NEEDS: Mapping[str, str] = {
     "code_switch": "words",
     "teacher": "pairs",
     "self_training_twice": "texts",
+    "few_shot_self": "texts",
 }
 _OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
 _STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
-_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training_twice")
+_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training_twice", "few_shot_self")
+_LABELS_NEEDED = ("few_shot_self",)
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def chosen(name: str, data: LanguageData, model: str) -> Proposal:
     if name not in _NEEDS:
         path = recipe_path(name)
         return _proposal(path.stem, path, data, model)
+    if name in _LABELS_NEEDED and not data.shots:
+        raise InputError(f"The recipe `{name}` needs labelled texts of the language. Add some with `--few-shot`.")
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         raise InputError(
             f"The recipe `{name}` reads predictions for whole texts, but this is a task of type `{data.task_type}`."
@@ -197,6 +201,8 @@ def study_120() -> tuple[str, str, Mapping[str, Any]]:
 def _allowed(name: str, data: LanguageData) -> bool:
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         return False
+    if name in _LABELS_NEEDED and not data.shots:
+        return False
     needs = _NEEDS[name]
     return not needs or data.count(needs) >= (_FEW if needs != "words" else 1)
 
@@ -211,14 +217,19 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
         "words": f"there is a dictionary of {data.words} words",
         "": "it needs no data of the language",
     }[needs]
+    if name in _LABELS_NEEDED:
+        basis += f" and {data.shots} labelled texts"
     registered = registered_effects().get(name, ())
     if evidence is None:
         why = f"{basis}; {'a registered study' if registered else 'no study'} has run it"
-        return Proposal(name, file, needs, why, None, tuple(map(str, registered)), registered)
+        caveats = [str(effect) for effect in registered]
+        if registered and name in _LABELS_NEEDED:
+            caveats.append("That gain is over a baseline without labels of the language; here the baseline has them, too.")
+        return Proposal(name, file, needs, why, None, tuple(caveats), registered)
     gain = "shows a gain" if evidence.shown else "does not show a gain"
     why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
-    caveats = (*map(str, registered), *_caveats(name, needs, evidence, data, model))
-    return Proposal(name, file, needs, why, evidence, caveats, registered)
+    caveats = [*map(str, registered), *_caveats(name, needs, evidence, data, model)]
+    return Proposal(name, file, needs, why, evidence, tuple(caveats), registered)
 
 
 def _chosen_on(chosen: str, targets: Sequence[str]) -> str:
