@@ -239,7 +239,7 @@ def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) ->
 def _shipped_recipe(name: str, method: Method) -> str:
     """Return the recipe with the settings of a method: the one of its name, if there is one, or the one it overrides."""
     path = recipe_files().get(name)
-    own = load_recipe(str(ROOT / method.recipe), [*method.settings]).resolved()
+    own = load_recipe(str(ROOT / method.recipe), [*method.settings]).resolved() | {"name": name}
     return name if path and load_recipe(str(path)).resolved() == own else Path(method.recipe).stem
 
 
