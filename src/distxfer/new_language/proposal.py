@@ -34,7 +34,14 @@ _NEEDS: Mapping[str, str] = {
 }
 _OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
 _STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
-_TEXT_OUTPUT_ONLY = ("align_consistency", "consistency", "code_switch", "teacher", "self_training_twice", "few_shot_self")
+_TEXT_OUTPUT_ONLY = (
+    "align_consistency",
+    "consistency",
+    "code_switch",
+    "teacher",
+    "self_training_twice",
+    "few_shot_self",
+)
 _LABELS_NEEDED = ("few_shot_self",)
 
 
@@ -224,7 +231,9 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
         why = f"{basis}; {'a registered study' if registered else 'no study'} has run it"
         caveats = [str(effect) for effect in registered]
         if registered and name in _LABELS_NEEDED:
-            caveats.append("That gain is over a baseline without labels of the language; here the baseline has them, too.")
+            caveats.append(
+                "That gain is over a baseline without labels of the language; here the baseline has them, too."
+            )
         return Proposal(name, file, needs, why, None, tuple(caveats), registered)
     gain = "shows a gain" if evidence.shown else "does not show a gain"
     why = f"{basis}; the reference study ({evidence.seeds} seeds) {gain} on its targets"
