@@ -11,12 +11,11 @@ import numpy.typing as npt
 from distxfer.data._examples import Example, ParallelText, Task
 from distxfer.errors import counted, listed
 
-Hashes = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]
 
 
 class RowHashes:
-    """The 64-bit hashes of each row's id, text and label, with its line number: 32 bytes per row.
+    """The 64-bit hashes of each row's id, texts in NFC and label, with its line number: 32 bytes per row.
 
     Among 10 million texts, two share a hash by chance in one of 400,000 files. Where that would be an error, the rows
     themselves are compared.
@@ -25,38 +24,19 @@ class RowHashes:
     def __init__(self, name: str, unit: str) -> None:
         """Start without rows; `name` is that of the file in notes, `unit` is `line` or `row`."""
         self.name, self._unit = name, unit
-        self._values = array("q")
+        self.ids, self.texts, self.labels, self.numbers = (array("q") for _ in range(4))
 
     def add(self, key: str, texts: tuple[str, str | None], label: object, number: int) -> None:
         """Add one row."""
         normal = tuple(text and normalize("NFC", text) for text in texts)
-        self._values.extend((hash(key), hash(normal), hash(label), number))
-
-    def _column(self, place: int) -> Hashes:
-        return np.asarray(self._values).reshape(-1, 4)[:, place]
-
-    @property
-    def ids(self) -> Hashes:
-        """The hash of each row's id."""
-        return self._column(0)
-
-    @property
-    def texts(self) -> Hashes:
-        """The hash of each row's texts in NFC."""
-        return self._column(1)
-
-    @property
-    def labels(self) -> Hashes:
-        """The hash of each row's label."""
-        return self._column(2)
-
-    def number(self, row: int) -> int:
-        """Return the line on which a row starts."""
-        return self._values[4 * row + 3]
+        self.ids.append(hash(key))
+        self.texts.append(hash(normal))
+        self.labels.append(hash(label))
+        self.numbers.append(number)
 
     def where(self, row: int) -> str:
         """Return the name of a row in notes: `line 7`."""
-        return f"{self._unit} {self.number(row)}"
+        return f"{self._unit} {self.numbers[row]}"
 
 
 def repeats(hashes: npt.ArrayLike) -> tuple[Places, Places]:
@@ -74,7 +54,7 @@ def repeated_texts(hashes: RowHashes) -> Iterator[str]:
     if len(again):
         repeated, place = counted(len(again), "texts"), hashes.where(again[0])
         yield f"`{hashes.name}` repeats {repeated} of its own (first: {place}, as {hashes.where(first[0])})."
-    labels = hashes.labels
+    labels = np.asarray(hashes.labels)
     relabelled = np.flatnonzero(labels[again] != labels[first])
     if len(relabelled):
         texts = counted(len(np.unique(first[relabelled])), "texts")

@@ -55,7 +55,9 @@ def load_emoji() -> tuple[Emoji, ...]:
     by_category: dict[str, list[tuple[str, dict[str, str]]]] = defaultdict(list)
     for characters, entry in emoji.EMOJI_DATA.items():
         code_points = "-".join(f"{ord(character):04X}" for character in characters)
-        names = {key: _plain(entry[code]) for key, code in LANGUAGES.items() if code in entry}
+        names = {
+            key: entry[code].strip(":").replace("_", " ").strip() for key, code in LANGUAGES.items() if code in entry
+        }
         if entry["status"] == _FULLY_QUALIFIED and code_points in category and len(names) == len(LANGUAGES):
             by_category[category[code_points]].append((code_points, names))
     emoji_list = [
@@ -133,7 +135,3 @@ def _deal(n: int) -> list[str]:
 
 def _hash(member: tuple[str, dict[str, str]]) -> str:
     return hashlib.sha256(member[0].encode()).hexdigest()
-
-
-def _plain(name: str) -> str:
-    return name.strip(":").replace("_", " ").strip()

@@ -1,5 +1,6 @@
 """The base class of the task types with a label for each word: all but the scores."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,7 +60,8 @@ class WordLabels(TaskType):
         before = _tokens_before(places(encoding), tags.spans)
         room = max_length - tokenizer.num_special_tokens_to_add()
         while first < len(starts):
-            piece = _piece(example, tags, first, _end(before, first, room))
+            fitting = bisect_right(before, before[first] + room) - 1
+            piece = _piece(example, tags, first, max(first + 1, fitting))
             while len(piece[1].tags) > 1 and length(read_whole(tokenizer, piece[0])) > max_length:
                 piece = _piece(example, tags, first, first + len(piece[1].tags) - 1)
             pieces.append(piece)
@@ -176,14 +178,6 @@ def _tokens_before(tokens: Sequence[Place], spans: Spans) -> list[int]:
             low += 1
         counts.append(tokens[low][0] if low < len(tokens) else behind)
     return [*counts, behind]
-
-
-def _end(before: Sequence[int], first: int, room: int) -> int:
-    """Return the end (exclusive) of the words from `first` on that fit into `room` tokens; at least one word."""
-    last = first + 1
-    while last + 1 < len(before) and before[last + 1] - before[first] <= room:
-        last += 1
-    return last
 
 
 def _piece(example: Example, tags: Tags, first: int, last: int) -> tuple[str, Tags]:

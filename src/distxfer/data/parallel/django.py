@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from distxfer.data._examples import About, Data, Example, Pair, ParallelText, held_out
+from distxfer.data._examples import About, Data, Example, Pair, ParallelText, split_pairs
 from distxfer.errors import InputError
 from distxfer.languages import canonical
 
@@ -42,8 +42,7 @@ def load(data: Data, source: str, targets: tuple[str, ...]) -> ParallelText:
             for key in source_texts
             if key in target_texts and source_texts[key] != target_texts[key]
         ]
-        train[target] = tuple(pair for pair in pairs if not held_out(pair.source.id))
-        held[target] = tuple(pair for pair in pairs if held_out(pair.source.id))
+        train[target], held[target] = split_pairs(pairs)
     return ParallelText(name=data.name, train=train, held_out=held)
 
 

@@ -61,7 +61,10 @@ class Retrieval(TaskType):
     ) -> Mapping[str, Sequence[Prediction]]:
         """Return the id of the nearest source sentence; the first one of a tie."""
         places = {example.id: place for place, example in enumerate(examples[source])}
-        states = {language: normalize(_stacked(windows), dim=-1) for language, windows in readings.items()}
+        states = {
+            language: normalize(torch.stack([cast(Tensor, window) for (window,) in windows]), dim=-1)
+            for language, windows in readings.items()
+        }
         predictions = {source: [Prediction(example.id, example.id) for example in examples[source]]}
         for language, language_examples in examples.items():
             if language != source:
@@ -82,10 +85,6 @@ class Retrieval(TaskType):
     def collapsed(self, examples: Sequence[Example], predictions: Sequence[Prediction]) -> bool:
         """Return False: the source's score is 1 by definition."""
         return False
-
-
-def _stacked(readings: Sequence[Sequence[Reading]]) -> Tensor:
-    return torch.stack([cast(Tensor, windows[0]) for windows in readings])
 
 
 def _nearest(rows: Tensor, among: Tensor) -> list[int]:

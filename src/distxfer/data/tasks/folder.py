@@ -69,8 +69,9 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
         raise InputError(f"`{path}` does not exist, but the source `{source}` needs labelled text to train on.")
     forms = {key: PLAIN if key[1] == UNLABELLED else form for key in keys}
     tables = {key: _table(files.paths[key], key[0], card, data, forms[key]) for key in keys}
-    if form.label_field:
-        _read_labels([table for (_, split), table in tables.items() if split != UNLABELLED], form)
+    labelled = [table for (_, split), table in tables.items() if split != UNLABELLED and form.label_field]
+    for column in dict.fromkeys(table.column(form.label_field) for table in labelled):
+        read_labels([table for table in labelled if table.column(form.label_field) == column], column)
     labels = LabelSet()
     numbers: _Numbers = {}
     parts: dict[tuple[str, str], _Part] = {}
@@ -127,13 +128,6 @@ def _table(path: Path, language: str, card: Card | None, data: Data, form: Form)
     return Table(path, columns=columns, names=names, fields={*fields, *companions})
 
 
-def _read_labels(tables: Sequence[Table], form: Form) -> None:
-    """Set for all files how their labels are read: as names or as numbers of the dataset card."""
-    columns = [table.column(form.label_field) for table in tables]
-    for column in dict.fromkeys(columns):
-        read_labels([table for table, name in zip(tables, columns, strict=True) if name == column], column)
-
-
 def _part(table: Table, key: tuple[str, str], form: Form, labels: LabelSet, numbers: _Numbers, files: Layout) -> _Part:
     """Return the rows of a file; raises InputError for a repeated id, and if there are none that can be used."""
     hashes = RowHashes(files.name(table.path), unit="row" if table.path.suffix == ".parquet" else "line")
@@ -184,7 +178,7 @@ def _no_repeated_id(table: Table, examples: Stored[Example], hashes: RowHashes) 
         key = examples.row(int(again))[0]  # not `examples[again]`: the label set is not frozen yet
         if key == examples.row(int(first))[0]:
             raise InputError(
-                f"`{table.place(hashes.number(again))}` repeats the id `{key}`. Give each example of a file a distinct id."
+                f"`{table.place(hashes.numbers[again])}` repeats the id `{key}`. Give each example of a file a distinct id."
             )
 
 
