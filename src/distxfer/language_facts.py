@@ -72,7 +72,7 @@ def language_facts(
     Raises InputError for an unknown code, task, model or distance, and for an unreadable file.
     """
     key, source = canonical(code), canonical(recipe.task.source)
-    check_distance(recipe.distance.name, _matrix(recipe))
+    check_distance(recipe.distance.name, recipe.distance.table)
     pairs = _pairs(parallel) if parallel else []
     texts = text_lines(text) if text else [target for _, target in pairs]
     folder = model_folder(recipe.model.name, recipe.model.revision)
@@ -158,7 +158,7 @@ def _identity(key: str) -> list[Fact]:
 
 
 def _distances(key: str, source: str, recipe: Recipe) -> Iterator[Fact]:
-    matrix, entries = _matrix(recipe), []
+    matrix, entries = recipe.distance.table, []
     for name in (*DISTANCES, *(["matrix"] if matrix else [])):
         try:
             override = matrix if name == "matrix" else None
@@ -310,18 +310,12 @@ def _gains(key: str, measured: KnownScores, expected: Fact) -> list[Fact]:
     return facts
 
 
-def _matrix(recipe: Recipe) -> Path | None:
-    return Path(recipe.distance.matrix) if recipe.distance.matrix else None
-
-
 def _values(source: str, keys: Sequence[str], recipe: Recipe) -> dict[str, float]:
     """Return the recipe's distance of each language that has one."""
     values = {}
     for code in keys:
         with suppress(InputError):  # reported in the section on distances
-            values[code] = distance(
-                source, code, recipe.distance.name, imputed=recipe.distance.imputed, matrix=_matrix(recipe)
-            ).value
+            values[code] = recipe.distance.between(source, code).value
     return values
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
@@ -11,7 +10,7 @@ import pandas as pd
 from distxfer.config.settings import DistanceSettings
 from distxfer.errors import InputError, listed
 from distxfer.interventions import Languages
-from distxfer.languages import DISTANCES, Distance, distance, distance_warnings, lineage, permutation_groups, script
+from distxfer.languages import DISTANCES, Distance, distance_warnings, lineage, permutation_groups, script
 from distxfer.measure import Correlation, Decomposition, correlate, decompose, holm
 from distxfer.results.tables import Row
 
@@ -84,18 +83,11 @@ def _distances(
 ) -> tuple[list[Distance], dict[str, InputError]]:
     """Return the distances of the targets from the source, and by target why there is none."""
     entries, errors = [], {}
-    matrix = Path(settings.matrix) if name == "matrix" else None
+    if name != "matrix":
+        settings = settings.model_copy(update={"name": name, "matrix": ""})
     for target in languages.targets:
         try:
-            entries.append(
-                distance(
-                    languages.source,
-                    target,
-                    settings.name if matrix else name,
-                    imputed=settings.imputed,
-                    matrix=matrix,
-                )
-            )
+            entries.append(settings.between(languages.source, target))
         except InputError as error:
             errors[target] = error
     return entries, errors

@@ -267,7 +267,7 @@ def _recipe(settings: Sequence[str], before: str) -> Recipe:
         if separator and key and plain not in _READ:
             raise InputError(f"`{key}` is not a key.{did_you_mean(key, _READ)} The keys are: {', '.join(_READ)}.")
     recipe = load_recipe(str(shipped_folder() / "plain.toml"), [f"model={before}", *settings])
-    check_distance(recipe.distance.name, Path(recipe.distance.matrix) if recipe.distance.matrix else None)
+    check_distance(recipe.distance.name, recipe.distance.table)
     return recipe
 
 

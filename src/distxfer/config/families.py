@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from distxfer.config.files import families_file
+from distxfer.config.files import FAMILIES
 from distxfer.encoders import BUNDLED_MODELS, PACKED_TYPES
 
 # sentence-transformers' `pooling_mode` or `pooling_mode_...` -> `model.pooling`
@@ -90,7 +90,7 @@ def own_pooling(folder: Path) -> tuple[str, str] | None:
 @cache
 def families() -> tuple[Family, ...]:
     """Return all families in the order in which they are matched."""
-    tables = tomllib.loads(families_file().read_text(encoding="utf-8"))
+    tables = tomllib.loads(FAMILIES.read_text(encoding="utf-8"))
     return tuple(
         Family(name, tuple(table["names"]), table["config"], table["source"], table["settings"], table.get("with", {}))
         for name, table in tables.items()

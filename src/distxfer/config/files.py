@@ -22,19 +22,9 @@ def _shipped(folder: str) -> Path:
     return inside if inside.is_dir() else package.parents[1] / folder
 
 
-def defaults_file() -> Path:
-    """Return the file that every recipe starts from."""
-    return shipped_folder() / "_defaults.toml"
-
-
-def families_file() -> Path:
-    """Return the file with the settings of model families."""
-    return shipped_folder() / "_families.toml"
-
-
-def references_file() -> Path:
-    """Return the file of published results."""
-    return shipped_folder() / "_references.toml"
+DEFAULTS = shipped_folder() / "_defaults.toml"  # what every recipe starts from
+FAMILIES = shipped_folder() / "_families.toml"  # settings of model families
+REFERENCES = shipped_folder() / "_references.toml"  # published results
 
 
 def recipe_files() -> dict[str, Path]:

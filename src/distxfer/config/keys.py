@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from distxfer.config.dotted import flatten
-from distxfer.config.files import defaults_file
+from distxfer.config.files import DEFAULTS
 from distxfer.config.settings import Sections
 from distxfer.interventions import intervention_class, intervention_names
 
@@ -34,7 +34,7 @@ class Key:
 
 def recipe_keys() -> Iterator[Key]:
     """Yield the keys of a recipe's sections, in the order of the defaults, then those of all interventions."""
-    text = defaults_file().read_text(encoding="utf-8")
+    text = DEFAULTS.read_text(encoding="utf-8")
     meanings = _comments(text)
     types = {name: _type(definition) for name, definition in _leaves(Sections.model_json_schema())}
     for name, value in flatten(tomllib.loads(text)):

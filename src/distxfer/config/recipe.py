@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from distxfer._lists import comma_separated
 from distxfer.config.dotted import complete_keys, flatten, nest, override_text
 from distxfer.config.families import family_of, own_pooling
-from distxfer.config.files import defaults_file, families_file, recipe_name, recipe_path
+from distxfer.config.files import DEFAULTS, FAMILIES, recipe_name, recipe_path
 from distxfer.config.settings import (
     INHERITED,
     DistanceSettings,
@@ -36,7 +36,7 @@ from distxfer.interventions import (
 from distxfer.results.old_names import current_setting
 from distxfer.training import Diagnostics, Phase
 
-_DEFAULTS, _FAMILIES = defaults_file().name, families_file().name
+_DEFAULTS, _FAMILIES = DEFAULTS.name, FAMILIES.name
 _AUTO = "auto"  # parallel text: the task's own, or none
 _TASK = "task"  # the name of the loss on labels, which no intervention may have
 _UNION = ("tuple[", "literal[", "constrained-")
@@ -123,7 +123,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     """
     path = recipe_path(str(name))
     recipe = recipe_name(path)
-    defaults = _values(_read(defaults_file()), _DEFAULTS)
+    defaults = _values(_read(DEFAULTS), _DEFAULTS)
     chosen = _values(_read(path), path.name)
     mistakes = []
     for text in () if isinstance(overrides, Mapping) else overrides:

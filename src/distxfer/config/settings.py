@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -9,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from distxfer._lists import comma_separated
 from distxfer.data import Data
 from distxfer.errors import did_you_mean, listed
+from distxfer.languages import Distance, distance
 from distxfer.measure import SimilarityName
 from distxfer.training import Diagnostics, Phase
 
@@ -61,6 +63,15 @@ class DistanceSettings(BaseModel):
     name: str
     imputed: bool
     matrix: str
+
+    @property
+    def table(self) -> Path | None:
+        """The file of the user's own distances, if there is one."""
+        return Path(self.matrix) if self.matrix else None
+
+    def between(self, source: str, target: str) -> Distance:
+        """Return the distance of two languages; raises InputError as `distance` does."""
+        return distance(source, target, self.name, imputed=self.imputed, matrix=self.table)
 
 
 class ParallelSettings(BaseModel):

@@ -173,11 +173,6 @@ class LayerMoments:
         """The number of rows so far."""
         return int(self.products[-1, -1])
 
-    @property
-    def is_finite(self) -> bool:
-        """Whether all sums are numbers, so that all entries so far were, and none too large to be summed."""
-        return bool(self.products.sum().isfinite())
-
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add the rows of (n, d1) and (n, d2)."""
         z = self.products.new_empty(min(_ROWS, x.shape[0]), len(self.products))

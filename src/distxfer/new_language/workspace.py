@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from filelock import FileLock
 
-from distxfer.config.files import defaults_file
+from distxfer.config.files import DEFAULTS
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
-from distxfer.languages import canonical, distance, distance_warnings, language_name, relatives
+from distxfer.languages import canonical, distance_warnings, language_name, relatives
 from distxfer.new_language.language_data import LanguageData, LanguageFiles
 from distxfer.results.old_names import current_setting
 from distxfer.results.result import RUN_LOCK
@@ -49,14 +48,14 @@ def distance_note(key: str, source: str, recipe: Recipe, files: LanguageFiles) -
 
     Raises InputError for a relative that is unknown or has no distance, and for relatives together with the user's table.
     """
-    name, imputed = recipe.distance.name, recipe.distance.imputed
+    name = recipe.distance.name
     if recipe.distance.matrix:
         if files.relatives:
             raise InputError("`--relatives` and `distance.matrix` both set the distance of the language. Remove one.")
         return None
     if not files.relatives:
         try:
-            distance(source, key, name, imputed=imputed)
+            recipe.distance.between(source, key)
         except InputError as error:
             kin = relatives(key, name)
             advice = (
@@ -74,7 +73,7 @@ def distance_note(key: str, source: str, recipe: Recipe, files: LanguageFiles) -
         raise InputError(
             f"`--relatives` are {', '.join(keys)}; expected distinct languages other than `{key}` and `{source}`."
         )
-    entries = {relative: distance(source, relative, name, imputed=imputed) for relative in keys}
+    entries = {relative: recipe.distance.between(source, relative) for relative in keys}
     from_source = {relative: entry.value for relative, entry in entries.items()}
     rows = {key: fmean(from_source.values()), **_others(key, source, recipe)}
     csv = "".join([f",{source}\n", *(f"{language},{value!r}\n" for language, value in rows.items())])
@@ -90,7 +89,7 @@ def _others(key: str, source: str, recipe: Recipe) -> dict[str, float]:
     for code in task_languages(recipe.task.data):
         if code not in (key, source):
             try:
-                distances[code] = distance(source, code, recipe.distance.name, imputed=recipe.distance.imputed).value
+                distances[code] = recipe.distance.between(source, code).value
             except InputError:
                 continue  # languages without a distance do not contribute to the extrapolation
     return distances
@@ -156,24 +155,18 @@ def recipe_text(recipe: Recipe, key: str) -> str:
     changed = {
         key: reduce(lambda table, part: table[part], key.split("."), resolved)
         for key, entry in recipe.values.items()
-        if not entry.origin.startswith((defaults_file().name, "default of"))
+        if not entry.origin.startswith((DEFAULTS.name, "default of"))
     }
     tables: dict[str, list[str]] = {"": []}
     for key, value in changed.items():
         table, _, name = key.rpartition(".")
-        tables.setdefault(table, []).append(f"{name} = {_toml(value)}\n")
+        tables.setdefault(table, []).append(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
     for name in recipe.interventions:  # also interventions with only default values
         tables.setdefault(f"intervention.{name}", [])
     comment = f"# Written for `{key}` by `distxfer new-language`, again in each call; to change it, copy it (`distxfer cp`).\n"
     parts = [comment, "".join(tables.pop(""))]
     parts += [f"[{table}]\n{''.join(lines)}" for table, lines in tables.items()]
     return "\n".join(part for part in parts if part)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def replace_changed(stage: Path, folder: Path, texts: Mapping[str, str], recipes: Sequence[Path]) -> str:

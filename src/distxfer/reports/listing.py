@@ -45,16 +45,13 @@ def listing(kind: str, results: Path, *, short: bool = False) -> Table:
         case "recipes":
             entries = {name: description(path) for name, path in recipe_files().items()}
         case "interventions":
-            entries = _interventions()
+            from distxfer.interventions import intervention_class, intervention_names
+
+            classes = {name: intervention_class(name) for name in intervention_names()}
+            entries = {name: (cls.__doc__ or "").strip().split("\n")[0] for name, cls in classes.items()}
         case _:
             entries = {"distances": _DISTANCES, "models": _MODELS}[kind]
     return Table(("name", "what it is"), list(entries.items()), kind)
-
-
-def _interventions() -> dict[str, str]:
-    from distxfer.interventions import intervention_class, intervention_names
-
-    return {name: (intervention_class(name).__doc__ or "").strip().split("\n")[0] for name in intervention_names()}
 
 
 def key_listing(table: str) -> Table:

@@ -1,6 +1,7 @@
 """What finished runs used, in words: parallel text, distances, selection of checkpoints, and warnings on these."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from distxfer.errors import counted, listed
@@ -103,12 +104,8 @@ def _threads(run: Result) -> str | None:
 
 def _spans(numbers: Iterable[int]) -> str:
     """Return ascending numbers with `to` for three or more in a row: `0 to 4, 7`."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1].append(number)
-        else:
-            spans.append([number])
+    rows = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])  # consecutive numbers
+    spans = [[number for _, number in row] for _, row in rows]
     return ", ".join(f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans)
 
 

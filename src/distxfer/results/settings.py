@@ -40,8 +40,8 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def has_table(settings: Mapping[str, Any], key: str) -> bool:
     """Return whether the intervention or phase of a key is present; True for other keys."""
-    table = _table(key)
-    return not table or any(_table(name) == table for name in settings)
+    table = optional_table(key)
+    return not table or any(optional_table(name) == table for name in settings)
 
 
 def stands_for_presence(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
@@ -64,13 +64,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
-def _table(key: str) -> str:
+def optional_table(key: str) -> str:
+    """Return the table of a key that a recipe may lack, such as `intervention.align`; empty for other keys."""
     parts = key.split(".")
     return ".".join(parts[:2]) if parts[0] in ("intervention", "phase") and len(parts) > 2 else ""
 
 
 def _stands_for(key: str, settings: Mapping[str, Any]) -> str:
-    table = _table(key)
+    table = optional_table(key)
     if not table.startswith("intervention."):
         return ""  # of a phase that is there or not, `phases` tells
     return f"{table}.weight" if f"{table}.weight" in settings else f"{table}.kind"

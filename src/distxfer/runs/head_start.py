@@ -38,7 +38,9 @@ def start_head(
     notice(f"Fitting a linear probe to {counted(len(examples), 'training texts')}: the head starts from it.")
     chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
     states = [
-        _last_layer(snapshot(encoder, assembled.collate, [_distinct(chunk)], processes, cache, logits=False), chunk)
+        snapshot(
+            encoder, assembled.collate, [[*dict.fromkeys(map(bare, chunk))]], processes, cache, logits=False
+        ).states(chunk)[-1]
         for chunk in chunks
     ]
     has_bias = any(name.endswith(".bias") for name in encoder.head)
@@ -69,20 +71,11 @@ def probe_rows(probe: Probe, before: Snapshot, prepared: Prepared) -> list[Row]:
     for language in prepared.languages.all:
         examples = [example for example in prepared.task.examples("test", language) if isinstance(example.label, int)]
         if examples:
-            states = _last_layer(before, examples)
-            accuracy = probe.accuracy(states, _labels(examples))
+            accuracy = probe.accuracy(before.states(examples)[-1], _labels(examples))
             rows.append(
                 Row("probe_accuracy", len(before.groups[0].pooled) - 1, language, accuracy, len(examples), "before")
             )
     return rows
-
-
-def _last_layer(states: Snapshot, examples: Sequence[Example]) -> torch.Tensor:
-    return states.states(examples)[-1]
-
-
-def _distinct(examples: Sequence[Example]) -> list[Example]:
-    return [*dict.fromkeys(map(bare, examples))]
 
 
 def _labels(examples: Sequence[Example]) -> list[int]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from statistics import fmean
 from typing import cast
 
@@ -219,10 +219,6 @@ def _reason(row: Row, before: Snapshot, after: Snapshot, task: Task, unbiased: b
 
 def _spans(numbers: Sequence[int]) -> str:
     """Return ascending whole numbers as text: `0, 2-4`."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][-1] == number - 1:
-            spans[-1][1:] = [number]
-        else:
-            spans.append([number])
-    return ", ".join("-".join(map(str, span)) for span in spans)
+    rows = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])  # consecutive numbers
+    spans = [[number for _, number in row] for _, row in rows]
+    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)

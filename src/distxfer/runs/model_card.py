@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from distxfer._markdown import markdown, markdown_code
 from distxfer.config.dotted import flatten
-from distxfer.config.files import defaults_file
+from distxfer.config.files import DEFAULTS
 from distxfer.data import About, parallel_names, task_names, task_type_of
 from distxfer.encoders import BUNDLED_MODELS, Encoder, class_to_load
 from distxfer.interventions import BoundIntervention
@@ -150,8 +150,8 @@ def _scores(
 
 def _settings(prepared: Prepared) -> str:
     """Return the settings that differ from the defaults as TOML, one dotted key per line."""
-    defaults = dict(flatten(tomllib.loads(defaults_file().read_text(encoding="utf-8"))))
-    of_defaults = ("default of the intervention", f"{defaults_file().name}, auto")
+    defaults = dict(flatten(tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))))
+    of_defaults = ("default of the intervention", f"{DEFAULTS.name}, auto")
     lines = []
     for key, value in flatten(prepared.recipe.resolved()):
         origin = prepared.recipe.values[key].origin if key in prepared.recipe.values else ""

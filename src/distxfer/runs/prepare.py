@@ -115,10 +115,8 @@ def prepare(recipe: Recipe) -> Prepared:
     distance, and an unknown task, distance, parallel text or model.
     """
     languages, task, parallel = data_of(recipe)
-    matrix = Path(recipe.distance.matrix) if recipe.distance.matrix else None
-    between = distances(
-        languages.source, languages.targets, recipe.distance.name, imputed=recipe.distance.imputed, matrix=matrix
-    )
+    chosen = recipe.distance
+    between = distances(languages.source, languages.targets, chosen.name, imputed=chosen.imputed, matrix=chosen.table)
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
@@ -224,9 +222,10 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
         lambda: states().for_training(processes.precision),
         cached=recipe.model.reference == "cached",
     )
-    return Assembled(
-        encoder, collate, bounds, training, _resolved_values(bounds, pairs if recipe.parallel.mined else {}), states
-    )
+    values = {name: bound.resolved_values for name, bound in bounds.items() if bound.resolved_values}
+    if recipe.parallel.mined:
+        values["parallel.mined"] = {language: len(group) for language, group in pairs.items()}
+    return Assembled(encoder, collate, bounds, training, values, states)
 
 
 def _load(prepared: Prepared, task_type: TaskType, processes: Processes) -> Encoder:
@@ -283,13 +282,6 @@ def _pairs(
     # With adapters, states may depend on their new weights, which differ between seeds.
     kept = None if encoder.adapters else states().for_training("float32")
     return mined_pairs(encoder, collate, texts, prepared.languages.source, processes, kept)
-
-
-def _resolved_values(
-    bounds: Mapping[str, BoundIntervention], mined: Mapping[str, Sequence[Pair]]
-) -> dict[str, Mapping[str, Any]]:
-    values = {name: bound.resolved_values for name, bound in bounds.items() if bound.resolved_values}
-    return values | ({"parallel.mined": {key: len(pairs) for key, pairs in mined.items()}} if mined else {})
 
 
 def _examples(

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 from functools import cache
 from statistics import fmean
 
-from distxfer.config.files import references_file
+from distxfer.config.files import REFERENCES
 from distxfer.results.result import Result
 
 
@@ -35,7 +35,7 @@ class Reference:
 @cache
 def references() -> tuple[Reference, ...]:
     """Return all published results."""
-    tables = tomllib.loads(references_file().read_text(encoding="utf-8"))["reference"]
+    tables = tomllib.loads(REFERENCES.read_text(encoding="utf-8"))["reference"]
     return tuple(Reference(**{**table, "models": tuple(table["models"])}) for table in tables)
 
 

@@ -10,9 +10,10 @@ from itertools import product
 from pathlib import Path
 
 from distxfer.config.dotted import flatten
-from distxfer.config.files import defaults_file, recipe_path
+from distxfer.config.files import DEFAULTS, recipe_path
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.errors import InputError, listed, mistakes_text
+from distxfer.results.settings import optional_table
 from distxfer.runs.prepare import Prepared, prepare
 from distxfer.sweeps.axes import Axis, read_axes
 
@@ -101,12 +102,15 @@ def _combinations(
     grids, notices = [], []
     for row in _rows(recipes):
         missing = all_tables - tables[row["recipe"]]
-        grids.append([_distinct(_without(missing, row_choices)) for row_choices in ([row], *map(_rows, varied_axes))])
-        unused = [key for axis in axes for key in axis if _table(key) in missing]
+        grids.append([_without(missing, row_choices) for row_choices in ([row], *map(_rows, varied_axes))])
+        unused = [key for axis in axes for key in axis if optional_table(key) in missing]
         notices += [
-            f"The recipe `{row['recipe']}` has no `{_table(key)}`, so `{key}` does not apply to it." for key in unused
+            f"The recipe `{row['recipe']}` has no `{optional_table(key)}`, so `{key}` does not apply to it."
+            for key in unused
         ]
-    named_tables = dict.fromkeys(_table(key) for axis in axes for key in axis if key.startswith(f"{_OPTIONAL[0]}."))
+    named_tables = dict.fromkeys(
+        optional_table(key) for axis in axes for key in axis if key.startswith(f"{_OPTIONAL[0]}.")
+    )
     notices += [
         f"None of the recipes has `{table}`, so it is added to {'each' if len(tables) > 1 else 'it'}."
         for table in named_tables
@@ -127,24 +131,16 @@ def _rows(axis: Axis) -> list[dict[str, str]]:
 
 
 def _without(tables: set[str], rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    return [{key: value for key, value in row.items() if _table(key) not in tables} for row in rows]
-
-
-def _distinct(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    return list({tuple(row.items()): row for row in rows}.values())
-
-
-def _table(key: str) -> str:
-    """Return the optional table that contains a key, such as `intervention.align`; empty for other keys."""
-    parts = key.split(".")
-    return ".".join(parts[:2]) if parts[0] in _OPTIONAL and len(parts) > 2 else ""
+    """Return the distinct rows that are left without the keys of some tables."""
+    kept = [{key: value for key, value in row.items() if optional_table(key) not in tables} for row in rows]
+    return list({tuple(row.items()): row for row in kept}.values())
 
 
 def _tables(recipe: str) -> set[str]:
     """Return the optional tables of a recipe; errors in its file are reported later."""
     tables = set[str]()
     try:
-        for path in (defaults_file(), recipe_path(recipe)):
+        for path in (DEFAULTS, recipe_path(recipe)):
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             tables |= {f"{kind}.{name}" for kind in _OPTIONAL for name in dict(data.get(kind, {}))}
     except (InputError, OSError, ValueError, TypeError, RecursionError):
