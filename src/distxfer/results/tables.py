@@ -81,39 +81,24 @@ def read_measurements(path: Path) -> pd.DataFrame:
 
 
 def _measurements(path: Path, table: pa.Table) -> pd.DataFrame:
-    frame, hint = table.to_pandas(), "Give the `measurements.parquet` of a run."
+    hint = "Give the `measurements.parquet` of a run."
     for name, (is_of_type, expected) in _IS_OF_TYPE.items():
-        if name not in frame:
+        if name not in table.column_names:
             raise InputError(f"`{path}` has no column `{name}`; expected {', '.join(_IS_OF_TYPE)}. {hint}")
-        if _is_sound(name, table[name]):
-            continue
-        wrong = table[name].is_null().to_numpy()  # NaN is a number
-        if not is_of_type(table[name].type):
-            wrong |= True
+        column = table[name]
+        sound = column.is_valid()  # NaN is a number
+        if not is_of_type(column.type):
+            sound = pa.repeat(False, len(column))
         elif name == "moment":
-            wrong |= ~frame[name].isin(["before", "after"]).to_numpy()
+            sound = compute.is_in(column, pa.array(["before", "after"]))
         elif name == "layer":
-            wrong |= ~frame[name].between(0, DEEPEST).to_numpy()
+            sound = compute.is_in(column, pa.array(range(DEEPEST + 1)))
             expected = f"a whole number from 0 to {DEEPEST:,}"
-        if wrong.any():
-            row = int(wrong.argmax())
-            value = table[name][row].as_py()
+        if (row := compute.index(sound, False).as_py()) >= 0:
+            value = column[row].as_py()
             raise InputError(f"`{path}` has `{value}` in row {row} of the column `{name}`; expected {expected}. {hint}")
-    measurements: pd.DataFrame = frame[list(_IS_OF_TYPE)].astype({"value": float})
+    measurements: pd.DataFrame = table.select(list(_IS_OF_TYPE)).to_pandas().astype({"value": float})
     return measurements
-
-
-def _is_sound(name: str, column: pa.ChunkedArray) -> bool:
-    """Return whether a column of measurements has no wrong cell, without looking for its row."""
-    is_of_type, _ = _IS_OF_TYPE[name]
-    if column.null_count or not is_of_type(column.type):
-        return False
-    if name == "moment":
-        return {"before", "after"}.issuperset(column.unique().to_pylist())
-    if name == "layer" and len(column):
-        ends = compute.min_max(column).as_py()
-        return bool(ends["min"] >= 0 and ends["max"] <= DEEPEST)
-    return True
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
