@@ -244,12 +244,16 @@ def _unit(vector: NDArray[np.generic], key: str, name: str, pair: tuple[str, str
 
 @dataclass(frozen=True)
 class Distances:
-    """The distances from `source` to its targets; `entries` is by target key, `imputed` is the requested setting."""
+    """The distances from `source` to its targets; `entries` is by target key, `imputed` is the requested setting.
+
+    `seed` is that of `shuffled` distances.
+    """
 
     source: str
     name: str
     imputed: bool
     entries: Mapping[str, Distance]
+    seed: int = 0
 
     @property
     def values(self) -> dict[str, float]:
@@ -276,8 +280,8 @@ class Distances:
     def by(self, name: str) -> "Distances":
         """Return the same languages under another distance: a name as in `distance`, `shuffled`, or empty for `self`.
 
-        `shuffled` is a control: every target gets the distance of another target, along one cycle through all targets that
-        depends only on the set of languages (not on their order, the process or a seed).
+        `shuffled` is a control: every target gets the distance of another target, by a derangement that is drawn with `seed`,
+        each as likely as any other. It depends on the set of languages, not on their order.
 
         Raises InputError for an unknown name, a language without such data, or fewer than 2 targets to shuffle.
         """
@@ -286,14 +290,14 @@ class Distances:
         if name == "shuffled":
             return self._shuffled()
         check_name(name, "shuffled")
-        return distances(self.source, self.entries, name, imputed=self.imputed)
+        return distances(self.source, self.entries, name, imputed=self.imputed, seed=self.seed)
 
     def _shuffled(self) -> "Distances":
         if len(self.entries) < 2:
             raise InputError(
                 f"Distance `shuffled` needs at least 2 targets, and there is `{listed(self.entries)}`. Add targets."
             )
-        donors = _cycle(sorted(self.entries))
+        donors = _derangement(sorted(self.entries), self.seed)
         entries = {}
         for target in self.entries:
             donor = self.entries[donors[target]]
@@ -303,9 +307,17 @@ class Distances:
 
 
 def distances(
-    source: str, targets: Iterable[str], name: str = "syntactic", *, imputed: bool = False, matrix: Path | None = None
+    source: str,
+    targets: Iterable[str],
+    name: str = "syntactic",
+    *,
+    imputed: bool = False,
+    matrix: Path | None = None,
+    seed: int = 0,
 ) -> Distances:
     """Return the distance from one source to each target, in the order of the targets; `distance` has the definitions.
+
+    `seed` is that of `Distances.by("shuffled")`.
 
     Raises InputError for no targets, a repeated language, or any error of `distance`, for all targets at once.
     """
@@ -324,15 +336,14 @@ def distances(
         raise InputError("\n".join(dict.fromkeys(errors)))
     if not entries:
         raise InputError("Distances need at least one target language, and there is none. Name the target languages.")
-    return Distances(canonical(source), "matrix" if matrix else name, imputed, entries)
+    return Distances(canonical(source), "matrix" if matrix else name, imputed, entries, seed)
 
 
-def _cycle(keys: list[str]) -> dict[str, str]:
-    """Return a cyclic permutation without fixed points (Sattolo's algorithm, fixed seed)."""
-    stream, donors = random.Random(0), list(keys)
-    for i in range(len(donors) - 1, 0, -1):
-        j = int(stream.random() * i)  # only `random()` is guaranteed to be the same in all Python versions
-        donors[i], donors[j] = donors[j], donors[i]
+def _derangement(keys: Sequence[str], seed: int) -> dict[str, str]:
+    """Return a random permutation without fixed points: the first of the random permutations that has none."""
+    stream, donors = random.Random(seed), list(keys)
+    while any(key == donor for key, donor in zip(keys, donors, strict=True)):
+        donors.sort(key=lambda _: stream.random())  # only `random()` is guaranteed to be the same in all Python versions
     return dict(zip(keys, donors, strict=True))
 
 

@@ -116,7 +116,14 @@ def prepare(recipe: Recipe) -> Prepared:
     """
     languages, task, parallel = data_of(recipe)
     chosen = recipe.distance
-    between = distances(languages.source, languages.targets, chosen.name, imputed=chosen.imputed, matrix=chosen.table)
+    between = distances(
+        languages.source,
+        languages.targets,
+        chosen.name,
+        imputed=chosen.imputed,
+        matrix=chosen.table,
+        seed=recipe.seed,
+    )
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
