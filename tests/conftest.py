@@ -31,8 +31,9 @@ from distxfer.encoders import Encoder, load_encoder, load_tokenizer
 from distxfer.results.result import Result
 from stand_in import StandIn
 
-# The same examples in every run: what passes here passes elsewhere. `--hypothesis-profile=default` looks for new ones.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+# The same examples in every run, however slow the machine is: what passes here passes elsewhere.
+# `--hypothesis-profile=default` looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("torture", derandomize=True, max_examples=2000, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 

@@ -58,7 +58,6 @@ def test_macrolanguages_share_the_key_of_their_usual_member():
     assert [canonical(code) for code in codes[::2]] == codes[1::2] == [canonical(code) for code in codes[1::2]]
 
 
-@settings(deadline=None)  # the first call reads the registry
 @given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=3))
 def test_canonical_is_idempotent(code):
     try:
@@ -245,7 +244,6 @@ def test_an_answer_says_what_it_rests_on():
         answer.value = 0.0
 
 
-@settings(deadline=None)  # the first call loads the tables
 @given(KEYS, KEYS, st.sampled_from(DISTANCES))
 def test_distances_are_symmetric_in_the_unit_interval_and_0_at_home(a, b, name):
     forward, back, home = (distance(*pair, name, imputed=True).value for pair in ((a, b), (b, a), (a, a)))

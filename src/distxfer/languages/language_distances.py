@@ -343,7 +343,8 @@ def _derangement(keys: Sequence[str], seed: int) -> dict[str, str]:
     """Return a random permutation without fixed points: the first of the random permutations that has none."""
     stream, donors = random.Random(seed), list(keys)
     while any(key == donor for key, donor in zip(keys, donors, strict=True)):
-        donors.sort(key=lambda _: stream.random())  # only `random()` is guaranteed to be the same in all Python versions
+        # Only `random()` is guaranteed to be the same in all Python versions.
+        donors.sort(key=lambda _: stream.random())
     return dict(zip(keys, donors, strict=True))
 
 
