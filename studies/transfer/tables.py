@@ -76,7 +76,7 @@ def pages(protocol: Protocol, registered: Registration, results: Path = RESULTS)
         )
         + "\n"
     )
-    return text, f"{head}\n\n{summary(verdicts, stability)}", evidence(protocol, registered, contrasts)
+    return text, f"{head}\n\n{summary(verdicts, stability)}", evidence(protocol, registered, tasks, contrasts)
 
 
 def task_table(runs: Runs) -> Table:
@@ -210,7 +210,7 @@ def summary(contrasts: Table, stability: Table) -> str:
     return Table((*columns, *survived), rows).markdown()
 
 
-def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) -> str:
+def evidence(protocol: Protocol, registered: Registration, tasks: Mapping[str, Runs], contrasts: Judged) -> str:
     """Return the contrasts with `plain` that `distxfer new-language` reads, as TOML."""
     lines = [
         "# Registered contrasts of recipes with `plain` on far languages, in points; `distxfer new-language` reads it.",
@@ -229,6 +229,7 @@ def evidence(protocol: Protocol, registered: Registration, contrasts: Judged) ->
             f"seeds = {test.n_seeds}",
             f"languages = {test.n_languages}",
             *(f"{key} = {100 * getattr(test, key):.4g}" for key in ("effect", "low", "high")),
+            f"lowest = {tasks[row.task].bounds(row.method, row.baseline)[2]:.4g}",
             f"p = {p_holm:.4g}",
             f"shown = {str(is_shown(protocol, test, p_holm)).lower()}",
             "",

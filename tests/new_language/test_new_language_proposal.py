@@ -56,6 +56,7 @@ def test_a_registered_gain_comes_first(tmp_path, monkeypatch):
         effect = 12.04
         low = 6.0
         high = 18.0
+        lowest = -2.5
         p = 0.0004
         shown = true
         [[effect]]
@@ -67,6 +68,7 @@ def test_a_registered_gain_comes_first(tmp_path, monkeypatch):
         effect = 1.0
         low = -1.0
         high = 3.0
+        lowest = -9.0
         p = 0.2
         shown = false
     """
@@ -81,7 +83,7 @@ def test_a_registered_gain_comes_first(tmp_path, monkeypatch):
     assert (first.recipe, first.shown, second.recipe) == ("teacher", True, "align_consistency")
     assert first.caveats == (
         "A registered study (`messages`, in-domain pairs, 5 seeds) shows a gain on 13 far languages: +12.0 points [+6.0, +18.0],"
-        " p < 0.001.",
+        " p < 0.001. In a single language, -2.5 is not ruled out.",
     )
     (last,) = (candidate for candidate in others if candidate.recipe == "self_training_twice")
     assert not last.shown

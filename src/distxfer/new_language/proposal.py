@@ -78,7 +78,8 @@ class Evidence:
 class RegisteredEffect:
     """A registered contrast with `plain` on the far languages of a task: points of macro-averaged accuracy, p of Holm.
 
-    `shown` is the verdict on the gain, `given` the data of the method.
+    `shown` is the verdict on the gain, `given` the data of the method, and `lowest` the least of the simultaneous 95 % lower
+    bounds of the gains in all test languages.
     """
 
     task: str
@@ -88,6 +89,7 @@ class RegisteredEffect:
     effect: float
     low: float
     high: float
+    lowest: float
     p: float
     shown: bool
 
@@ -97,7 +99,8 @@ class RegisteredEffect:
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         return (
             f"A registered study (`{self.task}`, {self.given}, {self.seeds} seeds) {verdict} on {self.languages} far languages:"
-            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}."
+            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}. In a single language, {self.lowest:+.1f} is not"
+            " ruled out."
         )
 
 
