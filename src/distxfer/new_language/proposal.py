@@ -99,8 +99,8 @@ class RegisteredEffect:
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         return (
             f"A registered study (`{self.task}`, {self.given}, {self.seeds} seeds) {verdict} on {self.languages} far languages:"
-            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}. In a single language, {self.lowest:+.1f} is not"
-            " ruled out."
+            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}. In a single language, {self.lowest:+.1f} is"
+            " not ruled out."
         )
 
 
