@@ -19,9 +19,5 @@ def comma_separated(*words: str) -> Callable[[object], object]:
     return split
 
 
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
-
-
 # An optional file or folder in a recipe. TOML has no null, so an empty text means None.
-OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]

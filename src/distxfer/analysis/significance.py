@@ -93,6 +93,13 @@ def _without_ranking(test: Crossed, reason: str) -> Crossed:
     return replace(test, **undefined, reason=test.reason or reason)  # type: ignore[arg-type]
 
 
+def effect_text(test: Crossed, scale: float) -> str:
+    """Return an effect with its interval, if it has one."""
+    if test.low is None or test.high is None:
+        return f"{scale * test.effect:+.1f}"
+    return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
+
+
 def interval_record(test: Crossed) -> dict[str, Any]:
     """Return effect, interval and p of a test as JSON data."""
     return {"effect": test.effect, "low": test.low, "high": test.high, "p": test.p}

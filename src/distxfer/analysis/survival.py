@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from distxfer.analysis.scores import Array, Full, Group, columns_of
-from distxfer.analysis.significance import Tested, corrected, interval_record
+from distxfer.analysis.significance import Tested, corrected, effect_text, interval_record
 from distxfer.errors import shortened
 from distxfer.languages import language_name, lineage
 from distxfer.measure import Crossed, carriers
@@ -202,7 +202,7 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
             if isinstance(result, str) or not result.large:
                 continue
             item, test = result.end(effect)
-            name = f"`{comparison.method}` {_with(test, scale)} instead of {scale * effect:+.1f}"
+            name = f"`{comparison.method}` {effect_text(test, scale)} instead of {scale * effect:+.1f}"
             values = [p for p in (comparison.test.p, test.p) if p is not None]
             if item not in result.carriers:
                 if kind == "class":
@@ -227,8 +227,3 @@ def survival_warnings(comparisons: Sequence[Comparison], scale: float) -> tuple[
             f" {shortened(weak)}."
         )
     return tuple(lines)
-
-
-def _with(test: Crossed, scale: float) -> str:
-    between = "" if test.low is None or test.high is None else f" [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
-    return f"{scale * test.effect:+.1f}{between}"

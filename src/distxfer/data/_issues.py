@@ -85,7 +85,8 @@ def _counts(
         texts = [(example.text, example.text_pair) for example in batch]
         counts["no_known_token"] = sum(special.issuperset(row) for row in rows), len(batch)
         counts["same_tokens"] = _conflicts(texts_of_tokens, rows, texts), len(batch)
-        counts["same_in_nfc"] = _conflicts(texts_of_nfc, [_nfc(*text) for text in texts], texts), len(batch)
+        normal = [tuple(part and unicodedata.normalize("NFC", part) for part in text) for text in texts]
+        counts["same_in_nfc"] = _conflicts(texts_of_nfc, normal, texts), len(batch)
         for name, (n, of) in counts.items():
             totals[name][0] += n
             totals[name][1] += of
@@ -122,10 +123,6 @@ def _truncated(
         for place, row in zip(places, cut, strict=True):
             rows[place] = tuple(row)
     return rows
-
-
-def _nfc(text: str, pair: str | None) -> tuple[str, str | None]:
-    return unicodedata.normalize("NFC", text), pair and unicodedata.normalize("NFC", pair)
 
 
 def _conflicts(seen: dict[int, int], keys: Iterable[object], texts: Iterable[object]) -> int:

@@ -177,10 +177,12 @@ def replace_changed(stage: Path, folder: Path, texts: Mapping[str, str], recipes
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / RUN_LOCK):
         for part in _PARTS:
-            if not _same(stage / part, folder / part):
-                shutil.rmtree(folder / part, ignore_errors=True)
-                if _files(stage / part):
-                    shutil.move(stage / part, folder / part)
+            new, old, files = stage / part, folder / part, _files(stage / part)
+            if files == _files(old) and all(filecmp.cmp(new / name, old / name, shallow=False) for name in files):
+                continue
+            shutil.rmtree(old, ignore_errors=True)
+            if files:
+                shutil.move(new, old)
         for name, text in texts.items():
             if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode():
                 (folder / name).write_text(text, encoding="utf-8", newline="\n")
@@ -194,11 +196,6 @@ def contents(folder: Path, recipes: Sequence[Path]) -> str:
         text = path.read_bytes() if path.is_file() else b""
         digest.update(f"{path.relative_to(folder)}\0{len(text)}\0".encode() + text)
     return digest.hexdigest()
-
-
-def _same(first: Path, second: Path) -> bool:
-    files = _files(first)
-    return files == _files(second) and all(filecmp.cmp(first / name, second / name, shallow=False) for name in files)
 
 
 def _files(folder: Path) -> set[Path]:

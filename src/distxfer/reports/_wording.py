@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from distxfer.analysis.significance import effect_text
 from distxfer.errors import shortened
 from distxfer.reports.tables import p_phrase
 
@@ -14,13 +15,6 @@ if TYPE_CHECKING:  # it brings scipy
     from distxfer.measure import Crossed
 
 _NAMES = 3  # a note names at most so many methods
-
-
-def effect_text(test: Crossed, scale: float) -> str:
-    """Return an effect with its interval, if it has one."""
-    if test.low is None or test.high is None:
-        return f"{scale * test.effect:+.1f}"
-    return f"{scale * test.effect:+.1f} [{scale * test.low:+.1f}, {scale * test.high:+.1f}]"
 
 
 def p_text(value: float | None) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from distxfer.analysis.significance import effect_text
 from distxfer.errors import counted, shortened
 from distxfer.reports._wording import (
     dropped_notes,
-    effect_text,
     left_out_notes,
     p_text,
     random_factors,

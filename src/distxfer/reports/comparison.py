@@ -7,12 +7,12 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
+from distxfer.analysis.significance import effect_text
 from distxfer.analysis.survival import survival_warnings
 from distxfer.errors import InputError, counted, listed, shortened
 from distxfer.languages import group_kind, language_name, permuted_within
 from distxfer.reports._wording import (
     dropped_notes,
-    effect_text,
     family_means,
     few_families,
     left_out_notes,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from distxfer._durable import atomic_file
 from distxfer._markdown import markdown, markdown_code
+from distxfer.analysis.significance import effect_text
 from distxfer.errors import counted
 from distxfer.languages import language_name
-from distxfer.reports._wording import effect_text
 from distxfer.reports.language import fact_records, language_tables
 from distxfer.reports.tables import Table, markdown_text, p_phrase
 from distxfer.results.descriptions import arithmetic_notes, corpora

@@ -50,15 +50,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(types.is_integer(kind) or types.is_floating(kind))
-
-
 _IS_OF_TYPE: Mapping[str, tuple[Callable[[pa.DataType], bool], str]] = {
     "measure": (_is_text, "a text"),
     "layer": (types.is_integer, "a whole number"),
     "language": (_is_text, "a text"),
-    "value": (_is_number, "a number"),
+    "value": (lambda kind: types.is_integer(kind) or types.is_floating(kind), "a number"),
     "n": (types.is_integer, "a whole number"),
     "moment": (_is_text, "`before` or `after`"),
 }

@@ -273,7 +273,8 @@ class PhaseLoop:
         summed = self.context.processes.sum(
             torch.cat([*(step.totals for step in steps), self._exactly(acting.values())])
         )
-        others = [self._exactly([step.norm, *_tensors(step.logs)]) for step in steps]
+        logged = [[value for value in step.logs.values() if isinstance(value, Tensor)] for step in steps]
+        others = [self._exactly([step.norm, *values]) for step, values in zip(steps, logged, strict=True)]
         values = iter(torch.cat([summed, *others]).tolist())
         all_totals = [{name: next(values) for name in step.counts} for step in steps]
         proofs = {name: next(values) for name in acting}
@@ -552,10 +553,6 @@ class PhaseLoop:
 
 def _num_items(terms: Mapping[str, Term]) -> list[float]:
     return [float(term.num_items) for term in terms.values()]
-
-
-def _tensors(logs: Mapping[str, float | Tensor]) -> list[Tensor]:
-    return [value for value in logs.values() if isinstance(value, Tensor)]
 
 
 def _is_due(every: int, number: int) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from distxfer.analysis.comparison import Comparison, Comparisons, Part
+from distxfer.analysis.significance import effect_text
 from distxfer.languages import language_name
-from distxfer.reports._wording import effect_text, p_text, random_factors, significant
+from distxfer.reports._wording import p_text, random_factors, significant
 from distxfer.reports.comparison import class_tables, main_table, survival_table, target_table
 from distxfer.reports.page.charts import (
     AXIS,
