@@ -66,7 +66,7 @@ def plan(files, settings, tmp_path):
 
 def test_from_a_few_sentences_to_a_report(cli, files, settings, tmp_path):
     words = [
-        "new-language", "cy", *settings, "intervention.align.layers=2",
+        "new-language", "cy", *settings, "--recipe", "align_consistency", "intervention.align.layers=2",
         "--labelled", str(files / "test.jsonl"), "--parallel", str(files / "pairs.tsv"),
     ]  # fmt: skip
     answer = cli(*words, "--json")
@@ -173,7 +173,7 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     options = {"labelled": tmp_path / "amharic" / "test.jsonl", "parallel": tmp_path / "amharic" / "pairs.tsv"}
     result = plan("amh", "task=emoji", **options)
     assert (result.data.tests, result.data.pairs) == (150, len(pairs))
-    assert result.proposal.recipe == "align_consistency"
+    assert result.proposal.recipe == "teacher"
     assert not any("occur in the training pairs for `amh`" in note for note in result.data.notes)
     assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
     text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")

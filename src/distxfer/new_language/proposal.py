@@ -99,8 +99,8 @@ class RegisteredEffect:
         p = "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
         return (
             f"A registered study (`{self.task}`, {self.given}, {self.seeds} seeds) {verdict} on {self.languages} far languages:"
-            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}. In a single language, {self.lowest:+.1f} is"
-            " not ruled out."
+            f" {self.effect:+.1f} points [{self.low:+.1f}, {self.high:+.1f}], {p}. In every test"
+            f" language at least {self.lowest:+.1f} (simultaneous 95 % bounds)."
         )
 
 
@@ -231,8 +231,11 @@ def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal
         basis += f" and {data.shots} labelled texts"
     registered = registered_effects().get(name, ())
     if evidence is None:
-        why = f"{basis}; {'a registered study' if registered else 'no study'} has run it"
+        shows = "shows a gain" if any(effect.shown for effect in registered) else "does not show a gain"
+        why = f"{basis}; {f'a registered study {shows}' if registered else 'no study has run it'}"
         caveats = [str(effect) for effect in registered]
+        if registered and needs == "pairs":
+            caveats.append("Pairs of another domain than the task's may help less, or harm.")
         if registered and name in _LABELS_NEEDED:
             caveats.append(
                 "That gain is over a baseline without labels of the language; here the baseline has them, too."
