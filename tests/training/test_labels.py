@@ -34,12 +34,16 @@ class Own:
     how: str = ""
     drawn = []
     given = []
+    states = []
 
     def bind(self, encoder, languages, distances):
         def labels(teacher):
             if self.how == "memory":
                 raise MemoryError("of the test")
             self.given.append({key: (texts, teacher.logits(texts)) for key, texts in teacher.texts.items()})
+            self.states.append({key: teacher.states(texts) for key, texts in teacher.texts.items()})
+            if self.how == "states":
+                return {key: torch.full((len(rows), 16), torch.nan) for key, rows in teacher.texts.items()}
             rows = {key: torch.zeros(len(teacher.texts[key]), 2) for key in languages.targets}
             for some in rows.values():
                 some[::2, 1] = 1
@@ -52,6 +56,8 @@ class Own:
             return {**rows, "jpn": wrong.get(self.how, rows["jpn"])}
 
         def term(step):
+            if self.how == "pairs":
+                step.sample_labelled_pairs("deu", 5)
             batch, labels = step.sample_labelled("deu", 5)
             self.drawn.append((batch.examples, labels))
             logits = step.classify(batch).logits
@@ -61,6 +67,7 @@ class Own:
             term=term, labels=None if self.how == "unlabelled" else labels,
             needs=frozenset({"target_text", "predictions"}),
             languages=("jpn",) if self.how == "elsewhere" else languages.targets,
+            labels_are_states=self.how == "states",
         )
 '''
 
@@ -77,7 +84,7 @@ def own(tmp_path, run):
         yield lambda *overrides, **options: run(str(recipe), SHORT, *overrides, **options)
 
 
-@pytest.mark.parametrize("recipe", ["self_training", "teacher"])
+@pytest.mark.parametrize("recipe", ["self_training", "teacher", "state_teacher"])
 @pytest.mark.parametrize("stop", [13, 15, 21])
 def test_an_interrupted_run_goes_on_with_the_same_labels(run, tmp_path, recipe, stop):
     """12 steps of the task, then 12 with labels: stopped as the second phase begins, and in both of its epochs."""
@@ -94,20 +101,24 @@ def test_an_interrupted_run_goes_on_with_the_same_labels(run, tmp_path, recipe, 
 def own_class(own):
     """The class above, which has been given nothing yet."""
     cls = intervention_class("own")
-    cls.given.clear(), cls.drawn.clear()
+    cls.given.clear(), cls.drawn.clear(), cls.states.clear()
     return cls
 
 
 def test_the_teacher_is_the_model_as_the_phase_begins_without_dropout(own, own_class, run):
     """Of the same seed, the first phase alone is `plain`; the source has its training texts."""
     own(*ONE_EPOCH, EXACT)
-    (given,) = own_class.given
+    (given,), (states,) = own_class.given, own_class.states
     encoder = load_encoder("plain", run("plain", SHORT, EXACT).folder / "model", ("animal", "plant"), seed=0)
     assert given.keys() == {"eng", "deu", "jpn"}
     for language, (texts, logits) in given.items():
-        expected = encoder.outputs(Collator(encoder.tokenizer, 32)(texts).inputs)
+        inputs = Collator(encoder.tokenizer, 32)(texts).inputs
+        expected = encoder.outputs(inputs)
         assert {text.language for text in texts} == {language}
         torch.testing.assert_close(logits, expected.float(), rtol=1e-4, atol=1e-5)
+        with torch.no_grad():
+            pooled = encoder.encode(inputs).pooled(encoder.layers)
+        torch.testing.assert_close(states[language], pooled, rtol=1e-4, atol=1e-5)
 
 
 def test_a_term_draws_labelled_texts_alone_without_repetition(own, own_class):
@@ -137,6 +148,23 @@ def test_rows_that_are_no_distributions_are_refused(own, how):
         RunError, match=r"`labels` of the intervention `own` returned no valid rows for `jpn`\. Return a"
     ):
         own(*ONE_EPOCH, f"intervention.own.how={how}")
+
+
+def test_states_that_are_not_finite_are_refused(own):
+    with pytest.raises(RunError) as error:
+        own(*ONE_EPOCH, "intervention.own.how=states")
+    assert str(error.value) == (
+        "`labels` of the intervention `own` returned no valid rows for `deu`. Return a tensor of 64 texts and 16 entries, which"
+        " are finite."
+    )
+
+
+def test_to_draw_labelled_pairs_without_needing_pairs_is_refused(own):
+    with pytest.raises(RunError) as error:
+        own(*ONE_EPOCH, "intervention.own.how=pairs")
+    assert str(error.value) == (
+        "The term `own` draws labelled pairs, but its `BoundIntervention` does not have `pairs` in `needs`."
+    )
 
 
 @pytest.mark.parametrize("how", ["unlabelled", "elsewhere"])
@@ -218,6 +246,7 @@ def test_labels_are_counted_in_the_plan_and_gone_after_the_phase(run, tmp_path, 
         ("self_training", [], [64, 64]),
         ("self_training", ["intervention.self_training.centre=true"], [64, 64, 144]),  # the source's training texts too
         ("teacher", [], [63]),  # the distinct source sentences of 128 pairs
+        ("state_teacher", [], [63]),
         ("plain", [], []),
     ],
 )

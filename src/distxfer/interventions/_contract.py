@@ -129,6 +129,12 @@ class Step(Protocol):
         They are drawn without repetition from the texts whose row of `labels` is not zero.
         """
 
+    def sample_labelled_pairs(self, language: str, n: int) -> tuple[Batch, Batch, Tensor]:
+        """Return `n` sentences, their translations and their rows of `labels`; needs `labels` and `pairs`.
+
+        Drawn as in `sample_labelled`. The two sides are one pass, which no other term shares.
+        """
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of texts that the term created."""
 
@@ -149,6 +155,9 @@ class Teacher(Protocol):
 
     def logits(self, examples: Sequence[Example]) -> Tensor:
         """Return the head's logits for texts, (n, classes), in float32 on the CPU; the processes share the work."""
+
+    def states(self, examples: Sequence[Example]) -> Tensor:
+        """Return the pooled states of the last layer for texts, (n, d), in the same way."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +213,8 @@ class BoundIntervention:
     - `labels`: called once as a phase begins, returns the distributions over the classes that target text is trained on: for
       each of `languages` (texts, classes), a row for each unlabelled text or, if it needs `pairs`, for each pair, of whose
       translation it is the label. A row of zeros leaves a text out. A forecast calls it with logits of 0, to count the texts
-      that it asks for. See `Step.sample_labelled`.
+      that it asks for. See `Step.sample_labelled`. With `labels_are_states` the rows are states (texts, d) in place of
+      distributions, which need no trained head and train none.
     - `checks`: called before training with the pairs that terms draw from, by language; raises InputError for pairs, or an
       encoder, that it cannot use.
     - `replace_weight`: the value that the forward passes of training use in place of a parameter, with a gradient. Its randomness
@@ -229,6 +239,7 @@ class BoundIntervention:
     entries: Callable[[Mapping[str, Change]], Mapping[str, Tensor]] | None = None
     selects: Callable[[Mapping[str, int]], int] | None = None
     labels: Callable[[Teacher], Mapping[str, Tensor]] | None = None
+    labels_are_states: bool = False
     checks: Callable[[Mapping[str, Sequence[Pair]]], None] | None = None
     replace_weight: Callable[[str, Tensor], Tensor] | None = None
     adapters: frozenset[str] = frozenset()

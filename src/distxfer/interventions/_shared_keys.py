@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distxfer.interventions.freeze import Freeze
     from distxfer.interventions.l2_sp import L2SP
     from distxfer.interventions.self_training import SelfTraining
+    from distxfer.interventions.state_teacher import StateTeacher
     from distxfer.interventions.teacher import FixedTeacher
     from distxfer.interventions.typology import Typology
 
@@ -85,7 +86,7 @@ class LanguageChoice:
 
 
 def language_choice(
-    keys: Align | CodeSwitch | Consistency | Drift | FixedTeacher | SelfTraining | Typology,
+    keys: Align | CodeSwitch | Consistency | Drift | FixedTeacher | SelfTraining | StateTeacher | Typology,
     languages: Languages,
     distances: Distances,
 ) -> LanguageChoice:

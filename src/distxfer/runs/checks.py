@@ -44,13 +44,13 @@ def check_head(recipe: Recipe, bounds: Mapping[str, BoundIntervention], encoder:
         acts = {name: phase.interventions == "all" or name in phase.interventions for name in bounds}
         active = {name: bound for name, bound in bounds.items() if acts[name]}
         for name, bound in active.items():
-            if bound.labels is not None and not is_trained:  # labels are made before weights are rewound
+            if _labels_by_head(bound) and not is_trained:  # labels are made before weights are rewound
                 raise InputError(
                     f"The intervention `{name}` labels text as the phase `{phase_name}` begins, by a head that is random then."
                     " Let a phase with the task come first, as `phases=finetune,self_training` does."
                 )
         at_start[phase_name] = is_trained = at_start[phase.rewind] if phase.rewind else is_trained
-        trains = phase.task or any(bound.labels is not None and bound.weight > 0 for bound in active.values())
+        trains = phase.task or any(_labels_by_head(bound) and bound.weight > 0 for bound in active.values())
         if phase.merge and trains and not is_trained:
             raise InputError(
                 f"`phase.{phase_name}.merge` = `{phase.merge}` merges the trained head with its start, which is random."
@@ -64,6 +64,10 @@ def check_head(recipe: Recipe, bounds: Mapping[str, BoundIntervention], encoder:
                     f"The intervention `{name}` compares predictions of the head, which is random in the phase `{phase_name}`."
                     f" Set `phase.{phase_name}.task=true`, or let the phase begin where one with the task has ended."
                 )
+
+
+def _labels_by_head(bound: BoundIntervention) -> bool:
+    return bound.labels is not None and not bound.labels_are_states
 
 
 def has_linear_head(encoder: Encoder) -> bool:

@@ -94,7 +94,7 @@ class History:
                 weight.copy_(self.tensors.pop(f"{_MEAN}/{name}"))
 
     def keep_labels(self, term: str, labels: Mapping[str, Tensor]) -> None:
-        """Keep the labels of a term's texts, (texts, classes) for each language."""
+        """Keep the labels of a term's texts, (texts, classes) or (texts, d) for each language."""
         for language, rows in labels.items():
             self.tensors[f"{_LABELS}/{term}/{language}"] = rows
 

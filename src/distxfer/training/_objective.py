@@ -363,21 +363,44 @@ class _Step:
 
     def sample_pairs(self, language: str, n: int) -> tuple[Batch, Batch]:
         """Return `n` pairs of a language (or all, if there are fewer), as two batches."""
-        pairs, collate = self._objective._material.pairs[language], self._objective._material.collate
-        numbers = self._draw(range(len(pairs)), n)
-        key = self._name if self.synchronized else "", language, tuple(numbers)
-        if key not in self._cache.pairs:
-            sides = [pairs[number].source for number in numbers], [pairs[number].target for number in numbers]
-            self._cache.pairs[key] = _Pairs.of(collate([*sides[0], *sides[1]]))
-        return self._cache.pairs[key].source, self._cache.pairs[key].target
+        numbers = self._draw(range(len(self._objective._material.pairs[language])), n)
+        pairs = self._pairs(self._name if self.synchronized else "", language, numbers)
+        return pairs.source, pairs.target
 
     def sample_texts(self, language: str, n: int) -> Batch:
         """Return `n` unlabelled texts of a language (or all, if there are fewer)."""
         return self._objective._material.collate(self._draw(self._objective._material.texts[language], n))
 
     def sample_labelled(self, language: str, n: int) -> tuple[Batch, Tensor]:
-        """Return `n` labelled texts of a language (or all, if there are fewer), and their labels (n, classes)."""
-        bound, data = self._objective.bound(self._name), self._objective._material
+        """Return `n` labelled texts of a language (or all, if there are fewer), and their rows of labels."""
+        numbers, labels = self._draw_labelled(language, n)
+        data = self._objective._material
+        items = data.to_label(self._objective.bound(self._name))[language]
+        texts = [items[number] for number in numbers]
+        return data.collate([text.target if isinstance(text, Pair) else text for text in texts]), labels
+
+    def sample_labelled_pairs(self, language: str, n: int) -> tuple[Batch, Batch, Tensor]:
+        """Return `n` labelled pairs of a language (or all, if there are fewer), as two batches, and their rows of labels."""
+        if "pairs" not in self._objective.bound(self._name).needs:
+            raise RunError(
+                f"The term `{self._name}` draws labelled pairs, but its `BoundIntervention` does not have `pairs` in `needs`."
+            )
+        numbers, labels = self._draw_labelled(language, n)
+        pairs = self._pairs(self._name, language, numbers)
+        return pairs.source, pairs.target, labels
+
+    def _pairs(self, name: str, language: str, numbers: Sequence[int]) -> _Pairs:
+        """Return these pairs of a language, the same ones for the same `name`."""
+        key = name, language, tuple(numbers)
+        if key not in self._cache.pairs:
+            pairs = [self._objective._material.pairs[language][number] for number in numbers]
+            both = [*(pair.source for pair in pairs), *(pair.target for pair in pairs)]
+            self._cache.pairs[key] = _Pairs.of(self._objective._material.collate(both))
+        return self._cache.pairs[key]
+
+    def _draw_labelled(self, language: str, n: int) -> tuple[Sequence[int], Tensor]:
+        """Return the numbers of `n` texts or pairs that have a label, and their rows of labels."""
+        bound = self._objective.bound(self._name)
         if bound.labels is None or language not in bound.languages:
             raise RunError(
                 f"The term `{self._name}` draws labelled texts of `{language}`, but its `BoundIntervention` has no `labels`, or"
@@ -385,9 +408,7 @@ class _Step:
             )
         numbers, labels = self._objective.labelled_rows(self._name, language)
         drawn = self._draw(numbers, n)
-        items = [data.to_label(bound)[language][number] for number in drawn]
-        batch = data.collate([item.target if isinstance(item, Pair) else item for item in items])
-        return batch, labels[drawn].to(batch.inputs["attention_mask"].device)
+        return drawn, labels[drawn].to(self.batch.inputs["attention_mask"].device)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Return a batch of texts that the term has made; of both sides of pairs, the batch that other terms share."""
