@@ -62,12 +62,18 @@ class Fact:
 
 
 def language_facts(
-    code: str, recipe: Recipe, results: Path, *, text: Path | None = None, parallel: Path | None = None
+    code: str,
+    recipe: Recipe,
+    results: Path,
+    *,
+    text: Path | None = None,
+    parallel: Path | None = None,
+    is_labelled: bool = False,
 ) -> list[Fact]:
     """Return the facts about a language for a recipe's model and task: the sections of `distxfer language`.
 
     `text` is a file with one sentence per line, `parallel` has lines of source sentence, tab, translation. Scores are from
-    finished runs of the recipe `plain` in `results`.
+    finished runs of the recipe `plain` in `results`. `is_labelled`: whether there is a labelled test beside the task's.
 
     Raises InputError for an unknown code, task, model or distance, and for an unreadable file.
     """
@@ -87,7 +93,7 @@ def language_facts(
         *expected,
         *_gains(key, measured, expected[0]),
     ]
-    return [*_verdict(key, source, recipe, facts), *facts]
+    return [*_verdict(key, source, recipe, facts, is_labelled), *facts]
 
 
 def seed_spread(recipe: Recipe, results: Path) -> float | None:
@@ -95,14 +101,14 @@ def seed_spread(recipe: Recipe, results: Path) -> float | None:
     return known_scores(recipe, results, canonical(recipe.task.source)).seed_sd
 
 
-def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact]) -> list[Fact]:
+def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact], is_labelled: bool) -> list[Fact]:
     """Return whether this language can be worked on, in one sentence, and the obstacles, by the other facts."""
     task, model, name = recipe.task.name, recipe.model.name, language_name(key)
     distance_name = "matrix" if recipe.distance.matrix else recipe.distance.name
     values = {(fact.measure, fact.language): fact.value for fact in facts}
     unreadable = _unreadable(key, source, values)
     missing = []
-    if key != source and key not in task_languages(recipe.task.data):
+    if key != source and not is_labelled and key not in task_languages(recipe.task.data):
         missing.append(f"no labelled test in `{task}` (`distxfer new-language {key} --labelled FILE`)")
     if values.get(("tokens_per_character", key)) is None:
         missing.append("no text for testing the tokenizer (`--text`)")

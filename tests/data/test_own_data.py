@@ -127,6 +127,12 @@ def test_a_folder_that_is_no_language(task):
         load(task)
 
 
+def test_other_files_in_other_folders_are_ignored_with_a_notice(task):
+    (task / "pairs").mkdir()
+    (task / "pairs" / "deu.tsv").write_text("a\tb\n")
+    assert "`pairs/deu.tsv` is ignored: its name is none of" in " ".join(load(task).notes)
+
+
 def test_hidden_folders_are_not_read(task):
     write(task / ".ipynb_checkpoints" / "train-checkpoint.jsonl", TRAIN)
     assert len(load(task).examples("train", "eng")) == 2
@@ -223,7 +229,7 @@ def test_a_label_that_training_does_not_have(task):
 
 def test_one_label_alone(task):
     path = write(task / "eng" / "train.jsonl", TRAIN[:1])
-    complains(f"`{path}` has 1 different labels, but classification needs at least 2.", load, task)
+    complains(f"`{path}` has 1 different label, but classification needs at least 2.", load, task)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from distxfer.checkpoints.measure import measure
 from distxfer.config.recipe import load_recipe
 from distxfer.data import Answer, Example, Issue, Tags, issue_lines, issues, load_task, task_type_named
-from distxfer.encoders import load_tokenizer
+from distxfer.encoders import load_tokenizer, model_folder
 from distxfer.reports.run import run_table
 from distxfer.runs.run import train, validate
 
@@ -51,6 +51,13 @@ def test_a_pair_is_cut_with_both_its_texts(tokenizer):
 
 def test_texts_without_a_known_token_are_counted(tokenizer):
     assert count("classification", texts("xyz", "cat xyz", "\u200b"), tokenizer)["no_known_token"] == (2, 3)
+
+
+def test_punctuation_and_digits_make_no_text_of_unknown_words_known():
+    """The bundled tokenizer knows blanks and digits, and no letter of Cherokee."""
+    tokenizer = load_tokenizer(model_folder("bundled/multilingual-e5-small"))
+    there = texts("ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ, 12.", "ᏣᎳᎩ cat", "1, 2, 3!", "cat")
+    assert count("classification", there, tokenizer, 64)["no_known_token"] == (1, 4)
 
 
 def test_texts_that_differ_in_normalisation_alone_are_counted_and_exact_repeats_are_not(tokenizer):

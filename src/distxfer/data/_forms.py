@@ -159,7 +159,7 @@ class LabelSet:
         """
         if len(self._numbers) < 2:
             raise InputError(
-                f"`{train.path}` has {len(self._numbers)} different labels, but {task_type} needs at least 2."
+                f"`{train.path}` has {counted(len(self._numbers), 'different labels')}, but {task_type} needs at least 2."
             )
         self.names = tuple(sorted(self._numbers, key=lambda label: (len(label) if label.isdigit() else 0, label)))
         places = {name: place for place, name in enumerate(self.names)}

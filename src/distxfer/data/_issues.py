@@ -2,7 +2,8 @@
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import groupby
 
 import numpy as np
@@ -22,13 +23,16 @@ COUNTED = {
     "questions_cut": "Questions cut off at half of `task.max_length` = {} tokens",
     "words_cut": "Words longer than `task.max_length` = {} tokens, cut off",
     "words_without_token": "Words that have no token of their own",
-    "no_known_token": "Texts without a token that the encoder knows",
+    "no_known_token": "Texts in which the encoder knows no letter",
     "same_tokens": "Different texts that are the same tokens as an earlier one",
     "same_in_nfc": "Texts that differ from an earlier one in Unicode normalisation alone",
     "cut_when_measured": "Texts measured on their first {} tokens only (`task.max_length`)",
 }
 
-_ADVICE = {"cut": " Raise it to read them whole, or shorten the texts."}
+_ADVICE = {
+    "cut": " Raise it to read them whole, or shorten the texts.",
+    "no_known_token": " Choose another encoder (`model=`), or leave these languages out (`task.targets`).",
+}
 
 
 def issues(
@@ -71,7 +75,7 @@ def _counts(
     totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
     texts_of_tokens: dict[int, int] = {}  # as hashes, to save memory
     texts_of_nfc: dict[int, int] = {}
-    special = {*tokenizer.all_special_ids, tokenizer.unk_token_id}
+    has_known_letter = _letters(tokenizer)
     for batch in _batches(examples):
         encoding = _encoding(tokenizer, batch)
         rows = [tuple(row) for row in encoding["input_ids"]]
@@ -83,7 +87,7 @@ def _counts(
         elif split == "test":
             counts["cut_when_measured"] = cut
         texts = [(example.text, example.text_pair) for example in batch]
-        counts["no_known_token"] = sum(special.issuperset(row) for row in rows), len(batch)
+        counts["no_known_token"] = sum(not has_known_letter(row) for row in rows), len(batch)
         counts["same_tokens"] = _conflicts(texts_of_tokens, rows, texts), len(batch)
         normal = [tuple(part and unicodedata.normalize("NFC", part) for part in text) for text in texts]
         counts["same_in_nfc"] = _conflicts(texts_of_nfc, normal, texts), len(batch)
@@ -91,6 +95,25 @@ def _counts(
             totals[name][0] += n
             totals[name][1] += of
     return {name: (n, of) for name, (n, of) in totals.items()}
+
+
+def _letters(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], bool]:
+    """Return a function that tells whether the known tokens of a text have a letter; so do those of a text without unknown ones.
+
+    Not whether any token is known: blanks, digits and punctuation are, in a script of which no letter is.
+    """
+    unknown = tokenizer.unk_token_id
+    special = {*tokenizer.all_special_ids, unknown}
+
+    @cache
+    def has_letter(token: int) -> bool:
+        return any(map(str.isalpha, str(tokenizer.convert_ids_to_tokens(token))))
+
+    def has_known_letter(row: Sequence[int]) -> bool:
+        known = {*row} - special
+        return bool(known) and (unknown not in row or any(map(has_letter, known)))
+
+    return has_known_letter
 
 
 def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:

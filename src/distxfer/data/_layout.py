@@ -55,15 +55,15 @@ def layout(data: Data) -> Layout:
     paths: dict[tuple[str, str], Path] = {}
     notes = []
     for path, names in matches(folder, data.pattern or "{language}/{split}.*"):
-        language, split = language_in_name(path, names["language"]), names["split"] if data.pattern else path.stem
+        split = names["split"] if data.pattern else path.stem
         fault = f"suffix is none of {', '.join(SUFFIXES)}" if path.suffix not in SUFFIXES else ""
         fault = fault or (f"name is none of {', '.join(PARTS)}" if split not in PARTS else "")
         if fault:
             notes.append(f"`{path.relative_to(folder).as_posix()}` is ignored: its {fault}.")
             continue
-        part = (language, PARTS[split])
+        part = (language_in_name(path, names["language"]), PARTS[split])
         if part in paths:
-            raise InputError(f"`{paths[part]}` and `{path}` are both {part[1]} of the language `{language}`. Keep one.")
+            raise InputError(f"`{paths[part]}` and `{path}` are both {part[1]} of the language `{part[0]}`. Keep one.")
         paths[part] = path
     return Layout(folder, pattern, paths, tuple(notes))
 

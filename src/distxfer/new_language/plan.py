@@ -213,4 +213,6 @@ def _facts(
     if distance is not None and distance.usable:
         (stage / distance.file).write_text(distance.csv, encoding="utf-8", newline="\n")
         base = replace(base, distance=base.distance.model_copy(update={"matrix": str(stage / distance.file)}))
-    return language_facts(key, base, results, text=files.text, parallel=files.parallel)
+    return language_facts(
+        key, base, results, text=files.text, parallel=files.parallel, is_labelled=files.labelled is not None
+    )

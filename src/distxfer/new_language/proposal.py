@@ -15,6 +15,7 @@ from distxfer.new_language.language_data import LanguageData
 BASELINE = "plain"
 _FEW = 50  # pairs or texts; the study has 569 per language, so its findings do not apply to fewer than this
 _STUDIED = 569
+_FEWEST_LABELS = 10  # as in the registered study, which proposals with fewer labels of the language cannot rest on
 
 # The data that each recipe needs besides the labelled source. Recipes that the study has not run are last.
 _NEEDS: Mapping[str, str] = {
@@ -211,7 +212,7 @@ def study_120() -> tuple[str, str, Mapping[str, Any]]:
 def _allowed(name: str, data: LanguageData) -> bool:
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         return False
-    if name in _LABELS_NEEDED and not data.shots:
+    if name in _LABELS_NEEDED and data.shots < _FEWEST_LABELS:
         return False
     needs = _NEEDS[name]
     return not needs or data.count(needs) >= (_FEW if needs != "words" else 1)

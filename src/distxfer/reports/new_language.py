@@ -353,12 +353,14 @@ def _proposal_record(proposal: "Proposal") -> dict[str, Any]:
 def to_try(plan: "LanguagePlan", estimate: "Estimate") -> str:
     """Return the proposal in one sentence; nothing is recommended before it has been tested."""
     evidence, runs = plan.proposal.evidence, f"{2 * plan.seeds} runs, {_time_text(estimate)}"
+    unreadable = next((fact.note for fact in plan.facts if fact.measure == "answer"), "")
+    warning = f" But {unreadable}: another encoder (`model=`) may be needed." if unreadable else ""
     trial = f"`{plan.proposal.recipe}` against `plain` ({runs})"
     if not plan.proposal.shown:
         ran = evidence is not None or plan.proposal.registered
         study = "does not show that it helps" if ran else "has not run it"
-        return f"No method is known to help {plan.name} with this data. To try: {trial}; the reference study {study}."
-    return f"To try: {trial}; whether it helps {plan.name} is open until the runs are done."
+        return f"No method is known to help {plan.name} with this data. To try: {trial}; the reference study {study}.{warning}"
+    return f"To try: {trial}; whether it helps {plan.name} is open until the runs are done.{warning}"
 
 
 def recommendation(outcome: "LanguageOutcome") -> str:
