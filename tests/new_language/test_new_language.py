@@ -55,7 +55,8 @@ def plan(files, settings, tmp_path):
 
     def make(code="cym", *words, recipe="", seeds=3, **options):
         files_given = LanguageFiles(**{"labelled": files / "test.jsonl", **options})
-        words = (*words, "intervention.align.layers=2") if "parallel" in options else words
+        if "parallel" in options and not recipe:
+            recipe, words = "align_consistency", (*words, "intervention.align.layers=2")
         return plan_language(code, files_given, [*settings, *words], tmp_path / "results", recipe=recipe, seeds=seeds)
 
     return make
@@ -173,7 +174,7 @@ def test_the_example_of_the_docs(plan, tmp_path, monkeypatch, capsys):
     options = {"labelled": tmp_path / "amharic" / "test.jsonl", "parallel": tmp_path / "amharic" / "pairs.tsv"}
     result = plan("amh", "task=emoji", **options)
     assert (result.data.tests, result.data.pairs) == (150, len(pairs))
-    assert result.proposal.recipe == "teacher"
+    assert result.alternatives[0].recipe == "teacher"
     assert not any("occur in the training pairs for `amh`" in note for note in result.data.notes)
     assert plan("amh", "task=emoji", labelled=options["labelled"]).proposal.recipe == "drift_reg"
     text = plan("amh", "task=emoji", labelled=options["labelled"], text=tmp_path / "amharic" / "text.txt")
