@@ -9,6 +9,7 @@ import pytest
 
 from distxfer.config.files import recipe_files
 from distxfer.data import parallel_names, task_names
+from distxfer.errors import listed
 
 NOTHING = {".lock"}  # the lock of a run's folder, which is taken before the encoder is loaded
 
@@ -32,7 +33,7 @@ def refused(cli, tiny_settings):
 
 
 def test_no_recipe_or_two(cli):
-    recipes = f"Recipes: {', '.join(recipe_files())}."
+    recipes = f"Recipes: {listed(recipe_files())}."
     for words, expected in (
         ([], "no recipe"),
         (["seed=1"], "no recipe"),

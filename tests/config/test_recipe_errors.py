@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from distxfer import InputError, load_recipe
 from distxfer.config.files import recipe_files
+from distxfer.errors import listed
 from distxfer.interventions import intervention_names
 
 TOP = "seed, phases, model, task, distance, parallel, phase, diagnostics, measure, intervention"
@@ -206,7 +207,7 @@ def test_a_file_that_is_no_recipe(contents, message, tmp_path):
 
 def test_a_recipe_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipes = ", ".join(recipe_files())
+    recipes = listed(recipe_files())
     with pytest.raises(InputError) as caught:
         load_recipe("drift_rg")
     assert str(caught.value) == (

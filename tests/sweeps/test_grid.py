@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from distxfer import load_recipe
 from distxfer.config.files import recipe_files
+from distxfer.errors import listed
 from distxfer.interventions import intervention_class
 from distxfer.runs.prepare import prepare
 from distxfer.sweeps.axes import read_axes, split_values
@@ -276,7 +277,7 @@ def test_all_that_is_wrong_with_a_study_is_said_at_once(refusal, tmp_path):
          "`task.targets` has the language `deu` twice (deu, ger). Name it once. (in 2 of 4 runs, such as"
          " `recipe=plain task.targets=deu,ger`)"),
         (["recipe=plain,none.toml"],
-         f"The recipe file `none.toml` does not exist. Check the path, or name one of: {', '.join(recipe_files())}."
+         f"The recipe file `none.toml` does not exist. Check the path, or name one of: {listed(recipe_files())}."
          " (in 1 of 2 runs, such as `recipe=none.toml`)"),
     ],
 )  # fmt: skip
