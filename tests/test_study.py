@@ -44,6 +44,7 @@ def test_every_method_has_a_recipe_that_loads(monkeypatch):
 def test_every_recipe_is_part_of_a_study():
     listed = {recipe for method in study_methods.read_study() for recipe in method.recipes}
     listed |= {Path(method.recipe).stem for method in read_protocol().method.values()}
+    listed |= set(read_protocol().method)  # a recipe with a method's settings
     variants = tomllib.loads((ROOT / "studies" / "choices" / "variants.toml").read_text())
     listed |= {variant.get("recipe", "plain") for variant in variants.values()}
     for folder in (ROOT / "recipes", ROOT / "studies" / "emoji" / "recipes"):
