@@ -57,7 +57,7 @@ def accuracies(task_name: str) -> pd.DataFrame:
     name = recipe.model.name
     pretrained = load_encoder(name, model_folder(name), task.labels, seed=0)
     source = task.examples("train", "eng")
-    source_labels = [int(str(example.label)) for example in source]
+    source_labels = [example.label for example in source]
     source_states, _ = encoded(pretrained, source)
     tuned_source, _ = encoded(tuned, source)
     probe = fit_probe(source_states, source_labels, len(task.labels))
@@ -72,7 +72,7 @@ def accuracies(task_name: str) -> pd.DataFrame:
         examples = task.examples("dev", language)[:MOST]
         if task_name == "intents":
             examples = [*examples, *task.examples("test", language)]
-        labels = torch.tensor([int(str(example.label)) for example in examples])
+        labels = torch.tensor([example.label for example in examples])
         states, logits = encoded(tuned, examples)
         own_states, _ = encoded(pretrained, examples)
         centred = logits - unlabelled[language][1].mean(dim=0) + unlabelled["eng"][1].mean(dim=0)

@@ -34,13 +34,28 @@ from distxfer.data._words import read_dictionary_folder as read_dictionary_folde
 from distxfer.data._words import word_spans as word_spans
 
 if TYPE_CHECKING:
-    from distxfer.data._batches import *
-    from distxfer.data._checks import *
-    from distxfer.data._in_memory import *
-    from distxfer.data._issues import *
-    from distxfer.data._rows import *
-    from distxfer.data._tables import *
-    from distxfer.data._task_type import *
+    from distxfer.data._batches import Collator as Collator
+    from distxfer.data._batches import epoch_order as epoch_order
+    from distxfer.data._checks import leaks as leaks
+    from distxfer.data._in_memory import save_task as save_task
+    from distxfer.data._in_memory import task_in_memory as task_in_memory
+    from distxfer.data._issues import COUNTED as COUNTED
+    from distxfer.data._issues import issue_lines as issue_lines
+    from distxfer.data._issues import issues as issues
+    from distxfer.data._rows import Joined as Joined
+    from distxfer.data._rows import Lazy as Lazy
+    from distxfer.data._rows import Parts as Parts
+    from distxfer.data._rows import Picked as Picked
+    from distxfer.data._rows import Sides as Sides
+    from distxfer.data._tables import SUFFIXES as SUFFIXES
+    from distxfer.data._task_type import Batch as Batch
+    from distxfer.data._task_type import Output as Output
+    from distxfer.data._task_type import Prediction as Prediction
+    from distxfer.data._task_type import Reading as Reading
+    from distxfer.data._task_type import TaskType as TaskType
+    from distxfer.data._task_type import task_type_named as task_type_named
+    from distxfer.data._task_type import task_type_names as task_type_names
+    from distxfer.data._task_type import task_type_of as task_type_of
 
 # These need torch or pyarrow.
 __getattr__, __dir__ = lazy(

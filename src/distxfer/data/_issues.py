@@ -98,9 +98,9 @@ def _counts(
 
 
 def _letters(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], bool]:
-    """Return a function that tells whether the known tokens of a text have a letter; so do those of a text without unknown ones.
+    """Return a function that tells whether the encoder knows a letter of a text, given its tokens, or all of its tokens.
 
-    Not whether any token is known: blanks, digits and punctuation are, in a script of which no letter is.
+    A known token is not enough: tokenizers know blanks, digits and punctuation also in scripts of which they know no letter.
     """
     unknown = tokenizer.unk_token_id
     special = {*tokenizer.all_special_ids, unknown}

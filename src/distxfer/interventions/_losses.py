@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax, normalize
 
-from distxfer.data import Batch
+from distxfer.data import Batch, Example
 from distxfer.encoders import Encoder
 from distxfer.errors import InputError
-from distxfer.interventions._contract import Step, Term
+from distxfer.interventions._contract import Step, Teacher, Term
 from distxfer.interventions._shared_keys import LanguageChoice
 
 _BLUR, _DIAMETER = 0.05, 2.0  # of the Sinkhorn divergence; no two unit vectors are farther apart than 2
@@ -151,6 +151,16 @@ def labelled_term(choice: LanguageChoice, batch_size: int) -> Callable[[Step], T
         return Term(factor * each.sum(), len(batch), "example", logs)
 
     return term
+
+
+def rows_of_sources(
+    teacher: Teacher, languages: Sequence[str], rows_of: Callable[[Sequence[Example]], Tensor]
+) -> dict[str, Tensor]:
+    """Return for each language the row of each pair's source sentence; `rows_of` is called once, for the distinct sentences."""
+    sources = {language: [pair.source for pair in teacher.pairs[language]] for language in languages}
+    distinct = {(text.text, text.text_pair): text for texts in sources.values() for text in texts}
+    rows, place = rows_of([*distinct.values()]), {key: row for row, key in enumerate(distinct)}
+    return {language: rows[[place[text.text, text.text_pair] for text in texts]] for language, texts in sources.items()}
 
 
 def log_probabilities(logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A fixed teacher of states: the states of the source's sentences are those that they and their translations shall have."""
+"""A fixed teacher of states: sentences of the source and their translations are pulled to the teacher's states of the former."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class StateTeacher:
 
     Each micro-batch draws one target language, by distance from the source, and `batch_size` pairs of it, which need no labels.
 
-    `weight`: the paper's sums of squares are at d. Its authors' code takes the mean over the entries, as here, and trains on
-    nothing else, where AdamW makes up for any factor. Beside the task's loss it should be about 1 over the variance of an
-    entry of T over sentences: the default, 100, is for the bundled multilingual-e5-small, where that is .010 before training,
-    as is |T(s) - h(t)|^2 / d (`messages`).
+    `weight`: d gives the paper's sum of squares. Its authors' code takes the mean over the entries, as here, and trains on
+    nothing else, so that AdamW cancels any factor. Beside the task's loss, use about 1 / v, with v the variance of an entry of T
+    over sentences. The default, 100, suits the bundled multilingual-e5-small: on `messages`, v is .010 before training, as is
+    |T(s) - h(t)|^2 / d.
 
     The mean of either part is logged as `term/NAME/source` and `term/NAME/target`.
 
@@ -47,19 +47,12 @@ class StateTeacher:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the distance as a term, and the states of the pairs' sentences as labels; no parameter is frozen."""
-        from distxfer.interventions._losses import squared_distance
+        from distxfer.interventions._losses import rows_of_sources, squared_distance
 
         choice = shared.language_choice(self, languages, distances)
 
         def labels(teacher: Teacher) -> Mapping[str, Tensor]:
-            sources = {language: [pair.source for pair in teacher.pairs[language]] for language in choice.languages}
-            distinct = {(text.text, text.text_pair): text for texts in sources.values() for text in texts}
-            states = teacher.states([*distinct.values()])
-            row_of = {key: row for row, key in enumerate(distinct)}
-            return {
-                language: states[[row_of[text.text, text.text_pair] for text in texts]]
-                for language, texts in sources.items()
-            }
+            return rows_of_sources(teacher, choice.languages, teacher.states)
 
         def term(step: Step) -> Term:
             language, factor = choice.draw(step.random)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from distxfer.languages import Distances
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from distxfer.data import Example
     from distxfer.encoders import Encoder
 
 
@@ -45,20 +46,16 @@ class FixedTeacher:
 
     def bind(self, encoder: Encoder, languages: Languages, distances: Distances) -> BoundIntervention:
         """Return the divergence as a term, and what labels the pairs; no parameter is frozen."""
-        from distxfer.interventions._losses import check_predicts_texts, labelled_term
+        from distxfer.interventions._losses import check_predicts_texts, labelled_term, rows_of_sources
 
         check_predicts_texts(encoder)
         choice = shared.language_choice(self, languages, distances)
 
         def labels(teacher: Teacher) -> Mapping[str, Tensor]:
-            sources = {language: [pair.source for pair in teacher.pairs[language]] for language in choice.languages}
-            distinct = {(text.text, text.text_pair): text for texts in sources.values() for text in texts}
-            taught = (teacher.logits([*distinct.values()]) / self.temperature).softmax(dim=-1)
-            row_of = {key: row for row, key in enumerate(distinct)}
-            return {
-                language: taught[[row_of[text.text, text.text_pair] for text in texts]]
-                for language, texts in sources.items()
-            }
+            def distributions(texts: Sequence[Example]) -> Tensor:
+                return (teacher.logits(texts) / self.temperature).softmax(dim=-1)
+
+            return rows_of_sources(teacher, choice.languages, distributions)
 
         return BoundIntervention(
             term=labelled_term(choice, self.batch_size),

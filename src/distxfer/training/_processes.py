@@ -24,7 +24,7 @@ from torch.torch_version import TorchVersion
 from distxfer.errors import InputError, did_you_mean, listed
 from distxfer.results.result import ARITHMETIC
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 Precision = Literal["auto", "float32", "bf16"]
 _FSDP = "ACCELERATE_USE_FSDP"  # what a launch sets that asks for it
 _FSDP_TORCH = "2.13"  # the oldest tested version; earlier ones synchronise other gradients
@@ -144,15 +144,15 @@ class Processes:
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
-    def shard(self, items: Sequence[_T]) -> Sequence[_T]:
+    def shard(self, items: Sequence[T]) -> Sequence[T]:
         """Return this process's shard of `items`: every `size`-th item from `rank` on."""
         return items[self.rank :: self.size]
 
-    def gather(self, items: list[_T]) -> list[_T]:
+    def gather(self, items: list[T]) -> list[T]:
         """Return the items of all processes, in the order of the processes; every process gets the list."""
         return list(gather_object(items)) if self.size > 1 else items
 
-    def broadcast(self, value: _T) -> _T:
+    def broadcast(self, value: T) -> T:
         """Return the main process's value, in every process."""
         box = [value]
         if self.size > 1:
