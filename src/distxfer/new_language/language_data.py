@@ -69,9 +69,9 @@ class LanguageData:
         """The output of a model for this task type: per text, per word, or a span."""
         return task_type_named(self.task_type).output
 
-    def count(self, text_type: str) -> int:
-        """Return the number of `pairs`, `texts` or `words`."""
-        return {"pairs": self.pairs, "texts": self.texts, "words": self.words}[text_type]
+    def count(self, kind: str) -> int:
+        """Return the number of `pairs`, `texts`, `words` or `shots`."""
+        return {"pairs": self.pairs, "texts": self.texts, "words": self.words, "shots": self.shots}[kind]
 
 
 def write_language_data(folder: Path, key: str, source: str, recipe: Recipe, files: LanguageFiles) -> LanguageData:

@@ -13,27 +13,27 @@ from distxfer.errors import InputError
 from distxfer.new_language.language_data import LanguageData
 
 BASELINE = "plain"
-_FEW = 50  # pairs or texts; the study has 569 per language, so its findings do not apply to fewer than this
-_STUDIED = 569
-_FEWEST_LABELS = 10  # as in the registered study, which proposals with fewer labels of the language cannot rest on
+_STUDIED = 569  # pairs and texts of each language in the reference study
+# The fewest of each kind that a proposal may rest on: the studies have 569 pairs and texts, and ten labels, per language.
+_FEWEST = {"pairs": 50, "texts": 50, "words": 1, "shots": 10}
 
 # The data that each recipe needs besides the labelled source. Recipes that the study has not run are last.
-_NEEDS: Mapping[str, str] = {
-    "align_consistency": "pairs",
-    "dist_align": "pairs",
-    "consistency": "pairs",
-    "language_adapter": "pairs",
-    "mined_align": "texts",
-    "drift_reg": "",
-    "l2_sp": "",
-    "freeze_lower": "",
-    "lora": "",
-    "code_switch": "words",
-    "teacher": "pairs",
-    "self_training_twice": "texts",
-    "few_shot_self": "texts",
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "align_consistency": ("pairs",),
+    "dist_align": ("pairs",),
+    "consistency": ("pairs",),
+    "language_adapter": ("pairs",),
+    "mined_align": ("texts",),
+    "drift_reg": (),
+    "l2_sp": (),
+    "freeze_lower": (),
+    "lora": (),
+    "code_switch": ("words",),
+    "teacher": ("pairs",),
+    "self_training_twice": ("texts",),
+    "few_shot_self": ("texts", "shots"),
 }
-_OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary"}
+_OPTIONS = {"pairs": "--parallel", "texts": "--text", "words": "--dictionary", "shots": "--few-shot"}
 _STRONGER = {"drift_reg": "drift_strong"}  # the same with four times the weight, which a larger study ran instead
 _TEXT_OUTPUT_ONLY = (
     "align_consistency",
@@ -43,7 +43,6 @@ _TEXT_OUTPUT_ONLY = (
     "self_training_twice",
     "few_shot_self",
 )
-_LABELS_NEEDED = ("few_shot_self",)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Proposal:
 
     recipe: str
     file: Path
-    needs: str
+    needs: tuple[str, ...]
     why: str
     evidence: Evidence | None
     caveats: tuple[str, ...]
@@ -159,16 +158,17 @@ def chosen(name: str, data: LanguageData, model: str) -> Proposal:
     if name not in _NEEDS:
         path = recipe_path(name)
         return _proposal(path.stem, path, data, model)
-    if name in _LABELS_NEEDED and not data.shots:
-        raise InputError(f"The recipe `{name}` needs labelled texts of the language. Add some with `--few-shot`.")
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         raise InputError(
             f"The recipe `{name}` reads predictions for whole texts, but this is a task of type `{data.task_type}`."
             " Name another one."
         )
-    needs = _NEEDS[name]
-    if needs and not data.count(needs):
-        raise InputError(f"The recipe `{name}` needs {needs}, but there are none. Add some with `{_OPTIONS[needs]}`.")
+    for kind in _NEEDS[name]:
+        if not data.count(kind):
+            lacking = "labelled texts to train on" if kind == "shots" else kind
+            raise InputError(
+                f"The recipe `{name}` needs {lacking}, but there are none. Add some with `{_OPTIONS[kind]}`."
+            )
     return _proposal(name, shipped_folder() / f"{name}.toml", data, model)
 
 
@@ -212,32 +212,28 @@ def study_120() -> tuple[str, str, Mapping[str, Any]]:
 def _allowed(name: str, data: LanguageData) -> bool:
     if name in _TEXT_OUTPUT_ONLY and data.output != "text":
         return False
-    if name in _LABELS_NEEDED and data.shots < _FEWEST_LABELS:
-        return False
-    needs = _NEEDS[name]
-    return not needs or data.count(needs) >= (_FEW if needs != "words" else 1)
+    return all(data.count(kind) >= _FEWEST[kind] for kind in _NEEDS[name])
 
 
 def _proposal(name: str, file: Path, data: LanguageData, model: str) -> Proposal:
-    needs, reference_study = _NEEDS.get(name, ""), study()
+    needs, reference_study = _NEEDS.get(name, ()), study()
     evidence: Evidence | None = reference_study["methods"].get(name)
-    basis = {
+    phrases = {
         "pairs": f"there are {data.pairs} sentence pairs",
         "texts": f"there is text ({data.texts} lines)"
         + (", from which pairs are mined" if name == "mined_align" else ""),
         "words": f"there is a dictionary of {data.words} words",
-        "": "it needs no data of the language",
-    }[needs]
-    if name in _LABELS_NEEDED:
-        basis += f" and {data.shots} labelled texts"
+        "shots": f"{data.shots} labelled texts",
+    }
+    basis = " and ".join(phrases[kind] for kind in needs) or "it needs no data of the language"
     registered = registered_effects().get(name, ())
     if evidence is None:
         shows = "shows a gain" if any(effect.shown for effect in registered) else "does not show a gain"
         why = f"{basis}; {f'a registered study {shows}' if registered else 'no study has run it'}"
         caveats = [str(effect) for effect in registered]
-        if registered and needs == "pairs":
+        if registered and "pairs" in needs:
             caveats.append("Pairs of another domain than the task's may help less, or harm.")
-        if registered and name in _LABELS_NEEDED:
+        if registered and "shots" in needs:
             caveats.append(
                 "That gain is over a baseline without labels of the language; here the baseline has them, too."
             )
@@ -259,17 +255,17 @@ def _chosen_on(chosen: str, targets: Sequence[str]) -> str:
     )
 
 
-def _caveats(name: str, needs: str, evidence: Evidence, data: LanguageData, model: str) -> list[str]:
+def _caveats(name: str, needs: Sequence[str], evidence: Evidence, data: LanguageData, model: str) -> list[str]:
     """Return the differences between the study and this language."""
     reference_study = study()
     scope = f"The study covers one task (`{reference_study['task']}`) and {len(reference_study['targets'])} targets at a time"
     with_model = "" if model == reference_study["model"] else f", with the model `{reference_study['model']}`"
     caveats = [f"{scope}{with_model}, not one language.", f"Its effects are from {reference_study['note']}."]
-    if needs in ("pairs", "texts") and data.count(needs) < _STUDIED:
-        caveats.append(f"It had {_STUDIED} {needs} per language; here there are {data.count(needs)}.")
-    if needs in ("pairs", "texts"):
+    for kind in (kind for kind in needs if kind in ("pairs", "texts")):
+        if data.count(kind) < _STUDIED:
+            caveats.append(f"It had {_STUDIED} {kind} per language; here there are {data.count(kind)}.")
         caveats.append("They were in-domain (names of emoji). Text of another domain may help less, or not at all.")
-    if needs == "words":
+    if "words" in needs:
         caveats.append(
             "Its dictionaries were made from in-domain parallel text; what matters is how many words of your task's text a"
             " dictionary covers."
