@@ -239,6 +239,15 @@ def test_the_same_model_by_another_name(encoder, tmp_path, monkeypatch):
     assert "is of the model `tiny` with 4 layers" in message(chosen, "tiny", "those")
 
 
+@pytest.mark.parametrize(("column", "value"), [("value", "much"), ("layer", "two"), ("layer", 1.5)])
+def test_a_column_of_another_type_is_refused(encoder, tmp_path, column, value):
+    path = write_run(tmp_path / "run")
+    pd.read_parquet(path).assign(**{column: value}).to_parquet(path)
+    assert message(bind, encoder, "freeze", layers="guided", count=1, measurement=str(path)).startswith(
+        f"`measurement` = `{path}` cannot be read as the measurements of a run: "
+    )
+
+
 def test_a_count_that_cannot_be_had_is_refused(encoder, measured):
     for layers, extra in (("guided", {"measurement": measured}), ("random", {})):
         for count in (0, 5):

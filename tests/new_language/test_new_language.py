@@ -143,6 +143,26 @@ def test_a_look_alone_trains_nothing(cli, files, settings, tmp_path):
     assert (tmp_path / "results" / "new-language" / "cym" / "drift_reg.toml").is_file()
 
 
+def test_an_unreadable_script_is_named_first_and_a_given_test_is_not_missing(cli, files, settings, tmp_path):
+    (tmp_path / "text.txt").write_text("ᏣᎳᎩ ᎦᏬᏂᎯᏍᏗ\n" * 60)
+    words = [
+        "--labelled",
+        str(files / "test.jsonl"),
+        "--text",
+        str(tmp_path / "text.txt"),
+        "--recipe",
+        "drift_reg",
+        "--dry-run",
+    ]
+    answer = cli("new-language", "cym", *settings, *words)
+    assert answer.exit_code == 0, answer.output
+    first = answer.stdout.splitlines()[0]
+    assert first.endswith(
+        "But the tokenizer does not know 100 % of the text: another encoder (`model=`) may be needed."
+    )
+    assert "no labelled test" not in answer.stdout
+
+
 def test_bad_input_is_one_message(cli, files, settings):
     answer = cli("new-language", "welshh", *settings, "--labelled", str(files / "test.jsonl"))
     assert answer.exit_code == 2
