@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import groupby
 
 _LONGEST_VALUE = 300  # characters of a value in backticks
 _LONGEST_LIST = 700  # characters of the values that a message lists
@@ -112,6 +113,12 @@ def counted(count: int, nouns: str) -> str:
         nouns = re.sub(r"s\b", "", nouns, count=1)  # the noun is the first word that ends in s
         nouns = nouns.replace(" that are ", " that is ").replace(" as they stand", " as it stands")
     return f"{count:,} {nouns}"
+
+
+def consecutive(numbers: Iterable[int]) -> list[list[int]]:
+    """Return numbers in ascending order, in rows without a gap: [0], [2, 3, 4]."""
+    rows = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    return [[number for _, number in row] for _, row in rows]
 
 
 def shortened(entries: Sequence[str]) -> str:

@@ -1,10 +1,9 @@
 """What finished runs used, in words: parallel text, distances, selection of checkpoints, and warnings on these."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
-from distxfer.errors import counted, listed
+from distxfer.errors import consecutive, counted, listed
 from distxfer.languages import Distance, distance_warnings
 from distxfer.results.result import Result
 from distxfer.results.settings import settings_of
@@ -104,9 +103,9 @@ def _threads(run: Result) -> str | None:
 
 def _spans(numbers: Iterable[int]) -> str:
     """Return ascending numbers with `to` for three or more in a row: `0 to 4, 7`."""
-    rows = groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])  # consecutive numbers
-    spans = [[number for _, number in row] for _, row in rows]
-    return ", ".join(f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans)
+    return ", ".join(
+        f"{row[0]} to {row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in consecutive(numbers)
+    )
 
 
 def stored_distances(result: Result) -> list[Distance]:

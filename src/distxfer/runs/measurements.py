@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain
 from statistics import fmean
 from typing import cast
 
 from distxfer.data import Collator, Example, Pair, ParallelText, Task
 from distxfer.encoders import Encoder
-from distxfer.errors import listed
+from distxfer.errors import consecutive, listed
 from distxfer.measure import (
     MEASURES,
     SimilarityName,
@@ -219,6 +219,4 @@ def _reason(row: Row, before: Snapshot, after: Snapshot, task: Task, unbiased: b
 
 def _spans(numbers: Sequence[int]) -> str:
     """Return ascending whole numbers as text: `0, 2-4`."""
-    rows = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])  # consecutive numbers
-    spans = [[number for _, number in row] for _, row in rows]
-    return ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
+    return ", ".join(f"{row[0]}-{row[-1]}" if len(row) > 1 else str(row[0]) for row in consecutive(numbers))
