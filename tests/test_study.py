@@ -1,6 +1,5 @@
 """The reference study: every method it lists has a recipe that loads, and its tables come from the result files."""
 
-import json
 import random
 import re
 import subprocess
@@ -130,33 +129,6 @@ def test_a_language_left_out_is_scored_by_the_model_that_had_no_text_of_it(tmp_p
     assert method.outcomes()[0].forwards == 2 * 384
 
 
-def test_the_choices_are_of_recipes_that_load_and_seeds_of_their_own(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    languages, candidates = study_methods.read_choices()
-    assert set(languages) < {*FAR, *NEAR}
-    studied = {seed for method in study_methods.read_study() for seed in method.seeds}
-    named = {recipe for method in study_methods.read_study() for recipe in method.recipes}
-    for candidate in candidates:
-        load_recipe(study_methods.recipe_file(candidate.recipe), candidate.settings)
-        assert not studied & set(candidate.seeds)
-        assert not candidate.chosen or candidate.chosen in named
-
-
-def test_a_candidate_has_the_results_of_its_settings_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(study_methods, "CHOICES", tmp_path)
-    monkeypatch.chdir(ROOT)
-    for place, rate in enumerate(("1e-4", "2e-4")):
-        then = [f"{key}={value}" for key, value in study_methods.DEFAULTS_THEN.items()]
-        recipe = load_recipe("dist_align", [f"phase.finetune.learning_rate={rate}", f"seed={100 + place}", *then])
-        recipe = recipe.resolved(complete=False)
-        fake(tmp_path, "dist_align", 100 + place, 0)
-        path = tmp_path / "dist_align" / f"00000000-s{100 + place}" / "result.json"
-        recipe["task"]["targets"] = ["deu"]
-        path.write_text(json.dumps({**json.loads(path.read_text()), "recipe": recipe}))
-    candidate = study_methods.Candidate("dist_align", ("phase.finetune.learning_rate=1e-4",), (100, 101), "")
-    assert [result.seed for result in candidate.results()] == [100]
-
-
 def test_the_pages_say_what_the_result_files_say():
     """`make study` was run after the last result was added."""
     methods = study_methods.read_study()
@@ -166,7 +138,6 @@ def test_the_pages_say_what_the_result_files_say():
         assert mark
         assert rest.partition(end)[0] == table(methods)
     assert (study_methods.TABLES / "study.md").read_text(encoding="utf-8") == study_tables.study_page(methods)
-    assert (study_methods.TABLES / "choices.md").read_text(encoding="utf-8") == study_tables.choices_table()
     assert study_without.PAGE.read_text(encoding="utf-8") == study_without.page()
 
 
@@ -266,15 +237,6 @@ def test_the_study_runs_the_headline_first_and_seed_by_seed(command, tmp_path):
     ]
     assert len([*tmp_path.rglob("result.json")]) == len(began) - 1
     assert not [*tmp_path.rglob("model")]
-
-
-def test_the_choices_are_run_with_their_settings(command):
-    began = command("--choices")[:-1]
-    _, candidates = study_methods.read_choices()
-    assert sorted(began) == sorted(
-        (candidate.recipe, seed, candidate.settings) for candidate in candidates for seed in candidate.seeds
-    )
-    assert [seed for _, seed, _ in began] == sorted(seed for _, seed, _ in began)
 
 
 def test_a_failed_run_is_named_and_the_others_go_on(command):

@@ -5,16 +5,13 @@ were trained with the class `WITHOUT`, which the task no longer has, and must no
 been repeated, set `TABLES` to `RUNS` and `WITHOUT` to "".
 """
 
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from distxfer.config.recipe import load_recipe
 from distxfer.results.result import Result, read_result
 from distxfer.results.tables import read_predictions
 
@@ -24,7 +21,6 @@ RUNS = ROOT / "results"
 TABLES = RUNS / "emoji-with-flags"
 WITHOUT = "Flags"
 RESULTS = TABLES / "reference"
-CHOICES = TABLES / "choices"
 EVIDENCE = STUDY / "evidence.toml"
 BASELINE = "plain"
 
@@ -90,48 +86,6 @@ def recipe_file(recipe: str) -> str:
     """Return the path of a recipe relative to the checkout: the study's own, or a shipped one."""
     study_file = STUDY / "recipes" / f"{recipe}.toml"
     return str((study_file if study_file.is_file() else ROOT / "recipes" / f"{recipe}.toml").relative_to(ROOT))
-
-
-# The defaults with which the candidates were trained.
-DEFAULTS_THEN = {"model.head": "architecture", "model.head_start": "random", "phase.finetune.epochs": 16}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A recipe with overrides that was compared on dev sets; `chosen` names the recipe that adopted its settings."""
-
-    recipe: str
-    settings: tuple[str, ...]
-    seeds: tuple[int, ...]
-    chosen: str
-
-    def results(self) -> list[Result]:
-        """Return the finished runs with exactly these settings, sorted by seed."""
-        recipe = load_recipe(recipe_file(self.recipe), self.settings)
-        then = [f"{key}={value}" for key, value in DEFAULTS_THEN.items() if recipe.values[key].is_default]
-        settings = _settings(load_recipe(recipe_file(self.recipe), [*then, *self.settings]).resolved(complete=False))
-        runs = [read_result(path) for path in sorted((CHOICES / self.recipe).glob("*-s*"))]
-        matching = [run for run in runs if run is not None and _settings(run.recipe) == settings]
-        return sorted(matching, key=lambda run: int(run.seed))
-
-
-def _settings(recipe: Mapping[str, Any]) -> Any:
-    """Return a recipe as JSON without seed and targets, which a result lists and a recipe may give as `all`."""
-    return json.loads(json.dumps({**recipe, "seed": None, "task": {**recipe["task"], "targets": None}}))
-
-
-def read_choices() -> tuple[list[str], list[Candidate]]:
-    """Return the target languages whose dev sets were used, and all candidates in the order of the file."""
-    choices = tomllib.loads((STUDY / "choices.toml").read_text(encoding="utf-8"))
-    return choices["languages"], [
-        Candidate(
-            recipe=row["recipe"],
-            settings=tuple(row.get("settings", ())),
-            seeds=tuple(row.get("seeds", choices["seeds"])),
-            chosen=row.get("chosen", ""),
-        )
-        for row in choices["candidate"]
-    ]
 
 
 def results(recipe: str) -> dict[int, Result]:

@@ -27,7 +27,6 @@ from studies.emoji.methods import (
     WITHOUT,
     Method,
     Outcome,
-    read_choices,
     results,
 )
 from studies.pages import put
@@ -47,13 +46,12 @@ HEADED_BY = (
 
 def write_tables(methods: list[Method]) -> None:
     """Write the effects of some headline methods into docs/evidence.md, of every intervention into its docs, what `new-language`
-    proposes by into the package, and the pages of all methods and choices beside the runs.
+    proposes by into the package, and the page of all methods beside the runs.
     """
     put(ROOT / "docs" / "evidence.md", short_table(methods))
     put(ROOT / "docs" / "interventions.md", intervention_table(methods))
     EVIDENCE.write_text(evidence(methods), encoding="utf-8")
     (TABLES / "study.md").write_text(study_page(methods), encoding="utf-8")
-    (TABLES / "choices.md").write_text(choices_table(), encoding="utf-8")
 
 
 def study_page(methods: Sequence[Method]) -> str:
@@ -296,43 +294,6 @@ def weighting_table(methods: list[Method], without: str = "") -> str:
         for name in WEIGHTINGS[1:]
     ]
     return Table(columns=("control", "far", "near", "all targets"), rows=rows).markdown()
-
-
-def choices_table() -> str:
-    """Return what was tried before settings were chosen, on the dev sets that were looked at, in Markdown."""
-    languages, candidates = read_choices()
-    rows = []
-    for candidate in candidates:
-        runs = candidate.results()
-        source = [100 * run.score(run.source, "dev") for run in runs]
-        targets = [100 * fmean(run.score(code, "dev") for code in languages) for run in runs]
-        rows.append(
-            (
-                f"`{candidate.recipe}`",
-                " ".join(f"`{setting}`" for setting in candidate.settings) or "as it is",
-                ", ".join(str(run.seed) for run in runs) or "–",
-                f"{fmean(source):.1f}" if runs else "–",
-                f"{fmean(targets):.1f}" if runs else "–",
-                f"`{candidate.chosen}`" if candidate.chosen else "",
-            )
-        )
-    columns = ("recipe", "settings", "seeds", "English, dev", f"{', '.join(languages)}, dev", "chosen for")
-    return (
-        "# What settings were chosen from\n\n**The class `Flags` is in these numbers**, as in the rest of this folder"
-        " ([README.md](README.md)). German, Japanese and Turkish, whose dev sets were looked at, are test languages of the"
-        " study.\n\n"
-        "Written by `make study` from `studies/emoji/choices.toml` and the files in"
-        " `results/emoji-with-flags/choices`. Accuracy in percent on dev, means over the seeds. The choices are made by"
-        " these numbers alone,"
-        " and no seed here is one of the study's. `–`: not run. With one seed, differences below about 1.5 points are"
-        " noise. `align_consistency` was chosen when all that align had one seed each, the weight of `drift_reg` with"
-        " three; its weights of 0.5 and 2 and the measures `mse` and `relational` were run after that. Things to know, as"
-        " `choices.toml` says: before the first choice test scores of the two `dist_align` that differ in the learning rate"
-        " alone had been seen, and before the second those of the penalty at 4; neither was used. The chosen"
-        " `align_consistency` ran with seed 100 before its terms shared their pairs. Everything else in the study (weights of"
-        " other interventions, rates of adapters) is as the papers or the design have it.\n\n"
-        + Table(columns=columns, rows=rows).markdown()
-    )
 
 
 def _mean(outcomes: list[Outcome], languages: list[str]) -> str:
