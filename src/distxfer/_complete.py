@@ -53,9 +53,9 @@ def _words(incomplete: str) -> list[str]:
 def recipe_keys() -> Iterator[str]:
     """Yield the keys of the defaults and of all recipes that can be named."""
     from distxfer.config.dotted import flatten
-    from distxfer.config.files import DEFAULTS, recipe_files
+    from distxfer.config.files import DEFAULTS, SOURCES, recipe_files
 
-    for path in (DEFAULTS, *recipe_files().values()):
+    for path in (DEFAULTS, SOURCES, *recipe_files().values()):
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
             yield from (key for key, value in flatten(table) if value != {})

@@ -19,5 +19,11 @@ def comma_separated(*words: str) -> Callable[[object], object]:
     return split
 
 
+def comma_joined(value: object) -> object:
+    """Return a list of texts as one text with commas, and any other value as it is."""
+    texts = value if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value) else None
+    return value if texts is None else ",".join(texts)
+
+
 # An optional file or folder in a recipe. TOML has no null, so an empty text means None.
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]

@@ -77,7 +77,7 @@ def language_facts(
 
     Raises InputError for an unknown code, task, model or distance, and for an unreadable file.
     """
-    key, source = canonical(code), canonical(recipe.task.source)
+    key, source = canonical(code), recipe.task.single_source
     check_distance(recipe.distance.name, recipe.distance.table)
     pairs = _pairs(parallel) if parallel else []
     texts = text_lines(text) if text else [target for _, target in pairs]
@@ -98,7 +98,7 @@ def language_facts(
 
 def seed_spread(recipe: Recipe, results: Path) -> float | None:
     """Return the standard deviation over seeds of a recipe's score in one language; None for fewer than 2 runs."""
-    return known_scores(recipe, results, canonical(recipe.task.source)).seed_sd
+    return known_scores(recipe, results, recipe.task.single_source).seed_sd
 
 
 def _verdict(key: str, source: str, recipe: Recipe, facts: Sequence[Fact], is_labelled: bool) -> list[Fact]:

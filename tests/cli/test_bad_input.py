@@ -76,7 +76,7 @@ def test_several_mistakes_in_a_recipe(refused):
         "The recipe `plain` has 3 mistakes:",
         "  `foo` is not an override. Write KEY=VALUE, such as `seed=1` or `task.targets=jpn,kor`.",
         "  `task.sorce` is not a key. Did you mean `task.source`? Keys here: name, source, targets, shots, max_length,"
-        " folder, revision, type, pattern, columns.",
+        " folder, revision, type, pattern, columns, mixing, budget.",
         "  `phase.finetune.epochs` is `none`, but it should be a whole number.",
     ]
 

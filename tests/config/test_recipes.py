@@ -13,7 +13,7 @@ import distxfer.interventions
 from distxfer import load_recipe
 from distxfer.cli._recipes import settings_text
 from distxfer.config import files
-from distxfer.config.files import DEFAULTS, description, recipe_files, recipe_path
+from distxfer.config.files import DEFAULTS, SOURCES, description, recipe_files, recipe_path
 from distxfer.interventions import intervention_class, intervention_names
 from helpers import message
 from studies.emoji.methods import read_study
@@ -71,8 +71,13 @@ def test_a_shipped_recipe_starts_with_what_it_is_for(name):
 
 
 def test_the_plain_recipe_is_the_defaults():
-    error_message = flat(tomllib.loads(DEFAULTS.read_text(encoding="utf-8")))
-    assert flat(PLAIN) == {**error_message, "name": "plain", "parallel.name": "emoji"}  # `auto`, of the task `emoji`
+    defaults = [flat(tomllib.loads(path.read_text(encoding="utf-8"))) for path in (DEFAULTS, SOURCES)]
+    assert flat(PLAIN) == {
+        **defaults[0],
+        **defaults[1],
+        "name": "plain",
+        "parallel.name": "emoji",
+    }  # `auto`, of the task `emoji`
     assert load_recipe("plain").interventions == {}
 
 

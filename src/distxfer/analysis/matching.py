@@ -152,16 +152,33 @@ def match(
         selection={method.name: selection_of(method.runs) for method in methods},
         runs={method.name: len(method.runs) for method in methods},
         collapsed=collapsed,
-        notes=(*arithmetic_notes(sound), *caching_notes(sound), *notes, *(items.missing if items else ())),
+        notes=(
+            *_source_notes(base, methods),
+            *arithmetic_notes(sound),
+            *caching_notes(sound),
+            *notes,
+            *(items.missing if items else ()),
+        ),
         left_out=tuple(left_out),
     )
     return tuple(methods), group, basis
 
 
+def _source_notes(baseline: Method, methods: Sequence[Method]) -> list[str]:
+    """Return a note for each method with other sources than the baseline."""
+    of_baseline = baseline.runs[0].sources
+    return [
+        f"`{method.name}` was trained on {', '.join(sources)}, the baseline on {', '.join(of_baseline)}: they are compared in the"
+        " targets of both"
+        for method in methods
+        if (sources := method.runs[0].sources) != of_baseline
+    ]
+
+
 def target_scores(collection: Collection, metric: str) -> pd.DataFrame:
     """Return the test scores of the targets without collapsed runs, with seeds as strings."""
     scores = sound_scores(collection.scores, metric)
-    return scores[scores["language"] != scores["source"]].astype({"seed": str})
+    return scores[scores["near_or_far"] != "source"].astype({"seed": str})
 
 
 def nothing_left(baseline: str, left_out: Sequence[str]) -> InputError:

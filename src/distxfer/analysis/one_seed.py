@@ -102,15 +102,16 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
                 f"`{folder}` holds no finished run; expected a folder with a `result.json`. `distxfer ls runs` lists them."
             )
         results.append(result)
-    sources = [run.source for run in results]
+    sources = [", ".join(run.sources) for run in results]
     if sources[0] != sources[1]:
         raise InputError(
             f"`{baseline}` was trained on `{sources[0]}` and `{method}` on `{sources[1]}`; expected one source."
             " Compare runs that differ in nothing but what is to be compared."
         )
     right = _right(baseline, method)
-    targets = right[right["language"] != sources[0]]
-    languages = [sources[0], *targets["language"].unique()]
+    source = results[0].source
+    targets = right[~right["language"].isin(results[0].sources)]
+    languages = [source, *targets["language"].unique()]
     rows = [_compared(language, right[right["language"] == language]) for language in languages]
     corrected = iter(holm([row.exact.p for row in rows[1:] if row.exact is not None]))
     rows = [rows[0], *(replace(row, p_holm=next(corrected)) for row in rows[1:])]
@@ -118,7 +119,7 @@ def compare_runs(baseline: Path, method: Path) -> TwoRuns:
     return TwoRuns(
         baseline=str(baseline),
         method=str(method),
-        source=sources[0],
+        source=source,
         metric=_metric(results[0]),
         selection=" / ".join(dict.fromkeys(selection.values())),
         warnings=(*selection_warnings(selection), *arithmetic_notes({str(run.folder): [run] for run in results})),

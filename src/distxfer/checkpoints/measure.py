@@ -181,6 +181,7 @@ def measure(
     Reference: Philippy et al. 2023, whose drift is `unbiased=False` with `model.pooling=cls`.
     """
     recipe = _recipe(settings, before)
+    _ = recipe.task.single_source  # distances and correlations are from one
     languages, task, parallel = data_of(recipe)
     keys, max_length, processes = languages.all, recipe.task.max_length, Processes()
     encoders = _encoders(before, after, recipe, task, processes.device)

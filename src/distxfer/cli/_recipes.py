@@ -117,9 +117,9 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
     facts: dict[str, Any] = {
         "recipe": prepared.recipe.name,
         "id": prepared.id,
-        "source": prepared.languages.source,
+        "source": ", ".join(prepared.languages.sources),
         "targets": ", ".join(prepared.languages.targets),
-        "train examples": len(prepared.task.examples("train", prepared.languages.source)),
+        "train examples": sum(len(prepared.task.examples("train", source)) for source in prepared.languages.sources),
         "labels": len(prepared.task.labels),
         "parallel text": corpus_text(prepared.corpus),
         "valid": True,

@@ -23,6 +23,7 @@ def _shipped(folder: str) -> Path:
 
 
 DEFAULTS = shipped_folder() / "_defaults.toml"  # what every recipe starts from
+SOURCES = shipped_folder() / "_defaults_sources.toml"  # likewise: the keys of several sources
 FAMILIES = shipped_folder() / "_families.toml"  # settings of model families
 REFERENCES = shipped_folder() / "_references.toml"  # published results
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from distxfer.config.dotted import flatten
-from distxfer.config.files import DEFAULTS
+from distxfer.config.files import DEFAULTS, SOURCES
 from distxfer.config.settings import Sections
 from distxfer.interventions import intervention_class, intervention_names
 
@@ -34,11 +34,12 @@ class Key:
 
 def recipe_keys() -> Iterator[Key]:
     """Yield the keys of a recipe's sections, in the order of the defaults, then those of all interventions."""
-    text = DEFAULTS.read_text(encoding="utf-8")
-    meanings = _comments(text)
     types = {name: _type(definition) for name, definition in _leaves(Sections.model_json_schema())}
-    for name, value in flatten(tomllib.loads(text)):
-        yield Key(name, types[re.sub(r"^phase\.\w+", "phase.*", name)], value, meanings.get(name, ""))
+    for path in (DEFAULTS, SOURCES):
+        text = path.read_text(encoding="utf-8")
+        meanings = _comments(text)
+        for name, value in flatten(tomllib.loads(text)):
+            yield Key(name, types[re.sub(r"^phase\.\w+", "phase.*", name)], value, meanings.get(name, ""))
     for kind in intervention_names():
         keys = TypeAdapter(intervention_class(kind)).json_schema().get("properties", {})
         for name, definition in keys.items():

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from distxfer._lists import comma_separated
 from distxfer.config.dotted import complete_keys, flatten, nest, override_text
 from distxfer.config.families import family_of, own_pooling
-from distxfer.config.files import DEFAULTS, FAMILIES, recipe_name, recipe_path
+from distxfer.config.files import DEFAULTS, FAMILIES, SOURCES, recipe_name, recipe_path
 from distxfer.config.settings import (
     INHERITED,
     DistanceSettings,
@@ -55,7 +55,7 @@ class Value:
     @property
     def is_default(self) -> bool:
         """Whether it is from the defaults or a model family, rather than the recipe or an override."""
-        return self.origin.startswith((_DEFAULTS, _FAMILIES))
+        return self.origin.startswith((_DEFAULTS, _FAMILIES, SOURCES.name))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     """
     path = recipe_path(str(name))
     recipe = recipe_name(path)
-    defaults = _values(_read(DEFAULTS), _DEFAULTS)
+    defaults = _values(_read(DEFAULTS), _DEFAULTS) | _values(_read(SOURCES), SOURCES.name)
     chosen = _values(_read(path), path.name)
     mistakes = []
     for text in () if isinstance(overrides, Mapping) else overrides:

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from distxfer._lists import comma_separated
+from distxfer._lists import comma_joined, comma_separated
 from distxfer.data import Data
-from distxfer.errors import did_you_mean, listed
-from distxfer.languages import Distance, distance
+from distxfer.errors import InputError, did_you_mean, listed
+from distxfer.languages import Distance, canonical, distance
 from distxfer.measure import SimilarityName
 from distxfer.training import Diagnostics, Phase
 
@@ -36,11 +36,15 @@ class ModelSettings(BaseModel):
 
 
 class TaskSettings(BaseModel):
-    """The task, the source language and the target languages."""
+    """The task, the source languages and the target languages.
+
+    `source`: one language, or several with commas. `mixing`: how many texts each of several sources has, see `mixed_sizes`;
+    `budget`: their number in all, 0 for as many as there are.
+    """
 
     model_config = _STRICT
     name: str
-    source: str
+    source: Annotated[str, BeforeValidator(comma_joined)]
     targets: Annotated[tuple[str, ...] | Literal["all"], BeforeValidator(comma_separated("all"))]
     shots: Annotated[int, Field(ge=0)] | Literal["all"]
     max_length: Annotated[int, Field(ge=4)]
@@ -49,6 +53,20 @@ class TaskSettings(BaseModel):
     type: str = ""
     pattern: str = ""
     columns: dict[str, str] = {}
+    mixing: Literal["proportional", "uniform"] | Annotated[float, Field(ge=1, allow_inf_nan=False)] = "proportional"
+    budget: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The codes in `source`."""
+        return tuple(code.strip() for code in self.source.split(","))
+
+    @property
+    def single_source(self) -> str:
+        """The key of the source; raises InputError if there are several."""
+        if len(self.sources) > 1:
+            raise InputError(f"`task.source` is `{self.source}`; expected one language here.")
+        return canonical(self.source)
 
     @property
     def data(self) -> Data:
@@ -57,12 +75,13 @@ class TaskSettings(BaseModel):
 
 
 class DistanceSettings(BaseModel):
-    """The distance between languages."""
+    """The distance between languages; `sources`: that to the nearest of several sources, or their mean."""
 
     model_config = _STRICT
     name: str
     imputed: bool
     matrix: str
+    sources: Literal["nearest", "mean"] = "nearest"
 
     @property
     def table(self) -> Path | None:

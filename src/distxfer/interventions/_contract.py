@@ -58,15 +58,24 @@ class Term:
 
 @dataclass(frozen=True)
 class Languages:
-    """The languages of a run: the `source` has the labels, the `targets` are evaluated."""
+    """The languages of a run: the sources have the labels, the `targets` are evaluated.
+
+    With several sources, `source` is the first: parallel text has it on its source side, and gaps are from its score.
+    """
 
     source: str
     targets: tuple[str, ...]
+    other_sources: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources, `source` first."""
+        return self.source, *self.other_sources
 
     @property
     def all(self) -> tuple[str, ...]:
-        """The source and the targets, in this order."""
-        return self.source, *self.targets
+        """The sources and the targets, in this order."""
+        return *self.sources, *self.targets
 
 
 class Step(Protocol):

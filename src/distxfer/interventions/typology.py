@@ -59,7 +59,7 @@ class Typology:
         choice = shared.language_choice(self, languages, distances)
         vectors = {
             language: torch.tensor(typological_features(language, self.features), dtype=torch.float32)
-            for language in (languages.source, *languages.targets)  # with `task.shots`, the batch has all of them
+            for language in languages.all  # with `task.shots`, the batch has all of them
         }
         projection = nn.Linear(encoder.hidden_size, len(vectors[languages.source]))
 

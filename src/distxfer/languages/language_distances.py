@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from distxfer.languages.kinship import Relative, families, nearest, row_of
 from distxfer.languages.matrix import read_matrix
 
 DISTANCES = ("syntactic", "phonological", "inventory", "genetic", "geographic", "featural")
+OfSources = Literal["nearest", "mean"]
 WEIGHTINGS = ("uniform", "linear", "power", "rank", "softmax")
 
 
@@ -246,7 +248,7 @@ def _unit(vector: NDArray[np.generic], key: str, name: str, pair: tuple[str, str
 class Distances:
     """The distances from `source` to its targets; `entries` is by target key, `imputed` is the requested setting.
 
-    `seed` is that of `shuffled` distances.
+    `seed` is that of `shuffled` distances. With `other_sources`, the distance is that to all sources by `of_sources`.
     """
 
     source: str
@@ -254,6 +256,8 @@ class Distances:
     imputed: bool
     entries: Mapping[str, Distance]
     seed: int = 0
+    other_sources: tuple[str, ...] = ()
+    of_sources: OfSources = "nearest"
 
     @property
     def values(self) -> dict[str, float]:
@@ -290,7 +294,14 @@ class Distances:
         if name == "shuffled":
             return self._shuffled()
         check_name(name, "shuffled")
-        return distances(self.source, self.entries, name, imputed=self.imputed, seed=self.seed)
+        return distances(
+            (self.source, *self.other_sources),
+            self.entries,
+            name,
+            imputed=self.imputed,
+            seed=self.seed,
+            of_sources=self.of_sources,
+        )
 
     def _shuffled(self) -> "Distances":
         if len(self.entries) < 2:
@@ -307,25 +318,30 @@ class Distances:
 
 
 def distances(
-    source: str,
+    source: str | Sequence[str],
     targets: Iterable[str],
     name: str = "syntactic",
     *,
     imputed: bool = False,
     matrix: Path | None = None,
     seed: int = 0,
+    of_sources: OfSources = "nearest",
 ) -> Distances:
-    """Return the distance from one source to each target, in the order of the targets; `distance` has the definitions.
+    """Return the distance from the source to each target, in the order of the targets; `distance` has the definitions.
 
-    `seed` is that of `Distances.by("shuffled")`.
+    With several sources, it is that to the `nearest` one, which the entry names, or the `mean` over all of them, whose
+    `n_shared` is the smallest. `seed` is that of `Distances.by("shuffled")`.
 
     Raises InputError for no targets, a repeated language, or any error of `distance`, for all targets at once.
     """
+    sources = [canonical(code) for code in ([source] if isinstance(source, str) else source)]
     entries: dict[str, Distance] = {}
     errors: list[str] = []
     for target in targets:
         try:
-            entry = distance(source, target, name, imputed=imputed, matrix=matrix)
+            entry = _of_sources(
+                [distance(start, target, name, imputed=imputed, matrix=matrix) for start in sources], of_sources
+            )
         except InputError as error:
             errors.append(str(error))
             continue
@@ -336,7 +352,21 @@ def distances(
         raise InputError("\n".join(dict.fromkeys(errors)))
     if not entries:
         raise InputError("Distances need at least one target language, and there is none. Name the target languages.")
-    return Distances(canonical(source), "matrix" if matrix else name, imputed, entries, seed)
+    first, *others = sources
+    return Distances(first, "matrix" if matrix else name, imputed, entries, seed, tuple(others), of_sources)
+
+
+def _of_sources(entries: Sequence[Distance], of_sources: OfSources) -> Distance:
+    """Return one distance of a target from all sources."""
+    nearest_entry = min(entries, key=lambda entry: entry.value)
+    if of_sources == "nearest" or len(entries) == 1:
+        return nearest_entry
+    return replace(
+        nearest_entry,
+        source=",".join(entry.source for entry in entries),
+        value=math.fsum(entry.value for entry in entries) / len(entries),
+        n_shared=min(entry.n_shared for entry in entries),
+    )
 
 
 def _derangement(keys: Sequence[str], seed: int) -> dict[str, str]:

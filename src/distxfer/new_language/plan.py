@@ -111,7 +111,7 @@ def plan_language(
     common, proposal_words = split_words(words)
     plain = shipped_folder() / f"{BASELINE}.toml"
     base = load_recipe(str(plain), common)
-    source = canonical(base.task.source)
+    source = base.task.single_source
     if key == source:
         raise InputError(f"`{key}` is the source itself, which needs no transfer. Name another language.")
     folder = results / FOLDER / key

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from filelock import FileLock
 
-from distxfer.config.files import DEFAULTS
+from distxfer.config.files import DEFAULTS, SOURCES
 from distxfer.config.recipe import Recipe, load_recipe
 from distxfer.data import Task, task_languages
 from distxfer.errors import InputError
@@ -155,7 +155,7 @@ def recipe_text(recipe: Recipe, key: str) -> str:
     changed = {
         key: reduce(lambda table, part: table[part], key.split("."), resolved)
         for key, entry in recipe.values.items()
-        if not entry.origin.startswith((DEFAULTS.name, "default of"))
+        if not entry.origin.startswith((DEFAULTS.name, SOURCES.name, "default of"))
     }
     tables: dict[str, list[str]] = {"": []}
     for key, value in changed.items():

@@ -45,7 +45,7 @@ def run_table(result: Result) -> Table:
         (
             language,
             language_name(language),
-            "source" if language == result.source else "far" if language in result.summary["far"] else "near",
+            "source" if language in result.sources else "far" if language in result.summary["far"] else "near",
             distances.get(language),
             scores[language]["value"],
             scores[language]["n"],
@@ -53,7 +53,7 @@ def run_table(result: Result) -> Table:
             mean_drift.get(language),
             *(last.get((language, moment)) for moment in ("before", "after")),
         )
-        for language in sorted(scores, key=lambda code: (code != result.source, distances.get(code, 0.0), code))
+        for language in sorted(scores, key=lambda code: (code not in result.sources, distances.get(code, 0.0), code))
     ]
     cut_off = ["cut off"] if cut else []
     return Table(
@@ -67,6 +67,14 @@ def run_table(result: Result) -> Table:
     )
 
 
+def _start(result: Result) -> str:
+    """Return where the distances of a run are from."""
+    if not result.other_sources:
+        return result.source
+    over = result.recipe["distance"].get("sources", "nearest")
+    return f"{', '.join(result.sources)} ({'the nearest one' if over == 'nearest' else 'mean'})"
+
+
 def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") -> tuple[str, ...]:
     """Return the lines below the table of a run; `pairs` are the numbers of pairs of its retrievals."""
     summary, of_probe = result.summary, measured[measured["measure"] == "probe_accuracy"]
@@ -75,7 +83,7 @@ def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") 
     return (
         f"means: {', '.join(means)}. One seed: no ranking of methods.",
         *([_probe_line(probe, result.source)] if probe else []),
-        f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {result.source};"
+        f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {_start(result)};"
         f" near and far: split at its median. Checkpoint: {summary['selection']}.",
         "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
         *result.data.get("undefined", ()),

@@ -252,7 +252,7 @@ def _unlike(first: Result, second: Result) -> str | None:
     unlike = [key for key in {**prints[0], **prints[1]} if prints[0].get(key) != prints[1].get(key)]
     if unlike:
         return f"fingerprint of `{printable(unlike[0])}`"
-    return "source" if first.source != second.source else None
+    return "source" if first.sources != second.sources else None
 
 
 def _in_order(groups: Mapping[tuple[str, str], Sequence[Result]]) -> list[tuple[str, str]]:

@@ -107,6 +107,7 @@ class DistanceRow(TypedDict):
     language: Key
     value: Number
     name: NotRequired[str]
+    source: NotRequired[Text]  # with several sources: the nearest one, or all of them
     n_shared: NotRequired[int]
     imputed: NotRequired[bool]
     provenance: NotRequired[str]
@@ -177,6 +178,7 @@ class Result:
     provenance: _Provenance
     task_type: str = "classification"  # the first results do not have it
     parallel: Corpus | None = None
+    other_sources: list[Text] = Field(default_factory=list)
     digests: dict[str, str] | None = None
 
     @staticmethod
@@ -198,6 +200,11 @@ class Result:
         raise InputError(
             f"`{folder / RESULT}` is no result of distxfer: {problem}. Move it away, or run with `--again`."
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All languages with labels, `source` first."""
+        return self.source, *self.other_sources
 
     @property
     def collapsed(self) -> bool:

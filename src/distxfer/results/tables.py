@@ -214,14 +214,15 @@ def with_runs(methods: Sequence["Method"], read: Callable[[Path], pd.DataFrame])
 
 def _run_columns(method: "Method", run: Result) -> dict[str, Any]:
     columns = {"run": str(run.folder), "method": method.name, "recipe": method.recipe}
-    return columns | {name: getattr(run, name) for name in ("id", "seed", "source", "model", "task", "status")}
+    columns |= {name: getattr(run, name) for name in ("id", "seed", "model", "task", "status")}
+    return columns | {"source": ",".join(run.sources)}
 
 
 def _distances(run: Result) -> dict[str, dict[str, Any]]:
     """Return the columns `distance` and `near_or_far` by language; near is up to the median over the run's targets."""
     distances = {row["language"]: row["value"] for row in run.distances}
     middle = median(distances.values()) if distances else 0.0
-    return {run.source: {"distance": 0.0, "near_or_far": "source"}} | {
+    return {source: {"distance": 0.0, "near_or_far": "source"} for source in run.sources} | {
         language: {"distance": value, "near_or_far": "far" if value > middle else "near"}
         for language, value in distances.items()
     }

@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from distxfer._markdown import markdown, markdown_code
 from distxfer.config.dotted import flatten
-from distxfer.config.files import DEFAULTS
+from distxfer.config.files import DEFAULTS, SOURCES
 from distxfer.data import About, parallel_names, task_names, task_type_of
 from distxfer.encoders import BUNDLED_MODELS, Encoder, class_to_load
 from distxfer.interventions import BoundIntervention
@@ -79,7 +79,7 @@ def model_card(
 
 def _labels(prepared: Prepared) -> str:
     """Return the languages with labels in training, and the type of transfer that the scores measure."""
-    source, targets = prepared.languages.source, ", ".join(prepared.languages.targets)
+    source, targets = "`, `".join(prepared.languages.sources), ", ".join(prepared.languages.targets)
     if not any(phase.task for phase in prepared.recipe.phases.values()):
         head = "it has no head" if task_type_of(prepared.task).output == "state" else "its head is untrained"
         return f" without any labels (source `{source}`; targets {targets}): {head}."
@@ -95,9 +95,10 @@ def _labels(prepared: Prepared) -> str:
 def _read(prepared: Prepared, bounds: Mapping[str, BoundIntervention]) -> dict[str, list[str]]:
     """Return the types of data that training has read, by language."""
     recipe, source = prepared.recipe, prepared.languages.source
-    read_by_language: dict[str, list[str]] = {language: [] for language in (source, *prepared.languages.targets)}
+    read_by_language: dict[str, list[str]] = {language: [] for language in prepared.languages.all}
     if any(phase.task for phase in recipe.phases.values()):
-        read_by_language[source].append("labels")
+        for language in prepared.languages.sources:
+            read_by_language[language].append("labels")
         for language in prepared.languages.targets if recipe.task.shots else ():
             read_by_language[language].append("labels" if recipe.task.shots == "all" else f"{recipe.task.shots} labels")
     pairs = {language for bound in bounds.values() if "pairs" in bound.needs for language in bound.languages}
@@ -150,7 +151,9 @@ def _scores(
 
 def _settings(prepared: Prepared) -> str:
     """Return the settings that differ from the defaults as TOML, one dotted key per line."""
-    defaults = dict(flatten(tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))))
+    defaults = dict(
+        entry for path in (DEFAULTS, SOURCES) for entry in flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    )
     of_defaults = ("default of the intervention", f"{DEFAULTS.name}, auto")
     lines = []
     for key, value in flatten(prepared.recipe.resolved()):
@@ -251,9 +254,7 @@ def front_matter(data: Mapping[str, Any], prepared: Prepared, adapters: int) -> 
         if score["metric"] == summary["metric"] and not by_definition(prepared, score["language"])
     ]
     metadata = ModelCardData(
-        language=list(
-            dict.fromkeys(short_code(language) for language in (data["source"], *prepared.languages.targets))
-        ),
+        language=list(dict.fromkeys(map(short_code, prepared.languages.all))),
         license=base_licence(prepared.model_folder),
         base_model=base,
         base_model_relation=relation,

@@ -49,6 +49,7 @@ from distxfer.runs.checks import (
 )
 from distxfer.runs.corpus import corpus_record
 from distxfer.runs.snapshots import mined_pairs
+from distxfer.runs.sources import mixed, with_labels_of_sources
 from distxfer.training import Processes, Training, TrainingData, stream_seed, torch_stream
 
 
@@ -117,19 +118,20 @@ def prepare(recipe: Recipe) -> Prepared:
     languages, task, parallel = data_of(recipe)
     chosen = recipe.distance
     between = distances(
-        languages.source,
+        languages.sources,
         languages.targets,
         chosen.name,
         imputed=chosen.imputed,
         matrix=chosen.table,
         seed=recipe.seed,
+        of_sources=chosen.sources,
     )
     if parallel:
         parallel = replace(parallel, notes=(*parallel.notes, *leaks(task, parallel)))
     folder = model_folder(recipe.model.name, recipe.model.revision)
     recipe = recipe.pooled_as(folder)
     resolved = recipe.resolved(complete=False)
-    resolved["task"] |= {"source": languages.source, "targets": list(languages.targets)}
+    resolved["task"] |= {"source": ",".join(languages.sources), "targets": list(languages.targets)}
     return Prepared(
         recipe=recipe,
         resolved=resolved,
@@ -151,8 +153,12 @@ def prepare(recipe: Recipe) -> Prepared:
 def data_of(recipe: Recipe) -> tuple[Languages, Task, ParallelText | None]:
     """Return the languages of a recipe, its task after its checks, and its parallel text."""
     languages = languages_of(recipe)
-    labelled = recipe.task.shots != 0
-    task = load_task(recipe.task.data, languages.source, languages.targets, target_labels=labelled)
+    labelled, others = recipe.task.shots != 0, languages.other_sources
+    task = load_task(
+        recipe.task.data, languages.source, (*others, *languages.targets), target_labels=labelled or bool(others)
+    )
+    if others:
+        task = with_labels_of_sources(task, languages, keep_targets=labelled)
     task_type_of(task).check(task, languages.source)
     return languages, task, parallel_of(recipe, languages)
 
@@ -215,8 +221,10 @@ def assemble(prepared: Prepared, processes: Processes, notice: Callable[[str], N
             with _naming_intervention(name):
                 bound.checks(pairs)
     check_head(recipe, bounds, encoder, task_type.output)
-    source = prepared.languages.source
-    texts[source] = prepared.task.unlabelled.get(source) or prepared.task.examples("train", source)
+    texts |= {
+        source: prepared.task.unlabelled.get(source) or prepared.task.examples("train", source)
+        for source in prepared.languages.sources
+    }
     data = TrainingData(_examples(prepared, encoder, task_type, pairs), pairs, texts, collate)
     training = Training(
         encoder,
@@ -322,12 +330,15 @@ def _examples(
 
 
 def _labelled(prepared: Prepared) -> Sequence[Example]:
-    """Return the labelled training examples: the source's, and a seed-dependent sample of `task.shots` for each target.
+    """Return the labelled training examples: those of the sources, mixed, and a sample of `task.shots` of each target.
+
+    Both samples depend on the seed.
 
     Raises InputError for a target with fewer examples.
     """
     recipe, task = prepared.recipe, prepared.task
-    parts = [task.examples("train", prepared.languages.source)]
+    of_sources = {source: task.examples("train", source) for source in prepared.languages.sources}
+    parts = mixed(of_sources, recipe.task.mixing, recipe.task.budget, recipe.seed)
     for language in prepared.languages.targets if recipe.task.shots else ():
         candidates = task.examples("train", language)
         shots = len(candidates) if recipe.task.shots == "all" else recipe.task.shots
@@ -343,23 +354,30 @@ def _labelled(prepared: Prepared) -> Sequence[Example]:
 
 def languages_of(recipe: Recipe) -> Languages:
     """Return the keys of the source and of the targets, in the recipe's order."""
-    source = canonical(recipe.task.source)
+    sources = tuple(canonical(code) for code in recipe.task.sources)
     available = task_languages(recipe.task.data)
     if recipe.task.targets == "all":
-        targets = tuple(language for language in available if language != source)
+        targets = tuple(language for language in available if language not in sources)
         if not targets:
-            raise InputError(f"The task `{recipe.task.name}` has a test part only in `{source}`. Add another language.")
+            raise InputError(
+                f"The task `{recipe.task.name}` has a test part only in `{listed(sources)}`. Add another language."
+            )
     else:
         targets = tuple(canonical(code) for code in recipe.task.targets)
     if not targets:
         raise InputError(f"`task.targets` is empty. Name at least one of: {listed(available)}.")
-    for target in targets:
-        if targets.count(target) > 1:
-            spellings = [code for code in recipe.task.targets if canonical(code) == target]
-            raise InputError(f"`task.targets` has the language `{target}` twice ({listed(spellings)}). Name it once.")
-    if source in targets:
-        raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Remove it from one of them.")
-    return Languages(source, targets)
+    for key, codes in (("source", recipe.task.sources), ("targets", recipe.task.targets)):
+        keys = [canonical(code) for code in codes] if codes != "all" else []
+        for language in keys:
+            if keys.count(language) > 1:
+                spellings = [code for code in codes if canonical(code) == language]
+                raise InputError(
+                    f"`task.{key}` has the language `{language}` twice ({listed(spellings)}). Name it once."
+                )
+    for source in sources:
+        if source in targets:
+            raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Remove it from one of them.")
+    return Languages(sources[0], targets, sources[1:])
 
 
 def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:

@@ -48,7 +48,7 @@ def far_below(result: Result) -> list[str]:
     scores, source = result.by_language(), result.source
     for reference in (reference for reference in references() if reference.is_of(result)):
         shared = [language for language in scores if language in reference.scores]
-        targets = [language for language in shared if language != source]
+        targets = [language for language in shared if language not in result.sources]
         subjects = {f"`{source}`": [source] * (source in shared), f"The mean of {len(targets)} targets": targets}
         for subject, languages in subjects.items():
             if not languages:

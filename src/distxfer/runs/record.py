@@ -30,6 +30,7 @@ def result_data(
 ) -> dict[str, Any]:
     """Return the content of `result.json`."""
     scores, summary, status = _scores(prepared, scored)
+    of_distance = (*_DISTANCE, "source") if prepared.languages.other_sources else _DISTANCE
     return {
         "schema": SCHEMA,
         "id": prepared.id,
@@ -37,8 +38,9 @@ def result_data(
         "seed": prepared.recipe.seed,
         "task_type": prepared.task.task_type,
         "source": prepared.languages.source,
+        **({"other_sources": list(prepared.languages.other_sources)} if prepared.languages.other_sources else {}),
         "distances": [
-            {"language": key} | {name: getattr(entry, name) for name in _DISTANCE}
+            {"language": key} | {name: getattr(entry, name) for name in of_distance}
             for key, entry in prepared.distances.entries.items()
         ],
         "diagnostics": diagnosed(folder / "log.jsonl"),

@@ -133,6 +133,7 @@ def facts_of(
     metric = comparisons.metric if comparisons else first.metric
     studied = [Studied(name, method) for name, method in zip(_short_names(methods), methods, strict=True)]
     scores = sound_scores(replace(collection, methods=tuple(methods)).scores, metric)
+    scores = scores[(scores["near_or_far"] != "source") | (scores["language"] == first.source)]
     scores = scores.replace({"method": {method.method.name: method.name for method in studied}})
     scores = scores.pivot(index=["method", "seed"], columns="language", values="value")
     offered = tuple(dict.fromkeys(distances or [run_distance, *DISTANCES]))
@@ -225,7 +226,8 @@ def _languages(
     """
     source, main = methods[0].runs[0].source, names[0]
     targets = [
-        {code for run in method.runs for code in run.by_language("test", metric)} - {source} for method in methods
+        {code for run in method.runs for code in run.by_language("test", metric) if code not in run.sources}
+        for method in methods
     ]
     codes = sorted(set.union(*targets))
     stored: dict[tuple[str, str], Distance] = {}
