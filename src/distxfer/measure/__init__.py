@@ -35,7 +35,7 @@ __getattr__, __dir__ = lazy(
         "_tensors": "unchecked_values",
         "alignment": "CSLSRetrieval Retrieval csls_retrieval mutual_neighbours retrieval retrieval_with_csls",
         "contrasts": "Contrast contrast",
-        "correlation": "Correlation correlate correlate_columns detectable_correlation partial_correlation",
+        "correlation": "Correlation correlate correlate_columns correlate_pairs detectable_correlation partial_correlation",
         "drift": "cosine_drift normalised_mse relational_drift standardise top_dimension_share",
         "kernel_alignment": "cka cka_reason cka_with_standardised rbf_cka",
         "moments": "Moments",

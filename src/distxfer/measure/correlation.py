@@ -4,8 +4,8 @@ Related languages are not independent observations, and neither are runs of one 
 permutations of the languages that keep families together.
 """
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, permutations, product
 from math import factorial, prod
@@ -21,6 +21,7 @@ Method = Literal["spearman", "pearson"]
 Array = npt.NDArray[np.float64]
 Groups = Sequence[Hashable | None]  # one per language: a family, a path (family, branch, ...), or None
 Orders = npt.NDArray[np.intp]
+Arrangement = tuple[Orders, bool, int]  # orders (count, n), whether they are all, and the number of groups
 
 _MIN_LANGUAGES = 4
 _MIN_ORDERS = 20  # With fewer, no p value can be 0.05 or less, whatever the data.
@@ -107,7 +108,8 @@ def partial_correlation(
 
     Reference: Freedman and Lane 1983; Winkler et al. 2014, Permutation inference for the general linear model.
     """
-    return _tested(_columns(x, y, covariates), 1, 1, groups, method, draws, seed)[0][0]
+    values = _columns(x, y, covariates)
+    return _tested(values, 1, 1, _rearrangements(len(values), groups, draws, seed), method)[0][0]
 
 
 def correlate_columns(
@@ -128,17 +130,76 @@ def correlate_columns(
         _columns(column, y[:, 0], None)
     for column in y.T:
         _columns(x[:, 0], column, None)
-    return _tested(np.column_stack([x, y]), x.shape[1], y.shape[1], groups, method, draws, seed)
+    return _tested(
+        np.column_stack([x, y]), x.shape[1], y.shape[1], _rearrangements(len(x), groups, draws, seed), method
+    )
 
 
-def _tested(
-    values: Array, n_x: int, n_y: int, groups: Groups | None, method: Method, draws: int, seed: int
-) -> list[list[Correlation]]:
+def correlate_pairs(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    covariates: npt.ArrayLike | None = None,
+    *,
+    sources: Sequence[str],
+    targets: Sequence[str],
+    groups: Mapping[str, Hashable | None] | None = None,
+    method: Method = "spearman",
+    draws: int = 1999,
+    seed: int = 0,
+) -> Correlation:
+    """Return the correlation of two values per ordered pair of languages, such as distance and transfer.
+
+    Pairs that share a language are not independent, so whole languages are rearranged, rows and columns at once (the
+    quadratic assignment procedure; without covariates, Mantel's test): those that are both a source and a target with each
+    other, those that are only one of the two with each other, and all as `groups`, by language, allows (see `correlate`).
+    p = (1 + #) / (draws + 1) of random rearrangements. With covariates, r and p are those of `partial_correlation`.
+
+    Shapes: (pairs,) for x, y, `sources` and `targets`, (pairs,) or (pairs, covariates). Every source with every target, the
+    pairs of a language with itself all or none. `n` counts pairs, `n_groups` families; `detectable` is None.
+
+    None with a reason: as `correlate`. Raises: as `correlate`, and InputError for a missing or repeated pair.
+
+    Source: Mantel 1967; Krackhardt 1988; Dekker, Krackhardt and Snijders 2007.
+    """
+    values = _columns(x, y, covariates)
+    arrangement = _rearranged_pairs(sources, targets, groups or {}, draws, seed)
+    return replace(_tested(values, 1, 1, arrangement, method)[0][0], detectable=None)
+
+
+def _rearranged_pairs(
+    sources: Sequence[str], targets: Sequence[str], groups: Mapping[str, Hashable | None], draws: int, seed: int
+) -> Arrangement:
+    """Return the orders of pairs when their languages are rearranged."""
+    pairs = list(zip(sources, targets, strict=True))
+    with_itself = any(source == target for source, target in pairs)
+    expected = {(source, target) for source in sources for target in targets if with_itself or source != target}
+    if odd := expected.symmetric_difference(pairs):
+        raise InputError(f"The pair `{'` and `'.join(min(odd))}` is missing. Leave one of the two languages out.")
+    if len(pairs) > len(expected):
+        raise InputError(f"{len(pairs) - len(expected)} pairs of languages are given twice; expected one value each.")
+    languages = sorted({*sources, *targets})
+    kinds = [(language in sources, language in targets) for language in languages]
+    generator, ways = np.random.default_rng(seed), 1
+    nodes = np.empty((draws, len(languages)), dtype=np.intp)
+    for kind in sorted({*kinds}):
+        members = np.array([place for place, of_language in enumerate(kinds) if of_language == kind])
+        orders = _rearrangements(len(members), [groups.get(languages[place]) for place in members], draws, seed)[0]
+        ways *= len(orders)
+        nodes[:, members] = members[orders[generator.integers(len(orders), size=draws)]]
+    rows, columns = (np.searchsorted(languages, side) for side in (sources, targets))
+    cells = np.empty((len(languages), len(languages)), dtype=np.intp)
+    cells[rows, columns] = np.arange(len(pairs))
+    moved = cells[nodes[:, rows], nodes[:, columns]]
+    n_groups = len({_path(groups.get(language))[:1] or language for language in languages})
+    return (moved, False, n_groups) if ways >= _MIN_ORDERS else (moved[:ways], True, n_groups)
+
+
+def _tested(values: Array, n_x: int, n_y: int, arrangement: Arrangement, method: Method) -> list[list[Correlation]]:
     """Return the correlation of each x with each y; the columns of `values` are those of x, of y, and the covariates."""
     if method not in ("spearman", "pearson"):
         raise unknown("Method", method, ("spearman", "pearson"))
     n, n_covariates = len(values), values.shape[1] - n_x - n_y
-    orders, exact, n_groups = _rearrangements(n, groups, draws, seed)
+    orders, exact, n_groups = arrangement
     if method == "spearman":
         values = np.array([_ranks(column) for column in values.T]).T
     detectable = detectable_correlation(n - n_covariates)
@@ -300,7 +361,7 @@ def _node(paths: Sequence[tuple[Hashable, ...]], members: list[int], depth: int)
     return _Node(-1, classes, f"({''.join(child.shape for child in children)})")
 
 
-def _rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> tuple[Orders, bool, int]:
+def _rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> Arrangement:
     """Return orders (count, n) that map the tree of `groups` onto itself, whether they are all, and the number of groups.
 
     Languages change places within the smallest group that both are in, and whole groups of the same inner structure
@@ -314,12 +375,13 @@ def _rearrangements(n: int, groups: Groups | None, draws: int, seed: int) -> tup
         raise InputError(
             f"`groups` has {len(labels)} entries for {n} languages; expected one each: give None for none."
         )
-    paths = [
-        tuple(part for part in (label if isinstance(label, tuple) else (label,)) if part is not None)
-        for label in labels
-    ]
+    paths = [_path(label) for label in labels]
     n_groups = len({path[0] for path in paths if path}) + sum(not path for path in paths)
     return *_orders(tuple(paths), draws, seed), n_groups
+
+
+def _path(label: Hashable | None) -> tuple[Hashable, ...]:
+    return tuple(part for part in (label if isinstance(label, tuple) else (label,)) if part is not None)
 
 
 @lru_cache(maxsize=8)  # correlations of many measures and layers are over the same languages
