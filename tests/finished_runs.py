@@ -31,19 +31,21 @@ def write_run(
     settings: Mapping[str, object] | None = None,
     log: bool = True,
     terms: Sequence[str] = (),
+    source: str = "eng",
 ) -> Path:
     """Write a run: a target of distance d scores 0.8 - 0.5 d + gain and noise by seed, and drifts by 0.1 layer (1 + d)."""
-    identity = identity or f"{sum(map(ord, name)):08x}"
+    unique = name + source.removeprefix("eng")
+    identity = identity or f"{sum(map(ord, unique)):08x}"
     run = folder / name.replace("/", "_") / f"{identity}-s{seed}"
     run.mkdir(parents=True)
-    far = {code: distance("eng", code, "syntactic", imputed=True).value for code in targets}
-    draw = np.random.default_rng([seed, *map(ord, name)])
-    accuracy = {"eng": 0.8} | {code: 0.8 - 0.5 * far[code] + gain + 0.01 * draw.normal() for code in targets}
+    far = {code: distance(source, code, "syntactic", imputed=True).value for code in targets}
+    draw = np.random.default_rng([seed, *map(ord, unique)])
+    accuracy = {source: 0.8} | {code: 0.8 - 0.5 * far[code] + gain + 0.01 * draw.normal() for code in targets}
     result = {
-        "schema": 1, "id": identity, "seed": seed, "source": "eng", "status": status,
+        "schema": 1, "id": identity, "seed": seed, "source": source, "status": status,
         "recipe": {
             "name": name, "seed": seed, "phases": ["finetune"], "model": {"name": "tiny"}, "parallel": {"name": "emoji"},
-            "task": {"name": "toy", "source": "eng", "targets": list(targets), "shots": 0},
+            "task": {"name": "toy", "source": source, "targets": list(targets), "shots": 0},
             "phase": {"finetune": {"epochs": 3}},
             "intervention": {term: {"kind": term, "weight": 1.0, **(settings or {})} for term in terms},
         },
@@ -69,7 +71,7 @@ def write_run(
         },
     }  # fmt: skip
     (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    parquet.write_table(pa.Table.from_pylist(_measurements(far, layers)), run / "measurements.parquet")
+    parquet.write_table(pa.Table.from_pylist(_measurements(far, layers, source)), run / "measurements.parquet")
     if log:
         (run / "log.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in _log(terms)), encoding="utf-8")
     return run
@@ -91,13 +93,13 @@ def edit(run: Path, change) -> None:
     (run / "result.json").write_text(json.dumps(data), encoding="utf-8")
 
 
-def _measurements(far: Mapping[str, float], layers: int) -> list[dict]:
+def _measurements(far: Mapping[str, float], layers: int, source: str) -> list[dict]:
     def row(measure: str, layer: int, language: str, value: float, moment: str) -> dict:
         return {"measure": measure, "layer": layer, "language": language, "value": value, "n": 50, "moment": moment}
 
     rows = []
     for layer in range(layers + 1):
-        for language, distant in {"eng": 0.0, **far}.items():
+        for language, distant in {source: 0.0, **far}.items():
             for measure in ("drift_cka", "drift_cka_standardised"):
                 rows.append(row(measure, layer, language, 0.0, "before"))
                 rows.append(row(measure, layer, language, 0.1 * layer * (1 + distant), "after"))

@@ -24,6 +24,7 @@ from distxfer import __version__
 from distxfer._console import STDOUT, notice, say, write
 from distxfer.cli._compare import compare
 from distxfer.cli._languages import language, measure, new_language
+from distxfer.cli._matrix import matrix
 from distxfer.cli._options import SettingsCommand
 from distxfer.cli._recipes import cp, env, ls, show, train, validate
 from distxfer.cli._runs import merge, predict, publish, report
@@ -187,7 +188,7 @@ def _options(
 
 
 _VERBS = (
-    ls, show, cp, validate, train, predict, measure, merge, sweep, compare, report, publish, language, new_language, env,
+    ls, show, cp, validate, train, predict, measure, merge, sweep, compare, matrix, report, publish, language, new_language, env,
 )  # fmt: skip
 for _verb in _VERBS:
     _takes_settings = bool({"overrides", "axes"} & {*inspect.signature(_verb).parameters})

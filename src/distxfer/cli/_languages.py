@@ -60,7 +60,8 @@ def measure(
     from distxfer.checkpoints.measure import checkpoints
     from distxfer.checkpoints.measure import measure as run
     from distxfer.reports.measure import measure_tables
-    from distxfer.reports.measure_figure import check_figure, measure_figure
+    from distxfer.reports.measure_figure import measure_figure
+    from distxfer.reports.vega import check_figure
 
     if figure is not None:
         check_figure(figure)

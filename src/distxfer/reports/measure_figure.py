@@ -6,28 +6,14 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distxfer.errors import InputError
 from distxfer.languages import group_kind, language_name
-from distxfer.reports.vega import COLOURS, DASHES, SHAPES, check_packages, library, literal, write_chart
+from distxfer.reports.vega import COLOURS, DASHES, SHAPES, check_figure, write_figure
 
 if TYPE_CHECKING:  # it brings torch
     from distxfer.checkpoints.measure import Measured
 
-_SUFFIXES = (".png", ".svg", ".pdf", ".html")
 _TRANSFER = ("transfer", "#000000", [1, 0], "triangle-left")
 _PANEL = 26  # pixels of a layer's column, and of a language's row
-
-
-def check_figure(path: Path) -> None:
-    """Raise InputError for an unknown file format, a folder that does not exist, or missing packages.
-
-    Called before anything is computed.
-    """
-    if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"`{path}` is not a figure format; expected one of: {', '.join(_SUFFIXES)}.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"The folder of `{path}` does not exist. Create it first, or choose another.")
-    check_packages("A figure")
 
 
 def measure_figure(measured: Measured, path: Path) -> None:
@@ -39,14 +25,7 @@ def measure_figure(measured: Measured, path: Path) -> None:
     Raises InputError as `check_figure` does, or where the file cannot be written.
     """
     check_figure(path)
-    spec = _chart(measured).to_dict()
-    try:
-        if path.suffix.lower() == ".html":
-            path.write_text(_page(spec, f"{measured.before} → {measured.after}"), encoding="utf-8")
-        else:
-            write_chart(spec, path)
-    except OSError as error:
-        raise InputError(f"`{path}` cannot be written: {error.strerror}. Choose another file.") from error
+    write_figure(_chart(measured).to_dict(), path, f"{measured.before} → {measured.after}")
 
 
 def _chart(measured: Measured) -> Any:
@@ -184,14 +163,3 @@ def _subtitle(measured: Measured) -> list[str]:
 def _short(name: str) -> str:
     """Return the last 47 characters of a long name, such as a path."""
     return name if len(name) <= 48 else f"…{name[-47:]}"
-
-
-def _page(spec: dict[str, Any], title: str) -> str:
-    """Return a self-contained page; names are escaped in script and markup."""
-    import html
-
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n</head>\n'
-        f'<body>\n<div id="figure"></div>\n<script type="module">{library()}\n'
-        f'embed("#figure", {literal(spec)}, {{"actions": false}});</script>\n</body>\n</html>\n'
-    )

@@ -17,6 +17,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 2], [10, 4], [6, 2, 2, 2])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 KINDS = (".png", ".svg", ".pdf")
+_SUFFIXES = (*KINDS, ".html")
 _SCRIPT = "vega.js"
 
 
@@ -74,3 +75,40 @@ def write_chart(spec: Mapping[str, Any], *paths: Path) -> None:
             path.write_text(svg, encoding="utf-8")
         else:
             path.write_bytes(vl_convert.svg_to_pdf(svg) if kind == ".pdf" else vl_convert.svg_to_png(svg, scale=2))
+
+
+def check_figure(path: Path) -> None:
+    """Raise InputError for an unknown file format, a folder that does not exist, or missing packages.
+
+    Called before anything is computed.
+    """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"`{path}` is not a figure format; expected one of: {', '.join(_SUFFIXES)}.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"The folder of `{path}` does not exist. Create it first, or choose another.")
+    check_packages("A figure")
+
+
+def write_figure(spec: Mapping[str, Any], path: Path, title: str) -> None:
+    """Write a chart as a file in one of the formats; an .html file is a page that needs no network.
+
+    Raises InputError if it cannot be written.
+    """
+    try:
+        if path.suffix.lower() == ".html":
+            path.write_text(_page(spec, title), encoding="utf-8")
+        else:
+            write_chart(spec, path)
+    except OSError as error:
+        raise InputError(f"`{path}` cannot be written: {error.strerror}. Choose another file.") from error
+
+
+def _page(spec: Mapping[str, Any], title: str) -> str:
+    """Return a self-contained page; names are escaped in script and markup."""
+    import html
+
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n</head>\n'
+        f'<body>\n<div id="figure"></div>\n<script type="module">{library()}\n'
+        f'embed("#figure", {literal(spec)}, {{"actions": false}});</script>\n</body>\n</html>\n'
+    )

@@ -1,0 +1,158 @@
+"""Transfer from every source to every target."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import CliRunner
+from distxfer import InputError, load_results
+from distxfer.analysis.transfer_matrix import regrets, transfer_matrix
+from distxfer.cli import app
+from distxfer.languages import distance
+from finished_runs import edit, write_run
+
+LANGUAGES = ("deu", "eng", "fin", "fra", "hin", "jpn", "kor", "tur")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Eight sources with two seeds each: a target of distance d scores 0.8 - 0.5 d and noise."""
+    folder = tmp_path_factory.mktemp("results")
+    for source in LANGUAGES:
+        for seed in range(2):
+            write_run(folder, "plain", seed, source=source, targets=[code for code in LANGUAGES if code != source])
+    return folder
+
+
+def scores_of(results) -> pd.DataFrame:
+    table = load_results(results).scores
+    return table.groupby(["source", "language"])["value"].mean().unstack()
+
+
+def test_every_pair_has_its_mean_over_seeds(results):
+    matrix = transfer_matrix(load_results(results))
+    assert len(matrix.cells) == len(LANGUAGES) ** 2
+    cells = matrix.cells.set_index(["source", "target"])
+    expected = scores_of(results)
+    for source in LANGUAGES:
+        for target in LANGUAGES:
+            cell = cells.loc[source, target]
+            own = expected.loc[source, source]
+            assert cell["score"] == pytest.approx(expected.loc[source, target])
+            assert cell["transfer"] == pytest.approx((expected.loc[source, target] - own) / own)
+            assert cell["distance"] == pytest.approx(distance(source, target, imputed=True).value)
+            assert cell["seeds"] == 2
+    cell, between = cells.loc["jpn", "tur"], distance("jpn", "tur", imputed=True).value
+    assert cell["drift"] == pytest.approx(np.mean([0.1 * layer for layer in (1, 2, 3)]) * (1 + between))
+    assert cell["retrieval"] == pytest.approx(0.6 - 0.1 * between)
+    assert matrix.sources[:2] == ["deu", "eng"]  # Germanic
+    assert set(matrix.targets) == set(LANGUAGES)
+
+
+def test_the_correlations_of_the_paper(results):
+    """Drift is proportional to 1 + distance here, and transfer falls with distance but for noise."""
+    matrix = transfer_matrix(load_results(results), method="pearson")
+    table = matrix.correlations.set_index(["relation", "layer"])
+    for layer in range(4):
+        assert table.loc[("drift, distance", layer), "r"] == pytest.approx(1)
+        assert table.loc[("drift, distance", layer), "n"] == 56
+    cells = matrix.cells[matrix.cells["source"] != matrix.cells["target"]]
+    assert table.loc[("transfer, distance", 0), "r"] == pytest.approx(
+        np.corrcoef(cells["transfer"], cells["distance"])[0, 1]
+    )
+    assert table.loc[("transfer, distance", 0), "r"] < -0.9
+    assert table.loc[("drift, distance", 1), "p"] <= table.loc[("drift, distance", 1), "p_holm"]
+    with_diagonal = transfer_matrix(load_results(results), diagonal=True).correlations
+    assert set(with_diagonal["n"]) == {64}
+
+
+def test_regrets_of_rules_for_choosing_a_source():
+    scores = {
+        ("eng", "deu"): 0.9, ("eng", "jpn"): 0.3, ("eng", "kor"): 0.4,
+        ("kor", "deu"): 0.2, ("kor", "jpn"): 0.8, ("kor", "eng"): 0.5,
+        ("deu", "eng"): 0.7, ("deu", "jpn"): 0.5, ("deu", "kor"): 0.6,
+        **{(code, code): 0.99 for code in ("eng", "kor", "deu")},
+    }  # fmt: skip
+    cells = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["source", "target", "score"])
+    table = regrets(cells).set_index("rule")
+    # The best: deu eng .9, jpn kor .8, kor deu .6, eng deu .7.
+    assert table.loc["always eng", "regret"] == pytest.approx((0 + 0.5 + 0.2) / 3)
+    assert table.loc["always eng", "hits"] == pytest.approx(1 / 3)
+    assert table.loc["random", "regret"] == pytest.approx(
+        np.mean([0.9 - 0.55, 0.8 - (0.3 + 0.8 + 0.5) / 3, 0.6 - 0.5, 0.7 - 0.6])
+    )
+    # For German, whose family is English's: English has .35 in Japanese and Korean, Korean .8 in Japanese: Korean.
+    # For English: of German (.55) and Korean (.8), Korean. For Japanese: of English .9 and .4, Korean .2 and .5, German
+    # .7 and .6, English and German tie at .65. For Korean: English .6, German .6.
+    assert table.loc["best for other families", "n"] == 4
+    nearest = {
+        "deu": "eng",
+        "jpn": min(("eng", "kor", "deu"), key=lambda code: distance(code, "jpn", imputed=True).value),
+    }
+    assert nearest["jpn"] == "kor"
+    assert table.loc["nearest syntactic", "n"] == 4
+    assert (table["regret"] >= -1e-12).all()
+    assert table["regret"].is_monotonic_increasing
+
+
+def test_a_rule_never_uses_the_scores_of_relatives():
+    scores = {
+        ("eng", "deu"): 0.9, ("jpn", "deu"): 0.1, ("eng", "kor"): 0.2, ("jpn", "kor"): 0.7,
+        ("eng", "jpn"): 0.2, ("jpn", "eng"): 0.3,
+    }  # fmt: skip
+    cells = pd.DataFrame([(*pair, score) for pair, score in scores.items()], columns=["source", "target", "score"])
+    # German: by Korean and Japanese, English has .2 and Japanese .7, so that .8 are lost. Korean: by German and English or
+    # Japanese, English has .55 and Japanese .2, so that .5 are lost. Japanese and English have one candidate.
+    table = regrets(cells).set_index("rule")
+    assert table.loc["best for other families", "regret"] == pytest.approx((0.8 + 0.5) / 4)
+
+
+def test_holes_are_left_out_and_named(tmp_path, results):
+    for source in ("eng", "deu", "jpn", "hin"):
+        targets = [
+            code for code in LANGUAGES if code != source and (source, code) not in {("eng", "tur"), ("deu", "tur")}
+        ]
+        write_run(tmp_path, "plain", 0, source=source, targets=targets)
+    matrix = transfer_matrix(load_results(tmp_path))
+    assert "tur" not in matrix.targets
+    assert "`tur` is left out as a target: no score with deu, eng." in matrix.left_out
+    assert set(matrix.sources) == {"eng", "deu", "jpn", "hin"}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda data: data["recipe"]["phase"]["finetune"].update(epochs=9), "differ in `phase.finetune.epochs`"),
+        (lambda data: data["recipe"]["task"].update(name="other"), "differ in `task.name`"),
+        (lambda data: data["provenance"]["fingerprints"].update(model="3" * 64), "differ in `model`"),
+        (lambda data: data.update(source="deu"), "both have the source `deu`"),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_source_are_refused(tmp_path, change, problem):
+    write_run(tmp_path, "plain", 0, source="deu", targets=["jpn", "tur"])
+    edit(write_run(tmp_path, "plain", 0, source="fin", targets=["jpn", "tur"]), change)
+    with pytest.raises(InputError, match=problem):
+        transfer_matrix(load_results(tmp_path))
+
+
+def test_one_source_is_no_matrix(tmp_path):
+    write_run(tmp_path)
+    with pytest.raises(InputError, match="at least two sources; there is eng"):
+        transfer_matrix(load_results(tmp_path))
+
+
+def test_the_verb(results, tmp_path):
+    figure = tmp_path / "matrix.svg"
+    output = CliRunner().invoke(app, ["matrix", "--results", str(results), "--figure", str(figure)])
+    assert output.exit_code == 0, output.output
+    assert "8 sources x 8 targets" in output.stdout
+    assert "drift, distance" in output.stdout
+    assert "best for other families" in output.stdout
+    assert figure.read_text(encoding="utf-8").startswith("<svg")
+    as_json = json.loads(CliRunner().invoke(app, ["matrix", "--results", str(results), "--json"]).stdout)
+    assert len(as_json["cells"]) == 64
+    as_csv = CliRunner().invoke(app, ["matrix", "--results", str(results), "--csv"]).stdout.splitlines()
+    assert as_csv[0] == "source,target,layer,measure,value,n,seeds"
+    assert len(as_csv) > 64 * 5
