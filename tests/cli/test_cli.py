@@ -460,3 +460,12 @@ def test_completion_after_a_blank_offers_keys_and_passes_over_a_broken_recipe(cl
     shown = cli()
     assert "seed=" in shown.stdout
     assert shown.stderr == ""
+
+
+def test_an_interrupted_verb_that_keeps_nothing_does_not_promise_to_resume(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distxfer.results.collect.collect_against", interrupt)
+    result = CliRunner().invoke(app, ["compare"])
+    assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")

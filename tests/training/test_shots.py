@@ -94,6 +94,11 @@ def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_fold
     )
 
 
+def test_too_few_labels_are_found_before_the_encoder_is_loaded(tiny_settings, labelled):
+    with pytest.raises(InputError, match="6 labelled training examples of `jpn`"):
+        prepare(load_recipe("few_shot", [*tiny_settings, f"task={labelled}", "parallel=", "task.shots=7"]))
+
+
 def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):
     with pytest.raises(InputError, match=r"`task\.shots` is `-1`"):
         load_recipe("plain", [*tiny_settings, "task.shots=-1"])

@@ -1,7 +1,8 @@
 """The command line: its verbs and exit codes.
 
 Tables go to stdout, progress and notices to stderr. Exit code 0: success; 2: invalid input, with one message; 130:
-interrupted, and the same command resumes; 1: any other failure. Verbs import what needs torch when they run.
+interrupted, and the same command resumes `train`, `sweep` and `new-language`; 1: any other failure. Verbs import what needs
+torch when they run.
 """
 
 import functools
@@ -32,6 +33,7 @@ from distxfer.cli._sweep import sweep
 from distxfer.errors import InputError, RenamedWarning, RunError, brief, is_out_of_memory, out_of_memory, unreadable
 
 _DEBUG = "--debug"
+_RESUMING = ("train", "sweep", "new_language")
 
 app = typer.Typer(
     help="Better cross-lingual transfer to typologically distant languages, measured honestly.",
@@ -151,7 +153,8 @@ def _guarded(verb: Callable[..., None]) -> Callable[..., None]:
             say(f"Error: {brief(out_of_memory(error))}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            say("Interrupted. The same command resumes from the last checkpoint.")
+            resumes = verb.__name__ in _RESUMING
+            say("Interrupted." + " The same command resumes from the last checkpoint." * resumes)
             raise typer.Exit(130) from None
 
     return guarded

@@ -119,7 +119,7 @@ def validate(overrides: Overrides = None, as_json: AsJson = False) -> None:
         "id": prepared.id,
         "source": ", ".join(prepared.languages.sources),
         "targets": ", ".join(prepared.languages.targets),
-        "train examples": sum(len(prepared.task.examples("train", source)) for source in prepared.languages.sources),
+        "train examples": len(prepared.labelled),
         "labels": len(prepared.task.labels),
         "parallel text": corpus_text(prepared.corpus),
         "valid": True,

@@ -60,7 +60,7 @@ def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
         issues_of_kind = sorted(group, key=lambda issue: -issue.n / issue.of)
         places = [f"{issue.language} {issue.split} {issue.n:,} of {issue.of:,}" for issue in issues_of_kind[:_LISTED]]
         hidden = len(issues_of_kind) - len(places)
-        suffix = f", and {hidden} more parts (`result.json`, `data_issues`)" if hidden else ""
+        suffix = f", and {hidden} more parts (`data_issues` of `validate --json`)" if hidden else ""
         phrase = COUNTED.get(name, name.capitalize())
         yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{_ADVICE.get(name, '')}"
 

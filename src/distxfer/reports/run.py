@@ -11,7 +11,7 @@ from distxfer.languages import language_name
 from distxfer.reports.tables import Table
 from distxfer.results.descriptions import corpus_of, stored_warnings
 from distxfer.results.result import Result
-from distxfer.results.tables import read_measurements
+from distxfer.results.tables import PREDICTIONS, read_measurements, read_predictions
 
 # Data issue -> the note that explains the column `cut off`; `{}` is `task.max_length`.
 _CUT = {
@@ -19,6 +19,7 @@ _CUT = {
     "questions_cut": "cut off: questions of the test of more than half of {} tokens.",
     "words_cut": "cut off: words of the test of more than {} tokens.",
 }
+_NEARLY_ALL = 0.95  # share of a language's test texts
 _MEANS = {
     "source": "source",
     "targets": "target_mean",
@@ -82,7 +83,7 @@ def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") 
     means = [f"{name} {summary[key]:.3f}" for name, key in _MEANS.items() if summary[key] is not None]
     return (
         f"means: {', '.join(means)}. One seed: no ranking of methods.",
-        *([_probe_line(probe, result.source)] if probe else []),
+        *([_probe_line(probe, result)] if probe else []),
         f"distance: {summary['distance']}{' (imputed)' if summary['imputed'] else ''}, from {_start(result)};"
         f" near and far: split at its median. Checkpoint: {summary['selection']}.",
         "drift: 1 - CKA (unbiased, linear) of the test sentences against the pretrained encoder, mean over the layers.",
@@ -90,6 +91,7 @@ def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") 
         *stored_warnings([result]),
         f"parallel text: {corpus_of(result)}.",
         *cut_notes(result),
+        *_one_class(result),
         *_gradient_lines(result.data.get("diagnostics", [])),
         *([f"retrieval: of the translation, last layer, {_chance(pairs.min(), pairs.max())}."] if len(pairs) else []),
         *(
@@ -100,10 +102,25 @@ def _run_notes(result: Result, measured: pd.DataFrame, pairs: "pd.Series[int]") 
     )
 
 
-def _probe_line(probe: Mapping[str, float], source: str) -> str:
+def _probe_line(probe: Mapping[str, float], result: Result) -> str:
     """Return the mean accuracies of a linear probe, which fine-tuning should exceed."""
-    targets = fmean(value for language, value in probe.items() if language != source)
-    return f"linear probe of the pretrained states: source {probe[source]:.3f}, targets {targets:.3f} (accuracy)."
+    targets = fmean(value for language, value in probe.items() if language not in result.sources)
+    return (
+        f"linear probe of the pretrained states: source {probe[result.source]:.3f}, targets {targets:.3f} (accuracy)."
+    )
+
+
+def _one_class(result: Result) -> list[str]:
+    """Return a line that names the languages in which the run predicts one class nearly always."""
+    if result.task_type != "classification" or not (result.folder / PREDICTIONS).is_file():
+        return []
+    places = []
+    for language, of_language in read_predictions(result.folder).groupby("language", sort=False):
+        shares = of_language["prediction"].value_counts(normalize=True)
+        label, share = shares.index[0], shares.iloc[0]
+        if share >= _NEARLY_ALL and (of_language["label"] == label).mean() < _NEARLY_ALL - 0.15:
+            places.append(f"{language} {100 * share:.0f} % `{label}`")
+    return [f"One class for nearly all texts, which is no transfer: {listed(places)}."] if places else []
 
 
 def _chance(smallest: int, largest: int) -> str:

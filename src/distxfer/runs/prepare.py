@@ -62,6 +62,7 @@ class Prepared:
     languages: Languages
     distances: Distances
     task: Task
+    labelled: Sequence[Example]  # what training may read with labels; none in tasks without labels
     parallel: ParallelText | None
     model_folder: Path
     fingerprints: Mapping[str, str]
@@ -113,7 +114,7 @@ def prepare(recipe: Recipe) -> Prepared:
     """Read the data of a recipe and resolve its languages.
 
     Raises InputError for a repeated language, a source that is also a target, a language without data in the task or the
-    distance, and an unknown task, distance, parallel text or model.
+    distance, an unknown task, distance, parallel text or model, and too few labels.
     """
     languages, task, parallel = data_of(recipe)
     chosen = recipe.distance
@@ -138,6 +139,7 @@ def prepare(recipe: Recipe) -> Prepared:
         languages=languages,
         distances=between,
         task=task,
+        labelled=() if task_type_of(task).output == "state" else _labelled(recipe, languages, task),
         parallel=parallel,
         model_folder=folder,
         fingerprints={
@@ -309,10 +311,11 @@ def _examples(
     """
     recipe, task = prepared.recipe, prepared.task
     if task_type.output != "state":
-        labelled = _labelled(prepared)
         if type(task_type).windows is TaskType.windows:  # there is one window per example, so none need be counted
-            return labelled
-        return Parts(labelled, lambda example: task_type.windows(example, encoder.tokenizer, recipe.task.max_length))
+            return prepared.labelled
+        return Parts(
+            prepared.labelled, lambda example: task_type.windows(example, encoder.tokenizer, recipe.task.max_length)
+        )
     fault = f"The task `{task.name}` is of type `{task.task_type}`, which has no labels to train on"
     if labelled_phases := [name for name, phase in recipe.phases.items() if phase.task]:
         raise InputError(
@@ -329,17 +332,16 @@ def _examples(
     return texts
 
 
-def _labelled(prepared: Prepared) -> Sequence[Example]:
+def _labelled(recipe: Recipe, languages: Languages, task: Task) -> Sequence[Example]:
     """Return the labelled training examples: those of the sources, mixed, and a sample of `task.shots` of each target.
 
     Both samples depend on the seed.
 
     Raises InputError for a target with fewer examples.
     """
-    recipe, task = prepared.recipe, prepared.task
-    of_sources = {source: task.examples("train", source) for source in prepared.languages.sources}
+    of_sources = {source: task.examples("train", source) for source in languages.sources}
     parts = mixed(of_sources, recipe.task.mixing, recipe.task.budget, recipe.seed)
-    for language in prepared.languages.targets if recipe.task.shots else ():
+    for language in languages.targets if recipe.task.shots else ():
         candidates = task.examples("train", language)
         shots = len(candidates) if recipe.task.shots == "all" else recipe.task.shots
         if not 0 < shots <= len(candidates):
