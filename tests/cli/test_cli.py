@@ -463,6 +463,10 @@ def test_completion_after_a_blank_offers_keys_and_passes_over_a_broken_recipe(cl
 
 
 def test_an_interrupted_verb_that_keeps_nothing_does_not_promise_to_resume(monkeypatch):
+    from typer.testing import CliRunner
+
+    from distxfer.cli import app
+
     def interrupt(*_):
         raise KeyboardInterrupt
 

@@ -109,8 +109,8 @@ def test_lines_name_the_worst_parts_first_and_no_more_than_eight():
     issues = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
     assert list(issue_lines(issues, 32)) == [
         "Texts cut off at `task.max_length` = 32 tokens: l10 test 10 of 10, l9 test 9 of 10, l8 test 8 of 10, l7 test 7 of 10,"
-        " l6 test 6 of 10, l5 test 5 of 10, l4 test 4 of 10, l3 test 3 of 10, and 2 more parts (`data_issues` of `validate --json`)."
-        " Raise it to read them whole, or shorten the texts."
+        " l6 test 6 of 10, l5 test 5 of 10, l4 test 4 of 10, l3 test 3 of 10, and 2 more parts (`data_issues` of"
+        " `validate --json`). Raise it to read them whole, or shorten the texts."
     ]
 
 
