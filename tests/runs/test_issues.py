@@ -105,6 +105,13 @@ def test_a_part_that_is_trained_on_is_looked_at_by_samples(tokenizer):
     assert count("classification", rows, tokenizer, split="test")["cut"] == (15_000, 30_001)
 
 
+@pytest.mark.parametrize(("n", "advised"), [(1, False), (200, True)])
+def test_another_encoder_is_advised_where_many_texts_have_no_known_letter(n, advised):
+    (line,) = issue_lines([Issue("zho", "unlabelled", "no_known_token", n, 929)], 32)
+    assert line.startswith(f"Texts in which the encoder knows no letter: zho unlabelled {n} of 929.")
+    assert ("Choose another encoder" in line) == advised
+
+
 def test_lines_name_the_worst_parts_first_and_no_more_than_eight():
     issues = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
     assert list(issue_lines(issues, 32)) == [

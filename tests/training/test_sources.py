@@ -164,6 +164,12 @@ def test_runs_with_more_sources_are_compared_in_the_targets_of_both(tmp_path):
     assert sections_of(facts)
 
 
+def test_all_targets_but_some(tiny_settings, labelled):
+    prepared = prepare(load_recipe("plain", [*tiny_settings, f"task={labelled}", "parallel=", "task.targets=all,-de"]))
+    assert prepared.languages.targets == ("jpn",)
+    assert prepared.resolved["task"]["targets"] == ["jpn"]
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
@@ -176,6 +182,11 @@ def test_runs_with_more_sources_are_compared_in_the_targets_of_both(tmp_path):
         (
             ["task.source=eng,deu", "task.budget=1"],
             "`task.budget` is `1`, too small for `task.source` = `eng, deu`. Raise it.",
+        ),
+        (["task.targets=all,deu"], "`task.targets` names `all` and `deu`; behind `all`, `-deu` leaves one out."),
+        (
+            ["task.targets=all,-fin"],
+            "`task.targets` leaves out `fin`, which the task does not have. It has: deu, eng, jpn.",
         ),
         (["task.source=eng,deu", "task.mixing=often"], "`task.mixing` is `often`"),
     ],

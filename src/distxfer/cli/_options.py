@@ -57,7 +57,7 @@ KEY_EXAMPLES = {
     "task=FOLDER": "your data: FOLDER/{language}/train.csv ...",
     "task.columns.text=sentence": "the column with the text; likewise .label",
     "task.source=eng": "language with training labels",
-    "task.targets=jpn,kor": "languages to transfer to",
+    "task.targets=jpn,kor": "languages to transfer to; all,-jpn: all but one",
     "phase.finetune.epochs=3": "likewise .batch_size=8 .learning_rate=1e-5",
     "intervention.drift.weight=0.5": "a key of an intervention of the recipe",
 }

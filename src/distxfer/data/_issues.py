@@ -16,6 +16,7 @@ from distxfer.data._task_type import Counts, TaskType, texts_cut
 _BATCH = 1000
 _SAMPLE = 10_000  # texts of a training part: enough to estimate a share, in some 2 seconds
 _LISTED = 8  # languages named on a line
+_MANY = 0.1  # share of texts without a known letter, from which on the encoder does not know the script
 _SCORED = ("test", "dev")
 # Name of an issue -> its text in messages; `{}` is the maximum length in tokens.
 COUNTED = {
@@ -31,7 +32,7 @@ COUNTED = {
 
 _ADVICE = {
     "cut": " Raise it to read them whole, or shorten the texts.",
-    "no_known_token": " Choose another encoder (`model=`), or leave these languages out (`task.targets`).",
+    "no_known_token": " Choose another encoder (`model=`), or leave these languages out, such as by `task.targets=all,-hye`.",
 }
 
 
@@ -62,7 +63,8 @@ def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
         hidden = len(issues_of_kind) - len(places)
         suffix = f", and {hidden} more parts (`data_issues` of `validate --json`)" if hidden else ""
         phrase = COUNTED.get(name, name.capitalize())
-        yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{_ADVICE.get(name, '')}"
+        few = name == "no_known_token" and issues_of_kind[0].n < _MANY * issues_of_kind[0].of
+        yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{'' if few else _ADVICE.get(name, '')}"
 
 
 def _counts(

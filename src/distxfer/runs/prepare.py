@@ -358,18 +358,20 @@ def languages_of(recipe: Recipe) -> Languages:
     """Return the keys of the source and of the targets, in the recipe's order."""
     sources = tuple(canonical(code) for code in recipe.task.sources)
     available = task_languages(recipe.task.data)
-    if recipe.task.targets == "all":
-        targets = tuple(language for language in available if language not in sources)
+    named: Sequence[str] = ["all"] if recipe.task.targets == "all" else recipe.task.targets
+    if "all" in named:
+        named = _all_but(named, available)
+        targets = tuple(language for language in named if language not in sources)
         if not targets:
             raise InputError(
                 f"The task `{recipe.task.name}` has a test part only in `{listed(sources)}`. Add another language."
             )
     else:
-        targets = tuple(canonical(code) for code in recipe.task.targets)
+        targets = tuple(canonical(code) for code in named)
     if not targets:
         raise InputError(f"`task.targets` is empty. Name at least one of: {listed(available)}.")
-    for key, codes in (("source", recipe.task.sources), ("targets", recipe.task.targets)):
-        keys = [canonical(code) for code in codes] if codes != "all" else []
+    for key, codes in (("source", recipe.task.sources), ("targets", named)):
+        keys = [canonical(code) for code in codes]
         for language in keys:
             if keys.count(language) > 1:
                 spellings = [code for code in codes if canonical(code) == language]
@@ -380,6 +382,21 @@ def languages_of(recipe: Recipe) -> Languages:
         if source in targets:
             raise InputError(f"`{source}` is both `task.source` and one of `task.targets`. Remove it from one of them.")
     return Languages(sources[0], targets, sources[1:])
+
+
+def _all_but(named: Sequence[str], available: Sequence[str]) -> list[str]:
+    """Return all languages but those that `named`, such as `all,-deu`, leaves out."""
+    others = [code for code in named if code != "all"]
+    if included := [code for code in others if not code.startswith("-")]:
+        raise InputError(
+            f"`task.targets` names `all` and `{included[0]}`; behind `all`, `-{included[0]}` leaves one out."
+        )
+    left_out = [canonical(code.removeprefix("-")) for code in others]
+    if missing := set(left_out).difference(available):
+        raise InputError(
+            f"`task.targets` leaves out `{min(missing)}`, which the task does not have. It has: {listed(available)}."
+        )
+    return [language for language in available if language not in left_out]
 
 
 def parallel_of(recipe: Recipe, languages: Languages) -> ParallelText | None:
