@@ -22,7 +22,7 @@ def tokenizer(tiny):
 
 
 def count(kind, examples, tokenizer, max_length=6, split="test"):
-    result = issues(task_type_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
+    result, _ = issues(task_type_named(kind), {(split, "eng"): examples}, tokenizer, max_length)
     return {issue.what: (issue.n, issue.of) for issue in result}
 
 
@@ -107,18 +107,32 @@ def test_a_part_that_is_trained_on_is_looked_at_by_samples(tokenizer):
 
 @pytest.mark.parametrize(("n", "advised"), [(1, False), (200, True)])
 def test_another_encoder_is_advised_where_many_texts_have_no_known_letter(n, advised):
-    (line,) = issue_lines([Issue("zho", "unlabelled", "no_known_token", n, 929)], 32)
+    (line,) = issue_lines([Issue("zho", "unlabelled", "no_known_token", n, 929)], 32, 0, 512)
     assert line.startswith(f"Texts in which the encoder knows no letter: zho unlabelled {n} of 929.")
     assert ("Choose another encoder" in line) == advised
 
 
 def test_lines_name_the_worst_parts_first_and_no_more_than_eight():
     issues = [Issue(f"l{number}", "test", "cut", number, 10) for number in range(1, 11)]
-    assert list(issue_lines(issues, 32)) == [
+    assert list(issue_lines(issues, 32, 87, 512)) == [
         "Texts cut off at `task.max_length` = 32 tokens: l10 test 10 of 10, l9 test 9 of 10, l8 test 8 of 10, l7 test 7 of 10,"
         " l6 test 6 of 10, l5 test 5 of 10, l4 test 4 of 10, l3 test 3 of 10, and 2 more parts (`data_issues` of"
-        " `validate --json`). Raise it to read them whole, or shorten the texts."
+        " `validate --json`). Raise it to 87 to read them whole, or shorten the texts."
     ]
+
+
+@pytest.mark.parametrize(
+    ("pair", "length", "advice"),
+    [
+        ("", 6, "Raise it to 12 to read them whole, or shorten the texts."),
+        (LONG, 6, "Raise it to 16, the most that the encoder reads, or shorten the texts."),
+        (LONG, 16, "The encoder reads no more: shorten the texts."),
+    ],
+)
+def test_the_notice_on_cut_texts_names_the_length_that_they_need(tokenizer, pair, length, advice):
+    part = {("test", "eng"): texts("cat", LONG, "cat dog", pair=pair or None)}
+    cut, longest = issues(task_type_named("classification"), part, tokenizer, length)
+    assert next(issue_lines(cut, length, longest, 16)).endswith(f" 3. {advice}")
 
 
 @pytest.fixture

@@ -186,9 +186,10 @@ def measure(
     keys, max_length, processes = languages.all, recipe.task.max_length, Processes()
     encoders = _encoders(before, after, recipe, task, processes.device)
     tuned, task_type = encoders["after"], task_type_of(task)
-    unread = issues(task_type, measured_parts(task, parallel, keys), tuned.tokenizer, max_length)
+    unread, longest = issues(task_type, measured_parts(task, parallel, keys), tuned.tokenizer, max_length)
     results = [result for name in (before, after) if (result := result_of_model(Path(name).expanduser()))]
-    for note in (*data_notes(task, parallel), *issue_lines(unread, max_length), *unverified(results)):
+    lines = issue_lines(unread, max_length, longest, min(encoder.max_tokens for encoder in encoders.values()))
+    for note in (*data_notes(task, parallel), *lines, *unverified(results)):
         notice(note)
     has_head = tuned.head_is_loaded or tuned.output == "state"
     parts = texts_to_measure(task, parallel, keys)

@@ -31,7 +31,6 @@ COUNTED = {
 }
 
 _ADVICE = {
-    "cut": " Raise it to read them whole, or shorten the texts.",
     "no_known_token": " Choose another encoder (`model=`), or leave these languages out, such as by `task.targets=all,-hye`.",
 }
 
@@ -41,22 +40,26 @@ def issues(
     parts: Mapping[tuple[str, str], Sequence[Example]],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
-) -> tuple[Issue, ...]:
-    """Return the issues of each part (split, language) with a count above 0.
+) -> tuple[tuple[Issue, ...], int]:
+    """Return the issues of each part (split, language) with a count above 0, and the tokens of the longest text that is cut.
 
     `test` and `dev` are examined completely, other parts on a random sample of up to 10,000 texts (`of` is its size).
     Labelled parts (including `train`) are truncated as by `task_type`, others as by the collator.
     """
-    return tuple(
-        Issue(language, split, name, n, of)
-        for (split, language), examples in parts.items()
-        for name, (n, of) in _counts(task_type, split, examples, tokenizer, max_length).items()
-        if n
-    )
+    found, longest = [], 0
+    for (split, language), examples in parts.items():
+        counts, tokens = _counts(task_type, split, examples, tokenizer, max_length)
+        found += [Issue(language, split, name, n, of) for name, (n, of) in counts.items() if n]
+        longest = max(longest, tokens)
+    return tuple(found), longest
 
 
-def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
-    """Yield a line for each type of issue, with the languages and parts that have it, the largest share first."""
+def issue_lines(issues: Sequence[Issue], max_length: int, longest: int, max_tokens: int) -> Iterator[str]:
+    """Yield a line for each type of issue, with the languages and parts that have it, the largest share first.
+
+    `longest` is the number of tokens of the longest text that is cut, `max_tokens` how many the encoder can read.
+    """
+    advice = {**_ADVICE, "cut": _advice_on_length(max_length, longest, max_tokens)}
     for name, group in groupby(sorted(issues, key=lambda issue: issue.what), key=lambda issue: issue.what):
         issues_of_kind = sorted(group, key=lambda issue: -issue.n / issue.of)
         places = [f"{issue.language} {issue.split} {issue.n:,} of {issue.of:,}" for issue in issues_of_kind[:_LISTED]]
@@ -64,17 +67,25 @@ def issue_lines(issues: Sequence[Issue], max_length: int) -> Iterator[str]:
         suffix = f", and {hidden} more parts (`data_issues` of `validate --json`)" if hidden else ""
         phrase = COUNTED.get(name, name.capitalize())
         few = name == "no_known_token" and issues_of_kind[0].n < _MANY * issues_of_kind[0].of
-        yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{'' if few else _ADVICE.get(name, '')}"
+        yield f"{phrase.format(max_length)}: {', '.join(places)}{suffix}.{'' if few else advice.get(name, '')}"
+
+
+def _advice_on_length(max_length: int, longest: int, max_tokens: int) -> str:
+    if max_length >= max_tokens:
+        return " The encoder reads no more: shorten the texts."
+    reason = "to read them whole" if longest <= max_tokens else "the most that the encoder reads"
+    return f" Raise it to {min(longest, max_tokens)}{',' * (longest > max_tokens)} {reason}, or shorten the texts."
 
 
 def _counts(
     task_type: TaskType, split: str, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> Counts:
-    """Return the counts of one part."""
+) -> tuple[Counts, int]:
+    """Return the counts of one part, and the tokens of its longest text that is cut."""
     if split not in _SCORED and len(examples) > _SAMPLE:
         random = np.random.default_rng(0)  # a random sample, since data are often periodic, such as alternating labels
         examples = Picked(examples, np.sort(random.choice(len(examples), _SAMPLE, replace=False)))
     totals: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    longest = 0
     texts_of_tokens: dict[int, int] = {}  # as hashes, to save memory
     texts_of_nfc: dict[int, int] = {}
     has_known_letter = _letters(tokenizer)
@@ -85,6 +96,7 @@ def _counts(
         cut = texts_cut(encoding, max_length)
         if not counts or "cut" in counts:
             counts["cut"] = cut
+            longest = max(longest, *map(len, rows))
             rows = _truncated(rows, batch, tokenizer, max_length)
         elif split == "test":
             counts["cut_when_measured"] = cut
@@ -96,7 +108,7 @@ def _counts(
         for name, (n, of) in counts.items():
             totals[name][0] += n
             totals[name][1] += of
-    return {name: (n, of) for name, (n, of) in totals.items()}
+    return {name: (n, of) for name, (n, of) in totals.items()}, longest
 
 
 def _letters(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], bool]:

@@ -3,7 +3,20 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from distxfer.data import SPLITS, Example, Issue, Joined, Pair, ParallelText, Sides, Task, issues, task_type_of
+from distxfer.data import (
+    COUNTED,
+    SPLITS,
+    Example,
+    Issue,
+    Joined,
+    Pair,
+    ParallelText,
+    Sides,
+    Task,
+    issue_lines,
+    issues,
+    task_type_of,
+)
 from distxfer.runs.checks import head_notes
 from distxfer.runs.prepare import Assembled, Prepared
 
@@ -21,11 +34,14 @@ def with_issues(prepared: Prepared, assembled: Assembled) -> Prepared:
     if "pairs" in needs:
         parts |= _sides("parallel", assembled.training.data.pairs)
     collate = assembled.collate
-    encoder_issues = issues(collate.task_type, parts, collate.tokenizer, collate.max_length)
+    encoder_issues, longest = issues(collate.task_type, parts, collate.tokenizer, collate.max_length)
+    unread = (*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel))
+    counted = [issue for issue in unread if issue.what in COUNTED]  # the data's own notes report the rest
+    lines = issue_lines(counted, collate.max_length, longest, assembled.encoder.max_tokens)
     return replace(
         prepared,
-        issues=(*task.issues, *encoder_issues, *_pairs_left_out(prepared.parallel)),
-        head_notes=tuple(head_notes(prepared.recipe, task_type_of(task).output, assembled.encoder)),
+        issues=unread,
+        encoder_notes=(*lines, *head_notes(prepared.recipe, task_type_of(task).output, assembled.encoder)),
     )
 
 

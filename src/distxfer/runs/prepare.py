@@ -14,7 +14,6 @@ import torch
 
 from distxfer.config.recipe import Recipe
 from distxfer.data import (
-    COUNTED,
     Collator,
     Example,
     Issue,
@@ -25,7 +24,6 @@ from distxfer.data import (
     Picked,
     Task,
     TaskType,
-    issue_lines,
     leaks,
     load_parallel,
     load_task,
@@ -66,9 +64,9 @@ class Prepared:
     parallel: ParallelText | None
     model_folder: Path
     fingerprints: Mapping[str, str]
-    # Known once the encoder is loaded: data that it does not read, and notes on its head.
+    # Known once the encoder is loaded: data that it does not read, and notes on these and on its head.
     issues: tuple[Issue, ...] = ()
-    head_notes: tuple[str, ...] = ()
+    encoder_notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -84,13 +82,11 @@ class Prepared:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes for the user on the data, the distances and the head."""
-        counted = [issue for issue in self.issues if issue.what in COUNTED]  # the data's own notes report the rest
+        """Notes for the user on the data, the distances and the encoder."""
         return (
             *data_notes(self.task, self.parallel),
-            *issue_lines(counted, self.recipe.task.max_length),
             *_distance_notes(self.recipe, self.distances),
-            *self.head_notes,
+            *self.encoder_notes,
         )
 
     def folder(self, results: Path) -> Path:
