@@ -100,6 +100,17 @@ def test_labels_that_are_never_tested(tmp_path):
     )
 
 
+@pytest.mark.parametrize("same", [1, 2])
+def test_a_target_with_mostly_the_texts_of_the_source_is_most_likely_not_translated(tmp_path, same):
+    source = [("d", "x"), ("e", "y"), ("z", "x")]
+    files = {**CLEAN, "eng/test": source, "deu/test": [("f", "x"), ("g", "y"), ("h", "x")][same:] + source[:same]}
+    note = (
+        "`deu/test.jsonl` has 2 of its 3 texts in common with `eng/test.jsonl` (first: line 2): they are most likely not"
+        " translated."
+    )
+    assert notes(tmp_path, files) == ((note,) if same == 2 else ())
+
+
 @pytest.mark.parametrize("part", ["eng/train", "deu/test"])
 def test_the_first_of_repeated_ids_is_named_whatever_else_repeats(tmp_path, part):
     path = write(tmp_path, {**CLEAN, "eng/dev": CLEAN["eng/test"]}) / f"{part}.jsonl"

@@ -75,6 +75,16 @@ def overlaps(scored: Sequence[RowHashes], read: Sequence[tuple[RowHashes, str]])
                 yield f"`{test.name}` repeats {texts} of `{train.name}` (first: {test.where(overlap[0])})."
 
 
+def untranslated(target: RowHashes, source: RowHashes) -> Iterator[str]:
+    """Yield a note if most texts of a target's file are also in the source's."""
+    same = np.flatnonzero(np.isin(target.texts, source.texts))
+    if len(same) > len(target.texts) / 2:
+        yield (
+            f"`{target.name}` has {len(same)} of its {counted(len(target.texts), 'texts')} in common with `{source.name}` (first:"
+            f" {target.where(same[0])}): they are most likely not translated."
+        )
+
+
 def unpaired(target: RowHashes, source: RowHashes) -> Iterator[str]:
     """Yield a note for each side of a retrieval task with ids that the other side lacks."""
     for side, other in ((target, source), (source, target)):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from distxfer.data._checks import RowHashes, missing_labels, overlaps, repeated_texts, repeats, unpaired
+from distxfer.data._checks import RowHashes, missing_labels, overlaps, repeated_texts, repeats, unpaired, untranslated
 from distxfer.data._examples import SPLITS, About, Data, Example, Issue, Task
 from distxfer.data._forms import FORMS, PLAIN, Classed, Form, LabelSet, Row
 from distxfer.data._layout import UNLABELLED, Layout, layout
@@ -245,8 +245,10 @@ def _notes(parts: _Parts, source: str, form: Form, labels: LabelSet) -> Iterator
         if form.label_field and split == "test":
             present = {labels.names[labels.index(code)] for code in parts[language, split].codes}
             yield from missing_labels(hashes.name, present, labels.names, parts[source, "train"].hashes.name)
-        if not form.labelled and language != source and (source, split) in scored:
-            yield from unpaired(hashes, scored[source, split])
+        if language != source and (source, split) in scored:
+            yield from untranslated(hashes, scored[source, split])
+            if not form.labelled:
+                yield from unpaired(hashes, scored[source, split])
 
 
 def _renumbered(parts: _Parts, form: Form) -> Iterator[str]:
