@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,20 @@ def test_more_shots_than_there_are_examples_are_refused(run, labelled, task_fold
 def test_too_few_labels_are_found_before_the_encoder_is_loaded(tiny_settings, labelled):
     with pytest.raises(InputError, match="6 labelled training examples of `jpn`"):
         prepare(load_recipe("few_shot", [*tiny_settings, f"task={labelled}", "parallel=", "task.shots=7"]))
+
+
+@pytest.mark.parametrize("shots", ["2", "all"])
+def test_shots_of_one_class_are_noticed(tiny_settings, labelled, tmp_path, shots):
+    folder = shutil.copytree(labelled, tmp_path / "task")
+    path = folder / "jpn" / "train.jsonl"
+    rows = [json.loads(line) | {"label": "plant"} for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = [*tiny_settings, f"task={folder}", "parallel=", f"task.shots={shots}"]
+    n = 2 if shots == "2" else 6
+    note = f"The {n} labelled training texts of `jpn` (`task.shots`) all have the class `plant`."
+    assert note in prepare(load_recipe("few_shot", settings)).notes
+    of_others = prepare(load_recipe("few_shot", [*settings, f"task={labelled}", "task.shots=all"])).notes
+    assert not any("all have the class" in note for note in of_others)
 
 
 def test_a_number_of_shots_that_is_none_is_refused(tiny_settings):

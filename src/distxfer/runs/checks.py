@@ -1,6 +1,7 @@
 """Checks before training: that the pooling fits the encoder, and that there is enough text to measure and to train on."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from distxfer.config.recipe import Recipe
 from distxfer.data import Example, Pair, Task, count_distinct_texts, parallel_names
@@ -96,6 +97,19 @@ def few_texts(task: Task) -> list[str]:
         f"The test part has fewer than {CKA_ROWS} different texts in {listed(few)}, so drift (1 - CKA) is a poor estimate"
         " there: at 4 texts CKA is biased by half."
     ]
+
+
+def shots_of_one_class(task: Task, labelled: Mapping[str, Sequence[Example]], targets: Sequence[str]) -> list[str]:
+    """Return a note for each target whose labelled training texts all have one class."""
+    notes = []
+    for target in targets if task.task_type == "classification" else ():
+        shots = labelled.get(target, ())
+        if len(shots) > 1 and all(example.label == shots[0].label for example in shots):
+            label = task.labels[cast(int, shots[0].label)]
+            notes.append(
+                f"The {len(shots)} labelled training texts of `{target}` (`task.shots`) all have the class `{label}`."
+            )
+    return notes
 
 
 def texts_that_differ(examples: Sequence[Example], fewest: int) -> int:

@@ -43,6 +43,7 @@ from distxfer.runs.checks import (
     few_texts,
     pairs_that_differ,
     require,
+    shots_of_one_class,
     texts_that_differ,
 )
 from distxfer.runs.corpus import corpus_record
@@ -113,6 +114,8 @@ def prepare(recipe: Recipe) -> Prepared:
     distance, an unknown task, distance, parallel text or model, and too few labels.
     """
     languages, task, parallel = data_of(recipe)
+    labelled = {} if task_type_of(task).output == "state" else _labelled(recipe, languages, task)
+    task = replace(task, notes=(*task.notes, *shots_of_one_class(task, labelled, languages.targets)))
     chosen = recipe.distance
     between = distances(
         languages.sources,
@@ -135,7 +138,7 @@ def prepare(recipe: Recipe) -> Prepared:
         languages=languages,
         distances=between,
         task=task,
-        labelled=() if task_type_of(task).output == "state" else _labelled(recipe, languages, task),
+        labelled=Joined(labelled.values()),
         parallel=parallel,
         model_folder=folder,
         fingerprints={
@@ -328,15 +331,16 @@ def _examples(
     return texts
 
 
-def _labelled(recipe: Recipe, languages: Languages, task: Task) -> Sequence[Example]:
-    """Return the labelled training examples: those of the sources, mixed, and a sample of `task.shots` of each target.
+def _labelled(recipe: Recipe, languages: Languages, task: Task) -> dict[str, Sequence[Example]]:
+    """Return the training examples by language: those of the sources, mixed, and a sample of `task.shots` of each target.
 
     Both samples depend on the seed.
 
     Raises InputError for a target with fewer examples.
     """
     of_sources = {source: task.examples("train", source) for source in languages.sources}
-    parts = mixed(of_sources, recipe.task.mixing, recipe.task.budget, recipe.seed)
+    mix = mixed(of_sources, recipe.task.mixing, recipe.task.budget, recipe.seed)
+    parts = dict(zip(languages.sources, mix, strict=True))
     for language in languages.targets if recipe.task.shots else ():
         candidates = task.examples("train", language)
         shots = len(candidates) if recipe.task.shots == "all" else recipe.task.shots
@@ -346,8 +350,8 @@ def _labelled(recipe: Recipe, languages: Languages, task: Task) -> Sequence[Exam
                 f" examples of `{language}`. Lower it, or restrict `task.targets` to languages with more."
             )
         random = np.random.default_rng(stream_seed(recipe.seed, "shots", language))
-        parts.append(Picked(candidates, np.sort(random.choice(len(candidates), size=shots, replace=False))))
-    return Joined(parts)
+        parts[language] = Picked(candidates, np.sort(random.choice(len(candidates), size=shots, replace=False)))
+    return parts
 
 
 def languages_of(recipe: Recipe) -> Languages:
