@@ -145,8 +145,11 @@ def test_two_folders_of_one_language(task):
 
 
 def test_a_source_without_training_data(task):
-    (task / "eng" / "train.jsonl").unlink()
-    message = f"`{task}/eng/train.jsonl` does not exist, but the source `eng` needs labelled text to train on."
+    (task / "eng" / "train.jsonl").rename(task / "eng" / "training.jsonl")
+    message = (
+        f"`{task}/eng/train.jsonl` does not exist, but the source `eng` needs labelled text to train on."
+        " `eng/training.jsonl` is ignored: its name is none of train, dev, test, unlabelled, validation."
+    )
     complains(message, load, task)
 
 
@@ -160,10 +163,13 @@ def test_a_source_with_an_empty_training_file(task, kind):
 def test_a_target_without_tests(task):
     (task / "deu" / "test.jsonl").write_text("\n")
     complains(f"`{task}/deu/test.jsonl` is missing or empty, but is needed to score `deu`.", load, task)
-    (task / "deu" / "test.jsonl").unlink()
+    suffixes = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
+    (task / "deu" / "test.jsonl").rename(task / "deu" / "test.txt")
+    unread = f"`deu/test.txt` is ignored: its suffix is none of {suffixes}."
+    complains(f"The task `{task}` has no data for the language `deu`. It has: eng. {unread}", load, task)
+    (task / "deu" / "test.txt").unlink()
     complains(f"The task `{task}` has no data for the language `deu`. It has: eng.", load, task)
     (task / "eng" / "test.jsonl").rename(task / "eng" / "test.txt")
-    suffixes = ".jsonl, .csv, .tsv, .parquet, .conllu, .conll"
     expected = f"expected files such as `{task}/eng/test.jsonl` ({suffixes})."
     unread = f"`eng/test.txt` is ignored: its suffix is none of {suffixes}."
     complains(f"`{task}` has no test file in any language; {expected} {unread}", load, task)

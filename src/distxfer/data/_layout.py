@@ -30,6 +30,11 @@ class Layout:
         """The languages with a test."""
         return tuple(language for language, split in self.paths if split == "test")
 
+    @property
+    def ignored(self) -> str:
+        """The notes, each after a blank, for the end of a message."""
+        return " ".join(["", *self.notes])
+
     def path(self, language: str, split: str) -> Path:
         """Return the path of a part, or, for messages, where it is expected."""
         expected = self.folder / self.pattern.replace("{language}", language).replace("{split}", split)

@@ -106,9 +106,12 @@ def load_task(data: str | Data, source: str, targets: tuple[str, ...], *, target
     languages = task_languages(data)
     for language in (source, *targets):
         if language not in languages:
+            from distxfer.data._layout import layout  # needs pyarrow
+
+            ignored = "" if data.name in task_names() else layout(data).ignored
             raise InputError(
                 f"The task `{data.name}` has no data for the language `{language}`.{did_you_mean(language, languages)}"
-                f" It has: {listed(languages)}."
+                f" It has: {listed(languages)}.{ignored}"
             )
     return cast(TaskSource, _find(_TASKS, data)).load(data, source, targets, target_labels=target_labels)
 

@@ -46,7 +46,7 @@ def languages(data: Data) -> tuple[str, ...]:
     if not files.languages:
         raise InputError(
             f"`{files.folder}` has no test file in any language; expected files such as `{files.path('eng', 'test')}`"
-            f" ({', '.join(SUFFIXES)}).{' '.join(['', *files.notes])}"
+            f" ({', '.join(SUFFIXES)}).{files.ignored}"
         )
     return files.languages
 
@@ -66,7 +66,9 @@ def load(data: Data, source: str, targets: tuple[str, ...], *, target_labels: bo
     keys = [key for key in keys if key[1] != "train" or key[0] == source or target_labels]
     if form.labelled and (source, "train") not in keys:
         path = files.path(source, "train")
-        raise InputError(f"`{path}` does not exist, but the source `{source}` needs labelled text to train on.")
+        raise InputError(
+            f"`{path}` does not exist, but the source `{source}` needs labelled text to train on.{files.ignored}"
+        )
     forms = {key: PLAIN if key[1] == UNLABELLED else form for key in keys}
     tables = {key: _table(files.paths[key], key[0], card, data, forms[key]) for key in keys}
     labelled = [table for (_, split), table in tables.items() if split != UNLABELLED and form.label_field]
